@@ -1,0 +1,42 @@
+//! The procedural macros of virtnet; use them through the `virtnet` crate.
+
+use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
+
+/// Strips `mut` and `ref` from a pattern, so that it can be tried against a
+/// reference without binding by value.
+///
+/// `virtnet::select!` asks with it whether a branch's pattern matches before it
+/// gives up the other branches. Road not taken: `syn` parses whole patterns,
+/// but two keywords need no parser.
+#[doc(hidden)]
+#[proc_macro]
+pub fn clean_pattern(pattern: TokenStream) -> TokenStream {
+    let mut after_ampersand = false;
+    pattern
+        .into_iter()
+        .filter_map(|token| {
+            let keep = match &token {
+                // `&mut x` keeps its `mut`: there it is a type of reference.
+                TokenTree::Ident(word) => match word.to_string().as_str() {
+                    "mut" => after_ampersand,
+                    "ref" => false,
+                    _ => true,
+                },
+                _ => true,
+            };
+            after_ampersand = matches!(&token, TokenTree::Punct(mark) if mark.as_char() == '&');
+            keep.then(|| descend(token))
+        })
+        .collect()
+}
+
+fn descend(token: TokenTree) -> TokenTree {
+    match token {
+        TokenTree::Group(group) if group.delimiter() != Delimiter::Brace || !group.stream().is_empty() => {
+            let mut cleaned = Group::new(group.delimiter(), clean_pattern(group.stream()));
+            cleaned.set_span(group.span());
+            cleaned.into()
+        }
+        other => other,
+    }
+}
