@@ -1,0 +1,333 @@
+//! How runs end, and what is said about those that stop short.
+
+use std::cell::Cell;
+use std::future::{pending, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::channel::{mpsc, oneshot};
+use futures::{SinkExt, StreamExt};
+use virtnet::{Ending, Outcome, Run, Schedule, Stall, TaskState};
+
+fn stall<T>(outcome: Outcome<T>) -> Stall {
+    match outcome.ending {
+        Ending::Deadlock(stall)
+        | Ending::Livelock(stall)
+        | Ending::TimeLimit(stall)
+        | Ending::StepLimit(stall) => stall,
+        other => panic!("no stall: {other}"),
+    }
+}
+
+#[test]
+fn a_run_ends_with_its_main_task_and_drops_the_others() {
+    struct Flag(Rc<Cell<bool>>);
+    impl Drop for Flag {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+    let dropped = Rc::new(Cell::new(false));
+    let flag = Flag(dropped.clone());
+    let outcome = Run::new(1).execute(async move |sim| {
+        sim.spawn(async move {
+            let _flag = flag;
+            pending::<()>().await;
+        });
+        sim.yield_now().await;
+        "result"
+    });
+    assert!(outcome.is_done());
+    assert!(dropped.get());
+    assert_eq!(outcome.unwrap(), "result");
+}
+
+#[test]
+fn a_deadlock_names_every_task_where_it_was_spawned_and_what_it_waits_for() {
+    let outcome = Run::new(1).execute(async |sim| {
+        let (_keep, never) = oneshot::channel::<()>();
+        let reader = sim.task("reader").spawn(async move {
+            let _ = never.await;
+        });
+        let joiner = sim.task("joiner").spawn(reader);
+        joiner.await.unwrap().unwrap();
+        drop(_keep);
+    });
+    assert!(
+        matches!(outcome.ending, Ending::Deadlock(_)),
+        "{}",
+        outcome.ending
+    );
+    let text = outcome.to_string();
+    let stall = stall(outcome);
+    let state = |n: usize| {
+        (
+            stall.tasks[n].task.as_str(),
+            stall.tasks[n].state.to_string(),
+        )
+    };
+    assert_eq!(
+        state(0),
+        ("main", "waits for the end of task main/joiner".into())
+    );
+    assert_eq!(
+        state(1),
+        (
+            "main/reader",
+            "waits for something unknown to virtnet (a channel? a lock?)".into()
+        )
+    );
+    assert_eq!(
+        state(2),
+        (
+            "main/joiner",
+            "waits for the end of task main/reader".into()
+        )
+    );
+    assert_eq!(stall.lost_wakeup, None);
+    for task in &stall.tasks {
+        assert!(task.spawned_at.file().ends_with("endings.rs"), "{task}");
+    }
+    assert!(text.contains("seed 0x1"), "{text}");
+}
+
+#[test]
+fn a_lost_wakeup_is_named() {
+    let outcome = Run::new(1).execute(async |sim| {
+        let full = Rc::new(Cell::new(false));
+        let seen = full.clone();
+        let reader = sim.task("careless").spawn(poll_fn(move |_cx| {
+            // The waker is not kept: the planted lie.
+            if seen.get() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }));
+        sim.sleep(Duration::from_millis(1)).await;
+        full.set(true);
+        reader.await.unwrap();
+    });
+    let lost = stall(outcome).lost_wakeup.expect("it was planted");
+    assert_eq!(
+        (lost.task.as_str(), lost.evidence.as_str()),
+        ("main/careless", "completes")
+    );
+}
+
+#[test]
+fn a_lost_wakeup_shows_when_the_task_wakes_another() {
+    let outcome = Run::new(1).schedule(Schedule::Fifo).execute(async |sim| {
+        let (mut to, mut from) = mpsc::channel::<u8>(1);
+        let full = Rc::new(Cell::new(false));
+        let seen = full.clone();
+        sim.task("careless").spawn(async move {
+            poll_fn(|_cx| {
+                if seen.get() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await;
+            to.send(1).await.unwrap();
+            pending::<()>().await;
+        });
+        sim.yield_now().await;
+        full.set(true);
+        from.next().await
+    });
+    let lost = stall(outcome).lost_wakeup.expect("it was planted");
+    assert_eq!(
+        lost.to_string(),
+        "probably a lost wake-up: main/careless, polled once more, wakes task main"
+    );
+}
+
+#[test]
+fn a_panic_names_the_task_its_message_and_its_origin() {
+    let outcome = Run::new(5).execute(async |sim| {
+        sim.task("outer").spawn(async move {
+            sim.task("inner").spawn(async { panic!("boom {}", 7) });
+            pending::<()>().await;
+        });
+        pending::<()>().await;
+    });
+    let Ending::Panicked(panic) = outcome.ending else {
+        panic!("{}", outcome.ending)
+    };
+    assert_eq!(panic.task, "main/outer/inner");
+    assert_eq!(panic.message, "boom 7");
+    assert!(panic.spawned_at.file().ends_with("endings.rs"));
+    assert!(!panic.while_dropped);
+}
+
+#[test]
+fn a_panic_of_main_or_of_what_makes_it_is_an_ending_too() {
+    let outcome = Run::new(5).execute(async |_| panic!("in main"));
+    let Ending::<()>::Panicked(panic) = outcome.ending else {
+        panic!()
+    };
+    assert_eq!(
+        (panic.task.as_str(), panic.message.as_str()),
+        ("main", "in main")
+    );
+
+    let outcome = Run::new(5).execute(|_| -> std::future::Ready<()> { panic!("before main") });
+    let Ending::Panicked(panic) = outcome.ending else {
+        panic!()
+    };
+    assert_eq!(
+        (panic.task.as_str(), panic.message.as_str()),
+        ("main", "before main")
+    );
+}
+
+#[test]
+fn a_panic_of_a_destructor_at_the_end_is_reported_and_the_rest_is_dropped() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("tick");
+        }
+    }
+    struct Flag(Rc<Cell<bool>>);
+    impl Drop for Flag {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+    let dropped = Rc::new(Cell::new(false));
+    let flag = Flag(dropped.clone());
+    let outcome = Run::new(5).schedule(Schedule::Fifo).execute(async |sim| {
+        sim.task("bomb").spawn(async {
+            let _bomb = Bomb;
+            pending::<()>().await;
+        });
+        sim.task("after").spawn(async move {
+            let _flag = flag;
+            pending::<()>().await;
+        });
+        sim.yield_now().await;
+    });
+    let Ending::Panicked(panic) = outcome.ending else {
+        panic!("{}", outcome.ending)
+    };
+    assert_eq!(
+        panic.to_string().lines().next(),
+        Some("task main/bomb panicked while it was dropped: tick")
+    );
+    assert!(dropped.get());
+    assert!(
+        Run::new(5).execute(async |_| ()).is_done(),
+        "the next run is not affected"
+    );
+}
+
+#[test]
+fn two_tasks_that_wake_each_other_for_ever_are_a_livelock_that_names_them() {
+    for schedule in [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }] {
+        let outcome = Run::new(2).schedule(schedule).execute(async |sim| {
+            let (mut to_b, mut from_a) = mpsc::channel::<()>(0);
+            let (mut to_a, mut from_b) = mpsc::channel::<()>(0);
+            sim.task("ping").spawn(async move {
+                loop {
+                    to_b.send(()).await.unwrap();
+                    from_b.next().await;
+                }
+            });
+            sim.task("pong").spawn(async move {
+                loop {
+                    from_a.next().await;
+                    to_a.send(()).await.unwrap();
+                }
+            });
+            sim.sleep(Duration::from_secs(3000)).await;
+        });
+        assert!(
+            matches!(outcome.ending, Ending::Livelock(_)),
+            "{schedule}: {}",
+            outcome.ending
+        );
+        let stall = stall(outcome);
+        let busy: Vec<&str> = stall
+            .tasks
+            .iter()
+            .filter(|t| {
+                matches!(t.state, TaskState::Woken { polls_at_instant, .. } if polls_at_instant > 40_000)
+                    || matches!(t.state, TaskState::Waiting(_))
+            })
+            .map(|t| t.task.as_str())
+            .collect();
+        assert!(
+            busy.contains(&"main/ping") || busy.contains(&"main/pong"),
+            "{stall}"
+        );
+        assert!(stall.to_string().contains("main/ping") && stall.to_string().contains("main/pong"));
+    }
+}
+
+#[test]
+fn a_task_that_yields_for_ever_ends_at_the_step_limit_named() {
+    let outcome = Run::new(2).step_limit(10_000).execute(async |sim| {
+        sim.task("spinner").spawn(async move {
+            loop {
+                sim.yield_now().await;
+            }
+        });
+        pending::<()>().await;
+    });
+    assert!(
+        matches!(outcome.ending, Ending::StepLimit(_)),
+        "{}",
+        outcome.ending
+    );
+    assert_eq!(outcome.steps, 10_000);
+    let stall = stall(outcome);
+    assert_eq!(stall.tasks[1].task, "main/spinner");
+    assert_eq!(
+        stall.tasks[1].state,
+        TaskState::Woken {
+            by: "task main/spinner".into(),
+            polls_at_instant: 0
+        },
+    );
+}
+
+#[test]
+fn time_runs_out_at_the_limit_and_says_what_was_slept_for() {
+    let outcome = Run::new(2)
+        .time_limit(Duration::from_secs(60))
+        .execute(async |sim| sim.sleep(Duration::MAX).await);
+    assert!(
+        matches!(outcome.ending, Ending::TimeLimit(_)),
+        "{}",
+        outcome.ending
+    );
+    assert_eq!(outcome.elapsed, Duration::from_secs(60));
+    let TaskState::Waiting(reasons) = &stall(outcome).tasks[0].state else {
+        panic!()
+    };
+    assert!(reasons[0].starts_with("sleep until "), "{reasons:?}");
+}
+
+#[test]
+#[should_panic(expected = "deadlock: every task waits at 0ns, 1 task(s):")]
+fn unwrap_panics_with_the_ending() {
+    Run::new(2)
+        .execute(async |_| pending::<()>().await)
+        .unwrap();
+}
+
+#[test]
+#[should_panic(expected = "a run inside a run is refused")]
+fn a_run_inside_a_run_is_refused() {
+    let outcome = Run::new(1).execute(async |_| {
+        Run::new(2).execute(async |_| ()).unwrap();
+    });
+    let Ending::Panicked(panic) = outcome.ending else {
+        panic!("it was allowed")
+    };
+    panic!("{}", panic.message);
+}

@@ -1,0 +1,259 @@
+//! After the last step: ask what stalled, drop what is left, write it down.
+//!
+//! Knows a run that is over; refuses to change what it was: nothing in here
+//! reaches trace, tape or fingerprint but the record of the ending itself.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::choice::Key;
+use super::current::enter_or_bug;
+use super::executor::Executor;
+use super::outcome::Outcome;
+use super::schedule::Schedule;
+use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
+use super::tape::Tape;
+use super::task::Stage;
+use super::time::Instant;
+use super::trace::{Fingerprint, Trace};
+use super::world::{End, Phase, SOURCES, World};
+
+type Payload = Box<dyn Any + Send>;
+
+/// A run that is over, but for what its main task returned.
+pub(crate) struct Finished {
+    ending: Ending<()>,
+    now: u64,
+    steps: u64,
+    fingerprint: Fingerprint,
+    checkpoints: Vec<Fingerprint>,
+    trace: Option<Trace>,
+    decided: Option<Vec<(String, u64, u64)>>,
+    foreign_wakes: u64,
+}
+
+/// Winds a run up: `driven` is what came of its loop.
+pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> Finished {
+    let (end, mut panic) = match driven {
+        Ok(end) => (end, None),
+        Err(payload) => {
+            let message = message_of(payload);
+            (
+                End::Panicked,
+                enter_or_bug(|world| blame(world, message, false)),
+            )
+        }
+    };
+    let stall = match end {
+        End::Done | End::Panicked => None,
+        _ => Some(report_stall(executor)),
+    };
+    if let Some(dropped) = drop_tasks(executor)
+        && end == End::Done
+    {
+        panic = Some(dropped);
+    }
+    let ending = ending_of(end, stall, panic);
+    let text = match &ending {
+        Ending::Panicked(panic) => format!("panicked: {}: {}", panic.task, panic.message),
+        ending => ending.name().into(),
+    };
+    enter_or_bug(|world| {
+        world.record_ending(&text);
+        write_down(world, ending)
+    })
+}
+
+fn ending_of(end: End, stall: Option<Stall>, panic: Option<TaskPanic>) -> Ending<()> {
+    match (end, stall, panic) {
+        (_, _, Some(panic)) => Ending::Panicked(panic),
+        (End::Deadlock, Some(stall), _) => Ending::Deadlock(stall),
+        (End::Livelock, Some(stall), _) => Ending::Livelock(stall),
+        (End::TimeLimit, Some(stall), _) => Ending::TimeLimit(stall),
+        (End::StepLimit, Some(stall), _) => Ending::StepLimit(stall),
+        _ => Ending::Done(()),
+    }
+}
+
+fn write_down(world: &mut World, ending: Ending<()>) -> Finished {
+    let decided = world.choices.take_decided().map(|decided| {
+        let named = |key: Key| world.name_of(key);
+        let text = |d: super::choice::Decision| (d.subject.write(named), d.ordinal, d.value);
+        decided.into_iter().map(text).collect()
+    });
+    let names = world.names.take().unwrap_or_default();
+    Finished {
+        ending,
+        now: world.now,
+        steps: world.steps,
+        fingerprint: world.tracer.fingerprint(),
+        checkpoints: world.tracer.take_checkpoints(),
+        trace: world.tracer.take_trace(&names),
+        decided,
+        foreign_wakes: world.foreign_wakes,
+    }
+}
+
+impl Finished {
+    /// Adds what only the caller knows.
+    pub(crate) fn into_outcome<T>(
+        self,
+        seed: u64,
+        tape: Tape,
+        schedule: Schedule,
+        result: Option<T>,
+    ) -> Outcome<T> {
+        let ending = match (self.ending, result) {
+            (Ending::Done(()), Some(result)) => Ending::Done(result),
+            (Ending::Done(()), None) => unreachable!("a main task that is done has returned"),
+            (Ending::Panicked(panic), _) => Ending::Panicked(panic),
+            (Ending::Deadlock(stall), _) => Ending::Deadlock(stall),
+            (Ending::Livelock(stall), _) => Ending::Livelock(stall),
+            (Ending::TimeLimit(stall), _) => Ending::TimeLimit(stall),
+            (Ending::StepLimit(stall), _) => Ending::StepLimit(stall),
+        };
+        Outcome {
+            ending,
+            seed,
+            elapsed: Duration::from_nanos(self.now),
+            steps: self.steps,
+            fingerprint: self.fingerprint,
+            checkpoints: self.checkpoints,
+            trace: self.trace,
+            tape: tape.keyed(seed, schedule, self.decided.map(Vec::into_iter)),
+            foreign_wakes: self.foreign_wakes,
+        }
+    }
+}
+
+/// What a panic said.
+fn message_of(payload: Payload) -> String {
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => match payload.downcast_ref::<&'static str>() {
+            Some(text) => (*text).into(),
+            None => "(a panic without a message)".into(),
+        },
+    }
+}
+
+/// Lays a panic to the task that is current.
+fn blame(world: &World, message: String, while_dropped: bool) -> Option<TaskPanic> {
+    let slot = world.current().unwrap_or(super::world::MAIN);
+    let spawned_at = world.tasks.about[slot as usize].spawned_at;
+    Some(TaskPanic {
+        task: world.tasks.path(slot),
+        message,
+        spawned_at,
+        while_dropped,
+    })
+}
+
+/// Finds out what every task is about, and whether one could go on.
+fn report_stall(executor: &mut Executor) -> Stall {
+    let (mut stall, waiting) = enter_or_bug(|world| {
+        world.phase = Phase::Asking;
+        world.choices.silence();
+        census(world)
+    });
+    for (place, slot) in waiting {
+        let (reasons, evidence) = ask(executor, slot);
+        stall.tasks[place].state = TaskState::Waiting(reasons);
+        if let Some(evidence) = evidence {
+            let task = stall.tasks[place].task.clone();
+            stall.lost_wakeup = Some(LostWakeup { task, evidence });
+            // What comes after was brought about by asking: it proves nothing.
+            break;
+        }
+    }
+    stall
+}
+
+/// Lists the tasks, and which of them are to be asked: place in list, slot.
+fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
+    let slots = world.tasks.in_spawn_order();
+    let key = |slot: &u32| world.tasks.slots[*slot as usize].key;
+    let mut names: BTreeMap<Key, String> = slots
+        .iter()
+        .map(|slot| (key(slot), format!("task {}", world.tasks.path(*slot))))
+        .collect();
+    names.extend(SOURCES.map(|(key, word)| (key, word.to_string())));
+    let mut waiting = Vec::new();
+    let mut tasks = Vec::new();
+    for slot in slots {
+        let task = &world.tasks.slots[slot as usize];
+        let state = if task.stage == Stage::Scheduled {
+            let by = names.get(&task.woken_by).cloned();
+            let same = task.polled_at == world.now;
+            TaskState::Woken {
+                by: by.unwrap_or_else(|| "a task that has ended".into()),
+                polls_at_instant: if same { task.polls_at_instant } else { 0 },
+            }
+        } else {
+            waiting.push((tasks.len(), slot));
+            TaskState::NotAsked
+        };
+        let spawned_at = world.tasks.about[slot as usize].spawned_at;
+        tasks.push(StalledTask {
+            task: world.tasks.path(slot),
+            spawned_at,
+            state,
+        });
+    }
+    let at = Instant::from_nanos(world.now);
+    let foreign_wakes = world.foreign_wakes;
+    (
+        Stall {
+            at,
+            tasks,
+            lost_wakeup: None,
+            foreign_wakes,
+        },
+        waiting,
+    )
+}
+
+/// Polls a waiting task once more: what it waits for, and what it did instead.
+fn ask(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
+    enter_or_bug(|world| {
+        world.set_current(slot);
+        world.waker_identity = executor.waker_identity(slot);
+        world.woken = None;
+    });
+    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(slot)));
+    let (polled, reasons) = crate::wait::ask(poll);
+    let evidence = match polled {
+        Ok(true) => Some("completes".into()),
+        Ok(false) => enter_or_bug(|world| {
+            let woken = world.woken.take()?;
+            Some(format!("wakes task {}", world.tasks.path(woken)))
+        }),
+        Err(payload) => Some(format!("gets on and panics: {}", message_of(payload))),
+    };
+    (reasons, evidence)
+}
+
+/// Drops all tasks, oldest first; what their destructors ask for is inert.
+/// Returns the first panic among them.
+fn drop_tasks(executor: &mut Executor) -> Option<TaskPanic> {
+    let slots = enter_or_bug(|world| {
+        world.phase = Phase::Closing;
+        world.tasks.in_spawn_order()
+    });
+    let mut slots = slots.into_iter();
+    let mut first = None;
+    // One guard for all of them, renewed only when one has panicked.
+    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
+        for slot in slots.by_ref() {
+            enter_or_bug(|world| world.set_current(slot));
+            executor.drop_task(slot);
+        }
+    })) {
+        let message = message_of(payload);
+        let panic = enter_or_bug(|world| blame(world, message, true));
+        first = first.or(panic);
+    }
+    first
+}

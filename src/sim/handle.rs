@@ -1,0 +1,273 @@
+//! What a program holds of its run: `Sim`, and the same for code without it.
+//!
+//! Knows what tasks may ask for; refuses to know how it comes about.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, TryRng};
+
+use super::current::{enter, enter_run, try_enter};
+use super::executor::BoxedTask;
+use super::join::JoinHandle;
+use super::sleep::{Interval, Sleep, Timeout, YieldNow};
+use super::task::Name;
+use super::time::{EPOCH, Instant};
+
+/// The handle to a simulated run.
+///
+/// It is a token: whoever holds it, each call acts for the task that is being
+/// polled. It is `Copy`, and `Send + Sync` so that it can be kept in whatever
+/// demands that.
+///
+/// # Panics
+///
+/// Its methods panic after the run and on another thread than the run's; none
+/// gives a wrong answer there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sim {
+    run: u64,
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sim")
+    }
+}
+
+impl Sim {
+    /// Returns the run that goes on in this thread.
+    ///
+    /// # Panics
+    ///
+    /// Outside a run; see [`Sim::try_current`].
+    #[track_caller]
+    pub fn current() -> Self {
+        enter("Sim::current()", |world| Self { run: world.run })
+    }
+
+    /// Returns the run that goes on in this thread, if one does.
+    pub fn try_current() -> Option<Self> {
+        try_enter(|world| Self { run: world.run })
+    }
+
+    /// Starts a task. It may be `!Send`: one thread runs them all.
+    ///
+    /// The task is known by the type of its future, which names the function it
+    /// was written in, and by its index among siblings of that name. Give tasks
+    /// that matter a name of their own with [`Sim::task`]: then what is chosen
+    /// for them survives a renamed function.
+    #[track_caller]
+    pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        self.spawn_named(
+            Name::Type(std::any::type_name::<F>()),
+            future,
+            Location::caller(),
+        )
+    }
+
+    /// Names a task that is to be spawned.
+    ///
+    /// ```
+    /// virtnet::Run::new(0).execute(async |sim| {
+    ///     let worker = sim.task("worker").spawn(async { 6 * 7 });
+    ///     assert_eq!(worker.await.unwrap(), 42);
+    /// }).unwrap();
+    /// ```
+    pub fn task(&self, name: &str) -> TaskBuilder {
+        TaskBuilder {
+            sim: *self,
+            name: name.into(),
+        }
+    }
+
+    fn spawn_named<F: Future + 'static>(
+        &self,
+        name: Name,
+        future: F,
+        spawned_at: &'static Location<'static>,
+    ) -> JoinHandle<F::Output> {
+        let future: BoxedTask = Box::pin(future.map(|output| {
+            // What nobody awaits is dropped here, outside the world.
+            let mut output = Some(output);
+            if try_enter(|world| world.is_awaited()) == Some(true) {
+                let output: Box<dyn std::any::Any> = Box::new(output.take());
+                try_enter(|world| world.deliver(output));
+            }
+        }));
+        match enter_run(self.run, |world| world.spawn(name, future, spawned_at)) {
+            Ok(task) => JoinHandle::new(self.run, task),
+            Err(_inert) => JoinHandle::inert(),
+        }
+    }
+
+    /// Returns the virtual time: monotonic, from the beginning of the run.
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(enter_run(self.run, |world| world.now))
+    }
+
+    /// Returns the virtual wall clock, which begins at 2026-01-01 00:00 UTC.
+    pub fn system_time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + EPOCH + (self.now() - Instant::ZERO)
+    }
+
+    /// Waits until so much virtual time has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it forgets the timer; nothing is lost.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// Waits until the instant has come; at once if it has passed.
+    pub fn sleep_until(&self, at: Instant) -> Sleep {
+        Sleep::new(self.run, at)
+    }
+
+    /// Gives a future so much time, then drops it.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`](super::Elapsed) if it did not complete in time.
+    pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
+        Timeout::new(self.sleep(limit), future)
+    }
+
+    /// Ticks at a fixed period; the first tick comes at once.
+    ///
+    /// # Panics
+    ///
+    /// If `period` is zero.
+    #[track_caller]
+    pub fn interval(&self, period: Duration) -> Interval {
+        Interval::new(self.run, self.now(), period)
+    }
+
+    /// Lets all else that is due go first. Spinning on it makes time pass, by a
+    /// microsecond a round.
+    pub fn yield_now(&self) -> YieldNow {
+        YieldNow::new()
+    }
+
+    /// Returns the calling task's random generator.
+    pub fn rng(&self) -> SimRng {
+        SimRng { run: self.run }
+    }
+
+    /// Chooses one of so many options; 0 is the benign one.
+    ///
+    /// The choice is keyed by the calling task, the name and how often that pair
+    /// has chosen before. It stands on tapes, and shrinking makes it 0 unless it
+    /// matters; words of [`Sim::rng`] are not choices.
+    ///
+    /// # Panics
+    ///
+    /// If there are no options.
+    #[track_caller]
+    pub fn choose(&self, subject: &str, options: usize) -> usize {
+        assert!(
+            options > 0,
+            "virtnet: `choose({subject:?}, 0)`: nothing to choose from"
+        );
+        enter_run(self.run, |world| world.choose(subject, options))
+    }
+
+    /// Adds a record to the trace, and so to the fingerprint.
+    pub fn note(&self, text: impl fmt::Display) {
+        let text = text.to_string();
+        enter_run(self.run, |world| world.note(&text));
+    }
+
+    /// Returns the seed of this run.
+    pub fn seed(&self) -> u64 {
+        enter_run(self.run, |world| world.seed)
+    }
+}
+
+/// A task that has a name and is to be spawned.
+#[derive(Clone, Debug)]
+#[must_use = "a task is started by `.spawn(future)`"]
+pub struct TaskBuilder {
+    sim: Sim,
+    name: Arc<str>,
+}
+
+impl TaskBuilder {
+    /// Starts the task.
+    #[track_caller]
+    pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
+        self.sim
+            .spawn_named(Name::Given(self.name), future, Location::caller())
+    }
+}
+
+/// A random generator of the run, by ChaCha with 8 rounds.
+///
+/// It is a token like [`Sim`]: whoever holds it draws from the stream of the
+/// task that is being polled. A stream is keyed by the seed and the task, so
+/// what one task draws shifts nothing for another.
+///
+/// ```
+/// use virtnet::rand_core::Rng;
+/// let draw = || virtnet::Run::new(7).execute(async |sim| sim.rng().next_u64()).unwrap();
+/// assert_eq!(draw(), draw());
+/// ```
+#[derive(Clone, Debug)]
+pub struct SimRng {
+    run: u64,
+}
+
+impl SimRng {
+    fn draw<R>(&self, draw: impl FnOnce(&mut ChaCha8Rng) -> R) -> R {
+        enter_run(self.run, |world| draw(world.rng()))
+    }
+}
+
+impl TryRng for SimRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.draw(|rng| rng.next_u32()))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.draw(|rng| rng.next_u64()))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.draw(|rng| rng.fill_bytes(bytes));
+        Ok(())
+    }
+}
+
+/// Starts a task of the current run; see [`Sim::spawn`].
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
+    let sim = enter("virtnet::spawn", |world| Sim { run: world.run });
+    sim.spawn_named(
+        Name::Type(std::any::type_name::<F>()),
+        future,
+        Location::caller(),
+    )
+}
+
+/// Returns the current task's random generator; see [`Sim::rng`].
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn rng() -> SimRng {
+    enter("virtnet::rng", |world| SimRng { run: world.run })
+}

@@ -1,0 +1,146 @@
+//! Waiting for a task's end. Knows a task's number; refuses to know its future.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::current::{enter_waiting, try_enter_run};
+use super::task::TaskId;
+use super::world::Joined;
+
+/// Waits for a task's end and gives what it returned.
+///
+/// Dropping it detaches the task, which goes on. It is `Send + Sync` whatever
+/// the task returns, because it holds nothing but a number.
+///
+/// # Cancel safety
+///
+/// A poll that is pending takes nothing; the output stays until it is taken.
+pub struct JoinHandle<T> {
+    run: u64,
+    /// `None` once the output was taken, and for a task that never began.
+    task: Option<TaskId>,
+    taken: bool,
+    output: PhantomData<fn() -> T>,
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").finish_non_exhaustive()
+    }
+}
+
+impl<T> JoinHandle<T> {
+    pub(crate) const fn new(run: u64, task: TaskId) -> Self {
+        Self {
+            run,
+            task: Some(task),
+            taken: false,
+            output: PhantomData,
+        }
+    }
+
+    /// The handle of a task that was spawned when its run was over.
+    pub(crate) const fn inert() -> Self {
+        Self {
+            run: 0,
+            task: None,
+            taken: false,
+            output: PhantomData,
+        }
+    }
+
+    /// Has the task dropped as soon as whatever is being polled returns.
+    ///
+    /// Joining it then gives [`JoinError`], unless it completed before. Does
+    /// nothing after the run.
+    pub fn abort(&self) {
+        if let Some(task) = self.task {
+            try_enter_run(self.run, |world| world.abort(task));
+        }
+    }
+
+    /// Returns whether the task has ended, in whichever way.
+    pub fn is_finished(&self) -> bool {
+        let live = |task| try_enter_run(self.run, |world| world.tasks.live(task).is_some());
+        !self.task.and_then(live).unwrap_or(false)
+    }
+}
+
+impl<T: 'static> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    /// # Panics
+    ///
+    /// If polled again after it was ready, and outside its run.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        assert!(
+            !self.taken,
+            "virtnet: a JoinHandle was polled after it was ready"
+        );
+        let Some(task) = self.task else {
+            return Poll::Ready(Err(JoinError {
+                task: String::new(),
+            }));
+        };
+        let joined = enter_waiting(self.run, cx, |world, wait| world.join(task, wait));
+        let result = match joined {
+            Joined::Pending => {
+                crate::wait::waiting_for(|| {
+                    let path = try_enter_run(self.run, |world| world.tasks.path(task.slot));
+                    format!("the end of task {}", path.unwrap_or_default())
+                });
+                return Poll::Pending;
+            }
+            Joined::Done(output) => Ok(open(output)),
+            Joined::Aborted(task) => Err(JoinError { task }),
+        };
+        self.taken = true;
+        Poll::Ready(result)
+    }
+}
+
+/// Takes the output out of the box in which the task left it.
+fn open<T: 'static>(output: Box<dyn Any>) -> T {
+    match output
+        .downcast::<Option<T>>()
+        .ok()
+        .and_then(|output| *output)
+    {
+        Some(output) => output,
+        None => unreachable!("a task leaves what its handle was made for"),
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task {
+            // What is left of the task is dropped here, outside the world.
+            let _left = try_enter_run(self.run, |world| world.detach(task));
+        }
+    }
+}
+
+/// The task was aborted, or its run was over, before it could return anything.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("task {task} was aborted")]
+pub struct JoinError {
+    task: String,
+}
+
+impl JoinError {
+    /// Returns the path of the task: `main/client/worker#2`.
+    pub fn task(&self) -> &str {
+        &self.task
+    }
+}
+
+impl From<JoinError> for io::Error {
+    fn from(error: JoinError) -> Self {
+        Self::other(error)
+    }
+}

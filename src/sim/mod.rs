@@ -1,0 +1,69 @@
+//! One thread, one seed, one clock: the simulated world. Knows no network.
+//!
+//! A run executes a future and the tasks it spawns. Everything that happens is
+//! an event in one queue; what is uncertain about an event (its place among
+//! others at that instant, whether it is late) is a *choice*, and every choice
+//! is a pure function of the seed, of a *subject* that names who chooses, and of
+//! how often that subject has chosen before. So the same seed is the same run,
+//! and an edit in one place leaves the choices of every other place alone.
+//!
+//! The words, from the bottom up, which is also the order to read the files in:
+//!
+//! | word | meaning |
+//! |---|---|
+//! | choice | one uncertain thing, keyed by subject and ordinal; 0 is benign |
+//! | schedule | how the choices about wake-ups are drawn |
+//! | tape | a run as text: what it is drawn from, and what is overridden |
+//! | instant | nanoseconds of virtual time since the run began |
+//! | trace | the records of what happened; its fingerprint is always kept |
+//! | event | an entry of the queue: poll this task, fire this timer |
+//! | task | a spawned future, known by its path: `main/client/worker#2` |
+//! | step | one poll of a task; it takes no virtual time |
+//! | stall | what every task was about when a run stopped short |
+//! | ending | how a run ended; a deadlock is a value, not a hang |
+//!
+//! # What is promised
+//!
+//! Same binary, same seed, same configuration: same [`Fingerprint`], in a fresh
+//! process or after a thousand other runs, in any thread, whatever the
+//! environment. Under [`Schedule::Fifo`], and on [`Tape::zero`], virtual times
+//! are exact; otherwise a wake-up may be late, as on a real machine.
+//!
+//! What a program must not do is take decisions from outside: the real clock,
+//! other threads, the order of a `HashMap`, addresses.
+
+mod choice;
+mod schedule;
+mod tape;
+mod time;
+mod trace;
+mod event;
+mod executor;
+mod task;
+mod timer;
+mod world;
+mod current;
+mod join;
+mod sleep;
+mod handle;
+mod select;
+mod stall;
+mod outcome;
+mod finish;
+mod run;
+
+pub use handle::{Sim, SimRng, TaskBuilder, rng, spawn};
+pub use join::{JoinError, JoinHandle};
+pub use outcome::Outcome;
+pub use run::Run;
+pub use schedule::{ParseScheduleError, Schedule};
+#[doc(hidden)]
+pub use select::select_start;
+pub use sleep::{
+    Elapsed, Interval, Sleep, Timeout, YieldNow, interval, now, sleep, sleep_until, timeout,
+    yield_now,
+};
+pub use stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
+pub use tape::{ParseTapeError, Tape};
+pub use time::Instant;
+pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};

@@ -1,0 +1,68 @@
+//! What a run leaves behind. Knows results; refuses to know how they came about.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::stall::Ending;
+use super::tape::Tape;
+use super::trace::{Fingerprint, Trace};
+
+/// What came of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+#[must_use = "a run that failed says so in its ending; call `.unwrap()` to panic with it"]
+pub struct Outcome<T> {
+    /// How the run ended.
+    pub ending: Ending<T>,
+    /// The seed that decided it.
+    pub seed: u64,
+    /// The virtual time that passed.
+    pub elapsed: Duration,
+    /// How many times a task was polled.
+    pub steps: u64,
+    /// The identity of the run: two runs are the same if these are equal.
+    pub fingerprint: Fingerprint,
+    /// The fingerprint as it stood after every 4096th record, to find where
+    /// two runs part without keeping their traces.
+    pub checkpoints: Vec<Fingerprint>,
+    /// All records, if `Run::keep_trace` asked for them.
+    pub trace: Option<Trace>,
+    /// What replays this run: always keyed, never a fuzzer's bytes.
+    pub tape: Tape,
+    /// How many wake-ups came from other threads: if not zero, what happened
+    /// was not decided by the seed alone.
+    pub foreign_wakes: u64,
+}
+
+impl<T> Outcome<T> {
+    /// Returns whether the main task returned.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.ending, Ending::Done(_))
+    }
+
+    /// Returns what the main task returned.
+    ///
+    /// # Panics
+    ///
+    /// If the run ended otherwise: with the ending, the table of what every
+    /// task waits for, and the seed.
+    #[track_caller]
+    pub fn unwrap(self) -> T {
+        match self.ending {
+            Ending::Done(output) => output,
+            _ => panic!("{self}"),
+        }
+    }
+}
+
+/// Prints the ending, and the seed that brings it about.
+impl<T> fmt::Display for Outcome<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\nseed {:#x}, ", self.ending, self.seed)?;
+        write!(
+            f,
+            "{} steps, {:?} of virtual time",
+            self.steps, self.elapsed
+        )
+    }
+}

@@ -1,0 +1,206 @@
+//! One run from its seed to its ending: the loop, and what is said about it.
+//!
+//! Knows the whole floor below; it is what turns a future into an `Outcome`.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use super::choice::{Choices, Rest};
+use super::current::{enter_or_bug, install, uninstall};
+use super::event::END_OF_TIME;
+use super::executor::{BoxedTask, Executor, Newborn};
+use super::finish::finish;
+use super::handle::Sim;
+use super::outcome::Outcome;
+use super::schedule::Schedule;
+use super::tape::Tape;
+use super::time::nanos;
+use super::trace::Tracer;
+use super::world::{End, Limits, MAIN, Next, Polled, World};
+
+/// How one simulated run is executed.
+///
+/// ```
+/// use std::time::Duration;
+/// use virtnet::{Ending, Run};
+///
+/// let outcome = Run::new(7).execute(async |sim| {
+///     let worker = sim.task("worker").spawn(async move {
+///         sim.sleep(Duration::from_secs(3600 / 2)).await;
+///         "done after half an hour of virtual time"
+///     });
+///     worker.await.unwrap()
+/// });
+/// assert!(outcome.elapsed >= Duration::from_secs(1800));
+/// assert!(matches!(outcome.ending, Ending::Done("done after half an hour of virtual time")));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a run does nothing until `.execute(main)`"]
+pub struct Run {
+    seed: u64,
+    limits: Limits,
+    schedule: Schedule,
+    tape: Option<Tape>,
+    keep_trace: bool,
+}
+
+impl Run {
+    /// A run in which every choice comes from `seed`.
+    pub fn new(seed: u64) -> Self {
+        let limits = Limits {
+            time: nanos(Duration::from_secs(3600)),
+            steps: 10_000_000,
+            livelock: 100_000,
+        };
+        Self {
+            seed,
+            limits,
+            schedule: Schedule::default(),
+            tape: None,
+            keep_trace: false,
+        }
+    }
+
+    /// Ends the run when so much virtual time has passed: one hour unless said
+    /// otherwise, 833 days at most.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.limits.time = nanos(limit).min(END_OF_TIME - 1);
+        self
+    }
+
+    /// Ends the run after so many steps, each the poll of a task: ten million
+    /// unless said otherwise.
+    pub fn step_limit(mut self, steps: u64) -> Self {
+        self.limits.steps = steps;
+        self
+    }
+
+    /// Ends the run when one task is polled more often than this at one
+    /// instant: 100 000 times unless said otherwise.
+    pub fn livelock_limit(mut self, polls: u64) -> Self {
+        self.limits.livelock = polls;
+        self
+    }
+
+    /// Explores in another way than `Schedule::Random`.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// Replays a tape. The seed and the schedule that it names win.
+    pub fn tape(mut self, tape: Tape) -> Self {
+        self.tape = Some(tape);
+        self
+    }
+
+    /// Keeps the records of all that happens, not only their fingerprint.
+    pub fn keep_trace(mut self) -> Self {
+        self.keep_trace = true;
+        self
+    }
+
+    /// Runs the future that `main` makes, and all tasks it spawns, to an ending.
+    ///
+    /// The run ends when the main task does; the other tasks are dropped then,
+    /// oldest first, and whatever their destructors ask of the run is inert.
+    ///
+    /// # Panics
+    ///
+    /// Inside another run. A panic of a task does not come out: it is the
+    /// ending.
+    #[track_caller]
+    pub fn execute<F, Fut>(self, main: F) -> Outcome<Fut::Output>
+    where
+        F: FnOnce(Sim) -> Fut,
+        Fut: Future + 'static,
+    {
+        let called_at = Location::caller();
+        let tape = self.tape;
+        let seed = tape.as_ref().and_then(Tape::seed).unwrap_or(self.seed);
+        let schedule = tape
+            .as_ref()
+            .and_then(Tape::schedule)
+            .unwrap_or(self.schedule);
+        let choices = match &tape {
+            Some(tape) => Choices::new(seed, tape.rest().clone(), tape.iter()),
+            None => Choices::new(seed, Rest::Seed, std::iter::empty()),
+        };
+        let mut executor = install(|world, run| {
+            let tracer = Tracer::new(self.keep_trace);
+            world.begin(
+                (run, seed),
+                self.limits,
+                choices,
+                schedule,
+                tracer,
+                called_at,
+            );
+        });
+
+        let result = Rc::new(Cell::new(None));
+        let driven = catch_unwind(AssertUnwindSafe(|| {
+            let result = result.clone();
+            let future = main(Sim::current()).map(move |output| result.set(Some(output)));
+            adopt_main(&mut executor, Box::pin(future));
+            drive(&mut executor)
+        }));
+        let finished = finish(driven, &mut executor);
+        uninstall(executor);
+
+        let tape = tape.unwrap_or_else(|| Tape::of_seed(seed, schedule));
+        finished.into_outcome(seed, tape, schedule, result.take())
+    }
+}
+
+/// Hands the main task, which the world knows already, its future.
+fn adopt_main(executor: &mut Executor, future: BoxedTask) {
+    let adopt = |world: &mut World| {
+        let waker = world.main_waker();
+        executor.adopt(&mut vec![Newborn {
+            slot: MAIN,
+            future,
+            waker,
+        }]);
+    };
+    enter_or_bug(adopt);
+}
+
+/// The run loop: one step after another until the run is over.
+///
+/// The world says what is next, by `World::next`; the step itself is made with
+/// the world back in its place, because what it runs may ask for anything.
+fn drive(executor: &mut Executor) -> End {
+    let mut polled = None;
+    loop {
+        let next = enter_or_bug(|world| {
+            executor.adopt(&mut world.born);
+            let next = world.next(polled.take());
+            if let Next::Poll(slot) = next {
+                world.waker_identity = executor.waker_identity(slot);
+            }
+            next
+        });
+        match next {
+            Next::Poll(slot) => {
+                let done = executor.poll(slot);
+                polled = Some(if done {
+                    Polled::Done(slot)
+                } else {
+                    Polled::Pending
+                });
+            }
+            Next::Drop(slot) => {
+                executor.drop_task(slot);
+                polled = Some(Polled::Dropped(slot));
+            }
+            Next::Wake(waker) => waker.wake(),
+            Next::End(end) => return end,
+        }
+    }
+}

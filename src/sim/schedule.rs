@@ -1,0 +1,206 @@
+//! What explores: how a wake-up's place and delay are chosen.
+//!
+//! Knows strategies; refuses to know what is woken. Each strategy poses the
+//! same two choices for a wake-up and differs only in how they are drawn.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::choice::{Choices, Family, Key, Shape, Subject};
+
+/// How the order of what happens is explored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Schedule {
+    /// First come, first served, and nothing is ever late. One order for all
+    /// seeds; virtual times are exact.
+    Fifo,
+    /// Every wake-up draws its place among what is due, and whether it is late.
+    #[default]
+    Random,
+    /// Probabilistic concurrency testing: tasks keep a standing, low ones are
+    /// held back, and at `depth - 1` drawn moments whatever runs is demoted.
+    ///
+    /// Finds orderings in which one task must be far ahead of another, which
+    /// independent draws almost never produce. After Burckhardt et al., "A
+    /// Randomized Scheduler with Probabilistic Guarantees of Finding Bugs"
+    /// (ASPLOS 2010); being held back in virtual time as well is our addition.
+    Pct {
+        /// How many ordering constraints the bug that is sought has; 1 and up.
+        depth: u32,
+    },
+}
+
+/// Prints `fifo`, `random` or `pct:3`.
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fifo => f.pad("fifo"),
+            Self::Random => f.pad("random"),
+            Self::Pct { depth } => f.pad(&format!("pct:{depth}")),
+        }
+    }
+}
+
+/// A schedule's name could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{input}` is no schedule: expected `fifo`, `random` or `pct:N` with N from 1")]
+pub struct ParseScheduleError {
+    /// What was to be read.
+    pub input: String,
+}
+
+impl FromStr for Schedule {
+    type Err = ParseScheduleError;
+    fn from_str(input: &str) -> Result<Self, ParseScheduleError> {
+        match input {
+            "fifo" => return Ok(Self::Fifo),
+            "random" => return Ok(Self::Random),
+            _ => {}
+        }
+        let depth = input
+            .strip_prefix("pct:")
+            .and_then(|depth| depth.parse().ok());
+        match depth {
+            Some(depth) if depth > 0 => Ok(Self::Pct { depth }),
+            _ => Err(ParseScheduleError {
+                input: input.into(),
+            }),
+        }
+    }
+}
+
+/// How many places there are among what is due at one instant.
+const PLACES: u64 = 1 << 16;
+
+/// How many task-to-task wake-ups may follow each other before delays stop.
+///
+/// Two tasks that wake each other for ever would otherwise creep through virtual
+/// time on their delays and never be seen to be a livelock.
+const DELAYED_CHAIN: u32 = 1_000;
+
+/// What a strategy decides for a wake-up.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Slack {
+    /// The place among what is due at the same instant: low goes first.
+    pub(crate) place: u16,
+    /// Nanoseconds by which the wake-up is late.
+    pub(crate) delay: u64,
+}
+
+/// A wake-up, as far as a strategy may know it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wakeup {
+    pub(crate) task: Key,
+    pub(crate) source: Key,
+    /// How many times this source has woken this task before.
+    pub(crate) ordinal: u64,
+    /// How many wake-ups of task by task led to this one at no cost of time.
+    pub(crate) chain: u32,
+    /// What [`Scheduler::standing`] gave the task.
+    pub(crate) standing: Slack,
+}
+
+/// Draws for one run.
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    schedule: Schedule,
+    /// Step numbers at which the running task is demoted; descending.
+    changes: Vec<u64>,
+    demotions: u16,
+}
+
+impl Scheduler {
+    pub(crate) fn new(schedule: Schedule, choices: &mut Choices) -> Self {
+        let mut changes = Vec::new();
+        if let Schedule::Pct { depth } = schedule {
+            let subject = Subject::new(Family::Change, Key::word("step"), Key::NONE);
+            // How long the run will be is unknown, so every scale is as likely.
+            changes = (0..u64::from(depth.saturating_sub(1)))
+                .map(|n| {
+                    let scale = choices.draw(subject, 2 * n, Shape::Uniform(18));
+                    choices.draw(subject, 2 * n + 1, Shape::Uniform(1 << scale))
+                })
+                .filter(|step| *step > 0)
+                .collect();
+            changes.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        Self {
+            schedule,
+            changes,
+            demotions: 0,
+        }
+    }
+
+    pub(crate) const fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    /// What a task starts out with.
+    #[inline]
+    pub(crate) fn standing(&self, choices: &mut Choices, task: Key) -> Slack {
+        if !matches!(self.schedule, Schedule::Pct { .. }) {
+            return Slack::default();
+        }
+        let subject = Subject::new(Family::Pct, task, Key::NONE);
+        Slack {
+            // The places above are kept for those that get demoted.
+            place: choices.draw(subject, 0, Shape::Uniform(PLACES / 2)) as u16,
+            delay: choices.draw(subject, 1, Shape::Hold),
+        }
+    }
+
+    /// Whether the task that makes this step is to be demoted, and to what.
+    #[inline]
+    pub(crate) fn demotion(&mut self, choices: &mut Choices, step: u64) -> Option<Slack> {
+        if self.changes.last().is_none_or(|change| *change > step) {
+            return None;
+        }
+        self.changes.pop();
+        let subject = Subject::new(Family::Change, Key::word("hold"), Key::NONE);
+        let ordinal = u64::from(self.demotions);
+        self.demotions = self.demotions.saturating_add(1);
+        Some(Slack {
+            place: (PLACES / 2) as u16 + self.demotions.min((PLACES / 2) as u16 - 1),
+            delay: choices.draw(subject, ordinal, Shape::Hold),
+        })
+    }
+
+    /// Chooses for a wake-up by something other than the task itself.
+    #[inline]
+    pub(crate) fn wake(&self, choices: &mut Choices, wakeup: Wakeup) -> Slack {
+        match self.schedule {
+            Schedule::Fifo => Slack::default(),
+            Schedule::Random => Slack {
+                place: self.place(choices, wakeup),
+                delay: if wakeup.chain > DELAYED_CHAIN {
+                    0
+                } else {
+                    let subject = Subject::new(Family::Delay, wakeup.task, wakeup.source);
+                    choices.draw(subject, wakeup.ordinal, Shape::Delay)
+                },
+            },
+            Schedule::Pct { .. } => Slack {
+                place: wakeup.standing.place,
+                delay: if wakeup.chain > DELAYED_CHAIN {
+                    0
+                } else {
+                    wakeup.standing.delay
+                },
+            },
+        }
+    }
+
+    /// Chooses the place of a task that woke itself, among others that did.
+    #[inline]
+    pub(crate) fn place(&self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
+        match self.schedule {
+            Schedule::Fifo => 0,
+            Schedule::Random => {
+                let subject = Subject::new(Family::Order, wakeup.task, wakeup.source);
+                choices.draw(subject, wakeup.ordinal, Shape::Uniform(PLACES)) as u16
+            }
+            Schedule::Pct { .. } => wakeup.standing.place,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Futures that wait for virtual time: `Sleep`, `Timeout`, `Interval`, `YieldNow`.
+//!
+//! Knows when to wake; refuses to know what else happens meanwhile. The free
+//! functions serve code that holds no [`Sim`](super::Sim), as in tokio.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Stream;
+use pin_project_lite::pin_project;
+
+use super::current::{enter, enter_waiting, try_enter_run};
+use super::time::Instant;
+use super::timer::TimerId;
+
+/// Waits for an instant of virtual time.
+///
+/// # Panics
+///
+/// When polled outside its run.
+///
+/// # Cancel safety
+///
+/// Dropping it cancels the timer; nothing is lost.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Sleep {
+    run: u64,
+    deadline: Instant,
+    timer: Option<TimerId>,
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .finish()
+    }
+}
+
+impl Sleep {
+    pub(crate) const fn new(run: u64, deadline: Instant) -> Self {
+        Self {
+            run,
+            deadline,
+            timer: None,
+        }
+    }
+
+    /// Returns the instant it waits for.
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Waits for another instant from now on.
+    pub fn reset(&mut self, deadline: Instant) {
+        self.cancel();
+        self.deadline = deadline;
+    }
+
+    fn cancel(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            // Whom it would have woken is dropped here, outside the world.
+            let _waiter = try_enter_run(self.run, |world| world.cancel(timer));
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let (at, mut timer) = (self.deadline.as_nanos(), self.timer);
+        let polled = enter_waiting(self.run, cx, |world, wait| {
+            if world.now >= at {
+                return (Poll::Ready(()), Some(wait));
+            }
+            (Poll::Pending, world.arm(&mut timer, at, wait))
+        });
+        self.timer = timer;
+        if polled.is_ready() {
+            // It has fired or, if it has yet to fire at this instant, is not needed.
+            self.cancel();
+        } else {
+            crate::wait::waiting_for(|| format!("sleep until {:?}", self.deadline));
+        }
+        polled
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+pin_project! {
+    /// A future with a limit of virtual time: see [`Sim::timeout`](super::Sim::timeout).
+    ///
+    /// The future is polled before the time is looked at: what completes at the
+    /// last instant is in time.
+    #[must_use = "futures do nothing unless awaited"]
+    #[derive(Debug)]
+    pub struct Timeout<F> {
+        #[pin]
+        future: F,
+        limit: Sleep,
+    }
+}
+
+impl<F> Timeout<F> {
+    pub(crate) const fn new(limit: Sleep, future: F) -> Self {
+        Self { future, limit }
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        ready!(Pin::new(this.limit).poll(cx));
+        Poll::Ready(Err(Elapsed(())))
+    }
+}
+
+/// The time limit of a [`Timeout`] has passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("deadline has elapsed")]
+pub struct Elapsed(());
+
+impl From<Elapsed> for io::Error {
+    fn from(elapsed: Elapsed) -> Self {
+        Self::new(io::ErrorKind::TimedOut, elapsed)
+    }
+}
+
+/// Ticks at a fixed period of virtual time; the first tick comes at once.
+///
+/// Ticks that were missed come one right after the other until it has caught
+/// up, so that their number is the time that has passed.
+#[derive(Debug)]
+#[must_use = "an interval ticks only when awaited"]
+pub struct Interval {
+    next: Sleep,
+    period: Duration,
+}
+
+impl Interval {
+    #[track_caller]
+    pub(crate) fn new(run: u64, start: Instant, period: Duration) -> Self {
+        assert!(
+            !period.is_zero(),
+            "virtnet: an interval's period must not be zero"
+        );
+        Self {
+            next: Sleep::new(run, start),
+            period,
+        }
+    }
+
+    /// Waits for the next tick and returns the instant for which it was due.
+    ///
+    /// # Cancel safety
+    ///
+    /// A tick that was not returned comes again.
+    pub async fn tick(&mut self) -> Instant {
+        poll_fn(|cx| self.poll_tick(cx)).await
+    }
+
+    /// Polls for the next tick.
+    pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
+        ready!(Pin::new(&mut self.next).poll(cx));
+        let due = self.next.deadline();
+        self.next.reset(due + self.period);
+        Poll::Ready(due)
+    }
+
+    /// Returns the period.
+    pub const fn period(&self) -> Duration {
+        self.period
+    }
+}
+
+impl Stream for Interval {
+    type Item = Instant;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.poll_tick(cx).map(Some)
+    }
+}
+
+/// Lets all else that is due go first: see [`Sim::yield_now`](super::Sim::yield_now).
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl YieldNow {
+    pub(crate) const fn new() -> Self {
+        Self { yielded: false }
+    }
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        crate::wait::waiting_for(|| "its turn after `yield_now`".into());
+        Poll::Pending
+    }
+}
+
+/// Returns the virtual time; see [`Sim::now`](super::Sim::now).
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn now() -> Instant {
+    Instant::from_nanos(enter("virtnet::time::now", |world| world.now))
+}
+
+/// Waits until so much virtual time has passed; see [`Sim::sleep`](super::Sim::sleep).
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn sleep(duration: Duration) -> Sleep {
+    let (run, now) = enter("virtnet::time::sleep", |world| (world.run, world.now));
+    Sleep::new(run, Instant::from_nanos(now) + duration)
+}
+
+/// Waits until the instant has come; see [`Sim::sleep_until`](super::Sim::sleep_until).
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn sleep_until(at: Instant) -> Sleep {
+    Sleep::new(enter("virtnet::time::sleep_until", |world| world.run), at)
+}
+
+/// Gives a future so much time; see [`Sim::timeout`](super::Sim::timeout).
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
+    Timeout::new(sleep(limit), future)
+}
+
+/// Ticks at a fixed period; see [`Sim::interval`](super::Sim::interval).
+///
+/// # Panics
+///
+/// Outside a run, and if `period` is zero.
+#[track_caller]
+pub fn interval(period: Duration) -> Interval {
+    let (run, now) = enter("virtnet::time::interval", |world| (world.run, world.now));
+    Interval::new(run, Instant::from_nanos(now), period)
+}
+
+/// Lets all else that is due go first; see [`Sim::yield_now`](super::Sim::yield_now).
+pub fn yield_now() -> YieldNow {
+    YieldNow::new()
+}

@@ -1,0 +1,209 @@
+//! Why a run did not finish, in words. Knows reports; refuses to know the run.
+
+use std::fmt;
+use std::panic::Location;
+
+use super::time::Instant;
+
+/// A task's panic ended the run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TaskPanic {
+    /// The path of the task that panicked: `main/client/worker#2`.
+    pub task: String,
+    /// What the panic said.
+    pub message: String,
+    /// Where the task was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// Whether it panicked while the run, already over, dropped its tasks.
+    pub while_dropped: bool,
+}
+
+impl fmt::Display for TaskPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = if self.while_dropped {
+            " while it was dropped"
+        } else {
+            ""
+        };
+        write!(f, "task {} panicked{when}: {}", self.task, self.message)?;
+        write!(f, "\n  spawned at {}", self.spawned_at)
+    }
+}
+
+/// What a task was about when the run stopped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TaskState {
+    /// It waits, for these operations; for none that the library knows of if
+    /// the list is empty: a channel or a lock of another crate, perhaps.
+    Waiting(Vec<String>),
+    /// It was not asked, because the search ended at a lost wake-up before.
+    NotAsked,
+    /// A wake-up by this source was on its way to it.
+    Woken {
+        /// The task, or `timer`, that woke it.
+        by: String,
+        /// How many times it had been polled at that instant.
+        polls_at_instant: u64,
+    },
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting(reasons) if reasons.is_empty() => {
+                f.write_str("waits for something unknown to virtnet (a channel? a lock?)")
+            }
+            Self::Waiting(reasons) => write!(f, "waits for {}", reasons.join(", or ")),
+            Self::NotAsked => f.write_str("waits (not asked for what)"),
+            Self::Woken {
+                by,
+                polls_at_instant: 0 | 1,
+            } => write!(f, "was woken by {by}"),
+            Self::Woken {
+                by,
+                polls_at_instant,
+            } => {
+                write!(
+                    f,
+                    "was woken by {by}, and polled {polls_at_instant} times at this instant"
+                )
+            }
+        }
+    }
+}
+
+/// One task of a stalled run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct StalledTask {
+    /// The path of the task.
+    pub task: String,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// What it was about.
+    pub state: TaskState,
+}
+
+impl fmt::Display for StalledTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}\n    spawned at {}",
+            self.task, self.state, self.spawned_at
+        )
+    }
+}
+
+/// A task that could go on, though nothing had woken it.
+///
+/// When a run is over each task that waits is polled once more. One that gets
+/// on then has waited for something that had come about: whoever brought it
+/// about has not called its waker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct LostWakeup {
+    /// The path of the task.
+    pub task: String,
+    /// How it was seen to get on.
+    pub evidence: String,
+}
+
+impl fmt::Display for LostWakeup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "probably a lost wake-up: {}, polled once more, {}",
+            self.task, self.evidence
+        )
+    }
+}
+
+/// What every task was about when the run stopped short of its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Stall {
+    /// When the run stopped.
+    pub at: Instant,
+    /// All tasks, oldest first; the main task comes first of all.
+    pub tasks: Vec<StalledTask>,
+    /// The first task found that could go on.
+    pub lost_wakeup: Option<LostWakeup>,
+    /// How many wake-ups came from other threads, which the run cannot await.
+    pub foreign_wakes: u64,
+}
+
+/// How many tasks a printed report shows.
+const SHOWN: usize = 50;
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:?}, {} task(s):", self.at, self.tasks.len())?;
+        for task in self.tasks.iter().take(SHOWN) {
+            write!(f, "\n  {task}")?;
+        }
+        if self.tasks.len() > SHOWN {
+            write!(f, "\n  ... and {} more", self.tasks.len() - SHOWN)?;
+        }
+        if let Some(lost) = &self.lost_wakeup {
+            write!(f, "\n  {lost}")?;
+        }
+        if self.foreign_wakes > 0 {
+            write!(
+                f,
+                "\n  {} wake-up(s) came from other threads; what those do is not simulated, \
+                 and a run does not wait for it",
+                self.foreign_wakes
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub enum Ending<T> {
+    /// The main task returned; the others were dropped.
+    Done(T),
+    /// A task panicked.
+    Panicked(TaskPanic),
+    /// Every task waits, and nothing is going to happen.
+    Deadlock(Stall),
+    /// A task was polled too many times at one instant.
+    Livelock(Stall),
+    /// Virtual time ran out.
+    TimeLimit(Stall),
+    /// The steps ran out.
+    StepLimit(Stall),
+}
+
+impl<T> Ending<T> {
+    /// The name of the ending: `done`, `panicked`, `deadlock` and so on.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Panicked(_) => "panicked",
+            Self::Deadlock(_) => "deadlock",
+            Self::Livelock(_) => "livelock",
+            Self::TimeLimit(_) => "time limit",
+            Self::StepLimit(_) => "step limit",
+        }
+    }
+}
+
+/// Prints everything but what the main task returned.
+impl<T> fmt::Display for Ending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(_) => f.write_str("done"),
+            Self::Panicked(panic) => panic.fmt(f),
+            Self::Deadlock(stall) => write!(f, "deadlock: every task waits {stall}"),
+            Self::Livelock(stall) => write!(f, "livelock: time stands still {stall}"),
+            Self::TimeLimit(stall) => write!(f, "time limit: the run was stopped {stall}"),
+            Self::StepLimit(stall) => write!(f, "step limit: the run was stopped {stall}"),
+        }
+    }
+}

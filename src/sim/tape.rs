@@ -1,0 +1,281 @@
+//! A run written down as text: what it is drawn from, and what is overridden.
+//!
+//! Knows the text; refuses to know what a choice means. A tape is small and
+//! meant to be edited by hand:
+//!
+//! ```text
+//! virtnet tape 1
+//! schedule random
+//! seed 0x1f4
+//! rest zero
+//! delay main/client timer 3 = 17000
+//! choose main/server drop 0 = 1
+//! ```
+//!
+//! Every tape is a legal run: a value out of range wraps round, a choice that
+//! is never asked is ignored, and what the tape does not say comes from the
+//! seed, or is zero where it says `rest zero`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::choice::Rest;
+use super::schedule::Schedule;
+
+const HEADER: &str = "virtnet tape 1";
+
+/// What a run is to be replayed from: give it to `Run::tape`.
+///
+/// ```
+/// use virtnet::{Run, Tape};
+/// let tape = Tape::zero().with("choose main coin", 0, 1);
+/// let coin = Run::new(0).tape(tape.clone()).execute(async |sim| sim.choose("coin", 2)).unwrap();
+/// assert_eq!(coin, 1);
+/// assert_eq!(tape.to_string().parse::<Tape>(), Ok(tape));
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tape {
+    schedule: Option<Schedule>,
+    seed: Option<u64>,
+    rest: Rest,
+    overrides: BTreeMap<(String, u64), u64>,
+}
+
+impl Tape {
+    /// The run in which every choice is 0: nothing late, nothing reordered,
+    /// nothing fails. It is not the run of seed zero.
+    pub fn zero() -> Self {
+        Self {
+            schedule: None,
+            seed: None,
+            rest: Rest::Zero,
+            overrides: BTreeMap::new(),
+        }
+    }
+
+    /// A fuzzer's tape: the bytes answer choices in the order they are asked,
+    /// and past their end every choice is 0.
+    ///
+    /// The outcome of such a run holds the same decisions as a keyed tape, which
+    /// survives edits of the program where the bytes do not.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self {
+            rest: Rest::Bytes(bytes.into()),
+            ..Self::zero()
+        }
+    }
+
+    /// The tape of a run of `seed` under `schedule`, with nothing overridden.
+    pub(crate) fn of_seed(seed: u64, schedule: Schedule) -> Self {
+        Self {
+            schedule: Some(schedule),
+            seed: Some(seed),
+            rest: Rest::Seed,
+            ..Self::zero()
+        }
+    }
+
+    /// Overrides one more choice, or the same choice anew.
+    ///
+    /// `subject` is a choice's subject as reports print it, and `ordinal` how
+    /// many choices that subject has made before. Control characters in it are
+    /// percent-encoded, as in every subject.
+    #[must_use]
+    pub fn with(mut self, subject: &str, ordinal: u64, value: u64) -> Self {
+        self.overrides.insert((printable(subject), ordinal), value);
+        self
+    }
+
+    /// Returns how many choices are overridden.
+    pub fn overrides(&self) -> usize {
+        self.overrides.len()
+    }
+
+    /// The seed, if the tape names one.
+    pub(crate) const fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
+    /// The schedule, if the tape names one.
+    pub(crate) const fn schedule(&self) -> Option<Schedule> {
+        self.schedule
+    }
+
+    pub(crate) const fn rest(&self) -> &Rest {
+        &self.rest
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u64, u64)> {
+        self.overrides
+            .iter()
+            .map(|((subject, ordinal), value)| (&**subject, *ordinal, *value))
+    }
+
+    /// This tape, played by a run of that seed and schedule, with the bytes that
+    /// it may hold replaced by the decisions they came to.
+    pub(crate) fn keyed(
+        mut self,
+        seed: u64,
+        schedule: Schedule,
+        decided: Option<impl Iterator<Item = (String, u64, u64)>>,
+    ) -> Self {
+        self.seed = Some(seed);
+        self.schedule = Some(schedule);
+        if let Some(decided) = decided {
+            self.rest = Rest::Zero;
+            self.overrides
+                .extend(decided.map(|(subject, ordinal, value)| ((subject, ordinal), value)));
+        }
+        self
+    }
+}
+
+/// Keeps a subject on its line, and from being taken for a comment.
+fn printable(subject: &str) -> String {
+    let mut text = String::with_capacity(subject.len());
+    for (at, c) in subject.char_indices() {
+        if c.is_control() || (at == 0 && (c == '#' || c.is_whitespace())) {
+            let mut utf8 = [0; 4];
+            for byte in c.encode_utf8(&mut utf8).bytes() {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+impl fmt::Display for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADER}")?;
+        if let Some(schedule) = self.schedule {
+            writeln!(f, "schedule {schedule}")?;
+        }
+        if let Some(seed) = self.seed {
+            writeln!(f, "seed {seed:#x}")?;
+        }
+        match &self.rest {
+            Rest::Seed => {}
+            Rest::Zero => writeln!(f, "rest zero")?,
+            Rest::Bytes(bytes) => {
+                write!(f, "rest bytes ")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                writeln!(f)?;
+            }
+        }
+        for (subject, ordinal, value) in self.iter() {
+            writeln!(f, "{subject} {ordinal} = {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A tape's text could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("tape, line {line}: {reason}")]
+pub struct ParseTapeError {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What is wrong with it, and what was expected.
+    pub reason: String,
+}
+
+impl FromStr for Tape {
+    type Err = ParseTapeError;
+
+    /// Reads a tape. Empty lines and lines that begin with `#` are skipped.
+    fn from_str(text: &str) -> Result<Self, ParseTapeError> {
+        let mut tape = Self {
+            rest: Rest::Seed,
+            ..Self::zero()
+        };
+        let mut lines = text.lines().enumerate().map(|(n, line)| (n + 1, line));
+        let first = lines.find(|(_, line)| !skipped(line));
+        if first.is_none_or(|(_, line)| line.trim_end() != HEADER) {
+            let (line, found) = first.unwrap_or((1, "nothing"));
+            let reason = format!("expected `{HEADER}`, found {}", shown(found));
+            return Err(ParseTapeError { line, reason });
+        }
+        for (line, text) in lines.filter(|(_, line)| !skipped(line)) {
+            tape.read_line(text)
+                .map_err(|reason| ParseTapeError { line, reason })?;
+        }
+        Ok(tape)
+    }
+}
+
+fn skipped(line: &str) -> bool {
+    line.trim().is_empty() || line.starts_with('#')
+}
+
+/// A piece of input as an error shows it: quoted, and not endless.
+fn shown(input: &str) -> String {
+    match input.char_indices().nth(60) {
+        Some((end, _)) => format!("{:?}...", &input[..end]),
+        None => format!("{input:?}"),
+    }
+}
+
+impl Tape {
+    fn read_line(&mut self, line: &str) -> Result<(), String> {
+        if let Some((choice, value)) = line.rsplit_once(" = ") {
+            let (subject, ordinal) = choice
+                .rsplit_once(' ')
+                .ok_or_else(|| format!("{} lacks an ordinal before ` = `", shown(choice)))?;
+            let key = (printable(subject), number(ordinal)?);
+            if self.overrides.insert(key, number(value)?).is_some() {
+                return Err(format!("{} is given twice", shown(choice)));
+            }
+            return Ok(());
+        }
+        let (word, value) = line.split_once(' ').unwrap_or((line, ""));
+        let value = value.trim();
+        match word {
+            "schedule" if self.schedule.is_none() => {
+                self.schedule = Some(value.parse().map_err(|error| format!("{error}"))?);
+            }
+            "seed" if self.seed.is_none() => self.seed = Some(number(value)?),
+            "rest" if self.rest == Rest::Seed => self.rest = read_rest(value)?,
+            "schedule" | "seed" | "rest" => return Err(format!("`{word}` is given twice")),
+            _ => {
+                let expected = "`schedule`, `seed`, `rest` or `subject ordinal = value`";
+                return Err(format!("expected {expected}, found {}", shown(line)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_rest(value: &str) -> Result<Rest, String> {
+    if value == "zero" {
+        return Ok(Rest::Zero);
+    }
+    let hex = value
+        .strip_prefix("bytes")
+        .map(str::trim)
+        .filter(|hex| hex.is_ascii());
+    let hex = hex.ok_or_else(|| format!("expected `zero` or `bytes 00ff..`: {}", shown(value)))?;
+    if hex.len() % 2 != 0 {
+        return Err(format!(
+            "`bytes` has an odd number of digits: {}",
+            hex.len()
+        ));
+    }
+    (0..hex.len() / 2)
+        .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16))
+        .collect::<Result<_, _>>()
+        .map(Rest::Bytes)
+        .map_err(|_| format!("`bytes` may hold hexadecimal digits only: {}", shown(hex)))
+}
+
+/// Reads a number of 64 bits, decimal or with `0x`.
+fn number(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let read = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    read.map_err(|_| format!("{} is no number from 0 to 2^64 - 1", shown(text)))
+}

@@ -1,0 +1,66 @@
+//! The table of armed timers. Knows whom to wake; refuses to know when.
+
+use super::event::Serial;
+use super::task::Wait;
+
+/// Names an armed timer: its slot and the queue entry that will fire it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TimerId {
+    pub(crate) slot: u32,
+    pub(crate) serial: Serial,
+}
+
+/// Timers by slot; one that was cancelled is simply not found any more.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    slots: Vec<(Serial, Option<Wait>)>,
+    free: Vec<u32>,
+    /// Queue entries that stand for cancelled timers.
+    pub(crate) cancelled: usize,
+}
+
+impl Timers {
+    /// Takes a slot; [`Timers::arm`] must follow.
+    #[inline]
+    pub(crate) fn take_slot(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots.push((Serial::default(), None));
+            self.slots.len() as u32 - 1
+        })
+    }
+
+    #[inline]
+    pub(crate) fn arm(&mut self, timer: TimerId, wait: Wait) {
+        self.slots[timer.slot as usize] = (timer.serial, Some(wait));
+    }
+
+    /// Whom an armed timer will wake.
+    #[inline]
+    pub(crate) fn waiter(&mut self, timer: TimerId) -> Option<&mut Wait> {
+        let (serial, wait) = self.slots.get_mut(timer.slot as usize)?;
+        wait.as_mut().filter(|_| *serial == timer.serial)
+    }
+
+    /// Takes a timer out, if it is still armed.
+    #[inline]
+    pub(crate) fn take(&mut self, timer: TimerId) -> Option<Wait> {
+        let (serial, wait) = self.slots.get_mut(timer.slot as usize)?;
+        if *serial != timer.serial {
+            return None;
+        }
+        let wait = wait.take()?;
+        self.free.push(timer.slot);
+        Some(wait)
+    }
+
+    /// Empties the table and returns what waited, to be dropped elsewhere.
+    pub(crate) fn clear(&mut self) -> Vec<Wait> {
+        const KEPT: usize = 1024;
+        let waits = self.slots.drain(..).filter_map(|(_, wait)| wait).collect();
+        self.slots.shrink_to(KEPT);
+        self.free.clear();
+        self.free.shrink_to(KEPT);
+        self.cancelled = 0;
+        waits
+    }
+}

@@ -1,0 +1,253 @@
+//! What happened, as a fingerprint always and as records on demand.
+//!
+//! Knows events as keys and numbers; refuses to know what they did. Two runs
+//! are the same run if and only if their fingerprints agree; which event came
+//! out differently, two kept traces say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::choice::{Key, fold, stir};
+use super::time::Instant;
+
+/// What kind of thing a [`Record`] tells of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// A task was polled.
+    Poll,
+    /// A task wrote a note with `Sim::note`.
+    Note,
+    /// A task made a choice with `Sim::choose`.
+    Choose,
+    /// Another thread woke a task: what follows is not decided by the seed.
+    Foreign,
+    /// The run ended; always the last record.
+    Ending,
+}
+
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Poll => "poll",
+            Self::Note => "note",
+            Self::Choose => "choose",
+            Self::Foreign => "foreign",
+            Self::Ending => "ending",
+        })
+    }
+}
+
+/// One event of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Record {
+    /// When it happened, in true virtual time.
+    pub at: Instant,
+    /// What kind of event it was.
+    pub kind: RecordKind,
+    /// Whose event it was: a task's path, such as `main/client#2`.
+    pub subject: String,
+    /// What brought it about: the waker of a poll, the name of a choice.
+    pub source: String,
+    /// How many such events this pair of subject and source has had before.
+    pub ordinal: u64,
+    /// What was noted, or how the run ended; empty elsewhere.
+    pub text: String,
+    /// What the event carried: the value of a choice, a hash of a note.
+    pub digest: u64,
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>14} {:<7} {}", self.at, self.kind, self.subject)?;
+        match self.kind {
+            RecordKind::Poll => write!(f, " by {} {}", self.source, self.ordinal),
+            RecordKind::Choose => {
+                write!(f, " {} {} = {}", self.source, self.ordinal, self.digest)
+            }
+            RecordKind::Note | RecordKind::Ending => write!(f, " {}", self.text),
+            RecordKind::Foreign => Ok(()),
+        }
+    }
+}
+
+/// The identity of a run: equal if and only if the runs were the same.
+///
+/// 64 bits over every record; prints as 16 hexadecimal digits and reads them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(u64);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{:016x}", self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// A fingerprint could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{input}` is no fingerprint: expected 16 hexadecimal digits")]
+pub struct ParseFingerprintError {
+    /// What was to be read.
+    pub input: String,
+}
+
+impl FromStr for Fingerprint {
+    type Err = ParseFingerprintError;
+    fn from_str(input: &str) -> Result<Self, ParseFingerprintError> {
+        let digits = input.len() == 16 && input.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = u64::from_str_radix(input, 16).ok().filter(|_| digits);
+        value.map(Self).ok_or_else(|| ParseFingerprintError {
+            input: input.into(),
+        })
+    }
+}
+
+/// The records of one run in order; the last is its ending.
+///
+/// Printed, it has one line a record: time in seconds, kind, task, cause.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trace {
+    records: Vec<Record>,
+}
+
+impl Trace {
+    /// Returns the records, oldest first.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Finds the first record in which two traces differ.
+    pub fn first_difference(&self, other: &Self) -> Option<Divergence> {
+        let longer = self.records.len().max(other.records.len());
+        let index = (0..longer).find(|n| self.records.get(*n) != other.records.get(*n))?;
+        Some(Divergence {
+            index,
+            left: self.records.get(index).cloned(),
+            right: other.records.get(index).cloned(),
+        })
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.records
+            .iter()
+            .try_for_each(|record| writeln!(f, "{record}"))
+    }
+}
+
+/// The first record in which two traces differ, from both sides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Divergence {
+    /// How many records the traces have in common.
+    pub index: usize,
+    /// The record of the first trace, unless it ended before.
+    pub left: Option<Record>,
+    /// The record of the other trace, unless it ended before.
+    pub right: Option<Record>,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |record: &Option<Record>| match record {
+            Some(record) => record.to_string(),
+            None => "(no further record)".into(),
+        };
+        writeln!(f, "first difference at record {}:", self.index)?;
+        writeln!(f, "  left  {}", side(&self.left))?;
+        write!(f, "  right {}", side(&self.right))
+    }
+}
+
+/// An event before its keys are turned into names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) at: u64,
+    pub(crate) kind: RecordKind,
+    pub(crate) subject: Key,
+    pub(crate) source: Key,
+    pub(crate) ordinal: u64,
+    pub(crate) digest: u64,
+}
+
+/// How many records lie between two checkpoints.
+const CHECKPOINT: u64 = 4096;
+
+/// Follows one run.
+#[derive(Debug, Default)]
+pub(crate) struct Tracer {
+    state: u64,
+    count: u64,
+    checkpoints: Vec<Fingerprint>,
+    kept: Option<Vec<(Event, Option<Box<str>>)>>,
+}
+
+impl Tracer {
+    pub(crate) fn new(keep: bool) -> Self {
+        Self {
+            kept: keep.then(Vec::new),
+            ..Self::default()
+        }
+    }
+
+    /// Whether records are kept, and names are therefore worth remembering.
+    pub(crate) const fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Adds one event; `text` is asked for only if records are kept.
+    #[inline]
+    pub(crate) fn record(&mut self, event: Event, text: impl FnOnce() -> Option<Box<str>>) {
+        let what = fold(
+            event.at ^ 0x8EBC_6AF0_9C88_C6E3,
+            event.subject.0 ^ event.kind as u64,
+        ) ^ fold(
+            event.source.0 ^ event.ordinal,
+            event.digest ^ 0x5899_65CC_7537_4CC3,
+        );
+        // A bijection of the state for any event: nothing that happened is lost.
+        self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.count += 1;
+        if self.count.is_multiple_of(CHECKPOINT) {
+            self.checkpoints.push(self.fingerprint());
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.push((event, text()));
+        }
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(stir(self.state ^ self.count))
+    }
+
+    pub(crate) fn take_checkpoints(&mut self) -> Vec<Fingerprint> {
+        std::mem::take(&mut self.checkpoints)
+    }
+
+    /// Turns what was kept into a trace, with the names of `paths`.
+    pub(crate) fn take_trace(&mut self, paths: &BTreeMap<Key, String>) -> Option<Trace> {
+        let name = |key: Key| paths.get(&key).cloned().unwrap_or_default();
+        let kept = self.kept.take()?;
+        let records = kept.into_iter().map(|(event, text)| Record {
+            at: Instant::from_nanos(event.at),
+            kind: event.kind,
+            subject: name(event.subject),
+            source: name(event.source),
+            ordinal: event.ordinal,
+            text: text.map_or_else(String::new, String::from),
+            digest: event.digest,
+        });
+        Some(Trace {
+            records: records.collect(),
+        })
+    }
+}
