@@ -32,7 +32,9 @@ pub fn clean_pattern(pattern: TokenStream) -> TokenStream {
 
 fn descend(token: TokenTree) -> TokenTree {
     match token {
-        TokenTree::Group(group) if group.delimiter() != Delimiter::Brace || !group.stream().is_empty() => {
+        TokenTree::Group(group)
+            if group.delimiter() != Delimiter::Brace || !group.stream().is_empty() =>
+        {
             let mut cleaned = Group::new(group.delimiter(), clean_pattern(group.stream()));
             cleaned.set_span(group.span());
             cleaned.into()
