@@ -4,10 +4,20 @@ mod wait;
 
 pub mod sim;
 
+pub mod net;
+
+pub mod pipenet;
+
 pub use sim::{
     Divergence, Elapsed, Ending, Fingerprint, Instant, Interval, JoinError, JoinHandle, LostWakeup,
     Outcome, Record, RecordKind, Run, Schedule, Sim, SimRng, Sleep, Stall, StalledTask, Tape,
     TaskBuilder, TaskPanic, TaskState, Timeout, Trace, YieldNow, rng, spawn,
+};
+
+pub use net::{
+    Accept, Addr, AddrError, Args, Cause, Conn, Engine, Error, Host, Incoming, Listener, NetEvent,
+    Networker, Notifier, Op, RawConn, ReadHalf, Registry, RegistryError, SubNetwork, Traced,
+    WriteHalf,
 };
 pub use wait::waiting_for;
 

@@ -1,0 +1,232 @@
+//! Addresses: a network, a host in it, and a port.
+//!
+//! Knows how an address is written and read. Does not know whether the host exists or who has
+//! the port. Parsing accepts and rejects what Go's `net.SplitHostPort` followed by `Atoi` does,
+//! except that a port is a `u16` here.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// Is one end of a connection, or the place where a listener listens.
+///
+/// Compared by value: network first, then host, then port. Cloning copies one pointer; all
+/// addresses of a host share its name.
+///
+/// ```
+/// use virtnet::Addr;
+///
+/// let addr = Addr::parse("pipet", "[::1]:80")?;
+/// assert_eq!((addr.network(), addr.host(), addr.port()), ("pipet", "::1", 80));
+/// assert_eq!(addr.to_string(), "[::1]:80");
+/// assert_eq!(Addr::parse("pipet", "α").unwrap_err().to_string(),
+///            "address α: missing port in address");
+/// # Ok::<(), virtnet::AddrError>(())
+/// ```
+#[derive(Clone)]
+pub struct Addr {
+    place: Arc<Place>,
+    port: u16,
+}
+
+/// What all addresses of one host have in common.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Place {
+    network: Arc<str>,
+    host: Arc<str>,
+}
+
+impl Addr {
+    /// Makes an address of its parts; any string is a host name.
+    pub fn new(network: impl Into<Arc<str>>, host: impl Into<Arc<str>>, port: u16) -> Self {
+        let place = Place {
+            network: network.into(),
+            host: host.into(),
+        };
+        Self {
+            place: Arc::new(place),
+            port,
+        }
+    }
+
+    /// Reads `host:port` or `[host]:port`.
+    ///
+    /// The host may be empty, and is taken as it stands: nothing is trimmed or folded.
+    ///
+    /// # Errors
+    ///
+    /// An [`AddrError`] that names the input and what is wrong with it.
+    pub fn parse(network: &str, addr: &str) -> Result<Self, AddrError> {
+        let (host, port) = split(addr)?;
+        Ok(Self::new(network, host, port))
+    }
+
+    /// Names the network, as in `pipet`.
+    pub fn network(&self) -> &str {
+        &self.place.network
+    }
+
+    /// Names the host, without brackets.
+    pub fn host(&self) -> &str {
+        &self.place.host
+    }
+
+    /// Gives the port; 0 stands for "any" or "none".
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Gives the network's name without copying it.
+    pub(crate) fn shared_network(&self) -> Arc<str> {
+        self.place.network.clone()
+    }
+
+    /// Gives another address of the same host.
+    pub(crate) fn with_port(&self, port: u16) -> Self {
+        Self {
+            place: self.place.clone(),
+            port,
+        }
+    }
+}
+
+/// Splits an address at its last colon, in Go's order of checks.
+pub(crate) fn split(addr: &str) -> Result<(&str, u16), AddrError> {
+    let fail = |reason| {
+        Err(AddrError {
+            addr: addr.to_string(),
+            reason,
+        })
+    };
+    let Some(colon) = addr.rfind(':') else {
+        return fail(AddrError::MISSING_PORT);
+    };
+    let (host, opened, closed) = if addr.starts_with('[') {
+        let Some(end) = addr.find(']') else {
+            return fail("missing ']' in address");
+        };
+        if end + 1 != colon {
+            return match addr.as_bytes().get(end + 1) {
+                Some(b':') => fail(AddrError::MANY_COLONS),
+                _ => fail(AddrError::MISSING_PORT),
+            };
+        }
+        (&addr[1..end], 1, end + 1)
+    } else {
+        if addr[..colon].contains(':') {
+            return fail(AddrError::MANY_COLONS);
+        }
+        (&addr[..colon], 0, 0)
+    };
+    if addr[opened..].contains('[') {
+        return fail("unexpected '[' in address");
+    }
+    if addr[closed..].contains(']') {
+        return fail("unexpected ']' in address");
+    }
+    match parse_port(&addr[colon + 1..]) {
+        Some(port) => Ok((host, port)),
+        None => fail("invalid port"),
+    }
+}
+
+/// Reads a port as Go's `Atoi` reads a number: one sign, then ASCII digits, no other notation.
+fn parse_port(text: &str) -> Option<u16> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let significant = digits.trim_start_matches('0');
+    let port = if significant.is_empty() {
+        0
+    } else {
+        significant.parse().ok()?
+    };
+    (port == 0 || !negative).then_some(port)
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, port) = (self.host(), self.port);
+        if host.contains(':') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
+        }
+    }
+}
+
+impl fmt::Debug for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {self}", self.network())
+    }
+}
+
+impl PartialEq for Addr {
+    fn eq(&self, other: &Self) -> bool {
+        // Most addresses that are compared belong to one host and share its names.
+        self.port == other.port
+            && (Arc::ptr_eq(&self.place, &other.place) || self.place == other.place)
+    }
+}
+
+impl Eq for Addr {}
+
+impl PartialOrd for Addr {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Addr {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.place
+            .cmp(&other.place)
+            .then(self.port.cmp(&other.port))
+    }
+}
+
+impl Hash for Addr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.place.hash(state);
+        self.port.hash(state);
+    }
+}
+
+/// Says what is wrong with an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct AddrError {
+    /// The address as it was given.
+    pub addr: String,
+    /// What is wrong with it, as in `missing port in address`.
+    pub reason: &'static str,
+}
+
+impl AddrError {
+    const MISSING_PORT: &'static str = "missing port in address";
+    const MANY_COLONS: &'static str = "too many colons in address";
+
+    /// Says that an address is well formed, but its host is not here.
+    pub(crate) fn no_such_host(addr: &Addr) -> Self {
+        Self {
+            addr: addr.to_string(),
+            reason: "no such host",
+        }
+    }
+}
+
+impl fmt::Display for AddrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addr.as_str() {
+            "" => f.write_str(self.reason),
+            addr => write!(f, "address {addr}: {}", self.reason),
+        }
+    }
+}
+
+impl std::error::Error for AddrError {}

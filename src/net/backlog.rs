@@ -1,0 +1,302 @@
+//! The queue of a listener: dials on one side, accepts on the other.
+//!
+//! Knows who waits, who was offered to whom, and in which order. Does not know what a connection
+//! is, takes no lock and wakes nobody: it says who is to be woken.
+//!
+//! ```text
+//! dial:    queued ── offered ── gone (it holds the `Accept`)
+//!                      │           │
+//! accept:  idle ──── offered ──── taken ──── done
+//!            ▲─────────┴───────────┘ refused
+//! ```
+//!
+//! A dial and an accept that both wait are paired at once, so there is never an idle accept beside
+//! a queued dial. A port is taken at the pairing and belongs to the dial's side from then on.
+
+use std::collections::VecDeque;
+use std::task::{Poll, Waker};
+
+use super::error::Cause;
+use super::line::Line;
+use super::port::PortSet;
+use super::sync::Wakers;
+
+/// Says that an accept is ready for a dial, and at which port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    /// The ticket of the accept.
+    pub(crate) accept: u64,
+    /// The port of the accepted end, taken.
+    pub(crate) port: u16,
+}
+
+/// A listener's queue; `C` is a connection.
+#[derive(Debug)]
+pub(crate) struct Backlog<C> {
+    dials: Line<Dial>,
+    accepts: Line<Accept<C>>,
+    /// Connections whose accept was dropped after it had succeeded; for the next accepts.
+    ready: VecDeque<C>,
+}
+
+#[derive(Debug)]
+struct Dial {
+    waker: Waker,
+    offer: Option<Offer>,
+}
+
+#[derive(Debug)]
+struct Accept<C> {
+    waker: Waker,
+    stage: Stage<C>,
+}
+
+#[derive(Debug)]
+enum Stage<C> {
+    Idle,
+    /// A queued dial was woken for it, and has not come yet.
+    Offered {
+        dial: u64,
+        port: u16,
+    },
+    /// The dial's side holds the offer, and will confirm or refuse.
+    Taken,
+    /// As `Taken`, but the accept is gone.
+    Abandoned,
+    Done(Result<C, Cause>),
+}
+
+impl<C> Default for Backlog<C> {
+    fn default() -> Self {
+        Self {
+            dials: Line::default(),
+            accepts: Line::default(),
+            ready: VecDeque::new(),
+        }
+    }
+}
+
+/// The dial's side.
+impl<C> Backlog<C> {
+    /// Asks for an accept: takes the first that waits, or queues and gives a ticket.
+    pub(crate) fn dial(
+        &mut self,
+        ports: &mut PortSet,
+        waker: &Waker,
+        wakers: &mut Wakers,
+    ) -> Result<Offer, u64> {
+        match self.offer(ports, wakers) {
+            Some((offer, stage)) => {
+                *stage = Stage::Taken;
+                Ok(offer)
+            }
+            None => Err(self.dials.push(Dial {
+                waker: waker.clone(),
+                offer: None,
+            })),
+        }
+    }
+
+    /// Asks again with a ticket; `None` if nobody knows it any more.
+    pub(crate) fn poll_dial(&mut self, ticket: u64, waker: &Waker) -> Option<Poll<Offer>> {
+        let dial = self.dials.get(ticket)?;
+        let Some(offer) = dial.offer else {
+            dial.waker.clone_from(waker);
+            return Some(Poll::Pending);
+        };
+        self.dials.remove(ticket);
+        if let Some(accept) = self.accepts.get(offer.accept) {
+            accept.stage = Stage::Taken;
+        }
+        Some(Poll::Ready(offer))
+    }
+
+    /// Leaves the queue; what was offered meanwhile goes to the next dial.
+    pub(crate) fn leave_dial(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
+        if let Some(Dial {
+            offer: Some(offer), ..
+        }) = self.dials.remove(ticket)
+        {
+            ports.give_back(offer.port);
+            self.refuse(offer.accept, ports, wakers);
+        }
+    }
+
+    /// Lets an accept go on waiting, in its old place.
+    pub(crate) fn refuse(&mut self, accept: u64, ports: &mut PortSet, wakers: &mut Wakers) {
+        match self.accepts.get(accept) {
+            Some(Accept {
+                stage: Stage::Abandoned,
+                ..
+            })
+            | None => {
+                self.accepts.remove(accept);
+            }
+            Some(waiting) => {
+                waiting.stage = Stage::Idle;
+                self.pair(ports, wakers);
+            }
+        }
+    }
+
+    /// Completes an accept; gives the connection back if the accept is gone.
+    pub(crate) fn confirm(&mut self, accept: u64, conn: C, wakers: &mut Wakers) -> Result<(), C> {
+        match self.accepts.get(accept) {
+            Some(Accept {
+                stage: Stage::Abandoned,
+                ..
+            })
+            | None => {
+                self.accepts.remove(accept);
+                Err(conn)
+            }
+            Some(waiting) => {
+                waiting.stage = Stage::Done(Ok(conn));
+                wakers.push(waiting.waker.clone());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The accept's side.
+impl<C> Backlog<C> {
+    /// Asks for a connection: takes one that is left over, or queues and gives a ticket.
+    ///
+    /// The first dial that waits is offered to it.
+    pub(crate) fn accept(
+        &mut self,
+        ports: &mut PortSet,
+        waker: &Waker,
+        wakers: &mut Wakers,
+    ) -> Result<C, u64> {
+        if let Some(conn) = self.ready.pop_front() {
+            return Ok(conn);
+        }
+        let ticket = self.accepts.push(Accept {
+            waker: waker.clone(),
+            stage: Stage::Idle,
+        });
+        self.pair(ports, wakers);
+        Err(ticket)
+    }
+
+    /// Asks again with a ticket; `None` if nobody knows it any more.
+    pub(crate) fn poll_accept(
+        &mut self,
+        ticket: u64,
+        waker: &Waker,
+    ) -> Option<Poll<Result<C, Cause>>> {
+        let accept = self.accepts.get(ticket)?;
+        if !matches!(accept.stage, Stage::Done(_)) {
+            accept.waker.clone_from(waker);
+            return Some(Poll::Pending);
+        }
+        match self.accepts.remove(ticket)?.stage {
+            Stage::Done(result) => Some(Poll::Ready(result)),
+            _ => None,
+        }
+    }
+
+    /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a
+    /// connection goes to the next accept.
+    pub(crate) fn leave_accept(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
+        let Some(accept) = self.accepts.get(ticket) else {
+            return;
+        };
+        if matches!(accept.stage, Stage::Taken) {
+            accept.stage = Stage::Abandoned;
+            return;
+        }
+        match self.accepts.remove(ticket).map(|accept| accept.stage) {
+            Some(Stage::Offered { dial, port }) => {
+                ports.give_back(port);
+                if let Some(dial) = self.dials.get(dial) {
+                    dial.offer = None;
+                }
+                self.pair(ports, wakers);
+            }
+            Some(Stage::Done(Ok(conn))) => match self.first_idle() {
+                Some((_, next)) => {
+                    next.stage = Stage::Done(Ok(conn));
+                    wakers.push(next.waker.clone());
+                }
+                None => self.ready.push_back(conn),
+            },
+            _ => {}
+        }
+    }
+}
+
+impl<C> Backlog<C> {
+    /// Sends everybody away: gives the connections that nobody has fetched, and wakes the rest.
+    ///
+    /// A connection that an accept has got but not fetched goes as well: nobody who closes a
+    /// listener reckons with more connections from it.
+    pub(crate) fn clear(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Vec<C> {
+        let mut conns: Vec<C> = std::mem::take(&mut self.ready).into();
+        for dial in self.dials.clear() {
+            if let Some(offer) = dial.offer {
+                ports.give_back(offer.port);
+            }
+            wakers.push(dial.waker);
+        }
+        for accept in self.accepts.clear() {
+            if let Stage::Done(Ok(conn)) = accept.stage {
+                conns.push(conn);
+            }
+            wakers.push(accept.waker);
+        }
+        conns
+    }
+
+    /// Offers queued dials to idle accepts, first to first.
+    fn pair(&mut self, ports: &mut PortSet, wakers: &mut Wakers) {
+        while let Some((ticket, _)) = self.dials.first(|dial| dial.offer.is_none()) {
+            let Some((offer, stage)) = self.offer(ports, wakers) else {
+                return;
+            };
+            *stage = Stage::Offered {
+                dial: ticket,
+                port: offer.port,
+            };
+            if let Some(dial) = self.dials.get(ticket) {
+                dial.offer = Some(offer);
+                wakers.push(dial.waker.clone());
+            }
+        }
+    }
+
+    /// Takes a port for the first idle accept; those for whom there is none fail.
+    fn offer(
+        &mut self,
+        ports: &mut PortSet,
+        wakers: &mut Wakers,
+    ) -> Option<(Offer, &mut Stage<C>)> {
+        // A loop that returns a borrow from its middle does not pass the borrow checker; so the
+        // ticket is found first.
+        let (ticket, port) = loop {
+            let (ticket, accept) = self.first_idle()?;
+            match ports.take_lowest() {
+                Some(port) => break (ticket, port),
+                None => {
+                    accept.stage = Stage::Done(Err(Cause::NoFreePort));
+                    wakers.push(accept.waker.clone());
+                }
+            }
+        };
+        let accept = self.accepts.get(ticket)?;
+        Some((
+            Offer {
+                accept: ticket,
+                port,
+            },
+            &mut accept.stage,
+        ))
+    }
+
+    fn first_idle(&mut self) -> Option<(u64, &mut Accept<C>)> {
+        self.accepts
+            .first(|accept| matches!(accept.stage, Stage::Idle))
+    }
+}

@@ -1,0 +1,239 @@
+//! One endpoint of a connection, as a program has it in hand.
+//!
+//! Knows how to read, write and close, and raises every error to the level of the network. Does
+//! not know how bytes travel: that is the engine's [`RawConn`](super::RawConn).
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures::io::{AsyncRead, AsyncWrite};
+
+use crate::wait::waiting_for;
+
+use super::addr::Addr;
+use super::engine::RawConn;
+use super::error::{Cause, Error, Op};
+use super::sockets::Endpoint;
+
+/// Sees every write that succeeds; how a connection is traced.
+pub(crate) type Tap = Arc<dyn Fn(&Conn, &[u8]) + Send + Sync>;
+
+/// One endpoint of a connection.
+///
+/// A clone is another handle to the same endpoint; it is closed when the last one drops. Reads
+/// and writes go through `futures::io`'s traits, implemented for `Conn` and for `&Conn`, so that
+/// several tasks can use it at once.
+///
+/// Errors are `io::Error`s that carry an [`Error`]. A read's `src` is the other end and its `addr`
+/// this one, the way the bytes would have gone: `read pipet β:2->α:2: host is down`.
+#[derive(Clone)]
+pub struct Conn {
+    end: Arc<Endpoint>,
+    tap: Option<Tap>,
+}
+
+impl Conn {
+    pub(crate) fn new(end: Arc<Endpoint>, tap: Option<Tap>) -> Self {
+        Self { end, tap }
+    }
+
+    /// Lets every write be seen.
+    pub(crate) fn tapped(self, tap: Tap) -> Self {
+        Self {
+            tap: Some(tap),
+            ..self
+        }
+    }
+
+    /// Gives the address of this end; also after closing.
+    pub fn local_addr(&self) -> Addr {
+        self.end.local.clone()
+    }
+
+    /// Gives the address of the other end; also after closing.
+    pub fn peer_addr(&self) -> Addr {
+        self.end.peer.clone()
+    }
+
+    /// Closes both ways, at once, and gives the port back.
+    ///
+    /// What was written is still delivered; then the other end reads the end of the stream.
+    /// Whatever is blocked on this end fails with `socket is down`. A second time does nothing.
+    ///
+    /// # Errors
+    ///
+    /// None at present; closing a file or a socket can fail on other networks.
+    pub fn close(&self) -> Result<(), Error> {
+        self.end.close();
+        Ok(())
+    }
+
+    /// Half-closes: no more writes from here, while reading goes on.
+    ///
+    /// # Errors
+    ///
+    /// If this end is down, or the engine reports something.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled the half-close is under way and dropping the future does not stop it.
+    pub async fn shutdown(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_half_close(cx)).await
+    }
+
+    /// Parts the connection into a half to read and a half to write.
+    ///
+    /// Dropping the [`WriteHalf`] half-closes; the connection is closed when both are dropped.
+    pub fn split(self) -> (ReadHalf, WriteHalf) {
+        (ReadHalf { conn: self.clone() }, WriteHalf { conn: self })
+    }
+
+    fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let raw = self.raw(Op::Read)?;
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        match raw.poll_read(cx, buf) {
+            // The end of the stream may be that of our own closing, as seen by the engine.
+            Poll::Ready(Ok(0)) => Poll::Ready(self.raw(Op::Read).map(|_| 0)),
+            polled => self.raise(Op::Read, polled),
+        }
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let raw = self.raw(Op::Write)?;
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let polled = self.raise(Op::Write, raw.poll_write(cx, buf));
+        if let (Some(tap), Poll::Ready(Ok(count))) = (&self.tap, &polled) {
+            tap(self, &buf[..*count]);
+        }
+        polled
+    }
+
+    fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.raw(Op::Write)?.poll_flush(cx);
+        self.raise(Op::Write, polled)
+    }
+
+    fn poll_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.raw(Op::Write)?.poll_close(cx);
+        self.raise(Op::Write, polled)
+    }
+
+    /// Gives the engine's end, unless ours is down.
+    fn raw(&self, op: Op) -> io::Result<&dyn RawConn> {
+        self.end.raw().map_err(|cause| self.error(op, cause))
+    }
+
+    /// Raises an engine's error to one of the network.
+    fn raise<T>(&self, op: Op, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
+            Poll::Ready(Err(error)) => {
+                // If we went down meanwhile that is the reason, whatever the engine says.
+                let cause = self.end.raw().err().unwrap_or_else(|| error.into());
+                Poll::Ready(Err(self.error(op, cause)))
+            }
+            Poll::Pending => {
+                waiting_for(|| {
+                    let (src, dst) = self.direction(op);
+                    format!("{op} {} {src}->{dst}", src.network())
+                });
+                Poll::Pending
+            }
+        }
+    }
+
+    #[cold]
+    fn error(&self, op: Op, cause: Cause) -> io::Error {
+        let (src, dst) = self.direction(op);
+        let (src, dst) = (Some(src.clone()), Some(dst.clone()));
+        Error::new(op, self.end.local.shared_network(), src, dst, cause).into()
+    }
+
+    /// Says from where to where the bytes of an operation go.
+    fn direction(&self, op: Op) -> (&Addr, &Addr) {
+        match op {
+            Op::Read => (&self.end.peer, &self.end.local),
+            _ => (&self.end.local, &self.end.peer),
+        }
+    }
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conn({:?})", self.end)
+    }
+}
+
+/// Reads through something that holds a connection.
+macro_rules! reads {
+    ($handle:ty, $self:ident => $conn:expr) => {
+        impl AsyncRead for $handle {
+            fn poll_read(
+                $self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                $conn.poll_recv(cx, buf)
+            }
+        }
+    };
+}
+
+/// Writes through something that holds a connection.
+macro_rules! writes {
+    ($handle:ty, $self:ident => $conn:expr) => {
+        impl AsyncWrite for $handle {
+            fn poll_write(
+                $self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                $conn.poll_send(cx, buf)
+            }
+
+            fn poll_flush($self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                $conn.poll_flushed(cx)
+            }
+
+            fn poll_close($self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                $conn.poll_half_close(cx)
+            }
+        }
+    };
+}
+
+reads!(Conn, self => self);
+reads!(&Conn, self => self);
+writes!(Conn, self => self);
+writes!(&Conn, self => self);
+reads!(ReadHalf, self => self.conn);
+writes!(WriteHalf, self => self.conn);
+
+/// The half of a connection that reads.
+#[derive(Debug)]
+pub struct ReadHalf {
+    conn: Conn,
+}
+
+/// The half of a connection that writes; dropping it half-closes.
+#[derive(Debug)]
+pub struct WriteHalf {
+    conn: Conn,
+}
+
+impl Drop for WriteHalf {
+    fn drop(&mut self) {
+        // The first poll sets the half-close going; nobody is left to hear how it went.
+        let _ = self
+            .conn
+            .poll_half_close(&mut Context::from_waker(Waker::noop()));
+    }
+}

@@ -1,0 +1,158 @@
+//! The contract of those who build a network.
+//!
+//! Knows what a network is made of: an [`Engine`] that carries, a [`Registry`] that names, and
+//! the [`RawConn`] of each connection. Does not know who uses them. The other direction, what an
+//! engine may call, is [`Notifier`](super::Notifier).
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+
+use super::addr::Addr;
+use super::error::{Cause, RegistryError};
+
+/// Carries connections between hosts.
+///
+/// The layer above allocates ports, checks who is down, and never calls an engine while it
+/// holds a lock. A future of an engine may be dropped at any await; what it holds must be given
+/// back by destructors.
+pub trait Engine: Send + Sync + 'static {
+    /// Makes a host and announces it, with whatever a dialer has to know of it.
+    fn new_host<'a>(
+        &'a self,
+        hostname: &'a str,
+        registry: &'a dyn Registry,
+    ) -> BoxFuture<'a, Result<(), Cause>>;
+
+    /// Connects `src`, whose port is taken, with the listener at `dst`.
+    ///
+    /// `hostdata` is what the registry knows of the destination. The address returned is that
+    /// of the accepted end, which has a port of its own.
+    fn dial<'a>(
+        &'a self,
+        src: &'a Addr,
+        dst: &'a Addr,
+        hostdata: &'a str,
+    ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>>;
+
+    /// Ends the network; called once.
+    ///
+    /// Futures that are still pending were woken before, but may be dropped later: bear it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong; it becomes part of what closing the subnetwork returns.
+    fn close(&self) -> Result<(), Cause>;
+}
+
+/// Knows the hosts of a network by name.
+pub trait Registry: Send + Sync + 'static {
+    /// Takes a name, for ever, and keeps what a dialer has to know of the host.
+    fn announce<'a>(
+        &'a self,
+        hostname: &'a str,
+        hostdata: &'a str,
+    ) -> BoxFuture<'a, Result<(), RegistryError>>;
+
+    /// Gives what was announced with a name.
+    fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>>;
+
+    /// Gives back a name whose host did not come to be, where the registry can.
+    ///
+    /// It is called when making a host was dropped, or found the network closed, after the name
+    /// had been announced.
+    fn withdraw(&self, hostname: &str) {
+        let _ = hostname;
+    }
+
+    /// Ends the registry; called once, after [`Engine::close`].
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong; it becomes part of what closing the subnetwork returns.
+    fn close(&self) -> Result<(), RegistryError>;
+}
+
+/// Is one end of a connection, as the engine made it.
+///
+/// All methods take `&self`: a connection is read and written at once, by several tasks if they
+/// like, and a lock around `&mut self` would be the dearest part of a read. For the same reason
+/// *every* waiting task is woken, not only the last to poll.
+///
+/// After [`close`](RawConn::close) or [`abort`](RawConn::abort) no poll on this end may return
+/// `Pending`. An `io::Error` that holds a [`Cause`] is that cause; else it is taken by its kind;
+/// else it becomes [`Cause::Engine`].
+pub trait RawConn: Send + Sync + 'static {
+    /// Reads into `buf`, which is not empty; 0 bytes are the end of the stream.
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes some of `buf`, which is not empty.
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Waits until what was written is on its way.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Half-closes: what was written is delivered, then the other end reads the end of the
+    /// stream, while reading here goes on. The first poll must set it going.
+    fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Tears the connection down at once: nothing more is delivered, all who wait are woken.
+    fn abort(&self);
+
+    /// Closes both ways in good order, at once: what was written is still delivered, then the
+    /// other end reads the end of the stream and can write no more. All who wait on this end are
+    /// woken.
+    ///
+    /// This is what closing a connection, a host or a network does to it. An engine that buffers
+    /// must have its own; the one provided is for those that do not.
+    fn close(&self) {
+        self.abort();
+    }
+}
+
+impl<T: Engine + ?Sized> Engine for Arc<T> {
+    fn new_host<'a>(
+        &'a self,
+        hostname: &'a str,
+        registry: &'a dyn Registry,
+    ) -> BoxFuture<'a, Result<(), Cause>> {
+        (**self).new_host(hostname, registry)
+    }
+
+    fn dial<'a>(
+        &'a self,
+        src: &'a Addr,
+        dst: &'a Addr,
+        hostdata: &'a str,
+    ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
+        (**self).dial(src, dst, hostdata)
+    }
+
+    fn close(&self) -> Result<(), Cause> {
+        (**self).close()
+    }
+}
+
+impl<T: Registry + ?Sized> Registry for Arc<T> {
+    fn announce<'a>(
+        &'a self,
+        hostname: &'a str,
+        hostdata: &'a str,
+    ) -> BoxFuture<'a, Result<(), RegistryError>> {
+        (**self).announce(hostname, hostdata)
+    }
+
+    fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
+        (**self).query(hostname)
+    }
+
+    fn withdraw(&self, hostname: &str) {
+        (**self).withdraw(hostname);
+    }
+
+    fn close(&self) -> Result<(), RegistryError> {
+        (**self).close()
+    }
+}

@@ -1,0 +1,395 @@
+//! What can go wrong on a network, as values that compare and print.
+//!
+//! Knows operations, addresses and causes, and the words of the reference for them. Does not
+//! know when which of them happens.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error as ThisError;
+
+use super::addr::{Addr, AddrError};
+use super::quote::quoted;
+
+/// Says which operation failed, between which addresses, and why.
+///
+/// It prints as the reference prints it:
+///
+/// ```text
+/// dial pipet α:3->β:1: connection refused
+/// virtnet "pipet": new host "γ": network is down
+/// ```
+///
+/// A test compares whole errors, or their [`root`](Error::root):
+///
+/// ```
+/// use virtnet::{pipenet, Cause, Op};
+///
+/// # futures::executor::block_on(async {
+/// let host = pipenet::Network::new("t").host("α");
+/// let error = host.dial(":7").await.unwrap_err();
+/// assert_eq!((error.op, error.root()), (Op::Dial, &Cause::ConnRefused));
+/// assert_eq!(error.to_string(), "dial pipet α:1->α:7: connection refused");
+/// # })
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Error {
+    /// What was being done.
+    pub op: Op,
+    /// The network it was done on; for [`Op::Join`] the name that was asked for.
+    pub network: Arc<str>,
+    /// Where it came from: the dialer, the sender of what is read, the writer; for
+    /// [`Op::NewHost`] and a host's [`Op::Close`] the host, with port 0.
+    pub src: Option<Addr>,
+    /// What it was aimed at: the dialed or listening address, the other end of a write, the
+    /// own end of a read.
+    pub addr: Option<Addr>,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+/// Names an operation of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Op {
+    /// Connecting to a listener.
+    Dial,
+    /// Binding a listener.
+    Listen,
+    /// Waiting for a connection.
+    Accept,
+    /// Reading from a connection.
+    Read,
+    /// Writing to a connection, flushing and half-closing it.
+    Write,
+    /// Making a host.
+    NewHost,
+    /// Closing a host or a network.
+    Close,
+    /// Joining a network that other processes share.
+    Join,
+}
+
+/// Says why an operation failed.
+///
+/// Causes compare by value; [`Cause::Engine`] compares by its text.
+#[derive(Clone, Debug, ThisError)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The network was closed.
+    #[error("network is down")]
+    NetDown,
+    /// The host was closed.
+    #[error("host is down")]
+    HostDown,
+    /// The connection or listener was closed on this side.
+    #[error("socket is down")]
+    SockDown,
+    /// Another socket of this host has the port.
+    #[error("address already in use")]
+    AddrInUse,
+    /// One can only listen on one's own host.
+    #[error("cannot listen on requested address")]
+    AddrNotLocal,
+    /// Nobody listens there.
+    #[error("connection refused")]
+    ConnRefused,
+    /// The registry knows no such name.
+    #[error("no such host")]
+    NoSuchHost,
+    /// The registry has given this name to somebody already.
+    #[error("host already registered")]
+    HostExists,
+    /// The registry was closed or cannot be reached.
+    #[error("registry is down")]
+    RegistryDown,
+    /// All 65 535 ports of the host are taken.
+    #[error("no free port")]
+    NoFreePort,
+    /// The other side tore the connection down.
+    #[error("connection reset by peer")]
+    ConnReset,
+    /// The pipe was closed by the reader, or half-closed by the writer itself.
+    #[error("io: read/write on closed pipe")]
+    ClosedPipe,
+    /// The other side does not read any more.
+    #[error("broken pipe")]
+    BrokenPipe,
+    /// There is no way to the host.
+    #[error("host is unreachable")]
+    HostUnreachable,
+    /// The other side did not answer in time.
+    #[error("timed out")]
+    TimedOut,
+    /// The address makes no sense, or names a host that is not here.
+    #[error("{0}")]
+    InvalidAddr(#[source] AddrError),
+    /// The registry refused or failed.
+    #[error("{0}")]
+    Registry(#[source] Box<RegistryError>),
+    /// Something of the engine's own.
+    #[error("{0}")]
+    Engine(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// Several things failed in one closing, in the order in which they did.
+    #[error("{}", Several(.0))]
+    Many(Vec<Cause>),
+    /// An operation that was part of this one failed.
+    #[error("{0}")]
+    Nested(#[source] Box<Error>),
+}
+
+/// Says what a registry was asked and what it answered.
+///
+/// It prints as `ram(pipet): query ["β"]: no such host`; an empty part is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryError {
+    /// The registry, as it calls itself.
+    pub registry: String,
+    /// What it was asked to do: `announce`, `query`, `close`.
+    pub op: &'static str,
+    /// What it was asked about.
+    pub args: Args,
+    /// What it answered.
+    pub cause: Cause,
+}
+
+/// The arguments of a registry's operation, as they are printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Args {
+    /// None; prints nothing.
+    None,
+    /// One; prints as `"a"`.
+    One(String),
+    /// Any number; prints as `["a" "b"]`.
+    List(Vec<String>),
+}
+
+impl Error {
+    /// Makes an error; engines and other access points raise their own with it.
+    pub fn new(
+        op: Op,
+        network: impl Into<Arc<str>>,
+        src: Option<Addr>,
+        addr: Option<Addr>,
+        cause: Cause,
+    ) -> Self {
+        Self {
+            op,
+            network: network.into(),
+            src,
+            addr,
+            cause,
+        }
+    }
+
+    /// Looks through registry errors and nested ones to what was the matter in the end.
+    pub fn root(&self) -> &Cause {
+        self.cause.root()
+    }
+}
+
+impl Cause {
+    /// Looks through registry errors and nested ones, as [`Error::root`] does.
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::Registry(error) => error.cause.root(),
+            Self::Nested(error) => error.root(),
+            cause => cause,
+        }
+    }
+
+    /// Wraps an engine's own error.
+    pub fn engine(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Engine(error.into().into())
+    }
+
+    /// Gives the nearest word that `std::io` has for it.
+    fn kind(&self) -> io::ErrorKind {
+        use io::ErrorKind as Kind;
+        match self.root() {
+            Self::NetDown | Self::RegistryDown => Kind::NetworkDown,
+            Self::HostDown => Kind::ConnectionAborted,
+            Self::SockDown => Kind::NotConnected,
+            Self::AddrInUse => Kind::AddrInUse,
+            Self::AddrNotLocal | Self::NoFreePort => Kind::AddrNotAvailable,
+            Self::ConnRefused => Kind::ConnectionRefused,
+            Self::NoSuchHost => Kind::NotFound,
+            Self::HostExists => Kind::AlreadyExists,
+            Self::ConnReset => Kind::ConnectionReset,
+            Self::ClosedPipe | Self::BrokenPipe => Kind::BrokenPipe,
+            Self::HostUnreachable => Kind::HostUnreachable,
+            Self::TimedOut => Kind::TimedOut,
+            Self::InvalidAddr(_) => Kind::InvalidInput,
+            Self::Engine(error) => error
+                .downcast_ref::<io::Error>()
+                .map_or(Kind::Other, io::Error::kind),
+            Self::Registry(_) | Self::Nested(_) | Self::Many(_) => Kind::Other,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = quoted(&self.network);
+        match self.op {
+            Op::Join => write!(f, "lonet: join {network}")?,
+            Op::NewHost | Op::Close => {
+                write!(f, "virtnet {network}: ")?;
+                match (self.op, &self.src) {
+                    (Op::Close, None) => f.write_str("close")?,
+                    (Op::Close, Some(at)) => write!(f, "host {}: close", quoted(at.host()))?,
+                    (_, at) => {
+                        write!(f, "new host {}", quoted(at.as_ref().map_or("", Addr::host)))?;
+                    }
+                }
+            }
+            op => {
+                write!(f, "{op}")?;
+                if !self.network.is_empty() {
+                    write!(f, " {}", self.network)?;
+                }
+                match (&self.src, &self.addr) {
+                    (Some(src), Some(addr)) => write!(f, " {src}->{addr}")?,
+                    (Some(at), None) | (None, Some(at)) => write!(f, " {at}")?,
+                    (None, None) => {}
+                }
+            }
+        }
+        write!(f, ": {}", self.cause)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dial => "dial",
+            Self::Listen => "listen",
+            Self::Accept => "accept",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::NewHost => "new host",
+            Self::Close => "close",
+            Self::Join => "join",
+        })
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::InvalidAddr(a), Self::InvalidAddr(b)) => a == b,
+            (Self::Registry(a), Self::Registry(b)) => a == b,
+            (Self::Engine(a), Self::Engine(b)) => a.to_string() == b.to_string(),
+            (Self::Many(a), Self::Many(b)) => a == b,
+            (Self::Nested(a), Self::Nested(b)) => a == b,
+            // The rest carry nothing.
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
+    }
+}
+
+impl Eq for Cause {}
+
+/// Prints several causes as the reference does.
+struct Several<'a>(&'a [Cause]);
+
+impl fmt::Display for Several<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} errors:", self.0.len())?;
+        self.0
+            .iter()
+            .try_for_each(|cause| writeln!(f, "\t- {cause}"))
+    }
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.registry.is_empty() {
+            write!(f, "{}: ", self.registry)?;
+        }
+        if !self.op.is_empty() {
+            write!(f, "{}{}: ", self.op, self.args)?;
+        }
+        write!(f, "{}", self.cause)
+    }
+}
+
+impl std::error::Error for RegistryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Prints the arguments with the blank that parts them from the operation.
+impl fmt::Display for Args {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::One(arg) => write!(f, " {}", quoted(arg)),
+            Self::List(args) => {
+                f.write_str(" [")?;
+                for (index, arg) in args.iter().enumerate() {
+                    write!(f, "{}{}", if index > 0 { " " } else { "" }, quoted(arg))?;
+                }
+                f.write_str("]")
+            }
+        }
+    }
+}
+
+impl From<AddrError> for Cause {
+    fn from(error: AddrError) -> Self {
+        Self::InvalidAddr(error)
+    }
+}
+
+impl From<RegistryError> for Cause {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
+}
+
+/// What an engine's connection reports: the `Cause` in it, else its kind, else itself.
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(cause) => return cause,
+            Err(error) => error,
+        };
+        let error = match error.downcast::<Error>() {
+            Ok(error) => return Self::Nested(Box::new(error)),
+            Err(error) => error,
+        };
+        match error.kind() {
+            io::ErrorKind::ConnectionReset => Self::ConnReset,
+            io::ErrorKind::ConnectionRefused => Self::ConnRefused,
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            io::ErrorKind::HostUnreachable => Self::HostUnreachable,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::NetworkDown => Self::NetDown,
+            _ => Self::Engine(Arc::new(error)),
+        }
+    }
+}
+
+/// How an engine's connection reports a `Cause`.
+impl From<Cause> for io::Error {
+    fn from(cause: Cause) -> Self {
+        Self::new(cause.kind(), cause)
+    }
+}
+
+/// The `Error` stays reachable by `get_ref()` and `downcast_ref()`.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::new(error.cause.kind(), error)
+    }
+}

@@ -1,0 +1,158 @@
+//! A host: where programs run, dial and listen.
+//!
+//! Knows the order in which a dial and a listen are checked, and that everything is checked again
+//! after an await. Does not know how hosts come to be.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::addr::{Addr, split};
+use super::conn::Conn;
+use super::engine::RawConn;
+use super::error::{Cause, Error, Op};
+use super::listener::Listener;
+use super::sockets::{Endpoint, HostState, Port};
+use super::state::NetState;
+
+/// A host of a network, and the way onto that network for what runs there.
+///
+/// A clone is another handle to the same host; two handles are equal if they stand for the same
+/// one. Dropping handles closes nothing.
+#[derive(Clone)]
+pub struct Host {
+    net: Arc<NetState>,
+    state: Arc<HostState>,
+}
+
+impl Host {
+    pub(crate) fn new(net: Arc<NetState>, state: Arc<HostState>) -> Self {
+        Self { net, state }
+    }
+
+    /// Gives the name of the host.
+    pub fn name(&self) -> &str {
+        self.state.addr.host()
+    }
+
+    /// Gives the name of the network.
+    pub fn network(&self) -> &str {
+        &self.net.name
+    }
+
+    /// Says whether the host, or the network with it, has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.state.down().is_some()
+    }
+
+    /// Connects to a listener, and waits until it accepts.
+    ///
+    /// An address without a host, as in `:1`, means this host. The lowest free port is taken for
+    /// this end before anything else, so that every error shows one.
+    ///
+    /// # Errors
+    ///
+    /// In this order: a malformed address; this host or the network is down; the registry does
+    /// not know the host; nobody listens there. Whatever happens, `down` is the reason if this
+    /// host is down by then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it gives the port back and takes the dial out of the listener's queue.
+    pub async fn dial(&self, addr: &str) -> Result<Conn, Error> {
+        let fail = |src: Addr, dst: Option<Addr>, cause| {
+            Error::new(Op::Dial, self.net.name.clone(), Some(src), dst, cause)
+        };
+        let port = Port::lowest(&self.state)
+            .ok_or_else(|| fail(self.state.addr.clone(), None, Cause::NoFreePort))?;
+        let src = port.addr();
+        let dst = match split(addr) {
+            Ok((host, number)) => self.addr_of(host, number),
+            Err(error) => return Err(fail(src, None, error.into())),
+        };
+        let describe = || format!("dial {} {src}->{dst}", self.network());
+        let connected = self
+            .state
+            .latch
+            .unless_down(self.connect(&src, &dst), describe)
+            .await;
+        // Asked again, because there has been an await: first of a failure, whose reason may be
+        // that we are down, then of a connection, under the lock of the table that it enters.
+        let attached = match connected {
+            Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw),
+            Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
+            None => Err(self.state.down().unwrap_or(Cause::HostDown)),
+        };
+        match attached {
+            Ok(end) => Ok(Conn::new(end, None)),
+            Err(cause) => Err(fail(src, Some(dst), cause)),
+        }
+    }
+
+    /// Asks the registry where the host is, and the engine to connect.
+    async fn connect(&self, src: &Addr, dst: &Addr) -> Result<(Box<dyn RawConn>, Addr), Cause> {
+        let hostdata = self.net.registry.query(dst.host()).await?;
+        self.net.engine.dial(src, dst, &hostdata).await
+    }
+
+    /// Starts to listen at a port of this host.
+    ///
+    /// `""` and `:0` take the lowest free port, `:7` takes 7.
+    ///
+    /// # Errors
+    ///
+    /// In this order: a malformed address; one of another host; this host or the network is down;
+    /// the port is taken, or none is free.
+    ///
+    /// # Cancel safety
+    ///
+    /// It never waits.
+    pub async fn listen(&self, addr: &str) -> Result<Listener, Error> {
+        let fail = |addr, cause| Error::new(Op::Listen, self.net.name.clone(), None, addr, cause);
+        let (host, number) = match addr {
+            "" => ("", 0),
+            addr => split(addr).map_err(|error| fail(None, error.into()))?,
+        };
+        let addr = self.addr_of(host, number);
+        if addr.host() != self.name() {
+            return Err(fail(Some(addr), Cause::AddrNotLocal));
+        }
+        Listener::bind(&self.state, number).map_err(|cause| fail(Some(addr), cause))
+    }
+
+    /// Makes an address, and shares our own names where it is ours.
+    fn addr_of(&self, host: &str, port: u16) -> Addr {
+        if host.is_empty() || host == self.name() {
+            self.state.addr.with_port(port)
+        } else {
+            Addr::new(self.net.name.clone(), host, port)
+        }
+    }
+
+    /// Closes the host and interrupts everything that is blocked on it.
+    ///
+    /// Its connections and listeners are down from then on; the other ends read the end of the
+    /// stream, and dials to it are refused. The name stays taken. A second time does nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the network closes with its last host (see
+    /// [`auto_close`](super::SubNetwork::auto_close)) and that failed.
+    pub fn close(&self) -> Result<(), Error> {
+        self.net.close_host(&self.state)
+    }
+}
+
+impl PartialEq for Host {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+}
+
+impl Eq for Host {}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let closed = if self.is_closed() { ", closed" } else { "" };
+        write!(f, "Host({:?} on {:?}{closed})", self.name(), self.network())
+    }
+}

@@ -1,0 +1,219 @@
+//! A place where a host listens.
+//!
+//! Knows how to wait for connections. Does not know how they come about: dials are matched to
+//! accepts in the host's table, and confirmed by the engine.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures::Stream;
+
+use crate::wait::waiting_for;
+
+use super::addr::Addr;
+use super::conn::{Conn, Tap};
+use super::error::{Cause, Error, Op};
+use super::sockets::{Endpoint, HostState, ListenerKey, Port};
+use super::sync::Wakers;
+
+/// Waits for connections at one port of a host.
+///
+/// A clone is another handle to the same listener. It is closed when the last one drops, and
+/// dials that wait for it are refused.
+#[derive(Clone)]
+pub struct Listener {
+    bound: Arc<Bound>,
+    tap: Option<Tap>,
+}
+
+/// What all handles of one listener share. Dropping the port closes the listener.
+struct Bound {
+    port: Port,
+    serial: u64,
+    addr: Addr,
+}
+
+impl Listener {
+    /// Binds a port of a host, the lowest free one for 0.
+    pub(crate) fn bind(host: &Arc<HostState>, port: u16) -> Result<Self, Cause> {
+        let (port, serial) = Port::listen(host, port)?;
+        let addr = port.addr();
+        Ok(Self {
+            bound: Arc::new(Bound { port, serial, addr }),
+            tap: None,
+        })
+    }
+
+    /// Lets every write on the connections accepted be seen.
+    pub(crate) fn tapped(self, tap: Tap) -> Self {
+        Self {
+            tap: Some(tap),
+            ..self
+        }
+    }
+
+    /// Gives the address at which to dial it; also after closing.
+    pub fn local_addr(&self) -> Addr {
+        self.bound.addr.clone()
+    }
+
+    /// Waits for the next connection.
+    ///
+    /// Those who wait are served in the order in which they came, and so are the dials. The
+    /// connection has a port of its own, not that of the listener.
+    ///
+    /// # Errors
+    ///
+    /// If the listener, its host or the network is closed, before or meanwhile; or if the host has
+    /// no free port for the connection.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses no connection: a dial that was about to be accepted waits for the next
+    /// accept, and a connection that was made already goes to it.
+    pub async fn accept(&self) -> Result<Conn, Error> {
+        let mut waiting = Waiting::new(self.clone());
+        poll_fn(|cx| waiting.poll_next(cx)).await
+    }
+
+    /// Gives the connections one after the other, as a stream.
+    ///
+    /// The stream ends after the first error, which is that the listener is down.
+    pub fn incoming(&self) -> Incoming {
+        Incoming {
+            waiting: Waiting::new(self.clone()),
+            over: false,
+        }
+    }
+
+    /// Closes the listener and gives its port back.
+    ///
+    /// Accepts that wait fail with `socket is down`, dials with `connection refused`. Connections
+    /// that were accepted live on. A second time does nothing, even if the port was bound again.
+    ///
+    /// # Errors
+    ///
+    /// None at present; closing a socket can fail on other networks.
+    pub fn close(&self) -> Result<(), Error> {
+        self.bound.port.give_back();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({})", self.bound.addr)
+    }
+}
+
+/// One accept, waiting in the listener's queue; leaves it on drop.
+struct Waiting {
+    listener: Listener,
+    ticket: Option<u64>,
+}
+
+impl Waiting {
+    fn new(listener: Listener) -> Self {
+        Self {
+            listener,
+            ticket: None,
+        }
+    }
+
+    fn key(&self) -> ListenerKey {
+        let Bound { port, serial, .. } = &*self.listener.bound;
+        ListenerKey {
+            port: port.number,
+            serial: *serial,
+        }
+    }
+
+    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Result<Conn, Error>> {
+        let mut wakers = Wakers::default();
+        let polled = self.poll_queue(cx.waker(), &mut wakers);
+        wakers.wake();
+        let addr = &self.listener.bound.addr;
+        let Poll::Ready(accepted) = polled else {
+            waiting_for(|| format!("accept {} {addr}", addr.network()));
+            return Poll::Pending;
+        };
+        self.ticket = None;
+        Poll::Ready(match accepted {
+            Ok(end) => Ok(Conn::new(end, self.listener.tap.clone())),
+            Err(cause) => {
+                let (network, addr) = (addr.shared_network(), Some(addr.clone()));
+                Err(Error::new(Op::Accept, network, None, addr, cause))
+            }
+        })
+    }
+
+    fn poll_queue(
+        &mut self,
+        waker: &Waker,
+        wakers: &mut Wakers,
+    ) -> Poll<Result<Arc<Endpoint>, Cause>> {
+        let key = self.key();
+        let host = &self.listener.bound.port.host;
+        let mut table = host.table();
+        if let Some(down) = host.down() {
+            return Poll::Ready(Err(down));
+        }
+        let Some((backlog, ports)) = table.backlog(key) else {
+            return Poll::Ready(Err(Cause::SockDown));
+        };
+        let ticket = match self.ticket {
+            Some(ticket) => ticket,
+            None => match backlog.accept(ports, waker, wakers) {
+                Ok(end) => return Poll::Ready(Ok(end)),
+                Err(ticket) => *self.ticket.insert(ticket),
+            },
+        };
+        backlog
+            .poll_accept(ticket, waker)
+            .unwrap_or(Poll::Ready(Err(Cause::SockDown)))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut wakers = Wakers::default();
+        if let Some((backlog, ports)) = self.listener.bound.port.host.table().backlog(self.key()) {
+            backlog.leave_accept(ticket, ports, &mut wakers);
+        }
+        wakers.wake();
+    }
+}
+
+/// The connections that arrive at a listener, as a stream.
+///
+/// Between two of them it waits in the listener's queue as an accept does. It keeps the listener
+/// open.
+#[must_use = "streams do nothing unless polled"]
+pub struct Incoming {
+    waiting: Waiting,
+    over: bool,
+}
+
+impl Stream for Incoming {
+    type Item = Result<Conn, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        self.waiting.poll_next(cx).map(|accepted| {
+            self.over = accepted.is_err();
+            Some(accepted)
+        })
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Incoming({})", self.waiting.listener.bound.addr)
+    }
+}

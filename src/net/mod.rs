@@ -1,0 +1,170 @@
+//! Names, ports and connections: a TCP-like network that is whatever its engine makes of it.
+//!
+//! Knows no simulator and no operating system, and runs on any executor. The same [`Host`],
+//! [`Conn`] and [`Listener`] stand on [`pipenet`](crate::pipenet), on a simulated network and on
+//! real sockets.
+//!
+//! # Using a network
+//!
+//! A [`SubNetwork`] makes hosts. A [`Host`] dials and listens; a [`Listener`] accepts; a [`Conn`]
+//! is read and written through `futures::io`, by as many tasks as like.
+//!
+//! ```
+//! use futures::io::{AsyncReadExt, AsyncWriteExt};
+//! use virtnet::pipenet;
+//!
+//! # futures::executor::block_on(async {
+//! let net = pipenet::Network::new("t");
+//! let listener = net.host("β").listen("").await?;                   // β:1
+//! let server = async {
+//!     let mut conn = listener.accept().await?;                       // β:2, a port of its own
+//!     let mut name = String::new();
+//!     conn.read_to_string(&mut name).await?;
+//!     conn.write_all(format!("hello {name}").as_bytes()).await?;
+//!     std::io::Result::Ok(())
+//! };
+//! let host = net.host("α");
+//! let client = async {
+//!     let mut conn = host.dial("β:1").await?;
+//!     conn.write_all("α".as_bytes()).await?;
+//!     conn.shutdown().await?;                                        // no more from here
+//!     let mut answer = String::new();
+//!     conn.read_to_string(&mut answer).await?;
+//!     std::io::Result::Ok(answer)
+//! };
+//! let (served, answer) = futures::join!(server, client);
+//! served?;
+//! assert_eq!(answer?, "hello α");
+//! # std::io::Result::Ok(())
+//! # }).unwrap();
+//! ```
+//!
+//! **Closing** anything interrupts everything that is blocked on it. The reason given is that of
+//! the outermost thing that is down: `network is down`, `host is down`, `socket is down`. What
+//! stands for a connection or a listener may be cloned; the last handle to go closes it. Hosts
+//! and networks close only when they are told to.
+//!
+//! **Cancelling** is dropping the future. Nothing is lost or leaked by it: a dial leaves the queue
+//! of its listener, an accept leaves the dial to the next one.
+//!
+//! **Ports** are numbers from 1, the lowest free one first. A dial takes one before it looks at
+//! the address; an accept when it picks the dial up. They are given back when the socket is
+//! closed by its owner, not when its host goes down.
+//!
+//! # Implementing a network
+//!
+//! An [`Engine`] carries, a [`Registry`] names. What they need to know of this layer fits in a
+//! picture of a dial:
+//!
+//! ```text
+//! α: Host::dial ─► Registry::query ─► Engine::dial ─ ─ ─ ─ ─► Notifier::accept :β
+//!                                          ▲                       │ waits for Listener::accept
+//!                                          └─ ─ the address ─ ─ ─ Accept ─► confirm(RawConn)
+//! ```
+//!
+//! The smallest engine makes both ends of a pipe in one place, and is a few lines. Read
+//! [`pipenet`](crate::pipenet) for a real pipe; here both ends are at the end of their stream:
+//!
+//! ```
+//! use std::io;
+//! use std::sync::{Arc, OnceLock};
+//! use std::task::{Context, Poll};
+//! use futures::future::{BoxFuture, FutureExt};
+//! use futures::io::AsyncReadExt;
+//! use virtnet::{Addr, Args, Cause, Engine, Notifier, RawConn, Registry, RegistryError, SubNetwork};
+//!
+//! #[derive(Default)]
+//! struct Void(OnceLock<Notifier>);
+//!
+//! impl Engine for Void {
+//!     fn new_host<'a>(&'a self, hostname: &'a str, registry: &'a dyn Registry)
+//!         -> BoxFuture<'a, Result<(), Cause>>
+//!     {
+//!         async move { Ok(registry.announce(hostname, "").await?) }.boxed()
+//!     }
+//!     fn dial<'a>(&'a self, src: &'a Addr, dst: &'a Addr, _hostdata: &'a str)
+//!         -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>>
+//!     {
+//!         async move {
+//!             let accept = self.0.get().ok_or(Cause::NetDown)?.accept(src, dst).await?;
+//!             let addr = accept.addr().clone();
+//!             accept.confirm(Box::new(End));
+//!             Ok((Box::new(End) as Box<dyn RawConn>, addr))
+//!         }
+//!         .boxed()
+//!     }
+//!     fn close(&self) -> Result<(), Cause> { Ok(()) }
+//! }
+//!
+//! struct End;
+//! impl RawConn for End {
+//!     fn poll_read(&self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+//!         Poll::Ready(Ok(0))
+//!     }
+//!     fn poll_write(&self, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+//!         Poll::Ready(Err(Cause::BrokenPipe.into()))
+//!     }
+//!     fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> { Poll::Ready(Ok(())) }
+//!     fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> { Poll::Ready(Ok(())) }
+//!     fn abort(&self) {}
+//! }
+//!
+//! /// Everybody is welcome here.
+//! struct Anybody;
+//! impl Registry for Anybody {
+//!     fn announce<'a>(&'a self, _: &'a str, _: &'a str)
+//!         -> BoxFuture<'a, Result<(), RegistryError>> { async { Ok(()) }.boxed() }
+//!     fn query<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
+//!         async { Ok(String::new()) }.boxed()
+//!     }
+//!     fn close(&self) -> Result<(), RegistryError> { Ok(()) }
+//! }
+//!
+//! # futures::executor::block_on(async {
+//! let engine = Arc::new(Void::default());
+//! let (net, notifier) = SubNetwork::new("void", engine.clone(), Anybody);
+//! engine.0.set(notifier).unwrap();
+//! let host = net.new_host("α").await?;
+//! let listener = host.listen("").await?;
+//! let (mut dialed, accepted) = futures::try_join!(host.dial(":1"), listener.accept())?;
+//! assert_eq!((dialed.peer_addr(), dialed.local_addr()),
+//!            (accepted.local_addr(), accepted.peer_addr()));
+//! assert_eq!(dialed.read(&mut [0; 8]).await.unwrap(), 0);
+//! # Ok::<(), virtnet::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! Closing reaches an engine as [`RawConn::close`] for each connection, then [`Engine::close`].
+//! What it may rely on, and what it must bear, stands at each method of the traits.
+
+mod quote;
+mod addr;
+mod error;
+mod engine;
+mod sync;
+mod line;
+mod down;
+mod port;
+mod backlog;
+mod sockets;
+mod state;
+mod notifier;
+mod conn;
+mod listener;
+mod host;
+mod subnetwork;
+mod networker;
+mod traced;
+
+pub use addr::{Addr, AddrError};
+pub use conn::{Conn, ReadHalf, WriteHalf};
+pub use engine::{Engine, RawConn, Registry};
+pub use error::{Args, Cause, Error, Op, RegistryError};
+pub use host::Host;
+pub use listener::{Incoming, Listener};
+pub use networker::Networker;
+pub use notifier::{Accept, Notifier};
+pub use subnetwork::SubNetwork;
+pub use traced::{NetEvent, Traced};
+
+pub(crate) use sync::{Wakers, lock};

@@ -1,0 +1,223 @@
+//! What an engine may ask of the network it carries.
+//!
+//! Knows how a dial that has arrived finds its listener. Does not know where it came from: the
+//! engine vouches for the source.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use crate::wait::waiting_for;
+
+use super::addr::{Addr, AddrError};
+use super::backlog::Offer;
+use super::engine::RawConn;
+use super::error::Cause;
+use super::sockets::{Endpoint, HostState, ListenerKey, Port};
+use super::state::NetState;
+use super::sync::Wakers;
+
+/// Tells a subnetwork what happens outside of it; for engines.
+///
+/// It holds the subnetwork weakly, so that an engine may keep it.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    net: Weak<NetState>,
+}
+
+impl Notifier {
+    pub(crate) fn new(net: &Arc<NetState>) -> Self {
+        Self {
+            net: Arc::downgrade(net),
+        }
+    }
+
+    /// Waits until the listener at `dst` accepts a dial from `src`.
+    ///
+    /// The port of the accepted end is taken when this returns. The engine makes the connection,
+    /// and confirms or refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::InvalidAddr`] for a host that this subnetwork does not have, and
+    /// [`Cause::ConnRefused`] if nobody listens there, or stops doing so before accepting.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it takes the dial out of the queue.
+    pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
+        let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(dst.host());
+        let host = host.ok_or_else(|| AddrError::no_such_host(dst))?;
+        Knock {
+            host,
+            src,
+            dst,
+            queued: None,
+        }
+        .await
+    }
+
+    /// Ends the network, for a reason or without one.
+    ///
+    /// Like [`SubNetwork::close`](super::SubNetwork::close), which reports the reason from then
+    /// on; after the first time it does nothing.
+    pub fn down(&self, cause: Option<Cause>) {
+        if let Some(net) = self.net.upgrade() {
+            // Whoever closes the subnetwork is told.
+            let _ = net.close(cause);
+        }
+    }
+}
+
+/// A dial at a listener's door.
+struct Knock<'a> {
+    host: Arc<HostState>,
+    src: &'a Addr,
+    dst: &'a Addr,
+    /// Where it waits, if it does.
+    queued: Option<(ListenerKey, u64)>,
+}
+
+impl Knock<'_> {
+    /// Takes an offer or queues for one; `None` if nobody listens, or does no more.
+    fn knock(&mut self, waker: &Waker, wakers: &mut Wakers) -> Option<Poll<(ListenerKey, Offer)>> {
+        let mut table = self.host.table();
+        if let Some((key, ticket)) = self.queued {
+            let (backlog, _) = table.backlog(key)?;
+            return Some(backlog.poll_dial(ticket, waker)?.map(|offer| (key, offer)));
+        }
+        if self.host.down().is_some() {
+            return None;
+        }
+        match table.knock(self.dst.port(), waker, wakers)? {
+            (key, Ok(offer)) => Some(Poll::Ready((key, offer))),
+            (key, Err(ticket)) => {
+                self.queued = Some((key, ticket));
+                Some(Poll::Pending)
+            }
+        }
+    }
+}
+
+impl Future for Knock<'_> {
+    type Output = Result<Accept, Cause>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut wakers = Wakers::default();
+        let outcome = this.knock(cx.waker(), &mut wakers);
+        wakers.wake();
+        if let Some(Poll::Pending) = outcome {
+            let (src, dst) = (this.src, this.dst);
+            waiting_for(|| format!("dial {} {src}->{dst}", dst.network()));
+            return Poll::Pending;
+        }
+        this.queued = None;
+        let Some(Poll::Ready((key, offer))) = outcome else {
+            return Poll::Ready(Err(Cause::ConnRefused));
+        };
+        let port = Port::taken(this.host.clone(), offer.port);
+        let pending = Pending {
+            port,
+            key,
+            accept: offer.accept,
+        };
+        let (addr, src) = (pending.port.addr(), this.src.clone());
+        Poll::Ready(Ok(Accept {
+            addr,
+            src,
+            pending: Some(pending),
+        }))
+    }
+}
+
+impl Drop for Knock<'_> {
+    fn drop(&mut self) {
+        let Some((key, ticket)) = self.queued else {
+            return;
+        };
+        let mut wakers = Wakers::default();
+        if let Some((backlog, ports)) = self.host.table().backlog(key) {
+            backlog.leave_dial(ticket, ports, &mut wakers);
+        }
+        wakers.wake();
+    }
+}
+
+/// An accept that has picked up a dial, and waits for the engine's answer.
+///
+/// It must be answered; dropping it refuses.
+#[must_use = "dropping it refuses the dial"]
+#[derive(Debug)]
+pub struct Accept {
+    addr: Addr,
+    src: Addr,
+    /// `None` once it is answered.
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    port: Port,
+    key: ListenerKey,
+    /// The ticket of the accept in the listener's queue.
+    accept: u64,
+}
+
+impl Accept {
+    /// Gives the address of the accepted end, for the dialer to be told.
+    pub fn addr(&self) -> &Addr {
+        &self.addr
+    }
+
+    /// Hands over the accepted end of the connection.
+    ///
+    /// If the acceptor is gone by now (dropped, or the listener or anything around it closed),
+    /// the connection is torn down, so that the dialer sees a reset and never a live connection to
+    /// nobody.
+    pub fn confirm(mut self, conn: Box<dyn RawConn>) {
+        let Some(Pending { port, key, accept }) = self.pending.take() else {
+            return;
+        };
+        let host = port.host.clone();
+        let end = Endpoint::new(port, self.src.clone(), conn);
+        let mut wakers = Wakers::default();
+        let confirmed = {
+            let mut table = host.table();
+            host.down().is_none() && {
+                table.add(&end);
+                // What is handed back on failure is not the last owner: nothing ends in here.
+                table.backlog(key).is_some_and(|(backlog, _)| {
+                    backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
+                })
+            }
+        };
+        if !confirmed {
+            end.abort();
+        }
+        wakers.wake();
+    }
+
+    /// Says that the dial came to nothing; the acceptor gives the port back and waits on.
+    ///
+    /// The acceptor is not told the cause: one dial that failed is no failure of accepting.
+    pub fn refuse(self, cause: Cause) {
+        drop((self, cause));
+    }
+}
+
+impl Drop for Accept {
+    fn drop(&mut self) {
+        let Some(Pending { port, key, accept }) = self.pending.take() else {
+            return;
+        };
+        // The port first: the next dial that is picked up takes the lowest again.
+        port.give_back();
+        let mut wakers = Wakers::default();
+        if let Some((backlog, ports)) = port.host.table().backlog(key) {
+            backlog.refuse(accept, ports, &mut wakers);
+        }
+        wakers.wake();
+    }
+}

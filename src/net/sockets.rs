@@ -1,0 +1,347 @@
+//! A host, the table of its sockets, and one end of a connection.
+//!
+//! Knows who has which port, and how a closing reaches everything that is open. Contains no
+//! `async` and does not know how addresses are asked for or connections made.
+//!
+//! Who owns whom, so that nothing is ever leaked:
+//!
+//! ```text
+//! network ──► HostState ◄── Port ◄── Endpoint ◄── Conn (a user's)
+//!               ┆             ▲
+//!               ┆             └───── Bound    ◄── Listener (a user's)
+//!               ┆ weakly
+//!               └┄┄► Endpoint
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::Waker;
+
+use super::addr::Addr;
+use super::backlog::{Backlog, Offer};
+use super::down::{Latch, reason};
+use super::engine::RawConn;
+use super::error::Cause;
+use super::port::PortSet;
+use super::sync::{Wakers, lock};
+
+/// What all handles of one host share.
+#[derive(Debug)]
+pub(crate) struct HostState {
+    /// The host with port 0, from which all its addresses are made.
+    pub(crate) addr: Addr,
+    /// Falls when the network closes. Not the network itself, which owns this host.
+    net: Arc<Latch>,
+    /// Falls when this host closes or its network does.
+    pub(crate) latch: Latch,
+    /// Whether its own closing has been asked for; the network's does not count.
+    closed: AtomicBool,
+    table: Mutex<Table>,
+}
+
+/// The sockets of a host, by port.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) ports: PortSet,
+    /// A port that is taken and not here belongs to a dial or an accept under way. A tree and not
+    /// a vector: a listener on port 50 051 should not cost a megabyte.
+    sockets: BTreeMap<u16, Socket>,
+    /// How many listeners there have been.
+    listeners: u64,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Listener {
+        serial: u64,
+        backlog: Backlog<Arc<Endpoint>>,
+    },
+    Conn(Weak<Endpoint>),
+}
+
+/// Names a listener for ever: a port can be bound again, a serial number cannot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListenerKey {
+    pub(crate) port: u16,
+    pub(crate) serial: u64,
+}
+
+impl HostState {
+    pub(crate) fn new(addr: Addr, net: Arc<Latch>) -> Self {
+        let table = Table {
+            ports: PortSet::new(),
+            sockets: BTreeMap::new(),
+            listeners: 0,
+        };
+        let closed = AtomicBool::new(false);
+        Self {
+            addr,
+            net,
+            latch: Latch::default(),
+            closed,
+            table: Mutex::new(table),
+        }
+    }
+
+    /// Says why nothing can be done with this host, if so.
+    pub(crate) fn down(&self) -> Option<Cause> {
+        reason(&self.net, Some(&self.latch), false)
+    }
+
+    /// Says why nothing can be done with a socket of this host that is down.
+    pub(crate) fn socket_down(&self) -> Cause {
+        reason(&self.net, Some(&self.latch), true).unwrap_or(Cause::SockDown)
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+        lock(&self.table)
+    }
+
+    /// Says that the host was asked to close; true the first time.
+    pub(crate) fn mark_closed(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Shuts the host: interrupts what is blocked, then every socket in the order of ports.
+    ///
+    /// Ports stay taken until each socket is closed by its owner.
+    pub(crate) fn shut_down(&self) {
+        if !self.latch.fall() {
+            return;
+        }
+        // Whoever has not entered the table by now finds the latch down when he does.
+        let mut wakers = Wakers::default();
+        let mut ends = Vec::new();
+        {
+            let Table { ports, sockets, .. } = &mut *self.table();
+            for socket in sockets.values_mut() {
+                match socket {
+                    Socket::Conn(end) => ends.extend(end.upgrade()),
+                    Socket::Listener { backlog, .. } => {
+                        ends.extend(backlog.clear(ports, &mut wakers));
+                    }
+                }
+            }
+        }
+        ends.iter().for_each(|end| end.shut_down());
+        wakers.wake();
+    }
+}
+
+impl Table {
+    /// Finds the queue of a listener that has not been closed.
+    pub(crate) fn backlog(
+        &mut self,
+        key: ListenerKey,
+    ) -> Option<(&mut Backlog<Arc<Endpoint>>, &mut PortSet)> {
+        match self.sockets.get_mut(&key.port) {
+            Some(Socket::Listener { serial, backlog }) if *serial == key.serial => {
+                Some((backlog, &mut self.ports))
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets a dial knock at a port; `None` if nobody listens there.
+    ///
+    /// It is an offer, or else a ticket of the listener's queue.
+    pub(crate) fn knock(
+        &mut self,
+        port: u16,
+        waker: &Waker,
+        wakers: &mut Wakers,
+    ) -> Option<(ListenerKey, Result<Offer, u64>)> {
+        match self.sockets.get_mut(&port)? {
+            Socket::Conn(_) => None,
+            Socket::Listener { serial, backlog } => {
+                let key = ListenerKey {
+                    port,
+                    serial: *serial,
+                };
+                Some((key, backlog.dial(&mut self.ports, waker, wakers)))
+            }
+        }
+    }
+
+    /// Takes a connection into the table, at the port that it has already.
+    pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
+        self.sockets
+            .insert(end.port.number, Socket::Conn(Arc::downgrade(end)));
+    }
+}
+
+/// A port that is taken; given back when it is dropped, or before, but once.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) host: Arc<HostState>,
+    pub(crate) number: u16,
+    held: AtomicBool,
+}
+
+impl Port {
+    /// Takes the lowest free port.
+    pub(crate) fn lowest(host: &Arc<HostState>) -> Option<Self> {
+        let number = host.table().ports.take_lowest()?;
+        Some(Self::taken(host.clone(), number))
+    }
+
+    /// Holds a port that has been taken from the table already.
+    pub(crate) fn taken(host: Arc<HostState>, number: u16) -> Self {
+        Self {
+            host,
+            number,
+            held: AtomicBool::new(true),
+        }
+    }
+
+    /// Takes a port, the lowest for 0, and puts a listener there.
+    pub(crate) fn listen(host: &Arc<HostState>, number: u16) -> Result<(Self, u64), Cause> {
+        let mut table = host.table();
+        if let Some(down) = host.down() {
+            return Err(down);
+        }
+        let number = match number {
+            0 => table.ports.take_lowest().ok_or(Cause::NoFreePort)?,
+            _ if table.ports.take(number) => number,
+            _ => return Err(Cause::AddrInUse),
+        };
+        table.listeners += 1;
+        let serial = table.listeners;
+        table.sockets.insert(
+            number,
+            Socket::Listener {
+                serial,
+                backlog: Backlog::default(),
+            },
+        );
+        drop(table);
+        Ok((Self::taken(host.clone(), number), serial))
+    }
+
+    /// Gives the address of this port.
+    pub(crate) fn addr(&self) -> Addr {
+        self.host.addr.with_port(self.number)
+    }
+
+    /// Gives the port back, and closes the listener that was there.
+    ///
+    /// A second time does nothing: somebody else may have the number by then.
+    pub(crate) fn give_back(&self) {
+        if !self.held.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let mut wakers = Wakers::default();
+        let mut ends = Vec::new();
+        let mut table = self.host.table();
+        let socket = table.sockets.remove(&self.number);
+        table.ports.give_back(self.number);
+        if let Some(Socket::Listener { mut backlog, .. }) = socket {
+            ends = backlog.clear(&mut table.ports, &mut wakers);
+        }
+        drop(table);
+        drop(ends);
+        wakers.wake();
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// One end of a connection; closed when its last owner lets go.
+pub(crate) struct Endpoint {
+    /// The only thing an operation looks at while all is well. Set by whichever of connection,
+    /// host and network goes down first; the reason is worked out only then.
+    down: AtomicBool,
+    raw: Box<dyn RawConn>,
+    pub(crate) local: Addr,
+    pub(crate) peer: Addr,
+    port: Port,
+}
+
+impl Endpoint {
+    pub(crate) fn new(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
+        let down = AtomicBool::new(false);
+        Arc::new(Self {
+            down,
+            raw,
+            local: port.addr(),
+            peer,
+            port,
+        })
+    }
+
+    /// Makes the end of a connection that was dialed, and takes it into the table of its host.
+    ///
+    /// # Errors
+    ///
+    /// If the host went down meanwhile: the connection is torn down then, and the port given
+    /// back. So a connection is never live on a closed host.
+    pub(crate) fn attach(
+        port: Port,
+        peer: Addr,
+        raw: Box<dyn RawConn>,
+    ) -> Result<Arc<Self>, Cause> {
+        let end = Self::new(port, peer, raw);
+        let refused = {
+            let mut table = end.port.host.table();
+            let down = end.port.host.down();
+            if down.is_none() {
+                table.add(&end);
+            }
+            down
+        };
+        match refused {
+            None => Ok(end),
+            Some(cause) => {
+                end.abort();
+                Err(cause)
+            }
+        }
+    }
+
+    /// Gives what the engine made, if this end is not down.
+    pub(crate) fn raw(&self) -> Result<&dyn RawConn, Cause> {
+        if self.down.load(Ordering::Acquire) {
+            return Err(self.port.host.socket_down());
+        }
+        Ok(&*self.raw)
+    }
+
+    /// Closes this end in good order, and keeps the port.
+    fn shut_down(&self) {
+        if !self.down.swap(true, Ordering::AcqRel) {
+            self.raw.close();
+        }
+    }
+
+    /// Closes this end in good order, and gives the port back.
+    pub(crate) fn close(&self) {
+        self.shut_down();
+        self.port.give_back();
+    }
+
+    /// Tears the connection down, and gives the port back.
+    pub(crate) fn abort(&self) {
+        if !self.down.swap(true, Ordering::AcqRel) {
+            self.raw.abort();
+        }
+        self.port.give_back();
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}->{}", self.local, self.peer)
+    }
+}

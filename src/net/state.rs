@@ -1,0 +1,169 @@
+//! A network: its hosts, and how it ends.
+//!
+//! Knows the hosts by name, the engine and the registry, and the one order in which all of them
+//! are closed. Contains no `async` and does not know how hosts come to be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::addr::Addr;
+use super::down::{Latch, reason};
+use super::engine::{Engine, Registry};
+use super::error::{Cause, Error, Op};
+use super::sockets::HostState;
+use super::sync::lock;
+
+/// What all handles of one network share.
+pub(crate) struct NetState {
+    pub(crate) name: Arc<str>,
+    /// Falls when the network closes; its hosts hold it too.
+    pub(crate) latch: Arc<Latch>,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) registry: Box<dyn Registry>,
+    hosts: Mutex<Hosts>,
+    /// What closing came to, once it is over.
+    closed: OnceLock<Option<Cause>>,
+}
+
+#[derive(Default)]
+struct Hosts {
+    /// Never shrinks: a closed host is still found.
+    by_name: BTreeMap<Arc<str>, Arc<HostState>>,
+    /// How many have not been asked to close.
+    open: usize,
+    /// Whether the network closes with the last of them.
+    auto_close: bool,
+}
+
+impl NetState {
+    pub(crate) fn new(name: &str, engine: Box<dyn Engine>, registry: Box<dyn Registry>) -> Self {
+        Self {
+            name: name.into(),
+            latch: Arc::default(),
+            engine,
+            registry,
+            hosts: Mutex::default(),
+            closed: OnceLock::new(),
+        }
+    }
+
+    /// Says why nothing can be done on this network, if so.
+    pub(crate) fn down(&self) -> Option<Cause> {
+        reason(&self.latch, None, false)
+    }
+
+    /// Finds a host, open or closed.
+    pub(crate) fn host(&self, name: &str) -> Option<Arc<HostState>> {
+        lock(&self.hosts).by_name.get(name).cloned()
+    }
+
+    /// Adds a host that the registry has let pass, unless the network is down.
+    ///
+    /// The registry says whose a name is. Where it gives out the name of a closed host again,
+    /// as for a node that restarts, the new host takes the place of the old.
+    ///
+    /// # Panics
+    ///
+    /// If the registry gave out the name of an open host: names are then worth nothing.
+    pub(crate) fn add_host(&self, name: Arc<str>) -> Result<Arc<HostState>, Cause> {
+        let addr = Addr::new(self.name.clone(), name.clone(), 0);
+        let host = Arc::new(HostState::new(addr, self.latch.clone()));
+        let mut hosts = lock(&self.hosts);
+        if let Some(down) = self.down() {
+            return Err(down);
+        }
+        if hosts
+            .by_name
+            .get(&name)
+            .is_some_and(|old| old.down().is_none())
+        {
+            drop(hosts);
+            panic!("the registry gave out the name {name:?} again, but its host is open");
+        }
+        hosts.by_name.insert(name, host.clone());
+        hosts.open += 1;
+        Ok(host)
+    }
+
+    /// Lets the network close with its last open host.
+    ///
+    /// # Panics
+    ///
+    /// If no host is open.
+    pub(crate) fn auto_close(&self) {
+        let mut hosts = lock(&self.hosts);
+        if hosts.open == 0 {
+            drop(hosts);
+            panic!("BUG: no opened hosts");
+        }
+        hosts.auto_close = true;
+    }
+
+    /// Closes a host; and the network, if that was the last and so it was agreed.
+    pub(crate) fn close_host(&self, host: &HostState) -> Result<(), Error> {
+        if !host.mark_closed() {
+            return Ok(());
+        }
+        host.shut_down();
+        let last = {
+            let mut hosts = lock(&self.hosts);
+            hosts.open -= 1;
+            hosts.auto_close && hosts.open == 0
+        };
+        // The lock is gone: closing takes it again, and whoever closes meanwhile needs it.
+        if !last {
+            return Ok(());
+        }
+        self.close(None).map_err(|error| {
+            let cause = Cause::Nested(Box::new(error));
+            Error::new(
+                Op::Close,
+                self.name.clone(),
+                Some(host.addr.clone()),
+                None,
+                cause,
+            )
+        })
+    }
+
+    /// Ends the network: interrupts all, then closes the engine, then the registry.
+    ///
+    /// The first to call it does so, and gives the cause; all later calls return what came of it.
+    /// A call that comes in the middle, from another thread or from the engine itself, returns
+    /// `Ok` at once: to wait here would be a dead-lock in the making.
+    pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
+        if self.latch.fall() {
+            let hosts: Vec<_> = lock(&self.hosts).by_name.values().cloned().collect();
+            for host in hosts {
+                host.shut_down();
+            }
+            let mut causes = Vec::from_iter(cause);
+            causes.extend(self.engine.close().err());
+            causes.extend(self.registry.close().err().map(Cause::from));
+            let outcome = match causes.len() {
+                0 | 1 => causes.pop(),
+                _ => Some(Cause::Many(causes)),
+            };
+            let _ = self.closed.set(outcome);
+        }
+        match self.closed.get() {
+            Some(Some(cause)) => Err(Error::new(
+                Op::Close,
+                self.name.clone(),
+                None,
+                None,
+                cause.clone(),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for NetState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,170 @@
+//! The hosts of a network that live here.
+//!
+//! Knows how a host is made: the engine announces it, and a name that was announced for nothing
+//! is given back. Does not know where the other hosts of the network are.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
+
+use super::addr::Addr;
+use super::engine::{Engine, Registry};
+use super::error::{Cause, Error, Op, RegistryError};
+use super::host::Host;
+use super::notifier::Notifier;
+use super::state::NetState;
+
+/// A part of a network: all its hosts share an engine and a registry.
+///
+/// A clone is another handle to the same subnetwork. Dropping handles closes nothing.
+#[derive(Clone)]
+pub struct SubNetwork {
+    state: Arc<NetState>,
+}
+
+impl SubNetwork {
+    /// Makes a subnetwork of what carries it and what knows its names.
+    ///
+    /// The [`Notifier`] is for the engine, which may need it before it can do anything.
+    pub fn new(network: &str, engine: impl Engine, registry: impl Registry) -> (Self, Notifier) {
+        let state = NetState::new(network, Box::new(engine), Box::new(registry));
+        let state = Arc::new(state);
+        let notifier = Notifier::new(&state);
+        (Self { state }, notifier)
+    }
+
+    /// Gives the name of the network.
+    pub fn network(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Makes a host; any string is a name, but each only once in the whole network.
+    ///
+    /// # Errors
+    ///
+    /// If the network is down, before or meanwhile, or the registry or the engine refuses.
+    ///
+    /// # Panics
+    ///
+    /// If the registry gives out the name of a host that is open.
+    ///
+    /// # Cancel safety
+    ///
+    /// A name that was announced when the future is dropped is given back, if the registry can.
+    pub async fn new_host(&self, name: &str) -> Result<Host, Error> {
+        let (net, name) = (self.state.clone(), Arc::<str>::from(name));
+        let witness = Witness {
+            net,
+            name: name.clone(),
+            announced: AtomicBool::new(false),
+        };
+        let describe = || format!("new host {name} on {}", self.network());
+        let made = self.state.engine.new_host(&name, &witness);
+        let made = self.state.latch.unless_down(made, describe).await;
+        let added = match made {
+            None => Err(Cause::NetDown),
+            Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
+            Some(Ok(())) => witness.settle(|| self.state.add_host(name.clone())),
+        };
+        match added {
+            Ok(host) => Ok(Host::new(self.state.clone(), host)),
+            Err(cause) => {
+                let network = self.state.name.clone();
+                let host = Addr::new(network.clone(), name, 0);
+                Err(Error::new(Op::NewHost, network, Some(host), None, cause))
+            }
+        }
+    }
+
+    /// Finds a host of this subnetwork, be it open or closed.
+    pub fn host(&self, name: &str) -> Option<Host> {
+        self.state
+            .host(name)
+            .map(|host| Host::new(self.state.clone(), host))
+    }
+
+    /// Closes the network with all its hosts, and interrupts everything that is blocked on it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the engine and the registry report, and why the network went down by itself, if it
+    /// did: one cause, or [`Cause::Many`]. A second call returns the same.
+    pub fn close(&self) -> Result<(), Error> {
+        self.state.close(None)
+    }
+
+    /// Lets the network close when its last open host is closed.
+    ///
+    /// Hosts that are made meanwhile count as well. The error of closing, if any, is returned by
+    /// the [`Host::close`] that caused it.
+    ///
+    /// # Panics
+    ///
+    /// If no host is open: there is nothing whose closing could close the network.
+    pub fn auto_close(&self) {
+        self.state.auto_close();
+    }
+}
+
+impl fmt::Debug for SubNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SubNetwork({:?})", self.network())
+    }
+}
+
+/// Stands between engine and registry, and sees whether a name was announced.
+///
+/// To ask the registry afterwards would not do: the name may be another's. On drop the name is
+/// given back, unless the host came to be.
+struct Witness {
+    net: Arc<NetState>,
+    name: Arc<str>,
+    announced: AtomicBool,
+}
+
+impl Witness {
+    /// Adds the host; its name is given back if that fails, but not if it panics, because the
+    /// name is that of another host then.
+    fn settle<T>(&self, add: impl FnOnce() -> Result<T, Cause>) -> Result<T, Cause> {
+        let announced = self.announced.swap(false, Ordering::Relaxed);
+        add().inspect_err(|_| self.announced.store(announced, Ordering::Relaxed))
+    }
+}
+
+impl Registry for Witness {
+    fn announce<'a>(
+        &'a self,
+        hostname: &'a str,
+        hostdata: &'a str,
+    ) -> BoxFuture<'a, Result<(), RegistryError>> {
+        let announced = self.net.registry.announce(hostname, hostdata);
+        if hostname != &*self.name {
+            return announced;
+        }
+        announced
+            .inspect_ok(|()| self.announced.store(true, Ordering::Relaxed))
+            .boxed()
+    }
+
+    fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
+        self.net.registry.query(hostname)
+    }
+
+    fn withdraw(&self, hostname: &str) {
+        self.net.registry.withdraw(hostname);
+    }
+
+    fn close(&self) -> Result<(), RegistryError> {
+        self.net.registry.close()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if self.announced.load(Ordering::Relaxed) {
+            self.net.registry.withdraw(&self.name);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The smallest network: a pipe without a buffer, and a map of names.
+//!
+//! Knows [`net`](crate::net) and nothing else: no simulator, no operating system, no time. It is
+//! for tests that need a network and not its troubles, and for those who want to see what an
+//! [`Engine`] is; what remains of this file after its imports is all there is to it.
+
+mod pipe;
+mod registry;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use futures::future::{BoxFuture, FutureExt};
+
+use crate::net::{Addr, Cause, Engine, Host, Notifier, RawConn, Registry, SubNetwork, lock};
+use pipe::pipe;
+use registry::Ram;
+
+/// A network in memory.
+///
+/// A connection is a rendezvous: a write waits until somebody reads. Nothing else ever waits, but
+/// a dial for its accept.
+///
+/// ```
+/// let net = virtnet::pipenet::Network::new("t");
+/// let (α, β) = (net.host("α"), net.host("β"));
+/// assert_eq!((α.network(), α.name()), ("pipet", "α"));
+/// assert!(α == net.host("α") && α != β);
+/// ```
+#[derive(Clone)]
+pub struct Network {
+    subnetwork: SubNetwork,
+    /// Held while a host is made, so that two who ask for one name get one host.
+    making: Arc<Mutex<()>>,
+}
+
+impl Network {
+    /// Makes a network, whose full name is `pipe` and then the name given.
+    ///
+    /// Two networks of one name know nothing of each other.
+    pub fn new(name: &str) -> Self {
+        let name = format!("pipe{name}");
+        let pipes = Arc::new(Pipes::default());
+        let (subnetwork, notifier) = SubNetwork::new(&name, pipes.clone(), Ram::new(&name));
+        // It is empty: we have made it above.
+        let _ = pipes.notifier.set(notifier);
+        Self {
+            subnetwork,
+            making: Arc::default(),
+        }
+    }
+
+    /// Gives the host of this name, and makes it if there is none.
+    ///
+    /// After closing it still gives the hosts that there were.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such host and the network is closed, with the text of that error:
+    /// `virtnet "pipet": new host "γ": network is down`.
+    pub fn host(&self, name: &str) -> Host {
+        // Our own engine and registry wake nobody and call nobody: they may run under a lock.
+        let making = lock(&self.making);
+        if let Some(host) = self.subnetwork.host(name) {
+            return host;
+        }
+        let made = self.subnetwork.new_host(name).now_or_never();
+        drop(making);
+        match made {
+            Some(Ok(host)) => host,
+            Some(Err(error)) => panic!("{error}"),
+            None => unreachable!("neither our engine nor our registry ever waits"),
+        }
+    }
+
+    /// Gives the network as every network is used, to make hosts that must not exist, and to close
+    /// it.
+    pub fn subnetwork(&self) -> SubNetwork {
+        self.subnetwork.clone()
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pipenet::Network({:?})", self.subnetwork.network())
+    }
+}
+
+/// Carries connections as pipes.
+#[derive(Debug, Default)]
+struct Pipes {
+    /// The network that we carry; set as soon as it exists.
+    notifier: OnceLock<Notifier>,
+}
+
+impl Engine for Pipes {
+    fn new_host<'a>(
+        &'a self,
+        hostname: &'a str,
+        registry: &'a dyn Registry,
+    ) -> BoxFuture<'a, Result<(), Cause>> {
+        async move { Ok(registry.announce(hostname, "").await?) }.boxed()
+    }
+
+    fn dial<'a>(
+        &'a self,
+        src: &'a Addr,
+        dst: &'a Addr,
+        _hostdata: &'a str,
+    ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
+        async move {
+            let accept = self
+                .notifier
+                .get()
+                .ok_or(Cause::NetDown)?
+                .accept(src, dst)
+                .await?;
+            let (near, far) = pipe();
+            let peer = accept.addr().clone();
+            accept.confirm(Box::new(far));
+            Ok((Box::new(near) as Box<dyn RawConn>, peer))
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> Result<(), Cause> {
+        Ok(())
+    }
+}
