@@ -2,6 +2,8 @@
 
 mod wait;
 
+mod lock;
+
 pub mod sim;
 
 pub mod net;

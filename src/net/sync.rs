@@ -21,41 +21,85 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     first: Option<Waker>,
-    more: Vec<Waker>,
+    /// Whether `first` waits; else it is kept from an earlier time, to spare a clone.
+    waits: bool,
+    /// Boxed, because nearly always there are none and this is moved about.
+    #[allow(clippy::box_collection)]
+    more: Option<Box<Vec<Waker>>>,
 }
 
 impl Wakers {
+    /// Says whether nobody waits.
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        !self.waits
+    }
+
     /// Adds the waker of a task, unless that task is here already.
+    #[inline]
     pub(crate) fn keep(&mut self, waker: &Waker) {
         match &self.first {
-            None => self.first = Some(waker.clone()),
-            Some(first) if first.will_wake(waker) => {}
-            Some(_) if self.more.iter().any(|other| other.will_wake(waker)) => {}
-            Some(_) => self.more.push(waker.clone()),
+            Some(first) if first.will_wake(waker) => self.waits = true,
+            Some(_) if self.waits => {
+                let more = self.more.get_or_insert_default();
+                if !more.iter().any(|other| other.will_wake(waker)) {
+                    more.push(waker.clone());
+                }
+            }
+            _ => {
+                self.first = Some(waker.clone());
+                self.waits = true;
+            }
         }
     }
 
     /// Adds a waker.
     pub(crate) fn push(&mut self, waker: Waker) {
-        match &self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.more.push(waker),
+        if self.waits {
+            self.more.get_or_insert_default().push(waker);
+        } else {
+            self.first = Some(waker);
+            self.waits = true;
         }
     }
 
     /// Wakes them all; the caller holds no lock.
     pub(crate) fn wake(self) {
-        if let Some(first) = self.first {
+        if let Some(first) = self.first.filter(|_| self.waits) {
             first.wake();
         }
-        self.more.into_iter().for_each(Waker::wake);
+        self.more
+            .into_iter()
+            .flat_map(|more| *more)
+            .for_each(Waker::wake);
     }
 
-    /// Takes them all out, to be woken later.
+    /// Wakes them all, who are to be [restored](Self::restore) then; the caller holds no lock.
+    #[inline]
+    pub(crate) fn wake_by_ref(&self) {
+        if let Some(first) = self.first.as_ref().filter(|_| self.waits) {
+            first.wake_by_ref();
+        }
+        self.more
+            .iter()
+            .flat_map(|more| more.iter())
+            .for_each(Waker::wake_by_ref);
+    }
+
+    /// Takes out those who wait, to be woken later.
+    #[inline]
     pub(crate) fn take(&mut self) -> Self {
-        Self {
-            first: self.first.take(),
-            more: std::mem::take(&mut self.more),
+        if !self.waits {
+            return Self::default();
+        }
+        std::mem::take(self)
+    }
+
+    /// Keeps the first waker of those that were taken and woken, for the next time.
+    #[inline]
+    pub(crate) fn restore(&mut self, woken: Self) {
+        if self.first.is_none() {
+            self.first = woken.first;
         }
     }
 }

@@ -14,31 +14,49 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use crate::net::{Cause, RawConn, Wakers, lock};
+use crate::lock::{Lock, shelved};
+use crate::net::{Cause, RawConn, Wakers};
 
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (End, End) {
-    let pipe = Arc::new(Pipe {
-        there: Mutex::default(),
-        back: Mutex::default(),
-    });
+    let pipe: Arc<Lock<Pipe>> = Arc::default();
     (
         End {
             pipe: pipe.clone(),
-            first: true,
+            way: Way::There,
         },
-        End { pipe, first: false },
+        End {
+            pipe,
+            way: Way::Back,
+        },
     )
 }
 
-/// Both directions; one lock each, and one lock an operation.
-#[derive(Debug)]
+/// Both directions, under one lock.
+#[derive(Debug, Default)]
 struct Pipe {
-    there: Mutex<Direction>,
-    back: Mutex<Direction>,
+    there: Direction,
+    back: Direction,
+}
+
+shelved!(Pipe);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    There,
+    Back,
+}
+
+impl Pipe {
+    fn direction(&mut self, way: Way) -> &mut Direction {
+        match way {
+            Way::There => &mut self.there,
+            Way::Back => &mut self.back,
+        }
+    }
 }
 
 /// What is on its way from one end to the other.
@@ -67,27 +85,40 @@ enum State {
 
 /// One end of a pipe.
 pub(crate) struct End {
-    pipe: Arc<Pipe>,
-    first: bool,
+    pipe: Arc<Lock<Pipe>>,
+    /// The direction in which this end writes.
+    way: Way,
 }
 
 impl End {
-    /// Gives the direction in which this end writes.
-    fn outgoing(&self) -> MutexGuard<'_, Direction> {
-        lock(if self.first {
-            &self.pipe.there
-        } else {
-            &self.pipe.back
-        })
+    /// The direction in which this end reads.
+    const fn from(&self) -> Way {
+        match self.way {
+            Way::There => Way::Back,
+            Way::Back => Way::There,
+        }
     }
 
-    /// Gives the direction from which this end reads.
-    fn incoming(&self) -> MutexGuard<'_, Direction> {
-        lock(if self.first {
-            &self.pipe.back
-        } else {
-            &self.pipe.there
-        })
+    /// Wakes those who waited in a direction; the caller holds no lock.
+    ///
+    /// The waker is kept where it was for the next time: a task that waits again and again on
+    /// the same pipe has its waker cloned once.
+    #[inline]
+    fn wake(&self, way: Way, side: fn(&mut Direction) -> &mut Wakers, wakers: Wakers) {
+        if !wakers.is_empty() {
+            wakers.wake_by_ref();
+            self.pipe
+                .with(|pipe| side(pipe.direction(way)).restore(wakers));
+        }
+    }
+
+    /// Ends directions, and wakes everybody; does nothing after the run of the pipe.
+    fn end<const N: usize>(&self, ways: [Way; N], state: State) {
+        let end = |pipe: &mut Pipe| ways.map(|way| pipe.direction(way).end(state));
+        for (readers, writers) in self.pipe.try_with(end).into_iter().flatten() {
+            readers.wake();
+            writers.wake();
+        }
     }
 }
 
@@ -101,52 +132,88 @@ impl Direction {
     }
 }
 
-impl RawConn for End {
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut way = self.incoming();
-        if way.state == State::Reset {
-            return Poll::Ready(Err(Cause::ConnReset.into()));
+/// What came of a look at a direction.
+enum Look<T> {
+    Done(T),
+    /// It has come to an end.
+    Over(State),
+    /// Not yet; those on the other side are to be woken.
+    Wait(Wakers),
+}
+
+impl Direction {
+    /// Takes what was handed over, or asks for it.
+    #[inline]
+    fn read(&mut self, buf: &mut [u8], waker: &Waker) -> Look<usize> {
+        if self.state == State::Reset {
+            return Look::Over(State::Reset);
         }
-        let ready = &way.handed[way.taken..];
+        let ready = &self.handed[self.taken..];
         if !ready.is_empty() {
             let count = ready.len().min(buf.len());
             buf[..count].copy_from_slice(&ready[..count]);
-            way.taken += count;
-            if way.taken == way.handed.len() {
-                way.handed.clear();
-                way.taken = 0;
+            self.taken += count;
+            if self.taken == self.handed.len() {
+                self.handed.clear();
+                self.taken = 0;
             }
-            return Poll::Ready(Ok(count));
+            return Look::Done(count);
         }
-        if way.state == State::Closed {
-            return Poll::Ready(Ok(0));
+        if self.state == State::Closed {
+            return Look::Over(State::Closed);
         }
-        way.asked = buf.len();
-        way.readers.keep(cx.waker());
-        let writers = way.writers.take();
-        drop(way);
-        writers.wake();
-        Poll::Pending
+        self.asked = buf.len();
+        self.readers.keep(waker);
+        Look::Wait(self.writers.take())
+    }
+
+    /// Hands over as much as was asked for, and says who asked.
+    #[inline]
+    fn write(&mut self, buf: &[u8], waker: &Waker) -> Look<(usize, Wakers)> {
+        if self.state != State::Open {
+            return Look::Over(self.state);
+        }
+        if self.asked == 0 {
+            self.writers.keep(waker);
+            return Look::Wait(Wakers::default());
+        }
+        let count = self.asked.min(buf.len());
+        self.handed.extend_from_slice(&buf[..count]);
+        self.asked = 0;
+        Look::Done((count, self.readers.take()))
+    }
+}
+
+impl RawConn for End {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let from = self.from();
+        match self
+            .pipe
+            .with(|pipe| pipe.direction(from).read(buf, cx.waker()))
+        {
+            Look::Done(count) => Poll::Ready(Ok(count)),
+            Look::Over(State::Reset) => Poll::Ready(Err(Cause::ConnReset.into())),
+            Look::Over(_) => Poll::Ready(Ok(0)),
+            Look::Wait(writers) => {
+                self.wake(from, |way| &mut way.writers, writers);
+                Poll::Pending
+            }
+        }
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut way = self.outgoing();
-        match way.state {
-            State::Open => {}
-            State::Closed => return Poll::Ready(Err(Cause::ClosedPipe.into())),
-            State::Reset => return Poll::Ready(Err(Cause::ConnReset.into())),
+        match self
+            .pipe
+            .with(|pipe| pipe.direction(self.way).write(buf, cx.waker()))
+        {
+            Look::Done((count, readers)) => {
+                self.wake(self.way, |way| &mut way.readers, readers);
+                Poll::Ready(Ok(count))
+            }
+            Look::Over(State::Reset) => Poll::Ready(Err(Cause::ConnReset.into())),
+            Look::Over(_) => Poll::Ready(Err(Cause::ClosedPipe.into())),
+            Look::Wait(_) => Poll::Pending,
         }
-        if way.asked == 0 {
-            way.writers.keep(cx.waker());
-            return Poll::Pending;
-        }
-        let count = way.asked.min(buf.len());
-        way.handed.extend_from_slice(&buf[..count]);
-        way.asked = 0;
-        let readers = way.readers.take();
-        drop(way);
-        readers.wake();
-        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -155,39 +222,23 @@ impl RawConn for End {
     }
 
     fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (readers, writers) = self.outgoing().end(State::Closed);
-        readers.wake();
-        writers.wake();
+        self.end([self.way], State::Closed);
         Poll::Ready(Ok(()))
     }
 
     fn abort(&self) {
-        let ends = [
-            self.outgoing().end(State::Reset),
-            self.incoming().end(State::Reset),
-        ];
-        for (readers, writers) in ends {
-            readers.wake();
-            writers.wake();
-        }
+        self.end([self.way, self.from()], State::Reset);
     }
 
     fn close(&self) {
-        let ends = [
-            self.outgoing().end(State::Closed),
-            self.incoming().end(State::Closed),
-        ];
-        for (readers, writers) in ends {
-            readers.wake();
-            writers.wake();
-        }
+        self.end([self.way, self.from()], State::Closed);
     }
 }
 
 impl fmt::Debug for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("End")
-            .field("first", &self.first)
+            .field("way", &self.way)
             .finish_non_exhaustive()
     }
 }

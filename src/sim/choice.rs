@@ -93,6 +93,13 @@ impl Key {
     }
 }
 
+/// The sources of wake-ups that are not tasks, and what reports call them.
+pub(crate) const SPAWN: Key = Key::word("spawn");
+pub(crate) const TIMER: Key = Key::word("timer");
+pub(crate) const FOREIGN: Key = Key::word("foreign");
+pub(crate) const SOURCES: [(Key, &str); 3] =
+    [(SPAWN, "spawn"), (TIMER, "timer"), (FOREIGN, "foreign")];
+
 /// Writes one step of a path: the name, then `#index` for all but the first.
 pub(crate) fn step(name: &str, index: u32) -> String {
     let name = escape(name);

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake};
 
+use crate::lock::{begin_scope, end_scope};
+
 use super::executor::Executor;
 use super::task::{TaskWaker, Wait};
 use super::world::World;
@@ -151,8 +153,10 @@ pub(crate) fn install(begin: impl FnOnce(&mut World, u64)) -> Executor {
     let (mut world, executor) = SPARE
         .take()
         .unwrap_or_else(|| (Box::new(World::empty()), Executor::default()));
-    begin(&mut world, RUNS.fetch_add(1, Ordering::Relaxed));
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    begin(&mut world, run);
     WORLD.set(Some(world));
+    begin_scope(run);
     executor
 }
 
@@ -161,7 +165,7 @@ pub(crate) fn uninstall(mut executor: Executor) {
     let Some(mut world) = WORLD.take() else {
         return;
     };
-    let leftovers = world.clear();
+    let leftovers = (world.clear(), end_scope());
     executor.clear();
     SPARE.set(Some((world, executor)));
     drop(leftovers);

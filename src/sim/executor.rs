@@ -29,6 +29,9 @@ impl Executor {
     /// Takes in tasks that were spawned.
     #[inline]
     pub(crate) fn adopt(&mut self, born: &mut Vec<Newborn>) {
+        if born.is_empty() {
+            return;
+        }
         for Newborn {
             slot,
             future,
@@ -60,15 +63,6 @@ impl Executor {
             *body = None;
         }
         done
-    }
-
-    /// What tells a task's own waker from any other, without touching it.
-    #[inline]
-    pub(crate) fn waker_identity(&self, slot: u32) -> usize {
-        match self.bodies.get(slot as usize) {
-            Some(Some((_, waker))) => waker.data() as usize,
-            _ => 0,
-        }
     }
 
     /// Drops a task, wherever it stands.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::choice::Key;
+use super::choice::{Key, SOURCES};
 use super::current::enter_or_bug;
 use super::executor::Executor;
 use super::outcome::Outcome;
@@ -18,7 +18,7 @@ use super::tape::Tape;
 use super::task::Stage;
 use super::time::Instant;
 use super::trace::{Fingerprint, Trace};
-use super::world::{End, Phase, SOURCES, World};
+use super::world::{End, Phase, World};
 
 type Payload = Box<dyn Any + Send>;
 
@@ -219,7 +219,6 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
 fn ask(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
     enter_or_bug(|world| {
         world.set_current(slot);
-        world.waker_identity = executor.waker_identity(slot);
         world.woken = None;
     });
     let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(slot)));

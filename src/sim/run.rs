@@ -180,11 +180,7 @@ fn drive(executor: &mut Executor) -> End {
     loop {
         let next = enter_or_bug(|world| {
             executor.adopt(&mut world.born);
-            let next = world.next(polled.take());
-            if let Next::Poll(slot) = next {
-                world.waker_identity = executor.waker_identity(slot);
-            }
-            next
+            world.next(polled.take())
         });
         match next {
             Next::Poll(slot) => {

@@ -136,12 +136,14 @@ impl Scheduler {
         self.schedule
     }
 
-    /// What a task starts out with.
+    /// Whether tasks have a standing at all.
     #[inline]
+    pub(crate) const fn ranks(&self) -> bool {
+        matches!(self.schedule, Schedule::Pct { .. })
+    }
+
+    /// What a task starts out with.
     pub(crate) fn standing(&self, choices: &mut Choices, task: Key) -> Slack {
-        if !matches!(self.schedule, Schedule::Pct { .. }) {
-            return Slack::default();
-        }
         let subject = Subject::new(Family::Pct, task, Key::NONE);
         Slack {
             // The places above are kept for those that get demoted.

@@ -6,7 +6,7 @@
 //! that unrelated code moves too has a part in it.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use std::task::Waker;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::choice::{Key, hash_name, step};
+use super::choice::{Key, SOURCES, hash_name, step};
 use super::event::Serial;
 use super::schedule::Slack;
 
@@ -130,8 +130,14 @@ pub(crate) struct Slot {
     pub(crate) chain: u32,
     pub(crate) polled_at: u64,
     pub(crate) polls_at_instant: u64,
+    /// The data pointer of its waker: tells it from any other untouched.
+    pub(crate) waker_identity: usize,
     /// How often the last two wakers have woken it; the others are in `met`.
     recent: [(Key, u32); 2],
+    /// Whether `met` has anything of it.
+    has_met: bool,
+    /// Whether `siblings` has anything of it.
+    has_siblings: bool,
 }
 
 /// What is touched when the task is born, joined, reported or buried.
@@ -156,6 +162,9 @@ pub(crate) struct About {
     pub(crate) waker: Arc<TaskWaker>,
 }
 
+/// The least number of remembered wakers at which to look which have ended.
+const SWEEP_AT: usize = 4096;
+
 /// All tasks of one run, and the slots they leave behind.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
@@ -170,6 +179,10 @@ pub(crate) struct Tasks {
     last_type: Option<(&'static str, u64)>,
     /// How often a source has woken a task, where `recent` has no room.
     met: BTreeMap<(u32, Key), u32>,
+    /// At how many entries `met` is cleared of sources that are no more.
+    sweep_at: usize,
+    /// How many slots this run has used.
+    used: usize,
     inbox: Arc<Inbox>,
 }
 
@@ -192,9 +205,12 @@ impl Tasks {
         if let Some(parent) = parent {
             self.about[parent as usize].children += 1;
         }
-        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
-        if slot as usize == self.slots.len() {
-            self.slots.push(Slot::default());
+        let slot = self.free.pop().unwrap_or(self.used as u32);
+        if slot as usize == self.used {
+            self.used += 1;
+            if self.used > self.slots.len() {
+                self.slots.push(Slot::default());
+            }
         }
         let entry = &mut self.slots[slot as usize];
         entry.life = entry.life.wrapping_add(1);
@@ -226,6 +242,7 @@ impl Tasks {
             selects: 0,
             waker: self.waker_for(run, id),
         };
+        self.slots[slot as usize].waker_identity = Arc::as_ptr(&about.waker) as usize;
         match self.about.get_mut(slot as usize) {
             Some(old) => *old = about,
             None => self.about.push(about),
@@ -272,6 +289,7 @@ impl Tasks {
             return *next - 1;
         }
         if let Some((last, next)) = self.last_sibling.take() {
+            self.slots[last.0 as usize].has_siblings = true;
             self.siblings.insert(last, next);
         }
         let index = self.siblings.get(&key).copied().unwrap_or(0);
@@ -319,6 +337,23 @@ impl Tasks {
             self.met.get(&(slot, source)).copied().unwrap_or(0)
         };
         *recent = (source, count);
+        self.slots[slot as usize].has_met = true;
+        if self.met.len() > self.sweep_at {
+            self.sweep();
+        }
+    }
+
+    /// Forgets wakers that have ended, so that the table does not grow with the
+    /// number of tasks that there ever were.
+    fn sweep(&mut self) {
+        let live = |slot: &&Slot| matches!(slot.stage, Stage::Parked | Stage::Scheduled);
+        let keys = self.slots[..self.used]
+            .iter()
+            .filter(live)
+            .map(|slot| slot.key);
+        let kept: BTreeSet<Key> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
+        self.met.retain(|(_, source), _| kept.contains(source));
+        self.sweep_at = SWEEP_AT.max(2 * self.met.len());
     }
 
     /// Ends a task. Its slot is kept while a handle or a descendant needs it.
@@ -349,17 +384,20 @@ impl Tasks {
 
     /// Forgets whom the task of `slot` has met and spawned.
     fn forget(&mut self, slot: u32) {
-        if self
-            .last_sibling
-            .is_some_and(|((parent, _), _)| parent == slot)
-        {
+        if matches!(self.last_sibling, Some(((parent, _), _)) if parent == slot) {
             self.last_sibling = None;
         }
-        while let Some((&key, _)) = self.siblings.range((slot, 0)..=(slot, u64::MAX)).next() {
+        let Slot {
+            has_met,
+            has_siblings,
+            ..
+        } = self.slots[slot as usize];
+        let own = (slot, 0)..=(slot, u64::MAX);
+        while has_siblings && let Some((&key, _)) = self.siblings.range(own.clone()).next() {
             self.siblings.remove(&key);
         }
         let all = (slot, Key(0))..=(slot, Key(u64::MAX));
-        while let Some((&key, _)) = self.met.range(all.clone()).next() {
+        while has_met && let Some((&key, _)) = self.met.range(all.clone()).next() {
             self.met.remove(&key);
         }
     }
@@ -382,26 +420,35 @@ impl Tasks {
                 Stage::Parked | Stage::Scheduled
             )
         };
-        let mut slots: Vec<u32> = (0..self.slots.len() as u32).filter(live).collect();
+        let mut slots: Vec<u32> = (0..self.used as u32).filter(live).collect();
         slots.sort_unstable_by_key(|slot| self.about[*slot as usize].born);
         slots
     }
 
-    /// Makes every slot free, numbered from 0 again, for another run.
-    pub(crate) fn clear(&mut self) {
+    /// Makes every slot free, numbered from 0 again, for another run. Returns
+    /// what waited for tasks and what they left, to be dropped elsewhere.
+    pub(crate) fn clear(&mut self) -> (Vec<Wait>, Vec<Box<dyn Any>>) {
         const KEPT: usize = 1024;
-        self.slots.truncate(KEPT);
-        self.about.truncate(KEPT);
-        self.slots.shrink_to(KEPT);
-        self.about.shrink_to(KEPT);
-        for slot in &mut self.slots {
+        let mut left = (Vec::new(), Vec::new());
+        for (slot, about) in self.slots.iter_mut().zip(&mut self.about).take(self.used) {
             slot.stage = Stage::Free;
+            left.0.extend(about.joiner.take());
+            left.1.extend(about.output.take());
+        }
+        if self.used > KEPT {
+            self.slots.truncate(KEPT);
+            self.about.truncate(KEPT);
+            self.slots.shrink_to_fit();
+            self.about.shrink_to_fit();
+            self.free = Vec::new();
         }
         self.free.clear();
-        self.free.extend((0..self.slots.len() as u32).rev());
+        self.used = 0;
         self.born = 0;
         self.siblings.clear();
         self.last_sibling = None;
         self.met.clear();
+        self.sweep_at = SWEEP_AT;
+        left
     }
 }

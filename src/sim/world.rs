@@ -12,7 +12,9 @@ use std::task::Waker;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::choice::{Choices, Family, Key, Shape, Subject, escape, hash_name};
+use super::choice::{
+    Choices, FOREIGN, Family, Key, SOURCES, SPAWN, Shape, Subject, TIMER, escape, hash_name,
+};
 use super::event::{Act, END_OF_TIME, Queue, Serial};
 use super::executor::{BoxedTask, Newborn};
 use super::schedule::{Scheduler, Slack, Wakeup};
@@ -20,15 +22,8 @@ use super::task::{Name, Slot, Stage, TaskId, Tasks, Wait};
 use super::timer::{TimerId, Timers};
 use super::trace::{Event, RecordKind, Tracer};
 
-/// The sources of wake-ups that are not tasks.
-pub(crate) const SOURCES: [(Key, &str); 3] = [
-    (SPAWN, "spawn"),
-    (TIMER, "timer"),
-    (FOREIGN, "another thread"),
-];
-const TIMER: Key = Key::word("timer");
-const SPAWN: Key = Key::word("spawn");
-const FOREIGN: Key = Key::word("foreign");
+/// The name of a task's end, as a source of the wake-up of who joins it.
+const ENDED: &str = "(end)";
 /// The slot of the main task, which is the first.
 pub(crate) const MAIN: u32 = 0;
 /// Stands for "no task is being polled".
@@ -124,8 +119,6 @@ pub(crate) struct World {
     pub(crate) foreign_wakes: u64,
     /// Whom the last poll woke, while tasks are asked.
     pub(crate) woken: Option<u32>,
-    /// The data pointer of the polled task's waker.
-    pub(crate) waker_identity: usize,
     limits: Limits,
     scheduler: Scheduler,
     queue: Queue,
@@ -159,7 +152,6 @@ impl World {
             born: Vec::new(),
             foreign_wakes: 0,
             woken: None,
-            waker_identity: 0,
             limits: Limits {
                 time: 0,
                 steps: 0,
@@ -198,7 +190,11 @@ impl World {
         self.tracer = tracer;
         self.limits = limits;
         self.foreign_wakes = 0;
-        for word in ["spawn", "timer", "foreign", "step", "hold"] {
+        for word in SOURCES
+            .map(|(_, word)| word)
+            .into_iter()
+            .chain(["step", "hold"])
+        {
             self.remember(Key::word(word), || word.into());
         }
         self.actor = SPAWN;
@@ -210,13 +206,8 @@ impl World {
     pub(crate) fn clear(&mut self) -> Leftovers {
         self.tasks.inbox().open_for(0);
         self.queue.clear();
-        let mut waits = self.timers.clear();
-        let mut outputs = Vec::new();
-        for about in &mut self.tasks.about {
-            waits.extend(about.joiner.take());
-            outputs.extend(about.output.take());
-        }
-        self.tasks.clear();
+        let (mut waits, outputs) = self.tasks.clear();
+        waits.extend(self.timers.clear());
         self.current = NOBODY;
         self.aborted.clear();
         self.spun = false;
@@ -387,7 +378,7 @@ impl World {
         task.pending = Serial::default();
         let about = &mut self.tasks.about[slot as usize];
         match about.joiner.take() {
-            Some(Wait::Task(task)) => self.wake(task),
+            Some(Wait::Task(joiner)) => self.wake_joiner(joiner, slot),
             // Nothing foreign runs in here: let the run loop wake it, at once.
             Some(Wait::Other(waker)) => self.wake_later(waker),
             None => {}
@@ -395,6 +386,27 @@ impl World {
         self.tasks.finish(slot);
         self.current = NOBODY;
         None
+    }
+
+    /// Wakes who joins a task. This comes about once, so nothing is counted.
+    #[inline]
+    fn wake_joiner(&mut self, joiner: TaskId, ended: u32) {
+        let chain = self.chain_of_actor();
+        if self
+            .tasks
+            .live(joiner)
+            .is_none_or(|joiner| joiner.stage != Stage::Parked)
+        {
+            return;
+        }
+        let source = self.tasks.slots[ended as usize]
+            .key
+            .child(const { hash_name(ENDED) }, 0);
+        if self.names.is_some() {
+            let path = self.tasks.path(ended);
+            self.remember(source, || format!("{path}/{ENDED}"));
+        }
+        self.schedule(joiner.slot, source, 0, chain);
     }
 
     /// Has the run loop wake a waker that is not a task's own.
@@ -485,8 +497,10 @@ impl World {
             let path = self.tasks.path(task.slot);
             self.remember(key, || path);
         }
-        let standing = self.scheduler.standing(&mut self.choices, key);
-        self.tasks.about[task.slot as usize].standing = standing;
+        if self.scheduler.ranks() {
+            let standing = self.scheduler.standing(&mut self.choices, key);
+            self.tasks.about[task.slot as usize].standing = standing;
+        }
         if parent.is_some() {
             let chain = self.chain_of_actor();
             self.schedule(task.slot, SPAWN, 0, chain);
@@ -590,7 +604,11 @@ impl World {
             source,
             ordinal: ordinal.into(),
             chain,
-            standing: self.tasks.about[slot as usize].standing,
+            standing: if self.scheduler.ranks() {
+                self.tasks.about[slot as usize].standing
+            } else {
+                Slack::default()
+            },
         }
     }
 
@@ -604,17 +622,15 @@ impl World {
         task.ordinal = ordinal;
     }
 
-    /// Who waits, if `identity` is the polled task's own waker.
+    /// Who waits, if `identity` is the data pointer of the current task's waker.
     #[inline]
     pub(crate) fn waits_as(&self, identity: usize) -> Option<Wait> {
-        let own = identity == self.waker_identity && self.current != NOBODY;
-        let life = || self.tasks.slots[self.current as usize].life;
-        own.then(|| {
-            Wait::Task(TaskId {
-                slot: self.current,
-                life: life(),
-            })
-        })
+        let slot = self.tasks.slots.get(self.current as usize)?;
+        let task = TaskId {
+            slot: self.current,
+            life: slot.life,
+        };
+        (slot.waker_identity == identity).then_some(Wait::Task(task))
     }
 
     /// Arms a timer, or points one that is armed already to a new waiter.

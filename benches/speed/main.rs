@@ -1,0 +1,402 @@
+//! How fast a run is, beside a bare executor in the same process.
+//!
+//! ```text
+//! cargo bench                        ratios of time, ours to bare
+//! cargo bench -- --instructions      instructions an operation, by valgrind
+//! cargo bench -- --memory            resident memory over 100 000 runs
+//! cargo bench -- pingpong            only what has that in its name
+//! ```
+//!
+//! The machine may be shared and noisy, so what is printed is the median of
+//! ratios: in each pass, ours and the bare one run right after each other.
+//!
+//! # What each part costs
+//!
+//! A poll of ours does what the bare one does, and beyond that draws two keyed
+//! choices for each wake-up (place and delay), counts how often this waker has
+//! woken this task, checks three limits, and records the poll in the
+//! fingerprint. A pipenet operation takes one uncontended lock (the network is
+//! `Send + Sync` and knows no executor), asks one flag whether host and network
+//! are up, and wakes by `Arc` wakers where the bare pipe leaves a number.
+
+mod bare;
+
+use std::future::Future;
+use std::hint::black_box;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use virtnet::{Run, Schedule, Sim, pipenet};
+
+/// Two ways to do the same, `n` times.
+struct Workload {
+    name: &'static str,
+    /// What one operation is.
+    unit: &'static str,
+    n: u64,
+    ours: fn(u64),
+    bare: fn(u64),
+    /// The most that `ours` may take of the time of `bare`, and the aim.
+    bound: Option<(f64, f64)>,
+}
+
+const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "pingpong",
+        unit: "round trip over pipenet, 64 bytes",
+        n: 100_000,
+        ours: |n| pingpong(Schedule::Random, n),
+        bare: bare_pingpong,
+        bound: Some((1.6, 1.0)),
+    },
+    Workload {
+        name: "pingpong fifo",
+        unit: "round trip over pipenet, 64 bytes",
+        n: 100_000,
+        ours: |n| pingpong(Schedule::Fifo, n),
+        bare: bare_pingpong,
+        bound: Some((1.6, 1.0)),
+    },
+    Workload {
+        name: "timers",
+        unit: "wake-up of one of 10 000 tasks",
+        n: 400_000,
+        ours: |n| timers(Schedule::Random, n),
+        bare: bare_timers,
+        bound: Some((1.25, 0.85)),
+    },
+    Workload {
+        name: "timers fifo",
+        unit: "wake-up of one of 10 000 tasks",
+        n: 400_000,
+        ours: |n| timers(Schedule::Fifo, n),
+        bare: bare_timers,
+        bound: Some((1.25, 0.85)),
+    },
+    Workload {
+        name: "spawn",
+        unit: "task spawned and joined",
+        n: 200_000,
+        ours: spawn,
+        bare: bare_spawn,
+        bound: Some((1.8, 1.1)),
+    },
+    Workload {
+        name: "run",
+        unit: "run of two tasks",
+        n: 200_000,
+        ours: runs,
+        bare: bare_runs,
+        bound: None,
+    },
+    Workload {
+        name: "echo run",
+        unit: "run of three hosts, one connection, one echo",
+        n: 50_000,
+        ours: echo_runs,
+        bare: bare_echo_runs,
+        bound: Some((5.5, 3.0)),
+    },
+];
+
+fn main() {
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["--instructions"] => instructions(),
+        ["--memory"] => memory(),
+        ["--once", name, side, n] => once(name, side, n),
+        [] => ratios(""),
+        [filter] if !filter.starts_with('-') => ratios(filter),
+        _ => {
+            eprintln!("usage: cargo bench [-- --instructions | --memory | NAME]");
+            std::process::exit(2);
+        }
+    }
+}
+
+fn ratios(filter: &str) {
+    const PASSES: usize = 15;
+    println!(
+        "{:<14} {:>10} {:>10} {:>7} {:>12}",
+        "workload", "ours", "bare", "ratio", "bound, aim"
+    );
+    for work in WORKLOADS.iter().filter(|work| work.name.contains(filter)) {
+        let time = |run: fn(u64)| {
+            let start = Instant::now();
+            run(black_box(work.n));
+            start.elapsed().as_nanos() as f64 / work.n as f64
+        };
+        time(work.ours);
+        time(work.bare);
+        let passes: Vec<(f64, f64)> = (0..PASSES)
+            .map(|_| (time(work.ours), time(work.bare)))
+            .collect();
+        let median = |pick: fn(&(f64, f64)) -> f64| {
+            let mut values: Vec<f64> = passes.iter().map(pick).collect();
+            values.sort_by(f64::total_cmp);
+            values[PASSES / 2]
+        };
+        let bound = work
+            .bound
+            .map_or("-".into(), |(bound, aim)| format!("{bound}, {aim}"));
+        println!(
+            "{:<14} {:>7.1} ns {:>7.1} ns {:>7.2} {:>12}   a {}",
+            work.name,
+            median(|pass| pass.0),
+            median(|pass| pass.1),
+            median(|pass| pass.0 / pass.1),
+            bound,
+            work.unit,
+        );
+    }
+}
+
+/// Counts instructions: those of 2n operations less those of n, by callgrind.
+fn instructions() {
+    println!(
+        "{:<14} {:>9} {:>9} {:>7}",
+        "workload", "ours", "bare", "ratio"
+    );
+    let this = std::env::current_exe().expect("a bench has a path");
+    let count = |name: &str, side: &str, n: u64| -> Option<u64> {
+        let out = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(&this)
+            .args(["--once", name, side, &n.to_string()])
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        text.lines()
+            .find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok())
+    };
+    for work in WORKLOADS {
+        let n = work.n / 10;
+        let of = |side| Some((count(work.name, side, 2 * n)? - count(work.name, side, n)?) / n);
+        let (Some(ours), Some(bare)) = (of("ours"), of("bare")) else {
+            eprintln!("valgrind could not be run: install it to count instructions");
+            std::process::exit(1);
+        };
+        let ratio = ours as f64 / bare as f64;
+        println!(
+            "{:<14} {ours:>9} {bare:>9} {ratio:>7.2}   a {}",
+            work.name, work.unit
+        );
+    }
+}
+
+fn once(name: &str, side: &str, n: &str) {
+    let work = WORKLOADS
+        .iter()
+        .find(|work| work.name == name)
+        .expect("a workload's name");
+    let n = n.parse().expect("a number");
+    if side == "ours" {
+        (work.ours)(n)
+    } else {
+        (work.bare)(n)
+    }
+}
+
+/// Reports the resident memory over 100 000 runs of the echo program.
+fn memory() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap_or("?");
+        line.trim().to_string()
+    };
+    for done in [0, 1_000, 10_000, 50_000, 100_000] {
+        static DONE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let before = DONE.swap(done, std::sync::atomic::Ordering::Relaxed);
+        (before..done).for_each(|seed| black_box(echo_run(seed)));
+        println!("after {done:>6} runs: {}", resident());
+    }
+}
+
+fn simulate<Fut: Future<Output = ()> + 'static>(
+    seed: u64,
+    schedule: Schedule,
+    main: impl FnOnce(Sim) -> Fut,
+) {
+    Run::new(seed)
+        .schedule(schedule)
+        .time_limit(Duration::MAX)
+        .step_limit(u64::MAX)
+        .livelock_limit(u64::MAX)
+        .execute(main)
+        .unwrap();
+}
+
+// ---- the workloads ----
+
+fn pingpong(schedule: Schedule, n: u64) {
+    simulate(1, schedule, async move |sim| {
+        let net = pipenet::Network::new("bench");
+        let listener = net.host("b").listen("").await.unwrap();
+        let server = sim.spawn(async move {
+            let mut conn = listener.accept().await.unwrap();
+            let mut buf = [0; 64];
+            for _ in 0..n {
+                conn.read_exact(&mut buf).await.unwrap();
+                conn.write_all(&buf).await.unwrap();
+            }
+        });
+        let mut conn = net.host("a").dial("b:1").await.unwrap();
+        let mut buf = [7; 64];
+        for _ in 0..n {
+            conn.write_all(&buf).await.unwrap();
+            conn.read_exact(&mut buf).await.unwrap();
+        }
+        server.await.unwrap();
+    });
+}
+
+fn bare_pingpong(n: u64) {
+    bare::run(async move {
+        let (a, b) = bare::pipe();
+        let server = bare::spawn(async move {
+            let mut buf = [0; 64];
+            for _ in 0..n {
+                b.read_exact(&mut buf).await;
+                b.write_all(&buf).await;
+            }
+        });
+        let mut buf = [7; 64];
+        for _ in 0..n {
+            a.write_all(&buf).await;
+            a.read_exact(&mut buf).await;
+        }
+        server.await;
+    });
+}
+
+const SLEEPERS: u64 = 10_000;
+
+/// How long the sleeper sleeps next: 1 to 10 ms, all different.
+fn nap(state: &mut u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    1_000_000 + (*state >> 33) % 9_000_000
+}
+
+fn timers(schedule: Schedule, n: u64) {
+    simulate(1, schedule, async move |sim| {
+        let tasks: Vec<_> = (0..SLEEPERS)
+            .map(|mut state| {
+                sim.spawn(async move {
+                    for _ in 0..n / SLEEPERS {
+                        sim.sleep(Duration::from_nanos(nap(&mut state))).await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+fn bare_timers(n: u64) {
+    bare::run(async move {
+        let tasks: Vec<_> = (0..SLEEPERS)
+            .map(|mut state| {
+                bare::spawn(async move {
+                    for _ in 0..n / SLEEPERS {
+                        bare::sleep(nap(&mut state)).await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+    });
+}
+
+fn spawn(n: u64) {
+    simulate(1, Schedule::Random, async move |sim| {
+        for i in 0..n {
+            black_box(sim.spawn(async move { i }).await.unwrap());
+        }
+    });
+}
+
+fn bare_spawn(n: u64) {
+    bare::run(async move {
+        for i in 0..n {
+            black_box(bare::spawn(async move { i }).await);
+        }
+    });
+}
+
+fn runs(n: u64) {
+    for seed in 0..n {
+        simulate(seed, Schedule::Random, async move |sim| {
+            sim.spawn(async {});
+            sim.spawn(async {});
+        });
+    }
+}
+
+fn bare_runs(n: u64) {
+    for _ in 0..n {
+        bare::run(async {
+            drop(bare::spawn(async {}));
+            drop(bare::spawn(async {}));
+        });
+    }
+}
+
+fn echo_runs(n: u64) {
+    (0..n).for_each(echo_run);
+}
+
+fn echo_run(seed: u64) {
+    simulate(seed, Schedule::Random, async move |sim| {
+        let net = pipenet::Network::new("t");
+        let (a, b, _c) = (net.host("a"), net.host("b"), net.host("c"));
+        let listener = b.listen("").await.unwrap();
+        let server = sim.spawn(async move {
+            let mut conn = listener.accept().await.unwrap();
+            let mut buf = [0; 64];
+            conn.read_exact(&mut buf).await.unwrap();
+            conn.write_all(&buf).await.unwrap();
+        });
+        let client = sim.spawn(async move {
+            let mut conn = a.dial("b:1").await.unwrap();
+            let mut buf = [7; 64];
+            conn.write_all(&buf).await.unwrap();
+            conn.read_exact(&mut buf).await.unwrap();
+        });
+        client.await.unwrap();
+        server.await.unwrap();
+    });
+}
+
+fn bare_echo_runs(n: u64) {
+    for _ in 0..n {
+        bare::run(async move {
+            let (a, b) = bare::pipe();
+            let server = bare::spawn(async move {
+                let mut buf = [0; 64];
+                b.read_exact(&mut buf).await;
+                b.write_all(&buf).await;
+            });
+            let client = bare::spawn(async move {
+                let mut buf = [7; 64];
+                a.write_all(&buf).await;
+                a.read_exact(&mut buf).await;
+            });
+            client.await;
+            server.await;
+        });
+    }
+}
