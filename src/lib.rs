@@ -4,6 +4,8 @@ mod wait;
 
 mod lock;
 
+mod waiter;
+
 pub mod sim;
 
 pub mod net;

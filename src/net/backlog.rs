@@ -16,6 +16,8 @@
 use std::collections::VecDeque;
 use std::task::{Poll, Waker};
 
+use crate::waiter::Waiter;
+
 use super::error::Cause;
 use super::line::Line;
 use super::port::PortSet;
@@ -41,13 +43,13 @@ pub(crate) struct Backlog<C> {
 
 #[derive(Debug)]
 struct Dial {
-    waker: Waker,
+    waiter: Waiter,
     offer: Option<Offer>,
 }
 
 #[derive(Debug)]
 struct Accept<C> {
-    waker: Waker,
+    waiter: Waiter,
     stage: Stage<C>,
 }
 
@@ -91,7 +93,7 @@ impl<C> Backlog<C> {
                 Ok(offer)
             }
             None => Err(self.dials.push(Dial {
-                waker: waker.clone(),
+                waiter: Waiter::of(waker),
                 offer: None,
             })),
         }
@@ -101,7 +103,7 @@ impl<C> Backlog<C> {
     pub(crate) fn poll_dial(&mut self, ticket: u64, waker: &Waker) -> Option<Poll<Offer>> {
         let dial = self.dials.get(ticket)?;
         let Some(offer) = dial.offer else {
-            dial.waker.clone_from(waker);
+            dial.waiter.set(waker);
             return Some(Poll::Pending);
         };
         self.dials.remove(ticket);
@@ -152,7 +154,7 @@ impl<C> Backlog<C> {
             }
             Some(waiting) => {
                 waiting.stage = Stage::Done(Ok(conn));
-                wakers.push(waiting.waker.clone());
+                wakers.push(waiting.waiter.clone());
                 Ok(())
             }
         }
@@ -174,7 +176,7 @@ impl<C> Backlog<C> {
             return Ok(conn);
         }
         let ticket = self.accepts.push(Accept {
-            waker: waker.clone(),
+            waiter: Waiter::of(waker),
             stage: Stage::Idle,
         });
         self.pair(ports, wakers);
@@ -189,7 +191,7 @@ impl<C> Backlog<C> {
     ) -> Option<Poll<Result<C, Cause>>> {
         let accept = self.accepts.get(ticket)?;
         if !matches!(accept.stage, Stage::Done(_)) {
-            accept.waker.clone_from(waker);
+            accept.waiter.set(waker);
             return Some(Poll::Pending);
         }
         match self.accepts.remove(ticket)?.stage {
@@ -219,7 +221,7 @@ impl<C> Backlog<C> {
             Some(Stage::Done(Ok(conn))) => match self.first_idle() {
                 Some((_, next)) => {
                     next.stage = Stage::Done(Ok(conn));
-                    wakers.push(next.waker.clone());
+                    wakers.push(next.waiter.clone());
                 }
                 None => self.ready.push_back(conn),
             },
@@ -239,13 +241,13 @@ impl<C> Backlog<C> {
             if let Some(offer) = dial.offer {
                 ports.give_back(offer.port);
             }
-            wakers.push(dial.waker);
+            wakers.push(dial.waiter);
         }
         for accept in self.accepts.clear() {
             if let Stage::Done(Ok(conn)) = accept.stage {
                 conns.push(conn);
             }
-            wakers.push(accept.waker);
+            wakers.push(accept.waiter);
         }
         conns
     }
@@ -262,7 +264,7 @@ impl<C> Backlog<C> {
             };
             if let Some(dial) = self.dials.get(ticket) {
                 dial.offer = Some(offer);
-                wakers.push(dial.waker.clone());
+                wakers.push(dial.waiter.clone());
             }
         }
     }
@@ -281,7 +283,7 @@ impl<C> Backlog<C> {
                 Some(port) => break (ticket, port),
                 None => {
                     accept.stage = Stage::Done(Err(Cause::NoFreePort));
-                    wakers.push(accept.waker.clone());
+                    wakers.push(accept.waiter.clone());
                 }
             }
         };

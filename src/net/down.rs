@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
 use crate::wait::waiting_for;
+use crate::waiter::Waiter;
 
 use super::error::Cause;
 use super::line::Line;
@@ -37,7 +38,7 @@ pub(crate) fn reason(net: &Latch, host: Option<&Latch>, socket: bool) -> Option<
 #[derive(Debug, Default)]
 pub(crate) struct Latch {
     down: AtomicBool,
-    waiting: Mutex<Line<Waker>>,
+    waiting: Mutex<Line<Waiter>>,
 }
 
 impl Latch {
@@ -53,7 +54,7 @@ impl Latch {
             return false;
         }
         let waiting = lock(&self.waiting).clear();
-        waiting.for_each(Waker::wake);
+        waiting.for_each(Waiter::wake);
         true
     }
 
@@ -101,13 +102,13 @@ impl Seat<'_> {
     fn keep(&mut self, waker: &Waker) {
         let mut waiting = lock(&self.latch.waiting);
         match self.ticket.and_then(|ticket| waiting.get(ticket)) {
-            Some(kept) if kept.will_wake(waker) => {}
+            Some(kept) if kept.is(waker) => {}
             Some(kept) => {
-                let old = std::mem::replace(kept, waker.clone());
+                let old = std::mem::replace(kept, Waiter::of(waker));
                 drop(waiting);
                 drop(old);
             }
-            None => self.ticket = Some(waiting.push(waker.clone())),
+            None => self.ticket = Some(waiting.push(Waiter::of(waker))),
         }
     }
 }

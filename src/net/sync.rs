@@ -7,6 +7,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use crate::waiter::Waiter;
+
 /// Locks, also after a panic.
 ///
 /// A lock can only be poisoned by a waker that panics while it is cloned, and our data is whole
@@ -15,91 +17,58 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The tasks that wait for something, in the order in which they came.
+/// Those who wait for something, in the order in which they came.
 ///
 /// Nearly always one, which needs no allocation.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
-    first: Option<Waker>,
-    /// Whether `first` waits; else it is kept from an earlier time, to spare a clone.
-    waits: bool,
+    first: Option<Waiter>,
     /// Boxed, because nearly always there are none and this is moved about.
     #[allow(clippy::box_collection)]
-    more: Option<Box<Vec<Waker>>>,
+    more: Option<Box<Vec<Waiter>>>,
 }
 
 impl Wakers {
-    /// Says whether nobody waits.
-    #[inline]
-    pub(crate) const fn is_empty(&self) -> bool {
-        !self.waits
-    }
-
-    /// Adds the waker of a task, unless that task is here already.
+    /// Adds whoever is woken by `waker`, unless they are here already.
     #[inline]
     pub(crate) fn keep(&mut self, waker: &Waker) {
         match &self.first {
-            Some(first) if first.will_wake(waker) => self.waits = true,
-            Some(_) if self.waits => {
-                let more = self.more.get_or_insert_default();
-                if !more.iter().any(|other| other.will_wake(waker)) {
-                    more.push(waker.clone());
-                }
-            }
-            _ => {
-                self.first = Some(waker.clone());
-                self.waits = true;
-            }
+            None => self.first = Some(Waiter::of(waker)),
+            Some(first) if first.is(waker) => {}
+            Some(_) => self.keep_more(waker),
         }
     }
 
-    /// Adds a waker.
-    pub(crate) fn push(&mut self, waker: Waker) {
-        if self.waits {
-            self.more.get_or_insert_default().push(waker);
-        } else {
-            self.first = Some(waker);
-            self.waits = true;
+    #[cold]
+    fn keep_more(&mut self, waker: &Waker) {
+        let more = self.more.get_or_insert_default();
+        if !more.iter().any(|other| other.is(waker)) {
+            more.push(Waiter::of(waker));
+        }
+    }
+
+    /// Adds somebody.
+    pub(crate) fn push(&mut self, waiter: Waiter) {
+        match &self.first {
+            None => self.first = Some(waiter),
+            Some(_) => self.more.get_or_insert_default().push(waiter),
         }
     }
 
     /// Wakes them all; the caller holds no lock.
+    #[inline]
     pub(crate) fn wake(self) {
-        if let Some(first) = self.first.filter(|_| self.waits) {
+        if let Some(first) = self.first {
             first.wake();
         }
-        self.more
-            .into_iter()
-            .flat_map(|more| *more)
-            .for_each(Waker::wake);
-    }
-
-    /// Wakes them all, who are to be [restored](Self::restore) then; the caller holds no lock.
-    #[inline]
-    pub(crate) fn wake_by_ref(&self) {
-        if let Some(first) = self.first.as_ref().filter(|_| self.waits) {
-            first.wake_by_ref();
+        if let Some(more) = self.more {
+            more.into_iter().for_each(Waiter::wake);
         }
-        self.more
-            .iter()
-            .flat_map(|more| more.iter())
-            .for_each(Waker::wake_by_ref);
     }
 
-    /// Takes out those who wait, to be woken later.
+    /// Takes them all out, to be woken later.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
-        if !self.waits {
-            return Self::default();
-        }
         std::mem::take(self)
-    }
-
-    /// Keeps the first waker of those that were taken and woken, for the next time.
-    #[inline]
-    pub(crate) fn restore(&mut self, woken: Self) {
-        if self.first.is_none() {
-            self.first = woken.first;
-        }
     }
 }

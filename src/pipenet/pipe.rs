@@ -99,19 +99,6 @@ impl End {
         }
     }
 
-    /// Wakes those who waited in a direction; the caller holds no lock.
-    ///
-    /// The waker is kept where it was for the next time: a task that waits again and again on
-    /// the same pipe has its waker cloned once.
-    #[inline]
-    fn wake(&self, way: Way, side: fn(&mut Direction) -> &mut Wakers, wakers: Wakers) {
-        if !wakers.is_empty() {
-            wakers.wake_by_ref();
-            self.pipe
-                .with(|pipe| side(pipe.direction(way)).restore(wakers));
-        }
-    }
-
     /// Ends directions, and wakes everybody; does nothing after the run of the pipe.
     fn end<const N: usize>(&self, ways: [Way; N], state: State) {
         let end = |pipe: &mut Pipe| ways.map(|way| pipe.direction(way).end(state));
@@ -195,7 +182,7 @@ impl RawConn for End {
             Look::Over(State::Reset) => Poll::Ready(Err(Cause::ConnReset.into())),
             Look::Over(_) => Poll::Ready(Ok(0)),
             Look::Wait(writers) => {
-                self.wake(from, |way| &mut way.writers, writers);
+                writers.wake();
                 Poll::Pending
             }
         }
@@ -207,7 +194,7 @@ impl RawConn for End {
             .with(|pipe| pipe.direction(self.way).write(buf, cx.waker()))
         {
             Look::Done((count, readers)) => {
-                self.wake(self.way, |way| &mut way.readers, readers);
+                readers.wake();
                 Poll::Ready(Ok(count))
             }
             Look::Over(State::Reset) => Poll::Ready(Err(Cause::ConnReset.into())),

@@ -7,14 +7,13 @@
 //! behind a lock 11 ns an access, with ten accesses a message.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Wake};
 
 use crate::lock::{begin_scope, end_scope};
+use crate::waiter::{begin_run, end_run};
 
 use super::executor::Executor;
-use super::task::{TaskWaker, Wait};
+use super::task::TaskId;
 use super::world::World;
 
 thread_local! {
@@ -64,39 +63,6 @@ pub(crate) fn enter_run<R>(run: u64, work: impl FnOnce(&mut World) -> R) -> R {
     }
 }
 
-/// Works on the world of `run` for whoever waits in `cx`.
-///
-/// A task is known by its number. A waker that some combinator has wrapped is
-/// cloned outside the world, and what `work` gives back of waiters, which may
-/// be such wakers, is dropped outside it.
-///
-/// # Panics
-///
-/// Outside of the run.
-#[inline]
-#[track_caller]
-pub(crate) fn enter_waiting<R>(
-    run: u64,
-    cx: &Context<'_>,
-    work: impl FnOnce(&mut World, Wait) -> (R, Option<Wait>),
-) -> R {
-    let identity = cx.waker().data() as usize;
-    let mut work = Some(work);
-    let done = enter_run(run, |world| {
-        let wait = world.waits_as(identity)?;
-        work.take().map(|work| work(world, wait))
-    });
-    let (result, _left) = match (done, work) {
-        (Some(done), _) => done,
-        (None, Some(work)) => {
-            let wait = Wait::Other(cx.waker().clone());
-            enter_run(run, |world| work(world, wait))
-        }
-        (None, None) => unreachable!("work is taken only to be done"),
-    };
-    result
-}
-
 #[cold]
 #[track_caller]
 fn outside() -> ! {
@@ -144,7 +110,7 @@ fn no_run(what: &str) -> ! {
 ///
 /// Inside a run: a run inside a run is refused.
 #[track_caller]
-pub(crate) fn install(begin: impl FnOnce(&mut World, u64)) -> Executor {
+pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor, R) {
     assert!(
         try_enter(|_| ()).is_none(),
         "virtnet: a run inside a run is refused; \
@@ -154,10 +120,13 @@ pub(crate) fn install(begin: impl FnOnce(&mut World, u64)) -> Executor {
         .take()
         .unwrap_or_else(|| (Box::new(World::empty()), Executor::default()));
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    begin(&mut world, run);
+    let begun = begin(&mut world, run);
     WORLD.set(Some(world));
     begin_scope(run);
-    executor
+    begin_run(run, |who| {
+        try_enter_run(who.run, |world| world.wake(TaskId::of_number(who.task)));
+    });
+    (executor, begun)
 }
 
 /// Ends the run of this thread and keeps its memory for the next.
@@ -165,22 +134,9 @@ pub(crate) fn uninstall(mut executor: Executor) {
     let Some(mut world) = WORLD.take() else {
         return;
     };
+    end_run();
     let leftovers = (world.clear(), end_scope());
     executor.clear();
     SPARE.set(Some((world, executor)));
     drop(leftovers);
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    /// Wakes the task. Does nothing after its run; from another thread, the wake
-    /// is left in the inbox and reported as nondeterminism.
-    fn wake_by_ref(self: &Arc<Self>) {
-        if try_enter_run(self.run, |world| world.wake(self.task)).is_none() {
-            self.inbox.push(self.run, self.task);
-        }
-    }
 }

@@ -9,40 +9,66 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
+use crate::waiter;
+
+use super::task::{KEPT, TaskId};
+
 /// A task's future; what it returns has been taken care of inside.
 pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
 
 /// A task on its way into the executor.
 pub(crate) struct Newborn {
-    pub(crate) slot: u32,
+    pub(crate) task: TaskId,
     pub(crate) future: BoxedTask,
-    pub(crate) waker: Waker,
+    /// Its waker, unless that of the slot's last task serves.
+    pub(crate) waker: Option<Waker>,
+}
+
+/// A slot's future, the number of its task, and the waker that goes by it.
+struct Body {
+    future: Option<BoxedTask>,
+    waker: Waker,
+    number: u64,
 }
 
 /// The futures, by slot.
 #[derive(Default)]
 pub(crate) struct Executor {
-    bodies: Vec<Option<(BoxedTask, Waker)>>,
+    bodies: Vec<Body>,
 }
 
 impl Executor {
     /// Takes in tasks that were spawned.
     #[inline]
     pub(crate) fn adopt(&mut self, born: &mut Vec<Newborn>) {
-        if born.is_empty() {
-            return;
+        if !born.is_empty() {
+            born.drain(..).for_each(|newborn| self.adopt_one(newborn));
         }
-        for Newborn {
-            slot,
+    }
+
+    /// Takes in a task.
+    pub(crate) fn adopt_one(
+        &mut self,
+        Newborn {
+            task,
             future,
             waker,
-        } in born.drain(..)
-        {
-            let slot = slot as usize;
-            if self.bodies.len() <= slot {
-                self.bodies.resize_with(slot + 1, || None);
-            }
-            self.bodies[slot] = Some((future, waker));
+        }: Newborn,
+    ) {
+        let (slot, number) = (task.slot as usize, task.number());
+        while self.bodies.len() <= slot {
+            let waker = Waker::noop().clone();
+            self.bodies.push(Body {
+                future: None,
+                waker,
+                number: 0,
+            });
+        }
+        let body = &mut self.bodies[slot];
+        body.future = Some(future);
+        body.number = number;
+        if let Some(waker) = waker {
+            body.waker = waker;
         }
     }
 
@@ -52,15 +78,16 @@ impl Executor {
         let Some(body) = self.bodies.get_mut(slot as usize) else {
             return false;
         };
-        let Some((future, waker)) = body else {
+        let Some(future) = &mut body.future else {
             return false;
         };
+        waiter::set_polled(&body.waker, body.number);
         let done = future
             .as_mut()
-            .poll(&mut Context::from_waker(waker))
+            .poll(&mut Context::from_waker(&body.waker))
             .is_ready();
         if done {
-            *body = None;
+            body.future = None;
         }
         done
     }
@@ -68,14 +95,14 @@ impl Executor {
     /// Drops a task, wherever it stands.
     pub(crate) fn drop_task(&mut self, slot: u32) {
         if let Some(body) = self.bodies.get_mut(slot as usize) {
-            drop(body.take());
+            drop(body.future.take());
         }
     }
 
-    /// Forgets all tasks and keeps the memory, unless there is a lot of it.
+    /// Keeps the slots, and their wakers, for the next run, unless there are
+    /// more than the table of tasks keeps.
     pub(crate) fn clear(&mut self) {
-        const KEPT: usize = 1024;
-        self.bodies.clear();
+        self.bodies.truncate(KEPT);
         self.bodies.shrink_to(KEPT);
     }
 }

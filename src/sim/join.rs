@@ -8,7 +8,9 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::current::{enter_waiting, try_enter_run};
+use crate::waiter::Waiter;
+
+use super::current::{enter_run, try_enter_run};
 use super::task::TaskId;
 use super::world::Joined;
 
@@ -87,7 +89,9 @@ impl<T: 'static> Future for JoinHandle<T> {
                 task: String::new(),
             }));
         };
-        let joined = enter_waiting(self.run, cx, |world, wait| world.join(task, wait));
+        let waiter = Waiter::of(cx.waker());
+        // Whoever is not woken after all is dropped here, outside the world.
+        let (joined, _spare) = enter_run(self.run, |world| world.join(task, waiter));
         let result = match joined {
             Joined::Pending => {
                 crate::wait::waiting_for(|| {
@@ -99,6 +103,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             Joined::Done(output) => Ok(open(output)),
             Joined::Aborted(task) => Err(JoinError { task }),
         };
+        self.task = None; // joining has released it
         self.taken = true;
         Poll::Ready(result)
     }

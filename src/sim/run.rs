@@ -13,7 +13,7 @@ use futures::FutureExt;
 use super::choice::{Choices, Rest};
 use super::current::{enter_or_bug, install, uninstall};
 use super::event::END_OF_TIME;
-use super::executor::{BoxedTask, Executor, Newborn};
+use super::executor::{Executor, Newborn};
 use super::finish::finish;
 use super::handle::Sim;
 use super::outcome::Outcome;
@@ -21,7 +21,7 @@ use super::schedule::Schedule;
 use super::tape::Tape;
 use super::time::nanos;
 use super::trace::Tracer;
-use super::world::{End, Limits, MAIN, Next, Polled, World};
+use super::world::{End, Limits, Next, Polled};
 
 /// How one simulated run is executed.
 ///
@@ -131,7 +131,7 @@ impl Run {
             Some(tape) => Choices::new(seed, tape.rest().clone(), tape.iter()),
             None => Choices::new(seed, Rest::Seed, std::iter::empty()),
         };
-        let mut executor = install(|world, run| {
+        let (mut executor, (task, waker)) = install(|world, run| {
             let tracer = Tracer::new(self.keep_trace);
             world.begin(
                 (run, seed),
@@ -140,14 +140,18 @@ impl Run {
                 schedule,
                 tracer,
                 called_at,
-            );
+            )
         });
 
         let result = Rc::new(Cell::new(None));
         let driven = catch_unwind(AssertUnwindSafe(|| {
             let result = result.clone();
             let future = main(Sim::current()).map(move |output| result.set(Some(output)));
-            adopt_main(&mut executor, Box::pin(future));
+            executor.adopt_one(Newborn {
+                task,
+                future: Box::pin(future),
+                waker,
+            });
             drive(&mut executor)
         }));
         let finished = finish(driven, &mut executor);
@@ -156,19 +160,6 @@ impl Run {
         let tape = tape.unwrap_or_else(|| Tape::of_seed(seed, schedule));
         finished.into_outcome(seed, tape, schedule, result.take())
     }
-}
-
-/// Hands the main task, which the world knows already, its future.
-fn adopt_main(executor: &mut Executor, future: BoxedTask) {
-    let adopt = |world: &mut World| {
-        let waker = world.main_waker();
-        executor.adopt(&mut vec![Newborn {
-            slot: MAIN,
-            future,
-            waker,
-        }]);
-    };
-    enter_or_bug(adopt);
 }
 
 /// The run loop: one step after another until the run is over.

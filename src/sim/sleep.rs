@@ -13,7 +13,9 @@ use std::time::Duration;
 use futures::Stream;
 use pin_project_lite::pin_project;
 
-use super::current::{enter, enter_waiting, try_enter_run};
+use crate::waiter::Waiter;
+
+use super::current::{enter, enter_run, try_enter_run};
 use super::time::Instant;
 use super::timer::TimerId;
 
@@ -73,18 +75,22 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let (at, mut timer) = (self.deadline.as_nanos(), self.timer);
-        let polled = enter_waiting(self.run, cx, |world, wait| {
+        let this = &mut *self;
+        let at = this.deadline.as_nanos();
+        let waiter = Waiter::of(cx.waker());
+        // Whoever is not woken after all is dropped here, outside the world.
+        let (polled, _spare) = enter_run(this.run, |world| {
             if world.now >= at {
-                return (Poll::Ready(()), Some(wait));
+                // It has fired or, if it has yet to fire at this instant, is not needed.
+                let armed = this.timer.take().and_then(|timer| world.cancel(timer));
+                return (Poll::Ready(()), (Some(waiter), armed));
             }
-            (Poll::Pending, world.arm(&mut timer, at, wait))
+            (
+                Poll::Pending,
+                (None, world.arm(&mut this.timer, at, waiter)),
+            )
         });
-        self.timer = timer;
-        if polled.is_ready() {
-            // It has fired or, if it has yet to fire at this instant, is not needed.
-            self.cancel();
-        } else {
+        if polled.is_pending() {
             crate::wait::waiting_for(|| format!("sleep until {:?}", self.deadline));
         }
         polled

@@ -8,11 +8,13 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Waker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Wake, Waker};
 
 use rand_chacha::ChaCha8Rng;
+
+use crate::waiter::{self, Waiter, Who};
 
 use super::choice::{Key, SOURCES, hash_name, step};
 use super::event::Serial;
@@ -25,14 +27,20 @@ pub(crate) struct TaskId {
     pub(crate) life: u32,
 }
 
-/// Who is to be woken when something comes about.
-///
-/// A task is woken by its number, which costs no atomic operation; a waker that
-/// some combinator has wrapped is kept as it is.
-#[derive(Debug)]
-pub(crate) enum Wait {
-    Task(TaskId),
-    Other(Waker),
+impl TaskId {
+    /// The task's number, as its waiters know it.
+    #[inline]
+    pub(crate) const fn number(self) -> u64 {
+        (self.life as u64) << 32 | self.slot as u64
+    }
+
+    #[inline]
+    pub(crate) const fn of_number(number: u64) -> Self {
+        Self {
+            slot: number as u32,
+            life: (number >> 32) as u32,
+        }
+    }
 }
 
 /// What a task is called.
@@ -52,53 +60,26 @@ impl Name {
     }
 }
 
-/// Wake-ups from other threads, which no seed decides.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    /// The run that goes on, or 0.
-    open: AtomicU64,
-    any: AtomicBool,
-    woken: Mutex<Vec<(u64, TaskId)>>,
-}
-
-impl Inbox {
-    /// Lets in wake-ups of `run` and of no other; 0 lets in none.
-    pub(crate) fn open_for(&self, run: u64) {
-        self.open.store(run, Ordering::Release);
-    }
-
-    pub(crate) fn push(&self, run: u64, task: TaskId) {
-        if self.open.load(Ordering::Acquire) != run {
-            return;
-        }
-        self.woken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((run, task));
-        self.any.store(true, Ordering::Release);
-    }
-
-    /// Takes the wake-ups of `run` and drops those of runs that are over.
-    pub(crate) fn take(&self, run: u64) -> Vec<TaskId> {
-        if !self.any.load(Ordering::Acquire) {
-            return Vec::new();
-        }
-        self.any.store(false, Ordering::Release);
-        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        woken
-            .drain(..)
-            .filter(|(of, _)| *of == run)
-            .map(|(_, task)| task)
-            .collect()
-    }
-}
-
-/// What a task's `Waker` holds.
+/// What a task's `Waker` holds: who it wakes, which may change when the slot
+/// gets another task and nobody else has kept the waker.
 #[derive(Debug)]
 pub(crate) struct TaskWaker {
-    pub(crate) run: u64,
-    pub(crate) task: TaskId,
-    pub(crate) inbox: Arc<Inbox>,
+    run: AtomicU64,
+    task: AtomicU64,
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let (run, task) = (
+            self.run.load(Ordering::Relaxed),
+            self.task.load(Ordering::Relaxed),
+        );
+        waiter::wake(Who { run, task });
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -116,28 +97,25 @@ pub(crate) enum Stage {
 /// What is touched whenever the task is woken or polled.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    pub(crate) life: u32,
-    pub(crate) stage: Stage,
     pub(crate) key: Key,
     /// The queue entry that will poll it, while it is scheduled.
     pub(crate) pending: Serial,
-    /// Its place when that entry becomes due.
-    pub(crate) place: u16,
     /// Who brought that about, and how often they had before.
     pub(crate) woken_by: Key,
     pub(crate) ordinal: u32,
+    pub(crate) life: u32,
+    pub(crate) stage: Stage,
+    /// Its place when the queue entry becomes due.
+    pub(crate) place: u16,
+    /// Whether `met` and `siblings` have anything of it.
+    has_met: bool,
+    has_siblings: bool,
     /// How many wake-ups of task by task, at no cost of time, led to this one.
     pub(crate) chain: u32,
     pub(crate) polled_at: u64,
     pub(crate) polls_at_instant: u64,
-    /// The data pointer of its waker: tells it from any other untouched.
-    pub(crate) waker_identity: usize,
     /// How often the last two wakers have woken it; the others are in `met`.
     recent: [(Key, u32); 2],
-    /// Whether `met` has anything of it.
-    has_met: bool,
-    /// Whether `siblings` has anything of it.
-    has_siblings: bool,
 }
 
 /// What is touched when the task is born, joined, reported or buried.
@@ -154,13 +132,15 @@ pub(crate) struct About {
     pub(crate) standing: Slack,
     pub(crate) has_handle: bool,
     pub(crate) aborted: bool,
-    pub(crate) joiner: Option<Wait>,
+    pub(crate) joiner: Option<Waiter>,
     pub(crate) output: Option<Box<dyn Any>>,
     pub(crate) rng: Option<Box<ChaCha8Rng>>,
     /// How many times it looked where to begin a `select!`.
     pub(crate) selects: u64,
-    pub(crate) waker: Arc<TaskWaker>,
 }
+
+/// How many slots are kept from one run to the next.
+pub(crate) const KEPT: usize = 1024;
 
 /// The least number of remembered wakers at which to look which have ended.
 const SWEEP_AT: usize = 4096;
@@ -170,6 +150,7 @@ const SWEEP_AT: usize = 4096;
 pub(crate) struct Tasks {
     pub(crate) slots: Vec<Slot>,
     pub(crate) about: Vec<About>,
+    wakers: Vec<Arc<TaskWaker>>,
     free: Vec<u32>,
     born: u64,
     /// How many siblings of a name a task has spawned.
@@ -183,22 +164,18 @@ pub(crate) struct Tasks {
     sweep_at: usize,
     /// How many slots this run has used.
     used: usize,
-    inbox: Arc<Inbox>,
 }
 
 impl Tasks {
-    pub(crate) fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// Makes room for a new task, and says who it is.
+    /// Makes room for a new task. Says who it is, and which waker it has unless
+    /// the slot's old one serves.
     pub(crate) fn spawn(
         &mut self,
         run: u64,
         name: Name,
         parent: Option<u32>,
         spawned_at: &'static Location<'static>,
-    ) -> TaskId {
+    ) -> (TaskId, Option<Waker>) {
         let hash = self.hash_of(&name);
         let index = parent.map_or(0, |parent| self.next_sibling(parent, hash));
         let above = parent.map_or(Key::NONE, |parent| self.slots[parent as usize].key);
@@ -213,19 +190,18 @@ impl Tasks {
             }
         }
         let entry = &mut self.slots[slot as usize];
-        entry.life = entry.life.wrapping_add(1);
-        let id = TaskId {
-            slot,
-            life: entry.life,
-        };
+        let life = entry.life.wrapping_add(1);
+        let key = above.child(hash, index);
         *entry = Slot {
-            life: id.life,
+            key,
+            life,
             stage: Stage::Parked,
-            key: above.child(hash, index),
             polled_at: u64::MAX,
             ..Slot::default()
         };
         self.born += 1;
+        let id = TaskId { slot, life };
+        let waker = self.waker_for(run, id);
         let about = About {
             name,
             index,
@@ -240,14 +216,34 @@ impl Tasks {
             output: None,
             rng: None,
             selects: 0,
-            waker: self.waker_for(run, id),
         };
-        self.slots[slot as usize].waker_identity = Arc::as_ptr(&about.waker) as usize;
         match self.about.get_mut(slot as usize) {
             Some(old) => *old = about,
             None => self.about.push(about),
         }
-        id
+        (id, waker)
+    }
+
+    /// The waker of a slot serves its next task too, unless somebody kept it.
+    ///
+    /// The table and the executor have one each; so nothing but a look at the
+    /// count is needed, and no atomic operation.
+    #[inline]
+    fn waker_for(&mut self, run: u64, task: TaskId) -> Option<Waker> {
+        if let Some(waker) = self.wakers.get(task.slot as usize)
+            && Arc::strong_count(waker) == 2
+        {
+            waker.run.store(run, Ordering::Relaxed);
+            waker.task.store(task.number(), Ordering::Relaxed);
+            return None;
+        }
+        let (run, number) = (AtomicU64::new(run), AtomicU64::new(task.number()));
+        let waker = Arc::new(TaskWaker { run, task: number });
+        match self.wakers.get_mut(task.slot as usize) {
+            Some(old) => *old = waker.clone(),
+            None => self.wakers.push(waker.clone()),
+        }
+        Some(waker.into())
     }
 
     /// Hashes a name; a type's only once while tasks of that type are spawned.
@@ -262,22 +258,6 @@ impl Tasks {
             }
             (Name::Given(name), _) => hash_name(name),
         }
-    }
-
-    /// The waker of a slot serves its next task too, unless somebody kept it.
-    fn waker_for(&mut self, run: u64, task: TaskId) -> Arc<TaskWaker> {
-        if let Some(about) = self.about.get_mut(task.slot as usize)
-            && let Some(waker) = Arc::get_mut(&mut about.waker)
-        {
-            waker.run = run;
-            waker.task = task;
-            return about.waker.clone();
-        }
-        Arc::new(TaskWaker {
-            run,
-            task,
-            inbox: self.inbox.clone(),
-        })
     }
 
     fn next_sibling(&mut self, parent: u32, hash: u64) -> u32 {
@@ -427,8 +407,7 @@ impl Tasks {
 
     /// Makes every slot free, numbered from 0 again, for another run. Returns
     /// what waited for tasks and what they left, to be dropped elsewhere.
-    pub(crate) fn clear(&mut self) -> (Vec<Wait>, Vec<Box<dyn Any>>) {
-        const KEPT: usize = 1024;
+    pub(crate) fn clear(&mut self) -> (Vec<Waiter>, Vec<Box<dyn Any>>) {
         let mut left = (Vec::new(), Vec::new());
         for (slot, about) in self.slots.iter_mut().zip(&mut self.about).take(self.used) {
             slot.stage = Stage::Free;
@@ -438,6 +417,7 @@ impl Tasks {
         if self.used > KEPT {
             self.slots.truncate(KEPT);
             self.about.truncate(KEPT);
+            self.wakers.truncate(KEPT);
             self.slots.shrink_to_fit();
             self.about.shrink_to_fit();
             self.free = Vec::new();

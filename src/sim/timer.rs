@@ -1,7 +1,8 @@
 //! The table of armed timers. Knows whom to wake; refuses to know when.
 
+use crate::waiter::Waiter;
+
 use super::event::Serial;
-use super::task::Wait;
 
 /// Names an armed timer: its slot and the queue entry that will fire it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,7 +14,7 @@ pub(crate) struct TimerId {
 /// Timers by slot; one that was cancelled is simply not found any more.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    slots: Vec<(Serial, Option<Wait>)>,
+    slots: Vec<(Serial, Option<Waiter>)>,
     free: Vec<u32>,
     /// Queue entries that stand for cancelled timers.
     pub(crate) cancelled: usize,
@@ -30,20 +31,20 @@ impl Timers {
     }
 
     #[inline]
-    pub(crate) fn arm(&mut self, timer: TimerId, wait: Wait) {
+    pub(crate) fn arm(&mut self, timer: TimerId, wait: Waiter) {
         self.slots[timer.slot as usize] = (timer.serial, Some(wait));
     }
 
     /// Whom an armed timer will wake.
     #[inline]
-    pub(crate) fn waiter(&mut self, timer: TimerId) -> Option<&mut Wait> {
+    pub(crate) fn waiter(&mut self, timer: TimerId) -> Option<&mut Waiter> {
         let (serial, wait) = self.slots.get_mut(timer.slot as usize)?;
         wait.as_mut().filter(|_| *serial == timer.serial)
     }
 
     /// Takes a timer out, if it is still armed.
     #[inline]
-    pub(crate) fn take(&mut self, timer: TimerId) -> Option<Wait> {
+    pub(crate) fn take(&mut self, timer: TimerId) -> Option<Waiter> {
         let (serial, wait) = self.slots.get_mut(timer.slot as usize)?;
         if *serial != timer.serial {
             return None;
@@ -54,7 +55,7 @@ impl Timers {
     }
 
     /// Empties the table and returns what waited, to be dropped elsewhere.
-    pub(crate) fn clear(&mut self) -> Vec<Wait> {
+    pub(crate) fn clear(&mut self) -> Vec<Waiter> {
         const KEPT: usize = 1024;
         let waits = self.slots.drain(..).filter_map(|(_, wait)| wait).collect();
         self.slots.shrink_to(KEPT);

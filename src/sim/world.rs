@@ -12,13 +12,15 @@ use std::task::Waker;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::waiter::{Waiter, foreign_count, foreign_since};
+
 use super::choice::{
     Choices, FOREIGN, Family, Key, SOURCES, SPAWN, Shape, Subject, TIMER, escape, hash_name,
 };
 use super::event::{Act, END_OF_TIME, Queue, Serial};
 use super::executor::{BoxedTask, Newborn};
 use super::schedule::{Scheduler, Slack, Wakeup};
-use super::task::{Name, Slot, Stage, TaskId, Tasks, Wait};
+use super::task::{Name, Slot, Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
 use super::trace::{Event, RecordKind, Tracer};
 
@@ -89,7 +91,7 @@ pub(crate) enum Joined {
 /// What left the world and is to be dropped outside of it.
 #[derive(Default)]
 pub(crate) struct Leftovers {
-    _waits: Vec<Wait>,
+    _waits: Vec<Waiter>,
     _outputs: Vec<Box<dyn Any>>,
     _born: Vec<Newborn>,
 }
@@ -117,6 +119,7 @@ pub(crate) struct World {
     pub(crate) born: Vec<Newborn>,
     /// How many wake-ups came from other threads.
     pub(crate) foreign_wakes: u64,
+    foreign_seen: u64,
     /// Whom the last poll woke, while tasks are asked.
     pub(crate) woken: Option<u32>,
     limits: Limits,
@@ -151,6 +154,7 @@ impl World {
             tasks: Tasks::default(),
             born: Vec::new(),
             foreign_wakes: 0,
+            foreign_seen: 0,
             woken: None,
             limits: Limits {
                 time: 0,
@@ -177,9 +181,9 @@ impl World {
         schedule: super::schedule::Schedule,
         tracer: Tracer,
         spawned_at: &'static Location<'static>,
-    ) {
+    ) -> (TaskId, Option<Waker>) {
         self.run = run;
-        self.tasks.inbox().open_for(run);
+        self.foreign_seen = foreign_count();
         self.seed = seed;
         self.now = 0;
         self.steps = 0;
@@ -198,13 +202,13 @@ impl World {
             self.remember(Key::word(word), || word.into());
         }
         self.actor = SPAWN;
-        let main = self.admit(Name::Given("main".into()), None, spawned_at);
-        self.current = main.slot;
+        let (main, waker) = self.admit(Name::Type("main"), None, spawned_at);
+        self.act_for(main.slot);
+        (main, waker)
     }
 
     /// Ends the run and keeps the memory for the next one.
     pub(crate) fn clear(&mut self) -> Leftovers {
-        self.tasks.inbox().open_for(0);
         self.queue.clear();
         let (mut waits, outputs) = self.tasks.clear();
         waits.extend(self.timers.clear());
@@ -309,11 +313,11 @@ impl World {
                 self.current = NOBODY;
                 self.actor = TIMER;
                 match wait {
-                    Wait::Task(task) => {
-                        self.wake(task);
+                    Waiter::Task(who) => {
+                        self.wake(TaskId::of_number(who.task));
                         None
                     }
-                    Wait::Other(waker) => Some(waker),
+                    Waiter::Other(waker) => Some(waker),
                 }
             }
         }
@@ -378,9 +382,9 @@ impl World {
         task.pending = Serial::default();
         let about = &mut self.tasks.about[slot as usize];
         match about.joiner.take() {
-            Some(Wait::Task(joiner)) => self.wake_joiner(joiner, slot),
+            Some(Waiter::Task(who)) => self.wake_joiner(TaskId::of_number(who.task), slot),
             // Nothing foreign runs in here: let the run loop wake it, at once.
-            Some(Wait::Other(waker)) => self.wake_later(waker),
+            Some(Waiter::Other(waker)) => self.wake_later(waker),
             None => {}
         }
         self.tasks.finish(slot);
@@ -414,19 +418,20 @@ impl World {
         let slot = self.timers.take_slot();
         let serial = self.queue.push_at(self.now, Act::Fire(slot));
         self.timers
-            .arm(TimerId { slot, serial }, Wait::Other(waker));
+            .arm(TimerId { slot, serial }, Waiter::Other(waker));
     }
 
     /// Wakes whom other threads have woken. Returns whether there were any.
     fn hear_foreign(&mut self) -> bool {
-        let woken = self.tasks.inbox().take(self.run);
+        let woken = foreign_since(&mut self.foreign_seen, self.run);
         self.current = NOBODY;
         self.actor = FOREIGN;
-        for task in &woken {
+        for who in &woken {
+            let task = TaskId::of_number(who.task);
             self.foreign_wakes += 1;
-            let subject = self.tasks.live(*task).map_or(Key::NONE, |slot| slot.key);
+            let subject = self.tasks.live(task).map_or(Key::NONE, |slot| slot.key);
             self.record(RecordKind::Foreign, subject, FOREIGN, 0, 0, || None);
-            self.wake(*task);
+            self.wake(task);
         }
         !woken.is_empty()
     }
@@ -463,11 +468,6 @@ impl World {
 
     // ---- what tasks ask, by way of their handles ----
 
-    /// The main task's waker, for its future.
-    pub(crate) fn main_waker(&self) -> Waker {
-        Waker::from(self.tasks.about[MAIN as usize].waker.clone())
-    }
-
     /// The text of a key, where texts are kept.
     pub(crate) fn name_of(&self, key: Key) -> String {
         let name = self.names.as_ref().and_then(|names| names.get(&key));
@@ -490,8 +490,8 @@ impl World {
         name: Name,
         parent: Option<u32>,
         spawned_at: &'static Location<'static>,
-    ) -> TaskId {
-        let task = self.tasks.spawn(self.run, name, parent, spawned_at);
+    ) -> (TaskId, Option<Waker>) {
+        let (task, waker) = self.tasks.spawn(self.run, name, parent, spawned_at);
         let key = self.tasks.slots[task.slot as usize].key;
         if self.names.is_some() {
             let path = self.tasks.path(task.slot);
@@ -509,7 +509,7 @@ impl World {
             let serial = self.queue.push_due(0, Act::Poll(task.slot));
             self.expect(task.slot, serial, SPAWN, 0, Slack::default());
         }
-        task
+        (task, waker)
     }
 
     /// Spawns a child of the current task, or gives the future back if the run
@@ -524,12 +524,10 @@ impl World {
             return Err(future);
         }
         let parent = self.current().unwrap_or(MAIN);
-        let task = self.admit(name, Some(parent), spawned_at);
-        let about = &mut self.tasks.about[task.slot as usize];
-        about.has_handle = true;
-        let waker = Waker::from(about.waker.clone());
+        let (task, waker) = self.admit(name, Some(parent), spawned_at);
+        self.tasks.about[task.slot as usize].has_handle = true;
         self.born.push(Newborn {
-            slot: task.slot,
+            task,
             future,
             waker,
         });
@@ -622,21 +620,15 @@ impl World {
         task.ordinal = ordinal;
     }
 
-    /// Who waits, if `identity` is the data pointer of the current task's waker.
-    #[inline]
-    pub(crate) fn waits_as(&self, identity: usize) -> Option<Wait> {
-        let slot = self.tasks.slots.get(self.current as usize)?;
-        let task = TaskId {
-            slot: self.current,
-            life: slot.life,
-        };
-        (slot.waker_identity == identity).then_some(Wait::Task(task))
-    }
-
     /// Arms a timer, or points one that is armed already to a new waiter.
     /// Returns whom it would have woken, to be dropped outside.
     #[inline]
-    pub(crate) fn arm(&mut self, timer: &mut Option<TimerId>, at: u64, wait: Wait) -> Option<Wait> {
+    pub(crate) fn arm(
+        &mut self,
+        timer: &mut Option<TimerId>,
+        at: u64,
+        wait: Waiter,
+    ) -> Option<Waiter> {
         if let Some(waiter) = timer.and_then(|timer| self.timers.waiter(timer)) {
             return Some(std::mem::replace(waiter, wait));
         }
@@ -649,7 +641,7 @@ impl World {
     }
 
     /// Cancels a timer; its queue entry is forgotten, and swept up some time.
-    pub(crate) fn cancel(&mut self, timer: TimerId) -> Option<Wait> {
+    pub(crate) fn cancel(&mut self, timer: TimerId) -> Option<Waiter> {
         let wait = self.timers.take(timer)?;
         self.timers.cancelled += 1;
         if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.ahead() / 2 {
@@ -678,7 +670,7 @@ impl World {
 
     /// Looks how a task has ended, or has `wait` woken when it does. Returns
     /// the waiter that is not needed, too.
-    pub(crate) fn join(&mut self, task: TaskId, wait: Wait) -> (Joined, Option<Wait>) {
+    pub(crate) fn join(&mut self, task: TaskId, wait: Waiter) -> (Joined, Option<Waiter>) {
         let live = self.tasks.live(task).is_some();
         let Some(about) = self.tasks.known(task) else {
             return (Joined::Aborted(String::new()), Some(wait));
@@ -686,14 +678,17 @@ impl World {
         if live {
             return (Joined::Pending, about.joiner.replace(wait));
         }
-        match about.output.take() {
-            Some(output) => (Joined::Done(output), Some(wait)),
-            None => (Joined::Aborted(self.tasks.path(task.slot)), Some(wait)),
-        }
+        about.has_handle = false;
+        let joined = match about.output.take() {
+            Some(output) => Joined::Done(output),
+            None => Joined::Aborted(self.tasks.path(task.slot)),
+        };
+        self.tasks.release(task.slot);
+        (joined, Some(wait))
     }
 
     /// Forgets a task's handle. Returns what nobody will ask for any more.
-    pub(crate) fn detach(&mut self, task: TaskId) -> (Option<Box<dyn Any>>, Option<Wait>) {
+    pub(crate) fn detach(&mut self, task: TaskId) -> (Option<Box<dyn Any>>, Option<Waiter>) {
         let Some(about) = self.tasks.known(task) else {
             return (None, None);
         };

@@ -1,0 +1,152 @@
+//! Who waits, at no cost inside a run.
+//!
+//! Knows tasks as numbers; refuses to know what a task is, and who wakes it.
+//! Keeping a `Waker` is an atomic increment and dropping it a decrement: 22 ns,
+//! for which a whole task can be polled. But inside a run nearly every waker is
+//! the polled task's own, and then its number will do. The simulator says who is
+//! being polled and how a task is woken; whoever keeps a waiter, the simulator
+//! or the network, need not know more.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+
+/// Names a task: the run, and a number of the run's choosing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Who {
+    pub(crate) run: u64,
+    pub(crate) task: u64,
+}
+
+/// How the run of a thread wakes a task.
+type Wake = fn(Who);
+
+thread_local! {
+    /// The data pointer of the polled task's waker, and its number.
+    static POLLED: Cell<(usize, u64)> = const { Cell::new((0, 0)) };
+    /// The run that goes on in this thread, and how it wakes; 0 is none.
+    static RUN: Cell<(u64, Wake)> = const { Cell::new((0, |_| ())) };
+}
+
+/// Says which run goes on in this thread, and how it wakes its tasks.
+pub(crate) fn begin_run(run: u64, wake: Wake) {
+    RUN.set((run, wake));
+    POLLED.set((0, 0));
+}
+
+/// Says that none does any more.
+pub(crate) fn end_run() {
+    RUN.set((0, |_| ()));
+    POLLED.set((0, 0));
+}
+
+/// Says who is being polled, and by which waker it is known.
+#[inline]
+pub(crate) fn set_polled(waker: &Waker, task: u64) {
+    POLLED.set((waker.data() as usize, task));
+}
+
+/// Somebody to be woken when something comes about.
+#[derive(Clone, Debug)]
+pub(crate) enum Waiter {
+    /// A task of a simulated run.
+    Task(Who),
+    /// Anything else: another executor's, or a waker that a combinator wraps.
+    Other(Waker),
+}
+
+impl Waiter {
+    /// Whoever is woken by `waker`.
+    #[inline]
+    pub(crate) fn of(waker: &Waker) -> Self {
+        match Self::task_of(waker) {
+            Some(who) => Self::Task(who),
+            None => Self::Other(waker.clone()),
+        }
+    }
+
+    /// The polled task, if `waker` is its own.
+    #[inline]
+    fn task_of(waker: &Waker) -> Option<Who> {
+        let (identity, task) = POLLED.get();
+        let own = identity == waker.data() as usize && identity != 0;
+        own.then(|| Who {
+            run: RUN.get().0,
+            task,
+        })
+    }
+
+    /// Returns whether `waker` wakes the same.
+    #[inline]
+    pub(crate) fn is(&self, waker: &Waker) -> bool {
+        match self {
+            Self::Task(who) => Self::task_of(waker) == Some(*who),
+            Self::Other(other) => other.will_wake(waker),
+        }
+    }
+
+    /// Becomes whoever is woken by `waker`.
+    #[inline]
+    pub(crate) fn set(&mut self, waker: &Waker) {
+        if !self.is(waker) {
+            *self = Self::of(waker);
+        }
+    }
+
+    /// Wakes.
+    #[inline]
+    pub(crate) fn wake(self) {
+        match self {
+            Self::Task(who) => wake(who),
+            Self::Other(waker) => waker.wake(),
+        }
+    }
+}
+
+/// Wakes a task. Does nothing after its run; on another thread than the run's,
+/// which no seed decides, the wake-up is left for the run to find.
+#[inline]
+pub(crate) fn wake(who: Who) {
+    // A destructor may ask while the thread's locals are torn down.
+    match RUN.try_with(Cell::get) {
+        Ok((run, wake)) if run == who.run => wake(who),
+        _ => wake_from_elsewhere(who),
+    }
+}
+
+/// How many wake-ups there have been from elsewhere.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static FOREIGN: Mutex<Vec<Who>> = Mutex::new(Vec::new());
+
+#[cold]
+fn wake_from_elsewhere(who: Who) {
+    /// Those for runs that are over are never fetched; so many are kept.
+    const KEPT: usize = 4096;
+    let mut foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+    if foreign.len() == KEPT {
+        foreign.remove(0);
+    }
+    foreign.push(who);
+    COUNT.fetch_add(1, Ordering::Release);
+}
+
+/// How many wake-ups from elsewhere there have been, for [`foreign_since`].
+pub(crate) fn foreign_count() -> u64 {
+    COUNT.load(Ordering::Acquire)
+}
+
+/// Takes the tasks of `run` that were woken from elsewhere, if anything was
+/// since the count was `seen`.
+#[inline]
+pub(crate) fn foreign_since(seen: &mut u64, run: u64) -> Vec<Who> {
+    let count = foreign_count();
+    if count == *seen {
+        return Vec::new();
+    }
+    *seen = count;
+    let mut foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (own, others) = foreign.drain(..).partition(|who| who.run == run);
+    *foreign = others;
+    own
+}
