@@ -23,8 +23,8 @@ pub(crate) struct Who {
 type Wake = fn(Who);
 
 thread_local! {
-    /// The data pointer of the polled task's waker, and its number.
-    static POLLED: Cell<(usize, u64)> = const { Cell::new((0, 0)) };
+    /// The data pointer of the polled task's waker, and who that is.
+    static POLLED: Cell<(usize, Who)> = const { Cell::new((0, Who { run: 0, task: 0 })) };
     /// The run that goes on in this thread, and how it wakes; 0 is none.
     static RUN: Cell<(u64, Wake)> = const { Cell::new((0, |_| ())) };
 }
@@ -32,19 +32,19 @@ thread_local! {
 /// Says which run goes on in this thread, and how it wakes its tasks.
 pub(crate) fn begin_run(run: u64, wake: Wake) {
     RUN.set((run, wake));
-    POLLED.set((0, 0));
+    POLLED.set((0, Who { run, task: 0 }));
 }
 
 /// Says that none does any more.
 pub(crate) fn end_run() {
     RUN.set((0, |_| ()));
-    POLLED.set((0, 0));
+    POLLED.set((0, Who { run: 0, task: 0 }));
 }
 
 /// Says who is being polled, and by which waker it is known.
 #[inline]
-pub(crate) fn set_polled(waker: &Waker, task: u64) {
-    POLLED.set((waker.data() as usize, task));
+pub(crate) fn set_polled(waker: &Waker, who: Who) {
+    POLLED.set((waker.data() as usize, who));
 }
 
 /// Somebody to be woken when something comes about.
@@ -69,12 +69,8 @@ impl Waiter {
     /// The polled task, if `waker` is its own.
     #[inline]
     fn task_of(waker: &Waker) -> Option<Who> {
-        let (identity, task) = POLLED.get();
-        let own = identity == waker.data() as usize && identity != 0;
-        own.then(|| Who {
-            run: RUN.get().0,
-            task,
-        })
+        let (identity, who) = POLLED.get();
+        (identity == waker.data() as usize && who.run != 0).then_some(who)
     }
 
     /// Returns whether `waker` wakes the same.

@@ -1,8 +1,9 @@
 //! The yardstick: a slab of boxed futures, a ready queue and a binary heap,
 //! nothing else.
 //!
-//! No seed, no names, no trace, no limits, no hosts, no errors, no `Send`. Its
-//! primitives do not even use wakers: whoever waits leaves its task's number.
+//! No seed, no names, no trace, no limits, no hosts, no errors, no locks; what a
+//! by-hand executor in safe Rust comes to that can run any future. Its wakers are
+//! the ordinary ones, by `Wake` on an `Arc`, with the queue in a thread-local.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -10,40 +11,76 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use slab::Slab;
 
 type Boxed = Pin<Box<dyn Future<Output = ()>>>;
 
+struct TaskWaker(usize);
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        ready(self.0);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        ready(self.0);
+    }
+}
+
+/// Ordered by instant, then by arming, earliest first.
+struct Timer(Reverse<(u64, u64)>, Waker);
+
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
 #[derive(Default)]
 struct Queues {
     ready: VecDeque<usize>,
-    timers: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    timers: BinaryHeap<Timer>,
     born: Vec<Boxed>,
     sequence: u64,
 }
 
 thread_local! {
     static QUEUES: RefCell<Queues> = RefCell::default();
-    static CURRENT: Cell<usize> = const { Cell::new(0) };
     static NOW: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Runs `main` and what it spawns until `main` is done.
-pub fn run(main: impl Future<Output = ()> + 'static) {
-    let mut tasks: Slab<Boxed> = Slab::new();
+pub(crate) fn run(main: impl Future<Output = ()> + 'static) {
+    let mut tasks: Slab<(Boxed, Waker)> = Slab::new();
     NOW.set(0);
-    let main = tasks.insert(Box::pin(main));
-    wake(main);
-    let mut cx = Context::from_waker(Waker::noop());
+    let main = insert(&mut tasks, Box::pin(main));
     'run: loop {
         while let Some(task) = QUEUES.with_borrow_mut(|queues| queues.ready.pop_front()) {
-            CURRENT.set(task);
-            let Some(future) = tasks.get_mut(task) else {
+            let Some((future, waker)) = tasks.get_mut(task) else {
                 continue;
             };
-            if future.as_mut().poll(&mut cx).is_ready() {
+            if future
+                .as_mut()
+                .poll(&mut Context::from_waker(waker))
+                .is_ready()
+            {
                 drop(tasks.remove(task));
                 if task == main {
                     break 'run;
@@ -51,33 +88,44 @@ pub fn run(main: impl Future<Output = ()> + 'static) {
             }
             let mut born = QUEUES.with_borrow_mut(|queues| std::mem::take(&mut queues.born));
             for future in born.drain(..) {
-                wake(tasks.insert(future));
+                insert(&mut tasks, future);
             }
             QUEUES.with_borrow_mut(|queues| queues.born = born);
         }
         let due = QUEUES.with_borrow_mut(|queues| queues.timers.pop());
-        let Some(Reverse((at, _, task))) = due else {
+        let Some(Timer(Reverse((at, _)), waker)) = due else {
             panic!("the bare executor is stuck")
         };
         NOW.set(at);
-        wake(task);
+        waker.wake();
     }
     drop(tasks);
-    QUEUES.with_borrow_mut(|queues| {
+    let left = QUEUES.with_borrow_mut(|queues| {
         queues.ready.clear();
-        queues.timers.clear();
+        std::mem::take(&mut queues.timers)
     });
+    drop(left);
 }
 
-fn wake(task: usize) {
+fn insert(tasks: &mut Slab<(Boxed, Waker)>, future: Boxed) -> usize {
+    let entry = tasks.vacant_entry();
+    let task = entry.key();
+    entry.insert((future, Arc::new(TaskWaker(task)).into()));
+    ready(task);
+    task
+}
+
+fn ready(task: usize) {
     QUEUES.with_borrow_mut(|queues| queues.ready.push_back(task));
 }
 
 /// Spawns a task, and gives what joins it.
-pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> impl Future<Output = T> {
+pub(crate) fn spawn<T: 'static>(
+    future: impl Future<Output = T> + 'static,
+) -> impl Future<Output = T> {
     struct Slot<T> {
         output: Option<T>,
-        joiner: Option<usize>,
+        joiner: Option<Waker>,
     }
     let slot = Rc::new(RefCell::new(Slot {
         output: None,
@@ -88,15 +136,15 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> impl Futu
         let output = future.await;
         let mut slot = done.borrow_mut();
         slot.output = Some(output);
-        slot.joiner.take().into_iter().for_each(wake);
+        slot.joiner.take().into_iter().for_each(Waker::wake);
     });
     QUEUES.with_borrow_mut(|queues| queues.born.push(task));
-    poll_fn(move |_| {
+    poll_fn(move |cx| {
         let mut slot = slot.borrow_mut();
         match slot.output.take() {
             Some(output) => Poll::Ready(output),
             None => {
-                slot.joiner = Some(CURRENT.get());
+                slot.joiner = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
@@ -104,19 +152,18 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> impl Futu
 }
 
 /// Waits for so many nanoseconds.
-pub async fn sleep(nanos: u64) {
+pub(crate) async fn sleep(nanos: u64) {
     let at = NOW.get() + nanos;
     let mut armed = false;
-    poll_fn(|_| {
+    poll_fn(|cx| {
         if NOW.get() >= at {
             return Poll::Ready(());
         }
         if !std::mem::replace(&mut armed, true) {
             QUEUES.with_borrow_mut(|queues| {
                 queues.sequence += 1;
-                queues
-                    .timers
-                    .push(Reverse((at, queues.sequence, CURRENT.get())));
+                let order = Reverse((at, queues.sequence));
+                queues.timers.push(Timer(order, cx.waker().clone()));
             });
         }
         Poll::Pending
@@ -129,18 +176,18 @@ pub async fn sleep(nanos: u64) {
 struct Way {
     asked: usize,
     handed: Vec<u8>,
-    reader: Option<usize>,
-    writer: Option<usize>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
 }
 
 /// One end of a pipe.
-pub struct End {
+pub(crate) struct End {
     read: Rc<RefCell<Way>>,
     write: Rc<RefCell<Way>>,
 }
 
 /// Makes a pipe, and gives its two ends.
-pub fn pipe() -> (End, End) {
+pub(crate) fn pipe() -> (End, End) {
     let (there, back) = (Rc::new(RefCell::default()), Rc::new(RefCell::default()));
     let other = End {
         read: Rc::clone(&there),
@@ -157,15 +204,15 @@ pub fn pipe() -> (End, End) {
 
 impl End {
     /// Reads exactly as much as `buf` holds.
-    pub async fn read_exact(&self, buf: &mut [u8]) {
+    pub(crate) async fn read_exact(&self, buf: &mut [u8]) {
         let mut filled = 0;
-        poll_fn(|_| {
+        poll_fn(|cx| {
             while filled < buf.len() {
                 let mut way = self.read.borrow_mut();
                 if way.handed.is_empty() {
                     way.asked = buf.len() - filled;
-                    way.reader = Some(CURRENT.get());
-                    way.writer.take().into_iter().for_each(wake);
+                    way.reader = Some(cx.waker().clone());
+                    way.writer.take().into_iter().for_each(Waker::wake);
                     return Poll::Pending;
                 }
                 buf[filled..filled + way.handed.len()].copy_from_slice(&way.handed);
@@ -178,20 +225,20 @@ impl End {
     }
 
     /// Writes all of `buf`.
-    pub async fn write_all(&self, buf: &[u8]) {
+    pub(crate) async fn write_all(&self, buf: &[u8]) {
         let mut written = 0;
-        poll_fn(|_| {
+        poll_fn(|cx| {
             while written < buf.len() {
                 let mut way = self.write.borrow_mut();
                 if way.asked == 0 {
-                    way.writer = Some(CURRENT.get());
+                    way.writer = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
                 let count = way.asked.min(buf.len() - written);
                 way.handed.extend_from_slice(&buf[written..written + count]);
                 written += count;
                 way.asked = 0;
-                way.reader.take().into_iter().for_each(wake);
+                way.reader.take().into_iter().for_each(Waker::wake);
             }
             Poll::Ready(())
         })

@@ -92,6 +92,7 @@ impl Conn {
         (ReadHalf { conn: self.clone() }, WriteHalf { conn: self })
     }
 
+    #[inline]
     fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let raw = self.raw(Op::Read)?;
         if buf.is_empty() {
@@ -100,54 +101,69 @@ impl Conn {
         match raw.poll_read(cx, buf) {
             // The end of the stream may be that of our own closing, as seen by the engine.
             Poll::Ready(Ok(0)) => Poll::Ready(self.raw(Op::Read).map(|_| 0)),
-            polled => self.raise(Op::Read, polled),
+            Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Read, error))),
+            Poll::Pending => self.wait(Op::Read),
         }
     }
 
+    #[inline]
     fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let raw = self.raw(Op::Write)?;
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let polled = self.raise(Op::Write, raw.poll_write(cx, buf));
-        if let (Some(tap), Poll::Ready(Ok(count))) = (&self.tap, &polled) {
-            tap(self, &buf[..*count]);
+        match raw.poll_write(cx, buf) {
+            Poll::Ready(Ok(count)) => {
+                if let Some(tap) = &self.tap {
+                    tap(self, &buf[..count]);
+                }
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Write, error))),
+            Poll::Pending => self.wait(Op::Write),
         }
-        polled
     }
 
     fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = self.raw(Op::Write)?.poll_flush(cx);
-        self.raise(Op::Write, polled)
+        self.settle(polled)
     }
 
     fn poll_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = self.raw(Op::Write)?.poll_close(cx);
-        self.raise(Op::Write, polled)
+        self.settle(polled)
+    }
+
+    fn settle(&self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        match polled {
+            Poll::Pending => self.wait(Op::Write),
+            done => done.map_err(|error| self.raise(Op::Write, error)),
+        }
     }
 
     /// Gives the engine's end, unless ours is down.
+    #[inline]
     fn raw(&self, op: Op) -> io::Result<&dyn RawConn> {
         self.end.raw().map_err(|cause| self.error(op, cause))
     }
 
+    /// Says what is waited for, if anybody asks.
+    #[inline]
+    fn wait<T>(&self, op: Op) -> Poll<T> {
+        waiting_for(|| {
+            let (src, dst) = self.direction(op);
+            format!("{op} {} {src}->{dst}", src.network())
+        });
+        Poll::Pending
+    }
+
     /// Raises an engine's error to one of the network.
-    fn raise<T>(&self, op: Op, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match polled {
-            Poll::Ready(Ok(value)) => Poll::Ready(Ok(value)),
-            Poll::Ready(Err(error)) => {
-                // If we went down meanwhile that is the reason, whatever the engine says.
-                let cause = self.end.raw().err().unwrap_or_else(|| error.into());
-                Poll::Ready(Err(self.error(op, cause)))
-            }
-            Poll::Pending => {
-                waiting_for(|| {
-                    let (src, dst) = self.direction(op);
-                    format!("{op} {} {src}->{dst}", src.network())
-                });
-                Poll::Pending
-            }
-        }
+    #[cold]
+    fn raise(&self, op: Op, error: io::Error) -> io::Error {
+        // If we went down meanwhile that is the reason, whatever the engine says.
+        let cause = self.end.raw().err().unwrap_or_else(|| error.into());
+        self.error(op, cause)
     }
 
     #[cold]

@@ -305,11 +305,17 @@ impl Endpoint {
     }
 
     /// Gives what the engine made, if this end is not down.
+    #[inline]
     pub(crate) fn raw(&self) -> Result<&dyn RawConn, Cause> {
         if self.down.load(Ordering::Acquire) {
-            return Err(self.port.host.socket_down());
+            return Err(self.why_down());
         }
         Ok(&*self.raw)
+    }
+
+    #[cold]
+    fn why_down(&self) -> Cause {
+        self.port.host.socket_down()
     }
 
     /// Closes this end in good order, and keeps the port.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::lock::{begin_scope, end_scope};
 use crate::waiter::{begin_run, end_run};
 
+use super::clock;
 use super::executor::Executor;
 use super::task::TaskId;
 use super::world::World;
@@ -72,16 +73,30 @@ fn outside() -> ! {
     )
 }
 
-/// Works on the world of this thread.
+/// The time of `run`, without a look at its world.
+///
+/// # Panics
+///
+/// Outside of it.
+#[inline]
+#[track_caller]
+pub(crate) fn now(run: u64) -> u64 {
+    match clock::now(run) {
+        Some(now) => now,
+        None => outside(),
+    }
+}
+
+/// The run that goes on in this thread and its time.
 ///
 /// # Panics
 ///
 /// Outside a run, naming `what` was called there.
 #[inline]
 #[track_caller]
-pub(crate) fn enter<R>(what: &str, work: impl FnOnce(&mut World) -> R) -> R {
-    match try_enter(work) {
-        Some(result) => result,
+pub(crate) fn run_and_now(what: &str) -> (u64, u64) {
+    match clock::current() {
+        Some(current) => current,
         None => no_run(what),
     }
 }
@@ -116,11 +131,12 @@ pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor,
         "virtnet: a run inside a run is refused; \
          spawn tasks in the run that goes on, or execute the other run after it"
     );
-    let (mut world, executor) = SPARE
+    let (mut world, mut executor) = SPARE
         .take()
         .unwrap_or_else(|| (Box::new(World::empty()), Executor::default()));
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let begun = begin(&mut world, run);
+    executor.run = run;
     WORLD.set(Some(world));
     begin_scope(run);
     begin_run(run, |who| {
@@ -135,6 +151,7 @@ pub(crate) fn uninstall(mut executor: Executor) {
         return;
     };
     end_run();
+    clock::set(0, 0);
     let leftovers = (world.clear(), end_scope());
     executor.clear();
     SPARE.set(Some((world, executor)));

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use crate::waiter;
+use crate::waiter::{self, Who};
 
 use super::task::{KEPT, TaskId};
 
@@ -24,17 +24,18 @@ pub(crate) struct Newborn {
     pub(crate) waker: Option<Waker>,
 }
 
-/// A slot's future, the number of its task, and the waker that goes by it.
+/// A slot's future, and the waker that wakes its task.
 struct Body {
     future: Option<BoxedTask>,
     waker: Waker,
-    number: u64,
 }
 
 /// The futures, by slot.
 #[derive(Default)]
 pub(crate) struct Executor {
     bodies: Vec<Body>,
+    /// The run that goes on.
+    pub(crate) run: u64,
 }
 
 impl Executor {
@@ -55,18 +56,15 @@ impl Executor {
             waker,
         }: Newborn,
     ) {
-        let (slot, number) = (task.slot as usize, task.number());
+        let slot = task.slot as usize;
         while self.bodies.len() <= slot {
-            let waker = Waker::noop().clone();
             self.bodies.push(Body {
                 future: None,
-                waker,
-                number: 0,
+                waker: Waker::noop().clone(),
             });
         }
         let body = &mut self.bodies[slot];
         body.future = Some(future);
-        body.number = number;
         if let Some(waker) = waker {
             body.waker = waker;
         }
@@ -74,14 +72,20 @@ impl Executor {
 
     /// Polls a task and drops it if that completes it. Returns whether it did.
     #[inline]
-    pub(crate) fn poll(&mut self, slot: u32) -> bool {
-        let Some(body) = self.bodies.get_mut(slot as usize) else {
+    pub(crate) fn poll(&mut self, task: TaskId) -> bool {
+        let Some(body) = self.bodies.get_mut(task.slot as usize) else {
             return false;
         };
         let Some(future) = &mut body.future else {
             return false;
         };
-        waiter::set_polled(&body.waker, body.number);
+        waiter::set_polled(
+            &body.waker,
+            Who {
+                run: self.run,
+                task: task.number(),
+            },
+        );
         let done = future
             .as_mut()
             .poll(&mut Context::from_waker(&body.waker))

@@ -189,7 +189,11 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
             let same = task.polled_at == world.now;
             TaskState::Woken {
                 by: by.unwrap_or_else(|| "a task that has ended".into()),
-                polls_at_instant: if same { task.polls_at_instant } else { 0 },
+                polls_at_instant: if same {
+                    task.polls_at_instant.into()
+                } else {
+                    0
+                },
             }
         } else {
             waiting.push((tasks.len(), slot));
@@ -217,11 +221,11 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
 
 /// Polls a waiting task once more: what it waits for, and what it did instead.
 fn ask(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
-    enter_or_bug(|world| {
-        world.set_current(slot);
+    let task = enter_or_bug(|world| {
         world.woken = None;
+        world.set_current(slot)
     });
-    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(slot)));
+    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task)));
     let (polled, reasons) = crate::wait::ask(poll);
     let evidence = match polled {
         Ok(true) => Some("completes".into()),

@@ -13,7 +13,8 @@ use futures::FutureExt;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, TryRng};
 
-use super::current::{enter, enter_run, try_enter};
+use super::clock;
+use super::current::{enter_run, now, run_and_now, try_enter};
 use super::executor::BoxedTask;
 use super::join::JoinHandle;
 use super::sleep::{Interval, Sleep, Timeout, YieldNow};
@@ -49,12 +50,14 @@ impl Sim {
     /// Outside a run; see [`Sim::try_current`].
     #[track_caller]
     pub fn current() -> Self {
-        enter("Sim::current()", |world| Self { run: world.run })
+        Self {
+            run: run_and_now("Sim::current()").0,
+        }
     }
 
     /// Returns the run that goes on in this thread, if one does.
     pub fn try_current() -> Option<Self> {
-        try_enter(|world| Self { run: world.run })
+        clock::current().map(|(run, _)| Self { run })
     }
 
     /// Starts a task. It may be `!Send`: one thread runs them all.
@@ -109,7 +112,7 @@ impl Sim {
 
     /// Returns the virtual time: monotonic, from the beginning of the run.
     pub fn now(&self) -> Instant {
-        Instant::from_nanos(enter_run(self.run, |world| world.now))
+        Instant::from_nanos(now(self.run))
     }
 
     /// Returns the virtual wall clock, which begins at 2026-01-01 00:00 UTC.
@@ -254,7 +257,9 @@ impl TryRng for SimRng {
 /// Outside a run.
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
-    let sim = enter("virtnet::spawn", |world| Sim { run: world.run });
+    let sim = Sim {
+        run: run_and_now("virtnet::spawn").0,
+    };
     sim.spawn_named(
         Name::Type(std::any::type_name::<F>()),
         future,
@@ -269,5 +274,7 @@ pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
 /// Outside a run.
 #[track_caller]
 pub fn rng() -> SimRng {
-    enter("virtnet::rng", |world| SimRng { run: world.run })
+    SimRng {
+        run: run_and_now("virtnet::rng").0,
+    }
 }

@@ -12,7 +12,7 @@ use futures::FutureExt;
 
 use super::choice::{Choices, Rest};
 use super::current::{enter_or_bug, install, uninstall};
-use super::event::END_OF_TIME;
+use super::entry::END_OF_TIME;
 use super::executor::{Executor, Newborn};
 use super::finish::finish;
 use super::handle::Sim;
@@ -174,10 +174,10 @@ fn drive(executor: &mut Executor) -> End {
             world.next(polled.take())
         });
         match next {
-            Next::Poll(slot) => {
-                let done = executor.poll(slot);
+            Next::Poll(task) => {
+                let done = executor.poll(task);
                 polled = Some(if done {
-                    Polled::Done(slot)
+                    Polled::Done(task.slot)
                 } else {
                     Polled::Pending
                 });

@@ -77,7 +77,7 @@ const PLACES: u64 = 1 << 16;
 ///
 /// Two tasks that wake each other for ever would otherwise creep through virtual
 /// time on their delays and never be seen to be a livelock.
-const DELAYED_CHAIN: u32 = 1_000;
+const DELAYED_CHAIN: u16 = 1_000;
 
 /// What a strategy decides for a wake-up.
 #[derive(Clone, Copy, Default, Debug)]
@@ -96,7 +96,7 @@ pub(crate) struct Wakeup {
     /// How many times this source has woken this task before.
     pub(crate) ordinal: u64,
     /// How many wake-ups of task by task led to this one at no cost of time.
-    pub(crate) chain: u32,
+    pub(crate) chain: u16,
     /// What [`Scheduler::standing`] gave the task.
     pub(crate) standing: Slack,
 }

@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 
 use crate::waiter::Waiter;
 
-use super::current::{enter, enter_run, try_enter_run};
+use super::current::{enter_run, now as now_of, run_and_now, try_enter_run};
 use super::time::Instant;
 use super::timer::TimerId;
 
@@ -77,23 +77,16 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         let at = this.deadline.as_nanos();
-        let waiter = Waiter::of(cx.waker());
-        // Whoever is not woken after all is dropped here, outside the world.
-        let (polled, _spare) = enter_run(this.run, |world| {
-            if world.now >= at {
-                // It has fired or, if it has yet to fire at this instant, is not needed.
-                let armed = this.timer.take().and_then(|timer| world.cancel(timer));
-                return (Poll::Ready(()), (Some(waiter), armed));
-            }
-            (
-                Poll::Pending,
-                (None, world.arm(&mut this.timer, at, waiter)),
-            )
-        });
-        if polled.is_pending() {
-            crate::wait::waiting_for(|| format!("sleep until {:?}", self.deadline));
+        if now_of(this.run) >= at {
+            // Whatever was due by now has fired: that comes before any poll.
+            this.timer = None;
+            return Poll::Ready(());
         }
-        polled
+        let waiter = Waiter::of(cx.waker());
+        // Who waited before is dropped here, outside the world.
+        let _before = enter_run(this.run, |world| world.arm(&mut this.timer, at, waiter));
+        crate::wait::waiting_for(|| format!("sleep until {:?}", this.deadline));
+        Poll::Pending
     }
 }
 
@@ -235,7 +228,7 @@ impl Future for YieldNow {
 /// Outside a run.
 #[track_caller]
 pub fn now() -> Instant {
-    Instant::from_nanos(enter("virtnet::time::now", |world| world.now))
+    Instant::from_nanos(run_and_now("virtnet::time::now").1)
 }
 
 /// Waits until so much virtual time has passed; see [`Sim::sleep`](super::Sim::sleep).
@@ -245,7 +238,7 @@ pub fn now() -> Instant {
 /// Outside a run.
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
-    let (run, now) = enter("virtnet::time::sleep", |world| (world.run, world.now));
+    let (run, now) = run_and_now("virtnet::time::sleep");
     Sleep::new(run, Instant::from_nanos(now) + duration)
 }
 
@@ -256,7 +249,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// Outside a run.
 #[track_caller]
 pub fn sleep_until(at: Instant) -> Sleep {
-    Sleep::new(enter("virtnet::time::sleep_until", |world| world.run), at)
+    Sleep::new(run_and_now("virtnet::time::sleep_until").0, at)
 }
 
 /// Gives a future so much time; see [`Sim::timeout`](super::Sim::timeout).
@@ -276,7 +269,7 @@ pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
 /// Outside a run, and if `period` is zero.
 #[track_caller]
 pub fn interval(period: Duration) -> Interval {
-    let (run, now) = enter("virtnet::time::interval", |world| (world.run, world.now));
+    let (run, now) = run_and_now("virtnet::time::interval");
     Interval::new(run, Instant::from_nanos(now), period)
 }
 

@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::waiter::{self, Waiter, Who};
 
 use super::choice::{Key, SOURCES, hash_name, step};
-use super::event::Serial;
+use super::entry::Serial;
 use super::schedule::Slack;
 
 /// Names a task of one run: a slot, and how many tasks it has held before.
@@ -94,8 +94,9 @@ pub(crate) enum Stage {
     Done,
 }
 
-/// What is touched whenever the task is woken or polled.
+/// What is touched whenever the task is woken or polled: one cache line.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(crate) struct Slot {
     pub(crate) key: Key,
     /// The queue entry that will poll it, while it is scheduled.
@@ -104,19 +105,22 @@ pub(crate) struct Slot {
     pub(crate) woken_by: Key,
     pub(crate) ordinal: u32,
     pub(crate) life: u32,
-    pub(crate) stage: Stage,
+    pub(crate) polled_at: u64,
+    pub(crate) polls_at_instant: u32,
+    /// How often its last waker has woken it. The one before stands in `About`,
+    /// the others in `met`.
+    met_last: u32,
+    last: Key,
     /// Its place when the queue entry becomes due.
     pub(crate) place: u16,
-    /// Whether `met` and `siblings` have anything of it.
+    /// How many wake-ups of task by task, at no cost of time, led to this one.
+    pub(crate) chain: u16,
+    pub(crate) stage: Stage,
     has_met: bool,
     has_siblings: bool,
-    /// How many wake-ups of task by task, at no cost of time, led to this one.
-    pub(crate) chain: u32,
-    pub(crate) polled_at: u64,
-    pub(crate) polls_at_instant: u64,
-    /// How often the last two wakers have woken it; the others are in `met`.
-    recent: [(Key, u32); 2],
 }
+
+const _: () = assert!(size_of::<Slot>() == 64);
 
 /// What is touched when the task is born, joined, reported or buried.
 #[derive(Debug)]
@@ -137,6 +141,8 @@ pub(crate) struct About {
     pub(crate) rng: Option<Box<ChaCha8Rng>>,
     /// How many times it looked where to begin a `select!`.
     pub(crate) selects: u64,
+    /// Who woke it before its last waker, and how often.
+    met_before: (Key, u32),
 }
 
 /// How many slots are kept from one run to the next.
@@ -216,6 +222,7 @@ impl Tasks {
             output: None,
             rng: None,
             selects: 0,
+            met_before: (Key::NONE, 0),
         };
         match self.about.get_mut(slot as usize) {
             Some(old) => *old = about,
@@ -295,29 +302,31 @@ impl Tasks {
     /// How many times `source` has woken the task in `slot` before.
     #[inline]
     pub(crate) fn meet(&mut self, slot: u32, source: Key) -> u32 {
-        let recent = &mut self.slots[slot as usize].recent;
-        if recent[0].0 != source {
-            recent.swap(0, 1);
-            if recent[0].0 != source {
-                self.meet_again(slot, source);
-            }
+        if self.slots[slot as usize].last != source {
+            self.meet_another(slot, source);
         }
-        let count = &mut self.slots[slot as usize].recent[0].1;
-        *count += 1;
-        *count - 1
+        let task = &mut self.slots[slot as usize];
+        task.met_last += 1;
+        task.met_last - 1
     }
 
-    /// Makes room for `source` among the recent wakers of `slot`.
-    fn meet_again(&mut self, slot: u32, source: Key) {
-        let recent = &mut self.slots[slot as usize].recent[0];
-        let count = if recent.0 == Key::NONE {
-            0 // a task with few wakers never touches the map
-        } else {
-            self.met.insert((slot, recent.0), recent.1);
-            self.met.get(&(slot, source)).copied().unwrap_or(0)
-        };
-        *recent = (source, count);
-        self.slots[slot as usize].has_met = true;
+    /// Makes `source` the last waker of `slot`.
+    fn meet_another(&mut self, slot: u32, source: Key) {
+        let (task, about) = (
+            &mut self.slots[slot as usize],
+            &mut self.about[slot as usize],
+        );
+        let last = (task.last, task.met_last);
+        let before = std::mem::replace(&mut about.met_before, last);
+        if before.0 == source || before.0 == Key::NONE {
+            // A task with one or two wakers never touches the map.
+            (task.last, task.met_last) = (source, if before.0 == source { before.1 } else { 0 });
+            return;
+        }
+        task.has_met = true;
+        self.met.insert((slot, before.0), before.1);
+        let count = self.met.get(&(slot, source)).copied().unwrap_or(0);
+        (task.last, task.met_last) = (source, count);
         if self.met.len() > self.sweep_at {
             self.sweep();
         }

@@ -2,7 +2,7 @@
 
 use crate::waiter::Waiter;
 
-use super::event::Serial;
+use super::entry::Serial;
 
 /// Names an armed timer: its slot and the queue entry that will fire it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -17,7 +17,9 @@ use crate::waiter::{Waiter, foreign_count, foreign_since};
 use super::choice::{
     Choices, FOREIGN, Family, Key, SOURCES, SPAWN, Shape, Subject, TIMER, escape, hash_name,
 };
-use super::event::{Act, END_OF_TIME, Queue, Serial};
+use super::clock;
+use super::entry::{Act, END_OF_TIME, Serial};
+use super::event::Queue;
 use super::executor::{BoxedTask, Newborn};
 use super::schedule::{Scheduler, Slack, Wakeup};
 use super::task::{Name, Slot, Stage, TaskId, Tasks};
@@ -55,7 +57,7 @@ pub(crate) enum End {
 /// What the run loop is to do next.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Poll(u32),
+    Poll(TaskId),
     /// An aborted task.
     Drop(u32),
     /// A timer's waker that is not a task's own.
@@ -130,6 +132,8 @@ pub(crate) struct World {
     /// Who acts: the task that is polled, or the timer that fires.
     actor: Key,
     aborted: VecDeque<TaskId>,
+    /// Whether there may be entries whose instant has come.
+    arriving: bool,
     /// Whether what woke itself has had its turn at this instant.
     spun: bool,
     /// How many choices each of the users' own subjects has made.
@@ -166,6 +170,7 @@ impl World {
             current: NOBODY,
             actor: Key::NONE,
             aborted: VecDeque::new(),
+            arriving: false,
             spun: false,
             chosen: BTreeMap::new(),
             names: None,
@@ -183,9 +188,9 @@ impl World {
         spawned_at: &'static Location<'static>,
     ) -> (TaskId, Option<Waker>) {
         self.run = run;
+        self.set_now(0);
         self.foreign_seen = foreign_count();
         self.seed = seed;
-        self.now = 0;
         self.steps = 0;
         self.phase = Phase::Running;
         self.names = (tracer.keeps() || choices.remembers()).then(BTreeMap::new);
@@ -214,6 +219,7 @@ impl World {
         waits.extend(self.timers.clear());
         self.current = NOBODY;
         self.aborted.clear();
+        self.arriving = false;
         self.spun = false;
         self.chosen.clear();
         self.names = None;
@@ -246,10 +252,10 @@ impl World {
                 self.act_for(task.slot);
                 return Next::Drop(task.slot);
             }
-            while let Some((serial, act)) = self.queue.pop_arrived(self.now) {
-                if let Some(waker) = self.arrive(serial, act) {
-                    return Next::Wake(waker);
-                }
+            if self.arriving
+                && let Some(waker) = self.arrivals()
+            {
+                return Next::Wake(waker);
             }
             if let Some((serial, act)) = self.queue.pop_due() {
                 let Act::Poll(slot) = act else {
@@ -277,23 +283,46 @@ impl World {
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
         let spinning = self.queue.has_behind().then_some(self.now + 1_000);
-        while let Some((_, serial, act)) = self.queue.peek_ahead()
-            && !awaited(&self.tasks, &mut self.timers, serial, act)
+        while let Some(entry) = self.queue.peek_ahead()
+            && !awaited(&self.tasks, &mut self.timers, entry.serial(), entry.act())
         {
             self.queue.pop_ahead();
             self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
         }
-        let next = self.queue.peek_ahead().map(|(at, ..)| at);
+        let next = self.queue.peek_ahead().map(|entry| entry.key());
         let at = match (spinning, next) {
             (Some(soon), Some(next)) => soon.min(next),
             (Some(at), None) | (None, Some(at)) => at,
             (None, None) => return Some(End::Deadlock),
         };
         if at > self.limits.time || at >= END_OF_TIME {
-            self.now = self.limits.time.max(self.now);
+            self.set_now(self.limits.time.max(self.now));
             return Some(End::TimeLimit);
         }
-        self.now = at;
+        self.set_now(at);
+        self.arriving = true;
+        None
+    }
+
+    fn set_now(&mut self, now: u64) {
+        self.now = now;
+        clock::set(self.run, now);
+    }
+
+    /// Deals with all entries whose instant has come, until one is a waker that
+    /// must be woken outside. So a task is polled only when every timer that is
+    /// due has fired.
+    #[inline]
+    fn arrivals(&mut self) -> Option<Waker> {
+        while let Some(entry) = self.queue.peek_ahead()
+            && entry.key() <= self.now
+        {
+            self.queue.pop_ahead();
+            if let Some(waker) = self.arrive(entry.serial(), entry.act()) {
+                return Some(waker);
+            }
+        }
+        self.arriving = false;
         None
     }
 
@@ -331,8 +360,8 @@ impl World {
         }
         let task = &mut self.tasks.slots[slot as usize];
         if task.polled_at == self.now {
-            task.polls_at_instant += 1;
-            if task.polls_at_instant > self.limits.livelock {
+            task.polls_at_instant = task.polls_at_instant.saturating_add(1);
+            if u64::from(task.polls_at_instant) > self.limits.livelock {
                 return Next::End(End::Livelock);
             }
         } else {
@@ -340,6 +369,10 @@ impl World {
             task.polls_at_instant = 1;
         }
         self.steps += 1;
+        let id = TaskId {
+            slot,
+            life: task.life,
+        };
         task.stage = Stage::Parked;
         task.pending = Serial::default();
         let event = Event {
@@ -355,7 +388,7 @@ impl World {
             self.tasks.about[slot as usize].standing = standing;
         }
         self.act_for(slot);
-        Next::Poll(slot)
+        Next::Poll(id)
     }
 
     /// Whatever happens until the next step is this task's doing.
@@ -417,6 +450,7 @@ impl World {
     fn wake_later(&mut self, waker: Waker) {
         let slot = self.timers.take_slot();
         let serial = self.queue.push_at(self.now, Act::Fire(slot));
+        self.arriving = true;
         self.timers
             .arm(TimerId { slot, serial }, Waiter::Other(waker));
     }
@@ -480,8 +514,12 @@ impl World {
     }
 
     /// Makes a task current that is polled or dropped outside of the run loop.
-    pub(crate) fn set_current(&mut self, slot: u32) {
+    pub(crate) fn set_current(&mut self, slot: u32) -> TaskId {
         self.act_for(slot);
+        TaskId {
+            slot,
+            life: self.tasks.slots[slot as usize].life,
+        }
     }
 
     /// Takes in a task that is due at once.
@@ -536,7 +574,7 @@ impl World {
 
     /// How long the chain of wake-ups is that whoever acts now continues.
     #[inline]
-    fn chain_of_actor(&self) -> u32 {
+    fn chain_of_actor(&self) -> u16 {
         match self.tasks.slots.get(self.current as usize) {
             Some(actor) => actor.chain.saturating_add(1),
             None => 0,
@@ -573,7 +611,7 @@ impl World {
 
     /// Has a task polled at the place and with the delay that are chosen.
     #[inline]
-    fn schedule(&mut self, slot: u32, source: Key, ordinal: u32, chain: u32) {
+    fn schedule(&mut self, slot: u32, source: Key, ordinal: u32, chain: u16) {
         let wakeup = self.wakeup(slot, source, ordinal, chain);
         let slack = self.scheduler.wake(&mut self.choices, wakeup);
         let act = Act::Poll(slot);
@@ -596,7 +634,7 @@ impl World {
     }
 
     #[inline]
-    fn wakeup(&self, slot: u32, source: Key, ordinal: u32, chain: u32) -> Wakeup {
+    fn wakeup(&self, slot: u32, source: Key, ordinal: u32, chain: u16) -> Wakeup {
         Wakeup {
             task: self.tasks.slots[slot as usize].key,
             source,
@@ -644,7 +682,7 @@ impl World {
     pub(crate) fn cancel(&mut self, timer: TimerId) -> Option<Waiter> {
         let wait = self.timers.take(timer)?;
         self.timers.cancelled += 1;
-        if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.ahead() / 2 {
+        if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.ahead_len() / 2 {
             let (timers, tasks) = (&mut self.timers, &self.tasks);
             self.queue
                 .retain_ahead(|serial, act| awaited(tasks, timers, serial, act));
