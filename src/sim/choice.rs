@@ -42,20 +42,19 @@ const fn spread(raw: u64, options: u64) -> u64 {
 
 /// Hashes a name; the same on every machine and in every run.
 pub(crate) const fn hash_name(name: &str) -> u64 {
-    let bytes = name.as_bytes();
+    let mut bytes = name.as_bytes();
     let mut hash = bytes.len() as u64 ^ LEFT;
-    let mut at = 0;
-    while at < bytes.len() {
-        let mut word = 0u64;
-        let mut taken = 0;
-        while taken < 8 && at < bytes.len() {
-            word |= (bytes[at] as u64) << (8 * taken);
-            taken += 1;
-            at += 1;
-        }
+    while let Some((chunk, rest)) = bytes.split_first_chunk() {
+        let word = u64::from_le_bytes(*chunk);
         hash = fold(hash ^ word, RIGHT) ^ word.rotate_left(29);
+        bytes = rest;
     }
-    hash
+    let mut word = 0;
+    while let Some((byte, rest)) = bytes.split_last() {
+        word = word << 8 | *byte as u64;
+        bytes = rest;
+    }
+    fold(hash ^ word, RIGHT) ^ word.rotate_left(29)
 }
 
 /// What stands for a path, such as that of a task: `main/client/worker#2`.

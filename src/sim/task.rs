@@ -434,9 +434,14 @@ impl Tasks {
         self.free.clear();
         self.used = 0;
         self.born = 0;
-        self.siblings.clear();
+        // To clear an empty map is not free.
+        if !self.siblings.is_empty() {
+            self.siblings.clear();
+        }
+        if !self.met.is_empty() {
+            self.met.clear();
+        }
         self.last_sibling = None;
-        self.met.clear();
         self.sweep_at = SWEEP_AT;
         left
     }

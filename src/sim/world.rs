@@ -199,12 +199,14 @@ impl World {
         self.tracer = tracer;
         self.limits = limits;
         self.foreign_wakes = 0;
-        for word in SOURCES
-            .map(|(_, word)| word)
-            .into_iter()
-            .chain(["step", "hold"])
-        {
-            self.remember(Key::word(word), || word.into());
+        if self.names.is_some() {
+            for word in SOURCES
+                .map(|(_, word)| word)
+                .into_iter()
+                .chain(["step", "hold"])
+            {
+                self.remember(Key::word(word), || word.into());
+            }
         }
         self.actor = SPAWN;
         let (main, waker) = self.admit(Name::Type("main"), None, spawned_at);
@@ -221,7 +223,9 @@ impl World {
         self.aborted.clear();
         self.arriving = false;
         self.spun = false;
-        self.chosen.clear();
+        if !self.chosen.is_empty() {
+            self.chosen.clear();
+        }
         self.names = None;
         Leftovers {
             _waits: waits,
