@@ -155,8 +155,6 @@ pub(crate) enum Family {
     Delay,
     /// A task's standing under `Schedule::Pct`.
     Pct,
-    /// When `Schedule::Pct` demotes whatever runs.
-    Change,
     /// Where a `select!` begins to look.
     Select,
     /// A user's own.
@@ -169,17 +167,15 @@ impl Family {
             Self::Order => "order",
             Self::Delay => "delay",
             Self::Pct => "pct",
-            Self::Change => "change",
             Self::Select => "select",
             Self::Choose => "choose",
         }
     }
 
-    const HASHES: [u64; 6] = [
+    const HASHES: [u64; 5] = [
         hash_name(Self::Order.name()),
         hash_name(Self::Delay.name()),
         hash_name(Self::Pct.name()),
-        hash_name(Self::Change.name()),
         hash_name(Self::Select.name()),
         hash_name(Self::Choose.name()),
     ];
@@ -234,8 +230,10 @@ pub(crate) enum Shape {
     Uniform(u64),
     /// Nanoseconds: none in three of four, else 1 to 65 536 µs, long-tailed.
     Delay,
-    /// Nanoseconds: none in one of two, else 1 to 262 144 µs, every scale alike.
+    /// Nanoseconds: none in one of two, else 1 µs to 262 ms, every scale alike.
     Hold,
+    /// Nanoseconds: 1 ms to 4.2 s, every scale alike.
+    Demotion,
 }
 
 impl Shape {
@@ -248,6 +246,7 @@ impl Shape {
             Self::Delay if raw & 3 == 0 => scaled(((raw >> 2) | (1 << 7)).trailing_zeros(), raw),
             Self::Hold if raw & 1 == 0 => scaled(((raw >> 1) & 0xFF) as u32 % 9, raw),
             Self::Delay | Self::Hold => 0,
+            Self::Demotion => scaled(5 + (raw & 0xFF) as u32 % 6, raw),
         }
     }
 
@@ -256,6 +255,7 @@ impl Shape {
             Self::Uniform(options) => options,
             Self::Delay => 65_536_000 + 1,
             Self::Hold => 262_144_000 + 1,
+            Self::Demotion => 4_194_304_000 + 1,
         }
     }
 }
@@ -363,7 +363,7 @@ impl Choices {
         };
         let (width, options) = match shape {
             Shape::Uniform(options) => (64 - (options - 1).leading_zeros(), options),
-            Shape::Delay | Shape::Hold => (8, 256),
+            Shape::Delay | Shape::Hold | Shape::Demotion => (8, 256),
         };
         let width = width.div_ceil(8) as usize;
         let mut value = 0;

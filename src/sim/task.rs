@@ -18,7 +18,7 @@ use crate::waiter::{self, Waiter, Who};
 
 use super::choice::{Key, SOURCES, hash_name, step};
 use super::entry::Serial;
-use super::schedule::Slack;
+use super::schedule::Standing;
 
 /// Names a task of one run: a slot, and how many tasks it has held before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -133,7 +133,7 @@ pub(crate) struct About {
     /// The how-manieth task of the run it is.
     pub(crate) born: u64,
     pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) standing: Slack,
+    pub(crate) standing: Standing,
     pub(crate) has_handle: bool,
     pub(crate) aborted: bool,
     pub(crate) joiner: Option<Waiter>,
@@ -215,7 +215,7 @@ impl Tasks {
             children: 0,
             born: self.born,
             spawned_at,
-            standing: Slack::default(),
+            standing: Standing::default(),
             has_handle: false,
             aborted: false,
             joiner: None,

@@ -21,7 +21,7 @@ use super::clock;
 use super::entry::{Act, END_OF_TIME, Serial};
 use super::event::Queue;
 use super::executor::{BoxedTask, Newborn};
-use super::schedule::{Scheduler, Slack, Wakeup};
+use super::schedule::{Schedule, Scheduler, Slack, Standing, Wakeup};
 use super::task::{Name, Slot, Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
 use super::trace::{Event, RecordKind, Tracer};
@@ -145,7 +145,7 @@ pub(crate) struct World {
 impl World {
     /// A world that has run nothing and is to be begun.
     pub(crate) fn empty() -> Self {
-        let mut choices = Choices::new(0, super::choice::Rest::Zero, std::iter::empty());
+        let choices = Choices::new(0, super::choice::Rest::Zero, std::iter::empty());
         Self {
             run: 0,
             seed: 0,
@@ -153,7 +153,7 @@ impl World {
             steps: 0,
             phase: Phase::Closing,
             tracer: Tracer::default(),
-            scheduler: Scheduler::new(super::schedule::Schedule::Fifo, &mut choices),
+            scheduler: Scheduler::new(Schedule::Fifo),
             choices,
             tasks: Tasks::default(),
             born: Vec::new(),
@@ -182,8 +182,8 @@ impl World {
         &mut self,
         (run, seed): (u64, u64),
         limits: Limits,
-        mut choices: Choices,
-        schedule: super::schedule::Schedule,
+        choices: Choices,
+        schedule: Schedule,
         tracer: Tracer,
         spawned_at: &'static Location<'static>,
     ) -> (TaskId, Option<Waker>) {
@@ -194,18 +194,14 @@ impl World {
         self.steps = 0;
         self.phase = Phase::Running;
         self.names = (tracer.keeps() || choices.remembers()).then(BTreeMap::new);
-        self.scheduler = Scheduler::new(schedule, &mut choices);
+        self.scheduler = Scheduler::new(schedule);
         self.choices = choices;
         self.tracer = tracer;
         self.limits = limits;
         self.foreign_wakes = 0;
         if self.names.is_some() {
-            for word in SOURCES
-                .map(|(_, word)| word)
-                .into_iter()
-                .chain(["step", "hold"])
-            {
-                self.remember(Key::word(word), || word.into());
+            for (key, word) in SOURCES {
+                self.remember(key, || word.into());
             }
         }
         self.actor = SPAWN;
@@ -388,8 +384,8 @@ impl World {
             digest: 0,
         };
         self.tracer.record(event, || None);
-        if let Some(standing) = self.scheduler.demotion(&mut self.choices, self.steps) {
-            self.tasks.about[slot as usize].standing = standing;
+        if self.scheduler.ranks() {
+            self.tasks.about[slot as usize].standing.count_poll();
         }
         self.act_for(slot);
         Next::Poll(id)
@@ -647,7 +643,7 @@ impl World {
             standing: if self.scheduler.ranks() {
                 self.tasks.about[slot as usize].standing
             } else {
-                Slack::default()
+                Standing::default()
             },
         }
     }
@@ -784,7 +780,7 @@ impl World {
         let about = &mut self.tasks.about[slot as usize];
         let ordinal = about.selects;
         about.selects += 1;
-        if self.scheduler.schedule() == super::schedule::Schedule::Fifo {
+        if self.scheduler.schedule() == Schedule::Fifo {
             return 0;
         }
         let subject = Subject::new(Family::Select, self.actor, Key::NONE);
