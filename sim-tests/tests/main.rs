@@ -1,5 +1,6 @@
 //! The tests of the workspace, in reading order.
 
+mod tidy;
 mod endings;
 mod time;
 mod tasks;

@@ -14,6 +14,9 @@
 
 use std::collections::BTreeMap;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
 /// 2^64 divided by the golden ratio: the step of a Weyl sequence.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 const LEFT: u64 = 0xA076_1D64_78BD_642F;
@@ -265,6 +268,13 @@ impl Shape {
 fn scaled(exponent: u32, raw: u64) -> u64 {
     let scale = 1_000 << (2 * exponent);
     scale + spread(raw, 3 * scale)
+}
+
+/// A user's random generator: the stream of a task. Its words are no choices.
+pub(crate) fn generator(seed: u64, task: Key) -> ChaCha8Rng {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(task.0);
+    generator
 }
 
 /// Where values come from when the tape says nothing of a choice.

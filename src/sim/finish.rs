@@ -18,7 +18,7 @@ use super::tape::Tape;
 use super::task::Stage;
 use super::time::Instant;
 use super::trace::{Fingerprint, Trace};
-use super::world::{End, Phase, World};
+use super::world::{End, MAIN, Phase, World};
 
 type Payload = Box<dyn Any + Send>;
 
@@ -141,7 +141,7 @@ fn message_of(payload: Payload) -> String {
 
 /// Lays a panic to the task that is current.
 fn blame(world: &World, message: String, while_dropped: bool) -> Option<TaskPanic> {
-    let slot = world.current().unwrap_or(super::world::MAIN);
+    let slot = world.current().unwrap_or(MAIN);
     let spawned_at = world.tasks.about[slot as usize].spawned_at;
     Some(TaskPanic {
         task: world.tasks.path(slot),

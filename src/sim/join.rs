@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 
 use crate::waiter::Waiter;
 
+use super::ask::Joined;
 use super::current::{enter_run, try_enter_run};
 use super::task::TaskId;
-use super::world::Joined;
 
 /// Waits for a task's end and gives what it returned.
 ///

@@ -18,10 +18,11 @@ use super::finish::finish;
 use super::handle::Sim;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
+use super::step::{Next, Polled};
 use super::tape::Tape;
 use super::time::nanos;
 use super::trace::Tracer;
-use super::world::{End, Limits, Next, Polled};
+use super::world::{End, Limits};
 
 /// How one simulated run is executed.
 ///
