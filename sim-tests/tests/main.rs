@@ -1,1 +1,9 @@
-//! All tests.
+//! All tests, in the order in which they are worth reading.
+
+mod support;
+mod conformance;
+mod closing;
+mod cancel;
+mod drops;
+mod tracing;
+mod reference;
