@@ -150,7 +150,8 @@ impl Custom {
         self.accepting = Some(addr);
     }
 
-    pub(crate) fn note(&mut self, note: &str) {
+    /// Does what a note says; true if the network went down by it.
+    pub(crate) fn note(&mut self, note: &str, rest: &[Step]) -> bool {
         if note.contains("released") {
             let mut shared = self.stub.shared();
             shared.holding = false;
@@ -163,10 +164,21 @@ impl Custom {
             if let Some(accept) = self.offered.take() {
                 accept.refuse(Cause::engine("the driver refuses"));
             }
-        } else if note.starts_with("VNetDown(nil)") {
-            self.begin(std::iter::empty());
-            self.notifier().down(None);
+        } else if let Some(why) = note.strip_prefix("VNetDown(") {
+            if self.net.is_none() || self.closed.is_some() {
+                self.begin(rest.iter());
+            }
+            let problem = self.stub.shared().problem.take();
+            let why = why
+                .split(')')
+                .next()
+                .filter(|why| *why != "nil")
+                .map(str::to_string);
+            let cause = why.map(|why| Cause::engine(problem.unwrap_or(why)));
+            self.notifier().down(cause);
+            return true;
         }
+        false
     }
 
     /// Confirms the dial that was offered, if none has answered it.

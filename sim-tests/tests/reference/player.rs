@@ -207,8 +207,12 @@ impl Player {
             return Ok(());
         }
         if let Some(note) = &step.note {
-            if let Some(custom) = &mut self.custom {
-                custom.note(note);
+            if let Some(custom) = &mut self.custom
+                && custom.note(note, rest)
+            {
+                self.objects
+                    .insert("subnet".into(), Object::Net(custom.subnet()));
+                self.closed.insert("subnet".into());
             }
             self.settle();
             return Ok(());
@@ -357,17 +361,19 @@ impl Player {
 
     /// Says whether a rule turns what is expected into what came.
     fn explain(&self, step: &Step, expected: &Value, actual: &Value) -> bool {
-        let closed = |name: &str| {
-            let host =
-                matches!(self.objects.get(name), Some(Object::Host(host)) if host.is_closed());
-            host || self.closed.contains(name)
-        };
-        let net_down = self.closed.contains("subnet");
+        let (mut host_down, mut listening) = (self.closed.contains(&step.on), None);
+        match self.objects.get(&step.on) {
+            Some(Object::Host(host)) => host_down |= host.is_closed(),
+            Some(Object::Listener(listener)) => listening = Some(listener.local_addr()),
+            _ => {}
+        }
+        let (expected, net_down) = (&rules::normal(expected), self.closed.contains("subnet"));
         let case = Case {
             step,
-            expected: &rules::normal(expected),
+            expected,
             net_down,
-            host_down: closed(&step.on),
+            host_down,
+            listening,
         };
         rules::RULES
             .iter()

@@ -16,6 +16,8 @@ pub(crate) struct Case<'a> {
     /// Whether the network has been closed, and the thing that the step is about.
     pub(crate) net_down: bool,
     pub(crate) host_down: bool,
+    /// Where the thing listens, if it does.
+    pub(crate) listening: Option<Addr>,
 }
 
 type Rule = fn(&Case<'_>) -> Option<Value>;
@@ -77,6 +79,10 @@ fn closed(case: &Case<'_>) -> Option<Value> {
             let src = Addr::parse(network, ok["local"].as_str()?).ok()?;
             let dst = Addr::parse(network, addr).ok()?;
             Error::new(Op::Dial, network, Some(src), Some(dst), cause)
+        }
+        "accept" => {
+            let at = Some(case.listening.clone()?);
+            Error::new(Op::Accept, network, None, at, cause)
         }
         _ => return None,
     }))
@@ -157,7 +163,8 @@ fn source(out: &Value) -> Option<Addr> {
 /// Says by what an outcome was cut short, if it was.
 pub(crate) fn dropped(out: &Value) -> Option<&'static str> {
     let err = out.get("err")?;
-    let (is, text) = (err["errors_is"].get(0)?.as_str()?, err["text"].as_str()?);
+    let is = err.get("is").or_else(|| err["errors_is"].get(0))?;
+    let (is, text) = (is.as_str()?, err["text"].as_str()?);
     let words = [
         ("context.Canceled", "context canceled"),
         ("context.DeadlineExceeded", "context deadline exceeded"),
