@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use futures::FutureExt;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::{Conn, Host, Listener, SubNetwork, pipenet};
 
@@ -87,6 +88,17 @@ impl<T> Task<T> {
         Self {
             future: Box::pin(future),
             wakes: Arc::default(),
+        }
+    }
+
+    /// Makes a task of it whose value is another.
+    pub(crate) fn map<U>(self, map: impl FnOnce(T) -> U + 'static) -> Task<U>
+    where
+        T: 'static,
+    {
+        Task {
+            future: Box::pin(self.future.map(map)),
+            wakes: self.wakes,
         }
     }
 
