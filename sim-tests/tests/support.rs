@@ -3,7 +3,6 @@
 //! Knows the public API and no executor: what a test does between two polls is written in the
 //! test, so that its outcome cannot depend on anybody's schedule.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -184,25 +183,5 @@ pub(crate) fn free_ports(host: &Host, count: usize) -> Vec<u16> {
     listeners
         .iter()
         .map(|listener| listener.local_addr().port())
-        .collect()
-}
-
-/// Runs tasks until all are done, in order, polling those that were woken.
-pub(crate) fn all<T>(tasks: Vec<Task<T>>) -> Vec<T> {
-    let mut results: Vec<Option<T>> = tasks.iter().map(|_| None).collect();
-    let mut ready: VecDeque<_> = (0..tasks.len()).collect();
-    let mut tasks = tasks;
-    while let Some(index) = ready.pop_front() {
-        if results[index].is_none()
-            && let Poll::Ready(value) = tasks[index].poll()
-        {
-            results[index] = Some(value);
-        }
-        let woken = (0..tasks.len()).filter(|&index| tasks[index].woken() > 0);
-        ready.extend(woken.collect::<Vec<_>>());
-    }
-    results
-        .into_iter()
-        .map(|result| result.expect("a task waits for ever"))
         .collect()
 }

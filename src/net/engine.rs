@@ -30,6 +30,10 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// `hostdata` is what the registry knows of the destination. The address returned is that
     /// of the accepted end, which has a port of its own.
+    #[expect(
+        clippy::type_complexity,
+        reason = "an alias would be one more name to learn"
+    )]
     fn dial<'a>(
         &'a self,
         src: &'a Addr,

@@ -134,7 +134,7 @@ pub enum Cause {
     Engine(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// Several things failed in one closing, in the order in which they did.
     #[error("{}", Several(.0))]
-    Many(Vec<Cause>),
+    Many(Vec<Self>),
     /// An operation that was part of this one failed.
     #[error("{0}")]
     Nested(#[source] Box<Error>),

@@ -640,10 +640,10 @@ impl Player {
             rest.iter()
                 .find(|next| next.op == "is_blocked" && next.task == step.task),
         );
-        if step.op == "accept" {
-            if let Some(Object::Listener(listener)) = self.objects.get(&step.on) {
-                custom.accepting(listener.local_addr());
-            }
+        if let Some(Object::Listener(listener)) = self.objects.get(&step.on)
+            && step.op == "accept"
+        {
+            custom.accepting(listener.local_addr());
         }
         if step.op == "join" && step.out.as_ref().is_some_and(|out| out.get("ok").is_some()) {
             let accepts = self
