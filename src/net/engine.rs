@@ -2,7 +2,7 @@
 //!
 //! Knows what a network is made of: an [`Engine`] that carries, a [`Registry`] that names, and
 //! the [`RawConn`] of each connection. Does not know who uses them. The other direction, what an
-//! engine may call, is [`Notifier`](super::Notifier).
+//! engine may call, is `Notifier`.
 
 use std::io;
 use std::sync::Arc;

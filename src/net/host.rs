@@ -136,7 +136,7 @@ impl Host {
     /// # Errors
     ///
     /// If the network closes with its last host (see
-    /// [`auto_close`](super::SubNetwork::auto_close)) and that failed.
+    /// `SubNetwork::auto_close`) and that failed.
     pub fn close(&self) -> Result<(), Error> {
         self.net.close_host(&self.state)
     }

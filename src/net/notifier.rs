@@ -60,7 +60,7 @@ impl Notifier {
 
     /// Ends the network, for a reason or without one.
     ///
-    /// Like [`SubNetwork::close`](super::SubNetwork::close), which reports the reason from then
+    /// Like `SubNetwork::close`, which reports the reason from then
     /// on; after the first time it does nothing.
     pub fn down(&self, cause: Option<Cause>) {
         if let Some(net) = self.net.upgrade() {

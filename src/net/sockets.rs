@@ -255,7 +255,7 @@ impl Drop for Port {
 /// One end of a connection; closed when its last owner lets go.
 pub(crate) struct Endpoint {
     /// The only thing an operation looks at while all is well. Set by whichever of connection,
-    /// host and network goes down first; the reason is worked out only then.
+    /// host and network goes down first.
     down: AtomicBool,
     raw: Box<dyn RawConn>,
     pub(crate) local: Addr,
@@ -304,12 +304,22 @@ impl Endpoint {
         }
     }
 
-    /// Gives what the engine made, if this end is not down.
-    pub(crate) fn raw(&self) -> Result<&dyn RawConn, Cause> {
-        if self.down.load(Ordering::Acquire) {
-            return Err(self.port.host.socket_down());
-        }
-        Ok(&*self.raw)
+    /// Says whether this end is down; the reason is worked out only then.
+    #[inline]
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+
+    /// Says why this end is down, if it is.
+    #[cold]
+    pub(crate) fn why_down(&self) -> Option<Cause> {
+        self.is_down().then(|| self.port.host.socket_down())
+    }
+
+    /// Gives what the engine made; not to be used while this end is down.
+    #[inline]
+    pub(crate) fn raw(&self) -> &dyn RawConn {
+        &*self.raw
     }
 
     /// Closes this end in good order, and keeps the port.

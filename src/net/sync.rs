@@ -11,6 +11,7 @@ use std::task::Waker;
 ///
 /// A lock can only be poisoned by a waker that panics while it is cloned, and our data is whole
 /// at every such point. To panic again in a destructor would turn one failure into an abort.
+#[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -43,12 +44,17 @@ impl Wakers {
         }
     }
 
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// Wakes them all; the caller holds no lock.
     pub(crate) fn wake(self) {
-        if let Some(first) = self.first {
-            first.wake();
-        }
-        self.more.into_iter().for_each(Waker::wake);
+        self.first
+            .into_iter()
+            .chain(self.more)
+            .for_each(Waker::wake);
     }
 
     /// Takes them all out, to be woken later.
