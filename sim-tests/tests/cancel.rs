@@ -49,11 +49,14 @@ fn a_dial_dropped_at_any_await_leaves_nothing_behind() {
 fn lab_connect(lab: &Lab, mut accepting: Task<Result<virtnet::Conn, String>>) -> (String, String) {
     let mut dialing = dial(&lab.net.host("α").unwrap(), "β:1");
     let words = |conn: &virtnet::Conn| format!("{}->{}", conn.local_addr(), conn.peer_addr());
-    loop {
-        if let Poll::Ready(dialed) = dialing.poll() {
-            return (words(&dialed.unwrap()), words(&accepting.done().unwrap()));
-        }
-    }
+    let dialed = (0..99).find_map(|_| match dialing.poll() {
+        Poll::Ready(dialed) => Some(dialed.unwrap()),
+        Poll::Pending => None,
+    });
+    (
+        words(&dialed.expect("the dial is done")),
+        words(&accepting.done().unwrap()),
+    )
 }
 
 #[test]
@@ -124,6 +127,27 @@ fn a_host_that_closes_while_it_dials_gets_no_connection() {
             dialing.done().unwrap_err(),
             "dial lab α:1->β:1: host is down"
         );
+    }
+}
+
+#[test]
+fn a_host_that_closes_in_the_very_poll_that_connects_it_gets_no_connection() {
+    for fails in [false, true] {
+        let lab = Lab::new(0);
+        let (a, b) = (lab.host("α"), lab.host("β"));
+        let listener = now(b.listen("")).unwrap();
+        let mut accepting = accept(&listener);
+        accepting.waits();
+        let host = a.clone();
+        let meddle = Box::new(move || {
+            host.close().unwrap();
+            if fails { Err(Cause::TimedOut) } else { Ok(()) }
+        });
+        assert!(lab.engine.meddle.set(meddle).is_ok());
+        let error = dial(&a, "β:1").done().unwrap_err();
+        assert_eq!(error, "dial lab α:1->β:1: host is down");
+        drop(accepting.done());
+        assert_eq!((lab.alive(), lab.aborted()), (0, usize::from(!fails)));
     }
 }
 

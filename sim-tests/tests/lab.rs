@@ -30,6 +30,8 @@ pub(crate) struct LabEngine {
     notifier: OnceLock<Notifier>,
     names: Mutex<BTreeSet<String>>,
     pub(crate) wires: Arc<Wires>,
+    /// Runs in the very poll in which a dial is about to succeed, and may make it fail.
+    pub(crate) meddle: OnceLock<Box<dyn Fn() -> Result<(), Cause> + Send + Sync>>,
 }
 
 /// How many ends of connections there are, and what became of them.
@@ -145,6 +147,7 @@ impl Engine for LabEngine {
             accept.confirm(self.wire());
             let near = self.wire();
             self.pause().await;
+            self.meddle.get().map_or(Ok(()), |meddle| meddle())?;
             Ok((near, addr))
         }
         .boxed()

@@ -185,13 +185,12 @@ impl Accept {
         let mut wakers = Wakers::default();
         let confirmed = {
             let mut table = host.table();
-            host.down().is_none() && {
-                table.add(&end);
-                // What is handed back on failure is not the last owner: nothing ends in here.
-                table.backlog(key).is_some_and(|(backlog, _)| {
-                    backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
-                })
-            }
+            table.add(&end);
+            // If the host is down its queues are empty, or are about to be emptied under this
+            // lock. What is handed back on failure is not the last owner: nothing ends in here.
+            table.backlog(key).is_some_and(|(backlog, _)| {
+                backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
+            })
         };
         if !confirmed {
             end.abort();
