@@ -152,6 +152,63 @@ fn a_host_that_closes_in_the_very_poll_that_connects_it_gets_no_connection() {
 }
 
 #[test]
+fn a_network_that_closes_in_the_very_poll_that_makes_a_host_gets_no_host() {
+    let lab = Lab::new(0);
+    let net = lab.net.clone();
+    let meddle = Box::new(move || net.close().map_err(|error| error.cause));
+    assert!(lab.engine.meddle.set(meddle).is_ok());
+    let error = now(lab.net.new_host("α")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "virtnet \"lab\": new host \"α\": network is down"
+    );
+    assert!(lab.names().is_empty() && lab.net.host("α").is_none());
+}
+
+#[test]
+fn a_listener_that_closes_before_its_accept_is_polled_closes_the_connection() {
+    for by_host in [false, true] {
+        let two = two_hosts();
+        let mut accepting = accept(&two.lb);
+        accepting.waits();
+        let dialed = dial(&two.a, "β:1").done().unwrap();
+        if by_host {
+            two.b.close()
+        } else {
+            two.lb.close()
+        }
+        .unwrap();
+        assert_eq!(read(&dialed, 8).done(), Ok(String::new()));
+        let why = if by_host {
+            "host is down"
+        } else {
+            "socket is down"
+        };
+        assert_eq!(
+            accepting.done().unwrap_err(),
+            format!("accept pipet β:1: {why}")
+        );
+    }
+}
+
+#[test]
+fn nobody_is_woken_who_does_not_wait() {
+    let two = two_hosts();
+    let (mut writing, mut reading) = (write(&two.ab, "one"), read(&two.ba, 8));
+    writing.waits();
+    reading.waits();
+    assert_eq!((writing.woken(), writing.done()), (1, Ok(3)));
+    assert_eq!(
+        (reading.woken(), reading.done()),
+        (1, Ok("one".to_string()))
+    );
+    read(&two.ba, 8).waits();
+    assert_eq!(write(&two.ab, "two").done(), Ok(3));
+    two.ba.close().unwrap();
+    assert_eq!((writing.woken(), reading.woken()), (0, 0));
+}
+
+#[test]
 fn a_dial_in_the_queue_leaves_it() {
     let two = two_hosts();
     let mut dials: Vec<_> = (0..3).map(|_| dial(&two.a, "β:1")).collect();

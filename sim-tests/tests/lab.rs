@@ -30,7 +30,8 @@ pub(crate) struct LabEngine {
     notifier: OnceLock<Notifier>,
     names: Mutex<BTreeSet<String>>,
     pub(crate) wires: Arc<Wires>,
-    /// Runs in the very poll in which a dial is about to succeed, and may make it fail.
+    /// Runs in the very poll in which a dial or a host is about to succeed, and may make it
+    /// fail.
     pub(crate) meddle: OnceLock<Box<dyn Fn() -> Result<(), Cause> + Send + Sync>>,
 }
 
@@ -123,7 +124,7 @@ impl Engine for LabEngine {
             self.pause().await;
             registry.announce(hostname, "").await?;
             self.pause().await;
-            Ok(())
+            self.meddle.get().map_or(Ok(()), |meddle| meddle())
         }
         .boxed()
     }

@@ -61,8 +61,6 @@ enum Stage<C> {
     },
     /// The dial's side holds the offer, and will confirm or refuse.
     Taken,
-    /// As `Taken`, but the accept is gone.
-    Abandoned,
     Done(Result<C, Cause>),
 }
 
@@ -124,38 +122,20 @@ impl<C> Backlog<C> {
 
     /// Lets an accept go on waiting, in its old place.
     pub(crate) fn refuse(&mut self, accept: u64, ports: &mut PortSet, wakers: &mut Wakers) {
-        match self.accepts.get(accept) {
-            Some(Accept {
-                stage: Stage::Abandoned,
-                ..
-            })
-            | None => {
-                self.accepts.remove(accept);
-            }
-            Some(waiting) => {
-                waiting.stage = Stage::Idle;
-                self.pair(ports, wakers);
-            }
+        if let Some(waiting) = self.accepts.get(accept) {
+            waiting.stage = Stage::Idle;
+            self.pair(ports, wakers);
         }
     }
 
     /// Completes an accept; gives the connection back if the accept is gone.
     pub(crate) fn confirm(&mut self, accept: u64, conn: C, wakers: &mut Wakers) -> Result<(), C> {
-        match self.accepts.get(accept) {
-            Some(Accept {
-                stage: Stage::Abandoned,
-                ..
-            })
-            | None => {
-                self.accepts.remove(accept);
-                Err(conn)
-            }
-            Some(waiting) => {
-                waiting.stage = Stage::Done(Ok(conn));
-                wakers.push(waiting.waker.clone());
-                Ok(())
-            }
-        }
+        let Some(waiting) = self.accepts.get(accept) else {
+            return Err(conn);
+        };
+        waiting.stage = Stage::Done(Ok(conn));
+        wakers.push(waiting.waker.clone());
+        Ok(())
     }
 }
 
@@ -201,13 +181,6 @@ impl<C> Backlog<C> {
     /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a
     /// connection goes to the next accept.
     pub(crate) fn leave_accept(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
-        let Some(accept) = self.accepts.get(ticket) else {
-            return;
-        };
-        if matches!(accept.stage, Stage::Taken) {
-            accept.stage = Stage::Abandoned;
-            return;
-        }
         match self.accepts.remove(ticket).map(|accept| accept.stage) {
             Some(Stage::Offered { dial, port }) => {
                 ports.give_back(port);
@@ -223,6 +196,7 @@ impl<C> Backlog<C> {
                 }
                 None => self.ready.push_back(conn),
             },
+            // Whoever has taken the offer finds nobody when he confirms.
             _ => {}
         }
     }
