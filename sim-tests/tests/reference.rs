@@ -4,11 +4,13 @@
 //! recording of the same form. Nothing is played twice and nothing is left out silently: each
 //! test prints how much it played, and what it does not know is a failure that names it.
 
+mod recording;
+mod words;
+mod outcome;
+mod flow;
+mod rules;
 mod custom;
 mod player;
-mod recording;
-mod rules;
-mod words;
 
 use recording::{Record, lines};
 use serde_json::Value;

@@ -17,7 +17,7 @@ use virtnet::{
     Accept, Addr, Args, Cause, Engine, Host, Notifier, RawConn, Registry, RegistryError, SubNetwork,
 };
 
-use super::player::Done;
+use super::outcome::Done;
 use super::recording::Step;
 use super::words;
 use crate::support::{Task, now};

@@ -3,20 +3,16 @@
 //! Knows the operations of the recording and what each is here. Time is a number of milliseconds
 //! that only steps move: `is_blocked` waits for 25 of them, a join for 300.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
-use futures::io::{AsyncReadExt, AsyncWriteExt};
-use futures::lock::Mutex as Turn;
 use serde_json::{Value, json};
-use virtnet::{Addr, Conn, Error, Host, Listener, SubNetwork, pipenet};
+use virtnet::{Addr, Host, Listener, pipenet};
 
 use super::custom::Custom;
+use super::flow::{self, Flow};
+use super::outcome::{Done, Object, ends, panicked};
 use super::recording::{Record, Step};
 use super::rules::{self, Case};
 use super::words;
@@ -52,41 +48,6 @@ pub(crate) fn play(record: &Record, steps: &[Step]) -> Result<Tally, String> {
     Ok(player.tally)
 }
 
-#[derive(Clone)]
-enum Object {
-    Net(SubNetwork),
-    Pipes(pipenet::Network),
-    Host(Host),
-    Listener(Listener),
-    Conn(Conn),
-}
-
-/// What an operation came to, in the form of the recording.
-pub(crate) struct Done {
-    out: Value,
-    makes: Option<Object>,
-}
-
-impl Done {
-    pub(crate) fn new(out: Value) -> Self {
-        Self { out, makes: None }
-    }
-
-    fn made<T>(
-        result: Result<T, Error>,
-        ok: impl Fn(&T) -> Value,
-        object: fn(T) -> Object,
-    ) -> Self {
-        match result {
-            Ok(made) => Self {
-                out: json!({ "ok": ok(&made) }),
-                makes: Some(object(made)),
-            },
-            Err(error) => Self::new(json!({ "err": words::error(&error) })),
-        }
-    }
-}
-
 /// An operation under way, or over and not joined.
 struct Running {
     step: Step,
@@ -114,46 +75,6 @@ struct Player {
     time: u64,
     custom: Option<Custom>,
     tally: Tally,
-}
-
-/// One direction of a connection, as the reference keeps it.
-///
-/// Go's pipe serves its readers one after the other, and its writers likewise; a program that
-/// shares a `Conn` takes turns. There a write is over when every byte was read, here when it was
-/// handed to whoever reads.
-#[derive(Clone, Default)]
-struct Flow {
-    reading: Arc<Turn<()>>,
-    writing: Arc<Turn<()>>,
-    bytes: Rc<RefCell<Bytes>>,
-}
-
-#[derive(Default)]
-struct Bytes {
-    written: usize,
-    read: usize,
-    waiting: Vec<Waker>,
-}
-
-impl Flow {
-    async fn wait_until_read(&self) {
-        let end = self.bytes.borrow().written;
-        poll_fn(|cx| {
-            let mut bytes = self.bytes.borrow_mut();
-            if bytes.read >= end {
-                return Poll::Ready(());
-            }
-            bytes.waiting.push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    fn was_read(&self, count: usize) {
-        let mut bytes = self.bytes.borrow_mut();
-        bytes.read += count;
-        bytes.waiting.drain(..).for_each(Waker::wake);
-    }
 }
 
 impl Player {
@@ -528,11 +449,11 @@ impl Player {
             }
             ("read", Object::Conn(conn)) => {
                 let flow = self.flow(&conn.peer_addr(), &conn.local_addr());
-                Task::new(read(conn, flow, arg.as_u64().unwrap_or(0) as usize))
+                Task::new(flow::read(conn, flow, arg.as_u64().unwrap_or(0) as usize)).map(Done::new)
             }
             ("write", Object::Conn(conn)) => {
                 let flow = self.flow(&conn.local_addr(), &conn.peer_addr());
-                Task::new(write(conn, flow, text, self.custom.is_none()))
+                Task::new(flow::write(conn, flow, text, self.custom.is_none())).map(Done::new)
             }
             ("close", object) => self.close(&step.on, object),
             ("autoclose", Object::Net(net)) => {
@@ -668,65 +589,4 @@ fn joined<'a>(rest: &'a [Step], name: &str) -> Option<&'a Value> {
         .find(|step| step.op == "join" && step.task.as_deref() == Some(name))?
         .out
         .as_ref()
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Done {
-    let text = panic.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
-    Done::new(json!({ "panic": text }))
-}
-
-fn ends(conn: &Conn) -> Value {
-    let (local, remote) = (conn.local_addr(), conn.peer_addr());
-    json!({ "local": local.to_string(), "remote": remote.to_string(), "net": local.network() })
-}
-
-async fn read(conn: Conn, flow: Flow, len: usize) -> Done {
-    let turn = if len == 0 {
-        None
-    } else {
-        Some(flow.reading.clone().lock_owned().await)
-    };
-    let mut buf = vec![0; len];
-    let outcome = (&conn).read(&mut buf).await;
-    drop(turn);
-    Done::new(match outcome {
-        Ok(0) if len > 0 => {
-            json!({ "ok": { "n": 0, "data": "" }, "err": { "text": "EOF", "is": "io.EOF" } })
-        }
-        Ok(count) => {
-            flow.was_read(count);
-            json!({ "ok": { "n": count, "data": String::from_utf8_lossy(&buf[..count]) } })
-        }
-        Err(error) => json!({ "ok": { "n": 0, "data": "" }, "err": words::io(&error) }),
-    })
-}
-
-async fn write(conn: Conn, flow: Flow, text: String, peer_is_played: bool) -> Done {
-    let turn = if text.is_empty() {
-        None
-    } else {
-        Some(flow.writing.clone().lock_owned().await)
-    };
-    let mut count = 0;
-    let outcome = loop {
-        match (&conn).write(&text.as_bytes()[count..]).await {
-            Err(error) => break Err(error),
-            Ok(more) => {
-                count += more;
-                flow.bytes.borrow_mut().written += more;
-            }
-        }
-        if count == text.len() {
-            break Ok(());
-        }
-    };
-    if peer_is_played && outcome.is_ok() {
-        flow.wait_until_read().await;
-    }
-    drop(turn);
-    Done::new(match outcome {
-        Ok(()) => json!({ "ok": { "n": count } }),
-        Err(error) => json!({ "ok": { "n": count }, "err": words::io(&error) }),
-    })
 }
