@@ -17,8 +17,7 @@ async fn program(sim: Sim) {
                 let mut buf = [0; 16];
                 while let Ok(n @ 1..) = conn.read(&mut buf).await {
                     if sim.choose("think", 3) > 0 {
-                        sim.sleep(Duration::from_micros(sim.choose("how long", 500) as u64))
-                            .await;
+                        sim.sleep(Duration::from_micros(sim.choose("how long", 500) as u64)).await;
                     }
                     conn.write_all(&buf[..n]).await.unwrap();
                 }
@@ -129,28 +128,17 @@ fn a_seed_is_the_same_in_a_fresh_process_whatever_the_environment() {
     for environment in [
         vec![],
         vec![("RUST_BACKTRACE", "full"), ("HOME", "/nowhere")],
-        vec![
-            ("LANG", "tr_TR.UTF-8"),
-            ("LC_ALL", "C"),
-            ("TZ", "Asia/Kathmandu"),
-        ],
+        vec![("LANG", "tr_TR.UTF-8"), ("LC_ALL", "C"), ("TZ", "Asia/Kathmandu")],
         vec![("A_LARGE_VARIABLE", large.as_str())],
     ] {
         let output = Command::new(&this)
-            .args([
-                "--exact",
-                "determinism::print_fingerprints_for_another_process",
-                "--nocapture",
-            ])
+            .args(["--exact", "determinism::print_fingerprints_for_another_process", "--nocapture"])
             .env(PRINT, "1")
             .envs(environment)
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            text.contains(&expected),
-            "expected {expected}, found {text}"
-        );
+        assert!(text.contains(&expected), "expected {expected}, found {text}");
     }
 }
 

@@ -10,10 +10,7 @@ use futures::{SinkExt, StreamExt};
 use virtnet::{Run, Schedule, Sim};
 
 fn run<T: 'static>(seed: u64, schedule: Schedule, main: impl AsyncFnOnce(Sim) -> T + 'static) -> T {
-    Run::new(seed)
-        .schedule(schedule)
-        .execute(|sim| async move { main(sim).await })
-        .unwrap()
+    Run::new(seed).schedule(schedule).execute(|sim| async move { main(sim).await }).unwrap()
 }
 
 /// In which order tasks that are spawned at one instant write to a list.
@@ -33,27 +30,24 @@ async fn order(sim: Sim, tasks: usize) -> Vec<usize> {
 
 #[test]
 fn two_tasks_that_race_are_seen_in_both_orders_within_a_few_seeds() {
-    let seen: BTreeSet<_> = (0..10)
-        .map(|seed| run(seed, Schedule::Random, async |sim| order(sim, 2).await))
-        .collect();
+    let seen: BTreeSet<_> =
+        (0..10).map(|seed| run(seed, Schedule::Random, async |sim| order(sim, 2).await)).collect();
     assert_eq!(seen.len(), 2);
 }
 
 #[test]
 fn three_tasks_are_seen_in_all_six_orders_within_200_seeds() {
     for schedule in [Schedule::Random, Schedule::Pct { depth: 1 }] {
-        let seen: BTreeSet<_> = (0..200)
-            .map(|seed| run(seed, schedule, async |sim| order(sim, 3).await))
-            .collect();
+        let seen: BTreeSet<_> =
+            (0..200).map(|seed| run(seed, schedule, async |sim| order(sim, 3).await)).collect();
         assert_eq!(seen.len(), 6, "{schedule}");
     }
 }
 
 #[test]
 fn fifo_always_shows_one_order() {
-    let seen: BTreeSet<_> = (0..200)
-        .map(|seed| run(seed, Schedule::Fifo, async |sim| order(sim, 3).await))
-        .collect();
+    let seen: BTreeSet<_> =
+        (0..200).map(|seed| run(seed, Schedule::Fifo, async |sim| order(sim, 3).await)).collect();
     assert_eq!(seen, BTreeSet::from([vec![0, 1, 2]]));
 }
 
@@ -91,16 +85,11 @@ fn a_timer_at_another_nanosecond_gets_between_two_awaits_that_cost_no_time() {
     for nanos in [1, 1_000, 1_000_000, 10_000_000] {
         let later = Duration::from_nanos(nanos);
         let first = (0..2_000).find(|seed| {
-            run(*seed, Schedule::Random, async move |sim| {
-                lost_update(sim, later).await
-            })
+            run(*seed, Schedule::Random, async move |sim| lost_update(sim, later).await)
         });
         println!("{later:?} later: lost by seed {first:?}");
         assert!(first.is_some(), "{later:?}");
-        assert!(!run(0, Schedule::Fifo, async move |sim| lost_update(
-            sim, later
-        )
-        .await));
+        assert!(!run(0, Schedule::Fifo, async move |sim| lost_update(sim, later).await));
     }
 }
 
@@ -124,11 +113,7 @@ async fn depth_two_bug(sim: Sim) -> bool {
     }
     let log = log.take();
     let at = |task: i32| -> Vec<usize> {
-        log.iter()
-            .enumerate()
-            .filter(|(_, n)| **n == task)
-            .map(|(at, _)| at)
-            .collect()
+        log.iter().enumerate().filter(|(_, n)| **n == task).map(|(at, _)| at).collect()
     };
     let (first, second) = (at(3), at(7));
     first[0] < second[0] && second[19] < first[1]
@@ -138,9 +123,7 @@ async fn depth_two_bug(sim: Sim) -> bool {
 fn pct_finds_a_bug_of_depth_two_in_far_fewer_seeds_than_random() {
     const SEEDS: u64 = 3_000;
     let found = |schedule| {
-        (0..SEEDS)
-            .filter(|seed| run(*seed, schedule, async |sim| depth_two_bug(sim).await))
-            .count()
+        (0..SEEDS).filter(|seed| run(*seed, schedule, async |sim| depth_two_bug(sim).await)).count()
     };
     let (pct, random) = (found(Schedule::Pct { depth: 2 }), found(Schedule::Random));
     println!("depth-2 bug among 20 tasks, of {SEEDS} seeds: pct:2 {pct}, random {random}");

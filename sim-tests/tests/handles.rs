@@ -23,16 +23,7 @@ fn message(panics: impl FnOnce()) -> String {
 }
 
 /// One handle of each kind.
-type Handles = (
-    Sim,
-    Sleep,
-    Interval,
-    JoinHandle<u8>,
-    Host,
-    Listener,
-    Conn,
-    Waker,
-);
+type Handles = (Sim, Sleep, Interval, JoinHandle<u8>, Host, Listener, Conn, Waker);
 
 async fn handles(sim: Sim) -> Handles {
     let net = pipenet::Network::new("t");
@@ -48,16 +39,7 @@ async fn handles(sim: Sim) -> Handles {
     })
     .await;
     let task = sim.spawn(std::future::pending());
-    (
-        sim,
-        sleep,
-        sim.interval(Duration::from_secs(1)),
-        task,
-        net.host("β"),
-        listener,
-        conn,
-        waker,
-    )
+    (sim, sleep, sim.interval(Duration::from_secs(1)), task, net.host("β"), listener, conn, waker)
 }
 
 #[test]
@@ -77,15 +59,9 @@ fn dropping_cloning_printing_and_waking_after_the_run_does_nothing() {
     let (sim, sleep, interval, task, host, listener, conn, waker) = handles;
     assert_eq!(sim, sim.clone());
     assert_eq!(format!("{sim:?} {task:?}"), "Sim JoinHandle { .. }");
-    assert_eq!(
-        format!("{:?}", sleep.deadline() - virtnet::Instant::ZERO),
-        "100s"
-    );
+    assert_eq!(format!("{:?}", sleep.deadline() - virtnet::Instant::ZERO), "100s");
     assert!(format!("{interval:?}").starts_with("Interval"));
-    assert_eq!(
-        (host.name(), host.network(), host == host.clone()),
-        ("β", "pipet", true)
-    );
+    assert_eq!((host.name(), host.network(), host == host.clone()), ("β", "pipet", true));
     assert_eq!(listener.local_addr().to_string(), "β:1");
     assert_eq!(
         (conn.local_addr().to_string(), conn.peer_addr().to_string()),
@@ -140,9 +116,7 @@ fn dropping_them_while_unwinding_and_in_the_teardown_does_nothing() {
         let _held = handles(sim).await;
         panic!("on purpose");
     });
-    let virtnet::Ending::<()>::Panicked(panic) = outcome.ending else {
-        panic!()
-    };
+    let virtnet::Ending::<()>::Panicked(panic) = outcome.ending else { panic!() };
     assert_eq!(panic.message, "on purpose");
 }
 
@@ -159,10 +133,7 @@ fn everything_may_be_asked_for_in_the_teardown_and_is_inert() {
                 Pin::new(&mut self.0.sleep(Duration::from_secs(1))).poll(&mut cx)
             ));
             let mut task = self.0.task("late").spawn(async { 1 });
-            seen.push(format!(
-                "{:?}",
-                Pin::new(&mut task).poll(&mut cx).map(|r| r.is_err())
-            ));
+            seen.push(format!("{:?}", Pin::new(&mut task).poll(&mut cx).map(|r| r.is_err())));
             seen.push(self.0.choose("anything", 5).to_string());
             self.0.note("unheard");
             let _ = self.0.rng().next_u64();
@@ -172,18 +143,15 @@ fn everything_may_be_asked_for_in_the_teardown_and_is_inert() {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let log = seen.clone();
     let run = |log: Rc<RefCell<Vec<String>>>, with: bool| {
-        Run::new(1)
-            .schedule(Schedule::Fifo)
-            .keep_trace()
-            .execute(async move |sim| {
-                let conn = handles(sim).await.6;
-                let last = with.then(|| Last(sim, conn, log));
-                sim.task("last").spawn(async move {
-                    let _last = last;
-                    std::future::pending::<()>().await;
-                });
-                sim.yield_now().await;
-            })
+        Run::new(1).schedule(Schedule::Fifo).keep_trace().execute(async move |sim| {
+            let conn = handles(sim).await.6;
+            let last = with.then(|| Last(sim, conn, log));
+            sim.task("last").spawn(async move {
+                let _last = last;
+                std::future::pending::<()>().await;
+            });
+            sim.yield_now().await;
+        })
     };
     let with = run(log, true);
     assert!(with.is_done(), "{}", with.ending);
@@ -211,9 +179,7 @@ fn using_them_outside_their_run_panics_with_a_clear_sentence() {
         "{text}"
     );
     // In another run, too.
-    let text = Run::new(2)
-        .execute(async move |_| message(|| _ = sim.now()))
-        .unwrap();
+    let text = Run::new(2).execute(async move |_| message(|| _ = sim.now())).unwrap();
     assert_eq!(text, ended);
 }
 
@@ -223,10 +189,7 @@ fn functions_without_a_handle_say_where_they_may_be_called() {
         ("virtnet::spawn", message(|| drop(virtnet::spawn(async {})))),
         ("virtnet::rng", message(|| drop(virtnet::rng()))),
         ("virtnet::time::now", message(|| _ = virtnet::time::now())),
-        (
-            "virtnet::time::sleep",
-            message(|| drop(virtnet::time::sleep(Duration::ZERO))),
-        ),
+        ("virtnet::time::sleep", message(|| drop(virtnet::time::sleep(Duration::ZERO)))),
         ("Sim::current()", message(|| _ = Sim::current())),
     ] {
         let rest = "was called outside a simulated run; \
@@ -244,11 +207,7 @@ fn a_wake_from_another_thread_is_heard_and_reported() {
         let waiting = sim.task("waiting").spawn(poll_fn(move |cx| {
             let mut slot = shared.lock().unwrap();
             slot.1 = Some(cx.waker().clone());
-            if slot.0 {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if slot.0 { Poll::Ready(()) } else { Poll::Pending }
         }));
         sim.sleep(Duration::from_secs(1)).await;
         let other = slot.clone();

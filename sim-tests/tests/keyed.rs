@@ -67,17 +67,10 @@ async fn program(sim: Sim, edit: Edit) {
 
 /// Every value of every user's choice, by subject and ordinal.
 fn choices(seed: u64, edit: Edit) -> BTreeMap<(String, String, u64), u64> {
-    let outcome = Run::new(seed)
-        .keep_trace()
-        .execute(|sim| program(sim, edit));
+    let outcome = Run::new(seed).keep_trace().execute(|sim| program(sim, edit));
     let trace = outcome.trace.unwrap();
-    let chosen = trace
-        .records()
-        .iter()
-        .filter(|record| record.kind == RecordKind::Choose);
-    chosen
-        .map(|r| ((r.subject.clone(), r.source.clone(), r.ordinal), r.digest))
-        .collect()
+    let chosen = trace.records().iter().filter(|record| record.kind == RecordKind::Choose);
+    chosen.map(|r| ((r.subject.clone(), r.source.clone(), r.ordinal), r.digest)).collect()
 }
 
 #[test]
@@ -85,13 +78,7 @@ fn an_extra_task_timer_choice_select_or_random_word_changes_no_other_value() {
     for seed in 0..20 {
         let before = choices(seed, Edit::None);
         assert_eq!(before.len(), 40);
-        for edit in [
-            Edit::NamedTask,
-            Edit::Timer,
-            Edit::Choice,
-            Edit::Select,
-            Edit::Random,
-        ] {
+        for edit in [Edit::NamedTask, Edit::Timer, Edit::Choice, Edit::Select, Edit::Random] {
             let after = choices(seed, edit);
             for (key, value) in &before {
                 assert_eq!(after.get(key), Some(value), "{key:?} of seed {seed}");
@@ -170,24 +157,14 @@ fn a_timer_added_to_a_task_moves_none_of_its_other_wakeups() {
         late
     };
     let late = arrivals(false);
-    assert!(
-        late.len() >= 30 && late.iter().any(|(_, late)| *late > 0),
-        "{late:?}"
-    );
+    assert!(late.len() >= 30 && late.iter().any(|(_, late)| *late > 0), "{late:?}");
     assert_eq!(late, arrivals(true));
 }
 
 #[test]
 fn seeds_differ() {
     assert_ne!(choices(1, Edit::None), choices(2, Edit::None));
-    let steps = |seed| {
-        Run::new(seed)
-            .schedule(Schedule::Fifo)
-            .execute(|sim| program(sim, Edit::None))
-    };
-    assert_ne!(
-        steps(1).fingerprint,
-        steps(2).fingerprint,
-        "choices are drawn under Fifo as well"
-    );
+    let steps =
+        |seed| Run::new(seed).schedule(Schedule::Fifo).execute(|sim| program(sim, Edit::None));
+    assert_ne!(steps(1).fingerprint, steps(2).fingerprint, "choices are drawn under Fifo as well");
 }

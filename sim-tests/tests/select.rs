@@ -8,9 +8,7 @@ use std::time::Duration;
 use virtnet::{Run, Schedule, Tape, select};
 
 fn run<T: 'static>(seed: u64, main: impl AsyncFnOnce(virtnet::Sim) -> T + 'static) -> T {
-    Run::new(seed)
-        .execute(|sim| async move { main(sim).await })
-        .unwrap()
+    Run::new(seed).execute(|sim| async move { main(sim).await }).unwrap()
 }
 
 #[test]
@@ -48,10 +46,7 @@ fn all_branches_that_are_ready_are_picked_by_some_seed() {
 #[test]
 fn biased_looks_in_the_order_written_and_a_tape_can_choose() {
     for seed in 0..50 {
-        let first = run(
-            seed,
-            async |_| select! { biased; n = ready(0) => n, n = ready(1) => n },
-        );
+        let first = run(seed, async |_| select! { biased; n = ready(0) => n, n = ready(1) => n });
         assert_eq!(first, 0);
     }
     let tape = Tape::zero().with("select main", 0, 1);

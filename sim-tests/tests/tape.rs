@@ -7,23 +7,13 @@ use virtnet::{Run, Schedule, Tape};
 fn a_tape_reads_as_it_was_written() {
     let tapes = [
         Tape::zero(),
-        Tape::zero()
-            .with("choose main coin", 0, 1)
-            .with("delay main/a%20b timer", 12, 99_000),
+        Tape::zero().with("choose main coin", 0, 1).with("delay main/a%20b timer", 12, 99_000),
         Tape::from_bytes(&[0, 255, 16]),
         Tape::from_bytes(&[]),
-        Tape::zero()
-            .with("", 0, 0)
-            .with(" odd  subject ", 1, u64::MAX)
-            .with("a = b", u64::MAX, 2),
-        Tape::zero()
-            .with("# not a comment", 3, 4)
-            .with("new\nline\r\u{85}", 5, 6),
+        Tape::zero().with("", 0, 0).with(" odd  subject ", 1, u64::MAX).with("a = b", u64::MAX, 2),
+        Tape::zero().with("# not a comment", 3, 4).with("new\nline\r\u{85}", 5, 6),
         Tape::zero().with("seed", 1, 2).with("rest zero", 1, 2),
-        Run::new(500)
-            .schedule(Schedule::Pct { depth: 3 })
-            .execute(async |_| ())
-            .tape,
+        Run::new(500).schedule(Schedule::Pct { depth: 3 }).execute(async |_| ()).tape,
     ];
     for tape in tapes {
         let text = tape.to_string();
@@ -34,9 +24,7 @@ fn a_tape_reads_as_it_was_written() {
 
 #[test]
 fn a_tape_shows_what_it_is() {
-    let outcome = Run::new(500)
-        .schedule(Schedule::Pct { depth: 3 })
-        .execute(async |_| ());
+    let outcome = Run::new(500).schedule(Schedule::Pct { depth: 3 }).execute(async |_| ());
     let tape = outcome.tape.with("choose main coin", 2, 1);
     let text = "virtnet tape 1\nschedule pct:3\nseed 0x1f4\nchoose main coin 2 = 1\n";
     assert_eq!(tape.to_string(), text);
@@ -47,10 +35,7 @@ fn a_tape_shows_what_it_is() {
 fn malformed_tapes_name_line_and_reason() {
     let error = |text: &str| text.parse::<Tape>().unwrap_err().to_string();
     let tape = |line: &str| error(&format!("# a comment\n\nvirtnet tape 1\n{line}\n"));
-    assert_eq!(
-        error(""),
-        "tape, line 1: expected `virtnet tape 1`, found \"nothing\""
-    );
+    assert_eq!(error(""), "tape, line 1: expected `virtnet tape 1`, found \"nothing\"");
     assert_eq!(
         error("virtnet tape 2\n"),
         "tape, line 1: expected `virtnet tape 1`, found \"virtnet tape 2\""
@@ -63,10 +48,7 @@ fn malformed_tapes_name_line_and_reason() {
             "`pct:0` is no schedule: expected `fifo`, `random` or `pct:N` with N from 1",
         ),
         ("rest bytes 0", "`bytes` has an odd number of digits: 1"),
-        (
-            "rest bytes 0g",
-            "`bytes` may hold hexadecimal digits only: \"0g\"",
-        ),
+        ("rest bytes 0g", "`bytes` may hold hexadecimal digits only: \"0g\""),
         ("rest ones", "expected `zero` or `bytes 00ff..`: \"ones\""),
         ("x 1 = 2\nx 1 = 3", "\"x 1\" is given twice"),
         ("seed 1\nseed 1", "`seed` is given twice"),
@@ -74,8 +56,8 @@ fn malformed_tapes_name_line_and_reason() {
         ("x 1 = ", "\"\" is no number from 0 to 2^64 - 1"),
         ("x y = 1", "\"y\" is no number from 0 to 2^64 - 1"),
         (
-            "what is this",
-            "expected `schedule`, `seed`, `rest` or `subject ordinal = value`, found \"what is this\"",
+            "what is",
+            "expected `schedule`, `seed`, `rest` or `subject ordinal = value`, found \"what is\"",
         ),
     ] {
         let at = 3 + line.lines().count();
@@ -85,10 +67,8 @@ fn malformed_tapes_name_line_and_reason() {
 
 #[test]
 fn no_text_whatever_crashes_the_reader_or_a_run() {
-    let seed_text = Tape::zero()
-        .with("choose main coin", 0, 1)
-        .with("order main/w spawn", 1, 77)
-        .to_string();
+    let seed_text =
+        Tape::zero().with("choose main coin", 0, 1).with("order main/w spawn", 1, 77).to_string();
     Run::new(1)
         .time_limit(std::time::Duration::MAX)
         .execute(async move |sim| {
@@ -149,10 +129,8 @@ fn a_fuzzers_bytes_leave_a_keyed_tape_of_the_same_run() {
     for n in 0..200u64 {
         let bytes: Vec<u8> = (0..n).map(|i| (i * n * 37 >> 2) as u8).collect();
         for schedule in [Schedule::Random, Schedule::Pct { depth: 3 }] {
-            let first = Run::new(5)
-                .schedule(schedule)
-                .tape(Tape::from_bytes(&bytes))
-                .execute(program);
+            let first =
+                Run::new(5).schedule(schedule).tape(Tape::from_bytes(&bytes)).execute(program);
             let text = first.tape.to_string();
             assert!(!text.contains("bytes"), "{text}");
             let keyed: Tape = text.parse().unwrap();
@@ -164,18 +142,9 @@ fn a_fuzzers_bytes_leave_a_keyed_tape_of_the_same_run() {
 
 #[test]
 fn the_zero_tape_is_one_run_for_all_seeds_but_for_their_random_words() {
-    let zero = |seed| {
-        Run::new(seed)
-            .tape(Tape::zero())
-            .execute(program)
-            .fingerprint
-    };
+    let zero = |seed| Run::new(seed).tape(Tape::zero()).execute(program).fingerprint;
     assert_eq!(zero(1), zero(2));
-    let words = |seed| {
-        Run::new(seed)
-            .tape(Tape::zero())
-            .execute(async |sim| sim.rng().next_u64())
-    };
+    let words = |seed| Run::new(seed).tape(Tape::zero()).execute(async |sim| sim.rng().next_u64());
     assert_ne!(words(1).unwrap(), words(2).unwrap());
 }
 
@@ -189,11 +158,6 @@ fn unknown_keys_and_values_out_of_range_are_legal() {
         .with("delay main/worker#1 timer", 0, u64::MAX);
     let results = Run::new(0).tape(tape).execute(program).unwrap();
     assert_eq!(results[0].0, 103);
-    assert!(
-        results[2..]
-            .iter()
-            .all(|result| *result == (100, 3_000_000)),
-        "{results:?}"
-    );
+    assert!(results[2..].iter().all(|result| *result == (100, 3_000_000)), "{results:?}");
     assert!(results[1].1 > 3_000_000, "{results:?}");
 }

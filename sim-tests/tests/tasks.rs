@@ -107,9 +107,7 @@ fn a_destructor_that_spawns_and_aborts_does_no_harm() {
     impl Drop for Spawner {
         fn drop(&mut self) {
             let count = self.1.clone();
-            self.0
-                .spawn(async move { count.set(count.get() + 1) })
-                .abort();
+            self.0.spawn(async move { count.set(count.get() + 1) }).abort();
             let count = self.1.clone();
             self.0.spawn(async move { count.set(count.get() + 10) });
         }
@@ -134,11 +132,7 @@ fn a_destructor_that_spawns_and_aborts_does_no_harm() {
             sim.yield_now().await;
         })
         .unwrap();
-    assert_eq!(
-        count.get(),
-        10,
-        "what is spawned when the run is over never runs"
-    );
+    assert_eq!(count.get(), 10, "what is spawned when the run is over never runs");
 }
 
 #[test]
@@ -164,10 +158,7 @@ fn tasks_are_known_by_path_name_and_index() {
     let outcome = fifo().keep_trace().execute(async |sim| {
         for _ in 0..2 {
             sim.task("a b/c#").spawn(async move {
-                sim.task("inner")
-                    .spawn(async move { sim.note("hello") })
-                    .await
-                    .unwrap();
+                sim.task("inner").spawn(async move { sim.note("hello") }).await.unwrap();
             });
         }
         sim.sleep(Duration::from_secs(1)).await;
@@ -179,10 +170,7 @@ fn tasks_are_known_by_path_name_and_index() {
         .filter(|record| record.kind == RecordKind::Note)
         .map(|record| record.subject.as_str())
         .collect();
-    assert_eq!(
-        notes,
-        ["main/a%20b%2Fc%23/inner", "main/a%20b%2Fc%23#1/inner"]
-    );
+    assert_eq!(notes, ["main/a%20b%2Fc%23/inner", "main/a%20b%2Fc%23#1/inner"]);
 }
 
 #[test]

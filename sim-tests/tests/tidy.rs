@@ -16,12 +16,7 @@ fn read_tree() -> Tree {
             if path.is_dir() {
                 walk(root, &path, tree);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let name = path
-                    .strip_prefix(root)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_string();
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
                 tree.insert(name, std::fs::read_to_string(&path).unwrap());
             }
         }
@@ -31,14 +26,8 @@ fn read_tree() -> Tree {
     for folder in ["src", "macros/src", "sim-tests", "examples", "benches"] {
         walk(root, &root.join(folder), &mut tree);
     }
-    tree.insert(
-        "README.md".into(),
-        std::fs::read_to_string(root.join("README.md")).unwrap(),
-    );
-    tree.insert(
-        "Cargo.toml".into(),
-        std::fs::read_to_string(root.join("Cargo.toml")).unwrap(),
-    );
+    tree.insert("README.md".into(), std::fs::read_to_string(root.join("README.md")).unwrap());
+    tree.insert("Cargo.toml".into(), std::fs::read_to_string(root.join("Cargo.toml")).unwrap());
     tree
 }
 
@@ -71,15 +60,12 @@ fn named<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
         .flat_map(|(at, _)| {
             let rest = &line[at + prefix.len()..];
             let end = |text: &str| {
-                text.find(|c: char| !c.is_alphanumeric() && c != '_')
-                    .unwrap_or(text.len())
+                text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())
             };
             match rest.strip_prefix('{') {
-                Some(list) => list
-                    .split(',')
-                    .map(|name| name.trim())
-                    .map(|n| &n[..end(n)])
-                    .collect(),
+                Some(list) => {
+                    list.split(',').map(|name| name.trim()).map(|n| &n[..end(n)]).collect()
+                }
                 None => vec![&rest[..end(rest)]],
             }
         })
@@ -92,10 +78,7 @@ fn staircase(tree: &Tree) -> Vec<String> {
     let mut errors = Vec::new();
     let top = modules(&tree["src/lib.rs"]);
     for (path, text) in tree.iter().filter(|(path, _)| path.starts_with("src/")) {
-        let steps: Vec<&str> = path["src/".len()..]
-            .trim_end_matches(".rs")
-            .split('/')
-            .collect();
+        let steps: Vec<&str> = path["src/".len()..].trim_end_matches(".rs").split('/').collect();
         let (floor, file) = (steps[0], *steps.last().unwrap());
         if path == "src/lib.rs" {
             continue;
@@ -103,10 +86,7 @@ fn staircase(tree: &Tree) -> Vec<String> {
         let parent = format!("src/{floor}/mod.rs");
         let siblings = match steps.len() {
             1 => top.clone(),
-            _ => tree
-                .get(&parent)
-                .map(|text| modules(text))
-                .unwrap_or_default(),
+            _ => tree.get(&parent).map(|text| modules(text)).unwrap_or_default(),
         };
         let place = |list: &[&str], name: &str| list.iter().position(|module| *module == name);
         if file != "mod" && place(&siblings, file).is_none() {
@@ -136,36 +116,12 @@ fn staircase(tree: &Tree) -> Vec<String> {
 
 /// Who must not say what: the start of a path, and words banned in its code.
 const ABSENT: &[(&str, &[&str], &str)] = &[
-    (
-        "src/sim/",
-        &["crate::net", "crate::pipenet"],
-        "the world knows no network",
-    ),
-    (
-        "src/net/",
-        &["crate::sim", "crate::pipenet"],
-        "the network knows no simulator",
-    ),
-    (
-        "src/pipenet/",
-        &["crate::sim"],
-        "pipenet knows no simulator",
-    ),
-    (
-        "src/sim/executor.rs",
-        &["super::time", "super::clock", "super::event"],
-        "it knows no time",
-    ),
-    (
-        "src/sim/event.rs",
-        &["super::task"],
-        "the queue knows no tasks",
-    ),
-    (
-        "src/sim/radix.rs",
-        &["super::task"],
-        "the queue knows no tasks",
-    ),
+    ("src/sim/", &["crate::net", "crate::pipenet"], "the world knows no network"),
+    ("src/net/", &["crate::sim", "crate::pipenet"], "the network knows no simulator"),
+    ("src/pipenet/", &["crate::sim"], "pipenet knows no simulator"),
+    ("src/sim/executor.rs", &["super::time", "super::clock", "super::event"], "it knows no time"),
+    ("src/sim/event.rs", &["super::task"], "the queue knows no tasks"),
+    ("src/sim/radix.rs", &["super::task"], "the queue knows no tasks"),
 ];
 
 /// What nobody may say, but for the files named.
@@ -177,21 +133,13 @@ const BANNED: &[(&str, &str, &[&str])] = &[
     ("HashSet", "BTreeSet, whose order is no accident", &[]),
     ("RandomState", "sim/choice.rs", &[]),
     ("seed_from_u64", "sim/choice.rs", &["src/sim/choice.rs"]),
-    (
-        "std::env",
-        "arguments; only check/ reads the environment",
-        &[],
-    ),
+    ("std::env", "arguments; only check/ reads the environment", &[]),
     ("unsafe", "safe Rust", &[]),
     ("println!", "the trace; a library does not print", &[]),
     ("dbg!", "the trace", &[]),
     ("todo!", "an issue", &[]),
     ("unimplemented!", "an issue", &[]),
-    (
-        ".unwrap()",
-        "an error, or `unreachable!` with the reason",
-        &[],
-    ),
+    (".unwrap()", "an error, or `unreachable!` with the reason", &[]),
 ];
 
 fn absences(tree: &Tree) -> Vec<String> {
@@ -199,9 +147,8 @@ fn absences(tree: &Tree) -> Vec<String> {
     for (path, text) in tree.iter().filter(|(path, _)| path.starts_with("src/")) {
         for (n, line) in code(text) {
             for (start, words, reason) in ABSENT {
-                for word in words
-                    .iter()
-                    .filter(|word| path.starts_with(start) && line.contains(**word))
+                for word in
+                    words.iter().filter(|word| path.starts_with(start) && line.contains(**word))
                 {
                     errors.push(format!("{path}:{n}: `{word}` is named here, but {reason}"));
                 }
@@ -233,9 +180,7 @@ fn looks(tree: &Tree) -> Vec<String> {
             }
             for word in ["TODO", "FIXME", "XXX", "#[ignore"] {
                 if line.contains(word) && !path.ends_with("tidy.rs") {
-                    errors.push(format!(
-                        "{path}:{n}: `{word}`: finish it, or write an issue"
-                    ));
+                    errors.push(format!("{path}:{n}: `{word}`: finish it, or write an issue"));
                 }
             }
             let indent = line.len() - line.trim_start().len();
@@ -248,10 +193,7 @@ fn looks(tree: &Tree) -> Vec<String> {
                 && line.trim_end() == format!("{}}}", " ".repeat(at))
             {
                 if n - start >= 70 {
-                    errors.push(format!(
-                        "{path}:{start}: a function of {} lines",
-                        n - start + 1
-                    ));
+                    errors.push(format!("{path}:{start}: a function of {} lines", n - start + 1));
                 }
                 function = None;
             }
@@ -279,10 +221,7 @@ fn map(tree: &Tree) -> Vec<String> {
             let names = line.trim().split(" · ").map(|name| name.trim().to_string());
             drawn.entry(floor.clone()).or_default().extend(names);
         } else {
-            drawn
-                .entry("".into())
-                .or_default()
-                .push(name.trim_end_matches(".rs").to_string());
+            drawn.entry("".into()).or_default().push(name.trim_end_matches(".rs").to_string());
         }
     }
     let mut built: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -297,9 +236,8 @@ fn map(tree: &Tree) -> Vec<String> {
     for floor in drawn.keys().chain(built.keys()) {
         let (drawn, built) = (drawn.get(floor), built.get(floor));
         if drawn != built {
-            errors.push(format!(
-                "README.md: {floor}/ is drawn as {drawn:?} but built as {built:?}"
-            ));
+            errors
+                .push(format!("README.md: {floor}/ is drawn as {drawn:?} but built as {built:?}"));
         }
     }
     errors.dedup();
@@ -312,46 +250,27 @@ fn the_house_is_tidy() {
     assert!(tree.len() > 30, "the source is not where it was looked for");
     let errors: Vec<String> =
         [staircase(&tree), absences(&tree), looks(&tree), map(&tree)].concat();
-    assert!(
-        errors.is_empty(),
-        "{} error(s):\n{}",
-        errors.len(),
-        errors.join("\n")
-    );
+    assert!(errors.is_empty(), "{} error(s):\n{}", errors.len(), errors.join("\n"));
 }
 
 // ---- each rule, broken ----
 
 const GOOD: &[(&str, &str)] = &[
     ("Cargo.toml", "unsafe_code = \"forbid\""),
-    (
-        "README.md",
-        "```text house\nwait.rs   x\nsim/      x\n  time · task\nnet/\n  addr\n```\n",
-    ),
-    (
-        "src/lib.rs",
-        "//! x\nmod wait;\npub mod sim;\npub mod net;\n",
-    ),
+    ("README.md", "```text house\nwait.rs   x\nsim/      x\n  time · task\nnet/\n  addr\n```\n"),
+    ("src/lib.rs", "//! x\nmod wait;\npub mod sim;\npub mod net;\n"),
     ("src/wait.rs", "//! x\n"),
-    (
-        "src/sim/mod.rs",
-        "//! x\nmod time;\nmod task;\npub use time::Instant;\n",
-    ),
+    ("src/sim/mod.rs", "//! x\nmod time;\nmod task;\npub use time::Instant;\n"),
     ("src/sim/time.rs", "//! x\nuse crate::wait::ask;\n"),
     ("src/sim/task.rs", "//! x\nuse super::time::Instant;\n"),
     ("src/net/mod.rs", "//! x\nmod addr;\n"),
-    (
-        "src/net/addr.rs",
-        "//! x\n/// `crate::sim` in a comment is no matter.\nfn x() {}\n",
-    ),
+    ("src/net/addr.rs", "//! x\n/// `crate::sim` in a comment is no matter.\nfn x() {}\n"),
 ];
 
 /// All errors of the good house with one file changed.
 fn errors_with(path: &str, text: &str) -> Vec<String> {
-    let mut tree: Tree = GOOD
-        .iter()
-        .map(|(path, text)| (path.to_string(), text.to_string()))
-        .collect();
+    let mut tree: Tree =
+        GOOD.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
     tree.insert(path.into(), text.into());
     [staircase(&tree), absences(&tree), looks(&tree), map(&tree)].concat()
 }
@@ -362,90 +281,27 @@ fn each_broken_rule_is_found() {
     let long = format!("//! x\n// {}\n", "x".repeat(100));
     let function = format!("//! x\nfn long() {{\n{}}}\n", "    x();\n".repeat(70));
     for (path, text, error) in [
-        (
-            "src/sim/time.rs",
-            "//! x\nuse super::task::Task;\n",
-            "src/sim/time.rs:2: `super::task`",
-        ),
-        (
-            "src/sim/task.rs",
-            "//! x\nuse super::Instant;\n",
-            "src/sim/task.rs:2: `super::Instant`",
-        ),
-        (
-            "src/sim/task.rs",
-            "//! x\nuse super::*;\n",
-            "src/sim/task.rs:2: `super::*` names",
-        ),
-        (
-            "src/sim/task.rs",
-            "//! x\nuse crate::net::Addr;\n",
-            "src/sim/task.rs:2: `crate::net`",
-        ),
-        (
-            "src/sim/task.rs",
-            "//! x\nuse crate::{wait, net};\n",
-            "src/sim/task.rs:2: `crate::net`",
-        ),
-        (
-            "src/sim/task.rs",
-            "//! x\nuse crate::Sim;\n",
-            "src/sim/task.rs:2: `crate::Sim`",
-        ),
-        (
-            "src/net/addr.rs",
-            "//! x\nuse crate::sim::Sim;\n",
-            "but the network knows no simulator",
-        ),
-        (
-            "src/sim/lost.rs",
-            "//! x\n",
-            "src/sim/lost.rs: no `mod lost;`",
-        ),
-        (
-            "src/wait.rs",
-            "//! x\nlet x = Instant::now();\n",
-            "`Instant::now` is banned",
-        ),
-        (
-            "src/wait.rs",
-            "//! x\nuse std::collections::HashMap;\n",
-            "use BTreeMap",
-        ),
-        (
-            "src/wait.rs",
-            "//! x\nx.unwrap();\n",
-            "`.unwrap()` is banned",
-        ),
-        (
-            "src/wait.rs",
-            "fn x() {}\n",
-            "src/wait.rs:1: a file opens with",
-        ),
-        (
-            "src/wait.rs",
-            "//! x\n// TODO later\n",
-            "src/wait.rs:2: `TODO`",
-        ),
+        ("src/sim/time.rs", "//! x\nuse super::task::Task;\n", "src/sim/time.rs:2: `super::task`"),
+        ("src/sim/task.rs", "//! x\nuse super::Instant;\n", "src/sim/task.rs:2: `super::Instant`"),
+        ("src/sim/task.rs", "//! x\nuse super::*;\n", "src/sim/task.rs:2: `super::*` names"),
+        ("src/sim/task.rs", "//! x\nuse crate::net::Addr;\n", "src/sim/task.rs:2: `crate::net`"),
+        ("src/sim/task.rs", "//! x\nuse crate::{wait, net};\n", "src/sim/task.rs:2: `crate::net`"),
+        ("src/sim/task.rs", "//! x\nuse crate::Sim;\n", "src/sim/task.rs:2: `crate::Sim`"),
+        ("src/net/addr.rs", "//! x\nuse crate::sim::Sim;\n", "but the network knows no simulator"),
+        ("src/sim/lost.rs", "//! x\n", "src/sim/lost.rs: no `mod lost;`"),
+        ("src/wait.rs", "//! x\nlet x = Instant::now();\n", "`Instant::now` is banned"),
+        ("src/wait.rs", "//! x\nuse std::collections::HashMap;\n", "use BTreeMap"),
+        ("src/wait.rs", "//! x\nx.unwrap();\n", "`.unwrap()` is banned"),
+        ("src/wait.rs", "fn x() {}\n", "src/wait.rs:1: a file opens with"),
+        ("src/wait.rs", "//! x\n// TODO later\n", "src/wait.rs:2: `TODO`"),
         ("src/wait.rs", &long, "src/wait.rs:2: longer than 100"),
-        (
-            "src/wait.rs",
-            &function,
-            "src/wait.rs:2: a function of 72 lines",
-        ),
+        ("src/wait.rs", &function, "src/wait.rs:2: a function of 72 lines"),
         ("Cargo.toml", "", "`unsafe_code` is not forbidden"),
         ("README.md", "no map", "the map of the house"),
-        (
-            "src/lib.rs",
-            "//! x\nmod wait;\npub mod net;\npub mod sim;\n",
-            "README.md: / is drawn",
-        ),
+        ("src/lib.rs", "//! x\nmod wait;\npub mod net;\npub mod sim;\n", "README.md: / is drawn"),
     ] {
         let errors = errors_with(path, text);
-        assert!(
-            errors.iter().any(|found| found.contains(error)),
-            "{error}: {errors:?}"
-        );
+        assert!(errors.iter().any(|found| found.contains(error)), "{error}: {errors:?}");
     }
 }
 

@@ -41,18 +41,12 @@ impl Listener {
     pub(crate) fn bind(host: &Arc<HostState>, port: u16) -> Result<Self, Cause> {
         let (port, serial) = Port::listen(host, port)?;
         let addr = port.addr();
-        Ok(Self {
-            bound: Arc::new(Bound { port, serial, addr }),
-            tap: None,
-        })
+        Ok(Self { bound: Arc::new(Bound { port, serial, addr }), tap: None })
     }
 
     /// Lets every write on the connections accepted be seen.
     pub(crate) fn tapped(self, tap: Tap) -> Self {
-        Self {
-            tap: Some(tap),
-            ..self
-        }
+        Self { tap: Some(tap), ..self }
     }
 
     /// Gives the address at which to dial it; also after closing.
@@ -83,10 +77,7 @@ impl Listener {
     ///
     /// The stream ends after the first error, which is that the listener is down.
     pub fn incoming(&self) -> Incoming {
-        Incoming {
-            waiting: Waiting::new(self.clone()),
-            over: false,
-        }
+        Incoming { waiting: Waiting::new(self.clone()), over: false }
     }
 
     /// Closes the listener and gives its port back.
@@ -117,18 +108,12 @@ struct Waiting {
 
 impl Waiting {
     fn new(listener: Listener) -> Self {
-        Self {
-            listener,
-            ticket: None,
-        }
+        Self { listener, ticket: None }
     }
 
     fn key(&self) -> ListenerKey {
         let Bound { port, serial, .. } = &*self.listener.bound;
-        ListenerKey {
-            port: port.number,
-            serial: *serial,
-        }
+        ListenerKey { port: port.number, serial: *serial }
     }
 
     fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Result<Conn, Error>> {
@@ -171,9 +156,7 @@ impl Waiting {
                 Err(ticket) => *self.ticket.insert(ticket),
             },
         };
-        backlog
-            .poll_accept(ticket, waker)
-            .unwrap_or(Poll::Ready(Err(Cause::SockDown)))
+        backlog.poll_accept(ticket, waker).unwrap_or(Poll::Ready(Err(Cause::SockDown)))
     }
 }
 

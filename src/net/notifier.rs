@@ -28,9 +28,7 @@ pub struct Notifier {
 
 impl Notifier {
     pub(crate) fn new(net: &Arc<NetState>) -> Self {
-        Self {
-            net: Arc::downgrade(net),
-        }
+        Self { net: Arc::downgrade(net) }
     }
 
     /// Waits until the listener at `dst` accepts a dial from `src`.
@@ -49,18 +47,12 @@ impl Notifier {
     pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
         let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(dst.host());
         let host = host.ok_or_else(|| AddrError::no_such_host(dst))?;
-        Knock {
-            host,
-            src,
-            dst,
-            queued: None,
-        }
-        .await
+        Knock { host, src, dst, queued: None }.await
     }
 
     /// Ends the network, for a reason or without one.
     ///
-    /// Like [`SubNetwork::close`](super::SubNetwork::close), which reports the reason from then
+    /// Like `SubNetwork::close`, which reports the reason from then
     /// on; after the first time it does nothing.
     pub fn down(&self, cause: Option<Cause>) {
         if let Some(net) = self.net.upgrade() {
@@ -118,17 +110,9 @@ impl Future for Knock<'_> {
             return Poll::Ready(Err(Cause::ConnRefused));
         };
         let port = Port::taken(this.host.clone(), offer.port);
-        let pending = Pending {
-            port,
-            key,
-            accept: offer.accept,
-        };
+        let pending = Pending { port, key, accept: offer.accept };
         let (addr, src) = (pending.port.addr(), this.src.clone());
-        Poll::Ready(Ok(Accept {
-            addr,
-            src,
-            pending: Some(pending),
-        }))
+        Poll::Ready(Ok(Accept { addr, src, pending: Some(pending) }))
     }
 }
 
@@ -185,13 +169,12 @@ impl Accept {
         let mut wakers = Wakers::default();
         let confirmed = {
             let mut table = host.table();
-            host.down().is_none() && {
-                table.add(&end);
-                // What is handed back on failure is not the last owner: nothing ends in here.
-                table.backlog(key).is_some_and(|(backlog, _)| {
-                    backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
-                })
-            }
+            table.add(&end);
+            // If the host is down its queues are empty, or are about to be emptied under this
+            // lock. What is handed back on failure is not the last owner: nothing ends in here.
+            table.backlog(key).is_some_and(|(backlog, _)| {
+                backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
+            })
         };
         if !confirmed {
             end.abort();

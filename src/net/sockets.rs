@@ -54,10 +54,7 @@ pub(crate) struct Table {
 
 #[derive(Debug)]
 enum Socket {
-    Listener {
-        serial: u64,
-        backlog: Backlog<Arc<Endpoint>>,
-    },
+    Listener { serial: u64, backlog: Backlog<Arc<Endpoint>> },
     Conn(Weak<Endpoint>),
 }
 
@@ -70,19 +67,9 @@ pub(crate) struct ListenerKey {
 
 impl HostState {
     pub(crate) fn new(addr: Addr, net: Arc<Latch>) -> Self {
-        let table = Table {
-            ports: PortSet::new(),
-            sockets: BTreeMap::new(),
-            listeners: 0,
-        };
+        let table = Table { ports: PortSet::new(), sockets: BTreeMap::new(), listeners: 0 };
         let closed = AtomicBool::new(false);
-        Self {
-            addr,
-            net,
-            latch: Latch::default(),
-            closed,
-            table: Mutex::new(table),
-        }
+        Self { addr, net, latch: Latch::default(), closed, table: Mutex::new(table) }
     }
 
     /// Says why nothing can be done with this host, if so.
@@ -156,10 +143,7 @@ impl Table {
         match self.sockets.get_mut(&port)? {
             Socket::Conn(_) => None,
             Socket::Listener { serial, backlog } => {
-                let key = ListenerKey {
-                    port,
-                    serial: *serial,
-                };
+                let key = ListenerKey { port, serial: *serial };
                 Some((key, backlog.dial(&mut self.ports, waker, wakers)))
             }
         }
@@ -167,8 +151,7 @@ impl Table {
 
     /// Takes a connection into the table, at the port that it has already.
     pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
-        self.sockets
-            .insert(end.port.number, Socket::Conn(Arc::downgrade(end)));
+        self.sockets.insert(end.port.number, Socket::Conn(Arc::downgrade(end)));
     }
 }
 
@@ -189,11 +172,7 @@ impl Port {
 
     /// Holds a port that has been taken from the table already.
     pub(crate) fn taken(host: Arc<HostState>, number: u16) -> Self {
-        Self {
-            host,
-            number,
-            held: AtomicBool::new(true),
-        }
+        Self { host, number, held: AtomicBool::new(true) }
     }
 
     /// Takes a port, the lowest for 0, and puts a listener there.
@@ -209,13 +188,7 @@ impl Port {
         };
         table.listeners += 1;
         let serial = table.listeners;
-        table.sockets.insert(
-            number,
-            Socket::Listener {
-                serial,
-                backlog: Backlog::default(),
-            },
-        );
+        table.sockets.insert(number, Socket::Listener { serial, backlog: Backlog::default() });
         drop(table);
         Ok((Self::taken(host.clone(), number), serial))
     }
@@ -255,7 +228,7 @@ impl Drop for Port {
 /// One end of a connection; closed when its last owner lets go.
 pub(crate) struct Endpoint {
     /// The only thing an operation looks at while all is well. Set by whichever of connection,
-    /// host and network goes down first; the reason is worked out only then.
+    /// host and network goes down first.
     down: AtomicBool,
     raw: Box<dyn RawConn>,
     pub(crate) local: Addr,
@@ -266,13 +239,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn new(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
         let down = AtomicBool::new(false);
-        Arc::new(Self {
-            down,
-            raw,
-            local: port.addr(),
-            peer,
-            port,
-        })
+        Arc::new(Self { down, raw, local: port.addr(), peer, port })
     }
 
     /// Makes the end of a connection that was dialed, and takes it into the table of its host.
@@ -304,18 +271,22 @@ impl Endpoint {
         }
     }
 
-    /// Gives what the engine made, if this end is not down.
+    /// Says whether this end is down; the reason is worked out only then.
     #[inline]
-    pub(crate) fn raw(&self) -> Result<&dyn RawConn, Cause> {
-        if self.down.load(Ordering::Acquire) {
-            return Err(self.why_down());
-        }
-        Ok(&*self.raw)
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
     }
 
+    /// Says why this end is down, if it is.
     #[cold]
-    fn why_down(&self) -> Cause {
-        self.port.host.socket_down()
+    pub(crate) fn why_down(&self) -> Option<Cause> {
+        self.is_down().then(|| self.port.host.socket_down())
+    }
+
+    /// Gives what the engine made; not to be used while this end is down.
+    #[inline]
+    pub(crate) fn raw(&self) -> &dyn RawConn {
+        &*self.raw
     }
 
     /// Closes this end in good order, and keeps the port.

@@ -73,11 +73,7 @@ impl NetState {
         if let Some(down) = self.down() {
             return Err(down);
         }
-        if hosts
-            .by_name
-            .get(&name)
-            .is_some_and(|old| old.down().is_none())
-        {
+        if hosts.by_name.get(&name).is_some_and(|old| old.down().is_none()) {
             drop(hosts);
             panic!("the registry gave out the name {name:?} again, but its host is open");
         }
@@ -117,13 +113,7 @@ impl NetState {
         }
         self.close(None).map_err(|error| {
             let cause = Cause::Nested(Box::new(error));
-            Error::new(
-                Op::Close,
-                self.name.clone(),
-                Some(host.addr.clone()),
-                None,
-                cause,
-            )
+            Error::new(Op::Close, self.name.clone(), Some(host.addr.clone()), None, cause)
         })
     }
 
@@ -148,13 +138,9 @@ impl NetState {
             let _ = self.closed.set(outcome);
         }
         match self.closed.get() {
-            Some(Some(cause)) => Err(Error::new(
-                Op::Close,
-                self.name.clone(),
-                None,
-                None,
-                cause.clone(),
-            )),
+            Some(Some(cause)) => {
+                Err(Error::new(Op::Close, self.name.clone(), None, None, cause.clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -162,8 +148,6 @@ impl NetState {
 
 impl fmt::Debug for NetState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Network").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -44,10 +44,7 @@ impl Network {
         let (subnetwork, notifier) = SubNetwork::new(&name, pipes.clone(), Ram::new(&name));
         // It is empty: we have made it above.
         let _ = pipes.notifier.set(notifier);
-        Self {
-            subnetwork,
-            making: Arc::default(),
-        }
+        Self { subnetwork, making: Arc::default() }
     }
 
     /// Gives the host of this name, and makes it if there is none.
@@ -109,12 +106,7 @@ impl Engine for Pipes {
         _hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
-            let accept = self
-                .notifier
-                .get()
-                .ok_or(Cause::NetDown)?
-                .accept(src, dst)
-                .await?;
+            let accept = self.notifier.get().ok_or(Cause::NetDown)?.accept(src, dst).await?;
             let (near, far) = pipe();
             let peer = accept.addr().clone();
             accept.confirm(Box::new(far));

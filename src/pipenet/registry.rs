@@ -20,20 +20,12 @@ pub(crate) struct Ram {
 
 impl Ram {
     pub(crate) fn new(network: &str) -> Self {
-        Self {
-            name: format!("ram({network})"),
-            hosts: Mutex::new(Some(BTreeMap::new())),
-        }
+        Self { name: format!("ram({network})"), hosts: Mutex::new(Some(BTreeMap::new())) }
     }
 
     fn error(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
         let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
-        RegistryError {
-            registry: self.name.clone(),
-            op,
-            args,
-            cause,
-        }
+        RegistryError { registry: self.name.clone(), op, args, cause }
     }
 }
 
@@ -60,9 +52,7 @@ impl Registry for Ram {
             None => Err(Cause::RegistryDown),
             Some(hosts) => hosts.get(hostname).cloned().ok_or(Cause::NoSuchHost),
         };
-        Box::pin(ready(
-            found.map_err(|cause| self.error("query", &[hostname], cause)),
-        ))
+        Box::pin(ready(found.map_err(|cause| self.error("query", &[hostname], cause))))
     }
 
     fn withdraw(&self, hostname: &str) {

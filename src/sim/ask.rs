@@ -71,20 +71,14 @@ impl World {
         let parent = self.current().unwrap_or(MAIN);
         let (task, waker) = self.admit(name, Some(parent), spawned_at);
         self.tasks.about[task.slot as usize].has_handle = true;
-        self.born.push(Newborn {
-            task,
-            future,
-            waker,
-        });
+        self.born.push(Newborn { task, future, waker });
         Ok(task)
     }
 
     /// Whether somebody may still ask for what the current task returns.
     pub(crate) fn is_awaited(&self) -> bool {
         self.phase == Phase::Running
-            && self
-                .current()
-                .is_some_and(|slot| self.tasks.about[slot as usize].has_handle)
+            && self.current().is_some_and(|slot| self.tasks.about[slot as usize].has_handle)
     }
 
     /// Keeps what the current task returns for whoever joins it.
@@ -161,8 +155,7 @@ impl World {
         self.timers.cancelled += 1;
         if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.ahead_len() / 2 {
             let (timers, tasks) = (&mut self.timers, &self.tasks);
-            self.queue
-                .retain_ahead(|serial, act| awaited(tasks, timers, serial, act));
+            self.queue.retain_ahead(|serial, act| awaited(tasks, timers, serial, act));
             self.timers.cancelled = 0;
         }
         Some(wait)
@@ -178,17 +171,8 @@ impl World {
         let subject = Subject::new(Family::Choose, self.actor, named);
         let next = self.chosen.entry(subject.key()).or_insert(0);
         let ordinal = std::mem::replace(next, *next + 1);
-        let value = self
-            .choices
-            .draw(subject, ordinal, Shape::Uniform(options as u64));
-        self.record(
-            RecordKind::Choose,
-            subject.who,
-            named,
-            ordinal,
-            value,
-            || None,
-        );
+        let value = self.choices.draw(subject, ordinal, Shape::Uniform(options as u64));
+        self.record(RecordKind::Choose, subject.who, named, ordinal, value, || None);
         value as usize
     }
 
@@ -205,17 +189,14 @@ impl World {
             return 0;
         }
         let subject = Subject::new(Family::Select, self.actor, Key::NONE);
-        self.choices
-            .draw(subject, ordinal, Shape::Uniform(branches))
+        self.choices.draw(subject, ordinal, Shape::Uniform(branches))
     }
 
     /// Adds a note of the current task to the trace.
     pub(crate) fn note(&mut self, text: &str) {
         if self.phase == Phase::Running {
             let (actor, digest) = (self.actor, hash_name(text));
-            self.record(RecordKind::Note, actor, Key::NONE, 0, digest, || {
-                Some(text.into())
-            });
+            self.record(RecordKind::Note, actor, Key::NONE, 0, digest, || Some(text.into()));
         }
     }
 

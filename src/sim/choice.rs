@@ -71,9 +71,7 @@ impl Key {
     /// The path one step below this one: the `index`-th of that name.
     #[inline]
     pub(crate) const fn child(self, name_hash: u64, index: u32) -> Self {
-        Self(stir(
-            fold(self.0 ^ LEFT, name_hash ^ RIGHT).wrapping_add(index as u64),
-        ))
+        Self(stir(fold(self.0 ^ LEFT, name_hash ^ RIGHT).wrapping_add(index as u64)))
     }
 
     /// A path of a single word.
@@ -105,11 +103,7 @@ pub(crate) const SOURCES: [(Key, &str); 3] =
 /// Writes one step of a path: the name, then `#index` for all but the first.
 pub(crate) fn step(name: &str, index: u32) -> String {
     let name = escape(name);
-    if index == 0 {
-        name
-    } else {
-        format!("{name}#{index}")
-    }
+    if index == 0 { name } else { format!("{name}#{index}") }
 }
 
 /// Percent-encodes what separates the parts of a subject or of a tape's line.
@@ -357,11 +351,7 @@ impl Choices {
             },
         };
         if let Some(decided) = self.decided.as_mut().filter(|_| value != 0) {
-            decided.push(Decision {
-                subject,
-                ordinal,
-                value,
-            });
+            decided.push(Decision { subject, ordinal, value });
         }
         value
     }
@@ -466,9 +456,8 @@ mod tests {
     fn delays_are_mostly_none_mostly_short_and_sometimes_long() {
         let mut choices = seeded(3);
         let subject = Subject::new(Family::Delay, Key::word("main"), Key::word("timer"));
-        let delays: Vec<u64> = (0..100_000)
-            .map(|n| choices.draw(subject, n, Shape::Delay))
-            .collect();
+        let delays: Vec<u64> =
+            (0..100_000).map(|n| choices.draw(subject, n, Shape::Delay)).collect();
         let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
         assert!((74_000..76_000).contains(&share(|d| d == 0)));
         assert!((12_000..13_000).contains(&share(|d| (1_000..4_000).contains(&d))));
@@ -480,15 +469,10 @@ mod tests {
     fn bytes_answer_in_order_then_zero_and_leave_their_decisions() {
         let mut choices = Choices::new(9, Rest::Bytes(vec![5, 0, 9]), std::iter::empty());
         let subject = Subject::new(Family::Choose, Key::word("main"), Key::NONE);
-        let drawn: Vec<u64> = (0..5)
-            .map(|n| choices.draw(subject, n, Shape::Uniform(4)))
-            .collect();
+        let drawn: Vec<u64> = (0..5).map(|n| choices.draw(subject, n, Shape::Uniform(4))).collect();
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
         let decided = choices.take_decided().unwrap();
-        assert_eq!(
-            decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(),
-            [0, 2]
-        );
+        assert_eq!(decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]

@@ -60,14 +60,10 @@ impl FromStr for Schedule {
             "random" => return Ok(Self::Random),
             _ => {}
         }
-        let depth = input
-            .strip_prefix("pct:")
-            .and_then(|depth| depth.parse().ok());
+        let depth = input.strip_prefix("pct:").and_then(|depth| depth.parse().ok());
         match depth {
             Some(depth) if depth > 0 => Ok(Self::Pct { depth }),
-            _ => Err(ParseScheduleError {
-                input: input.into(),
-            }),
+            _ => Err(ParseScheduleError { input: input.into() }),
         }
     }
 }
@@ -155,30 +151,17 @@ impl Scheduler {
         };
         // The upper half of the places is for those who fall.
         let place = draw(0, Shape::Uniform(PLACES / 2)) as u16;
-        let slack = Slack {
-            place,
-            delay: draw(1, Shape::Hold),
-        };
+        let slack = Slack { place, delay: draw(1, Shape::Hold) };
         // One task in eight for each change point that is asked for.
         let falls = draw(2, Shape::Uniform(8));
         if falls == 0 || falls > u64::from(depth - 1) {
-            return Standing {
-                slack,
-                ..Standing::default()
-            };
+            return Standing { slack, ..Standing::default() };
         }
         // How long a task will live is unknown, so every scale is as likely.
         let scale = draw(3, Shape::Uniform(10));
         let polls_left = 1 + draw(4, Shape::Uniform(1 << scale)) as u32;
         let place = (PLACES / 2) as u16 + draw(5, Shape::Uniform(PLACES / 2)) as u16;
-        Standing {
-            slack,
-            polls_left,
-            fallen: Slack {
-                place,
-                delay: draw(6, Shape::Demotion),
-            },
-        }
+        Standing { slack, polls_left, fallen: Slack { place, delay: draw(6, Shape::Demotion) } }
     }
 
     /// Chooses for a wake-up by something other than the task itself.
@@ -197,11 +180,7 @@ impl Scheduler {
             },
             Schedule::Pct { .. } => Slack {
                 place: wakeup.standing.slack.place,
-                delay: if wakeup.chain > DELAYED_CHAIN {
-                    0
-                } else {
-                    wakeup.standing.slack.delay
-                },
+                delay: if wakeup.chain > DELAYED_CHAIN { 0 } else { wakeup.standing.slack.delay },
             },
         }
     }

@@ -64,9 +64,7 @@ impl World {
                 return Next::Wake(waker);
             }
             if let Some((serial, act)) = self.queue.pop_due() {
-                let Act::Poll(slot) = act else {
-                    unreachable!("timers fire as they arrive")
-                };
+                let Act::Poll(slot) = act else { unreachable!("timers fire as they arrive") };
                 if self.tasks.slots[slot as usize].pending != serial {
                     continue; // aborted since
                 }
@@ -197,10 +195,7 @@ impl World {
             task.polls_at_instant = 1;
         }
         self.steps += 1;
-        let id = TaskId {
-            slot,
-            life: task.life,
-        };
+        let id = TaskId { slot, life: task.life };
         task.stage = Stage::Parked;
         task.pending = Serial::default();
         let event = Event {

@@ -51,16 +51,10 @@ impl World {
     #[inline]
     pub(crate) fn wake_joiner(&mut self, joiner: TaskId, ended: u32) {
         let chain = self.chain_of_actor();
-        if self
-            .tasks
-            .live(joiner)
-            .is_none_or(|joiner| joiner.stage != Stage::Parked)
-        {
+        if self.tasks.live(joiner).is_none_or(|joiner| joiner.stage != Stage::Parked) {
             return;
         }
-        let source = self.tasks.slots[ended as usize]
-            .key
-            .child(const { hash_name(ENDED) }, 0);
+        let source = self.tasks.slots[ended as usize].key.child(const { hash_name(ENDED) }, 0);
         if self.names.is_some() {
             let path = self.tasks.path(ended);
             self.remember(source, || format!("{path}/{ENDED}"));
@@ -73,8 +67,7 @@ impl World {
         let slot = self.timers.take_slot();
         let serial = self.queue.push_at(self.now, Act::Fire(slot));
         self.arriving = true;
-        self.timers
-            .arm(TimerId { slot, serial }, Waiter::Other(waker));
+        self.timers.arm(TimerId { slot, serial }, Waiter::Other(waker));
     }
 
     /// Wakes whom other threads have woken. Returns whether there were any.

@@ -117,11 +117,7 @@ impl World {
             foreign_wakes: 0,
             foreign_seen: 0,
             woken: None,
-            limits: Limits {
-                time: 0,
-                steps: 0,
-                livelock: 0,
-            },
+            limits: Limits { time: 0, steps: 0, livelock: 0 },
             queue: Queue::default(),
             timers: Timers::default(),
             current: NOBODY,
@@ -180,11 +176,7 @@ impl World {
             self.chosen.clear();
         }
         self.names = None;
-        Leftovers {
-            _waits: waits,
-            _outputs: outputs,
-            _born: std::mem::take(&mut self.born),
-        }
+        Leftovers { _waits: waits, _outputs: outputs, _born: std::mem::take(&mut self.born) }
     }
 
     /// The task that is being polled or dropped.
@@ -195,10 +187,7 @@ impl World {
     /// Makes a task current that is polled or dropped outside of the run loop.
     pub(crate) fn set_current(&mut self, slot: u32) -> TaskId {
         self.act_for(slot);
-        TaskId {
-            slot,
-            life: self.tasks.slots[slot as usize].life,
-        }
+        TaskId { slot, life: self.tasks.slots[slot as usize].life }
     }
 
     /// Whatever happens until the next step is this task's doing.
@@ -234,24 +223,12 @@ impl World {
         digest: u64,
         text: impl FnOnce() -> Option<Box<str>>,
     ) {
-        self.tracer.record(
-            Event {
-                at: self.now,
-                kind,
-                subject,
-                source,
-                ordinal,
-                digest,
-            },
-            text,
-        );
+        self.tracer.record(Event { at: self.now, kind, subject, source, ordinal, digest }, text);
     }
 
     /// Records the ending, after which the fingerprint stands.
     pub(crate) fn record_ending(&mut self, text: &str) {
         let digest = hash_name(text);
-        self.record(RecordKind::Ending, Key::NONE, Key::NONE, 0, digest, || {
-            Some(text.into())
-        });
+        self.record(RecordKind::Ending, Key::NONE, Key::NONE, 0, digest, || Some(text.into()));
     }
 }
