@@ -141,22 +141,24 @@ impl Waiting {
         wakers: &mut Wakers,
     ) -> Poll<Result<Arc<Endpoint>, Cause>> {
         let key = self.key();
-        let host = &self.listener.bound.port.host;
-        let mut table = host.table();
-        if let Some(down) = host.down() {
-            return Poll::Ready(Err(down));
-        }
-        let Some((backlog, ports)) = table.backlog(key) else {
-            return Poll::Ready(Err(Cause::SockDown));
-        };
-        let ticket = match self.ticket {
-            Some(ticket) => ticket,
-            None => match backlog.accept(ports, waker, wakers) {
-                Ok(end) => return Poll::Ready(Ok(end)),
-                Err(ticket) => *self.ticket.insert(ticket),
-            },
-        };
-        backlog.poll_accept(ticket, waker).unwrap_or(Poll::Ready(Err(Cause::SockDown)))
+        let Self { listener, ticket } = self;
+        let host = &listener.bound.port.host;
+        host.table(|table| {
+            if let Some(down) = host.down() {
+                return Poll::Ready(Err(down));
+            }
+            let Some((backlog, ports)) = table.backlog(key) else {
+                return Poll::Ready(Err(Cause::SockDown));
+            };
+            let ticket = match *ticket {
+                Some(ticket) => ticket,
+                None => match backlog.accept(ports, waker, wakers) {
+                    Ok(end) => return Poll::Ready(Ok(end)),
+                    Err(queued) => *ticket.insert(queued),
+                },
+            };
+            backlog.poll_accept(ticket, waker).unwrap_or(Poll::Ready(Err(Cause::SockDown)))
+        })
     }
 }
 
@@ -164,9 +166,11 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut wakers = Wakers::default();
-        if let Some((backlog, ports)) = self.listener.bound.port.host.table().backlog(self.key()) {
-            backlog.leave_accept(ticket, ports, &mut wakers);
-        }
+        self.listener.bound.port.host.try_table(|table| {
+            if let Some((backlog, ports)) = table.backlog(self.key()) {
+                backlog.leave_accept(ticket, ports, &mut wakers);
+            }
+        });
         wakers.wake();
     }
 }

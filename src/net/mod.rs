@@ -168,4 +168,4 @@ pub use notifier::{Accept, Notifier};
 pub use subnetwork::SubNetwork;
 pub use traced::{NetEvent, Traced};
 
-pub(crate) use sync::{Wakers, lock};
+pub(crate) use sync::Wakers;

@@ -74,21 +74,23 @@ struct Knock<'a> {
 impl Knock<'_> {
     /// Takes an offer or queues for one; `None` if nobody listens, or does no more.
     fn knock(&mut self, waker: &Waker, wakers: &mut Wakers) -> Option<Poll<(ListenerKey, Offer)>> {
-        let mut table = self.host.table();
-        if let Some((key, ticket)) = self.queued {
-            let (backlog, _) = table.backlog(key)?;
-            return Some(backlog.poll_dial(ticket, waker)?.map(|offer| (key, offer)));
-        }
-        if self.host.down().is_some() {
-            return None;
-        }
-        match table.knock(self.dst.port(), waker, wakers)? {
-            (key, Ok(offer)) => Some(Poll::Ready((key, offer))),
-            (key, Err(ticket)) => {
-                self.queued = Some((key, ticket));
-                Some(Poll::Pending)
+        let Self { host, dst, queued, .. } = self;
+        host.table(|table| {
+            if let Some((key, ticket)) = *queued {
+                let (backlog, _) = table.backlog(key)?;
+                return Some(backlog.poll_dial(ticket, waker)?.map(|offer| (key, offer)));
             }
-        }
+            if host.down().is_some() {
+                return None;
+            }
+            match table.knock(dst.port(), waker, wakers)? {
+                (key, Ok(offer)) => Some(Poll::Ready((key, offer))),
+                (key, Err(ticket)) => {
+                    *queued = Some((key, ticket));
+                    Some(Poll::Pending)
+                }
+            }
+        })
     }
 }
 
@@ -122,9 +124,11 @@ impl Drop for Knock<'_> {
             return;
         };
         let mut wakers = Wakers::default();
-        if let Some((backlog, ports)) = self.host.table().backlog(key) {
-            backlog.leave_dial(ticket, ports, &mut wakers);
-        }
+        self.host.try_table(|table| {
+            if let Some((backlog, ports)) = table.backlog(key) {
+                backlog.leave_dial(ticket, ports, &mut wakers);
+            }
+        });
         wakers.wake();
     }
 }
@@ -167,15 +171,14 @@ impl Accept {
         let host = port.host.clone();
         let end = Endpoint::new(port, self.src.clone(), conn);
         let mut wakers = Wakers::default();
-        let confirmed = {
-            let mut table = host.table();
+        let confirmed = host.table(|table| {
             table.add(&end);
             // If the host is down its queues are empty, or are about to be emptied under this
             // lock. What is handed back on failure is not the last owner: nothing ends in here.
             table.backlog(key).is_some_and(|(backlog, _)| {
                 backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
             })
-        };
+        });
         if !confirmed {
             end.abort();
         }
@@ -198,9 +201,11 @@ impl Drop for Accept {
         // The port first: the next dial that is picked up takes the lowest again.
         port.give_back();
         let mut wakers = Wakers::default();
-        if let Some((backlog, ports)) = port.host.table().backlog(key) {
-            backlog.refuse(accept, ports, &mut wakers);
-        }
+        port.host.try_table(|table| {
+            if let Some((backlog, ports)) = table.backlog(key) {
+                backlog.refuse(accept, ports, &mut wakers);
+            }
+        });
         wakers.wake();
     }
 }
