@@ -22,7 +22,7 @@ thread_local! {
     /// The scope that goes on in this thread; 0 is none.
     static SCOPE: Cell<u64> = const { Cell::new(0) };
     /// How to clear each shelf that the scope has put something on.
-    static CLEAR: RefCell<Vec<fn() -> Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+    static CLEAR: RefCell<Vec<fn() -> Option<Box<dyn Any>>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Begins a scope of this thread; its number must not have been used before.
@@ -34,7 +34,7 @@ pub(crate) fn begin_scope(scope: u64) {
 /// where destructors may do as they like.
 pub(crate) fn end_scope() -> Vec<Box<dyn Any>> {
     SCOPE.set(0);
-    CLEAR.with_borrow_mut(|clear| clear.drain(..).map(|clear| clear()).collect())
+    CLEAR.with_borrow_mut(|clear| clear.drain(..).filter_map(|clear| clear()).collect())
 }
 
 /// The values of one type that the locks of this thread's scope guard.
@@ -72,18 +72,18 @@ macro_rules! shelved {
 pub(crate) use shelved;
 
 /// Clears this thread's shelf of a type, and keeps its memory unless it is much.
-fn clear<T: Shelved>() -> Box<dyn Any> {
+fn clear<T: Shelved>() -> Option<Box<dyn Any>> {
     const KEPT: usize = 256;
-    let Some(mut shelf) = T::key().take() else {
-        return Box::new(());
-    };
+    let mut shelf = T::key().take()?;
     shelf.scope = 0;
     shelf.free.clear();
-    let left: Vec<T> = shelf.slots.drain(..).flatten().collect();
+    let any_left = shelf.slots.iter().any(Option::is_some);
+    let left = any_left.then(|| std::mem::take(&mut shelf.slots));
+    shelf.slots.clear();
     shelf.slots.shrink_to(KEPT);
     shelf.free.shrink_to(KEPT);
     T::key().set(Some(shelf));
-    Box::new(left)
+    left.map(|left| Box::new(left) as Box<dyn Any>)
 }
 
 impl<T: Shelved> Shelf<T> {

@@ -229,3 +229,40 @@ impl End {
         .await;
     }
 }
+
+/// Where connections arrive.
+#[derive(Default)]
+struct Queue {
+    ends: VecDeque<End>,
+    acceptor: Option<Waker>,
+}
+
+/// Hands over one end of each connection.
+#[derive(Clone, Default)]
+pub(crate) struct Listener(Rc<RefCell<Queue>>);
+
+impl Listener {
+    /// Makes a connection, and gives its other end to whoever accepts.
+    pub(crate) fn dial(&self) -> End {
+        let (near, far) = pipe();
+        let mut queue = self.0.borrow_mut();
+        queue.ends.push_back(far);
+        queue.acceptor.take().into_iter().for_each(Waker::wake);
+        near
+    }
+
+    /// Waits for a connection.
+    pub(crate) async fn accept(&self) -> End {
+        poll_fn(|cx| {
+            let mut queue = self.0.borrow_mut();
+            match queue.ends.pop_front() {
+                Some(end) => Poll::Ready(end),
+                None => {
+                    queue.acceptor = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}

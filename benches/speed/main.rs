@@ -359,16 +359,19 @@ fn echo_run(seed: u64) {
 fn bare_echo_runs(n: u64) {
     for _ in 0..n {
         bare::run(async move {
-            let (a, b) = bare::pipe();
+            let listener = bare::Listener::default();
+            let at = listener.clone();
             let server = bare::spawn(async move {
+                let conn = listener.accept().await;
                 let mut buf = [0; 64];
-                b.read_exact(&mut buf).await;
-                b.write_all(&buf).await;
+                conn.read_exact(&mut buf).await;
+                conn.write_all(&buf).await;
             });
             let client = bare::spawn(async move {
+                let conn = at.dial();
                 let mut buf = [7; 64];
-                a.write_all(&buf).await;
-                a.read_exact(&mut buf).await;
+                conn.write_all(&buf).await;
+                conn.read_exact(&mut buf).await;
             });
             client.await;
             server.await;

@@ -46,7 +46,7 @@ impl Network {
     ///
     /// Two networks of one name know nothing of each other.
     pub fn new(name: &str) -> Self {
-        let name = format!("pipe{name}");
+        let name = ["pipe", name].concat();
         let pipes = Arc::new(Pipes::default());
         let (subnetwork, notifier) = SubNetwork::new(&name, pipes.clone(), Ram::new(&name));
         // It is empty: we have made it above.
