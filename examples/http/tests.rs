@@ -41,6 +41,7 @@ fn two_hundred_seeds_pass_in_as_many_orders() {
     for seed in 0..200 {
         let outcome = honest(seed).outcome;
         assert!(outcome.is_done(), "{outcome}");
+        assert_eq!(outcome.foreign_wakes, 0);
         orders.insert(outcome.fingerprint);
     }
     assert_eq!(orders.len(), 200);
