@@ -1,4 +1,45 @@
-//! Deterministic simulation testing. (Under construction: see README.)
+//! Deterministic simulation testing: a whole distributed system in one thread, under one virtual
+//! clock, decided by one seed.
+//!
+//! A distributed system under test is a set of hosts that dial, listen and accept on a TCP-like
+//! network. virtnet runs it with everything uncertain decided by a seed. The same seed is the same
+//! run, event for event; another seed is another order in which things happen.
+//!
+//! ```
+//! use futures::io::{AsyncReadExt, AsyncWriteExt};
+//! use virtnet::{Run, pipenet};
+//!
+//! for seed in 0..100 {
+//!     Run::new(seed)
+//!         .execute(async |sim| {
+//!             let net = pipenet::Network::new("t");
+//!             let listener = net.host("server").listen("").await?; // server:1
+//!             sim.task("server").spawn(async move {
+//!                 let mut conn = listener.accept().await.unwrap();
+//!                 conn.write_all(b"hello").await.unwrap();
+//!             });
+//!             let mut conn = net.host("client").dial("server:1").await?;
+//!             let mut text = String::new();
+//!             conn.read_to_string(&mut text).await?;
+//!             assert_eq!(text, "hello");
+//!             std::io::Result::Ok(())
+//!         })
+//!         .unwrap()
+//!         .unwrap();
+//! }
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what | knows nothing of |
+//! |---|---|---|
+//! | [`sim`] | tasks, virtual time, choices, traces, endings | networks |
+//! | [`net`] | names, ports, connections, errors; how to build a network | simulators, executors |
+//! | [`pipenet`] | the network in memory | simulators |
+//! | [`time`] | virtual time for code that holds no [`Sim`] | |
+//!
+//! Read them in this order. What a program needs stands at the root, too; [`prelude`] has what a
+//! test needs.
 
 mod wait;
 
@@ -12,10 +53,15 @@ pub mod net;
 
 pub mod pipenet;
 
+mod adapt;
+
+pub use wait::waiting_for;
+
 pub use sim::{
     Divergence, Elapsed, Ending, Fingerprint, Instant, Interval, JoinError, JoinHandle, LostWakeup,
-    Outcome, Record, RecordKind, Run, Schedule, Sim, SimRng, Sleep, Stall, StalledTask, Tape,
-    TaskBuilder, TaskPanic, TaskState, Timeout, Trace, YieldNow, rng, spawn,
+    Outcome, ParseFingerprintError, ParseScheduleError, ParseTapeError, Record, RecordKind, Run,
+    Schedule, Sim, SimRng, Sleep, Stall, StalledTask, Tape, TaskBuilder, TaskPanic, TaskState,
+    Timeout, Trace, YieldNow, rng, spawn,
 };
 
 pub use net::{
@@ -23,17 +69,35 @@ pub use net::{
     Networker, Notifier, Op, RawConn, ReadHalf, Registry, RegistryError, SubNetwork, Traced,
     WriteHalf,
 };
-pub use wait::waiting_for;
 
+/// Polls several futures in written order until all are done; by `futures`.
 pub use futures::join;
+/// The traits of random generators, which [`SimRng`] implements.
 pub use rand_core;
 #[doc(hidden)]
 pub use virtnet_macros::clean_pattern as __clean_pattern;
 
-/// Virtual time for code that holds no [`Sim`]: the same functions, as in tokio.
+/// Virtual time for code that holds no [`Sim`], as in tokio.
 pub mod time {
     pub use crate::sim::{
         Elapsed, Instant, Interval, Sleep, Timeout, YieldNow, interval, now, sleep, sleep_until,
         timeout, yield_now,
     };
 }
+
+/// What a test needs: `use virtnet::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        Conn, Ending, Host, JoinHandle, Listener, Networker, Outcome, Run, Schedule, Sim,
+        SubNetwork, Tape, pipenet,
+    };
+    pub use futures::io::{AsyncReadExt, AsyncWriteExt};
+    pub use futures::stream::StreamExt;
+    pub use rand_core::Rng;
+    pub use std::time::Duration;
+}
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -89,13 +89,9 @@ fn clear<T: Shelved>() -> Box<dyn Any> {
 impl<T: Shelved> Shelf<T> {
     /// Puts a value on this thread's shelf.
     fn put(scope: u64, value: T) -> u32 {
-        let mut shelf = T::key().take().unwrap_or_else(|| {
-            Box::new(Self {
-                scope: 0,
-                slots: Vec::new(),
-                free: Vec::new(),
-            })
-        });
+        let mut shelf = T::key()
+            .take()
+            .unwrap_or_else(|| Box::new(Self { scope: 0, slots: Vec::new(), free: Vec::new() }));
         if shelf.scope != scope {
             shelf.scope = scope;
             CLEAR.with_borrow_mut(|all| all.push(clear::<T>));
@@ -127,11 +123,7 @@ impl<T: Shelved> Drop for InHand<T> {
 /// be taken.
 pub(crate) enum Lock<T: Shelved> {
     Shared(Mutex<T>),
-    Shelf {
-        scope: u64,
-        slot: u32,
-        value: PhantomData<fn() -> T>,
-    },
+    Shelf { scope: u64, slot: u32, value: PhantomData<fn() -> T> },
 }
 
 impl<T: Shelved> Lock<T> {
@@ -139,11 +131,7 @@ impl<T: Shelved> Lock<T> {
     pub(crate) fn new(value: T) -> Self {
         match SCOPE.get() {
             0 => Self::Shared(Mutex::new(value)),
-            scope => Self::Shelf {
-                scope,
-                slot: Shelf::put(scope, value),
-                value: PhantomData,
-            },
+            scope => Self::Shelf { scope, slot: Shelf::put(scope, value), value: PhantomData },
         }
     }
 
@@ -155,15 +143,12 @@ impl<T: Shelved> Lock<T> {
             // A lock can only be poisoned by a waker that panics while it is cloned, and what is
             // guarded is whole at every such point. To panic again in a destructor would turn one
             // failure into an abort.
-            Self::Shared(mutex) => Some(work(
-                &mut mutex.lock().unwrap_or_else(PoisonError::into_inner),
-            )),
+            Self::Shared(mutex) => {
+                Some(work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
+            }
             Self::Shelf { scope, slot, .. } => {
                 let mut shelf = InHand(T::key().try_with(Cell::take).ok()?);
-                let in_hand = shelf
-                    .0
-                    .as_deref_mut()
-                    .filter(|shelf| shelf.scope == *scope)?;
+                let in_hand = shelf.0.as_deref_mut().filter(|shelf| shelf.scope == *scope)?;
                 in_hand.slots.get_mut(*slot as usize)?.as_mut().map(work)
             }
         }
@@ -202,10 +187,7 @@ impl<T: Shelved> Drop for Lock<T> {
         // The value itself is dropped when the shelf is back in its place.
         let _value = T::key().try_with(Cell::take).ok().and_then(|shelf| {
             let mut shelf = InHand(shelf);
-            let in_hand = shelf
-                .0
-                .as_deref_mut()
-                .filter(|shelf| shelf.scope == scope)?;
+            let in_hand = shelf.0.as_deref_mut().filter(|shelf| shelf.scope == scope)?;
             in_hand.free.push(slot);
             in_hand.slots.get_mut(slot as usize)?.take()
         });

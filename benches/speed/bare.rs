@@ -76,11 +76,7 @@ pub(crate) fn run(main: impl Future<Output = ()> + 'static) {
             let Some((future, waker)) = tasks.get_mut(task) else {
                 continue;
             };
-            if future
-                .as_mut()
-                .poll(&mut Context::from_waker(waker))
-                .is_ready()
-            {
+            if future.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
                 drop(tasks.remove(task));
                 if task == main {
                     break 'run;
@@ -127,10 +123,7 @@ pub(crate) fn spawn<T: 'static>(
         output: Option<T>,
         joiner: Option<Waker>,
     }
-    let slot = Rc::new(RefCell::new(Slot {
-        output: None,
-        joiner: None,
-    }));
+    let slot = Rc::new(RefCell::new(Slot { output: None, joiner: None }));
     let done = slot.clone();
     let task = Box::pin(async move {
         let output = future.await;
@@ -189,17 +182,8 @@ pub(crate) struct End {
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (End, End) {
     let (there, back) = (Rc::new(RefCell::default()), Rc::new(RefCell::default()));
-    let other = End {
-        read: Rc::clone(&there),
-        write: Rc::clone(&back),
-    };
-    (
-        End {
-            read: back,
-            write: there,
-        },
-        other,
-    )
+    let other = End { read: Rc::clone(&there), write: Rc::clone(&back) };
+    (End { read: back, write: there }, other)
 }
 
 impl End {

@@ -101,10 +101,7 @@ const WORKLOADS: &[Workload] = &[
 ];
 
 fn main() {
-    let args: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|arg| arg != "--bench")
-        .collect();
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["--instructions"] => instructions(),
@@ -133,17 +130,14 @@ fn ratios(filter: &str) {
         };
         time(work.ours);
         time(work.bare);
-        let passes: Vec<(f64, f64)> = (0..PASSES)
-            .map(|_| (time(work.ours), time(work.bare)))
-            .collect();
+        let passes: Vec<(f64, f64)> =
+            (0..PASSES).map(|_| (time(work.ours), time(work.bare))).collect();
         let median = |pick: fn(&(f64, f64)) -> f64| {
             let mut values: Vec<f64> = passes.iter().map(pick).collect();
             values.sort_by(f64::total_cmp);
             values[PASSES / 2]
         };
-        let bound = work
-            .bound
-            .map_or("-".into(), |(bound, aim)| format!("{bound}, {aim}"));
+        let bound = work.bound.map_or("-".into(), |(bound, aim)| format!("{bound}, {aim}"));
         println!(
             "{:<14} {:>7.1} ns {:>7.1} ns {:>7.2} {:>12}   a {}",
             work.name,
@@ -158,10 +152,7 @@ fn ratios(filter: &str) {
 
 /// Counts instructions: those of 2n operations less those of n, by callgrind.
 fn instructions() {
-    println!(
-        "{:<14} {:>9} {:>9} {:>7}",
-        "workload", "ours", "bare", "ratio"
-    );
+    println!("{:<14} {:>9} {:>9} {:>7}", "workload", "ours", "bare", "ratio");
     let this = std::env::current_exe().expect("a bench has a path");
     let count = |name: &str, side: &str, n: u64| -> Option<u64> {
         let out = Command::new("valgrind")
@@ -171,8 +162,7 @@ fn instructions() {
             .output()
             .ok()?;
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
-        text.lines()
-            .find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok())
+        text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok())
     };
     for work in WORKLOADS {
         let n = work.n / 10;
@@ -182,34 +172,21 @@ fn instructions() {
             std::process::exit(1);
         };
         let ratio = ours as f64 / bare as f64;
-        println!(
-            "{:<14} {ours:>9} {bare:>9} {ratio:>7.2}   a {}",
-            work.name, work.unit
-        );
+        println!("{:<14} {ours:>9} {bare:>9} {ratio:>7.2}   a {}", work.name, work.unit);
     }
 }
 
 fn once(name: &str, side: &str, n: &str) {
-    let work = WORKLOADS
-        .iter()
-        .find(|work| work.name == name)
-        .expect("a workload's name");
+    let work = WORKLOADS.iter().find(|work| work.name == name).expect("a workload's name");
     let n = n.parse().expect("a number");
-    if side == "ours" {
-        (work.ours)(n)
-    } else {
-        (work.bare)(n)
-    }
+    if side == "ours" { (work.ours)(n) } else { (work.bare)(n) }
 }
 
 /// Reports the resident memory over 100 000 runs of the echo program.
 fn memory() {
     let resident = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap_or("?");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("?");
         line.trim().to_string()
     };
     for done in [0, 1_000, 10_000, 50_000, 100_000] {
@@ -281,9 +258,7 @@ const SLEEPERS: u64 = 10_000;
 
 /// How long the sleeper sleeps next: 1 to 10 ms, all different.
 fn nap(state: &mut u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     1_000_000 + (*state >> 33) % 9_000_000
 }
 

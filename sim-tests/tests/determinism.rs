@@ -1,1 +1,188 @@
-//! x
+//! The same seed is the same run, wherever, whenever and beside whatever.
+
+use std::process::Command;
+use std::time::Duration;
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use virtnet::rand_core::Rng;
+use virtnet::{Fingerprint, Run, Schedule, Sim, pipenet};
+
+/// A little of everything: tasks, timers, randomness, choices, a network.
+async fn program(sim: Sim) {
+    let net = pipenet::Network::new("t");
+    let listener = net.host("server").listen(":80").await.unwrap();
+    sim.task("server").spawn(async move {
+        while let Ok(mut conn) = listener.accept().await {
+            sim.task("session").spawn(async move {
+                let mut buf = [0; 16];
+                while let Ok(n @ 1..) = conn.read(&mut buf).await {
+                    if sim.choose("think", 3) > 0 {
+                        sim.sleep(Duration::from_micros(sim.choose("how long", 500) as u64)).await;
+                    }
+                    conn.write_all(&buf[..n]).await.unwrap();
+                }
+            });
+        }
+    });
+    let clients: Vec<_> = (0..4)
+        .map(|n| {
+            let host = net.host(&format!("client {n}"));
+            sim.task("client").spawn(async move {
+                let mut conn = host.dial("server:80").await.unwrap();
+                for _ in 0..5 {
+                    let sent = sim.rng().next_u64().to_le_bytes();
+                    conn.write_all(&sent).await.unwrap();
+                    let mut got = [0; 8];
+                    conn.read_exact(&mut got).await.unwrap();
+                    assert_eq!(sent, got);
+                    virtnet::select! {
+                        () = sim.sleep(Duration::from_millis(1)) => sim.note("slept"),
+                        () = sim.yield_now() => sim.note("yielded"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
+fn fingerprint(seed: u64) -> Fingerprint {
+    let outcome = Run::new(seed).execute(program);
+    assert!(outcome.is_done(), "{}", outcome.ending);
+    outcome.fingerprint
+}
+
+/// Ten runs whose identity may change only on purpose; the changelog says when.
+const GOLDEN: [&str; 10] = [
+    "816da465c845ab40",
+    "342f7287cd40b198",
+    "63c702b407dd6160",
+    "de70a0590b7c954d",
+    "7bb39ab9412c116c",
+    "d6340fc4596f9c8e",
+    "43138011467b21e2",
+    "7f926113c96f4a8e",
+    "8959adb19cb4873f",
+    "54f869c6cc9b1e70",
+];
+
+#[test]
+fn ten_seeds_have_their_golden_fingerprints() {
+    let found: Vec<String> = (0..10).map(|seed| fingerprint(seed).to_string()).collect();
+    assert_eq!(found, GOLDEN);
+}
+
+#[test]
+fn a_seed_is_the_same_after_a_thousand_other_runs() {
+    let before = fingerprint(7);
+    for seed in 100..1_100 {
+        let _ = fingerprint(seed);
+    }
+    assert_eq!(fingerprint(7), before);
+}
+
+#[test]
+fn a_seed_is_the_same_in_parallel_threads() {
+    let expected: Vec<_> = (0..20).map(fingerprint).collect();
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                for _ in 0..5 {
+                    let found: Vec<_> = (0..20).map(fingerprint).collect();
+                    assert_eq!(found, expected);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn seeds_and_schedules_make_different_runs() {
+    let mut all: Vec<_> = (0..100).map(fingerprint).collect();
+    for schedule in [Schedule::Fifo, Schedule::Pct { depth: 2 }] {
+        all.push(Run::new(0).schedule(schedule).execute(program).fingerprint);
+    }
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 102);
+}
+
+const PRINT: &str = "VIRTNET_TEST_PRINT_FINGERPRINTS";
+
+/// Prints fingerprints when it is run by the next test in a fresh process.
+#[test]
+fn print_fingerprints_for_another_process() {
+    if std::env::var_os(PRINT).is_some() {
+        let found: Vec<String> = (0..10).map(|seed| fingerprint(seed).to_string()).collect();
+        println!("fingerprints: {}", found.join(" "));
+    }
+}
+
+#[test]
+fn a_seed_is_the_same_in_a_fresh_process_whatever_the_environment() {
+    let this = std::env::current_exe().unwrap();
+    let expected = format!("fingerprints: {}", GOLDEN.join(" "));
+    let large = "x".repeat(100_000);
+    for environment in [
+        vec![],
+        vec![("RUST_BACKTRACE", "full"), ("HOME", "/nowhere")],
+        vec![("LANG", "tr_TR.UTF-8"), ("LC_ALL", "C"), ("TZ", "Asia/Kathmandu")],
+        vec![("A_LARGE_VARIABLE", large.as_str())],
+    ] {
+        let output = Command::new(&this)
+            .args(["--exact", "determinism::print_fingerprints_for_another_process", "--nocapture"])
+            .env(PRINT, "1")
+            .envs(environment)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(&expected), "expected {expected}, found {text}");
+    }
+}
+
+#[test]
+fn the_first_difference_of_two_traces_is_found() {
+    let trace = |note: &'static str| {
+        let run = Run::new(1).schedule(Schedule::Fifo).keep_trace();
+        run.execute(async move |sim| {
+            sim.note("same");
+            sim.sleep(Duration::from_millis(5)).await;
+            sim.note(note);
+        })
+        .trace
+        .unwrap()
+    };
+    assert_eq!(trace("left").first_difference(&trace("left")), None);
+    let found = trace("left").first_difference(&trace("right")).unwrap();
+    assert_eq!(found.index, 3);
+    let expected = "first difference at record 3:\n  \
+                    left     0.005000000 note    main left\n  \
+                    right    0.005000000 note    main right";
+    assert_eq!(found.to_string(), expected);
+}
+
+#[test]
+fn a_trace_reads_as_a_story() {
+    let run = Run::new(1).schedule(Schedule::Fifo).keep_trace();
+    let outcome = run.execute(async |sim| {
+        let task = sim.task("worker").spawn(async move {
+            sim.sleep(Duration::from_millis(5)).await;
+            sim.choose("coin", 2);
+            sim.note("done");
+        });
+        task.await.unwrap();
+    });
+    let coin = outcome.trace.as_ref().unwrap().records()[3].digest;
+    let expected = format!(
+        "   0.000000000 poll    main by spawn 0\n   \
+            0.000000000 poll    main/worker by spawn 0\n   \
+            0.005000000 poll    main/worker by timer 0\n   \
+            0.005000000 choose  main/worker coin 0 = {coin}\n   \
+            0.005000000 note    main/worker done\n   \
+            0.005000000 poll    main by main/worker/(end) 0\n   \
+            0.005000000 ending   done\n"
+    );
+    assert_eq!(outcome.trace.unwrap().to_string(), expected);
+}

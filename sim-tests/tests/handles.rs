@@ -1,1 +1,227 @@
-//! x
+//! Handles outside their run: clear panics where an answer would be wrong, and
+//! nothing at all where they are merely dropped.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures::AsyncReadExt;
+use virtnet::rand_core::Rng;
+use virtnet::{Conn, Host, Interval, JoinHandle, Listener, Run, Schedule, Sim, Sleep, pipenet};
+
+fn message(panics: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(panics)).expect_err("it did not panic");
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload.downcast_ref::<&str>().unwrap().to_string(),
+    }
+}
+
+/// One handle of each kind.
+type Handles = (Sim, Sleep, Interval, JoinHandle<u8>, Host, Listener, Conn, Waker);
+
+async fn handles(sim: Sim) -> Handles {
+    let net = pipenet::Network::new("t");
+    let listener = net.host("β").listen("").await.unwrap();
+    let accepting = listener.clone();
+    let server = sim.spawn(async move { accepting.accept().await.unwrap() });
+    let conn = net.host("α").dial("β:1").await.unwrap();
+    std::mem::forget(server.await.unwrap().clone());
+    let mut sleep = sim.sleep(Duration::from_secs(100));
+    let waker = poll_fn(|cx| {
+        assert!(Pin::new(&mut sleep).poll(cx).is_pending());
+        Poll::Ready(cx.waker().clone())
+    })
+    .await;
+    let task = sim.spawn(std::future::pending());
+    (sim, sleep, sim.interval(Duration::from_secs(1)), task, net.host("β"), listener, conn, waker)
+}
+
+#[test]
+fn handles_are_send_and_sync() {
+    fn check<T: Send + Sync>() {}
+    check::<Handles>();
+    check::<JoinHandle<Rc<u8>>>();
+    check::<virtnet::SimRng>();
+    check::<virtnet::Timeout<Sleep>>();
+    check::<virtnet::TaskBuilder>();
+}
+
+#[test]
+fn dropping_cloning_printing_and_waking_after_the_run_does_nothing() {
+    let run = Run::new(1).schedule(Schedule::Fifo);
+    let handles = run.execute(handles).unwrap();
+    let (sim, sleep, interval, task, host, listener, conn, waker) = handles;
+    assert_eq!(sim, sim.clone());
+    assert_eq!(format!("{sim:?} {task:?}"), "Sim JoinHandle { .. }");
+    assert_eq!(format!("{:?}", sleep.deadline() - virtnet::Instant::ZERO), "100s");
+    assert!(format!("{interval:?}").starts_with("Interval"));
+    assert_eq!((host.name(), host.network(), host == host.clone()), ("β", "pipet", true));
+    assert_eq!(listener.local_addr().to_string(), "β:1");
+    assert_eq!(
+        (conn.local_addr().to_string(), conn.peer_addr().to_string()),
+        ("α:1".into(), "β:2".into())
+    );
+    assert!(!format!("{host:?} {listener:?} {conn:?}").is_empty());
+    task.abort();
+    assert!(task.is_finished());
+    waker.wake_by_ref();
+    drop((
+        sleep,
+        interval,
+        task,
+        host.clone(),
+        host,
+        listener.clone(),
+        listener,
+        conn.clone(),
+        conn,
+        waker,
+    ));
+}
+
+#[test]
+fn dropping_them_on_another_thread_or_inside_another_run_does_nothing() {
+    let of = |seed| Run::new(seed).execute(handles).unwrap();
+    let first = of(1);
+    std::thread::spawn(move || drop(first)).join().unwrap();
+    let second = of(2);
+    let plain = Run::new(3).execute(async |sim| sim.sleep(Duration::from_secs(1)).await);
+    let with_guests = Run::new(3).execute(async move |sim| {
+        second.7.wake_by_ref();
+        second.3.abort();
+        drop(second);
+        sim.sleep(Duration::from_secs(1)).await;
+    });
+    assert_eq!(plain.fingerprint, with_guests.fingerprint);
+}
+
+#[test]
+fn dropping_them_while_unwinding_and_in_the_teardown_does_nothing() {
+    let outcome = Run::new(1).execute(async |sim| {
+        let held = handles(sim).await;
+        sim.spawn(async move {
+            let _held = held;
+            std::future::pending::<()>().await;
+        });
+        sim.yield_now().await;
+    });
+    assert!(outcome.is_done());
+    let outcome = Run::new(1).execute(async |sim| {
+        let _held = handles(sim).await;
+        panic!("on purpose");
+    });
+    let virtnet::Ending::<()>::Panicked(panic) = outcome.ending else { panic!() };
+    assert_eq!(panic.message, "on purpose");
+}
+
+#[test]
+fn everything_may_be_asked_for_in_the_teardown_and_is_inert() {
+    struct Last(Sim, Conn, Rc<RefCell<Vec<String>>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let mut seen = self.2.borrow_mut();
+            let mut cx = Context::from_waker(Waker::noop());
+            seen.push(format!("{:?}", self.0.now()));
+            seen.push(format!(
+                "{:?}",
+                Pin::new(&mut self.0.sleep(Duration::from_secs(1))).poll(&mut cx)
+            ));
+            let mut task = self.0.task("late").spawn(async { 1 });
+            seen.push(format!("{:?}", Pin::new(&mut task).poll(&mut cx).map(|r| r.is_err())));
+            seen.push(self.0.choose("anything", 5).to_string());
+            self.0.note("unheard");
+            let _ = self.0.rng().next_u64();
+            let _ = self.1.close();
+        }
+    }
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let log = seen.clone();
+    let run = |log: Rc<RefCell<Vec<String>>>, with: bool| {
+        Run::new(1).schedule(Schedule::Fifo).keep_trace().execute(async move |sim| {
+            let conn = handles(sim).await.6;
+            let last = with.then(|| Last(sim, conn, log));
+            sim.task("last").spawn(async move {
+                let _last = last;
+                std::future::pending::<()>().await;
+            });
+            sim.yield_now().await;
+        })
+    };
+    let with = run(log, true);
+    assert!(with.is_done(), "{}", with.ending);
+    assert_eq!(*seen.borrow(), ["0ns", "Pending", "Ready(true)", "0"]);
+    assert_eq!(with.fingerprint, run(Rc::default(), false).fingerprint);
+}
+
+#[test]
+fn using_them_outside_their_run_panics_with_a_clear_sentence() {
+    let (sim, mut sleep, _interval, mut task, _host, _listener, mut conn, _waker) =
+        Run::new(1).execute(handles).unwrap();
+    let ended = "virtnet: this handle belongs to a run that has ended or that goes on in another \
+                 thread; handles may only be used inside the run that made them";
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(message(|| _ = sim.now()), ended);
+    assert_eq!(message(|| drop(sim.spawn(async {}))), ended);
+    assert_eq!(message(|| _ = sim.choose("a", 2)), ended);
+    assert_eq!(message(|| _ = sim.rng().next_u64()), ended);
+    assert_eq!(message(|| _ = Pin::new(&mut sleep).poll(&mut cx)), ended);
+    assert_eq!(message(|| drop(Pin::new(&mut task).poll(&mut cx))), ended);
+    let mut buf = [0];
+    let text = message(|| drop(Pin::new(&mut conn.read(&mut buf)).poll(&mut cx)));
+    assert!(
+        text.starts_with("virtnet: this host, listener or connection was made in a run"),
+        "{text}"
+    );
+    // In another run, too.
+    let text = Run::new(2).execute(async move |_| message(|| _ = sim.now())).unwrap();
+    assert_eq!(text, ended);
+}
+
+#[test]
+fn functions_without_a_handle_say_where_they_may_be_called() {
+    for (name, text) in [
+        ("virtnet::spawn", message(|| drop(virtnet::spawn(async {})))),
+        ("virtnet::rng", message(|| drop(virtnet::rng()))),
+        ("virtnet::time::now", message(|| _ = virtnet::time::now())),
+        ("virtnet::time::sleep", message(|| drop(virtnet::time::sleep(Duration::ZERO)))),
+        ("Sim::current()", message(|| _ = Sim::current())),
+    ] {
+        let rest = "was called outside a simulated run; \
+                    call it in a future that `virtnet::Run::execute` runs";
+        assert_eq!(text, format!("virtnet: `{name}` {rest}"));
+    }
+    assert_eq!(Sim::try_current(), None);
+}
+
+#[test]
+fn a_wake_from_another_thread_is_heard_and_reported() {
+    let outcome = Run::new(1).keep_trace().execute(async |sim| {
+        let slot: Arc<Mutex<(bool, Option<Waker>)>> = Arc::default();
+        let shared = slot.clone();
+        let waiting = sim.task("waiting").spawn(poll_fn(move |cx| {
+            let mut slot = shared.lock().unwrap();
+            slot.1 = Some(cx.waker().clone());
+            if slot.0 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        sim.sleep(Duration::from_secs(1)).await;
+        let other = slot.clone();
+        std::thread::spawn(move || {
+            let mut slot = other.lock().unwrap();
+            slot.0 = true;
+            slot.1.take().unwrap().wake();
+        })
+        .join()
+        .unwrap();
+        waiting.await.unwrap();
+    });
+    assert!(outcome.is_done(), "{}", outcome.ending);
+    assert_eq!(outcome.foreign_wakes, 1);
+    let trace = outcome.trace.unwrap().to_string();
+    assert!(trace.contains("foreign main/waiting"), "{trace}");
+}

@@ -1,5 +1,8 @@
-//! The tests of the workspace, in reading order.
+//! All tests, in the order in which they are worth reading.
 
+mod tidy;
+
+// The world.
 mod endings;
 mod time;
 mod tasks;
@@ -9,3 +12,13 @@ mod keyed;
 mod exploration;
 mod determinism;
 mod handles;
+
+// The network.
+mod support;
+mod lab;
+mod conformance;
+mod closing;
+mod cancel;
+mod drops;
+mod tracing;
+mod reference;

@@ -1,1 +1,213 @@
-//! x
+//! Tasks: spawning, joining, aborting, naming.
+
+use std::cell::{Cell, RefCell};
+use std::future::{pending, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use virtnet::rand_core::Rng;
+use virtnet::{RecordKind, Run, Schedule, Sim};
+
+fn fifo() -> Run {
+    Run::new(0).schedule(Schedule::Fifo)
+}
+
+#[test]
+fn a_task_need_not_be_send_and_its_handle_is() {
+    fn is_send_and_sync<T: Send + Sync>(handle: T) -> T {
+        handle
+    }
+    fifo()
+        .execute(async |sim| {
+            let shared = Rc::new(5);
+            let handle = is_send_and_sync(sim.spawn(async move { shared }));
+            assert_eq!(*handle.await.unwrap(), 5);
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_dropped_handle_detaches_its_task() {
+    fifo()
+        .execute(async |sim| {
+            let done = Rc::new(Cell::new(false));
+            let flag = done.clone();
+            drop(sim.spawn(async move { flag.set(true) }));
+            sim.yield_now().await;
+            assert!(done.get());
+        })
+        .unwrap();
+}
+
+#[test]
+fn an_aborted_task_is_dropped_before_anything_else_happens() {
+    struct Log(Rc<RefCell<Vec<&'static str>>>, &'static str);
+    impl Drop for Log {
+        fn drop(&mut self) {
+            self.0.borrow_mut().push(self.1);
+        }
+    }
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let seen = log.clone();
+    Run::new(11)
+        .execute(async move |sim| {
+            let guard = Log(seen.clone(), "dropped");
+            let task = sim.task("victim").spawn(async move {
+                let _guard = guard;
+                pending::<()>().await;
+            });
+            sim.sleep(Duration::from_millis(100)).await;
+            let other = seen.clone();
+            sim.spawn(async move { other.borrow_mut().push("another task") });
+            task.abort();
+            assert!(!task.is_finished());
+            let error = task.await.unwrap_err();
+            assert_eq!(error.to_string(), "task main/victim was aborted");
+            assert_eq!(error.task(), "main/victim");
+            sim.sleep(Duration::from_millis(100)).await;
+        })
+        .unwrap();
+    assert_eq!(*log.borrow(), ["dropped", "another task"]);
+}
+
+#[test]
+fn aborting_a_task_that_is_done_or_is_oneself_is_harmless() {
+    fifo()
+        .execute(async |sim| {
+            let done = sim.spawn(async { 1 });
+            sim.yield_now().await;
+            assert!(done.is_finished());
+            done.abort();
+            assert_eq!(done.await, Ok(1));
+
+            let own = Rc::new(RefCell::new(None::<virtnet::JoinHandle<u8>>));
+            let handle = own.clone();
+            let suicidal = sim.spawn(async move {
+                poll_fn(|_| Poll::Ready(())).await;
+                if let Some(handle) = &*handle.borrow() {
+                    handle.abort();
+                }
+                sim.yield_now().await;
+                1
+            });
+            *own.borrow_mut() = Some(suicidal);
+            sim.sleep(Duration::from_secs(1)).await;
+            let suicidal = own.take().unwrap();
+            assert!(suicidal.await.is_err(), "it was dropped at its next await");
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_destructor_that_spawns_and_aborts_does_no_harm() {
+    struct Spawner(Sim, Rc<Cell<u32>>);
+    impl Drop for Spawner {
+        fn drop(&mut self) {
+            let count = self.1.clone();
+            self.0.spawn(async move { count.set(count.get() + 1) }).abort();
+            let count = self.1.clone();
+            self.0.spawn(async move { count.set(count.get() + 10) });
+        }
+    }
+    let count = Rc::new(Cell::new(0));
+    let (first, last) = (count.clone(), count.clone());
+    fifo()
+        .execute(async move |sim| {
+            let spawner = Spawner(sim, first);
+            let task = sim.spawn(async move {
+                let _spawner = spawner;
+                pending::<()>().await;
+            });
+            sim.yield_now().await;
+            task.abort();
+            sim.sleep(Duration::from_secs(1)).await;
+            let spawner = Spawner(sim, last);
+            sim.spawn(async move {
+                let _spawner = spawner;
+                pending::<()>().await;
+            });
+            sim.yield_now().await;
+        })
+        .unwrap();
+    assert_eq!(count.get(), 10, "what is spawned when the run is over never runs");
+}
+
+#[test]
+fn combinators_with_wakers_of_their_own_work() {
+    let outcome = Run::new(3).execute(async |sim| {
+        let mut sleeps: FuturesUnordered<_> = (1..=50u64)
+            .map(|n| async move {
+                sim.sleep(Duration::from_millis(n)).await;
+                sim.spawn(async move { n }).await.unwrap()
+            })
+            .collect();
+        let mut sum = 0;
+        while let Some(n) = sleeps.next().await {
+            sum += n;
+        }
+        sum
+    });
+    assert_eq!(outcome.unwrap(), 50 * 51 / 2);
+}
+
+#[test]
+fn tasks_are_known_by_path_name_and_index() {
+    let outcome = fifo().keep_trace().execute(async |sim| {
+        for _ in 0..2 {
+            sim.task("a b/c#").spawn(async move {
+                sim.task("inner").spawn(async move { sim.note("hello") }).await.unwrap();
+            });
+        }
+        sim.sleep(Duration::from_secs(1)).await;
+    });
+    let trace = outcome.trace.unwrap();
+    let notes: Vec<&str> = trace
+        .records()
+        .iter()
+        .filter(|record| record.kind == RecordKind::Note)
+        .map(|record| record.subject.as_str())
+        .collect();
+    assert_eq!(notes, ["main/a%20b%2Fc%23/inner", "main/a%20b%2Fc%23#1/inner"]);
+}
+
+#[test]
+fn randomness_is_a_stream_of_the_task_whoever_holds_the_generator() {
+    let draws = |extra: bool| {
+        fifo()
+            .execute(async move |sim| {
+                let mut rng = sim.rng();
+                if extra {
+                    sim.task("other").spawn(async move {
+                        let mut rng = sim.rng();
+                        rng.next_u64();
+                    });
+                    sim.yield_now().await;
+                }
+                let main = [rng.next_u64(), virtnet::rng().next_u64()];
+                let task = sim.task("worker").spawn(async move { rng.next_u64() });
+                (main, task.await.unwrap())
+            })
+            .unwrap()
+    };
+    let (main, worker) = draws(false);
+    assert_ne!(main[0], main[1]);
+    assert_ne!(main[0], worker);
+    assert_eq!(draws(true), (main, worker));
+}
+
+#[test]
+fn a_million_short_tasks_leave_nothing_behind_within_their_run() {
+    // Each wakes the main task as a source of its own; see `Tasks::sweep`.
+    let outcome = fifo().execute(async |sim| {
+        let (to, mut from) = futures::channel::mpsc::unbounded();
+        for n in 0..20_000u32 {
+            let to = to.clone();
+            sim.spawn(async move { to.unbounded_send(n).unwrap() });
+            assert_eq!(from.next().await, Some(n));
+        }
+    });
+    assert!(outcome.is_done());
+}

@@ -35,15 +35,7 @@ fn timers_fire_in_order_of_time_then_of_arming() {
     });
     assert_eq!(outcome.elapsed, 3 * MS);
     outcome.unwrap();
-    assert_eq!(
-        *order.borrow(),
-        [
-            (1, 1_000_000),
-            (3, 1_000_000),
-            (2, 2_000_000),
-            (0, 3_000_000)
-        ]
-    );
+    assert_eq!(*order.borrow(), [(1, 1_000_000), (3, 1_000_000), (2, 2_000_000), (0, 3_000_000)]);
 }
 
 #[test]
@@ -57,10 +49,7 @@ fn times_are_exact_on_the_zero_tape_and_may_be_late_on_others() {
         })
         .unwrap()
     };
-    assert_eq!(
-        run(Run::new(9).tape(Tape::zero())),
-        Instant::ZERO + 100 * MS
-    );
+    assert_eq!(run(Run::new(9).tape(Tape::zero())), Instant::ZERO + 100 * MS);
     let random = run(Run::new(9));
     assert!(random > Instant::ZERO + 100 * MS, "{random:?}");
 }
@@ -70,9 +59,7 @@ fn a_timeout_polls_the_future_before_it_looks_at_the_time() {
     fifo()
         .execute(async |sim| {
             assert_eq!(sim.timeout(MS, sim.sleep(MS)).await, Ok(()));
-            let late = sim
-                .timeout(MS, sim.sleep(MS + Duration::from_nanos(1)))
-                .await;
+            let late = sim.timeout(MS, sim.sleep(MS + Duration::from_nanos(1))).await;
             let elapsed: Elapsed = late.unwrap_err();
             assert_eq!(elapsed.to_string(), "deadline has elapsed");
             let error = std::io::Error::from(elapsed);
@@ -166,9 +153,7 @@ fn the_wall_clock_begins_on_a_fixed_date() {
     fifo()
         .execute(async |sim| {
             sim.sleep(Duration::from_secs(5)).await;
-            let unix = sim
-                .system_time()
-                .duration_since(std::time::SystemTime::UNIX_EPOCH);
+            let unix = sim.system_time().duration_since(std::time::SystemTime::UNIX_EPOCH);
             assert_eq!(unix.unwrap(), Duration::from_secs(1_767_225_605));
         })
         .unwrap();
@@ -182,11 +167,7 @@ fn the_free_functions_mean_the_same() {
             let start = time::now();
             time::sleep(MS).await;
             time::sleep_until(start + 2 * MS).await;
-            assert!(
-                time::timeout(MS, std::future::pending::<()>())
-                    .await
-                    .is_err()
-            );
+            assert!(time::timeout(MS, std::future::pending::<()>()).await.is_err());
             time::interval(MS).tick().await;
             time::yield_now().await;
             assert_eq!(virtnet::spawn(async { 5 }).await, Ok(5));

@@ -39,14 +39,8 @@ struct Place {
 impl Addr {
     /// Makes an address of its parts; any string is a host name.
     pub fn new(network: impl Into<Arc<str>>, host: impl Into<Arc<str>>, port: u16) -> Self {
-        let place = Place {
-            network: network.into(),
-            host: host.into(),
-        };
-        Self {
-            place: Arc::new(place),
-            port,
-        }
+        let place = Place { network: network.into(), host: host.into() };
+        Self { place: Arc::new(place), port }
     }
 
     /// Reads `host:port` or `[host]:port`.
@@ -83,21 +77,13 @@ impl Addr {
 
     /// Gives another address of the same host.
     pub(crate) fn with_port(&self, port: u16) -> Self {
-        Self {
-            place: self.place.clone(),
-            port,
-        }
+        Self { place: self.place.clone(), port }
     }
 }
 
 /// Splits an address at its last colon, in Go's order of checks.
 pub(crate) fn split(addr: &str) -> Result<(&str, u16), AddrError> {
-    let fail = |reason| {
-        Err(AddrError {
-            addr: addr.to_string(),
-            reason,
-        })
-    };
+    let fail = |reason| Err(AddrError { addr: addr.to_string(), reason });
     let Some(colon) = addr.rfind(':') else {
         return fail(AddrError::MISSING_PORT);
     };
@@ -141,22 +127,14 @@ fn parse_port(text: &str) -> Option<u16> {
         return None;
     }
     let significant = digits.trim_start_matches('0');
-    let port = if significant.is_empty() {
-        0
-    } else {
-        significant.parse().ok()?
-    };
+    let port = if significant.is_empty() { 0 } else { significant.parse().ok()? };
     (port == 0 || !negative).then_some(port)
 }
 
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (host, port) = (self.host(), self.port);
-        if host.contains(':') {
-            write!(f, "[{host}]:{port}")
-        } else {
-            write!(f, "{host}:{port}")
-        }
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 
@@ -184,9 +162,7 @@ impl PartialOrd for Addr {
 
 impl Ord for Addr {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.place
-            .cmp(&other.place)
-            .then(self.port.cmp(&other.port))
+        self.place.cmp(&other.place).then(self.port.cmp(&other.port))
     }
 }
 
@@ -213,10 +189,7 @@ impl AddrError {
 
     /// Says that an address is well formed, but its host is not here.
     pub(crate) fn no_such_host(addr: &Addr) -> Self {
-        Self {
-            addr: addr.to_string(),
-            reason: "no such host",
-        }
+        Self { addr: addr.to_string(), reason: "no such host" }
     }
 }
 

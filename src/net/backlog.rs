@@ -63,18 +63,12 @@ enum Stage<C> {
     },
     /// The dial's side holds the offer, and will confirm or refuse.
     Taken,
-    /// As `Taken`, but the accept is gone.
-    Abandoned,
     Done(Result<C, Cause>),
 }
 
 impl<C> Default for Backlog<C> {
     fn default() -> Self {
-        Self {
-            dials: Line::default(),
-            accepts: Line::default(),
-            ready: VecDeque::new(),
-        }
+        Self { dials: Line::default(), accepts: Line::default(), ready: VecDeque::new() }
     }
 }
 
@@ -92,10 +86,7 @@ impl<C> Backlog<C> {
                 *stage = Stage::Taken;
                 Ok(offer)
             }
-            None => Err(self.dials.push(Dial {
-                waiter: Waiter::of(waker),
-                offer: None,
-            })),
+            None => Err(self.dials.push(Dial { waiter: Waiter::of(waker), offer: None })),
         }
     }
 
@@ -115,10 +106,7 @@ impl<C> Backlog<C> {
 
     /// Leaves the queue; what was offered meanwhile goes to the next dial.
     pub(crate) fn leave_dial(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
-        if let Some(Dial {
-            offer: Some(offer), ..
-        }) = self.dials.remove(ticket)
-        {
+        if let Some(Dial { offer: Some(offer), .. }) = self.dials.remove(ticket) {
             ports.give_back(offer.port);
             self.refuse(offer.accept, ports, wakers);
         }
@@ -126,38 +114,20 @@ impl<C> Backlog<C> {
 
     /// Lets an accept go on waiting, in its old place.
     pub(crate) fn refuse(&mut self, accept: u64, ports: &mut PortSet, wakers: &mut Wakers) {
-        match self.accepts.get(accept) {
-            Some(Accept {
-                stage: Stage::Abandoned,
-                ..
-            })
-            | None => {
-                self.accepts.remove(accept);
-            }
-            Some(waiting) => {
-                waiting.stage = Stage::Idle;
-                self.pair(ports, wakers);
-            }
+        if let Some(waiting) = self.accepts.get(accept) {
+            waiting.stage = Stage::Idle;
+            self.pair(ports, wakers);
         }
     }
 
     /// Completes an accept; gives the connection back if the accept is gone.
     pub(crate) fn confirm(&mut self, accept: u64, conn: C, wakers: &mut Wakers) -> Result<(), C> {
-        match self.accepts.get(accept) {
-            Some(Accept {
-                stage: Stage::Abandoned,
-                ..
-            })
-            | None => {
-                self.accepts.remove(accept);
-                Err(conn)
-            }
-            Some(waiting) => {
-                waiting.stage = Stage::Done(Ok(conn));
-                wakers.push(waiting.waiter.clone());
-                Ok(())
-            }
-        }
+        let Some(waiting) = self.accepts.get(accept) else {
+            return Err(conn);
+        };
+        waiting.stage = Stage::Done(Ok(conn));
+        wakers.push(waiting.waiter.clone());
+        Ok(())
     }
 }
 
@@ -175,10 +145,7 @@ impl<C> Backlog<C> {
         if let Some(conn) = self.ready.pop_front() {
             return Ok(conn);
         }
-        let ticket = self.accepts.push(Accept {
-            waiter: Waiter::of(waker),
-            stage: Stage::Idle,
-        });
+        let ticket = self.accepts.push(Accept { waiter: Waiter::of(waker), stage: Stage::Idle });
         self.pair(ports, wakers);
         Err(ticket)
     }
@@ -203,13 +170,6 @@ impl<C> Backlog<C> {
     /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a
     /// connection goes to the next accept.
     pub(crate) fn leave_accept(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
-        let Some(accept) = self.accepts.get(ticket) else {
-            return;
-        };
-        if matches!(accept.stage, Stage::Taken) {
-            accept.stage = Stage::Abandoned;
-            return;
-        }
         match self.accepts.remove(ticket).map(|accept| accept.stage) {
             Some(Stage::Offered { dial, port }) => {
                 ports.give_back(port);
@@ -225,6 +185,7 @@ impl<C> Backlog<C> {
                 }
                 None => self.ready.push_back(conn),
             },
+            // Whoever has taken the offer finds nobody when he confirms.
             _ => {}
         }
     }
@@ -258,10 +219,7 @@ impl<C> Backlog<C> {
             let Some((offer, stage)) = self.offer(ports, wakers) else {
                 return;
             };
-            *stage = Stage::Offered {
-                dial: ticket,
-                port: offer.port,
-            };
+            *stage = Stage::Offered { dial: ticket, port: offer.port };
             if let Some(dial) = self.dials.get(ticket) {
                 dial.offer = Some(offer);
                 wakers.push(dial.waiter.clone());
@@ -288,17 +246,10 @@ impl<C> Backlog<C> {
             }
         };
         let accept = self.accepts.get(ticket)?;
-        Some((
-            Offer {
-                accept: ticket,
-                port,
-            },
-            &mut accept.stage,
-        ))
+        Some((Offer { accept: ticket, port }, &mut accept.stage))
     }
 
     fn first_idle(&mut self) -> Option<(u64, &mut Accept<C>)> {
-        self.accepts
-            .first(|accept| matches!(accept.stage, Stage::Idle))
+        self.accepts.first(|accept| matches!(accept.stage, Stage::Idle))
     }
 }

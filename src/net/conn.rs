@@ -1,7 +1,7 @@
 //! One endpoint of a connection, as a program has it in hand.
 //!
 //! Knows how to read, write and close, and raises every error to the level of the network. Does
-//! not know how bytes travel: that is the engine's [`RawConn`](super::RawConn).
+//! not know how bytes travel: that is the engine's [`RawConn`](super::engine::RawConn).
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,7 +15,6 @@ use futures::io::{AsyncRead, AsyncWrite};
 use crate::wait::waiting_for;
 
 use super::addr::Addr;
-use super::engine::RawConn;
 use super::error::{Cause, Error, Op};
 use super::sockets::Endpoint;
 
@@ -43,10 +42,7 @@ impl Conn {
 
     /// Lets every write be seen.
     pub(crate) fn tapped(self, tap: Tap) -> Self {
-        Self {
-            tap: Some(tap),
-            ..self
-        }
+        Self { tap: Some(tap), ..self }
     }
 
     /// Gives the address of this end; also after closing.
@@ -94,26 +90,24 @@ impl Conn {
 
     #[inline]
     fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let raw = self.raw(Op::Read)?;
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
+        if self.end.is_down() || buf.is_empty() {
+            return Poll::Ready(self.at_once(Op::Read));
         }
-        match raw.poll_read(cx, buf) {
-            // The end of the stream may be that of our own closing, as seen by the engine.
-            Poll::Ready(Ok(0)) => Poll::Ready(self.raw(Op::Read).map(|_| 0)),
-            Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
+        match self.end.raw().poll_read(cx, buf) {
+            Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(count)),
+            // The end of the stream may be that of our own closing, as the engine sees it.
+            Poll::Ready(Ok(_)) => Poll::Ready(self.at_once(Op::Read)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Read, error))),
-            Poll::Pending => self.wait(Op::Read),
+            Poll::Pending => self.pending(Op::Read),
         }
     }
 
     #[inline]
     fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let raw = self.raw(Op::Write)?;
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
+        if self.end.is_down() || buf.is_empty() {
+            return Poll::Ready(self.at_once(Op::Write));
         }
-        match raw.poll_write(cx, buf) {
+        match self.end.raw().poll_write(cx, buf) {
             Poll::Ready(Ok(count)) => {
                 if let Some(tap) = &self.tap {
                     tap(self, &buf[..count]);
@@ -121,49 +115,53 @@ impl Conn {
                 Poll::Ready(Ok(count))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Write, error))),
-            Poll::Pending => self.wait(Op::Write),
+            Poll::Pending => self.pending(Op::Write),
         }
     }
 
     fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = self.raw(Op::Write)?.poll_flush(cx);
-        self.settle(polled)
+        self.at_once(Op::Write)?;
+        self.finish(self.end.raw().poll_flush(cx))
     }
 
     fn poll_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = self.raw(Op::Write)?.poll_close(cx);
-        self.settle(polled)
+        self.at_once(Op::Write)?;
+        self.finish(self.end.raw().poll_close(cx))
     }
 
-    fn settle(&self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    fn finish(&self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         match polled {
-            Poll::Pending => self.wait(Op::Write),
-            done => done.map_err(|error| self.raise(Op::Write, error)),
+            Poll::Ready(result) => {
+                Poll::Ready(result.map_err(|error| self.raise(Op::Write, error)))
+            }
+            Poll::Pending => self.pending(Op::Write),
         }
     }
 
-    /// Gives the engine's end, unless ours is down.
-    #[inline]
-    fn raw(&self, op: Op) -> io::Result<&dyn RawConn> {
-        self.end.raw().map_err(|cause| self.error(op, cause))
-    }
-
-    /// Says what is waited for, if anybody asks.
-    #[inline]
-    fn wait<T>(&self, op: Op) -> Poll<T> {
-        waiting_for(|| {
-            let (src, dst) = self.direction(op);
-            format!("{op} {} {src}->{dst}", src.network())
-        });
-        Poll::Pending
+    /// What an operation gives that need not ask the engine: nothing, or why we are down.
+    #[cold]
+    fn at_once(&self, op: Op) -> io::Result<usize> {
+        match self.end.why_down() {
+            None => Ok(0),
+            Some(cause) => Err(self.error(op, cause)),
+        }
     }
 
     /// Raises an engine's error to one of the network.
     #[cold]
     fn raise(&self, op: Op, error: io::Error) -> io::Error {
         // If we went down meanwhile that is the reason, whatever the engine says.
-        let cause = self.end.raw().err().unwrap_or_else(|| error.into());
+        let cause = self.end.why_down().unwrap_or_else(|| error.into());
         self.error(op, cause)
+    }
+
+    #[inline]
+    fn pending<T>(&self, op: Op) -> Poll<T> {
+        waiting_for(|| {
+            let (src, dst) = self.direction(op);
+            format!("{op} {} {src}->{dst}", src.network())
+        });
+        Poll::Pending
     }
 
     #[cold]
@@ -192,6 +190,7 @@ impl fmt::Debug for Conn {
 macro_rules! reads {
     ($handle:ty, $self:ident => $conn:expr) => {
         impl AsyncRead for $handle {
+            #[inline]
             fn poll_read(
                 $self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
@@ -207,6 +206,7 @@ macro_rules! reads {
 macro_rules! writes {
     ($handle:ty, $self:ident => $conn:expr) => {
         impl AsyncWrite for $handle {
+            #[inline]
             fn poll_write(
                 $self: Pin<&mut Self>,
                 cx: &mut Context<'_>,
@@ -248,8 +248,6 @@ pub struct WriteHalf {
 impl Drop for WriteHalf {
     fn drop(&mut self) {
         // The first poll sets the half-close going; nobody is left to hear how it went.
-        let _ = self
-            .conn
-            .poll_half_close(&mut Context::from_waker(Waker::noop()));
+        let _ = self.conn.poll_half_close(&mut Context::from_waker(Waker::noop()));
     }
 }

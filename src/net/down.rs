@@ -69,10 +69,7 @@ impl Latch {
         describe: impl Fn() -> String,
     ) -> Option<T> {
         let mut operation = pin!(operation);
-        let mut seat = Seat {
-            latch: self,
-            ticket: None,
-        };
+        let mut seat = Seat { latch: self, ticket: None };
         poll_fn(|cx| {
             if self.is_down() {
                 return Poll::Ready(None);

@@ -2,7 +2,7 @@
 //!
 //! Knows what a network is made of: an [`Engine`] that carries, a [`Registry`] that names, and
 //! the [`RawConn`] of each connection. Does not know who uses them. The other direction, what an
-//! engine may call, is [`Notifier`](super::Notifier).
+//! engine may call, is `Notifier`.
 
 use std::io;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// `hostdata` is what the registry knows of the destination. The address returned is that
     /// of the accepted end, which has a port of its own.
+    #[expect(clippy::type_complexity, reason = "an alias would be one more name to learn")]
     fn dial<'a>(
         &'a self,
         src: &'a Addr,

@@ -134,7 +134,7 @@ pub enum Cause {
     Engine(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// Several things failed in one closing, in the order in which they did.
     #[error("{}", Several(.0))]
-    Many(Vec<Cause>),
+    Many(Vec<Self>),
     /// An operation that was part of this one failed.
     #[error("{0}")]
     Nested(#[source] Box<Error>),
@@ -175,13 +175,7 @@ impl Error {
         addr: Option<Addr>,
         cause: Cause,
     ) -> Self {
-        Self {
-            op,
-            network: network.into(),
-            src,
-            addr,
-            cause,
-        }
+        Self { op, network: network.into(), src, addr, cause }
     }
 
     /// Looks through registry errors and nested ones to what was the matter in the end.
@@ -222,9 +216,9 @@ impl Cause {
             Self::HostUnreachable => Kind::HostUnreachable,
             Self::TimedOut => Kind::TimedOut,
             Self::InvalidAddr(_) => Kind::InvalidInput,
-            Self::Engine(error) => error
-                .downcast_ref::<io::Error>()
-                .map_or(Kind::Other, io::Error::kind),
+            Self::Engine(error) => {
+                error.downcast_ref::<io::Error>().map_or(Kind::Other, io::Error::kind)
+            }
             Self::Registry(_) | Self::Nested(_) | Self::Many(_) => Kind::Other,
         }
     }
@@ -304,9 +298,7 @@ struct Several<'a>(&'a [Cause]);
 impl fmt::Display for Several<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} errors:", self.0.len())?;
-        self.0
-            .iter()
-            .try_for_each(|cause| writeln!(f, "\t- {cause}"))
+        self.0.iter().try_for_each(|cause| writeln!(f, "\t- {cause}"))
     }
 }
 

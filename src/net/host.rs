@@ -70,11 +70,7 @@ impl Host {
             Err(error) => return Err(fail(src, None, error.into())),
         };
         let describe = || format!("dial {} {src}->{dst}", self.network());
-        let connected = self
-            .state
-            .latch
-            .unless_down(self.connect(&src, &dst), describe)
-            .await;
+        let connected = self.state.latch.unless_down(self.connect(&src, &dst), describe).await;
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
@@ -136,7 +132,7 @@ impl Host {
     /// # Errors
     ///
     /// If the network closes with its last host (see
-    /// [`auto_close`](super::SubNetwork::auto_close)) and that failed.
+    /// `SubNetwork::auto_close`) and that failed.
     pub fn close(&self) -> Result<(), Error> {
         self.net.close_host(&self.state)
     }

@@ -16,10 +16,7 @@ pub(crate) struct Line<T> {
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self {
-            next: 0,
-            places: VecDeque::new(),
-        }
+        Self { next: 0, places: VecDeque::new() }
     }
 }
 
@@ -46,22 +43,15 @@ impl<T> Line<T> {
 
     /// Finds the first of whom something holds.
     pub(crate) fn first(&mut self, holds: impl Fn(&T) -> bool) -> Option<(u64, &mut T)> {
-        self.places
-            .iter_mut()
-            .find(|(_, item)| holds(item))
-            .map(|(ticket, item)| (*ticket, item))
+        self.places.iter_mut().find(|(_, item)| holds(item)).map(|(ticket, item)| (*ticket, item))
     }
 
     /// Sends everybody away, in order.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
-        std::mem::take(&mut self.places)
-            .into_iter()
-            .map(|(_, item)| item)
+        std::mem::take(&mut self.places).into_iter().map(|(_, item)| item)
     }
 
     fn index(&self, ticket: u64) -> Option<usize> {
-        self.places
-            .binary_search_by_key(&ticket, |(ticket, _)| *ticket)
-            .ok()
+        self.places.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
     }
 }

@@ -41,18 +41,12 @@ impl Listener {
     pub(crate) fn bind(host: &Arc<HostState>, port: u16) -> Result<Self, Cause> {
         let (port, serial) = Port::listen(host, port)?;
         let addr = port.addr();
-        Ok(Self {
-            bound: Arc::new(Bound { port, serial, addr }),
-            tap: None,
-        })
+        Ok(Self { bound: Arc::new(Bound { port, serial, addr }), tap: None })
     }
 
     /// Lets every write on the connections accepted be seen.
     pub(crate) fn tapped(self, tap: Tap) -> Self {
-        Self {
-            tap: Some(tap),
-            ..self
-        }
+        Self { tap: Some(tap), ..self }
     }
 
     /// Gives the address at which to dial it; also after closing.
@@ -83,10 +77,7 @@ impl Listener {
     ///
     /// The stream ends after the first error, which is that the listener is down.
     pub fn incoming(&self) -> Incoming {
-        Incoming {
-            waiting: Waiting::new(self.clone()),
-            over: false,
-        }
+        Incoming { waiting: Waiting::new(self.clone()), over: false }
     }
 
     /// Closes the listener and gives its port back.
@@ -117,18 +108,12 @@ struct Waiting {
 
 impl Waiting {
     fn new(listener: Listener) -> Self {
-        Self {
-            listener,
-            ticket: None,
-        }
+        Self { listener, ticket: None }
     }
 
     fn key(&self) -> ListenerKey {
         let Bound { port, serial, .. } = &*self.listener.bound;
-        ListenerKey {
-            port: port.number,
-            serial: *serial,
-        }
+        ListenerKey { port: port.number, serial: *serial }
     }
 
     fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Result<Conn, Error>> {
@@ -156,24 +141,24 @@ impl Waiting {
         wakers: &mut Wakers,
     ) -> Poll<Result<Arc<Endpoint>, Cause>> {
         let key = self.key();
-        let host = &self.listener.bound.port.host;
-        let mut table = host.table();
-        if let Some(down) = host.down() {
-            return Poll::Ready(Err(down));
-        }
-        let Some((backlog, ports)) = table.backlog(key) else {
-            return Poll::Ready(Err(Cause::SockDown));
-        };
-        let ticket = match self.ticket {
-            Some(ticket) => ticket,
-            None => match backlog.accept(ports, waker, wakers) {
-                Ok(end) => return Poll::Ready(Ok(end)),
-                Err(ticket) => *self.ticket.insert(ticket),
-            },
-        };
-        backlog
-            .poll_accept(ticket, waker)
-            .unwrap_or(Poll::Ready(Err(Cause::SockDown)))
+        let Self { listener, ticket } = self;
+        let host = &listener.bound.port.host;
+        host.table(|table| {
+            if let Some(down) = host.down() {
+                return Poll::Ready(Err(down));
+            }
+            let Some((backlog, ports)) = table.backlog(key) else {
+                return Poll::Ready(Err(Cause::SockDown));
+            };
+            let ticket = match *ticket {
+                Some(ticket) => ticket,
+                None => match backlog.accept(ports, waker, wakers) {
+                    Ok(end) => return Poll::Ready(Ok(end)),
+                    Err(queued) => *ticket.insert(queued),
+                },
+            };
+            backlog.poll_accept(ticket, waker).unwrap_or(Poll::Ready(Err(Cause::SockDown)))
+        })
     }
 }
 
@@ -181,9 +166,11 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut wakers = Wakers::default();
-        if let Some((backlog, ports)) = self.listener.bound.port.host.table().backlog(self.key()) {
-            backlog.leave_accept(ticket, ports, &mut wakers);
-        }
+        self.listener.bound.port.host.try_table(|table| {
+            if let Some((backlog, ports)) = table.backlog(self.key()) {
+                backlog.leave_accept(ticket, ports, &mut wakers);
+            }
+        });
         wakers.wake();
     }
 }

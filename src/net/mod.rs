@@ -71,7 +71,8 @@
 //! use std::task::{Context, Poll};
 //! use futures::future::{BoxFuture, FutureExt};
 //! use futures::io::AsyncReadExt;
-//! use virtnet::{Addr, Args, Cause, Engine, Notifier, RawConn, Registry, RegistryError, SubNetwork};
+//! use virtnet::{Addr, Args, Cause, Engine, Notifier, RawConn, Registry, RegistryError};
+//! use virtnet::SubNetwork;
 //!
 //! #[derive(Default)]
 //! struct Void(OnceLock<Notifier>);
@@ -167,4 +168,4 @@ pub use notifier::{Accept, Notifier};
 pub use subnetwork::SubNetwork;
 pub use traced::{NetEvent, Traced};
 
-pub(crate) use sync::{Wakers, lock};
+pub(crate) use sync::Wakers;

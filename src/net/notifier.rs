@@ -28,9 +28,7 @@ pub struct Notifier {
 
 impl Notifier {
     pub(crate) fn new(net: &Arc<NetState>) -> Self {
-        Self {
-            net: Arc::downgrade(net),
-        }
+        Self { net: Arc::downgrade(net) }
     }
 
     /// Waits until the listener at `dst` accepts a dial from `src`.
@@ -49,18 +47,12 @@ impl Notifier {
     pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
         let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(dst.host());
         let host = host.ok_or_else(|| AddrError::no_such_host(dst))?;
-        Knock {
-            host,
-            src,
-            dst,
-            queued: None,
-        }
-        .await
+        Knock { host, src, dst, queued: None }.await
     }
 
     /// Ends the network, for a reason or without one.
     ///
-    /// Like [`SubNetwork::close`](super::SubNetwork::close), which reports the reason from then
+    /// Like `SubNetwork::close`, which reports the reason from then
     /// on; after the first time it does nothing.
     pub fn down(&self, cause: Option<Cause>) {
         if let Some(net) = self.net.upgrade() {
@@ -82,21 +74,23 @@ struct Knock<'a> {
 impl Knock<'_> {
     /// Takes an offer or queues for one; `None` if nobody listens, or does no more.
     fn knock(&mut self, waker: &Waker, wakers: &mut Wakers) -> Option<Poll<(ListenerKey, Offer)>> {
-        let mut table = self.host.table();
-        if let Some((key, ticket)) = self.queued {
-            let (backlog, _) = table.backlog(key)?;
-            return Some(backlog.poll_dial(ticket, waker)?.map(|offer| (key, offer)));
-        }
-        if self.host.down().is_some() {
-            return None;
-        }
-        match table.knock(self.dst.port(), waker, wakers)? {
-            (key, Ok(offer)) => Some(Poll::Ready((key, offer))),
-            (key, Err(ticket)) => {
-                self.queued = Some((key, ticket));
-                Some(Poll::Pending)
+        let Self { host, dst, queued, .. } = self;
+        host.table(|table| {
+            if let Some((key, ticket)) = *queued {
+                let (backlog, _) = table.backlog(key)?;
+                return Some(backlog.poll_dial(ticket, waker)?.map(|offer| (key, offer)));
             }
-        }
+            if host.down().is_some() {
+                return None;
+            }
+            match table.knock(dst.port(), waker, wakers)? {
+                (key, Ok(offer)) => Some(Poll::Ready((key, offer))),
+                (key, Err(ticket)) => {
+                    *queued = Some((key, ticket));
+                    Some(Poll::Pending)
+                }
+            }
+        })
     }
 }
 
@@ -118,17 +112,9 @@ impl Future for Knock<'_> {
             return Poll::Ready(Err(Cause::ConnRefused));
         };
         let port = Port::taken(this.host.clone(), offer.port);
-        let pending = Pending {
-            port,
-            key,
-            accept: offer.accept,
-        };
+        let pending = Pending { port, key, accept: offer.accept };
         let (addr, src) = (pending.port.addr(), this.src.clone());
-        Poll::Ready(Ok(Accept {
-            addr,
-            src,
-            pending: Some(pending),
-        }))
+        Poll::Ready(Ok(Accept { addr, src, pending: Some(pending) }))
     }
 }
 
@@ -138,9 +124,11 @@ impl Drop for Knock<'_> {
             return;
         };
         let mut wakers = Wakers::default();
-        if let Some((backlog, ports)) = self.host.table().backlog(key) {
-            backlog.leave_dial(ticket, ports, &mut wakers);
-        }
+        self.host.try_table(|table| {
+            if let Some((backlog, ports)) = table.backlog(key) {
+                backlog.leave_dial(ticket, ports, &mut wakers);
+            }
+        });
         wakers.wake();
     }
 }
@@ -183,16 +171,14 @@ impl Accept {
         let host = port.host.clone();
         let end = Endpoint::new(port, self.src.clone(), conn);
         let mut wakers = Wakers::default();
-        let confirmed = {
-            let mut table = host.table();
-            host.down().is_none() && {
-                table.add(&end);
-                // What is handed back on failure is not the last owner: nothing ends in here.
-                table.backlog(key).is_some_and(|(backlog, _)| {
-                    backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
-                })
-            }
-        };
+        let confirmed = host.table(|table| {
+            table.add(&end);
+            // If the host is down its queues are empty, or are about to be emptied under this
+            // lock. What is handed back on failure is not the last owner: nothing ends in here.
+            table.backlog(key).is_some_and(|(backlog, _)| {
+                backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
+            })
+        });
         if !confirmed {
             end.abort();
         }
@@ -215,9 +201,11 @@ impl Drop for Accept {
         // The port first: the next dial that is picked up takes the lowest again.
         port.give_back();
         let mut wakers = Wakers::default();
-        if let Some((backlog, ports)) = port.host.table().backlog(key) {
-            backlog.refuse(accept, ports, &mut wakers);
-        }
+        port.host.try_table(|table| {
+            if let Some((backlog, ports)) = table.backlog(key) {
+                backlog.refuse(accept, ports, &mut wakers);
+            }
+        });
         wakers.wake();
     }
 }

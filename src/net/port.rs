@@ -18,10 +18,7 @@ impl PortSet {
     const WORDS: usize = (u16::MAX as usize + 1) / 64;
 
     pub(crate) fn new() -> Self {
-        Self {
-            words: vec![1],
-            full: 0,
-        }
+        Self { words: vec![1], full: 0 }
     }
 
     /// Takes the lowest free port, if there is one.
@@ -50,10 +47,7 @@ impl PortSet {
     /// Gives a port back.
     pub(crate) fn give_back(&mut self, port: u16) {
         let (index, bit) = Self::place(port);
-        debug_assert!(
-            port != 0 && self.words[index] & bit != 0,
-            "port {port} was not taken"
-        );
+        debug_assert!(port != 0 && self.words[index] & bit != 0, "port {port} was not taken");
         self.words[index] &= !bit;
         self.full = self.full.min(index);
     }
@@ -80,15 +74,9 @@ mod tests {
         assert!(!ports.take(0));
         assert_eq!(ports.take_lowest(), Some(1));
         assert!(ports.take(3) && !ports.take(3));
-        assert_eq!(
-            (ports.take_lowest(), ports.take_lowest()),
-            (Some(2), Some(4))
-        );
+        assert_eq!((ports.take_lowest(), ports.take_lowest()), (Some(2), Some(4)));
         ports.give_back(2);
-        assert_eq!(
-            (ports.take_lowest(), ports.take_lowest()),
-            (Some(2), Some(5))
-        );
+        assert_eq!((ports.take_lowest(), ports.take_lowest()), (Some(2), Some(5)));
     }
 
     #[test]
@@ -97,9 +85,6 @@ mod tests {
         assert!((1..=u16::MAX).all(|port| ports.take_lowest() == Some(port)));
         assert_eq!(ports.take_lowest(), None);
         ports.give_back(4242);
-        assert_eq!(
-            (ports.take_lowest(), ports.take_lowest()),
-            (Some(4242), None)
-        );
+        assert_eq!((ports.take_lowest(), ports.take_lowest()), (Some(4242), None));
     }
 }

@@ -126,3 +126,17 @@ const RUNS: [u32; 1486] = [
     103, 1029, 42720, 32, 4382, 2, 5774, 2, 7473, 15, 622, 2466, 542, 1506, 4939, 5, 8490, 707718,
     240,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::Quoted;
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_escaped_one_by_one() {
+        let quote = |bytes: &[u8]| Quoted(bytes).to_string();
+        assert_eq!(quote(b"a\x80b"), r#""a\x80b""#);
+        assert_eq!(quote(b"\xe2\x82a"), r#""\xe2\x82a""#, "a letter that is cut short");
+        assert_eq!(quote(b"\xed\xa0\x80"), r#""\xed\xa0\x80""#, "half of a pair");
+        assert_eq!(quote("α\n".as_bytes()), r#""α\n""#);
+    }
+}

@@ -16,8 +16,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
+
+use crate::lock::{Lock, shelved};
 
 use super::addr::Addr;
 use super::backlog::{Backlog, Offer};
@@ -25,7 +27,7 @@ use super::down::{Latch, reason};
 use super::engine::RawConn;
 use super::error::Cause;
 use super::port::PortSet;
-use super::sync::{Wakers, lock};
+use super::sync::Wakers;
 
 /// What all handles of one host share.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ pub(crate) struct HostState {
     pub(crate) latch: Latch,
     /// Whether its own closing has been asked for; the network's does not count.
     closed: AtomicBool,
-    table: Mutex<Table>,
+    table: Lock<Table>,
 }
 
 /// The sockets of a host, by port.
@@ -52,11 +54,14 @@ pub(crate) struct Table {
     listeners: u64,
 }
 
+shelved!(Table);
+
 #[derive(Debug)]
 enum Socket {
+    /// Boxed, because most sockets are connections.
     Listener {
         serial: u64,
-        backlog: Backlog<Arc<Endpoint>>,
+        backlog: Box<Backlog<Arc<Endpoint>>>,
     },
     Conn(Weak<Endpoint>),
 }
@@ -70,19 +75,9 @@ pub(crate) struct ListenerKey {
 
 impl HostState {
     pub(crate) fn new(addr: Addr, net: Arc<Latch>) -> Self {
-        let table = Table {
-            ports: PortSet::new(),
-            sockets: BTreeMap::new(),
-            listeners: 0,
-        };
+        let table = Table { ports: PortSet::new(), sockets: BTreeMap::new(), listeners: 0 };
         let closed = AtomicBool::new(false);
-        Self {
-            addr,
-            net,
-            latch: Latch::default(),
-            closed,
-            table: Mutex::new(table),
-        }
+        Self { addr, net, latch: Latch::default(), closed, table: Lock::new(table) }
     }
 
     /// Says why nothing can be done with this host, if so.
@@ -95,8 +90,16 @@ impl HostState {
         reason(&self.net, Some(&self.latch), true).unwrap_or(Cause::SockDown)
     }
 
-    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
-        lock(&self.table)
+    /// Works on the table, under its lock.
+    #[inline]
+    pub(crate) fn table<R>(&self, work: impl FnOnce(&mut Table) -> R) -> R {
+        self.table.with(work)
+    }
+
+    /// Works on the table, unless it was made in a run that is over.
+    #[inline]
+    pub(crate) fn try_table<R>(&self, work: impl FnOnce(&mut Table) -> R) -> Option<R> {
+        self.table.try_with(work)
     }
 
     /// Says that the host was asked to close; true the first time.
@@ -114,8 +117,7 @@ impl HostState {
         // Whoever has not entered the table by now finds the latch down when he does.
         let mut wakers = Wakers::default();
         let mut ends = Vec::new();
-        {
-            let Table { ports, sockets, .. } = &mut *self.table();
+        self.try_table(|Table { ports, sockets, .. }| {
             for socket in sockets.values_mut() {
                 match socket {
                     Socket::Conn(end) => ends.extend(end.upgrade()),
@@ -124,7 +126,7 @@ impl HostState {
                     }
                 }
             }
-        }
+        });
         ends.iter().for_each(|end| end.shut_down());
         wakers.wake();
     }
@@ -138,7 +140,7 @@ impl Table {
     ) -> Option<(&mut Backlog<Arc<Endpoint>>, &mut PortSet)> {
         match self.sockets.get_mut(&key.port) {
             Some(Socket::Listener { serial, backlog }) if *serial == key.serial => {
-                Some((backlog, &mut self.ports))
+                Some((&mut **backlog, &mut self.ports))
             }
             _ => None,
         }
@@ -156,10 +158,7 @@ impl Table {
         match self.sockets.get_mut(&port)? {
             Socket::Conn(_) => None,
             Socket::Listener { serial, backlog } => {
-                let key = ListenerKey {
-                    port,
-                    serial: *serial,
-                };
+                let key = ListenerKey { port, serial: *serial };
                 Some((key, backlog.dial(&mut self.ports, waker, wakers)))
             }
         }
@@ -167,8 +166,7 @@ impl Table {
 
     /// Takes a connection into the table, at the port that it has already.
     pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
-        self.sockets
-            .insert(end.port.number, Socket::Conn(Arc::downgrade(end)));
+        self.sockets.insert(end.port.number, Socket::Conn(Arc::downgrade(end)));
     }
 }
 
@@ -183,40 +181,31 @@ pub(crate) struct Port {
 impl Port {
     /// Takes the lowest free port.
     pub(crate) fn lowest(host: &Arc<HostState>) -> Option<Self> {
-        let number = host.table().ports.take_lowest()?;
+        let number = host.table(|table| table.ports.take_lowest())?;
         Some(Self::taken(host.clone(), number))
     }
 
     /// Holds a port that has been taken from the table already.
     pub(crate) fn taken(host: Arc<HostState>, number: u16) -> Self {
-        Self {
-            host,
-            number,
-            held: AtomicBool::new(true),
-        }
+        Self { host, number, held: AtomicBool::new(true) }
     }
 
     /// Takes a port, the lowest for 0, and puts a listener there.
     pub(crate) fn listen(host: &Arc<HostState>, number: u16) -> Result<(Self, u64), Cause> {
-        let mut table = host.table();
-        if let Some(down) = host.down() {
-            return Err(down);
-        }
-        let number = match number {
-            0 => table.ports.take_lowest().ok_or(Cause::NoFreePort)?,
-            _ if table.ports.take(number) => number,
-            _ => return Err(Cause::AddrInUse),
-        };
-        table.listeners += 1;
-        let serial = table.listeners;
-        table.sockets.insert(
-            number,
-            Socket::Listener {
-                serial,
-                backlog: Backlog::default(),
-            },
-        );
-        drop(table);
+        let (number, serial) = host.table(|table| {
+            if let Some(down) = host.down() {
+                return Err(down);
+            }
+            let number = match number {
+                0 => table.ports.take_lowest().ok_or(Cause::NoFreePort)?,
+                _ if table.ports.take(number) => number,
+                _ => return Err(Cause::AddrInUse),
+            };
+            table.listeners += 1;
+            let (serial, backlog) = (table.listeners, Box::default());
+            table.sockets.insert(number, Socket::Listener { serial, backlog });
+            Ok((number, serial))
+        })?;
         Ok((Self::taken(host.clone(), number), serial))
     }
 
@@ -229,33 +218,38 @@ impl Port {
     ///
     /// A second time does nothing: somebody else may have the number by then.
     pub(crate) fn give_back(&self) {
-        if !self.held.swap(false, Ordering::AcqRel) {
-            return;
-        }
         let mut wakers = Wakers::default();
-        let mut ends = Vec::new();
-        let mut table = self.host.table();
-        let socket = table.sockets.remove(&self.number);
-        table.ports.give_back(self.number);
-        if let Some(Socket::Listener { mut backlog, .. }) = socket {
-            ends = backlog.clear(&mut table.ports, &mut wakers);
-        }
-        drop(table);
-        drop(ends);
+        let left = self.host.try_table(|table| {
+            // Looked at and changed under the lock alone.
+            if !self.held.load(Ordering::Relaxed) {
+                return None;
+            }
+            self.held.store(false, Ordering::Relaxed);
+            table.ports.give_back(self.number);
+            let mut socket = table.sockets.remove(&self.number)?;
+            let ends = match &mut socket {
+                Socket::Listener { backlog, .. } => backlog.clear(&mut table.ports, &mut wakers),
+                Socket::Conn(_) => Vec::new(),
+            };
+            Some((socket, ends))
+        });
+        drop(left);
         wakers.wake();
     }
 }
 
 impl Drop for Port {
     fn drop(&mut self) {
-        self.give_back();
+        if *self.held.get_mut() {
+            self.give_back();
+        }
     }
 }
 
 /// One end of a connection; closed when its last owner lets go.
 pub(crate) struct Endpoint {
     /// The only thing an operation looks at while all is well. Set by whichever of connection,
-    /// host and network goes down first; the reason is worked out only then.
+    /// host and network goes down first.
     down: AtomicBool,
     raw: Box<dyn RawConn>,
     pub(crate) local: Addr,
@@ -266,13 +260,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn new(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
         let down = AtomicBool::new(false);
-        Arc::new(Self {
-            down,
-            raw,
-            local: port.addr(),
-            peer,
-            port,
-        })
+        Arc::new(Self { down, raw, local: port.addr(), peer, port })
     }
 
     /// Makes the end of a connection that was dialed, and takes it into the table of its host.
@@ -287,14 +275,14 @@ impl Endpoint {
         raw: Box<dyn RawConn>,
     ) -> Result<Arc<Self>, Cause> {
         let end = Self::new(port, peer, raw);
-        let refused = {
-            let mut table = end.port.host.table();
-            let down = end.port.host.down();
+        let host = &end.port.host;
+        let refused = host.table(|table| {
+            let down = host.down();
             if down.is_none() {
                 table.add(&end);
             }
             down
-        };
+        });
         match refused {
             None => Ok(end),
             Some(cause) => {
@@ -304,23 +292,27 @@ impl Endpoint {
         }
     }
 
-    /// Gives what the engine made, if this end is not down.
+    /// Says whether this end is down; the reason is worked out only then.
     #[inline]
-    pub(crate) fn raw(&self) -> Result<&dyn RawConn, Cause> {
-        if self.down.load(Ordering::Acquire) {
-            return Err(self.why_down());
-        }
-        Ok(&*self.raw)
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
     }
 
+    /// Says why this end is down, if it is.
     #[cold]
-    fn why_down(&self) -> Cause {
-        self.port.host.socket_down()
+    pub(crate) fn why_down(&self) -> Option<Cause> {
+        self.is_down().then(|| self.port.host.socket_down())
+    }
+
+    /// Gives what the engine made; not to be used while this end is down.
+    #[inline]
+    pub(crate) fn raw(&self) -> &dyn RawConn {
+        &*self.raw
     }
 
     /// Closes this end in good order, and keeps the port.
     fn shut_down(&self) {
-        if !self.down.swap(true, Ordering::AcqRel) {
+        if !self.is_down() && !self.down.swap(true, Ordering::AcqRel) {
             self.raw.close();
         }
     }

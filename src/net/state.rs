@@ -3,16 +3,19 @@
 //! Knows the hosts by name, the engine and the registry, and the one order in which all of them
 //! are closed. Contains no `async` and does not know how hosts come to be.
 
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
+
+use crate::lock::{Lock, shelved};
 
 use super::addr::Addr;
 use super::down::{Latch, reason};
 use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op};
 use super::sockets::HostState;
-use super::sync::lock;
 
 /// What all handles of one network share.
 pub(crate) struct NetState {
@@ -21,7 +24,7 @@ pub(crate) struct NetState {
     pub(crate) latch: Arc<Latch>,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) registry: Box<dyn Registry>,
-    hosts: Mutex<Hosts>,
+    hosts: Lock<Hosts>,
     /// What closing came to, once it is over.
     closed: OnceLock<Option<Cause>>,
 }
@@ -29,11 +32,42 @@ pub(crate) struct NetState {
 #[derive(Default)]
 struct Hosts {
     /// Never shrinks: a closed host is still found.
-    by_name: BTreeMap<Arc<str>, Arc<HostState>>,
+    by_name: BTreeSet<ByName>,
     /// How many have not been asked to close.
     open: usize,
     /// Whether the network closes with the last of them.
     auto_close: bool,
+}
+
+shelved!(Hosts);
+
+/// A host, ordered and found by its name.
+struct ByName(Arc<HostState>);
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        self.0.addr.host()
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.addr.host().cmp(other.0.addr.host())
+    }
 }
 
 impl NetState {
@@ -43,7 +77,7 @@ impl NetState {
             latch: Arc::default(),
             engine,
             registry,
-            hosts: Mutex::default(),
+            hosts: Lock::default(),
             closed: OnceLock::new(),
         }
     }
@@ -55,7 +89,7 @@ impl NetState {
 
     /// Finds a host, open or closed.
     pub(crate) fn host(&self, name: &str) -> Option<Arc<HostState>> {
-        lock(&self.hosts).by_name.get(name).cloned()
+        self.hosts.with(|hosts| hosts.by_name.get(name).map(|host| host.0.clone()))
     }
 
     /// Adds a host that the registry has let pass, unless the network is down.
@@ -69,21 +103,23 @@ impl NetState {
     pub(crate) fn add_host(&self, name: Arc<str>) -> Result<Arc<HostState>, Cause> {
         let addr = Addr::new(self.name.clone(), name.clone(), 0);
         let host = Arc::new(HostState::new(addr, self.latch.clone()));
-        let mut hosts = lock(&self.hosts);
-        if let Some(down) = self.down() {
-            return Err(down);
-        }
-        if hosts
-            .by_name
-            .get(&name)
-            .is_some_and(|old| old.down().is_none())
-        {
-            drop(hosts);
+        let added = self.hosts.with(|hosts| {
+            if let Some(down) = self.down() {
+                return Ok(Err(down));
+            }
+            let old = hosts.by_name.get(host.addr.host());
+            if old.is_some_and(|old| old.0.down().is_none()) {
+                return Err(());
+            }
+            hosts.open += 1;
+            Ok(Ok(hosts.by_name.replace(ByName(host.clone()))))
+        });
+        let Ok(added) = added else {
+            let name = host.addr.host();
             panic!("the registry gave out the name {name:?} again, but its host is open");
-        }
-        hosts.by_name.insert(name, host.clone());
-        hosts.open += 1;
-        Ok(host)
+        };
+        // The old host, if there was one, ends here: outside the lock.
+        added.map(|_old| host)
     }
 
     /// Lets the network close with its last open host.
@@ -92,12 +128,11 @@ impl NetState {
     ///
     /// If no host is open.
     pub(crate) fn auto_close(&self) {
-        let mut hosts = lock(&self.hosts);
-        if hosts.open == 0 {
-            drop(hosts);
-            panic!("BUG: no opened hosts");
-        }
-        hosts.auto_close = true;
+        let open = self.hosts.with(|hosts| {
+            hosts.auto_close |= hosts.open > 0;
+            hosts.open
+        });
+        assert!(open > 0, "BUG: no opened hosts");
     }
 
     /// Closes a host; and the network, if that was the last and so it was agreed.
@@ -106,24 +141,17 @@ impl NetState {
             return Ok(());
         }
         host.shut_down();
-        let last = {
-            let mut hosts = lock(&self.hosts);
+        let last = self.hosts.try_with(|hosts| {
             hosts.open -= 1;
             hosts.auto_close && hosts.open == 0
-        };
+        });
         // The lock is gone: closing takes it again, and whoever closes meanwhile needs it.
-        if !last {
+        if last != Some(true) {
             return Ok(());
         }
         self.close(None).map_err(|error| {
             let cause = Cause::Nested(Box::new(error));
-            Error::new(
-                Op::Close,
-                self.name.clone(),
-                Some(host.addr.clone()),
-                None,
-                cause,
-            )
+            Error::new(Op::Close, self.name.clone(), Some(host.addr.clone()), None, cause)
         })
     }
 
@@ -134,8 +162,10 @@ impl NetState {
     /// `Ok` at once: to wait here would be a dead-lock in the making.
     pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
         if self.latch.fall() {
-            let hosts: Vec<_> = lock(&self.hosts).by_name.values().cloned().collect();
-            for host in hosts {
+            let all = |hosts: &mut Hosts| -> Vec<_> {
+                hosts.by_name.iter().map(|host| host.0.clone()).collect()
+            };
+            for host in self.hosts.try_with(all).unwrap_or_default() {
                 host.shut_down();
             }
             let mut causes = Vec::from_iter(cause);
@@ -148,13 +178,9 @@ impl NetState {
             let _ = self.closed.set(outcome);
         }
         match self.closed.get() {
-            Some(Some(cause)) => Err(Error::new(
-                Op::Close,
-                self.name.clone(),
-                None,
-                None,
-                cause.clone(),
-            )),
+            Some(Some(cause)) => {
+                Err(Error::new(Op::Close, self.name.clone(), None, None, cause.clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -162,8 +188,6 @@ impl NetState {
 
 impl fmt::Debug for NetState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Network").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -55,11 +55,7 @@ impl SubNetwork {
     /// A name that was announced when the future is dropped is given back, if the registry can.
     pub async fn new_host(&self, name: &str) -> Result<Host, Error> {
         let (net, name) = (self.state.clone(), Arc::<str>::from(name));
-        let witness = Witness {
-            net,
-            name: name.clone(),
-            announced: AtomicBool::new(false),
-        };
+        let witness = Witness { net, name: name.clone(), announced: AtomicBool::new(false) };
         let describe = || format!("new host {name} on {}", self.network());
         let made = self.state.engine.new_host(&name, &witness);
         let made = self.state.latch.unless_down(made, describe).await;
@@ -80,9 +76,7 @@ impl SubNetwork {
 
     /// Finds a host of this subnetwork, be it open or closed.
     pub fn host(&self, name: &str) -> Option<Host> {
-        self.state
-            .host(name)
-            .map(|host| Host::new(self.state.clone(), host))
+        self.state.host(name).map(|host| Host::new(self.state.clone(), host))
     }
 
     /// Closes the network with all its hosts, and interrupts everything that is blocked on it.
@@ -143,9 +137,7 @@ impl Registry for Witness {
         if hostname != &*self.name {
             return announced;
         }
-        announced
-            .inspect_ok(|()| self.announced.store(true, Ordering::Relaxed))
-            .boxed()
+        announced.inspect_ok(|()| self.announced.store(true, Ordering::Relaxed)).boxed()
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {

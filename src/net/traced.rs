@@ -96,14 +96,8 @@ impl Tracer {
 impl<N: Networker> Traced<N> {
     /// Wraps a networker; `sink` is called for each event, before the operation goes on.
     pub fn new(inner: N, sink: impl Fn(&NetEvent) + Send + Sync + 'static) -> Self {
-        let tracer = Tracer {
-            on: AtomicBool::new(true),
-            sink: Box::new(sink),
-        };
-        Self {
-            inner,
-            tracer: Arc::new(tracer),
-        }
+        let tracer = Tracer { on: AtomicBool::new(true), sink: Box::new(sink) };
+        Self { inner, tracer: Arc::new(tracer) }
     }
 
     /// Tells from now on, also of connections that are open.
@@ -141,10 +135,7 @@ impl<N: Networker> Networker for Traced<N> {
     fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Conn, Error>> {
         async move {
             let host = || self.name().to_string();
-            self.tracer.tell(|| NetEvent::Dial {
-                host: host(),
-                addr: addr.to_string(),
-            });
+            self.tracer.tell(|| NetEvent::Dial { host: host(), addr: addr.to_string() });
             let conn = self.inner.dial(addr).await?;
             self.tracer.tell(|| NetEvent::Connect {
                 src: conn.local_addr(),
@@ -159,9 +150,7 @@ impl<N: Networker> Networker for Traced<N> {
     fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
         async move {
             let listener = self.inner.listen(addr).await?;
-            self.tracer.tell(|| NetEvent::Listen {
-                addr: listener.local_addr(),
-            });
+            self.tracer.tell(|| NetEvent::Listen { addr: listener.local_addr() });
             Ok(listener.tapped(self.tap()))
         }
         .boxed()
@@ -190,9 +179,6 @@ impl fmt::Display for NetEvent {
 impl<N: fmt::Debug> fmt::Debug for Traced<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = self.tracer.on.load(Ordering::Relaxed);
-        f.debug_struct("Traced")
-            .field("inner", &self.inner)
-            .field("on", &on)
-            .finish()
+        f.debug_struct("Traced").field("inner", &self.inner).field("on", &on).finish()
     }
 }

@@ -8,11 +8,12 @@ mod pipe;
 mod registry;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use futures::future::{BoxFuture, FutureExt};
 
-use crate::net::{Addr, Cause, Engine, Host, Notifier, RawConn, Registry, SubNetwork, lock};
+use crate::lock::{Lock, shelved};
+use crate::net::{Addr, Cause, Engine, Host, Notifier, RawConn, Registry, SubNetwork};
 use pipe::pipe;
 use registry::Ram;
 
@@ -31,8 +32,14 @@ use registry::Ram;
 pub struct Network {
     subnetwork: SubNetwork,
     /// Held while a host is made, so that two who ask for one name get one host.
-    making: Arc<Mutex<()>>,
+    making: Arc<Lock<Making>>,
 }
+
+/// Nothing is guarded but that one host is made at a time.
+#[derive(Default)]
+struct Making;
+
+shelved!(Making);
 
 impl Network {
     /// Makes a network, whose full name is `pipe` and then the name given.
@@ -44,10 +51,7 @@ impl Network {
         let (subnetwork, notifier) = SubNetwork::new(&name, pipes.clone(), Ram::new(&name));
         // It is empty: we have made it above.
         let _ = pipes.notifier.set(notifier);
-        Self {
-            subnetwork,
-            making: Arc::default(),
-        }
+        Self { subnetwork, making: Arc::default() }
     }
 
     /// Gives the host of this name, and makes it if there is none.
@@ -60,12 +64,10 @@ impl Network {
     /// `virtnet "pipet": new host "γ": network is down`.
     pub fn host(&self, name: &str) -> Host {
         // Our own engine and registry wake nobody and call nobody: they may run under a lock.
-        let making = lock(&self.making);
-        if let Some(host) = self.subnetwork.host(name) {
-            return host;
-        }
-        let made = self.subnetwork.new_host(name).now_or_never();
-        drop(making);
+        let made = self.making.with(|_| match self.subnetwork.host(name) {
+            Some(host) => Some(Ok(host)),
+            None => self.subnetwork.new_host(name).now_or_never(),
+        });
         match made {
             Some(Ok(host)) => host,
             Some(Err(error)) => panic!("{error}"),
@@ -109,12 +111,7 @@ impl Engine for Pipes {
         _hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
-            let accept = self
-                .notifier
-                .get()
-                .ok_or(Cause::NetDown)?
-                .accept(src, dst)
-                .await?;
+            let accept = self.notifier.get().ok_or(Cause::NetDown)?.accept(src, dst).await?;
             let (near, far) = pipe();
             let peer = accept.addr().clone();
             accept.confirm(Box::new(far));

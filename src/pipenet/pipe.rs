@@ -23,16 +23,7 @@ use crate::net::{Cause, RawConn, Wakers};
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (End, End) {
     let pipe: Arc<Lock<Pipe>> = Arc::default();
-    (
-        End {
-            pipe: pipe.clone(),
-            way: Way::There,
-        },
-        End {
-            pipe,
-            way: Way::Back,
-        },
-    )
+    (End { pipe: pipe.clone(), way: Way::There }, End { pipe, way: Way::Back })
 }
 
 /// Both directions, under one lock.
@@ -174,10 +165,7 @@ impl Direction {
 impl RawConn for End {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let from = self.from();
-        match self
-            .pipe
-            .with(|pipe| pipe.direction(from).read(buf, cx.waker()))
-        {
+        match self.pipe.with(|pipe| pipe.direction(from).read(buf, cx.waker())) {
             Look::Done(count) => Poll::Ready(Ok(count)),
             Look::Over(State::Reset) => Poll::Ready(Err(Cause::ConnReset.into())),
             Look::Over(_) => Poll::Ready(Ok(0)),
@@ -189,10 +177,7 @@ impl RawConn for End {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self
-            .pipe
-            .with(|pipe| pipe.direction(self.way).write(buf, cx.waker()))
-        {
+        match self.pipe.with(|pipe| pipe.direction(self.way).write(buf, cx.waker())) {
             Look::Done((count, readers)) => {
                 readers.wake();
                 Poll::Ready(Ok(count))
@@ -224,8 +209,6 @@ impl RawConn for End {
 
 impl fmt::Debug for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("End")
-            .field("way", &self.way)
-            .finish_non_exhaustive()
+        f.debug_struct("End").field("way", &self.way).finish_non_exhaustive()
     }
 }

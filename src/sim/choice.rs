@@ -14,6 +14,9 @@
 
 use std::collections::BTreeMap;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
 /// 2^64 divided by the golden ratio: the step of a Weyl sequence.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 const LEFT: u64 = 0xA076_1D64_78BD_642F;
@@ -68,9 +71,7 @@ impl Key {
     /// The path one step below this one: the `index`-th of that name.
     #[inline]
     pub(crate) const fn child(self, name_hash: u64, index: u32) -> Self {
-        Self(stir(
-            fold(self.0 ^ LEFT, name_hash ^ RIGHT).wrapping_add(index as u64),
-        ))
+        Self(stir(fold(self.0 ^ LEFT, name_hash ^ RIGHT).wrapping_add(index as u64)))
     }
 
     /// A path of a single word.
@@ -102,11 +103,7 @@ pub(crate) const SOURCES: [(Key, &str); 3] =
 /// Writes one step of a path: the name, then `#index` for all but the first.
 pub(crate) fn step(name: &str, index: u32) -> String {
     let name = escape(name);
-    if index == 0 {
-        name
-    } else {
-        format!("{name}#{index}")
-    }
+    if index == 0 { name } else { format!("{name}#{index}") }
 }
 
 /// Percent-encodes what separates the parts of a subject or of a tape's line.
@@ -155,8 +152,6 @@ pub(crate) enum Family {
     Delay,
     /// A task's standing under `Schedule::Pct`.
     Pct,
-    /// When `Schedule::Pct` demotes whatever runs.
-    Change,
     /// Where a `select!` begins to look.
     Select,
     /// A user's own.
@@ -169,17 +164,15 @@ impl Family {
             Self::Order => "order",
             Self::Delay => "delay",
             Self::Pct => "pct",
-            Self::Change => "change",
             Self::Select => "select",
             Self::Choose => "choose",
         }
     }
 
-    const HASHES: [u64; 6] = [
+    const HASHES: [u64; 5] = [
         hash_name(Self::Order.name()),
         hash_name(Self::Delay.name()),
         hash_name(Self::Pct.name()),
-        hash_name(Self::Change.name()),
         hash_name(Self::Select.name()),
         hash_name(Self::Choose.name()),
     ];
@@ -234,8 +227,10 @@ pub(crate) enum Shape {
     Uniform(u64),
     /// Nanoseconds: none in three of four, else 1 to 65 536 µs, long-tailed.
     Delay,
-    /// Nanoseconds: none in one of two, else 1 to 262 144 µs, every scale alike.
+    /// Nanoseconds: none in one of two, else 1 µs to 262 ms, every scale alike.
     Hold,
+    /// Nanoseconds: 1 ms to 4.2 s, every scale alike.
+    Demotion,
 }
 
 impl Shape {
@@ -248,6 +243,7 @@ impl Shape {
             Self::Delay if raw & 3 == 0 => scaled(((raw >> 2) | (1 << 7)).trailing_zeros(), raw),
             Self::Hold if raw & 1 == 0 => scaled(((raw >> 1) & 0xFF) as u32 % 9, raw),
             Self::Delay | Self::Hold => 0,
+            Self::Demotion => scaled(5 + (raw & 0xFF) as u32 % 6, raw),
         }
     }
 
@@ -256,6 +252,7 @@ impl Shape {
             Self::Uniform(options) => options,
             Self::Delay => 65_536_000 + 1,
             Self::Hold => 262_144_000 + 1,
+            Self::Demotion => 4_194_304_000 + 1,
         }
     }
 }
@@ -265,6 +262,13 @@ impl Shape {
 fn scaled(exponent: u32, raw: u64) -> u64 {
     let scale = 1_000 << (2 * exponent);
     scale + spread(raw, 3 * scale)
+}
+
+/// A user's random generator: the stream of a task. Its words are no choices.
+pub(crate) fn generator(seed: u64, task: Key) -> ChaCha8Rng {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(task.0);
+    generator
 }
 
 /// Where values come from when the tape says nothing of a choice.
@@ -347,11 +351,7 @@ impl Choices {
             },
         };
         if let Some(decided) = self.decided.as_mut().filter(|_| value != 0) {
-            decided.push(Decision {
-                subject,
-                ordinal,
-                value,
-            });
+            decided.push(Decision { subject, ordinal, value });
         }
         value
     }
@@ -363,7 +363,7 @@ impl Choices {
         };
         let (width, options) = match shape {
             Shape::Uniform(options) => (64 - (options - 1).leading_zeros(), options),
-            Shape::Delay | Shape::Hold => (8, 256),
+            Shape::Delay | Shape::Hold | Shape::Demotion => (8, 256),
         };
         let width = width.div_ceil(8) as usize;
         let mut value = 0;
@@ -456,9 +456,8 @@ mod tests {
     fn delays_are_mostly_none_mostly_short_and_sometimes_long() {
         let mut choices = seeded(3);
         let subject = Subject::new(Family::Delay, Key::word("main"), Key::word("timer"));
-        let delays: Vec<u64> = (0..100_000)
-            .map(|n| choices.draw(subject, n, Shape::Delay))
-            .collect();
+        let delays: Vec<u64> =
+            (0..100_000).map(|n| choices.draw(subject, n, Shape::Delay)).collect();
         let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
         assert!((74_000..76_000).contains(&share(|d| d == 0)));
         assert!((12_000..13_000).contains(&share(|d| (1_000..4_000).contains(&d))));
@@ -470,15 +469,10 @@ mod tests {
     fn bytes_answer_in_order_then_zero_and_leave_their_decisions() {
         let mut choices = Choices::new(9, Rest::Bytes(vec![5, 0, 9]), std::iter::empty());
         let subject = Subject::new(Family::Choose, Key::word("main"), Key::NONE);
-        let drawn: Vec<u64> = (0..5)
-            .map(|n| choices.draw(subject, n, Shape::Uniform(4)))
-            .collect();
+        let drawn: Vec<u64> = (0..5).map(|n| choices.draw(subject, n, Shape::Uniform(4))).collect();
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
         let decided = choices.take_decided().unwrap();
-        assert_eq!(
-            decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(),
-            [0, 2]
-        );
+        assert_eq!(decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]

@@ -131,9 +131,8 @@ pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor,
         "virtnet: a run inside a run is refused; \
          spawn tasks in the run that goes on, or execute the other run after it"
     );
-    let (mut world, mut executor) = SPARE
-        .take()
-        .unwrap_or_else(|| (Box::new(World::empty()), Executor::default()));
+    let (mut world, mut executor) =
+        SPARE.take().unwrap_or_else(|| (Box::new(World::empty()), Executor::default()));
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let begun = begin(&mut world, run);
     executor.run = run;

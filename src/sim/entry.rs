@@ -70,10 +70,6 @@ impl Entry {
     #[inline]
     pub(crate) const fn act(self) -> Act {
         let slot = self.0 as u32 & ((1 << 31) - 1);
-        if (self.0 as u32) >> 31 == 0 {
-            Act::Poll(slot)
-        } else {
-            Act::Fire(slot)
-        }
+        if (self.0 as u32) >> 31 == 0 { Act::Poll(slot) } else { Act::Fire(slot) }
     }
 }

@@ -77,8 +77,7 @@ impl Queue {
     #[inline]
     pub(crate) fn push_at(&mut self, at: u64, act: Act) -> Serial {
         let serial = self.next_serial();
-        self.ahead
-            .push(Entry::new(at.min(END_OF_TIME), serial, act));
+        self.ahead.push(Entry::new(at.min(END_OF_TIME), serial, act));
         serial
     }
 
@@ -130,7 +129,6 @@ impl Queue {
 
     /// Drops entries ahead that nobody waits for.
     pub(crate) fn retain_ahead(&mut self, mut awaited: impl FnMut(Serial, Act) -> bool) {
-        self.ahead
-            .retain(|entry| awaited(entry.serial(), entry.act()));
+        self.ahead.retain(|entry| awaited(entry.serial(), entry.act()));
     }
 }

@@ -48,20 +48,10 @@ impl Executor {
     }
 
     /// Takes in a task.
-    pub(crate) fn adopt_one(
-        &mut self,
-        Newborn {
-            task,
-            future,
-            waker,
-        }: Newborn,
-    ) {
+    pub(crate) fn adopt_one(&mut self, Newborn { task, future, waker }: Newborn) {
         let slot = task.slot as usize;
         while self.bodies.len() <= slot {
-            self.bodies.push(Body {
-                future: None,
-                waker: Waker::noop().clone(),
-            });
+            self.bodies.push(Body { future: None, waker: Waker::noop().clone() });
         }
         let body = &mut self.bodies[slot];
         body.future = Some(future);
@@ -79,17 +69,8 @@ impl Executor {
         let Some(future) = &mut body.future else {
             return false;
         };
-        waiter::set_polled(
-            &body.waker,
-            Who {
-                run: self.run,
-                task: task.number(),
-            },
-        );
-        let done = future
-            .as_mut()
-            .poll(&mut Context::from_waker(&body.waker))
-            .is_ready();
+        waiter::set_polled(&body.waker, Who { run: self.run, task: task.number() });
+        let done = future.as_mut().poll(&mut Context::from_waker(&body.waker)).is_ready();
         if done {
             body.future = None;
         }

@@ -18,7 +18,7 @@ use super::tape::Tape;
 use super::task::Stage;
 use super::time::Instant;
 use super::trace::{Fingerprint, Trace};
-use super::world::{End, Phase, World};
+use super::world::{End, MAIN, Phase, World};
 
 type Payload = Box<dyn Any + Send>;
 
@@ -40,10 +40,7 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
         Ok(end) => (end, None),
         Err(payload) => {
             let message = message_of(payload);
-            (
-                End::Panicked,
-                enter_or_bug(|world| blame(world, message, false)),
-            )
+            (End::Panicked, enter_or_bug(|world| blame(world, message, false)))
         }
     };
     let stall = match end {
@@ -141,14 +138,9 @@ fn message_of(payload: Payload) -> String {
 
 /// Lays a panic to the task that is current.
 fn blame(world: &World, message: String, while_dropped: bool) -> Option<TaskPanic> {
-    let slot = world.current().unwrap_or(super::world::MAIN);
+    let slot = world.current().unwrap_or(MAIN);
     let spawned_at = world.tasks.about[slot as usize].spawned_at;
-    Some(TaskPanic {
-        task: world.tasks.path(slot),
-        message,
-        spawned_at,
-        while_dropped,
-    })
+    Some(TaskPanic { task: world.tasks.path(slot), message, spawned_at, while_dropped })
 }
 
 /// Finds out what every task is about, and whether one could go on.
@@ -175,10 +167,8 @@ fn report_stall(executor: &mut Executor) -> Stall {
 fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
     let slots = world.tasks.in_spawn_order();
     let key = |slot: &u32| world.tasks.slots[*slot as usize].key;
-    let mut names: BTreeMap<Key, String> = slots
-        .iter()
-        .map(|slot| (key(slot), format!("task {}", world.tasks.path(*slot))))
-        .collect();
+    let mut names: BTreeMap<Key, String> =
+        slots.iter().map(|slot| (key(slot), format!("task {}", world.tasks.path(*slot)))).collect();
     names.extend(SOURCES.map(|(key, word)| (key, word.to_string())));
     let mut waiting = Vec::new();
     let mut tasks = Vec::new();
@@ -189,34 +179,18 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
             let same = task.polled_at == world.now;
             TaskState::Woken {
                 by: by.unwrap_or_else(|| "a task that has ended".into()),
-                polls_at_instant: if same {
-                    task.polls_at_instant.into()
-                } else {
-                    0
-                },
+                polls_at_instant: if same { task.polls_at_instant.into() } else { 0 },
             }
         } else {
             waiting.push((tasks.len(), slot));
             TaskState::NotAsked
         };
         let spawned_at = world.tasks.about[slot as usize].spawned_at;
-        tasks.push(StalledTask {
-            task: world.tasks.path(slot),
-            spawned_at,
-            state,
-        });
+        tasks.push(StalledTask { task: world.tasks.path(slot), spawned_at, state });
     }
     let at = Instant::from_nanos(world.now);
     let foreign_wakes = world.foreign_wakes;
-    (
-        Stall {
-            at,
-            tasks,
-            lost_wakeup: None,
-            foreign_wakes,
-        },
-        waiting,
-    )
+    (Stall { at, tasks, lost_wakeup: None, foreign_wakes }, waiting)
 }
 
 /// Polls a waiting task once more: what it waits for, and what it did instead.

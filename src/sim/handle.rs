@@ -50,9 +50,7 @@ impl Sim {
     /// Outside a run; see [`Sim::try_current`].
     #[track_caller]
     pub fn current() -> Self {
-        Self {
-            run: run_and_now("Sim::current()").0,
-        }
+        Self { run: run_and_now("Sim::current()").0 }
     }
 
     /// Returns the run that goes on in this thread, if one does.
@@ -68,11 +66,7 @@ impl Sim {
     /// for them survives a renamed function.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        self.spawn_named(
-            Name::Type(std::any::type_name::<F>()),
-            future,
-            Location::caller(),
-        )
+        self.spawn_named(Name::Type(std::any::type_name::<F>()), future, Location::caller())
     }
 
     /// Names a task that is to be spawned.
@@ -84,10 +78,7 @@ impl Sim {
     /// }).unwrap();
     /// ```
     pub fn task(&self, name: &str) -> TaskBuilder {
-        TaskBuilder {
-            sim: *self,
-            name: name.into(),
-        }
+        TaskBuilder { sim: *self, name: name.into() }
     }
 
     fn spawn_named<F: Future + 'static>(
@@ -175,10 +166,7 @@ impl Sim {
     /// If there are no options.
     #[track_caller]
     pub fn choose(&self, subject: &str, options: usize) -> usize {
-        assert!(
-            options > 0,
-            "virtnet: `choose({subject:?}, 0)`: nothing to choose from"
-        );
+        assert!(options > 0, "virtnet: `choose({subject:?}, 0)`: nothing to choose from");
         enter_run(self.run, |world| world.choose(subject, options))
     }
 
@@ -206,8 +194,7 @@ impl TaskBuilder {
     /// Starts the task.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
-        self.sim
-            .spawn_named(Name::Given(self.name), future, Location::caller())
+        self.sim.spawn_named(Name::Given(self.name), future, Location::caller())
     }
 }
 
@@ -257,14 +244,8 @@ impl TryRng for SimRng {
 /// Outside a run.
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
-    let sim = Sim {
-        run: run_and_now("virtnet::spawn").0,
-    };
-    sim.spawn_named(
-        Name::Type(std::any::type_name::<F>()),
-        future,
-        Location::caller(),
-    )
+    let sim = Sim { run: run_and_now("virtnet::spawn").0 };
+    sim.spawn_named(Name::Type(std::any::type_name::<F>()), future, Location::caller())
 }
 
 /// Returns the current task's random generator; see [`Sim::rng`].
@@ -274,7 +255,5 @@ pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
 /// Outside a run.
 #[track_caller]
 pub fn rng() -> SimRng {
-    SimRng {
-        run: run_and_now("virtnet::rng").0,
-    }
+    SimRng { run: run_and_now("virtnet::rng").0 }
 }

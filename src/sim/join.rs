@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 
 use crate::waiter::Waiter;
 
+use super::ask::Joined;
 use super::current::{enter_run, try_enter_run};
 use super::task::TaskId;
-use super::world::Joined;
 
 /// Waits for a task's end and gives what it returned.
 ///
@@ -38,22 +38,12 @@ impl<T> fmt::Debug for JoinHandle<T> {
 
 impl<T> JoinHandle<T> {
     pub(crate) const fn new(run: u64, task: TaskId) -> Self {
-        Self {
-            run,
-            task: Some(task),
-            taken: false,
-            output: PhantomData,
-        }
+        Self { run, task: Some(task), taken: false, output: PhantomData }
     }
 
     /// The handle of a task that was spawned when its run was over.
     pub(crate) const fn inert() -> Self {
-        Self {
-            run: 0,
-            task: None,
-            taken: false,
-            output: PhantomData,
-        }
+        Self { run: 0, task: None, taken: false, output: PhantomData }
     }
 
     /// Has the task dropped as soon as whatever is being polled returns.
@@ -80,14 +70,9 @@ impl<T: 'static> Future for JoinHandle<T> {
     ///
     /// If polled again after it was ready, and outside its run.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(
-            !self.taken,
-            "virtnet: a JoinHandle was polled after it was ready"
-        );
+        assert!(!self.taken, "virtnet: a JoinHandle was polled after it was ready");
         let Some(task) = self.task else {
-            return Poll::Ready(Err(JoinError {
-                task: String::new(),
-            }));
+            return Poll::Ready(Err(JoinError { task: String::new() }));
         };
         let waiter = Waiter::of(cx.waker());
         // Whoever is not woken after all is dropped here, outside the world.
@@ -111,11 +96,7 @@ impl<T: 'static> Future for JoinHandle<T> {
 
 /// Takes the output out of the box in which the task left it.
 fn open<T: 'static>(output: Box<dyn Any>) -> T {
-    match output
-        .downcast::<Option<T>>()
-        .ok()
-        .and_then(|output| *output)
-    {
+    match output.downcast::<Option<T>>().ok().and_then(|output| *output) {
         Some(output) => output,
         None => unreachable!("a task leaves what its handle was made for"),
     }

@@ -10,7 +10,7 @@ use super::trace::{Fingerprint, Trace};
 /// What came of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-#[must_use = "a run that failed says so in its ending; call `.unwrap()` to panic with it"]
+#[must_use = "a run that failed says so in its ending; unwrap it to panic with that"]
 pub struct Outcome<T> {
     /// How the run ended.
     pub ending: Ending<T>,
@@ -59,10 +59,6 @@ impl<T> Outcome<T> {
 impl<T> fmt::Display for Outcome<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\nseed {:#x}, ", self.ending, self.seed)?;
-        write!(
-            f,
-            "{} steps, {:?} of virtual time",
-            self.steps, self.elapsed
-        )
+        write!(f, "{} steps, {:?} of virtual time", self.steps, self.elapsed)
     }
 }

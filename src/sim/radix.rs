@@ -43,17 +43,8 @@ pub(crate) struct Radix {
 
 impl Default for Radix {
     fn default() -> Self {
-        let far = Buckets {
-            base: 0,
-            vecs: Vec::new(),
-            taken: [0; LEVELS],
-            len: 0,
-        };
-        Self {
-            near: BinaryHeap::new(),
-            horizon: u64::MAX,
-            far,
-        }
+        let far = Buckets { base: 0, vecs: Vec::new(), taken: [0; LEVELS], len: 0 };
+        Self { near: BinaryHeap::new(), horizon: u64::MAX, far }
     }
 }
 
@@ -236,11 +227,7 @@ mod tests {
                     if let Some(entry) = expected {
                         radix.pop();
                         // Sometimes the clock lags behind, as with forgotten entries.
-                        now = if random() % 5 == 0 {
-                            now
-                        } else {
-                            now.max(entry.key())
-                        };
+                        now = if random() % 5 == 0 { now } else { now.max(entry.key()) };
                     }
                 }
                 if step % 5_000 == 4_999 {

@@ -18,10 +18,11 @@ use super::finish::finish;
 use super::handle::Sim;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
+use super::step::{Next, Polled};
 use super::tape::Tape;
 use super::time::nanos;
 use super::trace::Tracer;
-use super::world::{End, Limits, Next, Polled};
+use super::world::{End, Limits};
 
 /// How one simulated run is executed.
 ///
@@ -52,18 +53,9 @@ pub struct Run {
 impl Run {
     /// A run in which every choice comes from `seed`.
     pub fn new(seed: u64) -> Self {
-        let limits = Limits {
-            time: nanos(Duration::from_secs(3600)),
-            steps: 10_000_000,
-            livelock: 100_000,
-        };
-        Self {
-            seed,
-            limits,
-            schedule: Schedule::default(),
-            tape: None,
-            keep_trace: false,
-        }
+        let limits =
+            Limits { time: nanos(Duration::from_secs(3600)), steps: 10_000_000, livelock: 100_000 };
+        Self { seed, limits, schedule: Schedule::default(), tape: None, keep_trace: false }
     }
 
     /// Ends the run when so much virtual time has passed: one hour unless said
@@ -123,35 +115,21 @@ impl Run {
         let called_at = Location::caller();
         let tape = self.tape;
         let seed = tape.as_ref().and_then(Tape::seed).unwrap_or(self.seed);
-        let schedule = tape
-            .as_ref()
-            .and_then(Tape::schedule)
-            .unwrap_or(self.schedule);
+        let schedule = tape.as_ref().and_then(Tape::schedule).unwrap_or(self.schedule);
         let choices = match &tape {
             Some(tape) => Choices::new(seed, tape.rest().clone(), tape.iter()),
             None => Choices::new(seed, Rest::Seed, std::iter::empty()),
         };
         let (mut executor, (task, waker)) = install(|world, run| {
             let tracer = Tracer::new(self.keep_trace);
-            world.begin(
-                (run, seed),
-                self.limits,
-                choices,
-                schedule,
-                tracer,
-                called_at,
-            )
+            world.begin((run, seed), self.limits, choices, schedule, tracer, called_at)
         });
 
         let result = Rc::new(Cell::new(None));
         let driven = catch_unwind(AssertUnwindSafe(|| {
             let result = result.clone();
             let future = main(Sim::current()).map(move |output| result.set(Some(output)));
-            executor.adopt_one(Newborn {
-                task,
-                future: Box::pin(future),
-                waker,
-            });
+            executor.adopt_one(Newborn { task, future: Box::pin(future), waker });
             drive(&mut executor)
         }));
         let finished = finish(driven, &mut executor);
@@ -176,11 +154,7 @@ fn drive(executor: &mut Executor) -> End {
         match next {
             Next::Poll(task) => {
                 let done = executor.poll(task);
-                polled = Some(if done {
-                    Polled::Done(task.slot)
-                } else {
-                    Polled::Pending
-                });
+                polled = Some(if done { Polled::Done(task.slot) } else { Polled::Pending });
             }
             Next::Drop(slot) => {
                 executor.drop_task(slot);

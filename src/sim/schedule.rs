@@ -18,13 +18,15 @@ pub enum Schedule {
     /// Every wake-up draws its place among what is due, and whether it is late.
     #[default]
     Random,
-    /// Probabilistic concurrency testing: tasks keep a standing, low ones are
-    /// held back, and at `depth - 1` drawn moments whatever runs is demoted.
+    /// Probabilistic concurrency testing: every task keeps a standing, low ones
+    /// are held back, and some fall to the lowest at one of their polls.
     ///
     /// Finds orderings in which one task must be far ahead of another, which
     /// independent draws almost never produce. After Burckhardt et al., "A
     /// Randomized Scheduler with Probabilistic Guarantees of Finding Bugs"
-    /// (ASPLOS 2010); being held back in virtual time as well is our addition.
+    /// (ASPLOS 2010). Two things are our own: low tasks are held back in virtual
+    /// time as well, and a change point is a poll of a task, not a step of the
+    /// run, so that an edit elsewhere does not move it.
     Pct {
         /// How many ordering constraints the bug that is sought has; 1 and up.
         depth: u32,
@@ -58,14 +60,10 @@ impl FromStr for Schedule {
             "random" => return Ok(Self::Random),
             _ => {}
         }
-        let depth = input
-            .strip_prefix("pct:")
-            .and_then(|depth| depth.parse().ok());
+        let depth = input.strip_prefix("pct:").and_then(|depth| depth.parse().ok());
         match depth {
             Some(depth) if depth > 0 => Ok(Self::Pct { depth }),
-            _ => Err(ParseScheduleError {
-                input: input.into(),
-            }),
+            _ => Err(ParseScheduleError { input: input.into() }),
         }
     }
 }
@@ -88,6 +86,27 @@ pub(crate) struct Slack {
     pub(crate) delay: u64,
 }
 
+/// What a task keeps under `Schedule::Pct`.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Standing {
+    slack: Slack,
+    /// How many polls are left until it falls; 0 is never.
+    polls_left: u32,
+    fallen: Slack,
+}
+
+impl Standing {
+    /// Counts a poll, at which the task may fall.
+    pub(crate) fn count_poll(&mut self) {
+        if self.polls_left > 0 {
+            self.polls_left -= 1;
+            if self.polls_left == 0 {
+                self.slack = self.fallen;
+            }
+        }
+    }
+}
+
 /// A wake-up, as far as a strategy may know it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wakeup {
@@ -97,80 +116,57 @@ pub(crate) struct Wakeup {
     pub(crate) ordinal: u64,
     /// How many wake-ups of task by task led to this one at no cost of time.
     pub(crate) chain: u16,
-    /// What [`Scheduler::standing`] gave the task.
-    pub(crate) standing: Slack,
+    /// What the task keeps.
+    pub(crate) standing: Standing,
 }
 
 /// Draws for one run.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Scheduler {
     schedule: Schedule,
-    /// Step numbers at which the running task is demoted; descending.
-    changes: Vec<u64>,
-    demotions: u16,
 }
 
 impl Scheduler {
-    pub(crate) fn new(schedule: Schedule, choices: &mut Choices) -> Self {
-        let mut changes = Vec::new();
-        if let Schedule::Pct { depth } = schedule {
-            let subject = Subject::new(Family::Change, Key::word("step"), Key::NONE);
-            // How long the run will be is unknown, so every scale is as likely.
-            changes = (0..u64::from(depth.saturating_sub(1)))
-                .map(|n| {
-                    let scale = choices.draw(subject, 2 * n, Shape::Uniform(18));
-                    choices.draw(subject, 2 * n + 1, Shape::Uniform(1 << scale))
-                })
-                .filter(|step| *step > 0)
-                .collect();
-            changes.sort_unstable_by(|a, b| b.cmp(a));
-        }
-        Self {
-            schedule,
-            changes,
-            demotions: 0,
-        }
+    pub(crate) const fn new(schedule: Schedule) -> Self {
+        Self { schedule }
     }
 
-    pub(crate) const fn schedule(&self) -> Schedule {
+    pub(crate) const fn schedule(self) -> Schedule {
         self.schedule
     }
 
     /// Whether tasks have a standing at all.
     #[inline]
-    pub(crate) const fn ranks(&self) -> bool {
+    pub(crate) const fn ranks(self) -> bool {
         matches!(self.schedule, Schedule::Pct { .. })
     }
 
     /// What a task starts out with.
-    pub(crate) fn standing(&self, choices: &mut Choices, task: Key) -> Slack {
-        let subject = Subject::new(Family::Pct, task, Key::NONE);
-        Slack {
-            // The places above are kept for those that get demoted.
-            place: choices.draw(subject, 0, Shape::Uniform(PLACES / 2)) as u16,
-            delay: choices.draw(subject, 1, Shape::Hold),
+    pub(crate) fn standing(self, choices: &mut Choices, task: Key) -> Standing {
+        let Schedule::Pct { depth } = self.schedule else {
+            return Standing::default();
+        };
+        let mut draw = |ordinal, shape| {
+            choices.draw(Subject::new(Family::Pct, task, Key::NONE), ordinal, shape)
+        };
+        // The upper half of the places is for those who fall.
+        let place = draw(0, Shape::Uniform(PLACES / 2)) as u16;
+        let slack = Slack { place, delay: draw(1, Shape::Hold) };
+        // One task in eight for each change point that is asked for.
+        let falls = draw(2, Shape::Uniform(8));
+        if falls == 0 || falls > u64::from(depth - 1) {
+            return Standing { slack, ..Standing::default() };
         }
-    }
-
-    /// Whether the task that makes this step is to be demoted, and to what.
-    #[inline]
-    pub(crate) fn demotion(&mut self, choices: &mut Choices, step: u64) -> Option<Slack> {
-        if self.changes.last().is_none_or(|change| *change > step) {
-            return None;
-        }
-        self.changes.pop();
-        let subject = Subject::new(Family::Change, Key::word("hold"), Key::NONE);
-        let ordinal = u64::from(self.demotions);
-        self.demotions = self.demotions.saturating_add(1);
-        Some(Slack {
-            place: (PLACES / 2) as u16 + self.demotions.min((PLACES / 2) as u16 - 1),
-            delay: choices.draw(subject, ordinal, Shape::Hold),
-        })
+        // How long a task will live is unknown, so every scale is as likely.
+        let scale = draw(3, Shape::Uniform(10));
+        let polls_left = 1 + draw(4, Shape::Uniform(1 << scale)) as u32;
+        let place = (PLACES / 2) as u16 + draw(5, Shape::Uniform(PLACES / 2)) as u16;
+        Standing { slack, polls_left, fallen: Slack { place, delay: draw(6, Shape::Demotion) } }
     }
 
     /// Chooses for a wake-up by something other than the task itself.
     #[inline]
-    pub(crate) fn wake(&self, choices: &mut Choices, wakeup: Wakeup) -> Slack {
+    pub(crate) fn wake(self, choices: &mut Choices, wakeup: Wakeup) -> Slack {
         match self.schedule {
             Schedule::Fifo => Slack::default(),
             Schedule::Random => Slack {
@@ -183,26 +179,22 @@ impl Scheduler {
                 },
             },
             Schedule::Pct { .. } => Slack {
-                place: wakeup.standing.place,
-                delay: if wakeup.chain > DELAYED_CHAIN {
-                    0
-                } else {
-                    wakeup.standing.delay
-                },
+                place: wakeup.standing.slack.place,
+                delay: if wakeup.chain > DELAYED_CHAIN { 0 } else { wakeup.standing.slack.delay },
             },
         }
     }
 
     /// Chooses the place of a task that woke itself, among others that did.
     #[inline]
-    pub(crate) fn place(&self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
+    pub(crate) fn place(self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
         match self.schedule {
             Schedule::Fifo => 0,
             Schedule::Random => {
                 let subject = Subject::new(Family::Order, wakeup.task, wakeup.source);
                 choices.draw(subject, wakeup.ordinal, Shape::Uniform(PLACES)) as u16
             }
-            Schedule::Pct { .. } => wakeup.standing.place,
+            Schedule::Pct { .. } => wakeup.standing.slack.place,
         }
     }
 }

@@ -97,7 +97,8 @@ macro_rules! __select {
             (12usize a12 b12 c12) (13usize a13 b13 c13) (14usize a14 b14 c14)
             (15usize a15 b15 c15))
     };
-    (@number $start:tt [($($b:tt)*) $($more:tt)*] $other:tt [$($done:tt)*] ($($names:tt)*) $($spare:tt)*) => {
+    (@number $start:tt [($($b:tt)*) $($more:tt)*] $other:tt [$($done:tt)*]
+        ($($names:tt)*) $($spare:tt)*) => {
         $crate::__select!(@number $start [$($more)*] $other
             [$($done)* ($($names)* $($b)*)] $($spare)*)
     };

@@ -37,19 +37,13 @@ pub struct Sleep {
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleep")
-            .field("deadline", &self.deadline)
-            .finish()
+        f.debug_struct("Sleep").field("deadline", &self.deadline).finish()
     }
 }
 
 impl Sleep {
     pub(crate) const fn new(run: u64, deadline: Instant) -> Self {
-        Self {
-            run,
-            deadline,
-            timer: None,
-        }
+        Self { run, deadline, timer: None }
     }
 
     /// Returns the instant it waits for.
@@ -154,14 +148,8 @@ pub struct Interval {
 impl Interval {
     #[track_caller]
     pub(crate) fn new(run: u64, start: Instant, period: Duration) -> Self {
-        assert!(
-            !period.is_zero(),
-            "virtnet: an interval's period must not be zero"
-        );
-        Self {
-            next: Sleep::new(run, start),
-            period,
-        }
+        assert!(!period.is_zero(), "virtnet: an interval's period must not be zero");
+        Self { next: Sleep::new(run, start), period }
     }
 
     /// Waits for the next tick and returns the instant for which it was due.

@@ -21,11 +21,7 @@ pub struct TaskPanic {
 
 impl fmt::Display for TaskPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when = if self.while_dropped {
-            " while it was dropped"
-        } else {
-            ""
-        };
+        let when = if self.while_dropped { " while it was dropped" } else { "" };
         write!(f, "task {} panicked{when}: {}", self.task, self.message)?;
         write!(f, "\n  spawned at {}", self.spawned_at)
     }
@@ -57,18 +53,9 @@ impl fmt::Display for TaskState {
             }
             Self::Waiting(reasons) => write!(f, "waits for {}", reasons.join(", or ")),
             Self::NotAsked => f.write_str("waits (not asked for what)"),
-            Self::Woken {
-                by,
-                polls_at_instant: 0 | 1,
-            } => write!(f, "was woken by {by}"),
-            Self::Woken {
-                by,
-                polls_at_instant,
-            } => {
-                write!(
-                    f,
-                    "was woken by {by}, and polled {polls_at_instant} times at this instant"
-                )
+            Self::Woken { by, polls_at_instant: 0 | 1 } => write!(f, "was woken by {by}"),
+            Self::Woken { by, polls_at_instant } => {
+                write!(f, "was woken by {by}, and polled {polls_at_instant} times at this instant")
             }
         }
     }
@@ -88,11 +75,7 @@ pub struct StalledTask {
 
 impl fmt::Display for StalledTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}\n    spawned at {}",
-            self.task, self.state, self.spawned_at
-        )
+        write!(f, "{} {}\n    spawned at {}", self.task, self.state, self.spawned_at)
     }
 }
 
@@ -112,11 +95,7 @@ pub struct LostWakeup {
 
 impl fmt::Display for LostWakeup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "probably a lost wake-up: {}, polled once more, {}",
-            self.task, self.evidence
-        )
+        write!(f, "probably a lost wake-up: {}, polled once more, {}", self.task, self.evidence)
     }
 }
 

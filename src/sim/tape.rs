@@ -46,12 +46,7 @@ impl Tape {
     /// The run in which every choice is 0: nothing late, nothing reordered,
     /// nothing fails. It is not the run of seed zero.
     pub fn zero() -> Self {
-        Self {
-            schedule: None,
-            seed: None,
-            rest: Rest::Zero,
-            overrides: BTreeMap::new(),
-        }
+        Self { schedule: None, seed: None, rest: Rest::Zero, overrides: BTreeMap::new() }
     }
 
     /// A fuzzer's tape: the bytes answer choices in the order they are asked,
@@ -60,20 +55,12 @@ impl Tape {
     /// The outcome of such a run holds the same decisions as a keyed tape, which
     /// survives edits of the program where the bytes do not.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self {
-            rest: Rest::Bytes(bytes.into()),
-            ..Self::zero()
-        }
+        Self { rest: Rest::Bytes(bytes.into()), ..Self::zero() }
     }
 
     /// The tape of a run of `seed` under `schedule`, with nothing overridden.
     pub(crate) fn of_seed(seed: u64, schedule: Schedule) -> Self {
-        Self {
-            schedule: Some(schedule),
-            seed: Some(seed),
-            rest: Rest::Seed,
-            ..Self::zero()
-        }
+        Self { schedule: Some(schedule), seed: Some(seed), rest: Rest::Seed, ..Self::zero() }
     }
 
     /// Overrides one more choice, or the same choice anew.
@@ -107,9 +94,7 @@ impl Tape {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u64, u64)> {
-        self.overrides
-            .iter()
-            .map(|((subject, ordinal), value)| (&**subject, *ordinal, *value))
+        self.overrides.iter().map(|((subject, ordinal), value)| (&**subject, *ordinal, *value))
     }
 
     /// This tape, played by a run of that seed and schedule, with the bytes that
@@ -187,10 +172,7 @@ impl FromStr for Tape {
 
     /// Reads a tape. Empty lines and lines that begin with `#` are skipped.
     fn from_str(text: &str) -> Result<Self, ParseTapeError> {
-        let mut tape = Self {
-            rest: Rest::Seed,
-            ..Self::zero()
-        };
+        let mut tape = Self { rest: Rest::Seed, ..Self::zero() };
         let mut lines = text.lines().enumerate().map(|(n, line)| (n + 1, line));
         let first = lines.find(|(_, line)| !skipped(line));
         if first.is_none_or(|(_, line)| line.trim_end() != HEADER) {
@@ -199,8 +181,7 @@ impl FromStr for Tape {
             return Err(ParseTapeError { line, reason });
         }
         for (line, text) in lines.filter(|(_, line)| !skipped(line)) {
-            tape.read_line(text)
-                .map_err(|reason| ParseTapeError { line, reason })?;
+            tape.read_line(text).map_err(|reason| ParseTapeError { line, reason })?;
         }
         Ok(tape)
     }
@@ -252,16 +233,10 @@ fn read_rest(value: &str) -> Result<Rest, String> {
     if value == "zero" {
         return Ok(Rest::Zero);
     }
-    let hex = value
-        .strip_prefix("bytes")
-        .map(str::trim)
-        .filter(|hex| hex.is_ascii());
+    let hex = value.strip_prefix("bytes").map(str::trim).filter(|hex| hex.is_ascii());
     let hex = hex.ok_or_else(|| format!("expected `zero` or `bytes 00ff..`: {}", shown(value)))?;
     if hex.len() % 2 != 0 {
-        return Err(format!(
-            "`bytes` has an odd number of digits: {}",
-            hex.len()
-        ));
+        return Err(format!("`bytes` has an odd number of digits: {}", hex.len()));
     }
     (0..hex.len() / 2)
         .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16))

@@ -18,7 +18,7 @@ use crate::waiter::{self, Waiter, Who};
 
 use super::choice::{Key, SOURCES, hash_name, step};
 use super::entry::Serial;
-use super::schedule::Slack;
+use super::schedule::Standing;
 
 /// Names a task of one run: a slot, and how many tasks it has held before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,10 +36,7 @@ impl TaskId {
 
     #[inline]
     pub(crate) const fn of_number(number: u64) -> Self {
-        Self {
-            slot: number as u32,
-            life: (number >> 32) as u32,
-        }
+        Self { slot: number as u32, life: (number >> 32) as u32 }
     }
 }
 
@@ -74,10 +71,7 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let (run, task) = (
-            self.run.load(Ordering::Relaxed),
-            self.task.load(Ordering::Relaxed),
-        );
+        let (run, task) = (self.run.load(Ordering::Relaxed), self.task.load(Ordering::Relaxed));
         waiter::wake(Who { run, task });
     }
 }
@@ -133,7 +127,7 @@ pub(crate) struct About {
     /// The how-manieth task of the run it is.
     pub(crate) born: u64,
     pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) standing: Slack,
+    pub(crate) standing: Standing,
     pub(crate) has_handle: bool,
     pub(crate) aborted: bool,
     pub(crate) joiner: Option<Waiter>,
@@ -198,13 +192,7 @@ impl Tasks {
         let entry = &mut self.slots[slot as usize];
         let life = entry.life.wrapping_add(1);
         let key = above.child(hash, index);
-        *entry = Slot {
-            key,
-            life,
-            stage: Stage::Parked,
-            polled_at: u64::MAX,
-            ..Slot::default()
-        };
+        *entry = Slot { key, life, stage: Stage::Parked, polled_at: u64::MAX, ..Slot::default() };
         self.born += 1;
         let id = TaskId { slot, life };
         let waker = self.waker_for(run, id);
@@ -215,7 +203,7 @@ impl Tasks {
             children: 0,
             born: self.born,
             spawned_at,
-            standing: Slack::default(),
+            standing: Standing::default(),
             has_handle: false,
             aborted: false,
             joiner: None,
@@ -312,10 +300,7 @@ impl Tasks {
 
     /// Makes `source` the last waker of `slot`.
     fn meet_another(&mut self, slot: u32, source: Key) {
-        let (task, about) = (
-            &mut self.slots[slot as usize],
-            &mut self.about[slot as usize],
-        );
+        let (task, about) = (&mut self.slots[slot as usize], &mut self.about[slot as usize]);
         let last = (task.last, task.met_last);
         let before = std::mem::replace(&mut about.met_before, last);
         if before.0 == source || before.0 == Key::NONE {
@@ -336,10 +321,7 @@ impl Tasks {
     /// number of tasks that there ever were.
     fn sweep(&mut self) {
         let live = |slot: &&Slot| matches!(slot.stage, Stage::Parked | Stage::Scheduled);
-        let keys = self.slots[..self.used]
-            .iter()
-            .filter(live)
-            .map(|slot| slot.key);
+        let keys = self.slots[..self.used].iter().filter(live).map(|slot| slot.key);
         let kept: BTreeSet<Key> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
         self.met.retain(|(_, source), _| kept.contains(source));
         self.sweep_at = SWEEP_AT.max(2 * self.met.len());
@@ -376,11 +358,7 @@ impl Tasks {
         if matches!(self.last_sibling, Some(((parent, _), _)) if parent == slot) {
             self.last_sibling = None;
         }
-        let Slot {
-            has_met,
-            has_siblings,
-            ..
-        } = self.slots[slot as usize];
+        let Slot { has_met, has_siblings, .. } = self.slots[slot as usize];
         let own = (slot, 0)..=(slot, u64::MAX);
         while has_siblings && let Some((&key, _)) = self.siblings.range(own.clone()).next() {
             self.siblings.remove(&key);
@@ -404,10 +382,7 @@ impl Tasks {
     /// The tasks that are not over, oldest first.
     pub(crate) fn in_spawn_order(&self) -> Vec<u32> {
         let live = |slot: &u32| {
-            matches!(
-                self.slots[*slot as usize].stage,
-                Stage::Parked | Stage::Scheduled
-            )
+            matches!(self.slots[*slot as usize].stage, Stage::Parked | Stage::Scheduled)
         };
         let mut slots: Vec<u32> = (0..self.used as u32).filter(live).collect();
         slots.sort_unstable_by_key(|slot| self.about[*slot as usize].born);

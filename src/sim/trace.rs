@@ -104,9 +104,7 @@ impl FromStr for Fingerprint {
     fn from_str(input: &str) -> Result<Self, ParseFingerprintError> {
         let digits = input.len() == 16 && input.bytes().all(|byte| byte.is_ascii_hexdigit());
         let value = u64::from_str_radix(input, 16).ok().filter(|_| digits);
-        value.map(Self).ok_or_else(|| ParseFingerprintError {
-            input: input.into(),
-        })
+        value.map(Self).ok_or_else(|| ParseFingerprintError { input: input.into() })
     }
 }
 
@@ -138,9 +136,7 @@ impl Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.records
-            .iter()
-            .try_for_each(|record| writeln!(f, "{record}"))
+        self.records.iter().try_for_each(|record| writeln!(f, "{record}"))
     }
 }
 
@@ -193,10 +189,7 @@ pub(crate) struct Tracer {
 
 impl Tracer {
     pub(crate) fn new(keep: bool) -> Self {
-        Self {
-            kept: keep.then(Vec::new),
-            ..Self::default()
-        }
+        Self { kept: keep.then(Vec::new), ..Self::default() }
     }
 
     /// Whether records are kept, and names are therefore worth remembering.
@@ -207,13 +200,8 @@ impl Tracer {
     /// Adds one event; `text` is asked for only if records are kept.
     #[inline]
     pub(crate) fn record(&mut self, event: Event, text: impl FnOnce() -> Option<Box<str>>) {
-        let what = fold(
-            event.at ^ 0x8EBC_6AF0_9C88_C6E3,
-            event.subject.0 ^ event.kind as u64,
-        ) ^ fold(
-            event.source.0 ^ event.ordinal,
-            event.digest ^ 0x5899_65CC_7537_4CC3,
-        );
+        let what = fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
+            ^ fold(event.source.0 ^ event.ordinal, event.digest ^ 0x5899_65CC_7537_4CC3);
         // A bijection of the state for any event: nothing that happened is lost.
         self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;
@@ -246,8 +234,6 @@ impl Tracer {
             text: text.map_or_else(String::new, String::from),
             digest: event.digest,
         });
-        Some(Trace {
-            records: records.collect(),
-        })
+        Some(Trace { records: records.collect() })
     }
 }

@@ -1,0 +1,262 @@
+//! What every network does alike: one suite, run on each.
+//!
+//! Knows [`SubNetwork`] and an executor only as something that runs a future; what differs
+//! between networks, such as whether a write waits to be read, is left open here.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use futures::executor::LocalPool;
+use futures::future::{join, join_all};
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::task::LocalSpawnExt;
+use futures::{StreamExt, TryStreamExt};
+use virtnet::{Cause, Conn, Host, Listener, Networker, Op, SubNetwork, pipenet};
+
+/// Runs the whole suite on networks of one kind, a fresh one for each part.
+pub(crate) async fn suite(fresh: impl AsyncFn() -> SubNetwork) {
+    hosts_have_names_for_ever(fresh().await).await;
+    ports_are_taken_lowest_first(fresh().await).await;
+    both_ends_know_each_other(fresh().await).await;
+    bytes_arrive_in_order_both_ways(fresh().await).await;
+    a_half_close_ends_one_direction(fresh().await).await;
+    halves_work_in_two_tasks(fresh().await).await;
+    dials_are_accepted_in_the_order_they_came(fresh().await).await;
+    a_listener_is_a_stream(fresh().await).await;
+    closing_an_end_ends_the_stream_of_the_other(fresh().await).await;
+    nobody_listens_on_what_is_closed(fresh().await).await;
+    the_last_host_takes_the_network_along(fresh().await).await;
+    a_networker_is_all_a_program_needs(fresh().await).await;
+}
+
+async fn hosts(net: &SubNetwork) -> (Host, Host) {
+    (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap())
+}
+
+/// Connects a host with a listener.
+async fn connect(host: &Host, listener: &Listener) -> (Conn, Conn) {
+    let addr = listener.local_addr().to_string();
+    let (dialed, accepted) = join(host.dial(&addr), listener.accept()).await;
+    (dialed.unwrap(), accepted.unwrap())
+}
+
+async fn send(mut conn: &Conn, text: &str) {
+    conn.write_all(text.as_bytes()).await.unwrap();
+}
+
+async fn receive(mut conn: &Conn, len: usize) -> String {
+    let mut buf = vec![0; len];
+    conn.read_exact(&mut buf).await.unwrap();
+    String::from_utf8(buf).unwrap()
+}
+
+async fn receive_all(mut conn: &Conn) -> String {
+    let mut text = String::new();
+    conn.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+async fn hosts_have_names_for_ever(net: SubNetwork) {
+    assert!(net.host("α").is_none());
+    let (a, b) = hosts(&net).await;
+    assert_eq!((a.name(), a.network()), ("α", net.network()));
+    assert!(net.host("α").as_ref() == Some(&a) && a != b);
+    a.close().unwrap();
+    a.close().unwrap();
+    assert!(a.is_closed() && !b.is_closed());
+    assert_eq!(net.host("α"), Some(a), "a closed host is found as well");
+    let error = net.new_host("α").await.unwrap_err();
+    assert_eq!((error.op, error.root()), (Op::NewHost, &Cause::HostExists));
+    net.close().unwrap();
+    assert!(b.is_closed());
+    assert_eq!(*net.new_host("γ").await.unwrap_err().root(), Cause::NetDown);
+}
+
+async fn ports_are_taken_lowest_first(net: SubNetwork) {
+    let (a, _) = hosts(&net).await;
+    let listen =
+        async |addr| a.listen(addr).await.map(|listener| (listener.local_addr().port(), listener));
+    let (one, first) = listen("").await.unwrap();
+    let (three, _third) = listen(":3").await.unwrap();
+    let (two, second) = listen(":0").await.unwrap();
+    let (four, _fourth) = listen("α:0").await.unwrap();
+    assert_eq!([one, two, three, four], [1, 2, 3, 4]);
+    let taken = listen(":2").await.unwrap_err();
+    assert_eq!((taken.op, taken.root()), (Op::Listen, &Cause::AddrInUse));
+    assert_eq!(*listen("β:7").await.unwrap_err().root(), Cause::AddrNotLocal);
+    first.close().unwrap();
+    drop(second);
+    let (one, again) = listen("").await.unwrap();
+    first.close().unwrap();
+    assert_eq!(*listen(":1").await.unwrap_err().root(), Cause::AddrInUse, "a stale close");
+    assert_eq!((one, listen("").await.unwrap().0), (1, 2));
+    drop(again);
+}
+
+async fn both_ends_know_each_other(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    let listener = b.listen(":5").await.unwrap();
+    let (dialed, accepted) = connect(&a, &listener).await;
+    assert_eq!(dialed.local_addr().to_string(), "α:1");
+    assert_eq!(accepted.local_addr().to_string(), "β:1", "not the port of the listener");
+    assert_eq!(dialed.peer_addr(), accepted.local_addr());
+    assert_eq!(dialed.local_addr(), accepted.peer_addr());
+    let own = a.listen("").await.unwrap();
+    let (dialed, accepted) = connect(&a, &own).await;
+    assert_eq!(dialed.peer_addr(), accepted.local_addr(), "a host may dial itself");
+}
+
+async fn bytes_arrive_in_order_both_ways(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    let listener = b.listen("").await.unwrap();
+    let (dialed, accepted) = connect(&a, &listener).await;
+    let text: String = (0..20_000).map(|number| format!("{number} ")).collect();
+    let there = join(send(&dialed, &text), receive(&accepted, text.len()));
+    let back = join(send(&accepted, &text), receive(&dialed, text.len()));
+    let (((), there), ((), back)) = join(there, back).await;
+    assert!(there == text && back == text);
+}
+
+async fn a_half_close_ends_one_direction(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    let listener = b.listen("").await.unwrap();
+    let (dialed, accepted) = connect(&a, &listener).await;
+    let ask = async {
+        send(&dialed, "question").await;
+        dialed.shutdown().await.unwrap();
+        receive_all(&dialed).await
+    };
+    let answer = async {
+        let question = receive_all(&accepted).await;
+        send(&accepted, "answer").await;
+        accepted.close().unwrap();
+        question
+    };
+    assert_eq!(join(ask, answer).await, ("answer".into(), "question".into()));
+    let mut dialed = dialed;
+    assert!(dialed.write(b"more").await.is_err(), "half-closed is closed for writing");
+}
+
+async fn halves_work_in_two_tasks(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    let listener = b.listen("").await.unwrap();
+    let (dialed, accepted) = connect(&a, &listener).await;
+    let (mut reader, mut writer) = dialed.split();
+    let write = async move { writer.write_all(b"to the end").await };
+    let echo = async {
+        let heard = receive_all(&accepted).await;
+        send(&accepted, &heard).await;
+        drop(accepted);
+    };
+    let mut heard = String::new();
+    let (wrote, (), read) = futures::join!(write, echo, reader.read_to_string(&mut heard));
+    wrote.unwrap();
+    read.unwrap();
+    assert_eq!(heard, "to the end");
+}
+
+async fn dials_are_accepted_in_the_order_they_came(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    let listener = b.listen("").await.unwrap();
+    let dials = join_all((0..5).map(|_| a.dial("β:1")));
+    let accepts = async {
+        let mut conns = Vec::new();
+        for _ in 0..5 {
+            conns.push(listener.accept().await.unwrap());
+        }
+        conns
+    };
+    let (dialed, accepted) = join(dials, accepts).await;
+    let ports =
+        |conns: &[Conn]| -> Vec<u16> { conns.iter().map(|conn| conn.peer_addr().port()).collect() };
+    let dialed: Vec<Conn> = dialed.into_iter().map(Result::unwrap).collect();
+    assert_eq!(ports(&accepted), [1, 2, 3, 4, 5]);
+    assert_eq!(ports(&dialed), [2, 3, 4, 5, 6]);
+}
+
+async fn a_listener_is_a_stream(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    let listener = b.listen("").await.unwrap();
+    let incoming = listener.incoming().take(3).try_collect::<Vec<_>>();
+    let (dialed, accepted) = join(join_all((0..3).map(|_| a.dial("β:1"))), incoming).await;
+    assert!(dialed.iter().all(Result::is_ok));
+    assert_eq!(accepted.unwrap().len(), 3);
+    let mut incoming = listener.incoming();
+    listener.close().unwrap();
+    assert_eq!(*incoming.next().await.unwrap().unwrap_err().root(), Cause::SockDown);
+    assert!(incoming.next().await.is_none());
+}
+
+async fn closing_an_end_ends_the_stream_of_the_other(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    let listener = b.listen("").await.unwrap();
+    let (dialed, accepted) = connect(&a, &listener).await;
+    let last = async {
+        send(&dialed, "last words").await;
+        drop(dialed);
+    };
+    assert_eq!(join(last, receive_all(&accepted)).await.1, "last words");
+    accepted.close().unwrap();
+    let error = (&accepted).read(&mut [0]).await.unwrap_err();
+    let error = error.get_ref().unwrap().downcast_ref::<virtnet::Error>().unwrap();
+    assert_eq!((error.op, error.root()), (Op::Read, &Cause::SockDown));
+    assert_eq!(error.addr, Some(accepted.local_addr()));
+}
+
+async fn nobody_listens_on_what_is_closed(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    let refused = async |addr| a.dial(addr).await.unwrap_err().root().clone();
+    let listener = b.listen("").await.unwrap();
+    let (dialed, _accepted) = connect(&a, &listener).await;
+    assert_eq!(refused("β:2").await, Cause::ConnRefused, "the port of a connection");
+    assert_eq!(refused("β:0").await, Cause::ConnRefused);
+    assert_eq!(refused("γ:1").await, Cause::NoSuchHost);
+    listener.close().unwrap();
+    assert_eq!(refused("β:1").await, Cause::ConnRefused);
+    b.close().unwrap();
+    assert_eq!(refused("β:1").await, Cause::ConnRefused);
+    assert_eq!(receive_all(&dialed).await, "");
+    a.close().unwrap();
+    assert_eq!(refused("β:1").await, Cause::HostDown);
+}
+
+async fn the_last_host_takes_the_network_along(net: SubNetwork) {
+    let (a, b) = hosts(&net).await;
+    net.auto_close();
+    a.close().unwrap();
+    a.close().unwrap();
+    let listener = b.listen("").await.unwrap();
+    b.close().unwrap();
+    assert_eq!(*listener.accept().await.unwrap_err().root(), Cause::NetDown);
+}
+
+async fn a_networker_is_all_a_program_needs(net: SubNetwork) {
+    async fn program(network: &dyn Networker, peer: &str) -> Conn {
+        let addr = format!("{peer}:1");
+        network.dial(&addr).await.unwrap()
+    }
+    let (a, b) = hosts(&net).await;
+    let b: std::sync::Arc<dyn Networker> = std::sync::Arc::new(b);
+    let listener = b.listen("").await.unwrap();
+    let (dialed, accepted) = join(program(&a, b.name()), listener.accept()).await;
+    assert_eq!(dialed.peer_addr(), accepted.unwrap().local_addr());
+    b.close().unwrap();
+    assert_eq!(b.network(), net.network());
+}
+
+#[test]
+fn pipenet_conforms() {
+    let done = Rc::new(Cell::new(false));
+    let mut pool = LocalPool::new();
+    let conforms = {
+        let done = done.clone();
+        async move {
+            suite(async || pipenet::Network::new("t").subnetwork()).await;
+            done.set(true);
+        }
+    };
+    pool.spawner().spawn_local(conforms).unwrap();
+    // What waits for ever is a failure, and must not be a test that hangs.
+    pool.run_until_stalled();
+    assert!(done.get(), "the suite waits for something that never comes");
+}

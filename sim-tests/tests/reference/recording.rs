@@ -1,0 +1,102 @@
+//! Files of recordings, read line by line.
+//!
+//! Knows where they are and their form, and names file and line of whatever is malformed.
+
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+/// One scenario in one mode.
+pub(crate) struct Record {
+    pub(crate) scenario: String,
+    pub(crate) mode: String,
+    /// All ways in which it went.
+    pub(crate) variants: Vec<Vec<Step>>,
+}
+
+/// One line of a transcript.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) op: String,
+    pub(crate) on: String,
+    pub(crate) args: Vec<Value>,
+    /// The name of what it makes.
+    pub(crate) makes: Option<String>,
+    /// The name under which it goes on in the background, or of what is asked about.
+    pub(crate) task: Option<String>,
+    pub(crate) out: Option<Value>,
+    pub(crate) note: Option<String>,
+}
+
+impl Record {
+    pub(crate) fn parse(place: &str, line: &Value) -> Self {
+        let text = |key: &str| match line[key].as_str() {
+            Some(text) => text.to_string(),
+            None => panic!("{place}: no `{key}`"),
+        };
+        let Some(variants) = line["variants"].as_array() else { panic!("{place}: no `variants`") };
+        let steps = |variant: &Value| match variant["steps"].as_array() {
+            Some(steps) => steps.iter().map(|step| Step::parse(place, step)).collect(),
+            None => panic!("{place}: a variant without `steps`"),
+        };
+        let variants = variants.iter().map(steps).collect();
+        Self { scenario: text("scenario"), mode: text("mode"), variants }
+    }
+}
+
+impl Step {
+    fn parse(place: &str, step: &Value) -> Self {
+        let Some(fields) = step.as_object() else { panic!("{place}: a step is no object") };
+        let known = ["op", "on", "args", "as", "async", "out", "note"];
+        if let Some(key) = fields.keys().find(|key| !known.contains(&key.as_str())) {
+            panic!("{place}: nobody knows what `{key}` of a step is");
+        }
+        if !fields.contains_key("op") && !fields.contains_key("note") {
+            panic!("{place}: a step with neither `op` nor `note`");
+        }
+        let text = |key: &str| optional(place, fields, key);
+        Self {
+            op: text("op").unwrap_or_default(),
+            on: text("on").unwrap_or_default(),
+            args: fields.get("args").and_then(Value::as_array).cloned().unwrap_or_default(),
+            makes: text("as"),
+            task: text("async"),
+            out: fields.get("out").cloned(),
+            note: text("note"),
+        }
+    }
+}
+
+fn optional(place: &str, fields: &Map<String, Value>, key: &str) -> Option<String> {
+    let value = fields.get(key)?;
+    match value.as_str() {
+        Some(text) => Some(text.to_string()),
+        None => panic!("{place}: `{key}` is no text: {value}"),
+    }
+}
+
+/// Reads a file of the recording.
+pub(crate) fn read(file: &str) -> String {
+    let path = folder().join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Gives the lines of a file, each with its place.
+pub(crate) fn lines(file: &str) -> Vec<(String, Value)> {
+    let path = folder().join(file);
+    let text = read(file);
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let parse = |(index, line): (usize, &str)| {
+        let place = format!("{}:{}", path.display(), index + 1);
+        let value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{place}: {error}"));
+        (place, value)
+    };
+    lines.map(parse).collect()
+}
+
+fn folder() -> PathBuf {
+    match std::env::var_os("VIRTNET_REFERENCE") {
+        Some(folder) => folder.into(),
+        None => concat!(env!("CARGO_MANIFEST_DIR"), "/reference").into(),
+    }
+}

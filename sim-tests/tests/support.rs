@@ -1,0 +1,161 @@
+//! The fixture of most tests, and futures polled by hand.
+//!
+//! Knows the public API and no executor: what a test does between two polls is written in the
+//! test, so that its outcome cannot depend on anybody's schedule.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::FutureExt;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use virtnet::{Conn, Host, Listener, SubNetwork, pipenet};
+
+/// Two hosts, a listener on each, and one open connection between them.
+///
+/// ```text
+/// α:1 lα          β:1 lβ
+/// α:2 cαβ ─────── β:2 cβα
+/// ```
+#[derive(Debug)]
+pub(crate) struct TwoHosts {
+    pub(crate) net: SubNetwork,
+    pub(crate) a: Host,
+    pub(crate) b: Host,
+    pub(crate) la: Listener,
+    pub(crate) lb: Listener,
+    pub(crate) ab: Conn,
+    pub(crate) ba: Conn,
+}
+
+/// Makes the fixture on a fresh pipenet.
+pub(crate) fn two_hosts() -> TwoHosts {
+    two_hosts_on(pipenet::Network::new("t").subnetwork())
+}
+
+/// Makes the fixture on any subnetwork whose futures get along without an executor.
+pub(crate) fn two_hosts_on(net: SubNetwork) -> TwoHosts {
+    let a = now(net.new_host("α")).unwrap();
+    let b = now(net.new_host("β")).unwrap();
+    let (la, lb) = (now(a.listen("")).unwrap(), now(b.listen("")).unwrap());
+    let (ab, ba) = connect(&a, &lb);
+    TwoHosts { net, a, b, la, lb, ab, ba }
+}
+
+/// Connects a host with a listener.
+pub(crate) fn connect(host: &Host, listener: &Listener) -> (Conn, Conn) {
+    let addr = listener.local_addr().to_string();
+    let mut accept = Task::new({
+        let listener = listener.clone();
+        async move { listener.accept().await }
+    });
+    assert!(accept.poll().is_pending());
+    let mut dial = Task::new({
+        let host = host.clone();
+        async move { host.dial(&addr).await }
+    });
+    (dial.done().unwrap(), accept.done().unwrap())
+}
+
+/// A future polled by hand, and how often it was woken.
+pub(crate) struct Task<T> {
+    future: Pin<Box<dyn Future<Output = T>>>,
+    wakes: Arc<Count>,
+}
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl<T> Task<T> {
+    pub(crate) fn new(future: impl Future<Output = T> + 'static) -> Self {
+        Self { future: Box::pin(future), wakes: Arc::default() }
+    }
+
+    /// Makes a task of it whose value is another.
+    pub(crate) fn map<U>(self, map: impl FnOnce(T) -> U + 'static) -> Task<U>
+    where
+        T: 'static,
+    {
+        Task { future: Box::pin(self.future.map(map)), wakes: self.wakes }
+    }
+
+    /// Polls once.
+    pub(crate) fn poll(&mut self) -> Poll<T> {
+        let waker = Waker::from(self.wakes.clone());
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Polls once, and says that it must be done then.
+    #[track_caller]
+    pub(crate) fn done(&mut self) -> T {
+        match self.poll() {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    /// Polls once, and says that it must wait then.
+    #[track_caller]
+    pub(crate) fn waits(&mut self) {
+        assert!(self.poll().is_pending(), "it does not wait");
+    }
+
+    /// Counts how often it was woken since it was last asked.
+    pub(crate) fn woken(&self) -> usize {
+        self.wakes.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+/// Runs what never waits.
+#[track_caller]
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it waits"),
+    }
+}
+
+/// Reads once, up to `len` bytes.
+pub(crate) fn read(conn: &Conn, len: usize) -> Task<Result<String, String>> {
+    let conn = conn.clone();
+    Task::new(async move {
+        let mut buf = vec![0; len];
+        let count = (&conn).read(&mut buf).await.map_err(|error| error.to_string())?;
+        Ok(String::from_utf8_lossy(&buf[..count]).into_owned())
+    })
+}
+
+/// Writes once, and gives how much was taken.
+pub(crate) fn write(conn: &Conn, text: &str) -> Task<Result<usize, String>> {
+    let (conn, text) = (conn.clone(), text.to_string());
+    Task::new(
+        async move { (&conn).write(text.as_bytes()).await.map_err(|error| error.to_string()) },
+    )
+}
+
+/// Dials, and gives both addresses of the connection.
+pub(crate) fn dial(host: &Host, addr: &str) -> Task<Result<Conn, String>> {
+    let (host, addr) = (host.clone(), addr.to_string());
+    Task::new(async move { host.dial(&addr).await.map_err(|error| error.to_string()) })
+}
+
+/// Accepts.
+pub(crate) fn accept(listener: &Listener) -> Task<Result<Conn, String>> {
+    let listener = listener.clone();
+    Task::new(async move { listener.accept().await.map_err(|error| error.to_string()) })
+}
+
+/// Says which ports of a host are free, by listening: the lowest `count` of them.
+pub(crate) fn free_ports(host: &Host, count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count).map(|_| now(host.listen("")).unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().port()).collect()
+}

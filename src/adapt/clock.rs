@@ -1,0 +1,34 @@
+//! Virtual instants as the standard library's, for code that insists on them.
+//!
+//! Knows one real instant, taken once a process; refuses to let it matter: only
+//! differences of converted instants mean anything, and those are virtual.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant as StdInstant};
+
+use crate::sim::Instant;
+
+/// The real instant that stands for the beginning of every run.
+fn base() -> StdInstant {
+    static BASE: OnceLock<StdInstant> = OnceLock::new();
+    *BASE.get_or_init(StdInstant::now)
+}
+
+impl Instant {
+    /// Converts into the standard library's type, as hyper's timers want it.
+    ///
+    /// The result is a fixed real instant plus the virtual time. Comparing it
+    /// with `std::time::Instant::now()` tells nothing. Instants that the
+    /// platform cannot express become the latest of some hundred years.
+    pub fn into_std(self) -> StdInstant {
+        const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 100);
+        let since = Duration::from_nanos(self.as_nanos()).min(FAR);
+        base().checked_add(since).unwrap_or_else(base)
+    }
+
+    /// Converts back what [`Instant::into_std`] gave, or what was computed from
+    /// it; what lies before the run began becomes its beginning.
+    pub fn from_std(instant: StdInstant) -> Self {
+        Self::ZERO + instant.saturating_duration_since(base())
+    }
+}

@@ -1,0 +1,210 @@
+//! What tasks ask of their world, by way of their handles.
+//!
+//! Knows requests; refuses to know who forwards them. Each acts for the task that
+//! is being polled, and none does anything once the run is over.
+
+use std::any::Any;
+use std::panic::Location;
+use std::task::Waker;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::waiter::Waiter;
+
+use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name};
+use super::entry::Act;
+use super::executor::{BoxedTask, Newborn};
+use super::schedule::{Schedule, Slack};
+use super::step::awaited;
+use super::task::{Name, TaskId};
+use super::timer::TimerId;
+use super::trace::RecordKind;
+use super::world::{MAIN, Phase, World};
+
+/// How a join came out.
+pub(crate) enum Joined {
+    Pending,
+    Done(Box<dyn Any>),
+    Aborted(String),
+}
+
+impl World {
+    /// Takes in a task that is due at once.
+    pub(crate) fn admit(
+        &mut self,
+        name: Name,
+        parent: Option<u32>,
+        spawned_at: &'static Location<'static>,
+    ) -> (TaskId, Option<Waker>) {
+        let (task, waker) = self.tasks.spawn(self.run, name, parent, spawned_at);
+        let key = self.tasks.slots[task.slot as usize].key;
+        if self.names.is_some() {
+            let path = self.tasks.path(task.slot);
+            self.remember(key, || path);
+        }
+        if self.scheduler.ranks() {
+            let standing = self.scheduler.standing(&mut self.choices, key);
+            self.tasks.about[task.slot as usize].standing = standing;
+        }
+        if parent.is_some() {
+            let chain = self.chain_of_actor();
+            self.schedule(task.slot, SPAWN, 0, chain);
+        } else {
+            // The main task has nothing to be late for.
+            let serial = self.queue.push_due(0, Act::Poll(task.slot));
+            self.expect(task.slot, serial, SPAWN, 0, Slack::default());
+        }
+        (task, waker)
+    }
+
+    /// Spawns a child of the current task, or gives the future back if the run
+    /// is over and nothing is spawned any more.
+    pub(crate) fn spawn(
+        &mut self,
+        name: Name,
+        future: BoxedTask,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<TaskId, BoxedTask> {
+        if self.phase != Phase::Running {
+            return Err(future);
+        }
+        let parent = self.current().unwrap_or(MAIN);
+        let (task, waker) = self.admit(name, Some(parent), spawned_at);
+        self.tasks.about[task.slot as usize].has_handle = true;
+        self.born.push(Newborn { task, future, waker });
+        Ok(task)
+    }
+
+    /// Whether somebody may still ask for what the current task returns.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.phase == Phase::Running
+            && self.current().is_some_and(|slot| self.tasks.about[slot as usize].has_handle)
+    }
+
+    /// Keeps what the current task returns for whoever joins it.
+    pub(crate) fn deliver(&mut self, output: Box<dyn Any>) {
+        if let Some(slot) = self.current() {
+            self.tasks.about[slot as usize].output = Some(output);
+        }
+    }
+
+    /// Looks how a task has ended, or has `wait` woken when it does. Returns
+    /// the waiter that is not needed, too.
+    pub(crate) fn join(&mut self, task: TaskId, wait: Waiter) -> (Joined, Option<Waiter>) {
+        let live = self.tasks.live(task).is_some();
+        let Some(about) = self.tasks.known(task) else {
+            return (Joined::Aborted(String::new()), Some(wait));
+        };
+        if live {
+            return (Joined::Pending, about.joiner.replace(wait));
+        }
+        about.has_handle = false;
+        let joined = match about.output.take() {
+            Some(output) => Joined::Done(output),
+            None => Joined::Aborted(self.tasks.path(task.slot)),
+        };
+        self.tasks.release(task.slot);
+        (joined, Some(wait))
+    }
+
+    /// Forgets a task's handle. Returns what nobody will ask for any more.
+    pub(crate) fn detach(&mut self, task: TaskId) -> (Option<Box<dyn Any>>, Option<Waiter>) {
+        let Some(about) = self.tasks.known(task) else {
+            return (None, None);
+        };
+        about.has_handle = false;
+        let left = (about.output.take(), about.joiner.take());
+        self.tasks.release(task.slot);
+        left
+    }
+
+    /// Has a task dropped before anything else happens.
+    pub(crate) fn abort(&mut self, task: TaskId) {
+        if self.phase != Phase::Running || self.tasks.live(task).is_none() {
+            return;
+        }
+        let about = &mut self.tasks.about[task.slot as usize];
+        if !std::mem::replace(&mut about.aborted, true) {
+            self.aborted.push_back(task);
+        }
+    }
+
+    /// Arms a timer, or points one that is armed already to a new waiter.
+    /// Returns whom it would have woken, to be dropped outside.
+    #[inline]
+    pub(crate) fn arm(
+        &mut self,
+        timer: &mut Option<TimerId>,
+        at: u64,
+        wait: Waiter,
+    ) -> Option<Waiter> {
+        if let Some(waiter) = timer.and_then(|timer| self.timers.waiter(timer)) {
+            return Some(std::mem::replace(waiter, wait));
+        }
+        let slot = self.timers.take_slot();
+        let serial = self.queue.push_at(at, Act::Fire(slot));
+        let armed = TimerId { slot, serial };
+        self.timers.arm(armed, wait);
+        *timer = Some(armed);
+        None
+    }
+
+    /// Cancels a timer; its queue entry is forgotten, and swept up some time.
+    pub(crate) fn cancel(&mut self, timer: TimerId) -> Option<Waiter> {
+        let wait = self.timers.take(timer)?;
+        self.timers.cancelled += 1;
+        if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.ahead_len() / 2 {
+            let (timers, tasks) = (&mut self.timers, &self.tasks);
+            self.queue.retain_ahead(|serial, act| awaited(tasks, timers, serial, act));
+            self.timers.cancelled = 0;
+        }
+        Some(wait)
+    }
+
+    /// Makes a choice of the user's own.
+    pub(crate) fn choose(&mut self, name: &str, options: usize) -> usize {
+        if self.phase != Phase::Running {
+            return 0;
+        }
+        let named = Key::word(name);
+        self.remember(named, || escape(name));
+        let subject = Subject::new(Family::Choose, self.actor, named);
+        let next = self.chosen.entry(subject.key()).or_insert(0);
+        let ordinal = std::mem::replace(next, *next + 1);
+        let value = self.choices.draw(subject, ordinal, Shape::Uniform(options as u64));
+        self.record(RecordKind::Choose, subject.who, named, ordinal, value, || None);
+        value as usize
+    }
+
+    /// Chooses where a `select!` of so many branches begins to look.
+    #[inline]
+    pub(crate) fn select(&mut self, branches: u64) -> u64 {
+        let Some(slot) = self.current().filter(|_| self.phase == Phase::Running) else {
+            return 0;
+        };
+        let about = &mut self.tasks.about[slot as usize];
+        let ordinal = about.selects;
+        about.selects += 1;
+        if self.scheduler.schedule() == Schedule::Fifo {
+            return 0;
+        }
+        let subject = Subject::new(Family::Select, self.actor, Key::NONE);
+        self.choices.draw(subject, ordinal, Shape::Uniform(branches))
+    }
+
+    /// Adds a note of the current task to the trace.
+    pub(crate) fn note(&mut self, text: &str) {
+        if self.phase == Phase::Running {
+            let (actor, digest) = (self.actor, hash_name(text));
+            self.record(RecordKind::Note, actor, Key::NONE, 0, digest, || Some(text.into()));
+        }
+    }
+
+    /// The current task's random generator.
+    pub(crate) fn rng(&mut self) -> &mut ChaCha8Rng {
+        let slot = self.current().unwrap_or(MAIN) as usize;
+        let (seed, task) = (self.seed, self.tasks.slots[slot].key);
+        let rng = &mut self.tasks.about[slot].rng;
+        rng.get_or_insert_with(|| Box::new(generator(seed, task)))
+    }
+}

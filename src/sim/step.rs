@@ -1,0 +1,216 @@
+//! What happens next: the loop's half that knows the world.
+//!
+//! Knows the queue, the clock and the limits; refuses to know futures, which the
+//! other half polls. A step takes no virtual time; when nothing is due any more,
+//! the clock jumps to the next instant at which anything is.
+
+use std::task::Waker;
+
+use crate::waiter::Waiter;
+
+use super::choice::TIMER;
+use super::entry::{Act, END_OF_TIME, Serial};
+use super::task::{Stage, TaskId, Tasks};
+use super::timer::{TimerId, Timers};
+use super::trace::{Event, RecordKind};
+use super::world::{End, MAIN, NOBODY, World};
+
+/// What the run loop is to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Poll(TaskId),
+    /// An aborted task.
+    Drop(u32),
+    /// A timer's waker that is not a task's own.
+    Wake(Waker),
+    End(End),
+}
+
+/// What became of a task that was polled or dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Polled {
+    Pending,
+    Done(u32),
+    Dropped(u32),
+}
+
+/// Whether a queue entry still stands for something.
+#[inline]
+pub(crate) fn awaited(tasks: &Tasks, timers: &mut Timers, serial: Serial, act: Act) -> bool {
+    match act {
+        Act::Poll(slot) => tasks.slots[slot as usize].pending == serial,
+        Act::Fire(slot) => timers.waiter(TimerId { slot, serial }).is_some(),
+    }
+}
+
+impl World {
+    /// Takes note of the last step and finds the next: the heart of a run.
+    #[inline]
+    pub(crate) fn next(&mut self, polled: Option<Polled>) -> Next {
+        if let Some(end) = polled.and_then(|polled| self.settle(polled)) {
+            return Next::End(end);
+        }
+        loop {
+            if let Some(task) = self.aborted.pop_front() {
+                if self.tasks.live(task).is_none() {
+                    continue; // completed since
+                }
+                self.act_for(task.slot);
+                return Next::Drop(task.slot);
+            }
+            if self.arriving
+                && let Some(waker) = self.arrivals()
+            {
+                return Next::Wake(waker);
+            }
+            if let Some((serial, act)) = self.queue.pop_due() {
+                let Act::Poll(slot) = act else { unreachable!("timers fire as they arrive") };
+                if self.tasks.slots[slot as usize].pending != serial {
+                    continue; // aborted since
+                }
+                return self.step(slot);
+            }
+            if !self.spun && self.queue.call_up_behind() {
+                self.spun = true;
+            } else if !self.hear_foreign()
+                && let Some(end) = self.advance()
+            {
+                return Next::End(end);
+            }
+        }
+    }
+
+    /// Buries a task that has completed or was aborted, and wakes its joiner.
+    #[inline]
+    pub(crate) fn settle(&mut self, polled: Polled) -> Option<End> {
+        let slot = match polled {
+            Polled::Pending => {
+                self.current = NOBODY;
+                return None;
+            }
+            Polled::Done(slot) | Polled::Dropped(slot) => slot,
+        };
+        if slot == MAIN {
+            return Some(End::Done);
+        }
+        let task = &mut self.tasks.slots[slot as usize];
+        task.pending = Serial::default();
+        let about = &mut self.tasks.about[slot as usize];
+        match about.joiner.take() {
+            Some(Waiter::Task(who)) => self.wake_joiner(TaskId::of_number(who.task), slot),
+            // Nothing foreign runs in here: let the run loop wake it, at once.
+            Some(Waiter::Other(waker)) => self.wake_later(waker),
+            None => {}
+        }
+        self.tasks.finish(slot);
+        self.current = NOBODY;
+        None
+    }
+
+    /// Moves the clock to the next instant at which anything happens.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Option<End> {
+        self.spun = false;
+        // A task that spins waits for something: let time pass, but leap over
+        // nothing that might be it.
+        let spinning = self.queue.has_behind().then_some(self.now + 1_000);
+        while let Some(entry) = self.queue.peek_ahead()
+            && !awaited(&self.tasks, &mut self.timers, entry.serial(), entry.act())
+        {
+            self.queue.pop_ahead();
+            self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
+        }
+        let next = self.queue.peek_ahead().map(|entry| entry.key());
+        let at = match (spinning, next) {
+            (Some(soon), Some(next)) => soon.min(next),
+            (Some(at), None) | (None, Some(at)) => at,
+            (None, None) => return Some(End::Deadlock),
+        };
+        if at > self.limits.time || at >= END_OF_TIME {
+            self.set_now(self.limits.time.max(self.now));
+            return Some(End::TimeLimit);
+        }
+        self.set_now(at);
+        self.arriving = true;
+        None
+    }
+
+    /// Deals with all entries whose instant has come, until one is a waker that
+    /// must be woken outside. So a task is polled only when every timer that is
+    /// due has fired.
+    #[inline]
+    pub(crate) fn arrivals(&mut self) -> Option<Waker> {
+        while let Some(entry) = self.queue.peek_ahead()
+            && entry.key() <= self.now
+        {
+            self.queue.pop_ahead();
+            if let Some(waker) = self.arrive(entry.serial(), entry.act()) {
+                return Some(waker);
+            }
+        }
+        self.arriving = false;
+        None
+    }
+
+    /// Deals with an entry whose instant has come.
+    #[inline]
+    pub(crate) fn arrive(&mut self, serial: Serial, act: Act) -> Option<Waker> {
+        match act {
+            Act::Poll(slot) => {
+                let task = &self.tasks.slots[slot as usize];
+                if task.pending == serial {
+                    self.queue.arrive(task.place, serial, act);
+                }
+                None
+            }
+            Act::Fire(slot) => {
+                let wait = self.timers.take(TimerId { slot, serial })?;
+                self.current = NOBODY;
+                self.actor = TIMER;
+                match wait {
+                    Waiter::Task(who) => {
+                        self.wake(TaskId::of_number(who.task));
+                        None
+                    }
+                    Waiter::Other(waker) => Some(waker),
+                }
+            }
+        }
+    }
+
+    /// Makes a task current and counts, limits and records its poll.
+    #[inline]
+    pub(crate) fn step(&mut self, slot: u32) -> Next {
+        if self.steps >= self.limits.steps {
+            return Next::End(End::StepLimit);
+        }
+        let task = &mut self.tasks.slots[slot as usize];
+        if task.polled_at == self.now {
+            task.polls_at_instant = task.polls_at_instant.saturating_add(1);
+            if u64::from(task.polls_at_instant) > self.limits.livelock {
+                return Next::End(End::Livelock);
+            }
+        } else {
+            task.polled_at = self.now;
+            task.polls_at_instant = 1;
+        }
+        self.steps += 1;
+        let id = TaskId { slot, life: task.life };
+        task.stage = Stage::Parked;
+        task.pending = Serial::default();
+        let event = Event {
+            at: self.now,
+            kind: RecordKind::Poll,
+            subject: task.key,
+            source: task.woken_by,
+            ordinal: task.ordinal.into(),
+            digest: 0,
+        };
+        self.tracer.record(event, || None);
+        if self.scheduler.ranks() {
+            self.tasks.about[slot as usize].standing.count_poll();
+        }
+        self.act_for(slot);
+        Next::Poll(id)
+    }
+}

@@ -1,0 +1,152 @@
+//! How a task comes to be polled: who wakes it, in which place, and how late.
+//!
+//! Knows wake-ups; refuses to know the loop that makes them come true. Every
+//! wake-up is a pair of a task and whoever wakes it, and its choices are keyed by
+//! the pair and by how often it has met.
+
+use std::task::Waker;
+
+use crate::waiter::{Waiter, foreign_since};
+
+use super::choice::{FOREIGN, Key, hash_name};
+use super::entry::{Act, Serial};
+use super::schedule::{Slack, Standing, Wakeup};
+use super::task::{Slot, Stage, TaskId};
+use super::timer::TimerId;
+use super::trace::RecordKind;
+use super::world::{NOBODY, Phase, World};
+
+/// The name of a task's end, as a source of the wake-up of who joins it.
+const ENDED: &str = "(end)";
+impl World {
+    /// Wakes a task on behalf of whoever acts now.
+    #[inline]
+    pub(crate) fn wake(&mut self, task: TaskId) {
+        let (actor, current) = (self.actor, self.current);
+        let chain = self.chain_of_actor();
+        let Some(slot) = self.tasks.live(task) else {
+            return;
+        };
+        let parked = slot.stage == Stage::Parked;
+        if self.phase != Phase::Running {
+            if task.slot != current {
+                self.woken = Some(task.slot);
+            }
+            return;
+        }
+        // Counted even if it changes nothing, so that whether another wake-up
+        // came first does not shift the numbers of this pair.
+        let ordinal = self.tasks.meet(task.slot, actor);
+        if !parked {
+            return;
+        }
+        if task.slot == current {
+            self.go_behind(task.slot, ordinal);
+        } else {
+            self.schedule(task.slot, actor, ordinal, chain);
+        }
+    }
+
+    /// Wakes who joins a task. This comes about once, so nothing is counted.
+    #[inline]
+    pub(crate) fn wake_joiner(&mut self, joiner: TaskId, ended: u32) {
+        let chain = self.chain_of_actor();
+        if self.tasks.live(joiner).is_none_or(|joiner| joiner.stage != Stage::Parked) {
+            return;
+        }
+        let source = self.tasks.slots[ended as usize].key.child(const { hash_name(ENDED) }, 0);
+        if self.names.is_some() {
+            let path = self.tasks.path(ended);
+            self.remember(source, || format!("{path}/{ENDED}"));
+        }
+        self.schedule(joiner.slot, source, 0, chain);
+    }
+
+    /// Has the run loop wake a waker that is not a task's own.
+    pub(crate) fn wake_later(&mut self, waker: Waker) {
+        let slot = self.timers.take_slot();
+        let serial = self.queue.push_at(self.now, Act::Fire(slot));
+        self.arriving = true;
+        self.timers.arm(TimerId { slot, serial }, Waiter::Other(waker));
+    }
+
+    /// Wakes whom other threads have woken. Returns whether there were any.
+    pub(crate) fn hear_foreign(&mut self) -> bool {
+        let woken = foreign_since(&mut self.foreign_seen, self.run);
+        self.current = NOBODY;
+        self.actor = FOREIGN;
+        for who in &woken {
+            let task = TaskId::of_number(who.task);
+            self.foreign_wakes += 1;
+            let subject = self.tasks.live(task).map_or(Key::NONE, |slot| slot.key);
+            self.record(RecordKind::Foreign, subject, FOREIGN, 0, 0, || None);
+            self.wake(task);
+        }
+        !woken.is_empty()
+    }
+
+    /// Has a task polled at the place and with the delay that are chosen.
+    #[inline]
+    pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32, chain: u16) {
+        let wakeup = self.wakeup(slot, source, ordinal, chain);
+        let slack = self.scheduler.wake(&mut self.choices, wakeup);
+        let act = Act::Poll(slot);
+        let serial = match slack.delay {
+            0 => self.queue.push_due(slack.place, act),
+            delay => self.queue.push_at(self.now + delay, act),
+        };
+        self.tasks.slots[slot as usize].chain = chain;
+        self.expect(slot, serial, source, ordinal, slack);
+    }
+
+    /// Has a task polled that woke itself: behind all else that is due.
+    #[inline]
+    pub(crate) fn go_behind(&mut self, slot: u32, ordinal: u32) {
+        let wakeup = self.wakeup(slot, self.actor, ordinal, 0);
+        let place = self.scheduler.place(&mut self.choices, wakeup);
+        let serial = self.queue.push_behind(place, Act::Poll(slot));
+        self.tasks.slots[slot as usize].chain = 0;
+        self.expect(slot, serial, self.actor, ordinal, Slack { place, delay: 0 });
+    }
+
+    /// How long the chain of wake-ups is that whoever acts now continues.
+    #[inline]
+    pub(crate) fn chain_of_actor(&self) -> u16 {
+        match self.tasks.slots.get(self.current as usize) {
+            Some(actor) => actor.chain.saturating_add(1),
+            None => 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wakeup(&self, slot: u32, source: Key, ordinal: u32, chain: u16) -> Wakeup {
+        Wakeup {
+            task: self.tasks.slots[slot as usize].key,
+            source,
+            ordinal: ordinal.into(),
+            chain,
+            standing: if self.scheduler.ranks() {
+                self.tasks.about[slot as usize].standing
+            } else {
+                Standing::default()
+            },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn expect(
+        &mut self,
+        slot: u32,
+        serial: Serial,
+        source: Key,
+        ordinal: u32,
+        slack: Slack,
+    ) {
+        let task: &mut Slot = &mut self.tasks.slots[slot as usize];
+        task.stage = Stage::Scheduled;
+        task.pending = serial;
+        task.place = slack.place;
+        task.woken_by = source;
+        task.ordinal = ordinal;
+    }
+}
