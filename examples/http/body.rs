@@ -33,16 +33,13 @@ where
 
 /// A body sent in pieces, with pauses.
 pub(crate) fn chunked(sim: Sim, body: Bytes) -> Body {
-    streamed(
-        (cut(sim, body), true),
-        move |(mut pieces, first)| async move {
-            let piece = pieces.pop_front()?;
-            if !first {
-                pause(sim).await;
-            }
-            Some((Ok(Frame::data(piece)), (pieces, false)))
-        },
-    )
+    streamed((cut(sim, body), true), move |(mut pieces, first)| async move {
+        let piece = pieces.pop_front()?;
+        if !first {
+            pause(sim).await;
+        }
+        Some((Ok(Frame::data(piece)), (pieces, false)))
+    })
 }
 
 /// Cuts a body of at least 16 bytes into 2 to 6 pieces, none of them empty.

@@ -69,14 +69,7 @@ impl Client {
                 break Verdict::Failed;
             };
             attempt += 1;
-            match self
-                .attempt(Ticket {
-                    request,
-                    attempt,
-                    server,
-                })
-                .await
-            {
+            match self.attempt(Ticket { request, attempt, server }).await {
                 Ok(()) => break Verdict::Answered { attempt },
                 Err(Broken::Unheard) => {}
                 Err(Broken::CutOff) => cut_off += 1,
@@ -91,9 +84,8 @@ impl Client {
         }
         match verdict {
             Verdict::Answered { .. } => self.tell(format_args!("#{request} answered")),
-            Verdict::Failed => self.tell(format_args!(
-                "#{request} FAILED, and is reported: cut off {cut_off} times"
-            )),
+            Verdict::Failed => self
+                .tell(format_args!("#{request} FAILED, and is reported: cut off {cut_off} times")),
         }
     }
 
@@ -125,11 +117,7 @@ impl Client {
                 return false;
             }
         };
-        self.tell(format_args!(
-            "connects {} to {}",
-            conn.local_addr(),
-            SERVERS[server]
-        ));
+        self.tell(format_args!("connects {} to {}", conn.local_addr(), SERVERS[server]));
         match http1::handshake(Io::new(conn)).await {
             Ok((requests, connection)) => {
                 // What goes wrong on it is told to whoever waits for an answer.
@@ -147,10 +135,7 @@ impl Client {
     /// Makes a request once, over the connection there is.
     async fn attempt(&mut self, ticket: Ticket) -> Result<(), Broken> {
         let asked = &self.plan.requests[ticket.request];
-        self.tell(format_args!(
-            "{ticket} asks {} ({asked})",
-            SERVERS[ticket.server]
-        ));
+        self.tell(format_args!("{ticket} asks {} ({asked})", SERVERS[ticket.server]));
         self.journal.attempts(self.sim, ticket);
         let request = self.request(ticket);
         let Some(link) = &mut self.link else {
@@ -167,11 +152,7 @@ impl Client {
         self.tell(format_args!("{ticket} broken: {reason}"));
         self.journal.ends(self.sim, ticket, End::Broken(reason));
         self.link = None;
-        Err(if heard {
-            Broken::CutOff
-        } else {
-            Broken::Unheard
-        })
+        Err(if heard { Broken::CutOff } else { Broken::Unheard })
     }
 
     fn request(&self, ticket: Ticket) -> Request<Body> {

@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -64,12 +63,6 @@ impl hyper::rt::Write for Io {
     }
 }
 
-/// Where hyper's clock stands when a run begins.
-///
-/// An `Instant` of the standard library can only be had by asking the real clock. It is asked
-/// once, and hyper sees differences only, so which instant it is makes no difference to any run.
-static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 /// The virtual clock as hyper reads it.
 pub(crate) struct SimTimer(pub(crate) Sim);
 
@@ -79,11 +72,11 @@ impl Timer for SimTimer {
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        self.sleep(deadline.saturating_duration_since(self.now()))
+        Box::pin(SimSleep(self.0.sleep_until(virtnet::Instant::from_std(deadline))))
     }
 
     fn now(&self) -> Instant {
-        *BASE + Duration::from_nanos(self.0.now().as_nanos())
+        self.0.now().into_std()
     }
 }
 

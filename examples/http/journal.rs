@@ -116,9 +116,7 @@ impl Journal {
     /// Opens the journal. The first bytes of the doomed answer are made known by `first_bytes`.
     pub(crate) fn open(&self, plan: &Plan, first_bytes: oneshot::Sender<Ticket>) {
         let mut pages = self.pages.borrow_mut();
-        pages
-            .histories
-            .resize_with(plan.requests.len(), History::default);
+        pages.histories.resize_with(plan.requests.len(), History::default);
         pages.first_bytes = Some(first_bytes);
     }
 
@@ -132,10 +130,7 @@ impl Journal {
         let text = text.to_string();
         sim.note(format_args!("{host}: {text}"));
         let at = sim.now();
-        self.pages
-            .borrow_mut()
-            .timeline
-            .push(Line { at, host, text });
+        self.pages.borrow_mut().timeline.push(Line { at, host, text });
     }
 
     fn history<T>(&self, ticket: Ticket, write: impl FnOnce(&mut History) -> T) -> T {
@@ -144,22 +139,13 @@ impl Journal {
 
     /// A client makes an attempt.
     pub(crate) fn attempts(&self, sim: Sim, ticket: Ticket) {
-        let attempt = Attempt {
-            ticket,
-            at: sim.now(),
-            bytes: 0,
-            digest: Digest::EMPTY,
-            end: None,
-        };
+        let attempt = Attempt { ticket, at: sim.now(), bytes: 0, digest: Digest::EMPTY, end: None };
         self.history(ticket, |history| history.attempts.push(attempt));
     }
 
     /// A client has heard some of an answer.
     pub(crate) fn hears(&self, sim: Sim, ticket: Ticket, bytes: &[u8]) {
-        sim.note(format_args!(
-            "{CLIENTS}: {ticket} hears {} bytes",
-            bytes.len()
-        ));
+        sim.note(format_args!("{CLIENTS}: {ticket} hears {} bytes", bytes.len()));
         self.history(ticket, |history| {
             let attempt = &mut history.attempts[ticket.attempt - 1];
             attempt.bytes += bytes.len();
@@ -189,11 +175,7 @@ impl Journal {
 
     /// A server begins an answer, and learns the how-manieth it is for this server.
     pub(crate) fn begins(&self, sim: Sim, ticket: Ticket) -> usize {
-        let served = Served {
-            ticket,
-            began: sim.now(),
-            completed: None,
-        };
+        let served = Served { ticket, began: sim.now(), completed: None };
         self.history(ticket, |history| history.served.push(served));
         let begun = &mut self.pages.borrow_mut().begun[ticket.server];
         *begun += 1;
@@ -244,12 +226,6 @@ impl fmt::Display for Millis {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:>10}  {:<4}  {}",
-            Millis(self.at),
-            self.host,
-            self.text
-        )
+        write!(f, "{:>10}  {:<4}  {}", Millis(self.at), self.host, self.text)
     }
 }

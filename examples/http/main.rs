@@ -106,11 +106,7 @@ fn one(seed: u64, schedule: Schedule, trace: bool) -> (String, ExitCode) {
     if let Some(trace) = &story.outcome.trace {
         text += &format!("\ntrace\n{trace}");
     }
-    let code = if story.outcome.is_done() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    };
+    let code = if story.outcome.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     (text, code)
 }
 
@@ -151,10 +147,7 @@ fn seed(text: &str) -> Result<u64, String> {
         None => (text, 10),
     };
     u64::from_str_radix(digits, radix).map_err(|error| {
-        format!(
-            "a seed is a number from 0 to {}, or 0x and hex: {error}",
-            u64::MAX
-        )
+        format!("a seed is a number from 0 to {}, or 0x and hex: {error}", u64::MAX)
     })
 }
 

@@ -45,10 +45,7 @@ fn judge_strike(plan: &Plan, strike: Option<&Strike>) -> Result<(), String> {
     };
     let middle = 0 < strike.heard && strike.heard < strike.of && !strike.completed;
     if !middle || strike.ticket.server != plan.victim {
-        return Err(format!(
-            "was not closed in mid-answer: {}, {strike}",
-            strike.ticket
-        ));
+        return Err(format!("was not closed in mid-answer: {}, {strike}", strike.ticket));
     }
     Ok(())
 }
@@ -89,31 +86,17 @@ fn judge_request(
 fn judge_sides(history: &History, strike: Option<&Strike>) -> Result<(), String> {
     for served in &history.served {
         let ticket = served.ticket;
-        if !history
-            .attempts
-            .iter()
-            .any(|attempt| attempt.ticket == ticket)
-        {
+        if !history.attempts.iter().any(|attempt| attempt.ticket == ticket) {
             return Err(format!("{ticket} was served and never asked"));
         }
-        if history
-            .served
-            .iter()
-            .filter(|other| other.ticket == ticket)
-            .count()
-            > 1
-        {
+        if history.served.iter().filter(|other| other.ticket == ticket).count() > 1 {
             return Err(format!("{ticket} was served more than once"));
         }
         if strike.is_some_and(|s| s.ticket.server == ticket.server && s.at < served.began) {
             return Err(format!("{ticket} was begun by a server that was closed"));
         }
     }
-    match history
-        .attempts
-        .iter()
-        .find(|attempt| attempt.end.is_none())
-    {
+    match history.attempts.iter().find(|attempt| attempt.end.is_none()) {
         Some(open) => Err(format!("{} has no end", open.ticket)),
         None => Ok(()),
     }
@@ -133,17 +116,13 @@ fn judge_answer(
     };
     let ticket = answer.ticket;
     if ticket.attempt != taken {
-        return Err(format!(
-            "took the answer of attempt {taken}, and {ticket} was answered"
-        ));
+        return Err(format!("took the answer of attempt {taken}, and {ticket} was answered"));
     }
     let own = Some(number);
     if let Some((_, End::Whole { answers })) = &answer.end
         && *answers != own
     {
-        return Err(format!(
-            "{ticket} took the answer of another request: {answers:?}"
-        ));
+        return Err(format!("{ticket} took the answer of another request: {answers:?}"));
     }
     if (answer.bytes, answer.digest) != (asked.body.len(), Digest::of(&asked.body)) {
         return Err(format!(
@@ -155,12 +134,7 @@ fn judge_answer(
         ));
     }
     let completed = |served: &&crate::journal::Served| served.completed.is_some();
-    match history
-        .served
-        .iter()
-        .filter(completed)
-        .find(|served| served.ticket == ticket)
-    {
+    match history.served.iter().filter(completed).find(|served| served.ticket == ticket) {
         Some(_) => Ok(()),
         None => Err(format!("{ticket} took an answer that no server completed")),
     }
@@ -187,27 +161,15 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            requests,
-            answered,
-            retried,
-            failed,
-        } = self;
-        write!(
-            f,
-            "{requests} requests: {answered} answered, {failed} reported as failed; "
-        )?;
+        let Self { requests, answered, retried, failed } = self;
+        write!(f, "{requests} requests: {answered} answered, {failed} reported as failed; ")?;
         write!(f, "{retried} made more than once")
     }
 }
 
 impl fmt::Display for Strike {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let completed = if self.completed {
-            "completed"
-        } else {
-            "not completed"
-        };
+        let completed = if self.completed { "completed" } else { "not completed" };
         write!(f, "{} of {} bytes heard, {completed}", self.heard, self.of)
     }
 }
@@ -216,14 +178,7 @@ impl fmt::Display for Strike {
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "what the client saw, in ms:")?;
-        for Attempt {
-            ticket,
-            at,
-            bytes,
-            digest,
-            end,
-        } in &self.attempts
-        {
+        for Attempt { ticket, at, bytes, digest, end } in &self.attempts {
             let server = SERVERS[ticket.server];
             writeln!(f, "{:>12}  {ticket} asks {server}", Millis(*at))?;
             let (at, end) = match end {
@@ -245,11 +200,7 @@ impl fmt::Display for History {
         write!(f, "what the servers saw, in ms:")?;
         for served in &self.served {
             let (ticket, server) = (served.ticket, SERVERS[served.ticket.server]);
-            write!(
-                f,
-                "\n{:>12}  {ticket} begun by {server}",
-                Millis(served.began)
-            )?;
+            write!(f, "\n{:>12}  {ticket} begun by {server}", Millis(served.began))?;
             match served.completed {
                 Some(at) => write!(f, ", completed at {}", Millis(at))?,
                 None => write!(f, ", never completed")?,

@@ -60,12 +60,7 @@ impl Plan {
         // Every client at home there makes all its requests there, as long as the server is up:
         // so many answers are begun for certain, and any of them may be the one.
         let homed = |(client, _): &(usize, &Vec<usize>)| home(*client) == victim;
-        let certain: usize = clients
-            .iter()
-            .enumerate()
-            .filter(homed)
-            .map(|(_, r)| r.len())
-            .sum();
+        let certain: usize = clients.iter().enumerate().filter(homed).map(|(_, r)| r.len()).sum();
         Rc::new(Self {
             doomed_answer: 1 + sim.choose("doomed answer", certain),
             requests,
@@ -85,10 +80,7 @@ impl Request {
         let method = [Method::Get, Method::Echo][sim.choose("method", 2)];
         let mut body = vec![0; 16 + sim.choose("bytes", 4096)];
         sim.rng().fill_bytes(&mut body);
-        Self {
-            method,
-            body: body.into(),
-        }
+        Self { method, body: body.into() }
     }
 }
 

@@ -98,17 +98,9 @@ impl Server {
         if doomed {
             self.journal.dooms(ticket);
         }
-        let answer = Answer {
-            server: self,
-            ticket,
-            pieces,
-            sent: 0,
-            fate,
-        };
+        let answer = Answer { server: self, ticket, pieces, sent: 0, fate };
         let mut response = Response::new(body::streamed(answer, Answer::next));
-        response
-            .headers_mut()
-            .insert("x-request", ticket.request.into());
+        response.headers_mut().insert("x-request", ticket.request.into());
         Ok(response)
     }
 
@@ -128,22 +120,10 @@ impl Server {
     fn ticket(&self, request: &Request<Incoming>) -> Ticket {
         let attempt = request.headers().get("x-attempt");
         let attempt = attempt.and_then(|value| value.to_str().ok()?.parse().ok());
-        let number = request
-            .uri()
-            .path()
-            .rsplit('/')
-            .next()
-            .and_then(|last| last.parse().ok());
+        let number = request.uri().path().rsplit('/').next().and_then(|last| last.parse().ok());
         match number.zip(attempt) {
-            Some((request, attempt)) => Ticket {
-                request,
-                attempt,
-                server: self.number,
-            },
-            None => panic!(
-                "{} got a request that nobody made: {request:?}",
-                self.host.name()
-            ),
+            Some((request, attempt)) => Ticket { request, attempt, server: self.number },
+            None => panic!("{} got a request that nobody made: {request:?}", self.host.name()),
         }
     }
 
@@ -175,9 +155,7 @@ struct Answer {
 impl Answer {
     /// Gives the next piece, in its time.
     async fn next(mut self) -> Option<(Piece, Self)> {
-        let Server {
-            sim, journal, down, ..
-        } = &self.server;
+        let Server { sim, journal, down, .. } = &self.server;
         let ticket = self.ticket;
         let Some(piece) = self.pieces.pop_front() else {
             journal.completes(*sim, ticket);
@@ -188,8 +166,7 @@ impl Answer {
             body::pause(*sim).await;
         }
         if self.fate == Fate::DiesBefore(self.sent) {
-            self.server
-                .tell(format_args!("{ticket} breaks off: its worker dies"));
+            self.server.tell(format_args!("{ticket} breaks off: its worker dies"));
             return Some((Err(io::Error::other("the worker has died")), self));
         }
         if self.fate == Fate::HeldBefore(self.sent) {

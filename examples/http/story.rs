@@ -47,20 +47,9 @@ async fn scenario(sim: Sim, journal: Journal, lies: Lies) -> Tally {
     for (number, name) in SERVERS.iter().enumerate() {
         let (host, down) = (network.host(name), down.clone());
         // Before any client dials, so that who is refused knows that the server is gone.
-        let listener = host
-            .listen(":80")
-            .await
-            .unwrap_or_else(|error| panic!("{error}"));
+        let listener = host.listen(":80").await.unwrap_or_else(|error| panic!("{error}"));
         let (journal, plan) = (journal.clone(), plan.clone());
-        let server = Server {
-            sim,
-            journal,
-            plan,
-            lies,
-            host,
-            number,
-            down,
-        };
+        let server = Server { sim, journal, plan, lies, host, number, down };
         sim.task(name).spawn(server.serve(listener));
     }
     let victim = network.host(SERVERS[plan.victim]);
@@ -70,16 +59,7 @@ async fn scenario(sim: Sim, journal: Journal, lies: Lies) -> Tally {
     let clients = (0..plan.clients.len()).map(|number| {
         let (journal, plan, host) = (journal.clone(), plan.clone(), network.host(CLIENTS));
         let (link, given_up) = (None, [false; SERVERS.len()]);
-        let client = Client {
-            sim,
-            journal,
-            plan,
-            lies,
-            host,
-            number,
-            link,
-            given_up,
-        };
+        let client = Client { sim, journal, plan, lies, host, number, link, given_up };
         sim.task("client").spawn(client.work())
     });
     for worked in join_all(clients).await {
@@ -118,30 +98,18 @@ impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:>10}  {:<4}  event", "ms", "host")?;
         self.journal.read(|pages| {
-            pages
-                .timeline
-                .iter()
-                .try_for_each(|line| writeln!(f, "{line}"))?;
+            pages.timeline.iter().try_for_each(|line| writeln!(f, "{line}"))?;
             writeln!(f)?;
             let virtnet::Ending::Done(tally) = &self.outcome.ending else {
                 return writeln!(f, "{}", self.outcome.ending);
             };
             if let Some(strike) = &pages.strike {
                 let server = SERVERS[strike.ticket.server];
-                writeln!(
-                    f,
-                    "{server} was closed in the middle of {}: {strike}",
-                    strike.ticket
-                )?;
+                writeln!(f, "{server} was closed in the middle of {}: {strike}", strike.ticket)?;
             }
             writeln!(f, "{tally}")
         })?;
-        let Outcome {
-            seed,
-            steps,
-            elapsed,
-            ..
-        } = &self.outcome;
+        let Outcome { seed, steps, elapsed, .. } = &self.outcome;
         writeln!(f, "seed {seed}: {steps} steps, {elapsed:?} of virtual time")?;
         writeln!(f, "fingerprint {}", self.outcome.fingerprint)
     }

@@ -67,8 +67,7 @@ pub(crate) fn sweep(
 
 /// Takes the next seed, if there is one.
 fn take(next: &AtomicU64, end: u64) -> Option<u64> {
-    next.fetch_update(Relaxed, Relaxed, |seed| (seed < end).then_some(seed + 1))
-        .ok()
+    next.fetch_update(Relaxed, Relaxed, |seed| (seed < end).then_some(seed + 1)).ok()
 }
 
 fn play(seed: u64, schedule: Schedule, lies: Lies) -> Played {
@@ -78,11 +77,7 @@ fn play(seed: u64, schedule: Schedule, lies: Lies) -> Played {
         Ending::Done(tally) => Ok(tally),
         _ => Err(outcome.to_string()),
     };
-    Played {
-        seed,
-        fingerprint,
-        ending,
-    }
+    Played { seed, fingerprint, ending }
 }
 
 /// Puts the results in order, as they come in.
@@ -180,10 +175,7 @@ impl fmt::Display for Report {
         writeln!(f, "seeds {start}..{end}, schedule {}", self.schedule)?;
         if played < end - start {
             let rest = start + played;
-            writeln!(
-                f,
-                "stopped after {played} seeds; go on with --seeds {rest}..{end}"
-            )?;
+            writeln!(f, "stopped after {played} seeds; go on with --seeds {rest}..{end}")?;
         }
         let failed = self.failed.len();
         writeln!(
