@@ -1,0 +1,93 @@
+//! What hyper asks of a network and a clock, in terms of virtnet.
+//!
+//! Knows the traits of `hyper::rt` and nothing of this program. HTTP/1 needs no more than these
+//! two; for HTTP/2 an `Executor` of one line would stand beside them.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use futures::io::{AsyncRead, AsyncWrite};
+use hyper::rt::{ReadBufCursor, Sleep, Timer};
+use virtnet::{Conn, Sim};
+
+/// How much one read asks for at most; hyper begins with a buffer of this size.
+const ROOM: usize = 8 * 1024;
+
+/// A connection as hyper reads and writes it.
+pub(crate) struct Io {
+    conn: Conn,
+    /// Where bytes rest on their way into hyper's buffer, which safe code can only copy into:
+    /// `ReadBufCursor::advance` is `unsafe`.
+    read: Box<[u8]>,
+}
+
+impl Io {
+    pub(crate) fn new(conn: Conn) -> Self {
+        let read = vec![0; ROOM].into();
+        Self { conn, read }
+    }
+}
+
+impl hyper::rt::Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { conn, read } = &mut *self;
+        let room = buf.remaining().min(read.len());
+        let count = ready!(Pin::new(conn).poll_read(cx, &mut read[..room]))?;
+        buf.put_slice(&read[..count]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.conn).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.conn).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.conn).poll_close(cx)
+    }
+}
+
+/// The virtual clock as hyper reads it.
+pub(crate) struct SimTimer(pub(crate) Sim);
+
+impl Timer for SimTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        Box::pin(SimSleep(self.0.sleep(duration)))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(SimSleep(self.0.sleep_until(virtnet::Instant::from_std(deadline))))
+    }
+
+    fn now(&self) -> Instant {
+        self.0.now().into_std()
+    }
+}
+
+struct SimSleep(virtnet::Sleep);
+
+impl Future for SimSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl Sleep for SimSleep {}
