@@ -14,7 +14,7 @@ use crate::waiter::Waiter;
 use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name};
 use super::entry::Act;
 use super::executor::{BoxedTask, Newborn};
-use super::schedule::{Schedule, Slack};
+use super::schedule::{Schedule, Slack, Standing};
 use super::step::awaited;
 use super::task::{Name, TaskId};
 use super::timer::TimerId;
@@ -44,7 +44,9 @@ impl World {
         }
         if self.scheduler.ranks() {
             let standing = self.scheduler.standing(&mut self.choices, key);
-            self.tasks.about[task.slot as usize].standing = standing;
+            let (slot, standings) = (task.slot as usize, &mut self.tasks.standings);
+            standings.resize(standings.len().max(slot + 1), Standing::default());
+            standings[slot] = standing;
         }
         if parent.is_some() {
             let chain = self.chain_of_actor();
@@ -85,6 +87,14 @@ impl World {
     pub(crate) fn deliver(&mut self, output: Box<dyn Any>) {
         if let Some(slot) = self.current() {
             self.tasks.about[slot as usize].output = Some(output);
+        }
+    }
+
+    /// Takes what the main task has returned.
+    pub(crate) fn take_result(&mut self) -> Box<dyn Any> {
+        match self.tasks.about[MAIN as usize].output.take() {
+            Some(result) => result,
+            None => unreachable!("a main task that is done has returned"),
         }
     }
 

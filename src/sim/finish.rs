@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::choice::{Key, SOURCES};
 use super::current::enter_or_bug;
 use super::executor::Executor;
+use super::join::open;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
 use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
@@ -22,9 +23,9 @@ use super::world::{End, MAIN, Phase, World};
 
 type Payload = Box<dyn Any + Send>;
 
-/// A run that is over, but for what its main task returned.
+/// A run that is over, with what its main task returned still in a box.
 pub(crate) struct Finished {
-    ending: Ending<()>,
+    ending: Ending<Box<dyn Any>>,
     now: u64,
     steps: u64,
     fingerprint: Fingerprint,
@@ -53,28 +54,29 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
         panic = Some(dropped);
     }
     let ending = ending_of(end, stall, panic);
-    let text = match &ending {
-        Ending::Panicked(panic) => format!("panicked: {}: {}", panic.task, panic.message),
-        ending => ending.name().into(),
-    };
     enter_or_bug(|world| {
-        world.record_ending(&text);
+        match &ending {
+            Ending::Panicked(TaskPanic { task, message, .. }) => {
+                world.record_ending(&format!("panicked: {task}: {message}"));
+            }
+            ending => world.record_ending(ending.name()),
+        }
         write_down(world, ending)
     })
 }
 
-fn ending_of(end: End, stall: Option<Stall>, panic: Option<TaskPanic>) -> Ending<()> {
+fn ending_of(end: End, stall: Option<Stall>, panic: Option<TaskPanic>) -> Ending<Box<dyn Any>> {
     match (end, stall, panic) {
         (_, _, Some(panic)) => Ending::Panicked(panic),
         (End::Deadlock, Some(stall), _) => Ending::Deadlock(stall),
         (End::Livelock, Some(stall), _) => Ending::Livelock(stall),
         (End::TimeLimit, Some(stall), _) => Ending::TimeLimit(stall),
         (End::StepLimit, Some(stall), _) => Ending::StepLimit(stall),
-        _ => Ending::Done(()),
+        _ => Ending::Done(enter_or_bug(World::take_result)),
     }
 }
 
-fn write_down(world: &mut World, ending: Ending<()>) -> Finished {
+fn write_down(world: &mut World, ending: Ending<Box<dyn Any>>) -> Finished {
     let decided = world.choices.take_decided().map(|decided| {
         let named = |key: Key| world.name_of(key);
         let text = |d: super::choice::Decision| (d.subject.write(named), d.ordinal, d.value);
@@ -95,21 +97,19 @@ fn write_down(world: &mut World, ending: Ending<()>) -> Finished {
 
 impl Finished {
     /// Adds what only the caller knows.
-    pub(crate) fn into_outcome<T>(
+    pub(crate) fn into_outcome<T: 'static>(
         self,
         seed: u64,
         tape: Tape,
         schedule: Schedule,
-        result: Option<T>,
     ) -> Outcome<T> {
-        let ending = match (self.ending, result) {
-            (Ending::Done(()), Some(result)) => Ending::Done(result),
-            (Ending::Done(()), None) => unreachable!("a main task that is done has returned"),
-            (Ending::Panicked(panic), _) => Ending::Panicked(panic),
-            (Ending::Deadlock(stall), _) => Ending::Deadlock(stall),
-            (Ending::Livelock(stall), _) => Ending::Livelock(stall),
-            (Ending::TimeLimit(stall), _) => Ending::TimeLimit(stall),
-            (Ending::StepLimit(stall), _) => Ending::StepLimit(stall),
+        let ending = match self.ending {
+            Ending::Done(result) => Ending::Done(open(result)),
+            Ending::Panicked(panic) => Ending::Panicked(panic),
+            Ending::Deadlock(stall) => Ending::Deadlock(stall),
+            Ending::Livelock(stall) => Ending::Livelock(stall),
+            Ending::TimeLimit(stall) => Ending::TimeLimit(stall),
+            Ending::StepLimit(stall) => Ending::StepLimit(stall),
         };
         Outcome {
             ending,
@@ -219,6 +219,9 @@ fn drop_tasks(executor: &mut Executor) -> Option<TaskPanic> {
         world.phase = Phase::Closing;
         world.tasks.in_spawn_order()
     });
+    if slots.is_empty() {
+        return None;
+    }
     let mut slots = slots.into_iter();
     let mut first = None;
     // One guard for all of them, renewed only when one has panicked.

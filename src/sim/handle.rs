@@ -9,14 +9,12 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures::FutureExt;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, TryRng};
 
 use super::clock;
-use super::current::{enter_run, now, run_and_now, try_enter};
-use super::executor::BoxedTask;
-use super::join::JoinHandle;
+use super::current::{enter_run, now, run_and_now};
+use super::join::{JoinHandle, body};
 use super::sleep::{Interval, Sleep, Timeout, YieldNow};
 use super::task::Name;
 use super::time::{EPOCH, Instant};
@@ -87,15 +85,8 @@ impl Sim {
         future: F,
         spawned_at: &'static Location<'static>,
     ) -> JoinHandle<F::Output> {
-        let future: BoxedTask = Box::pin(future.map(|output| {
-            // What nobody awaits is dropped here, outside the world.
-            let mut output = Some(output);
-            if try_enter(|world| world.is_awaited()) == Some(true) {
-                let output: Box<dyn std::any::Any> = Box::new(output.take());
-                try_enter(|world| world.deliver(output));
-            }
-        }));
-        match enter_run(self.run, |world| world.spawn(name, future, spawned_at)) {
+        let body = body(future);
+        match enter_run(self.run, |world| world.spawn(name, body, spawned_at)) {
             Ok(task) => JoinHandle::new(self.run, task),
             Err(_inert) => JoinHandle::inert(),
         }

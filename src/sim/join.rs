@@ -8,10 +8,13 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures::FutureExt;
+
 use crate::waiter::Waiter;
 
 use super::ask::Joined;
-use super::current::{enter_run, try_enter_run};
+use super::current::{enter_run, try_enter, try_enter_run};
+use super::executor::BoxedTask;
 use super::task::TaskId;
 
 /// Waits for a task's end and gives what it returned.
@@ -94,11 +97,23 @@ impl<T: 'static> Future for JoinHandle<T> {
     }
 }
 
-/// Takes the output out of the box in which the task left it.
-fn open<T: 'static>(output: Box<dyn Any>) -> T {
-    match output.downcast::<Option<T>>().ok().and_then(|output| *output) {
-        Some(output) => output,
-        None => unreachable!("a task leaves what its handle was made for"),
+/// Makes a future into the body of a task: one that leaves what it returns in
+/// the world, for a handle to take, if there is one.
+pub(crate) fn body<F: Future + 'static>(future: F) -> BoxedTask {
+    Box::pin(future.map(|output| {
+        // What nobody awaits is dropped here, outside the world.
+        if try_enter(|world| world.is_awaited()) == Some(true) {
+            let output: Box<dyn Any> = Box::new(output);
+            try_enter(|world| world.deliver(output));
+        }
+    }))
+}
+
+/// Takes the output out of the box in which the body left it.
+pub(crate) fn open<T: 'static>(output: Box<dyn Any>) -> T {
+    match output.downcast() {
+        Ok(output) => *output,
+        Err(_) => unreachable!("a task leaves what its handle was made for"),
     }
 }
 

@@ -2,13 +2,9 @@
 //!
 //! Knows the whole floor below; it is what turns a future into an `Outcome`.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::rc::Rc;
 use std::time::Duration;
-
-use futures::FutureExt;
 
 use super::choice::{Choices, Rest};
 use super::current::{enter_or_bug, install, uninstall};
@@ -16,6 +12,7 @@ use super::entry::END_OF_TIME;
 use super::executor::{Executor, Newborn};
 use super::finish::finish;
 use super::handle::Sim;
+use super::join::body;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
 use super::step::{Next, Polled};
@@ -125,18 +122,16 @@ impl Run {
             world.begin((run, seed), self.limits, choices, schedule, tracer, called_at)
         });
 
-        let result = Rc::new(Cell::new(None));
         let driven = catch_unwind(AssertUnwindSafe(|| {
-            let result = result.clone();
-            let future = main(Sim::current()).map(move |output| result.set(Some(output)));
-            executor.adopt_one(Newborn { task, future: Box::pin(future), waker });
+            let future = body(main(Sim::current()));
+            executor.adopt_one(Newborn { task, future, waker });
             drive(&mut executor)
         }));
         let finished = finish(driven, &mut executor);
         uninstall(executor);
 
         let tape = tape.unwrap_or_else(|| Tape::of_seed(seed, schedule));
-        finished.into_outcome(seed, tape, schedule, result.take())
+        finished.into_outcome(seed, tape, schedule)
     }
 }
 

@@ -91,6 +91,7 @@ impl World {
             Polled::Done(slot) | Polled::Dropped(slot) => slot,
         };
         if slot == MAIN {
+            self.tasks.slots[MAIN as usize].stage = Stage::Done;
             return Some(End::Done);
         }
         let task = &mut self.tasks.slots[slot as usize];
@@ -208,7 +209,7 @@ impl World {
         };
         self.tracer.record(event, || None);
         if self.scheduler.ranks() {
-            self.tasks.about[slot as usize].standing.count_poll();
+            self.tasks.standings[slot as usize].count_poll();
         }
         self.act_for(slot);
         Next::Poll(id)

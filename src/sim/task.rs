@@ -127,7 +127,6 @@ pub(crate) struct About {
     /// The how-manieth task of the run it is.
     pub(crate) born: u64,
     pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) standing: Standing,
     pub(crate) has_handle: bool,
     pub(crate) aborted: bool,
     pub(crate) joiner: Option<Waiter>,
@@ -150,12 +149,15 @@ const SWEEP_AT: usize = 4096;
 pub(crate) struct Tasks {
     pub(crate) slots: Vec<Slot>,
     pub(crate) about: Vec<About>,
+    /// By slot, under schedules that rank tasks; else empty.
+    pub(crate) standings: Vec<Standing>,
     wakers: Vec<Arc<TaskWaker>>,
     free: Vec<u32>,
     born: u64,
-    /// How many siblings of a name a task has spawned.
-    siblings: BTreeMap<(u32, u64), u32>,
-    last_sibling: Option<((u32, u64), u32)>,
+    /// How many tasks of a name a task has spawned, by its slot and the name's
+    /// hash: the last few, and then the others.
+    siblings: Vec<((u32, u64), u32)>,
+    more_siblings: BTreeMap<(u32, u64), u32>,
     /// The type that the last unnamed task was called by, and its hash.
     last_type: Option<(&'static str, u64)>,
     /// How often a source has woken a task, where `recent` has no room.
@@ -203,7 +205,6 @@ impl Tasks {
             children: 0,
             born: self.born,
             spawned_at,
-            standing: Standing::default(),
             has_handle: false,
             aborted: false,
             joiner: None,
@@ -256,19 +257,19 @@ impl Tasks {
     }
 
     fn next_sibling(&mut self, parent: u32, hash: u64) -> u32 {
+        const FEW: usize = 8;
         let key = (parent, hash);
-        if let Some((last, next)) = &mut self.last_sibling
-            && *last == key
-        {
+        if let Some((_, next)) = self.siblings.iter_mut().find(|(other, _)| *other == key) {
             *next += 1;
             return *next - 1;
         }
-        if let Some((last, next)) = self.last_sibling.take() {
-            self.slots[last.0 as usize].has_siblings = true;
-            self.siblings.insert(last, next);
+        if self.siblings.len() == FEW {
+            let (other, next) = self.siblings.remove(0);
+            self.slots[other.0 as usize].has_siblings = true;
+            self.more_siblings.insert(other, next);
         }
-        let index = self.siblings.get(&key).copied().unwrap_or(0);
-        self.last_sibling = Some((key, index + 1));
+        let index = self.more_siblings.get(&key).copied().unwrap_or(0);
+        self.siblings.push((key, index + 1));
         index
     }
 
@@ -355,13 +356,11 @@ impl Tasks {
 
     /// Forgets whom the task of `slot` has met and spawned.
     fn forget(&mut self, slot: u32) {
-        if matches!(self.last_sibling, Some(((parent, _), _)) if parent == slot) {
-            self.last_sibling = None;
-        }
+        self.siblings.retain(|((parent, _), _)| *parent != slot);
         let Slot { has_met, has_siblings, .. } = self.slots[slot as usize];
         let own = (slot, 0)..=(slot, u64::MAX);
-        while has_siblings && let Some((&key, _)) = self.siblings.range(own.clone()).next() {
-            self.siblings.remove(&key);
+        while has_siblings && let Some((&key, _)) = self.more_siblings.range(own.clone()).next() {
+            self.more_siblings.remove(&key);
         }
         let all = (slot, Key(0))..=(slot, Key(u64::MAX));
         while has_met && let Some((&key, _)) = self.met.range(all.clone()).next() {
@@ -385,6 +384,10 @@ impl Tasks {
             matches!(self.slots[*slot as usize].stage, Stage::Parked | Stage::Scheduled)
         };
         let mut slots: Vec<u32> = (0..self.used as u32).filter(live).collect();
+        let born = |slot: &u32| self.about[*slot as usize].born;
+        if slots.is_sorted_by_key(born) {
+            return slots;
+        }
         slots.sort_unstable_by_key(|slot| self.about[*slot as usize].born);
         slots
     }
@@ -401,6 +404,7 @@ impl Tasks {
         if self.used > KEPT {
             self.slots.truncate(KEPT);
             self.about.truncate(KEPT);
+            self.standings = Vec::new();
             self.wakers.truncate(KEPT);
             self.slots.shrink_to_fit();
             self.about.shrink_to_fit();
@@ -409,14 +413,15 @@ impl Tasks {
         self.free.clear();
         self.used = 0;
         self.born = 0;
+        self.standings.clear();
         // To clear an empty map is not free.
-        if !self.siblings.is_empty() {
-            self.siblings.clear();
+        if !self.more_siblings.is_empty() {
+            self.more_siblings.clear();
         }
         if !self.met.is_empty() {
             self.met.clear();
         }
-        self.last_sibling = None;
+        self.siblings.clear();
         self.sweep_at = SWEEP_AT;
         left
     }

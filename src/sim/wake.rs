@@ -126,7 +126,7 @@ impl World {
             ordinal: ordinal.into(),
             chain,
             standing: if self.scheduler.ranks() {
-                self.tasks.about[slot as usize].standing
+                self.tasks.standings[slot as usize]
             } else {
                 Standing::default()
             },

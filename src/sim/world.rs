@@ -159,6 +159,8 @@ impl World {
         }
         self.actor = SPAWN;
         let (main, waker) = self.admit(Name::Type("main"), None, spawned_at);
+        // What it returns is asked for when the run is over.
+        self.tasks.about[main.slot as usize].has_handle = true;
         self.act_for(main.slot);
         (main, waker)
     }
@@ -176,7 +178,8 @@ impl World {
             self.chosen.clear();
         }
         self.names = None;
-        Leftovers { _waits: waits, _outputs: outputs, _born: std::mem::take(&mut self.born) }
+        let born = if self.born.is_empty() { Vec::new() } else { std::mem::take(&mut self.born) };
+        Leftovers { _waits: waits, _outputs: outputs, _born: born }
     }
 
     /// The task that is being polled or dropped.
