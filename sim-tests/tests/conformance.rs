@@ -11,7 +11,7 @@ use futures::future::{join, join_all};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::task::LocalSpawnExt;
 use futures::{StreamExt, TryStreamExt};
-use virtnet::{Cause, Conn, Host, Listener, Networker, Op, SubNetwork, pipenet};
+use virtnet::{Cause, Conn, Host, Listener, Networker, Op, Run, Schedule, SubNetwork, pipenet};
 
 /// Runs the whole suite on networks of one kind, a fresh one for each part.
 pub(crate) async fn suite(fresh: impl AsyncFn() -> SubNetwork) {
@@ -259,4 +259,18 @@ fn pipenet_conforms() {
     // What waits for ever is a failure, and must not be a test that hangs.
     pool.run_until_stalled();
     assert!(done.get(), "the suite waits for something that never comes");
+}
+
+#[test]
+fn pipenet_conforms_in_a_simulated_run_whatever_the_schedule() {
+    for schedule in [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }] {
+        for seed in 0..50 {
+            Run::new(seed)
+                .schedule(schedule)
+                .execute(async |_| {
+                    suite(async || pipenet::Network::new("t").subnetwork()).await;
+                })
+                .unwrap();
+        }
+    }
 }

@@ -7,8 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
-use futures::{SinkExt, StreamExt};
-use virtnet::{Ending, Outcome, Run, Schedule, Stall, TaskState};
+use futures::{AsyncReadExt, SinkExt, StreamExt};
+use virtnet::{Ending, Outcome, Run, Schedule, Stall, TaskState, pipenet, select};
 
 fn stall<T>(outcome: Outcome<T>) -> Stall {
     match outcome.ending {
@@ -69,6 +69,43 @@ fn a_deadlock_names_every_task_where_it_was_spawned_and_what_it_waits_for() {
         assert!(task.spawned_at.file().ends_with("endings.rs"), "{task}");
     }
     assert!(text.contains("seed 0x1"), "{text}");
+}
+
+#[test]
+fn a_deadlock_on_the_network_names_the_operations() {
+    let outcome = Run::new(1).schedule(Schedule::Fifo).execute(async |sim| {
+        let net = pipenet::Network::new("t");
+        let (near, far) = (net.host("α"), net.host("β"));
+        let listener = far.listen("").await.unwrap();
+        let accepting = listener.clone();
+        sim.task("server").spawn(async move {
+            let mut conn = accepting.accept().await.unwrap();
+            let (_keep, never) = oneshot::channel::<()>();
+            let mut buf = [0; 8];
+            select! {
+                _ = conn.read(&mut buf) => (),
+                _ = never => (),
+            }
+        });
+        let dialing = near.clone();
+        sim.task("late").spawn(async move {
+            sim.sleep(Duration::from_millis(1)).await;
+            dialing.dial("β:1").await.unwrap();
+        });
+        let mut conn = near.dial("β:1").await.unwrap();
+        conn.read(&mut [0; 8]).await.unwrap();
+    });
+    let stall = stall(outcome);
+    let states: Vec<String> = stall.tasks.iter().map(|task| task.state.to_string()).collect();
+    let unknown = "or something unknown to virtnet (a channel? a lock?)";
+    assert_eq!(
+        states,
+        [
+            "waits for read pipet β:2->α:1".to_string(),
+            format!("waits for read pipet α:1->β:2, {unknown}"),
+            "waits for dial pipet α:2->β:1".to_string(),
+        ]
+    );
 }
 
 #[test]
@@ -234,12 +271,14 @@ fn time_runs_out_at_the_limit_and_says_what_was_slept_for() {
         .execute(async |sim| sim.sleep(Duration::MAX).await);
     assert!(matches!(outcome.ending, Ending::TimeLimit(_)), "{}", outcome.ending);
     assert_eq!(outcome.elapsed, Duration::from_secs(60));
-    let TaskState::Waiting(reasons) = &stall(outcome).tasks[0].state else { panic!() };
+    let TaskState::Waiting { reasons, elsewhere: false } = &stall(outcome).tasks[0].state else {
+        panic!()
+    };
     assert!(reasons[0].starts_with("sleep until "), "{reasons:?}");
 }
 
 #[test]
-#[should_panic(expected = "deadlock: every task waits at 0ns, 1 task(s):")]
+#[should_panic(expected = "deadlock, every task waits: at 0ns; 1 task(s):")]
 fn unwrap_panics_with_the_ending() {
     Run::new(2).execute(async |_| pending::<()>().await).unwrap();
 }

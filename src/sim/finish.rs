@@ -152,7 +152,9 @@ fn report_stall(executor: &mut Executor) -> Stall {
     });
     for (place, slot) in waiting {
         let (reasons, evidence) = ask(executor, slot);
-        stall.tasks[place].state = TaskState::Waiting(reasons);
+        let kept = enter_or_bug(|world| world.tasks.is_waker_kept(slot));
+        let elsewhere = kept || reasons.is_empty();
+        stall.tasks[place].state = TaskState::Waiting { reasons, elsewhere };
         if let Some(evidence) = evidence {
             let task = stall.tasks[place].task.clone();
             stall.lost_wakeup = Some(LostWakeup { task, evidence });

@@ -31,9 +31,14 @@ impl fmt::Display for TaskPanic {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum TaskState {
-    /// It waits, for these operations; for none that the library knows of if
-    /// the list is empty: a channel or a lock of another crate, perhaps.
-    Waiting(Vec<String>),
+    /// It waits.
+    Waiting {
+        /// For these operations, as far as virtnet knows.
+        reasons: Vec<String>,
+        /// Whether somebody else has its waker, or nothing is known: a channel
+        /// or a lock of another crate, perhaps.
+        elsewhere: bool,
+    },
     /// It was not asked, because the search ended at a lost wake-up before.
     NotAsked,
     /// A wake-up by this source was on its way to it.
@@ -48,10 +53,16 @@ pub enum TaskState {
 impl fmt::Display for TaskState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Waiting(reasons) if reasons.is_empty() => {
+            Self::Waiting { reasons, .. } if reasons.is_empty() => {
                 f.write_str("waits for something unknown to virtnet (a channel? a lock?)")
             }
-            Self::Waiting(reasons) => write!(f, "waits for {}", reasons.join(", or ")),
+            Self::Waiting { reasons, elsewhere } => {
+                write!(f, "waits for {}", reasons.join(", or "))?;
+                if *elsewhere {
+                    f.write_str(", or something unknown to virtnet (a channel? a lock?)")?;
+                }
+                Ok(())
+            }
             Self::NotAsked => f.write_str("waits (not asked for what)"),
             Self::Woken { by, polls_at_instant: 0 | 1 } => write!(f, "was woken by {by}"),
             Self::Woken { by, polls_at_instant } => {
@@ -118,7 +129,7 @@ const SHOWN: usize = 50;
 
 impl fmt::Display for Stall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at {:?}, {} task(s):", self.at, self.tasks.len())?;
+        write!(f, "at {:?}; {} task(s):", self.at, self.tasks.len())?;
         for task in self.tasks.iter().take(SHOWN) {
             write!(f, "\n  {task}")?;
         }
@@ -179,10 +190,10 @@ impl<T> fmt::Display for Ending<T> {
         match self {
             Self::Done(_) => f.write_str("done"),
             Self::Panicked(panic) => panic.fmt(f),
-            Self::Deadlock(stall) => write!(f, "deadlock: every task waits {stall}"),
-            Self::Livelock(stall) => write!(f, "livelock: time stands still {stall}"),
-            Self::TimeLimit(stall) => write!(f, "time limit: the run was stopped {stall}"),
-            Self::StepLimit(stall) => write!(f, "step limit: the run was stopped {stall}"),
+            Self::Deadlock(stall) => write!(f, "deadlock, every task waits: {stall}"),
+            Self::Livelock(stall) => write!(f, "livelock, time stands still: {stall}"),
+            Self::TimeLimit(stall) => write!(f, "time limit, the run was stopped: {stall}"),
+            Self::StepLimit(stall) => write!(f, "step limit, the run was stopped: {stall}"),
         }
     }
 }

@@ -242,6 +242,11 @@ impl Tasks {
         Some(waker.into())
     }
 
+    /// Whether somebody has kept the waker of a task; what waits here has not.
+    pub(crate) fn is_waker_kept(&self, slot: u32) -> bool {
+        Arc::strong_count(&self.wakers[slot as usize]) > 2
+    }
+
     /// Hashes a name; a type's only once while tasks of that type are spawned.
     #[inline]
     fn hash_of(&mut self, name: &Name) -> u64 {
