@@ -93,7 +93,7 @@ fn a_deadlock_on_the_network_names_the_operations() {
             dialing.dial("β:1").await.unwrap();
         });
         let mut conn = near.dial("β:1").await.unwrap();
-        conn.read(&mut [0; 8]).await.unwrap();
+        conn.read_exact(&mut [0; 8]).await.unwrap();
     });
     let stall = stall(outcome);
     let states: Vec<String> = stall.tasks.iter().map(|task| task.state.to_string()).collect();

@@ -187,7 +187,7 @@ fn using_them_outside_their_run_panics_with_a_clear_sentence() {
 fn functions_without_a_handle_say_where_they_may_be_called() {
     for (name, text) in [
         ("virtnet::spawn", message(|| drop(virtnet::spawn(async {})))),
-        ("virtnet::rng", message(|| drop(virtnet::rng()))),
+        ("virtnet::rng", message(|| _ = virtnet::rng())),
         ("virtnet::time::now", message(|| _ = virtnet::time::now())),
         ("virtnet::time::sleep", message(|| drop(virtnet::time::sleep(Duration::ZERO)))),
         ("Sim::current()", message(|| _ = Sim::current())),

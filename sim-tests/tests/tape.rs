@@ -127,7 +127,7 @@ fn the_tape_of_an_outcome_replays_it() {
 #[test]
 fn a_fuzzers_bytes_leave_a_keyed_tape_of_the_same_run() {
     for n in 0..200u64 {
-        let bytes: Vec<u8> = (0..n).map(|i| (i * n * 37 >> 2) as u8).collect();
+        let bytes: Vec<u8> = (0..n).map(|i| ((i * n * 37) >> 2) as u8).collect();
         for schedule in [Schedule::Random, Schedule::Pct { depth: 3 }] {
             let first =
                 Run::new(5).schedule(schedule).tape(Tape::from_bytes(&bytes)).execute(program);

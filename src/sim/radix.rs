@@ -231,7 +231,7 @@ mod tests {
                     }
                 }
                 if step % 5_000 == 4_999 {
-                    let keep = |entry: Entry| entry.key() % 3 != 0;
+                    let keep = |entry: Entry| !entry.key().is_multiple_of(3);
                     radix.retain(keep);
                     heap.retain(|entry| keep(entry.0));
                 }

@@ -117,8 +117,8 @@ macro_rules! __select {
             let chosen = ::core::future::poll_fn(|cx| {
                 let start: usize = ($start)(BRANCHES);
                 let mut any_open = false;
-                for turn in 0..BRANCHES {
-                    match (start + turn) % BRANCHES {
+                for turn in start..start + BRANCHES {
+                    match if turn < BRANCHES { turn } else { turn - BRANCHES } {
                         $($n => if $open {
                             let polled = ::core::future::Future::poll($future.as_mut(), cx);
                             match polled {
