@@ -88,8 +88,8 @@ pub mod time {
 /// What a test needs: `use virtnet::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Conn, Ending, Host, JoinHandle, Listener, Networker, Outcome, Run, Schedule, Sim,
-        SubNetwork, Tape, pipenet,
+        Addr, Cause, Conn, Ending, Host, JoinHandle, Listener, Networker, Outcome, Run, Schedule,
+        Sim, SubNetwork, Tape, join, pipenet, select,
     };
     pub use futures::io::{AsyncReadExt, AsyncWriteExt};
     pub use futures::stream::StreamExt;

@@ -135,6 +135,38 @@ fn a_cancelled_timer_moves_no_clock() {
 }
 
 #[test]
+fn cancelled_timers_are_swept_up_and_the_others_fire() {
+    let outcome = fifo().execute(async |sim| {
+        let keeper = sim.spawn(async move {
+            sim.sleep(Duration::from_secs(10)).await;
+            sim.now()
+        });
+        for n in 0..50_000u64 {
+            let limit = Duration::from_secs(1 + n % 3_000);
+            assert!(sim.timeout(limit, sim.sleep(Duration::from_nanos(n % 7))).await.is_ok());
+        }
+        keeper.await.unwrap()
+    });
+    assert_eq!(outcome.unwrap(), Instant::ZERO + Duration::from_secs(10));
+}
+
+#[test]
+fn instants_are_the_standard_librarys_and_back() {
+    fifo()
+        .execute(async |sim| {
+            let start = sim.now();
+            sim.sleep(MS).await;
+            assert_eq!(start.elapsed(), MS);
+            assert_eq!(sim.now().into_std() - start.into_std(), MS);
+            assert_eq!(Instant::from_std(start.into_std() + 3 * MS), start + 3 * MS);
+            assert_eq!(Instant::from_std(start.into_std() - 3 * MS), Instant::ZERO);
+            let far = Instant::ZERO + Duration::MAX;
+            assert!(far.into_std() > sim.now().into_std());
+        })
+        .unwrap();
+}
+
+#[test]
 fn a_million_tasks_spawned_at_one_instant_run() {
     let outcome = Run::new(1).execute(async |sim| {
         let count = Rc::new(Cell::new(0u32));

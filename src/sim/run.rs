@@ -71,6 +71,9 @@ impl Run {
 
     /// Ends the run when one task is polled more often than this at one
     /// instant: 100 000 times unless said otherwise.
+    ///
+    /// A program that does much on a network without latency, and never waits
+    /// for time to pass, may need more.
     pub fn livelock_limit(mut self, polls: u64) -> Self {
         self.limits.livelock = polls;
         self

@@ -154,7 +154,7 @@ impl Scheduler {
         let slack = Slack { place, delay: draw(1, Shape::Hold) };
         // One task in eight for each change point that is asked for.
         let falls = draw(2, Shape::Uniform(8));
-        if falls == 0 || falls > u64::from(depth - 1) {
+        if falls == 0 || falls > u64::from(depth.saturating_sub(1)) {
             return Standing { slack, ..Standing::default() };
         }
         // How long a task will live is unknown, so every scale is as likely.

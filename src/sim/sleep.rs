@@ -209,6 +209,19 @@ impl Future for YieldNow {
     }
 }
 
+impl Instant {
+    /// Returns the virtual time that has passed since this instant; none if it
+    /// has yet to come.
+    ///
+    /// # Panics
+    ///
+    /// Outside a run.
+    #[track_caller]
+    pub fn elapsed(&self) -> Duration {
+        Self::from_nanos(run_and_now("Instant::elapsed").1).duration_since(*self)
+    }
+}
+
 /// Returns the virtual time; see [`Sim::now`](super::Sim::now).
 ///
 /// # Panics
