@@ -83,6 +83,14 @@ const WORKLOADS: &[Workload] = &[
         bound: Some((1.8, 1.1)),
     },
     Workload {
+        name: "bare run",
+        unit: "run of a main task that returns at once",
+        n: 200_000,
+        ours: |n| (0..n).for_each(|seed| simulate(seed, Schedule::Random, async |_| ())),
+        bare: |n| (0..n).for_each(|_| bare::run(async {})),
+        bound: None,
+    },
+    Workload {
         name: "run",
         unit: "run of two tasks",
         n: 200_000,

@@ -53,8 +53,8 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
     {
         panic = Some(dropped);
     }
-    let ending = ending_of(end, stall, panic);
     enter_or_bug(|world| {
+        let ending = ending_of(world, end, stall, panic);
         match &ending {
             Ending::Panicked(TaskPanic { task, message, .. }) => {
                 world.record_ending(&format!("panicked: {task}: {message}"));
@@ -65,14 +65,19 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
     })
 }
 
-fn ending_of(end: End, stall: Option<Stall>, panic: Option<TaskPanic>) -> Ending<Box<dyn Any>> {
+fn ending_of(
+    world: &mut World,
+    end: End,
+    stall: Option<Stall>,
+    panic: Option<TaskPanic>,
+) -> Ending<Box<dyn Any>> {
     match (end, stall, panic) {
         (_, _, Some(panic)) => Ending::Panicked(panic),
         (End::Deadlock, Some(stall), _) => Ending::Deadlock(stall),
         (End::Livelock, Some(stall), _) => Ending::Livelock(stall),
         (End::TimeLimit, Some(stall), _) => Ending::TimeLimit(stall),
         (End::StepLimit, Some(stall), _) => Ending::StepLimit(stall),
-        _ => Ending::Done(enter_or_bug(World::take_result)),
+        _ => Ending::Done(world.take_result()),
     }
 }
 

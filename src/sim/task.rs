@@ -158,8 +158,8 @@ pub(crate) struct Tasks {
     /// hash: the last few, and then the others.
     siblings: Vec<((u32, u64), u32)>,
     more_siblings: BTreeMap<(u32, u64), u32>,
-    /// The type that the last unnamed task was called by, and its hash.
-    last_type: Option<(&'static str, u64)>,
+    /// The types that unnamed tasks were called by lately, and their hashes.
+    types: [Option<(&'static str, u64)>; 8],
     /// How often a source has woken a task, where `recent` has no room.
     met: BTreeMap<(u32, Key), u32>,
     /// At how many entries `met` is cleared of sources that are no more.
@@ -247,17 +247,18 @@ impl Tasks {
         Arc::strong_count(&self.wakers[slot as usize]) > 2
     }
 
-    /// Hashes a name; a type's only once while tasks of that type are spawned.
+    /// Hashes a name; a type's only once while few types of tasks are spawned.
     #[inline]
     fn hash_of(&mut self, name: &Name) -> u64 {
-        match (name, self.last_type) {
-            (Name::Type(name), Some((last, hash))) if std::ptr::eq(*name, last) => hash,
-            (Name::Type(name), _) => {
-                let hash = hash_name(name);
-                self.last_type = Some((name, hash));
-                hash
-            }
-            (Name::Given(name), _) => hash_name(name),
+        let name = match name {
+            Name::Type(name) => *name,
+            Name::Given(name) => return hash_name(name),
+        };
+        // Where a type is remembered depends on an address, its hash does not.
+        let cached = &mut self.types[name.as_ptr() as usize / 16 % 8];
+        match cached {
+            Some((known, hash)) if std::ptr::eq(*known, name) => *hash,
+            _ => cached.insert((name, hash_name(name))).1,
         }
     }
 
@@ -385,6 +386,9 @@ impl Tasks {
 
     /// The tasks that are not over, oldest first.
     pub(crate) fn in_spawn_order(&self) -> Vec<u32> {
+        if self.free.len() + 1 == self.used && self.slots[0].stage == Stage::Done {
+            return Vec::new(); // all have ended, the main task last
+        }
         let live = |slot: &u32| {
             matches!(self.slots[*slot as usize].stage, Stage::Parked | Stage::Scheduled)
         };

@@ -57,6 +57,9 @@ impl Timers {
     /// Empties the table and returns what waited, to be dropped elsewhere.
     pub(crate) fn clear(&mut self) -> Vec<Waiter> {
         const KEPT: usize = 1024;
+        if self.slots.is_empty() {
+            return Vec::new();
+        }
         let waits = self.slots.drain(..).filter_map(|(_, wait)| wait).collect();
         self.slots.shrink_to(KEPT);
         self.free.clear();
