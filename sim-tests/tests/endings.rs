@@ -278,6 +278,21 @@ fn time_runs_out_at_the_limit_and_says_what_was_slept_for() {
 }
 
 #[test]
+fn what_happens_at_the_limit_still_happens_and_nothing_after_it() {
+    let ticks = Rc::new(Cell::new(0));
+    let seen = ticks.clone();
+    let run = Run::new(2).schedule(Schedule::Fifo).time_limit(Duration::from_secs(60));
+    let outcome = run.execute(async move |sim| {
+        loop {
+            sim.sleep(Duration::from_secs(1)).await;
+            seen.set(seen.get() + 1);
+        }
+    });
+    assert!(matches!(outcome.ending, Ending::<()>::TimeLimit(_)), "{}", outcome.ending);
+    assert_eq!((outcome.elapsed, ticks.get()), (Duration::from_secs(60), 60));
+}
+
+#[test]
 #[should_panic(expected = "deadlock, every task waits: at 0ns; 1 task(s):")]
 fn unwrap_panics_with_the_ending() {
     Run::new(2).execute(async |_| pending::<()>().await).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::channel::mpsc;
 use virtnet::rand_core::Rng;
-use virtnet::{RecordKind, Run, Schedule, Sim};
+use virtnet::{Instant, RecordKind, Run, Schedule, Sim};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Edit {
@@ -159,6 +159,46 @@ fn a_timer_added_to_a_task_moves_none_of_its_other_wakeups() {
     let late = arrivals(false);
     assert!(late.len() >= 30 && late.iter().any(|(_, late)| *late > 0), "{late:?}");
     assert_eq!(late, arrivals(true));
+}
+
+#[test]
+fn a_wakeup_that_finds_its_task_woken_already_counts_for_its_own_waker() {
+    // For five seconds another task may wake the receiver at the same instants.
+    let alone = |other: bool| {
+        let run = Run::new(8).keep_trace();
+        let outcome = run.execute(async move |sim| {
+            let (to, mut from) = mpsc::unbounded::<()>();
+            let receiver =
+                sim.task("receiver").spawn(async move { while from.next().await.is_some() {} });
+            if other {
+                let to = to.clone();
+                sim.task("other").spawn(async move {
+                    for second in 1..=5 {
+                        let at = Instant::ZERO + Duration::from_secs(second);
+                        sim.sleep_until(at).await;
+                        to.unbounded_send(()).unwrap();
+                    }
+                });
+            }
+            let sender = sim.task("sender").spawn(async move {
+                for second in 1..=20 {
+                    let at = Instant::ZERO + Duration::from_secs(second);
+                    sim.sleep_until(at).await;
+                    to.unbounded_send(()).unwrap();
+                }
+            });
+            sender.await.unwrap();
+            receiver.await.unwrap();
+        });
+        let trace = outcome.trace.unwrap();
+        let late = trace.records().iter().filter(|record| {
+            let alone = record.at > Instant::ZERO + Duration::from_secs(6);
+            alone && record.subject == "main/receiver" && record.source == "main/sender"
+        });
+        late.map(|record| (record.ordinal, record.at)).collect::<Vec<_>>()
+    };
+    assert!(alone(false).len() >= 14);
+    assert_eq!(alone(false), alone(true));
 }
 
 #[test]
