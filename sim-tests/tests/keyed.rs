@@ -1,10 +1,12 @@
 //! Choices are keyed: an edit in one place moves no choice of another.
 
 use std::collections::BTreeMap;
+use std::future::{pending, poll_fn};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::channel::mpsc;
+use futures::channel::{mpsc, oneshot};
 use virtnet::rand_core::Rng;
 use virtnet::{Instant, RecordKind, Run, Schedule, Sim};
 
@@ -163,42 +165,40 @@ fn a_timer_added_to_a_task_moves_none_of_its_other_wakeups() {
 
 #[test]
 fn a_wakeup_that_finds_its_task_woken_already_counts_for_its_own_waker() {
-    // For five seconds another task may wake the receiver at the same instants.
-    let alone = |other: bool| {
+    // For five seconds another task may wake the sleeper at the same instants.
+    let woken_by_one = |other: bool| {
         let run = Run::new(8).keep_trace();
         let outcome = run.execute(async move |sim| {
-            let (to, mut from) = mpsc::unbounded::<()>();
-            let receiver =
-                sim.task("receiver").spawn(async move { while from.next().await.is_some() {} });
-            if other {
-                let to = to.clone();
-                sim.task("other").spawn(async move {
-                    for second in 1..=5 {
-                        let at = Instant::ZERO + Duration::from_secs(second);
-                        sim.sleep_until(at).await;
-                        to.unbounded_send(()).unwrap();
-                    }
-                });
-            }
-            let sender = sim.task("sender").spawn(async move {
-                for second in 1..=20 {
-                    let at = Instant::ZERO + Duration::from_secs(second);
-                    sim.sleep_until(at).await;
-                    to.unbounded_send(()).unwrap();
-                }
+            let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone()));
+            let (to, from) = oneshot::channel();
+            sim.task("sleeper").spawn(async move {
+                to.send(waker.await).unwrap();
+                pending::<()>().await;
             });
-            sender.await.unwrap();
-            receiver.await.unwrap();
+            let waker = from.await.unwrap();
+            let wake = |name, seconds| {
+                let waker = waker.clone();
+                sim.task(name).spawn(async move {
+                    for second in 1..=seconds {
+                        sim.sleep_until(Instant::ZERO + Duration::from_secs(second)).await;
+                        waker.wake_by_ref();
+                    }
+                })
+            };
+            let other = wake("other", if other { 5 } else { 0 });
+            wake("one", 20).await.unwrap();
+            other.await.unwrap();
+            sim.sleep(Duration::from_secs(1)).await;
         });
         let trace = outcome.trace.unwrap();
+        let later = Instant::ZERO + Duration::from_secs(6);
         let late = trace.records().iter().filter(|record| {
-            let alone = record.at > Instant::ZERO + Duration::from_secs(6);
-            alone && record.subject == "main/receiver" && record.source == "main/sender"
+            record.at > later && record.subject == "main/sleeper" && record.source == "main/one"
         });
         late.map(|record| (record.ordinal, record.at)).collect::<Vec<_>>()
     };
-    assert!(alone(false).len() >= 14);
-    assert_eq!(alone(false), alone(true));
+    assert!(woken_by_one(false).len() >= 14);
+    assert_eq!(woken_by_one(false), woken_by_one(true));
 }
 
 #[test]
