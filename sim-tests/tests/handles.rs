@@ -160,6 +160,19 @@ fn everything_may_be_asked_for_in_the_teardown_and_is_inert() {
 }
 
 #[test]
+fn what_is_made_after_a_run_is_of_no_run() {
+    let _ = Run::new(1).execute(handles);
+    let net = pipenet::Network::new("t");
+    let listener = futures::executor::block_on(net.host("β").listen("")).unwrap();
+    // On another thread: nothing of it was left on the shelf of a run.
+    let accepted = std::thread::spawn(move || {
+        let dial = net.host("α").dial("β:1");
+        futures::executor::block_on(futures::future::join(listener.accept(), dial)).0
+    });
+    assert_eq!(accepted.join().unwrap().unwrap().local_addr().to_string(), "β:2");
+}
+
+#[test]
 fn using_them_outside_their_run_panics_with_a_clear_sentence() {
     let (sim, mut sleep, _interval, mut task, _host, _listener, mut conn, _waker) =
         Run::new(1).execute(handles).unwrap();

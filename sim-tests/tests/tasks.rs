@@ -43,6 +43,32 @@ fn a_dropped_handle_detaches_its_task() {
 }
 
 #[test]
+fn an_output_that_nobody_will_ask_for_is_dropped_at_once() {
+    struct Flag(Rc<Cell<bool>>);
+    impl Drop for Flag {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+    fifo()
+        .execute(async |sim| {
+            for dropped_first in [true, false] {
+                let dropped = Rc::new(Cell::new(false));
+                let flag = Flag(dropped.clone());
+                let mut handle = Some(sim.spawn(async move { flag }));
+                if dropped_first {
+                    handle = None;
+                }
+                sim.yield_now().await;
+                assert_eq!(dropped.get(), dropped_first);
+                drop(handle);
+                assert!(dropped.get());
+            }
+        })
+        .unwrap();
+}
+
+#[test]
 fn an_aborted_task_is_dropped_before_anything_else_happens() {
     struct Log(Rc<RefCell<Vec<&'static str>>>, &'static str);
     impl Drop for Log {
