@@ -166,8 +166,9 @@ fn what_is_made_after_a_run_is_of_no_run() {
     let listener = futures::executor::block_on(net.host("β").listen("")).unwrap();
     // On another thread: nothing of it was left on the shelf of a run.
     let accepted = std::thread::spawn(move || {
-        let dial = net.host("α").dial("β:1");
-        futures::executor::block_on(futures::future::join(listener.accept(), dial)).0
+        let host = net.host("α");
+        let both = futures::future::join(listener.accept(), host.dial("β:1"));
+        futures::executor::block_on(both).0
     });
     assert_eq!(accepted.join().unwrap().unwrap().local_addr().to_string(), "β:2");
 }
