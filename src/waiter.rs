@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 /// Names a task: the run, and a number of the run's choosing.
@@ -22,7 +22,19 @@ pub(crate) struct Who {
 /// How the run of a thread wakes a task.
 type Wake = fn(Who);
 
+/// The run that goes on in a thread, or 0, where other threads can see it.
+type Going = Arc<AtomicU64>;
+
+/// What goes on in each thread that has had a run; dead threads are left out
+/// when somebody looks.
+static THREADS: Mutex<Vec<Going>> = Mutex::new(Vec::new());
+
 thread_local! {
+    static GOING: Going = {
+        let going = Going::default();
+        locked(&THREADS).push(going.clone());
+        going
+    };
     /// The data pointer of the polled task's waker, and who that is.
     static POLLED: Cell<(usize, Who)> = const { Cell::new((0, Who { run: 0, task: 0 })) };
     /// The run that goes on in this thread, and how it wakes; 0 is none.
@@ -32,12 +44,17 @@ thread_local! {
 /// Says which run goes on in this thread, and how it wakes its tasks.
 pub(crate) fn begin_run(run: u64, wake: Wake) {
     RUN.set((run, wake));
-    POLLED.set((0, Who { run, task: 0 }));
+    GOING.with(|going| going.store(run, Ordering::Release));
+    POLLED.set((0, Who { run: 0, task: 0 }));
 }
 
 /// Says that none does any more.
 pub(crate) fn end_run() {
-    RUN.set((0, |_| ()));
+    let (run, _) = RUN.replace((0, |_| ()));
+    GOING.with(|going| going.store(0, Ordering::Release));
+    if foreign_count() > 0 {
+        locked(&FOREIGN).retain(|who| who.run != run);
+    }
     POLLED.set((0, Who { run: 0, task: 0 }));
 }
 
@@ -115,16 +132,24 @@ pub(crate) fn wake(who: Who) {
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static FOREIGN: Mutex<Vec<Who>> = Mutex::new(Vec::new());
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cold]
 fn wake_from_elsewhere(who: Who) {
-    /// Those for runs that are over are never fetched; so many are kept.
-    const KEPT: usize = 4096;
-    let mut foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
-    if foreign.len() == KEPT {
-        foreign.remove(0);
+    let mut threads = locked(&THREADS);
+    threads.retain(|going| Arc::strong_count(going) > 1);
+    let goes_on = threads.iter().any(|going| going.load(Ordering::Acquire) == who.run);
+    drop(threads);
+    if !goes_on {
+        return;
     }
-    foreign.push(who);
-    COUNT.fetch_add(1, Ordering::Release);
+    let mut foreign = locked(&FOREIGN);
+    if !foreign.contains(&who) {
+        foreign.push(who);
+        COUNT.fetch_add(1, Ordering::Release);
+    }
 }
 
 /// How many wake-ups from elsewhere there have been, for [`foreign_since`].
@@ -141,7 +166,7 @@ pub(crate) fn foreign_since(seen: &mut u64, run: u64) -> Vec<Who> {
         return Vec::new();
     }
     *seen = count;
-    let mut foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut foreign = locked(&FOREIGN);
     let (own, others) = foreign.drain(..).partition(|who| who.run == run);
     *foreign = others;
     own

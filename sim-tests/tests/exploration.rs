@@ -93,6 +93,18 @@ fn a_timer_at_another_nanosecond_gets_between_two_awaits_that_cost_no_time() {
     }
 }
 
+#[test]
+fn any_depth_of_pct_is_a_legal_run() {
+    for depth in [0, 1, 9, u32::MAX] {
+        for seed in 0..20 {
+            let run = Run::new(seed).schedule(Schedule::Pct { depth });
+            let outcome = run.execute(async |sim| order(sim, 5).await);
+            assert!(outcome.is_done());
+            assert_eq!(outcome.tape.to_string().parse(), Ok(outcome.tape));
+        }
+    }
+}
+
 /// Twenty tasks of twenty steps each; the bug needs one of them to make its first
 /// step, then another to make all of its twenty, then the first its second step.
 async fn depth_two_bug(sim: Sim) -> bool {

@@ -173,6 +173,49 @@ fn what_is_made_after_a_run_is_of_no_run() {
     assert_eq!(accepted.join().unwrap().unwrap().local_addr().to_string(), "β:2");
 }
 
+/// Asks for the time when it is dropped, as a destructor may in its run.
+struct Asks(Sim);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        let _ = self.0.now();
+    }
+}
+
+#[test]
+fn what_was_never_polled_or_never_fetched_is_dropped_within_the_run() {
+    let outcome = Run::new(0).execute(async |sim| {
+        for _ in 0..3 {
+            let asks = Asks(sim);
+            sim.spawn(async move {
+                let _asks = asks;
+            });
+        }
+        panic!("right after spawning");
+    });
+    assert!(matches!(outcome.ending, virtnet::Ending::<()>::Panicked(_)));
+    let unfetched = Run::new(0).execute(async |sim| {
+        let task = sim.spawn(async move { Asks(sim) });
+        sim.yield_now().await;
+        task
+    });
+    assert!(unfetched.is_done());
+}
+
+#[test]
+fn a_panic_with_a_payload_that_panics_harms_no_later_run() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("from the payload");
+        }
+    }
+    let outcome = Run::new(0).execute(async |_| std::panic::panic_any(Bomb));
+    let virtnet::Ending::<()>::Panicked(panic) = outcome.ending else { panic!() };
+    assert_eq!(panic.message, "(a panic without a message)");
+    assert!(Run::new(0).execute(async |_| ()).is_done());
+}
+
 #[test]
 fn using_them_outside_their_run_panics_with_a_clear_sentence() {
     let (sim, mut sleep, _interval, mut task, _host, _listener, mut conn, _waker) =

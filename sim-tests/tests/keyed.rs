@@ -48,7 +48,13 @@ async fn program(sim: Sim, edit: Edit) {
                         sim.choose("new name", 5);
                     }
                     if edit == Edit::Select && n == 0 {
-                        virtnet::select! { _ = async {} => (), _ = async {} => () }
+                        // Polled many times: it must not count for the other.
+                        let spin = async {
+                            for _ in 0..5 {
+                                sim.yield_now().await;
+                            }
+                        };
+                        virtnet::select! { () = spin => (), () = std::future::pending() => () }
                     }
                     if edit == Edit::Random && n == 0 {
                         sim.rng().next_u64();

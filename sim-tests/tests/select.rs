@@ -49,7 +49,7 @@ fn biased_looks_in_the_order_written_and_a_tape_can_choose() {
         let first = run(seed, async |_| select! { biased; n = ready(0) => n, n = ready(1) => n });
         assert_eq!(first, 0);
     }
-    let tape = Tape::zero().with("select main", 0, 1);
+    let tape = Tape::zero().with("select main select", 0, 1);
     let run = Run::new(0).tape(tape);
     let second = run.execute(async |_| select! { n = ready(0) => n, n = ready(1) => n });
     assert_eq!(second.unwrap(), 1);

@@ -1,5 +1,8 @@
 //! Tapes: what is written is what is read, and any input is survived.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use virtnet::rand_core::Rng;
 use virtnet::{Run, Schedule, Tape};
 
@@ -10,7 +13,11 @@ fn a_tape_reads_as_it_was_written() {
         Tape::zero().with("choose main coin", 0, 1).with("delay main/a%20b timer", 12, 99_000),
         Tape::from_bytes(&[0, 255, 16]),
         Tape::from_bytes(&[]),
-        Tape::zero().with("", 0, 0).with(" odd  subject ", 1, u64::MAX).with("a = b", u64::MAX, 2),
+        Tape::zero().with("", 0, 0).with(" odd  subject ", 1, u64::MAX).with("#", 1, 1).with(
+            "a = b",
+            u64::MAX,
+            2,
+        ),
         Tape::zero().with("# not a comment", 3, 4).with("new\nline\r\u{85}", 5, 6),
         Tape::zero().with("seed", 1, 2).with("rest zero", 1, 2),
         Run::new(500).schedule(Schedule::Pct { depth: 3 }).execute(async |_| ()).tape,
@@ -66,7 +73,30 @@ fn malformed_tapes_name_line_and_reason() {
 }
 
 #[test]
+fn a_tape_edited_by_hand_means_what_it_says() {
+    let tape = "virtnet tape 1\n\trest   zero\n  choose  main\tcoin  0  =  1 \n";
+    let tape: Tape = tape.parse().unwrap();
+    assert_eq!(tape, Tape::zero().with("choose main coin", 0, 1));
+    let coin = Run::new(0).tape(tape).execute(async |sim| sim.choose("coin", 2));
+    assert_eq!(coin.unwrap(), 1);
+}
+
+#[test]
+fn a_tape_overrides_under_fifo_too() {
+    let fifo = Run::new(0).schedule(Schedule::Fifo).execute(async |_| ()).tape;
+    let tape = fifo.with("select main select", 0, 1).with("delay main timer", 0, 500);
+    let outcome = Run::new(0).tape(tape).execute(async |sim| {
+        let picked = virtnet::select! { n = async { 0 } => n, n = async { 1 } => n };
+        sim.sleep(std::time::Duration::from_nanos(100)).await;
+        (picked, sim.now().as_nanos())
+    });
+    assert_eq!(outcome.unwrap(), (1, 600));
+}
+
+#[test]
 fn no_text_whatever_crashes_the_reader_or_a_run() {
+    let tapes = Rc::new(RefCell::new(Vec::new()));
+    let legal = tapes.clone();
     let seed_text =
         Tape::zero().with("choose main coin", 0, 1).with("order main/w spawn", 1, 77).to_string();
     Run::new(1)
@@ -86,11 +116,18 @@ fn no_text_whatever_crashes_the_reader_or_a_run() {
                 }
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 if let Ok(tape) = text.parse::<Tape>() {
-                    assert_eq!(tape.to_string().parse::<Tape>(), Ok(tape));
+                    assert_eq!(tape.to_string().parse::<Tape>().as_ref(), Ok(&tape));
+                    legal.borrow_mut().push(tape);
                 }
             }
         })
         .unwrap();
+    let tapes = tapes.take();
+    assert!(tapes.len() > 100);
+    for tape in tapes {
+        let outcome = Run::new(0).tape(tape).execute(program);
+        assert!(outcome.is_done(), "{}", outcome.ending);
+    }
 }
 
 /// A small program with every kind of choice in it.

@@ -225,7 +225,96 @@ fn randomness_is_a_stream_of_the_task_whoever_holds_the_generator() {
 }
 
 #[test]
-fn a_million_short_tasks_leave_nothing_behind_within_their_run() {
+fn a_slot_that_is_used_again_starts_anew() {
+    let outcome = fifo().keep_trace().execute(async |sim| {
+        let first = sim.task("p").spawn(async move {
+            for _ in 0..2 {
+                sim.task("k").spawn(async {}).await.unwrap();
+            }
+        });
+        first.await.unwrap();
+        let second = sim.task("q").spawn(async move {
+            sim.task("k").spawn(async move { sim.note("x") }).await.unwrap();
+        });
+        second.await.unwrap();
+    });
+    assert!(outcome.trace.unwrap().to_string().contains("note    main/q/k x"));
+}
+
+#[test]
+fn a_kept_waker_of_a_task_that_has_ended_wakes_nobody() {
+    let polls = Rc::new(Cell::new(0));
+    let seen = polls.clone();
+    fifo()
+        .execute(async move |sim| {
+            let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone()));
+            let old = sim.task("old").spawn(waker).await.unwrap();
+            sim.task("new").spawn(poll_fn(move |_| {
+                seen.set(seen.get() + 1);
+                Poll::<()>::Pending
+            }));
+            sim.sleep(Duration::from_secs(1)).await;
+            old.wake();
+            sim.sleep(Duration::from_secs(1)).await;
+        })
+        .unwrap();
+    assert_eq!(polls.get(), 1);
+}
+
+#[test]
+fn a_task_may_spawn_its_successor_for_ever() {
+    fn link(sim: Sim, left: u32) {
+        sim.task("link").spawn(async move {
+            match left {
+                0 => pending().await,
+                _ => link(sim, left - 1),
+            }
+        });
+    }
+    let run = || {
+        fifo().keep_trace().execute(async |sim| {
+            link(sim, 20_000);
+            pending::<()>().await;
+        })
+    };
+    let outcome = run();
+    let virtnet::Ending::Deadlock(stall) = &outcome.ending else { panic!("{}", outcome.ending) };
+    let path = &stall.tasks[1].task;
+    assert!(path.starts_with("%:") && path.ends_with("/link") && path.len() < 300, "{path}");
+    // What stands for the ancestors on a tape is read back as the same task.
+    let tape = outcome.tape.clone().with(&format!("delay {path} spawn"), 0, 1_000_000);
+    let late = fifo().tape(tape).execute(async |sim| {
+        link(sim, 20_000);
+        pending::<()>().await;
+    });
+    assert_eq!(late.elapsed, Duration::from_millis(1));
+}
+
+#[test]
+fn joining_through_a_combinator_is_no_timer_of_the_joining_task() {
+    let late = |joins: usize| {
+        let run = Run::new(6).execute(async move |sim| {
+            let sleeper = sim.task("sleeper").spawn(async move {
+                let children = (0..joins).map(|_| sim.task("child").spawn(async {}));
+                let mut children: FuturesUnordered<_> = children.collect();
+                while children.next().await.is_some() {}
+                let mut late = Vec::new();
+                for _ in 0..40 {
+                    let due = sim.now() + Duration::from_secs(1);
+                    sim.sleep_until(due).await;
+                    late.push(sim.now() - due);
+                }
+                late
+            });
+            sleeper.await.unwrap()
+        });
+        run.unwrap()
+    };
+    assert_eq!(late(0), late(5));
+}
+
+#[test]
+fn twenty_thousand_wakers_of_one_task_are_counted_apart() {
     // Each wakes the main task as a source of its own; see `Tasks::sweep`.
     let outcome = fifo().execute(async |sim| {
         let (to, mut from) = futures::channel::mpsc::unbounded();

@@ -1,7 +1,7 @@
 //! What tasks ask of their world, by way of their handles.
 //!
 //! Knows requests; refuses to know who forwards them. Each acts for the task that
-//! is being polled, and none does anything once the run is over.
+//! is being polled, and none has an effect once the run is over.
 
 use std::any::Any;
 use std::panic::Location;
@@ -11,15 +11,18 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::waiter::Waiter;
 
-use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name};
+use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name, step};
 use super::entry::Act;
 use super::executor::{BoxedTask, Newborn};
-use super::schedule::{Schedule, Slack, Standing};
+use super::schedule::{Slack, Standing};
 use super::step::awaited;
 use super::task::{Name, TaskId};
 use super::timer::TimerId;
 use super::trace::RecordKind;
 use super::world::{MAIN, Phase, World};
+
+/// What a subject calls the `select!`s of a task, which have no names.
+const SELECT: &str = "select";
 
 /// How a join came out.
 pub(crate) enum Joined {
@@ -49,8 +52,7 @@ impl World {
             standings[slot] = standing;
         }
         if parent.is_some() {
-            let chain = self.chain_of_actor();
-            self.schedule(task.slot, SPAWN, 0, chain);
+            self.schedule(task.slot, SPAWN, 0);
         } else {
             // The main task has nothing to be late for.
             let serial = self.queue.push_due(0, Act::Poll(task.slot));
@@ -135,7 +137,7 @@ impl World {
         }
         let about = &mut self.tasks.about[task.slot as usize];
         if !std::mem::replace(&mut about.aborted, true) {
-            self.aborted.push_back(task);
+            self.aborted.push_back((task, self.actor));
         }
     }
 
@@ -179,27 +181,32 @@ impl World {
         let named = Key::word(name);
         self.remember(named, || escape(name));
         let subject = Subject::new(Family::Choose, self.actor, named);
-        let next = self.chosen.entry(subject.key()).or_insert(0);
+        let slot = self.current().unwrap_or(MAIN) as usize;
+        let next = self.tasks.about[slot].chosen.entry(named).or_insert(0);
         let ordinal = std::mem::replace(next, *next + 1);
         let value = self.choices.draw(subject, ordinal, Shape::Uniform(options as u64));
         self.record(RecordKind::Choose, subject.who, named, ordinal, value, || None);
         value as usize
     }
 
-    /// Chooses where a `select!` of so many branches begins to look.
-    #[inline]
-    pub(crate) fn select(&mut self, branches: u64) -> u64 {
-        let Some(slot) = self.current().filter(|_| self.phase == Phase::Running) else {
-            return 0;
-        };
-        let about = &mut self.tasks.about[slot as usize];
-        let ordinal = about.selects;
-        about.selects += 1;
-        if self.scheduler.schedule() == Schedule::Fifo {
+    /// Numbers a `select!` of the current task.
+    pub(crate) fn begin_select(&mut self) -> u32 {
+        let Some(slot) = self.current() else { return 0 };
+        let selects = &mut self.tasks.about[slot as usize].selects;
+        *selects = selects.wrapping_add(1);
+        *selects - 1
+    }
+
+    /// Chooses where a `select!` of so many branches begins to look, when it is
+    /// polled for the `ordinal`-th time.
+    pub(crate) fn turn_of_select(&mut self, select: u32, ordinal: u64, branches: u64) -> u64 {
+        if self.phase != Phase::Running || self.current().is_none() {
             return 0;
         }
-        let subject = Subject::new(Family::Select, self.actor, Key::NONE);
-        self.choices.draw(subject, ordinal, Shape::Uniform(branches))
+        let which = Key::NONE.child(const { hash_name(SELECT) }, select);
+        self.remember(which, || step(SELECT, select));
+        let subject = Subject::new(Family::Select, self.actor, which);
+        self.scheduler.turn(&mut self.choices, subject, ordinal, branches)
     }
 
     /// Adds a note of the current task to the trace.

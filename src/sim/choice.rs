@@ -74,6 +74,12 @@ impl Key {
         Self(stir(fold(self.0 ^ LEFT, name_hash ^ RIGHT).wrapping_add(index as u64)))
     }
 
+    /// What stands for the end of the task that this path names.
+    #[inline]
+    pub(crate) const fn end(self) -> Self {
+        Self(stir(self.0 ^ GOLDEN))
+    }
+
     /// A path of a single word.
     pub(crate) const fn word(word: &str) -> Self {
         Self::NONE.child(hash_name(word), 0)
@@ -82,6 +88,12 @@ impl Key {
     /// Reads a path as [`step`] writes it.
     pub(crate) fn path(text: &str) -> Self {
         text.split('/').fold(Self::NONE, |parent, step| {
+            if step == END {
+                return parent.end();
+            }
+            if let Some(key) = step.strip_prefix(ABOVE).and_then(parse_hex) {
+                return Self(key);
+            }
             let (name, index) = match step.rsplit_once('#') {
                 Some((name, index)) if index.parse::<u32>().is_ok() => {
                     (name, index.parse().unwrap_or(0))
@@ -99,6 +111,15 @@ pub(crate) const TIMER: Key = Key::word("timer");
 pub(crate) const FOREIGN: Key = Key::word("foreign");
 pub(crate) const SOURCES: [(Key, &str); 3] =
     [(SPAWN, "spawn"), (TIMER, "timer"), (FOREIGN, "foreign")];
+
+/// How a path writes the end of a task, and ancestors that are not spelt out.
+/// No name is written like them: a percent sign of a name is itself encoded.
+pub(crate) const END: &str = "%end";
+pub(crate) const ABOVE: &str = "%:";
+
+fn parse_hex(hex: &str) -> Option<u64> {
+    u64::from_str_radix(hex, 16).ok()
+}
 
 /// Writes one step of a path: the name, then `#index` for all but the first.
 pub(crate) fn step(name: &str, index: u32) -> String {
@@ -322,6 +343,16 @@ impl Choices {
             eaten: 0,
             overrides,
         }
+    }
+
+    /// What a tape says of a choice that is not drawn, or else 0.
+    #[inline]
+    pub(crate) fn overridden(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
+        if self.overrides.is_empty() {
+            return 0;
+        }
+        let value = self.overrides.get(&(subject.key(), ordinal));
+        value.map_or(0, |value| value % shape.options())
     }
 
     /// The value of a choice.

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::lock::{begin_scope, end_scope};
+use crate::lock::begin_scope;
 use crate::waiter::{begin_run, end_run};
 
 use super::clock;
@@ -137,6 +137,7 @@ pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor,
     let begun = begin(&mut world, run);
     executor.run = run;
     WORLD.set(Some(world));
+    clock::set(run, 0);
     begin_scope(run);
     begin_run(run, |who| {
         try_enter_run(who.run, |world| world.wake(TaskId::of_number(who.task)));
@@ -144,15 +145,13 @@ pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor,
     (executor, begun)
 }
 
-/// Ends the run of this thread and keeps its memory for the next.
+/// Ends the run of this thread, of which nothing is left but memory, and keeps
+/// that for the next.
 pub(crate) fn uninstall(mut executor: Executor) {
-    let Some(mut world) = WORLD.take() else {
-        return;
-    };
+    let Some(mut world) = WORLD.take() else { return };
     end_run();
     clock::set(0, 0);
-    let leftovers = (world.clear(), end_scope());
+    world.clear();
     executor.clear();
     SPARE.set(Some((world, executor)));
-    drop(leftovers);
 }

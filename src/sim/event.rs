@@ -104,9 +104,13 @@ impl Queue {
         true
     }
 
-    /// Whether something woke itself and waits behind all that is due.
+    /// Whether something woke itself, is still awaited, and waits behind all
+    /// that is due.
     #[inline]
-    pub(crate) fn has_behind(&self) -> bool {
+    pub(crate) fn has_behind(&mut self, mut awaited: impl FnMut(Serial, u32) -> bool) -> bool {
+        self.behind.retain(|entry| match entry.act() {
+            Act::Poll(slot) | Act::Fire(slot) => awaited(entry.serial(), slot),
+        });
         !self.behind.is_empty()
     }
 

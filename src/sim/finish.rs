@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::lock::end_scope;
+
 use super::choice::{Key, SOURCES};
 use super::current::enter_or_bug;
 use super::executor::Executor;
@@ -44,17 +46,18 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
             (End::Panicked, enter_or_bug(|world| blame(world, message, false)))
         }
     };
-    let stall = match end {
-        End::Done | End::Panicked => None,
-        _ => Some(report_stall(executor)),
+    let (result, stall) = match end {
+        End::Done => (Some(enter_or_bug(World::take_result)), None),
+        End::Panicked => (None, None),
+        _ => (None, Some(report_stall(executor))),
     };
-    if let Some(dropped) = drop_tasks(executor)
+    if let Some(dropped) = drop_all(executor)
         && end == End::Done
     {
         panic = Some(dropped);
     }
     enter_or_bug(|world| {
-        let ending = ending_of(world, end, stall, panic);
+        let ending = ending_of(end, result, stall, panic);
         match &ending {
             Ending::Panicked(TaskPanic { task, message, .. }) => {
                 world.record_ending(&format!("panicked: {task}: {message}"));
@@ -66,18 +69,19 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
 }
 
 fn ending_of(
-    world: &mut World,
     end: End,
+    result: Option<Box<dyn Any>>,
     stall: Option<Stall>,
     panic: Option<TaskPanic>,
 ) -> Ending<Box<dyn Any>> {
-    match (end, stall, panic) {
-        (_, _, Some(panic)) => Ending::Panicked(panic),
-        (End::Deadlock, Some(stall), _) => Ending::Deadlock(stall),
-        (End::Livelock, Some(stall), _) => Ending::Livelock(stall),
-        (End::TimeLimit, Some(stall), _) => Ending::TimeLimit(stall),
-        (End::StepLimit, Some(stall), _) => Ending::StepLimit(stall),
-        _ => Ending::Done(world.take_result()),
+    match (end, stall, panic, result) {
+        (_, _, Some(panic), _) => Ending::Panicked(panic),
+        (_, _, _, Some(result)) => Ending::Done(result),
+        (End::Livelock, Some(stall), ..) => Ending::Livelock(stall),
+        (End::TimeLimit, Some(stall), ..) => Ending::TimeLimit(stall),
+        (End::StepLimit, Some(stall), ..) => Ending::StepLimit(stall),
+        (_, Some(stall), ..) => Ending::Deadlock(stall),
+        _ => unreachable!("a run that is over has a result, a panic or a stall"),
     }
 }
 
@@ -132,13 +136,16 @@ impl Finished {
 
 /// What a panic said.
 fn message_of(payload: Payload) -> String {
-    match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => match payload.downcast_ref::<&'static str>() {
-            Some(text) => (*text).into(),
-            None => "(a panic without a message)".into(),
-        },
+    let message = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
+        (Some(text), _) => text.clone(),
+        (_, Some(text)) => (*text).into(),
+        _ => "(a panic without a message)".into(),
+    };
+    // A payload may be anything, and panic in its turn.
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
     }
+    message
 }
 
 /// Lays a panic to the task that is current.
@@ -196,8 +203,9 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
         tasks.push(StalledTask { task: world.tasks.path(slot), spawned_at, state });
     }
     let at = Instant::from_nanos(world.now);
-    let foreign_wakes = world.foreign_wakes;
-    (Stall { at, tasks, lost_wakeup: None, foreign_wakes }, waiting)
+    let (culprit, foreign_wakes) =
+        (world.culprit.map(|slot| world.tasks.path(slot)), world.foreign_wakes);
+    (Stall { at, tasks, culprit, lost_wakeup: None, foreign_wakes }, waiting)
 }
 
 /// Polls a waiting task once more: what it waits for, and what it did instead.
@@ -219,16 +227,15 @@ fn ask(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
     (reasons, evidence)
 }
 
-/// Drops all tasks, oldest first; what their destructors ask for is inert.
-/// Returns the first panic among them.
-fn drop_tasks(executor: &mut Executor) -> Option<TaskPanic> {
+/// Drops all tasks, oldest first, and then whatever else is left of the run;
+/// what their destructors ask for is inert. Returns the first panic among them.
+fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     let slots = enter_or_bug(|world| {
         world.phase = Phase::Closing;
+        // A task that panics may have spawned others before.
+        executor.adopt(&mut world.born);
         world.tasks.in_spawn_order()
     });
-    if slots.is_empty() {
-        return None;
-    }
     let mut slots = slots.into_iter();
     let mut first = None;
     // One guard for all of them, renewed only when one has panicked.
@@ -237,6 +244,8 @@ fn drop_tasks(executor: &mut Executor) -> Option<TaskPanic> {
             enter_or_bug(|world| world.set_current(slot));
             executor.drop_task(slot);
         }
+        drop(enter_or_bug(World::take_leftovers));
+        drop(end_scope());
     })) {
         let message = message_of(payload);
         let panic = enter_or_bug(|world| blame(world, message, true));

@@ -88,7 +88,7 @@ impl Sim {
         let body = body(future);
         match enter_run(self.run, |world| world.spawn(name, body, spawned_at)) {
             Ok(task) => JoinHandle::new(self.run, task),
-            Err(_inert) => JoinHandle::inert(),
+            Err(_inert) => JoinHandle::inert(self.run),
         }
     }
 

@@ -16,6 +16,7 @@ use super::ask::Joined;
 use super::current::{enter_run, try_enter, try_enter_run};
 use super::executor::BoxedTask;
 use super::task::TaskId;
+use super::world::Phase;
 
 /// Waits for a task's end and gives what it returned.
 ///
@@ -44,9 +45,10 @@ impl<T> JoinHandle<T> {
         Self { run, task: Some(task), taken: false, output: PhantomData }
     }
 
-    /// The handle of a task that was spawned when its run was over.
-    pub(crate) const fn inert() -> Self {
-        Self { run: 0, task: None, taken: false, output: PhantomData }
+    /// The handle of a task that was spawned when its run was over, and never
+    /// ran.
+    pub(crate) const fn inert(run: u64) -> Self {
+        Self { run, task: None, taken: false, output: PhantomData }
     }
 
     /// Has the task dropped as soon as whatever is being polled returns.
@@ -75,7 +77,12 @@ impl<T: 'static> Future for JoinHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.taken, "virtnet: a JoinHandle was polled after it was ready");
         let Some(task) = self.task else {
-            return Poll::Ready(Err(JoinError { task: String::new() }));
+            // Asked what it waits for, a task must not get on by what it spawns.
+            let asked = try_enter_run(self.run, |world| world.phase == Phase::Asking);
+            if asked == Some(true) {
+                return Poll::Pending;
+            }
+            return Poll::Ready(Err(JoinError { task: "(spawned after its run)".into() }));
         };
         let waiter = Waiter::of(cx.waker());
         // Whoever is not woken after all is dropped here, outside the world.

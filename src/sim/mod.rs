@@ -64,7 +64,7 @@ pub use outcome::Outcome;
 pub use run::Run;
 pub use schedule::{ParseScheduleError, Schedule};
 #[doc(hidden)]
-pub use select::select_start;
+pub use select::Turns;
 pub use sleep::{
     Elapsed, Interval, Sleep, Timeout, YieldNow, interval, now, sleep, sleep_until, timeout,
     yield_now,

@@ -39,12 +39,14 @@ pub(crate) struct Radix {
     /// What is before it is near, what is at or after it lies in a bucket.
     horizon: u64,
     far: Buckets,
+    /// Whether buckets have been used since the queue was cleared.
+    spilled: bool,
 }
 
 impl Default for Radix {
     fn default() -> Self {
         let far = Buckets { base: 0, vecs: Vec::new(), taken: [0; LEVELS], len: 0 };
-        Self { near: BinaryHeap::new(), horizon: u64::MAX, far }
+        Self { near: BinaryHeap::new(), horizon: u64::MAX, far, spilled: false }
     }
 }
 
@@ -53,7 +55,7 @@ impl Radix {
     pub(crate) fn push(&mut self, entry: Entry) {
         if entry.key() < self.horizon {
             self.near.push(Reverse(entry));
-            if self.near.len() > SMALL && self.far.len == 0 {
+            if self.near.len() > SMALL && self.horizon == u64::MAX {
                 self.spill();
             }
         } else {
@@ -86,6 +88,7 @@ impl Radix {
         let Some(Reverse(first)) = self.near.peek() else {
             return;
         };
+        self.spilled = true;
         self.far.base = first.key();
         self.far.vecs.resize_with(LEVELS * DIGITS, Vec::new);
         self.horizon = first.key() + 1;
@@ -95,9 +98,6 @@ impl Radix {
             } else {
                 self.far.place(entry);
             }
-        }
-        if self.far.len == 0 {
-            self.horizon = u64::MAX;
         }
     }
 
@@ -151,14 +151,15 @@ impl Radix {
         const KEPT: usize = 4096;
         self.near.clear();
         self.near.shrink_to(KEPT);
-        if self.far.len > 0 {
-            for bucket in &mut self.far.vecs {
-                bucket.clear();
-                bucket.shrink_to(KEPT / DIGITS);
-            }
-            self.far.taken = [0; LEVELS];
-            self.far.len = 0;
+        if !std::mem::take(&mut self.spilled) {
+            return;
         }
+        for bucket in &mut self.far.vecs {
+            bucket.clear();
+            bucket.shrink_to(SPREAD);
+        }
+        self.far.taken = [0; LEVELS];
+        self.far.len = 0;
         self.horizon = u64::MAX;
     }
 }
@@ -202,6 +203,24 @@ mod tests {
     use super::super::choice::stir;
     use super::super::entry::{Act, END_OF_TIME, Entry, Serial};
     use super::Radix;
+
+    #[test]
+    fn many_entries_of_one_instant_and_a_cleared_queue_are_in_order() {
+        let mut radix = Radix::default();
+        for round in 0..3 {
+            let mut serial = Serial::default();
+            for n in 0..100_000u32 {
+                serial = serial.next();
+                radix.push(Entry::new(7 + u64::from(n / 99_000), serial, Act::Poll(n)));
+            }
+            for n in 0..100_000 >> round {
+                assert_eq!(radix.peek().map(Entry::act), Some(Act::Poll(n)));
+                radix.pop();
+            }
+            radix.clear();
+            assert_eq!((radix.len(), radix.peek()), (0, None));
+        }
+    }
 
     /// Pushes and pops at random as a run does, beside a plain heap.
     #[test]

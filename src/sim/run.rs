@@ -72,8 +72,10 @@ impl Run {
     /// Ends the run when one task is polled more often than this at one
     /// instant: 100 000 times unless said otherwise.
     ///
-    /// A program that does much on a network without latency, and never waits
-    /// for time to pass, may need more.
+    /// A chain of wake-ups from task to task that is ten times as long, with no
+    /// timer in it, ends the run as well: where wake-ups may be late, such tasks
+    /// creep through time. A program that does much on a network without latency,
+    /// and never waits for time to pass, may need more.
     pub fn livelock_limit(mut self, polls: u64) -> Self {
         self.limits.livelock = polls;
         self
@@ -81,7 +83,10 @@ impl Run {
 
     /// Explores in another way than `Schedule::Random`.
     pub fn schedule(mut self, schedule: Schedule) -> Self {
-        self.schedule = schedule;
+        self.schedule = match schedule {
+            Schedule::Pct { depth: 0 } => Schedule::Pct { depth: 1 },
+            schedule => schedule,
+        };
         self
     }
 

@@ -12,8 +12,8 @@ use super::choice::{Choices, Family, Key, Shape, Subject};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Schedule {
-    /// First come, first served, and nothing is ever late. One order for all
-    /// seeds; virtual times are exact.
+    /// First come, first served, and nothing is ever late, unless a tape says
+    /// so. One order for all seeds; virtual times are exact.
     Fifo,
     /// Every wake-up draws its place among what is due, and whether it is late.
     #[default]
@@ -71,12 +71,6 @@ impl FromStr for Schedule {
 /// How many places there are among what is due at one instant.
 const PLACES: u64 = 1 << 16;
 
-/// How many task-to-task wake-ups may follow each other before delays stop.
-///
-/// Two tasks that wake each other for ever would otherwise creep through virtual
-/// time on their delays and never be seen to be a livelock.
-const DELAYED_CHAIN: u16 = 1_000;
-
 /// What a strategy decides for a wake-up.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Slack {
@@ -114,8 +108,6 @@ pub(crate) struct Wakeup {
     pub(crate) source: Key,
     /// How many times this source has woken this task before.
     pub(crate) ordinal: u64,
-    /// How many wake-ups of task by task led to this one at no cost of time.
-    pub(crate) chain: u16,
     /// What the task keeps.
     pub(crate) standing: Standing,
 }
@@ -129,10 +121,6 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     pub(crate) const fn new(schedule: Schedule) -> Self {
         Self { schedule }
-    }
-
-    pub(crate) const fn schedule(self) -> Schedule {
-        self.schedule
     }
 
     /// Whether tasks have a standing at all.
@@ -167,34 +155,39 @@ impl Scheduler {
     /// Chooses for a wake-up by something other than the task itself.
     #[inline]
     pub(crate) fn wake(self, choices: &mut Choices, wakeup: Wakeup) -> Slack {
-        match self.schedule {
-            Schedule::Fifo => Slack::default(),
-            Schedule::Random => Slack {
-                place: self.place(choices, wakeup),
-                delay: if wakeup.chain > DELAYED_CHAIN {
-                    0
-                } else {
-                    let subject = Subject::new(Family::Delay, wakeup.task, wakeup.source);
-                    choices.draw(subject, wakeup.ordinal, Shape::Delay)
-                },
-            },
-            Schedule::Pct { .. } => Slack {
-                place: wakeup.standing.slack.place,
-                delay: if wakeup.chain > DELAYED_CHAIN { 0 } else { wakeup.standing.slack.delay },
-            },
-        }
+        let subject = Subject::new(Family::Delay, wakeup.task, wakeup.source);
+        let delay = match self.schedule {
+            Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, Shape::Delay),
+            Schedule::Random => choices.draw(subject, wakeup.ordinal, Shape::Delay),
+            Schedule::Pct { .. } => wakeup.standing.slack.delay,
+        };
+        Slack { place: self.place(choices, wakeup), delay }
     }
 
     /// Chooses the place of a task that woke itself, among others that did.
     #[inline]
     pub(crate) fn place(self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
+        let (subject, shape) =
+            (Subject::new(Family::Order, wakeup.task, wakeup.source), Shape::Uniform(PLACES));
         match self.schedule {
-            Schedule::Fifo => 0,
-            Schedule::Random => {
-                let subject = Subject::new(Family::Order, wakeup.task, wakeup.source);
-                choices.draw(subject, wakeup.ordinal, Shape::Uniform(PLACES)) as u16
-            }
+            Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, shape) as u16,
+            Schedule::Random => choices.draw(subject, wakeup.ordinal, shape) as u16,
             Schedule::Pct { .. } => wakeup.standing.slack.place,
+        }
+    }
+
+    /// Chooses at which of its branches a `select!` begins to look.
+    #[inline]
+    pub(crate) fn turn(
+        self,
+        choices: &mut Choices,
+        subject: Subject,
+        ordinal: u64,
+        of: u64,
+    ) -> u64 {
+        match self.schedule {
+            Schedule::Fifo => choices.overridden(subject, ordinal, Shape::Uniform(of)),
+            _ => choices.draw(subject, ordinal, Shape::Uniform(of)),
         }
     }
 }

@@ -3,12 +3,37 @@
 
 use super::current::try_enter;
 
-/// Chooses where a `select!` begins to look; outside a run, at the beginning.
+/// Where one `select!` begins to look, each time it is polled.
 #[doc(hidden)]
-pub fn select_start(branches: usize) -> usize {
-    match try_enter(|world| world.select(branches as u64)) {
-        Some(start) => start as usize,
-        None => 0,
+#[derive(Debug)]
+pub struct Turns {
+    biased: bool,
+    /// Which of the task's `select!`s it is; known once it is polled.
+    select: Option<u32>,
+    polls: u64,
+}
+
+impl Turns {
+    pub const fn chosen() -> Self {
+        Self { biased: false, select: None, polls: 0 }
+    }
+
+    pub const fn biased() -> Self {
+        Self { biased: true, select: None, polls: 0 }
+    }
+
+    /// Chooses a branch to begin with; outside a run, the first.
+    #[inline]
+    pub fn next(&mut self, branches: usize) -> usize {
+        if self.biased || branches == 1 {
+            return 0;
+        }
+        let turn = try_enter(|world| {
+            let select = *self.select.get_or_insert_with(|| world.begin_select());
+            self.polls += 1;
+            world.turn_of_select(select, self.polls - 1, branches as u64)
+        });
+        turn.unwrap_or(0) as usize
     }
 }
 
@@ -42,10 +67,10 @@ pub fn select_start(branches: usize) -> usize {
 #[macro_export]
 macro_rules! select {
     (biased; $($branches:tt)+) => {
-        $crate::__select!(@parse (|_: usize| 0usize) [] $($branches)+)
+        $crate::__select!(@parse biased [] $($branches)+)
     };
     ($($branches:tt)+) => {
-        $crate::__select!(@parse ($crate::sim::select_start) [] $($branches)+)
+        $crate::__select!(@parse chosen [] $($branches)+)
     };
 }
 
@@ -105,7 +130,7 @@ macro_rules! __select {
     (@number $start:tt [$($branch:tt)+] $other:tt [$($done:tt)*]) => {
         compile_error!("`select!` takes at most sixteen branches")
     };
-    (@number ($start:expr) [] { $other:expr }
+    (@number $start:ident [] { $other:expr }
         [$(($n:literal $future:ident $output:ident $open:ident
             $p:pat, $f:expr, $c:expr, $h:expr))+] $($spare:tt)*) => {{
         // Everything but the chosen output is dropped before a handler runs.
@@ -114,8 +139,9 @@ macro_rules! __select {
             $(let mut $future = ::core::pin::pin!($f);)+
             $(let mut $output = ::core::option::Option::None;)+
             const BRANCHES: usize = [$($n),+].len();
+            let mut turns = $crate::sim::Turns::$start();
             let chosen = ::core::future::poll_fn(|cx| {
-                let start: usize = ($start)(BRANCHES);
+                let start = turns.next(BRANCHES);
                 let mut any_open = false;
                 for turn in start..start + BRANCHES {
                     match if turn < BRANCHES { turn } else { turn - BRANCHES } {

@@ -118,6 +118,8 @@ pub struct Stall {
     pub at: Instant,
     /// All tasks, oldest first; the main task comes first of all.
     pub tasks: Vec<StalledTask>,
+    /// In a livelock, the task whose polls or wake-ups would not end.
+    pub culprit: Option<String>,
     /// The first task found that could go on.
     pub lost_wakeup: Option<LostWakeup>,
     /// How many wake-ups came from other threads, which the run cannot await.
@@ -135,6 +137,9 @@ impl fmt::Display for Stall {
         }
         if self.tasks.len() > SHOWN {
             write!(f, "\n  ... and {} more", self.tasks.len() - SHOWN)?;
+        }
+        if let Some(culprit) = &self.culprit {
+            write!(f, "\n  {culprit} was polled, or woken by others in turn, without end")?;
         }
         if let Some(lost) = &self.lost_wakeup {
             write!(f, "\n  {lost}")?;

@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use crate::waiter::Waiter;
 
-use super::choice::TIMER;
+use super::choice::{Key, TIMER};
 use super::entry::{Act, END_OF_TIME, Serial};
 use super::task::{Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
@@ -34,6 +34,9 @@ pub(crate) enum Polled {
     Dropped(u32),
 }
 
+/// How many wake-ups in a chain count for one poll at an instant.
+const CHAIN: u64 = 10;
+
 /// Whether a queue entry still stands for something.
 #[inline]
 pub(crate) fn awaited(tasks: &Tasks, timers: &mut Timers, serial: Serial, act: Act) -> bool {
@@ -50,13 +53,15 @@ impl World {
         if let Some(end) = polled.and_then(|polled| self.settle(polled)) {
             return Next::End(end);
         }
+        if let Some(waker) = self.outbox.take() {
+            return Next::Wake(waker);
+        }
         loop {
-            if let Some(task) = self.aborted.pop_front() {
+            if let Some((task, by)) = self.aborted.pop_front() {
                 if self.tasks.live(task).is_none() {
                     continue; // completed since
                 }
-                self.act_for(task.slot);
-                return Next::Drop(task.slot);
+                return self.step_drop(task.slot, by);
             }
             if self.arriving
                 && let Some(waker) = self.arrivals()
@@ -94,14 +99,9 @@ impl World {
             self.tasks.slots[MAIN as usize].stage = Stage::Done;
             return Some(End::Done);
         }
-        let task = &mut self.tasks.slots[slot as usize];
-        task.pending = Serial::default();
-        let about = &mut self.tasks.about[slot as usize];
-        match about.joiner.take() {
-            Some(Waiter::Task(who)) => self.wake_joiner(TaskId::of_number(who.task), slot),
-            // Nothing foreign runs in here: let the run loop wake it, at once.
-            Some(Waiter::Other(waker)) => self.wake_later(waker),
-            None => {}
+        self.tasks.slots[slot as usize].pending = Serial::default();
+        if let Some(joiner) = self.tasks.about[slot as usize].joiner.take() {
+            self.wake_joiner(joiner, slot);
         }
         self.tasks.finish(slot);
         self.current = NOBODY;
@@ -114,7 +114,10 @@ impl World {
         self.spun = false;
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
-        let spinning = self.queue.has_behind().then_some(self.now + 1_000);
+        let tasks = &self.tasks;
+        let spins =
+            self.queue.has_behind(|serial, slot| tasks.slots[slot as usize].pending == serial);
+        let spinning = spins.then_some(self.now + 1_000);
         while let Some(entry) = self.queue.peek_ahead()
             && !awaited(&self.tasks, &mut self.timers, entry.serial(), entry.act())
         {
@@ -168,6 +171,7 @@ impl World {
                 let wait = self.timers.take(TimerId { slot, serial })?;
                 self.current = NOBODY;
                 self.actor = TIMER;
+                self.chain = 0;
                 match wait {
                     Waiter::Task(who) => {
                         self.wake(TaskId::of_number(who.task));
@@ -179,6 +183,18 @@ impl World {
         }
     }
 
+    /// Has an aborted task dropped, which is a step as well.
+    fn step_drop(&mut self, slot: u32, by: Key) -> Next {
+        if self.steps >= self.limits.steps {
+            return Next::End(End::StepLimit);
+        }
+        self.steps += 1;
+        let subject = self.tasks.slots[slot as usize].key;
+        self.record(RecordKind::Abort, subject, by, 0, 0, || None);
+        self.act_for(slot);
+        Next::Drop(slot)
+    }
+
     /// Makes a task current and counts, limits and records its poll.
     #[inline]
     pub(crate) fn step(&mut self, slot: u32) -> Next {
@@ -188,12 +204,17 @@ impl World {
         let task = &mut self.tasks.slots[slot as usize];
         if task.polled_at == self.now {
             task.polls_at_instant = task.polls_at_instant.saturating_add(1);
-            if u64::from(task.polls_at_instant) > self.limits.livelock {
-                return Next::End(End::Livelock);
-            }
         } else {
             task.polled_at = self.now;
             task.polls_at_instant = 1;
+        }
+        // Where wake-ups may be late, tasks that wake each other for ever creep
+        // through time; but no timer ever wakes them.
+        let polls = u64::from(task.polls_at_instant);
+        let chain = u64::from(task.chain) / CHAIN;
+        if polls.max(chain) > self.limits.livelock {
+            self.culprit = Some(slot);
+            return Next::End(End::Livelock);
         }
         self.steps += 1;
         let id = TaskId { slot, life: task.life };

@@ -66,8 +66,8 @@ impl Tape {
     /// Overrides one more choice, or the same choice anew.
     ///
     /// `subject` is a choice's subject as reports print it, and `ordinal` how
-    /// many choices that subject has made before. Control characters in it are
-    /// percent-encoded, as in every subject.
+    /// many choices that subject has made before. How many blanks there are
+    /// between its words does not matter; control characters are percent-encoded.
     #[must_use]
     pub fn with(mut self, subject: &str, ordinal: u64, value: u64) -> Self {
         self.overrides.insert((printable(subject), ordinal), value);
@@ -116,11 +116,21 @@ impl Tape {
     }
 }
 
-/// Keeps a subject on its line, and from being taken for a comment.
+/// Writes a subject in the one way that it is written: its words with single
+/// blanks between them, and nothing that would end its line or hide it.
 fn printable(subject: &str) -> String {
-    let mut text = String::with_capacity(subject.len());
-    for (at, c) in subject.char_indices() {
-        if c.is_control() || (at == 0 && (c == '#' || c.is_whitespace())) {
+    let words: Vec<String> = subject.split_whitespace().map(encode_control).collect();
+    match words.first() {
+        None => "%".into(),
+        Some(first) if first.starts_with('#') => format!("%23{}", &words.join(" ")[1..]),
+        Some(_) => words.join(" "),
+    }
+}
+
+fn encode_control(word: &str) -> String {
+    let mut text = String::with_capacity(word.len());
+    for c in word.chars() {
+        if c.is_control() {
             let mut utf8 = [0; 4];
             for byte in c.encode_utf8(&mut utf8).bytes() {
                 text.push_str(&format!("%{byte:02X}"));
@@ -188,7 +198,7 @@ impl FromStr for Tape {
 }
 
 fn skipped(line: &str) -> bool {
-    line.trim().is_empty() || line.starts_with('#')
+    line.trim().is_empty() || line.trim_start().starts_with('#')
 }
 
 /// A piece of input as an error shows it: quoted, and not endless.
@@ -201,7 +211,9 @@ fn shown(input: &str) -> String {
 
 impl Tape {
     fn read_line(&mut self, line: &str) -> Result<(), String> {
-        if let Some((choice, value)) = line.rsplit_once(" = ") {
+        let line = line.trim();
+        if let Some((choice, value)) = line.rsplit_once('=') {
+            let choice = choice.trim_end();
             let (subject, ordinal) = choice
                 .rsplit_once(' ')
                 .ok_or_else(|| format!("{} lacks an ordinal before ` = `", shown(choice)))?;
@@ -252,5 +264,8 @@ fn number(text: &str) -> Result<u64, String> {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
     };
-    read.map_err(|_| format!("{} is no number from 0 to 2^64 - 1", shown(text)))
+    let digits = text.starts_with(|c: char| c.is_ascii_digit());
+    read.ok()
+        .filter(|_| digits)
+        .ok_or_else(|| format!("{} is no number from 0 to 2^64 - 1", shown(text)))
 }

@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::waiter::{self, Waiter, Who};
 
-use super::choice::{Key, SOURCES, hash_name, step};
+use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
 use super::entry::Serial;
 use super::schedule::Standing;
 
@@ -107,11 +107,12 @@ pub(crate) struct Slot {
     last: Key,
     /// Its place when the queue entry becomes due.
     pub(crate) place: u16,
-    /// How many wake-ups of task by task, at no cost of time, led to this one.
-    pub(crate) chain: u16,
+    /// How many wake-ups of task by task led to this one since a timer, or
+    /// another thread, last woke anyone in the chain.
+    pub(crate) chain: u32,
     pub(crate) stage: Stage,
-    has_met: bool,
-    has_siblings: bool,
+    /// Whether `met` or `more_siblings` may have anything of it.
+    is_noted: bool,
 }
 
 const _: () = assert!(size_of::<Slot>() == 64);
@@ -121,7 +122,12 @@ const _: () = assert!(size_of::<Slot>() == 64);
 pub(crate) struct About {
     pub(crate) name: Name,
     index: u32,
+    /// `None` for the main task, and where the path is cut short.
     parent: Option<u32>,
+    /// The path above this task.
+    above: Key,
+    /// How many of its ancestors can be spelt out.
+    depth: u32,
     /// Tasks whose path goes through this one keep the slot from being reused.
     children: u32,
     /// The how-manieth task of the run it is.
@@ -132,11 +138,15 @@ pub(crate) struct About {
     pub(crate) joiner: Option<Waiter>,
     pub(crate) output: Option<Box<dyn Any>>,
     pub(crate) rng: Option<Box<ChaCha8Rng>>,
-    /// How many times it looked where to begin a `select!`.
-    pub(crate) selects: u64,
+    /// How many `select!`s it has begun, and choices it has made, by name.
+    pub(crate) selects: u32,
+    pub(crate) chosen: BTreeMap<Key, u64>,
     /// Who woke it before its last waker, and how often.
     met_before: (Key, u32),
 }
+
+/// How many ancestors of a task its path spells out.
+const SPELT_OUT: u32 = 32;
 
 /// How many slots are kept from one run to the next.
 pub(crate) const KEPT: usize = 1024;
@@ -181,6 +191,10 @@ impl Tasks {
         let hash = self.hash_of(&name);
         let index = parent.map_or(0, |parent| self.next_sibling(parent, hash));
         let above = parent.map_or(Key::NONE, |parent| self.slots[parent as usize].key);
+        let depth = parent.map_or(0, |parent| self.about[parent as usize].depth + 1);
+        // A task that spawns its successor, for ever, must not keep all its
+        // ancestors: the key of those far above says as much as their names.
+        let (parent, depth) = if depth > SPELT_OUT { (None, 0) } else { (parent, depth) };
         if let Some(parent) = parent {
             self.about[parent as usize].children += 1;
         }
@@ -202,6 +216,8 @@ impl Tasks {
             name,
             index,
             parent,
+            above,
+            depth,
             children: 0,
             born: self.born,
             spawned_at,
@@ -211,6 +227,7 @@ impl Tasks {
             output: None,
             rng: None,
             selects: 0,
+            chosen: BTreeMap::new(),
             met_before: (Key::NONE, 0),
         };
         match self.about.get_mut(slot as usize) {
@@ -271,7 +288,7 @@ impl Tasks {
         }
         if self.siblings.len() == FEW {
             let (other, next) = self.siblings.remove(0);
-            self.slots[other.0 as usize].has_siblings = true;
+            self.slots[other.0 as usize].is_noted = true;
             self.more_siblings.insert(other, next);
         }
         let index = self.more_siblings.get(&key).copied().unwrap_or(0);
@@ -315,7 +332,7 @@ impl Tasks {
             (task.last, task.met_last) = (source, if before.0 == source { before.1 } else { 0 });
             return;
         }
-        task.has_met = true;
+        task.is_noted = true;
         self.met.insert((slot, before.0), before.1);
         let count = self.met.get(&(slot, source)).copied().unwrap_or(0);
         (task.last, task.met_last) = (source, count);
@@ -331,7 +348,7 @@ impl Tasks {
         let keys = self.slots[..self.used].iter().filter(live).map(|slot| slot.key);
         let kept: BTreeSet<Key> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
         self.met.retain(|(_, source), _| kept.contains(source));
-        self.sweep_at = SWEEP_AT.max(2 * self.met.len());
+        self.sweep_at = SWEEP_AT.max(2 * self.met.len()).max(self.used);
     }
 
     /// Ends a task. Its slot is kept while a handle or a descendant needs it.
@@ -363,25 +380,33 @@ impl Tasks {
     /// Forgets whom the task of `slot` has met and spawned.
     fn forget(&mut self, slot: u32) {
         self.siblings.retain(|((parent, _), _)| *parent != slot);
-        let Slot { has_met, has_siblings, .. } = self.slots[slot as usize];
+        if !self.slots[slot as usize].is_noted {
+            return;
+        }
         let own = (slot, 0)..=(slot, u64::MAX);
-        while has_siblings && let Some((&key, _)) = self.more_siblings.range(own.clone()).next() {
+        while let Some((&key, _)) = self.more_siblings.range(own.clone()).next() {
             self.more_siblings.remove(&key);
         }
-        let all = (slot, Key(0))..=(slot, Key(u64::MAX));
-        while has_met && let Some((&key, _)) = self.met.range(all.clone()).next() {
+        let own = (slot, Key(0))..=(slot, Key(u64::MAX));
+        while let Some((&key, _)) = self.met.range(own.clone()).next() {
             self.met.remove(&key);
         }
     }
 
     /// Writes a task's path: `main/client/worker#2`.
     pub(crate) fn path(&self, slot: u32) -> String {
-        let about = &self.about[slot as usize];
-        let own = step(about.name.text(), about.index);
-        match about.parent {
-            Some(parent) => format!("{}/{own}", self.path(parent)),
-            None => own,
+        let mut steps = Vec::new();
+        let mut next = Some(slot);
+        while let Some(slot) = next {
+            let about = &self.about[slot as usize];
+            steps.push(step(about.name.text(), about.index));
+            next = about.parent;
+            if next.is_none() && about.above != Key::NONE {
+                steps.push(format!("{ABOVE}{:016x}", about.above.0));
+            }
         }
+        steps.reverse();
+        steps.join("/")
     }
 
     /// The tasks that are not over, oldest first.
@@ -401,22 +426,29 @@ impl Tasks {
         slots
     }
 
-    /// Makes every slot free, numbered from 0 again, for another run. Returns
-    /// what waited for tasks and what they left, to be dropped elsewhere.
-    pub(crate) fn clear(&mut self) -> (Vec<Waiter>, Vec<Box<dyn Any>>) {
+    /// Takes what waited for tasks and what they left, to be dropped elsewhere.
+    pub(crate) fn take_leftovers(&mut self) -> (Vec<Waiter>, Vec<Box<dyn Any>>) {
         let mut left = (Vec::new(), Vec::new());
-        for (slot, about) in self.slots.iter_mut().zip(&mut self.about).take(self.used) {
-            slot.stage = Stage::Free;
+        for about in self.about.iter_mut().take(self.used) {
             left.0.extend(about.joiner.take());
             left.1.extend(about.output.take());
         }
+        left
+    }
+
+    /// Makes every slot free, numbered from 0 again, for another run.
+    pub(crate) fn clear(&mut self) {
+        for slot in self.slots.iter_mut().take(self.used) {
+            slot.stage = Stage::Free;
+        }
         if self.used > KEPT {
             self.slots.truncate(KEPT);
-            self.about.truncate(KEPT);
-            self.standings = Vec::new();
-            self.wakers.truncate(KEPT);
             self.slots.shrink_to_fit();
+            self.about.truncate(KEPT);
             self.about.shrink_to_fit();
+            self.wakers.truncate(KEPT);
+            self.wakers.shrink_to_fit();
+            self.standings = Vec::new();
             self.free = Vec::new();
         }
         self.free.clear();
@@ -432,6 +464,5 @@ impl Tasks {
         }
         self.siblings.clear();
         self.sweep_at = SWEEP_AT;
-        left
     }
 }

@@ -54,17 +54,17 @@ impl Timers {
         Some(wait)
     }
 
-    /// Empties the table and returns what waited, to be dropped elsewhere.
+    /// Takes what waits, to be dropped elsewhere, and empties the table.
     pub(crate) fn clear(&mut self) -> Vec<Waiter> {
         const KEPT: usize = 1024;
+        self.free.clear();
+        self.free.shrink_to(KEPT);
+        self.cancelled = 0;
         if self.slots.is_empty() {
             return Vec::new();
         }
         let waits = self.slots.drain(..).filter_map(|(_, wait)| wait).collect();
         self.slots.shrink_to(KEPT);
-        self.free.clear();
-        self.free.shrink_to(KEPT);
-        self.cancelled = 0;
         waits
     }
 }

@@ -21,6 +21,8 @@ pub enum RecordKind {
     Note,
     /// A task made a choice with `Sim::choose`.
     Choose,
+    /// A task that another had aborted was dropped.
+    Abort,
     /// Another thread woke a task: what follows is not decided by the seed.
     Foreign,
     /// The run ended; always the last record.
@@ -33,6 +35,7 @@ impl fmt::Display for RecordKind {
             Self::Poll => "poll",
             Self::Note => "note",
             Self::Choose => "choose",
+            Self::Abort => "abort",
             Self::Foreign => "foreign",
             Self::Ending => "ending",
         })
@@ -51,7 +54,8 @@ pub struct Record {
     pub subject: String,
     /// What brought it about: the waker of a poll, the name of a choice.
     pub source: String,
-    /// How many such events this pair of subject and source has had before.
+    /// How often this source had woken, or been chosen by, this subject before;
+    /// wake-ups that found it woken already count.
     pub ordinal: u64,
     /// What was noted, or how the run ended; empty elsewhere.
     pub text: String,
@@ -64,6 +68,7 @@ impl fmt::Display for Record {
         write!(f, "{:>14} {:<7} {}", self.at, self.kind, self.subject)?;
         match self.kind {
             RecordKind::Poll => write!(f, " by {} {}", self.source, self.ordinal),
+            RecordKind::Abort => write!(f, " by {}", self.source),
             RecordKind::Choose => {
                 write!(f, " {} {} = {}", self.source, self.ordinal, self.digest)
             }
@@ -76,6 +81,8 @@ impl fmt::Display for Record {
 /// The identity of a run: equal if and only if the runs were the same.
 ///
 /// 64 bits over every record; prints as 16 hexadecimal digits and reads them.
+/// What the main task returned is not in it, because it need not be printable:
+/// note it with `Sim::note` where it matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(u64);
 

@@ -4,26 +4,20 @@
 //! wake-up is a pair of a task and whoever wakes it, and its choices are keyed by
 //! the pair and by how often it has met.
 
-use std::task::Waker;
-
 use crate::waiter::{Waiter, foreign_since};
 
-use super::choice::{FOREIGN, Key, hash_name};
+use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
 use super::schedule::{Slack, Standing, Wakeup};
 use super::task::{Slot, Stage, TaskId};
-use super::timer::TimerId;
 use super::trace::RecordKind;
 use super::world::{NOBODY, Phase, World};
 
-/// The name of a task's end, as a source of the wake-up of who joins it.
-const ENDED: &str = "(end)";
 impl World {
     /// Wakes a task on behalf of whoever acts now.
     #[inline]
     pub(crate) fn wake(&mut self, task: TaskId) {
         let (actor, current) = (self.actor, self.current);
-        let chain = self.chain_of_actor();
         let Some(slot) = self.tasks.live(task) else {
             return;
         };
@@ -43,31 +37,31 @@ impl World {
         if task.slot == current {
             self.go_behind(task.slot, ordinal);
         } else {
-            self.schedule(task.slot, actor, ordinal, chain);
+            self.schedule(task.slot, actor, ordinal);
         }
     }
 
-    /// Wakes who joins a task. This comes about once, so nothing is counted.
+    /// Has the end of a task wake who joins it.
     #[inline]
-    pub(crate) fn wake_joiner(&mut self, joiner: TaskId, ended: u32) {
-        let chain = self.chain_of_actor();
-        if self.tasks.live(joiner).is_none_or(|joiner| joiner.stage != Stage::Parked) {
-            return;
-        }
-        let source = self.tasks.slots[ended as usize].key.child(const { hash_name(ENDED) }, 0);
+    pub(crate) fn wake_joiner(&mut self, joiner: Waiter, ended: u32) {
+        self.act_for(ended);
+        self.actor = self.actor.end();
+        self.current = NOBODY;
         if self.names.is_some() {
             let path = self.tasks.path(ended);
-            self.remember(source, || format!("{path}/{ENDED}"));
+            self.remember(self.actor, || format!("{path}/{END}"));
         }
-        self.schedule(joiner.slot, source, 0, chain);
-    }
-
-    /// Has the run loop wake a waker that is not a task's own.
-    pub(crate) fn wake_later(&mut self, waker: Waker) {
-        let slot = self.timers.take_slot();
-        let serial = self.queue.push_at(self.now, Act::Fire(slot));
-        self.arriving = true;
-        self.timers.arm(TimerId { slot, serial }, Waiter::Other(waker));
+        match joiner {
+            Waiter::Task(who) => {
+                // A task ends once: there is nothing to be counted.
+                let joiner = TaskId::of_number(who.task);
+                if self.tasks.live(joiner).is_some_and(|task| task.stage == Stage::Parked) {
+                    self.schedule(joiner.slot, self.actor, 0);
+                }
+            }
+            // Nothing foreign runs in here: the run loop wakes it, next of all.
+            Waiter::Other(waker) => self.outbox = Some(waker),
+        }
     }
 
     /// Wakes whom other threads have woken. Returns whether there were any.
@@ -75,6 +69,7 @@ impl World {
         let woken = foreign_since(&mut self.foreign_seen, self.run);
         self.current = NOBODY;
         self.actor = FOREIGN;
+        self.chain = 0;
         for who in &woken {
             let task = TaskId::of_number(who.task);
             self.foreign_wakes += 1;
@@ -87,44 +82,34 @@ impl World {
 
     /// Has a task polled at the place and with the delay that are chosen.
     #[inline]
-    pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32, chain: u16) {
-        let wakeup = self.wakeup(slot, source, ordinal, chain);
+    pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
+        let wakeup = self.wakeup(slot, source, ordinal);
         let slack = self.scheduler.wake(&mut self.choices, wakeup);
         let act = Act::Poll(slot);
         let serial = match slack.delay {
             0 => self.queue.push_due(slack.place, act),
             delay => self.queue.push_at(self.now + delay, act),
         };
-        self.tasks.slots[slot as usize].chain = chain;
+        self.tasks.slots[slot as usize].chain = self.chain;
         self.expect(slot, serial, source, ordinal, slack);
     }
 
     /// Has a task polled that woke itself: behind all else that is due.
     #[inline]
     pub(crate) fn go_behind(&mut self, slot: u32, ordinal: u32) {
-        let wakeup = self.wakeup(slot, self.actor, ordinal, 0);
+        let wakeup = self.wakeup(slot, self.actor, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
         let serial = self.queue.push_behind(place, Act::Poll(slot));
         self.tasks.slots[slot as usize].chain = 0;
         self.expect(slot, serial, self.actor, ordinal, Slack { place, delay: 0 });
     }
 
-    /// How long the chain of wake-ups is that whoever acts now continues.
     #[inline]
-    pub(crate) fn chain_of_actor(&self) -> u16 {
-        match self.tasks.slots.get(self.current as usize) {
-            Some(actor) => actor.chain.saturating_add(1),
-            None => 0,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn wakeup(&self, slot: u32, source: Key, ordinal: u32, chain: u16) -> Wakeup {
+    pub(crate) fn wakeup(&self, slot: u32, source: Key, ordinal: u32) -> Wakeup {
         Wakeup {
             task: self.tasks.slots[slot as usize].key,
             source,
             ordinal: ordinal.into(),
-            chain,
             standing: if self.scheduler.ranks() {
                 self.tasks.standings[slot as usize]
             } else {

@@ -61,7 +61,7 @@ pub(crate) enum Phase {
 pub(crate) struct Leftovers {
     _waits: Vec<Waiter>,
     _outputs: Vec<Box<dyn Any>>,
-    _born: Vec<Newborn>,
+    _waker: Option<Waker>,
 }
 
 /// The state of one run.
@@ -88,13 +88,18 @@ pub(crate) struct World {
     pub(crate) current: u32,
     /// Who acts: the task that is polled, or the timer that fires.
     pub(crate) actor: Key,
-    pub(crate) aborted: VecDeque<TaskId>,
+    /// How long the chain of wake-ups is that whoever acts continues.
+    pub(crate) chain: u32,
+    /// A waker that the end of a task is to wake, outside.
+    pub(crate) outbox: Option<Waker>,
+    /// The task whose polls or wake-ups did not end.
+    pub(crate) culprit: Option<u32>,
+    /// Tasks to be dropped, and who had them aborted.
+    pub(crate) aborted: VecDeque<(TaskId, Key)>,
     /// Whether there may be entries whose instant has come.
     pub(crate) arriving: bool,
     /// Whether what woke itself has had its turn at this instant.
     pub(crate) spun: bool,
-    /// How many choices each of the users' own subjects has made.
-    pub(crate) chosen: BTreeMap<Key, u64>,
     /// The texts of keys, for whoever will want to read them.
     pub(crate) names: Option<BTreeMap<Key, String>>,
 }
@@ -122,10 +127,12 @@ impl World {
             timers: Timers::default(),
             current: NOBODY,
             actor: Key::NONE,
+            chain: 0,
+            outbox: None,
+            culprit: None,
             aborted: VecDeque::new(),
             arriving: false,
             spun: false,
-            chosen: BTreeMap::new(),
             names: None,
         }
     }
@@ -141,7 +148,8 @@ impl World {
         spawned_at: &'static Location<'static>,
     ) -> (TaskId, Option<Waker>) {
         self.run = run;
-        self.set_now(0);
+        self.now = 0;
+        self.culprit = None;
         self.foreign_seen = foreign_count();
         self.seed = seed;
         self.steps = 0;
@@ -165,21 +173,26 @@ impl World {
         (main, waker)
     }
 
-    /// Ends the run and keeps the memory for the next one.
-    pub(crate) fn clear(&mut self) -> Leftovers {
-        self.queue.clear();
-        let (mut waits, outputs) = self.tasks.clear();
+    /// Takes what is left when all tasks have been dropped: their outputs, and
+    /// the wakers of who waited. They may be the users' own.
+    pub(crate) fn take_leftovers(&mut self) -> Leftovers {
+        let (mut waits, outputs) = self.tasks.take_leftovers();
         waits.extend(self.timers.clear());
-        self.current = NOBODY;
+        Leftovers { _waits: waits, _outputs: outputs, _waker: self.outbox.take() }
+    }
+
+    /// Forgets the run and keeps its memory for the next one, unless it is much.
+    pub(crate) fn clear(&mut self) {
+        const KEPT: usize = 1024;
+        self.queue.clear();
+        self.tasks.clear();
+        self.born.shrink_to(KEPT);
         self.aborted.clear();
+        self.aborted.shrink_to(KEPT);
+        self.current = NOBODY;
         self.arriving = false;
         self.spun = false;
-        if !self.chosen.is_empty() {
-            self.chosen.clear();
-        }
         self.names = None;
-        let born = if self.born.is_empty() { Vec::new() } else { std::mem::take(&mut self.born) };
-        Leftovers { _waits: waits, _outputs: outputs, _born: born }
     }
 
     /// The task that is being polled or dropped.
@@ -196,8 +209,10 @@ impl World {
     /// Whatever happens until the next step is this task's doing.
     #[inline]
     pub(crate) fn act_for(&mut self, slot: u32) {
+        let task = &self.tasks.slots[slot as usize];
         self.current = slot;
-        self.actor = self.tasks.slots[slot as usize].key;
+        self.actor = task.key;
+        self.chain = task.chain.saturating_add(1);
     }
 
     pub(crate) fn set_now(&mut self, now: u64) {
