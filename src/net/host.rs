@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::addr::{Addr, split};
 use super::conn::Conn;
+use super::down::unless_down;
 use super::engine::RawConn;
 use super::error::{Cause, Error, Op};
 use super::listener::Listener;
@@ -20,8 +21,8 @@ use super::state::NetState;
 /// one. Dropping handles closes nothing.
 #[derive(Clone)]
 pub struct Host {
-    net: Arc<NetState>,
-    state: Arc<HostState>,
+    pub(super) net: Arc<NetState>,
+    pub(super) state: Arc<HostState>,
 }
 
 impl Host {
@@ -64,23 +65,23 @@ impl Host {
         };
         let port = Port::lowest(&self.state)
             .ok_or_else(|| fail(self.state.addr.clone(), None, Cause::NoFreePort))?;
-        let src = port.addr();
+        let (src, number) = (port.addr(), port.number);
         let dst = match split(addr) {
-            Ok((host, number)) => self.addr_of(host, number),
+            Ok((host, port)) => self.addr_of(host, port),
             Err(error) => return Err(fail(src, None, error.into())),
         };
         let describe = || format!("dial {} {src}->{dst}", self.network());
-        let connected = self.state.latch.unless_down(self.connect(&src, &dst), describe).await;
+        let connected = unless_down(&*self.state, self.connect(&src, &dst), describe).await;
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
-            Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw),
+            Some(Ok((raw, peer))) => Endpoint::attach(port, src, peer, raw),
             Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
             None => Err(self.state.down().unwrap_or(Cause::HostDown)),
         };
         match attached {
             Ok(end) => Ok(Conn::new(end, None)),
-            Err(cause) => Err(fail(src, Some(dst), cause)),
+            Err(cause) => Err(fail(self.state.addr.with_port(number), Some(dst), cause)),
         }
     }
 
@@ -115,12 +116,12 @@ impl Host {
         Listener::bind(&self.state, number).map_err(|cause| fail(Some(addr), cause))
     }
 
-    /// Makes an address, and shares our own names where it is ours.
+    /// Makes an address, and shares the names of the host if it lives here.
     fn addr_of(&self, host: &str, port: u16) -> Addr {
         if host.is_empty() || host == self.name() {
             self.state.addr.with_port(port)
         } else {
-            Addr::new(self.net.name.clone(), host, port)
+            self.net.addr_of(host, port)
         }
     }
 

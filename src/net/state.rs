@@ -7,21 +7,23 @@ use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::lock::{Lock, shelved};
+use crate::waiter::Waiter;
 
 use super::addr::Addr;
-use super::down::{Latch, reason};
+use super::down::{Falls, Latch};
 use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op};
+use super::line::Line;
 use super::sockets::HostState;
 
 /// What all handles of one network share.
 pub(crate) struct NetState {
     pub(crate) name: Arc<str>,
-    /// Falls when the network closes; its hosts hold it too.
-    pub(crate) latch: Arc<Latch>,
+    /// Falls when the network closes.
+    latch: Latch,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) registry: Box<dyn Registry>,
     hosts: Lock<Hosts>,
@@ -37,6 +39,10 @@ struct Hosts {
     open: usize,
     /// Whether the network closes with the last of them.
     auto_close: bool,
+    /// Closed hosts whose name another has now; they have to hear that the network is down.
+    former: Vec<Weak<HostState>>,
+    /// Whoever is blocked by an operation that the network's closing interrupts.
+    blocked: Line<Waiter>,
 }
 
 shelved!(Hosts);
@@ -70,11 +76,21 @@ impl Ord for ByName {
     }
 }
 
+impl Hosts {
+    /// Tells all hosts that the network is down. Gives those to be shut, and those to be woken.
+    fn down(&mut self) -> (Vec<Arc<HostState>>, impl Iterator<Item = Waiter> + use<>) {
+        let mut hosts: Vec<_> = self.by_name.iter().map(|host| host.0.clone()).collect();
+        hosts.extend(self.former.iter().filter_map(Weak::upgrade));
+        hosts.iter().for_each(|host| host.net_down());
+        (hosts, self.blocked.clear())
+    }
+}
+
 impl NetState {
     pub(crate) fn new(name: &str, engine: Box<dyn Engine>, registry: Box<dyn Registry>) -> Self {
         Self {
             name: name.into(),
-            latch: Arc::default(),
+            latch: Latch::default(),
             engine,
             registry,
             hosts: Lock::default(),
@@ -84,12 +100,18 @@ impl NetState {
 
     /// Says why nothing can be done on this network, if so.
     pub(crate) fn down(&self) -> Option<Cause> {
-        reason(&self.latch, None, false)
+        self.latch.is_down().then_some(Cause::NetDown)
     }
 
     /// Finds a host, open or closed.
     pub(crate) fn host(&self, name: &str) -> Option<Arc<HostState>> {
         self.hosts.with(|hosts| hosts.by_name.get(name).map(|host| host.0.clone()))
+    }
+
+    /// Makes an address; it shares the names of the host if that lives here.
+    pub(crate) fn addr_of(&self, host: &str, port: u16) -> Addr {
+        let here = |hosts: &mut Hosts| Some(hosts.by_name.get(host)?.0.addr.with_port(port));
+        self.hosts.with(here).unwrap_or_else(|| Addr::of(&self.name, host, port))
     }
 
     /// Adds a host that the registry has let pass, unless the network is down.
@@ -100,26 +122,29 @@ impl NetState {
     /// # Panics
     ///
     /// If the registry gave out the name of an open host: names are then worth nothing.
-    pub(crate) fn add_host(&self, name: Arc<str>) -> Result<Arc<HostState>, Cause> {
-        let addr = Addr::new(self.name.clone(), name.clone(), 0);
-        let host = Arc::new(HostState::new(addr, self.latch.clone()));
+    pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), Cause> {
+        let name = host.addr.host();
         let added = self.hosts.with(|hosts| {
             if let Some(down) = self.down() {
                 return Ok(Err(down));
             }
-            let old = hosts.by_name.get(host.addr.host());
+            let old = hosts.by_name.get(name);
             if old.is_some_and(|old| old.0.down().is_none()) {
                 return Err(());
             }
             hosts.open += 1;
-            Ok(Ok(hosts.by_name.replace(ByName(host.clone()))))
+            let old = hosts.by_name.replace(ByName(host.clone()));
+            if let Some(ByName(old)) = &old {
+                hosts.former.retain(|host| host.strong_count() > 0);
+                hosts.former.push(Arc::downgrade(old));
+            }
+            Ok(Ok(old))
         });
         let Ok(added) = added else {
-            let name = host.addr.host();
             panic!("the registry gave out the name {name:?} again, but its host is open");
         };
         // The old host, if there was one, ends here: outside the lock.
-        added.map(|_old| host)
+        added.map(drop)
     }
 
     /// Lets the network close with its last open host.
@@ -162,10 +187,9 @@ impl NetState {
     /// `Ok` at once: to wait here would be a dead-lock in the making.
     pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
         if self.latch.fall() {
-            let all = |hosts: &mut Hosts| -> Vec<_> {
-                hosts.by_name.iter().map(|host| host.0.clone()).collect()
-            };
-            for host in self.hosts.try_with(all).unwrap_or_default() {
+            let (hosts, blocked) = self.hosts.try_with(Hosts::down).unzip();
+            blocked.into_iter().flatten().for_each(Waiter::wake);
+            for host in hosts.unwrap_or_default() {
                 host.shut_down();
             }
             let mut causes = Vec::from_iter(cause);
@@ -183,6 +207,16 @@ impl NetState {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Falls for NetState {
+    fn is_down(&self) -> bool {
+        self.latch.is_down()
+    }
+
+    fn blocked<R>(&self, work: impl FnOnce(&mut Line<Waiter>) -> R) -> Option<R> {
+        self.hosts.try_with(|hosts| work(&mut hosts.blocked))
     }
 }
 

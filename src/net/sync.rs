@@ -1,21 +1,12 @@
-//! Locks, and the wakers to be woken once a lock is gone.
+//! The wakers to be woken once a lock is gone.
 //!
-//! Knows `Mutex` and `Waker` and nothing of networks. The rule of this layer stands here once:
-//! under a lock nothing foreign runs. No waker is woken, no value of a user's dropped, no engine
-//! called; what is to be woken is gathered in a [`Wakers`] and woken after the guard's end.
+//! Knows `Waker` and nothing of networks. The rule of this layer stands here once: under a lock
+//! nothing foreign runs. No waker is woken, no value of a user's dropped, no engine called; what
+//! is to be woken is gathered in a [`Wakers`] and woken after the lock's end.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::waiter::Waiter;
-
-/// Locks, also after a panic.
-///
-/// A lock can only be poisoned by a waker that panics while it is cloned, and our data is whole
-/// at every such point. To panic again in a destructor would turn one failure into an abort.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Those who wait for something, in the order in which they came.
 ///
