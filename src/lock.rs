@@ -78,13 +78,12 @@ fn clear<T: Shelved>() -> Option<Box<dyn Any>> {
     const KEPT: usize = 256;
     T::key().with_borrow_mut(|shelf| {
         shelf.scope = 0;
-        shelf.free.clear();
-        let any_left = shelf.slots.iter().any(Option::is_some);
-        let left = any_left.then(|| std::mem::take(&mut shelf.slots));
-        shelf.slots.clear();
-        shelf.slots.shrink_to(KEPT);
-        shelf.free.shrink_to(KEPT);
-        left.map(|left| Box::new(left) as Box<dyn Any>)
+        if shelf.free.len() == shelf.slots.len() && shelf.slots.len() <= KEPT {
+            // Nothing is left, and every slot is free: so it can begin again as it is.
+            return None;
+        }
+        shelf.free = Vec::new();
+        Some(Box::new(std::mem::take(&mut shelf.slots)) as Box<dyn Any>)
     })
 }
 
@@ -126,15 +125,20 @@ impl<T: Shelved> Shelf<T> {
 /// Under a lock nothing foreign may run, and no other lock of the same type may
 /// be taken.
 pub(crate) enum Lock<T: Shelved> {
-    Shared(Mutex<T>),
-    Shelf { scope: u64, slot: u32, value: PhantomData<fn() -> T> },
+    /// Boxed, so that what has a lock in it is small to move in a run.
+    Shared(Box<Mutex<T>>),
+    Shelf {
+        scope: u64,
+        slot: u32,
+        value: PhantomData<fn() -> T>,
+    },
 }
 
 impl<T: Shelved> Lock<T> {
     /// Guards `value`, for the scope that goes on in this thread if one does.
     pub(crate) fn new(value: T) -> Self {
         match SCOPE.get() {
-            0 => Self::Shared(Mutex::new(value)),
+            0 => Self::Shared(Box::new(Mutex::new(value))),
             scope => Self::Shelf { scope, slot: Shelf::put(scope, value), value: PhantomData },
         }
     }

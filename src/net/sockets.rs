@@ -13,7 +13,6 @@
 //!               └┄┄► Endpoint
 //! ```
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -27,6 +26,7 @@ use super::backlog::{Backlog, Offer};
 use super::down::{Falls, Latch, reason};
 use super::engine::RawConn;
 use super::error::Cause;
+use super::few::Few;
 use super::line::Line;
 use super::port::PortSet;
 use super::sync::Wakers;
@@ -49,9 +49,9 @@ pub(crate) struct HostState {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) ports: PortSet,
-    /// A port that is taken and not here belongs to a dial or an accept under way. A tree and not
-    /// a vector: a listener on port 50 051 should not cost a megabyte.
-    sockets: BTreeMap<u16, Socket>,
+    /// A port that is taken and not here belongs to a dial or an accept under way. Not a
+    /// vector by port: a listener on port 50 051 should not cost a megabyte.
+    sockets: Few<u16, Socket>,
     /// How many listeners there have been.
     listeners: u64,
     /// Whoever is blocked by an operation that the host's closing interrupts: dials.
@@ -81,7 +81,7 @@ impl HostState {
     pub(crate) fn new(addr: Addr) -> Self {
         let table = Table {
             ports: PortSet::new(),
-            sockets: BTreeMap::new(),
+            sockets: Few::new(),
             listeners: 0,
             blocked: Line::default(),
         };

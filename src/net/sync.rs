@@ -46,12 +46,25 @@ impl Wakers {
         }
     }
 
+    /// Takes all the others in.
+    #[inline]
+    pub(crate) fn append(&mut self, others: &mut Self) {
+        if others.first.is_some() {
+            let Self { first, more } = others.take();
+            first
+                .into_iter()
+                .chain(more.into_iter().flat_map(|more| *more))
+                .for_each(|w| self.push(w));
+        }
+    }
+
     /// Wakes them all; the caller holds no lock.
     #[inline]
     pub(crate) fn wake(self) {
-        if let Some(first) = self.first {
-            first.wake();
-        }
+        let Some(first) = self.first else {
+            return;
+        };
+        first.wake();
         if let Some(more) = self.more {
             more.into_iter().for_each(Waiter::wake);
         }
