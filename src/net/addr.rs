@@ -30,7 +30,7 @@ pub struct Addr {
 }
 
 /// What all addresses of one host have in common. One string holds both names: an `Arc` for each
-/// would be three allocations a host, and a counter to go up and down for each host of a network.
+/// would be an allocation more, and a counter to go up and down for each host of a network.
 struct Place {
     names: Box<str>,
     /// How much of `names` is the network's; the rest is the host's.
@@ -38,7 +38,7 @@ struct Place {
 }
 
 impl Place {
-    fn parts(&self) -> (&str, &str) {
+    fn names(&self) -> (&str, &str) {
         self.names.split_at(self.network)
     }
 }
@@ -69,12 +69,12 @@ impl Addr {
 
     /// Names the network, as in `pipet`.
     pub fn network(&self) -> &str {
-        self.place.parts().0
+        self.place.names().0
     }
 
     /// Names the host, without brackets.
     pub fn host(&self) -> &str {
-        self.place.parts().1
+        self.place.names().1
     }
 
     /// Gives the port; 0 stands for "any" or "none".
@@ -155,7 +155,7 @@ impl PartialEq for Addr {
     fn eq(&self, other: &Self) -> bool {
         // Most addresses that are compared belong to one host and share its names.
         self.port == other.port
-            && (Arc::ptr_eq(&self.place, &other.place) || self.place.parts() == other.place.parts())
+            && (Arc::ptr_eq(&self.place, &other.place) || self.place.names() == other.place.names())
     }
 }
 
@@ -169,13 +169,13 @@ impl PartialOrd for Addr {
 
 impl Ord for Addr {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.place.parts().cmp(&other.place.parts()).then(self.port.cmp(&other.port))
+        self.place.names().cmp(&other.place.names()).then(self.port.cmp(&other.port))
     }
 }
 
 impl Hash for Addr {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.place.parts().hash(state);
+        self.place.names().hash(state);
         self.port.hash(state);
     }
 }

@@ -64,7 +64,7 @@ pub(crate) trait Falls {
 /// What is finished counts even if the thing has gone down meanwhile; the caller holds something
 /// then, and has to look again under the lock where it puts it.
 pub(crate) async fn unless_down<T>(
-    thing: &impl Falls,
+    thing: &(impl Falls + ?Sized),
     operation: impl Future<Output = T>,
     describe: impl Fn() -> String,
 ) -> Option<T> {
@@ -89,12 +89,12 @@ pub(crate) async fn unless_down<T>(
 }
 
 /// A place among those who are to be woken; left on drop.
-struct Seat<'a, F: Falls> {
+struct Seat<'a, F: Falls + ?Sized> {
     thing: &'a F,
     ticket: Option<u64>,
 }
 
-impl<F: Falls> Seat<'_, F> {
+impl<F: Falls + ?Sized> Seat<'_, F> {
     fn keep(&mut self, waker: &Waker) {
         let ticket = &mut self.ticket;
         let _old = self.thing.blocked(|line| match ticket.and_then(|ticket| line.get(ticket)) {
@@ -108,7 +108,7 @@ impl<F: Falls> Seat<'_, F> {
     }
 }
 
-impl<F: Falls> Drop for Seat<'_, F> {
+impl<F: Falls + ?Sized> Drop for Seat<'_, F> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             let _waiter = self.thing.blocked(|line| line.remove(ticket));

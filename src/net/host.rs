@@ -87,8 +87,8 @@ impl Host {
 
     /// Asks the registry where the host is, and the engine to connect.
     async fn connect(&self, src: &Addr, dst: &Addr) -> Result<(Box<dyn RawConn>, Addr), Cause> {
-        let hostdata = self.net.registry.query(dst.host()).await?;
-        self.net.engine.dial(src, dst, &hostdata).await
+        let hostdata = self.net.registry().query(dst.host()).await?;
+        self.net.engine().dial(src, dst, &hostdata).await
     }
 
     /// Starts to listen at a port of this host.
@@ -109,11 +109,11 @@ impl Host {
             "" => ("", 0),
             addr => split(addr).map_err(|error| fail(None, error.into()))?,
         };
-        let addr = self.addr_of(host, number);
-        if addr.host() != self.name() {
-            return Err(fail(Some(addr), Cause::AddrNotLocal));
-        }
-        Listener::bind(&self.state, number).map_err(|cause| fail(Some(addr), cause))
+        let bound = match host.is_empty() || host == self.name() {
+            true => Listener::bind(&self.state, number),
+            false => Err(Cause::AddrNotLocal),
+        };
+        bound.map_err(|cause| fail(Some(self.addr_of(host, number)), cause))
     }
 
     /// Makes an address, and shares the names of the host if it lives here.

@@ -34,15 +34,13 @@ pub struct Listener {
 struct Bound {
     port: Port,
     serial: u64,
-    addr: Addr,
 }
 
 impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
     pub(crate) fn bind(host: &Arc<HostState>, port: u16) -> Result<Self, Cause> {
         let (port, serial) = Port::listen(host, port)?;
-        let addr = port.addr();
-        Ok(Self { bound: Arc::new(Bound { port, serial, addr }), tap: None })
+        Ok(Self { bound: Arc::new(Bound { port, serial }), tap: None })
     }
 
     /// Lets every write on the connections accepted be seen.
@@ -52,7 +50,7 @@ impl Listener {
 
     /// Gives the address at which to dial it; also after closing.
     pub fn local_addr(&self) -> Addr {
-        self.bound.addr.clone()
+        self.bound.port.addr()
     }
 
     /// Waits for the next connection.
@@ -97,7 +95,7 @@ impl Listener {
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listener({})", self.bound.addr)
+        write!(f, "Listener({})", self.local_addr())
     }
 }
 
@@ -118,16 +116,20 @@ impl<L: Borrow<Listener>> Waiting<L> {
         let polled = self.poll_queue(cx.waker(), &mut wakers);
         wakers.wake();
         let listener = self.listener.borrow();
-        let addr = &listener.bound.addr;
         let Poll::Ready(accepted) = polled else {
-            waiting_for(|| format!("accept {} {addr}", addr.network()));
+            waiting_for(|| {
+                let addr = listener.local_addr();
+                format!("accept {} {addr}", addr.network())
+            });
             return Poll::Pending;
         };
         self.ticket = None;
         Poll::Ready(match accepted {
             Ok(end) => Ok(Conn::new(end, listener.tap.clone())),
             Err(cause) => {
-                Err(Error::new(Op::Accept, addr.network(), None, Some(addr.clone()), cause))
+                let addr = listener.local_addr();
+                let network: Arc<str> = addr.network().into();
+                Err(Error::new(Op::Accept, network, None, Some(addr), cause))
             }
         })
     }
@@ -199,6 +201,6 @@ impl Stream for Incoming {
 
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Incoming({})", self.waiting.listener.bound.addr)
+        write!(f, "Incoming({})", self.waiting.listener.local_addr())
     }
 }

@@ -81,7 +81,7 @@ impl HostState {
     pub(crate) fn new(addr: Addr) -> Self {
         let table = Table {
             ports: PortSet::new(),
-            sockets: Few::new(),
+            sockets: Few::default(),
             listeners: 0,
             blocked: Line::default(),
         };
@@ -137,7 +137,7 @@ impl HostState {
         let mut wakers = Wakers::default();
         let mut ends = Vec::new();
         let blocked = self.try_table(|Table { ports, sockets, blocked, .. }| {
-            for socket in sockets.values_mut() {
+            for (_, socket) in sockets.iter_mut() {
                 match socket {
                     Socket::Conn(end) => ends.extend(end.upgrade()),
                     Socket::Listener { backlog, .. } => {

@@ -5,7 +5,6 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -16,25 +15,42 @@ use super::addr::Addr;
 use super::down::{Falls, Latch};
 use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op};
+use super::few::Few;
 use super::line::Line;
 use super::sockets::HostState;
 
 /// What all handles of one network share.
-pub(crate) struct NetState {
+pub(crate) struct NetState<P: Parts + ?Sized = dyn Parts> {
     pub(crate) name: Arc<str>,
     /// Falls when the network closes.
     latch: Latch,
-    pub(crate) engine: Box<dyn Engine>,
-    pub(crate) registry: Box<dyn Registry>,
     hosts: Lock<Hosts>,
     /// What closing came to, once it is over.
     closed: OnceLock<Option<Cause>>,
+    /// Here and not boxed: that saves two allocations a network.
+    parts: P,
+}
+
+/// What a network is made of.
+pub(crate) trait Parts: Send + Sync + 'static {
+    fn engine(&self) -> &dyn Engine;
+    fn registry(&self) -> &dyn Registry;
+}
+
+impl<E: Engine, R: Registry> Parts for (E, R) {
+    fn engine(&self) -> &dyn Engine {
+        &self.0
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        &self.1
+    }
 }
 
 #[derive(Default)]
 struct Hosts {
     /// Never shrinks: a closed host is still found.
-    by_name: BTreeSet<ByName>,
+    by_name: Few<ByName, ()>,
     /// How many have not been asked to close.
     open: usize,
     /// Whether the network closes with the last of them.
@@ -76,26 +92,62 @@ impl Ord for ByName {
     }
 }
 
+/// What came of adding a host.
+enum Added {
+    InPlaceOf(Option<Arc<HostState>>),
+    NetDown,
+    /// The name is that of an open host.
+    Taken,
+}
+
 impl Hosts {
+    /// Adds a host, also in place of a closed one.
+    fn add(&mut self, host: &Arc<HostState>) -> Added {
+        let name = host.addr.host();
+        let old = self.by_name.get(name).map(|(old, ())| old.0.clone());
+        if let Some(old) = &old {
+            if old.down().is_none() {
+                return Added::Taken;
+            }
+            self.by_name.remove(name);
+            self.former.retain(|host| host.strong_count() > 0);
+            self.former.push(Arc::downgrade(old));
+        }
+        self.by_name.insert(ByName(host.clone()), ());
+        self.open += 1;
+        Added::InPlaceOf(old)
+    }
+
     /// Tells all hosts that the network is down. Gives those to be shut, and those to be woken.
     fn down(&mut self) -> (Vec<Arc<HostState>>, impl Iterator<Item = Waiter> + use<>) {
-        let mut hosts: Vec<_> = self.by_name.iter().map(|host| host.0.clone()).collect();
+        let mut hosts: Vec<_> = self.by_name.iter_mut().map(|(host, ())| host.0.clone()).collect();
         hosts.extend(self.former.iter().filter_map(Weak::upgrade));
         hosts.iter().for_each(|host| host.net_down());
         (hosts, self.blocked.clear())
     }
 }
 
-impl NetState {
-    pub(crate) fn new(name: &str, engine: Box<dyn Engine>, registry: Box<dyn Registry>) -> Self {
+impl<P: Parts> NetState<P> {
+    pub(crate) fn new(name: Arc<str>, parts: P) -> Self {
         Self {
-            name: name.into(),
+            name,
             latch: Latch::default(),
-            engine,
-            registry,
             hosts: Lock::default(),
             closed: OnceLock::new(),
+            parts,
         }
+    }
+}
+
+impl NetState {
+    /// Gives what carries it.
+    pub(crate) fn engine(&self) -> &dyn Engine {
+        self.parts.engine()
+    }
+
+    /// Gives what knows its names.
+    pub(crate) fn registry(&self) -> &dyn Registry {
+        self.parts.registry()
     }
 
     /// Says why nothing can be done on this network, if so.
@@ -105,12 +157,12 @@ impl NetState {
 
     /// Finds a host, open or closed.
     pub(crate) fn host(&self, name: &str) -> Option<Arc<HostState>> {
-        self.hosts.with(|hosts| hosts.by_name.get(name).map(|host| host.0.clone()))
+        self.hosts.with(|hosts| hosts.by_name.get(name).map(|(host, ())| host.0.clone()))
     }
 
     /// Makes an address; it shares the names of the host if that lives here.
     pub(crate) fn addr_of(&self, host: &str, port: u16) -> Addr {
-        let here = |hosts: &mut Hosts| Some(hosts.by_name.get(host)?.0.addr.with_port(port));
+        let here = |hosts: &mut Hosts| Some(hosts.by_name.get(host)?.0.0.addr.with_port(port));
         self.hosts.with(here).unwrap_or_else(|| Addr::of(&self.name, host, port))
     }
 
@@ -123,28 +175,17 @@ impl NetState {
     ///
     /// If the registry gave out the name of an open host: names are then worth nothing.
     pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), Cause> {
-        let name = host.addr.host();
-        let added = self.hosts.with(|hosts| {
-            if let Some(down) = self.down() {
-                return Ok(Err(down));
+        let added =
+            self.hosts.with(|hosts| if self.is_down() { Added::NetDown } else { hosts.add(host) });
+        match added {
+            Added::NetDown => Err(Cause::NetDown),
+            // The old host, if there was one, ends here: outside the lock.
+            Added::InPlaceOf(_old) => Ok(()),
+            Added::Taken => {
+                let name = host.addr.host();
+                panic!("the registry gave out the name {name:?} again, but its host is open")
             }
-            let old = hosts.by_name.get(name);
-            if old.is_some_and(|old| old.0.down().is_none()) {
-                return Err(());
-            }
-            hosts.open += 1;
-            let old = hosts.by_name.replace(ByName(host.clone()));
-            if let Some(ByName(old)) = &old {
-                hosts.former.retain(|host| host.strong_count() > 0);
-                hosts.former.push(Arc::downgrade(old));
-            }
-            Ok(Ok(old))
-        });
-        let Ok(added) = added else {
-            panic!("the registry gave out the name {name:?} again, but its host is open");
-        };
-        // The old host, if there was one, ends here: outside the lock.
-        added.map(drop)
+        }
     }
 
     /// Lets the network close with its last open host.
@@ -193,8 +234,8 @@ impl NetState {
                 host.shut_down();
             }
             let mut causes = Vec::from_iter(cause);
-            causes.extend(self.engine.close().err());
-            causes.extend(self.registry.close().err().map(Cause::from));
+            causes.extend(self.engine().close().err());
+            causes.extend(self.registry().close().err().map(Cause::from));
             let outcome = match causes.len() {
                 0 | 1 => causes.pop(),
                 _ => Some(Cause::Many(causes)),

@@ -39,7 +39,7 @@ impl Network {
     pub fn new(name: &str) -> Self {
         let name = ["pipe", name].concat();
         let engine = |notifier| Pipes { notifier };
-        Self { subnetwork: SubNetwork::with(&name, engine, Ram::new(name.clone())) }
+        Self { subnetwork: SubNetwork::with(name.as_str().into(), engine, Ram::new(name)) }
     }
 
     /// Gives the host of this name, and makes it if there is none.

@@ -28,7 +28,7 @@ shelved!(Names);
 
 impl Ram {
     pub(crate) fn new(network: String) -> Self {
-        Self { network, hosts: Lock::new(Names(Some(Few::new()))) }
+        Self { network, hosts: Lock::new(Names(Some(Few::default()))) }
     }
 
     #[cold]
@@ -80,7 +80,9 @@ impl Registry for Ram {
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
         let found = self.hosts.with(|Names(hosts)| match hosts {
             None => Err(Cause::RegistryDown),
-            Some(hosts) => hosts.get(hostname).cloned().ok_or(Cause::NoSuchHost),
+            Some(hosts) => {
+                hosts.get(hostname).map(|(_, data)| data.clone()).ok_or(Cause::NoSuchHost)
+            }
         });
         match found {
             Ok(hostdata) if hostdata.is_empty() => Granted::boxed(),
