@@ -130,6 +130,8 @@ impl Host {
     /// Its connections and listeners are down from then on; the other ends read the end of the
     /// stream, and dials to it are refused. The name stays taken. A second time does nothing.
     ///
+    /// The tasks of a program on the host go on running: only its connections and listeners end.
+    ///
     /// # Errors
     ///
     /// If the network closes with its last host (see
