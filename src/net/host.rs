@@ -42,7 +42,8 @@ impl Host {
 
     /// Says whether the host, or the network with it, has been closed.
     pub fn is_closed(&self) -> bool {
-        self.state.down().is_some()
+        // The network is asked too: after its run it cannot tell its hosts any more.
+        self.net.down().is_some() || self.state.down().is_some()
     }
 
     /// Connects to a listener, and waits until it accepts.

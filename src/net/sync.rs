@@ -51,10 +51,8 @@ impl Wakers {
     pub(crate) fn append(&mut self, others: &mut Self) {
         if others.first.is_some() {
             let Self { first, more } = others.take();
-            first
-                .into_iter()
-                .chain(more.into_iter().flat_map(|more| *more))
-                .for_each(|w| self.push(w));
+            let more = more.into_iter().flat_map(|more| *more);
+            first.into_iter().chain(more).for_each(|waiter| self.push(waiter));
         }
     }
 
