@@ -18,11 +18,14 @@ use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
+/// Clears a shelf, and gives what was left on it.
+type Clear = fn() -> Option<Box<dyn Any>>;
+
 thread_local! {
     /// The scope that goes on in this thread; 0 is none.
     static SCOPE: Cell<u64> = const { Cell::new(0) };
     /// How to clear each shelf that the scope has put something on.
-    static CLEAR: RefCell<Vec<fn() -> Option<Box<dyn Any>>>> = const { RefCell::new(Vec::new()) };
+    static CLEAR: RefCell<Vec<Clear>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Begins a scope of this thread; its number must not have been used before.
@@ -44,8 +47,8 @@ pub(crate) struct Shelf<T> {
     free: Vec<u32>,
 }
 
-/// Where a thread keeps its shelf for values of a type. Empty while locked.
-pub(crate) type ShelfKey<T> = LocalKey<Cell<Option<Box<Shelf<T>>>>>;
+/// Where a thread keeps its shelf for values of a type. Borrowed while locked.
+pub(crate) type ShelfKey<T> = LocalKey<RefCell<Shelf<T>>>;
 
 /// A type whose values can be kept on a shelf; implemented by [`shelved!`].
 pub(crate) trait Shelved: Send + Sized + 'static {
@@ -60,9 +63,8 @@ macro_rules! shelved {
             #[inline]
             fn key() -> &'static $crate::lock::ShelfKey<Self> {
                 ::std::thread_local! {
-                    static SHELF: ::std::cell::Cell<
-                        ::std::option::Option<::std::boxed::Box<$crate::lock::Shelf<$value>>>,
-                    > = const { ::std::cell::Cell::new(::std::option::Option::None) };
+                    static SHELF: ::std::cell::RefCell<$crate::lock::Shelf<$value>> =
+                        const { ::std::cell::RefCell::new($crate::lock::Shelf::EMPTY) };
                 }
                 &SHELF
             }
@@ -74,45 +76,46 @@ pub(crate) use shelved;
 /// Clears this thread's shelf of a type, and keeps its memory unless it is much.
 fn clear<T: Shelved>() -> Option<Box<dyn Any>> {
     const KEPT: usize = 256;
-    let mut shelf = T::key().take()?;
-    shelf.scope = 0;
-    shelf.free.clear();
-    let any_left = shelf.slots.iter().any(Option::is_some);
-    let left = any_left.then(|| std::mem::take(&mut shelf.slots));
-    shelf.slots.clear();
-    shelf.slots.shrink_to(KEPT);
-    shelf.free.shrink_to(KEPT);
-    T::key().set(Some(shelf));
-    left.map(|left| Box::new(left) as Box<dyn Any>)
+    T::key().with_borrow_mut(|shelf| {
+        shelf.scope = 0;
+        if shelf.free.len() == shelf.slots.len() && shelf.slots.len() <= KEPT {
+            // Nothing is left, and every slot is free: so it can begin again as it is.
+            return None;
+        }
+        shelf.free = Vec::new();
+        Some(Box::new(std::mem::take(&mut shelf.slots)) as Box<dyn Any>)
+    })
+}
+
+impl<T> Shelf<T> {
+    pub(crate) const EMPTY: Self = Self { scope: 0, slots: Vec::new(), free: Vec::new() };
 }
 
 impl<T: Shelved> Shelf<T> {
     /// Puts a value on this thread's shelf.
     fn put(scope: u64, value: T) -> u32 {
-        let mut shelf = T::key()
-            .take()
-            .unwrap_or_else(|| Box::new(Self { scope: 0, slots: Vec::new(), free: Vec::new() }));
-        if shelf.scope != scope {
-            shelf.scope = scope;
-            CLEAR.with_borrow_mut(|all| all.push(clear::<T>));
-        }
-        let slot = shelf.free.pop().unwrap_or(shelf.slots.len() as u32);
-        match shelf.slots.get_mut(slot as usize) {
-            Some(place) => *place = Some(value),
-            None => shelf.slots.push(Some(value)),
-        }
-        T::key().set(Some(shelf));
-        slot
+        T::key().with_borrow_mut(|shelf| {
+            if shelf.scope != scope {
+                shelf.scope = scope;
+                CLEAR.with_borrow_mut(|all| all.push(clear::<T>));
+            }
+            if let Some(slot) = shelf.free.pop() {
+                shelf.slots[slot as usize] = Some(value);
+                return slot;
+            }
+            shelf.slots.push(Some(value));
+            shelf.slots.len() as u32 - 1
+        })
     }
-}
 
-/// Puts a shelf back where it was taken from, also when a panic goes by.
-struct InHand<T: Shelved>(Option<Box<Shelf<T>>>);
-
-impl<T: Shelved> Drop for InHand<T> {
+    /// Works on this thread's shelf, if it is that of the scope and nobody does already.
     #[inline]
-    fn drop(&mut self) {
-        T::key().set(self.0.take());
+    fn of<R>(scope: u64, work: impl FnOnce(&mut Self) -> Option<R>) -> Option<R> {
+        let work = |shelf: &RefCell<Self>| {
+            let mut shelf = shelf.try_borrow_mut().ok()?;
+            if shelf.scope == scope { work(&mut shelf) } else { None }
+        };
+        T::key().try_with(work).ok()?
     }
 }
 
@@ -122,15 +125,20 @@ impl<T: Shelved> Drop for InHand<T> {
 /// Under a lock nothing foreign may run, and no other lock of the same type may
 /// be taken.
 pub(crate) enum Lock<T: Shelved> {
-    Shared(Mutex<T>),
-    Shelf { scope: u64, slot: u32, value: PhantomData<fn() -> T> },
+    /// Boxed, so that what has a lock in it is small to move in a run.
+    Shared(Box<Mutex<T>>),
+    Shelf {
+        scope: u64,
+        slot: u32,
+        value: PhantomData<fn() -> T>,
+    },
 }
 
 impl<T: Shelved> Lock<T> {
     /// Guards `value`, for the scope that goes on in this thread if one does.
     pub(crate) fn new(value: T) -> Self {
         match SCOPE.get() {
-            0 => Self::Shared(Mutex::new(value)),
+            0 => Self::Shared(Box::new(Mutex::new(value))),
             scope => Self::Shelf { scope, slot: Shelf::put(scope, value), value: PhantomData },
         }
     }
@@ -147,9 +155,7 @@ impl<T: Shelved> Lock<T> {
                 Some(work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
             }
             Self::Shelf { scope, slot, .. } => {
-                let mut shelf = InHand(T::key().try_with(Cell::take).ok()?);
-                let in_hand = shelf.0.as_deref_mut().filter(|shelf| shelf.scope == *scope)?;
-                in_hand.slots.get_mut(*slot as usize)?.as_mut().map(work)
+                Shelf::of(*scope, |shelf| shelf.slots.get_mut(*slot as usize)?.as_mut().map(work))
             }
         }
     }
@@ -184,12 +190,10 @@ impl<T: Shelved> Drop for Lock<T> {
         let Self::Shelf { scope, slot, .. } = *self else {
             return;
         };
-        // The value itself is dropped when the shelf is back in its place.
-        let _value = T::key().try_with(Cell::take).ok().and_then(|shelf| {
-            let mut shelf = InHand(shelf);
-            let in_hand = shelf.0.as_deref_mut().filter(|shelf| shelf.scope == scope)?;
-            in_hand.free.push(slot);
-            in_hand.slots.get_mut(slot as usize)?.take()
+        // The value itself is dropped when the shelf is out of hand.
+        let _value = Shelf::<T>::of(scope, |shelf| {
+            shelf.free.push(slot);
+            shelf.slots.get_mut(slot as usize)?.take()
         });
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn end_run() {
 /// Says who is being polled, and by which waker it is known.
 #[inline]
 pub(crate) fn set_polled(waker: &Waker, who: Who) {
-    POLLED.set((waker.data() as usize, who));
+    POLLED.with(|polled| polled.set((waker.data() as usize, who)));
 }
 
 /// Somebody to be woken when something comes about.

@@ -29,18 +29,30 @@ pub struct Addr {
     port: u16,
 }
 
-/// What all addresses of one host have in common.
-#[derive(PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What all addresses of one host have in common. One string holds both names: an `Arc` for each
+/// would be an allocation more, and a counter to go up and down for each host of a network.
 struct Place {
-    network: Arc<str>,
-    host: Arc<str>,
+    names: Box<str>,
+    /// How much of `names` is the network's; the rest is the host's.
+    network: usize,
+}
+
+impl Place {
+    fn names(&self) -> (&str, &str) {
+        self.names.split_at(self.network)
+    }
 }
 
 impl Addr {
     /// Makes an address of its parts; any string is a host name.
     pub fn new(network: impl Into<Arc<str>>, host: impl Into<Arc<str>>, port: u16) -> Self {
-        let place = Place { network: network.into(), host: host.into() };
-        Self { place: Arc::new(place), port }
+        Self::of(&network.into(), &host.into(), port)
+    }
+
+    /// Makes an address of names that somebody else owns.
+    pub(crate) fn of(network: &str, host: &str, port: u16) -> Self {
+        let names = [network, host].concat().into_boxed_str();
+        Self { place: Arc::new(Place { names, network: network.len() }), port }
     }
 
     /// Reads `host:port` or `[host]:port`.
@@ -52,27 +64,22 @@ impl Addr {
     /// An [`AddrError`] that names the input and what is wrong with it.
     pub fn parse(network: &str, addr: &str) -> Result<Self, AddrError> {
         let (host, port) = split(addr)?;
-        Ok(Self::new(network, host, port))
+        Ok(Self::of(network, host, port))
     }
 
     /// Names the network, as in `pipet`.
     pub fn network(&self) -> &str {
-        &self.place.network
+        self.place.names().0
     }
 
     /// Names the host, without brackets.
     pub fn host(&self) -> &str {
-        &self.place.host
+        self.place.names().1
     }
 
     /// Gives the port; 0 stands for "any" or "none".
     pub fn port(&self) -> u16 {
         self.port
-    }
-
-    /// Gives the network's name without copying it.
-    pub(crate) fn shared_network(&self) -> Arc<str> {
-        self.place.network.clone()
     }
 
     /// Gives another address of the same host.
@@ -148,7 +155,7 @@ impl PartialEq for Addr {
     fn eq(&self, other: &Self) -> bool {
         // Most addresses that are compared belong to one host and share its names.
         self.port == other.port
-            && (Arc::ptr_eq(&self.place, &other.place) || self.place == other.place)
+            && (Arc::ptr_eq(&self.place, &other.place) || self.place.names() == other.place.names())
     }
 }
 
@@ -162,13 +169,13 @@ impl PartialOrd for Addr {
 
 impl Ord for Addr {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.place.cmp(&other.place).then(self.port.cmp(&other.port))
+        self.place.names().cmp(&other.place.names()).then(self.port.cmp(&other.port))
     }
 }
 
 impl Hash for Addr {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.place.hash(state);
+        self.place.names().hash(state);
         self.port.hash(state);
     }
 }

@@ -168,7 +168,7 @@ impl Conn {
     fn error(&self, op: Op, cause: Cause) -> io::Error {
         let (src, dst) = self.direction(op);
         let (src, dst) = (Some(src.clone()), Some(dst.clone()));
-        Error::new(op, self.end.local.shared_network(), src, dst, cause).into()
+        Error::new(op, self.end.local.network(), src, dst, cause).into()
     }
 
     /// Says from where to where the bytes of an operation go.

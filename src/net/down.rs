@@ -5,7 +5,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
@@ -14,16 +13,15 @@ use crate::waiter::Waiter;
 
 use super::error::Cause;
 use super::line::Line;
-use super::sync::lock;
 
 /// Says why a thing cannot be used; the outermost that is down is the reason.
 ///
 /// It is asked at the time of the call, not at that of the closing: a closed connection says
 /// `socket is down`, later `host is down`, and in the end `network is down`.
-pub(crate) fn reason(net: &Latch, host: Option<&Latch>, socket: bool) -> Option<Cause> {
+pub(crate) fn reason(net: &Latch, host: &Latch, socket: bool) -> Option<Cause> {
     if net.is_down() {
         Some(Cause::NetDown)
-    } else if host.is_some_and(Latch::is_down) {
+    } else if host.is_down() {
         Some(Cause::HostDown)
     } else if socket {
         Some(Cause::SockDown)
@@ -32,89 +30,88 @@ pub(crate) fn reason(net: &Latch, host: Option<&Latch>, socket: bool) -> Option<
     }
 }
 
-/// Falls once, and wakes those who are blocked by an operation that it interrupts.
-///
-/// Sockets have none: who is blocked on one waits in its own queue.
+/// Falls once.
 #[derive(Debug, Default)]
-pub(crate) struct Latch {
-    down: AtomicBool,
-    waiting: Mutex<Line<Waiter>>,
-}
+pub(crate) struct Latch(AtomicBool);
 
 impl Latch {
     /// Says whether it has fallen.
     pub(crate) fn is_down(&self) -> bool {
-        self.down.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire)
     }
 
-    /// Lets it fall, wakes whom it concerns in the order in which they came, and says whether
-    /// this was the first time.
+    /// Lets it fall, and says whether this was the first time.
     pub(crate) fn fall(&self) -> bool {
-        if self.down.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        let waiting = lock(&self.waiting).clear();
-        waiting.for_each(Waiter::wake);
-        true
-    }
-
-    /// Waits for an operation, or until the latch falls: then there is no result, and the
-    /// operation has been dropped.
-    ///
-    /// What is finished counts even if the latch has fallen meanwhile; the caller holds
-    /// something then, and has to look again under the lock where it puts it.
-    pub(crate) async fn unless_down<T>(
-        &self,
-        operation: impl Future<Output = T>,
-        describe: impl Fn() -> String,
-    ) -> Option<T> {
-        let mut operation = pin!(operation);
-        let mut seat = Seat { latch: self, ticket: None };
-        poll_fn(|cx| {
-            if self.is_down() {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(value) = operation.as_mut().poll(cx) {
-                return Poll::Ready(Some(value));
-            }
-            seat.keep(cx.waker());
-            if self.is_down() {
-                // It fell while we sat down, and may have missed us.
-                return Poll::Ready(None);
-            }
-            waiting_for(&describe);
-            Poll::Pending
-        })
-        .await
+        !self.is_down() && !self.0.swap(true, Ordering::AcqRel)
     }
 }
 
-/// A place among those who wait for the latch; left on drop.
-struct Seat<'a> {
-    latch: &'a Latch,
+/// What goes down and interrupts operations that wait for something else: a network or a host.
+///
+/// A socket does not: who is blocked on one waits in its own queue.
+pub(crate) trait Falls {
+    /// Says whether it has gone down.
+    fn is_down(&self) -> bool;
+
+    /// Works, under a lock, on the line of those to be woken when it goes down; whoever lets it
+    /// fall clears the line after that.
+    fn blocked<R>(&self, work: impl FnOnce(&mut Line<Waiter>) -> R) -> Option<R>;
+}
+
+/// Waits for an operation, or until a thing goes down: then there is no result, and the operation
+/// has been dropped.
+///
+/// What is finished counts even if the thing has gone down meanwhile; the caller holds something
+/// then, and has to look again under the lock where it puts it.
+pub(crate) async fn unless_down<T>(
+    thing: &(impl Falls + ?Sized),
+    operation: impl Future<Output = T>,
+    describe: impl Fn() -> String,
+) -> Option<T> {
+    let mut operation = pin!(operation);
+    let mut seat = Seat { thing, ticket: None };
+    poll_fn(|cx| {
+        if thing.is_down() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(value) = operation.as_mut().poll(cx) {
+            return Poll::Ready(Some(value));
+        }
+        seat.keep(cx.waker());
+        if thing.is_down() {
+            // It fell while we sat down, and may have missed us.
+            return Poll::Ready(None);
+        }
+        waiting_for(&describe);
+        Poll::Pending
+    })
+    .await
+}
+
+/// A place among those who are to be woken; left on drop.
+struct Seat<'a, F: Falls + ?Sized> {
+    thing: &'a F,
     ticket: Option<u64>,
 }
 
-impl Seat<'_> {
+impl<F: Falls + ?Sized> Seat<'_, F> {
     fn keep(&mut self, waker: &Waker) {
-        let mut waiting = lock(&self.latch.waiting);
-        match self.ticket.and_then(|ticket| waiting.get(ticket)) {
-            Some(kept) if kept.is(waker) => {}
-            Some(kept) => {
-                let old = std::mem::replace(kept, Waiter::of(waker));
-                drop(waiting);
-                drop(old);
+        let ticket = &mut self.ticket;
+        let _old = self.thing.blocked(|line| match ticket.and_then(|ticket| line.get(ticket)) {
+            Some(kept) if kept.is(waker) => None,
+            Some(kept) => Some(std::mem::replace(kept, Waiter::of(waker))),
+            None => {
+                *ticket = Some(line.push(Waiter::of(waker)));
+                None
             }
-            None => self.ticket = Some(waiting.push(Waiter::of(waker))),
-        }
+        });
     }
 }
 
-impl Drop for Seat<'_> {
+impl<F: Falls + ?Sized> Drop for Seat<'_, F> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            let waker = lock(&self.latch.waiting).remove(ticket);
-            drop(waker);
+            let _waiter = self.thing.blocked(|line| line.remove(ticket));
         }
     }
 }

@@ -124,20 +124,20 @@ pub enum Cause {
     #[error("timed out")]
     TimedOut,
     /// The address makes no sense, or names a host that is not here.
-    #[error("{0}")]
-    InvalidAddr(#[source] AddrError),
+    #[error(transparent)]
+    InvalidAddr(AddrError),
     /// The registry refused or failed.
-    #[error("{0}")]
-    Registry(#[source] Box<RegistryError>),
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
     /// Something of the engine's own.
-    #[error("{0}")]
-    Engine(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Engine(Arc<dyn std::error::Error + Send + Sync>),
     /// Several things failed in one closing, in the order in which they did.
     #[error("{}", Several(.0))]
     Many(Vec<Self>),
     /// An operation that was part of this one failed.
-    #[error("{0}")]
-    Nested(#[source] Box<Error>),
+    #[error(transparent)]
+    Nested(Box<Error>),
 }
 
 /// Says what a registry was asked and what it answered.
@@ -256,8 +256,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {
+    /// Goes on behind the cause, which is part of the text: nothing is said twice.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
+        self.cause.source()
     }
 }
 
@@ -315,8 +316,9 @@ impl fmt::Display for RegistryError {
 }
 
 impl std::error::Error for RegistryError {
+    /// Goes on behind the cause, which is part of the text: nothing is said twice.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
+        self.cause.source()
     }
 }
 
@@ -383,5 +385,31 @@ impl From<Cause> for io::Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         Self::new(error.cause.kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::{Args, Cause, Error, Op, RegistryError};
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the cable is cut")]
+    struct Cut(#[source] std::fmt::Error);
+
+    #[test]
+    fn a_chain_of_errors_says_nothing_twice() {
+        let cause = Cause::engine(Cut(std::fmt::Error));
+        let registry = "r".to_string();
+        let cause = RegistryError { registry, op: "query", args: Args::None, cause };
+        let inner = Error::new(Op::Close, "n", None, None, cause.into());
+        let outer = Error::new(Op::Dial, "n", None, None, Cause::Nested(Box::new(inner)));
+        let text = r#"dial n: virtnet "n": close: r: query: the cable is cut"#;
+        assert_eq!(outer.to_string(), text);
+        let behind = std::iter::successors(outer.source(), |error| (*error).source());
+        let behind: Vec<String> = behind.map(ToString::to_string).collect();
+        assert_eq!(behind, [std::fmt::Error.to_string()]);
+        assert!(!text.contains(&behind[0]));
     }
 }

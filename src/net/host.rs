@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::addr::{Addr, split};
 use super::conn::Conn;
+use super::down::unless_down;
 use super::engine::RawConn;
 use super::error::{Cause, Error, Op};
 use super::listener::Listener;
@@ -20,8 +21,8 @@ use super::state::NetState;
 /// one. Dropping handles closes nothing.
 #[derive(Clone)]
 pub struct Host {
-    net: Arc<NetState>,
-    state: Arc<HostState>,
+    pub(super) net: Arc<NetState>,
+    pub(super) state: Arc<HostState>,
 }
 
 impl Host {
@@ -41,7 +42,8 @@ impl Host {
 
     /// Says whether the host, or the network with it, has been closed.
     pub fn is_closed(&self) -> bool {
-        self.state.down().is_some()
+        // The network is asked too: after its run it cannot tell its hosts any more.
+        self.net.down().is_some() || self.state.down().is_some()
     }
 
     /// Connects to a listener, and waits until it accepts.
@@ -64,30 +66,30 @@ impl Host {
         };
         let port = Port::lowest(&self.state)
             .ok_or_else(|| fail(self.state.addr.clone(), None, Cause::NoFreePort))?;
-        let src = port.addr();
+        let (src, number) = (port.addr(), port.number);
         let dst = match split(addr) {
-            Ok((host, number)) => self.addr_of(host, number),
+            Ok((host, port)) => self.addr_of(host, port),
             Err(error) => return Err(fail(src, None, error.into())),
         };
         let describe = || format!("dial {} {src}->{dst}", self.network());
-        let connected = self.state.latch.unless_down(self.connect(&src, &dst), describe).await;
+        let connected = unless_down(&*self.state, self.connect(&src, &dst), describe).await;
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
-            Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw),
+            Some(Ok((raw, peer))) => Endpoint::attach(port, src, peer, raw),
             Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
             None => Err(self.state.down().unwrap_or(Cause::HostDown)),
         };
         match attached {
             Ok(end) => Ok(Conn::new(end, None)),
-            Err(cause) => Err(fail(src, Some(dst), cause)),
+            Err(cause) => Err(fail(self.state.addr.with_port(number), Some(dst), cause)),
         }
     }
 
     /// Asks the registry where the host is, and the engine to connect.
     async fn connect(&self, src: &Addr, dst: &Addr) -> Result<(Box<dyn RawConn>, Addr), Cause> {
-        let hostdata = self.net.registry.query(dst.host()).await?;
-        self.net.engine.dial(src, dst, &hostdata).await
+        let hostdata = self.net.registry().query(dst.host()).await?;
+        self.net.engine().dial(src, dst, &hostdata).await
     }
 
     /// Starts to listen at a port of this host.
@@ -108,19 +110,19 @@ impl Host {
             "" => ("", 0),
             addr => split(addr).map_err(|error| fail(None, error.into()))?,
         };
-        let addr = self.addr_of(host, number);
-        if addr.host() != self.name() {
-            return Err(fail(Some(addr), Cause::AddrNotLocal));
-        }
-        Listener::bind(&self.state, number).map_err(|cause| fail(Some(addr), cause))
+        let bound = match host.is_empty() || host == self.name() {
+            true => Listener::bind(&self.state, number),
+            false => Err(Cause::AddrNotLocal),
+        };
+        bound.map_err(|cause| fail(Some(self.addr_of(host, number)), cause))
     }
 
-    /// Makes an address, and shares our own names where it is ours.
+    /// Makes an address, and shares the names of the host if it lives here.
     fn addr_of(&self, host: &str, port: u16) -> Addr {
         if host.is_empty() || host == self.name() {
             self.state.addr.with_port(port)
         } else {
-            Addr::new(self.net.name.clone(), host, port)
+            self.net.addr_of(host, port)
         }
     }
 
@@ -128,6 +130,8 @@ impl Host {
     ///
     /// Its connections and listeners are down from then on; the other ends read the end of the
     /// stream, and dials to it are refused. The name stays taken. A second time does nothing.
+    ///
+    /// The tasks of a program on the host go on running: only its connections and listeners end.
     ///
     /// # Errors
     ///

@@ -4,6 +4,8 @@
 //! by construction, who comes back to it comes back to the old place, and a ticket from before
 //! the line was cleared finds nothing. A slab would be quicker at leaving from the middle, but
 //! its order is not that of arrival, and the order of waking must be.
+//!
+//! The head of a line stands in it and not on the heap: nearly always nobody is behind it.
 
 use std::collections::VecDeque;
 
@@ -11,12 +13,14 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(crate) struct Line<T> {
     next: u64,
-    places: VecDeque<(u64, T)>,
+    /// `None` only while nobody is in line.
+    head: Option<(u64, T)>,
+    behind: VecDeque<(u64, T)>,
 }
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self { next: 0, places: VecDeque::new() }
+        Self { next: 0, head: None, behind: VecDeque::new() }
     }
 }
 
@@ -25,33 +29,47 @@ impl<T> Line<T> {
     pub(crate) fn push(&mut self, item: T) -> u64 {
         let ticket = self.next;
         self.next += 1;
-        self.places.push_back((ticket, item));
+        match self.head {
+            None => self.head = Some((ticket, item)),
+            Some(_) => self.behind.push_back((ticket, item)),
+        }
         ticket
     }
 
     /// Finds who has this ticket.
     pub(crate) fn get(&mut self, ticket: u64) -> Option<&mut T> {
-        let index = self.index(ticket)?;
-        Some(&mut self.places[index].1)
+        let (head, item) = self.head.as_mut()?;
+        if *head == ticket {
+            return Some(item);
+        }
+        let index = index(&self.behind, ticket)?;
+        Some(&mut self.behind[index].1)
     }
 
     /// Leaves the line, from wherever one stands.
     pub(crate) fn remove(&mut self, ticket: u64) -> Option<T> {
-        let index = self.index(ticket)?;
-        self.places.remove(index).map(|(_, item)| item)
+        let (head, _) = self.head.as_ref()?;
+        let left = if *head == ticket {
+            std::mem::replace(&mut self.head, self.behind.pop_front())
+        } else {
+            self.behind.remove(index(&self.behind, ticket)?)
+        };
+        left.map(|(_, item)| item)
     }
 
     /// Finds the first of whom something holds.
     pub(crate) fn first(&mut self, holds: impl Fn(&T) -> bool) -> Option<(u64, &mut T)> {
-        self.places.iter_mut().find(|(_, item)| holds(item)).map(|(ticket, item)| (*ticket, item))
+        let mut places = self.head.iter_mut().chain(&mut self.behind);
+        places.find(|(_, item)| holds(item)).map(|(ticket, item)| (*ticket, item))
     }
 
     /// Sends everybody away, in order.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
-        std::mem::take(&mut self.places).into_iter().map(|(_, item)| item)
+        let behind = std::mem::take(&mut self.behind);
+        self.head.take().into_iter().chain(behind).map(|(_, item)| item)
     }
+}
 
-    fn index(&self, ticket: u64) -> Option<usize> {
-        self.places.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
-    }
+fn index<T>(places: &VecDeque<(u64, T)>, ticket: u64) -> Option<usize> {
+    places.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
 }

@@ -3,6 +3,7 @@
 //! Knows how to wait for connections. Does not know how they come about: dials are matched to
 //! accepts in the host's table, and confirmed by the engine.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -33,15 +34,13 @@ pub struct Listener {
 struct Bound {
     port: Port,
     serial: u64,
-    addr: Addr,
 }
 
 impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
     pub(crate) fn bind(host: &Arc<HostState>, port: u16) -> Result<Self, Cause> {
         let (port, serial) = Port::listen(host, port)?;
-        let addr = port.addr();
-        Ok(Self { bound: Arc::new(Bound { port, serial, addr }), tap: None })
+        Ok(Self { bound: Arc::new(Bound { port, serial }), tap: None })
     }
 
     /// Lets every write on the connections accepted be seen.
@@ -51,7 +50,7 @@ impl Listener {
 
     /// Gives the address at which to dial it; also after closing.
     pub fn local_addr(&self) -> Addr {
-        self.bound.addr.clone()
+        self.bound.port.addr()
     }
 
     /// Waits for the next connection.
@@ -69,7 +68,7 @@ impl Listener {
     /// Dropping it loses no connection: a dial that was about to be accepted waits for the next
     /// accept, and a connection that was made already goes to it.
     pub async fn accept(&self) -> Result<Conn, Error> {
-        let mut waiting = Waiting::new(self.clone());
+        let mut waiting = Waiting { listener: self, ticket: None };
         poll_fn(|cx| waiting.poll_next(cx)).await
     }
 
@@ -77,7 +76,7 @@ impl Listener {
     ///
     /// The stream ends after the first error, which is that the listener is down.
     pub fn incoming(&self) -> Incoming {
-        Incoming { waiting: Waiting::new(self.clone()), over: false }
+        Incoming { waiting: Waiting { listener: self.clone(), ticket: None }, over: false }
     }
 
     /// Closes the listener and gives its port back.
@@ -96,23 +95,19 @@ impl Listener {
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listener({})", self.bound.addr)
+        write!(f, "Listener({})", self.local_addr())
     }
 }
 
 /// One accept, waiting in the listener's queue; leaves it on drop.
-struct Waiting {
-    listener: Listener,
+struct Waiting<L: Borrow<Listener>> {
+    listener: L,
     ticket: Option<u64>,
 }
 
-impl Waiting {
-    fn new(listener: Listener) -> Self {
-        Self { listener, ticket: None }
-    }
-
+impl<L: Borrow<Listener>> Waiting<L> {
     fn key(&self) -> ListenerKey {
-        let Bound { port, serial, .. } = &*self.listener.bound;
+        let Bound { port, serial, .. } = &*self.listener.borrow().bound;
         ListenerKey { port: port.number, serial: *serial }
     }
 
@@ -120,17 +115,21 @@ impl Waiting {
         let mut wakers = Wakers::default();
         let polled = self.poll_queue(cx.waker(), &mut wakers);
         wakers.wake();
-        let addr = &self.listener.bound.addr;
+        let listener = self.listener.borrow();
         let Poll::Ready(accepted) = polled else {
-            waiting_for(|| format!("accept {} {addr}", addr.network()));
+            waiting_for(|| {
+                let addr = listener.local_addr();
+                format!("accept {} {addr}", addr.network())
+            });
             return Poll::Pending;
         };
         self.ticket = None;
         Poll::Ready(match accepted {
-            Ok(end) => Ok(Conn::new(end, self.listener.tap.clone())),
+            Ok(end) => Ok(Conn::new(end, listener.tap.clone())),
             Err(cause) => {
-                let (network, addr) = (addr.shared_network(), Some(addr.clone()));
-                Err(Error::new(Op::Accept, network, None, addr, cause))
+                let addr = listener.local_addr();
+                let network: Arc<str> = addr.network().into();
+                Err(Error::new(Op::Accept, network, None, Some(addr), cause))
             }
         })
     }
@@ -142,6 +141,7 @@ impl Waiting {
     ) -> Poll<Result<Arc<Endpoint>, Cause>> {
         let key = self.key();
         let Self { listener, ticket } = self;
+        let listener: &Listener = (*listener).borrow();
         let host = &listener.bound.port.host;
         host.table(|table| {
             if let Some(down) = host.down() {
@@ -162,11 +162,11 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl<L: Borrow<Listener>> Drop for Waiting<L> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut wakers = Wakers::default();
-        self.listener.bound.port.host.try_table(|table| {
+        self.listener.borrow().bound.port.host.try_table(|table| {
             if let Some((backlog, ports)) = table.backlog(self.key()) {
                 backlog.leave_accept(ticket, ports, &mut wakers);
             }
@@ -181,7 +181,7 @@ impl Drop for Waiting {
 /// open.
 #[must_use = "streams do nothing unless polled"]
 pub struct Incoming {
-    waiting: Waiting,
+    waiting: Waiting<Listener>,
     over: bool,
 }
 
@@ -201,6 +201,6 @@ impl Stream for Incoming {
 
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Incoming({})", self.waiting.listener.bound.addr)
+        write!(f, "Incoming({})", self.waiting.listener.local_addr())
     }
 }

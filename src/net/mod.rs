@@ -144,6 +144,7 @@ mod error;
 mod engine;
 mod sync;
 mod line;
+mod few;
 mod down;
 mod port;
 mod backlog;
@@ -168,4 +169,5 @@ pub use notifier::{Accept, Notifier};
 pub use subnetwork::SubNetwork;
 pub use traced::{NetEvent, Traced};
 
+pub(crate) use few::Few;
 pub(crate) use sync::Wakers;

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::task::{Context, Poll, Waker};
 
 use crate::wait::waiting_for;
@@ -27,8 +27,8 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    pub(crate) fn new(net: &Arc<NetState>) -> Self {
-        Self { net: Arc::downgrade(net) }
+    pub(crate) fn new(net: Weak<NetState>) -> Self {
+        Self { net }
     }
 
     /// Waits until the listener at `dst` accepts a dial from `src`.
@@ -47,7 +47,11 @@ impl Notifier {
     pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
         let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(dst.host());
         let host = host.ok_or_else(|| AddrError::no_such_host(dst))?;
-        Knock { host, src, dst, queued: None }.await
+        let (key, offer) = Knock { host: &host, src, dst, queued: None }.await?;
+        let port = Port::taken(host, offer.port);
+        let addr = port.addr();
+        let pending = Pending { port: Some(port), key, accept: offer.accept };
+        Ok(Accept { addr, src: src.clone(), pending })
     }
 
     /// Ends the network, for a reason or without one.
@@ -64,7 +68,7 @@ impl Notifier {
 
 /// A dial at a listener's door.
 struct Knock<'a> {
-    host: Arc<HostState>,
+    host: &'a HostState,
     src: &'a Addr,
     dst: &'a Addr,
     /// Where it waits, if it does.
@@ -95,7 +99,7 @@ impl Knock<'_> {
 }
 
 impl Future for Knock<'_> {
-    type Output = Result<Accept, Cause>;
+    type Output = Result<(ListenerKey, Offer), Cause>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -108,13 +112,10 @@ impl Future for Knock<'_> {
             return Poll::Pending;
         }
         this.queued = None;
-        let Some(Poll::Ready((key, offer))) = outcome else {
-            return Poll::Ready(Err(Cause::ConnRefused));
-        };
-        let port = Port::taken(this.host.clone(), offer.port);
-        let pending = Pending { port, key, accept: offer.accept };
-        let (addr, src) = (pending.port.addr(), this.src.clone());
-        Poll::Ready(Ok(Accept { addr, src, pending: Some(pending) }))
+        match outcome {
+            Some(offered) => offered.map(Ok),
+            None => Poll::Ready(Err(Cause::ConnRefused)),
+        }
     }
 }
 
@@ -141,13 +142,14 @@ impl Drop for Knock<'_> {
 pub struct Accept {
     addr: Addr,
     src: Addr,
-    /// `None` once it is answered.
-    pending: Option<Pending>,
+    pending: Pending,
 }
 
+/// What is to be answered; dropping it refuses.
 #[derive(Debug)]
 struct Pending {
-    port: Port,
+    /// The port of the accepted end; `None` once it is answered.
+    port: Option<Port>,
     key: ListenerKey,
     /// The ticket of the accept in the listener's queue.
     accept: u64,
@@ -164,19 +166,19 @@ impl Accept {
     /// If the acceptor is gone by now (dropped, or the listener or anything around it closed),
     /// the connection is torn down, so that the dialer sees a reset and never a live connection to
     /// nobody.
-    pub fn confirm(mut self, conn: Box<dyn RawConn>) {
-        let Some(Pending { port, key, accept }) = self.pending.take() else {
+    pub fn confirm(self, conn: Box<dyn RawConn>) {
+        let Self { addr, src, mut pending } = self;
+        let Some(port) = pending.port.take() else {
             return;
         };
-        let host = port.host.clone();
-        let end = Endpoint::new(port, self.src.clone(), conn);
+        let end = Endpoint::new(port, addr, src, conn);
         let mut wakers = Wakers::default();
-        let confirmed = host.table(|table| {
+        let confirmed = end.host().table(|table| {
             table.add(&end);
             // If the host is down its queues are empty, or are about to be emptied under this
             // lock. What is handed back on failure is not the last owner: nothing ends in here.
-            table.backlog(key).is_some_and(|(backlog, _)| {
-                backlog.confirm(accept, end.clone(), &mut wakers).is_ok()
+            table.backlog(pending.key).is_some_and(|(backlog, _)| {
+                backlog.confirm(pending.accept, end.clone(), &mut wakers).is_ok()
             })
         });
         if !confirmed {
@@ -193,17 +195,17 @@ impl Accept {
     }
 }
 
-impl Drop for Accept {
+impl Drop for Pending {
     fn drop(&mut self) {
-        let Some(Pending { port, key, accept }) = self.pending.take() else {
+        let Some(port) = self.port.take() else {
             return;
         };
         // The port first: the next dial that is picked up takes the lowest again.
         port.give_back();
         let mut wakers = Wakers::default();
         port.host.try_table(|table| {
-            if let Some((backlog, ports)) = table.backlog(key) {
-                backlog.refuse(accept, ports, &mut wakers);
+            if let Some((backlog, ports)) = table.backlog(self.key) {
+                backlog.refuse(self.accept, ports, &mut wakers);
             }
         });
         wakers.wake();

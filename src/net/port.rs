@@ -5,11 +5,13 @@
 /// A set of ports, from which the lowest free one is taken.
 ///
 /// One bit a port, grown as far as the highest one asked for: a host that uses a few ports costs
-/// a word, one that listens on 65 535 costs 8 KiB. 0 is never given out and never free.
+/// a word and no allocation, one that listens on 65 535 costs 8 KiB. 0 is never given out and
+/// never free.
 #[derive(Debug)]
 pub(crate) struct PortSet {
     /// Bit `port % 64` of word `port / 64` is set while the port is taken.
-    words: Vec<u64>,
+    first: u64,
+    more: Vec<u64>,
     /// No word before this one has a free bit.
     full: usize,
 }
@@ -17,17 +19,17 @@ pub(crate) struct PortSet {
 impl PortSet {
     const WORDS: usize = (u16::MAX as usize + 1) / 64;
 
-    pub(crate) fn new() -> Self {
-        Self { words: vec![1], full: 0 }
+    pub(crate) const fn new() -> Self {
+        Self { first: 1, more: Vec::new(), full: 0 }
     }
 
     /// Takes the lowest free port, if there is one.
     pub(crate) fn take_lowest(&mut self) -> Option<u16> {
-        while self.words.get(self.full) == Some(&u64::MAX) {
+        while *self.word(self.full) == u64::MAX {
+            if self.full + 1 == Self::WORDS {
+                return None;
+            }
             self.full += 1;
-        }
-        if self.full == Self::WORDS {
-            return None;
         }
         let word = self.word(self.full);
         let bit = word.trailing_ones();
@@ -47,16 +49,20 @@ impl PortSet {
     /// Gives a port back.
     pub(crate) fn give_back(&mut self, port: u16) {
         let (index, bit) = Self::place(port);
-        debug_assert!(port != 0 && self.words[index] & bit != 0, "port {port} was not taken");
-        self.words[index] &= !bit;
+        let word = self.word(index);
+        debug_assert!(port != 0 && *word & bit != 0, "port {port} was not taken");
+        *word &= !bit;
         self.full = self.full.min(index);
     }
 
     fn word(&mut self, index: usize) -> &mut u64 {
-        if self.words.len() <= index {
-            self.words.resize(index + 1, 0);
+        let Some(behind) = index.checked_sub(1) else {
+            return &mut self.first;
+        };
+        if self.more.len() <= behind {
+            self.more.resize(index, 0);
         }
-        &mut self.words[index]
+        &mut self.more[behind]
     }
 
     fn place(port: u16) -> (usize, u64) {

@@ -13,19 +13,21 @@
 //!               └┄┄► Endpoint
 //! ```
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use crate::lock::{Lock, shelved};
+use crate::waiter::Waiter;
 
 use super::addr::Addr;
 use super::backlog::{Backlog, Offer};
-use super::down::{Latch, reason};
+use super::down::{Falls, Latch, reason};
 use super::engine::RawConn;
 use super::error::Cause;
+use super::few::Few;
+use super::line::Line;
 use super::port::PortSet;
 use super::sync::Wakers;
 
@@ -34,10 +36,10 @@ use super::sync::Wakers;
 pub(crate) struct HostState {
     /// The host with port 0, from which all its addresses are made.
     pub(crate) addr: Addr,
-    /// Falls when the network closes. Not the network itself, which owns this host.
-    net: Arc<Latch>,
+    /// Falls when the network closes, before any of its hosts is shut.
+    net: Latch,
     /// Falls when this host closes or its network does.
-    pub(crate) latch: Latch,
+    latch: Latch,
     /// Whether its own closing has been asked for; the network's does not count.
     closed: AtomicBool,
     table: Lock<Table>,
@@ -47,11 +49,13 @@ pub(crate) struct HostState {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) ports: PortSet,
-    /// A port that is taken and not here belongs to a dial or an accept under way. A tree and not
-    /// a vector: a listener on port 50 051 should not cost a megabyte.
-    sockets: BTreeMap<u16, Socket>,
+    /// A port that is taken and not here belongs to a dial or an accept under way. Not a
+    /// vector by port: a listener on port 50 051 should not cost a megabyte.
+    sockets: Few<u16, Socket>,
     /// How many listeners there have been.
     listeners: u64,
+    /// Whoever is blocked by an operation that the host's closing interrupts: dials.
+    blocked: Line<Waiter>,
 }
 
 shelved!(Table);
@@ -74,20 +78,30 @@ pub(crate) struct ListenerKey {
 }
 
 impl HostState {
-    pub(crate) fn new(addr: Addr, net: Arc<Latch>) -> Self {
-        let table = Table { ports: PortSet::new(), sockets: BTreeMap::new(), listeners: 0 };
-        let closed = AtomicBool::new(false);
-        Self { addr, net, latch: Latch::default(), closed, table: Lock::new(table) }
+    pub(crate) fn new(addr: Addr) -> Self {
+        let table = Table {
+            ports: PortSet::new(),
+            sockets: Few::default(),
+            listeners: 0,
+            blocked: Line::default(),
+        };
+        Self {
+            addr,
+            net: Latch::default(),
+            latch: Latch::default(),
+            closed: AtomicBool::new(false),
+            table: Lock::new(table),
+        }
     }
 
     /// Says why nothing can be done with this host, if so.
     pub(crate) fn down(&self) -> Option<Cause> {
-        reason(&self.net, Some(&self.latch), false)
+        reason(&self.net, &self.latch, false)
     }
 
     /// Says why nothing can be done with a socket of this host that is down.
     pub(crate) fn socket_down(&self) -> Cause {
-        reason(&self.net, Some(&self.latch), true).unwrap_or(Cause::SockDown)
+        reason(&self.net, &self.latch, true).unwrap_or(Cause::SockDown)
     }
 
     /// Works on the table, under its lock.
@@ -107,6 +121,11 @@ impl HostState {
         !self.closed.swap(true, Ordering::AcqRel)
     }
 
+    /// Says that the network is down, from now on the reason for everything.
+    pub(crate) fn net_down(&self) {
+        self.net.fall();
+    }
+
     /// Shuts the host: interrupts what is blocked, then every socket in the order of ports.
     ///
     /// Ports stay taken until each socket is closed by its owner.
@@ -117,8 +136,8 @@ impl HostState {
         // Whoever has not entered the table by now finds the latch down when he does.
         let mut wakers = Wakers::default();
         let mut ends = Vec::new();
-        self.try_table(|Table { ports, sockets, .. }| {
-            for socket in sockets.values_mut() {
+        let blocked = self.try_table(|Table { ports, sockets, blocked, .. }| {
+            for (_, socket) in sockets.iter_mut() {
                 match socket {
                     Socket::Conn(end) => ends.extend(end.upgrade()),
                     Socket::Listener { backlog, .. } => {
@@ -126,9 +145,21 @@ impl HostState {
                     }
                 }
             }
+            blocked.clear()
         });
+        blocked.into_iter().flatten().for_each(Waiter::wake);
         ends.iter().for_each(|end| end.shut_down());
         wakers.wake();
+    }
+}
+
+impl Falls for HostState {
+    fn is_down(&self) -> bool {
+        self.latch.is_down()
+    }
+
+    fn blocked<R>(&self, work: impl FnOnce(&mut Line<Waiter>) -> R) -> Option<R> {
+        self.try_table(|table| work(&mut table.blocked))
     }
 }
 
@@ -226,23 +257,29 @@ impl Port {
             }
             self.held.store(false, Ordering::Relaxed);
             table.ports.give_back(self.number);
-            let mut socket = table.sockets.remove(&self.number)?;
-            let ends = match &mut socket {
-                Socket::Listener { backlog, .. } => backlog.clear(&mut table.ports, &mut wakers),
-                Socket::Conn(_) => Vec::new(),
-            };
-            Some((socket, ends))
+            match table.sockets.remove(&self.number)? {
+                Socket::Conn(_) => None,
+                Socket::Listener { mut backlog, .. } => {
+                    let ends = backlog.clear(&mut table.ports, &mut wakers);
+                    Some((backlog, ends))
+                }
+            }
         });
         drop(left);
         wakers.wake();
+    }
+
+    /// Gives the port back, unless that was done before.
+    fn release(&mut self) {
+        if *self.held.get_mut() {
+            self.give_back();
+        }
     }
 }
 
 impl Drop for Port {
     fn drop(&mut self) {
-        if *self.held.get_mut() {
-            self.give_back();
-        }
+        self.release();
     }
 }
 
@@ -258,9 +295,13 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
-        let down = AtomicBool::new(false);
-        Arc::new(Self { down, raw, local: port.addr(), peer, port })
+    pub(crate) fn new(port: Port, local: Addr, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
+        Arc::new(Self { down: AtomicBool::new(false), raw, local, peer, port })
+    }
+
+    /// Gives the host of this end.
+    pub(crate) fn host(&self) -> &HostState {
+        &self.port.host
     }
 
     /// Makes the end of a connection that was dialed, and takes it into the table of its host.
@@ -271,10 +312,11 @@ impl Endpoint {
     /// back. So a connection is never live on a closed host.
     pub(crate) fn attach(
         port: Port,
+        local: Addr,
         peer: Addr,
         raw: Box<dyn RawConn>,
     ) -> Result<Arc<Self>, Cause> {
-        let end = Self::new(port, peer, raw);
+        let end = Self::new(port, local, peer, raw);
         let host = &end.port.host;
         let refused = host.table(|table| {
             let down = host.down();
@@ -334,7 +376,11 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        self.close();
+        // As `close`; nobody else has it, so that no flag has to be swapped.
+        if !*self.down.get_mut() {
+            self.raw.close();
+        }
+        self.port.release();
     }
 }
 

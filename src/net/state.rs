@@ -5,38 +5,60 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use crate::lock::{Lock, shelved};
+use crate::waiter::Waiter;
 
 use super::addr::Addr;
-use super::down::{Latch, reason};
+use super::down::{Falls, Latch};
 use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op};
+use super::few::Few;
+use super::line::Line;
 use super::sockets::HostState;
 
 /// What all handles of one network share.
-pub(crate) struct NetState {
+pub(crate) struct NetState<P: Parts + ?Sized = dyn Parts> {
     pub(crate) name: Arc<str>,
-    /// Falls when the network closes; its hosts hold it too.
-    pub(crate) latch: Arc<Latch>,
-    pub(crate) engine: Box<dyn Engine>,
-    pub(crate) registry: Box<dyn Registry>,
+    /// Falls when the network closes.
+    latch: Latch,
     hosts: Lock<Hosts>,
     /// What closing came to, once it is over.
     closed: OnceLock<Option<Cause>>,
+    /// Here and not boxed: that saves two allocations a network.
+    parts: P,
+}
+
+/// What a network is made of.
+pub(crate) trait Parts: Send + Sync + 'static {
+    fn engine(&self) -> &dyn Engine;
+    fn registry(&self) -> &dyn Registry;
+}
+
+impl<E: Engine, R: Registry> Parts for (E, R) {
+    fn engine(&self) -> &dyn Engine {
+        &self.0
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        &self.1
+    }
 }
 
 #[derive(Default)]
 struct Hosts {
     /// Never shrinks: a closed host is still found.
-    by_name: BTreeSet<ByName>,
+    by_name: Few<ByName, ()>,
     /// How many have not been asked to close.
     open: usize,
     /// Whether the network closes with the last of them.
     auto_close: bool,
+    /// Closed hosts whose name another has now; they have to hear that the network is down.
+    former: Vec<Weak<HostState>>,
+    /// Whoever is blocked by an operation that the network's closing interrupts.
+    blocked: Line<Waiter>,
 }
 
 shelved!(Hosts);
@@ -70,26 +92,78 @@ impl Ord for ByName {
     }
 }
 
-impl NetState {
-    pub(crate) fn new(name: &str, engine: Box<dyn Engine>, registry: Box<dyn Registry>) -> Self {
+/// What came of adding a host.
+enum Added {
+    InPlaceOf(Option<Arc<HostState>>),
+    NetDown,
+    /// The name is that of an open host.
+    Taken,
+}
+
+impl Hosts {
+    /// Adds a host, also in place of a closed one.
+    fn add(&mut self, host: &Arc<HostState>) -> Added {
+        let name = host.addr.host();
+        let old = self.by_name.get(name).map(|(old, ())| old.0.clone());
+        if let Some(old) = &old {
+            if old.down().is_none() {
+                return Added::Taken;
+            }
+            self.by_name.remove(name);
+            self.former.retain(|host| host.strong_count() > 0);
+            self.former.push(Arc::downgrade(old));
+        }
+        self.by_name.insert(ByName(host.clone()), ());
+        self.open += 1;
+        Added::InPlaceOf(old)
+    }
+
+    /// Tells all hosts that the network is down. Gives those to be shut, and those to be woken.
+    fn down(&mut self) -> (Vec<Arc<HostState>>, impl Iterator<Item = Waiter> + use<>) {
+        let mut hosts: Vec<_> = self.by_name.iter_mut().map(|(host, ())| host.0.clone()).collect();
+        hosts.extend(self.former.iter().filter_map(Weak::upgrade));
+        hosts.iter().for_each(|host| host.net_down());
+        (hosts, self.blocked.clear())
+    }
+}
+
+impl<P: Parts> NetState<P> {
+    pub(crate) fn new(name: Arc<str>, parts: P) -> Self {
         Self {
-            name: name.into(),
-            latch: Arc::default(),
-            engine,
-            registry,
+            name,
+            latch: Latch::default(),
             hosts: Lock::default(),
             closed: OnceLock::new(),
+            parts,
         }
+    }
+}
+
+impl NetState {
+    /// Gives what carries it.
+    pub(crate) fn engine(&self) -> &dyn Engine {
+        self.parts.engine()
+    }
+
+    /// Gives what knows its names.
+    pub(crate) fn registry(&self) -> &dyn Registry {
+        self.parts.registry()
     }
 
     /// Says why nothing can be done on this network, if so.
     pub(crate) fn down(&self) -> Option<Cause> {
-        reason(&self.latch, None, false)
+        self.latch.is_down().then_some(Cause::NetDown)
     }
 
     /// Finds a host, open or closed.
     pub(crate) fn host(&self, name: &str) -> Option<Arc<HostState>> {
-        self.hosts.with(|hosts| hosts.by_name.get(name).map(|host| host.0.clone()))
+        self.hosts.with(|hosts| hosts.by_name.get(name).map(|(host, ())| host.0.clone()))
+    }
+
+    /// Makes an address; it shares the names of the host if that lives here.
+    pub(crate) fn addr_of(&self, host: &str, port: u16) -> Addr {
+        let here = |hosts: &mut Hosts| Some(hosts.by_name.get(host)?.0.0.addr.with_port(port));
+        self.hosts.with(here).unwrap_or_else(|| Addr::of(&self.name, host, port))
     }
 
     /// Adds a host that the registry has let pass, unless the network is down.
@@ -100,26 +174,18 @@ impl NetState {
     /// # Panics
     ///
     /// If the registry gave out the name of an open host: names are then worth nothing.
-    pub(crate) fn add_host(&self, name: Arc<str>) -> Result<Arc<HostState>, Cause> {
-        let addr = Addr::new(self.name.clone(), name.clone(), 0);
-        let host = Arc::new(HostState::new(addr, self.latch.clone()));
-        let added = self.hosts.with(|hosts| {
-            if let Some(down) = self.down() {
-                return Ok(Err(down));
+    pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), Cause> {
+        let added =
+            self.hosts.with(|hosts| if self.is_down() { Added::NetDown } else { hosts.add(host) });
+        match added {
+            Added::NetDown => Err(Cause::NetDown),
+            // The old host, if there was one, ends here: outside the lock.
+            Added::InPlaceOf(_old) => Ok(()),
+            Added::Taken => {
+                let name = host.addr.host();
+                panic!("the registry gave out the name {name:?} again, but its host is open")
             }
-            let old = hosts.by_name.get(host.addr.host());
-            if old.is_some_and(|old| old.0.down().is_none()) {
-                return Err(());
-            }
-            hosts.open += 1;
-            Ok(Ok(hosts.by_name.replace(ByName(host.clone()))))
-        });
-        let Ok(added) = added else {
-            let name = host.addr.host();
-            panic!("the registry gave out the name {name:?} again, but its host is open");
-        };
-        // The old host, if there was one, ends here: outside the lock.
-        added.map(|_old| host)
+        }
     }
 
     /// Lets the network close with its last open host.
@@ -162,15 +228,14 @@ impl NetState {
     /// `Ok` at once: to wait here would be a dead-lock in the making.
     pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
         if self.latch.fall() {
-            let all = |hosts: &mut Hosts| -> Vec<_> {
-                hosts.by_name.iter().map(|host| host.0.clone()).collect()
-            };
-            for host in self.hosts.try_with(all).unwrap_or_default() {
+            let (hosts, blocked) = self.hosts.try_with(Hosts::down).unzip();
+            blocked.into_iter().flatten().for_each(Waiter::wake);
+            for host in hosts.unwrap_or_default() {
                 host.shut_down();
             }
             let mut causes = Vec::from_iter(cause);
-            causes.extend(self.engine.close().err());
-            causes.extend(self.registry.close().err().map(Cause::from));
+            causes.extend(self.engine().close().err());
+            causes.extend(self.registry().close().err().map(Cause::from));
             let outcome = match causes.len() {
                 0 | 1 => causes.pop(),
                 _ => Some(Cause::Many(causes)),
@@ -183,6 +248,16 @@ impl NetState {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Falls for NetState {
+    fn is_down(&self) -> bool {
+        self.latch.is_down()
+    }
+
+    fn blocked<R>(&self, work: impl FnOnce(&mut Line<Waiter>) -> R) -> Option<R> {
+        self.hosts.try_with(|hosts| work(&mut hosts.blocked))
     }
 }
 

@@ -4,16 +4,21 @@
 //! is given back. Does not know where the other hosts of the network are.
 
 use std::fmt;
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 
-use futures::future::{BoxFuture, FutureExt, TryFutureExt};
+use futures::future::BoxFuture;
 
 use super::addr::Addr;
+use super::down::unless_down;
 use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op, RegistryError};
 use super::host::Host;
 use super::notifier::Notifier;
+use super::sockets::HostState;
 use super::state::NetState;
 
 /// A part of a network: all its hosts share an engine and a registry.
@@ -29,10 +34,22 @@ impl SubNetwork {
     ///
     /// The [`Notifier`] is for the engine, which may need it before it can do anything.
     pub fn new(network: &str, engine: impl Engine, registry: impl Registry) -> (Self, Notifier) {
-        let state = NetState::new(network, Box::new(engine), Box::new(registry));
-        let state = Arc::new(state);
-        let notifier = Notifier::new(&state);
+        let state: Arc<NetState> = Arc::new(NetState::new(network.into(), (engine, registry)));
+        let notifier = Notifier::new(Arc::downgrade(&state));
         (Self { state }, notifier)
+    }
+
+    /// Makes a subnetwork whose engine has its notifier from the beginning.
+    pub(crate) fn with<E: Engine, R: Registry>(
+        network: Arc<str>,
+        engine: impl FnOnce(Notifier) -> E,
+        registry: R,
+    ) -> Self {
+        let state = Arc::new_cyclic(|net: &Weak<NetState<(E, R)>>| {
+            let net = Weak::clone(net);
+            NetState::new(network, (engine(Notifier::new(net)), registry))
+        });
+        Self { state }
     }
 
     /// Gives the name of the network.
@@ -54,22 +71,24 @@ impl SubNetwork {
     ///
     /// A name that was announced when the future is dropped is given back, if the registry can.
     pub async fn new_host(&self, name: &str) -> Result<Host, Error> {
-        let (net, name) = (self.state.clone(), Arc::<str>::from(name));
-        let witness = Witness { net, name: name.clone(), announced: AtomicBool::new(false) };
+        let state = HostState::new(Addr::of(self.network(), name, 0));
+        let host = Host::new(self.state.clone(), Arc::new(state));
+        let witness = Witness { host, announced: AtomicBool::new(false) };
+        let announcement = Announcement(&witness);
         let describe = || format!("new host {name} on {}", self.network());
-        let made = self.state.engine.new_host(&name, &witness);
-        let made = self.state.latch.unless_down(made, describe).await;
+        let made = self.state.engine().new_host(name, &witness);
+        let made = unless_down(&*self.state, made, describe).await;
         let added = match made {
             None => Err(Cause::NetDown),
             Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
-            Some(Ok(())) => witness.settle(|| self.state.add_host(name.clone())),
+            Some(Ok(())) => announcement.settle(|| self.state.add_host(&witness.host.state)),
         };
+        drop(announcement);
         match added {
-            Ok(host) => Ok(Host::new(self.state.clone(), host)),
+            Ok(()) => Ok(witness.host),
             Err(cause) => {
-                let network = self.state.name.clone();
-                let host = Addr::new(network.clone(), name, 0);
-                Err(Error::new(Op::NewHost, network, Some(host), None, cause))
+                let addr = witness.host.state.addr.clone();
+                Err(Error::new(Op::NewHost, self.state.name.clone(), Some(addr), None, cause))
             }
         }
     }
@@ -110,20 +129,50 @@ impl fmt::Debug for SubNetwork {
 
 /// Stands between engine and registry, and sees whether a name was announced.
 ///
-/// To ask the registry afterwards would not do: the name may be another's. On drop the name is
-/// given back, unless the host came to be.
+/// To ask the registry afterwards would not do: the name may be another's.
 struct Witness {
-    net: Arc<NetState>,
-    name: Arc<str>,
+    /// The host that is being made.
+    host: Host,
     announced: AtomicBool,
 }
 
-impl Witness {
+/// A name that was announced, or is going to be; given back on drop, unless the host came to be.
+struct Announcement<'a>(&'a Witness);
+
+impl Announcement<'_> {
     /// Adds the host; its name is given back if that fails, but not if it panics, because the
     /// name is that of another host then.
     fn settle<T>(&self, add: impl FnOnce() -> Result<T, Cause>) -> Result<T, Cause> {
-        let announced = self.announced.swap(false, Ordering::Relaxed);
-        add().inspect_err(|_| self.announced.store(announced, Ordering::Relaxed))
+        // Only whoever makes the host gets here, when the engine is done: no need to swap.
+        let announced = self.0.announced.load(Ordering::Relaxed);
+        self.0.announced.store(false, Ordering::Relaxed);
+        add().inspect_err(|_| self.0.announced.store(announced, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Announcement<'_> {
+    fn drop(&mut self) {
+        if self.0.announced.load(Ordering::Relaxed) {
+            self.0.withdraw(self.0.host.name());
+        }
+    }
+}
+
+/// Sees how an announcement ends. A third of what `inspect_ok` takes.
+struct Announcing<'a> {
+    announced: BoxFuture<'a, Result<(), RegistryError>>,
+    witness: &'a Witness,
+}
+
+impl Future for Announcing<'_> {
+    type Output = Result<(), RegistryError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.announced.as_mut().poll(cx);
+        if let Poll::Ready(Ok(())) = polled {
+            self.witness.announced.store(true, Ordering::Relaxed);
+        }
+        polled
     }
 }
 
@@ -133,30 +182,22 @@ impl Registry for Witness {
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let announced = self.net.registry.announce(hostname, hostdata);
-        if hostname != &*self.name {
+        let announced = self.host.net.registry().announce(hostname, hostdata);
+        if hostname != self.host.name() {
             return announced;
         }
-        announced.inspect_ok(|()| self.announced.store(true, Ordering::Relaxed)).boxed()
+        Box::pin(Announcing { announced, witness: self })
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
-        self.net.registry.query(hostname)
+        self.host.net.registry().query(hostname)
     }
 
     fn withdraw(&self, hostname: &str) {
-        self.net.registry.withdraw(hostname);
+        self.host.net.registry().withdraw(hostname);
     }
 
     fn close(&self) -> Result<(), RegistryError> {
-        self.net.registry.close()
-    }
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        if self.announced.load(Ordering::Relaxed) {
-            self.net.registry.withdraw(&self.name);
-        }
+        self.host.net.registry().close()
     }
 }

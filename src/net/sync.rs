@@ -1,21 +1,12 @@
-//! Locks, and the wakers to be woken once a lock is gone.
+//! The wakers to be woken once a lock is gone.
 //!
-//! Knows `Mutex` and `Waker` and nothing of networks. The rule of this layer stands here once:
-//! under a lock nothing foreign runs. No waker is woken, no value of a user's dropped, no engine
-//! called; what is to be woken is gathered in a [`Wakers`] and woken after the guard's end.
+//! Knows `Waker` and nothing of networks. The rule of this layer stands here once: under a lock
+//! nothing foreign runs. No waker is woken, no value of a user's dropped, no engine called; what
+//! is to be woken is gathered in a [`Wakers`] and woken after the lock's end.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::waiter::Waiter;
-
-/// Locks, also after a panic.
-///
-/// A lock can only be poisoned by a waker that panics while it is cloned, and our data is whole
-/// at every such point. To panic again in a destructor would turn one failure into an abort.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Those who wait for something, in the order in which they came.
 ///
@@ -55,12 +46,23 @@ impl Wakers {
         }
     }
 
+    /// Takes all the others in.
+    #[inline]
+    pub(crate) fn append(&mut self, others: &mut Self) {
+        if others.first.is_some() {
+            let Self { first, more } = others.take();
+            let more = more.into_iter().flat_map(|more| *more);
+            first.into_iter().chain(more).for_each(|waiter| self.push(waiter));
+        }
+    }
+
     /// Wakes them all; the caller holds no lock.
     #[inline]
     pub(crate) fn wake(self) {
-        if let Some(first) = self.first {
-            first.wake();
-        }
+        let Some(first) = self.first else {
+            return;
+        };
+        first.wake();
         if let Some(more) = self.more {
             more.into_iter().for_each(Waiter::wake);
         }

@@ -8,14 +8,13 @@ mod pipe;
 mod registry;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::hint;
 
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, ready};
 
-use crate::lock::{Lock, shelved};
 use crate::net::{Addr, Cause, Engine, Host, Notifier, RawConn, Registry, SubNetwork};
 use pipe::pipe;
-use registry::Ram;
+use registry::{Granted, Ram};
 
 /// A network in memory.
 ///
@@ -31,15 +30,7 @@ use registry::Ram;
 #[derive(Clone)]
 pub struct Network {
     subnetwork: SubNetwork,
-    /// Held while a host is made, so that two who ask for one name get one host.
-    making: Arc<Lock<Making>>,
 }
-
-/// Nothing is guarded but that one host is made at a time.
-#[derive(Default)]
-struct Making;
-
-shelved!(Making);
 
 impl Network {
     /// Makes a network, whose full name is `pipe` and then the name given.
@@ -47,11 +38,8 @@ impl Network {
     /// Two networks of one name know nothing of each other.
     pub fn new(name: &str) -> Self {
         let name = ["pipe", name].concat();
-        let pipes = Arc::new(Pipes::default());
-        let (subnetwork, notifier) = SubNetwork::new(&name, pipes.clone(), Ram::new(&name));
-        // It is empty: we have made it above.
-        let _ = pipes.notifier.set(notifier);
-        Self { subnetwork, making: Arc::default() }
+        let engine = |notifier| Pipes { notifier };
+        Self { subnetwork: SubNetwork::with(name.as_str().into(), engine, Ram::new(name)) }
     }
 
     /// Gives the host of this name, and makes it if there is none.
@@ -63,15 +51,17 @@ impl Network {
     /// If there is no such host and the network is closed, with the text of that error:
     /// `virtnet "pipet": new host "γ": network is down`.
     pub fn host(&self, name: &str) -> Host {
-        // Our own engine and registry wake nobody and call nobody: they may run under a lock.
-        let made = self.making.with(|_| match self.subnetwork.host(name) {
-            Some(host) => Some(Ok(host)),
-            None => self.subnetwork.new_host(name).now_or_never(),
-        });
-        match made {
-            Some(Ok(host)) => host,
-            Some(Err(error)) => panic!("{error}"),
-            None => unreachable!("neither our engine nor our registry ever waits"),
+        loop {
+            if let Some(host) = self.subnetwork.host(name) {
+                return host;
+            }
+            match self.subnetwork.new_host(name).now_or_never() {
+                Some(Ok(host)) => return host,
+                // Another thread makes it at this moment; the registry lets only one do so.
+                Some(Err(error)) if *error.root() == Cause::HostExists => hint::spin_loop(),
+                Some(Err(error)) => panic!("{error}"),
+                None => unreachable!("neither our engine nor our registry ever waits"),
+            }
         }
     }
 
@@ -89,10 +79,10 @@ impl fmt::Debug for Network {
 }
 
 /// Carries connections as pipes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pipes {
-    /// The network that we carry; set as soon as it exists.
-    notifier: OnceLock<Notifier>,
+    /// Tells the network that we carry.
+    notifier: Notifier,
 }
 
 impl Engine for Pipes {
@@ -101,7 +91,12 @@ impl Engine for Pipes {
         hostname: &'a str,
         registry: &'a dyn Registry,
     ) -> BoxFuture<'a, Result<(), Cause>> {
-        async move { Ok(registry.announce(hostname, "").await?) }.boxed()
+        // Our registry answers at once, so that nothing has to be kept for later.
+        match registry.announce(hostname, "").now_or_never() {
+            Some(Ok(())) => Granted::boxed(),
+            Some(Err(error)) => ready(Err(error.into())).boxed(),
+            None => unreachable!("our registry never waits"),
+        }
     }
 
     fn dial<'a>(
@@ -111,7 +106,7 @@ impl Engine for Pipes {
         _hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
-            let accept = self.notifier.get().ok_or(Cause::NetDown)?.accept(src, dst).await?;
+            let accept = self.notifier.accept(src, dst).await?;
             let (near, far) = pipe();
             let peer = accept.addr().clone();
             accept.confirm(Box::new(far));

@@ -92,21 +92,22 @@ impl End {
 
     /// Ends directions, and wakes everybody; does nothing after the run of the pipe.
     fn end<const N: usize>(&self, ways: [Way; N], state: State) {
-        let end = |pipe: &mut Pipe| ways.map(|way| pipe.direction(way).end(state));
-        for (readers, writers) in self.pipe.try_with(end).into_iter().flatten() {
-            readers.wake();
-            writers.wake();
-        }
+        let mut wakers = Wakers::default();
+        self.pipe.try_with(|pipe| {
+            ways.into_iter().for_each(|way| pipe.direction(way).end(state, &mut wakers));
+        });
+        wakers.wake();
     }
 }
 
 impl Direction {
     /// Ends the direction, and says who is to be woken: everybody.
-    fn end(&mut self, state: State) -> (Wakers, Wakers) {
+    fn end(&mut self, state: State, wakers: &mut Wakers) {
         if self.state != State::Reset {
             self.state = state;
         }
-        (self.readers.take(), self.writers.take())
+        wakers.append(&mut self.readers);
+        wakers.append(&mut self.writers);
     }
 }
 

@@ -2,52 +2,56 @@
 //!
 //! Knows names. Does not know networks, apart from the trait by which it is asked.
 
-use std::collections::BTreeMap;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, ready};
 
 use crate::lock::{Lock, shelved};
-use crate::net::{Args, Cause, Registry, RegistryError};
+use crate::net::{Args, Cause, Few, Registry, RegistryError};
 
 /// A registry in memory; it answers at once.
 #[derive(Debug)]
 pub(crate) struct Ram {
-    /// What it calls itself: `ram(pipet)`.
-    name: String,
+    /// The network that it is for; it calls itself `ram(pipet)`.
+    network: String,
     hosts: Lock<Names>,
 }
 
 /// What was announced by which host; `None` once the registry is closed.
 #[derive(Debug)]
-struct Names(Option<BTreeMap<String, String>>);
+struct Names(Option<Few<String, String>>);
 
 shelved!(Names);
 
 impl Ram {
-    pub(crate) fn new(network: &str) -> Self {
-        Self {
-            name: ["ram(", network, ")"].concat(),
-            hosts: Lock::new(Names(Some(BTreeMap::new()))),
-        }
+    pub(crate) fn new(network: String) -> Self {
+        Self { network, hosts: Lock::new(Names(Some(Few::default()))) }
     }
 
+    #[cold]
     fn error(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
         let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
-        RegistryError { registry: self.name.clone(), op, args, cause }
+        RegistryError { registry: format!("ram({})", self.network), op, args, cause }
     }
 }
 
-/// Says yes at once; a box of it takes no memory.
-struct Granted;
+/// Says yes at once, and no more than that; a box of it takes no memory.
+pub(crate) struct Granted<T, E>(PhantomData<fn() -> (T, E)>);
 
-impl Future for Granted {
-    type Output = Result<(), RegistryError>;
+impl<T: Default + 'static, E: 'static> Granted<T, E> {
+    pub(crate) fn boxed<'a>() -> BoxFuture<'a, Result<T, E>> {
+        Box::pin(Self(PhantomData))
+    }
+}
+
+impl<T: Default, E> Future for Granted<T, E> {
+    type Output = Result<T, E>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(T::default()))
     }
 }
 
@@ -59,14 +63,14 @@ impl Registry for Ram {
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
         let announced = self.hosts.with(|Names(hosts)| match hosts {
             None => Err(Cause::RegistryDown),
-            Some(hosts) if hosts.contains_key(hostname) => Err(Cause::HostExists),
+            Some(hosts) if hosts.get(hostname).is_some() => Err(Cause::HostExists),
             Some(hosts) => {
                 hosts.insert(hostname.to_string(), hostdata.to_string());
                 Ok(())
             }
         });
         match announced {
-            Ok(()) => Box::pin(Granted),
+            Ok(()) => Granted::boxed(),
             Err(cause) => {
                 Box::pin(ready(Err(self.error("announce", &[hostname, hostdata], cause))))
             }
@@ -76,9 +80,15 @@ impl Registry for Ram {
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
         let found = self.hosts.with(|Names(hosts)| match hosts {
             None => Err(Cause::RegistryDown),
-            Some(hosts) => hosts.get(hostname).cloned().ok_or(Cause::NoSuchHost),
+            Some(hosts) => {
+                hosts.get(hostname).map(|(_, data)| data.clone()).ok_or(Cause::NoSuchHost)
+            }
         });
-        Box::pin(ready(found.map_err(|cause| self.error("query", &[hostname], cause))))
+        match found {
+            Ok(hostdata) if hostdata.is_empty() => Granted::boxed(),
+            Ok(hostdata) => Box::pin(ready(Ok(hostdata))),
+            Err(cause) => Box::pin(ready(Err(self.error("query", &[hostname], cause)))),
+        }
     }
 
     fn withdraw(&self, hostname: &str) {

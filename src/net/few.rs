@@ -1,0 +1,124 @@
+//! A sorted map that nearly always has few entries.
+//!
+//! Knows keys and nothing else. Most hosts have two sockets and most networks three names. A tree
+//! is an allocation for the first of them, and costs three times as much to find a place and to
+//! take it apart in the end; so the first four stand in the map itself.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+
+/// Things found by a key, in the order of the keys.
+#[derive(Debug)]
+pub(crate) enum Few<K, V> {
+    /// Sorted, and the empty places last.
+    Few([Option<(K, V)>; 4]),
+    Many(BTreeMap<K, V>),
+}
+
+impl<K, V> Default for Few<K, V> {
+    fn default() -> Self {
+        Self::Few([const { None }; 4])
+    }
+}
+
+impl<K: Ord, V> Few<K, V> {
+    /// Finds a key and what belongs to it.
+    #[inline]
+    pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        match self {
+            Self::Few(few) => few
+                .iter()
+                .map_while(Option::as_ref)
+                .find(|(k, _)| k.borrow() == key)
+                .map(|(k, v)| (k, v)),
+            Self::Many(many) => many.get_key_value(key),
+        }
+    }
+
+    /// Finds what belongs to a key, to be changed.
+    #[inline]
+    pub(crate) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        match self {
+            Self::Few(few) => {
+                let mut few = few.iter_mut().map_while(Option::as_mut);
+                few.find(|(k, _)| (*k).borrow() == key).map(|(_, value)| value)
+            }
+            Self::Many(many) => many.get_mut(key),
+        }
+    }
+
+    /// Puts a thing in whose key is not here.
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        match self {
+            Self::Few(few @ [.., None]) => {
+                let before = |place: &Option<(K, V)>| place.as_ref().is_some_and(|(k, _)| *k < key);
+                let index = few.iter().take_while(|place| before(place)).count();
+                few[index..].rotate_right(1);
+                few[index] = Some((key, value));
+            }
+            Self::Few(few) => {
+                let few = few.each_mut().map(Option::take).into_iter().flatten();
+                *self = Self::Many(few.chain([(key, value)]).collect());
+            }
+            Self::Many(many) => {
+                many.insert(key, value);
+            }
+        }
+    }
+
+    /// Takes out what belongs to a key.
+    pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        match self {
+            Self::Few(few) => {
+                let is =
+                    |place: &Option<(K, V)>| place.as_ref().is_some_and(|(k, _)| k.borrow() == key);
+                let index = few.iter().position(is)?;
+                let left = few[index].take();
+                few[index..].rotate_left(1);
+                left.map(|(_, value)| value)
+            }
+            Self::Many(many) => many.remove(key),
+        }
+    }
+
+    /// Goes through all things, in the order of their keys.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        let (few, many) = match self {
+            Self::Few(few) => (&mut few[..], None),
+            Self::Many(many) => (&mut [][..], Some(many)),
+        };
+        let few = few.iter_mut().flatten().map(|(key, value)| (&*key, value));
+        few.chain(many.into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Few;
+
+    #[test]
+    fn few_or_many_it_is_a_sorted_map() {
+        for count in [3, 4, 5, 100] {
+            let mut map = Few::default();
+            // 37 is prime to all of them, so that every key comes once, in no order.
+            (0..count).map(|n| n * 37 % count).for_each(|key| map.insert(key, 10 * key));
+            assert_eq!((map.get(&1), map.get(&count)), (Some((&1, &10)), None));
+            assert_eq!((map.remove(&1), map.remove(&1), map.get_mut(&1)), (Some(10), None, None));
+            map.insert(1, 11);
+            assert_eq!(map.get_mut(&1), Some(&mut 11));
+            assert_eq!(map.remove(&1), Some(11));
+            let rest: Vec<(i32, i32)> = map.iter_mut().map(|(key, value)| (*key, *value)).collect();
+            let expected = (0..count).filter(|key| *key != 1).map(|key| (key, 10 * key));
+            assert_eq!(rest, expected.collect::<Vec<_>>());
+        }
+    }
+}
