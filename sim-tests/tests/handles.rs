@@ -31,7 +31,7 @@ async fn handles(sim: Sim) -> Handles {
     let accepting = listener.clone();
     let server = sim.spawn(async move { accepting.accept().await.unwrap() });
     let conn = net.host("α").dial("β:1").await.unwrap();
-    std::mem::forget(server.await.unwrap().clone());
+    std::mem::forget(server.await.unwrap());
     let mut sleep = sim.sleep(Duration::from_secs(100));
     let waker = poll_fn(|cx| {
         assert!(Pin::new(&mut sleep).poll(cx).is_pending());
@@ -197,7 +197,7 @@ fn what_was_never_polled_or_never_fetched_is_dropped_within_the_run() {
     let unfetched = Run::new(0).execute(async |sim| {
         let task = sim.spawn(async move { Asks(sim) });
         sim.yield_now().await;
-        task
+        Some(task)
     });
     assert!(unfetched.is_done());
 }
