@@ -109,7 +109,7 @@ impl<T: Shelved> Shelf<T> {
     }
 
     /// Works on this thread's shelf, if it is that of the scope and nobody does already.
-    #[inline]
+    #[inline(always)]
     fn of<R>(scope: u64, work: impl FnOnce(&mut Self) -> Option<R>) -> Option<R> {
         let work = |shelf: &RefCell<Self>| {
             let mut shelf = shelf.try_borrow_mut().ok()?;
@@ -145,17 +145,17 @@ impl<T: Shelved> Lock<T> {
 
     /// Works on the value, or finds that its scope has ended or is another
     /// thread's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         match self {
             // A lock can only be poisoned by a waker that panics while it is cloned, and what is
             // guarded is whole at every such point. To panic again in a destructor would turn one
             // failure into an abort.
-            Self::Shared(mutex) => {
-                Some(work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
-            }
             Self::Shelf { scope, slot, .. } => {
                 Shelf::of(*scope, |shelf| shelf.slots.get_mut(*slot as usize)?.as_mut().map(work))
+            }
+            Self::Shared(mutex) => {
+                Some(work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use std::task::Waker;
 
-use crate::waiter::Waiter;
+use crate::waiter::{self, Waiter};
 
 /// Those who wait for something, in the order in which they came.
 ///
@@ -49,28 +49,44 @@ impl Wakers {
     /// Takes all the others in.
     #[inline]
     pub(crate) fn append(&mut self, others: &mut Self) {
-        if others.first.is_some() {
-            let Self { first, more } = others.take();
-            let more = more.into_iter().flat_map(|more| *more);
-            first.into_iter().chain(more).for_each(|waiter| self.push(waiter));
+        if let Some(first) = others.first.take() {
+            self.push(first);
+            let more = others.more.take().into_iter().flat_map(|more| *more);
+            more.for_each(|waiter| self.push(waiter));
+        }
+    }
+
+    /// Wakes whoever waits, if it is one task of a run; others are left to `outside`.
+    ///
+    /// To wake such a task is to note its number, in which nothing foreign runs: that may be done
+    /// under a lock. Moving a waiter out from under it takes as long as all else that a message
+    /// needs, because it is read in wider words than it was written in.
+    #[inline]
+    pub(crate) fn wake_task(&mut self, outside: &mut Self) {
+        match (&self.first, &self.more) {
+            (None, _) => {}
+            (Some(Waiter::Task(who)), None) => {
+                let who = *who;
+                self.first = None;
+                waiter::wake(who);
+            }
+            _ => outside.append(self),
         }
     }
 
     /// Wakes them all; the caller holds no lock.
     #[inline]
     pub(crate) fn wake(self) {
-        let Some(first) = self.first else {
-            return;
-        };
-        first.wake();
-        if let Some(more) = self.more {
-            more.into_iter().for_each(Waiter::wake);
+        if self.first.is_some() {
+            self.wake_some();
         }
     }
 
-    /// Takes them all out, to be woken later.
-    #[inline]
-    pub(crate) fn take(&mut self) -> Self {
-        std::mem::take(self)
+    #[cold]
+    fn wake_some(self) {
+        self.first.into_iter().for_each(Waiter::wake);
+        if let Some(more) = self.more {
+            more.into_iter().for_each(Waiter::wake);
+        }
     }
 }

@@ -111,21 +111,17 @@ impl Direction {
     }
 }
 
-/// What came of a look at a direction.
-enum Look<T> {
-    Done(T),
-    /// It has come to an end.
-    Over(State),
-    /// Not yet; those on the other side are to be woken.
-    Wait(Wakers),
-}
-
 impl Direction {
-    /// Takes what was handed over, or asks for it.
+    /// Takes what was handed over, or asks for it; `Err` if the direction has come to an end.
     #[inline]
-    fn read(&mut self, buf: &mut [u8], waker: &Waker) -> Look<usize> {
+    fn read(
+        &mut self,
+        buf: &mut [u8],
+        waker: &Waker,
+        outside: &mut Wakers,
+    ) -> Poll<Result<usize, State>> {
         if self.state == State::Reset {
-            return Look::Over(State::Reset);
+            return Poll::Ready(Err(State::Reset));
         }
         let ready = &self.handed[self.taken..];
         if !ready.is_empty() {
@@ -136,56 +132,64 @@ impl Direction {
                 self.handed.clear();
                 self.taken = 0;
             }
-            return Look::Done(count);
+            return Poll::Ready(Ok(count));
         }
         if self.state == State::Closed {
-            return Look::Over(State::Closed);
+            return Poll::Ready(Err(State::Closed));
         }
         self.asked = buf.len();
         self.readers.keep(waker);
-        Look::Wait(self.writers.take())
+        self.writers.wake_task(outside);
+        Poll::Pending
     }
 
-    /// Hands over as much as was asked for, and says who asked.
+    /// Hands over as much as was asked for; `Err` if the direction has come to an end.
     #[inline]
-    fn write(&mut self, buf: &[u8], waker: &Waker) -> Look<(usize, Wakers)> {
+    fn write(
+        &mut self,
+        buf: &[u8],
+        waker: &Waker,
+        outside: &mut Wakers,
+    ) -> Poll<Result<usize, State>> {
         if self.state != State::Open {
-            return Look::Over(self.state);
+            return Poll::Ready(Err(self.state));
         }
         if self.asked == 0 {
             self.writers.keep(waker);
-            return Look::Wait(Wakers::default());
+            return Poll::Pending;
         }
         let count = self.asked.min(buf.len());
         self.handed.extend_from_slice(&buf[..count]);
         self.asked = 0;
-        Look::Done((count, self.readers.take()))
+        self.readers.wake_task(outside);
+        Poll::Ready(Ok(count))
     }
 }
 
 impl RawConn for End {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let from = self.from();
-        match self.pipe.with(|pipe| pipe.direction(from).read(buf, cx.waker())) {
-            Look::Done(count) => Poll::Ready(Ok(count)),
-            Look::Over(State::Reset) => Poll::Ready(Err(Cause::ConnReset.into())),
-            Look::Over(_) => Poll::Ready(Ok(0)),
-            Look::Wait(writers) => {
-                writers.wake();
-                Poll::Pending
-            }
+        let (from, mut writers) = (self.from(), Wakers::default());
+        let read = |pipe: &mut Pipe| pipe.direction(from).read(buf, cx.waker(), &mut writers);
+        let read = self.pipe.with(read);
+        writers.wake();
+        match read {
+            Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
+            Poll::Ready(Err(State::Reset)) => Poll::Ready(Err(Cause::ConnReset.into())),
+            Poll::Ready(Err(_)) => Poll::Ready(Ok(0)),
+            Poll::Pending => Poll::Pending,
         }
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.pipe.with(|pipe| pipe.direction(self.way).write(buf, cx.waker())) {
-            Look::Done((count, readers)) => {
-                readers.wake();
-                Poll::Ready(Ok(count))
-            }
-            Look::Over(State::Reset) => Poll::Ready(Err(Cause::ConnReset.into())),
-            Look::Over(_) => Poll::Ready(Err(Cause::ClosedPipe.into())),
-            Look::Wait(_) => Poll::Pending,
+        let (way, mut readers) = (self.way, Wakers::default());
+        let write = |pipe: &mut Pipe| pipe.direction(way).write(buf, cx.waker(), &mut readers);
+        let written = self.pipe.with(write);
+        readers.wake();
+        match written {
+            Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
+            Poll::Ready(Err(State::Reset)) => Poll::Ready(Err(Cause::ConnReset.into())),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(Cause::ClosedPipe.into())),
+            Poll::Pending => Poll::Pending,
         }
     }
 

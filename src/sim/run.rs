@@ -21,6 +21,9 @@ use super::time::nanos;
 use super::trace::Tracer;
 use super::world::{End, Limits};
 
+/// How many wake-ups in a chain stand for one poll at an instant.
+const CHAIN: u64 = 10;
+
 /// How one simulated run is executed.
 ///
 /// ```
@@ -50,8 +53,12 @@ pub struct Run {
 impl Run {
     /// A run in which every choice comes from `seed`.
     pub fn new(seed: u64) -> Self {
-        let limits =
-            Limits { time: nanos(Duration::from_secs(3600)), steps: 10_000_000, livelock: 100_000 };
+        let limits = Limits {
+            time: nanos(Duration::from_secs(3600)),
+            steps: 10_000_000,
+            livelock: 100_000,
+            chain: 100_000 * CHAIN,
+        };
         Self { seed, limits, schedule: Schedule::default(), tape: None, keep_trace: false }
     }
 
@@ -78,6 +85,7 @@ impl Run {
     /// and never waits for time to pass, may need more.
     pub fn livelock_limit(mut self, polls: u64) -> Self {
         self.limits.livelock = polls;
+        self.limits.chain = polls.saturating_mul(CHAIN);
         self
     }
 

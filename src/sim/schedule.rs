@@ -165,7 +165,7 @@ impl Scheduler {
     }
 
     /// Chooses the place of a task that woke itself, among others that did.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn place(self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
         let (subject, shape) =
             (Subject::new(Family::Order, wakeup.task, wakeup.source), Shape::Uniform(PLACES));

@@ -34,9 +34,6 @@ pub(crate) enum Polled {
     Dropped(u32),
 }
 
-/// How many wake-ups in a chain count for one poll at an instant.
-const CHAIN: u64 = 10;
-
 /// Whether a queue entry still stands for something.
 #[inline]
 pub(crate) fn awaited(tasks: &Tasks, timers: &mut Timers, serial: Serial, act: Act) -> bool {
@@ -211,8 +208,7 @@ impl World {
         // Where wake-ups may be late, tasks that wake each other for ever creep
         // through time; but no timer ever wakes them.
         let polls = u64::from(task.polls_at_instant);
-        let chain = u64::from(task.chain) / CHAIN;
-        if polls.max(chain) > self.limits.livelock {
+        if polls > self.limits.livelock || u64::from(task.chain) > self.limits.chain {
             self.culprit = Some(slot);
             return Next::End(End::Livelock);
         }

@@ -33,6 +33,8 @@ pub(crate) struct Limits {
     pub(crate) steps: u64,
     /// Polls of one task at one instant.
     pub(crate) livelock: u64,
+    /// Wake-ups of task by task without a timer in between.
+    pub(crate) chain: u64,
 }
 
 /// Why a run is over.
@@ -122,7 +124,7 @@ impl World {
             foreign_wakes: 0,
             foreign_seen: 0,
             woken: None,
-            limits: Limits { time: 0, steps: 0, livelock: 0 },
+            limits: Limits { time: 0, steps: 0, livelock: 0, chain: 0 },
             queue: Queue::default(),
             timers: Timers::default(),
             current: NOBODY,
