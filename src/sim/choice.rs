@@ -326,6 +326,18 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
+    /// Every choice comes from the seed.
+    pub(crate) fn of_seed(seed: u64) -> Self {
+        Self {
+            base: stir(stir(seed ^ LEFT).wrapping_add(GOLDEN)),
+            rest: Rest::Seed,
+            eaten: 0,
+            overrides: BTreeMap::new(),
+            decided: None,
+            plain: true,
+        }
+    }
+
     /// `overrides` are subjects as on a tape, with ordinal and value.
     pub(crate) fn new<'a>(
         seed: u64,
@@ -335,14 +347,9 @@ impl Choices {
         let overrides: BTreeMap<_, _> = overrides
             .map(|(subject, ordinal, value)| ((Subject::read(subject), ordinal), value))
             .collect();
-        Self {
-            base: stir(stir(seed ^ LEFT).wrapping_add(GOLDEN)),
-            plain: rest == Rest::Seed && overrides.is_empty(),
-            decided: matches!(rest, Rest::Bytes(_)).then(Vec::new),
-            rest,
-            eaten: 0,
-            overrides,
-        }
+        let plain = rest == Rest::Seed && overrides.is_empty();
+        let decided = matches!(rest, Rest::Bytes(_)).then(Vec::new);
+        Self { rest, overrides, decided, plain, ..Self::of_seed(seed) }
     }
 
     /// What a tape says of a choice that is not drawn, or else 0.
@@ -433,7 +440,7 @@ mod tests {
     use super::{Choices, Family, Key, Rest, Shape, Subject, escape, step};
 
     fn seeded(seed: u64) -> Choices {
-        Choices::new(seed, Rest::Seed, std::iter::empty())
+        Choices::of_seed(seed)
     }
 
     #[test]

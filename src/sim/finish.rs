@@ -25,9 +25,16 @@ use super::world::{End, MAIN, Phase, World};
 
 type Payload = Box<dyn Any + Send>;
 
+/// How a run ended, in a few words, because it is moved about.
+enum Over {
+    Done(Box<dyn Any>),
+    Panicked(Box<TaskPanic>),
+    Stalled(End, Box<Stall>),
+}
+
 /// A run that is over, with what its main task returned still in a box.
 pub(crate) struct Finished {
-    ending: Ending<Box<dyn Any>>,
+    over: Over,
     now: u64,
     steps: u64,
     fingerprint: Fingerprint,
@@ -39,66 +46,53 @@ pub(crate) struct Finished {
 
 /// Winds a run up: `driven` is what came of its loop.
 pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> Finished {
-    let (end, mut panic) = match driven {
+    let (end, panic) = match driven {
         Ok(end) => (end, None),
         Err(payload) => {
             let message = message_of(payload);
             (End::Panicked, enter_or_bug(|world| blame(world, message, false)))
         }
     };
-    let (result, stall) = match end {
-        End::Done => (Some(enter_or_bug(World::take_result)), None),
-        End::Panicked => (None, None),
-        _ => (None, Some(report_stall(executor))),
+    let mut over = match (end, panic) {
+        (_, Some(panic)) => Over::Panicked(Box::new(panic)),
+        (End::Done, _) => Over::Done(enter_or_bug(World::take_result)),
+        (end, _) => Over::Stalled(end, Box::new(report_stall(executor))),
     };
     if let Some(dropped) = drop_all(executor)
         && end == End::Done
     {
-        panic = Some(dropped);
+        over = Over::Panicked(Box::new(dropped));
     }
     enter_or_bug(|world| {
-        let ending = ending_of(end, result, stall, panic);
-        match &ending {
-            Ending::Panicked(TaskPanic { task, message, .. }) => {
+        match &over {
+            Over::Done(_) => world.record_ending("done"),
+            Over::Panicked(panic) => {
+                let TaskPanic { task, message, .. } = &**panic;
                 world.record_ending(&format!("panicked: {task}: {message}"));
             }
-            ending => world.record_ending(ending.name()),
+            Over::Stalled(end, _) => world.record_ending(end.name()),
         }
-        write_down(world, ending)
+        write_down(world, over)
     })
 }
 
-fn ending_of(
-    end: End,
-    result: Option<Box<dyn Any>>,
-    stall: Option<Stall>,
-    panic: Option<TaskPanic>,
-) -> Ending<Box<dyn Any>> {
-    match (end, stall, panic, result) {
-        (_, _, Some(panic), _) => Ending::Panicked(panic),
-        (_, _, _, Some(result)) => Ending::Done(result),
-        (End::Livelock, Some(stall), ..) => Ending::Livelock(stall),
-        (End::TimeLimit, Some(stall), ..) => Ending::TimeLimit(stall),
-        (End::StepLimit, Some(stall), ..) => Ending::StepLimit(stall),
-        (_, Some(stall), ..) => Ending::Deadlock(stall),
-        _ => unreachable!("a run that is over has a result, a panic or a stall"),
-    }
-}
-
-fn write_down(world: &mut World, ending: Ending<Box<dyn Any>>) -> Finished {
+fn write_down(world: &mut World, over: Over) -> Finished {
     let decided = world.choices.take_decided().map(|decided| {
         let named = |key: Key| world.name_of(key);
         let text = |d: super::choice::Decision| (d.subject.write(named), d.ordinal, d.value);
         decided.into_iter().map(text).collect()
     });
-    let names = world.names.take().unwrap_or_default();
+    let trace = match world.names.take() {
+        Some(names) => world.tracer.take_trace(&names),
+        None => None,
+    };
     Finished {
-        ending,
+        over,
         now: world.now,
         steps: world.steps,
         fingerprint: world.tracer.fingerprint(),
         checkpoints: world.tracer.take_checkpoints(),
-        trace: world.tracer.take_trace(&names),
+        trace,
         decided,
         foreign_wakes: world.foreign_wakes,
     }
@@ -112,13 +106,13 @@ impl Finished {
         tape: Tape,
         schedule: Schedule,
     ) -> Outcome<T> {
-        let ending = match self.ending {
-            Ending::Done(result) => Ending::Done(open(result)),
-            Ending::Panicked(panic) => Ending::Panicked(panic),
-            Ending::Deadlock(stall) => Ending::Deadlock(stall),
-            Ending::Livelock(stall) => Ending::Livelock(stall),
-            Ending::TimeLimit(stall) => Ending::TimeLimit(stall),
-            Ending::StepLimit(stall) => Ending::StepLimit(stall),
+        let ending = match self.over {
+            Over::Done(result) => Ending::Done(open(result)),
+            Over::Panicked(panic) => Ending::Panicked(*panic),
+            Over::Stalled(End::Livelock, stall) => Ending::Livelock(*stall),
+            Over::Stalled(End::TimeLimit, stall) => Ending::TimeLimit(*stall),
+            Over::Stalled(End::StepLimit, stall) => Ending::StepLimit(*stall),
+            Over::Stalled(_, stall) => Ending::Deadlock(*stall),
         };
         Outcome {
             ending,

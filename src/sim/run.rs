@@ -6,7 +6,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::time::Duration;
 
-use super::choice::{Choices, Rest};
+use super::choice::Choices;
 use super::current::{enter_or_bug, install, uninstall};
 use super::entry::END_OF_TIME;
 use super::executor::{Executor, Newborn};
@@ -131,7 +131,7 @@ impl Run {
         let schedule = tape.as_ref().and_then(Tape::schedule).unwrap_or(self.schedule);
         let choices = match &tape {
             Some(tape) => Choices::new(seed, tape.rest().clone(), tape.iter()),
-            None => Choices::new(seed, Rest::Seed, std::iter::empty()),
+            None => Choices::of_seed(seed),
         };
         let (mut executor, (task, waker)) = install(|world, run| {
             let tracer = Tracer::new(self.keep_trace);

@@ -11,7 +11,7 @@ use std::task::Waker;
 
 use crate::waiter::{Waiter, foreign_count};
 
-use super::choice::{Choices, Key, Rest, SOURCES, SPAWN, hash_name};
+use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::event::Queue;
 use super::executor::Newborn;
@@ -46,6 +46,20 @@ pub(crate) enum End {
     Livelock,
     TimeLimit,
     StepLimit,
+}
+
+impl End {
+    /// What it is called in traces.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Panicked => "panicked",
+            Self::Deadlock => "deadlock",
+            Self::Livelock => "livelock",
+            Self::TimeLimit => "time limit",
+            Self::StepLimit => "step limit",
+        }
+    }
 }
 
 /// Which requests the world heeds.
@@ -109,7 +123,6 @@ pub(crate) struct World {
 impl World {
     /// A world that has run nothing and is to be begun.
     pub(crate) fn empty() -> Self {
-        let choices = Choices::new(0, Rest::Zero, std::iter::empty());
         Self {
             run: 0,
             seed: 0,
@@ -118,7 +131,7 @@ impl World {
             phase: Phase::Closing,
             tracer: Tracer::default(),
             scheduler: Scheduler::new(Schedule::Fifo),
-            choices,
+            choices: Choices::of_seed(0),
             tasks: Tasks::default(),
             born: Vec::new(),
             foreign_wakes: 0,
