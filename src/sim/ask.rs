@@ -14,7 +14,7 @@ use crate::waiter::Waiter;
 use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name, step};
 use super::entry::Act;
 use super::executor::{BoxedTask, Newborn};
-use super::schedule::{Slack, Standing};
+use super::schedule::Standing;
 use super::step::awaited;
 use super::task::{Name, TaskId};
 use super::timer::TimerId;
@@ -56,7 +56,7 @@ impl World {
         } else {
             // The main task has nothing to be late for.
             let serial = self.queue.push_due(0, Act::Poll(task.slot));
-            self.expect(task.slot, serial, SPAWN, 0, Slack::default());
+            self.expect(task.slot, serial, SPAWN, 0);
         }
         (task, waker)
     }

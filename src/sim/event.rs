@@ -16,6 +16,8 @@ pub(crate) struct Queue {
     serial: Serial,
     /// The only due entry, while there is but one: no heap is touched for it.
     first: Option<Entry>,
+    /// Whether the place of `first` has yet to be chosen: nothing contends.
+    first_is_open: bool,
     due: BinaryHeap<Reverse<Entry>>,
     /// What woke itself: behind all that is due. Keys are places.
     behind: Vec<Entry>,
@@ -28,6 +30,7 @@ impl Queue {
         const KEPT: usize = 4096;
         self.serial = Serial::default();
         self.first = None;
+        self.first_is_open = false;
         self.due.clear();
         self.due.shrink_to(KEPT);
         self.behind.clear();
@@ -49,11 +52,48 @@ impl Queue {
         serial
     }
 
+    /// Adds what is to happen at once if nothing else is due; then its place
+    /// need not be chosen until something is.
+    #[inline]
+    pub(crate) fn push_lone(&mut self, act: Act) -> Option<Serial> {
+        if !self.is_idle() {
+            return None;
+        }
+        let serial = self.next_serial();
+        self.arrive_lone(serial, act);
+        Some(serial)
+    }
+
+    /// Makes an entry due while nothing else is.
+    #[inline]
+    pub(crate) fn arrive_lone(&mut self, serial: Serial, act: Act) {
+        self.first = Some(Entry::new(0, serial, act));
+        self.first_is_open = true;
+    }
+
+    /// Whether nothing is due.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.first.is_none() && self.due.is_empty()
+    }
+
+    /// What is due alone, its place being open.
+    #[inline]
+    pub(crate) fn lone(&self) -> Option<Act> {
+        self.first.filter(|_| self.first_is_open).map(Entry::act)
+    }
+
+    /// Gives what was due alone its place.
+    pub(crate) fn place_lone(&mut self, place: u16) {
+        self.first_is_open = false;
+        self.first = self.first.map(|lone| Entry::new(place.into(), lone.serial(), lone.act()));
+    }
+
     /// Makes an entry due under a serial number that it has already.
     #[inline]
     pub(crate) fn arrive(&mut self, place: u16, serial: Serial, act: Act) {
         let entry = Entry::new(place.into(), serial, act);
-        if self.first.is_none() && self.due.is_empty() {
+        if self.is_idle() {
             self.first = Some(entry);
         } else {
             self.crowd(entry);
@@ -85,7 +125,10 @@ impl Queue {
     #[inline]
     pub(crate) fn pop_due(&mut self) -> Option<(Serial, Act)> {
         let entry = match self.first.take() {
-            Some(first) => first,
+            Some(first) => {
+                self.first_is_open = false;
+                first
+            }
             None => self.due.pop()?.0,
         };
         Some((entry.serial(), entry.act()))

@@ -83,7 +83,7 @@ pub(crate) struct Slack {
 /// What a task keeps under `Schedule::Pct`.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Standing {
-    slack: Slack,
+    pub(crate) slack: Slack,
     /// How many polls are left until it falls; 0 is never.
     polls_left: u32,
     fallen: Slack,
@@ -108,8 +108,8 @@ pub(crate) struct Wakeup {
     pub(crate) source: Key,
     /// How many times this source has woken this task before.
     pub(crate) ordinal: u64,
-    /// What the task keeps.
-    pub(crate) standing: Standing,
+    /// What the task keeps under `Schedule::Pct`.
+    pub(crate) kept: Slack,
 }
 
 /// Draws for one run.
@@ -152,27 +152,26 @@ impl Scheduler {
         Standing { slack, polls_left, fallen: Slack { place, delay: draw(6, Shape::Demotion) } }
     }
 
-    /// Chooses for a wake-up by something other than the task itself.
-    #[inline]
-    pub(crate) fn wake(self, choices: &mut Choices, wakeup: Wakeup) -> Slack {
+    /// Chooses how late a wake-up by something other than the task itself is.
+    #[inline(always)]
+    pub(crate) fn delay(self, choices: &mut Choices, wakeup: Wakeup) -> u64 {
         let subject = Subject::new(Family::Delay, wakeup.task, wakeup.source);
-        let delay = match self.schedule {
+        match self.schedule {
             Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, Shape::Delay),
             Schedule::Random => choices.draw(subject, wakeup.ordinal, Shape::Delay),
-            Schedule::Pct { .. } => wakeup.standing.slack.delay,
-        };
-        Slack { place: self.place(choices, wakeup), delay }
+            Schedule::Pct { .. } => wakeup.kept.delay,
+        }
     }
 
-    /// Chooses the place of a task that woke itself, among others that did.
-    #[inline(always)]
+    /// Chooses the place of a wake-up among what is due at the same instant.
+    #[inline]
     pub(crate) fn place(self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
         let (subject, shape) =
             (Subject::new(Family::Order, wakeup.task, wakeup.source), Shape::Uniform(PLACES));
         match self.schedule {
             Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, shape) as u16,
             Schedule::Random => choices.draw(subject, wakeup.ordinal, shape) as u16,
-            Schedule::Pct { .. } => wakeup.standing.slack.place,
+            Schedule::Pct { .. } => wakeup.kept.place,
         }
     }
 

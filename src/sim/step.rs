@@ -158,9 +158,15 @@ impl World {
     pub(crate) fn arrive(&mut self, serial: Serial, act: Act) -> Option<Waker> {
         match act {
             Act::Poll(slot) => {
-                let task = &self.tasks.slots[slot as usize];
-                if task.pending == serial {
-                    self.queue.arrive(task.place, serial, act);
+                if self.tasks.slots[slot as usize].pending != serial {
+                    return None;
+                }
+                if self.queue.is_idle() {
+                    self.queue.arrive_lone(serial, act);
+                } else {
+                    self.place_lone();
+                    let place = self.place_of(slot);
+                    self.queue.arrive(place, serial, act);
                 }
                 None
             }

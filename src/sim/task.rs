@@ -105,8 +105,6 @@ pub(crate) struct Slot {
     /// the others in `met`.
     met_last: u32,
     last: Key,
-    /// Its place when the queue entry becomes due.
-    pub(crate) place: u16,
     /// How many wake-ups of task by task led to this one since a timer, or
     /// another thread, last woke anyone in the chain.
     pub(crate) chain: u32,

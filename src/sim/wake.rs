@@ -8,7 +8,7 @@ use crate::waiter::{Waiter, foreign_since};
 
 use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
-use super::schedule::{Slack, Standing, Wakeup};
+use super::schedule::{Slack, Wakeup};
 use super::task::{Slot, Stage, TaskId};
 use super::trace::RecordKind;
 use super::world::{NOBODY, Phase, World};
@@ -84,14 +84,38 @@ impl World {
     #[inline]
     pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
         let wakeup = self.wakeup(slot, source, ordinal);
-        let slack = self.scheduler.wake(&mut self.choices, wakeup);
         let act = Act::Poll(slot);
-        let serial = match slack.delay {
-            0 => self.queue.push_due(slack.place, act),
+        let serial = match self.scheduler.delay(&mut self.choices, wakeup) {
+            0 => match self.queue.push_lone(act) {
+                Some(serial) => serial,
+                None => self.push_among_others(wakeup, act),
+            },
             delay => self.queue.push_at(self.now + delay, act),
         };
         self.tasks.slots[slot as usize].chain = self.chain;
-        self.expect(slot, serial, source, ordinal, slack);
+        self.expect(slot, serial, source, ordinal);
+    }
+
+    fn push_among_others(&mut self, wakeup: Wakeup, act: Act) -> Serial {
+        self.place_lone();
+        let place = self.scheduler.place(&mut self.choices, wakeup);
+        self.queue.push_due(place, act)
+    }
+
+    /// Chooses the place of what was due alone: it is no longer.
+    #[inline]
+    pub(crate) fn place_lone(&mut self) {
+        if let Some(Act::Poll(slot)) = self.queue.lone() {
+            let place = self.place_of(slot);
+            self.queue.place_lone(place);
+        }
+    }
+
+    /// Chooses the place of a task's pending poll.
+    pub(crate) fn place_of(&mut self, slot: u32) -> u16 {
+        let task = &self.tasks.slots[slot as usize];
+        let wakeup = self.wakeup(slot, task.woken_by, task.ordinal);
+        self.scheduler.place(&mut self.choices, wakeup)
     }
 
     /// Has a task polled that woke itself: behind all else that is due.
@@ -101,7 +125,7 @@ impl World {
         let place = self.scheduler.place(&mut self.choices, wakeup);
         let serial = self.queue.push_behind(place, Act::Poll(slot));
         self.tasks.slots[slot as usize].chain = 0;
-        self.expect(slot, serial, self.actor, ordinal, Slack { place, delay: 0 });
+        self.expect(slot, serial, self.actor, ordinal);
     }
 
     #[inline]
@@ -110,27 +134,19 @@ impl World {
             task: self.tasks.slots[slot as usize].key,
             source,
             ordinal: ordinal.into(),
-            standing: if self.scheduler.ranks() {
-                self.tasks.standings[slot as usize]
+            kept: if self.scheduler.ranks() {
+                self.tasks.standings[slot as usize].slack
             } else {
-                Standing::default()
+                Slack::default()
             },
         }
     }
 
     #[inline]
-    pub(crate) fn expect(
-        &mut self,
-        slot: u32,
-        serial: Serial,
-        source: Key,
-        ordinal: u32,
-        slack: Slack,
-    ) {
+    pub(crate) fn expect(&mut self, slot: u32, serial: Serial, source: Key, ordinal: u32) {
         let task: &mut Slot = &mut self.tasks.slots[slot as usize];
         task.stage = Stage::Scheduled;
         task.pending = serial;
-        task.place = slack.place;
         task.woken_by = source;
         task.ordinal = ordinal;
     }
