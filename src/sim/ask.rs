@@ -181,8 +181,8 @@ impl World {
         let named = Key::word(name);
         self.remember(named, || escape(name));
         let subject = Subject::new(Family::Choose, self.actor, named);
-        let slot = self.current().unwrap_or(MAIN) as usize;
-        let next = self.tasks.about[slot].chosen.entry(named).or_insert(0);
+        let slot = self.current().unwrap_or(MAIN);
+        let next = self.tasks.rare(slot).chosen.entry(named).or_insert(0);
         let ordinal = std::mem::replace(next, *next + 1);
         let value = self.choices.draw(subject, ordinal, Shape::Uniform(options as u64));
         self.record(RecordKind::Choose, subject.who, named, ordinal, value, || None);
@@ -192,7 +192,7 @@ impl World {
     /// Numbers a `select!` of the current task.
     pub(crate) fn begin_select(&mut self) -> u32 {
         let Some(slot) = self.current() else { return 0 };
-        let selects = &mut self.tasks.about[slot as usize].selects;
+        let selects = &mut self.tasks.rare(slot).selects;
         *selects = selects.wrapping_add(1);
         *selects - 1
     }
@@ -219,9 +219,8 @@ impl World {
 
     /// The current task's random generator.
     pub(crate) fn rng(&mut self) -> &mut ChaCha8Rng {
-        let slot = self.current().unwrap_or(MAIN) as usize;
-        let (seed, task) = (self.seed, self.tasks.slots[slot].key);
-        let rng = &mut self.tasks.about[slot].rng;
-        rng.get_or_insert_with(|| Box::new(generator(seed, task)))
+        let slot = self.current().unwrap_or(MAIN);
+        let (seed, task) = (self.seed, self.tasks.slots[slot as usize].key);
+        self.tasks.rare(slot).rng.get_or_insert_with(|| generator(seed, task))
     }
 }

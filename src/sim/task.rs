@@ -135,10 +135,8 @@ pub(crate) struct About {
     pub(crate) aborted: bool,
     pub(crate) joiner: Option<Waiter>,
     pub(crate) output: Option<Box<dyn Any>>,
-    pub(crate) rng: Option<Box<ChaCha8Rng>>,
-    /// How many `select!`s it has begun, and choices it has made, by name.
-    pub(crate) selects: u32,
-    pub(crate) chosen: BTreeMap<Key, u64>,
+    /// What few tasks need.
+    rare: Option<Box<Rare>>,
     /// Who woke it before its last waker, and how often.
     met_before: (Key, u32),
 }
@@ -151,6 +149,15 @@ pub(crate) const KEPT: usize = 1024;
 
 /// The least number of remembered wakers at which to look which have ended.
 const SWEEP_AT: usize = 4096;
+
+/// What few tasks need: made when first asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    pub(crate) rng: Option<ChaCha8Rng>,
+    /// How many `select!`s it has begun, and choices it has made, by name.
+    pub(crate) selects: u32,
+    pub(crate) chosen: BTreeMap<Key, u64>,
+}
 
 /// All tasks of one run, and the slots they leave behind.
 #[derive(Debug, Default)]
@@ -223,9 +230,7 @@ impl Tasks {
             aborted: false,
             joiner: None,
             output: None,
-            rng: None,
-            selects: 0,
-            chosen: BTreeMap::new(),
+            rare: None,
             met_before: (Key::NONE, 0),
         };
         match self.about.get_mut(slot as usize) {
@@ -309,6 +314,11 @@ impl Tasks {
         known.then(|| &mut self.about[task.slot as usize])
     }
 
+    /// What few tasks need, of the task in `slot`.
+    pub(crate) fn rare(&mut self, slot: u32) -> &mut Rare {
+        self.about[slot as usize].rare.get_or_insert_default()
+    }
+
     /// How many times `source` has woken the task in `slot` before.
     #[inline]
     pub(crate) fn meet(&mut self, slot: u32, source: Key) -> u32 {
@@ -352,7 +362,7 @@ impl Tasks {
     /// Ends a task. Its slot is kept while a handle or a descendant needs it.
     pub(crate) fn finish(&mut self, slot: u32) {
         self.slots[slot as usize].stage = Stage::Done;
-        self.about[slot as usize].rng = None;
+        self.about[slot as usize].rare = None;
         self.release(slot);
     }
 
