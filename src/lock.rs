@@ -55,8 +55,8 @@ pub(crate) trait Shelved: Send + Sized + 'static {
     fn key() -> &'static ShelfKey<Self>;
 }
 
-/// Gives a type its shelf in every thread. A shelf for all types, with
-/// `Box<dyn Any>` on it, costs a malloc a value and 60 % more a lock.
+/// Gives a type its shelf in every thread. One shelf for all types, with
+/// `Box<dyn Any>` on it, would cost a malloc a value and a look at its type a lock.
 macro_rules! shelved {
     ($value:ty) => {
         impl $crate::lock::Shelved for $value {

@@ -12,12 +12,24 @@
 //!
 //! # What each part costs
 //!
-//! A poll of ours does what the bare one does, and beyond that draws two keyed
-//! choices for each wake-up (place and delay), counts how often this waker has
-//! woken this task, checks three limits, and records the poll in the
-//! fingerprint. A pipenet operation takes one uncontended lock (the network is
-//! `Send + Sync` and knows no executor), asks one flag whether host and network
-//! are up, and wakes by `Arc` wakers where the bare pipe leaves a number.
+//! Each switched off alone, in nanoseconds a round trip of pingpong (141, Fifo 123; bare 99) and a
+//! wake-up of timers (169, Fifo 146; bare 136); 3 and less is within the noise of the machine.
+//!
+//! | part | pingpong | timers |
+//! |---|---|---|
+//! | Random in place of Fifo: drawing places and delays, and being late | 18 | 23 |
+//! | the fingerprint of every poll | 0 to 3 | 1 |
+//! | counting how often a waker has woken a task | 1 | 0 to 3 |
+//! | three limits, looked at before every poll | 0 to 2 | 0 to 3 |
+//!
+//! And what the ways not taken would add:
+//!
+//! | instead of | pingpong | timers |
+//! |---|---|---|
+//! | the shelf of a run: a mutex for each pipe | 57 | 0 |
+//! | the numbers of tasks: their wakers, cloned | 80 | 30 |
+//! | waking under the lock: moving the waiter out first | 50 | 0 |
+//! | radix buckets: one binary heap | 0 | 8 (220 of a million tasks) |
 
 mod bare;
 

@@ -7,8 +7,9 @@
 //! bucket is; one with many entries is spread over lower digits first.
 //!
 //! An entry moves a few times in its life however many there are, and a bucket
-//! is read from front to back. A binary heap alone takes 1.5 times as long for a
-//! wake-up of one of 10 000 sleeping tasks, and a wheel needs a horizon.
+//! is read from front to back. A binary heap alone takes 1.06 times as long for a
+//! wake-up of one of 10 000 sleeping tasks and 1.3 times of one of a million; a
+//! wheel needs a horizon.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
