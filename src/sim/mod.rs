@@ -29,7 +29,18 @@
 //! environment. Under [`Schedule::Fifo`], and on [`Tape::zero`], virtual times
 //! are exact; otherwise a wake-up may be late, as on a real machine.
 //!
-//! What a program must not do is take decisions from outside: the real clock,
+//! # What an edit moves
+//!
+//! The choices of whoever was edited, at most; nothing of anybody else's. All
+//! timers of a task are one waker: one more may move when its other timers are
+//! late, but not its wake-ups by other tasks, its `choose`s, its `select!`s or its
+//! random words. A task without a name is known by its type, and by its index
+//! among siblings of that type: name those that matter. What the edit makes happen
+//! earlier or later may of course have consequences.
+//!
+//! # What a program must not do
+//!
+//! It must not take decisions from outside: the real clock,
 //! other threads, the order of a `HashMap`, addresses.
 
 mod choice;
