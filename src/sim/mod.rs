@@ -33,7 +33,8 @@
 //!
 //! The choices of whoever was edited, at most; nothing of anybody else's. All
 //! timers of a task are one waker: one more may move when its other timers are
-//! late, but not its wake-ups by other tasks, its `choose`s, its `select!`s or its
+//! late, and the picks of a `select!` that is polled beside it, but not its wake-ups
+//! by other tasks, its `choose`s or its
 //! random words. A task without a name is known by its type, and by its index
 //! among siblings of that type: name those that matter. What the edit makes happen
 //! earlier or later may of course have consequences.
