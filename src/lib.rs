@@ -43,9 +43,9 @@
 
 mod wait;
 
-mod lock;
-
 mod waiter;
+
+mod lock;
 
 pub mod sim;
 

@@ -18,6 +18,8 @@ use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
+use crate::waiter;
+
 /// Clears a shelf, and gives what was left on it.
 type Clear = fn() -> Option<Box<dyn Any>>;
 
@@ -112,7 +114,10 @@ impl<T: Shelved> Shelf<T> {
     #[inline(always)]
     fn of<R>(scope: u64, work: impl FnOnce(&mut Self) -> Option<R>) -> Option<R> {
         let work = |shelf: &RefCell<Self>| {
-            let mut shelf = shelf.try_borrow_mut().ok()?;
+            let Ok(mut shelf) = shelf.try_borrow_mut() else {
+                debug_assert!(false, "a lock is taken under another of its type");
+                return None;
+            };
             if shelf.scope == scope { work(&mut shelf) } else { None }
         };
         T::key().try_with(work).ok()?
@@ -148,15 +153,30 @@ impl<T: Shelved> Lock<T> {
     #[inline(always)]
     pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         match self {
-            // A lock can only be poisoned by a waker that panics while it is cloned, and what is
-            // guarded is whole at every such point. To panic again in a destructor would turn one
-            // failure into an abort.
             Self::Shelf { scope, slot, .. } => {
                 Shelf::of(*scope, |shelf| shelf.slots.get_mut(*slot as usize)?.as_mut().map(work))
             }
+            // It can only be poisoned by a waker that panics while it is cloned, and what is
+            // guarded is whole at every such point. To panic again in a destructor would turn one
+            // failure into an abort.
             Self::Shared(mutex) => {
                 Some(work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
             }
+        }
+    }
+
+    /// Makes sure that the value can be worked on, or will never be again.
+    ///
+    /// # Panics
+    ///
+    /// If its scope goes on in another thread.
+    #[track_caller]
+    pub(crate) fn assert_here(&self) {
+        if let Self::Shelf { scope, .. } = self
+            && SCOPE.get() != *scope
+            && waiter::goes_on(*scope)
+        {
+            outside();
         }
     }
 

@@ -99,12 +99,12 @@ impl Waiter {
         }
     }
 
-    /// Becomes whoever is woken by `waker`.
+    /// Becomes whoever is woken by `waker`. Returns who it was before, if that
+    /// is another: to be dropped where destructors may do as they like.
     #[inline]
-    pub(crate) fn set(&mut self, waker: &Waker) {
-        if !self.is(waker) {
-            *self = Self::of(waker);
-        }
+    #[must_use = "it is not to be dropped under a lock"]
+    pub(crate) fn set(&mut self, waker: &Waker) -> Option<Self> {
+        (!self.is(waker)).then(|| std::mem::replace(self, Self::of(waker)))
     }
 
     /// Wakes.
@@ -140,9 +140,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn wake_from_elsewhere(who: Who) {
     let mut threads = locked(&THREADS);
     threads.retain(|going| Arc::strong_count(going) > 1);
-    let goes_on = threads.iter().any(|going| going.load(Ordering::Acquire) == who.run);
     drop(threads);
-    if !goes_on {
+    if !goes_on(who.run) {
         return;
     }
     let mut foreign = locked(&FOREIGN);
@@ -150,6 +149,12 @@ fn wake_from_elsewhere(who: Who) {
         foreign.push(who);
         COUNT.fetch_add(1, Ordering::Release);
     }
+}
+
+/// Returns whether `run` goes on in some thread.
+#[cold]
+pub(crate) fn goes_on(run: u64) -> bool {
+    locked(&THREADS).iter().any(|going| going.load(Ordering::Acquire) == run)
 }
 
 /// How many wake-ups from elsewhere there have been, for [`foreign_since`].

@@ -241,6 +241,33 @@ fn using_them_outside_their_run_panics_with_a_clear_sentence() {
 }
 
 #[test]
+fn closing_from_another_thread_panics_while_the_run_goes_on_and_does_nothing_later() {
+    type Close = fn(&Handles);
+    let closes: [Close; 4] = [
+        |handles| handles.4.close().unwrap(),
+        |handles| handles.5.close().unwrap(),
+        |handles| handles.6.close().unwrap(),
+        |handles| drop(futures::executor::block_on(handles.6.shutdown())),
+    ];
+    let elsewhere = |handles: &Handles, close: Close| {
+        std::thread::scope(|threads| threads.spawn(|| message(|| close(handles))).join())
+    };
+    let run = async move |sim| {
+        let handles = handles(sim).await;
+        for close in closes {
+            let text = elsewhere(&handles, close).unwrap();
+            assert!(text.starts_with("virtnet: this host, listener or connection"), "{text}");
+        }
+        assert!(!handles.4.is_closed(), "it says so and is not");
+        handles
+    };
+    let handles = Run::new(1).execute(run).unwrap();
+    for close in &closes[..3] {
+        std::thread::scope(|threads| threads.spawn(|| close(&handles)).join()).unwrap();
+    }
+}
+
+#[test]
 fn functions_without_a_handle_say_where_they_may_be_called() {
     for (name, text) in [
         ("virtnet::spawn", message(|| drop(virtnet::spawn(async {})))),

@@ -41,6 +41,8 @@ pub(crate) struct Wires {
     pub(crate) alive: AtomicUsize,
     pub(crate) closed: AtomicUsize,
     pub(crate) aborted: AtomicUsize,
+    /// Which closing from now on is to panic; 0 is none.
+    pub(crate) fuse: AtomicUsize,
 }
 
 impl Lab {
@@ -228,6 +230,9 @@ impl RawConn for Wire {
 
     fn close(&self) {
         self.wires.closed.fetch_add(1, Ordering::Relaxed);
+        if self.wires.fuse.load(Ordering::Relaxed) > 0 {
+            assert_ne!(self.wires.fuse.fetch_sub(1, Ordering::Relaxed), 1, "the fuse is burnt");
+        }
         self.shut();
     }
 }

@@ -20,5 +20,6 @@ mod conformance;
 mod closing;
 mod cancel;
 mod drops;
+mod strangers;
 mod tracing;
 mod reference;

@@ -89,3 +89,23 @@ fn the_listener_of_a_clone_is_traced_too() {
         assert_eq!(*log.0.lock().unwrap(), [event]);
     });
 }
+
+#[test]
+fn a_tracer_within_a_tracer_misses_nothing() {
+    futures::executor::block_on(async {
+        let (net, inner, outer) = (pipenet::Network::new("t"), Log::default(), Log::default());
+        let host = outer.trace(inner.trace(net.host("α")));
+        let listener = host.listen("").await.unwrap();
+        let (dialed, accepted) = join(host.dial(":1"), listener.accept()).await;
+        let (mut dialed, mut accepted) = (dialed.unwrap(), accepted.unwrap());
+        let mut buf = [0; 8];
+        let (wrote, _) = join(dialed.write(b"a"), accepted.read(&mut buf)).await;
+        wrote.unwrap();
+        let (wrote, _) = join(accepted.write(b"b"), dialed.read(&mut buf)).await;
+        wrote.unwrap();
+        let told = inner.told();
+        assert!(told.iter().any(|event| event.ends_with(r#""a""#)), "{told:?}");
+        assert!(told.iter().any(|event| event.ends_with(r#""b""#)), "{told:?}");
+        assert_eq!(told, outer.told());
+    });
+}

@@ -91,13 +91,18 @@ impl<C> Backlog<C> {
     }
 
     /// Asks again with a ticket; `None` if nobody knows it any more.
-    pub(crate) fn poll_dial(&mut self, ticket: u64, waker: &Waker) -> Option<Poll<Offer>> {
+    pub(crate) fn poll_dial(
+        &mut self,
+        ticket: u64,
+        waker: &Waker,
+        wakers: &mut Wakers,
+    ) -> Option<Poll<Offer>> {
         let dial = self.dials.get(ticket)?;
         let Some(offer) = dial.offer else {
-            dial.waiter.set(waker);
+            wakers.bury(dial.waiter.set(waker));
             return Some(Poll::Pending);
         };
-        self.dials.remove(ticket);
+        wakers.bury(self.dials.remove(ticket).map(|dial| dial.waiter));
         if let Some(accept) = self.accepts.get(offer.accept) {
             accept.stage = Stage::Taken;
         }
@@ -106,7 +111,9 @@ impl<C> Backlog<C> {
 
     /// Leaves the queue; what was offered meanwhile goes to the next dial.
     pub(crate) fn leave_dial(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
-        if let Some(Dial { offer: Some(offer), .. }) = self.dials.remove(ticket) {
+        let Some(Dial { waiter, offer }) = self.dials.remove(ticket) else { return };
+        wakers.bury(Some(waiter));
+        if let Some(offer) = offer {
             ports.give_back(offer.port);
             self.refuse(offer.accept, ports, wakers);
         }
@@ -155,13 +162,16 @@ impl<C> Backlog<C> {
         &mut self,
         ticket: u64,
         waker: &Waker,
+        wakers: &mut Wakers,
     ) -> Option<Poll<Result<C, Cause>>> {
         let accept = self.accepts.get(ticket)?;
         if !matches!(accept.stage, Stage::Done(_)) {
-            accept.waiter.set(waker);
+            wakers.bury(accept.waiter.set(waker));
             return Some(Poll::Pending);
         }
-        match self.accepts.remove(ticket)?.stage {
+        let Accept { waiter, stage } = self.accepts.remove(ticket)?;
+        wakers.bury(Some(waiter));
+        match stage {
             Stage::Done(result) => Some(Poll::Ready(result)),
             _ => None,
         }
@@ -170,15 +180,17 @@ impl<C> Backlog<C> {
     /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a
     /// connection goes to the next accept.
     pub(crate) fn leave_accept(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
-        match self.accepts.remove(ticket).map(|accept| accept.stage) {
-            Some(Stage::Offered { dial, port }) => {
+        let Some(Accept { waiter, stage }) = self.accepts.remove(ticket) else { return };
+        wakers.bury(Some(waiter));
+        match stage {
+            Stage::Offered { dial, port } => {
                 ports.give_back(port);
                 if let Some(dial) = self.dials.get(dial) {
                     dial.offer = None;
                 }
                 self.pair(ports, wakers);
             }
-            Some(Stage::Done(Ok(conn))) => match self.first_idle() {
+            Stage::Done(Ok(conn)) => match self.first_idle() {
                 Some((_, next)) => {
                     next.stage = Stage::Done(Ok(conn));
                     wakers.push(next.waiter.clone());

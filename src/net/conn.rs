@@ -21,6 +21,17 @@ use super::sockets::Endpoint;
 /// Sees every write that succeeds; how a connection is traced.
 pub(crate) type Tap = Arc<dyn Fn(&Conn, &[u8]) + Send + Sync>;
 
+/// Lets two see what one sees: a tracer may be wrapped in another.
+pub(crate) fn both(inner: Option<Tap>, outer: Tap) -> Tap {
+    match inner {
+        None => outer,
+        Some(inner) => Arc::new(move |conn, data| {
+            inner(conn, data);
+            outer(conn, data);
+        }),
+    }
+}
+
 /// One endpoint of a connection.
 ///
 /// A clone is another handle to the same endpoint; it is closed when the last one drops. Reads
@@ -42,7 +53,7 @@ impl Conn {
 
     /// Lets every write be seen.
     pub(crate) fn tapped(self, tap: Tap) -> Self {
-        Self { tap: Some(tap), ..self }
+        Self { tap: Some(both(self.tap, tap)), end: self.end }
     }
 
     /// Gives the address of this end; also after closing.
@@ -64,6 +75,7 @@ impl Conn {
     ///
     /// None at present; closing a file or a socket can fail on other networks.
     pub fn close(&self) -> Result<(), Error> {
+        self.end.assert_here();
         self.end.close();
         Ok(())
     }
@@ -78,6 +90,7 @@ impl Conn {
     ///
     /// Once polled the half-close is under way and dropping the future does not stop it.
     pub async fn shutdown(&self) -> io::Result<()> {
+        self.end.assert_here();
         poll_fn(|cx| self.poll_half_close(cx)).await
     }
 

@@ -55,6 +55,7 @@ impl<K: Ord, V> Few<K, V> {
 
     /// Puts a thing in whose key is not here.
     pub(crate) fn insert(&mut self, key: K, value: V) {
+        debug_assert!(self.get(&key).is_none(), "a key is put in twice");
         match self {
             Self::Few(few @ [.., None]) => {
                 let before = |place: &Option<(K, V)>| place.as_ref().is_some_and(|(k, _)| *k < key);

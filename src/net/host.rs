@@ -53,13 +53,14 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// In this order: a malformed address; this host or the network is down; the registry does
-    /// not know the host; nobody listens there. Whatever happens, `down` is the reason if this
-    /// host is down by then.
+    /// In this order: no port is free; a malformed address; this host or the network is down; the
+    /// registry does not know the host; nobody listens there. Whatever happens, `down` is the
+    /// reason if this host is down by then.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it gives the port back and takes the dial out of the listener's queue.
+    /// Dropping it gives the port back and takes the dial out of the listener's queue. To keep it
+    /// and poll it no more is another thing: once accepted it holds up the dials behind it.
     pub async fn dial(&self, addr: &str) -> Result<Conn, Error> {
         let fail = |src: Addr, dst: Option<Addr>, cause| {
             Error::new(Op::Dial, self.net.name.clone(), Some(src), dst, cause)
@@ -138,6 +139,7 @@ impl Host {
     /// If the network closes with its last host (see
     /// `SubNetwork::auto_close`) and that failed.
     pub fn close(&self) -> Result<(), Error> {
+        self.state.assert_here();
         self.net.close_host(&self.state)
     }
 }

@@ -15,7 +15,7 @@ use futures::Stream;
 use crate::wait::waiting_for;
 
 use super::addr::Addr;
-use super::conn::{Conn, Tap};
+use super::conn::{Conn, Tap, both};
 use super::error::{Cause, Error, Op};
 use super::sockets::{Endpoint, HostState, ListenerKey, Port};
 use super::sync::Wakers;
@@ -45,7 +45,7 @@ impl Listener {
 
     /// Lets every write on the connections accepted be seen.
     pub(crate) fn tapped(self, tap: Tap) -> Self {
-        Self { tap: Some(tap), ..self }
+        Self { tap: Some(both(self.tap, tap)), bound: self.bound }
     }
 
     /// Gives the address at which to dial it; also after closing.
@@ -74,7 +74,8 @@ impl Listener {
 
     /// Gives the connections one after the other, as a stream.
     ///
-    /// The stream ends after the first error, which is that the listener is down.
+    /// It ends after the error that the listener is down. That the host has no free port is an
+    /// error as well, but not the end: a connection may be closed meanwhile.
     pub fn incoming(&self) -> Incoming {
         Incoming { waiting: Waiting { listener: self.clone(), ticket: None }, over: false }
     }
@@ -88,6 +89,7 @@ impl Listener {
     ///
     /// None at present; closing a socket can fail on other networks.
     pub fn close(&self) -> Result<(), Error> {
+        self.bound.port.host.assert_here();
         self.bound.port.give_back();
         Ok(())
     }
@@ -157,7 +159,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
                     Err(queued) => *ticket.insert(queued),
                 },
             };
-            backlog.poll_accept(ticket, waker).unwrap_or(Poll::Ready(Err(Cause::SockDown)))
+            backlog.poll_accept(ticket, waker, wakers).unwrap_or(Poll::Ready(Err(Cause::SockDown)))
         })
     }
 }
@@ -193,7 +195,8 @@ impl Stream for Incoming {
             return Poll::Ready(None);
         }
         self.waiting.poll_next(cx).map(|accepted| {
-            self.over = accepted.is_err();
+            let no_free_port = |error: &Error| matches!(error.cause, Cause::NoFreePort);
+            self.over = accepted.as_ref().is_err_and(|error| !no_free_port(error));
             Some(accepted)
         })
     }

@@ -43,7 +43,8 @@ impl Notifier {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it takes the dial out of the queue.
+    /// Dropping it takes the dial out of the queue. To keep it and poll it no more is another
+    /// thing: once accepted it holds up the dials behind it.
     pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
         let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(dst.host());
         let host = host.ok_or_else(|| AddrError::no_such_host(dst))?;
@@ -82,7 +83,7 @@ impl Knock<'_> {
         host.table(|table| {
             if let Some((key, ticket)) = *queued {
                 let (backlog, _) = table.backlog(key)?;
-                return Some(backlog.poll_dial(ticket, waker)?.map(|offer| (key, offer)));
+                return Some(backlog.poll_dial(ticket, waker, wakers)?.map(|offer| (key, offer)));
             }
             if host.down().is_some() {
                 return None;

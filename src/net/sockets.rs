@@ -29,7 +29,7 @@ use super::error::Cause;
 use super::few::Few;
 use super::line::Line;
 use super::port::PortSet;
-use super::sync::Wakers;
+use super::sync::{Wakers, each};
 
 /// What all handles of one host share.
 #[derive(Debug)]
@@ -116,6 +116,16 @@ impl HostState {
         self.table.try_with(work)
     }
 
+    /// Makes sure that this is the thread of the run that made the host, or that the run is over.
+    ///
+    /// # Panics
+    ///
+    /// If it goes on in another thread.
+    #[track_caller]
+    pub(crate) fn assert_here(&self) {
+        self.table.assert_here();
+    }
+
     /// Says that the host was asked to close; true the first time.
     pub(crate) fn mark_closed(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
@@ -147,9 +157,14 @@ impl HostState {
             }
             blocked.clear()
         });
-        blocked.into_iter().flatten().for_each(Waiter::wake);
-        ends.iter().for_each(|end| end.shut_down());
-        wakers.wake();
+        // No connection is live from here on, whatever an engine or a waker may do.
+        ends.retain(|end| end.mark_down());
+        blocked.into_iter().flatten().for_each(|waiter| wakers.push(waiter));
+        let work: [&mut dyn FnMut(); 2] = [
+            &mut || std::mem::take(&mut wakers).wake(), //
+            &mut || each(&ends, |end| end.raw.close()),
+        ];
+        each(work, |work| work());
     }
 }
 
@@ -265,8 +280,8 @@ impl Port {
                 }
             }
         });
-        drop(left);
         wakers.wake();
+        drop(left);
     }
 
     /// Gives the port back, unless that was done before.
@@ -346,28 +361,35 @@ impl Endpoint {
         self.is_down().then(|| self.port.host.socket_down())
     }
 
-    /// Gives what the engine made; not to be used while this end is down.
+    /// Gives what the engine made; while this end is down it is of no use, and an engine's promise
+    /// that no poll is pending after `close` or `abort` covers who was about to use it.
     #[inline]
     pub(crate) fn raw(&self) -> &dyn RawConn {
         &*self.raw
     }
 
-    /// Closes this end in good order, and keeps the port.
-    fn shut_down(&self) {
-        if !self.is_down() && !self.down.swap(true, Ordering::AcqRel) {
-            self.raw.close();
-        }
+    /// Says that this end is down; true the first time.
+    fn mark_down(&self) -> bool {
+        !self.is_down() && !self.down.swap(true, Ordering::AcqRel)
     }
 
     /// Closes this end in good order, and gives the port back.
     pub(crate) fn close(&self) {
-        self.shut_down();
+        if self.mark_down() {
+            self.raw.close();
+        }
         self.port.give_back();
+    }
+
+    /// See [`HostState::assert_here`].
+    #[track_caller]
+    pub(crate) fn assert_here(&self) {
+        self.port.host.assert_here();
     }
 
     /// Tears the connection down, and gives the port back.
     pub(crate) fn abort(&self) {
-        if !self.down.swap(true, Ordering::AcqRel) {
+        if self.mark_down() {
             self.raw.abort();
         }
         self.port.give_back();

@@ -18,6 +18,7 @@ use super::error::{Cause, Error, Op};
 use super::few::Few;
 use super::line::Line;
 use super::sockets::HostState;
+use super::sync::each;
 
 /// What all handles of one network share.
 pub(crate) struct NetState<P: Parts + ?Sized = dyn Parts> {
@@ -221,6 +222,12 @@ impl NetState {
         })
     }
 
+    /// See [`HostState::assert_here`].
+    #[track_caller]
+    pub(crate) fn assert_here(&self) {
+        self.hosts.assert_here();
+    }
+
     /// Ends the network: interrupts all, then closes the engine, then the registry.
     ///
     /// The first to call it does so, and gives the cause; all later calls return what came of it.
@@ -228,14 +235,17 @@ impl NetState {
     /// `Ok` at once: to wait here would be a dead-lock in the making.
     pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
         if self.latch.fall() {
-            let (hosts, blocked) = self.hosts.try_with(Hosts::down).unzip();
-            blocked.into_iter().flatten().for_each(Waiter::wake);
-            for host in hosts.unwrap_or_default() {
-                host.shut_down();
-            }
-            let mut causes = Vec::from_iter(cause);
-            causes.extend(self.engine().close().err());
-            causes.extend(self.registry().close().err().map(Cause::from));
+            let (mut hosts, mut blocked) = self.hosts.try_with(Hosts::down).unzip();
+            let (mut engine, mut registry) = (None, None);
+            // Each of them, and the last even if the first panics.
+            let work: [&mut dyn FnMut(); 4] = [
+                &mut || each(blocked.take().into_iter().flatten(), Waiter::wake),
+                &mut || each(hosts.take().unwrap_or_default(), |host| host.shut_down()),
+                &mut || engine = self.engine().close().err(),
+                &mut || registry = self.registry().close().err().map(Cause::from),
+            ];
+            each(work, |work| work());
+            let mut causes: Vec<_> = [cause, engine, registry].into_iter().flatten().collect();
             let outcome = match causes.len() {
                 0 | 1 => causes.pop(),
                 _ => Some(Cause::Many(causes)),

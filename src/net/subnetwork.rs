@@ -105,6 +105,7 @@ impl SubNetwork {
     /// Whatever the engine and the registry report, and why the network went down by itself, if it
     /// did: one cause, or [`Cause::Many`]. A second call returns the same.
     pub fn close(&self) -> Result<(), Error> {
+        self.state.assert_here();
         self.state.close(None)
     }
 

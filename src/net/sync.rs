@@ -1,9 +1,13 @@
 //! The wakers to be woken once a lock is gone.
 //!
-//! Knows `Waker` and nothing of networks. The rule of this layer stands here once: under a lock
-//! nothing foreign runs. No waker is woken, no value of a user's dropped, no engine called; what
-//! is to be woken is gathered in a [`Wakers`] and woken after the lock's end.
+//! Knows [`Waiter`]s and nothing of networks. The rule of this layer stands here once: under a
+//! lock nothing foreign runs. No waker of another's is woken, no value of a user's dropped, no
+//! engine called; what is to be woken or dropped is gathered in a [`Wakers`] until the lock's end.
+//! Two things are allowed: to clone a waker that is to wait, and to wake a task of the run, which
+//! is to note its number.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 use crate::waiter::{self, Waiter};
@@ -15,26 +19,50 @@ use crate::waiter::{self, Waiter};
 pub(crate) struct Wakers {
     first: Option<Waiter>,
     /// Boxed, because nearly always there are none and this is moved about.
-    #[allow(clippy::box_collection)]
-    more: Option<Box<Vec<Waiter>>>,
+    more: Option<Box<More>>,
 }
+
+#[derive(Debug, Default)]
+struct More {
+    waiters: Vec<Waiter>,
+    /// Who has left, and is only to be dropped.
+    gone: Vec<Waiter>,
+}
+
+/// With how many others a waiter is kept. Who polls with a new waker each time leaves the old ones
+/// behind; beyond this many all are woken, and those that still wait come again. So it has to be
+/// more than ever truly wait for one stream, or they would wake each other without end.
+const OTHERS: usize = 1024;
 
 impl Wakers {
     /// Adds whoever is woken by `waker`, unless they are here already.
     #[inline]
-    pub(crate) fn keep(&mut self, waker: &Waker) {
+    pub(crate) fn keep(&mut self, waker: &Waker, outside: &mut Self) {
         match &self.first {
             None => self.first = Some(Waiter::of(waker)),
             Some(first) if first.is(waker) => {}
-            Some(_) => self.keep_more(waker),
+            Some(_) => self.keep_more(waker, outside),
         }
     }
 
     #[cold]
-    fn keep_more(&mut self, waker: &Waker) {
+    fn keep_more(&mut self, waker: &Waker, outside: &mut Self) {
         let more = self.more.get_or_insert_default();
-        if !more.iter().any(|other| other.is(waker)) {
-            more.push(Waiter::of(waker));
+        if more.waiters.iter().any(|other| other.is(waker)) {
+            return;
+        }
+        if more.waiters.len() < OTHERS {
+            more.waiters.push(Waiter::of(waker));
+        } else {
+            outside.append(self);
+            self.first = Some(Waiter::of(waker));
+        }
+    }
+
+    /// Keeps somebody who has left, to be dropped when the lock is gone.
+    pub(crate) fn bury(&mut self, waiter: Option<Waiter>) {
+        if let Some(waiter @ Waiter::Other(_)) = waiter {
+            self.more.get_or_insert_default().gone.push(waiter);
         }
     }
 
@@ -42,7 +70,7 @@ impl Wakers {
     pub(crate) fn push(&mut self, waiter: Waiter) {
         match &self.first {
             None => self.first = Some(waiter),
-            Some(_) => self.more.get_or_insert_default().push(waiter),
+            Some(_) => self.more.get_or_insert_default().waiters.push(waiter),
         }
     }
 
@@ -51,8 +79,10 @@ impl Wakers {
     pub(crate) fn append(&mut self, others: &mut Self) {
         if let Some(first) = others.first.take() {
             self.push(first);
-            let more = others.more.take().into_iter().flat_map(|more| *more);
-            more.for_each(|waiter| self.push(waiter));
+        }
+        if let Some(more) = others.more.take() {
+            more.waiters.into_iter().for_each(|waiter| self.push(waiter));
+            more.gone.into_iter().for_each(|waiter| self.bury(Some(waiter)));
         }
     }
 
@@ -84,9 +114,21 @@ impl Wakers {
 
     #[cold]
     fn wake_some(self) {
-        self.first.into_iter().for_each(Waiter::wake);
-        if let Some(more) = self.more {
-            more.into_iter().for_each(Waiter::wake);
+        let more = self.more.map(|more| more.waiters).unwrap_or_default();
+        each(self.first.into_iter().chain(more), Waiter::wake);
+    }
+}
+
+/// Does something with each, with the last even if the first has panicked; then the first panic
+/// goes on its way. One connection of an engine's that panics must not keep the others open.
+pub(crate) fn each<T>(things: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
+    let mut first: Option<Box<dyn Any + Send>> = None;
+    for thing in things {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(thing))) {
+            first = first.or(Some(panic));
         }
+    }
+    if let Some(panic) = first {
+        resume_unwind(panic);
     }
 }

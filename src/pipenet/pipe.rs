@@ -138,7 +138,7 @@ impl Direction {
             return Poll::Ready(Err(State::Closed));
         }
         self.asked = buf.len();
-        self.readers.keep(waker);
+        self.readers.keep(waker, outside);
         self.writers.wake_task(outside);
         Poll::Pending
     }
@@ -155,7 +155,7 @@ impl Direction {
             return Poll::Ready(Err(self.state));
         }
         if self.asked == 0 {
-            self.writers.keep(waker);
+            self.writers.keep(waker, outside);
             return Poll::Pending;
         }
         let count = self.asked.min(buf.len());
