@@ -53,6 +53,8 @@ pub mod net;
 
 pub mod pipenet;
 
+pub mod simnet;
+
 mod adapt;
 
 pub use wait::waiting_for;

@@ -35,6 +35,11 @@ pub(crate) fn begin_scope(scope: u64) {
     SCOPE.set(scope);
 }
 
+/// Has something cleared when the scope of this thread ends, whatever it is.
+pub(crate) fn at_scope_end(clear: fn() -> Option<Box<dyn Any>>) {
+    CLEAR.with_borrow_mut(|all| all.push(clear));
+}
+
 /// Ends the scope of this thread. Returns what its locks guarded, to be dropped
 /// where destructors may do as they like.
 pub(crate) fn end_scope() -> Vec<Box<dyn Any>> {

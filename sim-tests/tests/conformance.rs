@@ -11,7 +11,9 @@ use futures::future::{join, join_all};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::task::LocalSpawnExt;
 use futures::{StreamExt, TryStreamExt};
-use virtnet::{Cause, Conn, Host, Listener, Networker, Op, Run, Schedule, SubNetwork, pipenet};
+use virtnet::{
+    Cause, Conn, Host, Listener, Networker, Op, Run, Schedule, SubNetwork, pipenet, simnet,
+};
 
 /// Runs the whole suite on networks of one kind, a fresh one for each part.
 pub(crate) async fn suite(fresh: impl AsyncFn() -> SubNetwork) {
@@ -269,6 +271,20 @@ fn pipenet_conforms_in_a_simulated_run_whatever_the_schedule() {
                 .schedule(schedule)
                 .execute(async |_| {
                     suite(async || pipenet::Network::new("t").subnetwork()).await;
+                })
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn simnet_conforms_without_faults_whatever_the_schedule() {
+    for schedule in [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }] {
+        for seed in 0..50 {
+            Run::new(seed)
+                .schedule(schedule)
+                .execute(async |_| {
+                    suite(async || simnet::Network::new("t").join("")).await;
                 })
                 .unwrap();
         }

@@ -204,6 +204,11 @@ impl<C> Backlog<C> {
 }
 
 impl<C> Backlog<C> {
+    /// Counts the dials and the accepts that wait.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.dials.len(), self.accepts.len())
+    }
+
     /// Sends everybody away: gives the connections that nobody has fetched, and wakes the rest.
     ///
     /// A connection that an accept has got but not fetched goes as well: nobody who closes a

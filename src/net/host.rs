@@ -118,6 +118,13 @@ impl Host {
         bound.map_err(|cause| fail(Some(self.addr_of(host, number)), cause))
     }
 
+    /// Gives the addresses of its listeners, and how many dials and accepts wait at each.
+    pub(crate) fn listeners(&self) -> Vec<(Addr, usize, usize)> {
+        let listeners = self.state.table(|table| table.listeners());
+        let named = |(port, dials, accepts)| (self.state.addr.with_port(port), dials, accepts);
+        listeners.into_iter().map(named).collect()
+    }
+
     /// Makes an address, and shares the names of the host if it lives here.
     fn addr_of(&self, host: &str, port: u16) -> Addr {
         if host.is_empty() || host == self.name() {

@@ -57,6 +57,11 @@ impl<T> Line<T> {
         left.map(|(_, item)| item)
     }
 
+    /// Counts those in line.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.head.is_some()) + self.behind.len()
+    }
+
     /// Finds the first of whom something holds.
     pub(crate) fn first(&mut self, holds: impl Fn(&T) -> bool) -> Option<(u64, &mut T)> {
         let mut places = self.head.iter_mut().chain(&mut self.behind);

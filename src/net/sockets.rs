@@ -210,6 +210,18 @@ impl Table {
         }
     }
 
+    /// Gives the ports of the listeners, and how many dials and accepts wait at each.
+    pub(crate) fn listeners(&mut self) -> Vec<(u16, usize, usize)> {
+        let listener = |(port, socket): (&u16, &mut Socket)| match socket {
+            Socket::Conn(_) => None,
+            Socket::Listener { backlog, .. } => {
+                let (dials, accepts) = backlog.waiting();
+                Some((*port, dials, accepts))
+            }
+        };
+        self.sockets.iter_mut().filter_map(listener).collect()
+    }
+
     /// Takes a connection into the table, at the port that it has already.
     pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
         self.sockets.insert(end.port.number, Socket::Conn(Arc::downgrade(end)));

@@ -104,6 +104,20 @@ impl Wakers {
         }
     }
 
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.is_none()
+    }
+
+    /// Hands out all who wait, in order, to one who knows how to wake under a lock.
+    #[inline]
+    pub(crate) fn drain(&mut self, wake: impl FnMut(Waiter)) {
+        if !self.is_empty() {
+            let more = self.more.take().map(|more| more.waiters).unwrap_or_default();
+            self.first.take().into_iter().chain(more).for_each(wake);
+        }
+    }
+
     /// Wakes them all; the caller holds no lock.
     #[inline]
     pub(crate) fn wake(self) {

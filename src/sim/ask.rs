@@ -16,7 +16,7 @@ use super::entry::Act;
 use super::executor::{BoxedTask, Newborn};
 use super::schedule::Standing;
 use super::step::awaited;
-use super::task::{Name, TaskId};
+use super::task::{Name, Origin, TaskId};
 use super::timer::TimerId;
 use super::trace::RecordKind;
 use super::world::{MAIN, Phase, World};
@@ -36,10 +36,11 @@ impl World {
     pub(crate) fn admit(
         &mut self,
         name: Name,
-        parent: Option<u32>,
+        origin: Origin,
+        node: u16,
         spawned_at: &'static Location<'static>,
     ) -> (TaskId, Option<Waker>) {
-        let (task, waker) = self.tasks.spawn(self.run, name, parent, spawned_at);
+        let (task, waker) = self.tasks.spawn(self.run, name, origin, node, spawned_at);
         let key = self.tasks.slots[task.slot as usize].key;
         if self.names.is_some() {
             let path = self.tasks.path(task.slot);
@@ -51,12 +52,13 @@ impl World {
             standings.resize(standings.len().max(slot + 1), Standing::default());
             standings[slot] = standing;
         }
-        if parent.is_some() {
-            self.schedule(task.slot, SPAWN, 0);
-        } else {
-            // The main task has nothing to be late for.
-            let serial = self.queue.push_due(0, Act::Poll(task.slot));
-            self.expect(task.slot, serial, SPAWN, 0);
+        match origin {
+            Origin::Run => {
+                // The main task has nothing to be late for.
+                let serial = self.queue.push_due(0, Act::Poll(task.slot));
+                self.expect(task.slot, serial, SPAWN, 0);
+            }
+            _ => self.schedule(task.slot, SPAWN, 0),
         }
         (task, waker)
     }
@@ -69,11 +71,24 @@ impl World {
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
-        if self.phase != Phase::Running {
+        let parent = self.current().unwrap_or(MAIN);
+        let node = self.tasks.slots[parent as usize].node;
+        self.spawn_on(node, Origin::Task(parent), name, future, spawned_at)
+    }
+
+    /// Spawns a task on a node, or gives the future back if nothing is spawned there any more.
+    pub(crate) fn spawn_on(
+        &mut self,
+        node: u16,
+        origin: Origin,
+        name: Name,
+        future: BoxedTask,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<TaskId, BoxedTask> {
+        if !self.heeds() || self.nodes.is_dead(node) {
             return Err(future);
         }
-        let parent = self.current().unwrap_or(MAIN);
-        let (task, waker) = self.admit(name, Some(parent), spawned_at);
+        let (task, waker) = self.admit(name, origin, node, spawned_at);
         self.tasks.about[task.slot as usize].has_handle = true;
         self.born.push(Newborn { task, future, waker });
         Ok(task)
@@ -132,7 +147,7 @@ impl World {
 
     /// Has a task dropped before anything else happens.
     pub(crate) fn abort(&mut self, task: TaskId) {
-        if self.phase != Phase::Running || self.tasks.live(task).is_none() {
+        if !self.heeds() || self.tasks.live(task).is_none() {
             return;
         }
         let about = &mut self.tasks.about[task.slot as usize];
@@ -142,23 +157,32 @@ impl World {
     }
 
     /// Arms a timer, or points one that is armed already to a new waiter.
-    /// Returns whom it would have woken, to be dropped outside.
+    /// Returns whom it would have woken, to be dropped outside; or, if it has gone off, `wait`.
+    ///
+    /// The instant is that of the current task's clock, and is fixed by this.
     #[inline]
     pub(crate) fn arm(
         &mut self,
         timer: &mut Option<TimerId>,
         at: u64,
         wait: Waiter,
-    ) -> Option<Waiter> {
-        if let Some(waiter) = timer.and_then(|timer| self.timers.waiter(timer)) {
-            return Some(std::mem::replace(waiter, wait));
+    ) -> Result<Option<Waiter>, Waiter> {
+        if let Some(armed) = *timer {
+            return match self.timers.waiter(armed) {
+                Some(waiter) => Ok(Some(std::mem::replace(waiter, wait))),
+                None => Err(wait),
+            };
         }
+        let at = match self.own_clock() {
+            Some(clock) => clock.truly(at),
+            None => at,
+        };
         let slot = self.timers.take_slot();
         let serial = self.queue.push_at(at, Act::Fire(slot));
         let armed = TimerId { slot, serial };
         self.timers.arm(armed, wait);
         *timer = Some(armed);
-        None
+        Ok(None)
     }
 
     /// Cancels a timer; its queue entry is forgotten, and swept up some time.
@@ -166,8 +190,8 @@ impl World {
         let wait = self.timers.take(timer)?;
         self.timers.cancelled += 1;
         if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.ahead_len() / 2 {
-            let (timers, tasks) = (&mut self.timers, &self.tasks);
-            self.queue.retain_ahead(|serial, act| awaited(tasks, timers, serial, act));
+            let (timers, tasks, alarms) = (&mut self.timers, &self.tasks, &self.alarms);
+            self.queue.retain_ahead(|serial, act| awaited(tasks, timers, alarms, serial, act));
             self.timers.cancelled = 0;
         }
         Some(wait)
@@ -175,12 +199,12 @@ impl World {
 
     /// Makes a choice of the user's own.
     pub(crate) fn choose(&mut self, name: &str, options: usize) -> usize {
-        if self.phase != Phase::Running {
+        if !self.heeds() {
             return 0;
         }
         let named = Key::word(name);
         self.remember(named, || escape(name));
-        let subject = Subject::new(Family::Choose, self.actor, named);
+        let subject = Subject::new(Family::CHOOSE, self.actor, named);
         let slot = self.current().unwrap_or(MAIN);
         let next = self.tasks.rare(slot).chosen.entry(named).or_insert(0);
         let ordinal = std::mem::replace(next, *next + 1);
@@ -200,18 +224,18 @@ impl World {
     /// Chooses where a `select!` of so many branches begins to look, when it is
     /// polled for the `ordinal`-th time.
     pub(crate) fn turn_of_select(&mut self, select: u32, ordinal: u64, branches: u64) -> u64 {
-        if self.phase != Phase::Running || self.current().is_none() {
+        if !self.heeds() || self.current().is_none() {
             return 0;
         }
         let which = Key::NONE.child(const { hash_name(SELECT) }, select);
         self.remember(which, || step(SELECT, select));
-        let subject = Subject::new(Family::Select, self.actor, which);
+        let subject = Subject::new(Family::SELECT, self.actor, which);
         self.scheduler.turn(&mut self.choices, subject, ordinal, branches)
     }
 
     /// Adds a note of the current task to the trace.
     pub(crate) fn note(&mut self, text: &str) {
-        if self.phase == Phase::Running {
+        if self.heeds() {
             let (actor, digest) = (self.actor, hash_name(text));
             self.record(RecordKind::Note, actor, Key::NONE, 0, digest, || Some(text.into()));
         }

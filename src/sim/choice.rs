@@ -164,39 +164,29 @@ fn unescape(text: &str) -> String {
     String::from_utf8(name).unwrap_or_else(|_| text.to_string())
 }
 
-/// The families of choices; each is the first word of its subjects.
+/// A family of choices: the first word of its subjects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Family {
-    /// A wake-up's place among what is due at the same instant.
-    Order,
-    /// How long a wake-up is held back.
-    Delay,
-    /// A task's standing under `Schedule::Pct`.
-    Pct,
-    /// Where a `select!` begins to look.
-    Select,
-    /// A user's own.
-    Choose,
+pub(crate) struct Family {
+    name: &'static str,
+    hash: u64,
 }
 
 impl Family {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Order => "order",
-            Self::Delay => "delay",
-            Self::Pct => "pct",
-            Self::Select => "select",
-            Self::Choose => "choose",
-        }
-    }
+    /// A wake-up's place among what is due at the same instant.
+    pub(crate) const ORDER: Self = Self::new("order");
+    /// How long a wake-up is held back.
+    pub(crate) const DELAY: Self = Self::new("delay");
+    /// A task's standing under `Schedule::Pct`.
+    pub(crate) const PCT: Self = Self::new("pct");
+    /// Where a `select!` begins to look.
+    pub(crate) const SELECT: Self = Self::new("select");
+    /// A user's own.
+    pub(crate) const CHOOSE: Self = Self::new("choose");
 
-    const HASHES: [u64; 5] = [
-        hash_name(Self::Order.name()),
-        hash_name(Self::Delay.name()),
-        hash_name(Self::Pct.name()),
-        hash_name(Self::Select.name()),
-        hash_name(Self::Choose.name()),
-    ];
+    /// Whoever poses choices names their family; these five are this floor's own.
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Self { name, hash: hash_name(name) }
+    }
 }
 
 /// Who chooses what: `delay main/client timer` is a family, a task, a waker.
@@ -214,7 +204,7 @@ impl Subject {
 
     #[inline]
     pub(crate) fn key(self) -> Key {
-        Self::join(Family::HASHES[self.family as usize], self.who, self.what)
+        Self::join(self.family.hash, self.who, self.what)
     }
 
     #[inline]
@@ -224,7 +214,7 @@ impl Subject {
 
     /// Writes the subject as it stands on a tape; `name` gives a key's text.
     pub(crate) fn write(self, name: impl Fn(Key) -> String) -> String {
-        let family = self.family.name();
+        let family = self.family.name;
         match self.what {
             Key::NONE => format!("{family} {}", name(self.who)),
             what => format!("{family} {} {}", name(self.who), name(what)),
@@ -252,6 +242,11 @@ pub(crate) enum Shape {
     Hold,
     /// Nanoseconds: 1 ms to 4.2 s, every scale alike.
     Demotion,
+    /// Exponentially distributed with this mean, up to 64 means.
+    Exponential(u64),
+    /// Much like a log-normal distribution with this median, in which one sigma is a factor of
+    /// two: from an eleventh of it to eleven times as much.
+    LogNormal(u64),
 }
 
 impl Shape {
@@ -265,6 +260,8 @@ impl Shape {
             Self::Hold if raw & 1 == 0 => scaled(((raw >> 1) & 0xFF) as u32 % 9, raw),
             Self::Delay | Self::Hold => 0,
             Self::Demotion => scaled(5 + (raw & 0xFF) as u32 % 6, raw),
+            Self::Exponential(mean) => scale_by(mean, exponential(raw)),
+            Self::LogNormal(median) => scale_by(median, two_to_the_normal(raw)),
         }
     }
 
@@ -274,8 +271,45 @@ impl Shape {
             Self::Delay => 65_536_000 + 1,
             Self::Hold => 262_144_000 + 1,
             Self::Demotion => 4_194_304_000 + 1,
+            Self::Exponential(mean) => mean.saturating_mul(64).saturating_add(1),
+            Self::LogNormal(median) => median.saturating_mul(12).saturating_add(1),
         }
     }
+}
+
+/// Multiplies by a fixed-point number with 32 bits behind the point.
+#[inline]
+fn scale_by(unit: u64, factor: u64) -> u64 {
+    let wide = (u128::from(unit) * u128::from(factor)) >> 32;
+    u64::try_from(wide).unwrap_or(u64::MAX)
+}
+
+/// The natural logarithm of one over a uniform number, with 32 bits behind the point.
+///
+/// In integers, so that no other machine's arithmetic moves a run. The logarithm of the mantissa
+/// is a parabola that is off by less than one per cent.
+fn exponential(raw: u64) -> u64 {
+    const LN_2: u128 = 0xB172_17F8;
+    let raw = raw | 1;
+    let zeros = raw.leading_zeros();
+    // What follows the leading one, as a fraction of 32 bits.
+    let x = ((raw << zeros << 1) >> 32) as u128;
+    let bend = (((x * ((1 << 32) - x)) >> 32) * 1409) >> 12;
+    let log = (u128::from(zeros + 1) << 32) - (x + bend);
+    ((log * LN_2) >> 32) as u64
+}
+
+/// Two to the power of a normal number, with 32 bits behind the point.
+///
+/// Four uniform numbers of 16 bits make the normal one: it lies between -3.47 and 3.47.
+fn two_to_the_normal(raw: u64) -> u64 {
+    let sum: u64 = (0..4).map(|part| (raw >> (16 * part)) & 0xFFFF).sum();
+    // The sum has a standard deviation of 37 837; five is added to keep it positive.
+    let power = (sum << 16) / 37_837 + (5 << 16) - (131_070 << 16) / 37_837;
+    let (whole, x) = (power >> 16, power & 0xFFFF);
+    // 2^x is 1 + x, less a parabola, to one in five hundred.
+    let mantissa = (1 << 16) + x - ((x * ((1 << 16) - x)) >> 16) * 1409 / 4096;
+    (mantissa << 16) >> 5 << whole
 }
 
 /// A duration between 4^`exponent` and four times as many microseconds.
@@ -401,7 +435,7 @@ impl Choices {
         };
         let (width, options) = match shape {
             Shape::Uniform(options) => (64 - (options - 1).leading_zeros(), options),
-            Shape::Delay | Shape::Hold | Shape::Demotion => (8, 256),
+            _ => (8, 256),
         };
         let width = width.div_ceil(8) as usize;
         let mut value = 0;
@@ -460,7 +494,7 @@ mod tests {
     #[test]
     fn values_of_one_subject_are_spread_evenly() {
         let mut choices = seeded(7);
-        let subject = Subject::new(Family::Choose, Key::word("main"), Key::word("die"));
+        let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::word("die"));
         let mut counts = [0u32; 6];
         for ordinal in 0..60_000 {
             counts[choices.draw(subject, ordinal, Shape::Uniform(6)) as usize] += 1;
@@ -474,7 +508,7 @@ mod tests {
     fn every_bit_of_seed_subject_and_ordinal_stirs_the_value() {
         let raw = |seed, subject: &str, ordinal| {
             seeded(seed).draw(
-                Subject::new(Family::Choose, Key::path(subject), Key::NONE),
+                Subject::new(Family::CHOOSE, Key::path(subject), Key::NONE),
                 ordinal,
                 Shape::Uniform(u64::MAX),
             )
@@ -493,7 +527,7 @@ mod tests {
     #[test]
     fn delays_are_mostly_none_mostly_short_and_sometimes_long() {
         let mut choices = seeded(3);
-        let subject = Subject::new(Family::Delay, Key::word("main"), Key::word("timer"));
+        let subject = Subject::new(Family::DELAY, Key::word("main"), Key::word("timer"));
         let delays: Vec<u64> =
             (0..100_000).map(|n| choices.draw(subject, n, Shape::Delay)).collect();
         let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
@@ -504,9 +538,33 @@ mod tests {
     }
 
     #[test]
+    fn tails_have_their_means_and_medians() {
+        let mut choices = seeded(4);
+        let subject = Subject::new(Family::new("latency"), Key::word("a"), Key::NONE);
+        let mut draw = |shape| -> Vec<u64> {
+            let mut drawn: Vec<u64> =
+                (0..100_000).map(|n| choices.draw(subject, n, shape)).collect();
+            drawn.sort_unstable();
+            drawn
+        };
+        let exponential = draw(Shape::Exponential(1_000_000));
+        let mean = exponential.iter().sum::<u64>() / 100_000;
+        assert!((985_000..1_015_000).contains(&mean), "{mean}");
+        assert!((680_000..706_000).contains(&exponential[50_000]), "ln 2: {}", exponential[50_000]);
+        assert!((2_950_000..3_050_000).contains(&exponential[95_000]), "{}", exponential[95_000]);
+        assert!(exponential[99_999] < 20_000_000);
+        let normal = draw(Shape::LogNormal(1_000_000));
+        assert!((985_000..1_015_000).contains(&normal[50_000]), "{}", normal[50_000]);
+        // One sigma up and down are a factor of two.
+        assert!((1_950_000..2_050_000).contains(&normal[84_134]), "{}", normal[84_134]);
+        assert!((485_000..515_000).contains(&normal[15_866]), "{}", normal[15_866]);
+        assert!(normal[0] > 80_000 && normal[99_999] < 12_000_000);
+    }
+
+    #[test]
     fn bytes_answer_in_order_then_zero_and_leave_their_decisions() {
         let mut choices = Choices::new(9, Rest::Bytes(vec![5, 0, 9]), std::iter::empty());
-        let subject = Subject::new(Family::Choose, Key::word("main"), Key::NONE);
+        let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::NONE);
         let drawn: Vec<u64> = (0..5).map(|n| choices.draw(subject, n, Shape::Uniform(4))).collect();
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
         let decided = choices.take_decided().unwrap();
@@ -517,7 +575,7 @@ mod tests {
     fn a_tape_wins_over_the_seed_and_wraps_what_is_out_of_range() {
         let overrides = [("choose main coin", 1, 7), ("nobody knows this", 0, 3)];
         let mut choices = Choices::new(1, Rest::Zero, overrides.into_iter());
-        let subject = Subject::new(Family::Choose, Key::word("main"), Key::word("coin"));
+        let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::word("coin"));
         assert_eq!(choices.draw(subject, 0, Shape::Uniform(4)), 0);
         assert_eq!(choices.draw(subject, 1, Shape::Uniform(4)), 3);
     }

@@ -36,9 +36,11 @@ pub(crate) enum Act {
     Poll(u32),
     /// Fire the timer in that slot.
     Fire(u32),
+    /// Sound the alarm in that slot.
+    Sound(u32),
 }
 
-/// `key: 56 bits | serial: 40 bits | act: 1 bit, slot: 31 bits`.
+/// `key: 56 bits | serial: 40 bits | act: 2 bits, slot: 30 bits`.
 ///
 /// The key is an instant of what lies ahead and a place of what is due.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -49,9 +51,10 @@ impl Entry {
     pub(crate) fn new(key: u64, serial: Serial, act: Act) -> Self {
         let (bit, slot) = match act {
             Act::Poll(slot) => (0, slot),
-            Act::Fire(slot) => (1 << 31, slot),
+            Act::Fire(slot) => (1 << 30, slot),
+            Act::Sound(slot) => (2 << 30, slot),
         };
-        debug_assert!(slot < 1 << 31 && key <= END_OF_TIME && serial.0 < 1 << 40);
+        debug_assert!(slot < 1 << 30 && key <= END_OF_TIME && serial.0 < 1 << 40);
         let high = (key << 8) | (serial.0 >> 32);
         let low = (serial.0 << 32) | u64::from(bit | slot);
         Self((u128::from(high) << 64) | u128::from(low))
@@ -69,7 +72,11 @@ impl Entry {
 
     #[inline]
     pub(crate) const fn act(self) -> Act {
-        let slot = self.0 as u32 & ((1 << 31) - 1);
-        if (self.0 as u32) >> 31 == 0 { Act::Poll(slot) } else { Act::Fire(slot) }
+        let slot = self.0 as u32 & ((1 << 30) - 1);
+        match self.0 as u32 >> 30 {
+            0 => Act::Poll(slot),
+            1 => Act::Fire(slot),
+            _ => Act::Sound(slot),
+        }
     }
 }

@@ -152,7 +152,7 @@ impl Queue {
     #[inline]
     pub(crate) fn has_behind(&mut self, mut awaited: impl FnMut(Serial, u32) -> bool) -> bool {
         self.behind.retain(|entry| match entry.act() {
-            Act::Poll(slot) | Act::Fire(slot) => awaited(entry.serial(), slot),
+            Act::Poll(slot) | Act::Fire(slot) | Act::Sound(slot) => awaited(entry.serial(), slot),
         });
         !self.behind.is_empty()
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::lock::end_scope;
 
-use super::choice::{Key, SOURCES};
+use super::choice::{Key, SOURCES, hash_name};
 use super::current::enter_or_bug;
 use super::executor::Executor;
 use super::join::open;
@@ -20,7 +20,7 @@ use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState}
 use super::tape::Tape;
 use super::task::Stage;
 use super::time::Instant;
-use super::trace::{Fingerprint, Trace};
+use super::trace::{Fingerprint, RecordKind, Trace};
 use super::world::{End, MAIN, Phase, World};
 
 type Payload = Box<dyn Any + Send>;
@@ -42,11 +42,13 @@ pub(crate) struct Finished {
     trace: Option<Trace>,
     decided: Option<Vec<(String, u64, u64)>>,
     foreign_wakes: u64,
+    caught: Vec<TaskPanic>,
 }
 
 /// Winds a run up: `driven` is what came of its loop.
 pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> Finished {
     let (end, panic) = match driven {
+        Ok(End::Panicked) => (End::Panicked, enter_or_bug(doom)),
         Ok(end) => (end, None),
         Err(payload) => {
             let message = message_of(payload);
@@ -95,6 +97,7 @@ fn write_down(world: &mut World, over: Over) -> Finished {
         trace,
         decided,
         foreign_wakes: world.foreign_wakes,
+        caught: std::mem::take(&mut world.caught),
     }
 }
 
@@ -124,6 +127,7 @@ impl Finished {
             trace: self.trace,
             tape: tape.keyed(seed, schedule, self.decided.map(Vec::into_iter)),
             foreign_wakes: self.foreign_wakes,
+            caught: self.caught,
         }
     }
 }
@@ -140,6 +144,30 @@ fn message_of(payload: Payload) -> String {
         std::mem::forget(another);
     }
     message
+}
+
+/// Why a run was ended at once.
+fn doom(world: &mut World) -> Option<TaskPanic> {
+    let message = world.doom.take()?;
+    blame(world, message, false)
+}
+
+/// Drops a task that died in a crash: a panic of its destructors is written down and harms nobody.
+pub(crate) fn bury(executor: &mut Executor, slot: u32) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| executor.drop_task(slot)));
+    if let Err(payload) = dropped {
+        let message = message_of(payload);
+        enter_or_bug(|world| {
+            let panic = blame(world, message, true);
+            if let Some(panic) = &panic {
+                let task = world.tasks.slots[slot as usize].key;
+                let digest = hash_name(&panic.message);
+                let text = || Some(panic.message.as_str().into());
+                world.record(RecordKind::Caught, task, Key::NONE, 0, digest, text);
+            }
+            world.caught.extend(panic);
+        });
+    }
 }
 
 /// Lays a panic to the task that is current.

@@ -97,9 +97,14 @@ impl Sim {
         Instant::from_nanos(now(self.run))
     }
 
-    /// Returns the virtual wall clock, which begins at 2026-01-01 00:00 UTC.
+    /// Returns the virtual wall clock, which begins at 2026-01-01 00:00 UTC; on a node, that of
+    /// the node, which may be ahead or behind.
     pub fn system_time(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + EPOCH + (self.now() - Instant::ZERO)
+        let true_time = SystemTime::UNIX_EPOCH + EPOCH + (self.now() - Instant::ZERO);
+        let offset = enter_run(self.run, |world| world.own_clock().map_or(0, |own| own.offset));
+        let by = Duration::from_nanos(offset.unsigned_abs());
+        let moved = if offset < 0 { true_time.checked_sub(by) } else { true_time.checked_add(by) };
+        moved.unwrap_or(true_time)
     }
 
     /// Waits until so much virtual time has passed.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::stall::Ending;
+use super::stall::{Ending, TaskPanic};
 use super::tape::Tape;
 use super::trace::{Fingerprint, Trace};
 
@@ -32,6 +32,8 @@ pub struct Outcome<T> {
     /// How many wake-ups came from other threads: if not zero, what happened
     /// was not decided by the seed alone.
     pub foreign_wakes: u64,
+    /// Panics of destructors that the crash of a node ran: they harmed nobody.
+    pub caught: Vec<TaskPanic>,
 }
 
 impl<T> Outcome<T> {

@@ -10,7 +10,7 @@ use super::choice::Choices;
 use super::current::{enter_or_bug, install, uninstall};
 use super::entry::END_OF_TIME;
 use super::executor::{Executor, Newborn};
-use super::finish::finish;
+use super::finish::{bury, finish};
 use super::handle::Sim;
 use super::join::body;
 use super::outcome::Outcome;
@@ -167,11 +167,16 @@ fn drive(executor: &mut Executor) -> End {
                 let done = executor.poll(task);
                 polled = Some(if done { Polled::Done(task.slot) } else { Polled::Pending });
             }
-            Next::Drop(slot) => {
-                executor.drop_task(slot);
+            Next::Drop { slot, guarded } => {
+                if guarded {
+                    bury(executor, slot);
+                } else {
+                    executor.drop_task(slot);
+                }
                 polled = Some(Polled::Dropped(slot));
             }
             Next::Wake(waker) => waker.wake(),
+            Next::Errand(errand) => errand(),
             Next::End(end) => return end,
         }
     }

@@ -135,7 +135,7 @@ impl Scheduler {
             return Standing::default();
         };
         let mut draw = |ordinal, shape| {
-            choices.draw(Subject::new(Family::Pct, task, Key::NONE), ordinal, shape)
+            choices.draw(Subject::new(Family::PCT, task, Key::NONE), ordinal, shape)
         };
         // The upper half of the places is for those who fall.
         let place = draw(0, Shape::Uniform(PLACES / 2)) as u16;
@@ -155,7 +155,7 @@ impl Scheduler {
     /// Chooses how late a wake-up by something other than the task itself is.
     #[inline(always)]
     pub(crate) fn delay(self, choices: &mut Choices, wakeup: Wakeup) -> u64 {
-        let subject = Subject::new(Family::Delay, wakeup.task, wakeup.source);
+        let subject = Subject::new(Family::DELAY, wakeup.task, wakeup.source);
         match self.schedule {
             Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, Shape::Delay),
             Schedule::Random => choices.draw(subject, wakeup.ordinal, Shape::Delay),
@@ -167,7 +167,7 @@ impl Scheduler {
     #[inline]
     pub(crate) fn place(self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
         let (subject, shape) =
-            (Subject::new(Family::Order, wakeup.task, wakeup.source), Shape::Uniform(PLACES));
+            (Subject::new(Family::ORDER, wakeup.task, wakeup.source), Shape::Uniform(PLACES));
         match self.schedule {
             Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, shape) as u16,
             Schedule::Random => choices.draw(subject, wakeup.ordinal, shape) as u16,

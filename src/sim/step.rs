@@ -8,21 +8,25 @@ use std::task::Waker;
 
 use crate::waiter::Waiter;
 
+use super::alarm::Alarms;
 use super::choice::{Key, TIMER};
 use super::entry::{Act, END_OF_TIME, Serial};
 use super::task::{Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
 use super::trace::{Event, RecordKind};
-use super::world::{End, MAIN, NOBODY, World};
+use super::world::{End, Errand, MAIN, NOBODY, World};
 
 /// What the run loop is to do next.
-#[derive(Debug)]
 pub(crate) enum Next {
     Poll(TaskId),
-    /// An aborted task.
-    Drop(u32),
-    /// A timer's waker that is not a task's own.
+    /// An aborted task; if a crash had it aborted, what its destructors do is no concern of others.
+    Drop {
+        slot: u32,
+        guarded: bool,
+    },
+    /// A waker that is not a task's own.
     Wake(Waker),
+    Errand(Errand),
     End(End),
 }
 
@@ -36,10 +40,17 @@ pub(crate) enum Polled {
 
 /// Whether a queue entry still stands for something.
 #[inline]
-pub(crate) fn awaited(tasks: &Tasks, timers: &mut Timers, serial: Serial, act: Act) -> bool {
+pub(crate) fn awaited(
+    tasks: &Tasks,
+    timers: &mut Timers,
+    alarms: &Alarms,
+    serial: Serial,
+    act: Act,
+) -> bool {
     match act {
         Act::Poll(slot) => tasks.slots[slot as usize].pending == serial,
         Act::Fire(slot) => timers.waiter(TimerId { slot, serial }).is_some(),
+        Act::Sound(slot) => alarms.awaits(slot, serial),
     }
 }
 
@@ -47,10 +58,13 @@ impl World {
     /// Takes note of the last step and finds the next: the heart of a run.
     #[inline]
     pub(crate) fn next(&mut self, polled: Option<Polled>) -> Next {
+        if self.doom.is_some() {
+            return Next::End(End::Panicked);
+        }
         if let Some(end) = polled.and_then(|polled| self.settle(polled)) {
             return Next::End(end);
         }
-        if let Some(waker) = self.outbox.take() {
+        if let Some(waker) = self.outbox.pop_front() {
             return Next::Wake(waker);
         }
         loop {
@@ -59,6 +73,10 @@ impl World {
                     continue; // completed since
                 }
                 return self.step_drop(task.slot, by);
+            }
+            if let Some(errand) = self.errands.pop_front() {
+                self.act_as(Key::NONE);
+                return Next::Errand(errand);
             }
             if self.arriving
                 && let Some(waker) = self.arrivals()
@@ -69,6 +87,9 @@ impl World {
                 let Act::Poll(slot) = act else { unreachable!("timers fire as they arrive") };
                 if self.tasks.slots[slot as usize].pending != serial {
                     continue; // aborted since
+                }
+                if self.nodes.any_odd && self.hold_up(slot, serial) {
+                    continue;
                 }
                 return self.step(slot);
             }
@@ -116,7 +137,7 @@ impl World {
             self.queue.has_behind(|serial, slot| tasks.slots[slot as usize].pending == serial);
         let spinning = spins.then_some(self.now + 1_000);
         while let Some(entry) = self.queue.peek_ahead()
-            && !awaited(&self.tasks, &mut self.timers, entry.serial(), entry.act())
+            && !awaited(&self.tasks, &mut self.timers, &self.alarms, entry.serial(), entry.act())
         {
             self.queue.pop_ahead();
             self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
@@ -172,9 +193,7 @@ impl World {
             }
             Act::Fire(slot) => {
                 let wait = self.timers.take(TimerId { slot, serial })?;
-                self.current = NOBODY;
-                self.actor = TIMER;
-                self.chain = 0;
+                self.act_as(TIMER);
                 match wait {
                     Waiter::Task(who) => {
                         self.wake(TaskId::of_number(who.task));
@@ -183,7 +202,35 @@ impl World {
                     Waiter::Other(waker) => Some(waker),
                 }
             }
+            Act::Sound(slot) => {
+                if self.alarms.awaits(slot, serial) {
+                    self.alarms.cancel(slot);
+                    self.act_as(Key::NONE);
+                    (self.sound)(self, slot);
+                }
+                self.outbox.pop_front()
+            }
         }
+    }
+
+    /// Does not let a task be polled whose node is paused, or busy with another poll.
+    #[cold]
+    fn hold_up(&mut self, slot: u32, serial: Serial) -> bool {
+        let task = &mut self.tasks.slots[slot as usize];
+        let Some(node) = self.nodes.get_mut(task.node) else {
+            return false;
+        };
+        if node.paused {
+            node.held.push((slot, serial));
+            return true;
+        }
+        if self.now < node.busy_until {
+            task.pending = self.queue.push_at(node.busy_until, Act::Poll(slot));
+            return true;
+        }
+        node.busy_until = self.now + node.poll_cost;
+        node.polled = true;
+        false
     }
 
     /// Has an aborted task dropped, which is a step as well.
@@ -195,7 +242,8 @@ impl World {
         let subject = self.tasks.slots[slot as usize].key;
         self.record(RecordKind::Abort, subject, by, 0, 0, || None);
         self.act_for(slot);
-        Next::Drop(slot)
+        let guarded = self.nodes.is_dead(self.tasks.slots[slot as usize].node);
+        Next::Drop { slot, guarded }
     }
 
     /// Makes a task current and counts, limits and records its poll.

@@ -18,6 +18,7 @@ use crate::waiter::{self, Waiter, Who};
 
 use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
 use super::entry::Serial;
+use super::node::NODE;
 use super::schedule::Standing;
 
 /// Names a task of one run: a slot, and how many tasks it has held before.
@@ -88,6 +89,18 @@ pub(crate) enum Stage {
     Done,
 }
 
+/// Where a task comes from, and so how its path begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Origin {
+    /// It is the main task.
+    Run,
+    Task(u32),
+    /// It is all that runs on a node at first, in the how-manieth life of that.
+    Node {
+        life: u32,
+    },
+}
+
 /// What is touched whenever the task is woken or polled: one cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -111,6 +124,8 @@ pub(crate) struct Slot {
     pub(crate) stage: Stage,
     /// Whether `met` or `more_siblings` may have anything of it.
     is_noted: bool,
+    /// The node that it runs on.
+    pub(crate) node: u16,
 }
 
 const _: () = assert!(size_of::<Slot>() == 64);
@@ -157,6 +172,8 @@ pub(crate) struct Rare {
     /// How many `select!`s it has begun, and choices it has made, by name.
     pub(crate) selects: u32,
     pub(crate) chosen: BTreeMap<Key, u64>,
+    /// How often it has asked a question, and when the last answer comes.
+    pub(crate) asked: BTreeMap<Key, (u64, u64)>,
 }
 
 /// All tasks of one run, and the slots they leave behind.
@@ -190,12 +207,19 @@ impl Tasks {
         &mut self,
         run: u64,
         name: Name,
-        parent: Option<u32>,
+        origin: Origin,
+        node: u16,
         spawned_at: &'static Location<'static>,
     ) -> (TaskId, Option<Waker>) {
         let hash = self.hash_of(&name);
-        let index = parent.map_or(0, |parent| self.next_sibling(parent, hash));
-        let above = parent.map_or(Key::NONE, |parent| self.slots[parent as usize].key);
+        let (parent, above, index) = match origin {
+            Origin::Run => (None, Key::NONE, 0),
+            Origin::Node { life } => (None, const { Key::word(NODE) }, life),
+            Origin::Task(parent) => {
+                let index = self.next_sibling(parent, hash);
+                (Some(parent), self.slots[parent as usize].key, index)
+            }
+        };
         let depth = parent.map_or(0, |parent| self.about[parent as usize].depth + 1);
         // A task that spawns its successor, for ever, must not keep all its
         // ancestors: the key of those far above says as much as their names.
@@ -213,7 +237,8 @@ impl Tasks {
         let entry = &mut self.slots[slot as usize];
         let life = entry.life.wrapping_add(1);
         let key = above.child(hash, index);
-        *entry = Slot { key, life, stage: Stage::Parked, polled_at: u64::MAX, ..Slot::default() };
+        *entry =
+            Slot { key, life, stage: Stage::Parked, polled_at: u64::MAX, node, ..Slot::default() };
         self.born += 1;
         let id = TaskId { slot, life };
         let waker = self.waker_for(run, id);
@@ -409,7 +434,9 @@ impl Tasks {
             let about = &self.about[slot as usize];
             steps.push(step(about.name.text(), about.index));
             next = about.parent;
-            if next.is_none() && about.above != Key::NONE {
+            if next.is_none() && about.above == Key::word(NODE) {
+                steps.push(NODE.to_string());
+            } else if next.is_none() && about.above != Key::NONE {
                 steps.push(format!("{ABOVE}{:016x}", about.above.0));
             }
         }

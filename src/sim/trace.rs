@@ -21,12 +21,20 @@ pub enum RecordKind {
     Note,
     /// A task made a choice with `Sim::choose`.
     Choose,
-    /// A task that another had aborted was dropped.
+    /// A task that another had aborted was dropped, or one that died with its node.
     Abort,
     /// Another thread woke a task: what follows is not decided by the seed.
     Foreign,
     /// The run ended; always the last record.
     Ending,
+    /// A destructor that a crash ran panicked, which harmed nobody.
+    Caught,
+    /// Something arrived at the end of a direction of a connection.
+    Deliver,
+    /// Something was lost on its way, or held there.
+    Lose,
+    /// A fault was applied to the network, or undone; or something happened to a node.
+    Fault,
 }
 
 impl fmt::Display for RecordKind {
@@ -36,6 +44,10 @@ impl fmt::Display for RecordKind {
             Self::Note => "note",
             Self::Choose => "choose",
             Self::Abort => "abort",
+            Self::Caught => "caught",
+            Self::Deliver => "deliver",
+            Self::Lose => "lose",
+            Self::Fault => "fault",
             Self::Foreign => "foreign",
             Self::Ending => "ending",
         })
@@ -72,7 +84,10 @@ impl fmt::Display for Record {
             RecordKind::Choose => {
                 write!(f, " {} {} = {}", self.source, self.ordinal, self.digest)
             }
-            RecordKind::Note | RecordKind::Ending => write!(f, " {}", self.text),
+            RecordKind::Deliver | RecordKind::Lose => write!(f, " {} {}", self.ordinal, self.text),
+            RecordKind::Note | RecordKind::Ending | RecordKind::Caught | RecordKind::Fault => {
+                write!(f, " {}", self.text)
+            }
             RecordKind::Foreign => Ok(()),
         }
     }

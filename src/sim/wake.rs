@@ -8,6 +8,7 @@ use crate::waiter::{Waiter, foreign_since};
 
 use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
+use super::node::PROMPT;
 use super::schedule::{Slack, Wakeup};
 use super::task::{Slot, Stage, TaskId};
 use super::trace::RecordKind;
@@ -60,7 +61,7 @@ impl World {
                 }
             }
             // Nothing foreign runs in here: the run loop wakes it, next of all.
-            Waiter::Other(waker) => self.outbox = Some(waker),
+            Waiter::Other(waker) => self.outbox.push_back(waker),
         }
     }
 
@@ -83,8 +84,13 @@ impl World {
     /// Has a task polled at the place and with the delay that are chosen.
     #[inline]
     pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
-        let wakeup = self.wakeup(slot, source, ordinal);
         let act = Act::Poll(slot);
+        if self.tasks.slots[slot as usize].node == PROMPT {
+            self.place_lone();
+            let serial = self.queue.push_due(0, act);
+            return self.expect(slot, serial, source, ordinal);
+        }
+        let wakeup = self.wakeup(slot, source, ordinal);
         let serial = match self.scheduler.delay(&mut self.choices, wakeup) {
             0 => match self.queue.push_lone(act) {
                 Some(serial) => serial,

@@ -6,17 +6,21 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::take;
 use std::panic::Location;
 use std::task::Waker;
 
 use crate::waiter::{Waiter, foreign_count};
 
+use super::alarm::Alarms;
 use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::event::Queue;
 use super::executor::Newborn;
+use super::node::{NOWHERE, Nodes};
 use super::schedule::{Schedule, Scheduler};
-use super::task::{Name, TaskId, Tasks};
+use super::stall::TaskPanic;
+use super::task::{Name, Origin, TaskId, Tasks};
 use super::timer::Timers;
 use super::trace::{Event, RecordKind, Tracer};
 
@@ -72,12 +76,16 @@ pub(crate) enum Phase {
     Closing,
 }
 
+/// What is to be done outside of the world, by the run loop.
+pub(crate) type Errand = Box<dyn FnOnce()>;
+
 /// What left the world and is to be dropped outside of it.
 #[derive(Default)]
 pub(crate) struct Leftovers {
     _waits: Vec<Waiter>,
     _outputs: Vec<Box<dyn Any>>,
-    _waker: Option<Waker>,
+    _wakers: VecDeque<Waker>,
+    _errands: VecDeque<Errand>,
 }
 
 /// The state of one run.
@@ -101,13 +109,23 @@ pub(crate) struct World {
     pub(crate) scheduler: Scheduler,
     pub(crate) queue: Queue,
     pub(crate) timers: Timers,
+    pub(crate) alarms: Alarms,
+    /// What an alarm does; it is told which.
+    pub(crate) sound: fn(&mut Self, u32),
+    pub(crate) nodes: Nodes,
     pub(crate) current: u32,
     /// Who acts: the task that is polled, or the timer that fires.
     pub(crate) actor: Key,
     /// How long the chain of wake-ups is that whoever acts continues.
     pub(crate) chain: u32,
-    /// A waker that the end of a task is to wake, outside.
-    pub(crate) outbox: Option<Waker>,
+    /// Wakers that are to be woken outside, next of all.
+    pub(crate) outbox: VecDeque<Waker>,
+    /// What is to be done outside, as soon as the current poll returns.
+    pub(crate) errands: VecDeque<Errand>,
+    /// Why the run must end at once, if anybody has said so.
+    pub(crate) doom: Option<String>,
+    /// Panics in destructors that crashes ran.
+    pub(crate) caught: Vec<TaskPanic>,
     /// The task whose polls or wake-ups did not end.
     pub(crate) culprit: Option<u32>,
     /// Tasks to be dropped, and who had them aborted.
@@ -140,10 +158,16 @@ impl World {
             limits: Limits { time: 0, steps: 0, livelock: 0, chain: 0 },
             queue: Queue::default(),
             timers: Timers::default(),
+            alarms: Alarms::default(),
+            sound: |_, _| (),
+            nodes: Nodes::default(),
             current: NOBODY,
             actor: Key::NONE,
             chain: 0,
-            outbox: None,
+            outbox: VecDeque::new(),
+            errands: VecDeque::new(),
+            doom: None,
+            caught: Vec::new(),
             culprit: None,
             aborted: VecDeque::new(),
             arriving: false,
@@ -181,7 +205,7 @@ impl World {
             }
         }
         self.actor = SPAWN;
-        let (main, waker) = self.admit(Name::Type("main"), None, spawned_at);
+        let (main, waker) = self.admit(Name::Type("main"), Origin::Run, NOWHERE, spawned_at);
         // What it returns is asked for when the run is over.
         self.tasks.about[main.slot as usize].has_handle = true;
         self.act_for(main.slot);
@@ -193,7 +217,8 @@ impl World {
     pub(crate) fn take_leftovers(&mut self) -> Leftovers {
         let (mut waits, outputs) = self.tasks.take_leftovers();
         waits.extend(self.timers.clear());
-        Leftovers { _waits: waits, _outputs: outputs, _waker: self.outbox.take() }
+        let (wakers, errands) = (take(&mut self.outbox), take(&mut self.errands));
+        Leftovers { _waits: waits, _outputs: outputs, _wakers: wakers, _errands: errands }
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
@@ -201,6 +226,9 @@ impl World {
         const KEPT: usize = 1024;
         self.queue.clear();
         self.tasks.clear();
+        self.alarms.clear();
+        self.sound = |_, _| ();
+        self.nodes.clear();
         self.born.shrink_to(KEPT);
         self.aborted.clear();
         self.aborted.shrink_to(KEPT);
@@ -228,6 +256,31 @@ impl World {
         self.current = slot;
         self.actor = task.key;
         self.chain = task.chain.saturating_add(1);
+        if self.nodes.any_odd {
+            // Its node may have a clock of its own, or the one before may have had.
+            let now = self.nodes.clock(task.node).map_or(self.now, |clock| clock.local(self.now));
+            clock::set(self.run, now);
+        }
+    }
+
+    /// Whatever happens until the next step is the doing of something that is no task.
+    #[inline]
+    pub(crate) fn act_as(&mut self, actor: Key) {
+        self.current = NOBODY;
+        self.actor = actor;
+        self.chain = 0;
+        if self.nodes.any_odd {
+            clock::set(self.run, self.now);
+        }
+    }
+
+    /// Whether what is asked for has an effect: not when the run is over, and not when it is asked
+    /// by a task whose node is dead and that is being dropped.
+    #[inline]
+    pub(crate) fn heeds(&self) -> bool {
+        self.phase == Phase::Running
+            && (self.current == NOBODY
+                || !self.nodes.is_dead(self.tasks.slots[self.current as usize].node))
     }
 
     pub(crate) fn set_now(&mut self, now: u64) {

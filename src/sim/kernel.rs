@@ -1,0 +1,215 @@
+//! What those ask of the world who stand above it: a network, and whoever breaks one.
+//!
+//! Knows alarms, nodes and tasks that are not the program's; refuses to know what for. Everything
+//! in here is called with the world in hand, also while an alarm sounds.
+
+use std::panic::Location;
+
+use crate::waiter::Waiter;
+
+use super::choice::{Family, Key, Shape, Subject};
+use super::entry::{Act, END_OF_TIME};
+use super::executor::BoxedTask;
+use super::node::{NodeClock, PROMPT};
+use super::task::{Name, Origin, TaskId};
+use super::time::Instant;
+use super::trace::RecordKind;
+use super::world::{Errand, MAIN, Phase, World};
+
+impl World {
+    /// Sets an alarm, instead of what it was set to before.
+    #[inline]
+    pub(crate) fn set_alarm(&mut self, slot: u32, at: u64) {
+        if at <= self.now {
+            self.arriving = true;
+        }
+        let serial = self.queue.push_at(at.max(self.now), Act::Sound(slot));
+        self.alarms.set(slot, serial);
+    }
+
+    /// The instant so many nanoseconds from now.
+    #[inline]
+    pub(crate) fn after(&self, nanos: u64) -> u64 {
+        self.now.saturating_add(nanos).min(END_OF_TIME)
+    }
+
+    /// Whether the run is still going on, so that what happens has consequences.
+    #[inline]
+    pub(crate) fn runs(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Draws the value of a choice that is no task's.
+    #[inline]
+    pub(crate) fn draw(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
+        self.choices.draw(subject, ordinal, shape)
+    }
+
+    /// Draws how long the answer to a question of the current task takes, and gives the instant
+    /// at which it comes. Answers to one question that is asked again come in order.
+    pub(crate) fn draw_answer(
+        &mut self,
+        family: Family,
+        question: &str,
+        least: u64,
+        more: Shape,
+    ) -> u64 {
+        let what = Key::word(question);
+        self.remember(what, || super::choice::escape(question));
+        let subject = Subject::new(family, self.actor, what);
+        let slot = self.current().unwrap_or(MAIN);
+        let (count, before) = *self.tasks.rare(slot).asked.entry(subject.key()).or_default();
+        let drawn = self.choices.draw(subject, count, more);
+        let at = self.after(least.saturating_add(drawn)).max(before);
+        self.tasks.rare(slot).asked.insert(subject.key(), (count + 1, at));
+        self.own_clock().map_or(at, |clock| clock.local(at))
+    }
+
+    /// Draws the value of a choice of the current task about something that has a name.
+    pub(crate) fn draw_about(&mut self, family: Family, what: &str, shape: Shape) -> u64 {
+        let named = Key::word(what);
+        self.remember(named, || super::choice::escape(what));
+        let subject = Subject::new(family, self.actor, named);
+        let slot = self.current().unwrap_or(MAIN);
+        let next = self.tasks.rare(slot).chosen.entry(subject.key()).or_insert(0);
+        let ordinal = std::mem::replace(next, *next + 1);
+        self.choices.draw(subject, ordinal, shape)
+    }
+
+    /// Wakes one who waited for what has just happened, now or as soon as that can be done.
+    #[inline]
+    pub(crate) fn wake_waiter(&mut self, waiter: Waiter) {
+        match waiter {
+            Waiter::Task(who) => self.wake(TaskId::of_number(who.task)),
+            Waiter::Other(waker) => self.outbox.push_back(waker),
+        }
+    }
+
+    /// Has something done outside of the world as soon as the current poll returns.
+    pub(crate) fn run_errand(&mut self, errand: Errand) {
+        self.errands.push_back(errand);
+    }
+
+    /// Ends the run at once, and blames the current task.
+    #[cold]
+    pub(crate) fn end_at_once(&mut self, reason: String) {
+        self.doom.get_or_insert(reason);
+    }
+
+    /// Spawns a task of the network's own, as a child of the current one.
+    pub(crate) fn spawn_prompt(
+        &mut self,
+        name: &'static str,
+        future: BoxedTask,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<TaskId, BoxedTask> {
+        let parent = self.current().unwrap_or(MAIN);
+        self.spawn_on(PROMPT, Origin::Task(parent), Name::Type(name), future, spawned_at)
+    }
+
+    /// The clock of the current task's node, if it is not the true one.
+    #[inline]
+    pub(crate) fn own_clock(&self) -> Option<&NodeClock> {
+        if !self.nodes.any_odd {
+            return None;
+        }
+        let node = self.current().map(|slot| self.tasks.slots[slot as usize].node)?;
+        self.nodes.clock(node)
+    }
+
+    /// What the clock of the current task says.
+    pub(crate) fn own_now(&self) -> Instant {
+        Instant::from_nanos(self.own_clock().map_or(self.now, |clock| clock.local(self.now)))
+    }
+
+    /// What the clock of the current task says at an instant of true time.
+    pub(crate) fn own_instant(&self, at: Instant) -> Instant {
+        self.own_clock().map_or(at, |clock| Instant::from_nanos(clock.local(at.as_nanos())))
+    }
+
+    /// Lets a node live, or live again.
+    pub(crate) fn revive(&mut self, node: u16) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            (node.dead, node.paused) = (false, false);
+            node.busy_until = 0;
+            node.held.clear();
+        }
+    }
+
+    /// Ends a node: its tasks are dropped, oldest first, before anything else happens.
+    pub(crate) fn kill(&mut self, node: u16, by: Key) {
+        let Some(state) = self.nodes.get_mut(node).filter(|state| !state.dead) else {
+            return;
+        };
+        state.dead = true;
+        state.paused = false;
+        state.held.clear();
+        for slot in self.tasks.in_spawn_order() {
+            let task = &self.tasks.slots[slot as usize];
+            let id = TaskId { slot, life: task.life };
+            if task.node == node
+                && !std::mem::replace(&mut self.tasks.about[slot as usize].aborted, true)
+            {
+                self.aborted.push_back((id, by));
+            }
+        }
+    }
+
+    /// Lets no task of a node be polled, or all those that would have been meanwhile.
+    pub(crate) fn pause(&mut self, node: u16, paused: bool) {
+        let Some(state) = self.nodes.get_mut(node) else { return };
+        state.paused = paused;
+        if paused {
+            return;
+        }
+        for (slot, serial) in std::mem::take(&mut state.held) {
+            if self.tasks.slots[slot as usize].pending == serial {
+                self.place_lone();
+                let place = self.place_of(slot);
+                let serial = self.queue.push_due(place, Act::Poll(slot));
+                self.tasks.slots[slot as usize].pending = serial;
+            }
+        }
+    }
+
+    /// Changes a node's clock.
+    pub(crate) fn set_clock(&mut self, node: u16, offset: i64, drift: i32) {
+        let now = self.now;
+        if let Some(state) = self.nodes.get_mut(node) {
+            state.has_own_clock = true;
+            state.polled = false;
+            state.clock.change(now, offset, drift);
+        }
+        if let Some(slot) = self.current() {
+            self.act_for(slot);
+        }
+    }
+
+    /// Lets every poll of a task of a node keep it busy for so long.
+    pub(crate) fn set_poll_cost(&mut self, node: u16, nanos: u64) {
+        if let Some(state) = self.nodes.get_mut(node) {
+            state.poll_cost = nanos;
+            state.polled = false;
+        }
+    }
+
+    /// Whether a node has polls that are held up, and whether any of its tasks has been polled
+    /// since its clock or its speed was changed.
+    pub(crate) fn felt(&self, node: u16) -> (bool, bool) {
+        let state = self.nodes.get(node);
+        state.map_or((false, false), |state| (!state.held.is_empty(), state.polled))
+    }
+
+    /// Adds a record of something that no task did.
+    #[inline]
+    pub(crate) fn record_event(
+        &mut self,
+        kind: RecordKind,
+        subject: Key,
+        ordinal: u64,
+        digest: u64,
+        text: impl FnOnce() -> String,
+    ) {
+        self.record(kind, subject, Key::NONE, ordinal, digest, || Some(text().into()));
+    }
+}

@@ -1,0 +1,161 @@
+//! Nodes: groups of tasks that live and die together, with a clock of their own.
+//!
+//! Knows lives, pauses, clocks and the cost of a poll; refuses to know what runs on a node, and
+//! that there are networks. Number 0 is no node: the main task and whatever it spawns live there,
+//! see the true clock, and are never held up.
+
+use super::entry::Serial;
+
+/// The path above all nodes; a node's tasks are `node/β/..`, those of its second life
+/// `node/β#1/..`.
+pub(crate) const NODE: &str = "node";
+
+/// No node.
+pub(crate) const NOWHERE: u16 = 0;
+
+/// No node either, and for tasks that are not the program's but the network's own: whether they
+/// are late, or who of them is first, is no choice.
+pub(crate) const PROMPT: u16 = u16::MAX;
+
+/// How a node's clocks deviate from the true one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NodeClock {
+    /// The true instant at which the drift was last changed, and what the node's clock said.
+    since: u64,
+    then: u64,
+    /// Nanoseconds gained in a million.
+    drift: i32,
+    /// By how much the wall clock is ahead, in nanoseconds.
+    pub(crate) offset: i64,
+}
+
+impl NodeClock {
+    /// What the node's monotonic clock says at a true instant.
+    pub(crate) fn local(&self, now: u64) -> u64 {
+        let passed = now.saturating_sub(self.since);
+        let gained = i128::from(passed) * i128::from(self.drift) / 1_000_000;
+        u64::try_from(i128::from(self.then) + i128::from(passed) + gained).unwrap_or(u64::MAX)
+    }
+
+    /// The first true instant at which the node's clock has reached `local`.
+    pub(crate) fn truly(&self, local: u64) -> u64 {
+        let ahead = i128::from(local) - i128::from(self.then);
+        if ahead <= 0 {
+            return self.since;
+        }
+        let rate = 1_000_000 + i128::from(self.drift);
+        // Rounded up: not before its time.
+        let passed = (ahead * 1_000_000 + rate - 1) / rate;
+        u64::try_from(i128::from(self.since) + passed).unwrap_or(u64::MAX)
+    }
+
+    /// Lets the clock run on at another rate, without a jump.
+    pub(crate) fn change(&mut self, now: u64, offset: i64, drift: i32) {
+        let then = self.local(now);
+        *self = Self { since: now, then, drift, offset };
+    }
+}
+
+/// What is known of a node.
+#[derive(Debug)]
+pub(crate) struct NodeState {
+    /// Whether its tasks have been told to go, and what they ask for has no effect.
+    pub(crate) dead: bool,
+    pub(crate) paused: bool,
+    /// Tasks that would have been polled while it was paused, in order, and the queue entries that
+    /// would have done so.
+    pub(crate) held: Vec<(u32, Serial)>,
+    /// How long a poll keeps it busy, and until when the last one does.
+    pub(crate) poll_cost: u64,
+    pub(crate) busy_until: u64,
+    pub(crate) clock: NodeClock,
+    pub(crate) has_own_clock: bool,
+    /// Whether any of its tasks has been polled since somebody asked.
+    pub(crate) polled: bool,
+}
+
+/// All nodes of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Nodes {
+    list: Vec<NodeState>,
+    /// Whether any node is dead, paused, slow or has a clock of its own: whether to look at all.
+    pub(crate) any_odd: bool,
+}
+
+impl Nodes {
+    /// Adds a node, in its first life.
+    ///
+    /// # Panics
+    ///
+    /// Beyond 65 534 nodes.
+    pub(crate) fn add(&mut self) -> u16 {
+        self.list.push(NodeState {
+            dead: false,
+            paused: false,
+            held: Vec::new(),
+            poll_cost: 0,
+            busy_until: 0,
+            clock: NodeClock::default(),
+            has_own_clock: false,
+            polled: false,
+        });
+        match u16::try_from(self.list.len()) {
+            Ok(node) if node < PROMPT => node,
+            _ => panic!("virtnet: a run is limited to 65 534 nodes"),
+        }
+    }
+
+    /// A node, unless `node` is none.
+    #[inline]
+    pub(crate) fn get(&self, node: u16) -> Option<&NodeState> {
+        self.list.get(usize::from(node).wrapping_sub(1))
+    }
+
+    /// A node that is going to be changed, unless `node` is none.
+    pub(crate) fn get_mut(&mut self, node: u16) -> Option<&mut NodeState> {
+        self.any_odd = true;
+        self.list.get_mut(usize::from(node).wrapping_sub(1))
+    }
+
+    /// Whether what the tasks of `node` ask for has no effect.
+    #[inline]
+    pub(crate) fn is_dead(&self, node: u16) -> bool {
+        self.any_odd && self.get(node).is_some_and(|node| node.dead)
+    }
+
+    /// The clock of a node that has one of its own.
+    #[inline]
+    pub(crate) fn clock(&self, node: u16) -> Option<&NodeClock> {
+        if !self.any_odd {
+            return None;
+        }
+        self.get(node).filter(|node| node.has_own_clock).map(|node| &node.clock)
+    }
+
+    /// Forgets all nodes.
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
+        self.any_odd = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NodeClock;
+
+    #[test]
+    fn a_drifting_clock_and_its_inverse_agree_and_never_jump() {
+        let mut clock = NodeClock::default();
+        for (now, drift) in [(1_000, 250_000), (9_999, -100_000), (1_234_567, 7)] {
+            let before = clock.local(now);
+            clock.change(now, 5, drift);
+            assert_eq!(clock.local(now), before, "the clock jumped");
+            for later in [0, 1, 17, 1_000_000_007] {
+                let local = clock.local(now + later);
+                let back = clock.truly(local);
+                assert!(clock.local(back) >= local && back <= now + later + 1);
+                assert!(back == now || clock.local(back - 1) < local, "it could be earlier");
+            }
+        }
+    }
+}

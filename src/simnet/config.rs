@@ -1,0 +1,129 @@
+//! What a simulated network is like when nothing is wrong with it. Knows numbers and their ranges.
+
+use std::time::Duration;
+
+use super::latency::Latency;
+
+/// How a simulated network behaves: what [`Network::with`](super::Network::with) takes.
+///
+/// The default is a quick data centre: 1 to 10 ms between hosts of one region, 20 to 80 ms between
+/// regions, a window of 64 KiB, connects that give up after 10 s and streams after 60 s, look-ups
+/// of 1 to 5 ms, and no limit of bandwidth.
+///
+/// ```
+/// use std::time::Duration;
+/// use virtnet::simnet::{Config, Latency};
+///
+/// let lan = Config::new().latency(Latency::constant(Duration::from_micros(100))).window(1 << 20);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a configuration does nothing until it is given to `Network::with`"]
+pub struct Config {
+    pub(crate) latency: Latency,
+    pub(crate) region_latency: Latency,
+    pub(crate) registry_latency: Latency,
+    pub(crate) window: u32,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) stream_timeout: Option<Duration>,
+    pub(crate) bandwidth: Option<u64>,
+    pub(crate) keep_alive: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            latency: Latency::uniform(ms(1), ms(10)),
+            region_latency: Latency::uniform(ms(20), ms(80)),
+            registry_latency: Latency::uniform(ms(1), ms(5)),
+            window: 64 * 1024,
+            connect_timeout: Duration::from_secs(10),
+            stream_timeout: Some(Duration::from_secs(60)),
+            bandwidth: None,
+            keep_alive: None,
+        }
+    }
+}
+
+impl Config {
+    /// The default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long anything takes from one host to another of its region, one way.
+    pub fn latency(mut self, latency: Latency) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// How long anything takes from one region to another, one way.
+    pub fn region_latency(mut self, latency: Latency) -> Self {
+        self.region_latency = latency;
+        self
+    }
+
+    /// How long the registry takes to answer.
+    pub fn registry_latency(mut self, latency: Latency) -> Self {
+        self.registry_latency = latency;
+        self
+    }
+
+    /// How many bytes of one direction of a connection can be written and not yet read; a write
+    /// beyond that waits. 1 byte to 1 GiB.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero or more than 1 GiB.
+    #[track_caller]
+    pub fn window(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "virtnet: a window of 0 bytes lets nothing pass: from 1 byte to 1 GiB");
+        assert!(bytes <= 1 << 30, "virtnet: a window of {bytes} bytes: from 1 byte to 1 GiB");
+        self.window = bytes as u32;
+        self
+    }
+
+    /// How long a dial tries before it fails with `timed out`.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a byte may go unacknowledged before its sender fails with `timed out`; `None` is
+    /// for ever.
+    pub fn stream_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.stream_timeout = timeout;
+        self
+    }
+
+    /// How many bytes a second pass from one host to another; `None` is no limit.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero: to let nothing pass is a partition.
+    #[track_caller]
+    pub fn bandwidth(mut self, bytes_per_second: Option<u64>) -> Self {
+        assert!(
+            bytes_per_second != Some(0),
+            "virtnet: a bandwidth of 0 bytes a second lets nothing pass: use `Network::partition`"
+        );
+        self.bandwidth = bytes_per_second;
+        self
+    }
+
+    /// How long an end of a connection hears nothing before it asks whether the other is still
+    /// there; `None`, as in TCP, is never, so that an idle reader waits for ever.
+    ///
+    /// A question is as a byte that was sent: it is unacknowledged until it is answered, and after
+    /// the stream's timeout the end fails with `timed out`.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
+    pub fn keep_alive(mut self, idle: Option<Duration>) -> Self {
+        assert!(idle != Some(Duration::ZERO), "virtnet: a keep-alive of 0 s would never be idle");
+        self.keep_alive = idle;
+        self
+    }
+}

@@ -1,0 +1,187 @@
+//! All simulated networks of a run, and where they are kept.
+//!
+//! Knows networks, hosts and connections as tables; refuses to know what happens to them. As the
+//! world itself, it lies in a cell of the thread, from which an operation takes it and into which
+//! it puts it back; and nothing foreign runs meanwhile.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::lock::at_scope_end;
+use crate::net::{Notifier, SubNetwork, Wakers};
+use crate::sim::{Key, World, hash_name, try_enter_run};
+
+use super::config::Config;
+use super::latency::Latency;
+use super::ledger::Ledger;
+use super::link::Links;
+use super::machine::{Machine, Place};
+use super::pipe::Connection;
+
+/// What the registry of a network knows of a name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announced {
+    pub(crate) place: Place,
+    /// Where the name stood before, until when somebody may still be told so.
+    pub(crate) stale: Option<(Place, u64)>,
+}
+
+/// What two hosts have had to do with each other, as dialer and dialed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pair {
+    pub(crate) dials: u32,
+    /// When the last dial arrives: the next one arrives later.
+    pub(crate) last_at: u64,
+}
+
+/// A region of a network; its number is its place in the list.
+pub(crate) struct RegionState {
+    pub(crate) name: String,
+    pub(crate) subnetwork: SubNetwork,
+    pub(crate) notifier: Notifier,
+}
+
+/// One simulated network.
+pub(crate) struct Net {
+    pub(crate) name: Arc<str>,
+    pub(crate) key: Key,
+    pub(crate) config: Config,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) by_name: BTreeMap<Arc<str>, u32>,
+    pub(crate) regions: Vec<RegionState>,
+    pub(crate) names: BTreeMap<Arc<str>, Announced>,
+    /// Whether the registry answers nobody, and whether anybody has noticed.
+    pub(crate) registry_down: Option<bool>,
+    pub(crate) links: Links,
+    pub(crate) pairs: BTreeMap<(u32, u32), Pair>,
+    pub(crate) ledger: Ledger,
+    /// Dials that are held on their way.
+    pub(crate) held_dials: Wakers,
+    /// How many plans there have been.
+    pub(crate) plans: u32,
+}
+
+impl Net {
+    fn new(name: Arc<str>, config: Config) -> Self {
+        Self {
+            key: Key::NONE.child(hash_name(&name), 0),
+            name,
+            config,
+            machines: Vec::new(),
+            by_name: BTreeMap::new(),
+            regions: Vec::new(),
+            names: BTreeMap::new(),
+            registry_down: None,
+            links: Links::default(),
+            pairs: BTreeMap::new(),
+            ledger: Ledger::default(),
+            held_dials: Wakers::default(),
+            plans: 0,
+        }
+    }
+
+    /// Finds a host, or makes one that is not up yet.
+    pub(crate) fn machine(&mut self, name: &str, region: u32) -> u32 {
+        if let Some(machine) = self.by_name.get(name) {
+            return *machine;
+        }
+        let (name, number): (Arc<str>, _) = (name.into(), self.machines.len() as u32);
+        self.machines.push(Machine::new(name.clone(), region));
+        self.by_name.insert(name, number);
+        number
+    }
+
+    /// How long things take from one host to another.
+    pub(crate) fn latency(&self, from: u32, to: u32) -> Latency {
+        if from == to {
+            return Latency::LOOPBACK;
+        }
+        let region = |machine: u32| self.machines[machine as usize].region;
+        let usual = if region(from) == region(to) {
+            self.config.latency
+        } else {
+            self.config.region_latency
+        };
+        self.links.edits(from, to).latency.unwrap_or(usual)
+    }
+}
+
+/// All simulated networks of a run.
+#[derive(Default)]
+pub(crate) struct Fabric {
+    run: u64,
+    pub(crate) nets: Vec<Net>,
+    pub(crate) conns: Slab<Connection>,
+}
+
+thread_local! {
+    static FABRIC: Cell<Option<Box<Fabric>>> = const { Cell::new(None) };
+}
+
+/// Puts the fabric back where it was taken from.
+struct Taken(Option<Box<Fabric>>);
+
+impl Drop for Taken {
+    #[inline]
+    fn drop(&mut self) {
+        FABRIC.set(self.0.take());
+    }
+}
+
+/// Works on the fabric of `run`, if that goes on in this thread.
+#[inline]
+pub(crate) fn with_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> Option<R> {
+    let mut taken = Taken(Some(FABRIC.try_with(Cell::take).ok()??));
+    taken.0.as_deref_mut().filter(|fabric| fabric.run == run).map(work)
+}
+
+/// Works on the fabric and the world of `run`, if that goes on in this thread.
+#[inline]
+pub(crate) fn try_enter<R>(run: u64, work: impl FnOnce(&mut Fabric, &mut World) -> R) -> Option<R> {
+    try_enter_run(run, |world| with_fabric(run, |fabric| work(fabric, world))).flatten()
+}
+
+/// Works on the fabric and the world of `run`.
+///
+/// # Panics
+///
+/// Outside of it: a handle must not be used after its run or off its thread.
+#[inline]
+#[track_caller]
+pub(crate) fn enter<R>(run: u64, work: impl FnOnce(&mut Fabric, &mut World) -> R) -> R {
+    match try_enter(run, work) {
+        Some(result) => result,
+        None => outside(),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn outside() -> ! {
+    panic!(
+        "virtnet: this network, node or connection was made in a run that has ended or that goes \
+         on in another thread; it may only be used inside that run"
+    )
+}
+
+/// Takes the fabric away when its run is over; what is left of it may hold anything of a user's.
+fn clear() -> Option<Box<dyn Any>> {
+    FABRIC.take().map(|fabric| fabric as Box<dyn Any>)
+}
+
+/// Adds a network to a run, whose alarms are heard by `sound` from then on. Returns its number.
+pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, sound: fn(&mut World, u32)) -> u32 {
+    if with_fabric(run, |_| ()).is_none() {
+        FABRIC.set(Some(Box::new(Fabric { run, ..Fabric::default() })));
+        at_scope_end(clear);
+    }
+    enter(run, |fabric, world| {
+        world.sound = sound;
+        fabric.nets.push(Net::new(name, config));
+        fabric.nets.len() as u32 - 1
+    })
+}

@@ -1,0 +1,120 @@
+//! How long something takes: a least duration, and a drawn one on top.
+//!
+//! Knows distributions in integer arithmetic; refuses to know what takes so long. What is drawn is
+//! the part above the least, so that 0 is the benign answer.
+
+use std::time::Duration;
+
+use crate::sim::{Shape, nanos};
+
+/// The longest latency that makes sense: a day.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A distribution of durations.
+///
+/// Every duration drawn is a choice: on `Tape::zero()` it is the least.
+///
+/// ```
+/// use std::time::Duration;
+/// use virtnet::simnet::Latency;
+///
+/// let ms = Duration::from_millis;
+/// assert_eq!(Latency::uniform(ms(1), ms(10)).least(), ms(1));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    least: u64,
+    more: Shape,
+}
+
+impl Latency {
+    /// From a host to itself: 10 µs.
+    pub(crate) const LOOPBACK: Self = Self { least: 10_000, more: Shape::Uniform(1) };
+
+    /// Always the same.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than a day.
+    #[track_caller]
+    pub fn constant(latency: Duration) -> Self {
+        Self { least: checked("latency", latency), more: Shape::Uniform(1) }
+    }
+
+    /// Anything from `min` to `max`, both included, all alike.
+    ///
+    /// # Panics
+    ///
+    /// If `min` is greater than `max`, or `max` longer than a day.
+    #[track_caller]
+    pub fn uniform(min: Duration, max: Duration) -> Self {
+        assert!(min <= max, "virtnet: `Latency::uniform`: min {min:?} is greater than max {max:?}");
+        let (least, most) = (checked("min", min), checked("max", max));
+        Self { least, more: Shape::Uniform(most - least + 1) }
+    }
+
+    /// `min`, and on top an exponentially distributed duration, so that `mean` is the mean of the
+    /// whole.
+    ///
+    /// # Panics
+    ///
+    /// If `min` is greater than `mean`, or `mean` longer than a day.
+    #[track_caller]
+    pub fn exponential(min: Duration, mean: Duration) -> Self {
+        assert!(
+            min <= mean,
+            "virtnet: `Latency::exponential`: min {min:?} is greater than mean {mean:?}"
+        );
+        let (least, mean) = (checked("min", min), checked("mean", mean));
+        Self { least, more: Shape::Exponential(mean - least) }
+    }
+
+    /// `min`, and on top something much like a log-normal distribution, so that `median` is the
+    /// median of the whole and one sigma a factor of two of what is on top.
+    ///
+    /// # Panics
+    ///
+    /// If `min` is greater than `median`, or `median` longer than a day.
+    #[track_caller]
+    pub fn log_normal(min: Duration, median: Duration) -> Self {
+        assert!(
+            min <= median,
+            "virtnet: `Latency::log_normal`: min {min:?} is greater than median {median:?}"
+        );
+        let (least, median) = (checked("min", min), checked("median", median));
+        Self { least, more: Shape::LogNormal(median - least) }
+    }
+
+    /// Returns the least it can be.
+    pub const fn least(&self) -> Duration {
+        Duration::from_nanos(self.least)
+    }
+
+    /// The nanoseconds that it takes at least, and the shape of what is drawn on top.
+    #[inline]
+    pub(crate) const fn parts(self) -> (u64, Shape) {
+        (self.least, self.more)
+    }
+
+    /// So many times as long.
+    pub(crate) fn times(self, factor: u64) -> Self {
+        let long = |nanos: u64| nanos.saturating_mul(factor).min(nanos_of_longest());
+        let more = match self.more {
+            Shape::Uniform(options) => Shape::Uniform(long(options - 1) + 1),
+            Shape::Exponential(mean) => Shape::Exponential(long(mean)),
+            Shape::LogNormal(median) => Shape::LogNormal(long(median)),
+            shape => shape,
+        };
+        Self { least: long(self.least), more }
+    }
+}
+
+fn nanos_of_longest() -> u64 {
+    nanos(LONGEST)
+}
+
+#[track_caller]
+fn checked(what: &str, latency: Duration) -> u64 {
+    assert!(latency <= LONGEST, "virtnet: {what} {latency:?} of a latency is longer than a day");
+    nanos(latency)
+}

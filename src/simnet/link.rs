@@ -1,0 +1,205 @@
+//! What may pass from one host to another: cuts, holds and edited links.
+//!
+//! Knows hosts as numbers; refuses to know what travels. Nothing is kept for a pair that nothing
+//! was done to: what is cut is a set of senders and a set of receivers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::latency::Latency;
+use super::ledger::{Fault, Ledger};
+
+/// Whether something gets from one host to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Passage {
+    Clear,
+    /// It waits on the way until it is let go.
+    Held,
+    Cut,
+}
+
+/// A partition: nothing gets from these to those.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    family: Fault,
+    from: BTreeSet<u32>,
+    to: BTreeSet<u32>,
+    both_ways: bool,
+    /// The plan that made it, if one did.
+    pub(crate) plan: Option<u32>,
+    felt: bool,
+}
+
+impl Cut {
+    fn stops(&self, from: u32, to: u32) -> bool {
+        let one_way = |a, b| self.from.contains(&a) && self.to.contains(&b);
+        one_way(from, to) || (self.both_ways && one_way(to, from))
+    }
+}
+
+/// One in a million.
+pub(crate) const WHOLE: u32 = 1_000_000;
+
+/// What has been changed about a link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Edits {
+    pub(crate) latency: Option<Latency>,
+    /// How many of a million are lost, or cut short.
+    pub(crate) loss: Option<u32>,
+    pub(crate) short_io: Option<u32>,
+    pub(crate) bandwidth: Option<u64>,
+}
+
+impl Edits {
+    fn or(self, other: Self) -> Self {
+        Self {
+            latency: self.latency.or(other.latency),
+            loss: self.loss.or(other.loss),
+            short_io: self.short_io.or(other.short_io),
+            bandwidth: self.bandwidth.or(other.bandwidth),
+        }
+    }
+}
+
+/// One direction between two hosts that something was done to.
+#[derive(Debug, Default)]
+struct Link {
+    by_hand: Edits,
+    by_plan: Edits,
+    /// Until when what was sent before takes up the bandwidth.
+    busy_until: u64,
+    /// Which applications have had an effect, by family.
+    felt: BTreeMap<Fault, bool>,
+}
+
+/// What was done to the links of one network.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    cuts: Vec<Cut>,
+    /// By pair, the lesser number first: whether the hold has had an effect.
+    holds: BTreeMap<(u32, u32), bool>,
+    edited: BTreeMap<(u32, u32), Link>,
+}
+
+const fn pair(a: u32, b: u32) -> (u32, u32) {
+    if a < b { (a, b) } else { (b, a) }
+}
+
+impl Links {
+    /// Whether anything was done to the way between two hosts, in either direction.
+    pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
+        self.cuts.iter().any(|cut| cut.stops(from, to) || cut.stops(to, from))
+            || self.holds.contains_key(&pair(from, to))
+            || self.edited.contains_key(&(from, to))
+            || self.edited.contains_key(&(to, from))
+    }
+
+    /// Whether something would get through, without making it felt.
+    pub(crate) fn look(&self, from: u32, to: u32) -> Passage {
+        if self.cuts.iter().any(|cut| cut.stops(from, to)) {
+            Passage::Cut
+        } else if self.holds.contains_key(&pair(from, to)) {
+            Passage::Held
+        } else {
+            Passage::Clear
+        }
+    }
+
+    /// Whether something gets through; if not, that is an effect of what stops it.
+    pub(crate) fn pass(&mut self, from: u32, to: u32, ledger: &mut Ledger) -> Passage {
+        if let Some(cut) = self.cuts.iter_mut().find(|cut| cut.stops(from, to)) {
+            ledger.felt(cut.family, &mut cut.felt);
+            return Passage::Cut;
+        }
+        if let Some(felt) = self.holds.get_mut(&pair(from, to)) {
+            ledger.felt(Fault::Hold, felt);
+            return Passage::Held;
+        }
+        Passage::Clear
+    }
+
+    /// Lets nothing get from some hosts to others.
+    pub(crate) fn cut(
+        &mut self,
+        from: BTreeSet<u32>,
+        to: BTreeSet<u32>,
+        both_ways: bool,
+        plan: Option<u32>,
+    ) {
+        let family = if both_ways { Fault::Partition } else { Fault::OneWay };
+        self.cuts.push(Cut { family, from, to, both_ways, plan, felt: false });
+    }
+
+    /// Holds whatever travels between two hosts.
+    pub(crate) fn hold(&mut self, a: u32, b: u32) {
+        self.holds.insert(pair(a, b), false);
+    }
+
+    /// Lets go what is held between two hosts. Returns whether anything could have been.
+    pub(crate) fn release(&mut self, a: u32, b: u32) -> bool {
+        self.holds.remove(&pair(a, b)).is_some()
+    }
+
+    /// Undoes all cuts and holds.
+    pub(crate) fn heal(&mut self) {
+        self.cuts.clear();
+        self.holds.clear();
+    }
+
+    /// Undoes the oldest cut of its kind that a plan made and that is still there.
+    pub(crate) fn mend(&mut self, plan: u32, both_ways: bool) {
+        let oldest =
+            self.cuts.iter().position(|cut| cut.plan == Some(plan) && cut.both_ways == both_ways);
+        if let Some(oldest) = oldest {
+            self.cuts.remove(oldest);
+        }
+    }
+
+    /// Changes a direction between two hosts, by hand or as a plan does.
+    pub(crate) fn edit(
+        &mut self,
+        from: u32,
+        to: u32,
+        family: Fault,
+        by_plan: bool,
+        change: impl FnOnce(&mut Edits),
+    ) {
+        let link = self.edited.entry((from, to)).or_default();
+        change(if by_plan { &mut link.by_plan } else { &mut link.by_hand });
+        link.felt.insert(family, false);
+    }
+
+    /// Undoes what a plan changed about a direction between two hosts.
+    pub(crate) fn unedit(&mut self, from: u32, to: u32, family: Fault) {
+        let Some(Link { by_plan, .. }) = self.edited.get_mut(&(from, to)) else { return };
+        match family {
+            Fault::Latency => by_plan.latency = None,
+            Fault::Loss => by_plan.loss = None,
+            Fault::Bandwidth => by_plan.bandwidth = None,
+            _ => by_plan.short_io = None,
+        }
+    }
+
+    /// What has been changed about a direction between two hosts.
+    pub(crate) fn edits(&self, from: u32, to: u32) -> Edits {
+        let link = self.edited.get(&(from, to));
+        link.map_or_else(Edits::default, |link| link.by_plan.or(link.by_hand))
+    }
+
+    /// Notes that an edit had an effect.
+    pub(crate) fn felt(&mut self, from: u32, to: u32, family: Fault, ledger: &mut Ledger) {
+        if let Some(felt) =
+            self.edited.get_mut(&(from, to)).and_then(|link| link.felt.get_mut(&family))
+        {
+            ledger.felt(family, felt);
+        }
+    }
+
+    /// Takes up the bandwidth between two hosts with so many bytes. Returns when they are out.
+    pub(crate) fn occupy(&mut self, from: u32, to: u32, now: u64, bytes: u64, rate: u64) -> u64 {
+        let link = self.edited.entry((from, to)).or_default();
+        let takes = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+        let start = link.busy_until.max(now);
+        link.busy_until = start.saturating_add(u64::try_from(takes).unwrap_or(u64::MAX));
+        link.busy_until
+    }
+}

@@ -1,0 +1,135 @@
+//! A host as the network sees it: a name, a life, and whether anybody is at home.
+//!
+//! Knows what outlives a crash: the name, the place in a region, the program that is started
+//! again. Refuses to know sockets and what runs.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::net::Host;
+use crate::sim::{TaskId, World};
+
+use super::ledger::{Fault, Ledger};
+
+/// What a node's program comes to: nothing, or why it failed.
+pub(crate) type Life = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// What a node runs, in each of its lives.
+pub(crate) type Program = Rc<dyn Fn(Host) -> Life>;
+
+/// Whether anybody is at home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Power {
+    /// It answers.
+    Up,
+    /// It answers everything with a reset: not started yet, or crashed.
+    Down,
+    /// It answers nothing.
+    Silent,
+}
+
+impl Power {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Silent => "without power",
+        }
+    }
+}
+
+/// A host as the network sees it.
+pub(crate) struct Machine {
+    pub(crate) name: Arc<str>,
+    pub(crate) region: u32,
+    pub(crate) power: Power,
+    /// How many times it has been restarted.
+    pub(crate) life: u32,
+    /// The host of the present life, once it is announced.
+    pub(crate) host: Option<Host>,
+    /// What makes it a node, if it is one.
+    pub(crate) node: Option<NodePart>,
+}
+
+/// What a node is, beyond being a host.
+pub(crate) struct NodePart {
+    /// Its number among the nodes of the run.
+    pub(crate) number: u16,
+    pub(crate) program: Program,
+    /// The task that runs the program in the present life.
+    pub(crate) root: Option<TaskId>,
+    /// Whether it is meant to run: what has been asked for, even if it has yet to be done.
+    pub(crate) is_up: bool,
+    /// Whether it is paused.
+    pub(crate) paused: bool,
+    /// Where it was made, which is where its tasks are said to be spawned.
+    pub(crate) spawned_at: &'static Location<'static>,
+    /// Whether these faults, if they are on, have been felt.
+    pub(crate) pause_felt: Option<bool>,
+    pub(crate) clock_felt: Option<bool>,
+    pub(crate) slow_felt: Option<bool>,
+}
+
+impl NodePart {
+    pub(crate) fn new(
+        number: u16,
+        program: Program,
+        spawned_at: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            number,
+            program,
+            root: None,
+            is_up: true,
+            paused: false,
+            spawned_at,
+            pause_felt: None,
+            clock_felt: None,
+            slow_felt: None,
+        }
+    }
+
+    /// Notes which faults have been felt by now: polls that were held up, and polls since then.
+    pub(crate) fn feel(&mut self, ledger: &mut Ledger, world: &World) {
+        let (held_up, polled) = world.felt(self.number);
+        let felt = [
+            (Fault::Pause, &mut self.pause_felt, held_up),
+            (Fault::Clock, &mut self.clock_felt, polled),
+            (Fault::SlowNode, &mut self.slow_felt, polled),
+        ];
+        for (family, felt, now) in felt {
+            if let Some(felt) = felt.as_mut().filter(|_| now) {
+                ledger.felt(family, felt);
+            }
+        }
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(name: Arc<str>, region: u32) -> Self {
+        Self { name, region, power: Power::Down, life: 0, host: None, node: None }
+    }
+}
+
+/// What the registry tells of a host: which machine, and in which life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) machine: u32,
+    pub(crate) life: u32,
+}
+
+impl Place {
+    /// Writes it as a host's data in the registry.
+    pub(crate) fn to_hostdata(self) -> String {
+        format!("{}.{}", self.machine, self.life)
+    }
+
+    /// Reads what [`Place::to_hostdata`] has written.
+    pub(crate) fn of_hostdata(text: &str) -> Option<Self> {
+        let (machine, life) = text.split_once('.')?;
+        Some(Self { machine: machine.parse().ok()?, life: life.parse().ok()? })
+    }
+}

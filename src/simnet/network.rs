@@ -1,0 +1,543 @@
+//! A simulated network as a test holds it: its hosts and nodes, and what may go wrong by name.
+//!
+//! Knows names and turns them into numbers; what a fault does is done elsewhere.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::net::{Host, SubNetwork};
+use crate::sim::{Key, RecordKind, World, hash_name, run_and_now};
+
+use super::config::Config;
+use super::engine::Region;
+use super::fabric::{Fabric, RegionState, add_net, enter};
+use super::latency::Latency;
+use super::ledger::{Fault, Ledger};
+use super::link::{Edits, WHOLE};
+use super::node::{Node, NodeOutput};
+use super::registry::Names;
+use super::transit::sound;
+
+/// A simulated network, with latency, and with faults where they are asked for.
+///
+/// It exists inside a run. A clone is another handle to the same network. Faults are called by the
+/// names of hosts, last until they are undone, and reach what is under way as well as what is yet
+/// to come; a restart does not change them.
+///
+/// # Panics
+///
+/// Every method, outside the run that made the network; every fault, if a host of that name was
+/// never made, naming it and those there are.
+#[derive(Clone)]
+pub struct Network {
+    pub(crate) run: u64,
+    pub(crate) net: u32,
+    name: Arc<str>,
+}
+
+impl Network {
+    /// Makes a network with the default [`Config`], whose full name is `sim` and then the name
+    /// given.
+    ///
+    /// # Panics
+    ///
+    /// Outside a run.
+    #[track_caller]
+    pub fn new(name: &str) -> Self {
+        Self::with(name, Config::default())
+    }
+
+    /// Makes a network.
+    ///
+    /// # Panics
+    ///
+    /// Outside a run.
+    #[track_caller]
+    pub fn with(name: &str, config: Config) -> Self {
+        let (run, _) = run_and_now("simnet::Network::new");
+        let name: Arc<str> = ["sim", name].concat().into();
+        Self { run, net: add_net(run, name.clone(), config, sound), name }
+    }
+
+    /// Returns its full name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the subnetwork that is a region of it; `""` is the default region.
+    ///
+    /// Hosts of one region are near each other; between regions everything takes longer. All
+    /// regions share their names.
+    #[track_caller]
+    pub fn join(&self, region: &str) -> SubNetwork {
+        let number = self.region(region);
+        enter(self.run, |fabric, _| {
+            fabric.nets[self.net as usize].regions[number as usize].subnetwork.clone()
+        })
+    }
+
+    /// Finds a region, or makes it.
+    fn region(&self, name: &str) -> u32 {
+        let find = |fabric: &mut Fabric| {
+            let regions = &fabric.nets[self.net as usize].regions;
+            let found = regions.iter().position(|region| region.name == name);
+            found.map_or(Err(regions.len() as u32), |found| Ok(found as u32))
+        };
+        let number = match enter(self.run, |fabric, _| find(fabric)) {
+            Ok(found) => return found,
+            Err(number) => number,
+        };
+        let (run, net) = (self.run, self.net);
+        let mut notifier = None;
+        let engine = |own| {
+            notifier = Some(own);
+            Region { run, net, number }
+        };
+        let subnetwork = SubNetwork::with(self.name.clone(), engine, Names { run, net });
+        enter(self.run, |fabric, _| {
+            let regions = &mut fabric.nets[self.net as usize].regions;
+            let Some(notifier) = notifier else { unreachable!("a subnetwork makes its engine") };
+            regions.push(RegionState { name: name.into(), subnetwork, notifier });
+        });
+        number
+    }
+
+    /// Makes a host in the default region: the same as `join("").new_host(name)`, for programs
+    /// that are not to be restarted.
+    ///
+    /// # Errors
+    ///
+    /// If the name is taken, or the registry is down.
+    pub async fn host(&self, name: &str) -> Result<Host, crate::net::Error> {
+        self.join("").new_host(name).await
+    }
+
+    /// Makes a node in the default region: a host with a program that can die and be started
+    /// again.
+    ///
+    /// # Panics
+    ///
+    /// If there is a host of that name.
+    #[track_caller]
+    pub fn node<P, Fut>(&self, name: &str, program: P) -> Node
+    where
+        P: Fn(Host) -> Fut + 'static,
+        Fut: Future<Output: NodeOutput> + 'static,
+    {
+        self.node_in("", name, program)
+    }
+
+    /// Makes a node in a region.
+    ///
+    /// # Panics
+    ///
+    /// If there is a host of that name.
+    #[track_caller]
+    pub fn node_in<P, Fut>(&self, region: &str, name: &str, program: P) -> Node
+    where
+        P: Fn(Host) -> Fut + 'static,
+        Fut: Future<Output: NodeOutput> + 'static,
+    {
+        let region = self.region(region);
+        let called_at = Location::caller();
+        match Node::start((self.run, self.net), region, name, program, called_at) {
+            Ok(node) => node,
+            Err(error) => panic!("virtnet: node {name:?}: {error}"),
+        }
+    }
+
+    /// Lets nothing get from any host of `a` to any of `b`, nor back, until the network is healed.
+    ///
+    /// What is on its way is lost as well, and sent again and again: connections do not break, but
+    /// time out.
+    ///
+    /// # Panics
+    ///
+    /// If either is empty, or a host is in both.
+    #[track_caller]
+    pub fn partition(&self, a: &[&str], b: &[&str]) {
+        self.cut(a, b, true, None);
+    }
+
+    /// Lets nothing get from any host of `from` to any of `to`, until the network is healed; the
+    /// way back stays open.
+    ///
+    /// # Panics
+    ///
+    /// If either is empty, or a host is in both.
+    #[track_caller]
+    pub fn partition_one_way(&self, from: &[&str], to: &[&str]) {
+        self.cut(from, to, false, None);
+    }
+
+    /// Holds whatever travels between two hosts, in both directions, until it is released or the
+    /// network is healed. Then it arrives at once, in order.
+    #[track_caller]
+    pub fn hold(&self, a: &str, b: &str) {
+        self.hold_pair(a, b, true);
+    }
+
+    /// Lets go what is held between two hosts.
+    #[track_caller]
+    pub fn release(&self, a: &str, b: &str) {
+        self.change(&[&[a], &[b]], |fabric, world, hosts| {
+            let (a, b) = (first(&hosts[0]), first(&hosts[1]));
+            let net = &mut fabric.nets[self.net as usize];
+            if net.links.release(a, b) {
+                self.record(world, format!("release {a} {b}"));
+            }
+            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+            Ok(())
+        });
+    }
+
+    /// Tears down every connection between two hosts: both ends are reset.
+    #[track_caller]
+    pub fn reset(&self, a: &str, b: &str) {
+        self.reset_pair(a, b, true);
+    }
+
+    /// Edits the link between two hosts, in both directions; `heal` does not undo it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use virtnet::{Run, simnet::{Latency, Network}};
+    /// # Run::new(1).execute(async |_| {
+    /// # let net = Network::new("t");
+    /// # net.host("α").await.unwrap();
+    /// # net.host("β").await.unwrap();
+    /// net.link("α", "β").latency(Latency::constant(Duration::from_millis(300))).loss(0.01);
+    /// # }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn link(&self, a: &str, b: &str) -> LinkEdit {
+        let pair = enter(self.run, |fabric, _| {
+            Ok::<_, String>((first(&self.find(fabric, &[a])?), first(&self.find(fabric, &[b])?)))
+        });
+        match pair {
+            Ok(pair) => LinkEdit { network: self.clone(), pair },
+            Err(error) => panic!("virtnet: {error}"),
+        }
+    }
+
+    /// Lets the registry answer nobody, until it is up again or the network is healed: questions
+    /// that are under way fail as well.
+    #[track_caller]
+    pub fn registry_down(&self) {
+        self.set_registry(true, true);
+    }
+
+    /// Lets the registry answer again.
+    #[track_caller]
+    pub fn registry_up(&self) {
+        self.set_registry(false, true);
+    }
+
+    /// Undoes partitions, holds and `registry_down`, whoever called them; but no link that was
+    /// edited by hand, and nothing that was done to a node.
+    ///
+    /// What was lost is sent again at its next attempt: up to a minute later, if the partition
+    /// was that long.
+    #[track_caller]
+    pub fn heal(&self) {
+        enter(self.run, |fabric, world| {
+            if !world.heeds() {
+                return;
+            }
+            let net = &mut fabric.nets[self.net as usize];
+            net.links.heal();
+            net.registry_down = None;
+            self.record(world, "heal".into());
+            self.disturb(fabric, world, |_, _| true);
+        });
+    }
+
+    /// Returns what has become of all faults so far.
+    #[track_caller]
+    pub fn ledger(&self) -> Ledger {
+        enter(self.run, |fabric, world| {
+            let net = &mut fabric.nets[self.net as usize];
+            for machine in &mut net.machines {
+                if let Some(part) = &mut machine.node {
+                    part.feel(&mut net.ledger, world);
+                }
+            }
+            net.ledger.clone()
+        })
+    }
+}
+
+fn first(hosts: &BTreeSet<u32>) -> u32 {
+    hosts.first().copied().unwrap_or_default()
+}
+
+/// What plans do as well.
+impl Network {
+    #[track_caller]
+    pub(crate) fn cut(&self, from: &[&str], to: &[&str], both_ways: bool, plan: Option<u32>) {
+        self.change(&[from, to], |fabric, world, mut hosts| {
+            let (Some(to), Some(from)) = (hosts.pop(), hosts.pop()) else {
+                unreachable!("two were asked for")
+            };
+            if from.is_empty() || to.is_empty() {
+                return Err("a partition of no hosts: both sides need one at least".into());
+            }
+            let net = &mut fabric.nets[self.net as usize];
+            if let Some(both) = from.intersection(&to).next() {
+                let name = &net.machines[*both as usize].name;
+                return Err(format!("a partition with host {name:?} on both sides"));
+            }
+            let family = if both_ways { Fault::Partition } else { Fault::OneWay };
+            let counts = net.ledger.counts(family);
+            counts.requested += u64::from(plan.is_none());
+            counts.applied += 1;
+            self.record(world, format!("{} {from:?} {to:?}", family.name()));
+            let concerned = {
+                let (from, to) = (from.clone(), to.clone());
+                move |a: u32, b: u32| {
+                    (from.contains(&a) && to.contains(&b)) || (from.contains(&b) && to.contains(&a))
+                }
+            };
+            net.links.cut(from, to, both_ways, plan);
+            self.disturb(fabric, world, concerned);
+            Ok(())
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn hold_pair(&self, a: &str, b: &str, by_hand: bool) {
+        self.change(&[&[a], &[b]], |fabric, world, hosts| {
+            let (a, b) = (first(&hosts[0]), first(&hosts[1]));
+            let net = &mut fabric.nets[self.net as usize];
+            let counts = net.ledger.counts(Fault::Hold);
+            counts.requested += u64::from(by_hand);
+            counts.applied += 1;
+            net.links.hold(a, b);
+            self.record(world, format!("hold {a} {b}"));
+            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+            Ok(())
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn reset_pair(&self, a: &str, b: &str, by_hand: bool) {
+        self.change(&[&[a], &[b]], |fabric, world, hosts| {
+            let pair = [first(&hosts[0]), first(&hosts[1])];
+            self.record(world, format!("reset {pair:?}"));
+            let between = |conn: &super::pipe::Connection| {
+                let ends = [conn.ends[0].machine, conn.ends[1].machine];
+                conn.net == self.net && (ends == pair || ends == [pair[1], pair[0]])
+            };
+            let conns: Vec<usize> = fabric
+                .conns
+                .iter()
+                .filter(|(_, conn)| between(conn))
+                .map(|(index, _)| index)
+                .collect();
+            let mut hit = false;
+            for index in conns {
+                if let Some(mut transit) = fabric.transit(index, world) {
+                    hit |= transit.reset();
+                }
+            }
+            let counts = fabric.nets[self.net as usize].ledger.counts(Fault::Reset);
+            counts.requested += u64::from(by_hand);
+            counts.applied += 1;
+            counts.effective += u64::from(hit);
+            Ok(())
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn set_registry(&self, down: bool, by_hand: bool) {
+        enter(self.run, |fabric, world| {
+            let net = &mut fabric.nets[self.net as usize];
+            if !world.heeds() || net.registry_down.is_some() == down {
+                return;
+            }
+            net.registry_down = down.then_some(false);
+            if down {
+                let counts = net.ledger.counts(Fault::Registry);
+                counts.requested += u64::from(by_hand);
+                counts.applied += 1;
+            }
+            self.record(world, if down { "registry down" } else { "registry up" }.into());
+        });
+    }
+
+    /// Edits both directions between two hosts.
+    pub(crate) fn edit_pair(
+        &self,
+        (a, b): (u32, u32),
+        family: Fault,
+        by_plan: bool,
+        change: impl Fn(&mut Edits),
+    ) {
+        enter(self.run, |fabric, world| {
+            if !world.heeds() {
+                return;
+            }
+            let net = &mut fabric.nets[self.net as usize];
+            for (from, to) in [(a, b), (b, a)] {
+                net.links.edit(from, to, family, by_plan, &change);
+            }
+            let counts = net.ledger.counts(family);
+            counts.requested += u64::from(!by_plan);
+            counts.applied += 1;
+            self.record(world, format!("edit {} {a} {b}", family.name()));
+            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+        });
+    }
+
+    /// Undoes the oldest cut of its kind that a plan made.
+    pub(crate) fn mend(&self, plan: u32, both_ways: bool) {
+        enter(self.run, |fabric, world| {
+            fabric.nets[self.net as usize].links.mend(plan, both_ways);
+            self.record(world, format!("the end of a cut, both ways {both_ways}"));
+            self.disturb(fabric, world, |_, _| true);
+        });
+    }
+
+    /// Undoes what a plan changed about both directions between two hosts.
+    pub(crate) fn unedit_pair(&self, (a, b): (u32, u32), family: Fault) {
+        enter(self.run, |fabric, world| {
+            let links = &mut fabric.nets[self.net as usize].links;
+            links.unedit(a, b, family);
+            links.unedit(b, a, family);
+            self.record(world, format!("unedit {} {a} {b}", family.name()));
+            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+        });
+    }
+
+    /// Looks up hosts by name, and works on them.
+    #[track_caller]
+    fn change(
+        &self,
+        names: &[&[&str]],
+        work: impl FnOnce(&mut Fabric, &mut World, Vec<BTreeSet<u32>>) -> Result<(), String>,
+    ) {
+        let changed = enter(self.run, |fabric, world| {
+            let hosts: Result<Vec<_>, String> =
+                names.iter().map(|names| self.find(fabric, names)).collect();
+            if world.heeds() { work(fabric, world, hosts?) } else { Ok(()) }
+        });
+        if let Err(error) = changed {
+            panic!("virtnet: {error}");
+        }
+    }
+
+    /// Finds hosts by name.
+    fn find(&self, fabric: &Fabric, names: &[&str]) -> Result<BTreeSet<u32>, String> {
+        let net = &fabric.nets[self.net as usize];
+        let find = |name: &&str| {
+            net.by_name.get(*name).copied().ok_or_else(|| {
+                let known: Vec<&str> = net.by_name.keys().take(20).map(|name| &**name).collect();
+                let more = if net.by_name.len() > known.len() { ", .." } else { "" };
+                format!(
+                    "no host {name:?} was ever made on the network {}; there are: {}{more}",
+                    self.name,
+                    known.join(", ")
+                )
+            })
+        };
+        names.iter().map(find).collect()
+    }
+
+    /// Lets all connections look around to which something was done, and all dials.
+    pub(crate) fn disturb(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        concerned: impl Fn(u32, u32) -> bool,
+    ) {
+        let hit = |conn: &super::pipe::Connection| {
+            conn.net == self.net && concerned(conn.ends[0].machine, conn.ends[1].machine)
+        };
+        let conns: Vec<usize> =
+            fabric.conns.iter().filter(|(_, conn)| hit(conn)).map(|(index, _)| index).collect();
+        for index in conns {
+            if let Some(mut transit) = fabric.transit(index, world) {
+                transit.look_around();
+            }
+        }
+        let dials = &mut fabric.nets[self.net as usize].held_dials;
+        dials.drain(|waiter| world.wake_waiter(waiter));
+    }
+
+    fn record(&self, world: &mut World, text: String) {
+        let digest = hash_name(&text);
+        world.record_event(RecordKind::Fault, Key::NONE, 0, digest, || text);
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "simnet::Network({:?})", self.name)
+    }
+}
+
+/// Edits the link between two hosts: see [`Network::link`]. Each call takes effect at once.
+#[derive(Debug)]
+pub struct LinkEdit {
+    network: Network,
+    pair: (u32, u32),
+}
+
+impl LinkEdit {
+    /// How long anything takes between the two, one way.
+    #[track_caller]
+    pub fn latency(self, latency: Latency) -> Self {
+        self.edit(Fault::Latency, |edits| edits.latency = Some(latency))
+    }
+
+    /// How much of what is sent is lost, from 0 to 1. It is sent again after 200 ms, then after
+    /// twice as long, and so on: loss is delay.
+    ///
+    /// # Panics
+    ///
+    /// If it is not a number from 0 to 1.
+    #[track_caller]
+    pub fn loss(self, ratio: f64) -> Self {
+        let loss = millionths("loss", ratio);
+        self.edit(Fault::Loss, |edits| edits.loss = Some(loss))
+    }
+
+    /// How many bytes a second pass, each way.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero: to let nothing pass is a partition.
+    #[track_caller]
+    pub fn bandwidth(self, bytes_per_second: u64) -> Self {
+        assert!(
+            bytes_per_second > 0,
+            "virtnet: a bandwidth of 0 bytes a second lets nothing pass: use `Network::partition`"
+        );
+        self.edit(Fault::Bandwidth, |edits| edits.bandwidth = Some(bytes_per_second))
+    }
+
+    /// How many of the reads and writes of connections between the two are short, from 0 to 1.
+    ///
+    /// # Panics
+    ///
+    /// If it is not a number from 0 to 1.
+    #[track_caller]
+    pub fn short_io(self, ratio: f64) -> Self {
+        let short = millionths("short_io", ratio);
+        self.edit(Fault::ShortIo, |edits| edits.short_io = Some(short))
+    }
+
+    fn edit(self, family: Fault, change: impl Fn(&mut Edits)) -> Self {
+        self.network.edit_pair(self.pair, family, false, change);
+        self
+    }
+}
+
+#[track_caller]
+fn millionths(what: &str, ratio: f64) -> u32 {
+    assert!((0.0..=1.0).contains(&ratio), "virtnet: {what}({ratio}): a ratio is from 0 to 1");
+    (ratio * f64::from(WHOLE)).round() as u32
+}

@@ -1,0 +1,523 @@
+//! Nodes: hosts with a program that can die and be started again.
+//!
+//! Knows what each way to die does, and in which order; refuses to know why. What is asked for
+//! takes effect when the current poll has returned: the host is marked, its connections are dealt
+//! with, and then its tasks are dropped, oldest first.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::net::{Cause, Host};
+use crate::sim::{JoinHandle, Key, Name, Origin, RecordKind, Sleep, World, body, nanos};
+use crate::wait::waiting_for;
+
+use super::fabric::{Fabric, enter};
+use super::ledger::Fault;
+use super::machine::{Life, Machine, NodePart, Power};
+use super::transit::Transit;
+
+/// What a node's program may come to: nothing, or a `Result` whose error ends the run as a panic
+/// does.
+pub trait NodeOutput {
+    /// Gives the error, if there is one, as it is to be printed.
+    fn error(self) -> Option<String>;
+}
+
+impl NodeOutput for () {
+    fn error(self) -> Option<String> {
+        None
+    }
+}
+
+impl NodeOutput for Infallible {
+    fn error(self) -> Option<String> {
+        match self {}
+    }
+}
+
+/// Names what a function returns: the only way to name `!` so far.
+pub trait Returns {
+    /// What it returns.
+    type Output;
+}
+
+impl<T> Returns for fn() -> T {
+    type Output = T;
+}
+
+/// A program that never returns.
+impl NodeOutput for <fn() -> ! as Returns>::Output {
+    fn error(self) -> Option<String> {
+        self
+    }
+}
+
+impl<T: NodeOutput, E: fmt::Debug> NodeOutput for Result<T, E> {
+    fn error(self) -> Option<String> {
+        match self {
+            Ok(output) => output.error(),
+            Err(error) => Some(format!("{error:?}")),
+        }
+    }
+}
+
+/// A host and the program that runs on it: what can crash and be started again.
+///
+/// The program is a factory. In each life it gets a [`Host`] of its own, and runs in tasks that
+/// belong to the node: whatever they spawn does too, whichever `Sim` they spawn it with. What
+/// survives a restart is only what the program keeps outside of itself.
+///
+/// What is done to a node takes effect as soon as the current poll returns. A call does nothing if
+/// the node is in that state already.
+///
+/// ```
+/// use std::time::Duration;
+/// use virtnet::{Run, simnet};
+///
+/// Run::new(1).execute(async |sim| {
+///     let net = simnet::Network::new("t");
+///     let node = net.node("β", async |host| {
+///         let listener = host.listen(":1").await.unwrap();
+///         while listener.accept().await.is_ok() {}
+///     });
+///     sim.sleep(Duration::from_secs(1)).await;
+///     node.crash();
+///     assert!(!node.is_up());
+///     node.restart();
+///     sim.sleep(Duration::from_secs(1)).await;
+///     assert!(node.is_up());
+/// }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) run: u64,
+    pub(crate) net: u32,
+    pub(crate) machine: u32,
+    pub(crate) name: Arc<str>,
+}
+
+impl Node {
+    /// Makes a node, and starts it.
+    pub(crate) fn start<P, Fut>(
+        (run, net): (u64, u32),
+        region: u32,
+        name: &str,
+        program: P,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<Self, String>
+    where
+        P: Fn(Host) -> Fut + 'static,
+        Fut: Future<Output: NodeOutput> + 'static,
+    {
+        let program = Rc::new(move |host| -> Life {
+            let life = program(host);
+            Box::pin(async move { life.await.error().map_or(Ok(()), Err) })
+        });
+        let node = enter(run, |fabric, world| {
+            let state = &mut fabric.nets[net as usize];
+            let machine = state.machine(name, region);
+            let made = &mut state.machines[machine as usize];
+            if made.node.is_some() || made.power == Power::Up {
+                return Err(format!("there is a host {name:?} already on this network"));
+            }
+            let number = world.nodes.add();
+            let part = NodePart::new(number, program, spawned_at);
+            made.node = Some(part);
+            Ok(Self { run, net, machine, name: made.name.clone() })
+        })?;
+        node.boot();
+        Ok(node)
+    }
+
+    /// Returns its name, which is that of its host.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the host of its present life; `None` while it has none: before the registry has
+    /// taken its name, and while it is down.
+    ///
+    /// # Panics
+    ///
+    /// Outside its run, as all methods but `name` do.
+    #[track_caller]
+    pub fn host(&self) -> Option<Host> {
+        enter(self.run, |fabric, _| self.machine(fabric).host.clone())
+    }
+
+    /// Returns whether it is meant to run: it has not been crashed or powered off since it was
+    /// last started.
+    #[track_caller]
+    pub fn is_up(&self) -> bool {
+        enter(self.run, |fabric, _| self.part(fabric).is_up)
+    }
+
+    /// Lets the process die: connections are reset, dials to it are refused, its tasks are
+    /// dropped.
+    ///
+    /// What has been sent already is still on its way; no connection ends in good order. What the
+    /// destructors of the tasks ask of the world has no effect, and a panic of theirs is written
+    /// down in the trace and in `Outcome::caught`.
+    #[track_caller]
+    pub fn crash(&self) {
+        self.stop(Fault::Crash, true);
+    }
+
+    /// Takes the power away: as a crash, but nobody is told. Peers wait until they time out.
+    #[track_caller]
+    pub fn power_off(&self) {
+        self.stop(Fault::PowerOff, true);
+    }
+
+    /// Closes its host in good order: everything that is blocked on it is interrupted, what was
+    /// written is delivered, then the streams end. The tasks go on running.
+    #[track_caller]
+    pub fn close(&self) {
+        self.close_host(true);
+    }
+
+    /// Starts the program again, in a new life; a node that is up crashes first.
+    ///
+    /// The name stays; ports begin at 1 again; what is still on its way to the life before is
+    /// answered with a reset. For a second some may still be told by the registry where the node
+    /// was before, and are refused there.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.start_again(true);
+    }
+
+    /// Lets no task of it be polled until it is resumed. The network goes on: what arrives is
+    /// acknowledged, and read later.
+    #[track_caller]
+    pub fn pause(&self) {
+        self.hold(true, true);
+    }
+
+    /// Lets the tasks of a paused node go on.
+    #[track_caller]
+    pub fn resume(&self) {
+        self.hold(false, true);
+    }
+
+    /// Sets its clocks: by how many nanoseconds its wall clock (`Sim::system_time`) is ahead, and
+    /// how many millionths its clocks run too fast.
+    ///
+    /// The drift scales `Sim::now` and every sleep in its tasks that begins from now on; a
+    /// deadline that is armed already stays where it is. Both may be negative.
+    ///
+    /// # Panics
+    ///
+    /// If the drift is not more than -1 000 000: the clock would stand still or run backwards.
+    #[track_caller]
+    pub fn clock(&self, offset: i64, drift_ppm: i32) {
+        assert!(
+            drift_ppm > -1_000_000,
+            "virtnet: a drift of {drift_ppm} millionths lets a clock stand still or run backwards"
+        );
+        self.set_clock(offset, drift_ppm, true);
+    }
+
+    /// Lets every poll of one of its tasks take so much time, in which no other of its tasks is
+    /// polled. Zero, as at first, is none.
+    #[track_caller]
+    pub fn poll_cost(&self, cost: Duration) {
+        self.set_poll_cost(cost, true);
+    }
+
+    /// Starts a task that belongs to the node and dies with it; it never runs if the node is down.
+    #[track_caller]
+    pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        let (name, future) = (Name::Type(std::any::type_name::<F>()), body(future));
+        let spawned_at = Location::caller();
+        let spawned = enter(self.run, |fabric, world| {
+            let part = self.part(fabric);
+            match part.root.filter(|root| part.is_up && world.tasks.live(*root).is_some()) {
+                None => Err(future),
+                Some(root) => {
+                    let origin = Origin::Task(root.slot);
+                    world.spawn_on(part.number, origin, name, future, spawned_at)
+                }
+            }
+        });
+        match spawned {
+            Ok(task) => JoinHandle::new(self.run, task),
+            Err(_inert) => JoinHandle::inert(self.run),
+        }
+    }
+}
+
+/// What plans do as well: then the caller counts what was requested.
+impl Node {
+    #[track_caller]
+    pub(crate) fn stop(&self, family: Fault, by_hand: bool) {
+        enter(self.run, |fabric, world| {
+            if world.heeds() {
+                self.request(fabric, family, by_hand);
+                self.stop_if_up(fabric, world, family);
+            }
+        });
+    }
+
+    /// Has it die as soon as the current poll returns.
+    fn stop_if_up(&self, fabric: &mut Fabric, world: &mut World, family: Fault) {
+        if std::mem::replace(&mut self.part(fabric).is_up, false) {
+            let node = self.clone();
+            world.run_errand(Box::new(move || node.die(family)));
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn start_again(&self, by_hand: bool) {
+        enter(self.run, |fabric, world| {
+            if world.heeds() {
+                self.request(fabric, Fault::Restart, by_hand);
+                self.stop_if_up(fabric, world, Fault::Restart);
+                self.part(fabric).is_up = true;
+                let node = self.clone();
+                world.run_errand(Box::new(move || node.live_again()));
+            }
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn close_host(&self, by_hand: bool) {
+        let host = enter(self.run, |fabric, world| {
+            if !world.heeds() {
+                return None;
+            }
+            self.request(fabric, Fault::Close, by_hand);
+            self.machine(fabric).host.clone()
+        });
+        if let Some(host) = host.filter(|host| !host.is_closed()) {
+            enter(self.run, |fabric, world| self.applied(fabric, world, Fault::Close, true));
+            // Only a network that closes with its last host has anything to report.
+            let _ = host.close();
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn hold(&self, paused: bool, by_hand: bool) {
+        enter(self.run, |fabric, world| {
+            let part = self.part(fabric);
+            let number = part.number;
+            if !world.heeds() || std::mem::replace(&mut part.paused, paused) == paused {
+                return;
+            }
+            if paused {
+                part.pause_felt = Some(false);
+                self.request(fabric, Fault::Pause, by_hand);
+                self.applied(fabric, world, Fault::Pause, false);
+            } else {
+                self.feel(fabric, world);
+                self.record(world, "resume");
+            }
+            world.pause(number, paused);
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn set_clock(&self, offset: i64, drift_ppm: i32, by_hand: bool) {
+        enter(self.run, |fabric, world| {
+            if !world.heeds() {
+                return;
+            }
+            self.feel(fabric, world);
+            let part = self.part(fabric);
+            let number = part.number;
+            let is_fault = offset != 0 || drift_ppm != 0;
+            part.clock_felt = is_fault.then_some(false);
+            if is_fault {
+                self.request(fabric, Fault::Clock, by_hand);
+                self.applied(fabric, world, Fault::Clock, false);
+            }
+            world.set_clock(number, offset, drift_ppm);
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn set_poll_cost(&self, cost: Duration, by_hand: bool) {
+        enter(self.run, |fabric, world| {
+            if !world.heeds() {
+                return;
+            }
+            self.feel(fabric, world);
+            let part = self.part(fabric);
+            let number = part.number;
+            part.slow_felt = (!cost.is_zero()).then_some(false);
+            if !cost.is_zero() {
+                self.request(fabric, Fault::SlowNode, by_hand);
+                self.applied(fabric, world, Fault::SlowNode, false);
+            }
+            world.set_poll_cost(number, nanos(cost));
+        });
+    }
+}
+
+impl Node {
+    fn machine<'a>(&self, fabric: &'a mut Fabric) -> &'a mut Machine {
+        &mut fabric.nets[self.net as usize].machines[self.machine as usize]
+    }
+
+    fn part<'a>(&self, fabric: &'a mut Fabric) -> &'a mut NodePart {
+        match &mut self.machine(fabric).node {
+            Some(part) => part,
+            None => unreachable!("a node is made with its part"),
+        }
+    }
+
+    fn request(&self, fabric: &mut Fabric, family: Fault, by_hand: bool) {
+        let ledger = &mut fabric.nets[self.net as usize].ledger;
+        ledger.counts(family).requested += u64::from(by_hand);
+    }
+
+    fn applied(&self, fabric: &mut Fabric, world: &mut World, family: Fault, felt: bool) {
+        let counts = fabric.nets[self.net as usize].ledger.counts(family);
+        counts.applied += 1;
+        counts.effective += u64::from(felt);
+        self.record(world, family.name());
+    }
+
+    fn record(&self, world: &mut World, what: &str) {
+        let text = format!("{what} {}", self.name);
+        let digest = crate::sim::hash_name(&text);
+        world.record_event(RecordKind::Fault, Key::NONE, 0, digest, || text);
+    }
+
+    /// Notes which of the faults of this node have been felt by now.
+    pub(crate) fn feel(&self, fabric: &mut Fabric, world: &World) {
+        let net = &mut fabric.nets[self.net as usize];
+        if let Some(part) = &mut net.machines[self.machine as usize].node {
+            part.feel(&mut net.ledger, world);
+        }
+    }
+
+    /// Does something with every connection of its host.
+    fn with_conns(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        mut work: impl FnMut(&mut Transit<'_>, usize),
+    ) {
+        let own = |(index, conn): (usize, &super::pipe::Connection)| {
+            let at = |end: usize| conn.ends[end].machine == self.machine;
+            let ends: Vec<usize> = (0..2).filter(|end| at(*end)).collect();
+            (conn.net == self.net).then_some((index, ends))
+        };
+        let conns: Vec<_> = fabric.conns.iter().filter_map(own).collect();
+        for (index, ends) in conns {
+            if let Some(mut transit) = fabric.transit(index, world) {
+                ends.into_iter().for_each(|end| work(&mut transit, end));
+            }
+        }
+    }
+
+    /// Dies.
+    fn die(&self, family: Fault) {
+        let power = if family == Fault::PowerOff { Power::Silent } else { Power::Down };
+        let host = enter(self.run, |fabric, world| {
+            if family == Fault::Restart {
+                self.record(world, "crash to restart");
+            } else {
+                self.applied(fabric, world, family, true);
+            }
+            self.feel(fabric, world);
+            let machine = self.machine(fabric);
+            machine.power = power;
+            let host = machine.host.take();
+            if let Some(part) = &mut machine.node {
+                (part.root, part.paused) = (None, false);
+            }
+            self.with_conns(fabric, world, |transit, end| match power {
+                Power::Silent => transit.go_silent(end),
+                _ => transit.crash(end),
+            });
+            host
+        });
+        // Its connections are dealt with: no end of a stream comes from this.
+        if let Some(host) = host {
+            let _ = host.close();
+        }
+        enter(self.run, |fabric, world| {
+            let number = self.part(fabric).number;
+            let by = Key::word(family.name());
+            world.remember(by, || family.name().into());
+            world.kill(number, by);
+        });
+    }
+
+    /// Begins a new life.
+    fn live_again(&self) {
+        enter(self.run, |fabric, world| {
+            self.applied(fabric, world, Fault::Restart, true);
+            let machine = self.machine(fabric);
+            machine.life += 1;
+            machine.power = Power::Down;
+            let number = self.part(fabric).number;
+            world.revive(number);
+            self.with_conns(fabric, world, |transit, end| transit.wake_up(end));
+        });
+        self.boot();
+    }
+
+    /// Starts the program.
+    fn boot(&self) {
+        let root = body(self.clone().run_program());
+        let spawned = enter(self.run, |fabric, world| {
+            let life = self.machine(fabric).life;
+            let part = self.part(fabric);
+            let (number, spawned_at) = (part.number, part.spawned_at);
+            let (origin, name) = (Origin::Node { life }, Name::Given(self.name.clone()));
+            let spawned = world.spawn_on(number, origin, name, root, spawned_at);
+            self.part(fabric).root = spawned.as_ref().ok().copied();
+            spawned
+        });
+        if let Ok(task) = spawned {
+            drop(JoinHandle::<()>::new(self.run, task)); // nobody joins it
+        }
+    }
+
+    /// What its first task does: takes a host, runs the program there, and then only keeps the
+    /// node.
+    async fn run_program(self) {
+        let (subnetwork, program) = enter(self.run, |fabric, _| {
+            let region = self.machine(fabric).region;
+            let subnetwork =
+                fabric.nets[self.net as usize].regions[region as usize].subnetwork.clone();
+            (subnetwork, self.part(fabric).program.clone())
+        });
+        let host = loop {
+            match subnetwork.new_host(&self.name).await {
+                Ok(host) => break host,
+                Err(error) if *error.root() == Cause::RegistryDown => {
+                    let again = enter(self.run, |_, world| world.own_now()) + RETRY_BOOT;
+                    Sleep::new(self.run, again).await;
+                }
+                Err(error) => panic!("node {} did not start: {error}", self.name),
+            }
+        };
+        enter(self.run, |fabric, _| self.machine(fabric).host = Some(host.clone()));
+        if let Err(error) = program(host).await {
+            panic!("the program of node {} failed: {error}", self.name);
+        }
+        poll_fn(|_| {
+            waiting_for(|| "nothing: its program has returned".into());
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+}
+
+/// After how long a node that finds the registry down tries again.
+const RETRY_BOOT: Duration = Duration::from_millis(100);
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({:?})", self.name)
+    }
+}

@@ -1,0 +1,198 @@
+//! A connection: two ends, two directions, and what is on its way.
+//!
+//! Knows data and its states; refuses to know what happens when. Everything of one direction that
+//! a message touches stands together.
+
+use std::collections::VecDeque;
+
+use crate::net::{Addr, Cause, Wakers};
+use crate::sim::Key;
+
+use super::latency::Latency;
+use super::stream::Stream;
+
+/// What travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    Data,
+    /// The end of the stream.
+    Fin,
+    /// The end of the connection, without ceremony.
+    Reset,
+}
+
+impl What {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Fin => "FIN",
+            Self::Reset => "RST",
+        }
+    }
+}
+
+/// Something on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item {
+    pub(crate) what: What,
+    /// Where its bytes end in the stream, and the digest of all up to there.
+    pub(crate) end: u64,
+    pub(crate) digest: u32,
+    /// When it was sent first, and when it arrives.
+    pub(crate) sent_at: u64,
+    pub(crate) at: u64,
+}
+
+/// What keeps the oldest item of a direction from arriving.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Trouble {
+    None,
+    /// It was lost, and is sent again before long.
+    Lost,
+    /// It is held on the way.
+    Held,
+}
+
+/// One direction of a connection.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) stream: Stream,
+    /// The oldest item on its way, and those behind it.
+    pub(crate) head: Option<Item>,
+    pub(crate) behind: VecDeque<Item>,
+    /// Nothing arrives before this: what is sent later arrives later.
+    pub(crate) last_at: u64,
+    /// How many items have been sent.
+    pub(crate) items: u64,
+    /// The name of the direction, for choices, records and wake-ups.
+    pub(crate) key: Key,
+    pub(crate) latency: Latency,
+    pub(crate) readers: Wakers,
+    pub(crate) writers: Wakers,
+    pub(crate) trouble: Trouble,
+    /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
+    pub(crate) odd: bool,
+    /// How many times in a row the oldest item was lost.
+    pub(crate) losses: u32,
+    /// Since when the sender has waited for an acknowledgement that does not come of itself.
+    pub(crate) unheard_since: Option<u64>,
+    /// Whether the writer has missed an announcement of space.
+    pub(crate) missed_credit: bool,
+    /// When something last arrived.
+    pub(crate) heard_at: u64,
+    /// Whether the end of the stream was sent, and has arrived; and the same of a reset.
+    pub(crate) fin_sent: bool,
+    pub(crate) fin_arrived: bool,
+    pub(crate) reset_sent: bool,
+}
+
+impl Pipe {
+    pub(crate) fn new(key: Key, latency: Latency) -> Self {
+        Self {
+            stream: Stream::default(),
+            head: None,
+            behind: VecDeque::new(),
+            last_at: 0,
+            // The hand-shake was the first.
+            items: 1,
+            key,
+            latency,
+            readers: Wakers::default(),
+            writers: Wakers::default(),
+            trouble: Trouble::None,
+            odd: false,
+            losses: 0,
+            unheard_since: None,
+            missed_credit: false,
+            heard_at: 0,
+            fin_sent: false,
+            fin_arrived: false,
+            reset_sent: false,
+        }
+    }
+
+    /// Forgets what is on its way.
+    pub(crate) fn drop_items(&mut self) {
+        self.head = None;
+        self.behind.clear();
+        self.trouble = Trouble::None;
+    }
+
+    /// Counts what is on its way: items.
+    pub(crate) fn on_the_way(&self) -> usize {
+        usize::from(self.head.is_some()) + self.behind.len()
+    }
+
+    /// Numbers the attempts to get the oldest item through, so that one more of them moves no
+    /// choice about another item.
+    pub(crate) fn attempt(&self) -> u64 {
+        let item = self.items - self.on_the_way() as u64;
+        item * 64 + u64::from(self.losses.min(63))
+    }
+}
+
+/// How an end of a connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    Open,
+    /// Closed by its owner; what it has written is still delivered.
+    Closed,
+    /// Torn down by the other end.
+    Reset,
+    /// The other end did not answer in time.
+    TimedOut,
+    /// Its host has crashed, or was restarted since: the network answers in its place.
+    Gone,
+    /// Its host has no power: nobody answers.
+    Silent,
+}
+
+impl Fate {
+    /// Why an operation on this end fails; `None` while it does not.
+    pub(crate) const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Open => None,
+            Self::Reset => Some(Cause::ConnReset),
+            Self::TimedOut => Some(Cause::TimedOut),
+            // The layer above knows better, and says so.
+            Self::Closed | Self::Gone | Self::Silent => Some(Cause::BrokenPipe),
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::TimedOut => "timed out",
+            Self::Gone => "gone",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(crate) struct EndState {
+    pub(crate) machine: u32,
+    pub(crate) addr: Addr,
+    pub(crate) fate: Fate,
+    /// Whether the program's side of it still exists.
+    pub(crate) held: bool,
+}
+
+/// A connection; the first end is the dialer's, and each end writes into the pipe of its number.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) net: u32,
+    pub(crate) ends: [EndState; 2],
+    pub(crate) pipes: [Pipe; 2],
+}
+
+impl Connection {
+    /// The machines at the beginning and at the end of a pipe.
+    #[inline]
+    pub(crate) const fn route(&self, way: usize) -> (u32, u32) {
+        (self.ends[way].machine, self.ends[1 - way].machine)
+    }
+}

@@ -1,0 +1,202 @@
+//! A plan of faults: what may be drawn, and what is drawn from the seed.
+//!
+//! Knows choices and instants; refuses to know how a fault is brought about. Time is divided into
+//! slots, and in each slot each family strikes or does not. Every decision is keyed by the plan,
+//! the family and the slot, so that one less moves no other; 0 is always no fault.
+
+use std::time::Duration;
+
+use crate::sim::{Family, Key, Shape, Subject, World, hash_name, nanos, path_step};
+
+use super::ledger::Fault;
+
+/// What a plan decides.
+const FAULT: Family = Family::new("fault");
+
+/// How many slots a plan has.
+const SLOTS: u64 = 12;
+
+/// Which families of faults a plan may draw.
+///
+/// ```
+/// use virtnet::simnet::Faults;
+///
+/// let all_but_clocks = Faults::all().without("clock");
+/// let two = Faults::none().partitions().crashes().swarm();
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing until it is given to `Network::chaos`"]
+pub struct Faults {
+    allowed: [bool; Fault::ALL.len()],
+    swarm: bool,
+    pub(crate) max_down: Option<usize>,
+}
+
+/// A method for each family.
+macro_rules! families {
+    ($($(#[$doc:meta])* $method:ident $family:ident;)+) => {
+        impl Faults {
+            $($(#[$doc])*
+            pub fn $method(self) -> Self {
+                self.allow(Fault::$family, true)
+            })+
+        }
+    };
+}
+
+families! {
+    /// Groups of hosts are cut off from the others, both ways.
+    partitions Partition;
+    /// Groups of hosts are cut off from the others, one way.
+    one_way OneWay;
+    /// What travels between two hosts is held, and then arrives at once.
+    holds Hold;
+    /// Connections between two hosts are reset.
+    resets Reset;
+    /// The latency between two hosts is many times as high.
+    latency Latency;
+    /// Some of what is sent between two hosts is lost, and sent again later.
+    loss Loss;
+    /// Little passes between two hosts in a second.
+    bandwidth Bandwidth;
+    /// Nodes crash, and are started again later.
+    crashes Crash;
+    /// Nodes lose their power, and are started again later.
+    power_offs PowerOff;
+    /// Nodes stop, and go on later.
+    pauses Pause;
+    /// The hosts of nodes are closed in good order, and the nodes are started again later.
+    closes Close;
+    /// Nodes are restarted.
+    restarts Restart;
+    /// The clocks of nodes are ahead or behind, and run too fast or too slow.
+    clocks Clock;
+    /// The polls of nodes take time.
+    slow_nodes SlowNode;
+    /// The registry answers nobody.
+    registry Registry;
+    /// Reads and writes between two hosts are short.
+    short_io ShortIo;
+}
+
+impl Faults {
+    /// All families.
+    pub fn all() -> Self {
+        Self { allowed: [true; Fault::ALL.len()], swarm: false, max_down: None }
+    }
+
+    /// No family, to which those wanted are added.
+    pub fn none() -> Self {
+        Self { allowed: [false; Fault::ALL.len()], ..Self::all() }
+    }
+
+    /// Leaves a family out, by the name that the ledger has for it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such family.
+    #[track_caller]
+    pub fn without(self, family: &str) -> Self {
+        match Fault::ALL.iter().find(|known| known.name() == family) {
+            Some(family) => self.allow(*family, false),
+            None => {
+                let names = Fault::ALL.map(Fault::name).join(", ");
+                panic!("virtnet: there is no fault family {family:?}; there are {names}")
+            }
+        }
+    }
+
+    /// Lets every seed draw a subset of the families, each with a strength of its own: all faults
+    /// slightly on find little.
+    pub fn swarm(mut self) -> Self {
+        self.swarm = true;
+        self
+    }
+
+    /// Lets at most so many nodes be down, closed or paused at once; unless said otherwise, less
+    /// than half of them, but one at least.
+    pub fn max_down(mut self, nodes: usize) -> Self {
+        self.max_down = Some(nodes);
+        self
+    }
+
+    fn allow(mut self, family: Fault, allowed: bool) -> Self {
+        self.allowed[family as usize] = allowed;
+        self
+    }
+
+    /// The families that may be drawn.
+    pub(crate) fn families(&self) -> impl Iterator<Item = Fault> + '_ {
+        Fault::ALL.into_iter().filter(|family| self.allowed[*family as usize])
+    }
+}
+
+/// A fault that was drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strike {
+    pub(crate) family: Fault,
+    /// When it strikes and for how long, in nanoseconds from the beginning of the plan.
+    pub(crate) at: u64,
+    pub(crate) lasts: u64,
+    /// Whom it hits, and how hard, to be taken modulo whatever there is.
+    pub(crate) victims: [u64; 2],
+    pub(crate) strength: u64,
+}
+
+/// Whoever draws the entries of one plan.
+pub(crate) struct Drawer<'a> {
+    pub(crate) world: &'a mut World,
+    pub(crate) network: &'a str,
+    pub(crate) plan: u32,
+}
+
+impl Drawer<'_> {
+    /// Draws a plan that takes so long.
+    pub(crate) fn draw(&mut self, faults: &Faults, duration: Duration) -> Vec<Strike> {
+        let slot = (nanos(duration) / SLOTS).max(1);
+        let families: Vec<(Fault, u64)> =
+            faults.families().filter_map(|family| self.strength(family, faults.swarm)).collect();
+        let mut strikes = Vec::new();
+        for number in 0..SLOTS {
+            // Quiet gaps, in which what was shaken settles.
+            if self.choose("quiet", number, 0, 4) == 3 {
+                continue;
+            }
+            for (family, odds) in &families {
+                let name = family.name();
+                if self.choose(name, number + 1, 0, 12) < 12 - odds {
+                    continue;
+                }
+                let mut of = |ordinal, options| self.choose(name, number + 1, ordinal, options);
+                strikes.push(Strike {
+                    family: *family,
+                    at: number * slot + of(1, slot),
+                    lasts: slot / 8 + of(2, slot * 2),
+                    victims: [of(3, 1 << 16), of(4, 1 << 16)],
+                    strength: of(5, 1 << 16),
+                });
+            }
+        }
+        strikes.sort_by_key(|strike| strike.at);
+        strikes
+    }
+
+    /// How many times of twelve a family strikes in a slot, if it does in this plan.
+    fn strength(&mut self, family: Fault, swarm: bool) -> Option<(Fault, u64)> {
+        if swarm && self.choose(family.name(), 0, 0, 2) == 0 {
+            return None;
+        }
+        let odds = [2, 4, 8][self.choose(family.name(), 0, 1, 3) as usize];
+        Some((family, odds))
+    }
+
+    fn choose(&mut self, what: &str, index: u64, ordinal: u64, options: u64) -> u64 {
+        let (plan, index) = (self.plan, index as u32);
+        let who = Key::word(self.network).child(const { hash_name("plan") }, plan);
+        let named = Key::NONE.child(hash_name(what), index);
+        let network = self.network;
+        self.world.remember(who, || [path_step(network, 0), path_step("plan", plan)].join("/"));
+        self.world.remember(named, || path_step(what, index));
+        self.world.draw(Subject::new(FAULT, who, named), ordinal, Shape::Uniform(options))
+    }
+}

@@ -1,0 +1,232 @@
+//! The bytes of one direction of a connection, and the oracle that proves them whole.
+//!
+//! Knows offsets, digests and a window; refuses to know time, links and who waits. What is read is
+//! a prefix of what was written, in order and once, whatever happens to the network: a digest of
+//! all that was written, as it stood at some offset, must be that of all that was read up to
+//! there. This is looked at in every run, over every byte.
+
+use std::collections::VecDeque;
+
+use super::ring::Ring;
+
+/// One direction of a connection, as far as its bytes go.
+///
+/// `read <= arrived <= written <= credit + window`
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    ring: Ring,
+    /// How many bytes have been written, have arrived, and have been read.
+    pub(crate) written: u64,
+    pub(crate) arrived: u64,
+    pub(crate) read: u64,
+    /// Digests of all that was written, and of all that was read.
+    sent: u32,
+    heard: u32,
+    /// The digest of what was written up to `arrived`.
+    at_arrived: u32,
+    /// Where the digests are compared next, and what was written up to there.
+    mark: (u64, u32),
+    /// How much has been read as far as the writer has heard.
+    credit: u64,
+    /// What else the writer is going to hear: how much was read, and when he does.
+    announced: VecDeque<(u64, u64)>,
+    /// How much had been read when that was last announced.
+    announced_to: u64,
+}
+
+/// What was read is not what was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Corrupted {
+    /// Something is wrong with a byte before this one.
+    pub(crate) offset: u64,
+}
+
+impl Stream {
+    /// How many bytes can be written.
+    #[inline]
+    pub(crate) fn space(&mut self, window: u32, now: u64) -> u64 {
+        let space = self.space_known(window);
+        if space < u64::from(window) && !self.announced.is_empty() {
+            self.hear(now);
+            return self.space_known(window);
+        }
+        space
+    }
+
+    #[inline]
+    fn space_known(&self, window: u32) -> u64 {
+        u64::from(window) - (self.written - self.credit)
+    }
+
+    /// Takes in what has been announced and has reached the writer by now.
+    fn hear(&mut self, now: u64) {
+        while let Some(&(read, at)) = self.announced.front()
+            && at <= now
+        {
+            self.credit = read;
+            self.announced.pop_front();
+        }
+    }
+
+    /// When the writer hears next that there is space.
+    pub(crate) fn next_credit(&self) -> Option<u64> {
+        self.announced.front().map(|(_, at)| *at)
+    }
+
+    /// Appends what is written. Returns the digest of all that has been.
+    #[inline]
+    pub(crate) fn write(&mut self, data: &[u8]) -> u32 {
+        self.sent = self.ring.append(self.read, self.written, data, self.sent);
+        self.written += data.len() as u64;
+        self.sent
+    }
+
+    /// The digest of all that has been written.
+    pub(crate) const fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Lets what was written up to `end` arrive; `digest` is what it was when that was written.
+    #[inline]
+    pub(crate) fn arrive(&mut self, end: u64, digest: u32) {
+        debug_assert!(self.arrived <= end && end <= self.written, "a segment out of order");
+        if self.mark.0 <= self.read {
+            self.mark = (end, digest);
+        }
+        (self.arrived, self.at_arrived) = (end, digest);
+    }
+
+    /// How many bytes can be read.
+    #[inline]
+    pub(crate) const fn ready(&self) -> u64 {
+        self.arrived - self.read
+    }
+
+    /// Reads what has arrived, as much of it as `buf` holds.
+    ///
+    /// # Errors
+    ///
+    /// If it is not what was written.
+    #[inline]
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize, Corrupted> {
+        let count = self.ready().min(buf.len() as u64) as usize;
+        let (mut rest, mut at) = (&mut buf[..count], self.read);
+        self.read += count as u64;
+        while !rest.is_empty() {
+            // What lies between two marks is read in one go.
+            let until_mark = usize::try_from(self.mark.0 - at).unwrap_or(usize::MAX);
+            let (part, later) = rest.split_at_mut(until_mark.min(rest.len()));
+            self.heard = self.ring.copy_out(at, part, self.heard);
+            at += part.len() as u64;
+            rest = later;
+            if at == self.mark.0 {
+                if self.heard != self.mark.1 {
+                    return Err(Corrupted { offset: at });
+                }
+                self.mark = (self.arrived, self.at_arrived);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether so much has been read since that was last announced that it is worth doing so
+    /// again: a quarter of the window.
+    #[inline]
+    pub(crate) fn is_worth_announcing(&self, window: u32) -> bool {
+        self.read - self.announced_to >= u64::from(window.div_ceil(4))
+    }
+
+    /// Tells the writer how much has been read; he hears it `at` that instant.
+    pub(crate) fn announce(&mut self, at: u64) {
+        self.announced_to = self.read;
+        let at = self.announced.back().map_or(at, |(_, before)| at.max(*before));
+        self.announced.push_back((self.read, at));
+    }
+
+    /// Lets what has been announced and has not been heard by now be lost. Returns whether there
+    /// was any.
+    pub(crate) fn lose_announcements(&mut self, now: u64) -> bool {
+        self.hear(now);
+        let lost = !self.announced.is_empty();
+        self.announced.clear();
+        if lost {
+            self.announced_to = self.credit;
+        }
+        lost
+    }
+
+    /// Forgets what nobody is going to read.
+    pub(crate) fn discard(&mut self) {
+        self.read = self.written;
+        self.arrived = self.written;
+        self.mark = (self.written, 0);
+        self.ring.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Corrupted, Stream};
+
+    /// Two segments of eight bytes that have arrived, and were tampered with on the way.
+    fn tampered(tamper: impl FnOnce(&mut Stream)) -> Result<Vec<u8>, Corrupted> {
+        let mut stream = Stream::default();
+        let ends = [&b"01234567"[..], b"89abcdef"].map(|part| {
+            let digest = stream.write(part);
+            (stream.written, digest)
+        });
+        tamper(&mut stream);
+        ends.iter().for_each(|(end, digest)| stream.arrive(*end, *digest));
+        let mut read = Vec::new();
+        let mut buf = [0; 5];
+        while stream.ready() > 0 {
+            let count = stream.read(&mut buf)?;
+            read.extend_from_slice(&buf[..count]);
+        }
+        Ok(read)
+    }
+
+    #[test]
+    fn what_is_whole_passes_and_one_bit_does_not() {
+        assert_eq!(tampered(|_| ()), Ok(b"0123456789abcdef".to_vec()));
+        for offset in 0..16 {
+            let corrupted = tampered(|stream| stream.ring.corrupt(offset, |byte| byte ^ 1));
+            let offset = if offset < 8 { 8 } else { 16 };
+            assert_eq!(corrupted, Err(Corrupted { offset }));
+        }
+    }
+
+    #[test]
+    fn a_segment_that_is_dropped_doubled_or_swapped_is_caught() {
+        let set = |stream: &mut Stream, text: &[u8; 16]| {
+            (0..16).for_each(|at| stream.ring.corrupt(at, |_| text[at as usize]));
+        };
+        for (what, text, offset) in [
+            ("dropped", b"89abcdef89abcdef", 8),
+            ("doubled", b"0123456701234567", 16),
+            ("swapped", b"89abcdef01234567", 8),
+        ] {
+            assert_eq!(tampered(|s| set(s, text)), Err(Corrupted { offset }), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_full_window_opens_when_the_writer_hears_of_it() {
+        let mut stream = Stream::default();
+        let digest = stream.write(&[7; 8]);
+        assert_eq!(stream.space(8, 0), 0);
+        stream.arrive(8, digest);
+        assert_eq!(stream.read(&mut [0; 1]), Ok(1));
+        assert!(!stream.is_worth_announcing(8));
+        assert_eq!(stream.read(&mut [0; 2]), Ok(2));
+        assert!(stream.is_worth_announcing(8));
+        stream.announce(100);
+        assert_eq!((stream.space(8, 99), stream.next_credit()), (0, Some(100)));
+        assert_eq!((stream.space(8, 100), stream.next_credit()), (3, None));
+        assert_eq!(stream.read(&mut [0; 9]), Ok(5));
+        stream.announce(200);
+        assert!(stream.lose_announcements(150));
+        assert_eq!(stream.space(8, 300), 3);
+        assert!(stream.is_worth_announcing(8), "what was lost is announced again");
+    }
+}

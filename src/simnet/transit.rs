@@ -1,0 +1,698 @@
+//! How things get from one end of a connection to the other, or do not.
+//!
+//! Knows one connection and its way at a time; refuses to know who asked for a fault. An item that
+//! is sent gets an instant of arrival; only the oldest of a direction is in the queue, which keeps
+//! the order whatever is drawn, and is where a cut, a hold or a loss takes hold of it.
+//!
+//! ```text
+//! send ─► on its way ─► arrives ─► acknowledged, unless the way back is shut
+//!            ▲  │ cut, or lost: again after 200 ms, 400 ms, ..
+//!            └──┤
+//!               └ held: until it is let go
+//! ```
+//!
+//! What is not acknowledged for the stream's timeout makes its sender give up. Acknowledgements
+//! cost no event: on a way that is clear they arrive.
+
+use crate::net::{Addr, Wakers};
+use crate::sim::{Family, Key, RecordKind, Shape, Subject, World, nanos};
+
+use super::fabric::{Fabric, Net};
+use super::latency::Latency;
+use super::ledger::Fault;
+use super::link::{Passage, WHOLE};
+use super::pipe::{Connection, EndState, Fate, Item, Pipe, Trouble, What};
+use super::stream::Corrupted;
+
+/// How long something takes, beyond the least.
+pub(crate) const LATENCY: Family = Family::new("latency");
+/// The same, for what was lost and is sent again.
+pub(crate) const AGAIN: Family = Family::new("again");
+/// The same, for an announcement of space.
+const CREDIT: Family = Family::new("credit");
+/// Whether something is lost, of a million.
+const LOSS: Family = Family::new("loss");
+/// Whether a read or a write is short, of a million, and by how much.
+const SHORT: Family = Family::new("short");
+
+/// After how long something is sent again the first time; the next time after twice as long.
+pub(crate) const RETRY: u64 = 200_000_000;
+/// The longest time between two attempts.
+const RETRY_MOST: u64 = 60_000_000_000;
+
+/// After so many losses in a row, it is sent again after this long.
+pub(crate) fn retry_after(losses: u32) -> u64 {
+    (RETRY << losses.saturating_sub(1).min(16)).min(RETRY_MOST)
+}
+
+/// What the alarms of one direction are for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bell {
+    /// The oldest item arrives, or is sent again.
+    Head,
+    /// The sender has waited long enough for an acknowledgement.
+    Limit,
+    /// The writer hears that there is space.
+    Credit,
+    /// The end that writes here has heard nothing for long, and asks.
+    Probe,
+}
+
+/// The alarm of a direction.
+#[inline]
+pub(crate) const fn bell(conn: usize, way: usize, bell: Bell) -> u32 {
+    (conn as u32) << 3 | (way as u32) << 2 | bell as u32
+}
+
+/// A network and one of its connections, with all that moves it.
+pub(crate) struct Transit<'a> {
+    pub(crate) net: &'a mut Net,
+    pub(crate) conn: &'a mut Connection,
+    pub(crate) index: usize,
+    pub(crate) world: &'a mut World,
+}
+
+/// What an alarm of the fabric does.
+pub(crate) fn sound(world: &mut World, alarm: u32) {
+    let (conn, way) = ((alarm >> 3) as usize, (alarm >> 2 & 1) as usize);
+    super::fabric::with_fabric(world.run, |fabric| {
+        let Some(mut transit) = fabric.transit(conn, world) else { return };
+        match alarm & 3 {
+            0 => transit.move_head(way),
+            1 => transit.give_up(way),
+            2 => transit.hear_credit(way),
+            _ => transit.probe(way),
+        }
+    });
+}
+
+impl Fabric {
+    /// A connection, with its network.
+    #[inline]
+    pub(crate) fn transit<'a>(
+        &'a mut self,
+        index: usize,
+        world: &'a mut World,
+    ) -> Option<Transit<'a>> {
+        let conn = self.conns.get_mut(index)?;
+        let net = &mut self.nets[conn.net as usize];
+        Some(Transit { net, conn, index, world })
+    }
+
+    /// Makes a connection from one end to another, in directions of these names.
+    pub(crate) fn connect(
+        &mut self,
+        net: u32,
+        ends: [(u32, Addr); 2],
+        keys: [Key; 2],
+        world: &mut World,
+    ) -> usize {
+        let (from, to) = (ends[0].0, ends[1].0);
+        let state = &self.nets[net as usize];
+        let latencies = [state.latency(from, to), state.latency(to, from)];
+        let [there, back] = keys;
+        let pipes = [Pipe::new(there, latencies[0]), Pipe::new(back, latencies[1])];
+        let ends =
+            ends.map(|(machine, addr)| EndState { machine, addr, fate: Fate::Open, held: true });
+        let index = self.conns.insert(Connection { net, ends, pipes });
+        if let Some(mut transit) = self.transit(index, world) {
+            transit.look_around();
+        }
+        index
+    }
+}
+
+/// What the program's side does.
+impl Transit<'_> {
+    /// Reads from the pipe that ends at `end`; `None` if there is nothing to be read yet.
+    #[inline]
+    pub(crate) fn read(&mut self, end: usize, buf: &mut [u8]) -> Option<Result<usize, Fate>> {
+        let way = 1 - end;
+        let pipe = &mut self.conn.pipes[way];
+        if pipe.stream.ready() == 0 {
+            return match self.conn.ends[end].fate {
+                _ if pipe.fin_arrived => Some(Ok(0)),
+                Fate::Open => None,
+                fate => Some(Err(fate)),
+            };
+        }
+        let most = if pipe.odd { self.shortened(way, 0, buf.len()) } else { buf.len() };
+        let stream = &mut self.conn.pipes[way].stream;
+        match stream.read(&mut buf[..most]) {
+            Ok(count) => {
+                if stream.is_worth_announcing(self.net.config.window) {
+                    self.announce(way);
+                }
+                Some(Ok(count))
+            }
+            Err(corrupted) => self.corrupted(way, corrupted),
+        }
+    }
+
+    /// Writes into the pipe that begins at `end`; `None` if there is no space for it.
+    #[inline]
+    pub(crate) fn write(&mut self, end: usize, buf: &[u8]) -> Option<Result<usize, Fate>> {
+        let fate = self.conn.ends[end].fate;
+        let pipe = &mut self.conn.pipes[end];
+        if fate != Fate::Open || pipe.fin_sent {
+            // Who was told of the end of the stream before it broke finds a broken pipe.
+            let told = fate == Fate::Reset && self.conn.pipes[1 - end].fin_arrived;
+            return Some(Err(if told { Fate::Closed } else { fate }));
+        }
+        let space = pipe.stream.space(self.net.config.window, self.world.now);
+        if space == 0 {
+            if let Some(at) = pipe.stream.next_credit() {
+                self.world.set_alarm(bell(self.index, end, Bell::Credit), at);
+            }
+            return None;
+        }
+        let mut count = buf.len().min(usize::try_from(space).unwrap_or(usize::MAX));
+        if pipe.odd {
+            count = self.shortened(end, 1, count);
+        }
+        let stream = &mut self.conn.pipes[end].stream;
+        let digest = stream.write(&buf[..count]);
+        let written = stream.written;
+        self.send(end, What::Data, written, digest, count as u64);
+        Some(Ok(count))
+    }
+
+    /// Says that nothing more is written at `end`.
+    pub(crate) fn finish(&mut self, end: usize) {
+        let pipe = &mut self.conn.pipes[end];
+        if self.conn.ends[end].fate == Fate::Open && !pipe.fin_sent {
+            pipe.fin_sent = true;
+            let (written, digest) = (pipe.stream.written, pipe.stream.sent());
+            self.send(end, What::Fin, written, digest, 0);
+            self.wake_writers(end);
+        }
+    }
+
+    /// Closes `end` both ways; what it has written is still delivered.
+    pub(crate) fn close(&mut self, end: usize) {
+        if self.conn.ends[end].fate == Fate::Open {
+            self.finish(end);
+            self.end(end, Fate::Closed);
+        }
+    }
+
+    /// Tears the connection down: nothing more is delivered from `end`.
+    pub(crate) fn abort(&mut self, end: usize) {
+        if self.conn.ends[end].fate == Fate::Open {
+            self.forget_sent(end);
+            self.send_reset(end);
+            self.end(end, Fate::Closed);
+        }
+    }
+
+    /// Lets the program's side of `end` go. Returns whether nobody needs the connection any more.
+    pub(crate) fn let_go(&mut self, end: usize) -> bool {
+        self.abort(end);
+        self.conn.ends[end].held = false;
+        let over = !self.conn.ends[1 - end].held;
+        if over {
+            for way in 0..2 {
+                let bells = [Bell::Head, Bell::Limit, Bell::Credit, Bell::Probe];
+                for which in bells {
+                    self.world.alarms.cancel(bell(self.index, way, which));
+                }
+            }
+        }
+        over
+    }
+
+    /// How much of `len` bytes a link that makes short work of them lets pass.
+    #[cold]
+    fn shortened(&mut self, way: usize, write: u64, len: usize) -> usize {
+        let (from, to) = self.conn.route(way);
+        let Some(share) = self.net.links.edits(from, to).short_io else {
+            return len;
+        };
+        let pipe = &self.conn.pipes[way];
+        let place = if write == 1 { pipe.stream.written } else { pipe.stream.read };
+        let subject = Subject::new(SHORT, pipe.key, Key::NONE);
+        // Keyed by the place in the stream: one such read more or less moves no other.
+        let ordinal = place * 4 + write * 2;
+        let drawn = self.world.draw(subject, ordinal, Shape::Uniform(WHOLE.into()));
+        if len < 2 || drawn < u64::from(WHOLE - share) {
+            return len;
+        }
+        let cut = self.world.draw(subject, ordinal + 1, Shape::Uniform(len as u64 - 1));
+        self.net.links.felt(from, to, Fault::ShortIo, &mut self.net.ledger);
+        len - 1 - cut as usize
+    }
+
+    #[cold]
+    fn corrupted(&mut self, way: usize, Corrupted { offset }: Corrupted) -> ! {
+        let [from, to] = [&self.conn.ends[way].addr, &self.conn.ends[1 - way].addr];
+        let reason = format!(
+            "virtnet: the stream {from}->{to} is corrupt: what was read up to byte {offset} is not \
+             what was written; it was read at {:?}, after {} items had been sent",
+            std::time::Duration::from_nanos(self.world.now),
+            self.conn.pipes[way].items,
+        );
+        self.world.end_at_once(reason.clone());
+        panic!("{reason}")
+    }
+}
+
+/// What the network does.
+impl Transit<'_> {
+    /// Sends something that has bytes up to `end`.
+    #[inline]
+    fn send(&mut self, way: usize, what: What, end: u64, digest: u32, bytes: u64) {
+        let now = self.world.now;
+        let pipe = &mut self.conn.pipes[way];
+        let (key, ordinal, latency) = (pipe.key, pipe.items, pipe.latency);
+        pipe.items += 1;
+        let mut at = now + self.world.draw_latency(LATENCY, key, ordinal, latency);
+        if pipe.odd {
+            let (from, to) = (self.conn.ends[way].machine, self.conn.ends[1 - way].machine);
+            at = self.net.serialised(from, to, now, at, bytes);
+        }
+        let pipe = &mut self.conn.pipes[way];
+        at = at.max(pipe.last_at);
+        pipe.last_at = at;
+        let item = Item { what, end, digest, sent_at: now, at };
+        if pipe.head.is_some() {
+            pipe.behind.push_back(item);
+        } else {
+            pipe.head = Some(item);
+            self.world.set_alarm(bell(self.index, way, Bell::Head), at);
+        }
+    }
+
+    /// Sends a reset, unless one was sent before.
+    fn send_reset(&mut self, way: usize) {
+        let pipe = &mut self.conn.pipes[way];
+        if !std::mem::replace(&mut pipe.reset_sent, true) {
+            pipe.fin_sent = true;
+            let (written, digest) = (pipe.stream.written, pipe.stream.sent());
+            self.send(way, What::Reset, written, digest, 0);
+        }
+    }
+
+    /// Forgets what `end` has sent and has not arrived.
+    fn forget_sent(&mut self, end: usize) {
+        self.conn.pipes[end].drop_items();
+        self.conn.pipes[end].unheard_since = None;
+        for which in [Bell::Head, Bell::Limit] {
+            self.world.alarms.cancel(bell(self.index, end, which));
+        }
+    }
+
+    /// Lets the oldest item arrive, or says what is the matter with it.
+    fn move_head(&mut self, way: usize) {
+        loop {
+            let sender = self.conn.ends[way].fate;
+            let pipe = &mut self.conn.pipes[way];
+            let Some(mut item) = pipe.head else { return };
+            match std::mem::replace(&mut pipe.trouble, Trouble::None) {
+                Trouble::Lost if matches!(sender, Fate::Gone | Fate::Silent) => {
+                    return self.forget_sent(way);
+                }
+                Trouble::Lost => {
+                    let (key, latency, ordinal) = (pipe.key, pipe.latency, pipe.attempt());
+                    let takes = self.world.draw_latency(AGAIN, key, ordinal, latency);
+                    item.at = self.world.now + takes;
+                    (pipe.head, pipe.last_at) = (Some(item), pipe.last_at.max(item.at));
+                    return self.world.set_alarm(bell(self.index, way, Bell::Head), item.at);
+                }
+                Trouble::None | Trouble::Held => {}
+            }
+            if self.conn.pipes[way].odd && !self.gets_through(way, item) {
+                return;
+            }
+            let pipe = &mut self.conn.pipes[way];
+            pipe.losses = 0;
+            pipe.head = pipe.behind.pop_front();
+            self.deliver(way, item);
+            match self.conn.pipes[way].head {
+                None => return,
+                Some(next) if next.at > self.world.now => {
+                    return self.world.set_alarm(bell(self.index, way, Bell::Head), next.at);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Whether an item gets to its end; if not, what becomes of it has been seen to.
+    #[cold]
+    fn gets_through(&mut self, way: usize, item: Item) -> bool {
+        let (from, to) = self.conn.route(way);
+        let pipe = &self.conn.pipes[way];
+        let passage = match self.conn.ends[1 - way].fate {
+            Fate::Silent => Passage::Cut,
+            _ => self.net.pass(self.world, (from, to), pipe.key, pipe.attempt()),
+        };
+        let pipe = &mut self.conn.pipes[way];
+        let how = match passage {
+            Passage::Clear => return true,
+            Passage::Held => {
+                pipe.trouble = Trouble::Held;
+                "held"
+            }
+            Passage::Cut => {
+                pipe.trouble = Trouble::Lost;
+                pipe.losses += 1;
+                let again = self.world.now + retry_after(pipe.losses);
+                self.world.set_alarm(bell(self.index, way, Bell::Head), again);
+                "lost"
+            }
+        };
+        let (key, ordinal) = (pipe.key, u64::from(pipe.losses));
+        let ends = &self.conn.ends;
+        self.world.record_event(RecordKind::Lose, key, ordinal, item.digest.into(), || {
+            let (from, to) = (&ends[way].addr, &ends[1 - way].addr);
+            format!("{} {from}->{to} {how}", item.what.name())
+        });
+        self.worry(way, item.sent_at);
+        false
+    }
+
+    /// Lets an item arrive at its end.
+    #[inline]
+    fn deliver(&mut self, way: usize, item: Item) {
+        let end = 1 - way;
+        let Connection { ends, pipes, .. } = &mut *self.conn;
+        let pipe = &mut pipes[way];
+        let (key, ordinal) = (pipe.key, pipe.stream.arrived);
+        let digest = u64::from(item.digest) << 2 | item.what as u64;
+        self.world.record_event(RecordKind::Deliver, key, ordinal, digest, || {
+            let (from, to) = (&ends[way].addr, &ends[end].addr);
+            let bytes = item.end - ordinal;
+            format!("{} {from}->{to} {bytes} bytes", item.what.name())
+        });
+        pipe.heard_at = self.world.now;
+        self.world.act_as(key);
+        match (ends[end].fate, item.what) {
+            (Fate::Open, What::Data) => {
+                pipe.stream.arrive(item.end, item.digest);
+                wake(&mut pipe.readers, self.world);
+            }
+            (Fate::Open, What::Fin) => {
+                pipe.fin_arrived = true;
+                wake(&mut pipe.readers, self.world);
+            }
+            (Fate::Open, What::Reset) => {
+                self.forget_sent(end);
+                return self.end(end, Fate::Reset);
+            }
+            (Fate::Gone, What::Data | What::Fin) | (_, What::Data) => {
+                // Nobody is there to take it, and says so.
+                self.send_reset(end);
+            }
+            _ => {}
+        }
+        if self.conn.pipes[way].odd {
+            self.acknowledge(way, item.sent_at);
+        }
+    }
+
+    /// Tells the sender that all has arrived, if the way back is clear.
+    #[cold]
+    fn acknowledge(&mut self, way: usize, sent_at: u64) {
+        let (from, to) = self.conn.route(way);
+        if self.net.links.pass(to, from, &mut self.net.ledger) == Passage::Clear {
+            self.relax(way);
+        } else {
+            self.worry(way, sent_at);
+        }
+    }
+
+    /// Lets the sender wait for an acknowledgement, at most until the timeout of the stream.
+    fn worry(&mut self, way: usize, since: u64) {
+        let pipe = &mut self.conn.pipes[way];
+        if pipe.unheard_since.is_none() {
+            pipe.unheard_since = Some(since);
+            if let Some(timeout) = self.net.config.stream_timeout {
+                let at = since.saturating_add(nanos(timeout));
+                self.world.set_alarm(bell(self.index, way, Bell::Limit), at);
+            }
+        }
+    }
+
+    /// Lets the sender wait for nothing any more.
+    fn relax(&mut self, way: usize) {
+        if self.conn.pipes[way].unheard_since.take().is_some() {
+            self.world.alarms.cancel(bell(self.index, way, Bell::Limit));
+        }
+    }
+
+    /// Lets a sender give up that has not been acknowledged for too long.
+    fn give_up(&mut self, end: usize) {
+        let (key, machine) = (self.conn.pipes[end].key, self.conn.ends[end].machine);
+        self.world.act_as(key);
+        self.forget_sent(end);
+        let ends = &self.conn.ends;
+        self.world.record_event(RecordKind::Lose, key, 0, u64::from(machine), || {
+            format!("{}->{} timed out", ends[end].addr, ends[1 - end].addr)
+        });
+        if self.conn.ends[end].fate == Fate::Open {
+            self.end(end, Fate::TimedOut);
+        }
+    }
+
+    /// Tells the writer of a pipe how much has been read.
+    #[cold]
+    fn announce(&mut self, way: usize) {
+        let (from, to) = self.conn.route(way);
+        let pipe = &mut self.conn.pipes[way];
+        if pipe.odd && self.net.links.look(to, from) != Passage::Clear {
+            pipe.missed_credit = true;
+            return;
+        }
+        let latency = self.conn.pipes[1 - way].latency;
+        let pipe = &mut self.conn.pipes[way];
+        // Keyed by the place in the stream.
+        let takes = self.world.draw_latency(CREDIT, pipe.key, pipe.stream.read, latency);
+        pipe.stream.announce(self.world.now + takes);
+        if !pipe.writers.is_empty()
+            && !self.world.alarms.is_set(bell(self.index, way, Bell::Credit))
+            && let Some(at) = pipe.stream.next_credit()
+        {
+            self.world.set_alarm(bell(self.index, way, Bell::Credit), at);
+        }
+    }
+
+    /// Lets the writer hear that there is space.
+    fn hear_credit(&mut self, way: usize) {
+        self.world.act_as(self.conn.pipes[way].key);
+        self.wake_writers(way);
+    }
+
+    /// Asks whether the other end is still there.
+    fn probe(&mut self, end: usize) {
+        if self.conn.ends[end].fate != Fate::Open {
+            return;
+        }
+        let (from, to) = self.conn.route(end);
+        let other = self.conn.ends[1 - end].fate;
+        let clear = self.net.links.pass(from, to, &mut self.net.ledger) == Passage::Clear
+            && self.net.links.pass(to, from, &mut self.net.ledger) == Passage::Clear;
+        if !clear || other == Fate::Silent {
+            let limit = self.conn.pipes[end].unheard_since;
+            self.worry(end, self.world.now);
+            if limit.is_none() && self.net.config.stream_timeout.is_none() {
+                // As Linux: nine questions without an answer.
+                let idle = nanos(self.net.config.keep_alive.unwrap_or_default());
+                let at = self.world.now.saturating_add(idle.saturating_mul(9));
+                self.world.set_alarm(bell(self.index, end, Bell::Limit), at);
+            }
+        } else if other == Fate::Gone {
+            self.world.act_as(self.conn.pipes[1 - end].key);
+            self.send_reset(1 - end);
+        }
+    }
+
+    /// Ends one end, and wakes whoever waits there.
+    pub(crate) fn end(&mut self, end: usize, fate: Fate) {
+        self.conn.ends[end].fate = fate;
+        wake(&mut self.conn.pipes[1 - end].readers, self.world);
+        self.wake_writers(end);
+    }
+
+    fn wake_writers(&mut self, way: usize) {
+        wake(&mut self.conn.pipes[way].writers, self.world);
+    }
+}
+
+/// What faults do.
+impl Transit<'_> {
+    /// Looks anew at the way, after something was done to it or to who is at its ends.
+    pub(crate) fn look_around(&mut self) {
+        let (from, to) = self.conn.route(0);
+        let silent = self.conn.ends.iter().any(|end| end.fate == Fate::Silent);
+        let odd = silent
+            || self.net.links.is_odd(from, to)
+            || (self.net.config.bandwidth.is_some() && from != to);
+        for (way, (from, to)) in [(0, (from, to)), (1, (to, from))] {
+            let latency = self.net.latency(from, to);
+            let pipe = &mut self.conn.pipes[way];
+            (pipe.latency, pipe.odd) = (latency, odd);
+            let (there, back) = (self.net.links.look(from, to), self.net.links.look(to, from));
+            if pipe.trouble == Trouble::Held && there != Passage::Held {
+                self.world.set_alarm(bell(self.index, way, Bell::Head), self.world.now);
+            }
+            if back != Passage::Clear || self.conn.ends[1 - way].fate == Fate::Silent {
+                let pipe = &mut self.conn.pipes[way];
+                pipe.missed_credit |= pipe.stream.lose_announcements(self.world.now);
+                self.watch(way);
+            } else {
+                self.hear_again(way, there == Passage::Clear);
+            }
+            if there != Passage::Clear {
+                self.watch(way);
+            }
+        }
+    }
+
+    /// What was lost on the way back of a direction gets there after all.
+    fn hear_again(&mut self, way: usize, both_ways: bool) {
+        let pipe = &mut self.conn.pipes[way];
+        if std::mem::take(&mut pipe.missed_credit) {
+            self.announce(way);
+        }
+        let pipe = &self.conn.pipes[way];
+        if both_ways && pipe.trouble == Trouble::None {
+            self.relax(way);
+        }
+    }
+
+    /// Has an end ask before long whether the other is still there, if connections are kept alive.
+    fn watch(&mut self, end: usize) {
+        let Some(idle) = self.net.config.keep_alive else { return };
+        let alarm = bell(self.index, end, Bell::Probe);
+        if self.conn.ends[end].fate == Fate::Open && !self.world.alarms.is_set(alarm) {
+            let heard = self.conn.pipes[1 - end].heard_at;
+            // It has been asking in vain, or rather, with success, all the time before.
+            let missed = (self.world.now - heard) / nanos(idle);
+            let at = heard.saturating_add(nanos(idle).saturating_mul(missed + 1));
+            self.world.set_alarm(alarm, at);
+        }
+    }
+
+    /// What becomes of an end whose host crashes: the other is told.
+    pub(crate) fn crash(&mut self, end: usize) {
+        match self.conn.ends[end].fate {
+            Fate::Open | Fate::Reset | Fate::TimedOut => {
+                self.lose_unsent(end);
+                self.send_reset(end);
+            }
+            Fate::Closed => self.lose_unsent(end),
+            Fate::Gone | Fate::Silent => return,
+        }
+        self.conn.pipes[1 - end].stream.discard();
+        self.end(end, Fate::Gone);
+    }
+
+    /// What becomes of an end whose host loses its power: nobody is told.
+    pub(crate) fn go_silent(&mut self, end: usize) {
+        if !matches!(self.conn.ends[end].fate, Fate::Gone | Fate::Silent) {
+            self.lose_unsent(end);
+            self.conn.pipes[end].fin_sent = true;
+            self.conn.pipes[end].reset_sent = true;
+            self.end(end, Fate::Silent);
+            self.look_around();
+        }
+    }
+
+    /// What becomes of an end whose host is started again: it knows nothing of it.
+    pub(crate) fn wake_up(&mut self, end: usize) {
+        if self.conn.ends[end].fate == Fate::Silent {
+            self.conn.ends[end].fate = Fate::Gone;
+            self.conn.pipes[end].reset_sent = false;
+            self.conn.pipes[1 - end].stream.discard();
+            self.look_around();
+            self.watch(1 - end);
+        }
+    }
+
+    /// What can only be sent again is not sent any more.
+    fn lose_unsent(&mut self, end: usize) {
+        self.relax(end);
+        if self.conn.pipes[end].trouble == Trouble::Lost {
+            self.forget_sent(end);
+        }
+    }
+
+    /// Tears the connection down from without: both ends are told at once. Returns whether that
+    /// made a difference.
+    pub(crate) fn reset(&mut self) -> bool {
+        let mut hit = false;
+        for end in 0..2 {
+            if self.conn.ends[end].fate == Fate::Open {
+                hit = true;
+                self.forget_sent(end);
+                self.conn.pipes[end].reset_sent = true;
+                self.end(end, Fate::Reset);
+            }
+        }
+        hit
+    }
+}
+
+/// Wakes all who wait.
+#[inline]
+fn wake(waiters: &mut Wakers, world: &mut World) {
+    waiters.drain(|waiter| world.wake_waiter(waiter));
+}
+
+impl World {
+    /// Draws how long something takes.
+    #[inline]
+    pub(crate) fn draw_latency(
+        &mut self,
+        family: Family,
+        key: Key,
+        ordinal: u64,
+        latency: Latency,
+    ) -> u64 {
+        match latency.parts() {
+            (least, Shape::Uniform(1)) => least,
+            (least, more) => least + self.draw(Subject::new(family, key, Key::NONE), ordinal, more),
+        }
+    }
+}
+
+impl Net {
+    /// Whether something gets through at that attempt; lost is as good as cut off.
+    pub(crate) fn pass(
+        &mut self,
+        world: &mut World,
+        (from, to): (u32, u32),
+        key: Key,
+        attempt: u64,
+    ) -> Passage {
+        let passage = self.links.pass(from, to, &mut self.ledger);
+        let Some(share) = self.links.edits(from, to).loss.filter(|_| passage == Passage::Clear)
+        else {
+            return passage;
+        };
+        let subject = Subject::new(LOSS, key, Key::NONE);
+        let drawn = world.draw(subject, attempt, Shape::Uniform(WHOLE.into()));
+        if drawn < u64::from(WHOLE - share) {
+            return Passage::Clear;
+        }
+        self.links.felt(from, to, Fault::Loss, &mut self.ledger);
+        Passage::Cut
+    }
+
+    /// When something arrives that takes up bandwidth before it is on its way.
+    #[cold]
+    pub(crate) fn serialised(&mut self, from: u32, to: u32, now: u64, at: u64, bytes: u64) -> u64 {
+        let edits = self.links.edits(from, to);
+        if edits.latency.is_some() {
+            self.links.felt(from, to, Fault::Latency, &mut self.ledger);
+        }
+        let Some(rate) = edits.bandwidth.or(self.config.bandwidth).filter(|_| from != to) else {
+            return at;
+        };
+        let out = self.links.occupy(from, to, now, bytes, rate);
+        if out > now && edits.bandwidth.is_some() {
+            self.links.felt(from, to, Fault::Bandwidth, &mut self.ledger);
+        }
+        at.saturating_add(out - now)
+    }
+}
