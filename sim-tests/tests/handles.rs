@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures::AsyncReadExt;
+use futures::{AsyncReadExt, AsyncWriteExt};
 use virtnet::rand_core::Rng;
 use virtnet::{
     Conn, Host, Instant, Interval, JoinHandle, Listener, Run, Schedule, Sim, Sleep, pipenet, time,
@@ -249,11 +249,13 @@ fn using_them_outside_their_run_panics_with_a_clear_sentence() {
 #[test]
 fn closing_from_another_thread_panics_while_the_run_goes_on_and_does_nothing_later() {
     type Close = fn(&Handles);
-    let closes: [Close; 4] = [
+    let closes: [Close; 6] = [
         |handles| handles.4.close().unwrap(),
         |handles| handles.5.close().unwrap(),
         |handles| handles.6.close().unwrap(),
         |handles| drop(futures::executor::block_on(handles.6.shutdown())),
+        |handles| drop(futures::executor::block_on(AsyncWriteExt::close(&mut &handles.6))),
+        |handles| drop(futures::executor::block_on((&handles.6).flush())),
     ];
     let elsewhere = |handles: &Handles, close: Close| {
         std::thread::scope(|threads| threads.spawn(|| message(|| close(handles))).join())

@@ -229,10 +229,12 @@ macro_rules! writes {
             }
 
             fn poll_flush($self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                $conn.end.assert_here();
                 $conn.poll_flushed(cx)
             }
 
             fn poll_close($self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                $conn.end.assert_here();
                 $conn.poll_half_close(cx)
             }
         }
