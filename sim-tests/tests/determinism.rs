@@ -201,3 +201,18 @@ fn a_trace_reads_as_a_story() {
     );
     assert_eq!(outcome.trace.unwrap().to_string(), expected);
 }
+
+#[test]
+fn a_printed_trace_has_one_line_a_record_whatever_was_said() {
+    let outcome = Run::new(1).keep_trace().execute(async |sim| {
+        sim.note("two\nlines, and \u{1b}[31mred: é");
+        panic!("left: 1\nright: 2");
+    });
+    let virtnet::Ending::<()>::Panicked(_) = outcome.ending else { panic!() };
+    let trace = outcome.trace.unwrap();
+    let printed = trace.to_string();
+    assert_eq!(printed.lines().count(), trace.records().len());
+    assert!(printed.contains(r" note    main two\nlines, and \u{1b}[31mred: é"), "{printed}");
+    assert!(printed.ends_with("panicked: main: left: 1\\nright: 2\n"), "{printed}");
+    assert_eq!(trace.records()[1].text, "two\nlines, and \u{1b}[31mred: é");
+}

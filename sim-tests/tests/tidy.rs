@@ -165,6 +165,10 @@ fn absences(tree: &Tree) -> Vec<String> {
     if !tree["Cargo.toml"].contains("unsafe_code = \"forbid\"") {
         errors.push("Cargo.toml: `unsafe_code` is not forbidden".into());
     }
+    if !tree["Cargo.toml"].contains("\nbench = false\n") {
+        errors
+            .push("Cargo.toml: the library's own harness refuses `cargo bench -- --memory`".into());
+    }
     errors
 }
 
@@ -258,7 +262,7 @@ fn the_house_is_tidy() {
 // ---- each rule, broken ----
 
 const GOOD: &[(&str, &str)] = &[
-    ("Cargo.toml", "unsafe_code = \"forbid\""),
+    ("Cargo.toml", "unsafe_code = \"forbid\"\nbench = false\n"),
     ("README.md", "```text house\nwait.rs   x\nsim/      x\n  time · task\nnet/\n  addr\n```\n"),
     ("src/lib.rs", "//! x\nmod wait;\npub mod sim;\npub mod net;\n"),
     ("src/wait.rs", "//! x\n"),
@@ -299,6 +303,7 @@ fn each_broken_rule_is_found() {
         ("src/wait.rs", &long, "src/wait.rs:2: longer than 100"),
         ("src/wait.rs", &function, "src/wait.rs:2: a function of 72 lines"),
         ("Cargo.toml", "", "`unsafe_code` is not forbidden"),
+        ("Cargo.toml", "", "harness refuses `cargo bench -- --memory`"),
         ("README.md", "no map", "the map of the house"),
         ("src/lib.rs", "//! x\nmod wait;\npub mod net;\npub mod sim;\n", "README.md: / is drawn"),
     ] {

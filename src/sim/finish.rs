@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::lock::end_scope;
+use crate::wait::{Asked, ask};
 
 use super::choice::{Key, SOURCES, hash_name};
 use super::current::enter_or_bug;
@@ -185,7 +186,7 @@ fn report_stall(executor: &mut Executor) -> Stall {
         census(world)
     });
     for (place, slot) in waiting {
-        let (reasons, evidence) = ask(executor, slot);
+        let (reasons, evidence) = ask_task(executor, slot);
         let kept = enter_or_bug(|world| world.tasks.is_waker_kept(slot));
         let elsewhere = kept || reasons.is_empty();
         stall.tasks[place].state = TaskState::Waiting { reasons, elsewhere };
@@ -231,18 +232,19 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
 }
 
 /// Polls a waiting task once more: what it waits for, and what it did instead.
-fn ask(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
+fn ask_task(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
     let task = enter_or_bug(|world| {
         world.woken = None;
         world.set_current(slot)
     });
     let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task)));
-    let (polled, reasons) = crate::wait::ask(poll);
+    let Asked { polled, reasons, got } = ask(poll);
     let evidence = match polled {
         Ok(true) => Some("completes".into()),
         Ok(false) => enter_or_bug(|world| {
-            let woken = world.woken.take()?;
-            Some(format!("wakes task {}", world.tasks.path(woken)))
+            let woken = world.woken.take();
+            let wakes = woken.map(|woken| format!("wakes task {}", world.tasks.path(woken)));
+            wakes.or_else(|| got.then(|| "gets what it waited for".into()))
         }),
         Err(payload) => Some(format!("gets on and panics: {}", message_of(payload))),
     };

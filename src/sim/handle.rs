@@ -118,6 +118,7 @@ impl Sim {
 
     /// Waits until the instant has come; at once if it has passed.
     pub fn sleep_until(&self, at: Instant) -> Sleep {
+        now(self.run); // panics outside the run
         Sleep::new(self.run, at)
     }
 
@@ -143,11 +144,13 @@ impl Sim {
     /// Lets all else that is due go first. Spinning on it makes time pass, by a
     /// microsecond a round.
     pub fn yield_now(&self) -> YieldNow {
+        now(self.run); // panics outside the run
         YieldNow::new()
     }
 
     /// Returns the calling task's random generator.
     pub fn rng(&self) -> SimRng {
+        now(self.run); // panics outside the run
         SimRng { run: self.run }
     }
 

@@ -98,6 +98,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             Joined::Done(output) => Ok(open(output)),
             Joined::Aborted(task) => Err(JoinError { task }),
         };
+        crate::wait::got();
         self.task = None; // joining has released it
         self.taken = true;
         Poll::Ready(result)

@@ -29,6 +29,12 @@
 //! environment. Under [`Schedule::Fifo`], and on [`Tape::zero`], virtual times
 //! are exact; otherwise a wake-up may be late, as on a real machine.
 //!
+//! One thing takes time that should not, under every schedule: a task that wakes
+//! itself, by `yield_now` or because futures joined in it talk to each other, goes
+//! on at the same instant once, and from then on a microsecond later each time,
+//! unless something happens before. Otherwise a task that spins until a timer fires
+//! would spin for ever. Where instants must be exact, give each future a task.
+//!
 //! # What an edit moves
 //!
 //! The choices of whoever was edited, at most; nothing of anybody else's. All

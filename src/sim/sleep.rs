@@ -265,7 +265,8 @@ pub fn sleep_until(at: Instant) -> Sleep {
 /// Outside a run.
 #[track_caller]
 pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
-    Timeout::new(sleep(limit), future)
+    let (run, now) = run_and_now("virtnet::time::timeout");
+    Timeout::new(Sleep::new(run, Instant::from_nanos(now) + limit), future)
 }
 
 /// Ticks at a fixed period; see [`Sim::interval`](super::Sim::interval).
@@ -280,6 +281,12 @@ pub fn interval(period: Duration) -> Interval {
 }
 
 /// Lets all else that is due go first; see [`Sim::yield_now`](super::Sim::yield_now).
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
 pub fn yield_now() -> YieldNow {
+    run_and_now("virtnet::time::yield_now");
     YieldNow::new()
 }

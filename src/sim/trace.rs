@@ -84,13 +84,24 @@ impl fmt::Display for Record {
             RecordKind::Choose => {
                 write!(f, " {} {} = {}", self.source, self.ordinal, self.digest)
             }
-            RecordKind::Deliver | RecordKind::Lose => write!(f, " {} {}", self.ordinal, self.text),
+            RecordKind::Deliver | RecordKind::Lose => {
+                write!(f, " {} {}", self.ordinal, in_one_line(&self.text))
+            }
             RecordKind::Note | RecordKind::Ending | RecordKind::Caught | RecordKind::Fault => {
-                write!(f, " {}", self.text)
+                write!(f, " {}", in_one_line(&self.text))
             }
             RecordKind::Foreign => Ok(()),
         }
     }
+}
+
+/// A text whose control characters are escaped: a panic's message has line ends.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }
 
 /// The identity of a run: equal if and only if the runs were the same.
