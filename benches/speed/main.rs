@@ -4,6 +4,7 @@
 //! cargo bench                        ratios of time, ours to bare
 //! cargo bench -- --instructions      instructions an operation, by valgrind
 //! cargo bench -- --memory            resident memory over 100 000 runs
+//! cargo bench -- --scale             what ten thousand hosts cost
 //! cargo bench -- pingpong            only what has that in its name
 //! ```
 //!
@@ -32,6 +33,8 @@
 //! | radix buckets: one binary heap | 0 | 8 (220 of a million tasks) |
 
 mod bare;
+mod bare_net;
+mod net;
 
 use std::future::Future;
 use std::hint::black_box;
@@ -118,6 +121,38 @@ const WORKLOADS: &[Workload] = &[
         bare: bare_echo_runs,
         bound: Some((5.5, 3.0)),
     },
+    Workload {
+        name: "sim pingpong",
+        unit: "round trip over simnet, 64 bytes",
+        n: 100_000,
+        ours: net::pingpong,
+        bare: net::bare_pingpong,
+        bound: Some((1.35, 0.9)),
+    },
+    Workload {
+        name: "sim many",
+        unit: "round trip over simnet, 100 clients of 10 servers",
+        n: 200_000,
+        ours: |n| net::many(100, n),
+        bare: |n| net::bare_many(100, n),
+        bound: Some((1.45, 1.0)),
+    },
+    Workload {
+        name: "sim bulk",
+        unit: "MiB over simnet, in writes of 64 KiB",
+        n: 256,
+        ours: net::bulk,
+        bare: net::bare_bulk,
+        bound: Some((1.8, 1.25)),
+    },
+    Workload {
+        name: "sim connect",
+        unit: "connection over simnet, dialed, accepted, closed",
+        n: 50_000,
+        ours: net::connect,
+        bare: net::bare_connect,
+        bound: Some((7.0, 4.0)),
+    },
 ];
 
 fn main() {
@@ -126,11 +161,12 @@ fn main() {
     match words[..] {
         ["--instructions"] => instructions(),
         ["--memory"] => memory(),
+        ["--scale"] => scale(),
         ["--once", name, side, n] => once(name, side, n),
         [] => ratios(""),
         [filter] if !filter.starts_with('-') => ratios(filter),
         _ => {
-            eprintln!("usage: cargo bench [-- --instructions | --memory | NAME]");
+            eprintln!("usage: cargo bench [-- --instructions | --memory | --scale | NAME]");
             std::process::exit(2);
         }
     }
@@ -194,6 +230,20 @@ fn instructions() {
         let ratio = ours as f64 / bare as f64;
         println!("{:<14} {ours:>9} {bare:>9} {ratio:>7.2}   a {}", work.name, work.unit);
     }
+}
+
+/// Reports what ten thousand hosts cost.
+fn scale() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+        line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+    };
+    net::scale(resident, |work| {
+        let start = Instant::now();
+        work();
+        start.elapsed()
+    });
 }
 
 fn once(name: &str, side: &str, n: &str) {
