@@ -124,44 +124,98 @@ impl<T: Shelved> Shelf<T> {
     }
 }
 
-/// Guards a value: on a shelf of the scope that it was made in, or, outside of
-/// any, by a mutex.
+/// Guards a value, in one way or another.
 ///
 /// Under a lock nothing foreign may run, and no other lock of the same type may
 /// be taken.
+pub(crate) trait Guard<T>: Send + Sync + 'static {
+    /// Works on the value, or finds that its scope has ended or is another
+    /// thread's.
+    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R>;
+
+    /// Works on the value.
+    ///
+    /// # Panics
+    ///
+    /// If its scope has ended or is another thread's: what was made in a run must
+    /// not be used outside of it.
+    #[inline]
+    #[track_caller]
+    fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        match self.try_with(work) {
+            Some(result) => result,
+            None => outside(),
+        }
+    }
+}
+
+/// Guards a value on a shelf of the scope that it was made in.
+pub(crate) struct OnShelf<T: Shelved> {
+    scope: u64,
+    slot: u32,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Shelved> Guard<T> for OnShelf<T> {
+    #[inline(always)]
+    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let slot = self.slot as usize;
+        Shelf::of(self.scope, |shelf| shelf.slots.get_mut(slot)?.as_mut().map(work))
+    }
+}
+
+impl<T: Shelved> Drop for OnShelf<T> {
+    fn drop(&mut self) {
+        // The value itself is dropped when the shelf is out of hand.
+        let _value = Shelf::<T>::of(self.scope, |shelf| {
+            shelf.free.push(self.slot);
+            shelf.slots.get_mut(self.slot as usize)?.take()
+        });
+    }
+}
+
+/// Guards a value that several threads may have in hand.
+///
+/// Boxed, so that what has a lock in it is small to move in a run.
+pub(crate) struct Shared<T>(Box<Mutex<T>>);
+
+impl<T: Send + 'static> Guard<T> for Shared<T> {
+    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // It can only be poisoned by a waker that panics while it is cloned, and what is guarded
+        // is whole at every such point. To panic again in a destructor would turn one failure
+        // into an abort.
+        Some(work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Guards a value: on a shelf of the scope that it was made in, or, outside of
+/// any, by a mutex.
+///
+/// What is in much use is better made for either of them: then what is done
+/// under the lock is compiled into its user, and not called.
 pub(crate) enum Lock<T: Shelved> {
-    /// Boxed, so that what has a lock in it is small to move in a run.
-    Shared(Box<Mutex<T>>),
-    Shelf {
-        scope: u64,
-        slot: u32,
-        value: PhantomData<fn() -> T>,
-    },
+    Shared(Shared<T>),
+    OnShelf(OnShelf<T>),
 }
 
 impl<T: Shelved> Lock<T> {
     /// Guards `value`, for the scope that goes on in this thread if one does.
     pub(crate) fn new(value: T) -> Self {
         match SCOPE.get() {
-            0 => Self::Shared(Box::new(Mutex::new(value))),
-            scope => Self::Shelf { scope, slot: Shelf::put(scope, value), value: PhantomData },
+            0 => Self::Shared(Shared(Box::new(Mutex::new(value)))),
+            scope => {
+                let slot = Shelf::put(scope, value);
+                Self::OnShelf(OnShelf { scope, slot, value: PhantomData })
+            }
         }
     }
 
-    /// Works on the value, or finds that its scope has ended or is another
-    /// thread's.
+    /// See [`Guard::try_with`].
     #[inline(always)]
     pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         match self {
-            Self::Shelf { scope, slot, .. } => {
-                Shelf::of(*scope, |shelf| shelf.slots.get_mut(*slot as usize)?.as_mut().map(work))
-            }
-            // It can only be poisoned by a waker that panics while it is cloned, and what is
-            // guarded is whole at every such point. To panic again in a destructor would turn one
-            // failure into an abort.
-            Self::Shared(mutex) => {
-                Some(work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
-            }
+            Self::OnShelf(shelf) => shelf.try_with(work),
+            Self::Shared(shared) => shared.try_with(work),
         }
     }
 
@@ -172,7 +226,7 @@ impl<T: Shelved> Lock<T> {
     /// If its scope goes on in another thread.
     #[track_caller]
     pub(crate) fn assert_here(&self) {
-        if let Self::Shelf { scope, .. } = self
+        if let Self::OnShelf(OnShelf { scope, .. }) = self
             && SCOPE.get() != *scope
             && waiter::goes_on(*scope)
         {
@@ -180,12 +234,7 @@ impl<T: Shelved> Lock<T> {
         }
     }
 
-    /// Works on the value.
-    ///
-    /// # Panics
-    ///
-    /// If its scope has ended or is another thread's: what was made in a run must
-    /// not be used outside of it.
+    /// See [`Guard::with`].
     #[inline]
     #[track_caller]
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
@@ -203,19 +252,6 @@ fn outside() -> ! {
         "virtnet: this host, listener or connection was made in a run that has ended or that goes \
          on in another thread; it may only be used inside that run"
     )
-}
-
-impl<T: Shelved> Drop for Lock<T> {
-    fn drop(&mut self) {
-        let Self::Shelf { scope, slot, .. } = *self else {
-            return;
-        };
-        // The value itself is dropped when the shelf is out of hand.
-        let _value = Shelf::<T>::of(scope, |shelf| {
-            shelf.free.push(slot);
-            shelf.slots.get_mut(slot as usize)?.take()
-        });
-    }
 }
 
 impl<T: Shelved + Default> Default for Lock<T> {
