@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::lock::end_scope;
 
+use super::body::{BoxedTask, open};
 use super::choice::{Key, SOURCES};
 use super::current::enter_or_bug;
 use super::executor::Executor;
-use super::join::open;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
 use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
@@ -27,7 +27,7 @@ type Payload = Box<dyn Any + Send>;
 
 /// How a run ended, in a few words, because it is moved about.
 enum Over {
-    Done(Box<dyn Any>),
+    Done(BoxedTask),
     Panicked(Box<TaskPanic>),
     Stalled(End, Box<Stall>),
 }
@@ -208,7 +208,15 @@ fn ask(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
         world.woken = None;
         world.set_current(slot)
     });
-    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task)));
+    let poll = || {
+        catch_unwind(AssertUnwindSafe(|| {
+            let done = executor.poll(task);
+            if done {
+                drop(executor.take(slot)); // nobody will ask what it returned
+            }
+            done
+        }))
+    };
     let (polled, reasons) = crate::wait::ask(poll);
     let evidence = match polled {
         Ok(true) => Some("completes".into()),
@@ -227,7 +235,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     let slots = enter_or_bug(|world| {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
-        executor.adopt(&mut world.born);
+        executor.adopt(&mut world.born, &mut world.tasks);
         world.tasks.in_spawn_order()
     });
     let mut slots = slots.into_iter();
@@ -236,7 +244,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
         for slot in slots.by_ref() {
             enter_or_bug(|world| world.set_current(slot));
-            executor.drop_task(slot);
+            drop(executor.take(slot));
         }
         drop(enter_or_bug(World::take_leftovers));
         drop(end_scope());

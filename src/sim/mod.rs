@@ -53,6 +53,7 @@ mod trace;
 mod entry;
 mod radix;
 mod event;
+mod body;
 mod task;
 mod executor;
 mod timer;

@@ -4,17 +4,16 @@
 //! and threads. Nothing foreign runs in here: no waker, no destructor, no code
 //! of the user. What must be woken or dropped is handed out to whoever called.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::Location;
 use std::task::Waker;
 
 use crate::waiter::{Waiter, foreign_count};
 
+use super::body::BoxedTask;
 use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::event::Queue;
-use super::executor::Newborn;
 use super::schedule::{Schedule, Scheduler};
 use super::task::{Name, TaskId, Tasks};
 use super::timer::Timers;
@@ -76,7 +75,7 @@ pub(crate) enum Phase {
 #[derive(Default)]
 pub(crate) struct Leftovers {
     _waits: Vec<Waiter>,
-    _outputs: Vec<Box<dyn Any>>,
+    _outputs: Vec<BoxedTask>,
     _waker: Option<Waker>,
 }
 
@@ -91,7 +90,8 @@ pub(crate) struct World {
     pub(crate) tracer: Tracer,
     pub(crate) choices: Choices,
     pub(crate) tasks: Tasks,
-    pub(crate) born: Vec<Newborn>,
+    /// Tasks that the executor has yet to take in.
+    pub(crate) born: Vec<u32>,
     /// How many wake-ups came from other threads.
     pub(crate) foreign_wakes: u64,
     pub(crate) foreign_seen: u64,
@@ -161,7 +161,7 @@ impl World {
         schedule: Schedule,
         tracer: Tracer,
         spawned_at: &'static Location<'static>,
-    ) -> (TaskId, Option<Waker>) {
+    ) -> TaskId {
         self.run = run;
         self.now = 0;
         self.culprit = None;
@@ -181,11 +181,9 @@ impl World {
             }
         }
         self.actor = SPAWN;
-        let (main, waker) = self.admit(Name::Type("main"), None, spawned_at);
-        // What it returns is asked for when the run is over.
-        self.tasks.about[main.slot as usize].has_handle = true;
+        let main = self.admit(&Name::Type(|| "main"), None, spawned_at);
         self.act_for(main.slot);
-        (main, waker)
+        main
     }
 
     /// Takes what is left when all tasks have been dropped: their outputs, and
@@ -201,6 +199,7 @@ impl World {
         const KEPT: usize = 1024;
         self.queue.clear();
         self.tasks.clear();
+        self.born.clear();
         self.born.shrink_to(KEPT);
         self.aborted.clear();
         self.aborted.shrink_to(KEPT);
