@@ -103,6 +103,7 @@ impl Sim {
     }
 
     /// Returns the virtual time: monotonic, from the beginning of the run.
+    #[inline]
     pub fn now(&self) -> Instant {
         Instant::from_nanos(now(self.run))
     }
@@ -117,11 +118,13 @@ impl Sim {
     /// # Cancel safety
     ///
     /// Dropping it forgets the timer; nothing is lost.
+    #[inline]
     pub fn sleep(&self, duration: Duration) -> Sleep {
         self.sleep_until(self.now() + duration)
     }
 
     /// Waits until the instant has come; at once if it has passed.
+    #[inline]
     pub fn sleep_until(&self, at: Instant) -> Sleep {
         Sleep::new(self.run, at)
     }
