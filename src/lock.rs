@@ -95,18 +95,19 @@ impl<T> Shelf<T> {
 
 impl<T: Shelved> Shelf<T> {
     /// Puts a value on this thread's shelf.
-    fn put(scope: u64, value: T) -> u32 {
+    #[inline]
+    fn put(scope: u64, make: impl Fn() -> T) -> u32 {
         T::key().with_borrow_mut(|shelf| {
             if shelf.scope != scope {
                 shelf.scope = scope;
                 CLEAR.with_borrow_mut(|all| all.push(clear::<T>));
             }
-            if let Some(slot) = shelf.free.pop() {
-                shelf.slots[slot as usize] = Some(value);
-                return slot;
+            let slot = shelf.free.pop().unwrap_or(shelf.slots.len() as u32);
+            if slot as usize == shelf.slots.len() {
+                shelf.slots.push(None);
             }
-            shelf.slots.push(Some(value));
-            shelf.slots.len() as u32 - 1
+            shelf.slots[slot as usize].get_or_insert_with(make);
+            slot
         })
     }
 
@@ -199,12 +200,14 @@ pub(crate) enum Lock<T: Shelved> {
 }
 
 impl<T: Shelved> Lock<T> {
-    /// Guards `value`, for the scope that goes on in this thread if one does.
-    pub(crate) fn new(value: T) -> Self {
+    /// Guards what `make` makes, for the scope that goes on in this thread if
+    /// one does. It is made where it stays, because much of it is large to move.
+    #[inline]
+    pub(crate) fn new(make: impl Fn() -> T) -> Self {
         match SCOPE.get() {
-            0 => Self::Shared(Shared(Box::new(Mutex::new(value)))),
+            0 => Self::Shared(Shared(Box::new(Mutex::new(make())))),
             scope => {
-                let slot = Shelf::put(scope, value);
+                let slot = Shelf::put(scope, make);
                 Self::OnShelf(OnShelf { scope, slot, value: PhantomData })
             }
         }
@@ -256,7 +259,7 @@ fn outside() -> ! {
 
 impl<T: Shelved + Default> Default for Lock<T> {
     fn default() -> Self {
-        Self::new(T::default())
+        Self::new(T::default)
     }
 }
 
@@ -274,9 +277,9 @@ mod tests {
 
     #[test]
     fn a_lock_of_a_scope_is_inert_after_it_and_elsewhere() {
-        let shared = Lock::new(vec![0]);
+        let shared = Lock::new(|| vec![0]);
         begin_scope(7);
-        let lock = Lock::new(vec![1]);
+        let lock = Lock::new(|| vec![1]);
         lock.with(|value| value.push(2));
         lock.with(|value| assert_eq!(*value, [1, 2]));
         std::thread::scope(|threads| {
@@ -286,7 +289,7 @@ mod tests {
         end_scope();
         assert!(lock.try_with(|_| ()).is_none());
         begin_scope(8);
-        let other = Lock::new(vec![3]);
+        let other = Lock::new(|| vec![3]);
         assert!(lock.try_with(|_| ()).is_none(), "its slot is another's");
         drop(lock);
         other.with(|value| assert_eq!(*value, [3]));
@@ -298,7 +301,7 @@ mod tests {
     #[test]
     fn a_panic_under_a_lock_leaves_it_usable() {
         begin_scope(9);
-        let lock = Lock::new(vec![1]);
+        let lock = Lock::new(|| vec![1]);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             lock.with(|_| panic!("under the lock"));
         }));

@@ -22,7 +22,7 @@ use crate::net::{Cause, RawConn, WaitList, Wakers};
 
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (Box<dyn RawConn>, Box<dyn RawConn>) {
-    match Lock::new(Pipe::default()) {
+    match Lock::new(Pipe::default) {
         Lock::OnShelf(pipe) => ends(pipe),
         Lock::Shared(pipe) => ends(pipe),
     }
