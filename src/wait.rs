@@ -30,13 +30,18 @@ thread_local! {
 #[inline]
 pub fn waiting_for(describe: impl FnOnce() -> String) {
     if ASKING.try_with(Cell::get).unwrap_or(false) {
-        let reason = describe();
-        REASONS.with_borrow_mut(|reasons| {
-            if !reasons.contains(&reason) {
-                reasons.push(reason);
-            }
-        });
+        gather(describe);
     }
+}
+
+#[cold]
+fn gather(describe: impl FnOnce() -> String) {
+    let reason = describe();
+    REASONS.with_borrow_mut(|reasons| {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    });
 }
 
 /// Says that the caller gets what it has waited for: bytes, a connection, a task's output.

@@ -11,10 +11,10 @@ use std::time::Duration;
 use crate::lock::end_scope;
 use crate::wait::{Asked, ask};
 
+use super::body::{BoxedTask, open};
 use super::choice::{Key, SOURCES, hash_name};
 use super::current::enter_or_bug;
 use super::executor::Executor;
-use super::join::open;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
 use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
@@ -28,7 +28,7 @@ type Payload = Box<dyn Any + Send>;
 
 /// How a run ended, in a few words, because it is moved about.
 enum Over {
-    Done(Box<dyn Any>),
+    Done(BoxedTask),
     Panicked(Box<TaskPanic>),
     Stalled(End, Box<Stall>),
 }
@@ -155,7 +155,7 @@ fn doom(world: &mut World) -> Option<TaskPanic> {
 
 /// Drops a task that died in a crash: a panic of its destructors is written down and harms nobody.
 pub(crate) fn bury(executor: &mut Executor, slot: u32) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| executor.drop_task(slot)));
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(executor.take(slot))));
     if let Err(payload) = dropped {
         let message = message_of(payload);
         enter_or_bug(|world| {
@@ -237,7 +237,15 @@ fn ask_task(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>)
         world.woken = None;
         world.set_current(slot)
     });
-    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task)));
+    let poll = || {
+        catch_unwind(AssertUnwindSafe(|| {
+            let done = executor.poll(task);
+            if done {
+                drop(executor.take(slot)); // nobody will ask what it returned
+            }
+            done
+        }))
+    };
     let Asked { polled, reasons, got } = ask(poll);
     let evidence = match polled {
         Ok(true) => Some("completes".into()),
@@ -257,7 +265,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     let slots = enter_or_bug(|world| {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
-        executor.adopt(&mut world.born);
+        executor.adopt(&mut world.born, &mut world.tasks);
         world.tasks.in_spawn_order()
     });
     let mut slots = slots.into_iter();
@@ -266,7 +274,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
         for slot in slots.by_ref() {
             enter_or_bug(|world| world.set_current(slot));
-            executor.drop_task(slot);
+            drop(executor.take(slot));
         }
         drop(enter_or_bug(World::take_leftovers));
         drop(end_scope());

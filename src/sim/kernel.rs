@@ -7,9 +7,9 @@ use std::panic::Location;
 
 use crate::waiter::Waiter;
 
+use super::body::BoxedTask;
 use super::choice::{Family, Key, Shape, Subject};
 use super::entry::{Act, END_OF_TIME};
-use super::executor::BoxedTask;
 use super::node::{NodeClock, PROMPT};
 use super::task::{Name, Origin, TaskId};
 use super::time::Instant;
@@ -99,12 +99,12 @@ impl World {
     /// Spawns a task of the network's own, as a child of the current one.
     pub(crate) fn spawn_prompt(
         &mut self,
-        name: &'static str,
+        name: fn() -> &'static str,
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
         let parent = self.current().unwrap_or(MAIN);
-        self.spawn_on(PROMPT, Origin::Task(parent), Name::Type(name), future, spawned_at)
+        self.spawn_on(PROMPT, Origin::Task(parent), &Name::Type(name), future, spawned_at)
     }
 
     /// The clock of the current task's node, if it is not the true one.

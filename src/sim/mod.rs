@@ -60,6 +60,7 @@ mod entry;
 mod radix;
 mod event;
 mod node;
+mod body;
 mod task;
 mod executor;
 mod timer;
@@ -94,9 +95,9 @@ pub use stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
 pub use tape::{ParseTapeError, Tape};
 pub use time::Instant;
 
+pub(crate) use body::boxed;
 pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_step};
 pub(crate) use current::{run_and_now, try_enter_run};
-pub(crate) use join::body;
 pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
 pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};

@@ -6,13 +6,13 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::time::Duration;
 
+use super::body::boxed;
 use super::choice::Choices;
 use super::current::{enter_or_bug, install, uninstall};
 use super::entry::END_OF_TIME;
-use super::executor::{Executor, Newborn};
+use super::executor::Executor;
 use super::finish::{bury, finish};
 use super::handle::Sim;
-use super::join::body;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
 use super::step::{Next, Polled};
@@ -133,14 +133,14 @@ impl Run {
             Some(tape) => Choices::new(seed, tape.rest().clone(), tape.iter()),
             None => Choices::of_seed(seed),
         };
-        let (mut executor, (task, waker)) = install(|world, run| {
+        let (mut executor, main_task) = install(|world, run| {
             let tracer = Tracer::new(self.keep_trace);
             world.begin((run, seed), self.limits, choices, schedule, tracer, called_at)
         });
 
         let driven = catch_unwind(AssertUnwindSafe(|| {
-            let future = body(main(Sim::current()));
-            executor.adopt_one(Newborn { task, future, waker });
+            let future = boxed(main(Sim::current()));
+            enter_or_bug(|world| world.bear(main_task, future));
             drive(&mut executor)
         }));
         let finished = finish(driven, &mut executor);
@@ -159,19 +159,22 @@ fn drive(executor: &mut Executor) -> End {
     let mut polled = None;
     loop {
         let next = enter_or_bug(|world| {
-            executor.adopt(&mut world.born);
+            executor.adopt(&mut world.born, &mut world.tasks);
             world.next(polled.take())
         });
         match next {
-            Next::Poll(task) => {
-                let done = executor.poll(task);
-                polled = Some(if done { Polled::Done(task.slot) } else { Polled::Pending });
+            Next::Poll(task) if executor.poll(task) => {
+                let done = executor.take(task.slot);
+                // What nobody will ask for is dropped here, outside the world.
+                drop(done.and_then(|done| enter_or_bug(|world| world.deliver(task.slot, done))));
+                polled = Some(Polled::Done(task.slot));
             }
+            Next::Poll(_) => polled = Some(Polled::Pending),
             Next::Drop { slot, guarded } => {
                 if guarded {
                     bury(executor, slot);
                 } else {
-                    executor.drop_task(slot);
+                    drop(executor.take(slot));
                 }
                 polled = Some(Polled::Dropped(slot));
             }

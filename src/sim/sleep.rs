@@ -42,6 +42,7 @@ impl fmt::Debug for Sleep {
 }
 
 impl Sleep {
+    #[inline]
     pub(crate) const fn new(run: u64, deadline: Instant) -> Self {
         Self { run, deadline, timer: None }
     }
@@ -242,6 +243,7 @@ pub fn now() -> Instant {
 /// # Panics
 ///
 /// Outside a run.
+#[inline]
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     let (run, now) = run_and_now("virtnet::time::sleep");
@@ -253,6 +255,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// # Panics
 ///
 /// Outside a run.
+#[inline]
 #[track_caller]
 pub fn sleep_until(at: Instant) -> Sleep {
     Sleep::new(run_and_now("virtnet::time::sleep_until").0, at)

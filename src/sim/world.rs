@@ -4,7 +4,6 @@
 //! and threads. Nothing foreign runs in here: no waker, no destructor, no code
 //! of the user. What must be woken or dropped is handed out to whoever called.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::take;
 use std::panic::Location;
@@ -13,10 +12,10 @@ use std::task::Waker;
 use crate::waiter::{Waiter, foreign_count};
 
 use super::alarm::Alarms;
+use super::body::BoxedTask;
 use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::event::Queue;
-use super::executor::Newborn;
 use super::node::{NOWHERE, Nodes};
 use super::schedule::{Schedule, Scheduler};
 use super::stall::TaskPanic;
@@ -83,7 +82,7 @@ pub(crate) type Errand = Box<dyn FnOnce()>;
 #[derive(Default)]
 pub(crate) struct Leftovers {
     _waits: Vec<Waiter>,
-    _outputs: Vec<Box<dyn Any>>,
+    _outputs: Vec<BoxedTask>,
     _wakers: VecDeque<Waker>,
     _errands: VecDeque<Errand>,
 }
@@ -99,7 +98,8 @@ pub(crate) struct World {
     pub(crate) tracer: Tracer,
     pub(crate) choices: Choices,
     pub(crate) tasks: Tasks,
-    pub(crate) born: Vec<Newborn>,
+    /// Tasks that the executor has yet to take in.
+    pub(crate) born: Vec<u32>,
     /// How many wake-ups came from other threads.
     pub(crate) foreign_wakes: u64,
     pub(crate) foreign_seen: u64,
@@ -185,7 +185,7 @@ impl World {
         schedule: Schedule,
         tracer: Tracer,
         spawned_at: &'static Location<'static>,
-    ) -> (TaskId, Option<Waker>) {
+    ) -> TaskId {
         self.run = run;
         self.now = 0;
         self.culprit = None;
@@ -205,11 +205,9 @@ impl World {
             }
         }
         self.actor = SPAWN;
-        let (main, waker) = self.admit(Name::Type("main"), Origin::Run, NOWHERE, spawned_at);
-        // What it returns is asked for when the run is over.
-        self.tasks.about[main.slot as usize].has_handle = true;
+        let main = self.admit(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
         self.act_for(main.slot);
-        (main, waker)
+        main
     }
 
     /// Takes what is left when all tasks have been dropped: their outputs, and
@@ -229,6 +227,7 @@ impl World {
         self.alarms.clear();
         self.sound = |_, _| ();
         self.nodes.clear();
+        self.born.clear();
         self.born.shrink_to(KEPT);
         self.aborted.clear();
         self.aborted.shrink_to(KEPT);

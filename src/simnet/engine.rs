@@ -15,7 +15,7 @@ use std::task::Poll;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Accept, Addr, Cause, Engine, Notifier, RawConn, Registry, Wakers};
-use crate::sim::{Instant, JoinHandle, Key, Sleep, Timeout, World, body, hash_name, path_step};
+use crate::sim::{Instant, JoinHandle, Key, Sleep, Timeout, World, boxed, hash_name, path_step};
 
 use super::conn::End;
 use super::fabric::{Fabric, Net, enter};
@@ -106,11 +106,11 @@ impl Region {
     /// Begins a hand-shake.
     fn begin(&self, src: &Addr, dst: &Addr, to: Place) -> Result<Handshake, Cause> {
         let call = enter(self.run, |fabric, world| self.call(fabric, world, src, to));
-        let shaking = body(call.shake(src.clone(), dst.clone()));
+        let shaking = boxed(call.shake(src.clone(), dst.clone()));
         let task =
-            enter(self.run, |_, world| world.spawn_prompt("dial", shaking, Location::caller()));
+            enter(self.run, |_, world| world.spawn_prompt(|| "dial", shaking, Location::caller()));
         match task {
-            Ok(task) => Ok(Handshake(JoinHandle::new(self.run, task))),
+            Ok(task) => Ok(Handshake(JoinHandle::new(self.run, Some(task)))),
             Err(_inert) => Err(Cause::HostDown),
         }
     }

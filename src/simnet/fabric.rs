@@ -12,7 +12,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::lock::at_scope_end;
-use crate::net::{Notifier, SubNetwork, Wakers};
+use crate::net::{Notifier, SubNetwork, WaitList};
 use crate::sim::{Key, World, hash_name, try_enter_run};
 
 use super::config::Config;
@@ -60,7 +60,7 @@ pub(crate) struct Net {
     pub(crate) pairs: BTreeMap<(u32, u32), Pair>,
     pub(crate) ledger: Ledger,
     /// Dials that are held on their way.
-    pub(crate) held_dials: Wakers,
+    pub(crate) held_dials: WaitList,
     /// How many plans there have been.
     pub(crate) plans: u32,
 }
@@ -79,7 +79,7 @@ impl Net {
             links: Links::default(),
             pairs: BTreeMap::new(),
             ledger: Ledger::default(),
-            held_dials: Wakers::default(),
+            held_dials: WaitList::default(),
             plans: 0,
         }
     }

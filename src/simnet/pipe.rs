@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::net::{Addr, Cause, Wakers};
+use crate::net::{Addr, Cause, WaitList};
 use crate::sim::Key;
 
 use super::latency::Latency;
@@ -67,8 +67,8 @@ pub(crate) struct Pipe {
     /// The name of the direction, for choices, records and wake-ups.
     pub(crate) key: Key,
     pub(crate) latency: Latency,
-    pub(crate) readers: Wakers,
-    pub(crate) writers: Wakers,
+    pub(crate) readers: WaitList,
+    pub(crate) writers: WaitList,
     pub(crate) trouble: Trouble,
     /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
     pub(crate) odd: bool,
@@ -97,8 +97,8 @@ impl Pipe {
             items: 1,
             key,
             latency,
-            readers: Wakers::default(),
-            writers: Wakers::default(),
+            readers: WaitList::default(),
+            writers: WaitList::default(),
             trouble: Trouble::None,
             odd: false,
             losses: 0,

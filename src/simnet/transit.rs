@@ -14,7 +14,7 @@
 //! What is not acknowledged for the stream's timeout makes its sender give up. Acknowledgements
 //! cost no event: on a way that is clear they arrive.
 
-use crate::net::{Addr, Wakers};
+use crate::net::{Addr, WaitList};
 use crate::sim::{Family, Key, RecordKind, Shape, Subject, World, nanos};
 
 use super::fabric::{Fabric, Net};
@@ -635,7 +635,7 @@ impl Transit<'_> {
 
 /// Wakes all who wait.
 #[inline]
-fn wake(waiters: &mut Wakers, world: &mut World) {
+fn wake(waiters: &mut WaitList, world: &mut World) {
     waiters.drain(|waiter| world.wake_waiter(waiter));
 }
 
