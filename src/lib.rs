@@ -36,6 +36,7 @@
 //! | [`sim`] | tasks, virtual time, choices, traces, endings | networks |
 //! | [`net`] | names, ports, connections, errors; how to build a network | simulators, executors |
 //! | [`pipenet`] | the network in memory | simulators |
+//! | [`simnet`] | the simulated network: latency, faults, nodes | |
 //! | [`time`] | virtual time for code that holds no [`Sim`] | |
 //!
 //! Read them in this order. What a program needs stands at the root, too; [`prelude`] has what a
