@@ -234,7 +234,11 @@ impl Tracer {
     #[inline]
     pub(crate) fn record(&mut self, event: Event, text: impl FnOnce() -> Option<Box<str>>) {
         let what = fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
-            ^ fold(event.source.0 ^ event.ordinal, event.digest ^ 0x5899_65CC_7537_4CC3);
+            ^ fold(
+                // Both sides are stirred: a product with zero would lose the other.
+                event.source.0 ^ event.ordinal ^ 0x1D8E_4E27_C47D_124F,
+                event.digest ^ 0x5899_65CC_7537_4CC3,
+            );
         // A bijection of the state for any event: nothing that happened is lost.
         self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;
