@@ -134,10 +134,11 @@ impl Listener {
     pub(crate) async fn dial(&self) -> End {
         sleep(latency()).await;
         let (near, far) = pipe();
-        let mut queue = self.0.borrow_mut();
-        queue.ends.push_back(far);
-        queue.acceptor.take().into_iter().for_each(Waker::wake);
-        drop(queue);
+        {
+            let mut queue = self.0.borrow_mut();
+            queue.ends.push_back(far);
+            queue.acceptor.take().into_iter().for_each(Waker::wake);
+        }
         sleep(latency()).await;
         near
     }

@@ -23,3 +23,7 @@ mod drops;
 mod strangers;
 mod tracing;
 mod reference;
+
+// Many runs.
+mod attribute;
+mod planted;

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use crate::lock::end_scope;
 use crate::wait::{Asked, ask};
+use crate::waiter::foreign_since;
 
 use super::body::{BoxedTask, open};
-use super::choice::{Key, SOURCES, hash_name};
+use super::choice::{Decision, Key, SOURCES, hash_name};
 use super::current::enter_or_bug;
+use super::decided::Choice;
 use super::executor::Executor;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
@@ -41,7 +43,7 @@ pub(crate) struct Finished {
     fingerprint: Fingerprint,
     checkpoints: Vec<Fingerprint>,
     trace: Option<Trace>,
-    decided: Option<Vec<(String, u64, u64)>>,
+    decided: Option<Vec<Choice>>,
     foreign_wakes: u64,
     caught: Vec<TaskPanic>,
 }
@@ -80,9 +82,16 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
 }
 
 fn write_down(world: &mut World, over: Over) -> Finished {
+    // Those that came too late to be heard tell of the same uncertainty.
+    world.foreign_wakes += foreign_since(&mut world.foreign_seen, world.run).len() as u64;
     let decided = world.choices.take_decided().map(|decided| {
         let named = |key: Key| world.name_of(key);
-        let text = |d: super::choice::Decision| (d.subject.write(named), d.ordinal, d.value);
+        let text = |decision: Decision| Choice {
+            at: Instant::from_nanos(decision.at),
+            subject: decision.subject.write(named),
+            ordinal: decision.ordinal,
+            value: decision.value,
+        };
         decided.into_iter().map(text).collect()
     });
     let trace = match world.names.take() {
@@ -126,7 +135,8 @@ impl Finished {
             fingerprint: self.fingerprint,
             checkpoints: self.checkpoints,
             trace: self.trace,
-            tape: tape.keyed(seed, schedule, self.decided.map(Vec::into_iter)),
+            tape: tape.keyed(seed, schedule, self.decided.as_deref()),
+            choices: self.decided.unwrap_or_default(),
             foreign_wakes: self.foreign_wakes,
             caught: self.caught,
         }

@@ -52,8 +52,9 @@
 
 mod choice;
 mod schedule;
-mod tape;
 mod time;
+mod decided;
+mod tape;
 mod clock;
 mod trace;
 mod entry;
@@ -80,6 +81,7 @@ mod outcome;
 mod finish;
 mod run;
 
+pub use decided::Choice;
 pub use handle::{Sim, SimRng, TaskBuilder, rng, spawn};
 pub use join::{JoinError, JoinHandle};
 pub use outcome::Outcome;
@@ -97,7 +99,7 @@ pub use time::Instant;
 
 pub(crate) use body::boxed;
 pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_step};
-pub(crate) use current::{run_and_now, try_enter_run};
+pub(crate) use current::{run_and_now, try_enter, try_enter_run};
 pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
 pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};

@@ -48,6 +48,7 @@ pub struct Run {
     schedule: Schedule,
     tape: Option<Tape>,
     keep_trace: bool,
+    record_choices: bool,
 }
 
 impl Run {
@@ -59,7 +60,14 @@ impl Run {
             livelock: 100_000,
             chain: 100_000 * CHAIN,
         };
-        Self { seed, limits, schedule: Schedule::default(), tape: None, keep_trace: false }
+        Self {
+            seed,
+            limits,
+            schedule: Schedule::default(),
+            tape: None,
+            keep_trace: false,
+            record_choices: false,
+        }
     }
 
     /// Ends the run when so much virtual time has passed: one hour unless said
@@ -110,6 +118,22 @@ impl Run {
         self
     }
 
+    /// Records every choice that is not 0; then the tape of the outcome holds them one by one, in
+    /// place of the seed that they came from.
+    ///
+    /// ```
+    /// let outcome = virtnet::Run::new(7).record_choices().execute(async |sim| {
+    ///     (0..20).map(|_| sim.choose("coin", 2)).sum::<usize>()
+    /// });
+    /// assert_eq!(outcome.choices[0].subject, "choose main coin");
+    /// let heads = outcome.choices.len();
+    /// assert_eq!(outcome.unwrap(), heads);
+    /// ```
+    pub fn record_choices(mut self) -> Self {
+        self.record_choices = true;
+        self
+    }
+
     /// Runs the future that `main` makes, and all tasks it spawns, to an ending.
     ///
     /// The run ends when the main task does; the other tasks are dropped then,
@@ -129,10 +153,13 @@ impl Run {
         let tape = self.tape;
         let seed = tape.as_ref().and_then(Tape::seed).unwrap_or(self.seed);
         let schedule = tape.as_ref().and_then(Tape::schedule).unwrap_or(self.schedule);
-        let choices = match &tape {
+        let mut choices = match &tape {
             Some(tape) => Choices::new(seed, tape.rest().clone(), tape.iter()),
             None => Choices::of_seed(seed),
         };
+        if self.record_choices {
+            choices.remember();
+        }
         let (mut executor, main_task) = install(|world, run| {
             let tracer = Tracer::new(self.keep_trace);
             world.begin((run, seed), self.limits, choices, schedule, tracer, called_at)

@@ -134,6 +134,12 @@ impl<F: Future> Future for Timeout<F> {
 #[error("deadline has elapsed")]
 pub struct Elapsed(());
 
+impl Elapsed {
+    pub(crate) const fn new() -> Self {
+        Self(())
+    }
+}
+
 impl From<Elapsed> for io::Error {
     fn from(elapsed: Elapsed) -> Self {
         Self::new(io::ErrorKind::TimedOut, elapsed)

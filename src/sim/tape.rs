@@ -21,6 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::choice::Rest;
+use super::decided::Choice;
 use super::schedule::Schedule;
 
 const HEADER: &str = "virtnet tape 1";
@@ -63,6 +64,13 @@ impl Tape {
         Self { schedule: Some(schedule), seed: Some(seed), rest: Rest::Seed, ..Self::zero() }
     }
 
+    /// The tape on which only these choices are not 0.
+    pub(crate) fn of_choices(seed: u64, schedule: Schedule, choices: &[Choice]) -> Self {
+        let text = |choice: &Choice| ((choice.subject.clone(), choice.ordinal), choice.value);
+        let overrides = choices.iter().map(text).collect();
+        Self { schedule: Some(schedule), seed: Some(seed), overrides, ..Self::zero() }
+    }
+
     /// Overrides one more choice, or the same choice anew.
     ///
     /// `subject` is a choice's subject as reports print it, and `ordinal` how
@@ -103,14 +111,13 @@ impl Tape {
         mut self,
         seed: u64,
         schedule: Schedule,
-        decided: Option<impl Iterator<Item = (String, u64, u64)>>,
+        decided: Option<&[Choice]>,
     ) -> Self {
         self.seed = Some(seed);
         self.schedule = Some(schedule);
         if let Some(decided) = decided {
             self.rest = Rest::Zero;
-            self.overrides
-                .extend(decided.map(|(subject, ordinal, value)| ((subject, ordinal), value)));
+            self.overrides = Self::of_choices(seed, schedule, decided).overrides;
         }
         self
     }

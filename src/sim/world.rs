@@ -284,6 +284,7 @@ impl World {
 
     pub(crate) fn set_now(&mut self, now: u64) {
         self.now = now;
+        self.choices.now = now;
         clock::set(self.run, now);
     }
 

@@ -13,11 +13,11 @@ use slab::Slab;
 
 use crate::lock::at_scope_end;
 use crate::net::{Notifier, SubNetwork, WaitList};
-use crate::sim::{Key, World, hash_name, try_enter_run};
+use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 
 use super::config::Config;
 use super::latency::Latency;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, hand_in};
 use super::link::Links;
 use super::machine::{Machine, Place};
 use super::pipe::Connection;
@@ -95,6 +95,12 @@ impl Net {
         number
     }
 
+    /// The names of two hosts, for a record.
+    pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
+        let name = |host: u32| &self.machines[host as usize].name;
+        format!("{} {}", name(a), name(b))
+    }
+
     /// How long things take from one host to another.
     pub(crate) fn latency(&self, from: u32, to: u32) -> Latency {
         if from == to {
@@ -116,6 +122,25 @@ pub(crate) struct Fabric {
     run: u64,
     pub(crate) nets: Vec<Net>,
     pub(crate) conns: Slab<Connection>,
+}
+
+impl Fabric {
+    /// Hands in what has become of the faults, for whoever adds up the runs of a sweep.
+    fn hand_in(&mut self, world: &World) {
+        for net in &mut self.nets {
+            net.feel(world);
+            hand_in(&net.ledger);
+        }
+    }
+}
+
+impl Net {
+    /// Notes which faults of nodes have been felt by now.
+    pub(crate) fn feel(&mut self, world: &World) {
+        for part in self.machines.iter_mut().filter_map(|machine| machine.node.as_mut()) {
+            part.feel(&mut self.ledger, world);
+        }
+    }
 }
 
 thread_local! {
@@ -170,6 +195,7 @@ fn outside() -> ! {
 
 /// Takes the fabric away when its run is over; what is left of it may hold anything of a user's.
 fn clear() -> Option<Box<dyn Any>> {
+    try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
     FABRIC.take().map(|fabric| fabric as Box<dyn Any>)
 }
 

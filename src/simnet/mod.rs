@@ -48,15 +48,18 @@
 //! | a node crashes | what was sent, then `connection reset by peer`; dials are refused |
 //! | a node loses its power | nothing: what it sends or dials times out |
 //! | a node is restarted | a reset for whatever belongs to its life before |
-//! | the way is cut, or things are held | nothing; after [`Config::stream_timeout`] from the first byte that was not acknowledged, `timed out` |
-//! | an idle reader's peer falls silent | nothing, for ever, unless [`Config::keep_alive`] is on |
+//! | the way is cut, or things are held | nothing, and then `timed out` |
+//! | an idle reader's peer falls silent | nothing, for ever |
+//!
+//! A sender gives up [`Config::stream_timeout`] after the first byte that was not acknowledged. An
+//! idle reader notices nothing unless [`Config::keep_alive`] is on.
 //!
 //! # Faults
 //!
-//! Each can be called by name on a [`Network`] or a [`Node`], or drawn by a plan of [`Faults`]. They
-//! reach what is under way. `heal` undoes partitions, holds and a registry that is down; the end of
-//! a plan undoes all that the plan did. Acknowledgements and announcements of space travel the way
-//! back, so that a partition of one way stalls both.
+//! Each can be called by name on a [`Network`] or a [`Node`], or drawn by a plan of [`Faults`].
+//! They reach what is under way. `heal` undoes partitions, holds and a registry that is down; the
+//! end of a plan undoes all that the plan did. Acknowledgements and announcements of space travel
+//! the way back, so that a partition of one way stalls both.
 //!
 //! The [`Ledger`] tells which faults had an effect. A sweep that asks for one and never feels it
 //! should fail: see [`Ledger::assert_effective`].
@@ -74,13 +77,13 @@
 //! | subject | what, in which values | ordinal |
 //! |---|---|---|
 //! | `latency simt/α/β#2` | nanoseconds above the least | the how-manieth segment |
-//! | `again simt/α/β#2` | the same, for what was lost and is sent again | segment × 64 + attempt |
+//! | `again simt/α/β#2` | the same, sent again after a loss | segment × 64 + attempt |
 //! | `credit simt/α/β#2` | the same, for an announcement of space | bytes read |
-//! | `loss simt/α/β#2` | lost from 1 000 000 less the share on | segment × 64 + attempt |
-//! | `short simt/α/β#2` | the same, for a read or a write that is short | place in the stream × 4 .. |
-//! | `registry main/client β` | nanoseconds above the least, for a task's look-up of β | how often it has asked |
-//! | `stale main/client β` | 3 of 4: where β was before its restart | how often it could be |
-//! | `fault simt/plan#0 crash#3` | whether, when, how long, whom, how hard | 0 to 5 |
+//! | `loss simt/α/β#2` | lost, from 1 000 000 less the share on | segment × 64 + attempt |
+//! | `short simt/α/β#2` | the same, for a short read or write | place in the stream × 4 |
+//! | `registry main/client β` | nanoseconds above the least | how often it has asked |
+//! | `stale main/client β` | 3 of 4: where β was before | how often it could be |
+//! | `fault simt/plan crash#3` | whether, when, how long, whom, how hard | 0 to 5 |
 
 mod latency;
 mod config;
@@ -105,6 +108,7 @@ pub use chaos::Chaos;
 pub use config::Config;
 pub use latency::Latency;
 pub use ledger::{Counts, Ledger};
+pub(crate) use ledger::{gather_ledgers, take_ledger};
 pub use network::{LinkEdit, Network};
 pub use node::{Node, NodeOutput};
 pub use plan::Faults;

@@ -1,0 +1,169 @@
+//! Many seeds of one test, on as many threads as there are jobs.
+//!
+//! Knows seeds, threads and the clock on the wall; refuses to know what a run does. The failure
+//! that is reported is that of the smallest seed, whichever thread was first.
+
+use std::io::{IsTerminal, Write};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::sim::Run;
+use crate::simnet::Ledger;
+
+use super::gather::Reached;
+use super::play::{Case, Played};
+use super::settings::{Isolation, Settings};
+
+/// Executes a run on a fresh thread, to which no run before has left anything.
+pub(crate) fn isolated(case: &dyn Case, run: Run) -> Played {
+    thread::scope(|scope| match scope.spawn(|| case.play(run)).join() {
+        Ok(played) => played,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+/// What came of a sweep.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) runs: u64,
+    /// The failure of the smallest seed that failed.
+    pub(crate) failed: Option<Played>,
+    pub(crate) ledger: Ledger,
+    pub(crate) reached: Reached,
+    pub(crate) took: Duration,
+}
+
+impl Swept {
+    fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.ledger += &other.ledger;
+        for (label, count) in other.reached {
+            *self.reached.entry(label).or_insert(0) += count;
+        }
+        let seed = |played: &Option<Played>| played.as_ref().map_or(u64::MAX, |played| played.seed);
+        if other.failed.is_some() && seed(&other.failed) <= seed(&self.failed) {
+            self.failed = other.failed;
+        }
+    }
+}
+
+/// What the threads of a sweep share.
+struct Shared<'a> {
+    case: &'a dyn Case,
+    settings: &'a Settings,
+    seeds: Range<u64>,
+    next: AtomicU64,
+    /// The smallest seed that has failed: no greater one is begun.
+    failed: AtomicU64,
+    done: AtomicU64,
+    /// Tells whoever shows the progress that a thread has come to its end.
+    ended: (Mutex<usize>, Condvar),
+}
+
+/// Runs a test once for each seed, until one fails.
+pub(crate) fn sweep(
+    case: &dyn Case,
+    settings: &Settings,
+    seeds: Range<u64>,
+    name: &str,
+    check: &(dyn Fn(&Played) -> Option<Played> + Sync),
+) -> Swept {
+    let start = Instant::now();
+    let count = seeds.end - seeds.start;
+    let jobs = settings.jobs.unwrap_or_else(|| default_jobs(count));
+    let shared = Shared {
+        case,
+        settings,
+        next: AtomicU64::new(seeds.start),
+        failed: AtomicU64::new(u64::MAX),
+        done: AtomicU64::new(0),
+        ended: (Mutex::new(0), Condvar::new()),
+        seeds,
+    };
+    let mut swept = thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| work(&shared, check))).collect();
+        show_progress(&shared, jobs, name, start);
+        let mut swept = Swept::default();
+        for worker in workers {
+            match worker.join() {
+                Ok(own) => swept.add(own),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        swept
+    });
+    swept.took = start.elapsed();
+    swept
+}
+
+/// All cores for many seeds; few are done before the threads have begun.
+fn default_jobs(seeds: u64) -> usize {
+    if seeds < 256 { 1 } else { thread::available_parallelism().map_or(1, usize::from) }
+}
+
+/// Takes one seed after the other.
+fn work(shared: &Shared<'_>, check: &(dyn Fn(&Played) -> Option<Played> + Sync)) -> Swept {
+    struct Ended<'a>(&'a (Mutex<usize>, Condvar));
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            self.0.1.notify_all();
+        }
+    }
+    let _ended = Ended(&shared.ended);
+    let mut own = Swept::default();
+    loop {
+        let seed = shared.next.fetch_add(1, Ordering::Relaxed);
+        if seed >= shared.seeds.end || seed > shared.failed.load(Ordering::Relaxed) {
+            return own;
+        }
+        if !shared.settings.is_ours(seed) {
+            continue;
+        }
+        let run = shared.settings.run(seed);
+        let played = match shared.settings.isolation {
+            Isolation::Thread => isolated(shared.case, run),
+            _ => shared.case.play(run),
+        };
+        shared.done.fetch_add(1, Ordering::Relaxed);
+        let failed = if played.failure.is_some() { Some(played.clone()) } else { check(&played) };
+        if failed.is_some() {
+            shared.failed.fetch_min(seed, Ordering::Relaxed);
+        }
+        let Played { ledger, reached, .. } = played;
+        own.add(Swept { runs: 1, failed, ledger, reached, took: Duration::ZERO });
+    }
+}
+
+/// Shows on a terminal how far a sweep has come, if it takes long.
+///
+/// Written past whatever captures the output of tests: there it would only be in the way.
+fn show_progress(shared: &Shared<'_>, jobs: usize, name: &str, start: Instant) {
+    const LONG: Duration = Duration::from_secs(2);
+    let shown = std::io::stderr().is_terminal();
+    let mut ended = shared.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut printed = false;
+    while *ended < jobs {
+        let wait = shared.ended.1.wait_timeout(ended, Duration::from_millis(500));
+        ended = wait.unwrap_or_else(PoisonError::into_inner).0;
+        if shown && start.elapsed() > LONG && *ended < jobs {
+            let done = shared.done.load(Ordering::Relaxed);
+            let all = shared.seeds.end - shared.seeds.start;
+            let rate = done as f64 / start.elapsed().as_secs_f64();
+            let left = (all.saturating_sub(done)) as f64 / rate.max(0.1);
+            let mut terminal = std::io::stderr().lock();
+            let _ = write!(
+                terminal,
+                "\r\x1b[K{name}: {done} of {all} seeds, {rate:.0} a second, {left:.0} s left"
+            );
+            let _ = terminal.flush();
+            printed = true;
+        }
+    }
+    if printed {
+        let _ = write!(std::io::stderr(), "\r\x1b[K");
+    }
+}
