@@ -22,4 +22,5 @@ mod cancel;
 mod drops;
 mod strangers;
 mod tracing;
+mod plans;
 mod reference;
