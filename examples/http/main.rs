@@ -13,8 +13,9 @@
 //! ```
 //!
 //! The same seed is the same run, event for event: it prints the same bytes, everywhere. The
-//! files in reading order: `cli` and `digest` (helpers), `plan` (what is asked), `journal` (what is written down), `io` (hyper
-//! on virtnet), `body`, `service`, `client`, `oracle`, `story` (one run), `sweep` (many).
+//! files in reading order: `cli` and `digest` (helpers), `plan` (what is asked), `journal` (what is
+//! written down), `io` (hyper on virtnet), `body`, `service`, `client`, `oracle`, `story` (one
+//! run), `sweep` (many).
 
 mod cli;
 mod digest;
