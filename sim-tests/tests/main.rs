@@ -22,6 +22,7 @@ mod cancel;
 mod drops;
 mod strangers;
 mod tracing;
+mod plans;
 mod reference;
 
 // Many runs.

@@ -171,8 +171,9 @@ impl Chaos {
     fn edit(&self, strike: Strike) -> (Option<String>, Undo) {
         let Some(((a, b), pair)) = self.pair(strike) else { return (None, Undo::Nothing) };
         let (step, family) = ((strike.strength % 4) as usize, strike.family);
+        // Not as another strike has left it: two of them would be ten thousand times as high.
         let usual = enter(self.network.run, |fabric, _| {
-            fabric.nets[self.network.net as usize].latency(pair.0, pair.1)
+            fabric.nets[self.network.net as usize].usual_latency(pair.0, pair.1)
         });
         let share = [10_000, 50_000, 200_000, 500_000][step];
         let times = [4, 10, 30, 100][step];
@@ -251,7 +252,7 @@ impl Chaos {
             Undo::Cut { both_ways } => net.mend(self.plan, *both_ways),
             Undo::Release(a, b) => net.release(a, b),
             Undo::Link(a, b, family) => net.unedit_pair((*a, *b), *family),
-            Undo::Start(node) => node.start_again(false),
+            Undo::Start(node) => node.recover(),
             Undo::Resume(node) => node.hold(false, false),
             Undo::Clock(node) => node.set_clock(0, 0, false),
             Undo::Speed(node) => node.set_poll_cost(Duration::ZERO, false),

@@ -106,13 +106,18 @@ impl Net {
         if from == to {
             return Latency::LOOPBACK;
         }
+        self.links.edits(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
+    }
+
+    /// How long it takes from one to another if nothing has changed it.
+    fn first_latency(&self, from: u32, to: u32) -> Latency {
         let region = |machine: u32| self.machines[machine as usize].region;
-        let usual = if region(from) == region(to) {
-            self.config.latency
-        } else {
-            self.config.region_latency
-        };
-        self.links.edits(from, to).latency.unwrap_or(usual)
+        if region(from) == region(to) { self.config.latency } else { self.config.region_latency }
+    }
+
+    /// How long it takes from one to another if no plan has changed it.
+    pub(crate) fn usual_latency(&self, from: u32, to: u32) -> Latency {
+        self.links.by_hand(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
     }
 }
 

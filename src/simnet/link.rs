@@ -185,12 +185,19 @@ impl Links {
         link.map_or_else(Edits::default, |link| link.by_plan.or(link.by_hand))
     }
 
-    /// Notes that an edit had an effect.
+    /// What was changed by hand about a direction between two hosts.
+    pub(crate) fn by_hand(&self, from: u32, to: u32) -> Edits {
+        self.edited.get(&(from, to)).map_or_else(Edits::default, |link| link.by_hand)
+    }
+
+    /// Notes that an edit had an effect. It was applied to both directions, and is felt once.
     pub(crate) fn felt(&mut self, from: u32, to: u32, family: Fault, ledger: &mut Ledger) {
-        if let Some(felt) =
-            self.edited.get_mut(&(from, to)).and_then(|link| link.felt.get_mut(&family))
-        {
-            ledger.felt(family, felt);
+        let unfelt = |link: &Link| link.felt.get(&family) == Some(&false);
+        if self.edited.get(&(from, to)).is_some_and(unfelt) {
+            ledger.felt(family, &mut false);
+            for way in [(from, to), (to, from)] {
+                self.edited.entry(way).or_default().felt.insert(family, true);
+            }
         }
     }
 

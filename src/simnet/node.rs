@@ -271,13 +271,24 @@ impl Node {
 
     #[track_caller]
     pub(crate) fn start_again(&self, by_hand: bool) {
+        self.start_over(true, by_hand);
+    }
+
+    /// Starts it again when a plan is done with it: the end of a fault, and none itself.
+    #[track_caller]
+    pub(crate) fn recover(&self) {
+        self.start_over(false, false);
+    }
+
+    #[track_caller]
+    fn start_over(&self, is_fault: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
             if world.heeds() {
                 self.request(fabric, Fault::Restart, by_hand);
                 self.stop_if_up(fabric, world, Fault::Restart);
                 self.part(fabric).is_up = true;
                 let node = self.clone();
-                world.run_errand(Box::new(move || node.live_again()));
+                world.run_errand(Box::new(move || node.live_again(is_fault)));
             }
         });
     }
@@ -449,9 +460,13 @@ impl Node {
     }
 
     /// Begins a new life.
-    fn live_again(&self) {
+    fn live_again(&self, is_fault: bool) {
         enter(self.run, |fabric, world| {
-            self.applied(fabric, world, Fault::Restart, true);
+            if is_fault {
+                self.applied(fabric, world, Fault::Restart, true);
+            } else {
+                self.record(world, "restart");
+            }
             let machine = self.machine(fabric);
             machine.life += 1;
             machine.power = Power::Down;
