@@ -23,3 +23,6 @@ mod drops;
 mod strangers;
 mod tracing;
 mod reference;
+
+// The simulated network.
+mod simnet;
