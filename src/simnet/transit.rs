@@ -530,7 +530,8 @@ impl Transit<'_> {
         for (way, (from, to)) in [(0, (from, to)), (1, (to, from))] {
             let latency = self.net.latency(from, to);
             let pipe = &mut self.conn.pipes[way];
-            (pipe.latency, pipe.odd) = (latency, odd);
+            // What is sent again after a heal is acknowledged then.
+            (pipe.latency, pipe.odd) = (latency, odd || pipe.unheard_since.is_some());
             let (there, back) = (self.net.links.look(from, to), self.net.links.look(to, from));
             if pipe.trouble == Trouble::Held && there != Passage::Held {
                 self.world.set_alarm(bell(self.index, way, Bell::Head), self.world.now);
