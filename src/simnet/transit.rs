@@ -684,7 +684,8 @@ impl Net {
     #[cold]
     pub(crate) fn serialised(&mut self, from: u32, to: u32, now: u64, at: u64, bytes: u64) -> u64 {
         let edits = self.links.edits(from, to);
-        if edits.latency.is_some() {
+        // A host is near to itself, whatever was edited.
+        if edits.latency.is_some() && from != to {
             self.links.felt(from, to, Fault::Latency, &mut self.ledger);
         }
         let Some(rate) = edits.bandwidth.or(self.config.bandwidth).filter(|_| from != to) else {
