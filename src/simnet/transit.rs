@@ -164,6 +164,9 @@ impl Transit<'_> {
             if let Some(at) = pipe.stream.next_credit() {
                 self.world.set_alarm(bell(self.index, end, Bell::Credit), at);
             }
+            if pipe.odd {
+                self.watch(end, true);
+            }
             return None;
         }
         let mut count = buf.len().min(usize::try_from(space).unwrap_or(usize::MAX));
@@ -309,6 +312,8 @@ impl Transit<'_> {
             let Some(mut item) = pipe.head else { return };
             match std::mem::replace(&mut pipe.trouble, Trouble::None) {
                 Trouble::Lost if matches!(sender, Fate::Gone | Fate::Silent) => {
+                    // Who speaks to the dead again is answered again.
+                    pipe.reset_sent &= sender == Fate::Silent;
                     return self.forget_sent(way);
                 }
                 Trouble::Lost => {
@@ -451,6 +456,8 @@ impl Transit<'_> {
         });
         if self.conn.ends[end].fate == Fate::Open {
             self.end(end, Fate::TimedOut);
+            let blocked = !self.conn.pipes[1 - end].writers.is_empty();
+            self.watch(1 - end, blocked);
         }
     }
 
@@ -482,7 +489,7 @@ impl Transit<'_> {
         self.wake_writers(way);
     }
 
-    /// Asks whether the other end is still there.
+    /// Asks whether the other end is still there, and whether there is space.
     fn probe(&mut self, end: usize) {
         if self.conn.ends[end].fate != Fate::Open {
             return;
@@ -494,13 +501,15 @@ impl Transit<'_> {
         if !clear || other == Fate::Silent {
             let limit = self.conn.pipes[end].unheard_since;
             self.worry(end, self.world.now);
-            if limit.is_none() && self.net.config.stream_timeout.is_none() {
+            if limit.is_none()
+                && self.net.config.stream_timeout.is_none()
+                && let Some(idle) = self.net.config.keep_alive
+            {
                 // As Linux: nine questions without an answer.
-                let idle = nanos(self.net.config.keep_alive.unwrap_or_default());
-                let at = self.world.now.saturating_add(idle.saturating_mul(9));
+                let at = self.world.now.saturating_add(nanos(idle).saturating_mul(9));
                 self.world.set_alarm(bell(self.index, end, Bell::Limit), at);
             }
-        } else if other == Fate::Gone {
+        } else if matches!(other, Fate::Gone | Fate::Reset | Fate::TimedOut) {
             self.world.act_as(self.conn.pipes[1 - end].key);
             self.send_reset(1 - end);
         }
@@ -536,15 +545,17 @@ impl Transit<'_> {
             if pipe.trouble == Trouble::Held && there != Passage::Held {
                 self.world.set_alarm(bell(self.index, way, Bell::Head), self.world.now);
             }
-            if back != Passage::Clear || self.conn.ends[1 - way].fate == Fate::Silent {
+            let other = self.conn.ends[1 - way].fate;
+            if back != Passage::Clear || other == Fate::Silent {
                 let pipe = &mut self.conn.pipes[way];
                 pipe.missed_credit |= pipe.stream.lose_announcements(self.world.now);
-                self.watch(way);
             } else {
                 self.hear_again(way, there == Passage::Clear);
             }
-            if there != Passage::Clear {
-                self.watch(way);
+            let shut = there != Passage::Clear || back != Passage::Clear;
+            if shut || !matches!(other, Fate::Open | Fate::Closed) {
+                let blocked = !self.conn.pipes[way].writers.is_empty();
+                self.watch(way, blocked);
             }
         }
     }
@@ -561,15 +572,22 @@ impl Transit<'_> {
         }
     }
 
-    /// Has an end ask before long whether the other is still there, if connections are kept alive.
-    fn watch(&mut self, end: usize) {
-        let Some(idle) = self.net.config.keep_alive else { return };
+    /// Has an end ask before long whether the other is still there, if connections are kept alive
+    /// or if it waits for space.
+    fn watch(&mut self, end: usize, blocked: bool) {
         let alarm = bell(self.index, end, Bell::Probe);
-        if self.conn.ends[end].fate == Fate::Open && !self.world.alarms.is_set(alarm) {
+        if self.conn.ends[end].fate != Fate::Open || self.world.alarms.is_set(alarm) {
+            return;
+        }
+        let now = self.world.now;
+        let kept_alive = self.net.config.keep_alive.map(|idle| {
             let heard = self.conn.pipes[1 - end].heard_at;
             // It has been asking in vain, or rather, with success, all the time before.
-            let missed = (self.world.now - heard) / nanos(idle);
-            let at = heard.saturating_add(nanos(idle).saturating_mul(missed + 1));
+            let missed = (now - heard) / nanos(idle);
+            heard.saturating_add(nanos(idle).saturating_mul(missed + 1))
+        });
+        let blocked = blocked.then(|| now.saturating_add(RETRY));
+        if let Some(at) = kept_alive.into_iter().chain(blocked).min() {
             self.world.set_alarm(alarm, at);
         }
     }
@@ -606,7 +624,6 @@ impl Transit<'_> {
             self.conn.pipes[end].reset_sent = false;
             self.conn.pipes[1 - end].stream.discard();
             self.look_around();
-            self.watch(1 - end);
         }
     }
 

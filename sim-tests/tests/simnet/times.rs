@@ -7,7 +7,9 @@ use futures::future::join;
 use virtnet::simnet::{Config, Latency, Network};
 use virtnet::{Cause, Run, Tape, time};
 
-use super::{connect, exact, fifo, ms, read, read_exact, secs, timed, two, until, write, write_all};
+use super::{
+    connect, exact, fifo, ms, read, read_exact, secs, timed, two, until, write, write_all,
+};
 
 const NS: Duration = Duration::from_nanos(1);
 
