@@ -111,7 +111,8 @@ impl Fabric {
         let state = &self.nets[net as usize];
         let latencies = [state.latency(from, to), state.latency(to, from)];
         let [there, back] = keys;
-        let pipes = [Pipe::new(there, latencies[0]), Pipe::new(back, latencies[1])];
+        let mut pipes = [Pipe::new(there, latencies[0]), Pipe::new(back, latencies[1])];
+        pipes.iter_mut().for_each(|pipe| pipe.heard_at = world.now);
         let ends =
             ends.map(|(machine, addr)| EndState { machine, addr, fate: Fate::Open, held: true });
         let index = self.conns.insert(Connection { net, ends, pipes });
@@ -196,6 +197,12 @@ impl Transit<'_> {
         if self.conn.ends[end].fate == Fate::Open {
             self.finish(end);
             self.end(end, Fate::Closed);
+            let unread = &mut self.conn.pipes[1 - end].stream;
+            if unread.is_full(self.net.config.window) {
+                // Who waits for space there gets it, and is answered with a reset.
+                unread.discard();
+                self.announce(1 - end);
+            }
         }
     }
 

@@ -119,6 +119,10 @@ fn a_blocked_writer_and_a_blocked_reader_are_woken_by_every_end_of_a_connection(
         })
         .await;
         assert_eq!(told, (Ok(4), Ok(String::new())));
+        let told = blocked(async |t| t.ba.close().unwrap()).await;
+        assert_eq!(told, (Ok(4), Ok(String::new())), "it succeeds once, unread or not");
+        let told = blocked(async |t| t.b.close().unwrap()).await;
+        assert_eq!(told, (Ok(4), Ok(String::new())));
         let told = blocked(async |t| {
             t.ab.shutdown().await.unwrap();
             t.ba.shutdown().await.unwrap();

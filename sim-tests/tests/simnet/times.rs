@@ -222,6 +222,17 @@ fn an_end_that_keeps_alive_times_out_when_its_question_is_not_answered() {
 }
 
 #[test]
+fn an_end_that_never_heard_anything_counts_from_when_it_was_connected() {
+    fifo(async |_| {
+        let t = two(exact().keep_alive(Some(secs(5)))).await;
+        let connected = time::now() - ms(10);
+        t.net.partition(&["α"], &["β"]);
+        assert_eq!(read(&t.ab).await, Err(Cause::TimedOut));
+        assert_eq!(time::now() - connected, secs(65));
+    });
+}
+
+#[test]
 fn without_keep_alive_an_idle_reader_waits_for_ever() {
     fifo(async |sim| {
         let t = two(exact()).await;
