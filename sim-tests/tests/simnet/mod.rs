@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use futures::future::join;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use virtnet::simnet::{Config, Latency, Network};
+use virtnet::simnet::{Config, Latency, Network, Node};
 use virtnet::{Cause, Conn, Host, Instant, Listener, Run, Schedule, Sim, time};
 
 pub(crate) fn ms(millis: u64) -> Duration {
@@ -71,6 +71,24 @@ pub(crate) async fn connect(host: &Host, listener: &Listener) -> (Conn, Conn) {
     let addr = listener.local_addr().to_string();
     let (dialed, accepted) = join(host.dial(&addr), listener.accept()).await;
     (dialed.unwrap(), accepted.unwrap())
+}
+
+/// A node that sends back what it is sent, on port 1.
+pub(crate) fn echo_node(net: &Network, name: &str) -> Node {
+    net.node(name, echo)
+}
+
+/// A program that sends back what it is sent, on port 1.
+pub(crate) async fn echo(host: Host) {
+    let listener = host.listen(":1").await.unwrap();
+    while let Ok(conn) = listener.accept().await {
+        virtnet::spawn(async move {
+            while let Ok(text) = read(&conn).await
+                && !text.is_empty()
+                && write_all(&conn, text.as_bytes()).await.is_ok()
+            {}
+        });
+    }
 }
 
 /// What an operation on a connection failed for.

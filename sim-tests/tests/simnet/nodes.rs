@@ -9,20 +9,7 @@ use futures::future::{join, pending};
 use virtnet::simnet::{Network, Node};
 use virtnet::{Cause, Conn, Ending, Host, Listener, Outcome, Run, Schedule, Sim, time};
 
-use super::{Two, connect, exact, fifo, ms, read, secs, timed, two, until, write, write_all};
-
-/// A program that sends back what it is sent, on port 1.
-pub(crate) async fn echo(host: Host) {
-    let listener = host.listen(":1").await.unwrap();
-    while let Ok(conn) = listener.accept().await {
-        virtnet::spawn(async move {
-            while let Ok(text) = read(&conn).await
-                && !text.is_empty()
-                && write_all(&conn, text.as_bytes()).await.is_ok()
-            {}
-        });
-    }
-}
+use super::{Two, connect, echo, exact, fifo, ms, read, secs, timed, two, until, write, write_all};
 
 /// A host α and a node β that echoes, and a connection to it.
 async fn with_node(sim: &Sim) -> (Network, Node, Host, Conn) {
