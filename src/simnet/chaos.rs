@@ -113,12 +113,14 @@ impl Chaos {
 
     /// Undoes what is due until an instant, each at its own.
     async fn undo_until(&mut self, end: Instant) {
-        while let Some(entry) = self.undone_at.first_entry()
-            && entry.key().0 <= end.as_nanos()
+        while let Some(&(at, number)) = self.undone_at.keys().next()
+            && at <= end.as_nanos()
         {
-            let ((at, _), undo) = entry.remove_entry();
             self.wait_until(Instant::from_nanos(at)).await;
-            self.undo(&undo);
+            // Not taken out before: it may be dropped while it waits.
+            if let Some(undo) = self.undone_at.remove(&(at, number)) {
+                self.undo(&undo);
+            }
         }
     }
 
@@ -223,7 +225,7 @@ impl Chaos {
                 Undo::Resume(node)
             }
             Fault::Restart => {
-                node.start_again(false);
+                node.start_again(false, true);
                 Undo::Nothing
             }
             Fault::Clock => {
@@ -251,7 +253,7 @@ impl Chaos {
             Undo::Cut { both_ways } => net.mend(self.plan, *both_ways),
             Undo::Release(a, b) => net.release(a, b),
             Undo::Link(a, b, family) => net.unedit_pair((*a, *b), *family),
-            Undo::Start(node) => node.start_again(false),
+            Undo::Start(node) => node.start_again(false, false),
             Undo::Resume(node) => node.hold(false, false),
             Undo::Clock(node) => node.set_clock(0, 0, false),
             Undo::Speed(node) => node.set_poll_cost(Duration::ZERO, false),

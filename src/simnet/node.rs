@@ -189,7 +189,7 @@ impl Node {
     /// was before, and are refused there.
     #[track_caller]
     pub fn restart(&self) {
-        self.start_again(true);
+        self.start_again(true, true);
     }
 
     /// Lets no task of it be polled until it is resumed. The network goes on: what arrives is
@@ -272,15 +272,16 @@ impl Node {
         }
     }
 
+    /// Starts it again: as a fault, or to undo another.
     #[track_caller]
-    pub(crate) fn start_again(&self, by_hand: bool) {
+    pub(crate) fn start_again(&self, by_hand: bool, is_fault: bool) {
         enter(self.run, |fabric, world| {
             if world.heeds() {
                 self.request(fabric, Fault::Restart, by_hand);
                 self.stop_if_up(fabric, world, Fault::Restart);
                 self.part(fabric).is_up = true;
                 let node = self.clone();
-                world.run_errand(Box::new(move || node.live_again()));
+                world.run_errand(Box::new(move || node.live_again(is_fault)));
             }
         });
     }
@@ -455,9 +456,13 @@ impl Node {
     }
 
     /// Begins a new life.
-    fn live_again(&self) {
+    fn live_again(&self, is_fault: bool) {
         enter(self.run, |fabric, world| {
-            self.applied(fabric, world, Fault::Restart, true);
+            if is_fault {
+                self.applied(fabric, world, Fault::Restart, true);
+            } else {
+                self.record(world, "start");
+            }
             let machine = self.machine(fabric);
             machine.life += 1;
             machine.power = Power::Down;
