@@ -80,7 +80,11 @@ pub(crate) fn echo_node(net: &Network, name: &str) -> Node {
 
 /// A program that sends back what it is sent, on port 1.
 pub(crate) async fn echo(host: Host) {
-    let listener = host.listen(":1").await.unwrap();
+    serve(host.listen(":1").await.unwrap()).await;
+}
+
+/// Sends back what comes in.
+pub(crate) async fn serve(listener: Listener) {
     while let Ok(conn) = listener.accept().await {
         virtnet::spawn(async move {
             while let Ok(text) = read(&conn).await
