@@ -25,6 +25,9 @@ mod tracing;
 mod plans;
 mod reference;
 
+// The simulated network.
+mod simnet;
+
 // Many runs.
 mod attribute;
 mod planted;

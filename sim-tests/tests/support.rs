@@ -93,6 +93,11 @@ impl<T> Task<T> {
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
+    /// Polls once, for whoever runs it as part of something else.
+    pub(crate) fn poll_with(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        self.future.as_mut().poll(cx)
+    }
+
     /// Polls once, and says that it must be done then.
     #[track_caller]
     pub(crate) fn done(&mut self) -> T {

@@ -228,7 +228,7 @@ impl World {
             task.pending = self.queue.push_at(node.busy_until, Act::Poll(slot));
             return true;
         }
-        node.busy_until = self.now + node.poll_cost;
+        node.busy_until = self.now.saturating_add(node.poll_cost).min(END_OF_TIME);
         node.polled = true;
         false
     }

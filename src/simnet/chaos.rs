@@ -113,12 +113,14 @@ impl Chaos {
 
     /// Undoes what is due until an instant, each at its own.
     async fn undo_until(&mut self, end: Instant) {
-        while let Some(entry) = self.undone_at.first_entry()
-            && entry.key().0 <= end.as_nanos()
+        while let Some(&(at, number)) = self.undone_at.keys().next()
+            && at <= end.as_nanos()
         {
-            let ((at, _), undo) = entry.remove_entry();
             self.wait_until(Instant::from_nanos(at)).await;
-            self.undo(&undo);
+            // Not taken out before: it may be dropped while it waits.
+            if let Some(undo) = self.undone_at.remove(&(at, number)) {
+                self.undo(&undo);
+            }
         }
     }
 

@@ -190,15 +190,16 @@ impl Links {
         self.edited.get(&(from, to)).map_or_else(Edits::default, |link| link.by_hand)
     }
 
-    /// Notes that an edit had an effect. It was applied to both directions, and is felt once.
+    /// Notes that an edit had an effect, in one direction or the other: it was one fault.
     pub(crate) fn felt(&mut self, from: u32, to: u32, family: Fault, ledger: &mut Ledger) {
-        let unfelt = |link: &Link| link.felt.get(&family) == Some(&false);
-        if self.edited.get(&(from, to)).is_some_and(unfelt) {
-            ledger.felt(family, &mut false);
-            for way in [(from, to), (to, from)] {
-                self.edited.entry(way).or_default().felt.insert(family, true);
+        let mut before = false;
+        for way in [(from, to), (to, from)].into_iter().take(1 + usize::from(from != to)) {
+            let link = self.edited.get_mut(&way);
+            if let Some(felt) = link.and_then(|link| link.felt.get_mut(&family)) {
+                before |= std::mem::replace(felt, true);
             }
         }
+        ledger.counts(family).effective += u64::from(!before);
     }
 
     /// Takes up the bandwidth between two hosts with so many bytes. Returns when they are out.

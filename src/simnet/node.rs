@@ -269,6 +269,7 @@ impl Node {
         }
     }
 
+    /// Starts it again: a fault.
     #[track_caller]
     pub(crate) fn start_again(&self, by_hand: bool) {
         self.start_over(true, by_hand);
@@ -314,9 +315,12 @@ impl Node {
         enter(self.run, |fabric, world| {
             let part = self.part(fabric);
             let number = part.number;
-            if !world.heeds() || std::mem::replace(&mut part.paused, paused) == paused {
+            // Who is down is not paused: there is nothing to be held up.
+            let stays = part.paused == paused || (paused && !part.is_up);
+            if !world.heeds() || stays {
                 return;
             }
+            part.paused = paused;
             if paused {
                 part.pause_felt = Some(false);
                 self.request(fabric, Fault::Pause, by_hand);

@@ -111,7 +111,8 @@ impl Fabric {
         let state = &self.nets[net as usize];
         let latencies = [state.latency(from, to), state.latency(to, from)];
         let [there, back] = keys;
-        let pipes = [Pipe::new(there, latencies[0]), Pipe::new(back, latencies[1])];
+        let mut pipes = [Pipe::new(there, latencies[0]), Pipe::new(back, latencies[1])];
+        pipes.iter_mut().for_each(|pipe| pipe.heard_at = world.now);
         let ends =
             ends.map(|(machine, addr)| EndState { machine, addr, fate: Fate::Open, held: true });
         let index = self.conns.insert(Connection { net, ends, pipes });
@@ -164,6 +165,9 @@ impl Transit<'_> {
             if let Some(at) = pipe.stream.next_credit() {
                 self.world.set_alarm(bell(self.index, end, Bell::Credit), at);
             }
+            if pipe.odd {
+                self.watch(end, true);
+            }
             return None;
         }
         let mut count = buf.len().min(usize::try_from(space).unwrap_or(usize::MAX));
@@ -193,6 +197,12 @@ impl Transit<'_> {
         if self.conn.ends[end].fate == Fate::Open {
             self.finish(end);
             self.end(end, Fate::Closed);
+            let unread = &mut self.conn.pipes[1 - end].stream;
+            if unread.is_full(self.net.config.window) {
+                // Who waits for space there gets it, and is answered with a reset.
+                unread.discard();
+                self.announce(1 - end);
+            }
         }
     }
 
@@ -309,6 +319,8 @@ impl Transit<'_> {
             let Some(mut item) = pipe.head else { return };
             match std::mem::replace(&mut pipe.trouble, Trouble::None) {
                 Trouble::Lost if matches!(sender, Fate::Gone | Fate::Silent) => {
+                    // Who speaks to the dead again is answered again.
+                    pipe.reset_sent &= sender == Fate::Silent;
                     return self.forget_sent(way);
                 }
                 Trouble::Lost => {
@@ -451,6 +463,8 @@ impl Transit<'_> {
         });
         if self.conn.ends[end].fate == Fate::Open {
             self.end(end, Fate::TimedOut);
+            let blocked = !self.conn.pipes[1 - end].writers.is_empty();
+            self.watch(1 - end, blocked);
         }
     }
 
@@ -482,7 +496,7 @@ impl Transit<'_> {
         self.wake_writers(way);
     }
 
-    /// Asks whether the other end is still there.
+    /// Asks whether the other end is still there, and whether there is space.
     fn probe(&mut self, end: usize) {
         if self.conn.ends[end].fate != Fate::Open {
             return;
@@ -494,13 +508,15 @@ impl Transit<'_> {
         if !clear || other == Fate::Silent {
             let limit = self.conn.pipes[end].unheard_since;
             self.worry(end, self.world.now);
-            if limit.is_none() && self.net.config.stream_timeout.is_none() {
+            if limit.is_none()
+                && self.net.config.stream_timeout.is_none()
+                && let Some(idle) = self.net.config.keep_alive
+            {
                 // As Linux: nine questions without an answer.
-                let idle = nanos(self.net.config.keep_alive.unwrap_or_default());
-                let at = self.world.now.saturating_add(idle.saturating_mul(9));
+                let at = self.world.now.saturating_add(nanos(idle).saturating_mul(9));
                 self.world.set_alarm(bell(self.index, end, Bell::Limit), at);
             }
-        } else if other == Fate::Gone {
+        } else if matches!(other, Fate::Gone | Fate::Reset | Fate::TimedOut) {
             self.world.act_as(self.conn.pipes[1 - end].key);
             self.send_reset(1 - end);
         }
@@ -530,20 +546,23 @@ impl Transit<'_> {
         for (way, (from, to)) in [(0, (from, to)), (1, (to, from))] {
             let latency = self.net.latency(from, to);
             let pipe = &mut self.conn.pipes[way];
-            (pipe.latency, pipe.odd) = (latency, odd);
+            // What is sent again after a heal is acknowledged then.
+            (pipe.latency, pipe.odd) = (latency, odd || pipe.unheard_since.is_some());
             let (there, back) = (self.net.links.look(from, to), self.net.links.look(to, from));
             if pipe.trouble == Trouble::Held && there != Passage::Held {
                 self.world.set_alarm(bell(self.index, way, Bell::Head), self.world.now);
             }
-            if back != Passage::Clear || self.conn.ends[1 - way].fate == Fate::Silent {
+            let other = self.conn.ends[1 - way].fate;
+            if back != Passage::Clear || other == Fate::Silent {
                 let pipe = &mut self.conn.pipes[way];
                 pipe.missed_credit |= pipe.stream.lose_announcements(self.world.now);
-                self.watch(way);
             } else {
                 self.hear_again(way, there == Passage::Clear);
             }
-            if there != Passage::Clear {
-                self.watch(way);
+            let shut = there != Passage::Clear || back != Passage::Clear;
+            if shut || !matches!(other, Fate::Open | Fate::Closed) {
+                let blocked = !self.conn.pipes[way].writers.is_empty();
+                self.watch(way, blocked);
             }
         }
     }
@@ -560,15 +579,22 @@ impl Transit<'_> {
         }
     }
 
-    /// Has an end ask before long whether the other is still there, if connections are kept alive.
-    fn watch(&mut self, end: usize) {
-        let Some(idle) = self.net.config.keep_alive else { return };
+    /// Has an end ask before long whether the other is still there, if connections are kept alive
+    /// or if it waits for space.
+    fn watch(&mut self, end: usize, blocked: bool) {
         let alarm = bell(self.index, end, Bell::Probe);
-        if self.conn.ends[end].fate == Fate::Open && !self.world.alarms.is_set(alarm) {
+        if self.conn.ends[end].fate != Fate::Open || self.world.alarms.is_set(alarm) {
+            return;
+        }
+        let now = self.world.now;
+        let kept_alive = self.net.config.keep_alive.map(|idle| {
             let heard = self.conn.pipes[1 - end].heard_at;
             // It has been asking in vain, or rather, with success, all the time before.
-            let missed = (self.world.now - heard) / nanos(idle);
-            let at = heard.saturating_add(nanos(idle).saturating_mul(missed + 1));
+            let missed = (now - heard) / nanos(idle);
+            heard.saturating_add(nanos(idle).saturating_mul(missed + 1))
+        });
+        let blocked = blocked.then(|| now.saturating_add(RETRY));
+        if let Some(at) = kept_alive.into_iter().chain(blocked).min() {
             self.world.set_alarm(alarm, at);
         }
     }
@@ -605,7 +631,6 @@ impl Transit<'_> {
             self.conn.pipes[end].reset_sent = false;
             self.conn.pipes[1 - end].stream.discard();
             self.look_around();
-            self.watch(1 - end);
         }
     }
 
@@ -683,7 +708,8 @@ impl Net {
     #[cold]
     pub(crate) fn serialised(&mut self, from: u32, to: u32, now: u64, at: u64, bytes: u64) -> u64 {
         let edits = self.links.edits(from, to);
-        if edits.latency.is_some() {
+        // A host is near to itself, whatever was edited.
+        if edits.latency.is_some() && from != to {
             self.links.felt(from, to, Fault::Latency, &mut self.ledger);
         }
         let Some(rate) = edits.bandwidth.or(self.config.bandwidth).filter(|_| from != to) else {

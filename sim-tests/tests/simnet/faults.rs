@@ -1,0 +1,273 @@
+//! Every fault has an effect that a program sees, heal undoes it, and the ledger has it.
+
+use futures::future::join;
+use virtnet::simnet::{Counts, Latency, Ledger, Network};
+use virtnet::{Cause, time};
+
+use super::{Two, connect, exact, fifo, ms, panic_of, read, secs, timed, two, until, write};
+
+/// What the ledger has of a fault called by name so many times.
+fn called(times: u64, effective: u64) -> Counts {
+    Counts { requested: times, drawn: 0, applied: times, effective }
+}
+
+/// Whether the two can talk, both ways.
+async fn they_talk(t: &Two) {
+    for (from, to) in [(&t.ab, &t.ba), (&t.ba, &t.ab)] {
+        assert_eq!(write(from, "hello").await, Ok(5));
+        assert_eq!(timed(read(to)).await, (ms(10), Ok("hello".into())));
+    }
+}
+
+#[test]
+fn two_that_are_cut_off_time_out_and_talk_again_once_healed() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        t.net.partition(&["α"], &["β"]);
+        assert_eq!(t.net.ledger().family("partition"), called(1, 0), "nobody has felt it");
+        assert_eq!(write(&t.ab, "?").await, Ok(1));
+        assert_eq!(write(&t.ba, "?").await, Ok(1));
+        let (dialed, back) = join(t.a.dial("β:1"), t.b.dial("α:9")).await;
+        assert_eq!(*dialed.unwrap_err().root(), Cause::TimedOut);
+        assert_eq!(*back.unwrap_err().root(), Cause::TimedOut);
+        assert_eq!(
+            join(read(&t.ab), read(&t.ba)).await,
+            (Err(Cause::TimedOut), Err(Cause::TimedOut))
+        );
+        assert_eq!(t.net.ledger().family("partition"), called(1, 1));
+        t.net.heal();
+        let (ab, ba) = connect(&t.a, &t.lb).await;
+        they_talk(&Two { ab, ba, ..t }).await;
+    });
+}
+
+#[test]
+fn a_partition_parts_two_groups_and_nobody_else() {
+    fifo(async |_| {
+        let net = Network::with("t", exact());
+        let mut hosts = Vec::new();
+        for name in ["α", "β", "γ", "δ", "ε"] {
+            let host = net.host(name).await.unwrap();
+            let listener = host.listen(":1").await.unwrap();
+            hosts.push((host, listener));
+        }
+        net.partition(&["α", "β"], &["γ", "δ"]);
+        for (from, (host, _)) in hosts.iter().enumerate() {
+            for to in (0..5).filter(|to| *to != from) {
+                let parted =
+                    (from < 2 && (2..4).contains(&to)) || (to < 2 && (2..4).contains(&from));
+                let address = format!("{}:1", hosts[to].0.name());
+                let accepting =
+                    async { if parted { None } else { Some(hosts[to].1.accept().await.unwrap()) } };
+                let (dialed, _accepted) = join(host.dial(&address), accepting).await;
+                assert_eq!(dialed.is_err(), parted, "{} to {address}", host.name());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_one_way_cut_lets_one_way_through_and_stalls_both() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        t.net.partition_one_way(&["α"], &["β"]);
+        let start = time::now();
+        assert_eq!(write(&t.ba, "you hear me").await, Ok(11));
+        assert_eq!(timed(read(&t.ab)).await, (ms(10), Ok("you hear me".into())));
+        // But that is never acknowledged.
+        assert_eq!(read(&t.ba).await, Err(Cause::TimedOut));
+        assert_eq!(time::now() - start, secs(60));
+        assert_eq!(t.net.ledger().family("one_way"), called(1, 1));
+        assert_eq!(t.net.ledger().family("partition"), called(0, 0));
+        let dialed = t.b.dial("α:1").await.map(drop);
+        assert_eq!(*dialed.unwrap_err().root(), Cause::TimedOut);
+    });
+}
+
+#[test]
+fn what_was_acknowledged_again_in_time_does_not_time_out() {
+    fifo(async |sim| {
+        let t = two(exact()).await;
+        t.net.partition_one_way(&["α"], &["β"]);
+        assert_eq!(write(&t.ba, "x").await, Ok(1));
+        time::sleep(secs(59)).await;
+        t.net.heal();
+        assert!(sim.timeout(secs(500), read(&t.ba)).await.is_err(), "it is fine, and idle");
+        assert_eq!(read(&t.ab).await, Ok("x".into()));
+        they_talk(&t).await;
+    });
+}
+
+#[test]
+fn what_was_sent_again_after_a_heal_is_acknowledged() {
+    fifo(async |sim| {
+        let t = two(exact()).await;
+        t.net.partition(&["α"], &["β"]);
+        assert_eq!(write(&t.ab, "x").await, Ok(1));
+        time::sleep(secs(1)).await;
+        t.net.heal();
+        assert_eq!(read(&t.ba).await, Ok("x".into()));
+        assert!(sim.timeout(secs(500), read(&t.ab)).await.is_err(), "it is fine, and idle");
+        they_talk(&t).await;
+    });
+}
+
+#[test]
+fn a_held_link_delivers_in_order_when_it_is_released_dials_too() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        assert_eq!(write(&t.ab, "under way, ").await, Ok(11));
+        t.net.hold("β", "α");
+        let start = time::now();
+        for text in ["one, ", "two, ", "three"] {
+            assert_eq!(write(&t.ab, text).await, Ok(text.len()));
+            time::sleep(secs(1)).await;
+        }
+        let releasing = async {
+            until(start, secs(5)).await;
+            t.net.release("α", "β");
+        };
+        let dialing = timed(connect(&t.a, &t.lb));
+        let (text, (), dialed) = futures::join!(read(&t.ba), releasing, dialing);
+        assert_eq!(text, Ok("under way, one, two, three".into()));
+        assert_eq!(time::now() - start, secs(5) + ms(10), "the answer to the dial has yet to come");
+        assert_eq!(dialed.0, secs(2) + ms(10));
+        assert_eq!(t.net.ledger().family("hold"), called(1, 1));
+        they_talk(&t).await;
+    });
+}
+
+#[test]
+fn heal_lets_go_what_is_held_and_a_hold_that_lasts_times_out() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        t.net.hold("α", "β");
+        assert_eq!(write(&t.ab, "x").await, Ok(1));
+        time::sleep(secs(3)).await;
+        t.net.heal();
+        assert_eq!(timed(read(&t.ba)).await, (ms(0), Ok("x".into())));
+        they_talk(&t).await;
+        t.net.hold("α", "β");
+        assert_eq!(write(&t.ab, "x").await, Ok(1));
+        assert_eq!(timed(read(&t.ab)).await, (secs(60), Err(Cause::TimedOut)));
+    });
+}
+
+#[test]
+fn a_reset_hits_those_between_the_two_and_no_other() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        let c = t.net.host("γ").await.unwrap();
+        let (cb, bc) = connect(&c, &t.lb).await;
+        t.net.reset("β", "α");
+        assert_eq!(read(&t.ab).await, Err(Cause::ConnReset));
+        assert_eq!(read(&t.ba).await, Err(Cause::ConnReset));
+        assert_eq!(write(&cb, "x").await, Ok(1));
+        assert_eq!(read(&bc).await, Ok("x".into()));
+        t.net.reset("β", "α");
+        assert_eq!(t.net.ledger().family("reset"), called(2, 1), "the second had nothing to hit");
+    });
+}
+
+#[test]
+fn link_edits_are_felt_and_outlive_a_heal() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        t.net.link("α", "β").latency(Latency::constant(ms(70)));
+        t.net.heal();
+        assert_eq!(write(&t.ab, "x").await, Ok(1));
+        assert_eq!(timed(read(&t.ba)).await, (ms(70), Ok("x".into())));
+        assert_eq!(timed(connect(&t.a, &t.lb)).await.0, ms(141), "a dial feels it too");
+        let ledger = t.net.ledger();
+        assert_eq!(ledger.family("latency"), called(1, 1));
+        t.net.link("α", "β").latency(Latency::constant(ms(10))).loss(1.0);
+        t.net.heal();
+        assert_eq!(write(&t.ab, "x").await, Ok(1));
+        assert_eq!(timed(read(&t.ab)).await, (secs(60), Err(Cause::TimedOut)));
+        t.net.link("α", "β").loss(0.0);
+        let (ab, ba) = connect(&t.a, &t.lb).await;
+        t.net.link("α", "β").bandwidth(100).short_io(1.0);
+        assert_eq!(write(&ab, "0123456789").await.map(|count| count < 10), Ok(true));
+        assert!(timed(read(&ba)).await.0 > ms(10));
+        for (family, times) in [("latency", 2), ("loss", 2), ("bandwidth", 1), ("short_io", 1)] {
+            let counts = t.net.ledger().family(family);
+            assert_eq!((counts.requested, counts.applied), (times, times), "{family}");
+            assert!(counts.effective > 0, "{family}");
+        }
+    });
+}
+
+#[test]
+fn what_is_lost_now_and_then_arrives_all_the_same_and_later() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        t.net.link("α", "β").loss(0.3);
+        let mut late = 0;
+        for number in 0..100 {
+            let text = number.to_string();
+            assert_eq!(write(&t.ab, &text).await, Ok(text.len()));
+            let (took, got) = timed(read(&t.ba)).await;
+            assert_eq!(got, Ok(text));
+            late += u32::from(took >= ms(220));
+            assert!(took == ms(10) || took >= ms(220), "{took:?}");
+        }
+        assert!((15..45).contains(&late), "{late} of 100 were lost");
+    });
+}
+
+#[test]
+fn the_ledger_names_what_had_no_effect() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        t.net.ledger().assert_effective();
+        t.net.partition(&["α"], &["β"]);
+        t.net.heal();
+        let ledger = t.net.ledger();
+        assert_eq!(ledger.ineffective(), ["partition"]);
+        let text = panic_of(|| ledger.assert_effective());
+        assert!(text.contains("never had an effect: partition."), "{text}");
+        t.net.partition(&["α"], &["β"]);
+        assert_eq!(write(&t.ab, "x").await, Ok(1));
+        time::sleep(ms(11)).await;
+        let mut sum = Ledger::default();
+        sum += &ledger;
+        sum += &t.net.ledger();
+        sum.assert_effective();
+        assert_eq!(sum.family("partition"), called(3, 1));
+    });
+}
+
+#[test]
+fn a_link_of_a_host_to_itself_knows_no_latency_and_claims_no_effect() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        let (ab, ba) = connect(&t.b, &t.lb).await;
+        t.net.link("β", "β").latency(Latency::constant(ms(70)));
+        assert_eq!(write(&ab, "x").await, Ok(1));
+        assert!(timed(read(&ba)).await.0 < ms(1));
+        assert_eq!(t.net.ledger().family("latency"), called(1, 0));
+    });
+}
+
+#[test]
+fn sockets_tell_what_is_open_and_what_is_the_matter() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        assert_eq!(write(&t.ba, "unread").await, Ok(6));
+        time::sleep(ms(20)).await;
+        t.net.partition(&["α"], &["β"]);
+        assert_eq!(write(&t.ab, "unsent!").await, Ok(7));
+        time::sleep(ms(20)).await;
+        assert_eq!(
+            t.net.sockets("α"),
+            "α is up, restarted 0 time(s)\n  \
+             α:1->β:2  open, unread 6, unsent 7, window 65529; lost on the way, 1 time(s); \
+             not acknowledged since 43ms"
+        );
+        assert_eq!(
+            t.net.sockets("β"),
+            "β is up, restarted 0 time(s)\n  β:1  listens, 0 dial(s) and 0 accept(s) wait\n  \
+             β:2->α:1  open, unread 0, unsent 0, window 65530"
+        );
+    });
+}

@@ -1,0 +1,562 @@
+//! Nodes die, come back, stop and go on; and a crash is a crash.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::AsyncReadExt;
+use futures::future::{join, pending};
+use virtnet::simnet::{Network, Node};
+use virtnet::{Cause, Conn, Ending, Host, Listener, Outcome, Run, Schedule, Sim, time};
+
+use super::{Two, connect, echo, exact, fifo, ms, read, secs, timed, two, until, write, write_all};
+
+/// A host α and a node β that echoes, and a connection to it.
+async fn with_node(sim: &Sim) -> (Network, Node, Host, Conn) {
+    let net = Network::with("t", exact());
+    let node = net.node("β", echo);
+    let a = net.host("α").await.unwrap();
+    sim.sleep(ms(10)).await;
+    let conn = a.dial("β:1").await.unwrap();
+    (net, node, a, conn)
+}
+
+async fn echoes(conn: &Conn) {
+    write_all(conn, b"echo").await.unwrap();
+    assert_eq!(read(conn).await, Ok("echo".into()));
+}
+
+#[test]
+fn a_crash_is_a_reset_and_refuses_dials() {
+    fifo(async |sim| {
+        let (net, node, a, conn) = with_node(&sim).await;
+        echoes(&conn).await;
+        node.crash();
+        node.crash();
+        assert!(!node.is_up());
+        assert_eq!(timed(read(&conn)).await, (ms(10), Err(Cause::ConnReset)));
+        assert!(node.host().is_none());
+        let (took, error) = timed(a.dial("β:1")).await;
+        assert_eq!((took, error.unwrap_err().root()), (ms(21), &Cause::ConnRefused));
+        let counts = net.ledger().family("crash");
+        assert_eq!((counts.requested, counts.applied, counts.effective), (2, 1, 1));
+    });
+}
+
+#[test]
+fn without_power_there_is_silence() {
+    fifo(async |sim| {
+        let (net, node, a, conn) = with_node(&sim).await;
+        let idle = a.dial("β:1").await.unwrap();
+        node.power_off();
+        let start = time::now();
+        assert_eq!(write(&conn, "?").await, Ok(1));
+        let (dialed, told) = join(a.dial("β:1"), read(&conn)).await;
+        assert_eq!(*dialed.unwrap_err().root(), Cause::TimedOut);
+        assert_eq!((time::now() - start, told), (secs(60), Err(Cause::TimedOut)));
+        assert!(sim.timeout(secs(1_000), read(&idle)).await.is_err(), "nobody tells an idle one");
+        node.restart();
+        sim.sleep(ms(100)).await;
+        assert_eq!(write(&idle, "?").await, Ok(1));
+        assert_eq!(timed(read(&idle)).await, (ms(20), Err(Cause::ConnReset)));
+        assert_eq!(net.ledger().family("power_off").effective, 1);
+    });
+}
+
+#[test]
+fn a_writer_with_a_full_window_is_told_of_every_death() {
+    for death in ["crash", "power_off", "power_off, restart", "cut, crash, heal", "cut, off, on"] {
+        fifo(async move |sim| {
+            let net = Network::with("t", exact().window(4));
+            let node = net.node("β", async |host| {
+                let listener = host.listen(":1").await.unwrap();
+                let _conn = listener.accept().await;
+                pending::<()>().await;
+            });
+            let a = net.host("α").await.unwrap();
+            sim.sleep(ms(10)).await;
+            let conn = a.dial("β:1").await.unwrap();
+            assert_eq!(write(&conn, "full").await, Ok(4));
+            sim.sleep(secs(1)).await;
+            let dying = async {
+                sim.sleep(ms(10)).await;
+                if death.starts_with("cut") {
+                    net.partition(&["α"], &["β"]);
+                }
+                sim.sleep(secs(1)).await;
+                if death.contains("crash") {
+                    node.crash()
+                } else {
+                    node.power_off()
+                }
+                sim.sleep(secs(3)).await;
+                if death.contains("restart") || death.ends_with("on") {
+                    node.restart();
+                }
+                net.heal();
+            };
+            let (told, ()) = join(sim.timeout(secs(200), write(&conn, "more")), dying).await;
+            let expected = if death == "power_off" { Cause::TimedOut } else { Cause::ConnReset };
+            assert_eq!(told, Ok(Err(expected)), "{death}");
+        });
+    }
+}
+
+#[test]
+fn a_reset_that_was_lost_is_sent_again_when_the_dead_are_spoken_to() {
+    fifo(async |sim| {
+        let (net, node, _, conn) = with_node(&sim).await;
+        net.partition(&["α"], &["β"]);
+        node.crash();
+        sim.sleep(secs(2)).await;
+        net.heal();
+        sim.sleep(secs(2)).await;
+        assert_eq!(write(&conn, "anybody?").await, Ok(8));
+        assert_eq!(timed(read(&conn)).await, (ms(20), Err(Cause::ConnReset)));
+    });
+}
+
+#[test]
+fn an_idle_end_that_keeps_alive_finds_out_that_the_other_is_dead() {
+    for death in ["crash", "time out"] {
+        fifo(async move |sim| {
+            let t = two(exact().keep_alive(Some(secs(5)))).await;
+            let node = t.net.node("γ", echo);
+            sim.sleep(ms(10)).await;
+            let (idle, dead) = if death == "crash" {
+                (t.a.dial("γ:1").await.unwrap(), None)
+            } else {
+                (t.ab.clone(), Some(t.ba.clone()))
+            };
+            t.net.partition(&["α"], &["β", "γ"]);
+            if let Some(dead) = &dead {
+                assert_eq!(write(dead, "x").await, Ok(1));
+                // So long as this: its other end has yet to give up.
+                assert_eq!(read(dead).await, Err(Cause::TimedOut));
+            } else {
+                node.crash();
+                sim.sleep(secs(3)).await;
+            }
+            t.net.heal();
+            let told = sim.timeout(secs(100), read(&idle)).await;
+            assert_eq!(told, Ok(Err(Cause::ConnReset)), "{death}");
+        });
+    }
+}
+
+#[test]
+fn a_restarted_node_answers_what_was_meant_for_its_life_before_with_a_reset() {
+    fifo(async |sim| {
+        let (net, node, a, conn) = with_node(&sim).await;
+        let old = node.host().unwrap();
+        net.partition(&["α"], &["β"]);
+        assert_eq!(write(&conn, "meant for the first life").await, Ok(24));
+        node.power_off();
+        sim.sleep(ms(1)).await;
+        node.restart();
+        assert!(node.is_up());
+        sim.sleep(ms(50)).await;
+        let new = node.host().unwrap();
+        assert!(new != old && old.is_closed() && !new.is_closed());
+        assert_eq!(net.join("").host("β"), Some(new));
+        assert_eq!(*old.dial("α:1").await.unwrap_err().root(), Cause::HostDown);
+        net.heal();
+        assert_eq!(read(&conn).await, Err(Cause::ConnReset));
+        sim.sleep(secs(2)).await;
+        let conn = a.dial("β:1").await.unwrap();
+        assert_eq!(conn.peer_addr().port(), 2, "ports begin at 1 again");
+        echoes(&conn).await;
+        assert_eq!(net.ledger().family("restart").effective, 1);
+    });
+}
+
+#[test]
+fn a_closed_node_ends_its_streams_in_order_and_its_tasks_go_on() {
+    fifo(async |sim| {
+        let ticks = Rc::new(Cell::new(0));
+        let net = Network::with("t", exact());
+        let node = net.node("β", {
+            let ticks = ticks.clone();
+            move |host| {
+                let ticks = ticks.clone();
+                virtnet::spawn(echo(host));
+                async move {
+                    loop {
+                        time::sleep(secs(1)).await;
+                        ticks.set(ticks.get() + 1);
+                    }
+                }
+            }
+        });
+        let a = net.host("α").await.unwrap();
+        sim.sleep(ms(10)).await;
+        let conn = a.dial("β:1").await.unwrap();
+        echoes(&conn).await;
+        let before = ticks.get();
+        node.close();
+        assert!(node.is_up());
+        assert_eq!(timed(read(&conn)).await, (ms(10), Ok(String::new())));
+        assert_eq!(*a.dial("β:1").await.unwrap_err().root(), Cause::ConnRefused);
+        sim.sleep(secs(10)).await;
+        assert!(ticks.get() >= before + 10);
+        assert_eq!(net.ledger().family("close").effective, 1);
+        node.restart();
+        sim.sleep(secs(2)).await;
+        echoes(&a.dial("β:1").await.unwrap()).await;
+    });
+}
+
+#[test]
+fn a_paused_node_takes_what_arrives_and_reads_it_later() {
+    fifo(async |sim| {
+        let (net, node, _, conn) = with_node(&sim).await;
+        node.pause();
+        let start = time::now();
+        assert_eq!(write(&conn, "echo").await, Ok(4));
+        let (told, ()) = join(timed(read(&conn)), async {
+            until(start, secs(300)).await;
+            node.resume();
+        })
+        .await;
+        assert_eq!(
+            told,
+            (secs(300) + ms(10), Ok("echo".into())),
+            "it was acknowledged: no timeout"
+        );
+        assert_eq!(net.ledger().family("pause").effective, 1);
+    });
+}
+
+#[test]
+fn a_pause_dies_with_the_life_it_came_in() {
+    for paused_when_dead in [false, true] {
+        fifo(async move |sim| {
+            let (net, node, a, _conn) = with_node(&sim).await;
+            if !paused_when_dead {
+                node.pause();
+                sim.sleep(ms(10)).await;
+            }
+            node.crash();
+            sim.sleep(ms(10)).await;
+            if paused_when_dead {
+                node.pause();
+                sim.sleep(ms(10)).await;
+            }
+            node.restart();
+            sim.sleep(secs(2)).await;
+            assert!(net.sockets("β").starts_with("β is up"), "{}", net.sockets("β"));
+            let conn = a.dial("β:1").await.unwrap();
+            echoes(&conn).await;
+            node.pause();
+            assert_eq!(write(&conn, "echo").await, Ok(4));
+            assert!(sim.timeout(secs(9), read(&conn)).await.is_err(), "it can be paused again");
+        });
+    }
+}
+
+#[test]
+fn a_clock_that_drifts_scales_sleeps_and_an_offset_moves_the_wall_clock_alone() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let node = net.node("β", {
+            let seen = seen.clone();
+            move |_| {
+                let seen = seen.clone();
+                async move {
+                    loop {
+                        let start = (time::now(), Sim::current().system_time());
+                        time::sleep(secs(10)).await;
+                        let passed = time::now() - start.0;
+                        let wall = Sim::current().system_time().duration_since(start.1).unwrap();
+                        seen.borrow_mut().push((passed, wall));
+                    }
+                }
+            }
+        });
+        sim.sleep(ms(1)).await;
+        let start = sim.now();
+        sim.sleep(secs(1)).await;
+        node.clock(0, 250_000);
+        until(start, secs(10)).await;
+        assert_eq!(seen.take().len(), 1, "a sleep that had begun keeps its instant");
+        until(start, secs(18) - Duration::from_nanos(1)).await;
+        assert_eq!(seen.take(), []);
+        sim.sleep(Duration::from_nanos(2)).await;
+        assert_eq!(seen.take(), [(secs(10), secs(10))], "8 s of true time are 10 of its own");
+        node.clock(60_000_000_000, 0);
+        until(start, secs(26)).await;
+        assert_eq!(seen.take(), [(secs(8), secs(68))]);
+        assert_eq!(net.ledger().family("clock").effective, 2);
+        node.clock(0, 0);
+        assert_eq!(sim.now() - start, secs(26), "the true clock is as ever");
+    });
+}
+
+#[test]
+fn a_slow_node_does_one_thing_after_another() {
+    fifo(async |sim| {
+        let (net, node, a, conn) = with_node(&sim).await;
+        echoes(&conn).await;
+        let other = a.dial("β:1").await.unwrap();
+        sim.sleep(secs(1)).await;
+        node.poll_cost(ms(500));
+        write_all(&conn, b"x").await.unwrap();
+        write_all(&other, b"y").await.unwrap();
+        let (one, two) = join(timed(read(&conn)), timed(read(&other))).await;
+        assert_eq!((one.0, two.0), (ms(20), ms(520)));
+        assert_eq!(net.ledger().family("slow_node").effective, 1);
+        node.poll_cost(Duration::ZERO);
+        sim.sleep(secs(1)).await;
+        write_all(&conn, b"x").await.unwrap();
+        assert_eq!(timed(read(&conn)).await.0, ms(20));
+    });
+}
+
+/// Does something when dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn destructors_in_a_crash_harm_nobody() {
+    let run = Run::new(1).schedule(Schedule::Fifo);
+    let outcome = run.execute(async |sim| {
+        let Two { net, a, b, lb, .. } = two(exact()).await;
+        let spawned = Rc::new(Cell::new(false));
+        let other = net.node("δ", echo);
+        let (other_node, ran, world) = (other.clone(), spawned.clone(), net.clone());
+        let node = net.node("γ", move |host: Host| {
+            let (other, ran, world) = (other_node.clone(), ran.clone(), world.clone());
+            async move {
+                let conn = host.dial("β:1").await.unwrap();
+                let _wreck = OnDrop(move || {
+                    let _ = futures::executor::block_on(async {
+                        futures::poll!(Box::pin(write(&conn, "boo")))
+                    });
+                    let _ = conn.close();
+                    drop(futures::executor::block_on(async {
+                        futures::poll!(Box::pin(host.dial("α:1")))
+                    }));
+                    let ran = ran.clone();
+                    virtnet::spawn(async move { ran.set(true) });
+                    other.crash();
+                    world.partition(&["α"], &["β"]);
+                    world.registry_down();
+                    panic!("a destructor that panics");
+                });
+                pending::<()>().await;
+            }
+        });
+        let accepted = lb.accept().await.unwrap();
+        sim.sleep(ms(50)).await;
+        node.crash();
+        assert_eq!(read(&accepted).await, Err(Cause::ConnReset), "no byte and no FIN");
+        sim.sleep(secs(100)).await;
+        assert!(!spawned.get() && other.is_up());
+        assert!(!net.sockets("α").contains("γ"), "{}", net.sockets("α"));
+        connect(&a, &lb).await;
+        assert_eq!(net.ledger().family("partition").applied, 0);
+        assert_eq!(net.ledger().family("crash").applied, 1);
+        drop(b);
+    });
+    assert_eq!(outcome.caught.len(), 1, "{:?}", outcome.caught);
+    let caught = outcome.caught[0].to_string();
+    assert!(caught.contains("node/γ") && caught.contains("a destructor that panics"), "{caught}");
+    outcome.unwrap();
+}
+
+#[test]
+fn a_dial_dies_with_the_node_that_makes_it() {
+    for (death, accepts_at) in [("crash", 0), ("power_off", 0), ("crash", 100), ("power_off", 100)]
+    {
+        for dies_at in 1..25 {
+            fifo(async move |sim| {
+                let net = Network::with("t", exact());
+                let b = net.host("β").await.unwrap();
+                let listener = b.listen("").await.unwrap();
+                let start = sim.now();
+                let node = net.node("γ", async |host: Host| {
+                    let _conn = host.dial("β:1").await;
+                    pending::<()>().await;
+                });
+                until(start, ms(dies_at)).await;
+                if death == "crash" {
+                    node.crash()
+                } else {
+                    node.power_off()
+                }
+                until(start, ms(accepts_at)).await;
+                let accepted = sim.timeout(secs(50), listener.accept()).await;
+                if let Ok(conn) = accepted {
+                    let conn = conn.unwrap();
+                    let told = sim.timeout(secs(30), read(&conn)).await;
+                    let expected =
+                        if death == "crash" { Ok(Err(Cause::ConnReset)) } else { told.clone() };
+                    assert_eq!(told, expected, "{death} at {dies_at} ms");
+                    if death == "power_off" {
+                        assert!(told.is_err(), "a sign from the dead at {dies_at} ms: {told:?}");
+                        assert_eq!(write(&conn, "?").await, Ok(1));
+                        let told = sim.timeout(secs(90), read(&conn)).await;
+                        assert_eq!(told, Ok(Err(Cause::TimedOut)), "dead at {dies_at} ms");
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn what_a_dead_node_had_going_leaves_no_timer_behind() {
+    let run = Run::new(1).schedule(Schedule::Fifo);
+    let outcome: Outcome<()> = run.execute(async |sim| {
+        let net = Network::with("t", exact());
+        let node = net.node("β", async |host| {
+            virtnet::spawn(async move { host.dial("β:7").await });
+            time::sleep(secs(1_000)).await;
+        });
+        sim.sleep(ms(5)).await;
+        node.spawn(async { time::sleep(secs(2_000)).await });
+        node.crash();
+        pending::<()>().await;
+    });
+    assert!(matches!(&outcome.ending, Ending::Deadlock(stall) if stall.tasks.len() == 1));
+    assert_eq!(outcome.elapsed, ms(5), "{outcome}");
+}
+
+#[test]
+fn a_node_can_crash_itself_and_come_back_in_one_poll() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let (me, lives) = (Rc::new(RefCell::new(None::<Node>)), Rc::new(Cell::new(0)));
+        let node = net.node("β", {
+            let (me, lives) = (me.clone(), lives.clone());
+            move |host: Host| {
+                let (me, lives) = (me.clone(), lives.clone());
+                async move {
+                    lives.set(lives.get() + 1);
+                    let listener: Listener = host.listen(":1").await.unwrap();
+                    if lives.get() == 1 {
+                        time::sleep(secs(1)).await;
+                        let node = me.borrow().clone().unwrap();
+                        node.crash();
+                        node.restart();
+                        assert!(node.is_up());
+                        // It dies as soon as this poll returns.
+                        pending::<()>().await;
+                    }
+                    listener.accept().await.unwrap();
+                }
+            }
+        });
+        *me.borrow_mut() = Some(node.clone());
+        sim.sleep(secs(3)).await;
+        assert_eq!((lives.get(), node.is_up()), (2, true));
+        net.host("α").await.unwrap().dial("β:1").await.unwrap();
+        // Twice over, and while it boots.
+        node.restart();
+        node.crash();
+        node.restart();
+        sim.sleep(Duration::from_micros(500)).await;
+        node.restart();
+        sim.sleep(secs(2)).await;
+        assert_eq!(lives.get(), 3, "lives that ended before they had a host saw no program");
+        assert_eq!(node.host().map(|host| host.name().to_string()), Some("β".into()));
+        me.take();
+    });
+}
+
+#[test]
+fn whatever_a_node_spawns_dies_with_it_whose_sim_it_ever_used() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let ticks = Rc::new(Cell::new(0));
+        let node = net.node("β", {
+            let ticks = ticks.clone();
+            move |_| {
+                let (ticks, mains) = (ticks.clone(), sim.clone());
+                async move {
+                    mains.clone().spawn(async move {
+                        loop {
+                            mains.sleep(secs(1)).await;
+                            ticks.set(ticks.get() + 1);
+                        }
+                    });
+                }
+            }
+        });
+        time::sleep(secs(10)).await;
+        let given = node.spawn(pending::<()>());
+        assert!(ticks.get() >= 9 && node.is_up(), "one that returns leaves its host up");
+        node.crash();
+        time::sleep(ms(1)).await;
+        let before = ticks.get();
+        assert!(given.await.is_err());
+        assert!(node.spawn(async {}).await.is_err(), "a dead node runs nothing");
+        time::sleep(secs(10)).await;
+        assert_eq!(ticks.get(), before);
+    });
+}
+
+#[test]
+fn a_program_that_fails_or_panics_ends_the_run_and_names_its_node() {
+    let ending = |fails: bool| {
+        let run = Run::new(1).schedule(Schedule::Fifo);
+        run.execute(async move |sim| {
+            let net = Network::with("t", exact());
+            net.node("β", move |_| async move {
+                time::sleep(secs(1)).await;
+                assert!(fails, "it panicked");
+                Err::<(), _>("it failed")
+            });
+            sim.sleep(secs(5)).await;
+        })
+        .to_string()
+    };
+    let failed = ending(true);
+    assert!(
+        failed.contains("node/β") && failed.contains("node β failed: \"it failed\""),
+        "{failed}"
+    );
+    let panicked = ending(false);
+    assert!(panicked.contains("node/β") && panicked.contains("it panicked"), "{panicked}");
+}
+
+#[test]
+fn no_end_of_a_stream_comes_from_the_dead() {
+    for off in [false, true] {
+        fifo(async move |sim| {
+            let net = Network::with("t", exact());
+            let node = net.node("β", async |host: Host| {
+                let listener = host.listen(":1").await.unwrap();
+                let half = listener.accept().await.unwrap();
+                let (_reader, writer) = listener.accept().await.unwrap().split();
+                let (_half, _writer) = (half, writer);
+                pending::<()>().await;
+            });
+            let a = net.host("α").await.unwrap();
+            sim.sleep(ms(10)).await;
+            let conns = [a.dial("β:1").await.unwrap(), a.dial("β:1").await.unwrap()];
+            if off {
+                node.power_off()
+            } else {
+                node.crash()
+            }
+            for conn in &conns {
+                let mut buf = Vec::new();
+                let told = sim.timeout(secs(500), (&mut &*conn).read_to_end(&mut buf)).await;
+                match told {
+                    Ok(Ok(_)) => panic!("a FIN from the dead"),
+                    Ok(Err(error)) => {
+                        assert_eq!((off, super::cause(&error)), (false, Cause::ConnReset))
+                    }
+                    Err(_) => assert!(off),
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,247 @@
+//! Plans: drawn from the seed, felt by the program, and undone in the end whatever they did.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use virtnet::simnet::{Faults, Ledger, Network, Node};
+use virtnet::{Host, Run, Schedule, Sim, Tape, time};
+
+use super::{connect, echo_node, exact, fifo, ms, read, secs, serve, timed, two, until, write};
+
+const ALL: [&str; 16] = [
+    "partition",
+    "one_way",
+    "hold",
+    "reset",
+    "latency",
+    "loss",
+    "bandwidth",
+    "crash",
+    "power_off",
+    "pause",
+    "close",
+    "restart",
+    "clock",
+    "slow_node",
+    "registry",
+    "short_io",
+];
+
+/// Asks a node for an echo, over and over.
+async fn client(host: Host, node: &'static str, answers: Rc<Cell<u32>>) {
+    loop {
+        let limit = secs(3);
+        if let Ok(Ok(conn)) = time::timeout(limit, host.dial(&format!("{node}:1"))).await {
+            for _ in 0..5 {
+                let wrote = time::timeout(limit, write(&conn, "echo, echo, echo")).await;
+                let got = time::timeout(limit, read(&conn)).await;
+                if !matches!((wrote, got), (Ok(Ok(_)), Ok(Ok(text))) if !text.is_empty()) {
+                    break;
+                }
+                answers.set(answers.get() + 1);
+                time::sleep(ms(100)).await;
+            }
+        }
+        time::sleep(ms(100)).await;
+    }
+}
+
+const NODES: [&str; 4] = ["α", "β", "γ", "δ"];
+
+/// Four nodes that echo, each with a client of the next one.
+fn ring(net: &Network) -> (Vec<Node>, Rc<Cell<u32>>) {
+    let answers = Rc::new(Cell::new(0));
+    let node = |number: usize| {
+        let answers = answers.clone();
+        net.node(NODES[number], move |host: Host| {
+            let answers = answers.clone();
+            async move {
+                let Ok(listener) = host.listen(":1").await else { return };
+                virtnet::spawn(serve(listener));
+                client(host, NODES[(number + 1) % 4], answers).await;
+            }
+        })
+    };
+    ((0..4).map(node).collect(), answers)
+}
+
+/// All is well: every node talks to every other, at the usual speed, and knows the time.
+async fn all_is_well(sim: Sim, net: &Network, nodes: &[Node]) {
+    sim.sleep(secs(100)).await;
+    assert!(nodes.iter().all(Node::is_up));
+    for (number, node) in nodes.iter().enumerate() {
+        let host = node.host().expect("it has a host");
+        let next = NODES[(number + 1) % 4];
+        let (seen, see) = (Rc::new(Cell::new(None)), node.clone());
+        let told = seen.clone();
+        see.spawn(async move {
+            let its_wall = Sim::current().system_time();
+            let (dialed, conn) = timed(host.dial(&format!("{next}:1"))).await;
+            let conn = conn.unwrap();
+            write(&conn, "x").await.unwrap();
+            let (took, _) = timed(read(&conn)).await;
+            told.set(Some((its_wall, dialed, took)));
+        });
+        let (now, wall) = (sim.now(), sim.system_time());
+        sim.sleep(secs(1)).await;
+        let seen = seen.get();
+        let Some((its_wall, dialed, took)) = seen else { panic!("{} is held up", node.name()) };
+        assert_eq!((dialed, took), (ms(21), ms(20)), "{} at {now:?}", node.name());
+        // What it has gained or lost by a drift it keeps: its clock runs on, and never jumps.
+        let gained = its_wall.duration_since(wall).unwrap_or_else(|behind| behind.duration());
+        assert!(gained < secs(5), "{} is {gained:?} off", node.name());
+    }
+    for name in NODES {
+        assert!(net.sockets(name).starts_with(&format!("{name} is up")), "{}", net.sockets(name));
+    }
+}
+
+/// Runs the ring under a plan, and gives the ledger, what was done, and how many answers came.
+fn under(seed: u64, faults: Faults, lasts: Duration) -> (Ledger, Vec<String>, u32) {
+    let run = Run::new(seed).schedule(Schedule::Fifo);
+    run.execute(async move |sim| {
+        let net = Network::with("t", exact());
+        let (nodes, answers) = ring(&net);
+        sim.sleep(secs(1)).await;
+        let mut chaos = net.chaos(faults);
+        chaos.run_for(lasts).await;
+        let done = chaos.done().iter().map(|(at, what)| format!("{at} {what}")).collect();
+        all_is_well(sim, &net, &nodes).await;
+        (net.ledger(), done, answers.get())
+    })
+    .unwrap()
+}
+
+#[test]
+fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
+    let mut sum = Ledger::default();
+    for seed in 0..24 {
+        let faults = if seed % 4 == 0 { Faults::all() } else { Faults::all().swarm() };
+        let (ledger, done, answers) = under(seed, faults, secs(60));
+        assert!(answers > 300, "seed {seed}: {answers} answers, though {done:?}");
+        sum += &ledger;
+    }
+    sum.assert_effective();
+    for family in ALL {
+        let counts = sum.family(family);
+        assert_eq!(counts.requested, 24, "{family}");
+        assert!(counts.drawn >= counts.applied, "{family}: {counts}");
+        assert!(counts.applied >= counts.effective && counts.effective > 0, "{family}: {counts}");
+    }
+}
+
+#[test]
+fn each_family_alone_is_felt_and_undone() {
+    for family in ALL {
+        let mut sum = Ledger::default();
+        for seed in 0..4 {
+            let none = ALL.iter().filter(|other| **other != family);
+            let faults = none.fold(Faults::all(), |faults, other| faults.without(other));
+            let (ledger, done, _) = under(seed, faults, secs(40));
+            assert!(
+                done.iter().all(|what| what.contains(family.split('_').next().unwrap())),
+                "{done:?}"
+            );
+            sum += &ledger;
+        }
+        assert!(sum.family(family).effective > 0, "{sum}");
+        let others = ALL.iter().filter(|other| **other != family);
+        assert!(others.into_iter().all(|other| sum.family(other).applied == 0), "{family}: {sum}");
+    }
+}
+
+#[test]
+fn a_plan_that_is_dropped_in_the_middle_undoes_what_it_did() {
+    for seed in 0..12 {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        run.execute(async move |sim| {
+            let net = Network::with("t", exact());
+            let (nodes, _) = ring(&net);
+            sim.sleep(secs(1)).await;
+            let mut chaos = net.chaos(Faults::all());
+            let _ = sim.timeout(secs(7 + seed), chaos.run_for(secs(60))).await;
+            assert!(!chaos.done().is_empty());
+            drop(chaos);
+            all_is_well(sim, &net, &nodes).await;
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        let node = echo_node(&t.net, "γ");
+        t.net.link("α", "β").latency(virtnet::simnet::Latency::constant(ms(33)));
+        time::sleep(ms(10)).await;
+        t.net.partition(&["γ"], &["β"]);
+        t.net.chaos(Faults::all().without("registry").without("hold")).run_for(secs(60)).await;
+        assert!(node.is_up());
+        time::sleep(secs(10)).await;
+        assert!(t.b.dial("γ:1").await.is_err());
+        t.net.heal();
+        let (took, _) = timed(connect(&t.a, &t.lb)).await;
+        assert_eq!(took, ms(67));
+    });
+}
+
+#[test]
+fn on_the_zero_tape_a_plan_does_nothing_and_takes_its_time() {
+    let run = Run::new(9).tape(Tape::zero());
+    run.execute(async |sim| {
+        let net = Network::with("t", exact());
+        let (nodes, _) = ring(&net);
+        sim.sleep(secs(1)).await;
+        let mut chaos = net.chaos(Faults::all());
+        assert_eq!(timed(chaos.run_for(secs(60))).await.0, secs(60));
+        assert_eq!(chaos.done(), []);
+        assert!(net.ledger().iter().all(|(_, counts)| counts.drawn + counts.applied == 0));
+        all_is_well(sim, &net, &nodes).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_family_more_moves_no_strike_of_another() {
+    for seed in 0..8 {
+        let crashes = under(seed, Faults::none().clocks(), secs(60)).1;
+        let both = under(seed, Faults::none().clocks().latency().loss(), secs(60)).1;
+        let of_both: Vec<_> = both.iter().filter(|what| what.contains("clock")).cloned().collect();
+        assert_eq!(crashes, of_both, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_plan_takes_no_more_nodes_down_than_it_may() {
+    let mut most = 0;
+    for seed in 0..8 {
+        for allowed in [1, 2] {
+            let run = Run::new(seed).schedule(Schedule::Fifo);
+            most = most.max(
+                run.execute(async move |sim| {
+                    let net = Network::with("t", exact());
+                    let (nodes, _) = ring(&net);
+                    sim.sleep(secs(1)).await;
+                    let start = sim.now();
+                    let faults = Faults::none().crashes().power_offs().max_down(allowed);
+                    let plan = net.clone();
+                    let chaos =
+                        sim.spawn(async move { plan.chaos(faults).run_for(secs(60)).await });
+                    let mut most = 0;
+                    for step in 0..6_000 {
+                        until(start, ms(step * 10)).await;
+                        let down = nodes.iter().filter(|node| !node.is_up()).count();
+                        assert!(down <= allowed, "{down} are down");
+                        most = most.max(down);
+                    }
+                    chaos.await.unwrap();
+                    most
+                })
+                .unwrap(),
+            );
+        }
+    }
+    assert_eq!(most, 2);
+}

@@ -1,0 +1,97 @@
+//! Look-ups are events: they take time, may be refused, and may be out of date after a restart.
+
+use futures::future::{join, pending};
+use virtnet::simnet::Network;
+use virtnet::{Cause, Run, Schedule, time};
+
+use super::{exact, fifo, ms, secs, timed, two};
+
+#[test]
+fn a_registry_that_is_down_fails_look_ups_also_those_under_way() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        let (told, ()) = join(timed(t.a.dial("β:1")), async {
+            time::sleep(ms(1) / 2).await;
+            t.net.registry_down();
+        })
+        .await;
+        assert_eq!((told.0, told.1.unwrap_err().root()), (ms(1), &Cause::RegistryDown));
+        let error = t.net.host("γ").await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "virtnet \"simt\": new host \"γ\": registry(simt): announce [\"γ\" \"2.0\"]: \
+             registry is down"
+        );
+        let counts = t.net.ledger().family("registry");
+        assert_eq!((counts.requested, counts.applied, counts.effective), (1, 1, 1));
+        t.net.registry_up();
+        t.net.host("γ").await.expect("a name that was not taken is free");
+        t.net.registry_down();
+        t.net.heal();
+        assert_eq!(*t.a.dial("β:9").await.unwrap_err().root(), Cause::ConnRefused);
+        assert_eq!(t.net.ledger().family("registry").applied, 2);
+    });
+}
+
+#[test]
+fn a_node_that_boots_without_a_registry_tries_until_there_is_one() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        net.registry_down();
+        let node = net.node("β", async |_| pending::<()>().await);
+        sim.sleep(secs(5)).await;
+        assert!(node.is_up() && node.host().is_none());
+        net.registry_up();
+        sim.sleep(ms(102)).await;
+        assert!(node.host().is_some());
+    });
+}
+
+#[test]
+fn after_a_restart_some_are_told_the_old_place_for_a_second_and_none_later() {
+    let mut stale = 0;
+    for seed in 0..60 {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        stale += run
+            .execute(async |sim| {
+                let net = Network::with("t", exact());
+                let node = net.node("β", async |host| {
+                    let listener = host.listen(":1").await.unwrap();
+                    while listener.accept().await.is_ok() {}
+                });
+                let a = net.host("α").await.unwrap();
+                sim.sleep(ms(10)).await;
+                node.restart();
+                sim.sleep(ms(10)).await;
+                let told = a.dial("β:1").await;
+                sim.sleep(secs(1)).await;
+                a.dial("β:1").await.expect("a second is over");
+                match told {
+                    Ok(_) => 0,
+                    Err(error) => {
+                        assert_eq!(*error.root(), Cause::ConnRefused);
+                        1
+                    }
+                }
+            })
+            .unwrap();
+    }
+    assert!((5..30).contains(&stale), "{stale} of 60 were told the old place");
+}
+
+#[test]
+fn names_are_one_for_all_regions_and_are_taken_once() {
+    fifo(async |_| {
+        let net = Network::with("t", exact());
+        let (west, east) = (net.join("west"), net.join("east"));
+        let (one, other) = join(west.new_host("α"), east.new_host("α")).await;
+        assert!(one.is_ok());
+        assert_eq!(*other.unwrap_err().root(), Cause::HostExists);
+        assert_eq!(net.join("west").host("α"), one.ok());
+        let b = east.new_host("β").await.unwrap();
+        let _listener = b.listen("").await.unwrap();
+        let a = west.host("α").unwrap();
+        let (dialed, _) = join(timed(a.dial("β:1")), _listener.accept()).await;
+        assert_eq!(dialed.0, ms(101), "from one region to another it is far");
+    });
+}
