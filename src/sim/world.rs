@@ -81,10 +81,21 @@ pub(crate) type Errand = Box<dyn FnOnce()>;
 /// What left the world and is to be dropped outside of it.
 #[derive(Default)]
 pub(crate) struct Leftovers {
-    _waits: Vec<Waiter>,
-    _outputs: Vec<BoxedTask>,
-    _wakers: VecDeque<Waker>,
-    _errands: VecDeque<Errand>,
+    outputs: Vec<BoxedTask>,
+    waits: Vec<Waiter>,
+    wakers: VecDeque<Waker>,
+    errands: VecDeque<Errand>,
+}
+
+impl Leftovers {
+    /// Drops one thing, which may panic: one at a time, because a second panic while others are
+    /// dropped would end the process. Returns whether there was any.
+    pub(crate) fn drop_one(&mut self) -> bool {
+        self.outputs.pop().map(drop).is_some()
+            || self.waits.pop().map(drop).is_some()
+            || self.wakers.pop_front().map(drop).is_some()
+            || self.errands.pop_front().map(drop).is_some()
+    }
 }
 
 /// The state of one run.
@@ -216,7 +227,7 @@ impl World {
         let (mut waits, outputs) = self.tasks.take_leftovers();
         waits.extend(self.timers.clear());
         let (wakers, errands) = (take(&mut self.outbox), take(&mut self.errands));
-        Leftovers { _waits: waits, _outputs: outputs, _wakers: wakers, _errands: errands }
+        Leftovers { outputs, waits, wakers, errands }
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
