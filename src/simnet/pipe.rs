@@ -115,13 +115,9 @@ impl Pipe {
 
     /// Takes the oldest item off its way.
     #[inline]
-    pub(crate) fn take_head(&mut self) -> Option<Item> {
-        let item = self.head.take();
+    pub(crate) fn drop_head(&mut self) {
         self.losses = 0;
-        if !self.behind.is_empty() {
-            self.head = self.behind.pop_front();
-        }
-        item
+        self.head = if self.behind.is_empty() { None } else { self.behind.pop_front() };
     }
 
     /// Forgets what is on its way.
