@@ -29,6 +29,18 @@ impl Alarms {
         self.pending.get(slot as usize) == Some(&serial)
     }
 
+    /// Whether a queue entry still stands for an alarm, which is forgotten then.
+    #[inline]
+    pub(crate) fn take(&mut self, slot: u32, serial: Serial) -> bool {
+        match self.pending.get_mut(slot as usize) {
+            Some(pending) if *pending == serial => {
+                *pending = Serial::default();
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether an alarm is set.
     #[inline]
     pub(crate) fn is_set(&self, slot: u32) -> bool {

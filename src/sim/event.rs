@@ -151,6 +151,9 @@ impl Queue {
     /// that is due.
     #[inline]
     pub(crate) fn has_behind(&mut self, mut awaited: impl FnMut(Serial, u32) -> bool) -> bool {
+        if self.behind.is_empty() {
+            return false;
+        }
         self.behind.retain(|entry| match entry.act() {
             Act::Poll(slot) | Act::Fire(slot) | Act::Sound(slot) => awaited(entry.serial(), slot),
         });

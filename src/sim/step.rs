@@ -136,13 +136,15 @@ impl World {
         let spins =
             self.queue.has_behind(|serial, slot| tasks.slots[slot as usize].pending == serial);
         let spinning = spins.then_some(self.now + 1_000);
-        while let Some(entry) = self.queue.peek_ahead()
-            && !awaited(&self.tasks, &mut self.timers, &self.alarms, entry.serial(), entry.act())
-        {
+        let next = loop {
+            let Some(entry) = self.queue.peek_ahead() else { break None };
+            let (serial, act) = (entry.serial(), entry.act());
+            if awaited(&self.tasks, &mut self.timers, &self.alarms, serial, act) {
+                break Some(entry.key());
+            }
             self.queue.pop_ahead();
             self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
-        }
-        let next = self.queue.peek_ahead().map(|entry| entry.key());
+        };
         let at = match (spinning, next) {
             (Some(soon), Some(next)) => soon.min(next),
             (Some(at), None) | (None, Some(at)) => at,
@@ -203,8 +205,7 @@ impl World {
                 }
             }
             Act::Sound(slot) => {
-                if self.alarms.awaits(slot, serial) {
-                    self.alarms.cancel(slot);
+                if self.alarms.take(slot, serial) {
                     self.act_as(Key::NONE);
                     (self.sound)(self, slot);
                 }

@@ -9,7 +9,7 @@ use crate::net::{Addr, Cause, WaitList};
 use crate::sim::Key;
 
 use super::latency::Latency;
-use super::stream::Stream;
+use super::stream::{Corrupted, Stream};
 
 /// What travels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,9 +35,9 @@ impl What {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(crate) what: What,
-    /// Where its bytes end in the stream, and the digest of all up to there.
+    /// Where its bytes end in the stream, and their digest.
     pub(crate) end: u64,
-    pub(crate) digest: u32,
+    pub(crate) digest: u64,
     /// When it was sent first, and when it arrives.
     pub(crate) sent_at: u64,
     pub(crate) at: u64,
@@ -67,6 +67,7 @@ pub(crate) struct Pipe {
     /// The name of the direction, for choices, records and wake-ups.
     pub(crate) key: Key,
     pub(crate) latency: Latency,
+    pub(crate) window: u32,
     pub(crate) readers: WaitList,
     pub(crate) writers: WaitList,
     pub(crate) trouble: Trouble,
@@ -87,7 +88,7 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn new(key: Key, latency: Latency) -> Self {
+    pub(crate) fn new(key: Key, latency: Latency, window: u32) -> Self {
         Self {
             stream: Stream::default(),
             head: None,
@@ -97,6 +98,7 @@ impl Pipe {
             items: 1,
             key,
             latency,
+            window,
             readers: WaitList::default(),
             writers: WaitList::default(),
             trouble: Trouble::None,
@@ -109,6 +111,13 @@ impl Pipe {
             fin_arrived: false,
             reset_sent: false,
         }
+    }
+
+    /// Takes the oldest item off its way.
+    #[inline]
+    pub(crate) fn drop_head(&mut self) {
+        self.losses = 0;
+        self.head = if self.behind.is_empty() { None } else { self.behind.pop_front() };
     }
 
     /// Forgets what is on its way.
@@ -189,7 +198,40 @@ pub(crate) struct Connection {
     pub(crate) pipes: [Pipe; 2],
 }
 
+/// What comes of reading without a look at the world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Glance {
+    /// So many bytes.
+    Read(usize),
+    /// So many bytes, of which the writer is to hear.
+    Much(usize),
+    /// Nothing yet.
+    Empty,
+    /// Nothing: the world has to be looked at.
+    Odd,
+    Corrupt(Corrupted),
+}
+
 impl Connection {
+    /// Reads at one end, unless anything about that concerns the world: nearly always it does not.
+    #[inline]
+    pub(crate) fn glance(&mut self, end: usize, buf: &mut [u8]) -> Glance {
+        let Self { ends, pipes, .. } = self;
+        let pipe = &mut pipes[1 - end];
+        if pipe.stream.ready() == 0 {
+            let waits = ends[end].fate == Fate::Open && !pipe.fin_arrived;
+            return if waits { Glance::Empty } else { Glance::Odd };
+        }
+        if pipe.odd {
+            return Glance::Odd;
+        }
+        match pipe.stream.read(buf) {
+            Ok(count) if pipe.stream.is_worth_announcing(pipe.window) => Glance::Much(count),
+            Ok(count) => Glance::Read(count),
+            Err(corrupted) => Glance::Corrupt(corrupted),
+        }
+    }
+
     /// The machines at the beginning and at the end of a pipe.
     #[inline]
     pub(crate) const fn route(&self, way: usize) -> (u32, u32) {
