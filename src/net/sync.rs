@@ -123,6 +123,12 @@ impl WaitList {
         }
     }
 
+    /// Who waits first.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<&Waiter> {
+        self.first.as_ref()
+    }
+
     /// Whether nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()

@@ -166,6 +166,18 @@ impl Queue {
         self.ahead.peek()
     }
 
+    /// Whether there are many entries ahead, and others are the nearest than when this was asked
+    /// before.
+    #[inline]
+    pub(crate) fn has_fresh(&mut self) -> bool {
+        self.ahead.take_fresh()
+    }
+
+    /// What the nearest entries ahead will do, in no order.
+    pub(crate) fn nearest(&self) -> impl Iterator<Item = Act> {
+        self.ahead.near().map(Entry::act)
+    }
+
     /// Takes out the entry that was peeked.
     #[inline]
     pub(crate) fn pop_ahead(&mut self) {

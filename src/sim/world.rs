@@ -123,6 +123,11 @@ pub(crate) struct World {
     pub(crate) alarms: Alarms,
     /// What an alarm does; it is told which.
     pub(crate) sound: fn(&mut Self, u32),
+    /// Has the processor load what these alarms are about, and names the tasks that they may wake;
+    /// it is told which run.
+    pub(crate) foresee: fn(u64, &[u32], &mut Vec<u32>),
+    /// The slots of tasks that will probably be polled before long.
+    pub(crate) foreseen: Vec<u32>,
     pub(crate) nodes: Nodes,
     pub(crate) current: u32,
     /// Who acts: the task that is polled, or the timer that fires.
@@ -171,6 +176,8 @@ impl World {
             timers: Timers::default(),
             alarms: Alarms::default(),
             sound: |_, _| (),
+            foresee: |_, _, _| (),
+            foreseen: Vec::new(),
             nodes: Nodes::default(),
             current: NOBODY,
             actor: Key::NONE,
@@ -237,6 +244,8 @@ impl World {
         self.tasks.clear();
         self.alarms.clear();
         self.sound = |_, _| ();
+        self.foresee = |_, _, _| ();
+        self.foreseen.clear();
         self.nodes.clear();
         self.born.clear();
         self.born.shrink_to(KEPT);

@@ -232,15 +232,18 @@ fn clear() -> Option<Box<dyn Any>> {
     FABRIC.take().map(|fabric| ManuallyDrop::into_inner(fabric) as Box<dyn Any>)
 }
 
-/// Adds a network to a run, whose alarms are heard by `sound` from then on. Returns its number.
-pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, sound: fn(&mut World, u32)) -> u32 {
+/// What hears the alarms of a run, and what foresees them.
+pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &[u32], &mut Vec<u32>));
+
+/// Adds a network to a run, whose alarms are heard by these from then on. Returns its number.
+pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, hooks: Hooks) -> u32 {
     if with_fabric(run, |_| ()).is_none() {
         let fabric = Box::new(Fabric { run, ..Fabric::default() });
         FABRIC.set(Some(ManuallyDrop::new(fabric)));
         at_scope_end(clear);
     }
     enter(run, |fabric, world| {
-        world.sound = sound;
+        (world.sound, world.foresee) = hooks;
         fabric.nets.push(Net::new(name, config));
         fabric.nets.len() as u32 - 1
     })

@@ -4,6 +4,7 @@
 //! a message touches stands together.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 
 use crate::net::{Addr, Cause, WaitList};
 use crate::sim::Key;
@@ -229,6 +230,17 @@ impl Connection {
             Ok(count) if pipe.stream.is_worth_announcing(pipe.window) => Glance::Much(count),
             Ok(count) => Glance::Read(count),
             Err(corrupted) => Glance::Corrupt(corrupted),
+        }
+    }
+
+    /// Has the processor load what an arrival touches in one pipe, and an answer in the other.
+    pub(crate) fn load(&self, way: usize) {
+        let [there, back] = [&self.pipes[way], &self.pipes[1 - way]];
+        black_box((self.net, self.ends[way].fate));
+        for pipe in [there, back] {
+            let Stream { written, read, .. } = &pipe.stream;
+            let (head, behind) = (pipe.head.map(|item| item.at), pipe.behind.len());
+            black_box((*written, *read, head, behind, pipe.readers.is_empty(), pipe.odd));
         }
     }
 

@@ -1,5 +1,7 @@
 //! A ring of bytes that grows as far as it has to. Knows bytes and where they lie.
 
+use std::hint::black_box;
+
 /// Bytes from one offset of a stream to another.
 ///
 /// Offsets are those of the stream and only grow; a byte's place is its offset modulo the size,
@@ -40,6 +42,12 @@ impl Ring {
             let rest = into.len() - fits;
             into[fits..].copy_from_slice(&self.bytes[..rest]);
         }
+    }
+
+    /// Has the processor load the bytes at an offset.
+    pub(crate) fn load(&self, offset: u64) {
+        let size = self.bytes.len();
+        black_box(self.bytes.get(offset as usize & size.wrapping_sub(1)).copied());
     }
 
     #[inline]

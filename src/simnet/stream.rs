@@ -197,6 +197,11 @@ impl Stream {
         lost
     }
 
+    /// Has the processor load the bytes that are read next.
+    pub(crate) fn load(&self) {
+        self.ring.load(self.read);
+    }
+
     /// Forgets what nobody is going to read.
     pub(crate) fn discard(&mut self) {
         self.read = self.written;

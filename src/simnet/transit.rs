@@ -15,7 +15,8 @@
 //! cost no event: on a way that is clear they arrive.
 
 use crate::net::{Addr, WaitList};
-use crate::sim::{Family, Key, RecordKind, Shape, Subject, World, nanos};
+use crate::sim::{Family, Key, RecordKind, Shape, Subject, TaskId, World, nanos};
+use crate::waiter::Waiter;
 
 use super::fabric::{Fabric, Net};
 use super::latency::Latency;
@@ -82,6 +83,26 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
             1 => transit.give_up(way),
             2 => transit.hear_credit(way),
             _ => transit.probe(way),
+        }
+    });
+}
+
+/// Has the processor load what alarms will touch, and names the tasks that they will wake; see
+/// `World::look_ahead`. Each round of loads needs only what the one before has loaded.
+pub(crate) fn foresee(run: u64, alarms: &[u32], tasks: &mut Vec<u32>) {
+    super::fabric::with_fabric(run, |fabric| {
+        let place = |alarm: &u32| ((alarm >> 3) as usize, (alarm >> 2 & 1) as usize);
+        for (conn, way) in alarms.iter().map(place) {
+            if let Some(conn) = fabric.conns.get(conn) {
+                conn.load(way);
+            }
+        }
+        for (conn, way) in alarms.iter().map(place) {
+            let Some(conn) = fabric.conns.get(conn) else { continue };
+            conn.pipes[way].stream.load();
+            if let Some(Waiter::Task(who)) = conn.pipes[way].readers.first() {
+                tasks.push(TaskId::of_number(who.task).slot);
+            }
         }
     });
 }
