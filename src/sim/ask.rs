@@ -39,6 +39,26 @@ impl World {
         node: u16,
         spawned_at: &'static Location<'static>,
     ) -> TaskId {
+        let task = self.enroll(name, origin, node, spawned_at);
+        match origin {
+            Origin::Run => {
+                // The main task has nothing to be late for.
+                let serial = self.queue.push_due(0, Act::Poll(task.slot));
+                self.expect(task.slot, serial, SPAWN, 0);
+            }
+            _ => self.schedule(task.slot, SPAWN, 0),
+        }
+        task
+    }
+
+    /// Takes in a task that somebody else will have polled.
+    pub(crate) fn enroll(
+        &mut self,
+        name: &Name,
+        origin: Origin,
+        node: u16,
+        spawned_at: &'static Location<'static>,
+    ) -> TaskId {
         let task = self.tasks.spawn(self.run, name, origin, node, spawned_at);
         let key = self.tasks.slots[task.slot as usize].key;
         if self.names.is_some() {
@@ -50,14 +70,6 @@ impl World {
             let (slot, standings) = (task.slot as usize, &mut self.tasks.standings);
             standings.resize(standings.len().max(slot + 1), Standing::default());
             standings[slot] = standing;
-        }
-        match origin {
-            Origin::Run => {
-                // The main task has nothing to be late for.
-                let serial = self.queue.push_due(0, Act::Poll(task.slot));
-                self.expect(task.slot, serial, SPAWN, 0);
-            }
-            _ => self.schedule(task.slot, SPAWN, 0),
         }
         task
     }

@@ -29,9 +29,16 @@ impl World {
             }
             return;
         }
-        // Counted even if it changes nothing, so that whether another wake-up
-        // came first does not shift the numbers of this pair.
-        let ordinal = self.tasks.meet(task.slot, actor);
+        let ordinal = if slot.node == PROMPT {
+            0 // nothing is chosen for it
+        } else if current != NOBODY && self.tasks.slots[current as usize].node == PROMPT {
+            // It lives for one dial and meets few: to count what it does is enough.
+            self.tasks.count_wakes_by(current)
+        } else {
+            // Counted even if it changes nothing, so that whether another wake-up
+            // came first does not shift the numbers of this pair.
+            self.tasks.meet(task.slot, actor)
+        };
         if !parked {
             return;
         }
@@ -126,6 +133,9 @@ impl World {
     /// Chooses the place of a task's pending poll.
     pub(crate) fn place_of(&mut self, slot: u32) -> u16 {
         let task = &self.tasks.slots[slot as usize];
+        if task.node == PROMPT {
+            return 0;
+        }
         let wakeup = self.wakeup(slot, task.woken_by, task.ordinal);
         self.scheduler.place(&mut self.choices, wakeup)
     }
