@@ -31,6 +31,17 @@
 //! | the numbers of tasks: their wakers, cloned | 80 | 30 |
 //! | waking under the lock: moving the waiter out first | 50 | 0 |
 //! | radix buckets: one binary heap | 0 | 8 (220 of a million tasks) |
+//!
+//! # What the simulated network costs beyond that
+//!
+//! In nanoseconds a round trip of sim pingpong (216; bare 133), or as it says.
+//!
+//! | instead of | would take |
+//! |---|---|
+//! | a digest by words for short segments: a CRC-32 for all | 54 of 275, where words take 24 |
+//! | an item on its way, read field by field: moved as a whole | 8 more |
+//! | digesting a segment in one go: in blocks of 4 KiB | a fifth more of sim bulk |
+//! | loading ahead what the nearest events need: not to | 3.4 µs among 10 000 clients, not 2.0 |
 
 mod bare;
 mod bare_net;

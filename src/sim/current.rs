@@ -20,7 +20,7 @@ use super::world::World;
 
 /// A world in its place. When a thread ends there is none in it, so that nothing has to be dropped
 /// then; and to say so saves every access two looks, at whether there is and at whether the place
-/// itself still is: 8 ns a round trip.
+/// itself still is: of world and fabric together 190 instructions a round trip of simnet.
 type Placed = Option<ManuallyDrop<Box<World>>>;
 
 thread_local! {

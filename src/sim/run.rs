@@ -187,6 +187,8 @@ fn drive(executor: &mut Executor) -> End {
     loop {
         let next = enter_or_bug(|world| {
             executor.adopt(&mut world.born, &mut world.tasks);
+            // Before what is next is found: to keep that in hand until this is done, instead of
+            // giving it back as it is made, takes 19 ns a round trip.
             if !world.foreseen.is_empty() {
                 executor.load(&mut world.foreseen);
             }
