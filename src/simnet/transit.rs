@@ -165,7 +165,7 @@ impl Transit<'_> {
             if let Some(at) = pipe.stream.next_credit() {
                 self.world.set_alarm(bell(self.index, end, Bell::Credit), at);
             }
-            if pipe.odd {
+            if pipe.odd || self.conn.ends[1 - end].fate != Fate::Open {
                 self.watch(end, true);
             }
             return None;
@@ -461,7 +461,9 @@ impl Transit<'_> {
         self.world.record_event(RecordKind::Lose, key, 0, u64::from(machine), || {
             format!("{}->{} timed out", ends[end].addr, ends[1 - end].addr)
         });
-        if self.conn.ends[end].fate == Fate::Open {
+        // Whatever answered the other end was given up as well: it is answered anew.
+        self.conn.pipes[end].reset_sent &= self.conn.ends[end].fate == Fate::Silent;
+        if matches!(self.conn.ends[end].fate, Fate::Open | Fate::Closed) {
             self.end(end, Fate::TimedOut);
             let blocked = !self.conn.pipes[1 - end].writers.is_empty();
             self.watch(1 - end, blocked);
