@@ -166,7 +166,7 @@ impl Transit<'_> {
                 self.world.set_alarm(bell(self.index, end, Bell::Credit), at);
             }
             if pipe.odd || self.conn.ends[1 - end].fate != Fate::Open {
-                self.watch(end, true);
+                self.ask_soon(end, true);
             }
             return None;
         }
@@ -314,15 +314,9 @@ impl Transit<'_> {
     /// Lets the oldest item arrive, or says what is the matter with it.
     fn move_head(&mut self, way: usize) {
         loop {
-            let sender = self.conn.ends[way].fate;
             let pipe = &mut self.conn.pipes[way];
             let Some(mut item) = pipe.head else { return };
             match std::mem::replace(&mut pipe.trouble, Trouble::None) {
-                Trouble::Lost if matches!(sender, Fate::Gone | Fate::Silent) => {
-                    // Who speaks to the dead again is answered again.
-                    pipe.reset_sent &= sender == Fate::Silent;
-                    return self.forget_sent(way);
-                }
                 Trouble::Lost => {
                     let (key, latency, ordinal) = (pipe.key, pipe.latency, pipe.attempt());
                     let takes = self.world.draw_latency(AGAIN, key, ordinal, latency);
@@ -379,7 +373,15 @@ impl Transit<'_> {
             let (from, to) = (&ends[way].addr, &ends[1 - way].addr);
             format!("{} {from}->{to} {how}", item.what.name())
         });
-        self.worry(way, item.sent_at);
+        match self.conn.ends[way].fate {
+            sender @ (Fate::Gone | Fate::Silent) if passage == Passage::Cut => {
+                // Nobody is left to send it again; who speaks to the dead is answered again.
+                self.conn.pipes[way].reset_sent &= sender == Fate::Silent;
+                self.forget_sent(way);
+                self.watch(1 - way);
+            }
+            _ => self.worry(way, item.sent_at),
+        }
         false
     }
 
@@ -465,8 +467,7 @@ impl Transit<'_> {
         self.conn.pipes[end].reset_sent &= self.conn.ends[end].fate == Fate::Silent;
         if matches!(self.conn.ends[end].fate, Fate::Open | Fate::Closed) {
             self.end(end, Fate::TimedOut);
-            let blocked = !self.conn.pipes[1 - end].writers.is_empty();
-            self.watch(1 - end, blocked);
+            self.watch(1 - end);
         }
     }
 
@@ -563,8 +564,7 @@ impl Transit<'_> {
             }
             let shut = there != Passage::Clear || back != Passage::Clear;
             if shut || !matches!(other, Fate::Open | Fate::Closed) {
-                let blocked = !self.conn.pipes[way].writers.is_empty();
-                self.watch(way, blocked);
+                self.watch(way);
             }
         }
     }
@@ -583,7 +583,12 @@ impl Transit<'_> {
 
     /// Has an end ask before long whether the other is still there, if connections are kept alive
     /// or if it waits for space.
-    fn watch(&mut self, end: usize, blocked: bool) {
+    fn watch(&mut self, end: usize) {
+        let blocked = !self.conn.pipes[end].writers.is_empty();
+        self.ask_soon(end, blocked);
+    }
+
+    fn ask_soon(&mut self, end: usize, blocked: bool) {
         let alarm = bell(self.index, end, Bell::Probe);
         if self.conn.ends[end].fate != Fate::Open || self.world.alarms.is_set(alarm) {
             return;
