@@ -646,6 +646,8 @@ impl Transit<'_> {
         self.relax(end);
         if self.conn.pipes[end].trouble == Trouble::Lost {
             self.forget_sent(end);
+            self.conn.pipes[end].reset_sent = false;
+            self.watch(1 - end);
         }
     }
 
