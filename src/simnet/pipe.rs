@@ -126,6 +126,7 @@ impl Pipe {
         self.head = None;
         self.behind.clear();
         self.trouble = Trouble::None;
+        self.losses = 0;
     }
 
     /// Counts what is on its way: items.

@@ -187,8 +187,8 @@ impl Transit<'_> {
             if let Some(at) = pipe.stream.next_credit() {
                 self.world.set_alarm(bell(self.index, end, Bell::Credit), at);
             }
-            if pipe.odd {
-                self.watch(end, true);
+            if pipe.odd || self.conn.ends[1 - end].fate != Fate::Open {
+                self.ask_soon(end, true);
             }
             return None;
         }
@@ -369,15 +369,9 @@ impl Transit<'_> {
     #[cold]
     fn move_head_with_care(&mut self, way: usize) {
         loop {
-            let sender = self.conn.ends[way].fate;
             let pipe = &mut self.conn.pipes[way];
             let Some(mut item) = pipe.head else { return };
             match std::mem::replace(&mut pipe.trouble, Trouble::None) {
-                Trouble::Lost if matches!(sender, Fate::Gone | Fate::Silent) => {
-                    // Who speaks to the dead again is answered again.
-                    pipe.reset_sent &= sender == Fate::Silent;
-                    return self.forget_sent(way);
-                }
                 Trouble::Lost => {
                     let (key, latency, ordinal) = (pipe.key, pipe.latency, pipe.attempt());
                     let takes = self.world.draw_latency(AGAIN, key, ordinal, latency);
@@ -428,7 +422,15 @@ impl Transit<'_> {
             let (from, to) = (&ends[way].addr, &ends[1 - way].addr);
             format!("{} {from}->{to} {how}", item.what.name())
         });
-        self.worry(way, item.sent_at);
+        match self.conn.ends[way].fate {
+            sender @ (Fate::Gone | Fate::Silent) if passage == Passage::Cut => {
+                // Nobody is left to send it again; who speaks to the dead is answered again.
+                self.conn.pipes[way].reset_sent &= sender == Fate::Silent;
+                self.forget_sent(way);
+                self.watch(1 - way);
+            }
+            _ => self.worry(way, item.sent_at),
+        }
         false
     }
 
@@ -509,10 +511,11 @@ impl Transit<'_> {
         self.world.record_event(RecordKind::Lose, key, 0, u64::from(machine), || {
             format!("{}->{} timed out", ends[end].addr, ends[1 - end].addr)
         });
-        if self.conn.ends[end].fate == Fate::Open {
+        // Whatever answered the other end was given up as well: it is answered anew.
+        self.conn.pipes[end].reset_sent &= self.conn.ends[end].fate == Fate::Silent;
+        if matches!(self.conn.ends[end].fate, Fate::Open | Fate::Closed) {
             self.end(end, Fate::TimedOut);
-            let blocked = !self.conn.pipes[1 - end].writers.is_empty();
-            self.watch(1 - end, blocked);
+            self.watch(1 - end);
         }
     }
 
@@ -609,8 +612,7 @@ impl Transit<'_> {
             }
             let shut = there != Passage::Clear || back != Passage::Clear;
             if shut || !matches!(other, Fate::Open | Fate::Closed) {
-                let blocked = !self.conn.pipes[way].writers.is_empty();
-                self.watch(way, blocked);
+                self.watch(way);
             }
         }
     }
@@ -629,7 +631,12 @@ impl Transit<'_> {
 
     /// Has an end ask before long whether the other is still there, if connections are kept alive
     /// or if it waits for space.
-    fn watch(&mut self, end: usize, blocked: bool) {
+    fn watch(&mut self, end: usize) {
+        let blocked = !self.conn.pipes[end].writers.is_empty();
+        self.ask_soon(end, blocked);
+    }
+
+    fn ask_soon(&mut self, end: usize, blocked: bool) {
         let alarm = bell(self.index, end, Bell::Probe);
         if self.conn.ends[end].fate != Fate::Open || self.world.alarms.is_set(alarm) {
             return;
@@ -687,6 +694,8 @@ impl Transit<'_> {
         self.relax(end);
         if self.conn.pipes[end].trouble == Trouble::Lost {
             self.forget_sent(end);
+            self.conn.pipes[end].reset_sent = false;
+            self.watch(1 - end);
         }
     }
 

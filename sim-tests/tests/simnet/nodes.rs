@@ -117,6 +117,85 @@ fn a_reset_that_was_lost_is_sent_again_when_the_dead_are_spoken_to() {
 }
 
 #[test]
+fn a_reset_that_was_lost_is_not_waited_for() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact().window(4));
+        let node = net.node("β", async |host| {
+            let listener = host.listen(":1").await.unwrap();
+            let conn = listener.accept().await.unwrap();
+            write_all(&conn, b"lost").await.unwrap();
+            pending::<()>().await;
+        });
+        let a = net.host("α").await.unwrap();
+        sim.sleep(ms(10)).await;
+        let conn = a.dial("β:1").await.unwrap();
+        net.partition_one_way(&["β"], &["α"]);
+        sim.sleep(secs(5)).await;
+        node.restart();
+        sim.sleep(secs(1)).await;
+        net.heal();
+        assert_eq!(write(&conn, "full").await, Ok(4));
+        let told = sim.timeout(secs(1), write(&conn, "more")).await;
+        assert_eq!(told, Ok(Err(Cause::ConnReset)));
+    });
+}
+
+#[test]
+fn the_lost_answer_of_a_closed_end_is_answered_by_the_dead() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact().window(8));
+        let node = net.node("β", async |host| {
+            let conn = host.listen(":1").await.unwrap().accept().await.unwrap();
+            conn.close().unwrap();
+            pending::<()>().await;
+        });
+        let a = net.host("α").await.unwrap();
+        sim.sleep(ms(10)).await;
+        let conn = a.dial("β:1").await.unwrap();
+        assert_eq!(read(&conn).await, Ok(String::new()));
+        assert_eq!(write(&conn, "12345678").await, Ok(8));
+        net.partition_one_way(&["β"], &["α"]);
+        // The reset for that is lost, and waits to be sent again.
+        sim.sleep(ms(100)).await;
+        node.crash();
+        sim.sleep(ms(1)).await;
+        net.heal();
+        let told = sim.timeout(secs(100), write(&conn, "more")).await;
+        assert_eq!(told, Ok(Err(Cause::BrokenPipe)));
+    });
+}
+
+#[test]
+fn a_lossy_link_keeps_no_death_from_a_writer_with_a_full_window() {
+    for seed in 0..20 {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        run.execute(async |sim| {
+            let net = Network::with("t", exact().window(4));
+            let node = net.node("β", async |host| {
+                let listener = host.listen(":1").await.unwrap();
+                let conn = listener.accept().await.unwrap();
+                time::sleep(secs(1)).await;
+                write_all(&conn, b"lost").await.unwrap();
+                pending::<()>().await;
+            });
+            let a = net.host("α").await.unwrap();
+            sim.sleep(ms(10)).await;
+            let conn = a.dial("β:1").await.unwrap();
+            assert_eq!(write(&conn, "full").await, Ok(4));
+            sim.sleep(ms(500)).await;
+            net.link("α", "β").loss(0.7);
+            let dying = async {
+                sim.sleep(ms(501)).await;
+                node.crash();
+            };
+            let (told, ()) = join(sim.timeout(secs(100), write(&conn, "more")), dying).await;
+            assert_eq!(told, Ok(Err(Cause::ConnReset)));
+        })
+        .unwrap();
+    }
+}
+
+#[test]
 fn an_idle_end_that_keeps_alive_finds_out_that_the_other_is_dead() {
     for death in ["crash", "time out"] {
         fifo(async move |sim| {

@@ -40,10 +40,10 @@ async fn client(host: Host, node: &'static str, answers: Rc<Cell<u32>>) {
                     break;
                 }
                 answers.set(answers.get() + 1);
-                time::sleep(ms(100)).await;
+                time::sleep(ms(300)).await;
             }
         }
-        time::sleep(ms(100)).await;
+        time::sleep(ms(300)).await;
     }
 }
 
@@ -68,7 +68,7 @@ fn ring(net: &Network) -> (Vec<Node>, Rc<Cell<u32>>) {
 
 /// All is well: every node talks to every other, at the usual speed, and knows the time.
 async fn all_is_well(sim: Sim, net: &Network, nodes: &[Node]) {
-    sim.sleep(secs(100)).await;
+    sim.sleep(secs(65)).await;
     assert!(nodes.iter().all(Node::is_up));
     for (number, node) in nodes.iter().enumerate() {
         let host = node.host().expect("it has a host");
@@ -116,16 +116,16 @@ fn under(seed: u64, faults: Faults, lasts: Duration) -> (Ledger, Vec<String>, u3
 #[test]
 fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
     let mut sum = Ledger::default();
-    for seed in 0..24 {
+    for seed in 0..16 {
         let faults = if seed % 4 == 0 { Faults::all() } else { Faults::all().swarm() };
         let (ledger, done, answers) = under(seed, faults, secs(60));
-        assert!(answers > 300, "seed {seed}: {answers} answers, though {done:?}");
+        assert!(answers > 100, "seed {seed}: {answers} answers, though {done:?}");
         sum += &ledger;
     }
     sum.assert_effective();
     for family in ALL {
         let counts = sum.family(family);
-        assert_eq!(counts.requested, 24, "{family}");
+        assert_eq!(counts.requested, 16, "{family}");
         assert!(counts.drawn >= counts.applied, "{family}: {counts}");
         assert!(counts.applied >= counts.effective && counts.effective > 0, "{family}: {counts}");
     }
@@ -153,7 +153,7 @@ fn each_family_alone_is_felt_and_undone() {
 
 #[test]
 fn a_plan_that_is_dropped_in_the_middle_undoes_what_it_did() {
-    for seed in 0..12 {
+    for seed in 0..8 {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         run.execute(async move |sim| {
             let net = Network::with("t", exact());
@@ -205,7 +205,7 @@ fn on_the_zero_tape_a_plan_does_nothing_and_takes_its_time() {
 
 #[test]
 fn a_family_more_moves_no_strike_of_another() {
-    for seed in 0..8 {
+    for seed in 0..4 {
         let crashes = under(seed, Faults::none().clocks(), secs(60)).1;
         let both = under(seed, Faults::none().clocks().latency().loss(), secs(60)).1;
         let of_both: Vec<_> = both.iter().filter(|what| what.contains("clock")).cloned().collect();
@@ -216,7 +216,7 @@ fn a_family_more_moves_no_strike_of_another() {
 #[test]
 fn a_plan_takes_no_more_nodes_down_than_it_may() {
     let mut most = 0;
-    for seed in 0..8 {
+    for seed in 0..5 {
         for allowed in [1, 2] {
             let run = Run::new(seed).schedule(Schedule::Fifo);
             most = most.max(

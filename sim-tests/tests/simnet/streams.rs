@@ -167,6 +167,30 @@ fn a_writer_that_waits_for_space_hears_of_it_after_a_heal() {
 }
 
 #[test]
+fn who_writes_to_an_end_that_closed_and_gave_up_is_told() {
+    fifo(async |sim| {
+        let t = two(exact().window(8)).await;
+        assert_eq!(write(&t.ab, "half").await, Ok(4));
+        time::sleep(secs(1)).await;
+        t.net.partition(&["α"], &["β"]);
+        let start = time::now();
+        assert_eq!(write(&t.ba, "last words").await, Ok(8));
+        t.ba.close().unwrap();
+        until(start, secs(60) - ms(100)).await;
+        t.net.heal();
+        // What answers this waits behind what was lost, and is given up with it.
+        assert_eq!(write(&t.ab, "full").await, Ok(4));
+        for waits in [true, false] {
+            if !waits {
+                time::sleep(secs(1)).await;
+            }
+            let told = sim.timeout(secs(100), write(&t.ab, "more")).await;
+            assert_eq!(told, Ok(Err(Cause::ConnReset)));
+        }
+    });
+}
+
+#[test]
 fn back_pressure_bounds_what_is_on_its_way() {
     fifo(async |sim| {
         let t = two(exact().window(1_000)).await;
