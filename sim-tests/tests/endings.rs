@@ -376,3 +376,21 @@ fn a_run_inside_a_run_is_refused() {
     let Ending::Panicked(panic) = outcome.ending else { panic!("it was allowed") };
     panic!("{}", panic.message);
 }
+
+#[test]
+fn outputs_that_nobody_took_may_panic_one_after_the_other() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("nobody took it");
+        }
+    }
+    let outcome = Run::new(1).execute(async |sim| {
+        for _ in 0..3 {
+            std::mem::forget(sim.spawn(async { Bomb }));
+        }
+        sim.sleep(Duration::from_secs(1)).await;
+    });
+    let Ending::Panicked(panic) = outcome.ending else { panic!("{}", outcome.ending) };
+    assert_eq!((&*panic.message, panic.while_dropped), ("nobody took it", true));
+}

@@ -22,7 +22,6 @@ mod cancel;
 mod drops;
 mod strangers;
 mod tracing;
-mod plans;
 mod reference;
 
 // The simulated network.

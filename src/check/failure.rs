@@ -67,11 +67,12 @@ impl Failure {
             Some(label) => Kind::Always(label),
             None => Kind::Panic(site.clone()),
         };
-        Self {
-            kind,
-            text: format!("{panic}\n  panicked at {site}"),
-            tasks: vec![panic.task.clone()],
-        }
+        // Where the main task is spawned says nothing.
+        let text = match panic.task.as_str() {
+            "main" => format!("task main panicked: {}\n  panicked at {site}", panic.message),
+            _ => format!("{panic}\n  panicked at {site}"),
+        };
+        Self { kind, text, tasks: vec![panic.task.clone()] }
     }
 }
 

@@ -4,17 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::sim::{Record, RecordKind, Trace};
+use crate::sim::{Choice, Record, RecordKind, Trace};
 
-/// The last `count` records that can have had a part in what happened to `tasks` at the end.
+/// The records that can have had a part in what happened to `tasks` at the end.
 ///
 /// A record has a part in what its subject does later, and in what those do whom it wakes or to
 /// whom it sends.
-pub(crate) fn causal_past<'a>(
-    trace: &'a Trace,
-    tasks: &'a [String],
-    count: usize,
-) -> Vec<&'a Record> {
+pub(crate) fn causal_past<'a>(trace: &'a Trace, tasks: &'a [String]) -> Vec<&'a Record> {
     let mut concerned: BTreeSet<&str> = tasks.iter().map(String::as_str).collect();
     let mut past = Vec::new();
     for record in trace.records().iter().rev() {
@@ -27,10 +23,22 @@ pub(crate) fn causal_past<'a>(
             concerned.insert(record.source.trim_end_matches("/%end"));
         }
         past.push(record);
-        if past.len() == count {
-            break;
-        }
     }
     past.reverse();
     past
+}
+
+/// The places of those of a past that are worth reading: what happened right after each choice that
+/// matters, and the last ones.
+pub(crate) fn worth_reading(past: &[&Record], choices: &[Choice]) -> BTreeSet<usize> {
+    const BEFORE: usize = 1;
+    const AFTER: usize = 4;
+    const CHOICES: usize = 8;
+    const LAST: usize = 8;
+    let mut worth: BTreeSet<usize> = (past.len().saturating_sub(LAST)..past.len()).collect();
+    for choice in choices.iter().take(CHOICES) {
+        let place = past.partition_point(|record| record.at < choice.at);
+        worth.extend(place.saturating_sub(BEFORE)..(place + AFTER).min(past.len()));
+    }
+    worth
 }

@@ -8,7 +8,7 @@ use crate::simnet::Ledger;
 
 use super::failure::Failure;
 use super::gather::Reached;
-use super::past::causal_past;
+use super::past::{causal_past, worth_reading};
 use super::play::Played;
 use super::shrink::Shrunk;
 use super::twice::Differs;
@@ -118,8 +118,15 @@ impl Report {
         let Some(played) = shrunk.or(self.failed.as_ref()) else { return Ok(()) };
         let (Some(trace), Some(failure)) = (&played.trace, &played.failure) else { return Ok(()) };
         f.write_str("\n\nwhat led to it:")?;
-        for record in causal_past(trace, &failure.tasks, 25) {
-            write!(f, "\n  {record}")?;
+        let past = causal_past(trace, &failure.tasks);
+        let matter = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.played.choices);
+        let mut next = 0;
+        for place in worth_reading(&past, matter) {
+            if place > next {
+                write!(f, "\n  .. {} more", grouped(place - next))?;
+            }
+            write!(f, "\n  {}", past[place])?;
+            next = place + 1;
         }
         Ok(())
     }

@@ -63,11 +63,17 @@ impl Left {
 
 /// Those who wait for something, in the order in which they came.
 ///
-/// Nearly always one, which needs no allocation.
+/// Nearly always one, which needs no allocation; so the others are one word.
 #[derive(Debug, Default)]
 pub(crate) struct WaitList {
     first: Option<Waiter>,
-    more: Vec<Waiter>,
+    more: Option<Box<More>>,
+}
+
+/// Those who wait behind the first; there is at least one.
+#[derive(Debug, Default)]
+struct More {
+    waiters: Vec<Waiter>,
 }
 
 /// With how many others a waiter is kept. Who polls with a new waker each time leaves the old ones
@@ -88,11 +94,12 @@ impl WaitList {
 
     #[cold]
     fn keep_more(&mut self, waker: &Waker, wakers: &mut Wakers) {
-        if self.more.iter().any(|other| other.is(waker)) {
+        let others = &mut self.more.get_or_insert_default().waiters;
+        if others.iter().any(|other| other.is(waker)) {
             return;
         }
-        if self.more.len() < OTHERS {
-            self.more.push(Waiter::of(waker));
+        if others.len() < OTHERS {
+            others.push(Waiter::of(waker));
         } else {
             self.wake(wakers);
             self.first = Some(Waiter::of(waker));
@@ -107,7 +114,7 @@ impl WaitList {
     pub(crate) fn wake(&mut self, wakers: &mut Wakers) {
         match &self.first {
             None => {}
-            Some(Waiter::Task(who)) if self.more.is_empty() => {
+            Some(Waiter::Task(who)) if self.more.is_none() => {
                 let who = *who;
                 self.first = None;
                 waiter::wake(who);
@@ -116,22 +123,42 @@ impl WaitList {
         }
     }
 
+    /// Who waits first.
+    #[inline]
+    pub(crate) fn first(&self) -> Option<&Waiter> {
+        self.first.as_ref()
+    }
+
     /// Whether nobody waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
     /// Hands out all who wait, in order, to one who knows how to wake with the world in hand.
+    ///
+    /// As in `wake`, one task alone is not moved out first: 20 ns a round trip.
     #[inline]
-    pub(crate) fn drain(&mut self, wake: impl FnMut(Waiter)) {
-        if self.first.is_some() {
-            self.first.take().into_iter().chain(self.more.drain(..)).for_each(wake);
+    pub(crate) fn drain(&mut self, mut wake: impl FnMut(Waiter)) {
+        match &self.first {
+            None => {}
+            Some(Waiter::Task(who)) if self.more.is_none() => {
+                let who = *who;
+                self.first = None;
+                wake(Waiter::Task(who));
+            }
+            Some(_) => self.take_all().for_each(wake),
         }
     }
 
     #[cold]
+    fn take_all(&mut self) -> impl Iterator<Item = Waiter> + use<> {
+        let more = self.more.take().map_or_else(Vec::new, |more| more.waiters);
+        self.first.take().into_iter().chain(more)
+    }
+
+    #[cold]
     fn wake_some(&mut self, wakers: &mut Wakers) {
-        self.first.take().into_iter().chain(self.more.drain(..)).for_each(|w| wakers.push(w));
+        self.take_all().for_each(|waiter| wakers.push(waiter));
     }
 }
 

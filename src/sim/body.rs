@@ -19,6 +19,9 @@ pub(crate) trait Body {
     /// Polls the future, which is dropped once it has returned.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Whether the future has returned. Asking is also how the box gets into the caches.
+    fn is_done(&self) -> bool;
+
     /// Puts what the future has returned into `place`, an `Option` of its type.
     fn take(self: Pin<&mut Self>, place: &mut dyn Any);
 }
@@ -46,6 +49,10 @@ impl<F: Future + 'static> Body for Task<F> {
             self.set(Self::Done { output });
         }
         Poll::Ready(())
+    }
+
+    fn is_done(&self) -> bool {
+        !matches!(self, Self::Running { .. })
     }
 
     fn take(self: Pin<&mut Self>, place: &mut dyn Any) {

@@ -5,6 +5,7 @@
 //! its future nor its waker, and nothing of a task's own code ever runs while
 //! the world is borrowed.
 
+use std::hint::black_box;
 use std::task::{Context, Waker};
 
 use crate::waiter::{self, Who};
@@ -57,6 +58,15 @@ impl Executor {
         };
         waiter::set_polled(&body.waker, Who { run: self.run, task: task.number() });
         future.as_mut().poll(&mut Context::from_waker(&body.waker)).is_ready()
+    }
+
+    /// Has the processor load what will be polled before long; see `World::look_ahead`.
+    #[cold]
+    pub(crate) fn load(&self, slots: &mut Vec<u32>) {
+        for slot in slots.drain(..) {
+            let body = self.bodies.get(slot as usize);
+            black_box(body.and_then(|body| body.future.as_ref()).map(|future| future.is_done()));
+        }
     }
 
     /// Takes a task out, wherever it stands.

@@ -279,14 +279,15 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
         world.tasks.in_spawn_order()
     });
     let mut slots = slots.into_iter();
-    let mut first = None;
+    let (mut first, mut left) = (None, None);
     // One guard for all of them, renewed only when one has panicked.
     while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
         for slot in slots.by_ref() {
             enter_or_bug(|world| world.set_current(slot));
             drop(executor.take(slot));
         }
-        drop(enter_or_bug(World::take_leftovers));
+        let left = left.get_or_insert_with(|| enter_or_bug(World::take_leftovers));
+        while left.drop_one() {}
         drop(end_scope());
     })) {
         let message = message_of(payload);

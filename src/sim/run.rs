@@ -187,6 +187,9 @@ fn drive(executor: &mut Executor) -> End {
     loop {
         let next = enter_or_bug(|world| {
             executor.adopt(&mut world.born, &mut world.tasks);
+            if !world.foreseen.is_empty() {
+                executor.load(&mut world.foreseen);
+            }
             world.next(polled.take())
         });
         match next {

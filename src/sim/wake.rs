@@ -4,7 +4,7 @@
 //! wake-up is a pair of a task and whoever wakes it, and its choices are keyed by
 //! the pair and by how often it has met.
 
-use crate::waiter::{Waiter, foreign_since};
+use crate::waiter::{Waiter, foreign_count, foreign_since};
 
 use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
@@ -66,7 +66,13 @@ impl World {
     }
 
     /// Wakes whom other threads have woken. Returns whether there were any.
+    #[inline]
     pub(crate) fn hear_foreign(&mut self) -> bool {
+        foreign_count() != self.foreign_seen && self.wake_foreign()
+    }
+
+    #[cold]
+    fn wake_foreign(&mut self) -> bool {
         let woken = foreign_since(&mut self.foreign_seen, self.run);
         self.current = NOBODY;
         self.actor = FOREIGN;

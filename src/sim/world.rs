@@ -81,10 +81,21 @@ pub(crate) type Errand = Box<dyn FnOnce()>;
 /// What left the world and is to be dropped outside of it.
 #[derive(Default)]
 pub(crate) struct Leftovers {
-    _waits: Vec<Waiter>,
-    _outputs: Vec<BoxedTask>,
-    _wakers: VecDeque<Waker>,
-    _errands: VecDeque<Errand>,
+    outputs: Vec<BoxedTask>,
+    waits: Vec<Waiter>,
+    wakers: VecDeque<Waker>,
+    errands: VecDeque<Errand>,
+}
+
+impl Leftovers {
+    /// Drops one thing, which may panic: one at a time, because a second panic while others are
+    /// dropped would end the process. Returns whether there was any.
+    pub(crate) fn drop_one(&mut self) -> bool {
+        self.outputs.pop().map(drop).is_some()
+            || self.waits.pop().map(drop).is_some()
+            || self.wakers.pop_front().map(drop).is_some()
+            || self.errands.pop_front().map(drop).is_some()
+    }
 }
 
 /// The state of one run.
@@ -112,6 +123,11 @@ pub(crate) struct World {
     pub(crate) alarms: Alarms,
     /// What an alarm does; it is told which.
     pub(crate) sound: fn(&mut Self, u32),
+    /// Has the processor load what these alarms are about, and names the tasks that they may wake;
+    /// it is told which run.
+    pub(crate) foresee: fn(u64, &[u32], &mut Vec<u32>),
+    /// The slots of tasks that will probably be polled before long.
+    pub(crate) foreseen: Vec<u32>,
     pub(crate) nodes: Nodes,
     pub(crate) current: u32,
     /// Who acts: the task that is polled, or the timer that fires.
@@ -160,6 +176,8 @@ impl World {
             timers: Timers::default(),
             alarms: Alarms::default(),
             sound: |_, _| (),
+            foresee: |_, _, _| (),
+            foreseen: Vec::new(),
             nodes: Nodes::default(),
             current: NOBODY,
             actor: Key::NONE,
@@ -216,7 +234,7 @@ impl World {
         let (mut waits, outputs) = self.tasks.take_leftovers();
         waits.extend(self.timers.clear());
         let (wakers, errands) = (take(&mut self.outbox), take(&mut self.errands));
-        Leftovers { _waits: waits, _outputs: outputs, _wakers: wakers, _errands: errands }
+        Leftovers { outputs, waits, wakers, errands }
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
@@ -226,6 +244,8 @@ impl World {
         self.tasks.clear();
         self.alarms.clear();
         self.sound = |_, _| ();
+        self.foresee = |_, _, _| ();
+        self.foreseen.clear();
         self.nodes.clear();
         self.born.clear();
         self.born.shrink_to(KEPT);

@@ -32,6 +32,24 @@ enum Undo {
     Registry,
 }
 
+impl Undo {
+    /// Whether what this undoes is the very thing that `other` does: a second strike of the same
+    /// kind on the same victims goes on when the first is over.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Release(a, b), Self::Release(c, d)) => (a, b) == (c, d) || (a, b) == (d, c),
+            (Self::Link(a, b, family), Self::Link(c, d, others)) => {
+                family == others && ((a, b) == (c, d) || (a, b) == (d, c))
+            }
+            (Self::Clock(node), Self::Clock(other)) | (Self::Speed(node), Self::Speed(other)) => {
+                node.machine == other.machine
+            }
+            (Self::Registry, Self::Registry) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A plan of faults: see [`Network::chaos`]. Printed, it tells what it did and when.
 pub struct Chaos {
     network: Network,
@@ -118,7 +136,9 @@ impl Chaos {
         {
             self.wait_until(Instant::from_nanos(at)).await;
             // Not taken out before: it may be dropped while it waits.
-            if let Some(undo) = self.undone_at.remove(&(at, number)) {
+            if let Some(undo) = self.undone_at.remove(&(at, number))
+                && !self.undone_at.values().any(|later| later.covers(&undo))
+            {
                 self.undo(&undo);
             }
         }

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use slab::Slab;
@@ -148,25 +149,52 @@ impl Net {
     }
 }
 
+/// A fabric in its place; as a world, it is gone before its thread ends.
+type Placed = Option<ManuallyDrop<Box<Fabric>>>;
+
 thread_local! {
-    static FABRIC: Cell<Option<Box<Fabric>>> = const { Cell::new(None) };
+    static FABRIC: Cell<Placed> = const { Cell::new(None) };
 }
 
-/// Puts the fabric back where it was taken from.
-struct Taken(Option<Box<Fabric>>);
+/// The fabric, taken out of its place; dropping this puts it back.
+struct Taken(Placed);
+
+impl Taken {
+    /// Takes the fabric of this thread: here, and not in one closure with the work, as in
+    /// `sim/current.rs`.
+    #[inline]
+    fn take() -> Option<Self> {
+        Some(Self(Some(FABRIC.try_with(Cell::take).ok()??)))
+    }
+}
 
 impl Drop for Taken {
     #[inline]
     fn drop(&mut self) {
-        FABRIC.set(self.0.take());
+        FABRIC.with(|place| place.set(self.0.take()));
     }
 }
 
 /// Works on the fabric of `run`, if that goes on in this thread.
 #[inline]
 pub(crate) fn with_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> Option<R> {
-    let mut taken = Taken(Some(FABRIC.try_with(Cell::take).ok()??));
-    taken.0.as_deref_mut().filter(|fabric| fabric.run == run).map(work)
+    let mut taken = Taken::take()?;
+    let fabric = taken.0.as_deref_mut()?;
+    if fabric.run == run { Some(work(fabric)) } else { None }
+}
+
+/// Works on the fabric of `run` alone, which saves half of what it takes to enter the world too.
+///
+/// # Panics
+///
+/// Outside of it.
+#[inline]
+#[track_caller]
+pub(crate) fn enter_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> R {
+    match with_fabric(run, work) {
+        Some(result) => result,
+        None => outside(),
+    }
 }
 
 /// Works on the fabric and the world of `run`, if that goes on in this thread.
@@ -201,17 +229,21 @@ fn outside() -> ! {
 /// Takes the fabric away when its run is over; what is left of it may hold anything of a user's.
 fn clear() -> Option<Box<dyn Any>> {
     try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
-    FABRIC.take().map(|fabric| fabric as Box<dyn Any>)
+    FABRIC.take().map(|fabric| ManuallyDrop::into_inner(fabric) as Box<dyn Any>)
 }
 
-/// Adds a network to a run, whose alarms are heard by `sound` from then on. Returns its number.
-pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, sound: fn(&mut World, u32)) -> u32 {
+/// What hears the alarms of a run, and what foresees them.
+pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &[u32], &mut Vec<u32>));
+
+/// Adds a network to a run, whose alarms are heard by these from then on. Returns its number.
+pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, hooks: Hooks) -> u32 {
     if with_fabric(run, |_| ()).is_none() {
-        FABRIC.set(Some(Box::new(Fabric { run, ..Fabric::default() })));
+        let fabric = Box::new(Fabric { run, ..Fabric::default() });
+        FABRIC.set(Some(ManuallyDrop::new(fabric)));
         at_scope_end(clear);
     }
     enter(run, |fabric, world| {
-        world.sound = sound;
+        (world.sound, world.foresee) = hooks;
         fabric.nets.push(Net::new(name, config));
         fabric.nets.len() as u32 - 1
     })

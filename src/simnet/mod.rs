@@ -89,6 +89,7 @@ mod latency;
 mod config;
 mod ledger;
 mod link;
+mod digest;
 mod ring;
 mod stream;
 mod machine;

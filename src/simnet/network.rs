@@ -19,7 +19,7 @@ use super::ledger::{Fault, Ledger};
 use super::link::{Edits, WHOLE};
 use super::node::{Node, NodeOutput};
 use super::registry::Names;
-use super::transit::sound;
+use super::transit::{foresee, sound};
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///
@@ -59,7 +59,7 @@ impl Network {
     pub fn with(name: &str, config: Config) -> Self {
         let (run, _) = run_and_now("simnet::Network::new");
         let name: Arc<str> = ["sim", name].concat().into();
-        Self { run, net: add_net(run, name.clone(), config, sound), name }
+        Self { run, net: add_net(run, name.clone(), config, (sound, foresee)), name }
     }
 
     /// Returns its full name.

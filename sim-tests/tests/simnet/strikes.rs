@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use virtnet::Run;
 use virtnet::simnet::{Faults, Latency, Network};
+use virtnet::{Run, Tape};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -92,4 +92,38 @@ fn no_fault_has_more_effects_than_applications() {
             assert!(counts.applied <= counts.drawn, "{family}: {counts}");
         }
     }
+}
+
+#[test]
+fn a_second_strike_of_a_kind_outlasts_the_end_of_the_first() {
+    // Two of a second each at 0 and at 1 s, of two seconds and more.
+    let mut tape = Tape::zero().with("fault simt/plan latency", 1, 2);
+    for slot in ["latency#1", "latency#2"] {
+        let subject = format!("fault simt/plan {slot}");
+        tape = tape.with(&subject, 0, 11).with(&subject, 2, 1_999_999_999);
+    }
+    Run::new(0)
+        .tape(tape)
+        .execute(async |sim| {
+            let net = Network::new("t");
+            let (near, far) = (net.host("near").await.unwrap(), net.host("far").await.unwrap());
+            let listener = far.listen(":1").await.unwrap();
+            sim.spawn(async move { while listener.accept().await.is_ok() {} });
+            near.dial("far:1").await.unwrap();
+            let mut took = Vec::new();
+            let dials = async {
+                for _ in 0..8 {
+                    let start = sim.now();
+                    near.dial("far:1").await.unwrap();
+                    took.push(start.elapsed().as_millis());
+                    sim.sleep(500 * MS).await;
+                }
+            };
+            let mut chaos = net.chaos(Faults::none().latency());
+            futures::join!(chaos.run_for(12_000 * MS), dials);
+            assert_eq!(chaos.done().len(), 2);
+            // A look-up of 1 ms and a round trip of 8 ms, until 3.1 s.
+            assert_eq!(took, [9, 9, 9, 9, 9, 9, 9, 3]);
+        })
+        .unwrap();
 }
