@@ -10,7 +10,9 @@ use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, function: TokenStream) -> TokenStream {
     let options = syn::parse_macro_input!(options as test::Options);
-    let function = syn::parse_macro_input!(function as syn::ItemFn);
+    let Ok(function) = syn::parse::<syn::ItemFn>(function.clone()) else {
+        return test::no_function(function.into()).into();
+    };
     test::expand(&options, &function).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 

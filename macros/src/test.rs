@@ -12,16 +12,29 @@ use syn::{Error, FnArg, Ident, ItemFn, Lit, LitStr, Pat, Token, Type};
 /// What stands in the attribute's parentheses, each as a name and a text.
 pub(crate) struct Options(Vec<(Ident, LitStr)>);
 
+/// What the values of an option may be.
+#[derive(Clone, Copy)]
+struct Values {
+    text: bool,
+    number: bool,
+    truth: bool,
+}
+
+const TEXT: Values = Values { text: true, number: false, truth: false };
+const NUMBER: Values = Values { text: false, number: true, truth: false };
+const EITHER: Values = Values { text: true, number: true, truth: false };
+const TRUTH: Values = Values { text: false, number: false, truth: true };
+
 /// The options that there are, and what their values look like.
-const KNOWN: &[(&str, &str)] = &[
-    ("seeds", "seeds = 1000 or seeds = \"5..105\""),
-    ("schedule", "schedule = \"pct:3\""),
-    ("time_limit", "time_limit = \"5min\""),
-    ("step_limit", "step_limit = 100000"),
-    ("isolate", "isolate = \"none\""),
-    ("jobs", "jobs = 2"),
-    ("shrink", "shrink = 100"),
-    ("check_determinism", "check_determinism"),
+const KNOWN: &[(&str, Values, &str)] = &[
+    ("seeds", EITHER, "`seeds = 1000` or `seeds = \"5..105\"`"),
+    ("schedule", TEXT, "`schedule = \"pct:3\"`"),
+    ("time_limit", TEXT, "`time_limit = \"5min\"`"),
+    ("step_limit", NUMBER, "`step_limit = 100000`"),
+    ("isolate", TEXT, "`isolate = \"none\"`"),
+    ("jobs", NUMBER, "`jobs = 2`"),
+    ("shrink", NUMBER, "`shrink = 100`"),
+    ("check_determinism", TRUTH, "`check_determinism`"),
 ];
 
 impl Parse for Options {
@@ -29,13 +42,11 @@ impl Parse for Options {
         let mut options: Vec<(Ident, LitStr)> = Vec::new();
         while !input.is_empty() {
             let name: Ident = input.parse()?;
-            let Some((_, example)) = KNOWN.iter().find(|(known, _)| name == known) else {
-                let names: Vec<&str> = KNOWN.iter().map(|(known, _)| *known).collect();
+            let Some((_, values, example)) = KNOWN.iter().find(|(known, ..)| name == known) else {
+                let names: Vec<&str> = KNOWN.iter().map(|(known, ..)| *known).collect();
                 let names = names.join(", ");
-                return Err(Error::new(
-                    name.span(),
-                    format!("there is no option `{name}`: {names}"),
-                ));
+                let text = format!("there is no option `{name}`; there are {names}");
+                return Err(Error::new(name.span(), text));
             };
             if options.iter().any(|(known, _)| *known == name) {
                 return Err(Error::new(name.span(), format!("`{name}` is given twice")));
@@ -43,15 +54,7 @@ impl Parse for Options {
             let value = if name == "check_determinism" && !input.peek(Token![=]) {
                 LitStr::new("true", name.span())
             } else {
-                let wrong = |span: Span| Error::new(span, format!("expected `{example}`"));
-                input.parse::<Token![=]>().map_err(|_| wrong(name.span()))?;
-                let value: Lit = input.parse().map_err(|error| wrong(error.span()))?;
-                match &value {
-                    Lit::Str(text) => text.clone(),
-                    Lit::Int(number) => LitStr::new(number.base10_digits(), number.span()),
-                    Lit::Bool(truth) => LitStr::new(&truth.value.to_string(), truth.span()),
-                    _ => return Err(wrong(value.span())),
-                }
+                parse_value(input, &name, *values, example)?
             };
             options.push((name, value));
             if !input.is_empty() {
@@ -62,11 +65,41 @@ impl Parse for Options {
     }
 }
 
+/// Reads what follows the name of an option.
+fn parse_value(
+    input: ParseStream<'_>,
+    name: &Ident,
+    values: Values,
+    example: &str,
+) -> syn::Result<LitStr> {
+    let wrong = |span: Span| Error::new(span, format!("expected {example}"));
+    input.parse::<Token![=]>().map_err(|_| wrong(name.span()))?;
+    let value: Lit = input.parse().map_err(|error| wrong(error.span()))?;
+    match &value {
+        Lit::Str(text) if values.text => Ok(text.clone()),
+        Lit::Int(number) if values.number => Ok(LitStr::new(number.base10_digits(), number.span())),
+        Lit::Bool(truth) if values.truth => Ok(LitStr::new(&truth.value.to_string(), truth.span())),
+        _ => Err(wrong(value.span())),
+    }
+}
+
+/// Says what is wrong with what could not be read as a function.
+///
+/// A body that has a mistake of its own is left to the compiler, which says it better.
+pub(crate) fn no_function(item: TokenStream) -> TokenStream {
+    let is_function = item.clone().into_iter().any(|token| token.to_string() == "fn");
+    if is_function {
+        return item;
+    }
+    let text = "#[virtnet::test] is for an `async fn`, and this is none";
+    Error::new_spanned(item, text).to_compile_error()
+}
+
 /// Writes the test that takes the place of a function.
 pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenStream> {
     let ItemFn { attrs, vis, sig, .. } = function;
     if sig.asyncness.is_none() {
-        let text = "#[virtnet::test] is for an `async fn`: the body runs in a simulated run";
+        let text = "#[virtnet::test] is for an `async fn`: its body is run once for each seed";
         return Err(Error::new(sig.fn_token.span(), text));
     }
     if !sig.generics.params.is_empty() {

@@ -50,6 +50,13 @@ async fn an_error_fails_the_test() -> Result<(), &'static str> {
 #[should_panic(expected = "virtnet: time_limit = \"soon\": expected a duration, as 5min")]
 async fn a_malformed_option_is_one_sentence() {}
 
+/// What stands in `refused/` does not compile, and what the compiler says stands beside it. All of
+/// it is the attribute's own words: another compiler says the same.
+#[test]
+fn what_the_attribute_refuses_it_refuses_in_one_sentence() {
+    trybuild::TestCases::new().compile_fail("tests/refused/*.rs");
+}
+
 #[test]
 fn a_sometimes_that_is_never_reached_fails_the_sweep_and_no_replay() {
     let check = || Check::new("never").seeds(0..20);
