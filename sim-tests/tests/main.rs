@@ -29,4 +29,5 @@ mod simnet;
 
 // Many runs.
 mod attribute;
+mod lost;
 mod planted;

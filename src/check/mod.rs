@@ -31,6 +31,12 @@
 //! The function takes a `Sim` or nothing, and returns nothing or a `Result`. Other attributes, such
 //! as `should_panic`, stay as they are.
 //!
+//! # Runs that do not come back
+//!
+//! A run that spends more than ten seconds of real time in one poll is told on standard error, with
+//! its seed and its task. A run that takes the process with it, by an abort or a stack overflow,
+//! leaves its seed in a file beside the tapes: the next sweep of that test says which it was.
+//!
 //! # Variables
 //!
 //! | variable | meaning |
@@ -49,6 +55,8 @@ mod panics;
 mod failure;
 mod play;
 mod settings;
+mod running;
+mod watch;
 mod sweep;
 mod twice;
 mod words;

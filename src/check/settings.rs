@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     /// Which of how many shards this is.
     pub(crate) shard: Option<(u64, u64)>,
     pub(crate) trace: Option<PathBuf>,
+    /// The real time that one poll may take before it is told.
+    pub(crate) watchdog: Duration,
 }
 
 impl Default for Settings {
@@ -61,6 +63,7 @@ impl Default for Settings {
             shrink: 1000,
             shard: None,
             trace: None,
+            watchdog: Duration::from_secs(10),
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::simnet::Ledger;
 
 use super::gather::Reached;
 use super::play::{Case, Played};
+use super::running::{Running, target_folder};
 use super::settings::{Isolation, Settings};
+use super::watch::{At, Watch};
 
 /// Executes a run on a fresh thread, to which no run before has left anything.
 pub(crate) fn isolated(case: &dyn Case, run: Run) -> Played {
@@ -50,6 +52,25 @@ impl Swept {
     }
 }
 
+/// What is said of a test beside its runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About<'a> {
+    pub(crate) name: &'a str,
+    /// The command that runs it.
+    pub(crate) command: &'a str,
+}
+
+impl About<'_> {
+    /// Says something of a sweep, past whatever captures the output of tests: there it would be
+    /// lost with the process.
+    fn say(self, what: &str, seed: Option<u64>) {
+        let Self { name, command } = self;
+        let seed = seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default();
+        let text = format!("virtnet: {name}: {what}\n  replay: {seed}{command}\n");
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
 /// What the threads of a sweep share.
 struct Shared<'a> {
     case: &'a dyn Case,
@@ -61,6 +82,8 @@ struct Shared<'a> {
     done: AtomicU64,
     /// Tells whoever shows the progress that a thread has come to its end.
     ended: (Mutex<usize>, Condvar),
+    workers: Vec<At>,
+    running: Running,
 }
 
 /// Runs a test once for each seed, until one fails.
@@ -68,7 +91,7 @@ pub(crate) fn sweep(
     case: &dyn Case,
     settings: &Settings,
     seeds: Range<u64>,
-    name: &str,
+    about: About<'_>,
     check: &(dyn Fn(&Played) -> Option<Played> + Sync),
 ) -> Swept {
     let start = Instant::now();
@@ -81,11 +104,24 @@ pub(crate) fn sweep(
         failed: AtomicU64::new(u64::MAX),
         done: AtomicU64::new(0),
         ended: (Mutex::new(0), Condvar::new()),
+        workers: (0..jobs).map(|_| At::default()).collect(),
+        running: Running::begin(&target_folder().join("virtnet"), about.name),
         seeds,
     };
+    for seed in &shared.running.lost {
+        let what = format!("a process died while it was in the run of seed {seed:#x}");
+        about.say(&what, Some(*seed));
+    }
     let mut swept = thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| work(&shared, check))).collect();
-        show_progress(&shared, jobs, name, start);
+        let workers: Vec<_> = (0..jobs)
+            .map(|n| {
+                scope.spawn({
+                    let shared = &shared;
+                    move || work(shared, n, check)
+                })
+            })
+            .collect();
+        attend(&shared, jobs, about, start);
         let mut swept = Swept::default();
         for worker in workers {
             match worker.join() {
@@ -105,7 +141,11 @@ fn default_jobs(seeds: u64) -> usize {
 }
 
 /// Takes one seed after the other.
-fn work(shared: &Shared<'_>, check: &(dyn Fn(&Played) -> Option<Played> + Sync)) -> Swept {
+fn work(
+    shared: &Shared<'_>,
+    worker: usize,
+    check: &(dyn Fn(&Played) -> Option<Played> + Sync),
+) -> Swept {
     struct Ended<'a>(&'a (Mutex<usize>, Condvar));
     impl Drop for Ended<'_> {
         fn drop(&mut self) {
@@ -114,20 +154,24 @@ fn work(shared: &Shared<'_>, check: &(dyn Fn(&Played) -> Option<Played> + Sync))
         }
     }
     let _ended = Ended(&shared.ended);
+    let at = &shared.workers[worker];
     let mut own = Swept::default();
     loop {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
         if seed >= shared.seeds.end || seed > shared.failed.load(Ordering::Relaxed) {
+            shared.running.note(worker, None);
             return own;
         }
         if !shared.settings.is_ours(seed) {
             continue;
         }
-        let run = shared.settings.run(seed);
+        shared.running.note(worker, Some(seed));
+        let run = at.begin(seed, shared.settings.run(seed));
         let played = match shared.settings.isolation {
             Isolation::Thread => isolated(shared.case, run),
             _ => shared.case.play(run),
         };
+        at.end();
         shared.done.fetch_add(1, Ordering::Relaxed);
         let failed = if played.failure.is_some() { Some(played.clone()) } else { check(&played) };
         if failed.is_some() {
@@ -138,17 +182,27 @@ fn work(shared: &Shared<'_>, check: &(dyn Fn(&Played) -> Option<Played> + Sync))
     }
 }
 
-/// Shows on a terminal how far a sweep has come, if it takes long.
+/// Watches over a sweep, and shows on a terminal how far it has come, if it takes long.
 ///
 /// Written past whatever captures the output of tests: there it would only be in the way.
-fn show_progress(shared: &Shared<'_>, jobs: usize, name: &str, start: Instant) {
+fn attend(shared: &Shared<'_>, jobs: usize, about: About<'_>, start: Instant) {
     const LONG: Duration = Duration::from_secs(2);
     let shown = std::io::stderr().is_terminal();
     let mut ended = shared.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut printed = false;
+    let mut watch = Watch::new(&shared.workers, shared.settings.watchdog);
     while *ended < jobs {
-        let wait = shared.ended.1.wait_timeout(ended, Duration::from_millis(500));
+        let wait = shared.ended.1.wait_timeout(ended, watch.pause());
         ended = wait.unwrap_or_else(PoisonError::into_inner).0;
+        if *ended < jobs {
+            // A worker that ends meanwhile must not wait for what is found out about another.
+            drop(ended);
+            if let Some(stuck) = watch.look() {
+                about.say(&stuck.to_string(), Some(stuck.seed));
+                about.say(&stuck.whose(shared.case, shared.settings), Some(stuck.seed));
+            }
+            ended = shared.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
+        }
         if shown && start.elapsed() > LONG && *ended < jobs {
             let done = shared.done.load(Ordering::Relaxed);
             let all = shared.seeds.end - shared.seeds.start;
@@ -157,7 +211,8 @@ fn show_progress(shared: &Shared<'_>, jobs: usize, name: &str, start: Instant) {
             let mut terminal = std::io::stderr().lock();
             let _ = write!(
                 terminal,
-                "\r\x1b[K{name}: {done} of {all} seeds, {rate:.0} a second, {left:.0} s left"
+                "\r\x1b[K{}: {done} of {all} seeds, {rate:.0} a second, {left:.0} s left",
+                about.name
             );
             let _ = terminal.flush();
             printed = true;

@@ -11,9 +11,10 @@ use crate::simnet::{Ledger, NodeOutput};
 use super::gather::Reached;
 use super::play::{Case, Played};
 use super::report::{Report, Wrong};
+use super::running::{file_name, target_folder};
 use super::settings::{Isolation, Settings, Work, duration, environment, seeds};
 use super::shrink::shrink;
-use super::sweep::{Swept, isolated, sweep};
+use super::sweep::{About, Swept, isolated, sweep};
 use super::twice;
 
 /// A test of many runs.
@@ -134,7 +135,8 @@ impl Check {
                 && twice::check(case, &settings.run(played.seed), played).is_some();
             differs.then(|| played.clone())
         };
-        let swept = sweep(case, settings, seeds, &self.name, &check);
+        let (name, command) = (&*self.name, &*self.command());
+        let swept = sweep(case, settings, seeds, About { name, command }, &check);
         match &swept.failed {
             Some(failed) => {
                 let run = settings.run(failed.seed);
@@ -238,7 +240,7 @@ impl Check {
         let folder = target_folder().join("virtnet");
         std::fs::create_dir_all(&folder)
             .map_err(|error| format!("no tape was written: {}: {error}", folder.display()))?;
-        let name = self.name.replace("::", ".").replace(['/', ' '], "_");
+        let name = file_name(&self.name);
         Ok(folder.join(format!("{name}-{seed:#x}.tape")))
     }
 
@@ -263,15 +265,6 @@ fn read_tape(file: &std::path::Path, name: &str) -> Result<Tape, String> {
         return Err(fail(format!("it is a tape of the test {of}, and this is {name}")));
     }
     text.parse().map_err(|error| fail(format!("{error}")))
-}
-
-/// Cargo's folder for what is built: that in which this program lies.
-fn target_folder() -> PathBuf {
-    let built = std::env::current_exe().ok().and_then(|program| {
-        let folders = program.ancestors();
-        folders.filter(|folder| folder.ends_with("target")).last().map(PathBuf::from)
-    });
-    built.unwrap_or_else(|| "target".into())
 }
 
 /// What `#[virtnet::test]` knows of a function.

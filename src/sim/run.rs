@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::boxed;
@@ -14,6 +15,7 @@ use super::executor::Executor;
 use super::finish::{bury, finish};
 use super::handle::Sim;
 use super::outcome::Outcome;
+use super::pulse::Pulse;
 use super::schedule::Schedule;
 use super::step::{Next, Polled};
 use super::tape::Tape;
@@ -49,6 +51,7 @@ pub struct Run {
     tape: Option<Tape>,
     keep_trace: bool,
     record_choices: bool,
+    pulse: Option<Arc<Pulse>>,
 }
 
 impl Run {
@@ -67,6 +70,7 @@ impl Run {
             tape: None,
             keep_trace: false,
             record_choices: false,
+            pulse: None,
         }
     }
 
@@ -134,6 +138,12 @@ impl Run {
         self
     }
 
+    /// Lets another thread see how far the run has come.
+    pub(crate) fn watched_by(mut self, pulse: Arc<Pulse>) -> Self {
+        self.pulse = Some(pulse);
+        self
+    }
+
     /// Runs the future that `main` makes, and all tasks it spawns, to an ending.
     ///
     /// The run ends when the main task does; the other tasks are dropped then,
@@ -162,6 +172,7 @@ impl Run {
         }
         let (mut executor, main_task) = install(|world, run| {
             let tracer = Tracer::new(self.keep_trace);
+            world.pulse = self.pulse;
             world.begin((run, seed), self.limits, choices, schedule, tracer, called_at)
         });
 

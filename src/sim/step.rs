@@ -279,6 +279,16 @@ impl World {
         Next::Drop { slot, guarded }
     }
 
+    /// Tells whoever watches the name of the task whose turn it is, and ends the run.
+    #[cold]
+    fn tell_name(&mut self, slot: u32) -> Next {
+        if let Some(pulse) = &self.pulse {
+            pulse.set_name(self.tasks.path(slot));
+        }
+        self.doom = Some("the name of a task was asked for".into());
+        Next::End(End::Panicked)
+    }
+
     /// Makes a task current and counts, limits and records its poll.
     #[inline]
     pub(crate) fn step(&mut self, slot: u32) -> Next {
@@ -300,6 +310,11 @@ impl World {
             return Next::End(End::Livelock);
         }
         self.steps += 1;
+        if let Some(pulse) = &self.pulse
+            && pulse.beat(self.steps, task.key)
+        {
+            return self.tell_name(slot);
+        }
         let id = TaskId { slot, life: task.life };
         task.stage = Stage::Parked;
         task.pending = Serial::default();

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::take;
 use std::panic::Location;
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::waiter::{Waiter, foreign_count};
@@ -17,6 +18,7 @@ use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::event::Queue;
 use super::node::{NOWHERE, Nodes};
+use super::pulse::Pulse;
 use super::schedule::{Schedule, Scheduler};
 use super::stall::TaskPanic;
 use super::task::{Name, Origin, TaskId, Tasks};
@@ -117,6 +119,8 @@ pub(crate) struct World {
     /// Whom the last poll woke, while tasks are asked.
     pub(crate) woken: Option<u32>,
     pub(crate) limits: Limits,
+    /// What a thread that watches the run reads, if there is one.
+    pub(crate) pulse: Option<Arc<Pulse>>,
     pub(crate) scheduler: Scheduler,
     pub(crate) queue: Queue,
     pub(crate) timers: Timers,
@@ -164,6 +168,7 @@ impl World {
             steps: 0,
             phase: Phase::Closing,
             tracer: Tracer::default(),
+            pulse: None,
             scheduler: Scheduler::new(Schedule::Fifo),
             choices: Choices::of_seed(0),
             tasks: Tasks::default(),
