@@ -279,14 +279,17 @@ impl World {
         Next::Drop { slot, guarded }
     }
 
-    /// Tells whoever watches the name of the task whose turn it is, and ends the run.
+    /// Tells whoever watches which task's turn it is; its name too if that is asked for, and then
+    /// the run ends. Cold, because it would be in the way of a run that nobody watches.
     #[cold]
-    fn tell_name(&mut self, slot: u32) -> Next {
-        if let Some(pulse) = &self.pulse {
+    fn is_named_and_over(&mut self, slot: u32) -> bool {
+        let Some(pulse) = &self.pulse else { return false };
+        let over = pulse.beat(self.steps + 1, self.tasks.slots[slot as usize].key);
+        if over {
             pulse.set_name(self.tasks.path(slot));
+            self.doom = Some("the name of a task was asked for".into());
         }
-        self.doom = Some("the name of a task was asked for".into());
-        Next::End(End::Panicked)
+        over
     }
 
     /// Makes a task current and counts, limits and records its poll.
@@ -294,6 +297,9 @@ impl World {
     pub(crate) fn step(&mut self, slot: u32) -> Next {
         if self.steps >= self.limits.steps {
             return Next::End(End::StepLimit);
+        }
+        if self.pulse.is_some() && self.is_named_and_over(slot) {
+            return Next::End(End::Panicked);
         }
         let task = &mut self.tasks.slots[slot as usize];
         if task.polled_at == self.now {
@@ -310,11 +316,6 @@ impl World {
             return Next::End(End::Livelock);
         }
         self.steps += 1;
-        if let Some(pulse) = &self.pulse
-            && pulse.beat(self.steps, task.key)
-        {
-            return self.tell_name(slot);
-        }
         let id = TaskId { slot, life: task.life };
         task.stage = Stage::Parked;
         task.pending = Serial::default();
