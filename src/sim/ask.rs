@@ -151,7 +151,7 @@ impl World {
         // What a network does for a task dies with it, also in a crash.
         let (heeds, runs) = (self.heeds(), self.phase == Phase::Running);
         let Some(state) = self.tasks.live(task) else { return };
-        if !heeds && !(runs && state.node == PROMPT) {
+        if !(heeds || runs && state.node == PROMPT) {
             return;
         }
         let about = &mut self.tasks.about[task.slot as usize];

@@ -85,9 +85,9 @@ fn a_writer_with_a_full_window_is_told_of_every_death() {
                 }
                 sim.sleep(secs(1)).await;
                 if death.contains("crash") {
-                    node.crash()
+                    node.crash();
                 } else {
-                    node.power_off()
+                    node.power_off();
                 }
                 sim.sleep(secs(3)).await;
                 if death.contains("restart") || death.ends_with("on") {
@@ -465,9 +465,9 @@ fn a_dial_dies_with_the_node_that_makes_it() {
                 });
                 until(start, ms(dies_at)).await;
                 if death == "crash" {
-                    node.crash()
+                    node.crash();
                 } else {
-                    node.power_off()
+                    node.power_off();
                 }
                 until(start, ms(accepts_at)).await;
                 let accepted = sim.timeout(secs(50), listener.accept()).await;
@@ -557,9 +557,9 @@ fn whatever_a_node_spawns_dies_with_it_whose_sim_it_ever_used() {
         let node = net.node("β", {
             let ticks = ticks.clone();
             move |_| {
-                let (ticks, mains) = (ticks.clone(), sim.clone());
+                let (ticks, mains) = (ticks.clone(), sim);
                 async move {
-                    mains.clone().spawn(async move {
+                    mains.spawn(async move {
                         loop {
                             mains.sleep(secs(1)).await;
                             ticks.set(ticks.get() + 1);
@@ -621,9 +621,9 @@ fn no_end_of_a_stream_comes_from_the_dead() {
             sim.sleep(ms(10)).await;
             let conns = [a.dial("β:1").await.unwrap(), a.dial("β:1").await.unwrap()];
             if off {
-                node.power_off()
+                node.power_off();
             } else {
-                node.crash()
+                node.crash();
             }
             for conn in &conns {
                 let mut buf = Vec::new();
@@ -631,7 +631,7 @@ fn no_end_of_a_stream_comes_from_the_dead() {
                 match told {
                     Ok(Ok(_)) => panic!("a FIN from the dead"),
                     Ok(Err(error)) => {
-                        assert_eq!((off, super::cause(&error)), (false, Cause::ConnReset))
+                        assert_eq!((off, super::cause(&error)), (false, Cause::ConnReset));
                     }
                     Err(_) => assert!(off),
                 }
