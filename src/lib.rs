@@ -36,6 +36,8 @@
 //! | [`sim`] | tasks, virtual time, choices, traces, endings | networks |
 //! | [`net`] | names, ports, connections, errors; how to build a network | simulators, executors |
 //! | [`pipenet`] | the network in memory | simulators |
+//! | [`simnet`] | the simulated network: latency, faults, nodes | |
+//! | [`check`] | many runs: sweeps, shrinking, reports, and the attribute `test` | |
 //! | [`time`] | virtual time for code that holds no [`Sim`] | |
 //!
 //! Read them in this order. What a program needs stands at the root, too; [`prelude`] has what a
@@ -55,15 +57,17 @@ pub mod pipenet;
 
 pub mod simnet;
 
+pub mod check;
+
 mod adapt;
 
 pub use wait::waiting_for;
 
 pub use sim::{
-    Divergence, Elapsed, Ending, Fingerprint, Instant, Interval, JoinError, JoinHandle, LostWakeup,
-    Outcome, ParseFingerprintError, ParseScheduleError, ParseTapeError, Record, RecordKind, Run,
-    Schedule, Sim, SimRng, Sleep, Stall, StalledTask, Tape, TaskBuilder, TaskPanic, TaskState,
-    Timeout, Trace, YieldNow, rng, spawn,
+    Choice, Divergence, Elapsed, Ending, Fingerprint, Instant, Interval, JoinError, JoinHandle,
+    LostWakeup, Outcome, ParseFingerprintError, ParseScheduleError, ParseTapeError, Record,
+    RecordKind, Run, Schedule, Sim, SimRng, Sleep, Stall, StalledTask, Tape, TaskBuilder,
+    TaskPanic, TaskState, Timeout, Trace, YieldNow, rng, spawn,
 };
 
 pub use net::{
@@ -78,6 +82,8 @@ pub use futures::join;
 pub use rand_core;
 #[doc(hidden)]
 pub use virtnet_macros::clean_pattern as __clean_pattern;
+/// Makes a test of an async function, which is run once for each of many seeds: see [`check`].
+pub use virtnet_macros::test;
 
 /// Virtual time for code that holds no [`Sim`], as in tokio.
 pub mod time {

@@ -100,18 +100,19 @@ impl<T> Shelf<T> {
 
 impl<T: Shelved> Shelf<T> {
     /// Puts a value on this thread's shelf.
-    fn put(scope: u64, value: T) -> u32 {
+    #[inline]
+    fn put(scope: u64, make: impl Fn() -> T) -> u32 {
         T::key().with_borrow_mut(|shelf| {
             if shelf.scope != scope {
                 shelf.scope = scope;
                 CLEAR.with_borrow_mut(|all| all.push(clear::<T>));
             }
-            if let Some(slot) = shelf.free.pop() {
-                shelf.slots[slot as usize] = Some(value);
-                return slot;
+            let slot = shelf.free.pop().unwrap_or(shelf.slots.len() as u32);
+            if slot as usize == shelf.slots.len() {
+                shelf.slots.push(None);
             }
-            shelf.slots.push(Some(value));
-            shelf.slots.len() as u32 - 1
+            shelf.slots[slot as usize].get_or_insert_with(make);
+            slot
         })
     }
 
@@ -129,44 +130,100 @@ impl<T: Shelved> Shelf<T> {
     }
 }
 
-/// Guards a value: on a shelf of the scope that it was made in, or, outside of
-/// any, by a mutex.
+/// Guards a value, in one way or another.
 ///
 /// Under a lock nothing foreign may run, and no other lock of the same type may
 /// be taken.
+pub(crate) trait Guard<T>: Send + Sync + 'static {
+    /// Works on the value, or finds that its scope has ended or is another
+    /// thread's.
+    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R>;
+
+    /// Works on the value.
+    ///
+    /// # Panics
+    ///
+    /// If its scope has ended or is another thread's: what was made in a run must
+    /// not be used outside of it.
+    #[inline]
+    #[track_caller]
+    fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        match self.try_with(work) {
+            Some(result) => result,
+            None => outside(),
+        }
+    }
+}
+
+/// Guards a value on a shelf of the scope that it was made in.
+pub(crate) struct OnShelf<T: Shelved> {
+    scope: u64,
+    slot: u32,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Shelved> Guard<T> for OnShelf<T> {
+    #[inline(always)]
+    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let slot = self.slot as usize;
+        Shelf::of(self.scope, |shelf| shelf.slots.get_mut(slot)?.as_mut().map(work))
+    }
+}
+
+impl<T: Shelved> Drop for OnShelf<T> {
+    fn drop(&mut self) {
+        // The value itself is dropped when the shelf is out of hand.
+        let _value = Shelf::<T>::of(self.scope, |shelf| {
+            shelf.free.push(self.slot);
+            shelf.slots.get_mut(self.slot as usize)?.take()
+        });
+    }
+}
+
+/// Guards a value that several threads may have in hand.
+///
+/// Boxed, so that what has a lock in it is small to move in a run.
+pub(crate) struct Shared<T>(Box<Mutex<T>>);
+
+impl<T: Send + 'static> Guard<T> for Shared<T> {
+    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        // It can only be poisoned by a waker that panics while it is cloned, and what is guarded
+        // is whole at every such point. To panic again in a destructor would turn one failure
+        // into an abort.
+        Some(work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Guards a value: on a shelf of the scope that it was made in, or, outside of
+/// any, by a mutex.
+///
+/// What is in much use is better made for either of them: then what is done
+/// under the lock is compiled into its user, and not called.
 pub(crate) enum Lock<T: Shelved> {
-    /// Boxed, so that what has a lock in it is small to move in a run.
-    Shared(Box<Mutex<T>>),
-    Shelf {
-        scope: u64,
-        slot: u32,
-        value: PhantomData<fn() -> T>,
-    },
+    Shared(Shared<T>),
+    OnShelf(OnShelf<T>),
 }
 
 impl<T: Shelved> Lock<T> {
-    /// Guards `value`, for the scope that goes on in this thread if one does.
-    pub(crate) fn new(value: T) -> Self {
+    /// Guards what `make` makes, for the scope that goes on in this thread if
+    /// one does. It is made where it stays, because much of it is large to move.
+    #[inline]
+    pub(crate) fn new(make: impl Fn() -> T) -> Self {
         match SCOPE.get() {
-            0 => Self::Shared(Box::new(Mutex::new(value))),
-            scope => Self::Shelf { scope, slot: Shelf::put(scope, value), value: PhantomData },
+            0 => Self::Shared(Shared(Box::new(Mutex::new(make())))),
+            scope => {
+                let slot = Shelf::put(scope, make);
+                Self::OnShelf(OnShelf { scope, slot, value: PhantomData })
+            }
         }
     }
 
-    /// Works on the value, or finds that its scope has ended or is another
-    /// thread's.
+    /// See [`Guard::try_with`].
     #[inline(always)]
     pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         match self {
-            Self::Shelf { scope, slot, .. } => {
-                Shelf::of(*scope, |shelf| shelf.slots.get_mut(*slot as usize)?.as_mut().map(work))
-            }
-            // It can only be poisoned by a waker that panics while it is cloned, and what is
-            // guarded is whole at every such point. To panic again in a destructor would turn one
-            // failure into an abort.
-            Self::Shared(mutex) => {
-                Some(work(&mut mutex.lock().unwrap_or_else(PoisonError::into_inner)))
-            }
+            Self::OnShelf(shelf) => shelf.try_with(work),
+            Self::Shared(shared) => shared.try_with(work),
         }
     }
 
@@ -177,7 +234,7 @@ impl<T: Shelved> Lock<T> {
     /// If its scope goes on in another thread.
     #[track_caller]
     pub(crate) fn assert_here(&self) {
-        if let Self::Shelf { scope, .. } = self
+        if let Self::OnShelf(OnShelf { scope, .. }) = self
             && SCOPE.get() != *scope
             && waiter::goes_on(*scope)
         {
@@ -185,12 +242,7 @@ impl<T: Shelved> Lock<T> {
         }
     }
 
-    /// Works on the value.
-    ///
-    /// # Panics
-    ///
-    /// If its scope has ended or is another thread's: what was made in a run must
-    /// not be used outside of it.
+    /// See [`Guard::with`].
     #[inline]
     #[track_caller]
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
@@ -210,22 +262,9 @@ fn outside() -> ! {
     )
 }
 
-impl<T: Shelved> Drop for Lock<T> {
-    fn drop(&mut self) {
-        let Self::Shelf { scope, slot, .. } = *self else {
-            return;
-        };
-        // The value itself is dropped when the shelf is out of hand.
-        let _value = Shelf::<T>::of(scope, |shelf| {
-            shelf.free.push(slot);
-            shelf.slots.get_mut(slot as usize)?.take()
-        });
-    }
-}
-
 impl<T: Shelved + Default> Default for Lock<T> {
     fn default() -> Self {
-        Self::new(T::default())
+        Self::new(T::default)
     }
 }
 
@@ -243,9 +282,9 @@ mod tests {
 
     #[test]
     fn a_lock_of_a_scope_is_inert_after_it_and_elsewhere() {
-        let shared = Lock::new(vec![0]);
+        let shared = Lock::new(|| vec![0]);
         begin_scope(7);
-        let lock = Lock::new(vec![1]);
+        let lock = Lock::new(|| vec![1]);
         lock.with(|value| value.push(2));
         lock.with(|value| assert_eq!(*value, [1, 2]));
         std::thread::scope(|threads| {
@@ -255,7 +294,7 @@ mod tests {
         end_scope();
         assert!(lock.try_with(|_| ()).is_none());
         begin_scope(8);
-        let other = Lock::new(vec![3]);
+        let other = Lock::new(|| vec![3]);
         assert!(lock.try_with(|_| ()).is_none(), "its slot is another's");
         drop(lock);
         other.with(|value| assert_eq!(*value, [3]));
@@ -267,7 +306,7 @@ mod tests {
     #[test]
     fn a_panic_under_a_lock_leaves_it_usable() {
         begin_scope(9);
-        let lock = Lock::new(vec![1]);
+        let lock = Lock::new(|| vec![1]);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             lock.with(|_| panic!("under the lock"));
         }));

@@ -9,6 +9,8 @@ use std::cell::{Cell, RefCell};
 
 thread_local! {
     static ASKING: Cell<bool> = const { Cell::new(false) };
+    /// Whether something was got while somebody asked.
+    static GOT: Cell<bool> = const { Cell::new(false) };
     static REASONS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -28,17 +30,41 @@ thread_local! {
 #[inline]
 pub fn waiting_for(describe: impl FnOnce() -> String) {
     if ASKING.try_with(Cell::get).unwrap_or(false) {
-        let reason = describe();
-        REASONS.with_borrow_mut(|reasons| {
-            if !reasons.contains(&reason) {
-                reasons.push(reason);
-            }
-        });
+        gather(describe);
     }
 }
 
-/// Runs `poll` and gathers what is said through [`waiting_for`] meanwhile.
-pub(crate) fn ask<R>(poll: impl FnOnce() -> R) -> (R, Vec<String>) {
+#[cold]
+fn gather(describe: impl FnOnce() -> String) {
+    let reason = describe();
+    REASONS.with_borrow_mut(|reasons| {
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    });
+}
+
+/// Says that the caller gets what it has waited for: bytes, a connection, a task's output.
+///
+/// Whoever is asked and gets anything should have been woken before.
+#[inline]
+pub(crate) fn got() {
+    if ASKING.get() {
+        GOT.set(true);
+    }
+}
+
+/// What came of asking.
+pub(crate) struct Asked<R> {
+    pub(crate) polled: R,
+    /// What was said through [`waiting_for`] meanwhile.
+    pub(crate) reasons: Vec<String>,
+    /// Whether anything was got.
+    pub(crate) got: bool,
+}
+
+/// Runs `poll` and gathers what is said meanwhile.
+pub(crate) fn ask<R>(poll: impl FnOnce() -> R) -> Asked<R> {
     struct Quiet;
     impl Drop for Quiet {
         fn drop(&mut self) {
@@ -46,9 +72,10 @@ pub(crate) fn ask<R>(poll: impl FnOnce() -> R) -> (R, Vec<String>) {
         }
     }
     REASONS.take();
+    GOT.set(false);
     ASKING.set(true);
     let quiet = Quiet;
-    let result = poll();
+    let polled = poll();
     drop(quiet);
-    (result, REASONS.take())
+    Asked { polled, reasons: REASONS.take(), got: GOT.get() }
 }

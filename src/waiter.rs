@@ -158,6 +158,7 @@ pub(crate) fn goes_on(run: u64) -> bool {
 }
 
 /// How many wake-ups from elsewhere there have been, for [`foreign_since`].
+#[inline]
 pub(crate) fn foreign_count() -> u64 {
     COUNT.load(Ordering::Acquire)
 }

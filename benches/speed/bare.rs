@@ -144,6 +144,20 @@ pub(crate) fn spawn<T: 'static>(
     })
 }
 
+/// Gives the virtual time.
+pub(crate) fn now() -> u64 {
+    NOW.get()
+}
+
+/// Wakes somebody at an instant.
+pub(crate) fn wake_at(at: u64, waker: Waker) {
+    QUEUES.with_borrow_mut(|queues| {
+        queues.sequence += 1;
+        let order = Reverse((at, queues.sequence));
+        queues.timers.push(Timer(order, waker));
+    });
+}
+
 /// Waits for so many nanoseconds.
 pub(crate) async fn sleep(nanos: u64) {
     let at = NOW.get() + nanos;
@@ -153,11 +167,7 @@ pub(crate) async fn sleep(nanos: u64) {
             return Poll::Ready(());
         }
         if !std::mem::replace(&mut armed, true) {
-            QUEUES.with_borrow_mut(|queues| {
-                queues.sequence += 1;
-                let order = Reverse((at, queues.sequence));
-                queues.timers.push(Timer(order, cx.waker().clone()));
-            });
+            wake_at(at, cx.waker().clone());
         }
         Poll::Pending
     })

@@ -12,10 +12,9 @@ use virtnet::{Host, Sim};
 
 use crate::Lies;
 use crate::body::{self, Body};
-use crate::io::Io;
+use crate::io::{Io, why};
 use crate::journal::{End, Journal, Ticket, Verdict};
 use crate::plan::{CLIENTS, Method, Plan, SERVERS, home};
-use crate::why;
 
 /// How many half answers a client puts up with before it reports a request as failed.
 pub(crate) const CUT_OFF_LIMIT: usize = 2;

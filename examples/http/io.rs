@@ -3,6 +3,7 @@
 //! Knows the traits of `hyper::rt` and nothing of this program. HTTP/1 needs no more than these
 //! two; for HTTP/2 an `Executor` of one line would stand beside them.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -91,3 +92,17 @@ impl Future for SimSleep {
 }
 
 impl Sleep for SimSleep {}
+
+/// Says what went wrong, and what was behind it, unless that has been said already.
+pub(crate) fn why(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let behind = error.to_string();
+        if !text.ends_with(&behind) {
+            text += &format!(": {behind}");
+        }
+        source = error.source();
+    }
+    text
+}

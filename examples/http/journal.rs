@@ -10,7 +10,8 @@ use std::rc::Rc;
 use futures::channel::oneshot;
 use virtnet::{Instant, Sim};
 
-use crate::plan::{CLIENTS, Digest, Plan, SERVERS};
+use crate::digest::Digest;
+use crate::plan::{CLIENTS, Plan, SERVERS};
 
 /// The journal of one run; a clone is another pen for it.
 #[derive(Clone, Default)]

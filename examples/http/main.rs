@@ -13,9 +13,12 @@
 //! ```
 //!
 //! The same seed is the same run, event for event: it prints the same bytes, everywhere. The
-//! files in reading order: `plan` (what is asked), `journal` (what is written down), `io` (hyper
-//! on virtnet), `body`, `service`, `client`, `oracle`, `story` (one run), `sweep` (many).
+//! files in reading order: `cli` and `digest` (helpers), `plan` (what is asked), `journal` (what is
+//! written down), `io` (hyper on virtnet), `body`, `service`, `client`, `oracle`, `story` (one
+//! run), `sweep` (many).
 
+mod cli;
+mod digest;
 mod plan;
 mod journal;
 mod io;
@@ -28,14 +31,14 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
-use std::io::{ErrorKind, Write};
 use std::ops::Range;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use clap::Parser;
-use virtnet::{Schedule, Sim};
+use virtnet::Schedule;
+
+use cli::{seed, seeds};
+use sweep::Asked;
 
 /// A real HTTP service on a simulated network: one server dies in mid-answer, and the clients
 /// fail over.
@@ -77,24 +80,14 @@ struct Lies {
     settle_twice: bool,
 }
 
-/// Set by Ctrl-C.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 fn main() -> ExitCode {
     let args = Args::parse();
-    keep_panics_of_runs_quiet();
+    cli::keep_panics_of_runs_quiet();
     let (text, code) = match args.seeds {
         Some(seeds) => many(seeds, args.schedule),
         None => one(args.seed, args.schedule, args.trace),
     };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // Whoever reads may have read enough: `| head`.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("error: cannot print the result: {error}");
-            ExitCode::FAILURE
-        }
-        _ => code,
-    }
+    cli::print(&text, code)
 }
 
 /// Plays one seed.
@@ -112,67 +105,8 @@ fn one(seed: u64, schedule: Schedule, trace: bool) -> (String, ExitCode) {
 
 /// Plays many seeds.
 fn many(seeds: Range<u64>, schedule: Schedule) -> (String, ExitCode) {
-    let caught = ctrlc::set_handler(|| {
-        // The second time is meant.
-        if STOP.swap(true, Relaxed) {
-            std::process::exit(130);
-        }
-    });
-    if let Err(error) = caught {
-        eprintln!("warning: Ctrl-C will lose the result: {error}");
-    }
-    let report = sweep::sweep(seeds, schedule, Lies::default(), &STOP);
-    let code = match (report.passed(), STOP.load(Relaxed)) {
-        (false, _) => ExitCode::FAILURE,
-        (true, true) => ExitCode::from(130),
-        (true, false) => ExitCode::SUCCESS,
-    };
-    (report.to_string(), code)
-}
-
-/// A panic inside a run is that run's ending, and is printed as such; once is enough.
-fn keep_panics_of_runs_quiet() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if Sim::try_current().is_none() {
-            usual(panic);
-        }
-    }));
-}
-
-/// Reads a seed, as it is printed in either of two ways.
-fn seed(text: &str) -> Result<u64, String> {
-    let (digits, radix) = match text.strip_prefix("0x") {
-        Some(digits) => (digits, 16),
-        None => (text, 10),
-    };
-    u64::from_str_radix(digits, radix).map_err(|error| {
-        format!("a seed is a number from 0 to {}, or 0x and hex: {error}", u64::MAX)
-    })
-}
-
-/// Reads a range of seeds.
-fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let range = match text.split_once("..") {
-        Some((start, end)) => seed(start)?..seed(end)?,
-        None => 0..seed(text)?,
-    };
-    if range.is_empty() {
-        return Err("there is no seed in it: give a number from 1, or A..B with A below B".into());
-    }
-    Ok(range)
-}
-
-/// Says what went wrong, and what was behind it, unless that has been said already.
-fn why(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let behind = error.to_string();
-        if !text.ends_with(&behind) {
-            text += &format!(": {behind}");
-        }
-        source = error.source();
-    }
-    text
+    let asked = Asked { seeds, schedule, options: "" };
+    let play = |seed| story::play(story::run(seed, schedule), Lies::default()).outcome;
+    let report = sweep::sweep(asked, cli::stop_on_ctrl_c(), play);
+    (report.to_string(), cli::exit_code(report.passed()))
 }

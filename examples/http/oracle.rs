@@ -6,8 +6,9 @@ use std::fmt;
 use std::ops::AddAssign;
 
 use crate::client::CUT_OFF_LIMIT;
+use crate::digest::Digest;
 use crate::journal::{Attempt, End, History, Millis, Pages, Strike, Verdict};
-use crate::plan::{Digest, Plan, Request, SERVERS};
+use crate::plan::{Plan, Request, SERVERS};
 
 /// How the requests of a run, or of many, came out.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
@@ -124,13 +125,14 @@ fn judge_answer(
     {
         return Err(format!("{ticket} took the answer of another request: {answers:?}"));
     }
-    if (answer.bytes, answer.digest) != (asked.body.len(), Digest::of(&asked.body)) {
+    let mut digest = Digest::EMPTY;
+    digest.add(&asked.body);
+    if (answer.bytes, answer.digest) != (asked.body.len(), digest) {
         return Err(format!(
-            "{ticket} took a wrong answer: {} bytes with digest {}, of {} with digest {}",
+            "{ticket} took a wrong answer: {} bytes with digest {}, of {} with digest {digest}",
             answer.bytes,
             answer.digest,
             asked.body.len(),
-            Digest::of(&asked.body),
         ));
     }
     let completed = |served: &&crate::journal::Served| served.completed.is_some();

@@ -93,29 +93,3 @@ impl fmt::Display for Request {
         write!(f, "{method}, {} bytes", self.body.len())
     }
 }
-
-/// A hash of what has gone by, 64 bits of FNV-1a: enough to tell bodies apart in a test.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Digest(u64);
-
-impl Digest {
-    pub(crate) const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
-
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let mut digest = Self::EMPTY;
-        digest.add(bytes);
-        digest
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}

@@ -18,10 +18,9 @@ use virtnet::{Conn, Host, Listener, Sim};
 
 use crate::Lies;
 use crate::body::{self, Body, Piece};
-use crate::io::{Io, SimTimer};
+use crate::io::{Io, SimTimer, why};
 use crate::journal::{Journal, Ticket};
 use crate::plan::{Method, Plan, SERVERS};
-use crate::why;
 
 /// How long a connection may lie idle before hyper closes it, in virtual time.
 const IDLE: Duration = Duration::from_millis(250);

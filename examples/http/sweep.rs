@@ -4,64 +4,67 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use virtnet::{Ending, Fingerprint, Schedule};
-
-use crate::Lies;
-use crate::oracle::Tally;
-use crate::story;
+use virtnet::{Ending, Fingerprint, Outcome, Schedule};
 
 /// How many failures are printed in full, and how many more by their seeds.
 const SHOWN: usize = 3;
 const NAMED: usize = 20;
 
+/// What is to be played, and how.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) seeds: Range<u64>,
+    pub(crate) schedule: Schedule,
+    /// More options of a replay, each with a space before it.
+    pub(crate) options: &'static str,
+}
+
 /// What came of one seed.
-struct Played {
+struct Played<T> {
     seed: u64,
     fingerprint: Fingerprint,
-    ending: Result<Tally, String>,
+    ending: Result<T, String>,
 }
 
 /// What came of all seeds that were played: a prefix of those that were asked for.
-pub(crate) struct Report {
-    asked: Range<u64>,
-    schedule: Schedule,
-    played: u64,
+pub(crate) struct Report<T> {
+    asked: Asked,
+    pub(crate) played: u64,
     orders: BTreeSet<Fingerprint>,
-    tally: Tally,
+    pub(crate) tally: T,
     /// The seeds that failed, and how the first of them ended.
     failed: Vec<u64>,
     endings: Vec<String>,
 }
 
 /// Plays all seeds, or as many as there are until `stop` is set.
-pub(crate) fn sweep(
-    seeds: Range<u64>,
-    schedule: Schedule,
-    lies: Lies,
+pub(crate) fn sweep<T: AddAssign + Default + Send>(
+    asked: Asked,
     stop: &AtomicBool,
-) -> Report {
+    play: impl Fn(u64) -> Outcome<T> + Sync,
+) -> Report<T> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let (send, receive) = mpsc::sync_channel(1024);
-    let next = AtomicU64::new(seeds.start);
-    let bar = progress(&seeds);
+    let next = AtomicU64::new(asked.seeds.start);
+    let (play, bar) = (&play, progress(&asked.seeds));
     thread::scope(|scope| {
         for _ in 0..threads {
-            let (send, next, end) = (send.clone(), &next, seeds.end);
+            let (send, next, end) = (send.clone(), &next, asked.seeds.end);
             scope.spawn(move || {
                 while !stop.load(Relaxed)
                     && let Some(seed) = take(next, end)
-                    && send.send(play(seed, schedule, lies)).is_ok()
+                    && send.send(Played::of(seed, play(seed))).is_ok()
                 {}
             });
         }
         drop(send);
-        gather(seeds.clone(), schedule, receive, &bar)
+        gather(asked, receive, &bar)
     })
 }
 
@@ -70,37 +73,36 @@ fn take(next: &AtomicU64, end: u64) -> Option<u64> {
     next.fetch_update(Relaxed, Relaxed, |seed| (seed < end).then_some(seed + 1)).ok()
 }
 
-fn play(seed: u64, schedule: Schedule, lies: Lies) -> Played {
-    let outcome = story::play(story::run(seed, schedule), lies).outcome;
-    let fingerprint = outcome.fingerprint;
-    let ending = match outcome.ending {
-        Ending::Done(tally) => Ok(tally),
-        _ => Err(outcome.to_string()),
-    };
-    Played { seed, fingerprint, ending }
+impl<T> Played<T> {
+    fn of(seed: u64, outcome: Outcome<T>) -> Self {
+        let fingerprint = outcome.fingerprint;
+        let ending = match outcome.ending {
+            Ending::Done(tally) => Ok(tally),
+            _ => Err(outcome.to_string()),
+        };
+        Self { seed, fingerprint, ending }
+    }
 }
 
 /// Puts the results in order, as they come in.
-fn gather(
-    asked: Range<u64>,
-    schedule: Schedule,
-    played: mpsc::Receiver<Played>,
+fn gather<T: AddAssign + Default>(
+    asked: Asked,
+    played: mpsc::Receiver<Played<T>>,
     bar: &ProgressBar,
-) -> Report {
+) -> Report<T> {
     let mut report = Report {
         played: 0,
         orders: BTreeSet::new(),
-        tally: Tally::default(),
+        tally: T::default(),
         failed: Vec::new(),
         endings: Vec::new(),
         asked,
-        schedule,
     };
     // Every seed that a thread takes it also plays, so that nothing is left here in the end.
     let mut early = BTreeMap::new();
     for one in played {
         early.insert(one.seed, one);
-        while let Some(one) = early.remove(&(report.asked.start + report.played)) {
+        while let Some(one) = early.remove(&(report.asked.seeds.start + report.played)) {
             report.add(one);
         }
         bar.set_position(report.played);
@@ -122,8 +124,8 @@ fn progress(seeds: &Range<u64>) -> ProgressBar {
     }
 }
 
-impl Report {
-    fn add(&mut self, one: Played) {
+impl<T: AddAssign> Report<T> {
+    fn add(&mut self, one: Played<T>) {
         self.played += 1;
         self.orders.insert(one.fingerprint);
         match one.ending {
@@ -136,7 +138,9 @@ impl Report {
             }
         }
     }
+}
 
+impl<T> Report<T> {
     /// Says whether every seed that was played passed.
     pub(crate) fn passed(&self) -> bool {
         self.failed.is_empty()
@@ -144,12 +148,13 @@ impl Report {
 }
 
 /// The command that plays one seed again.
-struct Replay(u64, Schedule);
+struct Replay<'a>(u64, &'a Asked);
 
-impl fmt::Display for Replay {
+impl fmt::Display for Replay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(seed, schedule) = self;
-        write!(f, "cargo run --release --example http -- --seed {seed}")?;
+        let Self(seed, Asked { schedule, options, .. }) = self;
+        let example = env!("CARGO_CRATE_NAME");
+        write!(f, "cargo run --release --example {example} -- --seed {seed}{options}")?;
         if *schedule != Schedule::default() {
             write!(f, " --schedule {schedule}")?;
         }
@@ -157,12 +162,13 @@ impl fmt::Display for Replay {
     }
 }
 
-impl fmt::Display for Report {
+impl<T: fmt::Display> fmt::Display for Report<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (seed, ending) in self.failed.iter().zip(&self.endings) {
             writeln!(f, "seed {seed} FAILED: {ending}")?;
-            writeln!(f, "replay it:\n  {}\n", Replay(*seed, self.schedule))?;
+            writeln!(f, "replay it:\n  {}\n", Replay(*seed, &self.asked))?;
         }
+        let schedule = self.asked.schedule;
         let more = self.failed.len() - self.endings.len();
         if more > 0 {
             let named = self.failed.iter().skip(SHOWN).take(NAMED);
@@ -170,9 +176,9 @@ impl fmt::Display for Report {
             let dots = if more > NAMED { ", .." } else { "" };
             writeln!(f, "and {more} more failed: {}{dots}\n", named.join(", "))?;
         }
-        let Range { start, end } = self.asked;
+        let Range { start, end } = self.asked.seeds;
         let (played, orders) = (self.played, self.orders.len());
-        writeln!(f, "seeds {start}..{end}, schedule {}", self.schedule)?;
+        writeln!(f, "seeds {start}..{end}, schedule {schedule}")?;
         if played < end - start {
             let rest = start + played;
             writeln!(f, "stopped after {played} seeds; go on with --seeds {rest}..{end}")?;

@@ -1,17 +1,24 @@
 //! Tests of the example: it is what it says, and its oracle can say no.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use virtnet::{Ending, Schedule};
 
+use crate::oracle::Tally;
 use crate::story::{Story, play, run};
-use crate::sweep::sweep;
+use crate::sweep::{Asked, Report, sweep};
 use crate::{Args, Lies, seed, seeds};
 
 fn honest(seed: u64) -> Story {
     play(run(seed, Schedule::Random), Lies::default())
+}
+
+fn swept(seeds: Range<u64>, schedule: Schedule, lies: Lies, stop: bool) -> Report<Tally> {
+    let asked = Asked { seeds, schedule, options: "" };
+    sweep(asked, &AtomicBool::new(stop), |seed| play(run(seed, schedule), lies).outcome)
 }
 
 /// Plays seeds until the oracle objects, and gives what it says.
@@ -78,14 +85,13 @@ fn a_request_that_is_settled_twice_is_found() {
 
 #[test]
 fn a_sweep_says_the_same_as_its_seeds_and_names_the_replay_of_a_failure() {
-    let go_on = AtomicBool::new(false);
-    let report = sweep(20..40, Schedule::Random, Lies::default(), &go_on);
+    let report = swept(20..40, Schedule::Random, Lies::default(), false);
     assert!(report.passed());
     let text = report.to_string();
     assert!(text.contains("20 passed, 0 failed; 20 distinct orders"), "{text}");
 
     let lies = Lies { settle_twice: true, ..Lies::default() };
-    let report = sweep(20..40, Schedule::Fifo, lies, &go_on);
+    let report = swept(20..40, Schedule::Fifo, lies, false);
     assert!(!report.passed());
     let text = report.to_string();
     assert!(text.starts_with("seed 20 FAILED: task main panicked: request #0"), "{text}");
@@ -95,7 +101,7 @@ fn a_sweep_says_the_same_as_its_seeds_and_names_the_replay_of_a_failure() {
 
 #[test]
 fn a_sweep_that_is_stopped_says_how_far_it_came() {
-    let report = sweep(0..1_000_000, Schedule::Random, Lies::default(), &AtomicBool::new(true));
+    let report = swept(0..1_000_000, Schedule::Random, Lies::default(), true);
     let text = report.to_string();
     let how_far = "stopped after 0 seeds; go on with --seeds 0..1000000\n0 passed, 0 failed; ";
     assert!(text.contains(how_far), "{text}");

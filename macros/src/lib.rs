@@ -1,6 +1,20 @@
 //! The procedural macros of virtnet; use them through the `virtnet` crate.
 
+mod test;
+
 use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
+
+/// Makes a test of an async function, which is run once for each of many seeds.
+///
+/// The options, and the variables that change them at run time, stand at `virtnet::check`.
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, function: TokenStream) -> TokenStream {
+    let options = syn::parse_macro_input!(options as test::Options);
+    let Ok(function) = syn::parse::<syn::ItemFn>(function.clone()) else {
+        return test::no_function(function.into()).into();
+    };
+    test::expand(&options, &function).unwrap_or_else(|error| error.to_compile_error()).into()
+}
 
 /// Strips `mut` and `ref` from a pattern, so that it can be tried against a
 /// reference without binding by value.

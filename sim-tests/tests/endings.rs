@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::future::{pending, poll_fn, ready};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
-use futures::{AsyncReadExt, SinkExt, StreamExt};
+use futures::{AsyncReadExt, AsyncWriteExt, SinkExt, StreamExt};
 use virtnet::{Ending, Outcome, Run, Schedule, Sim, Stall, TaskState, pipenet, select};
 
 fn stall<T>(outcome: Outcome<T>) -> Stall {
@@ -145,6 +145,45 @@ fn a_lost_wakeup_shows_when_the_task_wakes_another() {
         lost.to_string(),
         "probably a lost wake-up: main/careless, polled once more, wakes task main"
     );
+}
+
+#[test]
+fn a_lost_wakeup_shows_when_the_task_gets_bytes_a_connection_or_an_output() {
+    let evidence = |what: &'static str| {
+        let outcome = Run::new(1).execute(async move |sim| {
+            let net = pipenet::Network::new("t");
+            let listener = net.host("β").listen("").await.unwrap();
+            let host = net.host("α");
+            let (dialed, accepted) = futures::join!(host.dial("β:1"), listener.accept());
+            let (mut dialed, mut accepted) = (dialed.unwrap(), accepted.unwrap());
+            let mut child = sim.spawn(async move { sim.sleep(Duration::from_secs(1)).await });
+            // It would go on for ever, but nobody wakes it.
+            let mut deaf = Box::pin(async move {
+                match what {
+                    "bytes" => while accepted.read_exact(&mut [0]).await.is_ok() {},
+                    "connections" => while listener.accept().await.is_ok() {},
+                    _ => (&mut child).await.unwrap(),
+                }
+                pending::<()>().await;
+            });
+            let poll = move |_: &mut Context<'_>| {
+                deaf.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            };
+            sim.task("deaf").spawn(poll_fn(poll));
+            sim.sleep(Duration::from_secs(2)).await;
+            match what {
+                "bytes" => dialed.write_all(b"x").await.unwrap(),
+                "connections" => drop(host.dial("β:1").await),
+                _ => pending().await,
+            }
+            pending::<()>().await;
+        });
+        let lost = stall(outcome).lost_wakeup.expect(what);
+        format!("{} {}", lost.task, lost.evidence)
+    };
+    assert_eq!(evidence("bytes"), "main/deaf gets what it waited for");
+    assert_eq!(evidence("output"), "main/deaf gets what it waited for");
+    assert_eq!(evidence("connections"), "main/deaf gets what it waited for");
 }
 
 #[test]
@@ -336,4 +375,22 @@ fn a_run_inside_a_run_is_refused() {
     });
     let Ending::Panicked(panic) = outcome.ending else { panic!("it was allowed") };
     panic!("{}", panic.message);
+}
+
+#[test]
+fn outputs_that_nobody_took_may_panic_one_after_the_other() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("nobody took it");
+        }
+    }
+    let outcome = Run::new(1).execute(async |sim| {
+        for _ in 0..3 {
+            std::mem::forget(sim.spawn(async { Bomb }));
+        }
+        sim.sleep(Duration::from_secs(1)).await;
+    });
+    let Ending::Panicked(panic) = outcome.ending else { panic!("{}", outcome.ending) };
+    assert_eq!((&*panic.message, panic.while_dropped), ("nobody took it", true));
 }

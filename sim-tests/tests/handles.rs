@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures::AsyncReadExt;
+use futures::{AsyncReadExt, AsyncWriteExt};
 use virtnet::rand_core::Rng;
-use virtnet::{Conn, Host, Interval, JoinHandle, Listener, Run, Schedule, Sim, Sleep, pipenet};
+use virtnet::{
+    Conn, Host, Instant, Interval, JoinHandle, Listener, Run, Schedule, Sim, Sleep, pipenet, time,
+};
 
 fn message(panics: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(panics)).expect_err("it did not panic");
@@ -59,7 +61,7 @@ fn dropping_cloning_printing_and_waking_after_the_run_does_nothing() {
     let (sim, sleep, interval, task, host, listener, conn, waker) = handles;
     assert_eq!(sim, sim.clone());
     assert_eq!(format!("{sim:?} {task:?}"), "Sim JoinHandle { .. }");
-    assert_eq!(format!("{:?}", sleep.deadline() - virtnet::Instant::ZERO), "100s");
+    assert_eq!(format!("{:?}", sleep.deadline() - Instant::ZERO), "100s");
     assert!(format!("{interval:?}").starts_with("Interval"));
     assert_eq!((host.name(), host.network(), host == host.clone()), ("β", "pipet", true));
     assert_eq!(listener.local_addr().to_string(), "β:1");
@@ -218,15 +220,19 @@ fn a_panic_with_a_payload_that_panics_harms_no_later_run() {
 
 #[test]
 fn using_them_outside_their_run_panics_with_a_clear_sentence() {
-    let (sim, mut sleep, _interval, mut task, _host, _listener, mut conn, _waker) =
-        Run::new(1).execute(handles).unwrap();
+    let both = async |sim: Sim| (sim.rng(), handles(sim).await);
+    let (mut rng, handles) = Run::new(1).execute(both).unwrap();
+    let (sim, mut sleep, _interval, mut task, _host, _listener, mut conn, _waker) = handles;
     let ended = "virtnet: this handle belongs to a run that has ended or that goes on in another \
                  thread; handles may only be used inside the run that made them";
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(message(|| _ = sim.now()), ended);
+    assert_eq!(message(|| drop(sim.yield_now())), ended);
+    assert_eq!(message(|| drop(sim.sleep_until(Instant::ZERO))), ended);
+    assert_eq!(message(|| _ = sim.rng()), ended);
     assert_eq!(message(|| drop(sim.spawn(async {}))), ended);
     assert_eq!(message(|| _ = sim.choose("a", 2)), ended);
-    assert_eq!(message(|| _ = sim.rng().next_u64()), ended);
+    assert_eq!(message(|| _ = rng.next_u64()), ended);
     assert_eq!(message(|| _ = Pin::new(&mut sleep).poll(&mut cx)), ended);
     assert_eq!(message(|| drop(Pin::new(&mut task).poll(&mut cx))), ended);
     let mut buf = [0];
@@ -243,11 +249,13 @@ fn using_them_outside_their_run_panics_with_a_clear_sentence() {
 #[test]
 fn closing_from_another_thread_panics_while_the_run_goes_on_and_does_nothing_later() {
     type Close = fn(&Handles);
-    let closes: [Close; 4] = [
+    let closes: [Close; 6] = [
         |handles| handles.4.close().unwrap(),
         |handles| handles.5.close().unwrap(),
         |handles| handles.6.close().unwrap(),
         |handles| drop(futures::executor::block_on(handles.6.shutdown())),
+        |handles| drop(futures::executor::block_on(AsyncWriteExt::close(&mut &handles.6))),
+        |handles| drop(futures::executor::block_on((&handles.6).flush())),
     ];
     let elsewhere = |handles: &Handles, close: Close| {
         std::thread::scope(|threads| threads.spawn(|| message(|| close(handles))).join())
@@ -272,8 +280,12 @@ fn functions_without_a_handle_say_where_they_may_be_called() {
     for (name, text) in [
         ("virtnet::spawn", message(|| drop(virtnet::spawn(async {})))),
         ("virtnet::rng", message(|| _ = virtnet::rng())),
-        ("virtnet::time::now", message(|| _ = virtnet::time::now())),
-        ("virtnet::time::sleep", message(|| drop(virtnet::time::sleep(Duration::ZERO)))),
+        ("virtnet::time::now", message(|| _ = time::now())),
+        ("virtnet::time::sleep", message(|| drop(time::sleep(Duration::ZERO)))),
+        ("virtnet::time::sleep_until", message(|| drop(time::sleep_until(Instant::ZERO)))),
+        ("virtnet::time::timeout", message(|| drop(time::timeout(Duration::ZERO, async {})))),
+        ("virtnet::time::interval", message(|| drop(time::interval(Duration::ZERO)))),
+        ("virtnet::time::yield_now", message(|| drop(time::yield_now()))),
         ("Sim::current()", message(|| _ = Sim::current())),
     ] {
         let rest = "was called outside a simulated run; \

@@ -26,3 +26,8 @@ mod reference;
 
 // The simulated network.
 mod simnet;
+
+// Many runs.
+mod attribute;
+mod lost;
+mod planted;

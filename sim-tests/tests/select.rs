@@ -144,3 +144,20 @@ fn outside_a_run_it_begins_with_the_first() {
     });
     assert_eq!((n, polls.get()), (1, 1));
 }
+
+#[test]
+fn what_becomes_a_future_will_do_and_so_will_an_else_alone_as_in_tokio() {
+    struct Request;
+    impl IntoFuture for Request {
+        type Output = u8;
+        type IntoFuture = std::future::Ready<u8>;
+        fn into_future(self) -> Self::IntoFuture {
+            ready(7)
+        }
+    }
+    run(1, async |_| {
+        assert_eq!(select! { n = Request => n, never = pending() => never }, 7);
+        assert_eq!(select! { else => 8 }, 8);
+        assert_eq!(select! { biased; else => { 9 } }, 9);
+    });
+}

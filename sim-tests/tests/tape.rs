@@ -56,6 +56,13 @@ fn malformed_tapes_name_line_and_reason() {
         ),
         ("rest bytes 0", "`bytes` has an odd number of digits: 1"),
         ("rest bytes 0g", "`bytes` may hold hexadecimal digits only: \"0g\""),
+        ("rest bytes +1", "`bytes` may hold hexadecimal digits only: \"+1\""),
+        ("rest bytesff", "expected `zero` or `bytes 00ff..`: \"bytesff\""),
+        ("seed 0x+5", "\"0x+5\" is no number from 0 to 2^64 - 1"),
+        (
+            "schedule pct:+3",
+            "`pct:+3` is no schedule: expected `fifo`, `random` or `pct:N` with N from 1",
+        ),
         ("rest ones", "expected `zero` or `bytes 00ff..`: \"ones\""),
         ("x 1 = 2\nx 1 = 3", "\"x 1\" is given twice"),
         ("seed 1\nseed 1", "`seed` is given twice"),
@@ -79,6 +86,13 @@ fn a_tape_edited_by_hand_means_what_it_says() {
     assert_eq!(tape, Tape::zero().with("choose main coin", 0, 1));
     let coin = Run::new(0).tape(tape).execute(async |sim| sim.choose("coin", 2));
     assert_eq!(coin.unwrap(), 1);
+}
+
+#[test]
+fn a_tape_may_be_written_with_tabs() {
+    let tabs = "virtnet tape 1\nseed\t0x5\nrest\tzero\nchoose\tmain coin\t0 =\t1\n";
+    let blanks = "virtnet tape 1\nseed 0x5\nrest zero\nchoose main coin 0 = 1\n";
+    assert_eq!(tabs.parse::<Tape>().unwrap().to_string(), blanks);
 }
 
 #[test]

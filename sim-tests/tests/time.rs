@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::channel::mpsc;
+use futures::{SinkExt, StreamExt};
 use virtnet::{Elapsed, Instant, Run, Schedule, Tape};
 
 const MS: Duration = Duration::from_millis(1);
@@ -52,6 +53,31 @@ fn times_are_exact_on_the_zero_tape_and_may_be_late_on_others() {
     assert_eq!(run(Run::new(9).tape(Tape::zero())), Instant::ZERO + 100 * MS);
     let random = run(Run::new(9));
     assert!(random > Instant::ZERO + 100 * MS, "{random:?}");
+}
+
+#[test]
+fn futures_joined_in_one_task_take_time_to_talk_and_tasks_take_none() {
+    let talk = |joined: bool| {
+        fifo().execute(async move |sim| {
+            let (mut to, mut from) = mpsc::channel::<u8>(0);
+            let say = async move {
+                for n in 0..4 {
+                    to.send(n).await.unwrap();
+                }
+            };
+            let hear = async move { while from.next().await.is_some() {} };
+            if joined {
+                virtnet::join!(say, hear);
+            } else {
+                sim.spawn(say);
+                sim.spawn(hear).await.unwrap();
+            }
+            sim.now().as_nanos()
+        })
+    };
+    assert_eq!(talk(false).unwrap(), 0);
+    let micros = talk(true).unwrap();
+    assert!((1_000..10_000).contains(&micros) && micros.is_multiple_of(1_000), "{micros}");
 }
 
 #[test]

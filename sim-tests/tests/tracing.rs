@@ -109,3 +109,17 @@ fn a_tracer_within_a_tracer_misses_nothing() {
         assert_eq!(told, outer.told());
     });
 }
+
+#[test]
+fn a_clone_of_a_traced_host_tells_the_same_sink_and_is_switched_with_it() {
+    futures::executor::block_on(async {
+        let log = Log::default();
+        let host = log.trace(pipenet::Network::new("t").host("α"));
+        let twin = host.clone();
+        drop(twin.listen("").await.unwrap());
+        assert_eq!(log.told(), ["listen α:1"]);
+        host.off();
+        drop(twin.listen("").await.unwrap());
+        assert!(log.told().is_empty());
+    });
+}

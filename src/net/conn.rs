@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use crate::wait::waiting_for;
+use crate::wait::{got, waiting_for};
 
 use super::addr::Addr;
 use super::error::{Cause, Error, Op};
@@ -107,7 +107,10 @@ impl Conn {
             return Poll::Ready(self.at_once(Op::Read));
         }
         match self.end.raw().poll_read(cx, buf) {
-            Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(count)),
+            Poll::Ready(Ok(count)) if count > 0 => {
+                got();
+                Poll::Ready(Ok(count))
+            }
             // The end of the stream may be that of our own closing, as the engine sees it.
             Poll::Ready(Ok(_)) => Poll::Ready(self.at_once(Op::Read)),
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Read, error))),
@@ -229,10 +232,12 @@ macro_rules! writes {
             }
 
             fn poll_flush($self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                $conn.end.assert_here();
                 $conn.poll_flushed(cx)
             }
 
             fn poll_close($self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                $conn.end.assert_here();
                 $conn.poll_half_close(cx)
             }
         }

@@ -53,23 +53,36 @@ impl<K: Ord, V> Few<K, V> {
         }
     }
 
-    /// Puts a thing in whose key is not here.
-    pub(crate) fn insert(&mut self, key: K, value: V) {
-        debug_assert!(self.get(&key).is_none(), "a key is put in twice");
+    /// Puts a thing in, unless its key is here already. Returns whether it was not.
+    #[inline]
+    pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
+        let Self::Few(few) = self else {
+            return self.insert_among_many(key, value);
+        };
+        let count = few.iter().flatten().count();
+        let index = few.iter().flatten().take_while(|(k, _)| *k < key).count();
+        if count == few.len() {
+            return self.insert_among_many(key, value);
+        }
+        if index < count {
+            if few[index].as_ref().is_some_and(|(k, _)| *k == key) {
+                return false;
+            }
+            few[index..=count].rotate_right(1);
+        }
+        few[index] = Some((key, value));
+        true
+    }
+
+    #[cold]
+    fn insert_among_many(&mut self, key: K, value: V) -> bool {
+        if let Self::Few(few) = self {
+            let few = few.each_mut().map(Option::take).into_iter().flatten();
+            *self = Self::Many(few.collect());
+        }
         match self {
-            Self::Few(few @ [.., None]) => {
-                let before = |place: &Option<(K, V)>| place.as_ref().is_some_and(|(k, _)| *k < key);
-                let index = few.iter().take_while(|place| before(place)).count();
-                few[index..].rotate_right(1);
-                few[index] = Some((key, value));
-            }
-            Self::Few(few) => {
-                let few = few.each_mut().map(Option::take).into_iter().flatten();
-                *self = Self::Many(few.chain([(key, value)]).collect());
-            }
-            Self::Many(many) => {
-                many.insert(key, value);
-            }
+            Self::Many(many) if !many.contains_key(&key) => many.insert(key, value).is_none(),
+            _ => false,
         }
     }
 
@@ -111,10 +124,11 @@ mod tests {
         for count in [3, 4, 5, 100] {
             let mut map = Few::default();
             // 37 is prime to all of them, so that every key comes once, in no order.
-            (0..count).map(|n| n * 37 % count).for_each(|key| map.insert(key, 10 * key));
+            (0..count).for_each(|n| assert!(map.insert(n * 37 % count, n * 37 % count * 10)));
+            assert!((0..count).all(|key| !map.insert(key, 0)));
             assert_eq!((map.get(&1), map.get(&count)), (Some((&1, &10)), None));
             assert_eq!((map.remove(&1), map.remove(&1), map.get_mut(&1)), (Some(10), None, None));
-            map.insert(1, 11);
+            assert!(map.insert(1, 11));
             assert_eq!(map.get_mut(&1), Some(&mut 11));
             assert_eq!(map.remove(&1), Some(11));
             let rest: Vec<(i32, i32)> = map.iter_mut().map(|(key, value)| (*key, *value)).collect();

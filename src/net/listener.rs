@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
-use crate::wait::waiting_for;
+use crate::wait::{got, waiting_for};
 
 use super::addr::Addr;
 use super::conn::{Conn, Tap, both};
@@ -125,6 +125,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
             });
             return Poll::Pending;
         };
+        got();
         self.ticket = None;
         Poll::Ready(match accepted {
             Ok(end) => Ok(Conn::new(end, listener.tap.clone())),

@@ -170,4 +170,4 @@ pub use subnetwork::SubNetwork;
 pub use traced::{NetEvent, Traced};
 
 pub(crate) use few::Few;
-pub(crate) use sync::Wakers;
+pub(crate) use sync::{WaitList, Wakers};

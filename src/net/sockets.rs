@@ -79,7 +79,7 @@ pub(crate) struct ListenerKey {
 
 impl HostState {
     pub(crate) fn new(addr: Addr) -> Self {
-        let table = Table {
+        let table = || Table {
             ports: PortSet::new(),
             sockets: Few::default(),
             listeners: 0,

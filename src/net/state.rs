@@ -104,17 +104,18 @@ enum Added {
 impl Hosts {
     /// Adds a host, also in place of a closed one.
     fn add(&mut self, host: &Arc<HostState>) -> Added {
-        let name = host.addr.host();
-        let old = self.by_name.get(name).map(|(old, ())| old.0.clone());
-        if let Some(old) = &old {
-            if old.down().is_none() {
+        let mut old = None;
+        if !self.by_name.insert(ByName(host.clone()), ()) {
+            let name = host.addr.host();
+            old = self.by_name.get(name).map(|(old, ())| old.0.clone());
+            if old.as_ref().is_some_and(|old| old.down().is_none()) {
                 return Added::Taken;
             }
             self.by_name.remove(name);
+            self.by_name.insert(ByName(host.clone()), ());
             self.former.retain(|host| host.strong_count() > 0);
-            self.former.push(Arc::downgrade(old));
+            self.former.extend(old.as_ref().map(Arc::downgrade));
         }
-        self.by_name.insert(ByName(host.clone()), ());
         self.open += 1;
         Added::InPlaceOf(old)
     }

@@ -23,7 +23,8 @@ use super::networker::Networker;
 /// | `Listen` | after a listen that succeeded, with the port that was taken |
 /// | `Transmit` | after a write that succeeded, on the writing side, dialed or accepted |
 ///
-/// Accepting, reading, closing and failing tell nothing. It starts switched on.
+/// Accepting, reading, closing and failing tell nothing. It starts switched on. A clone has the
+/// same sink, and is switched on and off with it.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -39,6 +40,7 @@ use super::networker::Networker;
 /// assert_eq!(*seen.lock().unwrap(), ["listen α:1", "dial α->β:7"]);
 /// # })
 /// ```
+#[derive(Clone)]
 pub struct Traced<N> {
     inner: N,
     tracer: Arc<Tracer>,

@@ -109,8 +109,8 @@ impl Engine for Pipes {
             let accept = self.notifier.accept(src, dst).await?;
             let (near, far) = pipe();
             let peer = accept.addr().clone();
-            accept.confirm(Box::new(far));
-            Ok((Box::new(near) as Box<dyn RawConn>, peer))
+            accept.confirm(far);
+            Ok((near, peer))
         }
         .boxed()
     }

@@ -17,13 +17,21 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::lock::{Lock, shelved};
-use crate::net::{Cause, RawConn, Wakers};
+use crate::lock::{Guard, Lock, shelved};
+use crate::net::{Cause, RawConn, WaitList, Wakers};
 
 /// Makes a pipe, and gives its two ends.
-pub(crate) fn pipe() -> (End, End) {
-    let pipe: Arc<Lock<Pipe>> = Arc::default();
-    (End { pipe: pipe.clone(), way: Way::There }, End { pipe, way: Way::Back })
+pub(crate) fn pipe() -> (Box<dyn RawConn>, Box<dyn RawConn>) {
+    match Lock::new(Pipe::default) {
+        Lock::OnShelf(pipe) => ends(pipe),
+        Lock::Shared(pipe) => ends(pipe),
+    }
+}
+
+fn ends(pipe: impl Guard<Pipe>) -> (Box<dyn RawConn>, Box<dyn RawConn>) {
+    let pipe = Arc::new(pipe);
+    let near = End { pipe: pipe.clone(), way: Way::There };
+    (Box::new(near), Box::new(End { pipe, way: Way::Back }))
 }
 
 /// Both directions, under one lock.
@@ -60,8 +68,8 @@ struct Direction {
     /// How much of `handed` has been read.
     taken: usize,
     state: State,
-    readers: Wakers,
-    writers: Wakers,
+    readers: WaitList,
+    writers: WaitList,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -75,13 +83,13 @@ enum State {
 }
 
 /// One end of a pipe.
-pub(crate) struct End {
-    pipe: Arc<Lock<Pipe>>,
+struct End<G> {
+    pipe: Arc<G>,
     /// The direction in which this end writes.
     way: Way,
 }
 
-impl End {
+impl<G: Guard<Pipe>> End<G> {
     /// The direction in which this end reads.
     const fn from(&self) -> Way {
         match self.way {
@@ -106,22 +114,22 @@ impl Direction {
         if self.state != State::Reset {
             self.state = state;
         }
-        wakers.append(&mut self.readers);
-        wakers.append(&mut self.writers);
+        self.readers.wake(wakers);
+        self.writers.wake(wakers);
     }
 }
 
 impl Direction {
-    /// Takes what was handed over, or asks for it; `Err` if the direction has come to an end.
-    #[inline]
+    /// Takes what was handed over, or asks for it.
+    #[inline(always)]
     fn read(
         &mut self,
         buf: &mut [u8],
         waker: &Waker,
-        outside: &mut Wakers,
-    ) -> Poll<Result<usize, State>> {
+        wakers: &mut Wakers,
+    ) -> Poll<io::Result<usize>> {
         if self.state == State::Reset {
-            return Poll::Ready(Err(State::Reset));
+            return Poll::Ready(Err(Cause::ConnReset.into()));
         }
         let ready = &self.handed[self.taken..];
         if !ready.is_empty() {
@@ -135,62 +143,48 @@ impl Direction {
             return Poll::Ready(Ok(count));
         }
         if self.state == State::Closed {
-            return Poll::Ready(Err(State::Closed));
+            return Poll::Ready(Ok(0));
         }
         self.asked = buf.len();
-        self.readers.keep(waker, outside);
-        self.writers.wake_task(outside);
+        self.readers.keep(waker, wakers);
+        self.writers.wake(wakers);
         Poll::Pending
     }
 
-    /// Hands over as much as was asked for; `Err` if the direction has come to an end.
-    #[inline]
-    fn write(
-        &mut self,
-        buf: &[u8],
-        waker: &Waker,
-        outside: &mut Wakers,
-    ) -> Poll<Result<usize, State>> {
-        if self.state != State::Open {
-            return Poll::Ready(Err(self.state));
+    /// Hands over as much as was asked for.
+    #[inline(always)]
+    fn write(&mut self, buf: &[u8], waker: &Waker, wakers: &mut Wakers) -> Poll<io::Result<usize>> {
+        match self.state {
+            State::Open => {}
+            State::Closed => return Poll::Ready(Err(Cause::ClosedPipe.into())),
+            State::Reset => return Poll::Ready(Err(Cause::ConnReset.into())),
         }
         if self.asked == 0 {
-            self.writers.keep(waker, outside);
+            self.writers.keep(waker, wakers);
             return Poll::Pending;
         }
         let count = self.asked.min(buf.len());
         self.handed.extend_from_slice(&buf[..count]);
         self.asked = 0;
-        self.readers.wake_task(outside);
+        self.readers.wake(wakers);
         Poll::Ready(Ok(count))
     }
 }
 
-impl RawConn for End {
+impl<G: Guard<Pipe>> RawConn for End<G> {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let (from, mut writers) = (self.from(), Wakers::default());
-        let read = |pipe: &mut Pipe| pipe.direction(from).read(buf, cx.waker(), &mut writers);
-        let read = self.pipe.with(read);
-        writers.wake();
-        match read {
-            Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
-            Poll::Ready(Err(State::Reset)) => Poll::Ready(Err(Cause::ConnReset.into())),
-            Poll::Ready(Err(_)) => Poll::Ready(Ok(0)),
-            Poll::Pending => Poll::Pending,
-        }
+        let (from, mut wakers) = (self.from(), Wakers::default());
+        let read = self.pipe.with(|pipe| pipe.direction(from).read(buf, cx.waker(), &mut wakers));
+        wakers.wake();
+        read
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (way, mut readers) = (self.way, Wakers::default());
-        let write = |pipe: &mut Pipe| pipe.direction(way).write(buf, cx.waker(), &mut readers);
-        let written = self.pipe.with(write);
-        readers.wake();
-        match written {
-            Poll::Ready(Ok(count)) => Poll::Ready(Ok(count)),
-            Poll::Ready(Err(State::Reset)) => Poll::Ready(Err(Cause::ConnReset.into())),
-            Poll::Ready(Err(_)) => Poll::Ready(Err(Cause::ClosedPipe.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        let (way, mut wakers) = (self.way, Wakers::default());
+        let written =
+            self.pipe.with(|pipe| pipe.direction(way).write(buf, cx.waker(), &mut wakers));
+        wakers.wake();
+        written
     }
 
     fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -212,7 +206,7 @@ impl RawConn for End {
     }
 }
 
-impl fmt::Debug for End {
+impl<G> fmt::Debug for End<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("End").field("way", &self.way).finish_non_exhaustive()
     }

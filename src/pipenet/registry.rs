@@ -28,7 +28,7 @@ shelved!(Names);
 
 impl Ram {
     pub(crate) fn new(network: String) -> Self {
-        Self { network, hosts: Lock::new(Names(Some(Few::default()))) }
+        Self { network, hosts: Lock::new(|| Names(Some(Few::default()))) }
     }
 
     #[cold]
@@ -63,10 +63,9 @@ impl Registry for Ram {
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
         let announced = self.hosts.with(|Names(hosts)| match hosts {
             None => Err(Cause::RegistryDown),
-            Some(hosts) if hosts.get(hostname).is_some() => Err(Cause::HostExists),
             Some(hosts) => {
-                hosts.insert(hostname.to_string(), hostdata.to_string());
-                Ok(())
+                let is_new = hosts.insert(hostname.to_string(), hostdata.to_string());
+                is_new.then_some(()).ok_or(Cause::HostExists)
             }
         });
         match announced {

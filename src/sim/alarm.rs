@@ -4,6 +4,8 @@
 //! wakes it; an alarm is one of a fixed set of slots, and when it sounds a function is called
 //! that may change the world. Setting one is a push on the queue, and one word here.
 
+use std::hint::black_box;
+
 use super::entry::Serial;
 
 /// Alarms by slot; one that was cancelled, or set anew, does not sound.
@@ -29,10 +31,28 @@ impl Alarms {
         self.pending.get(slot as usize) == Some(&serial)
     }
 
+    /// Whether a queue entry still stands for an alarm, which is forgotten then.
+    #[inline]
+    pub(crate) fn take(&mut self, slot: u32, serial: Serial) -> bool {
+        match self.pending.get_mut(slot as usize) {
+            Some(pending) if *pending == serial => {
+                *pending = Serial::default();
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether an alarm is set.
     #[inline]
     pub(crate) fn is_set(&self, slot: u32) -> bool {
         self.pending.get(slot as usize).is_some_and(|serial| *serial != Serial::default())
+    }
+
+    /// Has the processor load what is known of an alarm.
+    #[inline]
+    pub(crate) fn load(&self, slot: u32) {
+        black_box(self.pending.get(slot as usize).copied());
     }
 
     /// Forgets an alarm.

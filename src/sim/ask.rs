@@ -3,24 +3,22 @@
 //! Knows requests; refuses to know who forwards them. Each acts for the task that
 //! is being polled, and none has an effect once the run is over.
 
-use std::any::Any;
 use std::panic::Location;
-use std::task::Waker;
 
 use rand_chacha::ChaCha8Rng;
 
 use crate::waiter::Waiter;
 
+use super::body::BoxedTask;
 use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name, step};
 use super::entry::Act;
-use super::executor::{BoxedTask, Newborn};
 use super::node::PROMPT;
 use super::schedule::Standing;
 use super::step::awaited;
 use super::task::{Name, Origin, TaskId};
 use super::timer::TimerId;
 use super::trace::RecordKind;
-use super::world::{MAIN, Phase, World};
+use super::world::{MAIN, World};
 
 /// What a subject calls the `select!`s of a task, which have no names.
 const SELECT: &str = "select";
@@ -28,7 +26,7 @@ const SELECT: &str = "select";
 /// How a join came out.
 pub(crate) enum Joined {
     Pending,
-    Done(Box<dyn Any>),
+    Done(BoxedTask),
     Aborted(String),
 }
 
@@ -36,12 +34,32 @@ impl World {
     /// Takes in a task that is due at once.
     pub(crate) fn admit(
         &mut self,
-        name: Name,
+        name: &Name,
         origin: Origin,
         node: u16,
         spawned_at: &'static Location<'static>,
-    ) -> (TaskId, Option<Waker>) {
-        let (task, waker) = self.tasks.spawn(self.run, name, origin, node, spawned_at);
+    ) -> TaskId {
+        let task = self.enroll(name, origin, node, spawned_at);
+        match origin {
+            Origin::Run => {
+                // The main task has nothing to be late for.
+                let serial = self.queue.push_due(0, Act::Poll(task.slot));
+                self.expect(task.slot, serial, SPAWN, 0);
+            }
+            _ => self.schedule(task.slot, SPAWN, 0),
+        }
+        task
+    }
+
+    /// Takes in a task that somebody else will have polled.
+    pub(crate) fn enroll(
+        &mut self,
+        name: &Name,
+        origin: Origin,
+        node: u16,
+        spawned_at: &'static Location<'static>,
+    ) -> TaskId {
+        let task = self.tasks.spawn(self.run, name, origin, node, spawned_at);
         let key = self.tasks.slots[task.slot as usize].key;
         if self.names.is_some() {
             let path = self.tasks.path(task.slot);
@@ -53,22 +71,14 @@ impl World {
             standings.resize(standings.len().max(slot + 1), Standing::default());
             standings[slot] = standing;
         }
-        match origin {
-            Origin::Run => {
-                // The main task has nothing to be late for.
-                let serial = self.queue.push_due(0, Act::Poll(task.slot));
-                self.expect(task.slot, serial, SPAWN, 0);
-            }
-            _ => self.schedule(task.slot, SPAWN, 0),
-        }
-        (task, waker)
+        task
     }
 
     /// Spawns a child of the current task, or gives the future back if the run
     /// is over and nothing is spawned any more.
     pub(crate) fn spawn(
         &mut self,
-        name: Name,
+        name: &Name,
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
@@ -82,35 +92,41 @@ impl World {
         &mut self,
         node: u16,
         origin: Origin,
-        name: Name,
+        name: &Name,
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
         if !self.heeds() || self.nodes.is_dead(node) {
             return Err(future);
         }
-        let (task, waker) = self.admit(name, origin, node, spawned_at);
-        self.tasks.about[task.slot as usize].has_handle = true;
-        self.born.push(Newborn { task, future, waker });
+        let task = self.admit(name, origin, node, spawned_at);
+        self.bear(task, future);
         Ok(task)
     }
 
-    /// Whether somebody may still ask for what the current task returns.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.phase == Phase::Running
-            && self.current().is_some_and(|slot| self.tasks.about[slot as usize].has_handle)
+    /// Has the executor take in a task that was admitted. Somebody will ask what
+    /// it returns: its handle, or whoever executes the run.
+    pub(crate) fn bear(&mut self, task: TaskId, future: BoxedTask) {
+        let about = &mut self.tasks.about[task.slot as usize];
+        about.has_handle = true;
+        about.task = Some(future);
+        self.born.push(task.slot);
     }
 
-    /// Keeps what the current task returns for whoever joins it.
-    pub(crate) fn deliver(&mut self, output: Box<dyn Any>) {
-        if let Some(slot) = self.current() {
-            self.tasks.about[slot as usize].output = Some(output);
+    /// Keeps a task that has completed for whoever asks what it returned, or
+    /// gives it back if nobody will.
+    pub(crate) fn deliver(&mut self, slot: u32, done: BoxedTask) -> Option<BoxedTask> {
+        let about = &mut self.tasks.about[slot as usize];
+        if !about.has_handle {
+            return Some(done);
         }
+        about.task = Some(done);
+        None
     }
 
     /// Takes what the main task has returned.
-    pub(crate) fn take_result(&mut self) -> Box<dyn Any> {
-        match self.tasks.about[MAIN as usize].output.take() {
+    pub(crate) fn take_result(&mut self) -> BoxedTask {
+        match self.tasks.about[MAIN as usize].task.take() {
             Some(result) => result,
             None => unreachable!("a main task that is done has returned"),
         }
@@ -118,6 +134,7 @@ impl World {
 
     /// Looks how a task has ended, or has `wait` woken when it does. Returns
     /// the waiter that is not needed, too.
+    #[inline]
     pub(crate) fn join(&mut self, task: TaskId, wait: Waiter) -> (Joined, Option<Waiter>) {
         let live = self.tasks.live(task).is_some();
         let Some(about) = self.tasks.known(task) else {
@@ -127,7 +144,7 @@ impl World {
             return (Joined::Pending, about.joiner.replace(wait));
         }
         about.has_handle = false;
-        let joined = match about.output.take() {
+        let joined = match about.task.take() {
             Some(output) => Joined::Done(output),
             None => Joined::Aborted(self.tasks.path(task.slot)),
         };
@@ -136,12 +153,15 @@ impl World {
     }
 
     /// Forgets a task's handle. Returns what nobody will ask for any more.
-    pub(crate) fn detach(&mut self, task: TaskId) -> (Option<Box<dyn Any>>, Option<Waiter>) {
+    pub(crate) fn detach(&mut self, task: TaskId) -> (Option<BoxedTask>, Option<Waiter>) {
+        let live = self.tasks.live(task).is_some();
         let Some(about) = self.tasks.known(task) else {
             return (None, None);
         };
         about.has_handle = false;
-        let left = (about.output.take(), about.joiner.take());
+        // A task that has yet to begin is in its box, too.
+        let output = if live { None } else { about.task.take() };
+        let left = (output, about.joiner.take());
         self.tasks.release(task.slot);
         left
     }
@@ -149,7 +169,7 @@ impl World {
     /// Has a task dropped before anything else happens.
     pub(crate) fn abort(&mut self, task: TaskId) {
         // What a network does for a task dies with it, also in a crash.
-        let (heeds, runs) = (self.heeds(), self.phase == Phase::Running);
+        let (heeds, runs) = (self.heeds(), self.runs());
         let Some(state) = self.tasks.live(task) else { return };
         if !(heeds || runs && state.node == PROMPT) {
             return;

@@ -343,6 +343,8 @@ pub(crate) struct Decision {
     pub(crate) subject: Subject,
     pub(crate) ordinal: u64,
     pub(crate) value: u64,
+    /// The virtual time at which it was made.
+    pub(crate) at: u64,
 }
 
 /// Answers the choices of one run.
@@ -357,6 +359,8 @@ pub(crate) struct Choices {
     decided: Option<Vec<Decision>>,
     /// Whether nothing but the seed is to be looked at: the common case.
     plain: bool,
+    /// The virtual time, for what is written down.
+    pub(crate) now: u64,
 }
 
 impl Choices {
@@ -369,6 +373,7 @@ impl Choices {
             overrides: BTreeMap::new(),
             decided: None,
             plain: true,
+            now: 0,
         }
     }
 
@@ -386,6 +391,12 @@ impl Choices {
         Self { rest, overrides, decided, plain, ..Self::of_seed(seed) }
     }
 
+    /// Writes down from now on what is decided and is not 0.
+    pub(crate) fn remember(&mut self) {
+        self.decided.get_or_insert_default();
+        self.plain = false;
+    }
+
     /// What a tape says of a choice that is not drawn, or else 0.
     #[inline]
     pub(crate) fn overridden(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
@@ -393,7 +404,16 @@ impl Choices {
             return 0;
         }
         let value = self.overrides.get(&(subject.key(), ordinal));
-        value.map_or(0, |value| value % shape.options())
+        let value = value.map_or(0, |value| value % shape.options());
+        self.write_down(subject, ordinal, value);
+        value
+    }
+
+    fn write_down(&mut self, subject: Subject, ordinal: u64, value: u64) {
+        let at = self.now;
+        if let Some(decided) = self.decided.as_mut().filter(|_| value != 0) {
+            decided.push(Decision { subject, ordinal, value, at });
+        }
     }
 
     /// The value of a choice.
@@ -422,9 +442,7 @@ impl Choices {
                 Rest::Bytes(_) => self.eat(shape),
             },
         };
-        if let Some(decided) = self.decided.as_mut().filter(|_| value != 0) {
-            decided.push(Decision { subject, ordinal, value });
-        }
+        self.write_down(subject, ordinal, value);
         value
     }
 

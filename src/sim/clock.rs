@@ -14,7 +14,7 @@ thread_local! {
 /// Sets the time of a run, which goes on in this thread from now on.
 #[inline]
 pub(crate) fn set(run: u64, now: u64) {
-    CLOCK.set((run, now));
+    CLOCK.with(|clock| clock.set((run, now)));
 }
 
 /// The time of `run`, if that goes on in this thread.

@@ -151,6 +151,9 @@ impl Queue {
     /// that is due.
     #[inline]
     pub(crate) fn has_behind(&mut self, mut awaited: impl FnMut(Serial, u32) -> bool) -> bool {
+        if self.behind.is_empty() {
+            return false;
+        }
         self.behind.retain(|entry| match entry.act() {
             Act::Poll(slot) | Act::Fire(slot) | Act::Sound(slot) => awaited(entry.serial(), slot),
         });
@@ -161,6 +164,18 @@ impl Queue {
     #[inline]
     pub(crate) fn peek_ahead(&mut self) -> Option<Entry> {
         self.ahead.peek()
+    }
+
+    /// Whether there are many entries ahead, and others are the nearest than when this was asked
+    /// before.
+    #[inline]
+    pub(crate) fn has_fresh(&mut self) -> bool {
+        self.ahead.take_fresh()
+    }
+
+    /// What the nearest entries ahead will do, in no order.
+    pub(crate) fn nearest(&self) -> impl Iterator<Item = Act> {
+        self.ahead.near().map(Entry::act)
     }
 
     /// Takes out the entry that was peeked.

@@ -5,24 +5,13 @@
 //! its future nor its waker, and nothing of a task's own code ever runs while
 //! the world is borrowed.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::hint::black_box;
 use std::task::{Context, Waker};
 
 use crate::waiter::{self, Who};
 
-use super::task::{KEPT, TaskId};
-
-/// A task's future; what it returns has been taken care of inside.
-pub(crate) type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
-
-/// A task on its way into the executor.
-pub(crate) struct Newborn {
-    pub(crate) task: TaskId,
-    pub(crate) future: BoxedTask,
-    /// Its waker, unless that of the slot's last task serves.
-    pub(crate) waker: Option<Waker>,
-}
+use super::body::BoxedTask;
+use super::task::{KEPT, TaskId, Tasks};
 
 /// A slot's future, and the waker that wakes its task.
 struct Body {
@@ -41,26 +30,24 @@ pub(crate) struct Executor {
 impl Executor {
     /// Takes in tasks that were spawned.
     #[inline]
-    pub(crate) fn adopt(&mut self, born: &mut Vec<Newborn>) {
-        if !born.is_empty() {
-            born.drain(..).for_each(|newborn| self.adopt_one(newborn));
+    pub(crate) fn adopt(&mut self, born: &mut Vec<u32>, tasks: &mut Tasks) {
+        while let Some(slot) = born.pop() {
+            self.adopt_one(slot, tasks);
         }
     }
 
-    /// Takes in a task.
-    pub(crate) fn adopt_one(&mut self, Newborn { task, future, waker }: Newborn) {
-        let slot = task.slot as usize;
-        while self.bodies.len() <= slot {
+    fn adopt_one(&mut self, slot: u32, tasks: &mut Tasks) {
+        while self.bodies.len() <= slot as usize {
             self.bodies.push(Body { future: None, waker: Waker::noop().clone() });
         }
-        let body = &mut self.bodies[slot];
-        body.future = Some(future);
-        if let Some(waker) = waker {
+        let body = &mut self.bodies[slot as usize];
+        body.future = tasks.about[slot as usize].task.take();
+        if let Some(waker) = tasks.new_waker(slot, &body.waker) {
             body.waker = waker;
         }
     }
 
-    /// Polls a task and drops it if that completes it. Returns whether it did.
+    /// Polls a task. Returns whether that completed it.
     #[inline]
     pub(crate) fn poll(&mut self, task: TaskId) -> bool {
         let Some(body) = self.bodies.get_mut(task.slot as usize) else {
@@ -70,18 +57,22 @@ impl Executor {
             return false;
         };
         waiter::set_polled(&body.waker, Who { run: self.run, task: task.number() });
-        let done = future.as_mut().poll(&mut Context::from_waker(&body.waker)).is_ready();
-        if done {
-            body.future = None;
-        }
-        done
+        future.as_mut().poll(&mut Context::from_waker(&body.waker)).is_ready()
     }
 
-    /// Drops a task, wherever it stands.
-    pub(crate) fn drop_task(&mut self, slot: u32) {
-        if let Some(body) = self.bodies.get_mut(slot as usize) {
-            drop(body.future.take());
+    /// Has the processor load what will be polled before long; see `World::look_ahead`.
+    #[cold]
+    pub(crate) fn load(&self, slots: &mut Vec<u32>) {
+        for slot in slots.drain(..) {
+            let body = self.bodies.get(slot as usize);
+            black_box(body.and_then(|body| body.future.as_ref()).map(|future| future.is_done()));
         }
+    }
+
+    /// Takes a task out, wherever it stands.
+    #[inline]
+    pub(crate) fn take(&mut self, slot: u32) -> Option<BoxedTask> {
+        self.bodies.get_mut(slot as usize)?.future.take()
     }
 
     /// Keeps the slots, and their wakers, for the next run, unless there are

@@ -9,11 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::lock::end_scope;
+use crate::wait::{Asked, ask};
+use crate::waiter::foreign_since;
 
-use super::choice::{Key, SOURCES, hash_name};
+use super::body::{BoxedTask, open};
+use super::choice::{Decision, Key, SOURCES, hash_name};
 use super::current::enter_or_bug;
+use super::decided::Choice;
 use super::executor::Executor;
-use super::join::open;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
 use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
@@ -27,7 +30,7 @@ type Payload = Box<dyn Any + Send>;
 
 /// How a run ended, in a few words, because it is moved about.
 enum Over {
-    Done(Box<dyn Any>),
+    Done(BoxedTask),
     Panicked(Box<TaskPanic>),
     Stalled(End, Box<Stall>),
 }
@@ -40,7 +43,7 @@ pub(crate) struct Finished {
     fingerprint: Fingerprint,
     checkpoints: Vec<Fingerprint>,
     trace: Option<Trace>,
-    decided: Option<Vec<(String, u64, u64)>>,
+    decided: Option<Vec<Choice>>,
     foreign_wakes: u64,
     caught: Vec<TaskPanic>,
 }
@@ -79,9 +82,16 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
 }
 
 fn write_down(world: &mut World, over: Over) -> Finished {
+    // Those that came too late to be heard tell of the same uncertainty.
+    world.foreign_wakes += foreign_since(&mut world.foreign_seen, world.run).len() as u64;
     let decided = world.choices.take_decided().map(|decided| {
         let named = |key: Key| world.name_of(key);
-        let text = |d: super::choice::Decision| (d.subject.write(named), d.ordinal, d.value);
+        let text = |decision: Decision| Choice {
+            at: Instant::from_nanos(decision.at),
+            subject: decision.subject.write(named),
+            ordinal: decision.ordinal,
+            value: decision.value,
+        };
         decided.into_iter().map(text).collect()
     });
     let trace = match world.names.take() {
@@ -125,7 +135,8 @@ impl Finished {
             fingerprint: self.fingerprint,
             checkpoints: self.checkpoints,
             trace: self.trace,
-            tape: tape.keyed(seed, schedule, self.decided.map(Vec::into_iter)),
+            tape: tape.keyed(seed, schedule, self.decided.as_deref()),
+            choices: self.decided.unwrap_or_default(),
             foreign_wakes: self.foreign_wakes,
             caught: self.caught,
         }
@@ -154,7 +165,7 @@ fn doom(world: &mut World) -> Option<TaskPanic> {
 
 /// Drops a task that died in a crash: a panic of its destructors is written down and harms nobody.
 pub(crate) fn bury(executor: &mut Executor, slot: u32) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| executor.drop_task(slot)));
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(executor.take(slot))));
     if let Err(payload) = dropped {
         let message = message_of(payload);
         enter_or_bug(|world| {
@@ -185,7 +196,7 @@ fn report_stall(executor: &mut Executor) -> Stall {
         census(world)
     });
     for (place, slot) in waiting {
-        let (reasons, evidence) = ask(executor, slot);
+        let (reasons, evidence) = ask_task(executor, slot);
         let kept = enter_or_bug(|world| world.tasks.is_waker_kept(slot));
         let elsewhere = kept || reasons.is_empty();
         stall.tasks[place].state = TaskState::Waiting { reasons, elsewhere };
@@ -231,18 +242,27 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
 }
 
 /// Polls a waiting task once more: what it waits for, and what it did instead.
-fn ask(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
+fn ask_task(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
     let task = enter_or_bug(|world| {
         world.woken = None;
         world.set_current(slot)
     });
-    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task)));
-    let (polled, reasons) = crate::wait::ask(poll);
+    let poll = || {
+        catch_unwind(AssertUnwindSafe(|| {
+            let done = executor.poll(task);
+            if done {
+                drop(executor.take(slot)); // nobody will ask what it returned
+            }
+            done
+        }))
+    };
+    let Asked { polled, reasons, got } = ask(poll);
     let evidence = match polled {
         Ok(true) => Some("completes".into()),
         Ok(false) => enter_or_bug(|world| {
-            let woken = world.woken.take()?;
-            Some(format!("wakes task {}", world.tasks.path(woken)))
+            let woken = world.woken.take();
+            let wakes = woken.map(|woken| format!("wakes task {}", world.tasks.path(woken)));
+            wakes.or_else(|| got.then(|| "gets what it waited for".into()))
         }),
         Err(payload) => Some(format!("gets on and panics: {}", message_of(payload))),
     };
@@ -255,18 +275,19 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     let slots = enter_or_bug(|world| {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
-        executor.adopt(&mut world.born);
+        executor.adopt(&mut world.born, &mut world.tasks);
         world.tasks.in_spawn_order()
     });
     let mut slots = slots.into_iter();
-    let mut first = None;
+    let (mut first, mut left) = (None, None);
     // One guard for all of them, renewed only when one has panicked.
     while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
         for slot in slots.by_ref() {
             enter_or_bug(|world| world.set_current(slot));
-            executor.drop_task(slot);
+            drop(executor.take(slot));
         }
-        drop(enter_or_bug(World::take_leftovers));
+        let left = left.get_or_insert_with(|| enter_or_bug(World::take_leftovers));
+        while left.drop_one() {}
         drop(end_scope());
     })) {
         let message = message_of(payload);

@@ -2,6 +2,7 @@
 //!
 //! Knows what tasks may ask for; refuses to know how it comes about.
 
+use std::any::type_name;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -12,11 +13,12 @@ use std::time::{Duration, SystemTime};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, TryRng};
 
+use super::body::{BoxedTask, boxed};
 use super::clock;
 use super::current::{enter_run, now, run_and_now};
-use super::join::{JoinHandle, body};
+use super::join::JoinHandle;
 use super::sleep::{Interval, Sleep, Timeout, YieldNow};
-use super::task::Name;
+use super::task::{Name, TaskId};
 use super::time::{EPOCH, Instant};
 
 /// The handle to a simulated run.
@@ -64,7 +66,7 @@ impl Sim {
     /// for them survives a renamed function.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        self.spawn_named(Name::Type(std::any::type_name::<F>()), future, Location::caller())
+        self.spawn_named(&Name::Type(type_name::<F>), future, Location::caller())
     }
 
     /// Names a task that is to be spawned.
@@ -81,18 +83,27 @@ impl Sim {
 
     fn spawn_named<F: Future + 'static>(
         &self,
-        name: Name,
+        name: &Name,
         future: F,
         spawned_at: &'static Location<'static>,
     ) -> JoinHandle<F::Output> {
-        let body = body(future);
-        match enter_run(self.run, |world| world.spawn(name, body, spawned_at)) {
-            Ok(task) => JoinHandle::new(self.run, task),
-            Err(_inert) => JoinHandle::inert(self.run),
-        }
+        JoinHandle::new(self.run, self.spawn_boxed(name, boxed(future), spawned_at))
+    }
+
+    /// Starts a task, unless the run is over: the same code for all types.
+    fn spawn_boxed(
+        &self,
+        name: &Name,
+        task: BoxedTask,
+        spawned_at: &'static Location<'static>,
+    ) -> Option<TaskId> {
+        let spawned = enter_run(self.run, |world| world.spawn(name, task, spawned_at));
+        // A task that never begins is dropped here, outside the world.
+        spawned.ok()
     }
 
     /// Returns the virtual time: monotonic, from the beginning of the run.
+    #[inline]
     pub fn now(&self) -> Instant {
         Instant::from_nanos(now(self.run))
     }
@@ -112,12 +123,15 @@ impl Sim {
     /// # Cancel safety
     ///
     /// Dropping it forgets the timer; nothing is lost.
+    #[inline]
     pub fn sleep(&self, duration: Duration) -> Sleep {
         self.sleep_until(self.now() + duration)
     }
 
     /// Waits until the instant has come; at once if it has passed.
+    #[inline]
     pub fn sleep_until(&self, at: Instant) -> Sleep {
+        now(self.run); // panics outside the run
         Sleep::new(self.run, at)
     }
 
@@ -143,11 +157,13 @@ impl Sim {
     /// Lets all else that is due go first. Spinning on it makes time pass, by a
     /// microsecond a round.
     pub fn yield_now(&self) -> YieldNow {
+        now(self.run); // panics outside the run
         YieldNow::new()
     }
 
     /// Returns the calling task's random generator.
     pub fn rng(&self) -> SimRng {
+        now(self.run); // panics outside the run
         SimRng { run: self.run }
     }
 
@@ -190,7 +206,7 @@ impl TaskBuilder {
     /// Starts the task.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
-        self.sim.spawn_named(Name::Given(self.name), future, Location::caller())
+        self.sim.spawn_named(&Name::Given(self.name), future, Location::caller())
     }
 }
 
@@ -241,7 +257,7 @@ impl TryRng for SimRng {
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
     let sim = Sim { run: run_and_now("virtnet::spawn").0 };
-    sim.spawn_named(Name::Type(std::any::type_name::<F>()), future, Location::caller())
+    sim.spawn_named(&Name::Type(type_name::<F>), future, Location::caller())
 }
 
 /// Returns the current task's random generator; see [`Sim::rng`].

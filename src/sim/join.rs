@@ -1,20 +1,17 @@
 //! Waiting for a task's end. Knows a task's number; refuses to know its future.
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use futures::FutureExt;
+use std::task::{Context, Poll, Waker};
 
 use crate::waiter::Waiter;
 
 use super::ask::Joined;
-use super::current::{enter_run, try_enter, try_enter_run};
-use super::executor::BoxedTask;
+use super::body::open;
+use super::current::{enter_run, try_enter_run};
 use super::task::TaskId;
 use super::world::Phase;
 
@@ -41,14 +38,10 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 impl<T> JoinHandle<T> {
-    pub(crate) const fn new(run: u64, task: TaskId) -> Self {
-        Self { run, task: Some(task), taken: false, output: PhantomData }
-    }
-
-    /// The handle of a task that was spawned when its run was over, and never
-    /// ran.
-    pub(crate) const fn inert(run: u64) -> Self {
-        Self { run, task: None, taken: false, output: PhantomData }
+    /// The handle of a task; of none if it was spawned when its run was over,
+    /// and never ran.
+    pub(crate) const fn new(run: u64, task: Option<TaskId>) -> Self {
+        Self { run, task, taken: false, output: PhantomData }
     }
 
     /// Has the task dropped as soon as whatever is being polled returns.
@@ -76,51 +69,40 @@ impl<T: 'static> Future for JoinHandle<T> {
     /// If polled again after it was ready, and outside its run.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.taken, "virtnet: a JoinHandle was polled after it was ready");
-        let Some(task) = self.task else {
-            // Asked what it waits for, a task must not get on by what it spawns.
-            let asked = try_enter_run(self.run, |world| world.phase == Phase::Asking);
-            if asked == Some(true) {
-                return Poll::Pending;
-            }
-            return Poll::Ready(Err(JoinError { task: "(spawned after its run)".into() }));
-        };
-        let waiter = Waiter::of(cx.waker());
-        // Whoever is not woken after all is dropped here, outside the world.
-        let (joined, _spare) = enter_run(self.run, |world| world.join(task, waiter));
-        let result = match joined {
-            Joined::Pending => {
-                crate::wait::waiting_for(|| {
-                    let path = try_enter_run(self.run, |world| world.tasks.path(task.slot));
-                    format!("the end of task {}", path.unwrap_or_default())
-                });
-                return Poll::Pending;
-            }
-            Joined::Done(output) => Ok(open(output)),
+        let result = match join(self.run, self.task, cx.waker()) {
+            Joined::Pending => return Poll::Pending,
+            Joined::Done(task) => Ok(open(task)),
             Joined::Aborted(task) => Err(JoinError { task }),
         };
+        crate::wait::got();
         self.task = None; // joining has released it
         self.taken = true;
         Poll::Ready(result)
     }
 }
 
-/// Makes a future into the body of a task: one that leaves what it returns in
-/// the world, for a handle to take, if there is one.
-pub(crate) fn body<F: Future + 'static>(future: F) -> BoxedTask {
-    Box::pin(future.map(|output| {
-        // What nobody awaits is dropped here, outside the world.
-        if try_enter(|world| world.is_awaited()) == Some(true) {
-            let output: Box<dyn Any> = Box::new(output);
-            try_enter(|world| world.deliver(output));
+/// Asks how a task has ended: the same code for all types.
+fn join(run: u64, task: Option<TaskId>, waker: &Waker) -> Joined {
+    let Some(task) = task else {
+        // Asked what it waits for, a task must not get on by what it spawns.
+        let asked = try_enter_run(run, |world| world.phase == Phase::Asking);
+        if asked == Some(true) {
+            return Joined::Pending;
         }
-    }))
-}
-
-/// Takes the output out of the box in which the body left it.
-pub(crate) fn open<T: 'static>(output: Box<dyn Any>) -> T {
-    match output.downcast() {
-        Ok(output) => *output,
-        Err(_) => unreachable!("a task leaves what its handle was made for"),
+        return Joined::Aborted("(spawned after its run)".into());
+    };
+    let waiter = Waiter::of(waker);
+    // Whoever is not woken after all is dropped here, outside the world.
+    let (joined, _spare) = enter_run(run, |world| world.join(task, waiter));
+    match joined {
+        Joined::Pending => {
+            crate::wait::waiting_for(|| {
+                let path = try_enter_run(run, |world| world.tasks.path(task.slot));
+                format!("the end of task {}", path.unwrap_or_default())
+            });
+            Joined::Pending
+        }
+        ended => ended,
     }
 }
 

@@ -7,9 +7,9 @@ use std::panic::Location;
 
 use crate::waiter::Waiter;
 
-use super::choice::{Family, Key, Shape, Subject};
+use super::body::BoxedTask;
+use super::choice::{Family, Key, SPAWN, Shape, Subject};
 use super::entry::{Act, END_OF_TIME};
-use super::executor::BoxedTask;
 use super::node::{NodeClock, PROMPT};
 use super::task::{Name, Origin, TaskId};
 use super::time::Instant;
@@ -96,15 +96,24 @@ impl World {
         self.doom.get_or_insert(reason);
     }
 
-    /// Spawns a task of the network's own, as a child of the current one.
+    /// Spawns a task of the network's own, as a child of the current one, to be polled first at an
+    /// instant to come.
     pub(crate) fn spawn_prompt(
         &mut self,
-        name: &'static str,
+        name: fn() -> &'static str,
         future: BoxedTask,
+        at: u64,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
-        let parent = self.current().unwrap_or(MAIN);
-        self.spawn_on(PROMPT, Origin::Task(parent), Name::Type(name), future, spawned_at)
+        if !self.heeds() {
+            return Err(future);
+        }
+        let origin = Origin::Task(self.current().unwrap_or(MAIN));
+        let task = self.enroll(&Name::Type(name), origin, PROMPT, spawned_at);
+        let serial = self.queue.push_at(at, Act::Poll(task.slot));
+        self.expect(task.slot, serial, SPAWN, 0);
+        self.bear(task, future);
+        Ok(task)
     }
 
     /// The clock of the current task's node, if it is not the true one.

@@ -17,6 +17,8 @@ pub(crate) const NOWHERE: u16 = 0;
 /// are late, or who of them is first, is no choice.
 pub(crate) const PROMPT: u16 = u16::MAX;
 
+const MILLION: u128 = 1_000_000;
+
 /// How a node's clocks deviate from the true one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NodeClock {
@@ -32,21 +34,20 @@ pub(crate) struct NodeClock {
 impl NodeClock {
     /// What the node's monotonic clock says at a true instant.
     pub(crate) fn local(&self, now: u64) -> u64 {
-        let passed = now.saturating_sub(self.since);
-        let gained = i128::from(passed) * i128::from(self.drift) / 1_000_000;
-        u64::try_from(i128::from(self.then) + i128::from(passed) + gained).unwrap_or(u64::MAX)
+        let passed = u128::from(now.saturating_sub(self.since)) * self.rate() / MILLION;
+        u64::try_from(u128::from(self.then) + passed).unwrap_or(u64::MAX)
     }
 
     /// The first true instant at which the node's clock has reached `local`.
     pub(crate) fn truly(&self, local: u64) -> u64 {
-        let ahead = i128::from(local) - i128::from(self.then);
-        if ahead <= 0 {
-            return self.since;
-        }
-        let rate = 1_000_000 + i128::from(self.drift);
-        // Rounded up: not before its time.
-        let passed = (ahead * 1_000_000 + rate - 1) / rate;
-        u64::try_from(i128::from(self.since) + passed).unwrap_or(u64::MAX)
+        let ahead = u128::from(local.saturating_sub(self.then));
+        let passed = (ahead * MILLION).div_ceil(self.rate());
+        u64::try_from(u128::from(self.since) + passed).unwrap_or(u64::MAX)
+    }
+
+    /// Nanoseconds of the node's in a million true ones; more than none.
+    fn rate(&self) -> u128 {
+        (1_000_000 + i128::from(self.drift)).unsigned_abs().max(1)
     }
 
     /// Lets the clock run on at another rate, without a jump.
@@ -153,7 +154,7 @@ mod tests {
             for later in [0, 1, 17, 1_000_000_007] {
                 let local = clock.local(now + later);
                 let back = clock.truly(local);
-                assert!(clock.local(back) >= local && back <= now + later + 1);
+                assert!(clock.local(back) >= local && back <= now + later);
                 assert!(back == now || clock.local(back - 1) < local, "it could be earlier");
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::decided::Choice;
 use super::stall::{Ending, TaskPanic};
 use super::tape::Tape;
 use super::trace::{Fingerprint, Trace};
@@ -29,6 +30,9 @@ pub struct Outcome<T> {
     pub trace: Option<Trace>,
     /// What replays this run: always keyed, never a fuzzer's bytes.
     pub tape: Tape,
+    /// All choices that were not 0, in the order in which they were made, if
+    /// `Run::record_choices` asked for them or a fuzzer's bytes made them.
+    pub choices: Vec<Choice>,
     /// How many wake-ups came from other threads: if not zero, what happened
     /// was not decided by the seed alone.
     pub foreign_wakes: u64,

@@ -20,6 +20,8 @@ const LEVELS: usize = 14;
 const DIGITS: usize = 16;
 /// The queue is one heap until it has more entries than this.
 const SMALL: usize = 64;
+/// With more entries than this, what they stand for is no longer in the caches.
+const MANY: usize = 700;
 /// A bucket with more entries than this is spread.
 const SPREAD: usize = 32;
 
@@ -42,12 +44,14 @@ pub(crate) struct Radix {
     far: Buckets,
     /// Whether buckets have been used since the queue was cleared.
     spilled: bool,
+    /// Whether there are many entries and what is near has just become so.
+    is_fresh: bool,
 }
 
 impl Default for Radix {
     fn default() -> Self {
         let far = Buckets { base: 0, vecs: Vec::new(), taken: [0; LEVELS], len: 0 };
-        Self { near: BinaryHeap::new(), horizon: u64::MAX, far, spilled: false }
+        Self { near: BinaryHeap::new(), horizon: u64::MAX, far, spilled: false, is_fresh: false }
     }
 }
 
@@ -77,6 +81,17 @@ impl Radix {
     #[inline]
     pub(crate) fn pop(&mut self) {
         self.near.pop();
+    }
+
+    /// Whether there are many entries, and others are near than when this was asked before.
+    #[inline]
+    pub(crate) fn take_fresh(&mut self) -> bool {
+        self.is_fresh && std::mem::take(&mut self.is_fresh)
+    }
+
+    /// What is near, in no order.
+    pub(crate) fn near(&self) -> impl Iterator<Item = Entry> {
+        self.near.iter().map(|entry| entry.0)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -126,6 +141,7 @@ impl Radix {
             }
             self.far.vecs[level * DIGITS + digit] = bucket; // for its memory
         }
+        self.is_fresh = self.far.len > MANY;
         if self.far.len == 0 {
             self.horizon = u64::MAX;
         }
@@ -152,6 +168,7 @@ impl Radix {
         const KEPT: usize = 4096;
         self.near.clear();
         self.near.shrink_to(KEPT);
+        self.is_fresh = false;
         if !std::mem::take(&mut self.spilled) {
             return;
         }

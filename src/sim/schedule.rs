@@ -60,7 +60,8 @@ impl FromStr for Schedule {
             "random" => return Ok(Self::Random),
             _ => {}
         }
-        let depth = input.strip_prefix("pct:").and_then(|depth| depth.parse().ok());
+        let depth = input.strip_prefix("pct:").filter(|depth| !depth.starts_with('+'));
+        let depth = depth.and_then(|depth| depth.parse().ok());
         match depth {
             Some(depth) if depth > 0 => Ok(Self::Pct { depth }),
             _ => Err(ParseScheduleError { input: input.into() }),

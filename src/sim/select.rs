@@ -52,10 +52,10 @@ impl Turns {
 /// ```
 ///
 /// A branch is `pattern = future => handler`, with `, if condition` before the
-/// arrow if wanted. A branch whose condition is false is not polled, and one
-/// whose output does not match its pattern is out; when all are out, the
-/// `else => handler` runs, and without one `select!` panics. Up to sixteen
-/// branches.
+/// arrow if wanted; what `IntoFuture` makes a future of will do. A branch whose
+/// condition is false is not polled, and one whose output does not match its
+/// pattern is out; when all are out, the `else => handler` runs, and without one
+/// `select!` panics. Up to sixteen branches.
 ///
 /// Each time it is polled, the branches are looked at in turn from one that is
 /// *chosen*: 0 is the first as written, as with `biased;`, which never chooses.
@@ -79,6 +79,10 @@ macro_rules! select {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __select {
+    // No branch at all is legal where there is an `else`, as in tokio.
+    (@parse $start:tt [] else => $other:expr $(,)?) => {
+        $other
+    };
     // All branches read, with or without an `else`.
     (@parse $start:tt [$($branch:tt)*]) => {
         $crate::__select!(@name $start [$($branch)*] {
@@ -136,7 +140,7 @@ macro_rules! __select {
         // Everything but the chosen output is dropped before a handler runs.
         let (chosen, $(mut $output),+) = {
             $(let mut $open: bool = $c;)+
-            $(let mut $future = ::core::pin::pin!($f);)+
+            $(let mut $future = ::core::pin::pin!(::core::future::IntoFuture::into_future($f));)+
             $(let mut $output = ::core::option::Option::None;)+
             const BRANCHES: usize = [$($n),+].len();
             let mut turns = $crate::sim::Turns::$start();

@@ -42,6 +42,7 @@ impl fmt::Debug for Sleep {
 }
 
 impl Sleep {
+    #[inline]
     pub(crate) const fn new(run: u64, deadline: Instant) -> Self {
         Self { run, deadline, timer: None }
     }
@@ -132,6 +133,12 @@ impl<F: Future> Future for Timeout<F> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("deadline has elapsed")]
 pub struct Elapsed(());
+
+impl Elapsed {
+    pub(crate) const fn new() -> Self {
+        Self(())
+    }
+}
 
 impl From<Elapsed> for io::Error {
     fn from(elapsed: Elapsed) -> Self {
@@ -242,6 +249,7 @@ pub fn now() -> Instant {
 /// # Panics
 ///
 /// Outside a run.
+#[inline]
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
     let (run, now) = run_and_now("virtnet::time::sleep");
@@ -253,6 +261,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// # Panics
 ///
 /// Outside a run.
+#[inline]
 #[track_caller]
 pub fn sleep_until(at: Instant) -> Sleep {
     Sleep::new(run_and_now("virtnet::time::sleep_until").0, at)
@@ -265,7 +274,8 @@ pub fn sleep_until(at: Instant) -> Sleep {
 /// Outside a run.
 #[track_caller]
 pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
-    Timeout::new(sleep(limit), future)
+    let (run, now) = run_and_now("virtnet::time::timeout");
+    Timeout::new(Sleep::new(run, Instant::from_nanos(now) + limit), future)
 }
 
 /// Ticks at a fixed period; see [`Sim::interval`](super::Sim::interval).
@@ -280,6 +290,12 @@ pub fn interval(period: Duration) -> Interval {
 }
 
 /// Lets all else that is due go first; see [`Sim::yield_now`](super::Sim::yield_now).
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
 pub fn yield_now() -> YieldNow {
+    run_and_now("virtnet::time::yield_now");
     YieldNow::new()
 }

@@ -4,6 +4,7 @@
 //! other half polls. A step takes no virtual time; when nothing is due any more,
 //! the clock jumps to the next instant at which anything is.
 
+use std::hint::black_box;
 use std::task::Waker;
 
 use crate::waiter::Waiter;
@@ -136,13 +137,18 @@ impl World {
         let spins =
             self.queue.has_behind(|serial, slot| tasks.slots[slot as usize].pending == serial);
         let spinning = spins.then_some(self.now + 1_000);
-        while let Some(entry) = self.queue.peek_ahead()
-            && !awaited(&self.tasks, &mut self.timers, &self.alarms, entry.serial(), entry.act())
-        {
+        let next = loop {
+            let Some(entry) = self.queue.peek_ahead() else { break None };
+            if self.queue.has_fresh() {
+                self.look_ahead();
+            }
+            let (serial, act) = (entry.serial(), entry.act());
+            if awaited(&self.tasks, &mut self.timers, &self.alarms, serial, act) {
+                break Some(entry.key());
+            }
             self.queue.pop_ahead();
             self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
-        }
-        let next = self.queue.peek_ahead().map(|entry| entry.key());
+        };
         let at = match (spinning, next) {
             (Some(soon), Some(next)) => soon.min(next),
             (Some(at), None) | (None, Some(at)) => at,
@@ -155,6 +161,34 @@ impl World {
         self.set_now(at);
         self.arriving = true;
         None
+    }
+
+    /// Has the processor load what the nearest events will need: where there are many, hardly any
+    /// of it is in the caches. One event after the other would wait for each of its loads, which
+    /// depend on each other; these do not, and so overlap. It changes nothing.
+    #[cold]
+    fn look_ahead(&mut self) {
+        let mut sounding = Vec::new();
+        let mut foreseen = std::mem::take(&mut self.foreseen);
+        for act in self.queue.nearest() {
+            match act {
+                Act::Poll(slot) => foreseen.push(slot),
+                Act::Fire(slot) => {
+                    if let Some(Waiter::Task(who)) = self.timers.look(slot) {
+                        foreseen.push(TaskId::of_number(who.task).slot);
+                    }
+                }
+                Act::Sound(slot) => {
+                    self.alarms.load(slot);
+                    sounding.push(slot);
+                }
+            }
+        }
+        (self.foresee)(self.run, &sounding, &mut foreseen);
+        for slot in &foreseen {
+            black_box(self.tasks.slots.get(*slot as usize).map(|task| task.pending));
+        }
+        self.foreseen = foreseen;
     }
 
     /// Deals with all entries whose instant has come, until one is a waker that
@@ -203,8 +237,7 @@ impl World {
                 }
             }
             Act::Sound(slot) => {
-                if self.alarms.awaits(slot, serial) {
-                    self.alarms.cancel(slot);
+                if self.alarms.take(slot, serial) {
                     self.act_as(Key::NONE);
                     (self.sound)(self, slot);
                 }
@@ -246,6 +279,16 @@ impl World {
         Next::Drop { slot, guarded }
     }
 
+    /// Tells whoever watches the name of the task whose turn it is, and ends the run.
+    #[cold]
+    fn tell_name(&mut self, slot: u32) -> Next {
+        if let Some(pulse) = &self.pulse {
+            pulse.set_name(self.tasks.path(slot));
+        }
+        self.doom = Some("the name of a task was asked for".into());
+        Next::End(End::Panicked)
+    }
+
     /// Makes a task current and counts, limits and records its poll.
     #[inline]
     pub(crate) fn step(&mut self, slot: u32) -> Next {
@@ -267,6 +310,11 @@ impl World {
             return Next::End(End::Livelock);
         }
         self.steps += 1;
+        if let Some(pulse) = &self.pulse
+            && pulse.beat(self.steps, task.key)
+        {
+            return self.tell_name(slot);
+        }
         let id = TaskId { slot, life: task.life };
         task.stage = Stage::Parked;
         task.pending = Serial::default();

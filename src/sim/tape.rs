@@ -21,6 +21,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::choice::Rest;
+use super::decided::Choice;
 use super::schedule::Schedule;
 
 const HEADER: &str = "virtnet tape 1";
@@ -63,6 +64,13 @@ impl Tape {
         Self { schedule: Some(schedule), seed: Some(seed), rest: Rest::Seed, ..Self::zero() }
     }
 
+    /// The tape on which only these choices are not 0.
+    pub(crate) fn of_choices(seed: u64, schedule: Schedule, choices: &[Choice]) -> Self {
+        let text = |choice: &Choice| ((choice.subject.clone(), choice.ordinal), choice.value);
+        let overrides = choices.iter().map(text).collect();
+        Self { schedule: Some(schedule), seed: Some(seed), overrides, ..Self::zero() }
+    }
+
     /// Overrides one more choice, or the same choice anew.
     ///
     /// `subject` is a choice's subject as reports print it, and `ordinal` how
@@ -103,14 +111,13 @@ impl Tape {
         mut self,
         seed: u64,
         schedule: Schedule,
-        decided: Option<impl Iterator<Item = (String, u64, u64)>>,
+        decided: Option<&[Choice]>,
     ) -> Self {
         self.seed = Some(seed);
         self.schedule = Some(schedule);
         if let Some(decided) = decided {
             self.rest = Rest::Zero;
-            self.overrides
-                .extend(decided.map(|(subject, ordinal, value)| ((subject, ordinal), value)));
+            self.overrides = Self::of_choices(seed, schedule, decided).overrides;
         }
         self
     }
@@ -215,7 +222,7 @@ impl Tape {
         if let Some((choice, value)) = line.rsplit_once('=') {
             let choice = choice.trim_end();
             let (subject, ordinal) = choice
-                .rsplit_once(' ')
+                .rsplit_once(char::is_whitespace)
                 .ok_or_else(|| format!("{} lacks an ordinal before ` = `", shown(choice)))?;
             let key = (printable(subject), number(ordinal)?);
             if self.overrides.insert(key, number(value)?).is_some() {
@@ -223,7 +230,7 @@ impl Tape {
             }
             return Ok(());
         }
-        let (word, value) = line.split_once(' ').unwrap_or((line, ""));
+        let (word, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let value = value.trim();
         match word {
             "schedule" if self.schedule.is_none() => {
@@ -245,16 +252,21 @@ fn read_rest(value: &str) -> Result<Rest, String> {
     if value == "zero" {
         return Ok(Rest::Zero);
     }
-    let hex = value.strip_prefix("bytes").map(str::trim).filter(|hex| hex.is_ascii());
-    let hex = hex.ok_or_else(|| format!("expected `zero` or `bytes 00ff..`: {}", shown(value)))?;
+    let (word, hex) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
+    let hex = hex.trim();
+    if word != "bytes" || !hex.is_ascii() {
+        return Err(format!("expected `zero` or `bytes 00ff..`: {}", shown(value)));
+    }
     if hex.len() % 2 != 0 {
         return Err(format!("`bytes` has an odd number of digits: {}", hex.len()));
     }
+    // The standard library reads a plus sign as well.
+    let digits = hex.bytes().all(|digit| digit.is_ascii_hexdigit());
     (0..hex.len() / 2)
-        .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16))
-        .collect::<Result<_, _>>()
+        .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok().filter(|_| digits))
+        .collect::<Option<_>>()
         .map(Rest::Bytes)
-        .map_err(|_| format!("`bytes` may hold hexadecimal digits only: {}", shown(hex)))
+        .ok_or_else(|| format!("`bytes` may hold hexadecimal digits only: {}", shown(hex)))
 }
 
 /// Reads a number of 64 bits, decimal or with `0x`.
@@ -264,8 +276,8 @@ fn number(text: &str) -> Result<u64, String> {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
     };
-    let digits = text.starts_with(|c: char| c.is_ascii_digit());
+    // The standard library reads a plus sign as well.
     read.ok()
-        .filter(|_| digits)
+        .filter(|_| !text.contains('+'))
         .ok_or_else(|| format!("{} is no number from 0 to 2^64 - 1", shown(text)))
 }

@@ -1,12 +1,12 @@
 //! The table of tasks: who they are, where they came from, who wakes them.
 //!
-//! Knows names, kinship and wake-ups as data; refuses to know futures, time and
-//! the queue. A task's identity is its path: its parent's path, its name, and
-//! its index among siblings of that name. No address, line number or counter
-//! that unrelated code moves too has a part in it.
+//! Knows names, kinship and wake-ups as data; refuses to know what is in a task's
+//! box, time and the queue. A task's identity is its path: its parent's path, its
+//! name, and its index among siblings of that name. No address, line number or
+//! counter that unrelated code moves too has a part in it.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::waiter::{self, Waiter, Who};
 
+use super::body::BoxedTask;
 use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
 use super::entry::Serial;
 use super::node::NODE;
@@ -25,34 +26,62 @@ use super::schedule::Standing;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct TaskId {
     pub(crate) slot: u32,
-    pub(crate) life: u32,
+    pub(crate) life: Life,
+}
+
+/// Counts the tasks of a slot; never 0, so that `Option<TaskId>` is one word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Life(NonZero<u32>);
+
+impl Life {
+    const FIRST: Self = Self(NonZero::<u32>::MIN);
+
+    const fn next(self) -> Self {
+        match self.0.checked_add(1) {
+            Some(next) => Self(next),
+            None => Self::FIRST,
+        }
+    }
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self::FIRST
+    }
 }
 
 impl TaskId {
     /// The task's number, as its waiters know it.
     #[inline]
     pub(crate) const fn number(self) -> u64 {
-        (self.life as u64) << 32 | self.slot as u64
+        (self.life.0.get() as u64) << 32 | self.slot as u64
     }
 
     #[inline]
     pub(crate) const fn of_number(number: u64) -> Self {
-        Self { slot: number as u32, life: (number >> 32) as u32 }
+        let life = match NonZero::new((number >> 32) as u32) {
+            Some(life) => Life(life),
+            None => Life::FIRST,
+        };
+        Self { slot: number as u32, life }
     }
 }
 
 /// What a task is called.
 #[derive(Clone, Debug)]
 pub(crate) enum Name {
-    /// By the type of its future, which says the function and not the line.
-    Type(&'static str),
+    /// By the type of its future, which says the function and not the line. Its
+    /// address and not the text, so that a name is two words.
+    Type(fn() -> &'static str),
     Given(Arc<str>),
 }
+
+const _: () = assert!(size_of::<Name>() == 16);
 
 impl Name {
     fn text(&self) -> &str {
         match self {
-            Self::Type(text) => text,
+            Self::Type(text) => text(),
             Self::Given(text) => text,
         }
     }
@@ -111,7 +140,7 @@ pub(crate) struct Slot {
     /// Who brought that about, and how often they had before.
     pub(crate) woken_by: Key,
     pub(crate) ordinal: u32,
-    pub(crate) life: u32,
+    pub(crate) life: Life,
     pub(crate) polled_at: u64,
     pub(crate) polls_at_instant: u32,
     /// How often its last waker has woken it. The one before stands in `About`,
@@ -131,7 +160,6 @@ pub(crate) struct Slot {
 const _: () = assert!(size_of::<Slot>() == 64);
 
 /// What is touched when the task is born, joined, reported or buried.
-#[derive(Debug)]
 pub(crate) struct About {
     pub(crate) name: Name,
     index: u32,
@@ -149,7 +177,8 @@ pub(crate) struct About {
     pub(crate) has_handle: bool,
     pub(crate) aborted: bool,
     pub(crate) joiner: Option<Waiter>,
-    pub(crate) output: Option<Box<dyn Any>>,
+    /// Its box, until it is first polled and once it has completed.
+    pub(crate) task: Option<BoxedTask>,
     /// What few tasks need.
     rare: Option<Box<Rare>>,
     /// Who woke it before its last waker, and how often.
@@ -177,7 +206,7 @@ pub(crate) struct Rare {
 }
 
 /// All tasks of one run, and the slots they leave behind.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tasks {
     pub(crate) slots: Vec<Slot>,
     pub(crate) about: Vec<About>,
@@ -201,17 +230,16 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Makes room for a new task. Says who it is, and which waker it has unless
-    /// the slot's old one serves.
+    /// Makes room for a new task.
     pub(crate) fn spawn(
         &mut self,
         run: u64,
-        name: Name,
+        name: &Name,
         origin: Origin,
         node: u16,
         spawned_at: &'static Location<'static>,
-    ) -> (TaskId, Option<Waker>) {
-        let hash = self.hash_of(&name);
+    ) -> TaskId {
+        let hash = self.hash_of(name);
         let (parent, above, index) = match origin {
             Origin::Run => (None, Key::NONE, 0),
             Origin::Node { life } => (None, const { Key::word(NODE) }, life),
@@ -235,15 +263,15 @@ impl Tasks {
             }
         }
         let entry = &mut self.slots[slot as usize];
-        let life = entry.life.wrapping_add(1);
+        let life = entry.life.next();
         let key = above.child(hash, index);
         *entry =
             Slot { key, life, stage: Stage::Parked, polled_at: u64::MAX, node, ..Slot::default() };
         self.born += 1;
         let id = TaskId { slot, life };
-        let waker = self.waker_for(run, id);
+        self.renew_waker(run, id);
         let about = About {
-            name,
+            name: name.clone(),
             index,
             parent,
             above,
@@ -254,7 +282,7 @@ impl Tasks {
             has_handle: false,
             aborted: false,
             joiner: None,
-            output: None,
+            task: None,
             rare: None,
             met_before: (Key::NONE, 0),
         };
@@ -262,29 +290,36 @@ impl Tasks {
             Some(old) => *old = about,
             None => self.about.push(about),
         }
-        (id, waker)
+        id
     }
 
-    /// The waker of a slot serves its next task too, unless somebody kept it.
+    /// Gives a task a waker. That of its slot serves the next task too, unless
+    /// somebody has kept it.
     ///
     /// The table and the executor have one each; so nothing but a look at the
     /// count is needed, and no atomic operation.
     #[inline]
-    fn waker_for(&mut self, run: u64, task: TaskId) -> Option<Waker> {
+    fn renew_waker(&mut self, run: u64, task: TaskId) {
         if let Some(waker) = self.wakers.get(task.slot as usize)
             && Arc::strong_count(waker) == 2
         {
             waker.run.store(run, Ordering::Relaxed);
             waker.task.store(task.number(), Ordering::Relaxed);
-            return None;
+            return;
         }
         let (run, number) = (AtomicU64::new(run), AtomicU64::new(task.number()));
         let waker = Arc::new(TaskWaker { run, task: number });
         match self.wakers.get_mut(task.slot as usize) {
-            Some(old) => *old = waker.clone(),
-            None => self.wakers.push(waker.clone()),
+            Some(old) => *old = waker,
+            None => self.wakers.push(waker),
         }
-        Some(waker.into())
+    }
+
+    /// The waker of a task, unless `waker` is it already.
+    #[inline]
+    pub(crate) fn new_waker(&self, slot: u32, waker: &Waker) -> Option<Waker> {
+        let own = &self.wakers[slot as usize];
+        (Arc::as_ptr(own).cast() != waker.data()).then(|| own.clone().into())
     }
 
     /// Whether somebody has kept the waker of a task; what waits here has not.
@@ -296,7 +331,7 @@ impl Tasks {
     #[inline]
     fn hash_of(&mut self, name: &Name) -> u64 {
         let name = match name {
-            Name::Type(name) => *name,
+            Name::Type(name) => name(),
             Name::Given(name) => return hash_name(name),
         };
         // Where a type is remembered depends on an address, its hash does not.
@@ -342,6 +377,14 @@ impl Tasks {
     /// What few tasks need, of the task in `slot`.
     pub(crate) fn rare(&mut self, slot: u32) -> &mut Rare {
         self.about[slot as usize].rare.get_or_insert_default()
+    }
+
+    /// How many times the task in `slot`, which is the network's own, has woken others before.
+    #[inline]
+    pub(crate) fn count_wakes_by(&mut self, slot: u32) -> u32 {
+        let task = &mut self.slots[slot as usize];
+        task.met_last += 1;
+        task.met_last - 1
     }
 
     /// How many times `source` has woken the task in `slot` before.
@@ -462,11 +505,11 @@ impl Tasks {
     }
 
     /// Takes what waited for tasks and what they left, to be dropped elsewhere.
-    pub(crate) fn take_leftovers(&mut self) -> (Vec<Waiter>, Vec<Box<dyn Any>>) {
+    pub(crate) fn take_leftovers(&mut self) -> (Vec<Waiter>, Vec<BoxedTask>) {
         let mut left = (Vec::new(), Vec::new());
         for about in self.about.iter_mut().take(self.used) {
             left.0.extend(about.joiner.take());
-            left.1.extend(about.output.take());
+            left.1.extend(about.task.take());
         }
         left
     }

@@ -42,6 +42,12 @@ impl Timers {
         wait.as_mut().filter(|_| *serial == timer.serial)
     }
 
+    /// Whom the timer in a slot will wake.
+    #[inline]
+    pub(crate) fn look(&self, slot: u32) -> Option<&Waiter> {
+        self.slots.get(slot as usize)?.1.as_ref()
+    }
+
     /// Takes a timer out, if it is still armed.
     #[inline]
     pub(crate) fn take(&mut self, timer: TimerId) -> Option<Waiter> {

@@ -84,13 +84,24 @@ impl fmt::Display for Record {
             RecordKind::Choose => {
                 write!(f, " {} {} = {}", self.source, self.ordinal, self.digest)
             }
-            RecordKind::Deliver | RecordKind::Lose => write!(f, " {} {}", self.ordinal, self.text),
+            RecordKind::Deliver | RecordKind::Lose => {
+                write!(f, " {} {}", self.ordinal, in_one_line(&self.text))
+            }
             RecordKind::Note | RecordKind::Ending | RecordKind::Caught | RecordKind::Fault => {
-                write!(f, " {}", self.text)
+                write!(f, " {}", in_one_line(&self.text))
             }
             RecordKind::Foreign => Ok(()),
         }
     }
+}
+
+/// A text whose control characters are escaped: a panic's message has line ends.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }
 
 /// The identity of a run: equal if and only if the runs were the same.
@@ -223,7 +234,11 @@ impl Tracer {
     #[inline]
     pub(crate) fn record(&mut self, event: Event, text: impl FnOnce() -> Option<Box<str>>) {
         let what = fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
-            ^ fold(event.source.0 ^ event.ordinal, event.digest ^ 0x5899_65CC_7537_4CC3);
+            ^ fold(
+                // Both sides are stirred: a product with zero would lose the other.
+                event.source.0 ^ event.ordinal ^ 0x1D8E_4E27_C47D_124F,
+                event.digest ^ 0x5899_65CC_7537_4CC3,
+            );
         // A bijection of the state for any event: nothing that happened is lost.
         self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;

@@ -4,7 +4,7 @@
 //! wake-up is a pair of a task and whoever wakes it, and its choices are keyed by
 //! the pair and by how often it has met.
 
-use crate::waiter::{Waiter, foreign_since};
+use crate::waiter::{Waiter, foreign_count, foreign_since};
 
 use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
@@ -29,9 +29,16 @@ impl World {
             }
             return;
         }
-        // Counted even if it changes nothing, so that whether another wake-up
-        // came first does not shift the numbers of this pair.
-        let ordinal = self.tasks.meet(task.slot, actor);
+        let ordinal = if slot.node == PROMPT {
+            0 // nothing is chosen for it
+        } else if current != NOBODY && self.tasks.slots[current as usize].node == PROMPT {
+            // It lives for one dial and meets few: to count what it does is enough.
+            self.tasks.count_wakes_by(current)
+        } else {
+            // Counted even if it changes nothing, so that whether another wake-up
+            // came first does not shift the numbers of this pair.
+            self.tasks.meet(task.slot, actor)
+        };
         if !parked {
             return;
         }
@@ -66,7 +73,13 @@ impl World {
     }
 
     /// Wakes whom other threads have woken. Returns whether there were any.
+    #[inline]
     pub(crate) fn hear_foreign(&mut self) -> bool {
+        foreign_count() != self.foreign_seen && self.wake_foreign()
+    }
+
+    #[cold]
+    fn wake_foreign(&mut self) -> bool {
         let woken = foreign_since(&mut self.foreign_seen, self.run);
         self.current = NOBODY;
         self.actor = FOREIGN;
@@ -120,6 +133,9 @@ impl World {
     /// Chooses the place of a task's pending poll.
     pub(crate) fn place_of(&mut self, slot: u32) -> u16 {
         let task = &self.tasks.slots[slot as usize];
+        if task.node == PROMPT {
+            return 0;
+        }
         let wakeup = self.wakeup(slot, task.woken_by, task.ordinal);
         self.scheduler.place(&mut self.choices, wakeup)
     }

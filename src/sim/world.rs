@@ -4,20 +4,21 @@
 //! and threads. Nothing foreign runs in here: no waker, no destructor, no code
 //! of the user. What must be woken or dropped is handed out to whoever called.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::take;
 use std::panic::Location;
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::waiter::{Waiter, foreign_count};
 
 use super::alarm::Alarms;
+use super::body::BoxedTask;
 use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::event::Queue;
-use super::executor::Newborn;
 use super::node::{NOWHERE, Nodes};
+use super::pulse::Pulse;
 use super::schedule::{Schedule, Scheduler};
 use super::stall::TaskPanic;
 use super::task::{Name, Origin, TaskId, Tasks};
@@ -82,10 +83,21 @@ pub(crate) type Errand = Box<dyn FnOnce()>;
 /// What left the world and is to be dropped outside of it.
 #[derive(Default)]
 pub(crate) struct Leftovers {
-    _waits: Vec<Waiter>,
-    _outputs: Vec<Box<dyn Any>>,
-    _wakers: VecDeque<Waker>,
-    _errands: VecDeque<Errand>,
+    outputs: Vec<BoxedTask>,
+    waits: Vec<Waiter>,
+    wakers: VecDeque<Waker>,
+    errands: VecDeque<Errand>,
+}
+
+impl Leftovers {
+    /// Drops one thing, which may panic: one at a time, because a second panic while others are
+    /// dropped would end the process. Returns whether there was any.
+    pub(crate) fn drop_one(&mut self) -> bool {
+        self.outputs.pop().map(drop).is_some()
+            || self.waits.pop().map(drop).is_some()
+            || self.wakers.pop_front().map(drop).is_some()
+            || self.errands.pop_front().map(drop).is_some()
+    }
 }
 
 /// The state of one run.
@@ -99,19 +111,27 @@ pub(crate) struct World {
     pub(crate) tracer: Tracer,
     pub(crate) choices: Choices,
     pub(crate) tasks: Tasks,
-    pub(crate) born: Vec<Newborn>,
+    /// Tasks that the executor has yet to take in.
+    pub(crate) born: Vec<u32>,
     /// How many wake-ups came from other threads.
     pub(crate) foreign_wakes: u64,
     pub(crate) foreign_seen: u64,
     /// Whom the last poll woke, while tasks are asked.
     pub(crate) woken: Option<u32>,
     pub(crate) limits: Limits,
+    /// What a thread that watches the run reads, if there is one.
+    pub(crate) pulse: Option<Arc<Pulse>>,
     pub(crate) scheduler: Scheduler,
     pub(crate) queue: Queue,
     pub(crate) timers: Timers,
     pub(crate) alarms: Alarms,
     /// What an alarm does; it is told which.
     pub(crate) sound: fn(&mut Self, u32),
+    /// Has the processor load what these alarms are about, and names the tasks that they may wake;
+    /// it is told which run.
+    pub(crate) foresee: fn(u64, &[u32], &mut Vec<u32>),
+    /// The slots of tasks that will probably be polled before long.
+    pub(crate) foreseen: Vec<u32>,
     pub(crate) nodes: Nodes,
     pub(crate) current: u32,
     /// Who acts: the task that is polled, or the timer that fires.
@@ -148,6 +168,7 @@ impl World {
             steps: 0,
             phase: Phase::Closing,
             tracer: Tracer::default(),
+            pulse: None,
             scheduler: Scheduler::new(Schedule::Fifo),
             choices: Choices::of_seed(0),
             tasks: Tasks::default(),
@@ -160,6 +181,8 @@ impl World {
             timers: Timers::default(),
             alarms: Alarms::default(),
             sound: |_, _| (),
+            foresee: |_, _, _| (),
+            foreseen: Vec::new(),
             nodes: Nodes::default(),
             current: NOBODY,
             actor: Key::NONE,
@@ -185,7 +208,7 @@ impl World {
         schedule: Schedule,
         tracer: Tracer,
         spawned_at: &'static Location<'static>,
-    ) -> (TaskId, Option<Waker>) {
+    ) -> TaskId {
         self.run = run;
         self.now = 0;
         self.culprit = None;
@@ -205,11 +228,9 @@ impl World {
             }
         }
         self.actor = SPAWN;
-        let (main, waker) = self.admit(Name::Type("main"), Origin::Run, NOWHERE, spawned_at);
-        // What it returns is asked for when the run is over.
-        self.tasks.about[main.slot as usize].has_handle = true;
+        let main = self.admit(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
         self.act_for(main.slot);
-        (main, waker)
+        main
     }
 
     /// Takes what is left when all tasks have been dropped: their outputs, and
@@ -218,7 +239,7 @@ impl World {
         let (mut waits, outputs) = self.tasks.take_leftovers();
         waits.extend(self.timers.clear());
         let (wakers, errands) = (take(&mut self.outbox), take(&mut self.errands));
-        Leftovers { _waits: waits, _outputs: outputs, _wakers: wakers, _errands: errands }
+        Leftovers { outputs, waits, wakers, errands }
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
@@ -228,7 +249,10 @@ impl World {
         self.tasks.clear();
         self.alarms.clear();
         self.sound = |_, _| ();
+        self.foresee = |_, _, _| ();
+        self.foreseen.clear();
         self.nodes.clear();
+        self.born.clear();
         self.born.shrink_to(KEPT);
         self.aborted.clear();
         self.aborted.shrink_to(KEPT);
@@ -285,6 +309,7 @@ impl World {
 
     pub(crate) fn set_now(&mut self, now: u64) {
         self.now = now;
+        self.choices.now = now;
         clock::set(self.run, now);
     }
 

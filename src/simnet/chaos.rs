@@ -32,6 +32,24 @@ enum Undo {
     Registry,
 }
 
+impl Undo {
+    /// Whether what this undoes is the very thing that `other` does: a second strike of the same
+    /// kind on the same victims goes on when the first is over.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Release(a, b), Self::Release(c, d)) => (a, b) == (c, d) || (a, b) == (d, c),
+            (Self::Link(a, b, family), Self::Link(c, d, others)) => {
+                family == others && ((a, b) == (c, d) || (a, b) == (d, c))
+            }
+            (Self::Clock(node), Self::Clock(other)) | (Self::Speed(node), Self::Speed(other)) => {
+                node.machine == other.machine
+            }
+            (Self::Registry, Self::Registry) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A plan of faults: see [`Network::chaos`]. Printed, it tells what it did and when.
 pub struct Chaos {
     network: Network,
@@ -118,7 +136,9 @@ impl Chaos {
         {
             self.wait_until(Instant::from_nanos(at)).await;
             // Not taken out before: it may be dropped while it waits.
-            if let Some(undo) = self.undone_at.remove(&(at, number)) {
+            if let Some(undo) = self.undone_at.remove(&(at, number))
+                && !self.undone_at.values().any(|later| later.covers(&undo))
+            {
                 self.undo(&undo);
             }
         }
@@ -173,8 +193,9 @@ impl Chaos {
     fn edit(&self, strike: Strike) -> (Option<String>, Undo) {
         let Some(((a, b), pair)) = self.pair(strike) else { return (None, Undo::Nothing) };
         let (step, family) = ((strike.strength % 4) as usize, strike.family);
+        // Not as another strike has left it: two of them would be ten thousand times as high.
         let usual = enter(self.network.run, |fabric, _| {
-            fabric.nets[self.network.net as usize].latency(pair.0, pair.1)
+            fabric.nets[self.network.net as usize].usual_latency(pair.0, pair.1)
         });
         let share = [10_000, 50_000, 200_000, 500_000][step];
         let times = [4, 10, 30, 100][step];
@@ -225,7 +246,7 @@ impl Chaos {
                 Undo::Resume(node)
             }
             Fault::Restart => {
-                node.start_again(false, true);
+                node.start_again(false);
                 Undo::Nothing
             }
             Fault::Clock => {
@@ -253,7 +274,7 @@ impl Chaos {
             Undo::Cut { both_ways } => net.mend(self.plan, *both_ways),
             Undo::Release(a, b) => net.release(a, b),
             Undo::Link(a, b, family) => net.unedit_pair((*a, *b), *family),
-            Undo::Start(node) => node.start_again(false, false),
+            Undo::Start(node) => node.recover(),
             Undo::Resume(node) => node.hold(false, false),
             Undo::Clock(node) => node.set_clock(0, 0, false),
             Undo::Speed(node) => node.set_poll_cost(Duration::ZERO, false),

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use crate::net::{Cause, RawConn, Wakers};
 
-use super::fabric::{enter, try_enter};
-use super::pipe::Fate;
+use super::fabric::{enter, enter_fabric, try_enter};
+use super::pipe::{Connection, Fate, Glance};
 use super::transit::Transit;
 
 /// One end of a simulated connection.
@@ -47,40 +47,86 @@ impl End {
     }
 }
 
+impl End {
+    /// Works on the connection without a look at the world.
+    #[inline]
+    fn with_conn<R>(&self, work: impl FnOnce(&mut Connection, usize) -> R) -> R {
+        enter_fabric(self.run, |fabric| match fabric.conns.get_mut(self.conn as usize) {
+            Some(conn) => work(conn, self.end.into()),
+            None => unreachable!("a connection lives as long as either of its ends"),
+        })
+    }
+
+    /// Reads where a look at the connection alone would not do.
+    #[cold]
+    fn read_with_care(
+        &self,
+        cx: &Context<'_>,
+        glance: Glance,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = self.with(|transit, end| match glance {
+            Glance::Much(count) => {
+                transit.announce(1 - end);
+                Some(Ok(count))
+            }
+            Glance::Corrupt(corrupted) => transit.corrupted(1 - end, corrupted),
+            Glance::Read(_) | Glance::Empty | Glance::Odd => transit.read(end, buf),
+        });
+        match read {
+            Some(read) => Poll::Ready(read.map_err(failed)),
+            None => self.wait(cx, false),
+        }
+    }
+
+    /// Lets whoever has this waker wait until the pipe is to be looked at again. Nothing happens
+    /// between the look and this; and as the world is back in its place, whoever else waits there
+    /// can be woken if there are too many.
+    #[inline]
+    fn wait<T>(&self, cx: &Context<'_>, writes: bool) -> Poll<T> {
+        let mut outside = Wakers::default();
+        self.with_conn(|conn, end| {
+            let waiters = if writes {
+                &mut conn.pipes[end].writers
+            } else {
+                &mut conn.pipes[1 - end].readers
+            };
+            waiters.keep(cx.waker(), &mut outside);
+        });
+        outside.wake();
+        Poll::Pending
+    }
+}
+
+#[cold]
 fn failed(fate: Fate) -> io::Error {
     fate.cause().unwrap_or(Cause::BrokenPipe).into()
 }
 
 impl RawConn for End {
+    #[inline]
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut outside = Wakers::default();
-        let read = self.with(|transit, end| {
-            let read = transit.read(end, buf);
-            if read.is_none() {
-                transit.conn.pipes[1 - end].readers.keep(cx.waker(), &mut outside);
+        let glance = self.with_conn(|conn, end| {
+            let glance = conn.glance(end, buf);
+            if matches!(glance, Glance::Empty) {
+                conn.pipes[1 - end].readers.keep(cx.waker(), &mut outside);
             }
-            read
+            glance
         });
         outside.wake();
-        match read {
-            None => Poll::Pending,
-            Some(read) => Poll::Ready(read.map_err(failed)),
+        match glance {
+            Glance::Read(count) => Poll::Ready(Ok(count)),
+            Glance::Empty => Poll::Pending,
+            glance => self.read_with_care(cx, glance, buf),
         }
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut outside = Wakers::default();
-        let written = self.with(|transit, end| {
-            let written = transit.write(end, buf);
-            if written.is_none() {
-                transit.conn.pipes[end].writers.keep(cx.waker(), &mut outside);
-            }
-            written
-        });
-        outside.wake();
-        match written {
-            None => Poll::Pending,
-            Some(written) => Poll::Ready(written.map_err(failed)),
+        match self.with(|transit, end| transit.write(end, buf)) {
+            Some(Ok(count)) => Poll::Ready(Ok(count)),
+            Some(Err(fate)) => Poll::Ready(Err(failed(fate))),
+            None => self.wait(cx, true),
         }
     }
 

@@ -6,8 +6,7 @@
 //! knock is a task of the network's own, so that a host that is paused or busy holds up nobody
 //! else's accept.
 
-use std::cell::Cell;
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::panic::Location;
 use std::pin::pin;
 use std::task::Poll;
@@ -15,7 +14,7 @@ use std::task::Poll;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Accept, Addr, Cause, Engine, Notifier, RawConn, Registry, Wakers};
-use crate::sim::{Instant, JoinHandle, Key, Sleep, Timeout, World, body, hash_name, path_step};
+use crate::sim::{Instant, JoinHandle, Key, Sleep, Timeout, World, boxed, hash_name, path_step};
 
 use super::conn::End;
 use super::fabric::{Fabric, Net, enter};
@@ -103,14 +102,19 @@ impl Engine for Region {
 }
 
 impl Region {
-    /// Begins a hand-shake.
+    /// Begins a hand-shake. Its task is polled first when the knock arrives.
     fn begin(&self, src: &Addr, dst: &Addr, to: Place) -> Result<Handshake, Cause> {
-        let call = enter(self.run, |fabric, world| self.call(fabric, world, src, to));
-        let shaking = body(call.shake(src.clone(), dst.clone()));
-        let task =
-            enter(self.run, |_, world| world.spawn_prompt("dial", shaking, Location::caller()));
-        match task {
-            Ok(task) => Ok(Handshake(JoinHandle::new(self.run, task))),
+        let spawned = enter(self.run, |fabric, world| {
+            let call = self.call(fabric, world, src, to);
+            let arrives = call.depart(fabric, world, THERE, 0);
+            let timeout = fabric.nets[self.net as usize].config.connect_timeout;
+            let limit = Instant::from_nanos(world.now) + timeout;
+            let first = arrives.min(limit.as_nanos());
+            let shaking = boxed(call.shake(src.clone(), dst.clone(), arrives, limit));
+            world.spawn_prompt(|| "dial", shaking, first, Location::caller())
+        });
+        match spawned {
+            Ok(task) => Ok(Handshake(JoinHandle::new(self.run, Some(task)))),
             Err(_inert) => Err(Cause::HostDown),
         }
     }
@@ -134,41 +138,48 @@ impl Region {
 }
 
 impl Call {
-    /// Dials, and gives up when it takes too long to get there or back.
+    /// Knocks, waits for an accept, and brings the answer back; gives up when it takes too long to
+    /// get there or back.
     ///
     /// What has got to a listener waits there as long as it has to, and as the way is clear.
-    async fn shake(self, src: Addr, dst: Addr) -> Dialed {
-        let at_door = Cell::new(false);
-        let mut knocking = pin!(self.knock(&src, &dst, &at_door));
-        loop {
-            let limit = enter(self.run, |fabric, world| {
-                let limit = fabric.nets[self.net as usize].config.connect_timeout;
-                Instant::from_nanos(world.now) + limit
-            });
-            let waited = at_door.get();
-            match Timeout::new(Sleep::new(self.run, limit), knocking.as_mut()).await {
-                Ok(dialed) => return dialed,
-                Err(_) if at_door.get() && self.is_clear() => {}
-                // It has been accepted meanwhile, and the answer has its own time.
-                Err(_) if waited && !at_door.get() => {}
-                Err(_) => return Err(Cause::TimedOut),
+    async fn shake(self, src: Addr, dst: Addr, arrives: u64, mut limit: Instant) -> Dialed {
+        self.travel(THERE, arrives, limit).await?;
+        let knocked = self.next_limit();
+        let accepted = match self.door() {
+            None => Err(Cause::ConnRefused),
+            Some(notifier) => {
+                let mut accepting = pin!(notifier.accept(&src, &dst));
+                loop {
+                    let waiting = Timeout::new(Sleep::new(self.run, limit), accepting.as_mut());
+                    match waiting.await {
+                        Ok(accepted) => break accepted,
+                        Err(_) if self.is_clear() => limit = self.next_limit(),
+                        Err(_) => return Err(Cause::TimedOut),
+                    }
+                }
             }
+        };
+        if self.is_silent() {
+            Sleep::new(self.run, limit).await;
+            return Err(Cause::TimedOut);
         }
+        let answer = accepted.map(|accept| self.connect(accept, &src));
+        let arrives = enter(self.run, |fabric, world| self.depart(fabric, world, BACK, 0));
+        // If it had to wait, the answer has a time of its own.
+        let answered = self.next_limit();
+        if answered > knocked {
+            limit = answered;
+        }
+        self.travel(BACK, arrives, limit).await?;
+        answer
     }
 
-    /// Knocks, waits for an accept, and brings the answer back.
-    async fn knock(&self, src: &Addr, dst: &Addr, at_door: &Cell<bool>) -> Dialed {
-        self.travel(THERE).await;
-        at_door.set(true);
-        let accepted = match self.door() {
-            Some(notifier) => notifier.accept(src, dst).await,
-            None => Err(Cause::ConnRefused),
-        };
-        at_door.set(false);
-        self.unless_silent().await;
-        let answer = accepted.map(|accept| self.connect(accept, src));
-        self.travel(BACK).await;
-        answer
+    /// Until when what is begun now may take.
+    fn next_limit(&self) -> Instant {
+        enter(self.run, |fabric, world| {
+            let timeout = fabric.nets[self.net as usize].config.connect_timeout;
+            Instant::from_nanos(world.now) + timeout
+        })
     }
 
     /// Whether the other host is there, and the way open in both directions.
@@ -192,15 +203,12 @@ impl Call {
         })
     }
 
-    /// Waits for ever if the other host has no power: then nothing comes back.
-    async fn unless_silent(&self) {
-        let is_silent = enter(self.run, |fabric, _| {
+    /// Whether the other host has no power: then nothing comes back.
+    fn is_silent(&self) -> bool {
+        enter(self.run, |fabric, _| {
             let net = &fabric.nets[self.net as usize];
             net.machines[self.to.machine as usize].power == Power::Silent
-        });
-        if is_silent {
-            pending::<()>().await;
-        }
+        })
     }
 
     /// Makes the connection, and hands the far end over.
@@ -215,24 +223,36 @@ impl Call {
         (Box::new(near), peer)
     }
 
-    /// Gets from one host to the other, however often it has to be tried.
-    async fn travel(&self, way: usize) {
+    /// Gets from one host to the other, however often it has to be tried; `at` is the first
+    /// arrival.
+    async fn travel(&self, way: usize, mut at: u64, limit: Instant) -> Result<(), Cause> {
         for losses in 0.. {
-            let at = enter(self.run, |fabric, world| self.depart(fabric, world, way, losses));
-            Sleep::new(self.run, Instant::from_nanos(at)).await;
+            self.sleep_until(at, limit).await?;
             loop {
                 let arrived = enter(self.run, |fabric, world| {
                     self.arrive(&mut fabric.nets[self.net as usize], world, way, losses)
                 });
                 match arrived {
-                    Passage::Clear => return,
-                    Passage::Held => self.let_go().await,
+                    Passage::Clear => return Ok(()),
+                    Passage::Held => {
+                        let held = Timeout::new(Sleep::new(self.run, limit), self.let_go());
+                        held.await.map_err(|_| Cause::TimedOut)?;
+                    }
                     Passage::Cut => break,
                 }
             }
             let again = enter(self.run, |_, world| world.after(retry_after(losses as u32 + 1)));
-            Sleep::new(self.run, Instant::from_nanos(again)).await;
+            self.sleep_until(again, limit).await?;
+            at = enter(self.run, |fabric, world| self.depart(fabric, world, way, losses + 1));
         }
+        Ok(())
+    }
+
+    /// Waits for an instant, or no longer than the limit.
+    async fn sleep_until(&self, at: u64, limit: Instant) -> Result<(), Cause> {
+        let at = Instant::from_nanos(at);
+        Sleep::new(self.run, at.min(limit)).await;
+        if at <= limit { Ok(()) } else { Err(Cause::TimedOut) }
     }
 
     const fn route(&self, way: usize) -> (u32, u32) {
@@ -248,10 +268,11 @@ impl Call {
         let family = if losses == 0 { LATENCY } else { AGAIN };
         let takes = world.draw_latency(family, self.keys[way], losses, latency);
         let at = net.serialised(from, to, world.now, world.after(takes), 0);
-        if way == BACK || losses > 0 {
+        if way == BACK || losses > 0 || net.links.is_odd(from, to) {
             return at;
         }
-        // Dials from one host to another arrive in the order in which they set out.
+        // Dials from one host to another arrive in the order in which they set out, as long as
+        // nothing was done to the way.
         let last = &mut net.pairs.entry((from, to)).or_default().last_at;
         *last = at.max(*last);
         *last

@@ -7,17 +7,18 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use slab::Slab;
 
 use crate::lock::at_scope_end;
-use crate::net::{Notifier, SubNetwork, Wakers};
-use crate::sim::{Key, World, hash_name, try_enter_run};
+use crate::net::{Notifier, SubNetwork, WaitList};
+use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 
 use super::config::Config;
 use super::latency::Latency;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, hand_in};
 use super::link::Links;
 use super::machine::{Machine, Place};
 use super::pipe::Connection;
@@ -60,7 +61,7 @@ pub(crate) struct Net {
     pub(crate) pairs: BTreeMap<(u32, u32), Pair>,
     pub(crate) ledger: Ledger,
     /// Dials that are held on their way.
-    pub(crate) held_dials: Wakers,
+    pub(crate) held_dials: WaitList,
     /// How many plans there have been.
     pub(crate) plans: u32,
 }
@@ -79,7 +80,7 @@ impl Net {
             links: Links::default(),
             pairs: BTreeMap::new(),
             ledger: Ledger::default(),
-            held_dials: Wakers::default(),
+            held_dials: WaitList::default(),
             plans: 0,
         }
     }
@@ -95,18 +96,29 @@ impl Net {
         number
     }
 
+    /// The names of two hosts, for a record.
+    pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
+        let name = |host: u32| &self.machines[host as usize].name;
+        format!("{} {}", name(a), name(b))
+    }
+
     /// How long things take from one host to another.
     pub(crate) fn latency(&self, from: u32, to: u32) -> Latency {
         if from == to {
             return Latency::LOOPBACK;
         }
+        self.links.edits(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
+    }
+
+    /// How long it takes from one to another if nothing has changed it.
+    fn first_latency(&self, from: u32, to: u32) -> Latency {
         let region = |machine: u32| self.machines[machine as usize].region;
-        let usual = if region(from) == region(to) {
-            self.config.latency
-        } else {
-            self.config.region_latency
-        };
-        self.links.edits(from, to).latency.unwrap_or(usual)
+        if region(from) == region(to) { self.config.latency } else { self.config.region_latency }
+    }
+
+    /// How long it takes from one to another if no plan has changed it.
+    pub(crate) fn usual_latency(&self, from: u32, to: u32) -> Latency {
+        self.links.by_hand(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
     }
 }
 
@@ -118,25 +130,71 @@ pub(crate) struct Fabric {
     pub(crate) conns: Slab<Connection>,
 }
 
-thread_local! {
-    static FABRIC: Cell<Option<Box<Fabric>>> = const { Cell::new(None) };
+impl Fabric {
+    /// Hands in what has become of the faults, for whoever adds up the runs of a sweep.
+    fn hand_in(&mut self, world: &World) {
+        for net in &mut self.nets {
+            net.feel(world);
+            hand_in(&net.ledger);
+        }
+    }
 }
 
-/// Puts the fabric back where it was taken from.
-struct Taken(Option<Box<Fabric>>);
+impl Net {
+    /// Notes which faults of nodes have been felt by now.
+    pub(crate) fn feel(&mut self, world: &World) {
+        for part in self.machines.iter_mut().filter_map(|machine| machine.node.as_mut()) {
+            part.feel(&mut self.ledger, world);
+        }
+    }
+}
+
+/// A fabric in its place; as a world, it is gone before its thread ends.
+type Placed = Option<ManuallyDrop<Box<Fabric>>>;
+
+thread_local! {
+    static FABRIC: Cell<Placed> = const { Cell::new(None) };
+}
+
+/// The fabric, taken out of its place; dropping this puts it back.
+struct Taken(Placed);
+
+impl Taken {
+    /// Takes the fabric of this thread: here, and not in one closure with the work, as in
+    /// `sim/current.rs`.
+    #[inline]
+    fn take() -> Option<Self> {
+        Some(Self(Some(FABRIC.try_with(Cell::take).ok()??)))
+    }
+}
 
 impl Drop for Taken {
     #[inline]
     fn drop(&mut self) {
-        FABRIC.set(self.0.take());
+        FABRIC.with(|place| place.set(self.0.take()));
     }
 }
 
 /// Works on the fabric of `run`, if that goes on in this thread.
 #[inline]
 pub(crate) fn with_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> Option<R> {
-    let mut taken = Taken(Some(FABRIC.try_with(Cell::take).ok()??));
-    taken.0.as_deref_mut().filter(|fabric| fabric.run == run).map(work)
+    let mut taken = Taken::take()?;
+    let fabric = taken.0.as_deref_mut()?;
+    if fabric.run == run { Some(work(fabric)) } else { None }
+}
+
+/// Works on the fabric of `run` alone, which saves half of what it takes to enter the world too.
+///
+/// # Panics
+///
+/// Outside of it.
+#[inline]
+#[track_caller]
+pub(crate) fn enter_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> R {
+    match with_fabric(run, work) {
+        Some(result) => result,
+        None => outside(),
+    }
 }
 
 /// Works on the fabric and the world of `run`, if that goes on in this thread.
@@ -170,17 +228,22 @@ fn outside() -> ! {
 
 /// Takes the fabric away when its run is over; what is left of it may hold anything of a user's.
 fn clear() -> Option<Box<dyn Any>> {
-    FABRIC.take().map(|fabric| fabric as Box<dyn Any>)
+    try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
+    FABRIC.take().map(|fabric| ManuallyDrop::into_inner(fabric) as Box<dyn Any>)
 }
 
-/// Adds a network to a run, whose alarms are heard by `sound` from then on. Returns its number.
-pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, sound: fn(&mut World, u32)) -> u32 {
+/// What hears the alarms of a run, and what foresees them.
+pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &[u32], &mut Vec<u32>));
+
+/// Adds a network to a run, whose alarms are heard by these from then on. Returns its number.
+pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, hooks: Hooks) -> u32 {
     if with_fabric(run, |_| ()).is_none() {
-        FABRIC.set(Some(Box::new(Fabric { run, ..Fabric::default() })));
+        let fabric = Box::new(Fabric { run, ..Fabric::default() });
+        FABRIC.set(Some(ManuallyDrop::new(fabric)));
         at_scope_end(clear);
     }
     enter(run, |fabric, world| {
-        world.sound = sound;
+        (world.sound, world.foresee) = hooks;
         fabric.nets.push(Net::new(name, config));
         fabric.nets.len() as u32 - 1
     })

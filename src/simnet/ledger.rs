@@ -3,6 +3,7 @@
 //! Knows families by name and counts them. A fault that changes nothing looks like robustness; so
 //! a test that asks for one and never feels it has to fail, and this is what it looks at.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Add, AddAssign};
 
@@ -175,6 +176,30 @@ impl AddAssign<&Self> for Ledger {
             *own = *own + *others;
         }
     }
+}
+
+thread_local! {
+    /// What became of the faults of the runs of this thread, if anybody wants to know.
+    static GATHERED: RefCell<Option<Ledger>> = const { RefCell::new(None) };
+}
+
+/// Adds up the ledgers of all networks of this thread's runs from now on.
+pub(crate) fn gather_ledgers() {
+    GATHERED.set(Some(Ledger::default()));
+}
+
+/// Takes what was added up.
+pub(crate) fn take_ledger() -> Ledger {
+    GATHERED.take().unwrap_or_default()
+}
+
+/// Adds a network's ledger to those of the thread, when its run is over.
+pub(crate) fn hand_in(ledger: &Ledger) {
+    GATHERED.with_borrow_mut(|gathered| {
+        if let Some(gathered) = gathered {
+            *gathered += ledger;
+        }
+    });
 }
 
 /// Prints a table of the families that were requested.

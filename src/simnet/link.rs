@@ -185,6 +185,11 @@ impl Links {
         link.map_or_else(Edits::default, |link| link.by_plan.or(link.by_hand))
     }
 
+    /// What was changed by hand about a direction between two hosts.
+    pub(crate) fn by_hand(&self, from: u32, to: u32) -> Edits {
+        self.edited.get(&(from, to)).map_or_else(Edits::default, |link| link.by_hand)
+    }
+
     /// Notes that an edit had an effect, in one direction or the other: it was one fault.
     pub(crate) fn felt(&mut self, from: u32, to: u32, family: Fault, ledger: &mut Ledger) {
         let mut before = false;

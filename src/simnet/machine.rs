@@ -124,12 +124,39 @@ pub(crate) struct Place {
 impl Place {
     /// Writes it as a host's data in the registry.
     pub(crate) fn to_hostdata(self) -> String {
-        format!("{}.{}", self.machine, self.life)
+        let mut text = String::with_capacity(8);
+        push_decimal(&mut text, self.machine);
+        text.push('.');
+        push_decimal(&mut text, self.life);
+        text
     }
 
     /// Reads what [`Place::to_hostdata`] has written.
     pub(crate) fn of_hostdata(text: &str) -> Option<Self> {
         let (machine, life) = text.split_once('.')?;
         Some(Self { machine: machine.parse().ok()?, life: life.parse().ok()? })
+    }
+}
+
+/// Writes a number; `format!` would be a twentieth of a dial.
+fn push_decimal(text: &mut String, number: u32) {
+    if number >= 10 {
+        push_decimal(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Place;
+
+    #[test]
+    fn a_place_survives_being_written_and_nothing_else_is_one() {
+        for place in [(0, 0), (7, 10), (u32::MAX, 1_234_567_890)] {
+            let place = Place { machine: place.0, life: place.1 };
+            assert_eq!(Place::of_hostdata(&place.to_hostdata()), Some(place));
+        }
+        assert_eq!(Place { machine: 70, life: 105 }.to_hostdata(), "70.105");
+        assert_eq!(["", "1", "1.", ".1", "1.x"].map(Place::of_hostdata), [None; 5]);
     }
 }

@@ -19,7 +19,7 @@ use super::ledger::{Fault, Ledger};
 use super::link::{Edits, WHOLE};
 use super::node::{Node, NodeOutput};
 use super::registry::Names;
-use super::transit::sound;
+use super::transit::{foresee, sound};
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///
@@ -59,7 +59,7 @@ impl Network {
     pub fn with(name: &str, config: Config) -> Self {
         let (run, _) = run_and_now("simnet::Network::new");
         let name: Arc<str> = ["sim", name].concat().into();
-        Self { run, net: add_net(run, name.clone(), config, sound), name }
+        Self { run, net: add_net(run, name.clone(), config, (sound, foresee)), name }
     }
 
     /// Returns its full name.
@@ -187,7 +187,7 @@ impl Network {
             let (a, b) = (first(&hosts[0]), first(&hosts[1]));
             let net = &mut fabric.nets[self.net as usize];
             if net.links.release(a, b) {
-                self.record(world, format!("release {a} {b}"));
+                self.record(world, format!("release {}", net.names_of(a, b)));
             }
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
             Ok(())
@@ -260,11 +260,7 @@ impl Network {
     pub fn ledger(&self) -> Ledger {
         enter(self.run, |fabric, world| {
             let net = &mut fabric.nets[self.net as usize];
-            for machine in &mut net.machines {
-                if let Some(part) = &mut machine.node {
-                    part.feel(&mut net.ledger, world);
-                }
-            }
+            net.feel(world);
             net.ledger.clone()
         })
     }
@@ -294,7 +290,12 @@ impl Network {
             let counts = net.ledger.counts(family);
             counts.requested += u64::from(plan.is_none());
             counts.applied += 1;
-            self.record(world, format!("{} {from:?} {to:?}", family.name()));
+            let names = |side: &BTreeSet<u32>| {
+                let name = |host: &u32| &*net.machines[*host as usize].name;
+                side.iter().map(name).collect::<Vec<_>>().join(" ")
+            };
+            let text = format!("{} {} | {}", family.name(), names(&from), names(&to));
+            self.record(world, text);
             let concerned = {
                 let (from, to) = (from.clone(), to.clone());
                 move |a: u32, b: u32| {
@@ -316,7 +317,8 @@ impl Network {
             counts.requested += u64::from(by_hand);
             counts.applied += 1;
             net.links.hold(a, b);
-            self.record(world, format!("hold {a} {b}"));
+            let text = format!("hold {}", net.names_of(a, b));
+            self.record(world, text);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
             Ok(())
         });
@@ -326,7 +328,8 @@ impl Network {
     pub(crate) fn reset_pair(&self, a: &str, b: &str, by_hand: bool) {
         self.change(&[&[a], &[b]], |fabric, world, hosts| {
             let pair = [first(&hosts[0]), first(&hosts[1])];
-            self.record(world, format!("reset {pair:?}"));
+            let net = &fabric.nets[self.net as usize];
+            self.record(world, format!("reset {}", net.names_of(pair[0], pair[1])));
             let between = |conn: &super::pipe::Connection| {
                 let ends = [conn.ends[0].machine, conn.ends[1].machine];
                 conn.net == self.net && (ends == pair || ends == [pair[1], pair[0]])
@@ -387,7 +390,8 @@ impl Network {
             let counts = net.ledger.counts(family);
             counts.requested += u64::from(!by_plan);
             counts.applied += 1;
-            self.record(world, format!("edit {} {a} {b}", family.name()));
+            let text = format!("edit {} {}", family.name(), net.names_of(a, b));
+            self.record(world, text);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
         });
     }
@@ -396,7 +400,8 @@ impl Network {
     pub(crate) fn mend(&self, plan: u32, both_ways: bool) {
         enter(self.run, |fabric, world| {
             fabric.nets[self.net as usize].links.mend(plan, both_ways);
-            self.record(world, format!("the end of a cut, both ways {both_ways}"));
+            let what = if both_ways { Fault::Partition } else { Fault::OneWay };
+            self.record(world, format!("the end of a {}", what.name()));
             self.disturb(fabric, world, |_, _| true);
         });
     }
@@ -404,10 +409,11 @@ impl Network {
     /// Undoes what a plan changed about both directions between two hosts.
     pub(crate) fn unedit_pair(&self, (a, b): (u32, u32), family: Fault) {
         enter(self.run, |fabric, world| {
-            let links = &mut fabric.nets[self.net as usize].links;
-            links.unedit(a, b, family);
-            links.unedit(b, a, family);
-            self.record(world, format!("unedit {} {a} {b}", family.name()));
+            let net = &mut fabric.nets[self.net as usize];
+            net.links.unedit(a, b, family);
+            net.links.unedit(b, a, family);
+            let text = format!("edit {} {} undone", family.name(), net.names_of(a, b));
+            self.record(world, text);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
         });
     }

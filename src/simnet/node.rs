@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::net::{Cause, Host};
-use crate::sim::{JoinHandle, Key, Name, Origin, RecordKind, Sleep, World, body, nanos};
+use crate::sim::{JoinHandle, Key, Name, Origin, RecordKind, Sleep, World, boxed, nanos};
 use crate::wait::waiting_for;
 
 use super::fabric::{Fabric, enter};
@@ -189,7 +189,7 @@ impl Node {
     /// was before, and are refused there.
     #[track_caller]
     pub fn restart(&self) {
-        self.start_again(true, true);
+        self.start_again(true);
     }
 
     /// Lets no task of it be polled until it is resumed. The network goes on: what arrives is
@@ -233,7 +233,7 @@ impl Node {
     /// Starts a task that belongs to the node and dies with it; it never runs if the node is down.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        let (name, future) = (Name::Type(std::any::type_name::<F>()), body(future));
+        let (name, future) = (Name::Type(std::any::type_name::<F>), boxed(future));
         let spawned_at = Location::caller();
         let spawned = enter(self.run, |fabric, world| {
             let part = self.part(fabric);
@@ -241,14 +241,11 @@ impl Node {
                 None => Err(future),
                 Some(root) => {
                     let origin = Origin::Task(root.slot);
-                    world.spawn_on(part.number, origin, name, future, spawned_at)
+                    world.spawn_on(part.number, origin, &name, future, spawned_at)
                 }
             }
         });
-        match spawned {
-            Ok(task) => JoinHandle::new(self.run, task),
-            Err(_inert) => JoinHandle::inert(self.run),
-        }
+        JoinHandle::new(self.run, spawned.ok())
     }
 }
 
@@ -272,9 +269,20 @@ impl Node {
         }
     }
 
-    /// Starts it again: as a fault, or to undo another.
+    /// Starts it again: a fault.
     #[track_caller]
-    pub(crate) fn start_again(&self, by_hand: bool, is_fault: bool) {
+    pub(crate) fn start_again(&self, by_hand: bool) {
+        self.start_over(true, by_hand);
+    }
+
+    /// Starts it again when a plan is done with it: the end of a fault, and none itself.
+    #[track_caller]
+    pub(crate) fn recover(&self) {
+        self.start_over(false, false);
+    }
+
+    #[track_caller]
+    fn start_over(&self, is_fault: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
             if world.heeds() {
                 self.request(fabric, Fault::Restart, by_hand);
@@ -461,7 +469,7 @@ impl Node {
             if is_fault {
                 self.applied(fabric, world, Fault::Restart, true);
             } else {
-                self.record(world, "start");
+                self.record(world, "restart");
             }
             let machine = self.machine(fabric);
             machine.life += 1;
@@ -475,18 +483,18 @@ impl Node {
 
     /// Starts the program.
     fn boot(&self) {
-        let root = body(self.clone().run_program());
+        let root = boxed(self.clone().run_program());
         let spawned = enter(self.run, |fabric, world| {
             let life = self.machine(fabric).life;
             let part = self.part(fabric);
             let (number, spawned_at) = (part.number, part.spawned_at);
             let (origin, name) = (Origin::Node { life }, Name::Given(self.name.clone()));
-            let spawned = world.spawn_on(number, origin, name, root, spawned_at);
+            let spawned = world.spawn_on(number, origin, &name, root, spawned_at);
             self.part(fabric).root = spawned.as_ref().ok().copied();
             spawned
         });
         if let Ok(task) = spawned {
-            drop(JoinHandle::<()>::new(self.run, task)); // nobody joins it
+            drop(JoinHandle::<()>::new(self.run, Some(task))); // nobody joins it
         }
     }
 

@@ -4,12 +4,13 @@
 //! a message touches stands together.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 
-use crate::net::{Addr, Cause, Wakers};
+use crate::net::{Addr, Cause, WaitList};
 use crate::sim::Key;
 
 use super::latency::Latency;
-use super::stream::Stream;
+use super::stream::{Corrupted, Stream};
 
 /// What travels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,9 +36,9 @@ impl What {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(crate) what: What,
-    /// Where its bytes end in the stream, and the digest of all up to there.
+    /// Where its bytes end in the stream, and their digest.
     pub(crate) end: u64,
-    pub(crate) digest: u32,
+    pub(crate) digest: u64,
     /// When it was sent first, and when it arrives.
     pub(crate) sent_at: u64,
     pub(crate) at: u64,
@@ -67,8 +68,9 @@ pub(crate) struct Pipe {
     /// The name of the direction, for choices, records and wake-ups.
     pub(crate) key: Key,
     pub(crate) latency: Latency,
-    pub(crate) readers: Wakers,
-    pub(crate) writers: Wakers,
+    pub(crate) window: u32,
+    pub(crate) readers: WaitList,
+    pub(crate) writers: WaitList,
     pub(crate) trouble: Trouble,
     /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
     pub(crate) odd: bool,
@@ -87,7 +89,7 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    pub(crate) fn new(key: Key, latency: Latency) -> Self {
+    pub(crate) fn new(key: Key, latency: Latency, window: u32) -> Self {
         Self {
             stream: Stream::default(),
             head: None,
@@ -97,8 +99,9 @@ impl Pipe {
             items: 1,
             key,
             latency,
-            readers: Wakers::default(),
-            writers: Wakers::default(),
+            window,
+            readers: WaitList::default(),
+            writers: WaitList::default(),
             trouble: Trouble::None,
             odd: false,
             losses: 0,
@@ -109,6 +112,13 @@ impl Pipe {
             fin_arrived: false,
             reset_sent: false,
         }
+    }
+
+    /// Takes the oldest item off its way.
+    #[inline]
+    pub(crate) fn drop_head(&mut self) {
+        self.losses = 0;
+        self.head = if self.behind.is_empty() { None } else { self.behind.pop_front() };
     }
 
     /// Forgets what is on its way.
@@ -190,7 +200,51 @@ pub(crate) struct Connection {
     pub(crate) pipes: [Pipe; 2],
 }
 
+/// What comes of reading without a look at the world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Glance {
+    /// So many bytes.
+    Read(usize),
+    /// So many bytes, of which the writer is to hear.
+    Much(usize),
+    /// Nothing yet.
+    Empty,
+    /// Nothing: the world has to be looked at.
+    Odd,
+    Corrupt(Corrupted),
+}
+
 impl Connection {
+    /// Reads at one end, unless anything about that concerns the world: nearly always it does not.
+    #[inline]
+    pub(crate) fn glance(&mut self, end: usize, buf: &mut [u8]) -> Glance {
+        let Self { ends, pipes, .. } = self;
+        let pipe = &mut pipes[1 - end];
+        if pipe.stream.ready() == 0 {
+            let waits = ends[end].fate == Fate::Open && !pipe.fin_arrived;
+            return if waits { Glance::Empty } else { Glance::Odd };
+        }
+        if pipe.odd {
+            return Glance::Odd;
+        }
+        match pipe.stream.read(buf) {
+            Ok(count) if pipe.stream.is_worth_announcing(pipe.window) => Glance::Much(count),
+            Ok(count) => Glance::Read(count),
+            Err(corrupted) => Glance::Corrupt(corrupted),
+        }
+    }
+
+    /// Has the processor load what an arrival touches in one pipe, and an answer in the other.
+    pub(crate) fn load(&self, way: usize) {
+        let [there, back] = [&self.pipes[way], &self.pipes[1 - way]];
+        black_box((self.net, self.ends[way].fate));
+        for pipe in [there, back] {
+            let Stream { written, read, .. } = &pipe.stream;
+            let (head, behind) = (pipe.head.map(|item| item.at), pipe.behind.len());
+            black_box((*written, *read, head, behind, pipe.readers.is_empty(), pipe.odd));
+        }
+    }
+
     /// The machines at the beginning and at the end of a pipe.
     #[inline]
     pub(crate) const fn route(&self, way: usize) -> (u32, u32) {

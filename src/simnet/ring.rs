@@ -1,19 +1,6 @@
-//! A ring of bytes that grows as far as it has to. Knows bytes, and a digest of those that pass.
+//! A ring of bytes that grows as far as it has to. Knows bytes and where they lie.
 
-use crc32fast::Hasher;
-
-/// Adds bytes to a digest of all that went before.
-///
-/// A CRC-32: the same however the bytes are cut up, four bytes of state, 10 ns for 64 bytes.
-#[inline]
-pub(crate) fn digest(before: u32, bytes: &[u8]) -> u32 {
-    let mut hasher = Hasher::new_with_initial(before);
-    hasher.update(bytes);
-    hasher.finalize()
-}
-
-/// How many bytes are copied and digested at a time, so that they are in the cache for both.
-const BLOCK: usize = 4096;
+use std::hint::black_box;
 
 /// Bytes from one offset of a stream to another.
 ///
@@ -25,41 +12,42 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Appends bytes to those from `start` to `end`, and to a digest.
+    /// Makes room for bytes behind those from `start` to `end`.
     #[inline]
-    pub(crate) fn append(&mut self, start: u64, end: u64, data: &[u8], before: u32) -> u32 {
-        let needed = (end - start) as usize + data.len();
+    pub(crate) fn reserve(&mut self, start: u64, end: u64, more: usize) {
+        let needed = (end - start) as usize + more;
         if needed > self.bytes.len() {
             self.grow(start, end, needed);
         }
-        let mut state = before;
-        let mut at = end;
-        for block in data.chunks(BLOCK) {
-            state = digest(state, block);
-            let place = self.place(at);
-            let fits = block.len().min(self.bytes.len() - place);
-            self.bytes[place..place + fits].copy_from_slice(&block[..fits]);
-            self.bytes[..block.len() - fits].copy_from_slice(&block[fits..]);
-            at += block.len() as u64;
-        }
-        state
     }
 
-    /// Copies bytes out from `start` on, and adds them to a digest.
+    /// Copies bytes in that begin at an offset, for which there is room.
     #[inline]
-    pub(crate) fn copy_out(&self, start: u64, into: &mut [u8], before: u32) -> u32 {
-        let mut state = before;
-        let mut at = start;
-        for block in into.chunks_mut(BLOCK) {
-            let place = self.place(at);
-            let fits = block.len().min(self.bytes.len() - place);
-            block[..fits].copy_from_slice(&self.bytes[place..place + fits]);
-            let rest = block.len() - fits;
-            block[fits..].copy_from_slice(&self.bytes[..rest]);
-            state = digest(state, block);
-            at += block.len() as u64;
+    pub(crate) fn copy_in(&mut self, start: u64, data: &[u8]) {
+        let place = self.place(start);
+        let fits = data.len().min(self.bytes.len() - place);
+        self.bytes[place..place + fits].copy_from_slice(&data[..fits]);
+        if fits < data.len() {
+            self.bytes[..data.len() - fits].copy_from_slice(&data[fits..]);
         }
-        state
+    }
+
+    /// Copies bytes out that begin at an offset.
+    #[inline]
+    pub(crate) fn copy_out(&self, start: u64, into: &mut [u8]) {
+        let place = self.place(start);
+        let fits = into.len().min(self.bytes.len() - place);
+        into[..fits].copy_from_slice(&self.bytes[place..place + fits]);
+        if fits < into.len() {
+            let rest = into.len() - fits;
+            into[fits..].copy_from_slice(&self.bytes[..rest]);
+        }
+    }
+
+    /// Has the processor load the bytes at an offset.
+    pub(crate) fn load(&self, offset: u64) {
+        let size = self.bytes.len();
+        black_box(self.bytes.get(offset as usize & size.wrapping_sub(1)).copied());
     }
 
     #[inline]
@@ -73,8 +61,8 @@ impl Ring {
         let mut larger = Self { bytes: vec![0; needed.next_power_of_two().max(LEAST)] };
         let mut kept = vec![0; (end - start) as usize];
         if !kept.is_empty() {
-            self.copy_out(start, &mut kept, 0);
-            larger.append(start, start, &kept, 0);
+            self.copy_out(start, &mut kept);
+            larger.copy_in(start, &kept);
         }
         *self = larger;
     }

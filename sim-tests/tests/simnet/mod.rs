@@ -10,6 +10,7 @@ mod faults;
 mod nodes;
 mod registry;
 mod plans;
+mod strikes;
 mod integrity;
 mod repeat;
 mod scale;

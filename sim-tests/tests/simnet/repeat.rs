@@ -123,7 +123,10 @@ fn latencies(edit: Edit) -> Vec<Duration> {
         if let (Edit::Connection | Edit::Traffic, Some(extra)) = (edit, extra) {
             let (cb, bc) = connect(&extra, &listener).await;
             sim.task("traffic").spawn(async move {
-                for _ in 0..if edit == Edit::Traffic { 1_000 } else { 0 } {
+                if edit != Edit::Traffic {
+                    return;
+                }
+                loop {
                     write(&cb, "traffic").await.unwrap();
                     read(&bc).await.unwrap();
                 }

@@ -1,0 +1,232 @@
+//! The workloads over the simulated network, and the same on the yardstick's.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use virtnet::{Conn, Schedule, Sim, simnet};
+
+use crate::{bare, bare_net, simulate};
+
+/// The ports of all servers.
+const PORT: &str = ":80";
+
+async fn echo(mut conn: Conn, times: u64) {
+    let mut buf = [0; 64];
+    for _ in 0..times {
+        conn.read_exact(&mut buf).await.unwrap();
+        conn.write_all(&buf).await.unwrap();
+    }
+}
+
+async fn ask(conn: &mut Conn, times: u64) {
+    let mut buf = [7; 64];
+    for _ in 0..times {
+        conn.write_all(&buf).await.unwrap();
+        conn.read_exact(&mut buf).await.unwrap();
+    }
+}
+
+async fn bare_echo(conn: bare_net::End, times: u64) {
+    let mut buf = [0; 64];
+    for _ in 0..times {
+        conn.read_exact(&mut buf).await;
+        conn.write_all(&buf).await;
+    }
+}
+
+async fn bare_ask(conn: &bare_net::End, times: u64) {
+    let mut buf = [7; 64];
+    for _ in 0..times {
+        conn.write_all(&buf).await;
+        conn.read_exact(&mut buf).await;
+    }
+}
+
+pub(crate) fn pingpong(n: u64) {
+    simulate(1, Schedule::Random, async move |sim| {
+        let net = simnet::Network::new("bench");
+        let listener = net.host("b").await.unwrap().listen(PORT).await.unwrap();
+        let server = sim.spawn(async move { echo(listener.accept().await.unwrap(), n).await });
+        let mut conn = net.host("a").await.unwrap().dial("b:80").await.unwrap();
+        ask(&mut conn, n).await;
+        server.await.unwrap();
+    });
+}
+
+pub(crate) fn bare_pingpong(n: u64) {
+    bare::run(async move {
+        let listener = bare_net::Listener::default();
+        let at = listener.clone();
+        let server = bare::spawn(async move { bare_echo(listener.accept().await, n).await });
+        let conn = at.dial().await;
+        bare_ask(&conn, n).await;
+        server.await;
+    });
+}
+
+/// So many clients, ten to a server, each with its share of `n` echoes.
+pub(crate) fn many(clients: u64, n: u64) {
+    let times = n / clients;
+    simulate(1, Schedule::Random, async move |sim| {
+        let net = simnet::Network::new("bench");
+        for server in 0..clients.div_ceil(10) {
+            let host = net.host(&format!("s{server}")).await.unwrap();
+            sim.spawn(async move {
+                let listener = host.listen(PORT).await.unwrap();
+                while let Ok(conn) = listener.accept().await {
+                    Sim::current().spawn(echo(conn, times));
+                }
+            });
+        }
+        let clients: Vec<_> = (0..clients)
+            .map(|client| {
+                let net = net.clone();
+                sim.spawn(async move {
+                    let host = net.host(&format!("c{client}")).await.unwrap();
+                    let mut conn = host.dial(&format!("s{}:80", client / 10)).await.unwrap();
+                    ask(&mut conn, times).await;
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+    });
+}
+
+pub(crate) fn bare_many(clients: u64, n: u64) {
+    let times = n / clients;
+    bare::run(async move {
+        let listeners: Vec<bare_net::Listener> =
+            (0..clients.div_ceil(10)).map(|_| bare_net::Listener::default()).collect();
+        for listener in &listeners {
+            let listener = listener.clone();
+            drop(bare::spawn(async move {
+                loop {
+                    let conn = listener.accept().await;
+                    drop(bare::spawn(bare_echo(conn, times)));
+                }
+            }));
+        }
+        let clients: Vec<_> = (0..clients)
+            .map(|client| {
+                let listener = listeners[client as usize / 10].clone();
+                bare::spawn(async move { bare_ask(&listener.dial().await, times).await })
+            })
+            .collect();
+        for client in clients {
+            client.await;
+        }
+    });
+}
+
+const BLOCK: usize = 64 * 1024;
+
+/// So many MiB in writes of 64 KiB.
+pub(crate) fn bulk(mebibytes: u64) {
+    simulate(1, Schedule::Random, async move |sim| {
+        let net = simnet::Network::new("bench");
+        let listener = net.host("b").await.unwrap().listen(PORT).await.unwrap();
+        let server = sim.spawn(async move {
+            let mut conn = listener.accept().await.unwrap();
+            let mut buf = vec![0; BLOCK];
+            for _ in 0..16 * mebibytes {
+                conn.read_exact(&mut buf).await.unwrap();
+            }
+            black_box(buf[0]);
+        });
+        let mut conn = net.host("a").await.unwrap().dial("b:80").await.unwrap();
+        let buf = vec![7; BLOCK];
+        for _ in 0..16 * mebibytes {
+            conn.write_all(&buf).await.unwrap();
+        }
+        server.await.unwrap();
+    });
+}
+
+pub(crate) fn bare_bulk(mebibytes: u64) {
+    bare::run(async move {
+        let listener = bare_net::Listener::default();
+        let at = listener.clone();
+        let server = bare::spawn(async move {
+            let conn = listener.accept().await;
+            let mut buf = vec![0; BLOCK];
+            for _ in 0..16 * mebibytes {
+                conn.read_exact(&mut buf).await;
+            }
+            black_box(buf[0]);
+        });
+        let conn = at.dial().await;
+        let buf = vec![7; BLOCK];
+        for _ in 0..16 * mebibytes {
+            conn.write_all(&buf).await;
+        }
+        server.await;
+    });
+}
+
+/// So many connections one after the other: dialed, accepted, closed.
+pub(crate) fn connect(n: u64) {
+    simulate(1, Schedule::Random, async move |sim| {
+        let net = simnet::Network::new("bench");
+        let listener = net.host("b").await.unwrap().listen(PORT).await.unwrap();
+        sim.spawn(async move {
+            while let Ok(conn) = listener.accept().await {
+                drop(conn);
+            }
+        });
+        let host = net.host("a").await.unwrap();
+        for _ in 0..n {
+            drop(host.dial("b:80").await.unwrap());
+        }
+    });
+}
+
+pub(crate) fn bare_connect(n: u64) {
+    bare::run(async move {
+        let listener = bare_net::Listener::default();
+        let at = listener.clone();
+        drop(bare::spawn(async move {
+            loop {
+                drop(listener.accept().await);
+            }
+        }));
+        for _ in 0..n {
+            drop(at.dial().await);
+        }
+    });
+}
+
+/// Reports what a host costs: the memory of 10 000 with a connection each, how much dearer a round
+/// trip is among them than among ten, and how long 1 000 take to boot.
+pub(crate) fn scale(resident_kib: impl Fn() -> u64, time: impl Fn(fn()) -> Duration) {
+    const FEW: u64 = 10;
+    const MANY: u64 = 10_000;
+    const TIMES: u64 = 40;
+    let boot = time(|| {
+        simulate(1, Schedule::Random, async |_| {
+            let net = simnet::Network::new("bench");
+            let hosts = (0..1000).map(|n| {
+                let net = net.clone();
+                async move { net.host(&format!("h{n}")).await.unwrap() }
+            });
+            black_box(futures::future::join_all(hosts).await.len());
+        });
+    });
+    println!("1 000 hosts boot in {boot:?}");
+    let before = resident_kib();
+    let all = time(|| many(MANY, MANY * TIMES));
+    let grown = resident_kib().saturating_sub(before);
+    let booted = time(|| many(MANY, MANY));
+    let trip = (all.saturating_sub(booted)) / ((TIMES - 1) * MANY) as u32;
+    let few = time(|| many(FEW, MANY * TIMES)) / (MANY * TIMES) as u32;
+    println!(
+        "a host with its task, a connection and its share of a server: {} bytes",
+        grown * 1024 / MANY
+    );
+    println!(
+        "a round trip among {MANY} clients: {trip:?}, among {FEW}: {few:?}, {:.1} times",
+        trip.as_nanos() as f64 / few.as_nanos() as f64
+    );
+}

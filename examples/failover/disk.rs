@@ -1,0 +1,129 @@
+//! What a server keeps through a restart: its log, and in which epoch it is.
+//!
+//! Knows records and their order. Lives outside of the nodes, as a disk does when a process dies:
+//! whatever is written is there at once, and stays.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::str::FromStr;
+
+use hyper::body::{Buf, Bytes};
+
+use crate::digest::Digest;
+
+/// A disk; a clone is another cable to it.
+#[derive(Clone, Default)]
+pub(crate) struct Disk(Rc<RefCell<State>>);
+
+/// All that is on a disk.
+#[derive(Clone, Default)]
+pub(crate) struct State {
+    /// Counts who leads: the primary in even epochs, the standby in odd ones. Only the standby
+    /// begins a new one.
+    pub(crate) epoch: u64,
+    pub(crate) log: Vec<Record>,
+}
+
+/// One record: what a request has added.
+#[derive(Clone)]
+pub(crate) struct Record {
+    pub(crate) request: usize,
+    pub(crate) body: Bytes,
+    /// A hash of the whole log up to here.
+    pub(crate) digest: Digest,
+}
+
+/// What a server answers to a request that added a record: its place, and what stands before it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Receipt {
+    pub(crate) place: usize,
+    pub(crate) digest: Digest,
+}
+
+impl Disk {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.0.borrow().epoch
+    }
+
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.0.borrow())
+    }
+
+    /// How many records there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.borrow().log.len()
+    }
+
+    /// Begins the next epoch, and says which it is.
+    pub(crate) fn turn(&self) -> u64 {
+        let mut state = self.0.borrow_mut();
+        state.epoch += 1;
+        state.epoch
+    }
+
+    /// Finds what a request has added.
+    pub(crate) fn find(&self, request: usize) -> Option<(Receipt, Bytes)> {
+        let state = self.0.borrow();
+        let place = state.log.iter().position(|record| record.request == request)?;
+        let record = &state.log[place];
+        Some((Receipt { place, digest: record.digest }, record.body.clone()))
+    }
+
+    /// Adds a record behind all others.
+    pub(crate) fn append(&self, request: usize, body: Bytes) -> Receipt {
+        let log = &mut self.0.borrow_mut().log;
+        let mut digest = log.last().map_or(Digest::EMPTY, |last| last.digest);
+        digest.add(&request.to_be_bytes());
+        digest.add(&body);
+        log.push(Record { request, body, digest });
+        Receipt { place: log.len() - 1, digest }
+    }
+
+    /// Takes over what another server has, in place of all there was.
+    pub(crate) fn adopt(&self, epoch: u64, records: Vec<(usize, Bytes)>) {
+        self.0.replace(State { epoch, log: Vec::new() });
+        for (request, body) in records {
+            self.append(request, body);
+        }
+    }
+
+    /// Writes all records from a place on as they are sent to another server.
+    pub(crate) fn encode(&self, from: usize) -> Bytes {
+        let mut bytes = Vec::new();
+        for record in &self.0.borrow().log[from..] {
+            bytes.extend((record.request as u64).to_be_bytes());
+            bytes.extend((record.body.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(&record.body);
+        }
+        bytes.into()
+    }
+}
+
+/// Reads records as [`Disk::encode`] wrote them.
+pub(crate) fn decode(mut bytes: Bytes) -> Vec<(usize, Bytes)> {
+    let mut records = Vec::new();
+    while bytes.has_remaining() {
+        let (request, length) = (bytes.get_u64() as usize, bytes.get_u64() as usize);
+        records.push((request, bytes.split_to(length)));
+    }
+    records
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.place, self.digest)
+    }
+}
+
+impl FromStr for Receipt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (place, digest) = text.split_once(' ')?;
+            Some(Self { place: place.parse().ok()?, digest: digest.parse().ok()? })
+        };
+        parse().ok_or_else(|| format!("{text:?} is no receipt"))
+    }
+}

@@ -1,0 +1,165 @@
+//! A replicated HTTP service under a swarm of faults: a primary, a standby, and clients.
+//!
+//! Hyper, unmodified, serves a log on two nodes; its clients run on a third. The primary sends
+//! each record to the standby before it acknowledges it; when the primary is silent, the standby
+//! takes over, and gives the lead back when the primary is there again. All three are partitioned,
+//! held up, reset, crashed, paused, closed and restarted as the seed decides, for half a minute.
+//! Then everything is healed, and progress is demanded. In the end an oracle compares what the
+//! clients were told with what is on the disks: every request must have been answered once, and
+//! be there once, or have been reported as failed for a fault that has a name.
+//!
+//! ```sh
+//! cargo run --release --example failover -- --seed 7        # the timeline of one run
+//! cargo run --release --example failover -- --seeds 2000    # many, and what the faults did
+//! cargo run --release --example failover -- --on pipe       # the same programs, in memory
+//! ```
+//!
+//! The files in reading order: `plan` (what is asked), `disk` (what survives), `journal` (what is
+//! written down), `link` and `service` (HTTP), `primary`, `standby`, `client`, `tally`, `oracle`,
+//! `story` (one run). What it has in common with `examples/http` stands there.
+
+#[path = "../http/cli.rs"]
+mod cli;
+#[path = "../http/digest.rs"]
+mod digest;
+#[path = "../http/io.rs"]
+mod io;
+#[path = "../http/body.rs"]
+mod body;
+#[path = "../http/sweep.rs"]
+mod sweep;
+mod plan;
+mod disk;
+mod journal;
+mod link;
+mod service;
+mod primary;
+mod standby;
+mod client;
+mod tally;
+mod oracle;
+mod story;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::process::ExitCode;
+
+use clap::Parser;
+use virtnet::Schedule;
+
+use cli::{seed, seeds};
+use story::On;
+use sweep::{Asked, Report};
+use tally::Tally;
+
+/// A sweep of so many seeds must have felt every fault.
+const ENOUGH: u64 = 200;
+
+/// A replicated HTTP service under a swarm of faults: a primary, a standby, and clients that fail
+/// over.
+///
+/// Without --seed or --seeds it plays seed 0.
+#[derive(Parser)]
+#[command(
+    name = "failover",
+    after_help = "\
+Exit codes: 0 all went well, 1 a run failed, 2 bad arguments, 130 stopped by Ctrl-C.
+A sweep of 200 seeds or more on the simulated network also fails if a fault never had an effect.
+The same build, network, seed and schedule print the same bytes, wherever they run."
+)]
+struct Args {
+    /// Play one seed, decimal or 0x hexadecimal, and print its timeline
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "0")]
+    #[arg(allow_negative_numbers = true)]
+    seed: u64,
+    /// Play the seeds 0..N, or A..B (without B), on all cores, and print what came of them
+    #[arg(long, value_name = "N|A..B", value_parser = seeds)]
+    #[arg(allow_negative_numbers = true)]
+    #[arg(conflicts_with_all = ["seed", "trace"])]
+    seeds: Option<Range<u64>>,
+    /// The network on which it is played
+    #[arg(long, value_name = "sim|pipe", default_value = "sim")]
+    on: On,
+    /// How orders are explored: first come, or at random
+    #[arg(long, value_name = "fifo|random", value_parser = fair, default_value = "random")]
+    schedule: Schedule,
+    /// Print the records of the run's trace after the timeline
+    #[arg(long)]
+    trace: bool,
+}
+
+/// What is done wrong on purpose, so that tests can see the oracle object.
+#[derive(Clone, Copy, Default)]
+struct Lies {
+    /// The primary acknowledges before the standby has the record.
+    acknowledge_early: bool,
+    /// The primary answers reads without asking whether it still leads.
+    read_unconfirmed: bool,
+    /// The servers do not look whether they know a request already.
+    forget_requests: bool,
+    /// Clients drop what has failed, and report nothing.
+    swallow_failures: bool,
+}
+
+/// Reads a schedule that is fair. Others hold back some tasks for seconds, for ever: whoever gives
+/// up sooner never gets an answer.
+fn fair(text: &str) -> Result<Schedule, String> {
+    match text.parse() {
+        Ok(schedule @ (Schedule::Fifo | Schedule::Random)) => Ok(schedule),
+        _ => Err("expected `fifo` or `random`: no progress can be demanded of another".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::keep_panics_of_runs_quiet();
+    let (text, code) = match args.seeds.clone() {
+        Some(seeds) => many(seeds, args.on, args.schedule),
+        None => one(&args),
+    };
+    cli::print(&text, code)
+}
+
+/// Plays one seed.
+fn one(args: &Args) -> (String, ExitCode) {
+    let run = story::run(args.seed, args.schedule);
+    let run = if args.trace { run.keep_trace() } else { run };
+    let story = story::play(run, args.on, Lies::default());
+    let mut text = story.to_string();
+    if let Some(trace) = &story.outcome.trace {
+        text += &format!("\ntrace\n{trace}");
+    }
+    let code = if story.outcome.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    (text, code)
+}
+
+/// Plays many seeds.
+fn many(seeds: Range<u64>, on: On, schedule: Schedule) -> (String, ExitCode) {
+    let report = sweep(seeds, on, schedule, Lies::default(), cli::stop_on_ctrl_c());
+    let idle = idle_faults(&report);
+    let mut text = report.to_string();
+    if !idle.is_empty() {
+        text += &format!("\nFAILED: these faults never had an effect: {}\n", idle.join(", "));
+    }
+    (text, cli::exit_code(report.passed() && idle.is_empty()))
+}
+
+/// Plays seeds with or without lies.
+fn sweep(
+    seeds: Range<u64>,
+    on: On,
+    schedule: Schedule,
+    lies: Lies,
+    stop: &std::sync::atomic::AtomicBool,
+) -> Report<Tally> {
+    let options = if on == On::Pipe { " --on pipe" } else { "" };
+    let asked = Asked { seeds, schedule, options };
+    let play = |seed| story::play(story::run(seed, schedule), on, lies).outcome;
+    sweep::sweep(asked, stop, play)
+}
+
+/// Names the faults that a large sweep asked for and never felt: they would look like robustness.
+fn idle_faults(report: &Report<Tally>) -> Vec<&'static str> {
+    if report.played < ENOUGH { Vec::new() } else { report.tally.ledger.ineffective() }
+}

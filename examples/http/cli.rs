@@ -1,0 +1,81 @@
+//! What the command lines of the examples have in common: seeds, Ctrl-C, printing.
+//!
+//! Knows arguments and the terminal; refuses to know what is played.
+
+use std::io::{ErrorKind, Write};
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use virtnet::Sim;
+
+/// Set by Ctrl-C.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Prints the result, and gives the code to exit with.
+pub(crate) fn print(text: &str, code: ExitCode) -> ExitCode {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads may have read enough: `| head`.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot print the result: {error}");
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
+}
+
+/// Lets Ctrl-C stop a sweep: what it has by then is printed.
+pub(crate) fn stop_on_ctrl_c() -> &'static AtomicBool {
+    let caught = ctrlc::set_handler(|| {
+        // The second time is meant.
+        if STOP.swap(true, Relaxed) {
+            std::process::exit(130);
+        }
+    });
+    if let Err(error) = caught {
+        eprintln!("warning: Ctrl-C will lose the result: {error}");
+    }
+    &STOP
+}
+
+/// The code that a sweep exits with.
+pub(crate) fn exit_code(passed: bool) -> ExitCode {
+    match (passed, STOP.load(Relaxed)) {
+        (false, _) => ExitCode::FAILURE,
+        (true, true) => ExitCode::from(130),
+        (true, false) => ExitCode::SUCCESS,
+    }
+}
+
+/// A panic inside a run is that run's ending, and is printed as such; once is enough.
+pub(crate) fn keep_panics_of_runs_quiet() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if Sim::try_current().is_none() {
+            usual(panic);
+        }
+    }));
+}
+
+/// Reads a seed, as it is printed in either of two ways.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    u64::from_str_radix(digits, radix).map_err(|error| {
+        format!("a seed is a number from 0 to {}, or 0x and hex: {error}", u64::MAX)
+    })
+}
+
+/// Reads a range of seeds.
+pub(crate) fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let range = match text.split_once("..") {
+        Some((start, end)) => seed(start)?..seed(end)?,
+        None => 0..seed(text)?,
+    };
+    if range.is_empty() {
+        return Err("there is no seed in it: give a number from 1, or A..B with A below B".into());
+    }
+    Ok(range)
+}

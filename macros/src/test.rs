@@ -1,0 +1,165 @@
+//! The attribute `test`: an async function becomes a test of many seeds.
+//!
+//! Knows the syntax of a function and of the attribute's options; what the options mean is known
+//! where they are read, in `virtnet::check`.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, Ident, ItemFn, Lit, LitStr, Pat, Token, Type};
+
+/// What stands in the attribute's parentheses, each as a name and a text.
+pub(crate) struct Options(Vec<(Ident, LitStr)>);
+
+/// What the values of an option may be.
+#[derive(Clone, Copy)]
+struct Values {
+    text: bool,
+    number: bool,
+    truth: bool,
+}
+
+const TEXT: Values = Values { text: true, number: false, truth: false };
+const NUMBER: Values = Values { text: false, number: true, truth: false };
+const EITHER: Values = Values { text: true, number: true, truth: false };
+const TRUTH: Values = Values { text: false, number: false, truth: true };
+
+/// The options that there are, and what their values look like.
+const KNOWN: &[(&str, Values, &str)] = &[
+    ("seeds", EITHER, "`seeds = 1000` or `seeds = \"5..105\"`"),
+    ("schedule", TEXT, "`schedule = \"pct:3\"`"),
+    ("time_limit", TEXT, "`time_limit = \"5min\"`"),
+    ("step_limit", NUMBER, "`step_limit = 100000`"),
+    ("isolate", TEXT, "`isolate = \"none\"`"),
+    ("jobs", NUMBER, "`jobs = 2`"),
+    ("shrink", NUMBER, "`shrink = 100`"),
+    ("check_determinism", TRUTH, "`check_determinism`"),
+];
+
+impl Parse for Options {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut options: Vec<(Ident, LitStr)> = Vec::new();
+        while !input.is_empty() {
+            let name: Ident = input.parse()?;
+            let Some((_, values, example)) = KNOWN.iter().find(|(known, ..)| name == known) else {
+                let names: Vec<&str> = KNOWN.iter().map(|(known, ..)| *known).collect();
+                let names = names.join(", ");
+                let text = format!("there is no option `{name}`; there are {names}");
+                return Err(Error::new(name.span(), text));
+            };
+            if options.iter().any(|(known, _)| *known == name) {
+                return Err(Error::new(name.span(), format!("`{name}` is given twice")));
+            }
+            let value = if name == "check_determinism" && !input.peek(Token![=]) {
+                LitStr::new("true", name.span())
+            } else {
+                parse_value(input, &name, *values, example)?
+            };
+            options.push((name, value));
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(Self(options))
+    }
+}
+
+/// Reads what follows the name of an option.
+fn parse_value(
+    input: ParseStream<'_>,
+    name: &Ident,
+    values: Values,
+    example: &str,
+) -> syn::Result<LitStr> {
+    let wrong = |span: Span| Error::new(span, format!("expected {example}"));
+    input.parse::<Token![=]>().map_err(|_| wrong(name.span()))?;
+    let value: Lit = input.parse().map_err(|error| wrong(error.span()))?;
+    match &value {
+        Lit::Str(text) if values.text => Ok(text.clone()),
+        Lit::Int(number) if values.number => Ok(LitStr::new(number.base10_digits(), number.span())),
+        Lit::Bool(truth) if values.truth => Ok(LitStr::new(&truth.value.to_string(), truth.span())),
+        _ => Err(wrong(value.span())),
+    }
+}
+
+/// Says what is wrong with what could not be read as a function.
+///
+/// A body that has a mistake of its own is left to the compiler, which says it better.
+pub(crate) fn no_function(item: TokenStream) -> TokenStream {
+    let is_function = item.clone().into_iter().any(|token| token.to_string() == "fn");
+    if is_function {
+        return item;
+    }
+    let text = "#[virtnet::test] is for an `async fn`, and this is none";
+    Error::new_spanned(item, text).to_compile_error()
+}
+
+/// Writes the test that takes the place of a function.
+pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenStream> {
+    let ItemFn { attrs, vis, sig, .. } = function;
+    if sig.asyncness.is_none() {
+        let text = "#[virtnet::test] is for an `async fn`: its body is run once for each seed";
+        return Err(Error::new(sig.fn_token.span(), text));
+    }
+    if !sig.generics.params.is_empty() {
+        let text = "a test cannot be generic: nobody says for which types it is to run";
+        return Err(Error::new(sig.generics.span(), text));
+    }
+    let (mut outer, mut passed, mut copied) = (Vec::new(), Vec::new(), Vec::new());
+    for input in &sig.inputs {
+        let FnArg::Typed(argument) = input else {
+            return Err(Error::new(
+                input.span(),
+                "a test is no method: it takes a `Sim` or nothing",
+            ));
+        };
+        if is_sim(&argument.ty) {
+            passed.push(quote!(__sim));
+            continue;
+        }
+        // Whatever a wrapper such as rstest passes, each run gets a copy of.
+        let Pat::Ident(name) = &*argument.pat else {
+            return Err(Error::new(argument.pat.span(), "expected a name here"));
+        };
+        let name = &name.ident;
+        outer.push(quote!(#argument));
+        copied.push(quote!(let #name = ::core::clone::Clone::clone(&#name);));
+        passed.push(quote!(#name));
+    }
+    let name = &sig.ident;
+    let entries = options.0.iter().map(|(option, value)| {
+        let option = option.to_string();
+        quote!((#option, #value))
+    });
+    // Who passes arguments makes the test; a second `#[test]` would be one too many.
+    let test = outer.is_empty().then(|| quote!(#[::core::prelude::v1::test]));
+    let inner = ItemFn { attrs: Vec::new(), vis: syn::Visibility::Inherited, ..function.clone() };
+    let text = name.to_string();
+    let attribute = quote_spanned! { name.span() =>
+        ::virtnet::check::Attribute {
+            package: ::core::env!("CARGO_PKG_NAME"),
+            module: ::core::module_path!(),
+            function: #text,
+            file: ::core::file!(),
+            options: &[#(#entries),*],
+        }
+    };
+    Ok(quote! {
+        #(#attrs)*
+        #test
+        #vis fn #name(#(#outer),*) {
+            #inner
+            #attribute.run(move |__sim: ::virtnet::Sim| {
+                let _ = __sim;
+                #(#copied)*
+                #name(#(#passed),*)
+            });
+        }
+    })
+}
+
+fn is_sim(ty: &Type) -> bool {
+    let Type::Path(path) = ty else { return false };
+    path.path.segments.last().is_some_and(|last| last.ident == "Sim")
+}

@@ -1,0 +1,50 @@
+//! Planted bugs: each must be found, shrunk and explained.
+//!
+//! Knows `check` as a user does. A program is a function that makes the bug possible; `noise` adds
+//! what an edit may add to it, a log line, a timer and an unrelated task, which must not save it.
+
+mod nondeterminism;
+mod programs;
+
+use std::ops::Range;
+
+use virtnet::check::{Check, Report};
+use virtnet::{Run, Sim};
+
+use programs::{Noise, PROGRAMS, Program};
+
+/// Sweeps a program until a seed fails.
+fn sweep(program: &Program, seeds: Range<u64>) -> Report {
+    let play = program.play;
+    Check::new(program.name).seeds(seeds).run(move |sim: Sim| play(sim, Noise::None))
+}
+
+#[test]
+fn every_planted_bug_is_found_shrunk_and_explained() {
+    for program in PROGRAMS {
+        let report = sweep(program, 0..20_000);
+        let text = report.to_string();
+        assert!(report.failed_seed.is_some(), "{}: not found\n{text}", program.name);
+        let (matter, of) = report.choices().unwrap_or_else(|| panic!("not shrunk: {text}"));
+        assert!(matter <= 8, "{matter} of {of} choices:\n{text}");
+        for words in program.explained_by {
+            assert!(text.contains(words), "{}: `{words}` is not said in\n{text}", program.name);
+        }
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.starts_with("replay: VIRTNET_SEED=0x"), "{last}");
+    }
+}
+
+#[test]
+fn a_minimal_tape_still_fails_after_the_program_was_edited() {
+    for program in PROGRAMS {
+        let report = sweep(program, 0..20_000);
+        let tape = report.tape().unwrap().clone();
+        let play = program.play;
+        for noise in [Noise::None, Noise::LogLine, Noise::Timer, Noise::Task, Noise::All] {
+            let outcome = Run::new(0).tape(tape.clone()).execute(|sim| play(sim, noise));
+            let failed = !matches!(outcome.ending, virtnet::Ending::Done(Ok(())));
+            assert!(failed, "{} does not fail any more after {noise:?}:\n{tape}", program.name);
+        }
+    }
+}

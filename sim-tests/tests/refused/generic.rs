@@ -1,0 +1,6 @@
+//! A generic function.
+
+#[virtnet::test]
+async fn generic<T: Default>() {}
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! A method.
+
+struct Store;
+
+impl Store {
+    #[virtnet::test]
+    async fn method(&self) {}
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+//! What is no function.
+
+#[virtnet::test]
+struct NoFunction;
+
+fn main() {}

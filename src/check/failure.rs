@@ -1,0 +1,82 @@
+//! How a run failed, and whether two failed the same way.
+
+use std::fmt;
+
+use crate::sim::{Ending, Stall, TaskPanic};
+
+/// What two failures have in common that are the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// A panic, by where it happened.
+    Panic(String),
+    /// An `always!` that did not hold, by its label.
+    Always(&'static str),
+    /// An error that the test returned, by its text without digits.
+    Error(String),
+    /// The run ended short of its end: `deadlock` and so on.
+    Ending(&'static str),
+}
+
+/// How a run failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    /// What happened, in as many lines as it takes.
+    pub(crate) text: String,
+    /// The paths of the tasks to which it happened.
+    pub(crate) tasks: Vec<String>,
+}
+
+impl Failure {
+    /// How a run failed that came to this ending, if it did.
+    pub(crate) fn of<T>(
+        ending: &Ending<Option<String>>,
+        site: Option<T>,
+        broken: Option<&'static str>,
+    ) -> Option<Self>
+    where
+        T: fmt::Display,
+    {
+        let stalled = |name: &'static str, stall: &Stall| Self {
+            kind: Kind::Ending(name),
+            text: ending.to_string(),
+            tasks: stall.tasks.iter().map(|task| task.task.clone()).collect(),
+        };
+        match ending {
+            Ending::Done(None) => None,
+            Ending::Done(Some(error)) => Some(Self {
+                kind: Kind::Error(without_digits(error)),
+                text: format!("the test returned an error: {error}"),
+                tasks: vec!["main".into()],
+            }),
+            Ending::Panicked(panic) => Some(Self::of_panic(panic, site, broken)),
+            Ending::Deadlock(stall)
+            | Ending::Livelock(stall)
+            | Ending::TimeLimit(stall)
+            | Ending::StepLimit(stall) => Some(stalled(ending.name(), stall)),
+        }
+    }
+
+    fn of_panic(
+        panic: &TaskPanic,
+        site: Option<impl fmt::Display>,
+        broken: Option<&'static str>,
+    ) -> Self {
+        let site = site.map(|site| site.to_string()).unwrap_or_default();
+        let kind = match broken {
+            Some(label) => Kind::Always(label),
+            None => Kind::Panic(site.clone()),
+        };
+        // Where the main task is spawned says nothing.
+        let text = match panic.task.as_str() {
+            "main" => format!("task main panicked: {}\n  panicked at {site}", panic.message),
+            _ => format!("{panic}\n  panicked at {site}"),
+        };
+        Self { kind, text, tasks: vec![panic.task.clone()] }
+    }
+}
+
+/// A text in which numbers do not matter: ids, addresses and times differ from run to run.
+fn without_digits(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}

@@ -1,0 +1,109 @@
+//! What a run says of itself to the sweep around it: what was reached, and what must always hold.
+//!
+//! Knows labels and counts, in the run's thread; refuses to know runs.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::sim::{Elapsed, nanos, now, sleep};
+
+/// Labels, and how often each was reached.
+pub(crate) type Reached = BTreeMap<&'static str, u64>;
+
+thread_local! {
+    static REACHED: RefCell<Reached> = const { RefCell::new(BTreeMap::new()) };
+    static BROKEN: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Forgets what runs before have said.
+pub(crate) fn begin() {
+    REACHED.take();
+    BROKEN.take();
+}
+
+/// Takes what has been reached, and the label of the `always!` that did not hold.
+pub(crate) fn take() -> (Reached, Option<&'static str>) {
+    (REACHED.take(), BROKEN.take())
+}
+
+#[doc(hidden)]
+pub fn note_sometimes(holds: bool, label: &'static str) {
+    REACHED.with_borrow_mut(|reached| *reached.entry(label).or_insert(0) += u64::from(holds));
+}
+
+#[doc(hidden)]
+#[track_caller]
+pub fn note_always(holds: bool, label: &'static str) {
+    if !holds {
+        BROKEN.set(Some(label));
+        panic!("always! does not hold: {label}");
+    }
+}
+
+/// Says that something should be reached in some run of a sweep: `sometimes!(condition, "label")`.
+///
+/// A sweep in which it was asked and never held fails, naming the label: a test that never gets
+/// where it is meant to get proves nothing. One run alone, a replay or a shard never fails by it.
+///
+/// ```
+/// use virtnet::check::{Check, sometimes};
+///
+/// let report = Check::new("doc").seeds(0..50).run(|sim| async move {
+///     sometimes!(sim.choose("coin", 2) == 1, "heads");
+/// });
+/// report.assert();
+/// ```
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __sometimes {
+    ($condition:expr, $label:literal $(,)?) => {
+        $crate::check::note_sometimes($condition, $label)
+    };
+}
+
+/// Says what must hold whenever it is asked, in every run: `always!(condition, "label")`.
+///
+/// It panics where it does not. Failures of one label are the same failure to the shrinker,
+/// wherever they happen.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __always {
+    ($condition:expr, $label:literal $(,)?) => {
+        $crate::check::note_always($condition, $label)
+    };
+}
+
+#[doc(inline)]
+pub use __always as always;
+#[doc(inline)]
+pub use __sometimes as sometimes;
+
+/// Waits until a condition holds, and asks again and again: after a millisecond, then ever more
+/// rarely, up to a twentieth of the limit.
+///
+/// # Errors
+///
+/// If it does not hold within the limit of virtual time.
+///
+/// # Panics
+///
+/// Outside a run.
+pub async fn eventually<Fut: Future<Output = bool>>(
+    limit: Duration,
+    mut condition: impl FnMut() -> Fut,
+) -> Result<(), Elapsed> {
+    let end = now() + limit;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if condition().await {
+            return Ok(());
+        }
+        if now() >= end {
+            return Err(Elapsed::new());
+        }
+        sleep(pause.min(end - now())).await;
+        pause = (2 * pause).min((limit / 20).max(Duration::from_nanos(nanos(pause))));
+    }
+}

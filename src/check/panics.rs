@@ -1,0 +1,48 @@
+//! Where a panic happened, and that it is not printed a thousand times.
+//!
+//! Knows the panic hook of the process, which it takes once and calls for everybody else. A run
+//! under test may panic in every seed and in every attempt to shrink one; only what the report
+//! says of it should be read.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    static LISTENING: Cell<bool> = const { Cell::new(false) };
+    static SITE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Listens to the panics of this thread until it is dropped.
+pub(crate) struct Ear(());
+
+impl Ear {
+    pub(crate) fn new() -> Self {
+        static HOOKED: Once = Once::new();
+        HOOKED.call_once(|| {
+            let others = take_hook();
+            set_hook(Box::new(move |info| {
+                if LISTENING.try_with(Cell::get) == Ok(true) {
+                    let site = info.location().map(ToString::to_string);
+                    let _ = SITE.try_with(|place| place.replace(site));
+                } else {
+                    others(info);
+                }
+            }));
+        });
+        SITE.take();
+        LISTENING.set(true);
+        Self(())
+    }
+
+    /// Where the last panic happened: file, line and column.
+    pub(crate) fn site(&self) -> Option<String> {
+        SITE.with_borrow(Clone::clone)
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        LISTENING.set(false);
+    }
+}

@@ -1,0 +1,72 @@
+//! One run of a test, on this thread, and all that is to be known of it afterwards.
+//!
+//! Knows how a test is executed; refuses to know how many times.
+
+use std::future::Future;
+
+use crate::sim::{Choice, Ending, Fingerprint, Outcome, Run, Sim, Tape, Trace};
+use crate::simnet::{Ledger, NodeOutput, gather_ledgers, take_ledger};
+
+use super::failure::Failure;
+use super::gather::{self, Reached};
+use super::panics::Ear;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Played {
+    pub(crate) failure: Option<Failure>,
+    pub(crate) seed: u64,
+    pub(crate) fingerprint: Fingerprint,
+    /// What the test returned, printed, as far as it can be.
+    pub(crate) printed: String,
+    pub(crate) trace: Option<Trace>,
+    pub(crate) tape: Tape,
+    pub(crate) choices: Vec<Choice>,
+    pub(crate) ledger: Ledger,
+    pub(crate) reached: Reached,
+    pub(crate) foreign_wakes: u64,
+}
+
+/// A test, as the sweep around it sees it.
+pub(crate) trait Case: Sync {
+    /// Executes a run of it on this thread.
+    fn play(&self, run: Run) -> Played;
+}
+
+impl<F, Fut> Case for F
+where
+    F: Fn(Sim) -> Fut + Sync,
+    Fut: Future<Output: NodeOutput> + 'static,
+{
+    fn play(&self, run: Run) -> Played {
+        gather::begin();
+        gather_ledgers();
+        let ear = Ear::new();
+        let outcome = run.execute(|sim| {
+            let main = self(sim);
+            async move { main.await.error() }
+        });
+        let site = ear.site();
+        drop(ear);
+        let (reached, broken) = gather::take();
+        let Outcome { ending, seed, fingerprint, trace, tape, choices, .. } = outcome;
+        let failure = Failure::of(&ending, site, broken);
+        let printed = match ending {
+            Ending::Done(error) => format!("done {error:?}"),
+            ending => ending.to_string(),
+        };
+        let (ledger, foreign_wakes) = (take_ledger(), outcome.foreign_wakes);
+        Played {
+            failure,
+            seed,
+            fingerprint,
+            printed,
+            trace,
+            tape,
+            choices,
+            ledger,
+            reached,
+            foreign_wakes,
+        }
+    }
+}

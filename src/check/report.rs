@@ -1,0 +1,187 @@
+//! What came of a test, made to be read at three in the morning.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+
+use crate::simnet::Ledger;
+
+use super::failure::Failure;
+use super::gather::Reached;
+use super::past::{causal_past, worth_reading};
+use super::play::Played;
+use super::shrink::Shrunk;
+use super::twice::Differs;
+use super::words::in_words;
+
+/// What is wrong.
+#[derive(Debug)]
+pub(crate) enum Wrong {
+    /// A run failed.
+    Failed(Box<Failure>),
+    /// A seed was not the same run twice.
+    Differs(Box<Differs>),
+    /// Something about the whole sweep.
+    Sweep(String),
+    /// The sweep could not be begun.
+    Settings(String),
+}
+
+/// What came of a sweep of one test. Printed, it explains the failure, and its last line is the
+/// command that repeats it.
+#[must_use = "a failure is raised by `.assert()`"]
+pub struct Report {
+    /// The name of the test.
+    pub name: String,
+    /// How many runs were executed, those of shrinking not counted.
+    pub runs: u64,
+    /// The smallest seed that failed.
+    pub failed_seed: Option<u64>,
+    /// What became of the faults of all runs.
+    pub ledger: Ledger,
+    pub(crate) reached: Reached,
+    pub(crate) wrong: Option<Wrong>,
+    pub(crate) shrunk: Option<Shrunk>,
+    /// The run that failed, with its trace.
+    pub(crate) failed: Option<Played>,
+    /// Where its tape was written, or why it could not be.
+    pub(crate) tape_file: Option<Result<PathBuf, String>>,
+    pub(crate) replay: String,
+}
+
+impl Report {
+    /// Returns whether all is well.
+    pub const fn is_ok(&self) -> bool {
+        self.wrong.is_none()
+    }
+
+    /// Returns how many choices matter to the failure, and how many were made, if it was shrunk.
+    pub fn choices(&self) -> Option<(usize, usize)> {
+        self.shrunk.as_ref().map(|shrunk| (shrunk.played.choices.len(), shrunk.of))
+    }
+
+    /// Returns how many runs shrinking took.
+    pub fn shrink_runs(&self) -> u64 {
+        self.shrunk.as_ref().map_or(0, |shrunk| shrunk.runs)
+    }
+
+    /// Returns the tape of the smallest run that fails, if there is one.
+    pub fn tape(&self) -> Option<&crate::sim::Tape> {
+        let shrunk = self.shrunk.as_ref().map(|shrunk| &shrunk.played);
+        shrunk.or(self.failed.as_ref()).map(|played| &played.tape)
+    }
+
+    /// Returns how often each `sometimes!` was reached.
+    pub fn reached(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.reached.iter().map(|(label, count)| (*label, *count))
+    }
+
+    /// Passes on a failure: prints the report and panics with it.
+    ///
+    /// # Panics
+    ///
+    /// If something is wrong.
+    pub fn assert(&self) {
+        if self.wrong.is_some() {
+            let text = self.to_string();
+            eprintln!("{text}");
+            // Not `panic!`, whose hook would print all of it once more, and something after it.
+            resume_unwind(Box::new(text));
+        }
+    }
+
+    fn write_choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(shrunk) = &self.shrunk else { return Ok(()) };
+        let choices = &shrunk.played.choices;
+        let of = grouped(shrunk.of);
+        match choices.len() {
+            0 => write!(f, "\n\nnone of {of} choices matters: it fails whatever is chosen")?,
+            1 => write!(f, "\n\n1 of {of} choices matters")?,
+            matter => write!(f, "\n\n{} of {of} choices matter", grouped(matter))?,
+        }
+        write!(f, " ({} runs, {:.1} s)", shrunk.runs, shrunk.took.as_secs_f64())?;
+        const SHOWN: usize = 30;
+        for choice in choices.iter().take(SHOWN) {
+            write!(f, "\n  {:>14} {}", choice.at, in_words(choice))?;
+        }
+        if choices.len() > SHOWN {
+            write!(f, "\n  .. and {} more", choices.len() - SHOWN)?;
+        }
+        if let Some(stopped) = shrunk.stopped {
+            write!(f, "\n  ({stopped})")?;
+        }
+        Ok(())
+    }
+
+    fn write_past(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shrunk = self.shrunk.as_ref().map(|shrunk| &shrunk.played);
+        let Some(played) = shrunk.or(self.failed.as_ref()) else { return Ok(()) };
+        let (Some(trace), Some(failure)) = (&played.trace, &played.failure) else { return Ok(()) };
+        f.write_str("\n\nwhat led to it:")?;
+        let past = causal_past(trace, &failure.tasks);
+        let matter = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.played.choices);
+        let mut next = 0;
+        for place in worth_reading(&past, matter) {
+            if place > next {
+                write!(f, "\n  .. {} more", grouped(place - next))?;
+            }
+            write!(f, "\n  {}", past[place])?;
+            next = place + 1;
+        }
+        Ok(())
+    }
+}
+
+/// A number with its digits in groups of three.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seed = self.failed_seed.map(|seed| format!(" with seed {seed:#x}")).unwrap_or_default();
+        match &self.wrong {
+            None => return write!(f, "{}: {} run(s), all well", self.name, self.runs),
+            Some(Wrong::Settings(error)) => return f.write_str(error),
+            Some(Wrong::Sweep(text)) => {
+                write!(f, "{} failed after {} run(s):\n\n{text}", self.name, self.runs)?;
+            }
+            Some(Wrong::Differs(differs)) => {
+                write!(f, "{} failed{seed}, run {}:\n\n{differs}", self.name, self.runs)?;
+            }
+            Some(Wrong::Failed(failure)) => {
+                write!(f, "{} failed{seed}, run {}:\n\n{}", self.name, self.runs, failure.text)?;
+                self.write_choices(f)?;
+                self.write_past(f)?;
+            }
+        }
+        let ledger = self.failed.as_ref().map_or(&self.ledger, |failed| &failed.ledger);
+        if ledger.iter().any(|(_, counts)| counts.requested > 0) {
+            write!(f, "\n\n{ledger}")?;
+        }
+        match &self.tape_file {
+            Some(Ok(file)) => write!(f, "\n\ntape: {}", file.display())?,
+            Some(Err(error)) => write!(f, "\n\n{error}")?,
+            None => {}
+        }
+        write!(f, "\n\nreplay: {}", self.replay)
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report")
+            .field("name", &self.name)
+            .field("runs", &self.runs)
+            .field("failed_seed", &self.failed_seed)
+            .finish_non_exhaustive()
+    }
+}

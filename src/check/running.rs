@@ -1,0 +1,142 @@
+//! Which seeds are being run, in a file: a run that takes the whole process with it leaves its
+//! seed behind.
+//!
+//! Knows one file for each sweep, under `target/virtnet`, which is locked while the sweep goes on
+//! and removed when it ends. One that is there and not locked was left by a process that died. A
+//! folder that cannot be written is no reason to fail: then nothing is left.
+
+use std::fs::{File, OpenOptions, create_dir_all, read_dir, read_to_string, remove_file, rename};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Cargo's folder for what is built: that in which this program lies.
+pub(crate) fn target_folder() -> PathBuf {
+    let built = std::env::current_exe().ok().and_then(|program| {
+        let folders = program.ancestors();
+        folders.filter(|folder| folder.ends_with("target")).last().map(PathBuf::from)
+    });
+    built.unwrap_or_else(|| "target".into())
+}
+
+/// The name of a test as a part of a file's name.
+pub(crate) fn file_name(test: &str) -> String {
+    test.replace("::", ".").replace(['/', ' '], "_")
+}
+
+const ENDING: &str = ".running";
+/// A seed and the end of its line.
+const LINE: usize = 19;
+
+/// The file of one sweep.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    file: Option<(File, PathBuf)>,
+    left: Vec<PathBuf>,
+    /// The seeds that were being run when other processes died.
+    pub(crate) lost: Vec<u64>,
+}
+
+impl Running {
+    /// Opens the file of a sweep of `test`, and looks for what others have left.
+    pub(crate) fn begin(folder: &Path, test: &str) -> Self {
+        static SWEEPS: AtomicU64 = AtomicU64::new(0);
+        let test = file_name(test);
+        let mut running = Self::default();
+        running.find(folder, &format!("{test}-"));
+        let (process, number) = (std::process::id(), SWEEPS.fetch_add(1, Ordering::Relaxed));
+        running.file = open(folder, &format!("{test}-{process}-{number}"));
+        running
+    }
+
+    fn find(&mut self, folder: &Path, start: &str) {
+        let Ok(files) = read_dir(folder) else { return };
+        for file in files.flatten() {
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            let ours = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(ENDING));
+            // A longer name of another test has more than numbers there.
+            if !ours.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '-')) {
+                continue;
+            }
+            let path = file.path();
+            let dead = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            if let Some(text) = dead.then(|| read_to_string(&path).ok()).flatten() {
+                let seed = |line: &str| u64::from_str_radix(line.strip_prefix("0x")?, 16).ok();
+                self.lost.extend(text.lines().filter_map(seed));
+                self.left.push(path);
+            }
+        }
+        self.lost.sort_unstable();
+        self.lost.dedup();
+    }
+
+    /// Says which seed a worker runs from now on, or that it runs none.
+    #[inline]
+    pub(crate) fn note(&self, worker: usize, seed: Option<u64>) {
+        let Some((file, _)) = &self.file else { return };
+        let mut line = [b' '; LINE];
+        line[LINE - 1] = b'\n';
+        if let Some(seed) = seed {
+            line[..2].copy_from_slice(b"0x");
+            for (place, digit) in line[2..LINE - 1].iter_mut().enumerate() {
+                *digit = b"0123456789abcdef"[(seed >> (60 - 4 * place) & 15) as usize];
+            }
+        }
+        write_at(file, &line, (worker * LINE) as u64);
+    }
+}
+
+/// Makes a file that is locked from the moment at which others can find it.
+fn open(folder: &Path, name: &str) -> Option<(File, PathBuf)> {
+    create_dir_all(folder).ok()?;
+    let new = folder.join(format!("{name}.new"));
+    let path = folder.join(format!("{name}{ENDING}"));
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&new).ok()?;
+    if file.try_lock().is_err() || rename(&new, &path).is_err() {
+        let _ = remove_file(&new);
+        return None;
+    }
+    Some((file, path))
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, line: &[u8], place: u64) {
+    let _ = std::os::unix::fs::FileExt::write_at(file, line, place);
+}
+
+#[cfg(windows)]
+fn write_at(file: &File, line: &[u8], place: u64) {
+    let _ = std::os::windows::fs::FileExt::seek_write(file, line, place);
+}
+
+#[cfg(not(any(unix, windows)))]
+fn write_at(_file: &File, _line: &[u8], _place: u64) {}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let own = self.file.take().map(|(_, path)| path);
+        for path in self.left.drain(..).chain(own) {
+            let _ = remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Running;
+
+    #[test]
+    fn what_a_dead_process_left_is_found_once_and_what_a_live_one_writes_is_not() {
+        let folder = std::env::temp_dir().join(format!("virtnet-running-{}", std::process::id()));
+        let live = Running::begin(&folder, "a::test");
+        live.note(0, Some(3));
+        std::fs::write(folder.join("a.test-1-0.running"), "0x00000000000001f4\n        \n")
+            .unwrap();
+        std::fs::write(folder.join("a.test-more-1-0.running"), "0x0000000000000001\n").unwrap();
+        assert_eq!(Running::begin(&folder, "a::test").lost, [500]);
+        assert_eq!(Running::begin(&folder, "a::test").lost, []);
+        drop(live);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,216 @@
+//! Cuts a failing run down to the few choices that matter.
+//!
+//! Knows choices as text and values; refuses to know what they mean. Because each is keyed, leaving
+//! one out, that is, making it 0, changes no other's value. So sets of them are tried: whole
+//! families, then all of one host or task, then stretches of time, ever shorter, down to single
+//! ones; and what is left is made smaller. Whatever still fails in the same way is better.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::sim::{Choice, Run, Schedule, Tape};
+
+use super::failure::Kind;
+use super::play::{Case, Played};
+use super::settings::Settings;
+use super::sweep::isolated;
+
+/// What a run was cut down to.
+#[derive(Clone, Debug)]
+pub(crate) struct Shrunk {
+    /// The smallest run that fails the same way, with its trace.
+    pub(crate) played: Played,
+    /// How many choices there were, and how many runs it took.
+    pub(crate) of: usize,
+    pub(crate) runs: u64,
+    pub(crate) took: Duration,
+    /// Why it stopped before it was done, if it did.
+    pub(crate) stopped: Option<&'static str>,
+}
+
+/// How long shrinking may take.
+const TIME: Duration = Duration::from_secs(8);
+
+/// Families that are tried together, in this order: what is left out first is the least telling.
+const FAMILIES: &[&[&str]] = &[
+    &["order", "delay", "pct", "select"],
+    &["latency", "again", "credit", "registry", "short"],
+    &["order"],
+    &["delay"],
+    &["pct"],
+    &["select"],
+    &["latency"],
+    &["again"],
+    &["credit"],
+    &["registry"],
+    &["short"],
+    &["stale"],
+    &["loss"],
+    &["fault"],
+    &["choose"],
+];
+
+struct Shrinker<'a> {
+    case: &'a dyn Case,
+    settings: &'a Settings,
+    /// How it must fail.
+    kind: Kind,
+    seed: u64,
+    schedule: Schedule,
+    best: Played,
+    runs: u64,
+    start: Instant,
+    stopped: Option<&'static str>,
+    /// Where the best so far is kept, so that nothing is lost if this is interrupted.
+    file: Option<&'a Path>,
+    saved: Instant,
+}
+
+/// Cuts down the run of a seed, or of a tape, that failed. `None` if it does not fail again.
+pub(crate) fn shrink(
+    case: &dyn Case,
+    settings: &Settings,
+    run: &Run,
+    failed: &Played,
+    file: Option<&Path>,
+) -> Option<Shrunk> {
+    let kind = failed.failure.as_ref()?.kind.clone();
+    let (seed, start) = (failed.seed, Instant::now());
+    let first = isolated(case, run.clone().record_choices());
+    if first.failure.as_ref().is_none_or(|failure| failure.kind != kind) {
+        return None;
+    }
+    let schedule = first.tape.schedule().unwrap_or_default();
+    let (of, stopped, saved) = (first.choices.len(), None, start);
+    let mut shrinker = Shrinker {
+        case,
+        settings,
+        kind,
+        seed,
+        schedule,
+        best: first,
+        runs: 1,
+        start,
+        stopped,
+        file,
+        saved,
+    };
+    shrinker.drop_families();
+    shrinker.drop_groups(place_of);
+    shrinker.drop_groups(|choice| choice.subject.clone());
+    shrinker.drop_stretches();
+    shrinker.lower_values();
+    shrinker.drop_stretches();
+    let traced = isolated(case, shrinker.run(&shrinker.best.choices).keep_trace());
+    let played = if traced.failure.is_some() { traced } else { shrinker.best };
+    let (runs, took, stopped) = (shrinker.runs + 1, start.elapsed(), shrinker.stopped);
+    Some(Shrunk { played, of, runs, took, stopped })
+}
+
+/// Where a choice is made: a node, or the beginning of a path.
+fn place_of(choice: &Choice) -> String {
+    let who = choice.subject.split(' ').nth(1).unwrap_or_default();
+    who.splitn(3, '/').take(2).collect::<Vec<_>>().join("/")
+}
+
+impl Shrinker<'_> {
+    fn run(&self, choices: &[Choice]) -> Run {
+        let tape = Tape::of_choices(self.seed, self.schedule, choices);
+        self.settings.replay(&tape).record_choices()
+    }
+
+    /// Tries a run in which only these choices are not 0. If it fails the same way it is the best
+    /// so far.
+    fn attempt(&mut self, choices: &[Choice]) -> bool {
+        if self.runs >= self.settings.shrink {
+            self.stopped = Some("the runs for shrinking are used up: VIRTNET_SHRINK allows more");
+        } else if self.start.elapsed() > TIME {
+            self.stopped = Some("the time for shrinking is used up");
+        }
+        if self.stopped.is_some() {
+            return false;
+        }
+        self.runs += 1;
+        let played = isolated(self.case, self.run(choices));
+        let same = played.failure.as_ref().is_some_and(|failure| failure.kind == self.kind);
+        // Those that were never asked for are left out by themselves.
+        if !same || played.choices.len() > self.best.choices.len() {
+            return false;
+        }
+        self.best = played;
+        if self.saved.elapsed() > Duration::from_millis(500) {
+            self.saved = Instant::now();
+            if let Some(file) = self.file {
+                let _ = std::fs::write(file, self.best.tape.to_string());
+            }
+        }
+        true
+    }
+
+    fn attempt_without(&mut self, gone: impl Fn(&Choice) -> bool) -> bool {
+        let left: Vec<Choice> =
+            self.best.choices.iter().filter(|choice| !gone(choice)).cloned().collect();
+        left.len() < self.best.choices.len() && self.attempt(&left)
+    }
+
+    fn drop_families(&mut self) {
+        if self.attempt(&[]) {
+            return;
+        }
+        for families in FAMILIES {
+            self.attempt_without(|choice| {
+                families.contains(&choice.subject.split(' ').next().unwrap_or_default())
+            });
+        }
+    }
+
+    fn drop_groups(&mut self, group: impl Fn(&Choice) -> String) {
+        let groups: BTreeSet<String> = self.best.choices.iter().map(&group).collect();
+        if groups.len() > 1 {
+            for own in groups {
+                self.attempt_without(|choice| group(choice) == own);
+            }
+        }
+    }
+
+    /// Leaves out stretches of time, ever shorter, until no single choice can be left out.
+    fn drop_stretches(&mut self) {
+        let mut length = self.best.choices.len().div_ceil(2);
+        while length > 0 && self.stopped.is_none() {
+            let (mut at, mut better) = (0, false);
+            while at < self.best.choices.len() && self.stopped.is_none() {
+                let end = (at + length).min(self.best.choices.len());
+                let choices = &self.best.choices;
+                let left: Vec<Choice> =
+                    choices[..at].iter().chain(&choices[end..]).cloned().collect();
+                if self.attempt(&left) {
+                    better = true;
+                } else {
+                    at = end;
+                }
+            }
+            length = match length {
+                1 if better => 1,
+                1 => 0,
+                _ => length.div_ceil(2).min(self.best.choices.len().max(1)),
+            };
+        }
+    }
+
+    /// Moves values towards zero.
+    fn lower_values(&mut self) {
+        for at in 0..self.best.choices.len() {
+            for shift in [63, 16, 8, 4, 2, 1, 1, 1, 1] {
+                let Some(choice) = self.best.choices.get(at) else { return };
+                let lower = (choice.value >> shift).max(1);
+                if lower == choice.value {
+                    break;
+                }
+                let mut choices = self.best.choices.clone();
+                choices[at].value = lower;
+                self.attempt(&choices);
+            }
+        }
+    }
+}

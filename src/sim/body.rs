@@ -1,0 +1,80 @@
+//! The box of a task: its future, and then what that has returned.
+//!
+//! Knows one future and its output; refuses to know whose they are, who polls,
+//! and who asks for the output. Both lie in one box, one after the other, so
+//! that a handle is a number and a task takes one allocation.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+/// A task's box, whatever type its future has.
+pub(crate) type BoxedTask = Pin<Box<dyn Body>>;
+
+/// What can be done with a task's box, whatever type its future has.
+pub(crate) trait Body {
+    /// Polls the future, which is dropped once it has returned.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Whether the future has returned. Asking is also how the box gets into the caches.
+    fn is_done(&self) -> bool;
+
+    /// Puts what the future has returned into `place`, an `Option` of its type.
+    fn take(self: Pin<&mut Self>, place: &mut dyn Any);
+}
+
+pin_project! {
+    #[project = Pinned]
+    #[project_replace = Left]
+    enum Task<F: Future> {
+        Running {
+            #[pin]
+            future: F,
+        },
+        Done {
+            output: F::Output,
+        },
+        Taken,
+    }
+}
+
+impl<F: Future + 'static> Body for Task<F> {
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Pinned::Running { future } = self.as_mut().project() {
+            let output = ready!(future.poll(cx));
+            self.set(Self::Done { output });
+        }
+        Poll::Ready(())
+    }
+
+    fn is_done(&self) -> bool {
+        !matches!(self, Self::Running { .. })
+    }
+
+    fn take(self: Pin<&mut Self>, place: &mut dyn Any) {
+        if let Left::Done { output } = self.project_replace(Self::Taken)
+            && let Some(place) = place.downcast_mut()
+        {
+            *place = Some(output);
+        }
+    }
+}
+
+/// Puts a future into the box of a task.
+pub(crate) fn boxed<F: Future + 'static>(future: F) -> BoxedTask {
+    Box::pin(Task::Running { future })
+}
+
+/// Takes out what the future has returned.
+pub(crate) fn open<T: 'static>(mut task: BoxedTask) -> T {
+    let mut output = None;
+    task.as_mut().take(&mut output);
+    match output {
+        Some(output) => output,
+        None => unreachable!("a task leaves what its handle was made for"),
+    }
+}

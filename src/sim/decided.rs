@@ -1,0 +1,27 @@
+//! A choice that was made, as text. Knows what a tape says of it; refuses to know what it meant.
+
+use std::fmt;
+
+use super::time::Instant;
+
+/// A choice of a run whose value was not 0: see `Run::record_choices`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub struct Choice {
+    /// When it was made, in true virtual time.
+    pub at: Instant,
+    /// Who chose what: `delay main/client timer`, as on a tape.
+    pub subject: String,
+    /// How many choices this subject had made before.
+    pub ordinal: u64,
+    /// What was chosen.
+    pub value: u64,
+}
+
+/// Prints it as a tape has it, after its instant.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, subject, ordinal, value } = self;
+        write!(f, "{at:>14} {subject} {ordinal} = {value}")
+    }
+}
