@@ -92,7 +92,8 @@ async fn writes(conn: Conn, stream: u64, seen: Rc<Seen>) {
 
 /// Reads a stream to its end, and looks at every byte.
 async fn reads(conn: Conn, stream: u64, seen: Rc<Seen>) {
-    let (mut place, mut buf) = (0, vec![0; 1 + below(4_000) as usize]);
+    // Not byte by byte through a large window: `Pct` may hold each pause back for a second.
+    let (mut place, mut buf) = (0, vec![0; (1 + seen.most / 100 + below(4_000)) as usize]);
     loop {
         // An idle reader may wait for ever, as in TCP; here it looks elsewhere after a while.
         match time::timeout(LONGEST * 2, (&conn).read(&mut buf)).await {

@@ -392,6 +392,20 @@ fn a_slow_node_does_one_thing_after_another() {
     });
 }
 
+#[test]
+fn a_new_life_is_not_busy_with_what_the_old_one_did() {
+    fifo(async |sim| {
+        let (_, node, a, conn) = with_node(&sim).await;
+        node.poll_cost(secs(500));
+        write_all(&conn, b"x").await.unwrap();
+        sim.sleep(secs(1)).await;
+        node.poll_cost(Duration::ZERO);
+        node.restart();
+        sim.sleep(secs(2)).await;
+        echoes(&a.dial("β:1").await.unwrap()).await;
+    });
+}
+
 /// Does something when dropped.
 struct OnDrop<F: FnMut()>(F);
 

@@ -191,6 +191,22 @@ fn who_writes_to_an_end_that_closed_and_gave_up_is_told() {
 }
 
 #[test]
+fn dials_from_one_host_to_another_arrive_in_the_order_in_which_they_set_out() {
+    let latency = virtnet::simnet::Latency::uniform(ms(1), ms(1_000));
+    fifo(async move |_| {
+        let t = two(exact().latency(latency)).await;
+        for _ in 0..10 {
+            let dials = futures::future::join_all((0..5).map(|_| t.a.dial("β:1")));
+            let accepts = futures::future::join_all((0..5).map(|_| t.lb.accept()));
+            let (dialed, accepted) = join(dials, accepts).await;
+            for (dialed, accepted) in dialed.into_iter().zip(accepted) {
+                assert_eq!(dialed.unwrap().local_addr(), accepted.unwrap().peer_addr());
+            }
+        }
+    });
+}
+
+#[test]
 fn back_pressure_bounds_what_is_on_its_way() {
     fifo(async |sim| {
         let t = two(exact().window(1_000)).await;
