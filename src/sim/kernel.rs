@@ -8,7 +8,7 @@ use std::panic::Location;
 use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
-use super::choice::{Family, Key, SPAWN, Shape, Subject};
+use super::choice::{Family, Key, SPAWN, Shape, Subject, hash_name};
 use super::entry::{Act, END_OF_TIME};
 use super::node::{NodeClock, PROMPT};
 use super::task::{Name, Origin, TaskId};
@@ -207,6 +207,12 @@ impl World {
     pub(crate) fn felt(&self, node: u16) -> (bool, bool) {
         let state = self.nodes.get(node);
         state.map_or((false, false), |state| (!state.held.is_empty(), state.polled))
+    }
+
+    /// Adds a record of a fault, or of the end of one, which concerns everybody.
+    pub(crate) fn record_fault(&mut self, text: String) {
+        let digest = hash_name(&text);
+        self.record_event(RecordKind::Fault, Key::NONE, 0, digest, || text);
     }
 
     /// Adds a record of something that no task did.

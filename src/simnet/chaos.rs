@@ -162,8 +162,6 @@ impl Chaos {
                 let (from, to) = if turned { (&rest, &few) } else { (&few, &rest) };
                 let names = |side: &[String]| side.join(" ");
                 let what = format!("{} {} | {}", strike.family.name(), names(from), names(to));
-                let strs = |side: &[String]| side.iter().map(String::clone).collect::<Vec<_>>();
-                let (from, to) = (strs(from), strs(to));
                 let from: Vec<&str> = from.iter().map(String::as_str).collect();
                 let to: Vec<&str> = to.iter().map(String::as_str).collect();
                 net.cut(&from, &to, both_ways, Some(self.plan));

@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::net::{Host, SubNetwork};
-use crate::sim::{Key, RecordKind, World, hash_name, run_and_now};
+use crate::sim::{World, run_and_now};
 
 use super::config::Config;
 use super::engine::Region;
@@ -18,8 +18,9 @@ use super::latency::Latency;
 use super::ledger::{Fault, Ledger};
 use super::link::{Edits, WHOLE};
 use super::node::{Node, NodeOutput};
+use super::pipe::Connection;
 use super::registry::Names;
-use super::transit::{foresee, sound};
+use super::transit::{Transit, foresee, sound};
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///
@@ -187,7 +188,7 @@ impl Network {
             let (a, b) = (first(&hosts[0]), first(&hosts[1]));
             let net = &mut fabric.nets[self.net as usize];
             if net.links.release(a, b) {
-                self.record(world, format!("release {}", net.names_of(a, b)));
+                world.record_fault(format!("release {}", net.names_of(a, b)));
             }
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
             Ok(())
@@ -250,7 +251,7 @@ impl Network {
             let net = &mut fabric.nets[self.net as usize];
             net.links.heal();
             net.registry_down = None;
-            self.record(world, "heal".into());
+            world.record_fault("heal".into());
             self.disturb(fabric, world, |_, _| true);
         });
     }
@@ -295,7 +296,7 @@ impl Network {
                 side.iter().map(name).collect::<Vec<_>>().join(" ")
             };
             let text = format!("{} {} | {}", family.name(), names(&from), names(&to));
-            self.record(world, text);
+            world.record_fault(text);
             let concerned = {
                 let (from, to) = (from.clone(), to.clone());
                 move |a: u32, b: u32| {
@@ -318,7 +319,7 @@ impl Network {
             counts.applied += 1;
             net.links.hold(a, b);
             let text = format!("hold {}", net.names_of(a, b));
-            self.record(world, text);
+            world.record_fault(text);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
             Ok(())
         });
@@ -329,23 +330,10 @@ impl Network {
         self.change(&[&[a], &[b]], |fabric, world, hosts| {
             let pair = [first(&hosts[0]), first(&hosts[1])];
             let net = &fabric.nets[self.net as usize];
-            self.record(world, format!("reset {}", net.names_of(pair[0], pair[1])));
-            let between = |conn: &super::pipe::Connection| {
-                let ends = [conn.ends[0].machine, conn.ends[1].machine];
-                conn.net == self.net && (ends == pair || ends == [pair[1], pair[0]])
-            };
-            let conns: Vec<usize> = fabric
-                .conns
-                .iter()
-                .filter(|(_, conn)| between(conn))
-                .map(|(index, _)| index)
-                .collect();
+            world.record_fault(format!("reset {}", net.names_of(pair[0], pair[1])));
             let mut hit = false;
-            for index in conns {
-                if let Some(mut transit) = fabric.transit(index, world) {
-                    hit |= transit.reset();
-                }
-            }
+            let between = |from, to| [from, to] == pair || [to, from] == pair;
+            self.with_conns(fabric, world, between, |transit| hit |= transit.reset());
             let counts = fabric.nets[self.net as usize].ledger.counts(Fault::Reset);
             counts.requested += u64::from(by_hand);
             counts.applied += 1;
@@ -367,7 +355,7 @@ impl Network {
                 counts.requested += u64::from(by_hand);
                 counts.applied += 1;
             }
-            self.record(world, if down { "registry down" } else { "registry up" }.into());
+            world.record_fault(if down { "registry down" } else { "registry up" }.into());
         });
     }
 
@@ -391,7 +379,7 @@ impl Network {
             counts.requested += u64::from(!by_plan);
             counts.applied += 1;
             let text = format!("edit {} {}", family.name(), net.names_of(a, b));
-            self.record(world, text);
+            world.record_fault(text);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
         });
     }
@@ -401,7 +389,7 @@ impl Network {
         enter(self.run, |fabric, world| {
             fabric.nets[self.net as usize].links.mend(plan, both_ways);
             let what = if both_ways { Fault::Partition } else { Fault::OneWay };
-            self.record(world, format!("the end of a {}", what.name()));
+            world.record_fault(format!("the end of a {}", what.name()));
             self.disturb(fabric, world, |_, _| true);
         });
     }
@@ -413,7 +401,7 @@ impl Network {
             net.links.unedit(a, b, family);
             net.links.unedit(b, a, family);
             let text = format!("edit {} {} undone", family.name(), net.names_of(a, b));
-            self.record(world, text);
+            world.record_fault(text);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
         });
     }
@@ -452,6 +440,26 @@ impl Network {
         names.iter().map(find).collect()
     }
 
+    /// Does something with every connection between hosts that are concerned.
+    fn with_conns(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        concerned: impl Fn(u32, u32) -> bool,
+        mut work: impl FnMut(&mut Transit<'_>),
+    ) {
+        let hit = |conn: &Connection| {
+            conn.net == self.net && concerned(conn.ends[0].machine, conn.ends[1].machine)
+        };
+        let conns: Vec<usize> =
+            fabric.conns.iter().filter(|(_, conn)| hit(conn)).map(|(index, _)| index).collect();
+        for index in conns {
+            if let Some(mut transit) = fabric.transit(index, world) {
+                work(&mut transit);
+            }
+        }
+    }
+
     /// Lets all connections look around to which something was done, and all dials.
     pub(crate) fn disturb(
         &self,
@@ -459,23 +467,9 @@ impl Network {
         world: &mut World,
         concerned: impl Fn(u32, u32) -> bool,
     ) {
-        let hit = |conn: &super::pipe::Connection| {
-            conn.net == self.net && concerned(conn.ends[0].machine, conn.ends[1].machine)
-        };
-        let conns: Vec<usize> =
-            fabric.conns.iter().filter(|(_, conn)| hit(conn)).map(|(index, _)| index).collect();
-        for index in conns {
-            if let Some(mut transit) = fabric.transit(index, world) {
-                transit.look_around();
-            }
-        }
+        self.with_conns(fabric, world, concerned, |transit| transit.look_around());
         let dials = &mut fabric.nets[self.net as usize].held_dials;
         dials.drain(|waiter| world.wake_waiter(waiter));
-    }
-
-    fn record(&self, world: &mut World, text: String) {
-        let digest = hash_name(&text);
-        world.record_event(RecordKind::Fault, Key::NONE, 0, digest, || text);
     }
 }
 

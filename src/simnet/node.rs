@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::net::{Cause, Host};
-use crate::sim::{JoinHandle, Key, Name, Origin, RecordKind, Sleep, World, boxed, nanos};
+use crate::sim::{JoinHandle, Key, Name, Origin, Sleep, World, boxed, nanos};
 use crate::wait::waiting_for;
 
 use super::fabric::{Fabric, enter};
@@ -396,9 +396,7 @@ impl Node {
     }
 
     fn record(&self, world: &mut World, what: &str) {
-        let text = format!("{what} {}", self.name);
-        let digest = crate::sim::hash_name(&text);
-        world.record_event(RecordKind::Fault, Key::NONE, 0, digest, || text);
+        world.record_fault(format!("{what} {}", self.name));
     }
 
     /// Notes which of the faults of this node have been felt by now.
