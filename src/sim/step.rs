@@ -14,7 +14,7 @@ use super::choice::{Key, TIMER};
 use super::entry::{Act, END_OF_TIME, Serial};
 use super::task::{Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
-use super::trace::{Event, RecordKind};
+use super::trace::{Beside, Event, Mark, RecordKind};
 use super::world::{End, Errand, MAIN, NOBODY, World};
 
 /// What the run loop is to do next.
@@ -69,11 +69,11 @@ impl World {
             return Next::Wake(waker);
         }
         loop {
-            if let Some((task, by)) = self.aborted.pop_front() {
+            if let Some((task, by, mark)) = self.aborted.pop_front() {
                 if self.tasks.live(task).is_none() {
                     continue; // completed since
                 }
-                return self.step_drop(task.slot, by);
+                return self.step_drop(task.slot, by, mark);
             }
             if let Some(errand) = self.errands.pop_front() {
                 self.act_as(Key::NONE);
@@ -227,6 +227,7 @@ impl World {
             }
             Act::Fire(slot) => {
                 let wait = self.timers.take(TimerId { slot, serial })?;
+                self.tracer.begin_anew();
                 self.act_as(TIMER);
                 match wait {
                     Waiter::Task(who) => {
@@ -238,6 +239,7 @@ impl World {
             }
             Act::Sound(slot) => {
                 if self.alarms.take(slot, serial) {
+                    self.tracer.begin_anew();
                     self.act_as(Key::NONE);
                     (self.sound)(self, slot);
                 }
@@ -267,13 +269,15 @@ impl World {
     }
 
     /// Has an aborted task dropped, which is a step as well.
-    fn step_drop(&mut self, slot: u32, by: Key) -> Next {
+    fn step_drop(&mut self, slot: u32, by: Key, cause: Mark) -> Next {
         if self.steps >= self.limits.steps {
             return Next::End(End::StepLimit);
         }
         self.steps += 1;
         let subject = self.tasks.slots[slot as usize].key;
-        self.record(RecordKind::Abort, subject, by, 0, 0, || None);
+        let (at, kind) = (self.now, RecordKind::Abort);
+        let event = Event { at, kind, subject, source: by, ordinal: 0, digest: 0 };
+        self.tracer.record(event, |_| Beside { text: None, cause });
         self.act_for(slot);
         let guarded = self.nodes.is_dead(self.tasks.slots[slot as usize].node);
         Next::Drop { slot, guarded }
@@ -327,7 +331,7 @@ impl World {
             ordinal: task.ordinal.into(),
             digest: 0,
         };
-        self.tracer.record(event, || None);
+        self.tracer.record(event, |_| Beside { text: None, cause: self.tasks.mark(slot) });
         if self.scheduler.ranks() {
             self.tasks.standings[slot as usize].count_poll();
         }

@@ -171,5 +171,15 @@ impl World {
         task.pending = serial;
         task.woken_by = source;
         task.ordinal = ordinal;
+        if self.tracer.keeps() {
+            self.note_wake(slot);
+        }
+    }
+
+    /// Notes in which record a task is woken. Cold, because it would be in the way of a run whose
+    /// records are not kept.
+    #[cold]
+    fn note_wake(&mut self, slot: u32) {
+        self.tasks.set_mark(slot, self.tracer.mark());
     }
 }

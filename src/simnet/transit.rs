@@ -15,7 +15,7 @@
 //! cost no event: on a way that is clear they arrive.
 
 use crate::net::{Addr, WaitList};
-use crate::sim::{Family, Key, RecordKind, Shape, Subject, TaskId, World, nanos};
+use crate::sim::{Family, Key, Mark, RecordKind, Shape, Subject, TaskId, World, nanos};
 use crate::waiter::Waiter;
 
 use super::fabric::{Fabric, Net};
@@ -134,7 +134,9 @@ impl Fabric {
         let [there, back] = keys;
         let window = state.config.window;
         let mut pipes = [Pipe::new(there, latency, window), Pipe::new(back, latency_back, window)];
-        pipes.iter_mut().for_each(|pipe| pipe.heard_at = world.now);
+        for pipe in &mut pipes {
+            (pipe.heard_at, pipe.traced) = (world.now, world.keeps_trace());
+        }
         let ends =
             ends.map(|(machine, addr)| EndState { machine, addr, fate: Fate::Open, held: true });
         let index = self.conns.insert(Connection { net, ends, pipes });
@@ -153,16 +155,23 @@ impl Transit<'_> {
         let way = 1 - end;
         let pipe = &mut self.conn.pipes[way];
         if pipe.stream.ready() == 0 {
-            return match self.conn.ends[end].fate {
-                _ if pipe.fin_arrived => Some(Ok(0)),
+            let fate = self.conn.ends[end].fate;
+            let over = pipe.fin_arrived;
+            if over || fate == Fate::Reset {
+                self.world.hear(pipe.key, pipe.stream.read, u64::MAX);
+            }
+            return match fate {
+                _ if over => Some(Ok(0)),
                 Fate::Open => None,
                 fate => Some(Err(fate)),
             };
         }
         let most = if pipe.odd { self.shortened(way, 0, buf.len()) } else { buf.len() };
-        let Pipe { stream, window, .. } = &mut self.conn.pipes[way];
+        let Pipe { stream, window, key, .. } = &mut self.conn.pipes[way];
+        let from = stream.read;
         match stream.read(&mut buf[..most]) {
             Ok(count) => {
+                self.world.hear(*key, from, stream.read);
                 if stream.is_worth_announcing(*window) {
                     self.announce(way);
                 }
@@ -180,6 +189,10 @@ impl Transit<'_> {
         if fate != Fate::Open || pipe.fin_sent {
             // Who was told of the end of the stream before it broke finds a broken pipe.
             let told = fate == Fate::Reset && self.conn.pipes[1 - end].fin_arrived;
+            if fate == Fate::Reset {
+                let Pipe { key, stream, .. } = &self.conn.pipes[1 - end];
+                self.world.hear(*key, stream.arrived, u64::MAX);
+            }
             return Some(Err(if told { Fate::Closed } else { fate }));
         }
         let space = pipe.stream.space(pipe.window, self.world.now);
@@ -305,7 +318,7 @@ impl Transit<'_> {
         let pipe = &mut self.conn.pipes[way];
         at = at.max(pipe.last_at);
         pipe.last_at = at;
-        let item = Item { what, end, digest, sent_at: now, at };
+        let item = Item { what, sent: self.world.mark(), end, digest, sent_at: now, at };
         if pipe.head.is_some() {
             pipe.behind.push_back(item);
         } else {
@@ -343,9 +356,9 @@ impl Transit<'_> {
             }
             // Field by field: moved as a whole, an item is read in wider words than it was written
             // in, which takes 8 ns a round trip.
-            let Some(Item { what, end, digest, sent_at, .. }) = pipe.head else { return };
+            let Some(Item { what, sent, end, digest, sent_at, .. }) = pipe.head else { return };
             pipe.drop_head();
-            self.deliver(way, what, (end, digest), sent_at);
+            self.deliver(way, what, (end, digest), (sent_at, sent));
             if !self.is_next_due(way) {
                 return;
             }
@@ -385,7 +398,7 @@ impl Transit<'_> {
                 return;
             }
             self.conn.pipes[way].drop_head();
-            self.deliver(way, item.what, (item.end, item.digest), item.sent_at);
+            self.deliver(way, item.what, (item.end, item.digest), (item.sent_at, item.sent));
             if !self.is_next_due(way) {
                 return;
             }
@@ -418,7 +431,8 @@ impl Transit<'_> {
         };
         let (key, ordinal) = (pipe.key, u64::from(pipe.losses));
         let ends = &self.conn.ends;
-        self.world.record_event(RecordKind::Lose, key, ordinal, item.digest, || {
+        let said = (ordinal, item.digest);
+        self.world.record_arrival(RecordKind::Lose, key, said, item.sent, || {
             let (from, to) = (&ends[way].addr, &ends[1 - way].addr);
             format!("{} {from}->{to} {how}", item.what.name())
         });
@@ -435,14 +449,21 @@ impl Transit<'_> {
     }
 
     /// Lets something arrive at its end: what it is, where its bytes end and their digest, and when
-    /// it was sent.
+    /// it was sent, in which record.
     #[inline]
-    fn deliver(&mut self, way: usize, what: What, (until, digest): (u64, u64), sent_at: u64) {
+    fn deliver(
+        &mut self,
+        way: usize,
+        what: What,
+        (until, digest): (u64, u64),
+        (sent_at, sent): (u64, Mark),
+    ) {
         let end = 1 - way;
         let Connection { ends, pipes, .. } = &mut *self.conn;
         let pipe = &mut pipes[way];
         let (key, ordinal) = (pipe.key, pipe.stream.arrived);
-        self.world.record_event(RecordKind::Deliver, key, ordinal, digest ^ what as u64, || {
+        let said = (ordinal, digest ^ what as u64);
+        self.world.record_arrival(RecordKind::Deliver, key, said, sent, || {
             let (from, to) = (&ends[way].addr, &ends[end].addr);
             format!("{} {from}->{to} {} bytes", what.name(), until - ordinal)
         });
