@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::choice::{Key, fold, stir};
+use super::choice::{Key, aside, fold, stir};
 use super::time::Instant;
 
 /// What kind of thing a [`Record`] tells of.
@@ -246,7 +246,7 @@ impl Tracer {
             self.checkpoints.push(self.fingerprint());
         }
         if let Some(kept) = &mut self.kept {
-            kept.push((event, text()));
+            aside(move || kept.push((event, text())));
         }
     }
 
