@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::choice::{Key, fold, stir};
+use super::choice::{Key, aside, fold, stir};
 use super::time::Instant;
 
 /// What kind of thing a [`Record`] tells of.
@@ -299,12 +299,13 @@ impl Tracer {
             self.checkpoints.push(self.fingerprint());
         }
         if self.kept.is_some() {
-            let mark = self.mark_after(self.count - 1);
-            self.keep(event, beside(mark));
+            aside(move || {
+                let mark = self.mark_after(self.count - 1);
+                self.keep(event, beside(mark));
+            });
         }
     }
 
-    #[cold]
     fn keep(&mut self, event: Event, beside: Beside) {
         let Some(kept) = &mut self.kept else { return };
         kept.events.push((event, beside));

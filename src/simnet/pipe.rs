@@ -123,7 +123,12 @@ impl Pipe {
     #[inline]
     pub(crate) fn drop_head(&mut self) {
         self.losses = 0;
-        self.head = if self.behind.is_empty() { None } else { self.behind.pop_front() };
+        if self.behind.is_empty() {
+            // By itself: else a whole item is moved, of which nothing but the tag means anything.
+            self.head = None;
+        } else {
+            self.head = self.behind.pop_front();
+        }
     }
 
     /// Forgets what is on its way.
