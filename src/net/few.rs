@@ -7,17 +7,19 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
+use arrayvec::ArrayVec;
+
 /// Things found by a key, in the order of the keys.
 #[derive(Debug)]
 pub(crate) enum Few<K, V> {
-    /// Sorted, and the empty places last.
-    Few([Option<(K, V)>; 4]),
+    /// Sorted.
+    Few(ArrayVec<(K, V), 4>),
     Many(BTreeMap<K, V>),
 }
 
 impl<K, V> Default for Few<K, V> {
     fn default() -> Self {
-        Self::Few([const { None }; 4])
+        Self::Few(ArrayVec::new_const())
     }
 }
 
@@ -29,11 +31,9 @@ impl<K: Ord, V> Few<K, V> {
         K: Borrow<Q>,
     {
         match self {
-            Self::Few(few) => few
-                .iter()
-                .map_while(Option::as_ref)
-                .find(|(k, _)| k.borrow() == key)
-                .map(|(k, v)| (k, v)),
+            Self::Few(few) => {
+                few.iter().find(|(k, _)| k.borrow() == key).map(|(k, value)| (k, value))
+            }
             Self::Many(many) => many.get_key_value(key),
         }
     }
@@ -46,8 +46,7 @@ impl<K: Ord, V> Few<K, V> {
     {
         match self {
             Self::Few(few) => {
-                let mut few = few.iter_mut().map_while(Option::as_mut);
-                few.find(|(k, _)| (*k).borrow() == key).map(|(_, value)| value)
+                few.iter_mut().find(|(k, _)| k.borrow() == key).map(|(_, value)| value)
             }
             Self::Many(many) => many.get_mut(key),
         }
@@ -62,16 +61,16 @@ impl<K: Ord, V> Few<K, V> {
         K: Borrow<Q>,
     {
         if let Self::Few(few) = self {
-            let count = few.iter().flatten().count();
-            if count < few.len() {
-                let index = few.iter().flatten().take_while(|(k, _)| k.borrow() < key).count();
-                if index < count {
-                    if few[index].as_ref().is_some_and(|(k, _)| k.borrow() == key) {
-                        return false;
-                    }
-                    few[index..=count].rotate_right(1);
+            let index = few.iter().take_while(|(k, _)| k.borrow() < key).count();
+            if few.get(index).is_some_and(|(k, _)| k.borrow() == key) {
+                return false;
+            }
+            if !few.is_full() {
+                if index == few.len() {
+                    few.push(make());
+                } else {
+                    few.insert(index, make());
                 }
-                few[index] = Some(make());
                 return true;
             }
         }
@@ -86,8 +85,7 @@ impl<K: Ord, V> Few<K, V> {
     #[cold]
     fn many(&mut self) -> &mut BTreeMap<K, V> {
         if let Self::Few(few) = self {
-            let few = few.each_mut().map(Option::take).into_iter().flatten();
-            *self = Self::Many(few.collect());
+            *self = Self::Many(few.drain(..).collect());
         }
         match self {
             Self::Many(many) => many,
@@ -102,14 +100,8 @@ impl<K: Ord, V> Few<K, V> {
     {
         match self {
             Self::Few(few) => {
-                let is =
-                    |place: &Option<(K, V)>| place.as_ref().is_some_and(|(k, _)| k.borrow() == key);
-                let index = few.iter().position(is)?;
-                let left = few[index].take();
-                if matches!(few.get(index + 1), Some(Some(_))) {
-                    few[index..].rotate_left(1);
-                }
-                left.map(|(_, value)| value)
+                let index = few.iter().position(|(k, _)| k.borrow() == key)?;
+                Some(few.remove(index).1)
             }
             Self::Many(many) => many.remove(key),
         }
@@ -121,7 +113,7 @@ impl<K: Ord, V> Few<K, V> {
             Self::Few(few) => (&mut few[..], None),
             Self::Many(many) => (&mut [][..], Some(many)),
         };
-        let few = few.iter_mut().flatten().map(|(key, value)| (&*key, value));
+        let few = few.iter_mut().map(|(key, value)| (&*key, value));
         few.chain(many.into_iter().flatten())
     }
 }

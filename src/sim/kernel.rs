@@ -3,15 +3,12 @@
 //! Knows alarms, nodes and tasks that are not the program's; refuses to know what for. Everything
 //! in here is called with the world in hand, also while an alarm sounds.
 
-use std::panic::Location;
-
 use crate::waiter::Waiter;
 
-use super::body::BoxedTask;
-use super::choice::{Family, Key, SPAWN, Shape, Subject, hash_name};
+use super::choice::{Family, Key, Shape, Subject, hash_name};
 use super::entry::{Act, END_OF_TIME};
-use super::node::{NodeClock, PROMPT};
-use super::task::{Name, Origin, TaskId};
+use super::node::NodeClock;
+use super::task::TaskId;
 use super::time::Instant;
 use super::trace::{Beside, Event, Mark, RecordKind};
 use super::world::{Errand, MAIN, Phase, World};
@@ -58,10 +55,11 @@ impl World {
         self.remember(what, || super::choice::escape(question));
         let subject = Subject::new(family, self.actor, what);
         let slot = self.current().unwrap_or(MAIN);
-        let (count, before) = *self.tasks.rare(slot).asked.entry(subject.key()).or_default();
-        let drawn = self.choices.draw(subject, count, more);
-        let at = self.after(least.saturating_add(drawn)).max(before);
-        self.tasks.rare(slot).asked.insert(subject.key(), (count + 1, at));
+        let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
+        let (count, last) = self.tasks.rare(slot).asked.entry(subject.key()).or_default();
+        let drawn = self.choices.draw(subject, *count, more);
+        let at = after(least.saturating_add(drawn)).max(*last);
+        (*count, *last) = (*count + 1, at);
         self.own_clock().map_or(at, |clock| clock.local(at))
     }
 
@@ -94,26 +92,6 @@ impl World {
     #[cold]
     pub(crate) fn end_at_once(&mut self, reason: String) {
         self.doom.get_or_insert(reason);
-    }
-
-    /// Spawns a task of the network's own, as a child of the current one, to be polled first at an
-    /// instant to come.
-    pub(crate) fn spawn_prompt(
-        &mut self,
-        name: fn() -> &'static str,
-        future: BoxedTask,
-        at: u64,
-        spawned_at: &'static Location<'static>,
-    ) -> Result<TaskId, BoxedTask> {
-        if !self.heeds() {
-            return Err(future);
-        }
-        let origin = Origin::Task(self.current().unwrap_or(MAIN));
-        let task = self.enroll(&Name::Type(name), origin, PROMPT, spawned_at);
-        let serial = self.queue.push_at(at, Act::Poll(task.slot));
-        self.expect(task.slot, serial, SPAWN, 0);
-        self.bear(task, future);
-        Ok(task)
     }
 
     /// The clock of the current task's node, if it is not the true one.

@@ -80,10 +80,13 @@ impl World {
                 self.act_as(Key::NONE);
                 return Next::Errand(errand);
             }
-            if self.arriving
-                && let Some(waker) = self.arrivals(arrived.take())
-            {
-                return Next::Wake(waker);
+            if self.arriving {
+                if let Some(waker) = self.arrivals(arrived.take()) {
+                    return Next::Wake(waker);
+                }
+                if !self.errands.is_empty() {
+                    continue;
+                }
             }
             if let Some((serial, act)) = self.queue.pop_due() {
                 let Act::Poll(slot) = act else { unreachable!("timers fire as they arrive") };

@@ -394,14 +394,6 @@ impl Tasks {
         self.about[slot as usize].rare.get_or_insert_default()
     }
 
-    /// How many times the task in `slot`, which is the network's own, has woken others before.
-    #[inline]
-    pub(crate) fn count_wakes_by(&mut self, slot: u32) -> u32 {
-        let task = &mut self.slots[slot as usize];
-        task.met_last += 1;
-        task.met_last - 1
-    }
-
     /// How many times `source` has woken the task in `slot` before.
     #[inline]
     pub(crate) fn meet(&mut self, slot: u32, source: Key) -> u32 {

@@ -217,6 +217,11 @@ pub(crate) struct Event {
 pub(crate) struct Mark(u32);
 
 impl Mark {
+    /// This one, or the other if this is none.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        if self.0 == 0 { other } else { self }
+    }
+
     fn place(self) -> Option<usize> {
         (self.0 as usize).checked_sub(1)
     }

@@ -8,11 +8,10 @@ use crate::waiter::{Waiter, foreign_count, foreign_since};
 
 use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
-use super::node::PROMPT;
 use super::schedule::{Slack, Wakeup};
 use super::task::{Slot, Stage, TaskId};
 use super::trace::RecordKind;
-use super::world::{NOBODY, Phase, World};
+use super::world::{NOBODY, ONCE, Phase, World};
 
 impl World {
     /// Wakes a task on behalf of whoever acts now.
@@ -29,16 +28,9 @@ impl World {
             }
             return;
         }
-        let ordinal = if slot.node == PROMPT {
-            0 // nothing is chosen for it
-        } else if current != NOBODY && self.tasks.slots[current as usize].node == PROMPT {
-            // It lives for one dial and meets few: to count what it does is enough.
-            self.tasks.count_wakes_by(current)
-        } else {
-            // Counted even if it changes nothing, so that whether another wake-up
-            // came first does not shift the numbers of this pair.
-            self.tasks.meet(task.slot, actor)
-        };
+        // Counted even if it changes nothing, so that whether another wake-up
+        // came first does not shift the numbers of this pair.
+        let ordinal = if current == ONCE { 0 } else { self.tasks.meet(task.slot, actor) };
         if !parked {
             return;
         }
@@ -98,11 +90,6 @@ impl World {
     #[inline(always)]
     pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
         let act = Act::Poll(slot);
-        if self.tasks.slots[slot as usize].node == PROMPT {
-            self.place_lone();
-            let serial = self.queue.push_due(0, act);
-            return self.expect(slot, serial, source, ordinal);
-        }
         let wakeup = self.wakeup(slot, source, ordinal);
         let serial = match self.scheduler.delay(&mut self.choices, wakeup) {
             0 => match self.queue.push_lone(act) {
@@ -135,9 +122,6 @@ impl World {
     /// Chooses the place of a task's pending poll.
     pub(crate) fn place_of(&mut self, slot: u32) -> u16 {
         let task = &self.tasks.slots[slot as usize];
-        if task.node == PROMPT {
-            return 0;
-        }
         let wakeup = self.wakeup(slot, task.woken_by, task.ordinal);
         self.scheduler.place(&mut self.choices, wakeup)
     }

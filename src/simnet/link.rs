@@ -86,6 +86,7 @@ const fn pair(a: u32, b: u32) -> (u32, u32) {
 
 impl Links {
     /// Whether anything was done to the way between two hosts, in either direction.
+    #[inline]
     pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
         self.cuts.iter().any(|cut| cut.stops(from, to) || cut.stops(to, from))
             || self.holds.contains_key(&pair(from, to))
@@ -183,6 +184,17 @@ impl Links {
     pub(crate) fn edits(&self, from: u32, to: u32) -> Edits {
         let link = self.edited.get(&(from, to));
         link.map_or_else(Edits::default, |link| link.by_plan.or(link.by_hand))
+    }
+
+    /// One of the things that may have been changed about a direction between two hosts.
+    #[inline]
+    pub(crate) fn edited<T>(
+        &self,
+        (from, to): (u32, u32),
+        which: impl FnOnce(&Edits) -> Option<T>,
+    ) -> Option<T> {
+        let link = self.edited.get(&(from, to))?;
+        which(&link.by_plan.or(link.by_hand))
     }
 
     /// What was changed by hand about a direction between two hosts.

@@ -131,10 +131,22 @@ impl Place {
         text
     }
 
-    /// Reads what [`Place::to_hostdata`] has written.
+    /// Reads what [`Place::to_hostdata`] has written, in one pass: it is read for every dial.
     pub(crate) fn of_hostdata(text: &str) -> Option<Self> {
-        let (machine, life) = text.split_once('.')?;
-        Some(Self { machine: machine.parse().ok()?, life: life.parse().ok()? })
+        let mut numbers = [None; 2];
+        let mut which = 0;
+        for byte in text.bytes() {
+            match byte {
+                b'.' => which += 1,
+                b'0'..=b'9' => {
+                    let number = numbers.get_mut(which)?;
+                    let before = number.unwrap_or(0_u32).checked_mul(10)?;
+                    *number = Some(before.checked_add(u32::from(byte - b'0'))?);
+                }
+                _ => return None,
+            }
+        }
+        Some(Self { machine: numbers[0]?, life: numbers[1]? }).filter(|_| which == 1)
     }
 }
 

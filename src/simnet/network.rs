@@ -20,7 +20,8 @@ use super::link::{Edits, WHOLE};
 use super::node::{Node, NodeOutput};
 use super::pipe::Connection;
 use super::registry::Names;
-use super::transit::{Transit, foresee, sound};
+use super::shake::sound;
+use super::transit::{Transit, foresee};
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///
@@ -468,8 +469,7 @@ impl Network {
         concerned: impl Fn(u32, u32) -> bool,
     ) {
         self.with_conns(fabric, world, concerned, |transit| transit.look_around());
-        let dials = &mut fabric.nets[self.net as usize].held_dials;
-        dials.drain(|waiter| world.wake_waiter(waiter));
+        fabric.let_dials_go(world, self.net);
     }
 }
 

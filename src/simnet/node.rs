@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::net::{Cause, Host};
-use crate::sim::{JoinHandle, Key, Name, Origin, Sleep, World, boxed, nanos};
+use crate::sim::{Errand, JoinHandle, Key, Name, Origin, Sleep, World, boxed, nanos};
 use crate::wait::waiting_for;
 
 use super::fabric::{Fabric, enter};
@@ -265,7 +265,7 @@ impl Node {
     fn stop_if_up(&self, fabric: &mut Fabric, world: &mut World, family: Fault) {
         if std::mem::replace(&mut self.part(fabric).is_up, false) {
             let node = self.clone();
-            world.run_errand(Box::new(move || node.die(family)));
+            world.run_errand(Errand::Once(Box::new(move || node.die(family))));
         }
     }
 
@@ -289,7 +289,7 @@ impl Node {
                 self.stop_if_up(fabric, world, Fault::Restart);
                 self.part(fabric).is_up = true;
                 let node = self.clone();
-                world.run_errand(Box::new(move || node.live_again(is_fault)));
+                world.run_errand(Errand::Once(Box::new(move || node.live_again(is_fault))));
             }
         });
     }

@@ -59,10 +59,15 @@ pub(crate) enum Bell {
     Probe,
 }
 
+/// How many alarms there are for each connection, which includes one for a dial of that number.
+pub(crate) const ALARMS: u32 = 9;
+/// Which of them is the dial's.
+pub(crate) const CALL: u32 = 8;
+
 /// The alarm of a direction.
 #[inline]
 pub(crate) const fn bell(conn: usize, way: usize, bell: Bell) -> u32 {
-    (conn as u32) << 3 | (way as u32) << 2 | bell as u32
+    conn as u32 * ALARMS + ((way as u32) << 2 | bell as u32)
 }
 
 /// A network and one of its connections, with all that moves it.
@@ -75,10 +80,11 @@ pub(crate) struct Transit<'a> {
 
 /// What an alarm of the fabric does.
 pub(crate) fn sound(world: &mut World, alarm: u32) {
-    let (conn, way) = ((alarm >> 3) as usize, (alarm >> 2 & 1) as usize);
+    let (conn, which) = ((alarm / ALARMS) as usize, alarm % ALARMS);
+    let way = (which >> 2) as usize;
     super::fabric::with_fabric(world.run, |fabric| {
         let Some(mut transit) = fabric.transit(conn, world) else { return };
-        match alarm & 3 {
+        match which & 3 {
             0 => transit.move_head(way),
             1 => transit.give_up(way),
             2 => transit.hear_credit(way),
@@ -139,8 +145,9 @@ impl Fabric {
         }
         let ends =
             ends.map(|(machine, addr)| EndState { machine, addr, fate: Fate::Open, held: true });
+        let odd = state.is_odd(from, to);
         let index = self.conns.insert(Connection { net, ends, pipes });
-        if let Some(mut transit) = self.transit(index, world) {
+        if odd && let Some(mut transit) = self.transit(index, world) {
             transit.look_around();
         }
         index
@@ -229,7 +236,9 @@ impl Transit<'_> {
         let pipe = &mut self.conn.pipes[end];
         if self.conn.ends[end].fate == Fate::Open && !pipe.fin_sent {
             pipe.fin_sent = true;
-            self.send_mark(end, What::Fin);
+            if self.conn.ends[1 - end].held {
+                self.send_mark(end, What::Fin);
+            }
             self.wake_writers(end);
         }
     }
@@ -277,7 +286,7 @@ impl Transit<'_> {
     #[cold]
     fn shortened(&mut self, way: usize, write: u64, len: usize) -> usize {
         let (from, to) = self.conn.route(way);
-        let Some(share) = self.net.links.edits(from, to).short_io else {
+        let Some(share) = self.net.links.edited((from, to), |edits| edits.short_io) else {
             return len;
         };
         let pipe = &self.conn.pipes[way];
@@ -669,9 +678,7 @@ impl Transit<'_> {
     pub(crate) fn look_around(&mut self) {
         let (from, to) = self.conn.route(0);
         let silent = self.conn.ends.iter().any(|end| end.fate == Fate::Silent);
-        let odd = silent
-            || self.net.links.is_odd(from, to)
-            || (self.net.config.bandwidth.is_some() && from != to);
+        let odd = silent || self.net.is_odd(from, to);
         for (way, (from, to)) in [(0, (from, to)), (1, (to, from))] {
             let latency = self.net.latency(from, to);
             let pipe = &mut self.conn.pipes[way];
@@ -826,8 +833,8 @@ impl Net {
         attempt: u64,
     ) -> Passage {
         let passage = self.links.pass(from, to, &mut self.ledger);
-        let Some(share) = self.links.edits(from, to).loss.filter(|_| passage == Passage::Clear)
-        else {
+        let loss = self.links.edited((from, to), |edits| edits.loss);
+        let Some(share) = loss.filter(|_| passage == Passage::Clear) else {
             return passage;
         };
         let subject = Subject::new(LOSS, key, Key::NONE);
