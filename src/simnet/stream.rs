@@ -89,8 +89,8 @@ impl Stream {
         let start = self.written;
         self.written += data.len() as u64;
         self.ring.copy_in(start, data);
-        // In one go: to copy and digest 4 KiB at a time, which are in the nearest cache for both,
-        // takes a fifth longer, because a CRC takes its time to begin and to end.
+        // In one go: to copy and digest 8 KiB at a time, which are in the nearest cache for both,
+        // takes a twentieth longer.
         Digest::of(start, data)
     }
 
