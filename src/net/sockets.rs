@@ -313,9 +313,10 @@ impl Drop for Port {
 }
 
 /// One end of a connection; closed when its last owner lets go.
+#[repr(C)]
 pub(crate) struct Endpoint {
-    /// The only thing an operation looks at while all is well. Set by whichever of connection,
-    /// host and network goes down first.
+    /// All an operation looks at while all is well, and so it stands with `raw`. Set by whichever
+    /// of connection, host and network goes down first.
     down: AtomicBool,
     raw: Box<dyn RawConn>,
     pub(crate) peer: Addr,

@@ -93,7 +93,7 @@ impl End {
         let mut outside = Wakers::default();
         self.with_conn(|conn, end| {
             let waiters = if writes {
-                &mut conn.pipes[end].writers
+                &mut **conn.pipes[end].writers.get_or_insert_default()
             } else {
                 &mut conn.pipes[1 - end].readers
             };
@@ -169,7 +169,7 @@ impl Drop for End {
                 let conn = fabric.conns.remove(conn);
                 conn.pipes.into_iter().for_each(|mut pipe| {
                     pipe.readers.drain(|waiter| world.wake_waiter(waiter));
-                    pipe.writers.drain(|waiter| world.wake_waiter(waiter));
+                    pipe.drain_writers(|waiter| world.wake_waiter(waiter));
                 });
             }
         });

@@ -91,6 +91,7 @@ mod ledger;
 mod link;
 mod digest;
 mod ring;
+mod behind;
 mod stream;
 mod machine;
 mod pipe;

@@ -8,7 +8,7 @@ use std::hint::black_box;
 /// which is a power of two.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
 }
 
 impl Ring {
@@ -71,7 +71,7 @@ impl Ring {
     #[cold]
     fn grow(&mut self, start: u64, end: u64, needed: usize) {
         const LEAST: usize = 64;
-        let mut larger = Self { bytes: vec![0; needed.next_power_of_two().max(LEAST)] };
+        let mut larger = Self { bytes: vec![0; needed.next_power_of_two().max(LEAST)].into() };
         let mut kept = vec![0; (end - start) as usize];
         if !kept.is_empty() {
             self.copy_out(start, &mut kept);
@@ -82,7 +82,7 @@ impl Ring {
 
     /// Gives the memory back.
     pub(crate) fn release(&mut self) {
-        self.bytes = Vec::new();
+        self.bytes = Box::default();
     }
 
     /// Lets a byte be another: how the oracle is tested.

@@ -336,7 +336,7 @@ impl Transit<'_> {
         pipe.last_at = at;
         let item = Item { what, sent: self.world.mark(), end, digest, sent_at: now, at };
         if pipe.head.is_some() {
-            pipe.behind.push_back(item);
+            pipe.behind.push(item);
         } else {
             pipe.head = Some(item);
             self.world.set_alarm(bell(self.index, way, Bell::Head), at);
@@ -620,7 +620,7 @@ impl Transit<'_> {
         // Keyed by the place in the stream.
         let takes = self.world.draw_latency(CREDIT, pipe.key, pipe.stream.read, latency);
         pipe.stream.announce(self.world.now + takes);
-        if !pipe.writers.is_empty()
+        if pipe.has_writers()
             && !self.world.alarms.is_set(bell(self.index, way, Bell::Credit))
             && let Some(at) = pipe.stream.next_credit()
         {
@@ -668,7 +668,8 @@ impl Transit<'_> {
     }
 
     fn wake_writers(&mut self, way: usize) {
-        wake(&mut self.conn.pipes[way].writers, self.world);
+        let Self { conn, world, .. } = self;
+        conn.pipes[way].drain_writers(|waiter| world.wake_waiter(waiter));
     }
 }
 
@@ -717,7 +718,7 @@ impl Transit<'_> {
     /// Has an end ask before long whether the other is still there, if connections are kept alive
     /// or if it waits for space.
     fn watch(&mut self, end: usize) {
-        let blocked = !self.conn.pipes[end].writers.is_empty();
+        let blocked = self.conn.pipes[end].has_writers();
         self.ask_soon(end, blocked);
     }
 
