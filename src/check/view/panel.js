@@ -193,7 +193,8 @@ function fillRecord() {
       { class: "steps" },
       step("↑ before", i - 1, "↑"),
       step("↓ after", i + 1, "↓"),
-      step("same task, before", before, ""),
+      step("same task: before", before, ""),
+      step("after", run.before.indexOf(i), ""),
     ),
   );
   const section = (title, places, none) => {
