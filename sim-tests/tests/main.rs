@@ -31,3 +31,4 @@ mod simnet;
 mod attribute;
 mod lost;
 mod planted;
+mod viewer;

@@ -48,7 +48,14 @@
 //! | `VIRTNET_JOBS=2` | on so many threads |
 //! | `VIRTNET_CHECK=1` | every seed is run three times |
 //! | `VIRTNET_SHRINK=100` | shrinking takes at most so many runs; 0 turns it off |
-//! | `VIRTNET_TRACE=file` | the records of the run that is replayed, as text |
+//! | `VIRTNET_TRACE=run.html` | the run that failed or is replayed, as a page to look at |
+//! | `VIRTNET_TRACE=run.json` | the same for Perfetto, in Chrome's trace event format |
+//! | `VIRTNET_TRACE=file` | the same as text, a line a record; any other ending |
+//!
+//! A trace is written when a run fails, and whenever one is replayed. The page and Chrome's format
+//! have the shrunk run beside the original. The page is one file that needs no other: a lane for
+//! each host, arrows for messages, faults, the choices that matter, what led to each record. Name
+//! one test when asking for a trace: others that fail write the same file.
 
 mod gather;
 mod panics;
@@ -63,6 +70,12 @@ mod words;
 mod shrink;
 mod past;
 mod report;
+mod json;
+mod lanes;
+mod story;
+mod chrome;
+mod view;
+mod trace_file;
 mod test;
 
 pub use gather::{always, eventually, sometimes};

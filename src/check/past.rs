@@ -17,11 +17,11 @@ pub(crate) fn before(records: &[Record]) -> Vec<Option<usize>> {
     before
 }
 
-/// The records that can have had a part in what happened to `tasks` at the end.
+/// The places of the records that can have had a part in what happened to `tasks` at the end.
 ///
 /// A record has a part in what its subject does later, and in all that it brought about: in what
 /// those do whom it woke, and in the arrival of what was sent in it.
-pub(crate) fn causal_past<'a>(trace: &'a Trace, tasks: &'a [String]) -> Vec<&'a Record> {
+pub(crate) fn causal_past(trace: &Trace, tasks: &[String]) -> Vec<usize> {
     let records = trace.records();
     let before = before(records);
     let mut has_part = vec![false; records.len()];
@@ -36,19 +36,26 @@ pub(crate) fn causal_past<'a>(trace: &'a Trace, tasks: &'a [String]) -> Vec<&'a 
             causes.iter().copied().chain(before[place]).for_each(|place| has_part[place] = true);
         }
     }
-    records.iter().zip(has_part).filter(|(_, has_part)| *has_part).map(|(one, _)| one).collect()
+    (0..records.len()).filter(|place| has_part[*place]).collect()
 }
 
 /// The places of those of a past that are worth reading: what happened right after each choice that
-/// matters, and the last ones.
-pub(crate) fn worth_reading(past: &[&Record], choices: &[Choice]) -> BTreeSet<usize> {
+/// matters, the last faults, and the last of all.
+pub(crate) fn worth_reading(
+    past: &[usize],
+    records: &[Record],
+    choices: &[Choice],
+) -> BTreeSet<usize> {
     const BEFORE: usize = 1;
     const AFTER: usize = 4;
     const CHOICES: usize = 8;
     const LAST: usize = 8;
+    const FAULTS: usize = 6;
     let mut worth: BTreeSet<usize> = (past.len().saturating_sub(LAST)..past.len()).collect();
+    let is_fault = |at: &usize| records[past[*at]].kind == RecordKind::Fault;
+    worth.extend((0..past.len()).rev().filter(is_fault).take(FAULTS));
     for choice in choices.iter().take(CHOICES) {
-        let place = past.partition_point(|record| record.at < choice.at);
+        let place = past.partition_point(|place| records[*place].at < choice.at);
         worth.extend(place.saturating_sub(BEFORE)..(place + AFTER).min(past.len()));
     }
     worth

@@ -42,10 +42,12 @@ pub struct Report {
     pub(crate) reached: Reached,
     pub(crate) wrong: Option<Wrong>,
     pub(crate) shrunk: Option<Shrunk>,
-    /// The run that failed, with its trace.
+    /// The run that failed, with its trace; also one that did not, while its trace is written.
     pub(crate) failed: Option<Played>,
     /// Where its tape was written, or why it could not be.
     pub(crate) tape_file: Option<Result<PathBuf, String>>,
+    /// Where its trace was written, or why it could not be, if it was asked for.
+    pub(crate) trace_file: Option<Result<PathBuf, String>>,
     pub(crate) replay: String,
 }
 
@@ -90,6 +92,15 @@ impl Report {
         }
     }
 
+    /// What is wrong, without what explains it.
+    pub(crate) fn wrong_text(&self) -> Option<String> {
+        self.wrong.as_ref().map(|wrong| match wrong {
+            Wrong::Failed(failure) => failure.text.clone(),
+            Wrong::Differs(differs) => differs.to_string(),
+            Wrong::Sweep(text) | Wrong::Settings(text) => text.clone(),
+        })
+    }
+
     fn write_choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(shrunk) = &self.shrunk else { return Ok(()) };
         let choices = &shrunk.played.choices;
@@ -118,14 +129,14 @@ impl Report {
         let Some(played) = shrunk.or(self.failed.as_ref()) else { return Ok(()) };
         let (Some(trace), Some(failure)) = (&played.trace, &played.failure) else { return Ok(()) };
         f.write_str("\n\nwhat led to it:")?;
-        let past = causal_past(trace, &failure.tasks);
+        let (past, records) = (causal_past(trace, &failure.tasks), trace.records());
         let matter = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.played.choices);
         let mut next = 0;
-        for place in worth_reading(&past, matter) {
+        for place in worth_reading(&past, records, matter) {
             if place > next {
                 write!(f, "\n  .. {} more", grouped(place - next))?;
             }
-            write!(f, "\n  {}", past[place])?;
+            write!(f, "\n  {}", records[past[place]])?;
             next = place + 1;
         }
         Ok(())
@@ -167,10 +178,12 @@ impl fmt::Display for Report {
         if ledger.iter().any(|(_, counts)| counts.requested > 0) {
             write!(f, "\n\n{ledger}")?;
         }
-        match &self.tape_file {
-            Some(Ok(file)) => write!(f, "\n\ntape: {}", file.display())?,
-            Some(Err(error)) => write!(f, "\n\n{error}")?,
-            None => {}
+        for (what, file) in [("tape", &self.tape_file), ("trace", &self.trace_file)] {
+            match file {
+                Some(Ok(file)) => write!(f, "\n\n{what}: {}", file.display())?,
+                Some(Err(error)) => write!(f, "\n\n{error}")?,
+                None => {}
+            }
         }
         write!(f, "\n\nreplay: {}", self.replay)
     }

@@ -18,9 +18,10 @@ pub(crate) fn target_folder() -> PathBuf {
     built.unwrap_or_else(|| "target".into())
 }
 
-/// The name of a test as a part of a file's name.
+/// The name of a test as a part of a file's name, of which every system takes every letter.
 pub(crate) fn file_name(test: &str) -> String {
-    test.replace("::", ".").replace(['/', ' '], "_")
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    test.replace("::", ".").replace(|c| !fits(c), "_")
 }
 
 const ENDING: &str = ".running";
@@ -123,7 +124,12 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use super::Running;
+    use super::{Running, file_name};
+
+    #[test]
+    fn a_test_of_any_name_has_a_file() {
+        assert_eq!(file_name("store::a test/of <b>\"β\"\u{2028}"), "store.a_test_of__b__β__");
+    }
 
     #[test]
     fn what_a_dead_process_left_is_found_once_and_what_a_live_one_writes_is_not() {

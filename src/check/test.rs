@@ -15,6 +15,7 @@ use super::running::{file_name, target_folder};
 use super::settings::{Isolation, Settings, Work, duration, environment, seeds};
 use super::shrink::shrink;
 use super::sweep::{About, Swept, isolated, sweep};
+use super::trace_file;
 use super::twice;
 
 /// A test of many runs.
@@ -96,6 +97,15 @@ impl Check {
         self
     }
 
+    /// Writes the trace of the run that fails there: what `VIRTNET_TRACE` does.
+    ///
+    /// `run.html` is a page to look at, `run.json` is for Perfetto, any other ending is text; see
+    /// the [module](super). A run that does not fail leaves a trace only if it is replayed.
+    pub fn trace(mut self, file: impl Into<PathBuf>) -> Self {
+        self.settings.trace = Some(file.into());
+        self
+    }
+
     /// Executes all of it, and explains the first failure.
     pub fn run<F, Fut>(self, test: F) -> Report
     where
@@ -108,7 +118,10 @@ impl Check {
     fn run_case(mut self, case: &dyn Case) -> Report {
         let settings = self.settings.clone().with_environment(&environment);
         let error = self.error.take();
-        match error.map_or(settings, Err) {
+        let settings = error.map_or(settings, Err).and_then(|settings| {
+            settings.trace.as_deref().map_or(Ok(()), trace_file::look).map(|()| settings)
+        });
+        match settings {
             Ok(settings) => self.settings = settings,
             Err(error) => return self.report(Swept::default(), Some(Wrong::Settings(error))),
         }
@@ -140,7 +153,8 @@ impl Check {
         match &swept.failed {
             Some(failed) => {
                 let run = settings.run(failed.seed);
-                self.explain(case, &run, swept)
+                let report = self.explain(case, &run, swept);
+                self.traced(case, &run, report)
             }
             None => {
                 let wrong = self.whole(&swept.ledger, &swept.reached);
@@ -151,21 +165,30 @@ impl Check {
 
     fn replay_one(&self, case: &dyn Case, run: &Run) -> Report {
         let played = isolated(case, run.clone());
-        if let Some(file) = &self.settings.trace {
-            let traced = isolated(case, run.clone().keep_trace());
-            let text = traced.trace.map(|trace| trace.to_string()).unwrap_or_default();
-            if let Err(error) = std::fs::write(file, text) {
-                let error = format!("virtnet: VIRTNET_TRACE={}: {error}", file.display());
-                return self.report(Swept::default(), Some(Wrong::Settings(error)));
-            }
-        }
         let failed = played.failure.is_some().then(|| played.clone());
         let Played { ledger, reached, .. } = played;
         let swept = Swept { runs: 1, failed, ledger, reached, took: Duration::ZERO };
-        match swept.failed {
+        let report = match swept.failed {
             Some(_) => self.explain(case, run, swept),
             None => self.report(swept, None),
+        };
+        self.traced(case, run, report)
+    }
+
+    /// Writes the trace of a run that was replayed or has failed, if one is asked for.
+    fn traced(&self, case: &dyn Case, run: &Run, mut report: Report) -> Report {
+        let Some(file) = &self.settings.trace else { return report };
+        let again = || isolated(case, run.clone().keep_trace().record_choices());
+        let kept = report.failed.take().filter(|failed| failed.trace.is_some());
+        report.failed = Some(kept.unwrap_or_else(again));
+        let written = trace_file::write(file, &report);
+        if report.is_ok() {
+            report.failed = None;
+            report.wrong = written.err().map(Wrong::Settings);
+        } else {
+            report.trace_file = Some(written.map(|()| file.clone()));
         }
+        report
     }
 
     /// What is wrong with a sweep in which no run failed.
@@ -209,7 +232,13 @@ impl Check {
 
     fn report(&self, swept: Swept, wrong: Option<Wrong>) -> Report {
         let failed_seed = swept.failed.as_ref().map(|failed| failed.seed);
-        let seed = failed_seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default();
+        let again = match &self.settings.work {
+            Work::Tape(file) => format!("VIRTNET_TAPE={} ", file.display()),
+            Work::Replay(seed) => format!("VIRTNET_SEED={seed:#x} "),
+            Work::Seeds(_) => {
+                failed_seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default()
+            }
+        };
         Report {
             name: self.name.clone(),
             runs: swept.runs,
@@ -220,7 +249,8 @@ impl Check {
             shrunk: None,
             failed: swept.failed,
             tape_file: None,
-            replay: seed + &self.command(),
+            trace_file: None,
+            replay: again + &self.command(),
         }
     }
 

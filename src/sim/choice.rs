@@ -152,7 +152,7 @@ pub(crate) fn escape(name: &str) -> String {
 }
 
 /// Undoes [`escape`]; what it could not have written stays as it is.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     if text == "%" {
         return String::new();
     }

@@ -99,8 +99,9 @@ pub use tape::{ParseTapeError, Tape};
 pub use time::Instant;
 
 pub(crate) use body::boxed;
-pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_step};
+pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_step, unescape};
 pub(crate) use current::{run_and_now, try_enter, try_enter_run};
+pub(crate) use node::NODE;
 pub(crate) use pulse::Pulse;
 pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
