@@ -281,6 +281,32 @@ impl Shape {
         }
     }
 
+    /// The duration that a fuzzer's byte stands for: the greater the byte, the longer, and none
+    /// for 0. Among all bytes none are as frequent as among seeds, and every scale is alike.
+    fn of_byte(self, byte: u8) -> u64 {
+        // `byte` is one of so many, of which these scales share what is not in front of `first`.
+        let among = |first: u64, lowest: u32, scales: u64| match u64::from(byte).checked_sub(first)
+        {
+            None => 0,
+            Some(rank) => {
+                let place = ((rank * scales) << 8) / (256 - first);
+                scaled(lowest + (place >> 8) as u32, place << 56)
+            }
+        };
+        match self {
+            Self::Uniform(options) => u64::from(byte) % options,
+            Self::Delay => among(192, 0, 8),
+            Self::Hold => among(128, 0, 9),
+            Self::Demotion => among(1, 5, 6),
+            _ if byte == 0 => 0,
+            Self::Exponential(mean) => scale_by(mean, exponential(!(u64::from(byte) << 56))),
+            Self::LogNormal(median) => {
+                let raw = u64::from(byte) * 0x0101_0101_0101_0101;
+                scale_by(median, two_to_the_normal(raw))
+            }
+        }
+    }
+
     const fn options(self) -> u64 {
         match self {
             Self::Uniform(options) => options,
@@ -468,22 +494,18 @@ impl Choices {
         let Rest::Bytes(bytes) = &self.rest else {
             return 0;
         };
-        let (width, options) = match shape {
-            Shape::Uniform(options) => (64 - (options - 1).leading_zeros(), options),
-            _ => (8, 256),
+        let Shape::Uniform(options) = shape else {
+            let byte = bytes.get(self.eaten).copied().unwrap_or(0);
+            self.eaten += 1;
+            return shape.of_byte(byte);
         };
-        let width = width.div_ceil(8) as usize;
+        let width = (64 - (options - 1).leading_zeros()).div_ceil(8) as usize;
         let mut value = 0;
         for (place, byte) in bytes.iter().skip(self.eaten).take(width).enumerate() {
             value |= u64::from(*byte) << (8 * place);
         }
         self.eaten += width;
-        match shape {
-            Shape::Uniform(_) => value % options,
-            _ if value == 0 => 0,
-            // A byte picks one of 255 durations; the stirring spreads them.
-            _ => shape.shape(stir(value)),
-        }
+        value % options
     }
 
     /// Answers every further choice with 0.
@@ -604,6 +626,30 @@ mod tests {
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
         let decided = choices.take_decided().unwrap();
         assert_eq!(decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn a_greater_byte_is_a_longer_duration_and_none_is_none() {
+        let shapes = [
+            (Shape::Delay, 58_000_000),
+            (Shape::Hold, 250_000_000),
+            (Shape::Demotion, 4_100_000_000),
+            (Shape::Exponential(1_000), 5_500),
+            (Shape::LogNormal(1_000), 10_000),
+        ];
+        for (shape, long) in shapes {
+            let durations: Vec<u64> = (0..=255).map(|byte| shape.of_byte(byte)).collect();
+            assert!(durations.is_sorted(), "{shape:?}: {durations:?}");
+            assert_eq!(durations[0], 0);
+            assert!((long..shape.options()).contains(&durations[255]), "{shape:?}: {durations:?}");
+            let none = durations.iter().filter(|duration| **duration == 0).count();
+            let expected = match shape {
+                Shape::Delay => 192,
+                Shape::Hold => 128,
+                _ => 1,
+            };
+            assert_eq!(none, expected, "{shape:?}: {durations:?}");
+        }
     }
 
     #[test]
