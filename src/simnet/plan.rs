@@ -4,6 +4,7 @@
 //! slots, and in each slot each family strikes or does not. Every decision is keyed by the plan,
 //! the family and the slot, so that one less moves no other; 0 is always no fault.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::sim::{Family, Key, Shape, Subject, World, hash_name, nanos, path_step};
@@ -24,7 +25,7 @@ const SLOTS: u64 = 12;
 /// let all_but_clocks = Faults::all().without("clock");
 /// let two = Faults::none().partitions().crashes().swarm();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "it does nothing until it is given to `Network::chaos`"]
 pub struct Faults {
     allowed: [bool; Fault::ALL.len()],
@@ -41,6 +42,9 @@ macro_rules! families {
                 self.allow(Fault::$family, true)
             })+
         }
+
+        /// What allows a family.
+        const METHODS: &[(Fault, &str)] = &[$((Fault::$family, stringify!($method))),+];
     };
 }
 
@@ -90,6 +94,16 @@ impl Faults {
         Self { allowed: [false; Fault::ALL.len()], ..Self::all() }
     }
 
+    /// Adds a family, by the name that the ledger has for it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such family.
+    #[track_caller]
+    pub fn with(self, family: &str) -> Self {
+        self.allow(named(family), true)
+    }
+
     /// Leaves a family out, by the name that the ledger has for it.
     ///
     /// # Panics
@@ -97,13 +111,7 @@ impl Faults {
     /// If there is no such family.
     #[track_caller]
     pub fn without(self, family: &str) -> Self {
-        match Fault::ALL.iter().find(|known| known.name() == family) {
-            Some(family) => self.allow(*family, false),
-            None => {
-                let names = Fault::ALL.map(Fault::name).join(", ");
-                panic!("virtnet: there is no fault family {family:?}; there are {names}")
-            }
-        }
+        self.allow(named(family), false)
     }
 
     /// Lets every seed draw a subset of the families, each with a strength of its own: all faults
@@ -120,7 +128,7 @@ impl Faults {
         self
     }
 
-    fn allow(mut self, family: Fault, allowed: bool) -> Self {
+    pub(crate) fn allow(mut self, family: Fault, allowed: bool) -> Self {
         self.allowed[family as usize] = allowed;
         self
     }
@@ -128,6 +136,34 @@ impl Faults {
     /// The families that may be drawn.
     pub(crate) fn families(&self) -> impl Iterator<Item = Fault> + '_ {
         Fault::ALL.into_iter().filter(|family| self.allowed[*family as usize])
+    }
+}
+
+#[track_caller]
+fn named(family: &str) -> Fault {
+    match Fault::ALL.into_iter().find(|known| known.name() == family) {
+        Some(family) => family,
+        None => {
+            let names = Fault::ALL.map(Fault::name).join(", ");
+            panic!("virtnet: there is no fault family {family:?}; there are {names}")
+        }
+    }
+}
+
+/// Prints the expression that makes it, as `Faults::none().crashes().swarm()`.
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.allowed == [true; Fault::ALL.len()] {
+            f.write_str("Faults::all()")?;
+        } else {
+            f.write_str("Faults::none()")?;
+            let allowed = METHODS.iter().filter(|(family, _)| self.allowed[*family as usize]);
+            allowed.clone().try_for_each(|(_, method)| write!(f, ".{method}()"))?;
+        }
+        if let Some(nodes) = self.max_down {
+            write!(f, ".max_down({nodes})")?;
+        }
+        f.write_str(if self.swarm { ".swarm()" } else { "" })
     }
 }
 
