@@ -38,6 +38,7 @@
 //! | [`pipenet`] | the network in memory | simulators |
 //! | [`simnet`] | the simulated network: latency, faults, nodes | |
 //! | [`check`] | many runs: sweeps, shrinking, reports, and the attribute `test` | |
+//! | `proptest` | inputs of tests, drawn and shrunk with the run; feature `proptest` | |
 //! | [`time`] | virtual time for code that holds no [`Sim`] | |
 //!
 //! Read them in this order. What a program needs stands at the root, too; [`prelude`] has what a
@@ -60,6 +61,9 @@ pub mod simnet;
 pub mod check;
 
 mod adapt;
+
+#[cfg(feature = "proptest")]
+pub use adapt::proptest;
 
 pub use wait::waiting_for;
 

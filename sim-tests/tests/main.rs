@@ -31,4 +31,6 @@ mod simnet;
 mod attribute;
 mod lost;
 mod planted;
+mod shelf;
+mod properties;
 mod viewer;

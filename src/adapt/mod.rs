@@ -4,3 +4,7 @@
 //! other crates; refuses to know how a run works.
 
 mod clock;
+#[cfg(feature = "proptest")]
+mod operations;
+#[cfg(feature = "proptest")]
+pub mod proptest;

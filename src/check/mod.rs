@@ -86,3 +86,6 @@ pub use settings::Isolation;
 #[doc(hidden)]
 pub use test::Attribute;
 pub use test::Check;
+
+#[cfg(feature = "proptest")]
+pub(crate) use play::{Case, Input, Played, play};

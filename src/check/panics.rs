@@ -5,7 +5,7 @@
 //! says of it should be read.
 
 use std::cell::{Cell, RefCell};
-use std::panic::{set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 thread_local! {
@@ -39,6 +39,12 @@ impl Ear {
     pub(crate) fn site(&self) -> Option<String> {
         SITE.with_borrow(Clone::clone)
     }
+}
+
+/// Does something of the user's outside a run; if it panics there is nothing, and nothing is said.
+pub(crate) fn quietly<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
+    let _ear = Ear::new();
+    catch_unwind(AssertUnwindSafe(work)).ok().flatten()
 }
 
 impl Drop for Ear {

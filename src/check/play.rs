@@ -31,6 +31,21 @@ pub(crate) struct Played {
 pub(crate) trait Case: Sync {
     /// Executes a run of it on this thread.
     fn play(&self, run: Run) -> Played;
+
+    /// What a run of that seed is given beside its choices, if this is such a test: simpler than
+    /// what the seed draws, by the words that a tape has of it.
+    fn input(&self, _seed: u64, _words: &[u64]) -> Option<Box<dyn Input>> {
+        None
+    }
+}
+
+/// What a run is given beside its choices.
+pub(crate) trait Input {
+    /// The next that is simpler, as a tape has it; `failed` says whether the last one failed.
+    fn simpler(&mut self, failed: bool) -> Option<Vec<u64>>;
+
+    /// What it is, for whoever reads of it.
+    fn text(&self) -> String;
 }
 
 impl<F, Fut> Case for F
@@ -39,34 +54,42 @@ where
     Fut: Future<Output: NodeOutput> + 'static,
 {
     fn play(&self, run: Run) -> Played {
-        gather::begin();
-        gather_ledgers();
-        let ear = Ear::new();
-        let outcome = run.execute(|sim| {
-            let main = self(sim);
-            async move { main.await.error() }
-        });
-        let site = ear.site();
-        drop(ear);
-        let (reached, broken) = gather::take();
-        let Outcome { ending, seed, fingerprint, trace, tape, choices, .. } = outcome;
-        let failure = Failure::of(&ending, site, broken);
-        let printed = match ending {
-            Ending::Done(error) => format!("done {error:?}"),
-            ending => ending.to_string(),
-        };
-        let (ledger, foreign_wakes) = (take_ledger(), outcome.foreign_wakes);
-        Played {
-            failure,
-            seed,
-            fingerprint,
-            printed,
-            trace,
-            tape,
-            choices,
-            ledger,
-            reached,
-            foreign_wakes,
-        }
+        play(run, self)
+    }
+}
+
+/// Executes a run on this thread.
+pub(crate) fn play<Fut>(run: Run, main: impl FnOnce(Sim) -> Fut) -> Played
+where
+    Fut: Future<Output: NodeOutput> + 'static,
+{
+    gather::begin();
+    gather_ledgers();
+    let ear = Ear::new();
+    let outcome = run.execute(|sim| {
+        let main = main(sim);
+        async move { main.await.error() }
+    });
+    let site = ear.site();
+    drop(ear);
+    let (reached, broken) = gather::take();
+    let Outcome { ending, seed, fingerprint, trace, tape, choices, .. } = outcome;
+    let failure = Failure::of(&ending, site, broken);
+    let printed = match ending {
+        Ending::Done(error) => format!("done {error:?}"),
+        ending => ending.to_string(),
+    };
+    let (ledger, foreign_wakes) = (take_ledger(), outcome.foreign_wakes);
+    Played {
+        failure,
+        seed,
+        fingerprint,
+        printed,
+        trace,
+        tape,
+        choices,
+        ledger,
+        reached,
+        foreign_wakes,
     }
 }

@@ -42,6 +42,8 @@ pub struct Report {
     pub(crate) reached: Reached,
     pub(crate) wrong: Option<Wrong>,
     pub(crate) shrunk: Option<Shrunk>,
+    /// What the test was given, if it takes an input: the simplest that fails.
+    pub(crate) input: Option<String>,
     /// The run that failed, with its trace; also one that did not, while its trace is written.
     pub(crate) failed: Option<Played>,
     /// Where its tape was written, or why it could not be.
@@ -60,6 +62,12 @@ impl Report {
     /// Returns how many choices matter to the failure, and how many were made, if it was shrunk.
     pub fn choices(&self) -> Option<(usize, usize)> {
         self.shrunk.as_ref().map(|shrunk| (shrunk.played.choices.len(), shrunk.of))
+    }
+
+    /// Returns the simplest input that fails, printed, if the test takes one: see
+    /// `Check::run_with`, of feature `proptest`.
+    pub fn input(&self) -> Option<&str> {
+        self.input.as_deref()
     }
 
     /// Returns how many runs shrinking took.
@@ -170,6 +178,9 @@ impl fmt::Display for Report {
             }
             Some(Wrong::Failed(failure)) => {
                 write!(f, "{} failed{seed}, run {}:\n\n{}", self.name, self.runs, failure.text)?;
+                if let Some(input) = &self.input {
+                    write!(f, "\n\ninput: {input}")?;
+                }
                 self.write_choices(f)?;
                 self.write_past(f)?;
             }

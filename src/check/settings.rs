@@ -29,6 +29,8 @@ pub(crate) enum Work {
     Replay(u64),
     /// One tape again.
     Tape(PathBuf),
+    /// One tape that the test has.
+    Given(Tape),
 }
 
 /// What a sweep is to do.

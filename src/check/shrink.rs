@@ -4,14 +4,19 @@
 //! one out, that is, making it 0, changes no other's value. So sets of them are tried: whole
 //! families, then all of one host or task, then stretches of time, ever shorter, down to single
 //! ones; and what is left is made smaller. Whatever still fails in the same way is better.
+//!
+//! A test that is given an input has that made simpler first, while all choices come from where
+//! they came from: as they are keyed, what a simpler input still asks is answered as it was, and
+//! what only it asks is answered as by any seed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::sim::{Choice, Run, Schedule, Tape};
+use crate::sim::{Choice, INPUT, Run, Schedule, Tape};
 
 use super::failure::Kind;
+use super::panics::quietly;
 use super::play::{Case, Played};
 use super::settings::Settings;
 use super::sweep::isolated;
@@ -59,6 +64,8 @@ struct Shrinker<'a> {
     seed: u64,
     schedule: Schedule,
     best: Played,
+    /// How the input is simpler than what the seed draws.
+    input: Vec<u64>,
     runs: u64,
     start: Instant,
     stopped: Option<&'static str>,
@@ -77,12 +84,13 @@ pub(crate) fn shrink(
 ) -> Option<Shrunk> {
     let kind = failed.failure.as_ref()?.kind.clone();
     let (seed, start) = (failed.seed, Instant::now());
-    let first = isolated(case, run.clone().record_choices());
+    let first = without_input(isolated(case, run.clone().record_choices()));
     if first.failure.as_ref().is_none_or(|failure| failure.kind != kind) {
         return None;
     }
     let schedule = first.tape.schedule().unwrap_or_default();
     let (of, stopped, saved) = (first.choices.len(), None, start);
+    let input = first.tape.input();
     let mut shrinker = Shrinker {
         case,
         settings,
@@ -90,22 +98,31 @@ pub(crate) fn shrink(
         seed,
         schedule,
         best: first,
+        input,
         runs: 1,
         start,
         stopped,
         file,
         saved,
     };
+    shrinker.simplify_input(&failed.tape);
     shrinker.drop_families();
     shrinker.drop_groups(place_of);
     shrinker.drop_groups(|choice| choice.subject.clone());
     shrinker.drop_stretches();
     shrinker.lower_values();
     shrinker.drop_stretches();
-    let traced = isolated(case, shrinker.run(&shrinker.best.choices).keep_trace());
+    let traced = shrinker.run(&shrinker.best.choices).keep_trace();
+    let traced = without_input(isolated(case, traced));
     let played = if traced.failure.is_some() { traced } else { shrinker.best };
     let (runs, took, stopped) = (shrinker.runs + 1, start.elapsed(), shrinker.stopped);
     Some(Shrunk { played, of, runs, took, stopped })
+}
+
+/// The input is no choice: it is made simpler by itself, and on the tape it is still there.
+fn without_input(mut played: Played) -> Played {
+    played.choices.retain(|choice| choice.subject != INPUT);
+    played
 }
 
 /// Where a choice is made: a node, or the beginning of a path.
@@ -116,13 +133,20 @@ fn place_of(choice: &Choice) -> String {
 
 impl Shrinker<'_> {
     fn run(&self, choices: &[Choice]) -> Run {
-        let tape = Tape::of_choices(self.seed, self.schedule, choices);
+        let tape = Tape::of_choices(self.seed, self.schedule, choices).with_input(&self.input);
         self.settings.replay(&tape).record_choices()
     }
 
     /// Tries a run in which only these choices are not 0. If it fails the same way it is the best
     /// so far.
     fn attempt(&mut self, choices: &[Choice]) -> bool {
+        let run = self.run(choices);
+        // Those that were never asked for are left out by themselves.
+        self.attempt_run(run, self.best.choices.len())
+    }
+
+    /// Tries a run, which may make so many choices.
+    fn attempt_run(&mut self, run: Run, most: usize) -> bool {
         if self.runs >= self.settings.shrink {
             self.stopped = Some("the runs for shrinking are used up: VIRTNET_SHRINK allows more");
         } else if self.start.elapsed() > TIME {
@@ -132,10 +156,9 @@ impl Shrinker<'_> {
             return false;
         }
         self.runs += 1;
-        let played = isolated(self.case, self.run(choices));
+        let played = without_input(isolated(self.case, run));
         let same = played.failure.as_ref().is_some_and(|failure| failure.kind == self.kind);
-        // Those that were never asked for are left out by themselves.
-        if !same || played.choices.len() > self.best.choices.len() {
+        if !same || played.choices.len() > most {
             return false;
         }
         self.best = played;
@@ -152,6 +175,23 @@ impl Shrinker<'_> {
         let left: Vec<Choice> =
             self.best.choices.iter().filter(|choice| !gone(choice)).cloned().collect();
         left.len() < self.best.choices.len() && self.attempt(&left)
+    }
+
+    /// Makes the input simpler, if there is one, as long as it fails the same way; `tape` is that
+    /// of the run that failed. It leaves half of what may be spent to the choices.
+    fn simplify_input(&mut self, tape: &Tape) {
+        let mut input = quietly(|| self.case.input(self.seed, &self.input));
+        let mut failed = true;
+        while let Some(words) = input.as_mut().and_then(|input| quietly(|| input.simpler(failed))) {
+            let run = self.settings.replay(&tape.clone().with_input(&words)).record_choices();
+            failed = self.attempt_run(run, usize::MAX);
+            if failed {
+                self.input = words;
+            }
+            if 2 * self.runs >= self.settings.shrink || 2 * self.start.elapsed() >= TIME {
+                return;
+            }
+        }
     }
 
     fn drop_families(&mut self) {

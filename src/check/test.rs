@@ -9,6 +9,7 @@ use crate::sim::{Run, Schedule, Sim, Tape};
 use crate::simnet::{Ledger, NodeOutput};
 
 use super::gather::Reached;
+use super::panics::quietly;
 use super::play::{Case, Played};
 use super::report::{Report, Wrong};
 use super::running::{file_name, target_folder};
@@ -51,6 +52,22 @@ impl Check {
     /// Runs it once for each of these seeds.
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
         self.settings.work = Work::Seeds(seeds);
+        self
+    }
+
+    /// Runs it once, from this tape and not from seeds: for a fuzzer, whose bytes are one by
+    /// [`Tape::from_bytes`], and for failures that are kept beside the test.
+    ///
+    /// ```
+    /// use virtnet::{Tape, check::Check};
+    ///
+    /// let report = Check::new("bytes").tape(Tape::from_bytes(&[3])).run(|sim| async move {
+    ///     assert_ne!(sim.choose("die", 6), 3);
+    /// });
+    /// assert!(report.to_string().contains("main chooses 3 as `die`"));
+    /// ```
+    pub fn tape(mut self, tape: Tape) -> Self {
+        self.settings.work = Work::Given(tape);
         self
     }
 
@@ -115,7 +132,7 @@ impl Check {
         self.run_case(&test)
     }
 
-    fn run_case(mut self, case: &dyn Case) -> Report {
+    pub(crate) fn run_case(mut self, case: &dyn Case) -> Report {
         let settings = self.settings.clone().with_environment(&environment);
         let error = self.error.take();
         let settings = error.map_or(settings, Err).and_then(|settings| {
@@ -129,6 +146,10 @@ impl Check {
             Work::Seeds(seeds) => self.sweep(case, seeds),
             Work::Replay(seed) => {
                 let run = self.settings.run(seed);
+                self.replay_one(case, &run)
+            }
+            Work::Given(tape) => {
+                let run = self.settings.replay(&tape);
                 self.replay_one(case, &run)
             }
             Work::Tape(file) => match read_tape(&file, &self.name) {
@@ -164,7 +185,10 @@ impl Check {
     }
 
     fn replay_one(&self, case: &dyn Case, run: &Run) -> Report {
-        let played = isolated(case, run.clone());
+        let played = match self.settings.isolation {
+            Isolation::None => case.play(run.clone()),
+            _ => isolated(case, run.clone()),
+        };
         let failed = played.failure.is_some().then(|| played.clone());
         let Played { ledger, reached, .. } = played;
         let swept = Swept { runs: 1, failed, ledger, reached, took: Duration::ZERO };
@@ -226,7 +250,12 @@ impl Check {
             report.shrunk = shrink(case, &self.settings, run, &failed, place);
         }
         report.failed = Some(traced);
+        let words = report.tape().map(Tape::input).unwrap_or_default();
+        report.input = quietly(|| Some(case.input(failed.seed, &words)?.text()));
         report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &report)));
+        if let (Work::Given(_), Some(Ok(file))) = (&self.settings.work, &report.tape_file) {
+            report.replay = format!("VIRTNET_TAPE={} {}", file.display(), report.replay);
+        }
         report
     }
 
@@ -235,6 +264,7 @@ impl Check {
         let again = match &self.settings.work {
             Work::Tape(file) => format!("VIRTNET_TAPE={} ", file.display()),
             Work::Replay(seed) => format!("VIRTNET_SEED={seed:#x} "),
+            Work::Given(_) => String::new(),
             Work::Seeds(_) => {
                 failed_seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default()
             }
@@ -247,6 +277,7 @@ impl Check {
             reached: swept.reached,
             wrong,
             shrunk: None,
+            input: None,
             failed: swept.failed,
             tape_file: None,
             trace_file: None,
@@ -276,11 +307,17 @@ impl Check {
 
     fn write_tape(&self, file: &std::path::Path, report: &Report) -> Result<PathBuf, String> {
         let tape = report.tape().map(Tape::to_string).unwrap_or_default();
-        let text = format!("# {TEST}{}\n{tape}", self.name);
+        // Of one line, whatever the test's types print.
+        let input = report.input.as_ref().map(|text| format!("# input: {}\n", one_line(text)));
+        let text = format!("# {TEST}{}\n{}{tape}", self.name, input.unwrap_or_default());
         std::fs::write(file, text)
             .map_err(|error| format!("no tape was written: {}: {error}", file.display()))?;
         Ok(file.to_path_buf())
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How a tape says which test it is of, in a comment.

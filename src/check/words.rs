@@ -45,6 +45,7 @@ pub(crate) fn in_words(choice: &Choice) -> String {
         "short" => format!("a read or write of {who} may be short ({value})"),
         "registry" => format!("{who} learns {nanos:?} later than at best where {what} is"),
         "stale" => format!("{who} may be told where {what} was before ({value} of 3)"),
+        "input" => format!("the input is simpler than what the seed draws (part {ordinal})"),
         "fault" => fault(what, ordinal, value),
         _ => format!("{} {ordinal} = {value}", choice.subject),
     };

@@ -233,6 +233,15 @@ impl World {
         value as usize
     }
 
+    /// What the tape says of the input that the main task is given: the words of how it is simpler
+    /// than what the seed draws, of which 0 is the end.
+    #[cfg(feature = "proptest")]
+    pub(crate) fn word_of_input(&mut self, ordinal: u64) -> u64 {
+        let main = self.tasks.slots[MAIN as usize].key;
+        let subject = Subject::new(Family::INPUT, main, Key::NONE);
+        self.choices.overridden(subject, ordinal, Shape::Uniform(u64::MAX))
+    }
+
     /// Numbers a `select!` of the current task.
     pub(crate) fn begin_select(&mut self) -> u32 {
         let Some(slot) = self.current() else { return 0 };

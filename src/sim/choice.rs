@@ -190,8 +190,11 @@ impl Family {
     pub(crate) const SELECT: Self = Self::new("select");
     /// A user's own.
     pub(crate) const CHOOSE: Self = Self::new("choose");
+    /// How the input of a test is simpler than what is drawn: only a tape says so.
+    #[cfg(feature = "proptest")]
+    pub(crate) const INPUT: Self = Self::new("input");
 
-    /// Whoever poses choices names their family; these five are this floor's own.
+    /// Whoever poses choices names their family; these six are this floor's own.
     pub(crate) const fn new(name: &'static str) -> Self {
         Self { name, hash: hash_name(name) }
     }

@@ -188,6 +188,12 @@ impl Sim {
         enter_run(self.run, |world| world.note(&text));
     }
 
+    /// What the tape says of the input of this run: see `Tape::input`.
+    #[cfg(feature = "proptest")]
+    pub(crate) fn word_of_input(&self, ordinal: u64) -> u64 {
+        enter_run(self.run, |world| world.word_of_input(ordinal))
+    }
+
     /// Returns the seed of this run.
     pub fn seed(&self) -> u64 {
         enter_run(self.run, |world| world.seed)

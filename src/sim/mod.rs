@@ -103,6 +103,7 @@ pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_ste
 pub(crate) use current::{run_and_now, try_enter, try_enter_run};
 pub(crate) use node::NODE;
 pub(crate) use pulse::Pulse;
+pub(crate) use tape::INPUT;
 pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
 pub(crate) use trace::Mark;

@@ -26,6 +26,9 @@ use super::schedule::Schedule;
 
 const HEADER: &str = "virtnet tape 1";
 
+/// The subject under which a tape says how the input of a test is simpler than what is drawn.
+pub(crate) const INPUT: &str = "input main";
+
 /// What a run is to be replayed from: give it to `Run::tape`.
 ///
 /// ```
@@ -80,6 +83,19 @@ impl Tape {
     pub fn with(mut self, subject: &str, ordinal: u64, value: u64) -> Self {
         self.overrides.insert((printable(subject), ordinal), value);
         self
+    }
+
+    /// The same with an input that is simpler than what its seed draws, by steps as whoever draws
+    /// it has written them. They are no choices: nothing is left out of them, and no step is 0.
+    #[must_use]
+    pub(crate) fn with_input(self, words: &[u64]) -> Self {
+        let words = words.iter().zip(0..);
+        words.fold(self, |tape, (word, ordinal)| tape.with(INPUT, ordinal, *word))
+    }
+
+    /// What [`Tape::with_input`] has written.
+    pub(crate) fn input(&self) -> Vec<u64> {
+        self.iter().filter(|(subject, ..)| *subject == INPUT).map(|(.., word)| word).collect()
     }
 
     /// Returns how many choices are overridden.
