@@ -33,4 +33,6 @@ mod lost;
 mod planted;
 mod shelf;
 mod properties;
+mod fuzzed;
+mod bytes;
 mod viewer;

@@ -50,6 +50,7 @@ fn fails(tape: &Tape) -> bool {
 fn of_a_planted_bug_the_operations_and_the_choices_remain_that_it_takes() {
     let report = run(shelf(), Store::Forgets);
     let text = report.to_string();
+    println!("{text}"); // shown with `--nocapture`
     assert!(text.contains("was deleted and is back"), "{text}");
     // A connection that is open already, what comes late, and what must not be undone.
     let input = report.input().unwrap_or_default();

@@ -23,7 +23,7 @@ fn read_tree() -> Tree {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut tree = Tree::new();
-    for folder in ["src", "macros/src", "sim-tests", "examples", "benches"] {
+    for folder in ["src", "macros/src", "sim-tests", "examples", "benches", "fuzz/fuzz_targets"] {
         walk(root, &root.join(folder), &mut tree);
     }
     tree.insert("README.md".into(), std::fs::read_to_string(root.join("README.md")).unwrap());

@@ -485,7 +485,12 @@ impl Choices {
             None => match &self.rest {
                 Rest::Seed => shape.shape(self.raw(key, ordinal)),
                 Rest::Zero => 0,
-                Rest::Bytes(_) => self.eat(shape),
+                Rest::Bytes(_) => {
+                    let value = self.eat(shape);
+                    // Who asks again is told the same, as by a seed or by a tape.
+                    self.overrides.insert((key, ordinal), value);
+                    value
+                }
             },
         };
         self.write_down(subject, ordinal, value);
@@ -627,8 +632,9 @@ mod tests {
         let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::NONE);
         let drawn: Vec<u64> = (0..5).map(|n| choices.draw(subject, n, Shape::Uniform(4))).collect();
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
+        assert_eq!(choices.draw(subject, 2, Shape::Uniform(4)), 1, "asked again");
         let decided = choices.take_decided().unwrap();
-        assert_eq!(decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(), [0, 2, 2]);
     }
 
     #[test]

@@ -1,0 +1,113 @@
+//! What fuzzers run: programs that ask for everything they do, so that bytes decide all of it.
+//!
+//! Knows bytes, and what must hold whatever they are; no bytes at all is the run in which nothing
+//! happens.
+
+use std::time::Duration;
+
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use virtnet::check::{Check, Isolation, Report};
+use virtnet::simnet::{Faults, Network};
+use virtnet::{Conn, Host, Run, Schedule, Sim, Tape, time};
+
+use crate::shelf::{Op, Store, play};
+
+/// The store and its client: which operations, which faults, and all that comes of them.
+pub(crate) fn shelf(bytes: &[u8], store: Store) -> Report {
+    let check = Check::new("shelf_of_bytes").tape(Tape::from_bytes(bytes));
+    check.isolate(Isolation::None).run(move |sim: Sim| async move {
+        let mut ops = Vec::new();
+        for _ in 0..12 {
+            let (what, at) = (sim.choose("what", 3), sim.choose("at", 256) as u16);
+            let key = sim.choose("key", 2) as u8;
+            match what {
+                0 => {}
+                1 => ops.push(Op::Put { at, key }),
+                _ => ops.push(Op::Delete { at, key }),
+            }
+        }
+        ops.sort_by_key(|op| op.at());
+        let families = ["latency", "hold", "restart"];
+        let faults = families.into_iter().filter(|_| sim.choose("fault", 2) == 1);
+        let faults = faults.fold(Faults::none(), Faults::with);
+        play(sim, store, ops, faults).await
+    })
+}
+
+/// Runs the network by bytes: that is a run like any other, the same each time, and the same on the
+/// tape that it leaves.
+pub(crate) fn network(bytes: &[u8]) {
+    let schedules = [Schedule::Random, Schedule::Pct { depth: 3 }, Schedule::Fifo];
+    let (first, rest) = bytes.split_first().unwrap_or((&0, &[]));
+    let schedule = schedules[usize::from(*first) % 3];
+    let run = || Run::new(0).schedule(schedule).tape(Tape::from_bytes(rest));
+    let outcome = run().execute(echoes);
+    assert_eq!(outcome.fingerprint, run().execute(echoes).fingerprint, "the same bytes");
+    let tape = outcome.tape.to_string().parse().unwrap();
+    let keyed = Run::new(1).tape(tape).execute(echoes);
+    assert_eq!(outcome.fingerprint, keyed.fingerprint, "the tape of these bytes: {}", outcome.tape);
+    assert!(outcome.seed == 0 && outcome.foreign_wakes == 0);
+    assert_eq!(outcome.unwrap(), Ok(()));
+}
+
+/// Answers with what it is told.
+async fn echo(host: Host) {
+    let Ok(listener) = host.listen(":1").await else { return };
+    while let Ok(mut conn) = listener.accept().await {
+        Sim::current().task("echo").spawn(async move {
+            let mut bytes = [0; 64];
+            while let Ok(count @ 1..) = conn.read(&mut bytes).await {
+                if conn.write_all(&bytes[..count]).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Sends bytes, and compares what comes back: nothing else, whatever happens.
+async fn compare(conn: &mut Conn, length: usize) -> Result<(), String> {
+    let sent: Vec<u8> = (0..length).map(|place| place as u8).collect();
+    let mut got = Vec::new();
+    if conn.write_all(&sent).await.is_ok() {
+        let mut bytes = [0; 48];
+        while got.len() < length {
+            match conn.read(&mut bytes).await {
+                Ok(count @ 1..) => got.extend_from_slice(&bytes[..count]),
+                _ => break,
+            }
+        }
+    }
+    if sent.starts_with(&got) { Ok(()) } else { Err(format!("sent {sent:?}, got {got:?}")) }
+}
+
+/// Two nodes that echo and a client, under all faults; when those are over, all is well again.
+async fn echoes(sim: Sim) -> Result<(), String> {
+    let net = Network::new("t");
+    for name in ["a", "b"] {
+        net.node(name, echo);
+    }
+    let host = net.host("client").await.map_err(|error| error.to_string())?;
+    sim.sleep(Duration::from_secs(1)).await;
+    let (limit, mut chaos) = (Duration::from_secs(3), net.chaos(Faults::all()));
+    let client = async {
+        for _ in 0..sim.choose("rounds", 8) {
+            let addr = ["a:1", "b:1"][sim.choose("where", 2)];
+            let Ok(Ok(mut conn)) = time::timeout(limit, host.dial(addr)).await else { continue };
+            let length = sim.choose("length", 256);
+            if let Ok(compared) = time::timeout(limit, compare(&mut conn, length)).await {
+                compared?;
+            }
+        }
+        Ok::<(), String>(())
+    };
+    futures::join!(chaos.run_for(Duration::from_secs(4)), client).1?;
+    // Longer than any connection waits for an answer.
+    sim.sleep(Duration::from_secs(65)).await;
+    for addr in ["a:1", "b:1"] {
+        let mut conn = host.dial(addr).await.map_err(|error| format!("in the end: {error}"))?;
+        conn.write_all(b"x").await.map_err(|error| error.to_string())?;
+        conn.read_exact(&mut [0]).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
