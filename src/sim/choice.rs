@@ -641,7 +641,7 @@ mod tests {
     fn a_greater_byte_is_a_longer_duration_and_none_is_none() {
         let shapes = [
             (Shape::Delay, 58_000_000),
-            (Shape::Hold, 250_000_000),
+            (Shape::Hold, 248_000_000),
             (Shape::Demotion, 4_100_000_000),
             (Shape::Exponential(1_000), 5_500),
             (Shape::LogNormal(1_000), 10_000),
