@@ -215,3 +215,28 @@ impl fmt::Display for Ledger {
         Ok(())
     }
 }
+
+/// A fault that lasts as long as either a test or a plan wants it.
+#[derive(Debug, Default)]
+pub(crate) struct Lasting {
+    by_hand: bool,
+    by_plan: bool,
+    /// Whether its latest application has had an effect.
+    pub(crate) felt: bool,
+}
+
+impl Lasting {
+    /// Is wanted once more.
+    pub(crate) const fn want(&mut self, by_hand: bool) {
+        self.by_hand |= by_hand;
+        self.by_plan |= !by_hand;
+        self.felt = false;
+    }
+
+    /// A test ends it for both of them, a plan only what it began. Returns whether it is over.
+    pub(crate) const fn is_over(&mut self, by_hand: bool) -> bool {
+        self.by_plan = false;
+        self.by_hand &= !by_hand;
+        !self.by_hand
+    }
+}
