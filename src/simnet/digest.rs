@@ -38,6 +38,7 @@ const fn mixed(state: u64, word: u64) -> u64 {
 
 /// Digests the bytes of one segment, as they come.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is on the stack, or in a box already")]
 pub(crate) enum Digest {
     Short(Short),
     Long(Long),
