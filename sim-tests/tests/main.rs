@@ -28,6 +28,9 @@ mod reference;
 mod simnet;
 
 // Many runs.
+mod process;
 mod attribute;
-mod lost;
 mod planted;
+mod apart;
+mod lost;
+mod results;

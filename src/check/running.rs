@@ -9,13 +9,20 @@ use std::fs::{File, OpenOptions, create_dir_all, read_dir, read_to_string, remov
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Cargo's folder for what is built: that in which this program lies.
+/// Cargo's folder for what is built: that in which this program lies, whatever it is called.
 pub(crate) fn target_folder() -> PathBuf {
-    let built = std::env::current_exe().ok().and_then(|program| {
-        let folders = program.ancestors();
-        folders.filter(|folder| folder.ends_with("target")).last().map(PathBuf::from)
-    });
-    built.unwrap_or_else(|| "target".into())
+    let program = std::env::current_exe().unwrap_or_default();
+    target_of(&program).unwrap_or_else(|| Path::new("target")).to_path_buf()
+}
+
+fn target_of(program: &Path) -> Option<&Path> {
+    let mut folders = program.ancestors().skip(1);
+    if let Some(target) = folders.clone().filter(|folder| folder.ends_with("target")).last() {
+        return Some(target);
+    }
+    // Below it there is a folder for each profile, and in that these.
+    let built = folders.find(|folder| folder.ends_with("deps") || folder.ends_with("examples"))?;
+    built.parent()?.parent()
 }
 
 /// The name of a test as a part of a file's name.
@@ -24,6 +31,8 @@ pub(crate) fn file_name(test: &str) -> String {
 }
 
 const ENDING: &str = ".running";
+/// What the line of a seed begins with that has failed already.
+const CUT: &str = "cut ";
 /// A seed and the end of its line.
 const LINE: usize = 19;
 
@@ -32,8 +41,10 @@ const LINE: usize = 19;
 pub(crate) struct Running {
     file: Option<(File, PathBuf)>,
     left: Vec<PathBuf>,
-    /// The seeds that were being run when other processes died.
+    /// The seeds that were being run when other processes ended.
     pub(crate) lost: Vec<u64>,
+    /// The seeds that had failed and were being cut down when they ended, and the tapes they left.
+    pub(crate) cut: Vec<(u64, PathBuf)>,
 }
 
 impl Running {
@@ -61,8 +72,13 @@ impl Running {
             let path = file.path();
             let dead = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
             if let Some(text) = dead.then(|| read_to_string(&path).ok()).flatten() {
-                let seed = |line: &str| u64::from_str_radix(line.strip_prefix("0x")?, 16).ok();
+                let seed = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+                let cut = |line: &str| {
+                    let (own, tape) = line.strip_prefix(CUT)?.split_once(' ')?;
+                    Some((seed(own)?, tape.into()))
+                };
                 self.lost.extend(text.lines().filter_map(seed));
+                self.cut.extend(text.lines().filter_map(cut));
                 self.left.push(path);
             }
         }
@@ -83,6 +99,15 @@ impl Running {
             }
         }
         write_at(file, &line, (worker * LINE) as u64);
+    }
+
+    /// Says that a seed has failed and is being cut down, and where the best so far is kept.
+    pub(crate) fn cuts(&self, seed: u64, tape: &Path) {
+        let Some((file, _)) = &self.file else { return };
+        let line = format!("{CUT}{seed:#x} {}\n", tape.display());
+        if file.set_len(0).is_ok() {
+            write_at(file, line.as_bytes(), 0);
+        }
     }
 }
 
@@ -123,7 +148,21 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use super::Running;
+    use super::{Running, target_of};
+    use std::path::Path;
+
+    #[test]
+    fn the_folder_for_what_is_built_is_found_whatever_it_is_called() {
+        for (program, target) in [
+            ("/a/target/debug/deps/sim-1", Some("/a/target")),
+            ("/a/target/x86_64-unknown-linux-musl/debug/deps/sim-1", Some("/a/target")),
+            ("/a/built/debug/deps/sim-1", Some("/a/built")),
+            ("/a/built/release/examples/http", Some("/a/built")),
+            ("/usr/bin/sim", None),
+        ] {
+            assert_eq!(target_of(Path::new(program)), target.map(Path::new));
+        }
+    }
 
     #[test]
     fn what_a_dead_process_left_is_found_once_and_what_a_live_one_writes_is_not() {
@@ -132,9 +171,19 @@ mod tests {
         live.note(0, Some(3));
         std::fs::write(folder.join("a.test-1-0.running"), "0x00000000000001f4\n        \n")
             .unwrap();
+        let cut = Running::begin(&folder, "a::cut");
+        cut.note(0, Some(4));
+        cut.cuts(5, std::path::Path::new("a folder/x.tape"));
+        let path = cut.file.as_ref().map(|(_, path)| path.clone()).unwrap();
+        let copy = std::fs::read(path).unwrap();
+        drop(cut);
+        std::fs::write(folder.join("a.cut-1-0.running"), copy).unwrap();
+        let found = Running::begin(&folder, "a::cut");
+        assert_eq!((&*found.lost, &*found.cut), (&[][..], &[(5, "a folder/x.tape".into())][..]));
+        drop(found);
         std::fs::write(folder.join("a.test-more-1-0.running"), "0x0000000000000001\n").unwrap();
         assert_eq!(Running::begin(&folder, "a::test").lost, [500]);
-        assert_eq!(Running::begin(&folder, "a::test").lost, []);
+        assert_eq!(Running::begin(&folder, "a::test").lost, [0_u64; 0]);
         drop(live);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         std::fs::remove_dir_all(folder).unwrap();
