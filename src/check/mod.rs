@@ -28,7 +28,7 @@
 //! | `isolate = "none"` | workers go on from run to run, for runs of microseconds | `thread` |
 //! | `jobs = 2` | threads | all cores from 256 seeds on, and for processes |
 //! | `check_determinism`, `= "cold"` | every seed is repeated: see below | after a failure |
-//! | `shrink = 100`, `"30s"`, `"100,30s"` | runs and real time for shrinking; 0 is none | 1000, 8 s |
+//! | `shrink = 100`, `"30s"`, `"100,30s"` | runs and real time for shrinking | 1000, 8 s |
 //!
 //! The function takes a `Sim` or nothing, and returns nothing or a `Result`. Other attributes, such
 //! as `should_panic`, stay as they are.
@@ -54,8 +54,8 @@
 //! `isolate = "process"` it is a seed that failed, with the signal's name and its last words.
 //!
 //! Ctrl-C ends all at once, as in any test: no handler is installed. The seeds that were being run
-//! are said by the next sweep, which cannot know whether one of them was the reason. A failure is on
-//! disk before it is cut down, and so is each smaller one: the next sweep says where.
+//! are said by the next sweep, which cannot know whether one of them was the reason. A failure is
+//! on disk before it is cut down, and so is each smaller one: the next sweep says where.
 //!
 //! # Results of many machines
 //!

@@ -238,6 +238,18 @@ impl Settings {
         Ok(())
     }
 
+    /// How many threads a sweep is to have: all cores for many seeds, and for processes; few are
+    /// done before the threads have begun.
+    pub(crate) fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        let is_long = match &self.work {
+            Work::Seeds(seeds) => seeds.end - seeds.start >= 256,
+            _ => false,
+        };
+        let is_all = is_long || self.isolation == Isolation::Process;
+        self.jobs.unwrap_or_else(|| if is_all { all() } else { 1 })
+    }
+
     /// The seeds that are this shard's: every n-th.
     pub(crate) fn is_ours(&self, seed: u64) -> bool {
         self.shard.is_none_or(|(own, of)| seed % of == own)

@@ -19,7 +19,7 @@ use super::order::Order;
 use super::place::Place;
 use super::play::{Case, Played};
 use super::running::Running;
-use super::settings::{Isolation, Settings};
+use super::settings::Settings;
 use super::twice::{Differs, check};
 use super::watch::{At, Watch};
 
@@ -91,7 +91,6 @@ struct Shared<'a> {
     failed: AtomicU64,
     /// The time is used up: none is begun.
     over: AtomicBool,
-    done: AtomicU64,
     /// Tells whoever shows the progress that a thread has come to its end.
     ended: (Mutex<usize>, Condvar),
     workers: Vec<At>,
@@ -101,13 +100,12 @@ struct Shared<'a> {
 pub(crate) fn sweep(subject: Subject<'_>, seeds: Range<u64>) -> Swept {
     let start = Instant::now();
     let settings = subject.settings;
-    let jobs = settings.jobs.unwrap_or_else(|| default_jobs(settings, seeds.end - seeds.start));
+    let jobs = settings.threads();
     let shared = Shared {
         subject,
         next: AtomicU64::new(seeds.start),
         failed: AtomicU64::new(u64::MAX),
         over: AtomicBool::new(false),
-        done: AtomicU64::new(0),
         ended: (Mutex::new(0), Condvar::new()),
         workers: (0..jobs).map(|_| At::default()).collect(),
         seeds,
@@ -139,14 +137,6 @@ pub(crate) fn sweep(subject: Subject<'_>, seeds: Range<u64>) -> Swept {
     swept
 }
 
-/// All cores for many seeds, and for processes; few are done before the threads have begun.
-fn default_jobs(settings: &Settings, seeds: u64) -> usize {
-    if seeds < 256 && settings.isolation != Isolation::Process {
-        return 1;
-    }
-    thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Takes one seed after the other.
 fn work(shared: &Shared<'_>, worker: usize) -> Swept {
     struct Ended<'a>(&'a (Mutex<usize>, Condvar));
@@ -171,7 +161,6 @@ fn work(shared: &Shared<'_>, worker: usize) -> Swept {
         running.note(worker, Some(seed));
         let order = Order::of_seed(seed);
         let played = place.play(&order);
-        shared.done.fetch_add(1, Ordering::Relaxed);
         let again = settings.determinism.filter(|_| played.failure.is_none());
         let differs = again.and_then(|modes| check(&place, &order, &played, modes));
         if played.failure.is_some() || differs.is_some() {
@@ -220,9 +209,10 @@ fn attend(shared: &Shared<'_>, jobs: usize, start: Instant) {
 /// How far a sweep has come, and how long it will take.
 fn progress(shared: &Shared<'_>, took: Duration) -> String {
     let settings = shared.subject.settings;
-    let done = shared.done.load(Ordering::Relaxed);
-    let rate = done as f64 / took.as_secs_f64();
     let of = settings.shard.map_or(1, |(_, of)| of);
+    let next = shared.next.load(Ordering::Relaxed).min(shared.seeds.end);
+    let done = (next - shared.seeds.start) / of;
+    let rate = done as f64 / took.as_secs_f64();
     let all = (shared.seeds.end - shared.seeds.start) / of;
     let left = all.saturating_sub(done) as f64 / rate.max(0.1);
     let time =

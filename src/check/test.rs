@@ -153,7 +153,10 @@ impl Check {
             Err(error) => (Settings::default(), Some(error)),
         };
         let running = match (&settings.work, &error) {
-            (Work::Seeds(_), None) => Running::begin(&target_folder().join("virtnet"), &self.name),
+            (Work::Seeds(_), None) => {
+                let folder = target_folder().join("virtnet");
+                Running::begin(&folder, &self.name, settings.threads())
+            }
             _ => Running::default(),
         };
         let (settings, running) = (&settings, &running);
