@@ -103,10 +103,9 @@ fn what_other_seeds_leave_in_a_static_is_reported_by_running_after_them_alone() 
 #[test]
 fn an_address_and_the_environment_in_a_decision_are_reported_by_a_fresh_process_alone() {
     static SOMEWHERE: AtomicU64 = AtomicU64::new(0);
-    let address = || &raw const SOMEWHERE as u64 / 4096;
-    let process = || u64::from(std::process::id());
-    let planted: [(&str, fn() -> u64); 2] = [("address", address), ("process", process)];
-    let reports = planted.map(|(name, decide)| {
+    let address: fn() -> u64 = || &raw const SOMEWHERE as u64 / 4096;
+    let process: fn() -> u64 = || u64::from(std::process::id());
+    let reports = [("address", address), ("process", process)].map(|(name, decide)| {
         checked(name, move |sim| async move {
             sim.note("before");
             sim.sleep(Duration::from_nanos(1 + decide())).await;
