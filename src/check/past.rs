@@ -1,31 +1,42 @@
 //! The records that led to a failure: only those in its causal past.
 //!
-//! Knows who woke whom from what the records say; refuses to know networks.
+//! Knows what led to a record from what records say; refuses to know networks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sim::{Choice, Record, RecordKind, Trace};
 
+/// The record before each one of the same task or direction, if there is one.
+pub(crate) fn before(records: &[Record]) -> Vec<Option<usize>> {
+    let mut last = BTreeMap::new();
+    let mut before = Vec::with_capacity(records.len());
+    for (place, record) in records.iter().enumerate() {
+        let subject = record.subject.as_str();
+        before.push(if subject.is_empty() { None } else { last.insert(subject, place) });
+    }
+    before
+}
+
 /// The records that can have had a part in what happened to `tasks` at the end.
 ///
-/// A record has a part in what its subject does later, and in what those do whom it wakes or to
-/// whom it sends.
+/// A record has a part in what its subject does later, and in all that it brought about: in what
+/// those do whom it woke, and in the arrival of what was sent in it.
 pub(crate) fn causal_past<'a>(trace: &'a Trace, tasks: &'a [String]) -> Vec<&'a Record> {
-    let mut concerned: BTreeSet<&str> = tasks.iter().map(String::as_str).collect();
-    let mut past = Vec::new();
-    for record in trace.records().iter().rev() {
-        let ending = record.kind == RecordKind::Ending;
+    let records = trace.records();
+    let before = before(records);
+    let mut has_part = vec![false; records.len()];
+    let mut left: BTreeSet<&str> = tasks.iter().map(String::as_str).collect();
+    for (place, record) in records.iter().enumerate().rev() {
         // Faults have no subject, and concern everybody.
-        if !ending && record.kind != RecordKind::Fault && !concerned.contains(&*record.subject) {
-            continue;
+        let end = matches!(record.kind, RecordKind::Ending | RecordKind::Fault);
+        has_part[place] |= end || left.remove(record.subject.as_str());
+        if has_part[place] {
+            // Who asked for a fault is of no concern for it.
+            let causes = if record.kind == RecordKind::Fault { &[] } else { &record.causes[..] };
+            causes.iter().copied().chain(before[place]).for_each(|place| has_part[place] = true);
         }
-        if !record.source.is_empty() {
-            concerned.insert(record.source.trim_end_matches("/%end"));
-        }
-        past.push(record);
     }
-    past.reverse();
-    past
+    records.iter().zip(has_part).filter(|(_, has_part)| *has_part).map(|(one, _)| one).collect()
 }
 
 /// The places of those of a past that are worth reading: what happened right after each choice that

@@ -84,7 +84,7 @@ fn failure_from(json: &Json) -> Option<Failure> {
 }
 
 fn record_to(record: &Record) -> Json {
-    let Record { at, kind, subject, source, ordinal, text, digest } = record;
+    let Record { at, kind, subject, source, ordinal, text, digest, causes } = record;
     Json::List(vec![
         Json::Number(at.as_nanos()),
         Json::text(kind),
@@ -93,12 +93,16 @@ fn record_to(record: &Record) -> Json {
         Json::Number(*ordinal),
         Json::text(text),
         Json::Number(*digest),
+        Json::List(causes.iter().map(|place| Json::Number(*place as u64)).collect()),
     ])
 }
 
 fn record_from(json: &Json) -> Option<Record> {
-    let [at, kind, subject, source, ordinal, text, digest] = json.as_list()? else { return None };
+    let [at, kind, subject, source, ordinal, text, digest, causes] = json.as_list()? else {
+        return None;
+    };
     let kind = kind.as_text()?;
+    let place = |place: &Json| usize::try_from(place.as_number()?).ok();
     Some(Record {
         at: Instant::from_nanos(at.as_number()?),
         kind: RecordKind::ALL.into_iter().find(|known| known.to_string() == kind)?,
@@ -107,6 +111,7 @@ fn record_from(json: &Json) -> Option<Record> {
         ordinal: ordinal.as_number()?,
         text: text.as_text()?.into(),
         digest: digest.as_number()?,
+        causes: causes.as_list()?.iter().map(place).collect::<Option<_>>()?,
     })
 }
 

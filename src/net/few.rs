@@ -53,36 +53,45 @@ impl<K: Ord, V> Few<K, V> {
         }
     }
 
-    /// Puts a thing in, unless its key is here already. Returns whether it was not.
+    /// Puts in what `make` makes, unless its key is here already. Returns whether it was not.
+    ///
+    /// It is made where it stays: to move it there would take longer than to make it.
     #[inline]
-    pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
-        let Self::Few(few) = self else {
-            return self.insert_among_many(key, value);
-        };
-        let count = few.iter().flatten().count();
-        let index = few.iter().flatten().take_while(|(k, _)| *k < key).count();
-        if count == few.len() {
-            return self.insert_among_many(key, value);
-        }
-        if index < count {
-            if few[index].as_ref().is_some_and(|(k, _)| *k == key) {
-                return false;
+    pub(crate) fn insert<Q: Ord + ?Sized>(&mut self, key: &Q, make: impl FnOnce() -> (K, V)) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        if let Self::Few(few) = self {
+            let count = few.iter().flatten().count();
+            if count < few.len() {
+                let index = few.iter().flatten().take_while(|(k, _)| k.borrow() < key).count();
+                if index < count {
+                    if few[index].as_ref().is_some_and(|(k, _)| k.borrow() == key) {
+                        return false;
+                    }
+                    few[index..=count].rotate_right(1);
+                }
+                few[index] = Some(make());
+                return true;
             }
-            few[index..=count].rotate_right(1);
         }
-        few[index] = Some((key, value));
-        true
+        let many = self.many();
+        let is_new = !many.contains_key(key);
+        if is_new {
+            many.extend([make()]);
+        }
+        is_new
     }
 
     #[cold]
-    fn insert_among_many(&mut self, key: K, value: V) -> bool {
+    fn many(&mut self) -> &mut BTreeMap<K, V> {
         if let Self::Few(few) = self {
             let few = few.each_mut().map(Option::take).into_iter().flatten();
             *self = Self::Many(few.collect());
         }
         match self {
-            Self::Many(many) if !many.contains_key(&key) => many.insert(key, value).is_none(),
-            _ => false,
+            Self::Many(many) => many,
+            Self::Few(_) => unreachable!("there are many by now"),
         }
     }
 
@@ -97,7 +106,9 @@ impl<K: Ord, V> Few<K, V> {
                     |place: &Option<(K, V)>| place.as_ref().is_some_and(|(k, _)| k.borrow() == key);
                 let index = few.iter().position(is)?;
                 let left = few[index].take();
-                few[index..].rotate_left(1);
+                if matches!(few.get(index + 1), Some(Some(_))) {
+                    few[index..].rotate_left(1);
+                }
                 left.map(|(_, value)| value)
             }
             Self::Many(many) => many.remove(key),
@@ -119,16 +130,20 @@ impl<K: Ord, V> Few<K, V> {
 mod tests {
     use super::Few;
 
+    fn insert(map: &mut Few<i32, i32>, key: i32, value: i32) -> bool {
+        map.insert(&key, || (key, value))
+    }
+
     #[test]
     fn few_or_many_it_is_a_sorted_map() {
         for count in [3, 4, 5, 100] {
             let mut map = Few::default();
             // 37 is prime to all of them, so that every key comes once, in no order.
-            (0..count).for_each(|n| assert!(map.insert(n * 37 % count, n * 37 % count * 10)));
-            assert!((0..count).all(|key| !map.insert(key, 0)));
+            (0..count).for_each(|n| assert!(insert(&mut map, n * 37 % count, n * 37 % count * 10)));
+            assert!((0..count).all(|key| !insert(&mut map, key, 0)));
             assert_eq!((map.get(&1), map.get(&count)), (Some((&1, &10)), None));
             assert_eq!((map.remove(&1), map.remove(&1), map.get_mut(&1)), (Some(10), None, None));
-            assert!(map.insert(1, 11));
+            assert!(insert(&mut map, 1, 11));
             assert_eq!(map.get_mut(&1), Some(&mut 11));
             assert_eq!(map.remove(&1), Some(11));
             let rest: Vec<(i32, i32)> = map.iter_mut().map(|(key, value)| (*key, *value)).collect();

@@ -142,6 +142,7 @@ mod quote;
 mod addr;
 mod error;
 mod engine;
+mod granted;
 mod sync;
 mod line;
 mod few;
@@ -170,4 +171,5 @@ pub use subnetwork::SubNetwork;
 pub use traced::{NetEvent, Traced};
 
 pub(crate) use few::Few;
+pub(crate) use granted::Granted;
 pub(crate) use sync::{WaitList, Wakers};

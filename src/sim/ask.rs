@@ -176,7 +176,7 @@ impl World {
         }
         let about = &mut self.tasks.about[task.slot as usize];
         if !std::mem::replace(&mut about.aborted, true) {
-            self.aborted.push_back((task, self.actor));
+            self.aborted.push_back((task, self.actor, self.tracer.mark()));
         }
     }
 

@@ -13,7 +13,7 @@ use super::entry::{Act, END_OF_TIME};
 use super::node::{NodeClock, PROMPT};
 use super::task::{Name, Origin, TaskId};
 use super::time::Instant;
-use super::trace::RecordKind;
+use super::trace::{Beside, Event, Mark, RecordKind};
 use super::world::{Errand, MAIN, Phase, World};
 
 impl World {
@@ -153,13 +153,14 @@ impl World {
         state.dead = true;
         state.paused = false;
         state.held.clear();
+        let mark = self.tracer.mark();
         for slot in self.tasks.in_spawn_order() {
             let task = &self.tasks.slots[slot as usize];
             let id = TaskId { slot, life: task.life };
             if task.node == node
                 && !std::mem::replace(&mut self.tasks.about[slot as usize].aborted, true)
             {
-                self.aborted.push_back((id, by));
+                self.aborted.push_back((id, by, mark));
             }
         }
     }
@@ -226,5 +227,36 @@ impl World {
         text: impl FnOnce() -> String,
     ) {
         self.record(kind, subject, Key::NONE, ordinal, digest, || Some(text().into()));
+    }
+
+    /// The record in which that is done which is being done now.
+    #[inline]
+    pub(crate) const fn mark(&self) -> Mark {
+        self.tracer.mark()
+    }
+
+    /// Whether records are kept, so that it is worth telling what was read where.
+    #[inline]
+    pub(crate) const fn keeps_trace(&self) -> bool {
+        self.tracer.keeps()
+    }
+
+    /// Notes that something was read of a direction: from one place of its stream to another.
+    pub(crate) fn hear(&mut self, direction: Key, from: u64, to: u64) {
+        self.tracer.hear(direction, from, to);
+    }
+
+    /// Adds a record of what became of something that was sent; `sent` is the mark of then.
+    #[inline]
+    pub(crate) fn record_arrival(
+        &mut self,
+        kind: RecordKind,
+        subject: Key,
+        (ordinal, digest): (u64, u64),
+        sent: Mark,
+        text: impl FnOnce() -> String,
+    ) {
+        let event = Event { at: self.now, kind, subject, source: Key::NONE, ordinal, digest };
+        self.tracer.record(event, |_| Beside { text: Some(text().into()), cause: sent });
     }
 }

@@ -104,5 +104,6 @@ pub(crate) use current::{run_and_now, try_enter, try_enter_run};
 pub(crate) use pulse::Pulse;
 pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
+pub(crate) use trace::Mark;
 pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};
 pub(crate) use world::World;

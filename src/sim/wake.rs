@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Has a task polled at the place and with the delay that are chosen.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
         let act = Act::Poll(slot);
         if self.tasks.slots[slot as usize].node == PROMPT {
@@ -107,7 +107,7 @@ impl World {
         let serial = match self.scheduler.delay(&mut self.choices, wakeup) {
             0 => match self.queue.push_lone(act) {
                 Some(serial) => serial,
-                None => self.push_among_others(wakeup, act),
+                None => self.push_among_others(slot, source, ordinal),
             },
             delay => self.queue.push_at(self.now + delay, act),
         };
@@ -115,10 +115,12 @@ impl World {
         self.expect(slot, serial, source, ordinal);
     }
 
-    fn push_among_others(&mut self, wakeup: Wakeup, act: Act) -> Serial {
+    #[inline(never)]
+    fn push_among_others(&mut self, slot: u32, source: Key, ordinal: u32) -> Serial {
         self.place_lone();
+        let wakeup = self.wakeup(slot, source, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
-        self.queue.push_due(place, act)
+        self.queue.push_due(place, Act::Poll(slot))
     }
 
     /// Chooses the place of what was due alone: it is no longer.
@@ -171,5 +173,15 @@ impl World {
         task.pending = serial;
         task.woken_by = source;
         task.ordinal = ordinal;
+        if self.tracer.keeps() {
+            self.note_wake(slot);
+        }
+    }
+
+    /// Notes in which record a task is woken. Cold, because it would be in the way of a run whose
+    /// records are not kept.
+    #[cold]
+    fn note_wake(&mut self, slot: u32) {
+        self.tasks.set_mark(slot, self.tracer.mark());
     }
 }

@@ -23,7 +23,7 @@ use super::schedule::{Schedule, Scheduler};
 use super::stall::TaskPanic;
 use super::task::{Name, Origin, TaskId, Tasks};
 use super::timer::Timers;
-use super::trace::{Event, RecordKind, Tracer};
+use super::trace::{Beside, Event, Mark, RecordKind, Tracer};
 
 /// The slot of the main task, which is the first.
 pub(crate) const MAIN: u32 = 0;
@@ -148,8 +148,8 @@ pub(crate) struct World {
     pub(crate) caught: Vec<TaskPanic>,
     /// The task whose polls or wake-ups did not end.
     pub(crate) culprit: Option<u32>,
-    /// Tasks to be dropped, and who had them aborted.
-    pub(crate) aborted: VecDeque<(TaskId, Key)>,
+    /// Tasks to be dropped, and who had them aborted, in which record.
+    pub(crate) aborted: VecDeque<(TaskId, Key, Mark)>,
     /// Whether there may be entries whose instant has come.
     pub(crate) arriving: bool,
     /// Whether what woke itself has had its turn at this instant.
@@ -334,11 +334,16 @@ impl World {
         digest: u64,
         text: impl FnOnce() -> Option<Box<str>>,
     ) {
-        self.tracer.record(Event { at: self.now, kind, subject, source, ordinal, digest }, text);
+        let event = Event { at: self.now, kind, subject, source, ordinal, digest };
+        self.tracer.record(event, |cause| Beside { text: text(), cause });
     }
 
-    /// Records the ending, after which the fingerprint stands.
-    pub(crate) fn record_ending(&mut self, text: &str) {
+    /// Records the ending, after which the fingerprint stands; `stalled` if nobody brought it
+    /// about.
+    pub(crate) fn record_ending(&mut self, text: &str, stalled: bool) {
+        if stalled {
+            self.tracer.begin_anew();
+        }
         let digest = hash_name(text);
         self.record(RecordKind::Ending, Key::NONE, Key::NONE, 0, digest, || Some(text.into()));
     }

@@ -48,11 +48,32 @@ impl Digest {
     }
 
     /// Digests a segment that is all there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(start: u64, bytes: &[u8]) -> u64 {
+        if bytes.len() >= LONG || !bytes.len().is_multiple_of(2 * WORD) {
+            return Self::of_any(start, bytes);
+        }
+        // As below, without a rest that has to be kept somewhere.
+        let mut digest = Self::new(start, bytes.len());
+        digest.add_pairs(bytes.as_chunks().0);
+        mixed(digest.even, digest.odd)
+    }
+
+    #[inline(never)]
+    fn of_any(start: u64, bytes: &[u8]) -> u64 {
         let mut digest = Self::new(start, bytes.len());
         digest.add(bytes);
         digest.value()
+    }
+
+    #[inline]
+    fn add_pairs(&mut self, pairs: &[[u8; 2 * WORD]]) {
+        let (mut even, mut odd) = (self.even, self.odd);
+        for pair in pairs {
+            let pair = u128::from_le_bytes(*pair);
+            (even, odd) = (mixed(even, pair as u64), mixed(odd, (pair >> 64) as u64));
+        }
+        (self.even, self.odd) = (even, odd);
     }
 
     /// Adds the next bytes.
@@ -72,12 +93,8 @@ impl Digest {
     fn add_words(&mut self, mut bytes: &[u8]) {
         if !self.at_odd {
             let (pairs, rest) = bytes.as_chunks::<{ 2 * WORD }>();
-            let (mut even, mut odd) = (self.even, self.odd);
-            for pair in pairs {
-                let pair = u128::from_le_bytes(*pair);
-                (even, odd) = (mixed(even, pair as u64), mixed(odd, (pair >> 64) as u64));
-            }
-            (self.even, self.odd, bytes) = (even, odd, rest);
+            self.add_pairs(pairs);
+            bytes = rest;
         }
         if !bytes.is_empty() {
             self.add_less(bytes);

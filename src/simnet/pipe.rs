@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use crate::net::{Addr, Cause, WaitList};
-use crate::sim::Key;
+use crate::sim::{Key, Mark};
 
 use super::latency::Latency;
 use super::stream::{Corrupted, Stream};
@@ -36,6 +36,8 @@ impl What {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(crate) what: What,
+    /// The record in which it was sent.
+    pub(crate) sent: Mark,
     /// Where its bytes end in the stream, and their digest.
     pub(crate) end: u64,
     pub(crate) digest: u64,
@@ -74,6 +76,8 @@ pub(crate) struct Pipe {
     pub(crate) trouble: Trouble,
     /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
     pub(crate) odd: bool,
+    /// Whether the trace is to tell what is read.
+    pub(crate) traced: bool,
     /// How many times in a row the oldest item was lost.
     pub(crate) losses: u32,
     /// Since when the sender has waited for an acknowledgement that does not come of itself.
@@ -104,6 +108,7 @@ impl Pipe {
             writers: WaitList::default(),
             trouble: Trouble::None,
             odd: false,
+            traced: false,
             losses: 0,
             unheard_since: None,
             missed_credit: false,
@@ -118,7 +123,12 @@ impl Pipe {
     #[inline]
     pub(crate) fn drop_head(&mut self) {
         self.losses = 0;
-        self.head = if self.behind.is_empty() { None } else { self.behind.pop_front() };
+        if self.behind.is_empty() {
+            // By itself: else a whole item is moved, of which nothing but the tag means anything.
+            self.head = None;
+        } else {
+            self.head = self.behind.pop_front();
+        }
     }
 
     /// Forgets what is on its way.
@@ -224,7 +234,7 @@ impl Connection {
             let waits = ends[end].fate == Fate::Open && !pipe.fin_arrived;
             return if waits { Glance::Empty } else { Glance::Odd };
         }
-        if pipe.odd {
+        if pipe.odd | pipe.traced {
             return Glance::Odd;
         }
         match pipe.stream.read(buf) {

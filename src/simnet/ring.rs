@@ -25,23 +25,36 @@ impl Ring {
     #[inline]
     pub(crate) fn copy_in(&mut self, start: u64, data: &[u8]) {
         let place = self.place(start);
-        let fits = data.len().min(self.bytes.len() - place);
-        self.bytes[place..place + fits].copy_from_slice(&data[..fits]);
-        if fits < data.len() {
-            self.bytes[..data.len() - fits].copy_from_slice(&data[fits..]);
+        match self.bytes.get_mut(place..place + data.len()) {
+            Some(bytes) => bytes.copy_from_slice(data),
+            None => self.copy_in_round(place, data),
         }
+    }
+
+    /// The same for bytes that go beyond the end of the ring.
+    #[cold]
+    fn copy_in_round(&mut self, place: usize, data: &[u8]) {
+        let (fits, rest) = data.split_at(self.bytes.len() - place);
+        self.bytes[place..].copy_from_slice(fits);
+        self.bytes[..rest.len()].copy_from_slice(rest);
     }
 
     /// Copies bytes out that begin at an offset.
     #[inline]
     pub(crate) fn copy_out(&self, start: u64, into: &mut [u8]) {
         let place = self.place(start);
-        let fits = into.len().min(self.bytes.len() - place);
-        into[..fits].copy_from_slice(&self.bytes[place..place + fits]);
-        if fits < into.len() {
-            let rest = into.len() - fits;
-            into[fits..].copy_from_slice(&self.bytes[..rest]);
+        match self.bytes.get(place..place + into.len()) {
+            Some(bytes) => into.copy_from_slice(bytes),
+            None => self.copy_out_round(place, into),
         }
+    }
+
+    /// The same for bytes that go beyond the end of the ring.
+    #[cold]
+    fn copy_out_round(&self, place: usize, into: &mut [u8]) {
+        let (fits, rest) = into.split_at_mut(self.bytes.len() - place);
+        fits.copy_from_slice(&self.bytes[place..]);
+        rest.copy_from_slice(&self.bytes[..rest.len()]);
     }
 
     /// Has the processor load the bytes at an offset.

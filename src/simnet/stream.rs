@@ -115,7 +115,7 @@ impl Stream {
     /// # Errors
     ///
     /// If it is not what was written.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize, Corrupted> {
         let count = self.ready().min(buf.len() as u64) as usize;
         let left = self.head.end - self.read;
@@ -132,6 +132,7 @@ impl Stream {
     }
 
     /// Reads from where a segment may have been begun to where one may have to be left.
+    #[inline(never)]
     fn read_parts(&mut self, mut rest: &mut [u8]) -> Result<(), Corrupted> {
         while !rest.is_empty() {
             let left = usize::try_from(self.head.end - self.read).unwrap_or(usize::MAX);
