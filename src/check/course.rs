@@ -12,7 +12,6 @@ use crate::simnet::Ledger;
 
 use super::about::About;
 use super::apart::serve;
-use super::failure::Kind;
 use super::gather::Reached;
 use super::order::Order;
 use super::place::Place;
@@ -89,6 +88,9 @@ impl<'a> Course<'a> {
             return self.nothing(Some(error));
         }
         let swept = sweep(self.subject, seeds.clone());
+        if let Some(error) = swept.failed.as_ref().and_then(Failed::want_of_a_process) {
+            return self.nothing(Some(error.into()));
+        }
         if let Some(file) = &settings.results
             && let Err(error) = results::add(file, &whose, (&seeds, settings.shard), &swept)
         {
@@ -166,11 +168,10 @@ impl<'a> Course<'a> {
     }
 
     fn explain_at(&self, place: &Place<'_>, order: &Order, failed: Failed, swept: Swept) -> Report {
-        let Failed { played, differs } = failed;
-        let failure = played.failure.as_ref();
-        if let Some(failure) = failure.filter(|failure| failure.kind == Kind::NoProcess) {
-            return self.nothing(Some(failure.text.clone()));
+        if let Some(error) = failed.want_of_a_process() {
+            return self.nothing(Some(error.into()));
         }
+        let Failed { played, differs } = failed;
         let asked = self.settings.determinism;
         let differs = differs.or_else(|| {
             let always = self.settings.after_failure;
@@ -187,7 +188,7 @@ impl<'a> Course<'a> {
                 Some(_) => {}
             }
         }
-        let wrong = failure.cloned().map(Box::new).map(Wrong::Failed);
+        let wrong = played.failure.clone().map(Box::new).map(Wrong::Failed);
         let mut report = self.report(swept, wrong);
         let traced = place.isolated(&order.clone().keep_trace().record_choices());
         let file = self.tape_file(traced.seed);

@@ -14,6 +14,7 @@ use crate::simnet::Ledger;
 
 use super::about::About;
 use super::apart::Apart;
+use super::failure::Kind;
 use super::gather::Reached;
 use super::order::Order;
 use super::place::Place;
@@ -29,6 +30,16 @@ pub(crate) struct Failed {
     pub(crate) played: Played,
     /// How its runs differ, if that is what is wrong.
     pub(crate) differs: Option<Differs>,
+}
+
+impl Failed {
+    /// Why there was no run at all, if there was none.
+    pub(crate) fn want_of_a_process(&self) -> Option<&str> {
+        let failure = self.played.failure.as_ref();
+        let none = failure.filter(|failure| failure.kind == Kind::NoProcess);
+        let again = self.differs.as_ref().and_then(|differs| differs.error.as_deref());
+        none.map(|failure| &*failure.text).or(again)
+    }
 }
 
 /// What came of a sweep.

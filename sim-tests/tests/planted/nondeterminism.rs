@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use virtnet::Sim;
-use virtnet::check::{Check, Determinism};
+use virtnet::check::{Check, Determinism, Isolation};
 
 #[test]
 #[expect(clippy::iter_over_hash_type, reason = "this is the planted bug")]
@@ -85,12 +85,18 @@ fn is_well(text: &str) {
 #[test]
 fn what_other_seeds_leave_in_a_static_is_reported_by_running_after_them_alone() {
     static LARGEST: AtomicU64 = AtomicU64::new(0);
-    let [warm, cold, shuffled] = checked("static", |sim| async move {
+    let test = |sim: Sim| async move {
         sim.note("before");
         // A pool that grows with what was asked of it, in whatever run.
         let pool = LARGEST.fetch_max(sim.seed(), Relaxed).max(sim.seed());
         sim.note(format!("a pool of {pool}"));
-    });
+    };
+    let apart = Check::new("static-apart").seeds(0..9).isolate(Isolation::Process);
+    let well = apart.clone().check_determinism().run(test).to_string();
+    let apart = apart.check_determinism_against(Determinism::All).run(test).to_string();
+    let [warm, cold, shuffled] = checked("static", test);
+    assert!(well.ends_with("9 run(s), all well"), "{well}");
+    assert!(apart.contains("It differs after 8 other seeds in the same process"), "{apart}");
     is_well(&warm);
     is_well(&cold);
     assert!(shuffled.contains("It differs after 8 other seeds in the same process"), "{shuffled}");
