@@ -125,6 +125,13 @@ fn a_test_that_does_not_come_to_the_check_again_is_told() {
 }
 
 #[test]
+fn a_variable_that_the_parent_has_not_set_skips_nothing() {
+    let child = [("VIRTNET_CHILD", "1 other_attributes_stay_as_they_are#1")];
+    let text = said(&execute("apart::other_attributes_stay_as_they_are", &child));
+    assert!(text.contains("other_attributes_stay_as_they_are failed with seed 0x0"), "{text}");
+}
+
+#[test]
 fn the_replay_line_of_a_run_apart_repeats_it() {
     let test = "apart::other_attributes_stay_as_they_are";
     let text = said(&execute(test, &[]));

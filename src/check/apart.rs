@@ -20,7 +20,7 @@ use super::play::Played;
 use super::settings::{Settings, environment};
 use super::wire::{played_from, played_to};
 
-/// Says to a process that it is to play one run, and of which check.
+/// Says to a process that it is to play one run: whose child it is, and of which check.
 const CHILD: &str = "VIRTNET_CHILD";
 /// What the line of a result begins with.
 const RESULT: &str = "virtnet-run: ";
@@ -63,7 +63,7 @@ impl Apart {
             *number
         });
         let check = format!("{check}#{number}");
-        let role = match environment(CHILD) {
+        let role = match environment(CHILD).as_deref().and_then(own_child) {
             None => Role::Parent,
             Some(wanted) if wanted == check => Role::Child,
             Some(_) => Role::Another,
@@ -120,7 +120,8 @@ impl Apart {
 
     fn execute(&self, order: &Order) -> Result<Ended, String> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env(CHILD, &self.check);
+        let child = format!("{} {}", std::process::id(), self.check);
+        command.args(&self.arguments).env(CHILD, child);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| self.fails(&error.to_string()))?;
         let order = order.to_json().to_string();
@@ -141,6 +142,17 @@ impl Apart {
             Ok(Ended::new(&String::from_utf8_lossy(&said), words, status))
         })
     }
+}
+
+/// Which check is asked for, if it is the parent who asks: a test may begin processes of its own,
+/// which inherit the variable, and it must not make them skip anything.
+fn own_child(value: &str) -> Option<&str> {
+    let (parent, check) = value.split_once(' ')?;
+    #[cfg(unix)]
+    let is_parent = parent == std::os::unix::process::parent_id().to_string();
+    #[cfg(not(unix))]
+    let is_parent = !parent.is_empty();
+    is_parent.then_some(check)
 }
 
 /// Takes in what a process says, and passes on what is ours and cannot wait for its end.
