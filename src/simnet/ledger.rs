@@ -134,6 +134,15 @@ impl Ledger {
         Fault::ALL.iter().map(|family| (family.name(), self.counts[*family as usize]))
     }
 
+    /// Adds counts to those of a family, if there is one of that name.
+    pub(crate) fn add(&mut self, name: &str, counts: Counts) {
+        let named = |family: &&Fault| family.name() == name;
+        if let Some(family) = Fault::ALL.iter().find(named) {
+            let own = self.counts(*family);
+            *own = *own + counts;
+        }
+    }
+
     /// Names the families that were requested and never had an effect.
     pub fn ineffective(&self) -> Vec<&'static str> {
         let idle = |(_, counts): &(&str, Counts)| counts.requested > 0 && counts.effective == 0;
