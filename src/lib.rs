@@ -61,6 +61,9 @@ pub mod check;
 
 mod adapt;
 
+#[cfg(feature = "lonet")]
+pub mod lonet;
+
 pub use wait::waiting_for;
 
 pub use sim::{

@@ -27,6 +27,9 @@ mod reference;
 // The simulated network.
 mod simnet;
 
+// Several processes.
+mod lonet;
+
 // Many runs.
 mod attribute;
 mod lost;

@@ -4,7 +4,7 @@
 //! recording of the same form. Nothing is played twice and nothing is left out silently: each
 //! test prints how much it played, and what it does not know is a failure that names it.
 
-mod recording;
+pub(crate) mod recording;
 mod words;
 mod outcome;
 mod flow;

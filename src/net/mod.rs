@@ -170,4 +170,6 @@ pub use subnetwork::SubNetwork;
 pub use traced::{NetEvent, Traced};
 
 pub(crate) use few::Few;
+#[cfg(feature = "lonet")]
+pub(crate) use quote::Quoted;
 pub(crate) use sync::{WaitList, Wakers};

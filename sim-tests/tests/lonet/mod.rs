@@ -1,0 +1,3 @@
+//! The network of several processes, held against the reference and against what it promises.
+
+mod wire;
