@@ -61,6 +61,9 @@ pub mod check;
 
 mod adapt;
 
+#[cfg(feature = "os")]
+pub mod os;
+
 #[cfg(feature = "lonet")]
 pub mod lonet;
 

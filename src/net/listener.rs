@@ -18,6 +18,7 @@ use super::addr::Addr;
 use super::conn::{Conn, Tap, both};
 use super::error::{Cause, Error, Op};
 use super::sockets::{Endpoint, HostState, ListenerKey, Port};
+use super::state::NetState;
 use super::sync::Wakers;
 
 /// Waits for connections at one port of a host.
@@ -34,13 +35,20 @@ pub struct Listener {
 struct Bound {
     port: Port,
     serial: u64,
+    /// Who holds a listener and nothing else still waits for connections, so that the network is
+    /// not to be dropped with the last handle to it or to the host.
+    _net: Arc<NetState>,
 }
 
 impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
-    pub(crate) fn bind(host: &Arc<HostState>, port: u16) -> Result<Self, Cause> {
+    pub(crate) fn bind(
+        net: &Arc<NetState>,
+        host: &Arc<HostState>,
+        port: u16,
+    ) -> Result<Self, Cause> {
         let (port, serial) = Port::listen(host, port)?;
-        Ok(Self { bound: Arc::new(Bound { port, serial }), tap: None })
+        Ok(Self { bound: Arc::new(Bound { port, serial, _net: net.clone() }), tap: None })
     }
 
     /// Lets every write on the connections accepted be seen.
