@@ -52,7 +52,8 @@
 //!   gone, and the next one fails. An end that is closed with bytes unread makes the other see a
 //!   reset.
 //! - A dial that is dropped while it waits leaves the queue of a listener as soon as the other
-//!   process hears of it. If that has just accepted it, the accept gives a connection that is reset.
+//!   process hears of it. If that has just accepted it, the accept gives a connection that is
+//!   reset. Dials that begin at the same time arrive in any order.
 //! - Names that are not UTF-8, which Go allows, cannot be dialed, and ports end at 65535.
 
 #[doc(hidden)]
