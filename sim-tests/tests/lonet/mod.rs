@@ -5,13 +5,18 @@
 
 mod wire;
 mod conforms;
+mod served;
+mod dialed;
 
 use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
 use async_io::Timer;
 use futures::future::{Either, select};
+use rusqlite::Connection;
 use tempfile::TempDir;
 use virtnet::lonet::Config;
 
@@ -29,6 +34,32 @@ impl Place {
     pub(crate) fn config(&self) -> Config {
         Config::new().folder(self.0.path().join("lonet"))
     }
+
+    /// The registry of a network.
+    pub(crate) fn file(&self, network: &str) -> PathBuf {
+        self.0.path().join("lonet").join(network).join("registry.db")
+    }
+}
+
+/// Opens the registry of a network, as a process would that is none of ours.
+pub(crate) fn registry(place: &Place, network: &str) -> Connection {
+    let connection = Connection::open(place.file(network)).unwrap();
+    connection.busy_timeout(LIMIT).unwrap();
+    connection
+}
+
+/// Where the process of a host listens.
+pub(crate) fn os_address(place: &Place, network: &str, host: &str) -> SocketAddr {
+    let sql = "SELECT osladdr FROM hosts WHERE hostname = ?";
+    let address = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    let address = registry(place, network).query_row(sql, [host], address).unwrap();
+    address.parse().unwrap()
+}
+
+/// Says that the process of a host listens there, whatever is known of it.
+pub(crate) fn announce(place: &Place, network: &str, host: &str, osladdr: &str) {
+    let sql = "INSERT OR REPLACE INTO hosts (hostname, osladdr) VALUES (?, ?)";
+    registry(place, network).execute(sql, [host, osladdr]).unwrap();
 }
 
 /// Waits for something that must come.

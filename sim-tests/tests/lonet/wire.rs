@@ -16,7 +16,7 @@ pub(crate) fn text<'a>(record: &'a Value, key: &str) -> &'a str {
     record[key].as_str().unwrap_or_else(|| panic!("no `{key}` in {record}"))
 }
 
-fn from_hex(hex: &str) -> Vec<u8> {
+pub(crate) fn from_hex(hex: &str) -> Vec<u8> {
     let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
     (0..hex.len()).step_by(2).map(byte).collect()
 }
@@ -71,7 +71,7 @@ pub(crate) fn reply(record: &Value) -> Vec<u8> {
 }
 
 /// The first line of what a peer sends, as the other side cuts it off.
-fn line(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn line(bytes: &[u8]) -> Option<&[u8]> {
     let bytes = &bytes[..bytes.len().min(LINE)];
     match bytes.iter().position(|&byte| byte == b'\n') {
         Some(end) => Some(&bytes[..=end]),
@@ -95,7 +95,7 @@ pub(crate) fn is_quirk(line: &[u8]) -> bool {
 
 /// The ends that a request of the reference is about; `None` if a name is not UTF-8 and so can be
 /// nobody's here. Not by way of parsing: a host called `[x]` does not come back out of it.
-fn ends(request: &[u8]) -> Option<(Addr, Addr)> {
+pub(crate) fn ends(request: &[u8]) -> Option<(Addr, Addr)> {
     let (_, rest) = unquote(request.strip_prefix(b"> lonet ")?)?;
     let (src, rest) = unquote(rest.strip_prefix(b" dial ")?)?;
     let (dst, _) = unquote(rest.strip_prefix(b" ")?)?;
