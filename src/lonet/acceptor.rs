@@ -85,13 +85,17 @@ impl Acceptor {
         let mut pause: Option<Timer> = None;
         poll_fn(|cx| {
             self.thread.register(cx.waker());
+            let mut over = false;
             for turn in 0.. {
                 if pause.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_pending()) {
                     break;
                 }
                 pause = None;
                 match self.poll_accept(cx) {
-                    Poll::Ready(None) => return Poll::Ready(()),
+                    Poll::Ready(None) => {
+                        over = true;
+                        break;
+                    }
                     Poll::Ready(Some(Ok(stream))) => guests.push(served.welcome(stream)),
                     Poll::Ready(Some(Err(_))) => pause = Some(Timer::after(SHORT_OF_DESCRIPTORS)),
                     Poll::Pending => break,
@@ -101,8 +105,9 @@ impl Acceptor {
                     break;
                 }
             }
+            // Also when it is over: those who wait are told that they are refused.
             while let Poll::Ready(Some(())) = guests.poll_next_unpin(cx) {}
-            Poll::Pending
+            if over { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

@@ -18,7 +18,10 @@ use async_io::Timer;
 use futures::future::{Either, select};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use virtnet::SubNetwork;
 use virtnet::lonet::Config;
+
+use crate::support::TwoHosts;
 
 /// How long a test may take; on a machine that is busy much is slow.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -33,6 +36,11 @@ impl Place {
 
     pub(crate) fn config(&self) -> Config {
         Config::new().folder(self.0.path().join("lonet"))
+    }
+
+    /// What the recording calls `<tmp>`.
+    pub(crate) fn path(&self) -> String {
+        self.0.path().to_str().unwrap().to_string()
     }
 
     /// The registry of a network.
@@ -73,4 +81,22 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 /// Runs a test.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     async_io::block_on(soon(future))
+}
+
+/// The fixture of two hosts, on one subnetwork or on two.
+pub(crate) async fn two_hosts(net: SubNetwork, other: &SubNetwork) -> TwoHosts {
+    let (a, b) = (net.new_host("α").await.unwrap(), other.new_host("β").await.unwrap());
+    let (la, lb) = (a.listen("").await.unwrap(), b.listen("").await.unwrap());
+    let (ab, ba) = futures::join!(a.dial("β:1"), lb.accept());
+    TwoHosts { net, a, b, la, lb, ab: ab.unwrap(), ba: ba.unwrap() }
+}
+
+/// Leaves out the ports of the system, as the recording does.
+pub(crate) fn without_ports(text: &str) -> String {
+    let mut parts = text.split("127.0.0.1:");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |text, part| {
+        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        text + "127.0.0.1:<osport>" + &part[digits..]
+    })
 }
