@@ -193,8 +193,8 @@ fn open(path: &Path, network: &str) -> Result<Connection, Problem> {
             sql => sql,
         })?;
         if have.is_empty() {
-            transaction
-                .execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", [key, want])?;
+            transaction.execute("DELETE FROM meta WHERE name = ?", [key])?;
+            transaction.execute("INSERT INTO meta (name, value) VALUES (?, ?)", [key, want])?;
         } else if have != want {
             let (want, have) = (quoted(want), quoted(&have));
             return Err(setup(&format!("{name} mismatch: want {want}; have {have}")));

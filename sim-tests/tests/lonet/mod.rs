@@ -7,6 +7,10 @@ mod wire;
 mod conforms;
 mod served;
 mod dialed;
+mod joining;
+mod processes;
+mod foreign;
+mod hostile;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -35,7 +39,12 @@ impl Place {
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::new().folder(self.0.path().join("lonet"))
+        Config::new().folder(self.folder())
+    }
+
+    /// The folder of all networks.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.0.path().join("lonet")
     }
 
     /// What the recording calls `<tmp>`.
@@ -45,7 +54,7 @@ impl Place {
 
     /// The registry of a network.
     pub(crate) fn file(&self, network: &str) -> PathBuf {
-        self.0.path().join("lonet").join(network).join("registry.db")
+        self.folder().join(network).join("registry.db")
     }
 }
 
