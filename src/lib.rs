@@ -77,9 +77,9 @@ pub use sim::{
 };
 
 pub use net::{
-    Accept, Addr, AddrError, Args, Cause, Conn, Engine, Error, Host, Incoming, Listener, NetEvent,
-    Networker, Notifier, Op, RawConn, ReadHalf, Registry, RegistryError, SubNetwork, Traced,
-    WriteHalf,
+    Accept, Addr, AddrError, Args, Cause, Conn, Engine, Error, EventDifference, EventLog, Host,
+    Incoming, Listener, NetEvent, Networker, Notifier, Op, RawConn, ReadHalf, Registry,
+    RegistryError, SubNetwork, Traced, WriteHalf,
 };
 
 /// Polls several futures in written order until all are done; by `futures`.

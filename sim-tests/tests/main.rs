@@ -30,6 +30,12 @@ mod simnet;
 // Several processes.
 mod lonet;
 
+// The operating system.
+mod os;
+
+// The same on several networks.
+mod expected;
+
 // Many runs.
 mod attribute;
 mod lost;

@@ -113,6 +113,28 @@ pub trait RawConn: Send + Sync + 'static {
     }
 }
 
+/// Is where connections of another network come in: a listening socket of the operating system, or
+/// a listener that something is wrapped around.
+///
+/// Whoever accepts takes them out of it; nothing goes on behind the back of the program. Every
+/// waiting task is woken, not only the last to poll.
+#[cfg(feature = "os")]
+pub(crate) trait RawListener: Send + Sync + 'static {
+    /// Takes the next connection, with its own address and that of the other end.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>>;
+
+    /// Takes no more, and wakes all who wait.
+    fn close(&self);
+}
+
+/// One end of a connection, as somebody else made it.
+#[cfg(feature = "os")]
+pub(crate) struct Arrival {
+    pub(crate) raw: Box<dyn RawConn>,
+    pub(crate) local: Addr,
+    pub(crate) peer: Addr,
+}
+
 impl<T: Engine + ?Sized> Engine for Arc<T> {
     fn new_host<'a>(
         &'a self,

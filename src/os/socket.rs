@@ -18,17 +18,35 @@ use crate::net::{Cause, RawConn, WaitList, Wakers};
 
 /// A TCP connection of the operating system.
 pub(crate) struct Socket {
-    /// Gone once the connection is closed, and its descriptor with it, whoever still has a handle.
-    /// Nothing is done under the lock but to fetch it.
-    io: RwLock<Option<Arc<Async<TcpStream>>>>,
+    io: Open<TcpStream>,
     reading: Direction,
     writing: Direction,
+}
+
+/// A descriptor, which is given back when it is closed, whoever still has a handle.
+///
+/// Nothing is done under the lock but to fetch it.
+pub(crate) struct Open<T>(RwLock<Option<Arc<Async<T>>>>);
+
+impl<T> Open<T> {
+    pub(crate) fn new(io: Async<T>) -> Self {
+        Self(RwLock::new(Some(Arc::new(io))))
+    }
+
+    pub(crate) fn get(&self) -> Option<Arc<Async<T>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes it away; it is closed as soon as those have let go who are about to use it.
+    pub(crate) fn take(&self) -> Option<Arc<Async<T>>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Who waits for one direction of a socket.
 ///
 /// The reactor keeps one waker for each; so what it is given wakes all who wait.
-struct Direction {
+pub(crate) struct Direction {
     waiting: Arc<Waiting>,
     waker: Waker,
     /// Whether to look again before the reactor is asked to wake us.
@@ -60,7 +78,7 @@ impl Wake for Waiting {
 }
 
 impl Direction {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let waiting = Arc::<Waiting>::default();
         Self { waker: waiting.clone().into(), waiting, eager: AtomicBool::new(true) }
     }
@@ -70,14 +88,14 @@ impl Direction {
     /// The first time that nothing is there the task goes to the end of its executor's queue and
     /// looks again: the other end is often a task of the same thread, and will have answered by
     /// then. To ask the reactor takes six system calls, to look again takes one.
-    fn poll<T>(
+    pub(crate) fn poll<T, R>(
         &self,
-        socket: &Socket,
+        open: &Open<T>,
         cx: &Context<'_>,
-        mut attempt: impl FnMut(&TcpStream) -> io::Result<T>,
-        ready: fn(&Async<TcpStream>, &mut Context<'_>) -> Poll<io::Result<()>>,
-    ) -> Poll<io::Result<T>> {
-        let Some(io) = socket.io() else { return closed() };
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+        ready: fn(&Async<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<R>> {
+        let Some(io) = open.get() else { return closed() };
         loop {
             match attempt(io.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -92,7 +110,7 @@ impl Direction {
                 return Poll::Pending;
             }
             self.waiting.with(|list, wakers| list.keep(cx.waker(), wakers));
-            if socket.io().is_none() {
+            if open.get().is_none() {
                 // It was closed while we sat down, and whoever did so may have missed us.
                 return closed();
             }
@@ -105,24 +123,26 @@ impl Direction {
     }
 }
 
+impl Direction {
+    /// Wakes all who wait.
+    pub(crate) fn wake(&self) {
+        self.waiting.wake_by_ref();
+    }
+}
+
 impl Socket {
     pub(crate) fn new(io: Async<TcpStream>) -> Self {
         let (reading, writing) = (Direction::new(), Direction::new());
-        Self { io: RwLock::new(Some(Arc::new(io))), reading, writing }
-    }
-
-    fn io(&self) -> Option<Arc<Async<TcpStream>>> {
-        self.io.read().unwrap_or_else(PoisonError::into_inner).clone()
+        Self { io: Open::new(io), reading, writing }
     }
 
     /// Gives the descriptor back, and wakes all who wait.
     fn end(&self, before: impl FnOnce(&TcpStream)) {
-        let io = self.io.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(io) = io {
+        if let Some(io) = self.io.take() {
             before(io.get_ref());
             drop(io);
-            self.reading.waiting.wake_by_ref();
-            self.writing.waiting.wake_by_ref();
+            self.reading.wake();
+            self.writing.wake();
         }
     }
 }
@@ -134,11 +154,11 @@ fn closed<T>() -> Poll<io::Result<T>> {
 
 impl RawConn for Socket {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.reading.poll(self, cx, |mut io| io.read(buf), Async::poll_readable)
+        self.reading.poll(&self.io, cx, |mut io| io.read(buf), Async::poll_readable)
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.writing.poll(self, cx, |mut io| io.write(buf), Async::poll_writable)
+        self.writing.poll(&self.io, cx, |mut io| io.write(buf), Async::poll_writable)
     }
 
     fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -147,7 +167,7 @@ impl RawConn for Socket {
     }
 
     fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.io() {
+        match self.io.get() {
             None => closed(),
             // That the other end is gone already is no matter: nothing more is written.
             Some(io) => match io.get_ref().shutdown(Shutdown::Write) {
@@ -176,6 +196,6 @@ pub(crate) fn reset_on_close(stream: &TcpStream) {
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Socket").field(&self.io()).finish()
+        f.debug_tuple("Socket").field(&self.io.get()).finish()
     }
 }

@@ -109,7 +109,8 @@ fn they_dial(place: &Place, host: &Host, network: &str, style: &str, name: &str)
     let mut conn = run(listener.accept()).unwrap();
     // The port is the one it says it has; the accepted end has a port of its own.
     assert_eq!((conn.peer_addr().host(), conn.peer_addr().port()), (&*their, 7));
-    let connected = json!({ "network": host.network(), "verb": "connected", "text": bracketed(host.name(), 1) });
+    let text = bracketed(host.name(), 1);
+    let connected = json!({ "network": host.network(), "verb": "connected", "text": text });
     assert_eq!(peer.says(), connected);
     run(async {
         let mut heard = String::new();
