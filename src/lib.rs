@@ -37,11 +37,13 @@
 //! | [`net`] | names, ports, connections, errors; how to build a network | simulators, executors |
 //! | [`pipenet`] | the network in memory | simulators |
 //! | [`simnet`] | the simulated network: latency, faults, nodes | |
+//! | `os` | features `os`, `tls`: the system's TCP, and TLS over any network | simulators |
+//! | `lonet` | feature `lonet`: several processes of one machine, as in Go | simulators |
 //! | [`check`] | many runs: sweeps, shrinking, reports, and the attribute `test` | |
 //! | [`time`] | virtual time for code that holds no [`Sim`] | |
 //!
-//! Read them in this order. What a program needs stands at the root, too; [`prelude`] has what a
-//! test needs.
+//! Read them in this order, `os` and `lonet` last. What a program needs stands at the root, too;
+//! [`prelude`] has what a test needs.
 
 mod wait;
 

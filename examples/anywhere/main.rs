@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo run --release --example anywhere -- --on sim      # simulated, in virtual time
 //! cargo run --release --example anywhere -- --on pipe     # in memory
-//! cargo run --release --example anywhere -- --on lonet    # two processes, names and ports as above
+//! cargo run --release --example anywhere -- --on lonet    # two processes, names as above
 //! cargo run --release --example anywhere -- --on tcp      # two processes, the system's own TCP
 //! cargo run --release --example anywhere -- --on tls      # the same, encrypted
 //! ```

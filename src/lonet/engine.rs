@@ -16,12 +16,15 @@ use crate::os::{Socket, reset_on_close};
 
 use super::acceptor::Acceptor;
 use super::line::{read_line, within, write_line};
+use super::registry::File;
 use super::wire::{self, Rejection};
 
 /// Carries connections as TCP over the loopback interface.
 #[derive(Debug)]
 pub(crate) struct Loopback {
     pub(crate) acceptor: Arc<Acceptor>,
+    /// To be told that it was wrong.
+    pub(crate) registry: Arc<File>,
     /// How long a step of the hand-shake may take that depends on no accept.
     pub(crate) limit: Duration,
 }
@@ -46,23 +49,11 @@ impl Engine for Loopback {
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
-            let at = parse(hostdata).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
-            let stream = within(self.limit, Async::<TcpStream>::connect(at)).await;
-            let stream = stream.map_err(|error| {
-                told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
-            })?;
-            let mut unanswered = Unanswered { stream: &stream, answered: false };
-            let answer = self.shake_hands(&stream, src, dst).await;
-            unanswered.answered = true;
-            drop(unanswered);
-            let failed = |error: &io::Error| {
-                told(error.kind(), format!("loconnect {at}: {}", plainly(error)))
-            };
-            match answer.map_err(|error| failed(&error))? {
-                Ok(peer) => Ok((Box::new(Socket::new(stream)) as Box<dyn RawConn>, peer)),
-                Err(Rejection::Refused) => Err(Cause::ConnRefused),
-                Err(Rejection::Other(why)) => Err(failed(&io::Error::other(why))),
+            let connected = self.connect(src, dst, hostdata).await;
+            if !matches!(connected, Ok(_) | Err(Cause::ConnRefused)) {
+                self.registry.forget(dst.host());
             }
+            connected
         }
         .boxed()
     }
@@ -74,6 +65,30 @@ impl Engine for Loopback {
 }
 
 impl Loopback {
+    async fn connect(
+        &self,
+        src: &Addr,
+        dst: &Addr,
+        osladdr: &str,
+    ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
+        let at = parse(osladdr).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
+        let stream = within(self.limit, Async::<TcpStream>::connect(at)).await;
+        let stream = stream.map_err(|error| {
+            told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
+        })?;
+        let mut unanswered = Unanswered { stream: &stream, answered: false };
+        let answer = self.shake_hands(&stream, src, dst).await;
+        unanswered.answered = true;
+        drop(unanswered);
+        let failed =
+            |error: &io::Error| told(error.kind(), format!("loconnect {at}: {}", plainly(error)));
+        match answer.map_err(|error| failed(&error))? {
+            Ok(peer) => Ok((Box::new(Socket::new(stream)) as Box<dyn RawConn>, peer)),
+            Err(Rejection::Refused) => Err(Cause::ConnRefused),
+            Err(Rejection::Other(why)) => Err(failed(&io::Error::other(why))),
+        }
+    }
+
     /// Sends the request, and waits for the reply: that comes when somebody accepts.
     async fn shake_hands(
         &self,

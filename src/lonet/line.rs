@@ -2,15 +2,17 @@
 //!
 //! Knows bytes and time. Does not know what a line says.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
 use futures::future::{Either, select};
 use futures::io::AsyncWriteExt;
+use futures::poll;
 
 use super::wire::LINE;
 
@@ -45,6 +47,22 @@ pub(crate) async fn write_line(mut stream: &Async<TcpStream>, line: &str) -> io:
     stream.write_all(line.as_bytes()).await
 }
 
+/// How often something is looked at before an alarm is set for it.
+const TURNS: usize = 2;
+
+/// Lets the executor do what else there is to do.
+async fn turn() {
+    let mut turned = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut turned, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Waits for something, but not for ever.
 ///
 /// # Errors
@@ -54,7 +72,16 @@ pub(crate) async fn within<T>(
     limit: Duration,
     future: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
-    match select(pin!(future), Timer::after(limit)).await {
+    let mut future = pin!(future);
+    // Mostly it takes no longer than a few turns; to set an alarm for that costs several system
+    // calls and wakes the reactor's thread.
+    for _ in 0..TURNS {
+        if let Poll::Ready(result) = poll!(&mut future) {
+            return result;
+        }
+        turn().await;
+    }
+    match select(future, Timer::after(limit)).await {
         Either::Left((result, _)) => result,
         Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
     }

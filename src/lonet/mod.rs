@@ -67,6 +67,7 @@ mod acceptor;
 mod engine;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{Cause, Error, Op, SubNetwork};
@@ -137,7 +138,9 @@ impl Config {
     async fn try_join(&self, name: &str) -> Result<SubNetwork, Cause> {
         let (registry, name) = File::open(self.folder.clone(), name).await?;
         let acceptor = Acceptor::bind().map_err(Cause::engine)?;
-        let engine = Loopback { acceptor: acceptor.clone(), limit: self.limit };
+        let registry = Arc::new(registry);
+        let engine =
+            Loopback { acceptor: acceptor.clone(), registry: registry.clone(), limit: self.limit };
         let network = ["lonet", &name].concat();
         let (net, notifier) = SubNetwork::new(&network, engine, registry);
         acceptor.start(network.into(), notifier, self.limit).map_err(Cause::engine)?;

@@ -4,17 +4,18 @@
 //! SQLite waits for them, so it lives in a thread of its own, which ends with the registry; an
 //! executor only ever waits for a message.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, ready};
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
 };
@@ -35,6 +36,9 @@ pub(crate) struct File {
     path: PathBuf,
     /// To the thread that has the file open; `None` once it is closed.
     jobs: Mutex<Option<Sender<Job>>>,
+    /// Where hosts were found. A name is given once and for all, so that nobody has to be asked
+    /// twice; but one that was taken back, because its host did not come to be, is forgotten.
+    found: Mutex<BTreeMap<String, String>>,
 }
 
 impl File {
@@ -52,7 +56,7 @@ impl File {
         in_thread(move || run(&all, &name, tell, &todo))?;
         let gone = |_| Err(Cause::engine("the thread of the registry is gone"));
         let (path, name) = told.await.unwrap_or_else(gone)?;
-        Ok((Self { path, jobs: Mutex::new(Some(jobs)) }, name))
+        Ok((Self { path, jobs: Mutex::new(Some(jobs)), found: Mutex::default() }, name))
     }
 
     /// Has something done; the answer comes from another thread.
@@ -74,8 +78,12 @@ impl File {
 
     /// Says whether there is a thread to do it.
     fn send(&self, job: Job) -> bool {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+        locked(&self.jobs).as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+    }
+
+    /// Asks again next time: the host was not where it should be.
+    pub(crate) fn forget(&self, hostname: &str) {
+        locked(&self.found).remove(hostname);
     }
 
     fn error(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
@@ -85,6 +93,10 @@ impl File {
 
 /// What the thread answers; nothing if the registry is closed.
 type Answer<T> = oneshot::Receiver<Result<T, Cause>>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn error(path: &Path, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
     let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
@@ -284,12 +296,19 @@ impl Registry for File {
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
+        if locked(&self.jobs).is_some()
+            && let Some(found) = locked(&self.found).get(hostname)
+        {
+            return ready(Ok(found.clone())).boxed();
+        }
         let name = hostname.to_string();
         let answer = self.ask(move |connection| query(connection, &name), |_| ());
         let down = |_| Err(Cause::RegistryDown);
         async move {
             let found = answer.await.unwrap_or_else(down);
-            found.map_err(|cause| self.error("query", &[hostname], cause))
+            let found = found.map_err(|cause| self.error("query", &[hostname], cause))?;
+            locked(&self.found).insert(hostname.to_string(), found.clone());
+            Ok(found)
         }
         .boxed()
     }
@@ -311,7 +330,7 @@ impl Registry for File {
     }
 
     fn close(&self) -> Result<(), RegistryError> {
-        *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.jobs) = None;
         Ok(())
     }
 }
