@@ -219,14 +219,21 @@ pub(crate) fn scale(resident_kib: impl Fn() -> u64, time: impl Fn(fn()) -> Durat
     let all = time(|| many(MANY, MANY * TIMES));
     let grown = resident_kib().saturating_sub(before);
     let booted = time(|| many(MANY, MANY));
-    let trip = (all.saturating_sub(booted)) / ((TIMES - 1) * MANY) as u32;
-    let few = time(|| many(FEW, MANY * TIMES)) / (MANY * TIMES) as u32;
+    let few = time(|| many(FEW, MANY * TIMES));
     println!(
         "a host with its task, a connection and its share of a server: {} bytes",
         grown * 1024 / MANY
     );
-    println!(
-        "a round trip among {MANY} clients: {trip:?}, among {FEW}: {few:?}, {:.1} times",
-        trip.as_nanos() as f64 / few.as_nanos() as f64
-    );
+    let report = |who: &str, all: Duration, booted: Duration, few: Duration| {
+        let trip = all.saturating_sub(booted) / ((TIMES - 1) * MANY) as u32;
+        let few = few / (MANY * TIMES) as u32;
+        let times = trip.as_nanos() as f64 / few.as_nanos() as f64;
+        println!(
+            "{who}: {trip:?} a round trip among {MANY}, {few:?} among {FEW}: {times:.1} times"
+        );
+    };
+    report("ours", all, booted, few);
+    let all = time(|| bare_many(MANY, MANY * TIMES));
+    let booted = time(|| bare_many(MANY, MANY));
+    report("bare", all, booted, time(|| bare_many(FEW, MANY * TIMES)));
 }

@@ -37,6 +37,10 @@ mod os;
 mod expected;
 
 // Many runs.
+mod process;
 mod attribute;
-mod lost;
 mod planted;
+mod viewer;
+mod apart;
+mod lost;
+mod results;

@@ -4,7 +4,7 @@
 //! what an edit may add to it, a log line, a timer and an unrelated task, which must not save it.
 
 mod nondeterminism;
-mod programs;
+pub(crate) mod programs;
 
 use std::ops::Range;
 

@@ -37,15 +37,19 @@ pub struct Report {
     pub runs: u64,
     /// The smallest seed that failed.
     pub failed_seed: Option<u64>,
+    /// The seed to go on from, if the time was used up before the seeds were.
+    pub next_seed: Option<u64>,
     /// What became of the faults of all runs.
     pub ledger: Ledger,
     pub(crate) reached: Reached,
     pub(crate) wrong: Option<Wrong>,
     pub(crate) shrunk: Option<Shrunk>,
-    /// The run that failed, with its trace.
+    /// The run that failed, with its trace; also one that did not, while its trace is written.
     pub(crate) failed: Option<Played>,
     /// Where its tape was written, or why it could not be.
     pub(crate) tape_file: Option<Result<PathBuf, String>>,
+    /// Where its trace was written, or why it could not be, if it was asked for.
+    pub(crate) trace_file: Option<Result<PathBuf, String>>,
     pub(crate) replay: String,
 }
 
@@ -72,8 +76,8 @@ impl Report {
     }
 
     /// Returns how often each `sometimes!` was reached.
-    pub fn reached(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.reached.iter().map(|(label, count)| (*label, *count))
+    pub fn reached(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.reached.sometimes.iter().map(|(label, count)| (&**label, *count))
     }
 
     /// Passes on a failure: prints the report and panics with it.
@@ -88,6 +92,15 @@ impl Report {
             // Not `panic!`, whose hook would print all of it once more, and something after it.
             resume_unwind(Box::new(text));
         }
+    }
+
+    /// What is wrong, without what explains it.
+    pub(crate) fn wrong_text(&self) -> Option<String> {
+        self.wrong.as_ref().map(|wrong| match wrong {
+            Wrong::Failed(failure) => failure.text.clone(),
+            Wrong::Differs(differs) => differs.to_string(),
+            Wrong::Sweep(text) | Wrong::Settings(text) => text.clone(),
+        })
     }
 
     fn write_choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,14 +131,14 @@ impl Report {
         let Some(played) = shrunk.or(self.failed.as_ref()) else { return Ok(()) };
         let (Some(trace), Some(failure)) = (&played.trace, &played.failure) else { return Ok(()) };
         f.write_str("\n\nwhat led to it:")?;
-        let past = causal_past(trace, &failure.tasks);
+        let (past, records) = (causal_past(trace, &failure.tasks), trace.records());
         let matter = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.played.choices);
         let mut next = 0;
-        for place in worth_reading(&past, matter) {
+        for place in worth_reading(&past, records, matter) {
             if place > next {
                 write!(f, "\n  .. {} more", grouped(place - next))?;
             }
-            write!(f, "\n  {}", past[place])?;
+            write!(f, "\n  {}", records[past[place]])?;
             next = place + 1;
         }
         Ok(())
@@ -152,7 +165,7 @@ impl fmt::Display for Report {
             None => return write!(f, "{}: {} run(s), all well", self.name, self.runs),
             Some(Wrong::Settings(error)) => return f.write_str(error),
             Some(Wrong::Sweep(text)) => {
-                write!(f, "{} failed after {} run(s):\n\n{text}", self.name, self.runs)?;
+                write!(f, "{} failed{seed} after {} run(s):\n\n{text}", self.name, self.runs)?;
             }
             Some(Wrong::Differs(differs)) => {
                 write!(f, "{} failed{seed}, run {}:\n\n{differs}", self.name, self.runs)?;
@@ -167,10 +180,12 @@ impl fmt::Display for Report {
         if ledger.iter().any(|(_, counts)| counts.requested > 0) {
             write!(f, "\n\n{ledger}")?;
         }
-        match &self.tape_file {
-            Some(Ok(file)) => write!(f, "\n\ntape: {}", file.display())?,
-            Some(Err(error)) => write!(f, "\n\n{error}")?,
-            None => {}
+        for (what, file) in [("tape", &self.tape_file), ("trace", &self.trace_file)] {
+            match file {
+                Some(Ok(file)) => write!(f, "\n\n{what}: {}", file.display())?,
+                Some(Err(error)) => write!(f, "\n\n{error}")?,
+                None => {}
+            }
         }
         write!(f, "\n\nreplay: {}", self.replay)
     }

@@ -162,7 +162,7 @@ impl Served {
             Ok(accept) => {
                 let reply = wire::write_connected(accept.addr());
                 match within(self.limit, write_line(&stream, &reply)).await {
-                    Ok(()) => accept.confirm(Box::new(Socket::new(stream))),
+                    Ok(()) => accept.confirm(Box::new(Socket::new(stream, None))),
                     Err(error) => accept.refuse(error.into()),
                 }
             }

@@ -83,7 +83,7 @@ impl Loopback {
         let failed =
             |error: &io::Error| told(error.kind(), format!("loconnect {at}: {}", plainly(error)));
         match answer.map_err(|error| failed(&error))? {
-            Ok(peer) => Ok((Box::new(Socket::new(stream)) as Box<dyn RawConn>, peer)),
+            Ok(peer) => Ok((Box::new(Socket::new(stream, None)) as Box<dyn RawConn>, peer)),
             Err(Rejection::Refused) => Err(Cause::ConnRefused),
             Err(Rejection::Other(why)) => Err(failed(&io::Error::other(why))),
         }

@@ -90,6 +90,26 @@ impl Addr {
 
 /// Splits an address at its last colon, in Go's order of checks.
 pub(crate) fn split(addr: &str) -> Result<(&str, u16), AddrError> {
+    let (mut colons, mut brackets, mut colon) = (0, 0, 0);
+    for (index, byte) in addr.bytes().enumerate() {
+        match byte {
+            b':' => (colons, colon) = (colons + 1, index),
+            b'[' | b']' => brackets += 1,
+            _ => {}
+        }
+    }
+    // Nearly all addresses are `host:port`, and every dial has one.
+    if colons == 1
+        && brackets == 0
+        && let Some(port) = parse_port(&addr[colon + 1..])
+    {
+        return Ok((&addr[..colon], port));
+    }
+    split_with_care(addr)
+}
+
+/// Splits an address of any form, and says what is wrong with it.
+fn split_with_care(addr: &str) -> Result<(&str, u16), AddrError> {
     let fail = |reason| Err(AddrError { addr: addr.to_string(), reason });
     let Some(colon) = addr.rfind(':') else {
         return fail(AddrError::MISSING_PORT);

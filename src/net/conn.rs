@@ -58,7 +58,7 @@ impl Conn {
 
     /// Gives the address of this end; also after closing.
     pub fn local_addr(&self) -> Addr {
-        self.end.local.clone()
+        self.end.local()
     }
 
     /// Gives the address of the other end; also after closing.
@@ -183,15 +183,14 @@ impl Conn {
     #[cold]
     fn error(&self, op: Op, cause: Cause) -> io::Error {
         let (src, dst) = self.direction(op);
-        let (src, dst) = (Some(src.clone()), Some(dst.clone()));
-        Error::new(op, self.end.local.network(), src, dst, cause).into()
+        Error::new(op, self.end.peer.network(), Some(src), Some(dst), cause).into()
     }
 
     /// Says from where to where the bytes of an operation go.
-    fn direction(&self, op: Op) -> (&Addr, &Addr) {
+    fn direction(&self, op: Op) -> (Addr, Addr) {
         match op {
-            Op::Read => (&self.end.peer, &self.end.local),
-            _ => (&self.end.local, &self.end.peer),
+            Op::Read => (self.peer_addr(), self.local_addr()),
+            _ => (self.local_addr(), self.peer_addr()),
         }
     }
 }

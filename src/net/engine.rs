@@ -99,6 +99,13 @@ pub trait RawConn: Send + Sync + 'static {
     /// stream, while reading here goes on. The first poll must set it going.
     fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Gives the address of this end where it is not the port of a host: that of a socket of the
+    /// operating system. Not kept beside every connection, because nearly none has one.
+    #[doc(hidden)]
+    fn own_addr(&self) -> Option<Addr> {
+        None
+    }
+
     /// Tears the connection down at once: nothing more is delivered, all who wait are woken.
     fn abort(&self);
 
@@ -120,7 +127,7 @@ pub trait RawConn: Send + Sync + 'static {
 /// waiting task is woken, not only the last to poll.
 #[cfg(feature = "os")]
 pub(crate) trait RawListener: Send + Sync + 'static {
-    /// Takes the next connection, with its own address and that of the other end.
+    /// Takes the next connection, with the address of the other end.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>>;
 
     /// Takes no more, and wakes all who wait.
@@ -131,7 +138,6 @@ pub(crate) trait RawListener: Send + Sync + 'static {
 #[cfg(feature = "os")]
 pub(crate) struct Arrival {
     pub(crate) raw: Box<dyn RawConn>,
-    pub(crate) local: Addr,
     pub(crate) peer: Addr,
 }
 

@@ -7,17 +7,19 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
+use arrayvec::ArrayVec;
+
 /// Things found by a key, in the order of the keys.
 #[derive(Debug)]
 pub(crate) enum Few<K, V> {
-    /// Sorted, and the empty places last.
-    Few([Option<(K, V)>; 4]),
+    /// Sorted.
+    Few(ArrayVec<(K, V), 4>),
     Many(BTreeMap<K, V>),
 }
 
 impl<K, V> Default for Few<K, V> {
     fn default() -> Self {
-        Self::Few([const { None }; 4])
+        Self::Few(ArrayVec::new_const())
     }
 }
 
@@ -29,11 +31,9 @@ impl<K: Ord, V> Few<K, V> {
         K: Borrow<Q>,
     {
         match self {
-            Self::Few(few) => few
-                .iter()
-                .map_while(Option::as_ref)
-                .find(|(k, _)| k.borrow() == key)
-                .map(|(k, v)| (k, v)),
+            Self::Few(few) => {
+                few.iter().find(|(k, _)| k.borrow() == key).map(|(k, value)| (k, value))
+            }
             Self::Many(many) => many.get_key_value(key),
         }
     }
@@ -46,43 +46,50 @@ impl<K: Ord, V> Few<K, V> {
     {
         match self {
             Self::Few(few) => {
-                let mut few = few.iter_mut().map_while(Option::as_mut);
-                few.find(|(k, _)| (*k).borrow() == key).map(|(_, value)| value)
+                few.iter_mut().find(|(k, _)| k.borrow() == key).map(|(_, value)| value)
             }
             Self::Many(many) => many.get_mut(key),
         }
     }
 
-    /// Puts a thing in, unless its key is here already. Returns whether it was not.
+    /// Puts in what `make` makes, unless its key is here already. Returns whether it was not.
+    ///
+    /// It is made where it stays: to move it there would take longer than to make it.
     #[inline]
-    pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
-        let Self::Few(few) = self else {
-            return self.insert_among_many(key, value);
-        };
-        let count = few.iter().flatten().count();
-        let index = few.iter().flatten().take_while(|(k, _)| *k < key).count();
-        if count == few.len() {
-            return self.insert_among_many(key, value);
-        }
-        if index < count {
-            if few[index].as_ref().is_some_and(|(k, _)| *k == key) {
+    pub(crate) fn insert<Q: Ord + ?Sized>(&mut self, key: &Q, make: impl FnOnce() -> (K, V)) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        if let Self::Few(few) = self {
+            let index = few.iter().take_while(|(k, _)| k.borrow() < key).count();
+            if few.get(index).is_some_and(|(k, _)| k.borrow() == key) {
                 return false;
             }
-            few[index..=count].rotate_right(1);
+            if !few.is_full() {
+                if index == few.len() {
+                    few.push(make());
+                } else {
+                    few.insert(index, make());
+                }
+                return true;
+            }
         }
-        few[index] = Some((key, value));
-        true
+        let many = self.many();
+        let is_new = !many.contains_key(key);
+        if is_new {
+            many.extend([make()]);
+        }
+        is_new
     }
 
     #[cold]
-    fn insert_among_many(&mut self, key: K, value: V) -> bool {
+    fn many(&mut self) -> &mut BTreeMap<K, V> {
         if let Self::Few(few) = self {
-            let few = few.each_mut().map(Option::take).into_iter().flatten();
-            *self = Self::Many(few.collect());
+            *self = Self::Many(few.drain(..).collect());
         }
         match self {
-            Self::Many(many) if !many.contains_key(&key) => many.insert(key, value).is_none(),
-            _ => false,
+            Self::Many(many) => many,
+            Self::Few(_) => unreachable!("there are many by now"),
         }
     }
 
@@ -93,12 +100,8 @@ impl<K: Ord, V> Few<K, V> {
     {
         match self {
             Self::Few(few) => {
-                let is =
-                    |place: &Option<(K, V)>| place.as_ref().is_some_and(|(k, _)| k.borrow() == key);
-                let index = few.iter().position(is)?;
-                let left = few[index].take();
-                few[index..].rotate_left(1);
-                left.map(|(_, value)| value)
+                let index = few.iter().position(|(k, _)| k.borrow() == key)?;
+                Some(few.remove(index).1)
             }
             Self::Many(many) => many.remove(key),
         }
@@ -110,7 +113,7 @@ impl<K: Ord, V> Few<K, V> {
             Self::Few(few) => (&mut few[..], None),
             Self::Many(many) => (&mut [][..], Some(many)),
         };
-        let few = few.iter_mut().flatten().map(|(key, value)| (&*key, value));
+        let few = few.iter_mut().map(|(key, value)| (&*key, value));
         few.chain(many.into_iter().flatten())
     }
 }
@@ -119,16 +122,20 @@ impl<K: Ord, V> Few<K, V> {
 mod tests {
     use super::Few;
 
+    fn insert(map: &mut Few<i32, i32>, key: i32, value: i32) -> bool {
+        map.insert(&key, || (key, value))
+    }
+
     #[test]
     fn few_or_many_it_is_a_sorted_map() {
         for count in [3, 4, 5, 100] {
             let mut map = Few::default();
             // 37 is prime to all of them, so that every key comes once, in no order.
-            (0..count).for_each(|n| assert!(map.insert(n * 37 % count, n * 37 % count * 10)));
-            assert!((0..count).all(|key| !map.insert(key, 0)));
+            (0..count).for_each(|n| assert!(insert(&mut map, n * 37 % count, n * 37 % count * 10)));
+            assert!((0..count).all(|key| !insert(&mut map, key, 0)));
             assert_eq!((map.get(&1), map.get(&count)), (Some((&1, &10)), None));
             assert_eq!((map.remove(&1), map.remove(&1), map.get_mut(&1)), (Some(10), None, None));
-            assert!(map.insert(1, 11));
+            assert!(insert(&mut map, 1, 11));
             assert_eq!(map.get_mut(&1), Some(&mut 11));
             assert_eq!(map.remove(&1), Some(11));
             let rest: Vec<(i32, i32)> = map.iter_mut().map(|(key, value)| (*key, *value)).collect();

@@ -67,7 +67,7 @@ impl Host {
         };
         let port = Port::lowest(&self.state)
             .ok_or_else(|| fail(self.state.addr.clone(), None, Cause::NoFreePort))?;
-        let (src, number) = (port.addr(), port.number);
+        let src = port.addr();
         let dst = match split(addr) {
             Ok((host, port)) => self.addr_of(host, port),
             Err(error) => return Err(fail(src, None, error.into())),
@@ -77,13 +77,13 @@ impl Host {
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
-            Some(Ok((raw, peer))) => Endpoint::attach(port, src, peer, raw),
+            Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw),
             Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
             None => Err(self.state.down().unwrap_or(Cause::HostDown)),
         };
         match attached {
             Ok(end) => Ok(Conn::new(end, None)),
-            Err(cause) => Err(fail(self.state.addr.with_port(number), Some(dst), cause)),
+            Err(cause) => Err(fail(src, Some(dst), cause)),
         }
     }
 

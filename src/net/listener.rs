@@ -239,10 +239,9 @@ impl<L: Borrow<Listener>> Waiting<L> {
         let host = &self.listener.borrow().bound.port.host;
         let accepted = listener.poll_accept(cx).map(|arrived| {
             // If it was closed meanwhile that is the reason, whatever the other says.
-            let Arrival { raw, local, peer } =
-                arrived.map_err(|cause| host.down().unwrap_or(cause))?;
+            let Arrival { raw, peer } = arrived.map_err(|cause| host.down().unwrap_or(cause))?;
             let port = Port::lowest(host).ok_or(Cause::NoFreePort)?;
-            Endpoint::attach(port, local, peer, raw)
+            Endpoint::attach(port, peer, raw)
         });
         if accepted.is_ready() {
             self.leave();

@@ -142,6 +142,7 @@ mod quote;
 mod addr;
 mod error;
 mod engine;
+mod granted;
 mod sync;
 mod line;
 mod few;
@@ -174,6 +175,7 @@ pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 #[cfg(feature = "os")]
 pub(crate) use engine::{Arrival, RawListener};
 pub(crate) use few::Few;
+pub(crate) use granted::Granted;
 #[cfg(feature = "os")]
 pub(crate) use point::Point;
 #[cfg(feature = "lonet")]

@@ -168,11 +168,11 @@ impl Accept {
     /// the connection is torn down, so that the dialer sees a reset and never a live connection to
     /// nobody.
     pub fn confirm(self, conn: Box<dyn RawConn>) {
-        let Self { addr, src, mut pending } = self;
+        let Self { src, mut pending, .. } = self;
         let Some(port) = pending.port.take() else {
             return;
         };
-        let end = Endpoint::new(port, addr, src, conn);
+        let end = Endpoint::new(port, src, conn);
         let mut wakers = Wakers::default();
         let confirmed = end.host().table(|table| {
             table.add(&end);

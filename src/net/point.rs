@@ -48,9 +48,9 @@ impl Point {
         let describe = || format!("dial {} {dst}", self.network());
         let connected = unless_down(&*self.state, connecting, describe).await;
         let attached = match connected {
-            Some(Ok(Arrival { raw, local, peer })) => Port::lowest(&self.state)
+            Some(Ok(Arrival { raw, peer })) => Port::lowest(&self.state)
                 .ok_or(Cause::NoFreePort)
-                .and_then(|port| Endpoint::attach(port, local, peer, raw)),
+                .and_then(|port| Endpoint::attach(port, peer, raw)),
             Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
             None => Err(self.state.down().unwrap_or(Cause::HostDown)),
         };

@@ -224,7 +224,8 @@ impl Table {
 
     /// Takes a connection into the table, at the port that it has already.
     pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
-        self.sockets.insert(end.port.number, Socket::Conn(Arc::downgrade(end)));
+        let number = end.port.number;
+        self.sockets.insert(&number, || (number, Socket::Conn(Arc::downgrade(end))));
     }
 }
 
@@ -260,8 +261,9 @@ impl Port {
                 _ => return Err(Cause::AddrInUse),
             };
             table.listeners += 1;
-            let (serial, backlog) = (table.listeners, Box::default());
-            table.sockets.insert(number, Socket::Listener { serial, backlog });
+            let serial = table.listeners;
+            let listener = || Socket::Listener { serial, backlog: Box::default() };
+            table.sockets.insert(&number, || (number, listener()));
             Ok((number, serial))
         })?;
         Ok((Self::taken(host.clone(), number), serial))
@@ -311,19 +313,24 @@ impl Drop for Port {
 }
 
 /// One end of a connection; closed when its last owner lets go.
+#[repr(C)]
 pub(crate) struct Endpoint {
-    /// The only thing an operation looks at while all is well. Set by whichever of connection,
-    /// host and network goes down first.
+    /// All an operation looks at while all is well, and so it stands with `raw`. Set by whichever
+    /// of connection, host and network goes down first.
     down: AtomicBool,
     raw: Box<dyn RawConn>,
-    pub(crate) local: Addr,
     pub(crate) peer: Addr,
     port: Port,
 }
 
 impl Endpoint {
-    pub(crate) fn new(port: Port, local: Addr, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
-        Arc::new(Self { down: AtomicBool::new(false), raw, local, peer, port })
+    pub(crate) fn new(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
+        Arc::new(Self { down: AtomicBool::new(false), raw, peer, port })
+    }
+
+    /// Gives the address of this end.
+    pub(crate) fn local(&self) -> Addr {
+        self.raw.own_addr().unwrap_or_else(|| self.port.addr())
     }
 
     /// Gives the host of this end.
@@ -339,11 +346,10 @@ impl Endpoint {
     /// back. So a connection is never live on a closed host.
     pub(crate) fn attach(
         port: Port,
-        local: Addr,
         peer: Addr,
         raw: Box<dyn RawConn>,
     ) -> Result<Arc<Self>, Cause> {
-        let end = Self::new(port, local, peer, raw);
+        let end = Self::new(port, peer, raw);
         let host = &end.port.host;
         let refused = host.table(|table| {
             let down = host.down();
@@ -420,6 +426,6 @@ impl Drop for Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}->{}", self.local, self.peer)
+        write!(f, "{}->{}", self.local(), self.peer)
     }
 }

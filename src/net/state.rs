@@ -105,14 +105,14 @@ impl Hosts {
     /// Adds a host, also in place of a closed one.
     fn add(&mut self, host: &Arc<HostState>) -> Added {
         let mut old = None;
-        if !self.by_name.insert(ByName(host.clone()), ()) {
-            let name = host.addr.host();
+        let name = host.addr.host();
+        if !self.by_name.insert(name, || (ByName(host.clone()), ())) {
             old = self.by_name.get(name).map(|(old, ())| old.0.clone());
             if old.as_ref().is_some_and(|old| old.down().is_none()) {
                 return Added::Taken;
             }
             self.by_name.remove(name);
-            self.by_name.insert(ByName(host.clone()), ());
+            self.by_name.insert(name, || (ByName(host.clone()), ()));
             self.former.retain(|host| host.strong_count() > 0);
             self.former.extend(old.as_ref().map(Arc::downgrade));
         }

@@ -16,6 +16,7 @@ use super::addr::Addr;
 use super::down::unless_down;
 use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op, RegistryError};
+use super::granted::{Granted, is_granted};
 use super::host::Host;
 use super::notifier::Notifier;
 use super::sockets::HostState;
@@ -183,9 +184,13 @@ impl Registry for Witness {
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let announced = self.host.net.registry().announce(hostname, hostdata);
+        let mut announced = self.host.net.registry().announce(hostname, hostdata);
         if hostname != self.host.name() {
             return announced;
+        }
+        if is_granted(&mut announced) {
+            self.announced.store(true, Ordering::Relaxed);
+            return Granted::boxed();
         }
         Box::pin(Announcing { announced, witness: self })
     }

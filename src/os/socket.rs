@@ -14,13 +14,15 @@ use std::time::Duration;
 use async_io::Async;
 use socket2::SockRef;
 
-use crate::net::{Cause, RawConn, WaitList, Wakers};
+use crate::net::{Addr, Cause, RawConn, WaitList, Wakers};
 
 /// A TCP connection of the operating system.
 pub(crate) struct Socket {
     io: Open<TcpStream>,
     reading: Direction,
     writing: Direction,
+    /// What this end is called, if that is not the port of a host.
+    local: Option<Addr>,
 }
 
 /// A descriptor, which is given back when it is closed, whoever still has a handle.
@@ -131,9 +133,9 @@ impl Direction {
 }
 
 impl Socket {
-    pub(crate) fn new(io: Async<TcpStream>) -> Self {
+    pub(crate) fn new(io: Async<TcpStream>, local: Option<Addr>) -> Self {
         let (reading, writing) = (Direction::new(), Direction::new());
-        Self { io: Open::new(io), reading, writing }
+        Self { io: Open::new(io), reading, writing, local }
     }
 
     /// Gives the descriptor back, and wakes all who wait.
@@ -177,6 +179,10 @@ impl RawConn for Socket {
                 _ => Poll::Ready(Ok(())),
             },
         }
+    }
+
+    fn own_addr(&self) -> Option<Addr> {
+        self.local.clone()
     }
 
     fn abort(&self) {

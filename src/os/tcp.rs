@@ -143,8 +143,8 @@ async fn connect(dst: &Addr) -> Result<Arrival, Cause> {
 fn arrive(stream: Async<TcpStream>) -> io::Result<Arrival> {
     stream.get_ref().set_nodelay(true)?;
     let (local, peer) = (stream.get_ref().local_addr()?, stream.get_ref().peer_addr()?);
-    let (raw, local, peer) = (Box::new(Socket::new(stream)), named(local), named(peer));
-    Ok(Arrival { raw, local, peer })
+    let raw = Box::new(Socket::new(stream, Some(named(local))));
+    Ok(Arrival { raw, peer: named(peer) })
 }
 
 async fn bind(addr: &Addr) -> Result<(Door, Addr), Cause> {

@@ -105,7 +105,7 @@ fn on(network: &str, addr: &Addr) -> Addr {
 fn arrive(stream: TlsStream<Buffered>, (local, peer): (Addr, Addr)) -> Arrival {
     let inner = stream.get_ref().0.conn.clone();
     let (stream, readers) = (Mutex::new(stream), Mutex::default());
-    Arrival { raw: Box::new(Encrypted { inner, stream, readers }), local, peer }
+    Arrival { raw: Box::new(Encrypted { inner, local, stream, readers }), peer }
 }
 
 impl<N: Networker> Networker for Tls<N> {
@@ -232,6 +232,7 @@ impl RawListener for Hall {
 /// One end of an encrypted connection.
 struct Encrypted {
     inner: Conn,
+    local: Addr,
     stream: Mutex<TlsStream<Buffered>>,
     /// Who reads. What one of them has decrypted and left is not announced by the inner
     /// connection, so that the others are woken by whoever leaves it.
@@ -268,6 +269,10 @@ impl RawConn for Encrypted {
 
     fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|stream| stream.poll_close(cx))
+    }
+
+    fn own_addr(&self) -> Option<Addr> {
+        Some(self.local.clone())
     }
 
     fn abort(&self) {

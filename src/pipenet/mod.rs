@@ -8,13 +8,17 @@ mod pipe;
 mod registry;
 
 use std::fmt;
+use std::future::Future;
 use std::hint;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use futures::future::{BoxFuture, FutureExt, ready};
 
-use crate::net::{Addr, Cause, Engine, Host, Notifier, RawConn, Registry, SubNetwork};
+use crate::net::{Addr, Cause, Engine, Granted, Host, Notifier, RawConn, Registry, SubNetwork};
 use pipe::pipe;
-use registry::{Granted, Ram};
+use registry::Ram;
 
 /// A network in memory.
 ///
@@ -37,9 +41,9 @@ impl Network {
     ///
     /// Two networks of one name know nothing of each other.
     pub fn new(name: &str) -> Self {
-        let name = ["pipe", name].concat();
+        let name: Arc<str> = ["pipe", name].concat().into();
         let engine = |notifier| Pipes { notifier };
-        Self { subnetwork: SubNetwork::with(name.as_str().into(), engine, Ram::new(name)) }
+        Self { subnetwork: SubNetwork::with(name.clone(), engine, Ram::new(name)) }
     }
 
     /// Gives the host of this name, and makes it if there is none.
@@ -55,12 +59,13 @@ impl Network {
             if let Some(host) = self.subnetwork.host(name) {
                 return host;
             }
-            match self.subnetwork.new_host(name).now_or_never() {
-                Some(Ok(host)) => return host,
+            let made = pin!(self.subnetwork.new_host(name));
+            match made.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(host)) => return host,
                 // Another thread makes it at this moment; the registry lets only one do so.
-                Some(Err(error)) if *error.root() == Cause::HostExists => hint::spin_loop(),
-                Some(Err(error)) => panic!("{error}"),
-                None => unreachable!("neither our engine nor our registry ever waits"),
+                Poll::Ready(Err(error)) if *error.root() == Cause::HostExists => hint::spin_loop(),
+                Poll::Ready(Err(error)) => panic!("{error}"),
+                Poll::Pending => unreachable!("neither our engine nor our registry ever waits"),
             }
         }
     }

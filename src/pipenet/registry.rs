@@ -2,21 +2,18 @@
 //!
 //! Knows names. Does not know networks, apart from the trait by which it is asked.
 
-use std::future::Future;
-use std::marker::PhantomData;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
 
 use crate::lock::{Lock, shelved};
-use crate::net::{Args, Cause, Few, Registry, RegistryError};
+use crate::net::{Args, Cause, Few, Granted, Registry, RegistryError};
 
 /// A registry in memory; it answers at once.
 #[derive(Debug)]
 pub(crate) struct Ram {
     /// The network that it is for; it calls itself `ram(pipet)`.
-    network: String,
+    network: Arc<str>,
     hosts: Lock<Names>,
 }
 
@@ -27,7 +24,7 @@ struct Names(Option<Few<String, String>>);
 shelved!(Names);
 
 impl Ram {
-    pub(crate) fn new(network: String) -> Self {
+    pub(crate) fn new(network: Arc<str>) -> Self {
         Self { network, hosts: Lock::new(|| Names(Some(Few::default()))) }
     }
 
@@ -38,56 +35,34 @@ impl Ram {
     }
 }
 
-/// Says yes at once, and no more than that; a box of it takes no memory.
-pub(crate) struct Granted<T, E>(PhantomData<fn() -> (T, E)>);
-
-impl<T: Default + 'static, E: 'static> Granted<T, E> {
-    pub(crate) fn boxed<'a>() -> BoxFuture<'a, Result<T, E>> {
-        Box::pin(Self(PhantomData))
-    }
-}
-
-impl<T: Default, E> Future for Granted<T, E> {
-    type Output = Result<T, E>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(T::default()))
-    }
-}
-
 impl Registry for Ram {
     fn announce<'a>(
         &'a self,
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let announced = self.hosts.with(|Names(hosts)| match hosts {
-            None => Err(Cause::RegistryDown),
-            Some(hosts) => {
-                let is_new = hosts.insert(hostname.to_string(), hostdata.to_string());
-                is_new.then_some(()).ok_or(Cause::HostExists)
-            }
+        let is_new = self.hosts.with(|Names(hosts)| {
+            Some(hosts.as_mut()?.insert(hostname, || (hostname.into(), hostdata.into())))
         });
-        match announced {
-            Ok(()) => Granted::boxed(),
-            Err(cause) => {
-                Box::pin(ready(Err(self.error("announce", &[hostname, hostdata], cause))))
-            }
-        }
+        let cause = match is_new {
+            Some(true) => return Granted::boxed(),
+            Some(false) => Cause::HostExists,
+            None => Cause::RegistryDown,
+        };
+        Box::pin(ready(Err(self.error("announce", &[hostname, hostdata], cause))))
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
-        let found = self.hosts.with(|Names(hosts)| match hosts {
-            None => Err(Cause::RegistryDown),
-            Some(hosts) => {
-                hosts.get(hostname).map(|(_, data)| data.clone()).ok_or(Cause::NoSuchHost)
-            }
+        let found = self.hosts.with(|Names(hosts)| {
+            Some(hosts.as_ref()?.get(hostname).map(|(_, hostdata)| hostdata.clone()))
         });
-        match found {
-            Ok(hostdata) if hostdata.is_empty() => Granted::boxed(),
-            Ok(hostdata) => Box::pin(ready(Ok(hostdata))),
-            Err(cause) => Box::pin(ready(Err(self.error("query", &[hostname], cause)))),
-        }
+        let cause = match found {
+            Some(Some(hostdata)) if hostdata.is_empty() => return Granted::boxed(),
+            Some(Some(hostdata)) => return Box::pin(ready(Ok(hostdata))),
+            Some(None) => Cause::NoSuchHost,
+            None => Cause::RegistryDown,
+        };
+        Box::pin(ready(Err(self.error("query", &[hostname], cause))))
     }
 
     fn withdraw(&self, hostname: &str) {

@@ -12,7 +12,6 @@ use crate::waiter::Waiter;
 use super::body::BoxedTask;
 use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name, step};
 use super::entry::Act;
-use super::node::PROMPT;
 use super::schedule::Standing;
 use super::step::awaited;
 use super::task::{Name, Origin, TaskId};
@@ -168,15 +167,12 @@ impl World {
 
     /// Has a task dropped before anything else happens.
     pub(crate) fn abort(&mut self, task: TaskId) {
-        // What a network does for a task dies with it, also in a crash.
-        let (heeds, runs) = (self.heeds(), self.runs());
-        let Some(state) = self.tasks.live(task) else { return };
-        if !(heeds || runs && state.node == PROMPT) {
+        if !self.heeds() || self.tasks.live(task).is_none() {
             return;
         }
         let about = &mut self.tasks.about[task.slot as usize];
         if !std::mem::replace(&mut about.aborted, true) {
-            self.aborted.push_back((task, self.actor));
+            self.aborted.push_back((task, self.actor, self.tracer.mark()));
         }
     }
 

@@ -29,6 +29,14 @@ pub(crate) const fn fold(a: u64, b: u64) -> u64 {
     (wide as u64) ^ ((wide >> 64) as u64)
 }
 
+/// Works out of the way. What the work needs is put together only here; an argument that is passed
+/// in memory would be written there before it is known whether there is anything to do.
+#[cold]
+#[inline(never)]
+pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
 /// The finaliser of SplitMix64: a bijection in which every bit stirs every bit.
 #[inline]
 pub(crate) const fn stir(mut z: u64) -> u64 {
@@ -144,7 +152,7 @@ pub(crate) fn escape(name: &str) -> String {
 }
 
 /// Undoes [`escape`]; what it could not have written stays as it is.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     if text == "%" {
         return String::new();
     }
@@ -250,15 +258,23 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    #[inline]
+    #[inline(always)]
     fn shape(self, raw: u64) -> u64 {
         match self {
             Self::Uniform(options) => spread(raw, options),
             // Each factor of four is half as likely as the one before: mostly
             // microseconds, rarely many milliseconds.
             Self::Delay if raw & 3 == 0 => scaled(((raw >> 2) | (1 << 7)).trailing_zeros(), raw),
+            Self::Delay => 0,
+            rarer => rarer.shape_rarer(raw),
+        }
+    }
+
+    #[inline(never)]
+    fn shape_rarer(self, raw: u64) -> u64 {
+        match self {
             Self::Hold if raw & 1 == 0 => scaled(((raw >> 1) & 0xFF) as u32 % 9, raw),
-            Self::Delay | Self::Hold => 0,
+            Self::Uniform(_) | Self::Delay | Self::Hold => 0,
             Self::Demotion => scaled(5 + (raw & 0xFF) as u32 % 6, raw),
             Self::Exponential(mean) => scale_by(mean, exponential(raw)),
             Self::LogNormal(median) => scale_by(median, two_to_the_normal(raw)),
@@ -403,10 +419,12 @@ impl Choices {
         if self.overrides.is_empty() {
             return 0;
         }
-        let value = self.overrides.get(&(subject.key(), ordinal));
-        let value = value.map_or(0, |value| value % shape.options());
-        self.write_down(subject, ordinal, value);
-        value
+        aside(move || {
+            let value = self.overrides.get(&(subject.key(), ordinal));
+            let value = value.map_or(0, |value| value % shape.options());
+            self.write_down(subject, ordinal, value);
+            value
+        })
     }
 
     fn write_down(&mut self, subject: Subject, ordinal: u64, value: u64) {
@@ -417,12 +435,12 @@ impl Choices {
     }
 
     /// The value of a choice.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn draw(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
         if self.plain {
             return shape.shape(self.raw(subject.key(), ordinal));
         }
-        self.draw_with_tape(subject, ordinal, shape)
+        aside(move || self.draw_with_tape(subject, ordinal, shape))
     }
 
     #[inline]
@@ -430,7 +448,6 @@ impl Choices {
         stir((self.base ^ key.0).wrapping_add(ordinal.wrapping_mul(GOLDEN)))
     }
 
-    #[cold]
     fn draw_with_tape(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
         let key = subject.key();
         let value = match self.overrides.get(&(key, ordinal)) {

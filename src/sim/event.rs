@@ -54,7 +54,7 @@ impl Queue {
 
     /// Adds what is to happen at once if nothing else is due; then its place
     /// need not be chosen until something is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_lone(&mut self, act: Act) -> Option<Serial> {
         if !self.is_idle() {
             return None;
@@ -114,7 +114,7 @@ impl Queue {
     }
 
     /// Adds what is to happen at a later instant.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_at(&mut self, at: u64, act: Act) -> Serial {
         let serial = self.next_serial();
         self.ahead.push(Entry::new(at.min(END_OF_TIME), serial, act));
@@ -176,6 +176,14 @@ impl Queue {
     /// What the nearest entries ahead will do, in no order.
     pub(crate) fn nearest(&self) -> impl Iterator<Item = Act> {
         self.ahead.near().map(Entry::act)
+    }
+
+    /// Takes out the earliest entry ahead if its instant is no later than this.
+    #[inline]
+    pub(crate) fn pop_until(&mut self, now: u64) -> Option<(Serial, Act)> {
+        let entry = self.ahead.peek().filter(|entry| entry.key() <= now)?;
+        self.ahead.pop();
+        Some((entry.serial(), entry.act()))
     }
 
     /// Takes out the entry that was peeked.

@@ -70,12 +70,12 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
     }
     enter_or_bug(|world| {
         match &over {
-            Over::Done(_) => world.record_ending("done"),
+            Over::Done(_) => world.record_ending("done", false),
             Over::Panicked(panic) => {
                 let TaskPanic { task, message, .. } = &**panic;
-                world.record_ending(&format!("panicked: {task}: {message}"));
+                world.record_ending(&format!("panicked: {task}: {message}"), false);
             }
-            Over::Stalled(end, _) => world.record_ending(end.name()),
+            Over::Stalled(end, _) => world.record_ending(end.name(), true),
         }
         write_down(world, over)
     })

@@ -3,17 +3,14 @@
 //! Knows alarms, nodes and tasks that are not the program's; refuses to know what for. Everything
 //! in here is called with the world in hand, also while an alarm sounds.
 
-use std::panic::Location;
-
 use crate::waiter::Waiter;
 
-use super::body::BoxedTask;
-use super::choice::{Family, Key, SPAWN, Shape, Subject, hash_name};
+use super::choice::{Family, Key, Shape, Subject, hash_name};
 use super::entry::{Act, END_OF_TIME};
-use super::node::{NodeClock, PROMPT};
-use super::task::{Name, Origin, TaskId};
+use super::node::NodeClock;
+use super::task::TaskId;
 use super::time::Instant;
-use super::trace::RecordKind;
+use super::trace::{Beside, Event, Mark, RecordKind};
 use super::world::{Errand, MAIN, Phase, World};
 
 impl World {
@@ -58,10 +55,11 @@ impl World {
         self.remember(what, || super::choice::escape(question));
         let subject = Subject::new(family, self.actor, what);
         let slot = self.current().unwrap_or(MAIN);
-        let (count, before) = *self.tasks.rare(slot).asked.entry(subject.key()).or_default();
-        let drawn = self.choices.draw(subject, count, more);
-        let at = self.after(least.saturating_add(drawn)).max(before);
-        self.tasks.rare(slot).asked.insert(subject.key(), (count + 1, at));
+        let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
+        let (count, last) = self.tasks.rare(slot).asked.entry(subject.key()).or_default();
+        let drawn = self.choices.draw(subject, *count, more);
+        let at = after(least.saturating_add(drawn)).max(*last);
+        (*count, *last) = (*count + 1, at);
         self.own_clock().map_or(at, |clock| clock.local(at))
     }
 
@@ -94,26 +92,6 @@ impl World {
     #[cold]
     pub(crate) fn end_at_once(&mut self, reason: String) {
         self.doom.get_or_insert(reason);
-    }
-
-    /// Spawns a task of the network's own, as a child of the current one, to be polled first at an
-    /// instant to come.
-    pub(crate) fn spawn_prompt(
-        &mut self,
-        name: fn() -> &'static str,
-        future: BoxedTask,
-        at: u64,
-        spawned_at: &'static Location<'static>,
-    ) -> Result<TaskId, BoxedTask> {
-        if !self.heeds() {
-            return Err(future);
-        }
-        let origin = Origin::Task(self.current().unwrap_or(MAIN));
-        let task = self.enroll(&Name::Type(name), origin, PROMPT, spawned_at);
-        let serial = self.queue.push_at(at, Act::Poll(task.slot));
-        self.expect(task.slot, serial, SPAWN, 0);
-        self.bear(task, future);
-        Ok(task)
     }
 
     /// The clock of the current task's node, if it is not the true one.
@@ -153,13 +131,14 @@ impl World {
         state.dead = true;
         state.paused = false;
         state.held.clear();
+        let mark = self.tracer.mark();
         for slot in self.tasks.in_spawn_order() {
             let task = &self.tasks.slots[slot as usize];
             let id = TaskId { slot, life: task.life };
             if task.node == node
                 && !std::mem::replace(&mut self.tasks.about[slot as usize].aborted, true)
             {
-                self.aborted.push_back((id, by));
+                self.aborted.push_back((id, by, mark));
             }
         }
     }
@@ -226,5 +205,36 @@ impl World {
         text: impl FnOnce() -> String,
     ) {
         self.record(kind, subject, Key::NONE, ordinal, digest, || Some(text().into()));
+    }
+
+    /// The record in which that is done which is being done now.
+    #[inline]
+    pub(crate) const fn mark(&self) -> Mark {
+        self.tracer.mark()
+    }
+
+    /// Whether records are kept, so that it is worth telling what was read where.
+    #[inline]
+    pub(crate) const fn keeps_trace(&self) -> bool {
+        self.tracer.keeps()
+    }
+
+    /// Notes that something was read of a direction: from one place of its stream to another.
+    pub(crate) fn hear(&mut self, direction: Key, from: u64, to: u64) {
+        self.tracer.hear(direction, from, to);
+    }
+
+    /// Adds a record of what became of something that was sent; `sent` is the mark of then.
+    #[inline]
+    pub(crate) fn record_arrival(
+        &mut self,
+        kind: RecordKind,
+        subject: Key,
+        (ordinal, digest): (u64, u64),
+        sent: Mark,
+        text: impl FnOnce() -> String,
+    ) {
+        let event = Event { at: self.now, kind, subject, source: Key::NONE, ordinal, digest };
+        self.tracer.record(event, |_| Beside { text: Some(text().into()), cause: sent });
     }
 }

@@ -99,10 +99,12 @@ pub use tape::{ParseTapeError, Tape};
 pub use time::Instant;
 
 pub(crate) use body::boxed;
-pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_step};
+pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_step, unescape};
 pub(crate) use current::{run_and_now, try_enter, try_enter_run};
+pub(crate) use node::NODE;
 pub(crate) use pulse::Pulse;
 pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
+pub(crate) use trace::Mark;
 pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};
-pub(crate) use world::World;
+pub(crate) use world::{Errand, World};

@@ -13,10 +13,6 @@ pub(crate) const NODE: &str = "node";
 /// No node.
 pub(crate) const NOWHERE: u16 = 0;
 
-/// No node either, and for tasks that are not the program's but the network's own: whether they
-/// are late, or who of them is first, is no choice.
-pub(crate) const PROMPT: u16 = u16::MAX;
-
 const MILLION: u128 = 1_000_000;
 
 /// How a node's clocks deviate from the true one.
@@ -101,7 +97,7 @@ impl Nodes {
             polled: false,
         });
         match u16::try_from(self.list.len()) {
-            Ok(node) if node < PROMPT => node,
+            Ok(node) if node < u16::MAX => node,
             _ => panic!("virtnet: a run is limited to 65 534 nodes"),
         }
     }

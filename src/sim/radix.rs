@@ -56,7 +56,7 @@ impl Default for Radix {
 }
 
 impl Radix {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, entry: Entry) {
         if entry.key() < self.horizon {
             self.near.push(Reverse(entry));

@@ -222,7 +222,7 @@ fn drive(executor: &mut Executor) -> End {
                 polled = Some(Polled::Dropped(slot));
             }
             Next::Wake(waker) => waker.wake(),
-            Next::Errand(errand) => errand(),
+            Next::Errand(errand) => errand.run(),
             Next::End(end) => return end,
         }
     }

@@ -14,7 +14,7 @@ use super::choice::{Key, TIMER};
 use super::entry::{Act, END_OF_TIME, Serial};
 use super::task::{Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
-use super::trace::{Event, RecordKind};
+use super::trace::{Beside, Event, Mark, RecordKind};
 use super::world::{End, Errand, MAIN, NOBODY, World};
 
 /// What the run loop is to do next.
@@ -68,21 +68,25 @@ impl World {
         if let Some(waker) = self.outbox.pop_front() {
             return Next::Wake(waker);
         }
+        let mut arrived = None;
         loop {
-            if let Some((task, by)) = self.aborted.pop_front() {
+            if let Some((task, by, mark)) = self.aborted.pop_front() {
                 if self.tasks.live(task).is_none() {
                     continue; // completed since
                 }
-                return self.step_drop(task.slot, by);
+                return self.step_drop(task.slot, by, mark);
             }
             if let Some(errand) = self.errands.pop_front() {
                 self.act_as(Key::NONE);
                 return Next::Errand(errand);
             }
-            if self.arriving
-                && let Some(waker) = self.arrivals()
-            {
-                return Next::Wake(waker);
+            if self.arriving {
+                if let Some(waker) = self.arrivals(arrived.take()) {
+                    return Next::Wake(waker);
+                }
+                if !self.errands.is_empty() {
+                    continue;
+                }
             }
             if let Some((serial, act)) = self.queue.pop_due() {
                 let Act::Poll(slot) = act else { unreachable!("timers fire as they arrive") };
@@ -96,10 +100,11 @@ impl World {
             }
             if !self.spun && self.queue.call_up_behind() {
                 self.spun = true;
-            } else if !self.hear_foreign()
-                && let Some(end) = self.advance()
-            {
-                return Next::End(end);
+            } else if !self.hear_foreign() {
+                match self.advance() {
+                    Ok(first) => arrived = first,
+                    Err(end) => return Next::End(end),
+                }
             }
         }
     }
@@ -127,9 +132,10 @@ impl World {
         None
     }
 
-    /// Moves the clock to the next instant at which anything happens.
+    /// Moves the clock to the next instant at which anything happens. Returns what does first, if
+    /// it is more than a task that spins.
     #[inline]
-    pub(crate) fn advance(&mut self) -> Option<End> {
+    fn advance(&mut self) -> Result<Option<(Serial, Act)>, End> {
         self.spun = false;
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
@@ -144,23 +150,27 @@ impl World {
             }
             let (serial, act) = (entry.serial(), entry.act());
             if awaited(&self.tasks, &mut self.timers, &self.alarms, serial, act) {
-                break Some(entry.key());
+                break Some((entry.key(), serial, act));
             }
             self.queue.pop_ahead();
             self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
         };
-        let at = match (spinning, next) {
-            (Some(soon), Some(next)) => soon.min(next),
-            (Some(at), None) | (None, Some(at)) => at,
-            (None, None) => return Some(End::Deadlock),
+        let (at, first) = match (spinning, next) {
+            (Some(soon), Some((at, ..))) if soon < at => (soon, None),
+            (_, Some((at, serial, act))) => (at, Some((serial, act))),
+            (Some(soon), None) => (soon, None),
+            (None, None) => return Err(End::Deadlock),
         };
         if at > self.limits.time || at >= END_OF_TIME {
             self.set_now(self.limits.time.max(self.now));
-            return Some(End::TimeLimit);
+            return Err(End::TimeLimit);
         }
         self.set_now(at);
         self.arriving = true;
-        None
+        if first.is_some() {
+            self.queue.pop_ahead();
+        }
+        Ok(first)
     }
 
     /// Has the processor load what the nearest events will need: where there are many, hardly any
@@ -191,21 +201,22 @@ impl World {
         self.foreseen = foreseen;
     }
 
-    /// Deals with all entries whose instant has come, until one is a waker that
-    /// must be woken outside. So a task is polled only when every timer that is
-    /// due has fired.
+    /// Deals with what was taken out already, and with all entries whose instant has
+    /// come, until one is a waker that must be woken outside. So a task is polled
+    /// only when every timer that is due has fired.
     #[inline]
-    pub(crate) fn arrivals(&mut self) -> Option<Waker> {
-        while let Some(entry) = self.queue.peek_ahead()
-            && entry.key() <= self.now
-        {
-            self.queue.pop_ahead();
-            if let Some(waker) = self.arrive(entry.serial(), entry.act()) {
+    fn arrivals(&mut self, first: Option<(Serial, Act)>) -> Option<Waker> {
+        let mut next = first;
+        loop {
+            let Some((serial, act)) = next.or_else(|| self.queue.pop_until(self.now)) else {
+                self.arriving = false;
+                return None;
+            };
+            next = None;
+            if let Some(waker) = self.arrive(serial, act) {
                 return Some(waker);
             }
         }
-        self.arriving = false;
-        None
     }
 
     /// Deals with an entry whose instant has come.
@@ -227,6 +238,7 @@ impl World {
             }
             Act::Fire(slot) => {
                 let wait = self.timers.take(TimerId { slot, serial })?;
+                self.tracer.begin_anew();
                 self.act_as(TIMER);
                 match wait {
                     Waiter::Task(who) => {
@@ -238,6 +250,7 @@ impl World {
             }
             Act::Sound(slot) => {
                 if self.alarms.take(slot, serial) {
+                    self.tracer.begin_anew();
                     self.act_as(Key::NONE);
                     (self.sound)(self, slot);
                 }
@@ -267,13 +280,15 @@ impl World {
     }
 
     /// Has an aborted task dropped, which is a step as well.
-    fn step_drop(&mut self, slot: u32, by: Key) -> Next {
+    fn step_drop(&mut self, slot: u32, by: Key, cause: Mark) -> Next {
         if self.steps >= self.limits.steps {
             return Next::End(End::StepLimit);
         }
         self.steps += 1;
         let subject = self.tasks.slots[slot as usize].key;
-        self.record(RecordKind::Abort, subject, by, 0, 0, || None);
+        let (at, kind) = (self.now, RecordKind::Abort);
+        let event = Event { at, kind, subject, source: by, ordinal: 0, digest: 0 };
+        self.tracer.record(event, |_| Beside { text: None, cause });
         self.act_for(slot);
         let guarded = self.nodes.is_dead(self.tasks.slots[slot as usize].node);
         Next::Drop { slot, guarded }
@@ -327,7 +342,7 @@ impl World {
             ordinal: task.ordinal.into(),
             digest: 0,
         };
-        self.tracer.record(event, || None);
+        self.tracer.record(event, |_| Beside { text: None, cause: self.tasks.mark(slot) });
         if self.scheduler.ranks() {
             self.tasks.standings[slot as usize].count_poll();
         }

@@ -21,6 +21,7 @@ use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
 use super::entry::Serial;
 use super::node::NODE;
 use super::schedule::Standing;
+use super::trace::Mark;
 
 /// Names a task of one run: a slot, and how many tasks it has held before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -212,6 +213,8 @@ pub(crate) struct Tasks {
     pub(crate) about: Vec<About>,
     /// By slot, under schedules that rank tasks; else empty.
     pub(crate) standings: Vec<Standing>,
+    /// In which record each was last woken, by slot, where records are kept; else empty.
+    marks: Vec<Mark>,
     wakers: Vec<Arc<TaskWaker>>,
     free: Vec<u32>,
     born: u64,
@@ -322,6 +325,18 @@ impl Tasks {
         (Arc::as_ptr(own).cast() != waker.data()).then(|| own.clone().into())
     }
 
+    /// Notes in which record a task was woken.
+    pub(crate) fn set_mark(&mut self, slot: u32, mark: Mark) {
+        let slot = slot as usize;
+        self.marks.resize(self.marks.len().max(slot + 1), Mark::default());
+        self.marks[slot] = mark;
+    }
+
+    /// In which record a task was last woken, where that was noted.
+    pub(crate) fn mark(&self, slot: u32) -> Mark {
+        self.marks.get(slot as usize).copied().unwrap_or_default()
+    }
+
     /// Whether somebody has kept the waker of a task; what waits here has not.
     pub(crate) fn is_waker_kept(&self, slot: u32) -> bool {
         Arc::strong_count(&self.wakers[slot as usize]) > 2
@@ -377,14 +392,6 @@ impl Tasks {
     /// What few tasks need, of the task in `slot`.
     pub(crate) fn rare(&mut self, slot: u32) -> &mut Rare {
         self.about[slot as usize].rare.get_or_insert_default()
-    }
-
-    /// How many times the task in `slot`, which is the network's own, has woken others before.
-    #[inline]
-    pub(crate) fn count_wakes_by(&mut self, slot: u32) -> u32 {
-        let task = &mut self.slots[slot as usize];
-        task.met_last += 1;
-        task.met_last - 1
     }
 
     /// How many times `source` has woken the task in `slot` before.
@@ -533,6 +540,7 @@ impl Tasks {
         self.used = 0;
         self.born = 0;
         self.standings.clear();
+        self.marks.clear();
         // To clear an empty map is not free.
         if !self.more_siblings.is_empty() {
             self.more_siblings.clear();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::choice::{Key, fold, stir};
+use super::choice::{Key, aside, fold, stir};
 use super::time::Instant;
 
 /// What kind of thing a [`Record`] tells of.
@@ -35,6 +35,21 @@ pub enum RecordKind {
     Lose,
     /// A fault was applied to the network, or undone; or something happened to a node.
     Fault,
+}
+
+impl RecordKind {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Poll,
+        Self::Note,
+        Self::Choose,
+        Self::Abort,
+        Self::Foreign,
+        Self::Ending,
+        Self::Caught,
+        Self::Deliver,
+        Self::Lose,
+        Self::Fault,
+    ];
 }
 
 impl fmt::Display for RecordKind {
@@ -73,6 +88,10 @@ pub struct Record {
     pub text: String,
     /// What the event carried: the value of a choice, a hash of a note.
     pub digest: u64,
+    /// The places in the trace of the records that led to this one: that in which the task was
+    /// woken, in which what arrives was sent, in which a fault was asked for; and those in which
+    /// that arrived which was read then. None for what a timer brings about.
+    pub causes: Vec<usize>,
 }
 
 impl fmt::Display for Record {
@@ -112,6 +131,11 @@ fn in_one_line(text: &str) -> String {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(u64);
 
+impl Fingerprint {
+    /// That of a run of which nothing is known.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:016x}", self.0))
@@ -150,6 +174,11 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// The trace of a run in another process.
+    pub(crate) const fn of(records: Vec<Record>) -> Self {
+        Self { records }
+    }
+
     /// Returns the records, oldest first.
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -208,21 +237,55 @@ pub(crate) struct Event {
     pub(crate) digest: u64,
 }
 
+/// The record in which something is done, as its place and one, or 0: it is done in none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Mark(u32);
+
+impl Mark {
+    /// This one, or the other if this is none.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        if self.0 == 0 { other } else { self }
+    }
+
+    fn place(self) -> Option<usize> {
+        (self.0 as usize).checked_sub(1)
+    }
+}
+
+/// What is kept of an event beside its keys and numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    pub(crate) text: Option<Box<str>>,
+    pub(crate) cause: Mark,
+}
+
 /// How many records lie between two checkpoints.
 const CHECKPOINT: u64 = 4096;
+
+/// The records of a run, before their keys are turned into names.
+#[derive(Debug, Default)]
+struct Kept {
+    events: Vec<(Event, Beside)>,
+    /// Where something arrived, by direction and place in its stream.
+    arrivals: BTreeMap<(Key, u64), Mark>,
+    /// In which records something was read, and where that had arrived.
+    heard: Vec<(Mark, Mark)>,
+}
 
 /// Follows one run.
 #[derive(Debug, Default)]
 pub(crate) struct Tracer {
     state: u64,
     count: u64,
+    /// How many records there were when that began of which none tells yet.
+    since: u64,
     checkpoints: Vec<Fingerprint>,
-    kept: Option<Vec<(Event, Option<Box<str>>)>>,
+    kept: Option<Box<Kept>>,
 }
 
 impl Tracer {
     pub(crate) fn new(keep: bool) -> Self {
-        Self { kept: keep.then(Vec::new), ..Self::default() }
+        Self { kept: keep.then(Box::default), ..Self::default() }
     }
 
     /// Whether records are kept, and names are therefore worth remembering.
@@ -230,9 +293,29 @@ impl Tracer {
         self.kept.is_some()
     }
 
-    /// Adds one event; `text` is asked for only if records are kept.
+    /// Begins something that no record so far tells of: a timer or an alarm has come due.
     #[inline]
-    pub(crate) fn record(&mut self, event: Event, text: impl FnOnce() -> Option<Box<str>>) {
+    pub(crate) fn begin_anew(&mut self) {
+        self.since = self.count;
+    }
+
+    /// The record in which that is done which is being done now.
+    #[inline]
+    pub(crate) const fn mark(&self) -> Mark {
+        self.mark_after(self.count)
+    }
+
+    /// That after so many records.
+    #[inline]
+    const fn mark_after(&self, count: u64) -> Mark {
+        // Numbers that do not fit belong to more records than can be kept.
+        if count > self.since { Mark(count as u32) } else { Mark(0) }
+    }
+
+    /// Adds one event; `beside` is asked for only if records are kept, and is told in which record
+    /// this comes about.
+    #[inline]
+    pub(crate) fn record(&mut self, event: Event, beside: impl FnOnce(Mark) -> Beside) {
         let what = fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
             ^ fold(
                 // Both sides are stirred: a product with zero would lose the other.
@@ -245,8 +328,32 @@ impl Tracer {
         if self.count.is_multiple_of(CHECKPOINT) {
             self.checkpoints.push(self.fingerprint());
         }
+        if self.kept.is_some() {
+            aside(move || {
+                let mark = self.mark_after(self.count - 1);
+                self.keep(event, beside(mark));
+            });
+        }
+    }
+
+    fn keep(&mut self, event: Event, beside: Beside) {
+        let Some(kept) = &mut self.kept else { return };
+        kept.events.push((event, beside));
+        if event.kind == RecordKind::Deliver {
+            let mark = Mark(kept.events.len() as u32);
+            kept.arrivals.insert((event.subject, event.ordinal), mark);
+        }
+    }
+
+    /// Notes that something was read of a direction: from one place of its stream to another.
+    #[cold]
+    pub(crate) fn hear(&mut self, direction: Key, from: u64, to: u64) {
+        let mark = self.mark();
         if let Some(kept) = &mut self.kept {
-            kept.push((event, text()));
+            let start = kept.arrivals.range((direction, 0)..=(direction, from)).next_back();
+            let start = start.map_or((direction, from), |(start, _)| *start);
+            let arrived = kept.arrivals.range(start..(direction, to));
+            kept.heard.extend(arrived.map(|(_, arrived)| (mark, *arrived)));
         }
     }
 
@@ -261,8 +368,8 @@ impl Tracer {
     /// Turns what was kept into a trace, with the names of `paths`.
     pub(crate) fn take_trace(&mut self, paths: &BTreeMap<Key, String>) -> Option<Trace> {
         let name = |key: Key| paths.get(&key).cloned().unwrap_or_default();
-        let kept = self.kept.take()?;
-        let records = kept.into_iter().map(|(event, text)| Record {
+        let Kept { events, heard, .. } = *self.kept.take()?;
+        let records = events.into_iter().map(|(event, Beside { text, cause })| Record {
             at: Instant::from_nanos(event.at),
             kind: event.kind,
             subject: name(event.subject),
@@ -270,7 +377,16 @@ impl Tracer {
             ordinal: event.ordinal,
             text: text.map_or_else(String::new, String::from),
             digest: event.digest,
+            causes: cause.place().into_iter().collect(),
         });
-        Some(Trace { records: records.collect() })
+        let mut records: Vec<Record> = records.collect();
+        for (mark, arrived) in heard {
+            if let (Some(place), Some(arrived)) = (mark.place(), arrived.place())
+                && !records[place].causes.contains(&arrived)
+            {
+                records[place].causes.push(arrived);
+            }
+        }
+        Some(Trace { records })
     }
 }

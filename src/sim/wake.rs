@@ -8,11 +8,10 @@ use crate::waiter::{Waiter, foreign_count, foreign_since};
 
 use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
-use super::node::PROMPT;
 use super::schedule::{Slack, Wakeup};
 use super::task::{Slot, Stage, TaskId};
 use super::trace::RecordKind;
-use super::world::{NOBODY, Phase, World};
+use super::world::{NOBODY, ONCE, Phase, World};
 
 impl World {
     /// Wakes a task on behalf of whoever acts now.
@@ -29,16 +28,9 @@ impl World {
             }
             return;
         }
-        let ordinal = if slot.node == PROMPT {
-            0 // nothing is chosen for it
-        } else if current != NOBODY && self.tasks.slots[current as usize].node == PROMPT {
-            // It lives for one dial and meets few: to count what it does is enough.
-            self.tasks.count_wakes_by(current)
-        } else {
-            // Counted even if it changes nothing, so that whether another wake-up
-            // came first does not shift the numbers of this pair.
-            self.tasks.meet(task.slot, actor)
-        };
+        // Counted even if it changes nothing, so that whether another wake-up
+        // came first does not shift the numbers of this pair.
+        let ordinal = if current == ONCE { 0 } else { self.tasks.meet(task.slot, actor) };
         if !parked {
             return;
         }
@@ -95,19 +87,14 @@ impl World {
     }
 
     /// Has a task polled at the place and with the delay that are chosen.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
         let act = Act::Poll(slot);
-        if self.tasks.slots[slot as usize].node == PROMPT {
-            self.place_lone();
-            let serial = self.queue.push_due(0, act);
-            return self.expect(slot, serial, source, ordinal);
-        }
         let wakeup = self.wakeup(slot, source, ordinal);
         let serial = match self.scheduler.delay(&mut self.choices, wakeup) {
             0 => match self.queue.push_lone(act) {
                 Some(serial) => serial,
-                None => self.push_among_others(wakeup, act),
+                None => self.push_among_others(slot, source, ordinal),
             },
             delay => self.queue.push_at(self.now + delay, act),
         };
@@ -115,10 +102,12 @@ impl World {
         self.expect(slot, serial, source, ordinal);
     }
 
-    fn push_among_others(&mut self, wakeup: Wakeup, act: Act) -> Serial {
+    #[inline(never)]
+    fn push_among_others(&mut self, slot: u32, source: Key, ordinal: u32) -> Serial {
         self.place_lone();
+        let wakeup = self.wakeup(slot, source, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
-        self.queue.push_due(place, act)
+        self.queue.push_due(place, Act::Poll(slot))
     }
 
     /// Chooses the place of what was due alone: it is no longer.
@@ -133,9 +122,6 @@ impl World {
     /// Chooses the place of a task's pending poll.
     pub(crate) fn place_of(&mut self, slot: u32) -> u16 {
         let task = &self.tasks.slots[slot as usize];
-        if task.node == PROMPT {
-            return 0;
-        }
         let wakeup = self.wakeup(slot, task.woken_by, task.ordinal);
         self.scheduler.place(&mut self.choices, wakeup)
     }
@@ -171,5 +157,15 @@ impl World {
         task.pending = serial;
         task.woken_by = source;
         task.ordinal = ordinal;
+        if self.tracer.keeps() {
+            self.note_wake(slot);
+        }
+    }
+
+    /// Notes in which record a task is woken. Cold, because it would be in the way of a run whose
+    /// records are not kept.
+    #[cold]
+    fn note_wake(&mut self, slot: u32) {
+        self.tasks.set_mark(slot, self.tracer.mark());
     }
 }

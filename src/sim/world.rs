@@ -23,12 +23,15 @@ use super::schedule::{Schedule, Scheduler};
 use super::stall::TaskPanic;
 use super::task::{Name, Origin, TaskId, Tasks};
 use super::timer::Timers;
-use super::trace::{Event, RecordKind, Tracer};
+use super::trace::{Beside, Event, Mark, RecordKind, Tracer};
 
 /// The slot of the main task, which is the first.
 pub(crate) const MAIN: u32 = 0;
 /// Stands for "no task is being polled".
 pub(crate) const NOBODY: u32 = u32::MAX;
+/// Stands for no task either, while something acts that wakes each task once at most: to count how
+/// often it has done so would be a waste of memory.
+pub(crate) const ONCE: u32 = NOBODY - 1;
 
 /// How far a run may go.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +81,20 @@ pub(crate) enum Phase {
 }
 
 /// What is to be done outside of the world, by the run loop.
-pub(crate) type Errand = Box<dyn FnOnce()>;
+pub(crate) enum Errand {
+    Once(Box<dyn FnOnce()>),
+    /// Something that the network has numbered, of a run: no allocation.
+    Visit(fn(u64, u32), u64, u32),
+}
+
+impl Errand {
+    pub(crate) fn run(self) {
+        match self {
+            Self::Once(work) => work(),
+            Self::Visit(visit, run, number) => visit(run, number),
+        }
+    }
+}
 
 /// What left the world and is to be dropped outside of it.
 #[derive(Default)]
@@ -148,8 +164,8 @@ pub(crate) struct World {
     pub(crate) caught: Vec<TaskPanic>,
     /// The task whose polls or wake-ups did not end.
     pub(crate) culprit: Option<u32>,
-    /// Tasks to be dropped, and who had them aborted.
-    pub(crate) aborted: VecDeque<(TaskId, Key)>,
+    /// Tasks to be dropped, and who had them aborted, in which record.
+    pub(crate) aborted: VecDeque<(TaskId, Key, Mark)>,
     /// Whether there may be entries whose instant has come.
     pub(crate) arriving: bool,
     /// Whether what woke itself has had its turn at this instant.
@@ -264,7 +280,7 @@ impl World {
 
     /// The task that is being polled or dropped.
     pub(crate) fn current(&self) -> Option<u32> {
-        (self.current != NOBODY).then_some(self.current)
+        (self.current < ONCE).then_some(self.current)
     }
 
     /// Makes a task current that is polled or dropped outside of the run loop.
@@ -298,12 +314,20 @@ impl World {
         }
     }
 
+    /// The same for something that wakes each task once at most, and of which no record tells yet.
+    #[inline]
+    pub(crate) fn act_as_once(&mut self, actor: Key) {
+        self.tracer.begin_anew();
+        self.act_as(actor);
+        self.current = ONCE;
+    }
+
     /// Whether what is asked for has an effect: not when the run is over, and not when it is asked
     /// by a task whose node is dead and that is being dropped.
     #[inline]
     pub(crate) fn heeds(&self) -> bool {
         self.phase == Phase::Running
-            && (self.current == NOBODY
+            && (self.current >= ONCE
                 || !self.nodes.is_dead(self.tasks.slots[self.current as usize].node))
     }
 
@@ -334,11 +358,16 @@ impl World {
         digest: u64,
         text: impl FnOnce() -> Option<Box<str>>,
     ) {
-        self.tracer.record(Event { at: self.now, kind, subject, source, ordinal, digest }, text);
+        let event = Event { at: self.now, kind, subject, source, ordinal, digest };
+        self.tracer.record(event, |cause| Beside { text: text(), cause });
     }
 
-    /// Records the ending, after which the fingerprint stands.
-    pub(crate) fn record_ending(&mut self, text: &str) {
+    /// Records the ending, after which the fingerprint stands; `stalled` if nobody brought it
+    /// about.
+    pub(crate) fn record_ending(&mut self, text: &str, stalled: bool) {
+        if stalled {
+            self.tracer.begin_anew();
+        }
         let digest = hash_name(text);
         self.record(RecordKind::Ending, Key::NONE, Key::NONE, 0, digest, || Some(text.into()));
     }

@@ -30,9 +30,15 @@ impl End {
     #[inline]
     fn with<R>(&self, work: impl FnOnce(&mut Transit<'_>, usize) -> R) -> R {
         enter(self.run, |fabric, world| match fabric.transit(self.conn as usize, world) {
-            Some(mut transit) => work(&mut transit, self.end.into()),
+            Some(mut transit) => work(&mut transit, self.end()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
+    }
+
+    /// Which end it is; said so that nobody has to look again whether there is such an end.
+    #[inline]
+    fn end(&self) -> usize {
+        usize::from(self.end & 1)
     }
 
     /// Works on the connection while its run goes on and has not begun to end.
@@ -41,7 +47,7 @@ impl End {
             if world.runs()
                 && let Some(mut transit) = fabric.transit(self.conn as usize, world)
             {
-                work(&mut transit, self.end.into());
+                work(&mut transit, self.end());
             }
         });
     }
@@ -52,7 +58,7 @@ impl End {
     #[inline]
     fn with_conn<R>(&self, work: impl FnOnce(&mut Connection, usize) -> R) -> R {
         enter_fabric(self.run, |fabric| match fabric.conns.get_mut(self.conn as usize) {
-            Some(conn) => work(conn, self.end.into()),
+            Some(conn) => work(conn, self.end()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
     }
@@ -87,7 +93,7 @@ impl End {
         let mut outside = Wakers::default();
         self.with_conn(|conn, end| {
             let waiters = if writes {
-                &mut conn.pipes[end].writers
+                &mut **conn.pipes[end].writers.get_or_insert_default()
             } else {
                 &mut conn.pipes[1 - end].readers
             };
@@ -156,14 +162,14 @@ impl Drop for End {
             if !world.runs() {
                 return;
             }
-            let (conn, end) = (self.conn as usize, self.end.into());
+            let (conn, end) = (self.conn as usize, self.end());
             let over = fabric.transit(conn, world).is_some_and(|mut transit| transit.let_go(end));
             // A connection holds waiters: tasks of the run, or wakers of who polls by himself.
             if over {
                 let conn = fabric.conns.remove(conn);
                 conn.pipes.into_iter().for_each(|mut pipe| {
                     pipe.readers.drain(|waiter| world.wake_waiter(waiter));
-                    pipe.writers.drain(|waiter| world.wake_waiter(waiter));
+                    pipe.drain_writers(|waiter| world.wake_waiter(waiter));
                 });
             }
         });

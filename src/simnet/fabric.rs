@@ -13,12 +13,13 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::lock::at_scope_end;
-use crate::net::{Notifier, SubNetwork, WaitList};
+use crate::net::{Notifier, SubNetwork};
 use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 
+use super::call::Call;
 use super::config::Config;
 use super::latency::Latency;
-use super::ledger::{Ledger, hand_in};
+use super::ledger::{Lasting, Ledger, hand_in};
 use super::link::Links;
 use super::machine::{Machine, Place};
 use super::pipe::Connection;
@@ -55,13 +56,11 @@ pub(crate) struct Net {
     pub(crate) by_name: BTreeMap<Arc<str>, u32>,
     pub(crate) regions: Vec<RegionState>,
     pub(crate) names: BTreeMap<Arc<str>, Announced>,
-    /// Whether the registry answers nobody, and whether anybody has noticed.
-    pub(crate) registry_down: Option<bool>,
+    /// Whether the registry answers nobody.
+    pub(crate) registry_down: Option<Lasting>,
     pub(crate) links: Links,
     pub(crate) pairs: BTreeMap<(u32, u32), Pair>,
     pub(crate) ledger: Ledger,
-    /// Dials that are held on their way.
-    pub(crate) held_dials: WaitList,
     /// How many plans there have been.
     pub(crate) plans: u32,
 }
@@ -80,7 +79,6 @@ impl Net {
             links: Links::default(),
             pairs: BTreeMap::new(),
             ledger: Ledger::default(),
-            held_dials: WaitList::default(),
             plans: 0,
         }
     }
@@ -103,14 +101,23 @@ impl Net {
     }
 
     /// How long things take from one host to another.
+    #[inline]
     pub(crate) fn latency(&self, from: u32, to: u32) -> Latency {
         if from == to {
             return Latency::LOOPBACK;
         }
-        self.links.edits(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
+        let edited = self.links.edited((from, to), |edits| edits.latency);
+        edited.unwrap_or_else(|| self.first_latency(from, to))
+    }
+
+    /// Whether the way between two hosts has to be looked at for everything that takes it.
+    #[inline]
+    pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
+        self.links.is_odd(from, to) || (self.config.bandwidth.is_some() && from != to)
     }
 
     /// How long it takes from one to another if nothing has changed it.
+    #[inline]
     fn first_latency(&self, from: u32, to: u32) -> Latency {
         let region = |machine: u32| self.machines[machine as usize].region;
         if region(from) == region(to) { self.config.latency } else { self.config.region_latency }
@@ -128,6 +135,7 @@ pub(crate) struct Fabric {
     run: u64,
     pub(crate) nets: Vec<Net>,
     pub(crate) conns: Slab<Connection>,
+    pub(crate) calls: Slab<Call>,
 }
 
 impl Fabric {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::latency::Latency;
-use super::ledger::{Fault, Ledger};
+use super::ledger::{Fault, Lasting, Ledger};
 
 /// Whether something gets from one host to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,8 +75,8 @@ struct Link {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     cuts: Vec<Cut>,
-    /// By pair, the lesser number first: whether the hold has had an effect.
-    holds: BTreeMap<(u32, u32), bool>,
+    /// By pair, the lesser number first.
+    holds: BTreeMap<(u32, u32), Lasting>,
     edited: BTreeMap<(u32, u32), Link>,
 }
 
@@ -86,6 +86,7 @@ const fn pair(a: u32, b: u32) -> (u32, u32) {
 
 impl Links {
     /// Whether anything was done to the way between two hosts, in either direction.
+    #[inline]
     pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
         self.cuts.iter().any(|cut| cut.stops(from, to) || cut.stops(to, from))
             || self.holds.contains_key(&pair(from, to))
@@ -110,8 +111,8 @@ impl Links {
             ledger.felt(cut.family, &mut cut.felt);
             return Passage::Cut;
         }
-        if let Some(felt) = self.holds.get_mut(&pair(from, to)) {
-            ledger.felt(Fault::Hold, felt);
+        if let Some(hold) = self.holds.get_mut(&pair(from, to)) {
+            ledger.felt(Fault::Hold, &mut hold.felt);
             return Passage::Held;
         }
         Passage::Clear
@@ -130,13 +131,15 @@ impl Links {
     }
 
     /// Holds whatever travels between two hosts.
-    pub(crate) fn hold(&mut self, a: u32, b: u32) {
-        self.holds.insert(pair(a, b), false);
+    pub(crate) fn hold(&mut self, a: u32, b: u32, by_hand: bool) {
+        self.holds.entry(pair(a, b)).or_default().want(by_hand);
     }
 
     /// Lets go what is held between two hosts. Returns whether anything could have been.
-    pub(crate) fn release(&mut self, a: u32, b: u32) -> bool {
-        self.holds.remove(&pair(a, b)).is_some()
+    pub(crate) fn release(&mut self, a: u32, b: u32, by_hand: bool) -> bool {
+        let pair = pair(a, b);
+        let over = self.holds.get_mut(&pair).is_some_and(|hold| hold.is_over(by_hand));
+        over && self.holds.remove(&pair).is_some()
     }
 
     /// Undoes all cuts and holds.
@@ -183,6 +186,17 @@ impl Links {
     pub(crate) fn edits(&self, from: u32, to: u32) -> Edits {
         let link = self.edited.get(&(from, to));
         link.map_or_else(Edits::default, |link| link.by_plan.or(link.by_hand))
+    }
+
+    /// One of the things that may have been changed about a direction between two hosts.
+    #[inline]
+    pub(crate) fn edited<T>(
+        &self,
+        (from, to): (u32, u32),
+        which: impl FnOnce(&Edits) -> Option<T>,
+    ) -> Option<T> {
+        let link = self.edited.get(&(from, to))?;
+        which(&link.by_plan.or(link.by_hand))
     }
 
     /// What was changed by hand about a direction between two hosts.

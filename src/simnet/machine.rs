@@ -65,6 +65,8 @@ pub(crate) struct NodePart {
     pub(crate) is_up: bool,
     /// Whether it is paused.
     pub(crate) paused: bool,
+    /// How many deaths and births of it were asked for and have yet to come.
+    pub(crate) in_transition: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
     /// Whether these faults, if they are on, have been felt.
@@ -85,6 +87,7 @@ impl NodePart {
             root: None,
             is_up: true,
             paused: false,
+            in_transition: 0,
             spawned_at,
             pause_felt: None,
             clock_felt: None,
@@ -131,10 +134,22 @@ impl Place {
         text
     }
 
-    /// Reads what [`Place::to_hostdata`] has written.
+    /// Reads what [`Place::to_hostdata`] has written, in one pass: it is read for every dial.
     pub(crate) fn of_hostdata(text: &str) -> Option<Self> {
-        let (machine, life) = text.split_once('.')?;
-        Some(Self { machine: machine.parse().ok()?, life: life.parse().ok()? })
+        let mut numbers = [None; 2];
+        let mut which = 0;
+        for byte in text.bytes() {
+            match byte {
+                b'.' => which += 1,
+                b'0'..=b'9' => {
+                    let number = numbers.get_mut(which)?;
+                    let before = number.unwrap_or(0_u32).checked_mul(10)?;
+                    *number = Some(before.checked_add(u32::from(byte - b'0'))?);
+                }
+                _ => return None,
+            }
+        }
+        Some(Self { machine: numbers[0]?, life: numbers[1]? }).filter(|_| which == 1)
     }
 }
 

@@ -3,12 +3,13 @@
 //! Knows data and its states; refuses to know what happens when. Everything of one direction that
 //! a message touches stands together.
 
-use std::collections::VecDeque;
 use std::hint::black_box;
 
 use crate::net::{Addr, Cause, WaitList};
-use crate::sim::Key;
+use crate::sim::{Key, Mark};
+use crate::waiter::Waiter;
 
+use super::behind::Behind;
 use super::latency::Latency;
 use super::stream::{Corrupted, Stream};
 
@@ -36,6 +37,8 @@ impl What {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item {
     pub(crate) what: What,
+    /// The record in which it was sent.
+    pub(crate) sent: Mark,
     /// Where its bytes end in the stream, and their digest.
     pub(crate) end: u64,
     pub(crate) digest: u64,
@@ -54,46 +57,55 @@ pub(crate) enum Trouble {
     Held,
 }
 
-/// One direction of a connection.
+/// One direction of a connection, in the order in which it stands in memory: among thousands of
+/// connections, most of the time goes into loading what a message touches, so that is first and
+/// together.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Pipe {
     pub(crate) stream: Stream,
-    /// The oldest item on its way, and those behind it.
-    pub(crate) head: Option<Item>,
-    pub(crate) behind: VecDeque<Item>,
-    /// Nothing arrives before this: what is sent later arrives later.
-    pub(crate) last_at: u64,
-    /// How many items have been sent.
-    pub(crate) items: u64,
     /// The name of the direction, for choices, records and wake-ups.
     pub(crate) key: Key,
+    /// How many items have been sent.
+    pub(crate) items: u64,
     pub(crate) latency: Latency,
-    pub(crate) window: u32,
+    /// Nothing arrives before this: what is sent later arrives later.
+    pub(crate) last_at: u64,
+    /// The oldest item on its way, and those behind it.
+    pub(crate) head: Option<Item>,
+    pub(crate) behind: Behind<Item>,
     pub(crate) readers: WaitList,
-    pub(crate) writers: WaitList,
+    /// When something last arrived.
+    pub(crate) heard_at: u64,
+    pub(crate) window: u32,
+    /// How many times in a row the oldest item was lost.
+    pub(crate) losses: u32,
     pub(crate) trouble: Trouble,
     /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
     pub(crate) odd: bool,
-    /// How many times in a row the oldest item was lost.
-    pub(crate) losses: u32,
-    /// Since when the sender has waited for an acknowledgement that does not come of itself.
-    pub(crate) unheard_since: Option<u64>,
-    /// Whether the writer has missed an announcement of space.
-    pub(crate) missed_credit: bool,
-    /// When something last arrived.
-    pub(crate) heard_at: u64,
+    /// Whether the trace is to tell what is read.
+    pub(crate) traced: bool,
     /// Whether the end of the stream was sent, and has arrived; and the same of a reset.
     pub(crate) fin_sent: bool,
     pub(crate) fin_arrived: bool,
     pub(crate) reset_sent: bool,
+    /// Whether the writer has missed an announcement of space.
+    pub(crate) missed_credit: bool,
+    /// Since when the sender has waited for an acknowledgement that does not come of itself.
+    pub(crate) unheard_since: Option<u64>,
+    /// Those who have ever waited for space.
+    pub(crate) writers: Option<Box<WaitList>>,
 }
+
+// Two of them are most of what a connection takes.
+const _: () = assert!(size_of::<Pipe>() <= 272);
 
 impl Pipe {
     pub(crate) fn new(key: Key, latency: Latency, window: u32) -> Self {
         Self {
             stream: Stream::default(),
             head: None,
-            behind: VecDeque::new(),
+            behind: Behind::default(),
             last_at: 0,
             // The hand-shake was the first.
             items: 1,
@@ -101,9 +113,10 @@ impl Pipe {
             latency,
             window,
             readers: WaitList::default(),
-            writers: WaitList::default(),
+            writers: None,
             trouble: Trouble::None,
             odd: false,
+            traced: false,
             losses: 0,
             unheard_since: None,
             missed_credit: false,
@@ -118,7 +131,24 @@ impl Pipe {
     #[inline]
     pub(crate) fn drop_head(&mut self) {
         self.losses = 0;
-        self.head = if self.behind.is_empty() { None } else { self.behind.pop_front() };
+        if self.behind.is_empty() {
+            // By itself: else a whole item is moved, of which nothing but the tag means anything.
+            self.head = None;
+        } else {
+            self.head = self.behind.pop();
+        }
+    }
+
+    /// Hands out all who wait for space.
+    pub(crate) fn drain_writers(&mut self, wake: impl FnMut(Waiter)) {
+        if let Some(writers) = &mut self.writers {
+            writers.drain(wake);
+        }
+    }
+
+    /// Whether anybody waits for space.
+    pub(crate) fn has_writers(&self) -> bool {
+        self.writers.as_ref().is_some_and(|writers| !writers.is_empty())
     }
 
     /// Forgets what is on its way.
@@ -224,7 +254,7 @@ impl Connection {
             let waits = ends[end].fate == Fate::Open && !pipe.fin_arrived;
             return if waits { Glance::Empty } else { Glance::Odd };
         }
-        if pipe.odd {
+        if pipe.odd | pipe.traced {
             return Glance::Odd;
         }
         match pipe.stream.read(buf) {

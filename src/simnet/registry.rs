@@ -4,12 +4,16 @@
 //! and what is told is how things are when the answer arrives: the registry may be down by then.
 //! For a while after a host was restarted, some are still told where it stood before.
 
-use futures::future::{BoxFuture, FutureExt};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::future::BoxFuture;
 
 use crate::net::{Args, Cause, Registry, RegistryError};
 use crate::sim::{Family, Instant, Shape, Sleep, World};
 
-use super::fabric::{Announced, Fabric, enter, try_enter};
+use super::fabric::{Announced, Net, enter, try_enter};
 use super::ledger::Fault;
 use super::machine::Place;
 
@@ -28,34 +32,79 @@ pub(crate) struct Names {
     pub(crate) net: u32,
 }
 
-impl Names {
-    /// Asks, and gives what is said when the answer arrives.
-    async fn ask<T>(
-        &self,
-        op: &'static str,
-        args: &[&str],
-        answer: impl FnOnce(&mut Fabric, &mut World) -> Result<T, Cause>,
-    ) -> Result<T, RegistryError> {
-        let at = enter(self.run, |fabric, world| {
-            let latency = fabric.nets[self.net as usize].config.registry_latency;
-            let (least, more) = latency.parts();
-            world.draw_answer(REGISTRY, args[0], least, more)
+/// What is asked of the registry about a host: its name, and what is announced with it.
+type About<'a> = (&'a str, Option<&'a str>);
+
+/// A question to the registry, which is answered when it has got there.
+///
+/// By hand and not `async`: every dial begins with one, and this is a quarter of the size.
+struct Question<'a, T> {
+    names: &'a Names,
+    op: &'static str,
+    about: About<'a>,
+    answer: fn(&mut Net, &mut World, About<'_>) -> Result<T, Cause>,
+    /// Until the answer comes, once it is asked.
+    wait: Option<Sleep>,
+}
+
+impl<T> Future for Question<'_, T> {
+    type Output = Result<T, RegistryError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { names: Names { run, net }, op, about, answer, wait } = &mut *self;
+        let wait = wait.get_or_insert_with(|| {
+            let at = enter(*run, |fabric, world| {
+                let latency = fabric.nets[*net as usize].config.registry_latency;
+                let (least, more) = latency.parts();
+                world.draw_answer(REGISTRY, about.0, least, more)
+            });
+            Sleep::new(*run, Instant::from_nanos(at))
         });
-        Sleep::new(self.run, Instant::from_nanos(at)).await;
-        let answered = enter(self.run, |fabric, world| {
-            let net = &mut fabric.nets[self.net as usize];
-            if let Some(felt) = &mut net.registry_down {
-                net.ledger.felt(Fault::Registry, felt);
+        ready!(Pin::new(wait).poll(cx));
+        let answered = enter(*run, |fabric, world| {
+            let net = &mut fabric.nets[*net as usize];
+            if let Some(down) = &mut net.registry_down {
+                net.ledger.felt(Fault::Registry, &mut down.felt);
                 return Err((Cause::RegistryDown, net.name.clone()));
             }
-            let name = net.name.clone();
-            answer(fabric, world).map_err(|cause| (cause, name))
+            answer(net, world, *about).map_err(|cause| (cause, net.name.clone()))
         });
-        answered.map_err(|(cause, network)| {
-            let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
-            RegistryError { registry: format!("registry({network})"), op, args, cause }
-        })
+        Poll::Ready(answered.map_err(|(cause, network)| {
+            let args = [Some(about.0), about.1].into_iter().flatten().map(str::to_string);
+            let registry = format!("registry({network})");
+            RegistryError { registry, op, args: Args::List(args.collect()), cause }
+        }))
     }
+}
+
+/// Takes a name down.
+fn announce(net: &mut Net, world: &mut World, (hostname, data): About<'_>) -> Result<(), Cause> {
+    let data = data.unwrap_or_default();
+    let Some(place) = Place::of_hostdata(data) else {
+        return Err(Cause::engine(format!("{data:?} is no place of this network")));
+    };
+    let before = net.names.get(hostname).map(|known| known.place);
+    // Only a node that was restarted comes again, and with a later life.
+    if before.is_some_and(|before| before.life >= place.life) {
+        return Err(Cause::HostExists);
+    }
+    let stale = before.map(|before| (before, world.after(STALE_FOR)));
+    net.names.insert(hostname.into(), Announced { place, stale });
+    Ok(())
+}
+
+/// Looks a name up.
+fn query(net: &mut Net, world: &mut World, (hostname, _): About<'_>) -> Result<String, Cause> {
+    let known = net.names.get_mut(hostname).ok_or(Cause::NoSuchHost)?;
+    let mut place = known.place;
+    if let Some((before, until)) = known.stale {
+        if world.now >= until {
+            known.stale = None;
+        } else if world.draw_about(STALE, hostname, Shape::Uniform(4)) == 3 {
+            place = before;
+        }
+    }
+    Ok(place.to_hostdata())
 }
 
 impl Registry for Names {
@@ -64,38 +113,13 @@ impl Registry for Names {
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let answer = move |fabric: &mut Fabric, world: &mut World| {
-            let net = &mut fabric.nets[self.net as usize];
-            let Some(place) = Place::of_hostdata(hostdata) else {
-                return Err(Cause::engine(format!("{hostdata:?} is no place of this network")));
-            };
-            let before = net.names.get(hostname).map(|known| known.place);
-            // Only a node that was restarted comes again, and with a later life.
-            if before.is_some_and(|before| before.life >= place.life) {
-                return Err(Cause::HostExists);
-            }
-            let stale = before.map(|before| (before, world.after(STALE_FOR)));
-            net.names.insert(hostname.into(), Announced { place, stale });
-            Ok(())
-        };
-        async move { self.ask("announce", &[hostname, hostdata], answer).await }.boxed()
+        let about = (hostname, Some(hostdata));
+        Box::pin(Question { names: self, op: "announce", about, answer: announce, wait: None })
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
-        let answer = move |fabric: &mut Fabric, world: &mut World| {
-            let net = &mut fabric.nets[self.net as usize];
-            let known = net.names.get_mut(hostname).ok_or(Cause::NoSuchHost)?;
-            let mut place = known.place;
-            if let Some((before, until)) = known.stale {
-                if world.now >= until {
-                    known.stale = None;
-                } else if world.draw_about(STALE, hostname, Shape::Uniform(4)) == 3 {
-                    place = before;
-                }
-            }
-            Ok(place.to_hostdata())
-        };
-        async move { self.ask("query", &[hostname], answer).await }.boxed()
+        let about = (hostname, None);
+        Box::pin(Question { names: self, op: "query", about, answer: query, wait: None })
     }
 
     fn withdraw(&self, hostname: &str) {

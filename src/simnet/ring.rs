@@ -8,7 +8,7 @@ use std::hint::black_box;
 /// which is a power of two.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
 }
 
 impl Ring {
@@ -25,23 +25,36 @@ impl Ring {
     #[inline]
     pub(crate) fn copy_in(&mut self, start: u64, data: &[u8]) {
         let place = self.place(start);
-        let fits = data.len().min(self.bytes.len() - place);
-        self.bytes[place..place + fits].copy_from_slice(&data[..fits]);
-        if fits < data.len() {
-            self.bytes[..data.len() - fits].copy_from_slice(&data[fits..]);
+        match self.bytes.get_mut(place..place + data.len()) {
+            Some(bytes) => bytes.copy_from_slice(data),
+            None => self.copy_in_round(place, data),
         }
+    }
+
+    /// The same for bytes that go beyond the end of the ring.
+    #[cold]
+    fn copy_in_round(&mut self, place: usize, data: &[u8]) {
+        let (fits, rest) = data.split_at(self.bytes.len() - place);
+        self.bytes[place..].copy_from_slice(fits);
+        self.bytes[..rest.len()].copy_from_slice(rest);
     }
 
     /// Copies bytes out that begin at an offset.
     #[inline]
     pub(crate) fn copy_out(&self, start: u64, into: &mut [u8]) {
         let place = self.place(start);
-        let fits = into.len().min(self.bytes.len() - place);
-        into[..fits].copy_from_slice(&self.bytes[place..place + fits]);
-        if fits < into.len() {
-            let rest = into.len() - fits;
-            into[fits..].copy_from_slice(&self.bytes[..rest]);
+        match self.bytes.get(place..place + into.len()) {
+            Some(bytes) => into.copy_from_slice(bytes),
+            None => self.copy_out_round(place, into),
         }
+    }
+
+    /// The same for bytes that go beyond the end of the ring.
+    #[cold]
+    fn copy_out_round(&self, place: usize, into: &mut [u8]) {
+        let (fits, rest) = into.split_at_mut(self.bytes.len() - place);
+        fits.copy_from_slice(&self.bytes[place..]);
+        rest.copy_from_slice(&self.bytes[..rest.len()]);
     }
 
     /// Has the processor load the bytes at an offset.
@@ -58,7 +71,7 @@ impl Ring {
     #[cold]
     fn grow(&mut self, start: u64, end: u64, needed: usize) {
         const LEAST: usize = 64;
-        let mut larger = Self { bytes: vec![0; needed.next_power_of_two().max(LEAST)] };
+        let mut larger = Self { bytes: vec![0; needed.next_power_of_two().max(LEAST)].into() };
         let mut kept = vec![0; (end - start) as usize];
         if !kept.is_empty() {
             self.copy_out(start, &mut kept);
@@ -69,7 +82,7 @@ impl Ring {
 
     /// Gives the memory back.
     pub(crate) fn release(&mut self) {
-        self.bytes = Vec::new();
+        self.bytes = Box::default();
     }
 
     /// Lets a byte be another: how the oracle is tested.

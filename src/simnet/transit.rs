@@ -15,7 +15,7 @@
 //! cost no event: on a way that is clear they arrive.
 
 use crate::net::{Addr, WaitList};
-use crate::sim::{Family, Key, RecordKind, Shape, Subject, TaskId, World, nanos};
+use crate::sim::{Family, Key, Mark, RecordKind, Shape, Subject, TaskId, World, nanos};
 use crate::waiter::Waiter;
 
 use super::fabric::{Fabric, Net};
@@ -59,10 +59,15 @@ pub(crate) enum Bell {
     Probe,
 }
 
+/// How many alarms there are for each connection, which includes one for a dial of that number.
+pub(crate) const ALARMS: u32 = 9;
+/// Which of them is the dial's.
+pub(crate) const CALL: u32 = 8;
+
 /// The alarm of a direction.
 #[inline]
 pub(crate) const fn bell(conn: usize, way: usize, bell: Bell) -> u32 {
-    (conn as u32) << 3 | (way as u32) << 2 | bell as u32
+    conn as u32 * ALARMS + ((way as u32) << 2 | bell as u32)
 }
 
 /// A network and one of its connections, with all that moves it.
@@ -75,10 +80,11 @@ pub(crate) struct Transit<'a> {
 
 /// What an alarm of the fabric does.
 pub(crate) fn sound(world: &mut World, alarm: u32) {
-    let (conn, way) = ((alarm >> 3) as usize, (alarm >> 2 & 1) as usize);
+    let (conn, which) = ((alarm / ALARMS) as usize, alarm % ALARMS);
+    let way = (which >> 2) as usize;
     super::fabric::with_fabric(world.run, |fabric| {
         let Some(mut transit) = fabric.transit(conn, world) else { return };
-        match alarm & 3 {
+        match which & 3 {
             0 => transit.move_head(way),
             1 => transit.give_up(way),
             2 => transit.hear_credit(way),
@@ -134,11 +140,14 @@ impl Fabric {
         let [there, back] = keys;
         let window = state.config.window;
         let mut pipes = [Pipe::new(there, latency, window), Pipe::new(back, latency_back, window)];
-        pipes.iter_mut().for_each(|pipe| pipe.heard_at = world.now);
+        for pipe in &mut pipes {
+            (pipe.heard_at, pipe.traced) = (world.now, world.keeps_trace());
+        }
         let ends =
             ends.map(|(machine, addr)| EndState { machine, addr, fate: Fate::Open, held: true });
+        let odd = state.is_odd(from, to);
         let index = self.conns.insert(Connection { net, ends, pipes });
-        if let Some(mut transit) = self.transit(index, world) {
+        if odd && let Some(mut transit) = self.transit(index, world) {
             transit.look_around();
         }
         index
@@ -153,16 +162,23 @@ impl Transit<'_> {
         let way = 1 - end;
         let pipe = &mut self.conn.pipes[way];
         if pipe.stream.ready() == 0 {
-            return match self.conn.ends[end].fate {
-                _ if pipe.fin_arrived => Some(Ok(0)),
+            let fate = self.conn.ends[end].fate;
+            let over = pipe.fin_arrived;
+            if over || fate == Fate::Reset {
+                self.world.hear(pipe.key, pipe.stream.read, u64::MAX);
+            }
+            return match fate {
+                _ if over => Some(Ok(0)),
                 Fate::Open => None,
                 fate => Some(Err(fate)),
             };
         }
         let most = if pipe.odd { self.shortened(way, 0, buf.len()) } else { buf.len() };
-        let Pipe { stream, window, .. } = &mut self.conn.pipes[way];
+        let Pipe { stream, window, key, .. } = &mut self.conn.pipes[way];
+        let from = stream.read;
         match stream.read(&mut buf[..most]) {
             Ok(count) => {
+                self.world.hear(*key, from, stream.read);
                 if stream.is_worth_announcing(*window) {
                     self.announce(way);
                 }
@@ -180,16 +196,15 @@ impl Transit<'_> {
         if fate != Fate::Open || pipe.fin_sent {
             // Who was told of the end of the stream before it broke finds a broken pipe.
             let told = fate == Fate::Reset && self.conn.pipes[1 - end].fin_arrived;
+            if fate == Fate::Reset {
+                let Pipe { key, stream, .. } = &self.conn.pipes[1 - end];
+                self.world.hear(*key, stream.arrived, u64::MAX);
+            }
             return Some(Err(if told { Fate::Closed } else { fate }));
         }
         let space = pipe.stream.space(pipe.window, self.world.now);
         if space == 0 {
-            if let Some(at) = pipe.stream.next_credit() {
-                self.world.set_alarm(bell(self.index, end, Bell::Credit), at);
-            }
-            if pipe.odd || self.conn.ends[1 - end].fate != Fate::Open {
-                self.ask_soon(end, true);
-            }
+            self.wait_for_space(end);
             return None;
         }
         let mut count = buf.len().min(usize::try_from(space).unwrap_or(usize::MAX));
@@ -203,13 +218,27 @@ impl Transit<'_> {
         Some(Ok(count))
     }
 
+    /// Sees to it that whoever waits for space at `end` hears of it, or of why there will be none.
+    #[cold]
+    fn wait_for_space(&mut self, end: usize) {
+        let pipe = &self.conn.pipes[end];
+        let shaky = pipe.odd || self.conn.ends[1 - end].fate != Fate::Open;
+        if let Some(at) = pipe.stream.next_credit() {
+            self.set_bell(end, Bell::Credit, at);
+        }
+        if shaky {
+            self.ask_soon(end, true);
+        }
+    }
+
     /// Says that nothing more is written at `end`.
     pub(crate) fn finish(&mut self, end: usize) {
         let pipe = &mut self.conn.pipes[end];
         if self.conn.ends[end].fate == Fate::Open && !pipe.fin_sent {
             pipe.fin_sent = true;
-            let written = pipe.stream.written;
-            self.send(end, What::Fin, written, 0, 0);
+            if self.conn.ends[1 - end].held {
+                self.send_mark(end, What::Fin);
+            }
             self.wake_writers(end);
         }
     }
@@ -257,7 +286,7 @@ impl Transit<'_> {
     #[cold]
     fn shortened(&mut self, way: usize, write: u64, len: usize) -> usize {
         let (from, to) = self.conn.route(way);
-        let Some(share) = self.net.links.edits(from, to).short_io else {
+        let Some(share) = self.net.links.edited((from, to), |edits| edits.short_io) else {
             return len;
         };
         let pipe = &self.conn.pipes[way];
@@ -291,7 +320,7 @@ impl Transit<'_> {
 /// What the network does.
 impl Transit<'_> {
     /// Sends something that has bytes up to `end`.
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, way: usize, what: What, end: u64, digest: u64, bytes: u64) {
         let now = self.world.now;
         let pipe = &mut self.conn.pipes[way];
@@ -305,9 +334,9 @@ impl Transit<'_> {
         let pipe = &mut self.conn.pipes[way];
         at = at.max(pipe.last_at);
         pipe.last_at = at;
-        let item = Item { what, end, digest, sent_at: now, at };
+        let item = Item { what, sent: self.world.mark(), end, digest, sent_at: now, at };
         if pipe.head.is_some() {
-            pipe.behind.push_back(item);
+            pipe.behind.push(item);
         } else {
             pipe.head = Some(item);
             self.world.set_alarm(bell(self.index, way, Bell::Head), at);
@@ -319,9 +348,15 @@ impl Transit<'_> {
         let pipe = &mut self.conn.pipes[way];
         if !std::mem::replace(&mut pipe.reset_sent, true) {
             pipe.fin_sent = true;
-            let written = pipe.stream.written;
-            self.send(way, What::Reset, written, 0, 0);
+            self.send_mark(way, What::Reset);
         }
+    }
+
+    /// Sends what has no bytes.
+    #[inline(never)]
+    fn send_mark(&mut self, way: usize, what: What) {
+        let written = self.conn.pipes[way].stream.written;
+        self.send(way, what, written, 0, 0);
     }
 
     /// Forgets what `end` has sent and has not arrived.
@@ -336,20 +371,34 @@ impl Transit<'_> {
     /// Lets what is due of a direction arrive, or says what is the matter with it.
     #[inline]
     fn move_head(&mut self, way: usize) {
-        loop {
-            let pipe = &mut self.conn.pipes[way];
-            if pipe.odd || pipe.trouble != Trouble::None {
-                return self.move_head_with_care(way);
-            }
-            // Field by field: moved as a whole, an item is read in wider words than it was written
-            // in, which takes 8 ns a round trip.
-            let Some(Item { what, end, digest, sent_at, .. }) = pipe.head else { return };
-            pipe.drop_head();
-            self.deliver(way, what, (end, digest), sent_at);
-            if !self.is_next_due(way) {
-                return;
-            }
+        // Nearly always it is one. The others are not moved by a loop in here, for which whatever
+        // does not change in it would be brought into place before the first.
+        if self.move_one(way) {
+            self.move_more(way);
         }
+    }
+
+    #[inline(never)]
+    fn move_more(&mut self, way: usize) {
+        while self.move_one(way) {}
+    }
+
+    /// Lets the oldest item of a direction arrive. Returns whether the next is due.
+    #[inline(always)]
+    fn move_one(&mut self, way: usize) -> bool {
+        let pipe = &mut self.conn.pipes[way];
+        if pipe.odd || pipe.trouble != Trouble::None {
+            self.move_head_with_care(way);
+            return false;
+        }
+        // Field by field: moved as a whole, an item is read in wider words than it was written in,
+        // which takes 8 ns a round trip.
+        let Some(Item { what, sent, end, digest, sent_at, .. }) = pipe.head else {
+            return false;
+        };
+        pipe.drop_head();
+        self.deliver(way, what, (end, digest), (sent_at, sent));
+        self.is_next_due(way)
     }
 
     /// Whether the oldest item is due; if it is going to be, an alarm is set for it.
@@ -357,12 +406,24 @@ impl Transit<'_> {
     fn is_next_due(&mut self, way: usize) -> bool {
         match &self.conn.pipes[way].head {
             None => false,
-            Some(next) if next.at > self.world.now => {
-                self.world.set_alarm(bell(self.index, way, Bell::Head), next.at);
-                false
+            Some(next) => {
+                let at = next.at;
+                at <= self.world.now || self.await_head(way, at)
             }
-            Some(_) => true,
         }
+    }
+
+    /// Sets an alarm for the oldest item, which is not due.
+    fn await_head(&mut self, way: usize, at: u64) -> bool {
+        self.set_bell(way, Bell::Head, at);
+        false
+    }
+
+    /// Sets an alarm of a direction. Not inlined, because it is asked for in many places and in
+    /// haste only by `send`.
+    #[inline(never)]
+    fn set_bell(&mut self, way: usize, which: Bell, at: u64) {
+        self.world.set_alarm(bell(self.index, way, which), at);
     }
 
     /// Lets what is due of a direction arrive where it may be lost or held.
@@ -377,7 +438,7 @@ impl Transit<'_> {
                     let takes = self.world.draw_latency(AGAIN, key, ordinal, latency);
                     item.at = self.world.now + takes;
                     (pipe.head, pipe.last_at) = (Some(item), pipe.last_at.max(item.at));
-                    return self.world.set_alarm(bell(self.index, way, Bell::Head), item.at);
+                    return self.set_bell(way, Bell::Head, item.at);
                 }
                 Trouble::None | Trouble::Held => {}
             }
@@ -385,7 +446,7 @@ impl Transit<'_> {
                 return;
             }
             self.conn.pipes[way].drop_head();
-            self.deliver(way, item.what, (item.end, item.digest), item.sent_at);
+            self.deliver(way, item.what, (item.end, item.digest), (item.sent_at, item.sent));
             if !self.is_next_due(way) {
                 return;
             }
@@ -402,6 +463,7 @@ impl Transit<'_> {
             _ => self.net.pass(self.world, (from, to), pipe.key, pipe.attempt()),
         };
         let pipe = &mut self.conn.pipes[way];
+        let key = pipe.key;
         let how = match passage {
             Passage::Clear => return true,
             Passage::Held => {
@@ -412,13 +474,14 @@ impl Transit<'_> {
                 pipe.trouble = Trouble::Lost;
                 pipe.losses += 1;
                 let again = self.world.now + retry_after(pipe.losses);
-                self.world.set_alarm(bell(self.index, way, Bell::Head), again);
+                self.set_bell(way, Bell::Head, again);
                 "lost"
             }
         };
-        let (key, ordinal) = (pipe.key, u64::from(pipe.losses));
+        let ordinal = u64::from(self.conn.pipes[way].losses);
         let ends = &self.conn.ends;
-        self.world.record_event(RecordKind::Lose, key, ordinal, item.digest, || {
+        let said = (ordinal, item.digest);
+        self.world.record_arrival(RecordKind::Lose, key, said, item.sent, || {
             let (from, to) = (&ends[way].addr, &ends[1 - way].addr);
             format!("{} {from}->{to} {how}", item.what.name())
         });
@@ -435,14 +498,21 @@ impl Transit<'_> {
     }
 
     /// Lets something arrive at its end: what it is, where its bytes end and their digest, and when
-    /// it was sent.
-    #[inline]
-    fn deliver(&mut self, way: usize, what: What, (until, digest): (u64, u64), sent_at: u64) {
+    /// it was sent, in which record.
+    #[inline(always)]
+    fn deliver(
+        &mut self,
+        way: usize,
+        what: What,
+        (until, digest): (u64, u64),
+        (sent_at, sent): (u64, Mark),
+    ) {
         let end = 1 - way;
         let Connection { ends, pipes, .. } = &mut *self.conn;
         let pipe = &mut pipes[way];
         let (key, ordinal) = (pipe.key, pipe.stream.arrived);
-        self.world.record_event(RecordKind::Deliver, key, ordinal, digest ^ what as u64, || {
+        let said = (ordinal, digest ^ what as u64);
+        self.world.record_arrival(RecordKind::Deliver, key, said, sent, || {
             let (from, to) = (&ends[way].addr, &ends[end].addr);
             format!("{} {from}->{to} {} bytes", what.name(), until - ordinal)
         });
@@ -453,13 +523,32 @@ impl Transit<'_> {
                 pipe.stream.arrive(until, digest);
                 wake(&mut pipe.readers, self.world);
             }
+            (fate, what) => {
+                if !self.deliver_mark(way, fate, what) {
+                    return;
+                }
+            }
+        }
+        if self.conn.pipes[way].odd {
+            self.acknowledge(way, sent_at);
+        }
+    }
+
+    /// Lets something arrive that is no data, or where nobody takes it. Returns whether it is to be
+    /// acknowledged.
+    #[cold]
+    fn deliver_mark(&mut self, way: usize, fate: Fate, what: What) -> bool {
+        let end = 1 - way;
+        match (fate, what) {
             (Fate::Open, What::Fin) => {
+                let pipe = &mut self.conn.pipes[way];
                 pipe.fin_arrived = true;
                 wake(&mut pipe.readers, self.world);
             }
             (Fate::Open, What::Reset) => {
                 self.forget_sent(end);
-                return self.end(end, Fate::Reset);
+                self.end(end, Fate::Reset);
+                return false;
             }
             (Fate::Gone, What::Data | What::Fin) | (_, What::Data) => {
                 // Nobody is there to take it, and says so.
@@ -467,9 +556,7 @@ impl Transit<'_> {
             }
             _ => {}
         }
-        if self.conn.pipes[way].odd {
-            self.acknowledge(way, sent_at);
-        }
+        true
     }
 
     /// Tells the sender that all has arrived, if the way back is clear.
@@ -490,7 +577,7 @@ impl Transit<'_> {
             pipe.unheard_since = Some(since);
             if let Some(timeout) = self.net.config.stream_timeout {
                 let at = since.saturating_add(nanos(timeout));
-                self.world.set_alarm(bell(self.index, way, Bell::Limit), at);
+                self.set_bell(way, Bell::Limit, at);
             }
         }
     }
@@ -533,11 +620,11 @@ impl Transit<'_> {
         // Keyed by the place in the stream.
         let takes = self.world.draw_latency(CREDIT, pipe.key, pipe.stream.read, latency);
         pipe.stream.announce(self.world.now + takes);
-        if !pipe.writers.is_empty()
+        if pipe.has_writers()
             && !self.world.alarms.is_set(bell(self.index, way, Bell::Credit))
             && let Some(at) = pipe.stream.next_credit()
         {
-            self.world.set_alarm(bell(self.index, way, Bell::Credit), at);
+            self.set_bell(way, Bell::Credit, at);
         }
     }
 
@@ -565,7 +652,7 @@ impl Transit<'_> {
             {
                 // As Linux: nine questions without an answer.
                 let at = self.world.now.saturating_add(nanos(idle).saturating_mul(9));
-                self.world.set_alarm(bell(self.index, end, Bell::Limit), at);
+                self.set_bell(end, Bell::Limit, at);
             }
         } else if matches!(other, Fate::Gone | Fate::Reset | Fate::TimedOut) {
             self.world.act_as(self.conn.pipes[1 - end].key);
@@ -581,7 +668,8 @@ impl Transit<'_> {
     }
 
     fn wake_writers(&mut self, way: usize) {
-        wake(&mut self.conn.pipes[way].writers, self.world);
+        let Self { conn, world, .. } = self;
+        conn.pipes[way].drain_writers(|waiter| world.wake_waiter(waiter));
     }
 }
 
@@ -591,9 +679,7 @@ impl Transit<'_> {
     pub(crate) fn look_around(&mut self) {
         let (from, to) = self.conn.route(0);
         let silent = self.conn.ends.iter().any(|end| end.fate == Fate::Silent);
-        let odd = silent
-            || self.net.links.is_odd(from, to)
-            || (self.net.config.bandwidth.is_some() && from != to);
+        let odd = silent || self.net.is_odd(from, to);
         for (way, (from, to)) in [(0, (from, to)), (1, (to, from))] {
             let latency = self.net.latency(from, to);
             let pipe = &mut self.conn.pipes[way];
@@ -601,7 +687,7 @@ impl Transit<'_> {
             (pipe.latency, pipe.odd) = (latency, odd || pipe.unheard_since.is_some());
             let (there, back) = (self.net.links.look(from, to), self.net.links.look(to, from));
             if pipe.trouble == Trouble::Held && there != Passage::Held {
-                self.world.set_alarm(bell(self.index, way, Bell::Head), self.world.now);
+                self.set_bell(way, Bell::Head, self.world.now);
             }
             let other = self.conn.ends[1 - way].fate;
             if back != Passage::Clear || other == Fate::Silent {
@@ -632,7 +718,7 @@ impl Transit<'_> {
     /// Has an end ask before long whether the other is still there, if connections are kept alive
     /// or if it waits for space.
     fn watch(&mut self, end: usize) {
-        let blocked = !self.conn.pipes[end].writers.is_empty();
+        let blocked = self.conn.pipes[end].has_writers();
         self.ask_soon(end, blocked);
     }
 
@@ -748,8 +834,8 @@ impl Net {
         attempt: u64,
     ) -> Passage {
         let passage = self.links.pass(from, to, &mut self.ledger);
-        let Some(share) = self.links.edits(from, to).loss.filter(|_| passage == Passage::Clear)
-        else {
+        let loss = self.links.edited((from, to), |edits| edits.loss);
+        let Some(share) = loss.filter(|_| passage == Passage::Clear) else {
             return passage;
         };
         let subject = Subject::new(LOSS, key, Key::NONE);

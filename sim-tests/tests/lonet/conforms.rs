@@ -64,6 +64,56 @@ fn its_handles_are_used_from_many_threads_at_once() {
     }));
 }
 
+/// Long enough for what is on its way between two threads to arrive.
+async fn a_while() {
+    async_io::Timer::after(std::time::Duration::from_millis(200)).await;
+}
+
+#[test]
+fn a_dial_that_was_dropped_leaves_no_ghost_and_the_others_keep_their_order() {
+    let place = Place::new();
+    run(async {
+        let net = place.config().join("t").await.unwrap();
+        let host = async |name| net.new_host(name).await.unwrap();
+        let hosts = [host("α").await, host("γ").await, host("δ").await];
+        let listener = host("β").await.listen("").await.unwrap();
+        let mut dials = Vec::new();
+        for host in &hosts {
+            let mut dial = Box::pin(host.dial("β:1"));
+            // It waits by itself until it is in the queue.
+            let waits = futures::future::select(&mut dial, Box::pin(a_while())).await;
+            assert!(matches!(waits, futures::future::Either::Right(_)));
+            dials.push(dial);
+        }
+        drop(dials.remove(1));
+        a_while().await;
+        let accepted = async {
+            let (first, second) = (listener.accept().await, listener.accept().await);
+            [first, second].map(|conn| conn.unwrap().peer_addr().host().to_string())
+        };
+        let (dialed, accepted) = futures::join!(futures::future::join_all(dials), accepted);
+        assert!(dialed.iter().all(Result::is_ok));
+        assert_eq!(accepted, ["α", "δ"]);
+    });
+}
+
+#[test]
+fn a_listener_keeps_its_network() {
+    let place = Place::new();
+    run(async {
+        let config = place.config();
+        let make = async |name| config.join("t").await.unwrap().new_host(name).await.unwrap();
+        let listener = make("β").await.listen("").await.unwrap();
+        let client = make("α").await;
+        let (dialed, accepted) = futures::join!(client.dial("β:1"), listener.accept());
+        assert_eq!(dialed.unwrap().peer_addr(), accepted.unwrap().local_addr());
+        drop(listener);
+        // With the last handle it is gone, and its process refuses.
+        let error = client.dial("β:1").await.unwrap_err().to_string();
+        assert!(error.ends_with("connect: connection refused"), "{error}");
+    });
+}
+
 #[test]
 fn lonet_conforms_when_each_host_is_on_a_subnetwork_of_its_own() {
     let place = Place::new();

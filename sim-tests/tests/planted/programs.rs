@@ -65,7 +65,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     Program {
         name: "applied_twice",
         play: |sim, noise| Box::pin(applied_twice(sim, noise)),
-        explained_by: &["applied twice", "segment"],
+        explained_by: &["applied twice", "is"],
     },
     Program {
         name: "early_ack",

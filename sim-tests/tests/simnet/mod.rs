@@ -11,6 +11,7 @@ mod nodes;
 mod registry;
 mod plans;
 mod strikes;
+mod causes;
 mod integrity;
 mod repeat;
 mod scale;

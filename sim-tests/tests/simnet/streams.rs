@@ -241,7 +241,7 @@ fn a_dial_given_up_at_any_instant_leaves_nothing_behind() {
                 async move { listener.accept().await.unwrap() }
             });
             let got = dial_for(&a, given_up).await;
-            assert_eq!(got.is_some(), given_up > 21, "after {given_up} ms");
+            assert_eq!(got.is_some(), given_up > 20, "after {given_up} ms");
             drop(got);
             time::sleep(secs(2)).await;
             if accepting.is_finished() {
@@ -249,7 +249,7 @@ fn a_dial_given_up_at_any_instant_leaves_nothing_behind() {
                 let conn = accepting.await.unwrap();
                 let told = read(&conn).await;
                 let expected =
-                    if given_up > 21 { Ok(String::new()) } else { Err(Cause::ConnReset) };
+                    if given_up > 20 { Ok(String::new()) } else { Err(Cause::ConnReset) };
                 assert_eq!(told, expected, "after {given_up} ms");
             } else {
                 assert!(given_up <= 11, "after {given_up} ms");

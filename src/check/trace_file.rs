@@ -1,0 +1,55 @@
+//! The file that `VIRTNET_TRACE` names: by its extension a page, Chrome's format, or text.
+//!
+//! Knows files and their errors; what stands in them is told elsewhere.
+
+use std::path::Path;
+
+use super::chrome::chrome;
+use super::report::Report;
+use super::story::Story;
+use super::view::page;
+
+/// Says what is wrong with a file, in one sentence.
+fn unfit(file: &Path, what: &str) -> String {
+    format!("virtnet: VIRTNET_TRACE={}: {what}", file.display())
+}
+
+/// Looks whether there is a place for the file, before anything is run for it.
+pub(crate) fn look(file: &Path) -> Result<(), String> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        _ if file.is_dir() => Err(unfit(file, "it is a folder; expected a file, as run.html")),
+        Some(folder) if !folder.is_dir() => {
+            Err(unfit(file, &format!("there is no folder {}", folder.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes what is told of the run of a report, whose records were kept.
+pub(crate) fn write(file: &Path, report: &Report) -> Result<(), String> {
+    let Some(original) = &report.failed else { return Ok(()) };
+    let extension = file.extension().map(|extension| extension.to_ascii_lowercase());
+    let text = match extension.as_ref().and_then(|extension| extension.to_str()) {
+        Some("html" | "htm") => page(&Story::new(report, original)),
+        Some("json") => chrome(&Story::new(report, original)),
+        _ => original.trace.as_ref().map(|trace| trace.to_string()).unwrap_or_default(),
+    };
+    std::fs::write(file, text).map_err(|error| unfit(file, &error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::look;
+    use std::path::Path;
+
+    #[test]
+    fn a_place_that_is_none_is_said_in_one_sentence() {
+        let error = |file: &str| look(Path::new(file)).unwrap_err();
+        let folder = "virtnet: VIRTNET_TRACE=/: it is a folder; expected a file, as run.html";
+        assert_eq!(error("/"), folder);
+        let nowhere = "virtnet: VIRTNET_TRACE=/no/where/run.html: there is no folder /no/where";
+        assert_eq!(error("/no/where/run.html"), nowhere);
+        assert_eq!(look(Path::new("run.html")), Ok(()));
+    }
+}

@@ -1,0 +1,49 @@
+//! A queue that is one word while nothing stands in it. Knows order and nothing else.
+//!
+//! A connection has six of them, hardly ever used while messages are answered one by one; a queue
+//! of its own size each would be a quarter of what a message touches.
+
+use std::collections::VecDeque;
+
+/// What stands behind the first, in order; the memory comes with the first use.
+#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a word, where a queue would be four")]
+pub(crate) struct Behind<T>(Option<Box<VecDeque<T>>>);
+
+impl<T> Default for Behind<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Behind<T> {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|queue| queue.is_empty())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.len())
+    }
+
+    pub(crate) fn push(&mut self, last: T) {
+        self.0.get_or_insert_default().push_back(last);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.0.as_mut()?.pop_front()
+    }
+
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.0.as_ref()?.front()
+    }
+
+    pub(crate) fn last(&self) -> Option<&T> {
+        self.0.as_ref()?.back()
+    }
+
+    /// Forgets them all, and gives the memory back.
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
