@@ -194,6 +194,22 @@ fn a_reply_that_is_slow_is_given_up_and_one_that_has_not_begun_is_not() {
 }
 
 #[test]
+fn a_peer_that_hangs_up_before_it_is_accepted_is_not() {
+    let place = Place::new();
+    let (net, at) = server(&place);
+    let listener = run(net.host("α").unwrap().listen(":7")).unwrap();
+    let mut peer = TcpStream::connect(at).unwrap();
+    peer.write_all(REQUEST).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    // In good order: the end of the stream, and no reset.
+    drop(peer);
+    thread::sleep(Duration::from_millis(200));
+    let other = run(net.new_host("γ")).unwrap();
+    let (dialed, accepted) = run(async { futures::join!(other.dial("α:7"), listener.accept()) });
+    assert_eq!(accepted.unwrap().peer_addr(), dialed.unwrap().local_addr());
+}
+
+#[test]
 fn bytes_that_follow_the_line_are_the_connections() {
     let place = Place::new();
     let (net, at) = server(&place);
