@@ -27,6 +27,15 @@ mod reference;
 // The simulated network.
 mod simnet;
 
+// Several processes.
+mod lonet;
+
+// The operating system.
+mod os;
+
+// The same on several networks.
+mod expected;
+
 // Many runs.
 mod process;
 mod attribute;
