@@ -32,6 +32,7 @@ mod lonet;
 
 // The operating system.
 mod os;
+mod real;
 
 // The same on several networks.
 mod expected;

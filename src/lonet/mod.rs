@@ -71,7 +71,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{Cause, Error, Op, SubNetwork};
-use crate::sim::Sim;
+use crate::sim::is_simulated;
 
 use acceptor::Acceptor;
 use engine::Loopback;
@@ -129,7 +129,7 @@ impl Config {
     /// See [`join`].
     pub async fn join(&self, name: &str) -> Result<SubNetwork, Error> {
         assert!(
-            Sim::try_current().is_none(),
+            !is_simulated(),
             "virtnet: lonet needs real processes and real time; inside a run use simnet or pipenet"
         );
         self.try_join(name).await.map_err(|cause| Error::new(Op::Join, name, None, None, cause))

@@ -12,6 +12,7 @@ mod buffered;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub use crate::adapt::run;
 #[cfg(feature = "lonet")]
 pub(crate) use socket::{Socket, reset_on_close};
 pub use tcp::Tcp;
