@@ -37,12 +37,14 @@
 //! | [`net`] | names, ports, connections, errors; how to build a network | simulators, executors |
 //! | [`pipenet`] | the network in memory | simulators |
 //! | [`simnet`] | the simulated network: latency, faults, nodes | |
+//! | `os` | features `os`, `tls`: the system's TCP, and TLS over any network | simulators |
+//! | `lonet` | feature `lonet`: several processes of one machine, as in Go | simulators |
 //! | [`check`] | many runs: sweeps, shrinking, reports, and the attribute `test` | |
 //! | `proptest` | inputs of tests, drawn and shrunk with the run; feature `proptest` | |
 //! | [`time`] | virtual time for code that holds no [`Sim`] | |
 //!
-//! Read them in this order. What a program needs stands at the root, too; [`prelude`] has what a
-//! test needs.
+//! Read them in this order, `os` and `lonet` last. What a program needs stands at the root, too;
+//! [`prelude`] has what a test needs.
 
 mod wait;
 
@@ -62,6 +64,12 @@ pub mod check;
 
 mod adapt;
 
+#[cfg(feature = "os")]
+pub mod os;
+
+#[cfg(feature = "lonet")]
+pub mod lonet;
+
 #[cfg(feature = "proptest")]
 pub use adapt::proptest;
 
@@ -75,9 +83,9 @@ pub use sim::{
 };
 
 pub use net::{
-    Accept, Addr, AddrError, Args, Cause, Conn, Engine, Error, Host, Incoming, Listener, NetEvent,
-    Networker, Notifier, Op, RawConn, ReadHalf, Registry, RegistryError, SubNetwork, Traced,
-    WriteHalf,
+    Accept, Addr, AddrError, Args, Cause, Conn, Engine, Error, EventDifference, EventLog, Host,
+    Incoming, Listener, NetEvent, Networker, Notifier, Op, RawConn, ReadHalf, Registry,
+    RegistryError, SubNetwork, Traced, WriteHalf,
 };
 
 /// Polls several futures in written order until all are done; by `futures`.

@@ -27,12 +27,25 @@ mod reference;
 // The simulated network.
 mod simnet;
 
+// Several processes.
+mod lonet;
+
+// The operating system.
+mod os;
+mod real;
+
+// The same on several networks.
+mod expected;
+
 // Many runs.
+mod process;
 mod attribute;
-mod lost;
 mod planted;
 mod shelf;
 mod properties;
 mod fuzzed;
 mod bytes;
 mod viewer;
+mod apart;
+mod lost;
+mod results;

@@ -146,6 +146,14 @@ fn a_strategy_that_gives_up_fails_in_words_and_one_that_panics_does_not_take_the
 }
 
 #[test]
+fn an_input_reaches_a_run_in_a_process_of_its_own_and_so_does_a_simpler_one() {
+    let check = Check::new("process").seeds(0..3).isolate(Isolation::Process);
+    let numbers = || 0..1000u32;
+    let report = check.run_with(numbers, |_, n| async move { assert!(n < 10, "ten or more") });
+    assert_eq!(report.input(), Some("10"), "{report}");
+}
+
+#[test]
 fn operations_are_left_out_in_stretches_and_never_below_the_least() {
     let shrink = |least: usize, fails: &dyn Fn(&[u8]) -> bool| {
         let tried = Cell::new(0);

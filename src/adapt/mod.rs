@@ -4,7 +4,12 @@
 //! other crates; refuses to know how a run works.
 
 mod clock;
+#[cfg(feature = "os")]
+mod real;
 #[cfg(feature = "proptest")]
 mod operations;
 #[cfg(feature = "proptest")]
 pub mod proptest;
+
+#[cfg(feature = "os")]
+pub use real::run;

@@ -10,16 +10,15 @@
 //! what only it asks is answered as by any seed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::sim::{Choice, INPUT, Run, Schedule, Tape};
+use crate::sim::{Choice, INPUT, Schedule, Tape};
 
 use super::failure::Kind;
+use super::order::Order;
 use super::panics::quietly;
-use super::play::{Case, Played};
-use super::settings::Settings;
-use super::sweep::isolated;
+use super::place::Place;
+use super::play::Played;
 
 /// What a run was cut down to.
 #[derive(Clone, Debug)]
@@ -33,9 +32,6 @@ pub(crate) struct Shrunk {
     /// Why it stopped before it was done, if it did.
     pub(crate) stopped: Option<&'static str>,
 }
-
-/// How long shrinking may take.
-const TIME: Duration = Duration::from_secs(8);
 
 /// Families that are tried together, in this order: what is left out first is the least telling.
 const FAMILIES: &[&[&str]] = &[
@@ -57,8 +53,7 @@ const FAMILIES: &[&[&str]] = &[
 ];
 
 struct Shrinker<'a> {
-    case: &'a dyn Case,
-    settings: &'a Settings,
+    place: &'a Place<'a>,
     /// How it must fail.
     kind: Kind,
     seed: u64,
@@ -69,51 +64,41 @@ struct Shrinker<'a> {
     runs: u64,
     start: Instant,
     stopped: Option<&'static str>,
-    /// Where the best so far is kept, so that nothing is lost if this is interrupted.
-    file: Option<&'a Path>,
-    saved: Instant,
+    /// Keeps the best so far, so that nothing is lost if this is interrupted.
+    save: &'a dyn Fn(&Tape),
 }
 
-/// Cuts down the run of a seed, or of a tape, that failed. `None` if it does not fail again.
+/// Cuts down a run that failed, and has each better one saved at once. `None` if it does not fail
+/// again.
 pub(crate) fn shrink(
-    case: &dyn Case,
-    settings: &Settings,
-    run: &Run,
+    place: &Place<'_>,
+    order: &Order,
     failed: &Played,
-    file: Option<&Path>,
+    save: &dyn Fn(&Tape),
 ) -> Option<Shrunk> {
     let kind = failed.failure.as_ref()?.kind.clone();
     let (seed, start) = (failed.seed, Instant::now());
-    let first = without_input(isolated(case, run.clone().record_choices()));
-    if first.failure.as_ref().is_none_or(|failure| failure.kind != kind) {
+    let first = without_input(place.isolated(&order.clone().record_choices()));
+    // A process that died has not told what it chose.
+    let is_same = first.failure.as_ref().is_some_and(|failure| failure.kind == kind);
+    if !is_same || matches!(kind, Kind::Died(_)) {
         return None;
     }
     let schedule = first.tape.schedule().unwrap_or_default();
-    let (of, stopped, saved) = (first.choices.len(), None, start);
-    let input = first.tape.input();
-    let mut shrinker = Shrinker {
-        case,
-        settings,
-        kind,
-        seed,
-        schedule,
-        best: first,
-        input,
-        runs: 1,
-        start,
-        stopped,
-        file,
-        saved,
-    };
+    let (of, input) = (first.choices.len(), first.tape.input());
+    let (best, runs, stopped) = (first, 1, None);
+    let mut shrinker =
+        Shrinker { place, kind, seed, schedule, best, input, runs, start, stopped, save };
     shrinker.simplify_input(&failed.tape);
     shrinker.drop_families();
     shrinker.drop_groups(place_of);
     shrinker.drop_groups(|choice| choice.subject.clone());
     shrinker.drop_stretches();
+    shrinker.concentrate();
     shrinker.lower_values();
     shrinker.drop_stretches();
-    let traced = shrinker.run(&shrinker.best.choices).keep_trace();
-    let traced = without_input(isolated(case, traced));
+    let traced = shrinker.order(&shrinker.best.choices).keep_trace();
+    let traced = without_input(place.isolated(&traced));
     let played = if traced.failure.is_some() { traced } else { shrinker.best };
     let (runs, took, stopped) = (shrinker.runs + 1, start.elapsed(), shrinker.stopped);
     Some(Shrunk { played, of, runs, took, stopped })
@@ -132,42 +117,38 @@ fn place_of(choice: &Choice) -> String {
 }
 
 impl Shrinker<'_> {
-    fn run(&self, choices: &[Choice]) -> Run {
+    fn order(&self, choices: &[Choice]) -> Order {
         let tape = Tape::of_choices(self.seed, self.schedule, choices).with_input(&self.input);
-        self.settings.replay(&tape).record_choices()
+        Order::of_tape(tape).record_choices()
     }
 
     /// Tries a run in which only these choices are not 0. If it fails the same way it is the best
     /// so far.
     fn attempt(&mut self, choices: &[Choice]) -> bool {
-        let run = self.run(choices);
+        let order = self.order(choices);
         // Those that were never asked for are left out by themselves.
-        self.attempt_run(run, self.best.choices.len())
+        self.attempt_order(&order, self.best.choices.len())
     }
 
     /// Tries a run, which may make so many choices.
-    fn attempt_run(&mut self, run: Run, most: usize) -> bool {
-        if self.runs >= self.settings.shrink {
-            self.stopped = Some("the runs for shrinking are used up: VIRTNET_SHRINK allows more");
-        } else if self.start.elapsed() > TIME {
-            self.stopped = Some("the time for shrinking is used up");
+    fn attempt_order(&mut self, order: &Order, most: usize) -> bool {
+        let settings = self.place.settings;
+        if self.runs >= settings.shrink {
+            self.stopped = Some("the runs for shrinking are used up: VIRTNET_SHRINK=5000 is more");
+        } else if self.start.elapsed() >= settings.shrink_time {
+            self.stopped = Some("the time for shrinking is used up: VIRTNET_SHRINK=60s is more");
         }
         if self.stopped.is_some() {
             return false;
         }
         self.runs += 1;
-        let played = without_input(isolated(self.case, run));
+        let played = without_input(self.place.isolated(order));
         let same = played.failure.as_ref().is_some_and(|failure| failure.kind == self.kind);
         if !same || played.choices.len() > most {
             return false;
         }
         self.best = played;
-        if self.saved.elapsed() > Duration::from_millis(500) {
-            self.saved = Instant::now();
-            if let Some(file) = self.file {
-                let _ = std::fs::write(file, self.best.tape.to_string());
-            }
-        }
+        (self.save)(&self.best.tape);
         true
     }
 
@@ -180,15 +161,17 @@ impl Shrinker<'_> {
     /// Makes the input simpler, if there is one, as long as it fails the same way; `tape` is that
     /// of the run that failed. It leaves half of what may be spent to the choices.
     fn simplify_input(&mut self, tape: &Tape) {
-        let mut input = quietly(|| self.case.input(self.seed, &self.input));
+        let (case, settings) = (self.place.case, self.place.settings);
+        let mut input = quietly(|| case.input(self.seed, &self.input));
         let mut failed = true;
         while let Some(words) = input.as_mut().and_then(|input| quietly(|| input.simpler(failed))) {
-            let run = self.settings.replay(&tape.clone().with_input(&words)).record_choices();
-            failed = self.attempt_run(run, usize::MAX);
+            let order = Order::of_tape(tape.clone().with_input(&words)).record_choices();
+            failed = self.attempt_order(&order, usize::MAX);
             if failed {
                 self.input = words;
             }
-            if 2 * self.runs >= self.settings.shrink || 2 * self.start.elapsed() >= TIME {
+            let spent = 2 * self.runs >= settings.shrink;
+            if spent || 2 * self.start.elapsed() >= settings.shrink_time {
                 return;
             }
         }
@@ -235,6 +218,30 @@ impl Shrinker<'_> {
                 1 => 0,
                 _ => length.div_ceil(2).min(self.best.choices.len().max(1)),
             };
+        }
+    }
+
+    /// Where many small values add up, tries one that is larger in place of all others, of those
+    /// before it, or of those after it.
+    fn concentrate(&mut self) {
+        const FEW: usize = 4;
+        // What is beyond the options is taken modulo their number: another value, and as good.
+        const LARGER: [u64; 3] = [3, 17, 1025];
+        let mut at = 0;
+        while at < self.best.choices.len() && self.best.choices.len() > FEW {
+            let choices = self.best.choices.clone();
+            let larger = LARGER.into_iter().any(|times| {
+                let mut one = choices[at].clone();
+                one.value = one.value.saturating_mul(times);
+                let (before, after) = (&choices[..at], &choices[at + 1..]);
+                [(&[][..], &[][..]), (before, &[][..]), (&[][..], after)].into_iter().any(
+                    |(a, b)| {
+                        let left = [a, std::slice::from_ref(&one), b].concat();
+                        left.len() < choices.len() && self.attempt(&left)
+                    },
+                )
+            });
+            at = if larger { 0 } else { at + 1 };
         }
     }
 

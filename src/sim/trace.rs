@@ -37,6 +37,21 @@ pub enum RecordKind {
     Fault,
 }
 
+impl RecordKind {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Poll,
+        Self::Note,
+        Self::Choose,
+        Self::Abort,
+        Self::Foreign,
+        Self::Ending,
+        Self::Caught,
+        Self::Deliver,
+        Self::Lose,
+        Self::Fault,
+    ];
+}
+
 impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -116,6 +131,11 @@ fn in_one_line(text: &str) -> String {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(u64);
 
+impl Fingerprint {
+    /// That of a run of which nothing is known.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:016x}", self.0))
@@ -154,6 +174,11 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// The trace of a run in another process.
+    pub(crate) const fn of(records: Vec<Record>) -> Self {
+        Self { records }
+    }
+
     /// Returns the records, oldest first.
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -236,6 +261,8 @@ pub(crate) struct Beside {
 
 /// How many records lie between two checkpoints.
 const CHECKPOINT: u64 = 4096;
+/// The most checkpoints of a run: beyond four thousand million records there are none.
+const CHECKPOINTS: usize = 1 << 20;
 
 /// The records of a run, before their keys are turned into names.
 #[derive(Debug, Default)]
@@ -300,7 +327,7 @@ impl Tracer {
         // A bijection of the state for any event: nothing that happened is lost.
         self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;
-        if self.count.is_multiple_of(CHECKPOINT) {
+        if self.count.is_multiple_of(CHECKPOINT) && self.checkpoints.len() < CHECKPOINTS {
             self.checkpoints.push(self.fingerprint());
         }
         if self.kept.is_some() {
