@@ -55,7 +55,8 @@ async fn pingpong(n: u64) {
 async fn many(clients: u64, times: u64) {
     let listeners: Vec<Listener> =
         (0..clients.div_ceil(SHARE)).map(|_| Listener::default()).collect();
-    for listener in listeners.iter().cloned() {
+    for listener in &listeners {
+        let listener = listener.clone();
         drop(bare::spawn(async move {
             loop {
                 let conn = listener.accept().await;
