@@ -5,12 +5,12 @@
 //! cargo bench -- --instructions      instructions an operation, by valgrind
 //! cargo bench -- --memory            resident memory over 100 000 runs
 //! cargo bench -- --scale             what ten thousand hosts cost
+//! cargo bench -- --sweep             what a sweep costs beyond its runs
 //! cargo bench -- pingpong            only what has that in its name
 //! ```
 //!
-//! The machine may be shared and noisy, so what counts is the time that the
-//! thread has run, and what is printed is the median of ratios: in each pass,
-//! ours and the bare one run right after each other.
+//! The machine may be shared and noisy, so what is printed is the median of
+//! ratios: in each pass, ours and the bare one run right after each other.
 //!
 //! # What each part costs
 //!
@@ -35,7 +35,7 @@
 //!
 //! # What the simulated network costs beyond that
 //!
-//! In nanoseconds a round trip of sim pingpong (240; bare 160), or as it says.
+//! In nanoseconds a round trip of sim pingpong (240; bare 140), or as it says.
 //!
 //! | instead of | would take |
 //! |---|---|
@@ -48,6 +48,7 @@
 mod bare;
 mod bare_net;
 mod net;
+mod sweep;
 
 use std::future::Future;
 use std::hint::black_box;
@@ -184,11 +185,14 @@ fn main() {
         ["--instructions"] => instructions(),
         ["--memory"] => memory(),
         ["--scale"] => scale(),
+        ["--sweep"] => sweep::report(|| status("VmRSS:"), processor),
         ["--once", name, side, n] => once(name, side, n),
         [] => ratios(""),
         [filter] if !filter.starts_with('-') => ratios(filter),
         _ => {
-            eprintln!("usage: cargo bench [-- --instructions | --memory | --scale | NAME]");
+            eprintln!(
+                "usage: cargo bench [-- --instructions | --memory | --scale | --sweep | NAME]"
+            );
             std::process::exit(2);
         }
     }
@@ -202,9 +206,9 @@ fn ratios(filter: &str) {
     );
     for work in WORKLOADS.iter().filter(|work| work.name.contains(filter)) {
         let time = |run: fn(u64)| {
-            let start = now();
+            let start = Instant::now();
             run(black_box(work.n));
-            (now() - start).as_nanos() as f64 / work.n as f64
+            start.elapsed().as_nanos() as f64 / work.n as f64
         };
         time(work.ours);
         time(work.bare);
@@ -254,22 +258,37 @@ fn instructions() {
     }
 }
 
+/// A number of KiB that the system tells of this process, where it does.
+fn status(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
+    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+}
+
+/// The processor time of this process so far, in ticks of a hundredth of a second.
+fn processor() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // User and system time are the 12th and 13th after the name, which may hold anything.
+    let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
+    let ticks = rest.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+}
+
 /// Reports what ten thousand hosts cost.
 fn scale() {
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
-        line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
-    };
-    net::scale(resident, |work| {
-        let start = now();
-        work();
-        now() - start
-    });
+    net::scale(
+        || status("VmHWM:"),
+        |work| {
+            let start = now();
+            work();
+            now() - start
+        },
+    );
 }
 
 /// How long this thread has run, where the system tells, so that whoever else is at the machine
-/// does not count; or else what the clock says.
+/// does not count; or else what the clock says. It tells in steps of 4 ms, which is good for a
+/// second and not for a pass.
 fn now() -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
@@ -285,16 +304,11 @@ fn once(name: &str, side: &str, n: &str) {
 
 /// Reports the resident memory over 100 000 runs of the echo program.
 fn memory() {
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("?");
-        line.trim().to_string()
-    };
     for done in [0, 1_000, 10_000, 50_000, 100_000] {
         static DONE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let before = DONE.swap(done, std::sync::atomic::Ordering::Relaxed);
         (before..done).for_each(echo_run);
-        println!("after {done:>6} runs: {}", resident());
+        println!("after {done:>6} runs: {} KiB", status("VmRSS:"));
     }
 }
 

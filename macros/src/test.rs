@@ -23,7 +23,7 @@ struct Values {
 const TEXT: Values = Values { text: true, number: false, truth: false };
 const NUMBER: Values = Values { text: false, number: true, truth: false };
 const EITHER: Values = Values { text: true, number: true, truth: false };
-const TRUTH: Values = Values { text: false, number: false, truth: true };
+const TEXT_OR_TRUTH: Values = Values { text: true, number: false, truth: true };
 
 /// The options that there are, and what their values look like.
 const KNOWN: &[(&str, Values, &str)] = &[
@@ -31,10 +31,11 @@ const KNOWN: &[(&str, Values, &str)] = &[
     ("schedule", TEXT, "`schedule = \"pct:3\"`"),
     ("time_limit", TEXT, "`time_limit = \"5min\"`"),
     ("step_limit", NUMBER, "`step_limit = 100000`"),
-    ("isolate", TEXT, "`isolate = \"none\"`"),
+    ("isolate", TEXT, "`isolate = \"process\"`"),
+    ("budget", TEXT, "`budget = \"60s\"`"),
     ("jobs", NUMBER, "`jobs = 2`"),
-    ("shrink", NUMBER, "`shrink = 100`"),
-    ("check_determinism", TRUTH, "`check_determinism`"),
+    ("shrink", EITHER, "`shrink = 100` or `shrink = \"100,30s\"`"),
+    ("check_determinism", TEXT_OR_TRUTH, "`check_determinism` or `check_determinism = \"cold\"`"),
 ];
 
 impl Parse for Options {

@@ -1,50 +1,99 @@
-//! Runs that take the whole process with them: their seeds are not lost.
-//!
-//! Knows how to execute this very test once more in a process of its own, told by a variable what
-//! to do there.
+//! Processes that end before their sweep does: what they were at is not lost.
 
-use std::process::{Command, Output};
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use virtnet::check::{Check, Isolation};
 
+use crate::process::{execute, said};
+
 const PLANTED: &str = "VIRTNET_TESTS_PLANTED";
+const NAME: &str = "VIRTNET_TESTS_NAME";
 
-/// What the test does in a process of its own: a sweep, in which one seed may abort.
-fn swept(what: &str) {
-    let aborts = what == "abort";
-    let report = Check::new(&format!("aborts-in-{}", std::env::var("VIRTNET_TESTS_NAME").unwrap()))
-        .seeds(0..20)
-        .isolate(Isolation::None)
-        .run(move |sim| async move {
-            if aborts && sim.seed() == 13 {
-                std::process::abort();
-            }
-        });
-    report.assert();
-}
-
-fn in_a_process(test: &str, what: &str) -> Output {
-    let program = std::env::current_exe().unwrap();
-    let mut command = Command::new(program);
-    command.args([test, "--exact", "--nocapture"]).env(PLANTED, what);
-    command.env("VIRTNET_TESTS_NAME", std::process::id().to_string());
-    command.output().unwrap()
+/// A name that no other process of this test has.
+fn name() -> String {
+    std::env::var(NAME).unwrap_or_else(|_| format!("lost-{}", std::process::id()))
 }
 
 #[test]
 fn the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep() {
     if let Ok(what) = std::env::var(PLANTED) {
-        return swept(&what);
+        let aborts = what == "abort";
+        let check = Check::new(&name()).seeds(0..20).isolate(Isolation::None);
+        let report = check.run(move |sim| async move {
+            if aborts && sim.seed() == 13 {
+                std::process::abort();
+            }
+        });
+        return report.assert();
     }
-    let test = "lost::the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep";
-    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    let dead = in_a_process(test, "abort");
+    let name = name();
+    let again = |what| {
+        let test = "lost::the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep";
+        execute(test, &[(PLANTED, what), (NAME, &name)])
+    };
+    let dead = again("abort");
     assert!(!dead.status.success(), "{}", said(&dead));
-    let next = in_a_process(test, "well");
+    let next = again("well");
     let text = said(&next);
     assert!(next.status.success(), "{text}");
-    assert!(text.contains("a process died while it was in the run of seed 0xd"), "{text}");
+    let lost = "an earlier process ended, or was ended, in the run of seed 0xd";
+    assert!(text.contains(lost), "{text}");
     assert!(text.contains("replay: VIRTNET_SEED=0xd cargo test lost::the_seed"), "{text}");
-    let last = in_a_process(test, "well");
-    assert!(!said(&last).contains("a process died"), "{}", said(&last));
+    let last = said(&again("well"));
+    assert!(!last.contains("an earlier process"), "{last}");
+}
+
+/// As Ctrl-C does, or worse.
+#[test]
+fn the_best_so_far_survives_that_shrinking_is_killed() {
+    let test = "lost::the_best_so_far_survives_that_shrinking_is_killed";
+    if let Ok(what) = std::env::var(PLANTED) {
+        let slow = what == "slow";
+        let check = Check::new(&name()).seeds(0..20).shrink_time(Duration::from_secs(600));
+        let report = check.run(move |sim| async move {
+            let coins = (0..40).filter(|n| sim.choose(&format!("coin {n}"), 2) == 1).count();
+            if slow {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(coins < 5, "five heads");
+        });
+        return report.assert();
+    }
+    let name = name();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture"]).env(PLANTED, "slow").env(NAME, &name);
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let tape = wait_for_a_tape_of(&name);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(!text.contains("choices matter"), "it was done already: {text}");
+
+    let replay = execute(test, &[(PLANTED, "well"), (NAME, &name), ("VIRTNET_TAPE", &tape)]);
+    assert!(said(&replay).contains("five heads"), "{}", said(&replay));
+    let next = said(&execute(test, &[(PLANTED, "well"), (NAME, &name)]));
+    let cut = format!("ended while it cut that down; it had come to {tape}");
+    assert!(next.contains(&cut), "{next}");
+    assert!(next.contains(&format!("replay: VIRTNET_TAPE={tape} cargo test lost::the_best")));
+}
+
+/// Waits until a tape was cut down at least once, and gives its path.
+fn wait_for_a_tape_of(name: &str) -> String {
+    let program = std::env::current_exe().unwrap();
+    let target = program.ancestors().nth(3).unwrap();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
+        for file in std::fs::read_dir(target.join("virtnet")).into_iter().flatten().flatten() {
+            let is_ours = file.file_name().to_string_lossy().starts_with(&format!("{name}-0x"));
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            if is_ours && text.contains("rest zero") && text.matches("choose").count() < 18 {
+                return file.path().to_str().unwrap().into();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("no tape was written");
 }

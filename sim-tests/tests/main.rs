@@ -28,7 +28,10 @@ mod reference;
 mod simnet;
 
 // Many runs.
+mod process;
 mod attribute;
-mod lost;
 mod planted;
 mod viewer;
+mod apart;
+mod lost;
+mod results;

@@ -1,5 +1,6 @@
 //! How a run failed, and whether two failed the same way.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::sim::{Ending, Stall, TaskPanic};
@@ -10,11 +11,15 @@ pub(crate) enum Kind {
     /// A panic, by where it happened.
     Panic(String),
     /// An `always!` that did not hold, by its label.
-    Always(&'static str),
+    Always(Cow<'static, str>),
     /// An error that the test returned, by its text without digits.
     Error(String),
     /// The run ended short of its end: `deadlock` and so on.
-    Ending(&'static str),
+    Ending(Cow<'static, str>),
+    /// The process of the run died, in this way.
+    Died(String),
+    /// There was no run at all: no process could be had for it.
+    NoProcess,
 }
 
 /// How a run failed.
@@ -38,7 +43,7 @@ impl Failure {
         T: fmt::Display,
     {
         let stalled = |name: &'static str, stall: &Stall| Self {
-            kind: Kind::Ending(name),
+            kind: Kind::Ending(name.into()),
             text: ending.to_string(),
             tasks: stall.tasks.iter().map(|task| task.task.clone()).collect(),
         };
@@ -64,7 +69,7 @@ impl Failure {
     ) -> Self {
         let site = site.map(|site| site.to_string()).unwrap_or_default();
         let kind = match broken {
-            Some(label) => Kind::Always(label),
+            Some(label) => Kind::Always(label.into()),
             None => Kind::Panic(site.clone()),
         };
         // Where the main task is spawned says nothing.

@@ -2,6 +2,7 @@
 //!
 //! Knows labels and counts, in the run's thread; refuses to know runs.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,10 +11,33 @@ use std::time::Duration;
 use crate::sim::{Elapsed, nanos, now, sleep};
 
 /// Labels, and how often each was reached.
-pub(crate) type Reached = BTreeMap<&'static str, u64>;
+pub(crate) type Labels = BTreeMap<Cow<'static, str>, u64>;
+
+/// What was reached, in a run or in many.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Reached {
+    /// How often each `sometimes!` held.
+    pub(crate) sometimes: Labels,
+    /// How often each `always!` was asked, and held.
+    pub(crate) always: Labels,
+}
+
+impl Reached {
+    const NOTHING: Self = Self { sometimes: BTreeMap::new(), always: BTreeMap::new() };
+
+    /// Adds what others have reached.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { sometimes, always } = other;
+        for (own, others) in [(&mut self.sometimes, sometimes), (&mut self.always, always)] {
+            for (label, count) in others {
+                *own.entry(label).or_insert(0) += count;
+            }
+        }
+    }
+}
 
 thread_local! {
-    static REACHED: RefCell<Reached> = const { RefCell::new(BTreeMap::new()) };
+    static REACHED: RefCell<Reached> = const { RefCell::new(Reached::NOTHING) };
     static BROKEN: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
@@ -30,12 +54,17 @@ pub(crate) fn take() -> (Reached, Option<&'static str>) {
 
 #[doc(hidden)]
 pub fn note_sometimes(holds: bool, label: &'static str) {
-    REACHED.with_borrow_mut(|reached| *reached.entry(label).or_insert(0) += u64::from(holds));
+    REACHED.with_borrow_mut(|reached| {
+        *reached.sometimes.entry(label.into()).or_insert(0) += u64::from(holds);
+    });
 }
 
 #[doc(hidden)]
 #[track_caller]
 pub fn note_always(holds: bool, label: &'static str) {
+    REACHED.with_borrow_mut(|reached| {
+        *reached.always.entry(label.into()).or_insert(0) += u64::from(holds);
+    });
     if !holds {
         BROKEN.set(Some(label));
         panic!("always! does not hold: {label}");
@@ -45,7 +74,8 @@ pub fn note_always(holds: bool, label: &'static str) {
 /// Says that something should be reached in some run of a sweep: `sometimes!(condition, "label")`.
 ///
 /// A sweep in which it was asked and never held fails, naming the label: a test that never gets
-/// where it is meant to get proves nothing. One run alone, a replay or a shard never fails by it.
+/// where it is meant to get proves nothing. One run alone, a replay or a shard never fails by it;
+/// what many shards have reached together is judged by `VIRTNET_JUDGE`.
 ///
 /// ```
 /// use virtnet::check::{Check, sometimes};

@@ -20,37 +20,91 @@
 //! | option | meaning | if not given |
 //! |---|---|---|
 //! | `seeds = 1000`, `seeds = "5..105"` | the seeds | 0 to 63 |
+//! | `budget = "60s"` | goes on for so long, past those if they are not given | no limit |
 //! | `schedule = "pct:3"` | how orders are explored: `fifo`, `random`, `pct:N` | `random` |
 //! | `time_limit = "5min"` | virtual time a run may take: `ns us ms s min h` | an hour |
 //! | `step_limit = 100000` | polls a run may take | ten million |
+//! | `isolate = "process"` | each run in a process of its own | `thread` |
 //! | `isolate = "none"` | workers go on from run to run, for runs of microseconds | `thread` |
-//! | `jobs = 2` | threads | all cores from 256 seeds on |
-//! | `check_determinism` | every seed is run three times | after a failure only |
-//! | `shrink = 100` | runs that shrinking may take; 0 is none | 1000 |
+//! | `jobs = 2` | threads | all cores from 256 seeds on, and for processes |
+//! | `check_determinism`, `= "cold"` | every seed is repeated: see below | after a failure |
+//! | `shrink = 100`, `"30s"`, `"100,30s"` | runs and real time for shrinking | 1000, 8 s |
 //!
 //! The function takes a `Sim` or nothing, and returns nothing or a `Result`. Other attributes, such
 //! as `should_panic`, stay as they are.
+//!
+//! # Whether a seed is a run
+//!
+//! | word | a run is held against | exposes beside hash order, clocks and threads |
+//! |---|---|---|
+//! | `true`, `warm` | itself, twice more in this process | |
+//! | `cold` | and itself in a fresh process | addresses, the environment, what was left |
+//! | `shuffled` | and itself after eight other seeds | what those leave in a static |
+//! | `all` | all of these | |
+//!
+//! A seed that has failed is held against two more runs, and that of a test with the attribute
+//! against a fresh process as well, which is what its replay line begins. A difference is a failure
+//! of its own: the first record that differs, from both sides, and which repetition has shown it.
 //!
 //! # Runs that do not come back
 //!
 //! A run that spends more than ten seconds of real time in one poll is told on standard error, with
 //! its seed and its task. A run that takes the process with it, by an abort or a stack overflow,
-//! leaves its seed in a file beside the tapes: the next sweep of that test says which it was.
+//! leaves its seed in a file beside the tapes: the next sweep of that test says which it was. With
+//! `isolate = "process"` it is a seed that failed, with the signal's name and its last words.
+//!
+//! Ctrl-C ends all at once, as in any test: no handler is installed. The seeds that were being run
+//! are said by the next sweep, which cannot know whether one of them was the reason. A failure is
+//! on disk before it is cut down, and so is each smaller one: the next sweep says where.
+//!
+//! # Results of many machines
+//!
+//! `VIRTNET_RESULTS=file` adds a line of JSON for each sweep. Those of several machines are put
+//! together by writing one file after the other, and judged by the tests themselves:
+//!
+//! ```text
+//! VIRTNET_SHARD=3/16 VIRTNET_RESULTS=3.jsonl cargo test     on each machine
+//! cat *.jsonl > all.jsonl && VIRTNET_JUDGE=all.jsonl cargo test
+//! ```
+//!
+//! Then each test fails if any of its seeds did, if a shard is missing, if a `sometimes!` was
+//! reached on no machine, or if a fault had an effect on none. A shard alone fails by seeds only.
+//! Lines of the same test from other nights may stand in the file, too.
+//!
+//! | key | value |
+//! |---|---|
+//! | `virtnet` | 1: the version of these keys |
+//! | `program`, `test` | the test's program, without the hash of its build, and its name |
+//! | `seeds`, `shard` | `["0x0","0x3e8"]`, the end not among them; `"3/16"` or null |
+//! | `passed` | how many seeds have passed |
+//! | `failed` | null, or the smallest that failed: `seed`, `fingerprint`, `what` |
+//! | `next` | the seed to go on from, if the time was used up |
+//! | `sometimes`, `always` | how often each label held |
+//! | `ledger` | by fault family: requested, drawn, applied, effective |
+//! | `millis` | real time |
 //!
 //! # Variables
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `VIRTNET_SEED=0x1f4` | that seed alone |
-//! | `VIRTNET_SEEDS=10000`, `5..105`, `random:1000` | those seeds |
+//! | `VIRTNET_SEEDS=10000`, `5..105`, `5..`, `random:1000` | those seeds |
+//! | `VIRTNET_TIME=60s` | seed after seed until the time is used up, past those of the test |
 //! | `VIRTNET_TAPE=file` | that tape alone |
 //! | `VIRTNET_SHARD=3/16` | every sixteenth seed, from the third on; Slurm's and Kubernetes' too |
 //! | `VIRTNET_JOBS=2` | on so many threads |
-//! | `VIRTNET_CHECK=1` | every seed is run three times |
-//! | `VIRTNET_SHRINK=100` | shrinking takes at most so many runs; 0 turns it off |
+//! | `VIRTNET_CHECK=1`, `cold`, `shuffled`, `all` | every seed is repeated, as above |
+//! | `VIRTNET_SHRINK=100`, `30s`, `100,30s` | runs and real time for shrinking; 0 turns it off |
 //! | `VIRTNET_TRACE=run.html` | the run that failed or is replayed, as a page to look at |
 //! | `VIRTNET_TRACE=run.json` | the same for Perfetto, in Chrome's trace event format |
 //! | `VIRTNET_TRACE=file` | the same as text, a line a record; any other ending |
+//! | `VIRTNET_RESULTS=file` | a line for each sweep is added there |
+//! | `VIRTNET_JUDGE=file` | nothing is run: such lines are judged |
+//!
+//! In a stress test of nextest's (`cargo nextest run --stress-count 10`) each iteration has the
+//! seeds that follow on those of the one before; its retries have the same again. What two
+//! variables say of seeds and time holds both; a time alone ends with the time, and such a sweep is
+//! judged as a whole once it has run as many seeds as the test asks for.
 //!
 //! A trace is written when a run fails, and whenever one is replayed. The page and Chrome's format
 //! have the shrunk run beside the original. The page is one file that needs no other: a lane for
@@ -58,31 +112,38 @@
 //! one test when asking for a trace: others that fail write the same file.
 
 mod gather;
+mod json;
 mod panics;
 mod failure;
 mod play;
 mod settings;
+mod about;
+mod order;
+mod wire;
+mod apart;
 mod running;
 mod watch;
-mod sweep;
+mod place;
 mod twice;
+mod sweep;
+mod results;
 mod words;
 mod shrink;
 mod past;
 mod report;
-mod json;
 mod lanes;
 mod story;
 mod chrome;
 mod view;
 mod trace_file;
+mod course;
 mod test;
 
 pub use gather::{always, eventually, sometimes};
 #[doc(hidden)]
 pub use gather::{note_always, note_sometimes};
 pub use report::Report;
-pub use settings::Isolation;
+pub use settings::{Determinism, Isolation};
 #[doc(hidden)]
 pub use test::Attribute;
 pub use test::Check;

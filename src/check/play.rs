@@ -7,7 +7,7 @@ use std::future::Future;
 use crate::sim::{Choice, Ending, Fingerprint, Outcome, Run, Sim, Tape, Trace};
 use crate::simnet::{Ledger, NodeOutput, gather_ledgers, take_ledger};
 
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use super::gather::{self, Reached};
 use super::panics::Ear;
 
@@ -25,6 +25,30 @@ pub(crate) struct Played {
     pub(crate) ledger: Ledger,
     pub(crate) reached: Reached,
     pub(crate) foreign_wakes: u64,
+}
+
+impl Played {
+    /// What is known of a run that told nothing.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            failure: None,
+            seed: 0,
+            fingerprint: Fingerprint::NONE,
+            printed: String::new(),
+            trace: None,
+            tape: Tape::zero(),
+            choices: Vec::new(),
+            ledger: Ledger::default(),
+            reached: Reached::default(),
+            foreign_wakes: 0,
+        }
+    }
+
+    /// What came of a run for which no process could be had.
+    pub(crate) fn without_process(seed: u64, error: String) -> Self {
+        let failure = Failure { kind: Kind::NoProcess, text: error, tasks: Vec::new() };
+        Self { failure: Some(failure), seed, ..Self::nothing() }
+    }
 }
 
 /// A test, as the sweep around it sees it.

@@ -37,6 +37,8 @@ pub struct Report {
     pub runs: u64,
     /// The smallest seed that failed.
     pub failed_seed: Option<u64>,
+    /// The seed to go on from, if the time was used up before the seeds were.
+    pub next_seed: Option<u64>,
     /// What became of the faults of all runs.
     pub ledger: Ledger,
     pub(crate) reached: Reached,
@@ -74,8 +76,8 @@ impl Report {
     }
 
     /// Returns how often each `sometimes!` was reached.
-    pub fn reached(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.reached.iter().map(|(label, count)| (*label, *count))
+    pub fn reached(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.reached.sometimes.iter().map(|(label, count)| (&**label, *count))
     }
 
     /// Passes on a failure: prints the report and panics with it.
@@ -163,7 +165,7 @@ impl fmt::Display for Report {
             None => return write!(f, "{}: {} run(s), all well", self.name, self.runs),
             Some(Wrong::Settings(error)) => return f.write_str(error),
             Some(Wrong::Sweep(text)) => {
-                write!(f, "{} failed after {} run(s):\n\n{text}", self.name, self.runs)?;
+                write!(f, "{} failed{seed} after {} run(s):\n\n{text}", self.name, self.runs)?;
             }
             Some(Wrong::Differs(differs)) => {
                 write!(f, "{} failed{seed}, run {}:\n\n{differs}", self.name, self.runs)?;

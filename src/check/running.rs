@@ -1,21 +1,29 @@
 //! Which seeds are being run, in a file: a run that takes the whole process with it leaves its
 //! seed behind.
 //!
-//! Knows one file for each sweep, under `target/virtnet`, which is locked while the sweep goes on
-//! and removed when it ends. One that is there and not locked was left by a process that died. A
+//! Knows one file for each thread of a sweep, under `target/virtnet`, which is locked while the
+//! sweep goes on and removed when it ends. (In one file the threads would wait for each other, a
+//! microsecond a run.) One that is there and not locked was left by a process that died. A
 //! folder that cannot be written is no reason to fail: then nothing is left.
 
 use std::fs::{File, OpenOptions, create_dir_all, read_dir, read_to_string, remove_file, rename};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Cargo's folder for what is built: that in which this program lies.
+/// Cargo's folder for what is built: that in which this program lies, whatever it is called.
 pub(crate) fn target_folder() -> PathBuf {
-    let built = std::env::current_exe().ok().and_then(|program| {
-        let folders = program.ancestors();
-        folders.filter(|folder| folder.ends_with("target")).last().map(PathBuf::from)
-    });
-    built.unwrap_or_else(|| "target".into())
+    let program = std::env::current_exe().unwrap_or_default();
+    target_of(&program).unwrap_or_else(|| Path::new("target")).to_path_buf()
+}
+
+fn target_of(program: &Path) -> Option<&Path> {
+    let mut folders = program.ancestors().skip(1);
+    if let Some(target) = folders.clone().filter(|folder| folder.ends_with("target")).last() {
+        return Some(target);
+    }
+    // Below it there is a folder for each profile, and in that these.
+    let built = folders.find(|folder| folder.ends_with("deps") || folder.ends_with("examples"))?;
+    built.parent()?.parent()
 }
 
 /// The name of a test as a part of a file's name, of which every system takes every letter.
@@ -25,27 +33,32 @@ pub(crate) fn file_name(test: &str) -> String {
 }
 
 const ENDING: &str = ".running";
+/// What the line of a seed begins with that has failed already.
+const CUT: &str = "cut ";
 /// A seed and the end of its line.
 const LINE: usize = 19;
 
-/// The file of one sweep.
+/// The files of one sweep.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
-    file: Option<(File, PathBuf)>,
+    files: Vec<(File, PathBuf)>,
     left: Vec<PathBuf>,
-    /// The seeds that were being run when other processes died.
+    /// The seeds that were being run when other processes ended.
     pub(crate) lost: Vec<u64>,
+    /// The seeds that had failed and were being cut down when they ended, and the tapes they left.
+    pub(crate) cut: Vec<(u64, PathBuf)>,
 }
 
 impl Running {
-    /// Opens the file of a sweep of `test`, and looks for what others have left.
-    pub(crate) fn begin(folder: &Path, test: &str) -> Self {
+    /// Opens the files of a sweep of `test`, and looks for what others have left.
+    pub(crate) fn begin(folder: &Path, test: &str, workers: usize) -> Self {
         static SWEEPS: AtomicU64 = AtomicU64::new(0);
         let test = file_name(test);
         let mut running = Self::default();
         running.find(folder, &format!("{test}-"));
         let (process, number) = (std::process::id(), SWEEPS.fetch_add(1, Ordering::Relaxed));
-        running.file = open(folder, &format!("{test}-{process}-{number}"));
+        let name = |worker| format!("{test}-{process}-{number}-{worker}");
+        running.files = (0..workers).map_while(|worker| open(folder, &name(worker))).collect();
         running
     }
 
@@ -62,8 +75,13 @@ impl Running {
             let path = file.path();
             let dead = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
             if let Some(text) = dead.then(|| read_to_string(&path).ok()).flatten() {
-                let seed = |line: &str| u64::from_str_radix(line.strip_prefix("0x")?, 16).ok();
+                let seed = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+                let cut = |line: &str| {
+                    let (own, tape) = line.strip_prefix(CUT)?.split_once(' ')?;
+                    Some((seed(own)?, tape.into()))
+                };
                 self.lost.extend(text.lines().filter_map(seed));
+                self.cut.extend(text.lines().filter_map(cut));
                 self.left.push(path);
             }
         }
@@ -74,7 +92,7 @@ impl Running {
     /// Says which seed a worker runs from now on, or that it runs none.
     #[inline]
     pub(crate) fn note(&self, worker: usize, seed: Option<u64>) {
-        let Some((file, _)) = &self.file else { return };
+        let Some((file, _)) = self.files.get(worker) else { return };
         let mut line = [b' '; LINE];
         line[LINE - 1] = b'\n';
         if let Some(seed) = seed {
@@ -83,7 +101,16 @@ impl Running {
                 *digit = b"0123456789abcdef"[(seed >> (60 - 4 * place) & 15) as usize];
             }
         }
-        write_at(file, &line, (worker * LINE) as u64);
+        write_at(file, &line, 0);
+    }
+
+    /// Says that a seed has failed and is being cut down, and where the best so far is kept.
+    pub(crate) fn cuts(&self, seed: u64, tape: &Path) {
+        let Some((file, _)) = self.files.first() else { return };
+        let line = format!("{CUT}{seed:#x} {}\n", tape.display());
+        if file.set_len(0).is_ok() {
+            write_at(file, line.as_bytes(), 0);
+        }
     }
 }
 
@@ -115,7 +142,7 @@ fn write_at(_file: &File, _line: &[u8], _place: u64) {}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let own = self.file.take().map(|(_, path)| path);
+        let own = self.files.drain(..).map(|(_, path)| path);
         for path in self.left.drain(..).chain(own) {
             let _ = remove_file(path);
         }
@@ -124,7 +151,21 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use super::{Running, file_name};
+    use super::{Running, file_name, target_of};
+    use std::path::Path;
+
+    #[test]
+    fn the_folder_for_what_is_built_is_found_whatever_it_is_called() {
+        for (program, target) in [
+            ("/a/target/debug/deps/sim-1", Some("/a/target")),
+            ("/a/target/x86_64-unknown-linux-musl/debug/deps/sim-1", Some("/a/target")),
+            ("/a/built/debug/deps/sim-1", Some("/a/built")),
+            ("/a/built/release/examples/http", Some("/a/built")),
+            ("/usr/bin/sim", None),
+        ] {
+            assert_eq!(target_of(Path::new(program)), target.map(Path::new));
+        }
+    }
 
     #[test]
     fn a_test_of_any_name_has_a_file() {
@@ -134,13 +175,23 @@ mod tests {
     #[test]
     fn what_a_dead_process_left_is_found_once_and_what_a_live_one_writes_is_not() {
         let folder = std::env::temp_dir().join(format!("virtnet-running-{}", std::process::id()));
-        let live = Running::begin(&folder, "a::test");
+        let live = Running::begin(&folder, "a::test", 2);
         live.note(0, Some(3));
+        live.note(1, Some(7));
         std::fs::write(folder.join("a.test-1-0.running"), "0x00000000000001f4\n        \n")
             .unwrap();
+        let cut = Running::begin(&folder, "a::cut", 1);
+        cut.note(0, Some(4));
+        cut.cuts(5, std::path::Path::new("a folder/x.tape"));
+        let copy = std::fs::read(&cut.files[0].1).unwrap();
+        drop(cut);
+        std::fs::write(folder.join("a.cut-1-0.running"), copy).unwrap();
+        let found = Running::begin(&folder, "a::cut", 0);
+        assert_eq!((&*found.lost, &*found.cut), (&[][..], &[(5, "a folder/x.tape".into())][..]));
+        drop(found);
         std::fs::write(folder.join("a.test-more-1-0.running"), "0x0000000000000001\n").unwrap();
-        assert_eq!(Running::begin(&folder, "a::test").lost, [500]);
-        assert_eq!(Running::begin(&folder, "a::test").lost, []);
+        assert_eq!(Running::begin(&folder, "a::test", 1).lost, [500]);
+        assert_eq!(Running::begin(&folder, "a::test", 1).lost, [0_u64; 0]);
         drop(live);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         std::fs::remove_dir_all(folder).unwrap();

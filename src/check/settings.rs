@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::sim::{Run, Schedule, Tape};
+use crate::sim::{Run, Schedule};
 
 /// Where a run is executed, so that nothing of one reaches the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +19,60 @@ pub enum Isolation {
     /// Each on a fresh thread, which costs some 30 µs a run.
     #[default]
     Thread,
+    /// Each in a fresh process, which executes this test once more and costs some milliseconds a
+    /// run. Nothing at all survives into the next one, and a run that takes its process with it is
+    /// a seed that failed.
+    ///
+    /// There the test is executed up to this check and no further; checks before it are skipped,
+    /// and report no runs.
+    Process,
+}
+
+/// Against which repetitions of itself a run is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Determinism {
+    /// Twice more in the same process.
+    Warm,
+    /// And once in a fresh process, where addresses are others and nothing was left by any run.
+    Cold,
+    /// And once in the same process after eight other seeds, which may have left something.
+    Shuffled,
+    /// All of these.
+    All,
+}
+
+impl Determinism {
+    /// Reads `cold` and so on.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "1" | "true" | "warm" => Self::Warm,
+            "cold" => Self::Cold,
+            "shuffled" => Self::Shuffled,
+            "all" => Self::All,
+            _ => return None,
+        })
+    }
+
+    /// Whether a fresh process is asked for.
+    pub(crate) const fn is_cold(self) -> bool {
+        matches!(self, Self::Cold | Self::All)
+    }
+
+    /// Whether other seeds are to be run before.
+    pub(crate) const fn is_shuffled(self) -> bool {
+        matches!(self, Self::Shuffled | Self::All)
+    }
+
+    /// What either asks for.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self.is_cold() || other.is_cold(), self.is_shuffled() || other.is_shuffled()) {
+            (true, true) => Self::All,
+            (true, false) => Self::Cold,
+            (false, true) => Self::Shuffled,
+            (false, false) => Self::Warm,
+        }
+    }
 }
 
 /// What is swept over.
@@ -29,23 +83,38 @@ pub(crate) enum Work {
     Replay(u64),
     /// One tape again.
     Tape(PathBuf),
+    /// None: what other sweeps have come to is put together from these lines, and judged.
+    Judge(PathBuf),
 }
 
 /// What a sweep is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) work: Work,
+    /// Whether the test says which seeds, and does not only begin with them.
+    pub(crate) seeds_given: bool,
+    /// How many seeds make a sweep whole that ends with its time.
+    pub(crate) enough: u64,
+    /// The real time for which a sweep goes on.
+    pub(crate) budget: Option<Duration>,
     pub(crate) jobs: Option<usize>,
     pub(crate) isolation: Isolation,
-    pub(crate) check_determinism: bool,
+    /// How every seed is repeated.
+    pub(crate) determinism: Option<Determinism>,
+    /// How a seed that failed is repeated, at least.
+    pub(crate) after_failure: Determinism,
     pub(crate) schedule: Schedule,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) step_limit: Option<u64>,
     /// How many runs shrinking may take; 0 is none.
     pub(crate) shrink: u64,
+    /// The real time that shrinking may take.
+    pub(crate) shrink_time: Duration,
     /// Which of how many shards this is.
     pub(crate) shard: Option<(u64, u64)>,
     pub(crate) trace: Option<PathBuf>,
+    /// Where a sweep adds a line of what came of it.
+    pub(crate) results: Option<PathBuf>,
     /// The real time that one poll may take before it is told.
     pub(crate) watchdog: Duration,
 }
@@ -54,15 +123,21 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             work: Work::Seeds(0..64),
+            seeds_given: false,
+            enough: 0,
+            budget: None,
             jobs: None,
             isolation: Isolation::default(),
-            check_determinism: false,
+            determinism: None,
+            after_failure: Determinism::Warm,
             schedule: Schedule::default(),
             time_limit: None,
             step_limit: None,
             shrink: 1000,
+            shrink_time: Duration::from_secs(8),
             shard: None,
             trace: None,
+            results: None,
             watchdog: Duration::from_secs(10),
         }
     }
@@ -89,21 +164,9 @@ impl Settings {
         run
     }
 
-    /// A run of this tape.
-    pub(crate) fn replay(&self, tape: &Tape) -> Run {
-        self.run(0).tape(tape.clone())
-    }
-
-    /// Whether it is a sweep, whose whole says more than its parts.
-    pub(crate) fn is_whole_sweep(&self) -> bool {
-        matches!(self.work, Work::Seeds(_)) && self.shard.is_none()
-    }
-
     /// Lets the environment have its say.
     pub(crate) fn with_environment(mut self, env: Env<'_>) -> Result<Self, String> {
-        if let Some(text) = env("VIRTNET_SEEDS") {
-            self.work = Work::Seeds(parse("VIRTNET_SEEDS", &text, seeds)?);
-        }
+        self.seeds_of(env)?;
         if let Some(text) = env("VIRTNET_SEED") {
             self.work = Work::Replay(parse("VIRTNET_SEED", &text, |text| {
                 number(text).ok_or("a seed, decimal or 0x..")
@@ -112,32 +175,95 @@ impl Settings {
         if let Some(text) = env("VIRTNET_TAPE") {
             self.work = Work::Tape(text.into());
         }
+        if let Some(text) = env("VIRTNET_JUDGE") {
+            self.work = Work::Judge(text.into());
+        }
         if let Some(text) = env("VIRTNET_JOBS") {
             self.jobs = Some(parse("VIRTNET_JOBS", &text, |text| {
                 text.parse().ok().filter(|jobs| *jobs > 0).ok_or("a number of threads from 1")
             })?);
         }
         if let Some(text) = env("VIRTNET_SHRINK") {
-            self.shrink = parse("VIRTNET_SHRINK", &text, |text| {
-                text.parse().map_err(|_| "a number of runs; 0 turns shrinking off")
-            })?;
+            parse("VIRTNET_SHRINK", &text, |text| self.set_shrink(text))?;
         }
-        if let Some(text) = env("VIRTNET_CHECK") {
-            self.check_determinism |= parse("VIRTNET_CHECK", &text, |text| match text {
-                "1" | "true" => Ok(true),
-                "0" | "false" => Ok(false),
-                _ => Err("1 or 0"),
+        if let Some(text) = env("VIRTNET_CHECK").filter(|text| text != "0" && text != "false") {
+            let more = parse("VIRTNET_CHECK", &text, |text| {
+                Determinism::read(text).ok_or("1, cold, shuffled, all or 0")
             })?;
+            self.determinism = Some(self.determinism.map_or(more, |own| own.and(more)));
         }
         self.trace = env("VIRTNET_TRACE").map(PathBuf::from).or(self.trace);
+        self.results = env("VIRTNET_RESULTS").map(PathBuf::from).or(self.results);
         self.shard = shard(env)?.or(self.shard);
         Ok(self)
+    }
+
+    /// Which seeds there are, and for how long.
+    ///
+    /// With a budget, seeds end only where whoever gave it, or somebody after him, says so.
+    fn seeds_of(&mut self, env: Env<'_>) -> Result<(), String> {
+        let given = env("VIRTNET_SEEDS");
+        let mut is_open = self.budget.is_some() && !self.seeds_given && given.is_none();
+        if let Some(text) = env("VIRTNET_TIME") {
+            self.budget = Some(parse("VIRTNET_TIME", &text, |text| {
+                duration(text).filter(|time| !time.is_zero()).ok_or("a duration, as 60s")
+            })?);
+            is_open = given.is_none();
+        }
+        if let Some(text) = given {
+            self.work = Work::Seeds(parse("VIRTNET_SEEDS", &text, seeds)?);
+        }
+        if let Work::Seeds(seeds) = &mut self.work {
+            self.enough = seeds.end - seeds.start;
+            if is_open {
+                seeds.end = u64::MAX;
+            }
+            // Fresh seeds for each iteration of a stress test of nextest's, whose number is from 0
+            // on, or `none`. Its retries count elsewhere, and are the same seeds again.
+            let number = env("NEXTEST_STRESS_CURRENT").and_then(|text| text.parse::<u64>().ok());
+            *seeds = shifted(seeds.clone(), number.unwrap_or(0)).unwrap_or_else(|| seeds.clone());
+        }
+        Ok(())
+    }
+
+    /// Takes how much shrinking may take: `500`, `30s`, or both with a comma.
+    pub(crate) fn set_shrink(&mut self, text: &str) -> Result<(), &'static str> {
+        for part in text.split(',').map(str::trim) {
+            match (part.parse(), duration(part)) {
+                (Ok(runs), _) => self.shrink = runs,
+                (_, Some(time)) => self.shrink_time = time,
+                _ => return Err("a number of runs, a time as 30s, or both as 500,30s; 0 is none"),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many threads a sweep is to have: all cores for many seeds, and for processes; few are
+    /// done before the threads have begun.
+    pub(crate) fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        let is_long = match &self.work {
+            Work::Seeds(seeds) => seeds.end - seeds.start >= 256,
+            _ => false,
+        };
+        let is_all = is_long || self.isolation == Isolation::Process;
+        self.jobs.unwrap_or_else(|| if is_all { all() } else { 1 })
     }
 
     /// The seeds that are this shard's: every n-th.
     pub(crate) fn is_ours(&self, seed: u64) -> bool {
         self.shard.is_none_or(|(own, of)| seed % of == own)
     }
+}
+
+/// The seeds that follow on as many as these, so many times.
+fn shifted(seeds: Range<u64>, times: u64) -> Option<Range<u64>> {
+    // Where there is no end there is room.
+    let is_open = seeds.end == u64::MAX;
+    let count = if is_open { 1 << 32 } else { seeds.end - seeds.start };
+    let shift = count.checked_mul(times)?;
+    let end = if is_open { seeds.end } else { seeds.end.checked_add(shift)? };
+    Some(seeds.start.checked_add(shift)?..end).filter(|seeds| !seeds.is_empty())
 }
 
 /// Which shard this process is: by our own variable, or by those of Slurm and Kubernetes.
@@ -183,9 +309,9 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// Reads a range of seeds: `1000`, `5..105` or `random:1000`.
+/// Reads a range of seeds: `1000`, `5..105`, `5..` or `random:1000`.
 pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
-    const EXPECTED: &str = "a number of seeds, a range as 5..105, or random:1000";
+    const EXPECTED: &str = "a number of seeds, a range as 5..105 or 5.., or random:1000";
     if let Some(count) = text.strip_prefix("random:") {
         let count = number(count).ok_or(EXPECTED)?;
         // From outside, on purpose: each sweep is to be another. It is printed.
@@ -194,6 +320,7 @@ pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
         return Ok(start..start.saturating_add(count));
     }
     let range = match text.split_once("..") {
+        Some((start, "")) => number(start).map(|start| start..u64::MAX),
         Some((start, end)) => number(start).zip(number(end)).map(|(start, end)| start..end),
         None => number(text).map(|count| 0..count),
     };
@@ -218,14 +345,18 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Settings, Work, duration};
+    use super::{Determinism, Settings, Work, duration};
     use std::time::Duration;
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        with(Settings::default(), variables)
+    }
+
+    fn with(own: Settings, variables: &[(&str, &str)]) -> Result<Settings, String> {
         let value = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
         };
-        Settings::default().with_environment(&value)
+        own.with_environment(&value)
     }
 
     #[test]
@@ -238,7 +369,64 @@ mod tests {
         assert_eq!(of(&[("VIRTNET_SHARD", "3/16")]).shard, Some((3, 16)));
         let slurm = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "4")];
         assert_eq!(of(&slurm).shard, Some((2, 4)));
-        assert!(of(&[("VIRTNET_CHECK", "1")]).check_determinism);
+        assert_eq!(of(&[("VIRTNET_SEEDS", "5..")]).work, Work::Seeds(5..u64::MAX));
+        assert_eq!(of(&[("VIRTNET_JUDGE", "x")]).work, Work::Judge("x".into()));
+    }
+
+    #[test]
+    fn what_the_variable_asks_of_repetitions_is_added_to_what_the_test_does() {
+        let of = |own, text| {
+            let own = Settings { determinism: own, ..Settings::default() };
+            own.with_environment(&|name| (name == "VIRTNET_CHECK").then(|| String::from(text)))
+        };
+        let (cold, shuffled) = (Some(Determinism::Cold), Some(Determinism::Shuffled));
+        assert_eq!(of(None, "1").unwrap().determinism, Some(Determinism::Warm));
+        assert_eq!(of(None, "0").unwrap().determinism, None);
+        assert_eq!(of(cold, "0").unwrap().determinism, cold);
+        assert_eq!(of(cold, "1").unwrap().determinism, cold);
+        assert_eq!(of(cold, "shuffled").unwrap().determinism, Some(Determinism::All));
+        assert_eq!(of(shuffled, "1").unwrap().determinism, shuffled);
+    }
+
+    #[test]
+    fn with_a_budget_seeds_end_only_where_somebody_says_so() {
+        let of = |own: &Settings, variables: &[_]| with(own.clone(), variables).unwrap().work;
+        let (test, all) = (Settings::default(), Work::Seeds(0..u64::MAX));
+        let time = ("VIRTNET_TIME", "60s");
+        assert_eq!(with(test.clone(), &[time]).unwrap().budget, Some(Duration::from_secs(60)));
+        assert_eq!(of(&test, &[time]), all);
+        assert_eq!(of(&test, &[time, ("VIRTNET_SEEDS", "9")]), Work::Seeds(0..9));
+        let budget = Settings { budget: Some(Duration::from_secs(1)), ..test };
+        assert_eq!(of(&budget, &[]), all);
+        assert_eq!(of(&budget, &[("VIRTNET_SEEDS", "9")]), Work::Seeds(0..9));
+        let both = Settings { seeds_given: true, ..budget };
+        assert_eq!(of(&both, &[]), Work::Seeds(0..64));
+        assert_eq!(of(&both, &[time]), all);
+    }
+
+    #[test]
+    fn stress_iterations_have_fresh_seeds_and_retries_have_the_same() {
+        let of = |variables: &[(&str, &str)]| settings(variables).unwrap().work;
+        let number = |number| ("NEXTEST_STRESS_CURRENT", number);
+        assert_eq!(of(&[number("none"), ("NEXTEST_ATTEMPT", "1")]), Work::Seeds(0..64));
+        assert_eq!(of(&[number("0")]), Work::Seeds(0..64));
+        assert_eq!(of(&[number("2"), ("NEXTEST_ATTEMPT", "3")]), Work::Seeds(128..192));
+        assert_eq!(of(&[number("3"), ("VIRTNET_SEEDS", "5..15")]), Work::Seeds(35..45));
+        let open = of(&[number("1"), ("VIRTNET_SEEDS", "5..")]);
+        assert_eq!(open, Work::Seeds(5 + (1 << 32)..u64::MAX));
+        assert_eq!(of(&[number("1"), ("VIRTNET_SEED", "7")]), Work::Replay(7));
+        assert_eq!(of(&[number("18446744073709551615")]), Work::Seeds(0..64));
+    }
+
+    #[test]
+    fn shrinking_has_a_budget_of_runs_and_of_time() {
+        let of = |text| {
+            let settings = settings(&[("VIRTNET_SHRINK", text)]).unwrap();
+            (settings.shrink, settings.shrink_time)
+        };
+        assert_eq!(of("500"), (500, Duration::from_secs(8)));
+        assert_eq!(of("30s"), (1000, Duration::from_secs(30)));
+        assert_eq!(of("500, 1min"), (500, Duration::from_secs(60)));
     }
 
     #[test]
@@ -248,8 +436,11 @@ mod tests {
             ("VIRTNET_SEEDS", "5..5", "expected a number of seeds, a range"),
             ("VIRTNET_SHARD", "16/16", "expected i/n with i from 0 to n - 1"),
             ("VIRTNET_JOBS", "0", "expected a number of threads from 1"),
-            ("VIRTNET_CHECK", "yes", "expected 1 or 0"),
+            ("VIRTNET_CHECK", "yes", "expected 1, cold, shuffled, all or 0"),
             ("VIRTNET_SHRINK", "-1", "expected a number of runs"),
+            ("VIRTNET_SHRINK", "5,", "expected a number of runs, a time as 30s, or both"),
+            ("VIRTNET_TIME", "60", "expected a duration, as 60s"),
+            ("VIRTNET_TIME", "0s", "expected a duration, as 60s"),
         ] {
             let error = settings(&[(name, value)]).unwrap_err();
             assert!(

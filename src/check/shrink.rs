@@ -6,15 +6,14 @@
 //! ones; and what is left is made smaller. Whatever still fails in the same way is better.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::sim::{Choice, Run, Schedule, Tape};
+use crate::sim::{Choice, Schedule, Tape};
 
 use super::failure::Kind;
-use super::play::{Case, Played};
-use super::settings::Settings;
-use super::sweep::isolated;
+use super::order::Order;
+use super::place::Place;
+use super::play::Played;
 
 /// What a run was cut down to.
 #[derive(Clone, Debug)]
@@ -28,9 +27,6 @@ pub(crate) struct Shrunk {
     /// Why it stopped before it was done, if it did.
     pub(crate) stopped: Option<&'static str>,
 }
-
-/// How long shrinking may take.
-const TIME: Duration = Duration::from_secs(8);
 
 /// Families that are tried together, in this order: what is left out first is the least telling.
 const FAMILIES: &[&[&str]] = &[
@@ -52,8 +48,7 @@ const FAMILIES: &[&[&str]] = &[
 ];
 
 struct Shrinker<'a> {
-    case: &'a dyn Case,
-    settings: &'a Settings,
+    place: &'a Place<'a>,
     /// How it must fail.
     kind: Kind,
     seed: u64,
@@ -62,47 +57,36 @@ struct Shrinker<'a> {
     runs: u64,
     start: Instant,
     stopped: Option<&'static str>,
-    /// Where the best so far is kept, so that nothing is lost if this is interrupted.
-    file: Option<&'a Path>,
-    saved: Instant,
+    /// Keeps the best so far, so that nothing is lost if this is interrupted.
+    save: &'a dyn Fn(&Tape),
 }
 
-/// Cuts down the run of a seed, or of a tape, that failed. `None` if it does not fail again.
+/// Cuts down a run that failed, and has each better one saved at once. `None` if it does not fail
+/// again.
 pub(crate) fn shrink(
-    case: &dyn Case,
-    settings: &Settings,
-    run: &Run,
+    place: &Place<'_>,
+    order: &Order,
     failed: &Played,
-    file: Option<&Path>,
+    save: &dyn Fn(&Tape),
 ) -> Option<Shrunk> {
     let kind = failed.failure.as_ref()?.kind.clone();
     let (seed, start) = (failed.seed, Instant::now());
-    let first = isolated(case, run.clone().record_choices());
-    if first.failure.as_ref().is_none_or(|failure| failure.kind != kind) {
+    let first = place.isolated(&order.clone().record_choices());
+    // A process that died has not told what it chose.
+    let is_same = first.failure.as_ref().is_some_and(|failure| failure.kind == kind);
+    if !is_same || matches!(kind, Kind::Died(_)) {
         return None;
     }
     let schedule = first.tape.schedule().unwrap_or_default();
-    let (of, stopped, saved) = (first.choices.len(), None, start);
-    let mut shrinker = Shrinker {
-        case,
-        settings,
-        kind,
-        seed,
-        schedule,
-        best: first,
-        runs: 1,
-        start,
-        stopped,
-        file,
-        saved,
-    };
+    let (of, stopped, best, runs) = (first.choices.len(), None, first, 1);
+    let mut shrinker = Shrinker { place, kind, seed, schedule, best, runs, start, stopped, save };
     shrinker.drop_families();
     shrinker.drop_groups(place_of);
     shrinker.drop_groups(|choice| choice.subject.clone());
     shrinker.drop_stretches();
     shrinker.lower_values();
     shrinker.drop_stretches();
-    let traced = isolated(case, shrinker.run(&shrinker.best.choices).keep_trace());
+    let traced = place.isolated(&shrinker.order(&shrinker.best.choices).keep_trace());
     let played = if traced.failure.is_some() { traced } else { shrinker.best };
     let (runs, took, stopped) = (shrinker.runs + 1, start.elapsed(), shrinker.stopped);
     Some(Shrunk { played, of, runs, took, stopped })
@@ -115,36 +99,31 @@ fn place_of(choice: &Choice) -> String {
 }
 
 impl Shrinker<'_> {
-    fn run(&self, choices: &[Choice]) -> Run {
-        let tape = Tape::of_choices(self.seed, self.schedule, choices);
-        self.settings.replay(&tape).record_choices()
+    fn order(&self, choices: &[Choice]) -> Order {
+        Order::of_tape(Tape::of_choices(self.seed, self.schedule, choices)).record_choices()
     }
 
     /// Tries a run in which only these choices are not 0. If it fails the same way it is the best
     /// so far.
     fn attempt(&mut self, choices: &[Choice]) -> bool {
-        if self.runs >= self.settings.shrink {
-            self.stopped = Some("the runs for shrinking are used up: VIRTNET_SHRINK allows more");
-        } else if self.start.elapsed() > TIME {
-            self.stopped = Some("the time for shrinking is used up");
+        let settings = self.place.settings;
+        if self.runs >= settings.shrink {
+            self.stopped = Some("the runs for shrinking are used up: VIRTNET_SHRINK=5000 is more");
+        } else if self.start.elapsed() >= settings.shrink_time {
+            self.stopped = Some("the time for shrinking is used up: VIRTNET_SHRINK=60s is more");
         }
         if self.stopped.is_some() {
             return false;
         }
         self.runs += 1;
-        let played = isolated(self.case, self.run(choices));
+        let played = self.place.isolated(&self.order(choices));
         let same = played.failure.as_ref().is_some_and(|failure| failure.kind == self.kind);
         // Those that were never asked for are left out by themselves.
         if !same || played.choices.len() > self.best.choices.len() {
             return false;
         }
         self.best = played;
-        if self.saved.elapsed() > Duration::from_millis(500) {
-            self.saved = Instant::now();
-            if let Some(file) = self.file {
-                let _ = std::fs::write(file, self.best.tape.to_string());
-            }
-        }
+        (self.save)(&self.best.tape);
         true
     }
 

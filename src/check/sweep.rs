@@ -5,26 +5,41 @@
 
 use std::io::{IsTerminal, Write};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sim::Run;
 use crate::simnet::Ledger;
 
+use super::about::About;
+use super::apart::Apart;
+use super::failure::Kind;
 use super::gather::Reached;
+use super::order::Order;
+use super::place::Place;
 use super::play::{Case, Played};
-use super::running::{Running, target_folder};
-use super::settings::{Isolation, Settings};
+use super::running::Running;
+use super::settings::Settings;
+use super::twice::{Differs, check};
 use super::watch::{At, Watch};
 
-/// Executes a run on a fresh thread, to which no run before has left anything.
-pub(crate) fn isolated(case: &dyn Case, run: Run) -> Played {
-    thread::scope(|scope| match scope.spawn(|| case.play(run)).join() {
-        Ok(played) => played,
-        Err(panic) => std::panic::resume_unwind(panic),
-    })
+/// A seed with which something is wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    pub(crate) played: Played,
+    /// How its runs differ, if that is what is wrong.
+    pub(crate) differs: Option<Differs>,
+}
+
+impl Failed {
+    /// Why there was no run at all, if there was none.
+    pub(crate) fn want_of_a_process(&self) -> Option<&str> {
+        let failure = self.played.failure.as_ref();
+        let none = failure.filter(|failure| failure.kind == Kind::NoProcess);
+        let again = self.differs.as_ref().and_then(|differs| differs.error.as_deref());
+        none.map(|failure| &*failure.text).or(again)
+    }
 }
 
 /// What came of a sweep.
@@ -32,96 +47,90 @@ pub(crate) fn isolated(case: &dyn Case, run: Run) -> Played {
 pub(crate) struct Swept {
     pub(crate) runs: u64,
     /// The failure of the smallest seed that failed.
-    pub(crate) failed: Option<Played>,
+    pub(crate) failed: Option<Failed>,
     pub(crate) ledger: Ledger,
     pub(crate) reached: Reached,
     pub(crate) took: Duration,
+    /// The seed to go on from, if the time was used up before the seeds were.
+    pub(crate) next: Option<u64>,
 }
 
 impl Swept {
+    /// Of one run.
+    pub(crate) fn of(played: Played, differs: Option<Differs>) -> Self {
+        let is_wrong = played.failure.is_some() || differs.is_some();
+        let failed = is_wrong.then(|| Failed { played: played.clone(), differs });
+        let Played { ledger, reached, .. } = played;
+        Self { runs: 1, failed, ledger, reached, ..Self::default() }
+    }
+
     fn add(&mut self, other: Self) {
         self.runs += other.runs;
         self.ledger += &other.ledger;
-        for (label, count) in other.reached {
-            *self.reached.entry(label).or_insert(0) += count;
-        }
-        let seed = |played: &Option<Played>| played.as_ref().map_or(u64::MAX, |played| played.seed);
+        self.reached.add(other.reached);
+        let seed =
+            |failed: &Option<Failed>| failed.as_ref().map_or(u64::MAX, |failed| failed.played.seed);
         if other.failed.is_some() && seed(&other.failed) <= seed(&self.failed) {
             self.failed = other.failed;
         }
     }
 }
 
-/// What is said of a test beside its runs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct About<'a> {
-    pub(crate) name: &'a str,
-    /// The command that runs it.
-    pub(crate) command: &'a str,
+/// A test, and how its runs are executed.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) case: &'a dyn Case,
+    pub(crate) settings: &'a Settings,
+    pub(crate) apart: &'a Result<Apart, String>,
+    pub(crate) about: About<'a>,
+    pub(crate) running: &'a Running,
 }
 
-impl About<'_> {
-    /// Says something of a sweep, past whatever captures the output of tests: there it would be
-    /// lost with the process.
-    fn say(self, what: &str, seed: Option<u64>) {
-        let Self { name, command } = self;
-        let seed = seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default();
-        let text = format!("virtnet: {name}: {what}\n  replay: {seed}{command}\n");
-        let _ = std::io::stderr().write_all(text.as_bytes());
+impl<'a> Subject<'a> {
+    /// The place of whoever shows what he is at there.
+    pub(crate) const fn place(&self, at: &'a At) -> Place<'a> {
+        Place { case: self.case, settings: self.settings, apart: self.apart, at }
     }
 }
 
 /// What the threads of a sweep share.
 struct Shared<'a> {
-    case: &'a dyn Case,
-    settings: &'a Settings,
+    subject: Subject<'a>,
     seeds: Range<u64>,
     next: AtomicU64,
     /// The smallest seed that has failed: no greater one is begun.
     failed: AtomicU64,
-    done: AtomicU64,
+    /// The time is used up: none is begun.
+    over: AtomicBool,
     /// Tells whoever shows the progress that a thread has come to its end.
     ended: (Mutex<usize>, Condvar),
     workers: Vec<At>,
-    running: Running,
 }
 
-/// Runs a test once for each seed, until one fails.
-pub(crate) fn sweep(
-    case: &dyn Case,
-    settings: &Settings,
-    seeds: Range<u64>,
-    about: About<'_>,
-    check: &(dyn Fn(&Played) -> Option<Played> + Sync),
-) -> Swept {
+/// Runs a test once for each seed, until one fails, or the time is used up.
+pub(crate) fn sweep(subject: Subject<'_>, seeds: Range<u64>) -> Swept {
     let start = Instant::now();
-    let count = seeds.end - seeds.start;
-    let jobs = settings.jobs.unwrap_or_else(|| default_jobs(count));
+    let settings = subject.settings;
+    let jobs = settings.threads();
     let shared = Shared {
-        case,
-        settings,
+        subject,
         next: AtomicU64::new(seeds.start),
         failed: AtomicU64::new(u64::MAX),
-        done: AtomicU64::new(0),
+        over: AtomicBool::new(false),
         ended: (Mutex::new(0), Condvar::new()),
         workers: (0..jobs).map(|_| At::default()).collect(),
-        running: Running::begin(&target_folder().join("virtnet"), about.name),
         seeds,
     };
-    for seed in &shared.running.lost {
-        let what = format!("a process died while it was in the run of seed {seed:#x}");
-        about.say(&what, Some(*seed));
-    }
     let mut swept = thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs)
             .map(|n| {
                 scope.spawn({
                     let shared = &shared;
-                    move || work(shared, n, check)
+                    move || work(shared, n)
                 })
             })
             .collect();
-        attend(&shared, jobs, about, start);
+        attend(&shared, jobs, start);
         let mut swept = Swept::default();
         for worker in workers {
             match worker.join() {
@@ -132,20 +141,15 @@ pub(crate) fn sweep(
         swept
     });
     swept.took = start.elapsed();
+    // Whoever took a seed has run it: only after that does he look at the time.
+    let next = shared.next.into_inner();
+    let is_cut_short = swept.failed.is_none() && next < shared.seeds.end;
+    swept.next = is_cut_short.then_some(next);
     swept
 }
 
-/// All cores for many seeds; few are done before the threads have begun.
-fn default_jobs(seeds: u64) -> usize {
-    if seeds < 256 { 1 } else { thread::available_parallelism().map_or(1, usize::from) }
-}
-
 /// Takes one seed after the other.
-fn work(
-    shared: &Shared<'_>,
-    worker: usize,
-    check: &(dyn Fn(&Played) -> Option<Played> + Sync),
-) -> Swept {
+fn work(shared: &Shared<'_>, worker: usize) -> Swept {
     struct Ended<'a>(&'a (Mutex<usize>, Condvar));
     impl Drop for Ended<'_> {
         fn drop(&mut self) {
@@ -154,66 +158,56 @@ fn work(
         }
     }
     let _ended = Ended(&shared.ended);
-    let at = &shared.workers[worker];
+    let Subject { settings, running, .. } = shared.subject;
+    let place = shared.subject.place(&shared.workers[worker]);
     let mut own = Swept::default();
-    loop {
+    while !shared.over.load(Ordering::Relaxed) {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
         if seed >= shared.seeds.end || seed > shared.failed.load(Ordering::Relaxed) {
-            shared.running.note(worker, None);
-            return own;
+            break;
         }
-        if !shared.settings.is_ours(seed) {
+        if !settings.is_ours(seed) {
             continue;
         }
-        shared.running.note(worker, Some(seed));
-        let run = at.begin(seed, shared.settings.run(seed));
-        let played = match shared.settings.isolation {
-            Isolation::Thread => isolated(shared.case, run),
-            _ => shared.case.play(run),
-        };
-        at.end();
-        shared.done.fetch_add(1, Ordering::Relaxed);
-        let failed = if played.failure.is_some() { Some(played.clone()) } else { check(&played) };
-        if failed.is_some() {
+        running.note(worker, Some(seed));
+        let order = Order::of_seed(seed);
+        let played = place.play(&order);
+        let again = settings.determinism.filter(|_| played.failure.is_none());
+        let differs = again.and_then(|modes| check(&place, &order, &played, modes));
+        if played.failure.is_some() || differs.is_some() {
             shared.failed.fetch_min(seed, Ordering::Relaxed);
         }
-        let Played { ledger, reached, .. } = played;
-        own.add(Swept { runs: 1, failed, ledger, reached, took: Duration::ZERO });
+        own.add(Swept::of(played, differs));
     }
+    running.note(worker, None);
+    own
 }
 
-/// Watches over a sweep, and shows on a terminal how far it has come, if it takes long.
-///
-/// Written past whatever captures the output of tests: there it would only be in the way.
-fn attend(shared: &Shared<'_>, jobs: usize, about: About<'_>, start: Instant) {
+/// Watches over a sweep: over its time, over polls that do not end, and over the terminal, where it
+/// shows how far it has come, if it takes long.
+fn attend(shared: &Shared<'_>, jobs: usize, start: Instant) {
     const LONG: Duration = Duration::from_secs(2);
+    let Subject { case, settings, about, .. } = shared.subject;
     let shown = std::io::stderr().is_terminal();
     let mut ended = shared.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut printed = false;
-    let mut watch = Watch::new(&shared.workers, shared.settings.watchdog);
+    let mut watch = Watch::new(&shared.workers, settings.watchdog);
     while *ended < jobs {
-        let wait = shared.ended.1.wait_timeout(ended, watch.pause());
+        let left = settings.budget.map(|budget| budget.saturating_sub(start.elapsed()));
+        shared.over.store(left.is_some_and(|left| left.is_zero()), Ordering::Relaxed);
+        let left = left.filter(|left| !left.is_zero()).unwrap_or(Duration::MAX);
+        let wait = shared.ended.1.wait_timeout(ended, watch.pause().min(left));
         ended = wait.unwrap_or_else(PoisonError::into_inner).0;
         if *ended < jobs {
             // A worker that ends meanwhile must not wait for what is found out about another.
             drop(ended);
-            if let Some(stuck) = watch.look() {
-                about.say(&stuck.to_string(), Some(stuck.seed));
-                about.say(&stuck.whose(shared.case, shared.settings), Some(stuck.seed));
-            }
+            watch.tell(case, settings, about);
             ended = shared.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
         }
         if shown && start.elapsed() > LONG && *ended < jobs {
-            let done = shared.done.load(Ordering::Relaxed);
-            let all = shared.seeds.end - shared.seeds.start;
-            let rate = done as f64 / start.elapsed().as_secs_f64();
-            let left = (all.saturating_sub(done)) as f64 / rate.max(0.1);
+            let progress = progress(shared, start.elapsed());
             let mut terminal = std::io::stderr().lock();
-            let _ = write!(
-                terminal,
-                "\r\x1b[K{}: {done} of {all} seeds, {rate:.0} a second, {left:.0} s left",
-                about.name
-            );
+            let _ = write!(terminal, "\r\x1b[K{}: {progress}", about.name);
             let _ = terminal.flush();
             printed = true;
         }
@@ -221,4 +215,19 @@ fn attend(shared: &Shared<'_>, jobs: usize, about: About<'_>, start: Instant) {
     if printed {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
+}
+
+/// How far a sweep has come, and how long it will take.
+fn progress(shared: &Shared<'_>, took: Duration) -> String {
+    let settings = shared.subject.settings;
+    let of = settings.shard.map_or(1, |(_, of)| of);
+    let next = shared.next.load(Ordering::Relaxed).min(shared.seeds.end);
+    let done = (next - shared.seeds.start) / of;
+    let rate = done as f64 / took.as_secs_f64();
+    let all = (shared.seeds.end - shared.seeds.start) / of;
+    let left = all.saturating_sub(done) as f64 / rate.max(0.1);
+    let time =
+        settings.budget.map_or(f64::INFINITY, |time| time.saturating_sub(took).as_secs_f64());
+    let of = if shared.seeds.end == u64::MAX { String::new() } else { format!(" of {all}") };
+    format!("{done}{of} seeds, {rate:.0} a second, {:.0} s left", left.min(time))
 }

@@ -5,18 +5,20 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::sim::{Run, Schedule, Sim, Tape};
-use crate::simnet::{Ledger, NodeOutput};
+#[cfg(doc)]
+use crate::sim::Run;
+use crate::sim::{Schedule, Sim};
+use crate::simnet::NodeOutput;
 
-use super::gather::Reached;
-use super::play::{Case, Played};
-use super::report::{Report, Wrong};
-use super::running::{file_name, target_folder};
-use super::settings::{Isolation, Settings, Work, duration, environment, seeds};
-use super::shrink::shrink;
-use super::sweep::{About, Swept, isolated, sweep};
+use super::about::About;
+use super::apart::{Apart, Role};
+use super::course::Course;
+use super::play::Case;
+use super::report::Report;
+use super::running::{Running, target_folder};
+use super::settings::{Determinism, Isolation, Settings, Work, duration, environment, seeds};
+use super::sweep::Subject;
 use super::trace_file;
-use super::twice;
 
 /// A test of many runs.
 ///
@@ -36,6 +38,8 @@ use super::twice;
 #[must_use = "a check does nothing until `.run(test)`"]
 pub struct Check {
     name: String,
+    /// The test of the harness, where it is known.
+    test: Option<String>,
     replay: Option<String>,
     settings: Settings,
     /// What could not be read of an attribute.
@@ -45,12 +49,21 @@ pub struct Check {
 impl Check {
     /// A test of that name, with the seeds from 0 to 63.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), replay: None, settings: Settings::default(), error: None }
+        let settings = Settings::default();
+        Self { name: name.into(), test: None, replay: None, settings, error: None }
     }
 
     /// Runs it once for each of these seeds.
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
         self.settings.work = Work::Seeds(seeds);
+        self.settings.seeds_given = true;
+        self
+    }
+
+    /// Goes on for so much real time, through the seeds that were given, or through ever more if
+    /// none were; the report says where to go on.
+    pub fn budget(mut self, time: Duration) -> Self {
+        self.settings.budget = Some(time);
         self
     }
 
@@ -68,8 +81,13 @@ impl Check {
 
     /// Executes every seed three times, and fails if they differ; after a failure that is done
     /// anyhow.
-    pub fn check_determinism(mut self) -> Self {
-        self.settings.check_determinism = true;
+    pub fn check_determinism(self) -> Self {
+        self.check_determinism_against(Determinism::Warm)
+    }
+
+    /// Executes every seed three times and as often as that asks for, and fails if they differ.
+    pub fn check_determinism_against(mut self, runs: Determinism) -> Self {
+        self.settings.determinism = Some(runs);
         self
     }
 
@@ -106,6 +124,18 @@ impl Check {
         self
     }
 
+    /// Spends so much real time on it at most, 8 s unless said otherwise.
+    pub fn shrink_time(mut self, time: Duration) -> Self {
+        self.settings.shrink_time = time;
+        self
+    }
+
+    /// Tells of a poll that has taken so long.
+    #[cfg(test)]
+    pub(crate) fn set_watchdog(&mut self, limit: Duration) {
+        self.settings.watchdog = limit;
+    }
+
     /// Executes all of it, and explains the first failure.
     pub fn run<F, Fut>(self, test: F) -> Report
     where
@@ -116,142 +146,35 @@ impl Check {
     }
 
     fn run_case(mut self, case: &dyn Case) -> Report {
-        let settings = self.settings.clone().with_environment(&environment);
-        let error = self.error.take();
-        let settings = error.map_or(settings, Err).and_then(|settings| {
+        let command = self.command();
+        let about = About { name: &self.name, command: &command };
+        let (apart, role) = Apart::new(&self.name, self.test.as_deref());
+        let apart = &apart;
+        if role != Role::Parent {
+            let running = &Running::default();
+            let subject = Subject { case, settings: &self.settings, apart, about, running };
+            return match role {
+                Role::Child => Course::new(subject).serve(),
+                _ => Course::new(subject).nothing(None),
+            };
+        }
+        let settings = self.settings.with_environment(&environment).and_then(|settings| {
             settings.trace.as_deref().map_or(Ok(()), trace_file::look).map(|()| settings)
         });
-        match settings {
-            Ok(settings) => self.settings = settings,
-            Err(error) => return self.report(Swept::default(), Some(Wrong::Settings(error))),
-        }
-        match self.settings.work.clone() {
-            Work::Seeds(seeds) => self.sweep(case, seeds),
-            Work::Replay(seed) => {
-                let run = self.settings.run(seed);
-                self.replay_one(case, &run)
-            }
-            Work::Tape(file) => match read_tape(&file, &self.name) {
-                Ok(tape) => {
-                    let run = self.settings.replay(&tape);
-                    self.replay_one(case, &run)
-                }
-                Err(error) => self.report(Swept::default(), Some(Wrong::Settings(error))),
-            },
-        }
-    }
-
-    fn sweep(&self, case: &dyn Case, seeds: Range<u64>) -> Report {
-        let settings = &self.settings;
-        let check = |played: &Played| {
-            let differs = settings.check_determinism
-                && twice::check(case, &settings.run(played.seed), played).is_some();
-            differs.then(|| played.clone())
+        let (settings, error) = match self.error.take().map_or(settings, Err) {
+            Ok(settings) => (settings, None),
+            Err(error) => (Settings::default(), Some(error)),
         };
-        let (name, command) = (&*self.name, &*self.command());
-        let swept = sweep(case, settings, seeds, About { name, command }, &check);
-        match &swept.failed {
-            Some(failed) => {
-                let run = settings.run(failed.seed);
-                let report = self.explain(case, &run, swept);
-                self.traced(case, &run, report)
+        let running = match (&settings.work, &error) {
+            (Work::Seeds(_), None) => {
+                let folder = target_folder().join("virtnet");
+                Running::begin(&folder, &self.name, settings.threads())
             }
-            None => {
-                let wrong = self.whole(&swept.ledger, &swept.reached);
-                self.report(swept, wrong)
-            }
-        }
-    }
-
-    fn replay_one(&self, case: &dyn Case, run: &Run) -> Report {
-        let played = isolated(case, run.clone());
-        let failed = played.failure.is_some().then(|| played.clone());
-        let Played { ledger, reached, .. } = played;
-        let swept = Swept { runs: 1, failed, ledger, reached, took: Duration::ZERO };
-        let report = match swept.failed {
-            Some(_) => self.explain(case, run, swept),
-            None => self.report(swept, None),
+            _ => Running::default(),
         };
-        self.traced(case, run, report)
-    }
-
-    /// Writes the trace of a run that was replayed or has failed, if one is asked for.
-    fn traced(&self, case: &dyn Case, run: &Run, mut report: Report) -> Report {
-        let Some(file) = &self.settings.trace else { return report };
-        let again = || isolated(case, run.clone().keep_trace().record_choices());
-        let kept = report.failed.take().filter(|failed| failed.trace.is_some());
-        report.failed = Some(kept.unwrap_or_else(again));
-        let written = trace_file::write(file, &report);
-        if report.is_ok() {
-            report.failed = None;
-            report.wrong = written.err().map(Wrong::Settings);
-        } else {
-            report.trace_file = Some(written.map(|()| file.clone()));
-        }
-        report
-    }
-
-    /// What is wrong with a sweep in which no run failed.
-    fn whole(&self, ledger: &Ledger, reached: &Reached) -> Option<Wrong> {
-        if !self.settings.is_whole_sweep() {
-            return None;
-        }
-        let never: Vec<&str> =
-            reached.iter().filter(|(_, count)| **count == 0).map(|(label, _)| *label).collect();
-        if !never.is_empty() {
-            let labels = never.join(", ");
-            return Some(Wrong::Sweep(format!("sometimes! was never reached: {labels}")));
-        }
-        let idle = ledger.ineffective();
-        (!idle.is_empty()).then(|| {
-            let families = idle.join(", ");
-            Wrong::Sweep(format!("faults were requested that never had an effect: {families}"))
-        })
-    }
-
-    /// Finds out all there is to know of a failure.
-    fn explain(&self, case: &dyn Case, run: &Run, swept: Swept) -> Report {
-        let Some(failed) = swept.failed.clone() else {
-            return self.report(swept, None);
-        };
-        if let Some(differs) = twice::check(case, run, &failed) {
-            return self.report(swept, Some(Wrong::Differs(Box::new(differs))));
-        }
-        let wrong = failed.failure.clone().map(Box::new).map(Wrong::Failed);
-        let mut report = self.report(swept, wrong);
-        let traced = isolated(case, run.clone().keep_trace().record_choices());
-        let file = self.tape_file(traced.seed);
-        if self.settings.shrink > 0 {
-            let place = file.as_ref().ok().map(PathBuf::as_path);
-            report.shrunk = shrink(case, &self.settings, run, &failed, place);
-        }
-        report.failed = Some(traced);
-        report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &report)));
-        report
-    }
-
-    fn report(&self, swept: Swept, wrong: Option<Wrong>) -> Report {
-        let failed_seed = swept.failed.as_ref().map(|failed| failed.seed);
-        let again = match &self.settings.work {
-            Work::Tape(file) => format!("VIRTNET_TAPE={} ", file.display()),
-            Work::Replay(seed) => format!("VIRTNET_SEED={seed:#x} "),
-            Work::Seeds(_) => {
-                failed_seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default()
-            }
-        };
-        Report {
-            name: self.name.clone(),
-            runs: swept.runs,
-            failed_seed,
-            ledger: swept.ledger,
-            reached: swept.reached,
-            wrong,
-            shrunk: None,
-            failed: swept.failed,
-            tape_file: None,
-            trace_file: None,
-            replay: again + &self.command(),
-        }
+        let (settings, running) = (&settings, &running);
+        let course = Course::new(Subject { case, settings, apart, about, running });
+        if error.is_some() { course.nothing(error) } else { course.run() }
     }
 
     /// The command that runs this test alone.
@@ -265,36 +188,6 @@ impl Check {
             }
         })
     }
-
-    fn tape_file(&self, seed: u64) -> Result<PathBuf, String> {
-        let folder = target_folder().join("virtnet");
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| format!("no tape was written: {}: {error}", folder.display()))?;
-        let name = file_name(&self.name);
-        Ok(folder.join(format!("{name}-{seed:#x}.tape")))
-    }
-
-    fn write_tape(&self, file: &std::path::Path, report: &Report) -> Result<PathBuf, String> {
-        let tape = report.tape().map(Tape::to_string).unwrap_or_default();
-        let text = format!("# {TEST}{}\n{tape}", self.name);
-        std::fs::write(file, text)
-            .map_err(|error| format!("no tape was written: {}: {error}", file.display()))?;
-        Ok(file.to_path_buf())
-    }
-}
-
-/// How a tape says which test it is of, in a comment.
-const TEST: &str = "test: ";
-
-/// Reads the tape of a test, unless it is another's.
-fn read_tape(file: &std::path::Path, name: &str) -> Result<Tape, String> {
-    let fail = |what: String| format!("virtnet: VIRTNET_TAPE={}: {what}", file.display());
-    let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
-    let of = text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(TEST));
-    if let Some(of) = of.filter(|of| *of != name) {
-        return Err(fail(format!("it is a tape of the test {of}, and this is {name}")));
-    }
-    text.parse().map_err(|error| fail(format!("{error}")))
 }
 
 /// What `#[virtnet::test]` knows of a function.
@@ -326,6 +219,9 @@ impl Attribute {
             None => (module, name.to_string()),
         };
         let mut check = Check::new(&path);
+        check.test = Some(path.clone());
+        // Its name is known, and there is nothing around its runs that would be done twice.
+        check.settings.after_failure = Determinism::Cold;
         let (package, target) = (self.package, target(self.file, crate_name));
         check.replay = Some(format!("cargo test -p {package} {target} {path} -- --exact"));
         for (option, value) in self.options {
@@ -343,7 +239,11 @@ impl Check {
     fn set(&mut self, option: &str, value: &str) -> Result<(), &'static str> {
         let settings = &mut self.settings;
         match option {
-            "seeds" => settings.work = Work::Seeds(seeds(value)?),
+            "seeds" => {
+                settings.work = Work::Seeds(seeds(value)?);
+                settings.seeds_given = true;
+            }
+            "budget" => settings.budget = Some(duration(value).ok_or("a duration, as 60s")?),
             "jobs" => settings.jobs = Some(value.parse().map_err(|_| "a number of threads")?),
             "time_limit" => {
                 settings.time_limit = Some(duration(value).ok_or("a duration, as 5min")?);
@@ -358,11 +258,16 @@ impl Check {
                 settings.isolation = match value {
                     "none" => Isolation::None,
                     "thread" => Isolation::Thread,
-                    _ => return Err("thread or none"),
+                    "process" => Isolation::Process,
+                    _ => return Err("thread, process or none"),
                 };
             }
-            "check_determinism" => settings.check_determinism = value == "true",
-            "shrink" => settings.shrink = value.parse().map_err(|_| "a number of runs")?,
+            "check_determinism" if value == "false" => settings.determinism = None,
+            "check_determinism" => {
+                let runs = Determinism::read(value).ok_or("cold, shuffled, all, true or false")?;
+                settings.determinism = Some(runs);
+            }
+            "shrink" => settings.set_shrink(value)?,
             _ => return Err("an option of #[virtnet::test]"),
         }
         Ok(())

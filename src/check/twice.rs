@@ -5,49 +5,122 @@
 
 use std::fmt;
 
-use crate::sim::{Divergence, Run};
+use crate::sim::Divergence;
 
-use super::play::{Case, Played};
-use super::sweep::isolated;
+use super::failure::Kind;
+use super::order::Order;
+use super::place::Place;
+use super::play::Played;
+use super::settings::{Determinism, Isolation};
+
+/// How many other seeds are run before one, to see what they leave behind.
+const OTHERS: u64 = 8;
+
+/// What a run was held against.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Against {
+    /// The same run right after it, in this process.
+    Again,
+    /// The same run in a fresh process.
+    FreshProcess,
+    /// The same run after other seeds in the same process.
+    OtherSeeds,
+}
 
 /// The runs of one seed differ.
 #[derive(Clone, Debug)]
 pub(crate) struct Differs {
+    against: Against,
     /// Where two of them part, if records show it.
     divergence: Option<Divergence>,
     /// What the first of those two says last before they part.
     before: Option<String>,
     results: Option<(String, String)>,
     foreign_wakes: u64,
+    /// Why it was not even tried, if no process could be had.
+    pub(crate) error: Option<String>,
 }
 
-/// Executes `run` twice more, and compares all three.
-pub(crate) fn check(case: &dyn Case, run: &Run, first: &Played) -> Option<Differs> {
-    let again = || isolated(case, run.clone().keep_trace());
+fn same(a: &Played, b: &Played) -> bool {
+    a.fingerprint == b.fingerprint && a.printed == b.printed
+}
+
+/// Executes a run twice more, and further as `modes` say, and compares all of them.
+pub(crate) fn check(
+    place: &Place<'_>,
+    order: &Order,
+    first: &Played,
+    modes: Determinism,
+) -> Option<Differs> {
+    let order = order.clone().keep_trace();
+    let again = || place.isolated(&order);
     let (one, other) = (again(), again());
-    let same = |a: &Played, b: &Played| a.fingerprint == b.fingerprint && a.printed == b.printed;
-    if same(first, &one) && same(&one, &other) {
-        return None;
+    let apart = place.settings.isolation == Isolation::Process;
+    if !same(first, &one) || !same(&one, &other) {
+        // The first one left no trace. If only it was another, some more may show what it was.
+        let more: Vec<Played> =
+            if same(&one, &other) { (0..3).map(|_| again()).collect() } else { vec![] };
+        let differing = std::iter::once(&other).chain(&more).find(|played| !same(&one, played));
+        let against = if apart { Against::FreshProcess } else { Against::Again };
+        let differs = match differing {
+            Some(differing) => Differs::new(against, &one, differing),
+            None => Differs {
+                results: Some((first.printed.clone(), one.printed.clone())),
+                ..Differs::new(against, &one, &one)
+            },
+        };
+        let wakes = first.foreign_wakes.max(other.foreign_wakes);
+        return Some(Differs { foreign_wakes: differs.foreign_wakes.max(wakes), ..differs });
     }
-    // The first one left no trace. If only it was another, some more may show what it was.
-    let more: Vec<Played> =
-        if same(&one, &other) { (0..3).map(|_| again()).collect() } else { vec![] };
-    let differing = std::iter::once(&other).chain(&more).find(|played| !same(&one, played));
-    let (divergence, results) = match differing {
-        Some(differing) => {
-            let traces = one.trace.as_ref().zip(differing.trace.as_ref());
-            let results = (one.printed != differing.printed)
-                .then(|| (one.printed.clone(), differing.printed.clone()));
-            (traces.and_then(|(a, b)| a.first_difference(b)), results)
+    if modes.is_cold() && !apart {
+        let cold = place.cold(&order);
+        if !same(&one, &cold) {
+            return Some(Differs::new(Against::FreshProcess, &one, &cold));
         }
-        None => (None, Some((first.printed.clone(), one.printed.clone()))),
-    };
-    let before = divergence.as_ref().and_then(|divergence| {
-        let records = one.trace.as_ref()?.records();
-        Some(records.get(divergence.index.checked_sub(1)?)?.to_string())
-    });
-    let foreign_wakes = first.foreign_wakes.max(one.foreign_wakes).max(other.foreign_wakes);
-    Some(Differs { divergence, before, results, foreign_wakes })
+    }
+    if modes.is_shuffled() {
+        let seed = order.seed();
+        let others = (1..=OTHERS).map(|n| seed.wrapping_add(n));
+        let shuffled = place.isolated(&order.after(others));
+        if !same(&one, &shuffled) {
+            return Some(Differs::new(Against::OtherSeeds, &one, &shuffled));
+        }
+    }
+    None
+}
+
+impl Differs {
+    fn new(against: Against, one: &Played, other: &Played) -> Self {
+        let traces = one.trace.as_ref().zip(other.trace.as_ref());
+        let divergence = traces.and_then(|(one, other)| one.first_difference(other));
+        let before = divergence.as_ref().and_then(|divergence| {
+            let records = one.trace.as_ref()?.records();
+            Some(records.get(divergence.index.checked_sub(1)?)?.to_string())
+        });
+        let results =
+            (one.printed != other.printed).then(|| (one.printed.clone(), other.printed.clone()));
+        let foreign_wakes = one.foreign_wakes.max(other.foreign_wakes);
+        let error = other.failure.as_ref().filter(|failure| failure.kind == Kind::NoProcess);
+        let error = error.map(|failure| failure.text.clone());
+        Self { against, divergence, before, results, foreign_wakes, error }
+    }
+}
+
+impl fmt::Display for Against {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Again => f.write_str("It differs when it is run again."),
+            Self::FreshProcess => f.write_str(
+                "It differs in a fresh process (right): what decides is an address, the \
+                 environment,\nor was left in this process by an earlier run.",
+            ),
+            Self::OtherSeeds => write!(
+                f,
+                "It differs after {OTHERS} other seeds in the same process (right): they left \
+                 something\nbehind, in a static or in a thread-local.",
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Differs {
@@ -68,6 +141,7 @@ impl fmt::Display for Differs {
                  left by an earlier run, or is made once a process",
             )?,
         }
+        write!(f, "\n\n{}", self.against)?;
         if self.foreign_wakes > 0 {
             write!(f, "\n\n{} wake-up(s) came from other threads.", self.foreign_wakes)?;
         }

@@ -4,31 +4,51 @@
 //! task; for its name the run is repeated up to that poll, so that nothing is paid for before.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sim::{Pulse, Run};
+use crate::sim::{Pulse, Run, Tape};
 
+use super::about::About;
+use super::order::Order;
 use super::play::Case;
 use super::settings::Settings;
 
-/// What one worker is at.
+/// What one worker is at. On a cache line of its own: its neighbour writes as often.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct At {
     seed: AtomicU64,
     /// How many runs it has begun, or one too many while it runs none.
     runs: AtomicU64,
     pulse: Arc<Pulse>,
+    /// The tape that is played, if one is: sweeps have none, and lock nothing.
+    tape: Mutex<Option<Tape>>,
+    has_tape: AtomicBool,
 }
 
 impl At {
     /// The run that a worker begins with, which can be watched.
-    pub(crate) fn begin(&self, seed: u64, run: Run) -> Run {
+    pub(crate) fn begin(&self, order: &Order, settings: &Settings) -> Run {
         self.pulse.begin();
-        self.seed.store(seed, Relaxed);
+        self.seed.store(order.seed(), Relaxed);
+        if let Some(tape) = order.tape() {
+            *self.tape.lock().unwrap_or_else(PoisonError::into_inner) = Some(tape.clone());
+        }
+        self.has_tape.store(order.tape().is_some(), Relaxed);
         self.runs.fetch_add(1, Relaxed);
-        run.watched_by(Arc::clone(&self.pulse))
+        order.run(settings).watched_by(Arc::clone(&self.pulse))
+    }
+
+    /// What is played.
+    fn order(&self) -> Order {
+        let tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match tape.filter(|_| self.has_tape.load(Relaxed)) {
+            Some(tape) => Order::of_tape(tape),
+            None => Order::of_seed(self.seed.load(Relaxed)),
+        }
     }
 
     /// The run is over.
@@ -66,18 +86,57 @@ impl<'a> Watch<'a> {
                 (*seen, *since, *told) = ((runs, step), Instant::now(), false);
             } else if runs % 2 == 1 && !*told && since.elapsed() >= self.limit {
                 *told = true;
-                let seed = at.seed.load(Relaxed);
-                return Some(Stuck { seed, step, task, took: since.elapsed() });
+                return Some(Stuck { order: at.order(), step, task, took: since.elapsed() });
             }
         }
         None
     }
+
+    /// Tells of a worker that has been in one poll for too long, if there is one.
+    pub(crate) fn tell(&mut self, case: &dyn Case, settings: &Settings, about: About<'_>) {
+        if let Some(stuck) = self.look() {
+            let seed = Some(stuck.order.seed());
+            about.say(&stuck.to_string(), seed);
+            about.say(&stuck.whose(case, settings), seed);
+        }
+    }
+}
+
+/// Does something, while the runs that `at` shows are watched from another thread.
+pub(crate) fn watched<T>(
+    at: &At,
+    (case, settings, about): (&dyn Case, &Settings, About<'_>),
+    work: impl FnOnce() -> T,
+) -> T {
+    struct Over<'a>(&'a (Mutex<bool>, Condvar));
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.0.1.notify_all();
+        }
+    }
+    let over = (Mutex::new(false), Condvar::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut watch = Watch::new(std::slice::from_ref(at), settings.watchdog);
+            loop {
+                let lock = over.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let wait = over.1.wait_timeout_while(lock, watch.pause(), |over| !*over);
+                if *wait.unwrap_or_else(PoisonError::into_inner).0 {
+                    return;
+                }
+                watch.tell(case, settings, about);
+            }
+        });
+        let _over = Over(&over);
+        work()
+    })
 }
 
 /// A run that has been in one poll for long.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stuck {
-    pub(crate) seed: u64,
+    order: Order,
     step: u64,
     task: u64,
     took: Duration,
@@ -85,21 +144,25 @@ pub(crate) struct Stuck {
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, step, took, .. } = self;
-        let took = took.as_secs_f64();
-        write!(f, "the run of seed {seed:#x} has been in one poll for {took:.1} s, step {step}")
+        let Self { order, step, took, .. } = self;
+        let (seed, took) = (order.seed(), took.as_secs_f64());
+        let cut = if order.tape().is_some() { ", cut down," } else { "" };
+        write!(
+            f,
+            "the run of seed {seed:#x}{cut} has been in one poll for {took:.1} s, step {step}"
+        )
     }
 }
 
 impl Stuck {
     /// Repeats the run up to the step, to learn whose it is.
     pub(crate) fn whose(self, case: &dyn Case, settings: &Settings) -> String {
-        let Self { seed, step, task, .. } = self;
+        let Self { order, step, task, .. } = self;
         if step == 0 {
             return "no task has been polled yet: the test itself does not return a future".into();
         }
         let pulse = Pulse::that_names(step);
-        case.play(settings.run(seed).watched_by(Arc::clone(&pulse)));
+        case.play(order.run(settings).watched_by(Arc::clone(&pulse)));
         match pulse.name() {
             Some(name) if pulse.read() == (step, task) => format!("step {step} polls task {name}"),
             _ => format!("whose step {step} is cannot be said: repeated, the run is another"),
@@ -110,6 +173,7 @@ impl Stuck {
 #[cfg(test)]
 mod tests {
     use super::{At, Watch};
+    use crate::check::order::Order;
     use crate::check::play::Case;
     use crate::check::settings::Settings;
     use crate::sim::Sim;
@@ -134,7 +198,7 @@ mod tests {
         let mut told = Vec::new();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                case.play(at[1].begin(0x1f4, settings.run(0x1f4)));
+                case.play(at[1].begin(&Order::of_seed(0x1f4), &settings));
                 at[1].end();
             });
             for _ in 0..40 {
@@ -143,10 +207,10 @@ mod tests {
             }
             free.store(true, Relaxed);
         });
-        let [stuck] = told[..] else { panic!("{told:?}") };
+        let [stuck] = &told[..] else { panic!("{told:?}") };
         let text = stuck.to_string();
         assert!(text.starts_with("the run of seed 0x1f4 has been in one poll for "), "{text}");
-        let whose = stuck.whose(&case, &settings);
+        let whose = stuck.clone().whose(&case, &settings);
         assert!(whose.ends_with(" polls task main/worker"), "{whose}");
     }
 }

@@ -37,6 +37,21 @@ pub enum RecordKind {
     Fault,
 }
 
+impl RecordKind {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Poll,
+        Self::Note,
+        Self::Choose,
+        Self::Abort,
+        Self::Foreign,
+        Self::Ending,
+        Self::Caught,
+        Self::Deliver,
+        Self::Lose,
+        Self::Fault,
+    ];
+}
+
 impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -116,6 +131,11 @@ fn in_one_line(text: &str) -> String {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(u64);
 
+impl Fingerprint {
+    /// That of a run of which nothing is known.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{:016x}", self.0))
@@ -154,6 +174,11 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// The trace of a run in another process.
+    pub(crate) const fn of(records: Vec<Record>) -> Self {
+        Self { records }
+    }
+
     /// Returns the records, oldest first.
     pub fn records(&self) -> &[Record] {
         &self.records

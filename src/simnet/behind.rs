@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 /// What stands behind the first, in order; the memory comes with the first use.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a word, where a queue would be four")]
 pub(crate) struct Behind<T>(Option<Box<VecDeque<T>>>);
 
 impl<T> Default for Behind<T> {

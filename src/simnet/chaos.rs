@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::sim::{Instant, Sleep};
+use crate::sim::{Errand, Instant, Sleep};
 
 use super::fabric::{enter, try_enter};
 use super::ledger::Fault;
@@ -25,7 +25,8 @@ enum Undo {
     },
     Release(String, String),
     Link(u32, u32, Fault),
-    Start(Node),
+    /// To be started again, unless that was done since this life.
+    Start(Node, u32),
     Resume(Node),
     Clock(Node),
     Speed(Node),
@@ -230,14 +231,15 @@ impl Chaos {
         }
         let step = (strike.strength % 4) as usize;
         let mut what = format!("{} {}", strike.family.name(), node.name());
+        let life = node.life();
         let undo = match strike.family {
             Fault::Crash | Fault::PowerOff => {
                 node.stop(strike.family, false);
-                Undo::Start(node)
+                Undo::Start(node, life)
             }
             Fault::Close => {
                 node.close_host(false);
-                Undo::Start(node)
+                Undo::Start(node, life)
             }
             Fault::Pause => {
                 node.hold(true, false);
@@ -270,9 +272,9 @@ impl Chaos {
         match undo {
             Undo::Nothing => {}
             Undo::Cut { both_ways } => net.mend(self.plan, *both_ways),
-            Undo::Release(a, b) => net.release(a, b),
+            Undo::Release(a, b) => net.release_pair(a, b, false),
             Undo::Link(a, b, family) => net.unedit_pair((*a, *b), *family),
-            Undo::Start(node) => node.recover(),
+            Undo::Start(node, life) => node.recover(*life),
             Undo::Resume(node) => node.hold(false, false),
             Undo::Clock(node) => node.set_clock(0, 0, false),
             Undo::Speed(node) => node.set_poll_cost(Duration::ZERO, false),
@@ -340,9 +342,18 @@ impl Chaos {
 
 impl Drop for Chaos {
     fn drop(&mut self) {
-        let heeds = try_enter(self.network.run, |_, world| world.heeds());
-        if heeds == Some(true) {
-            self.undo_all();
+        match try_enter(self.network.run, |_, world| (world.runs(), world.heeds())) {
+            Some((true, true)) => self.undo_all(),
+            // It belonged to a task that dies with its node: that is no reason to stop here.
+            Some((true, false)) if !self.undone_at.is_empty() => {
+                let (network, faults) = (self.network.clone(), self.faults.clone());
+                let (plan, undone_at) = (self.plan, std::mem::take(&mut self.undone_at));
+                let mut rest = Self { network, faults, plan, undone_at, done: Vec::new() };
+                try_enter(self.network.run, |_, world| {
+                    world.run_errand(Errand::Once(Box::new(move || rest.undo_all())));
+                });
+            }
+            _ => {}
         }
     }
 }

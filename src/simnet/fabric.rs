@@ -19,7 +19,7 @@ use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_
 use super::call::Call;
 use super::config::Config;
 use super::latency::Latency;
-use super::ledger::{Ledger, hand_in};
+use super::ledger::{Lasting, Ledger, hand_in};
 use super::link::Links;
 use super::machine::{Machine, Place};
 use super::pipe::Connection;
@@ -56,8 +56,8 @@ pub(crate) struct Net {
     pub(crate) by_name: BTreeMap<Arc<str>, u32>,
     pub(crate) regions: Vec<RegionState>,
     pub(crate) names: BTreeMap<Arc<str>, Announced>,
-    /// Whether the registry answers nobody, and whether anybody has noticed.
-    pub(crate) registry_down: Option<bool>,
+    /// Whether the registry answers nobody.
+    pub(crate) registry_down: Option<Lasting>,
     pub(crate) links: Links,
     pub(crate) pairs: BTreeMap<(u32, u32), Pair>,
     pub(crate) ledger: Ledger,

@@ -134,6 +134,15 @@ impl Ledger {
         Fault::ALL.iter().map(|family| (family.name(), self.counts[*family as usize]))
     }
 
+    /// Adds counts to those of a family, if there is one of that name.
+    pub(crate) fn add(&mut self, name: &str, counts: Counts) {
+        let named = |family: &&Fault| family.name() == name;
+        if let Some(family) = Fault::ALL.iter().find(named) {
+            let own = self.counts(*family);
+            *own = *own + counts;
+        }
+    }
+
     /// Names the families that were requested and never had an effect.
     pub fn ineffective(&self) -> Vec<&'static str> {
         let idle = |(_, counts): &(&str, Counts)| counts.requested > 0 && counts.effective == 0;
@@ -213,5 +222,30 @@ impl fmt::Display for Ledger {
             write!(f, "\n{name:<10} {requested:>10} {drawn:>10} {applied:>10} {effective:>10}")?;
         }
         Ok(())
+    }
+}
+
+/// A fault that lasts as long as either a test or a plan wants it.
+#[derive(Debug, Default)]
+pub(crate) struct Lasting {
+    by_hand: bool,
+    by_plan: bool,
+    /// Whether its latest application has had an effect.
+    pub(crate) felt: bool,
+}
+
+impl Lasting {
+    /// Is wanted once more.
+    pub(crate) const fn want(&mut self, by_hand: bool) {
+        self.by_hand |= by_hand;
+        self.by_plan |= !by_hand;
+        self.felt = false;
+    }
+
+    /// A test ends it for both of them, a plan only what it began. Returns whether it is over.
+    pub(crate) const fn is_over(&mut self, by_hand: bool) -> bool {
+        self.by_plan = false;
+        self.by_hand &= !by_hand;
+        !self.by_hand
     }
 }

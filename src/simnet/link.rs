@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::latency::Latency;
-use super::ledger::{Fault, Ledger};
+use super::ledger::{Fault, Lasting, Ledger};
 
 /// Whether something gets from one host to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,8 +75,8 @@ struct Link {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     cuts: Vec<Cut>,
-    /// By pair, the lesser number first: whether the hold has had an effect.
-    holds: BTreeMap<(u32, u32), bool>,
+    /// By pair, the lesser number first.
+    holds: BTreeMap<(u32, u32), Lasting>,
     edited: BTreeMap<(u32, u32), Link>,
 }
 
@@ -111,8 +111,8 @@ impl Links {
             ledger.felt(cut.family, &mut cut.felt);
             return Passage::Cut;
         }
-        if let Some(felt) = self.holds.get_mut(&pair(from, to)) {
-            ledger.felt(Fault::Hold, felt);
+        if let Some(hold) = self.holds.get_mut(&pair(from, to)) {
+            ledger.felt(Fault::Hold, &mut hold.felt);
             return Passage::Held;
         }
         Passage::Clear
@@ -131,13 +131,15 @@ impl Links {
     }
 
     /// Holds whatever travels between two hosts.
-    pub(crate) fn hold(&mut self, a: u32, b: u32) {
-        self.holds.insert(pair(a, b), false);
+    pub(crate) fn hold(&mut self, a: u32, b: u32, by_hand: bool) {
+        self.holds.entry(pair(a, b)).or_default().want(by_hand);
     }
 
     /// Lets go what is held between two hosts. Returns whether anything could have been.
-    pub(crate) fn release(&mut self, a: u32, b: u32) -> bool {
-        self.holds.remove(&pair(a, b)).is_some()
+    pub(crate) fn release(&mut self, a: u32, b: u32, by_hand: bool) -> bool {
+        let pair = pair(a, b);
+        let over = self.holds.get_mut(&pair).is_some_and(|hold| hold.is_over(by_hand));
+        over && self.holds.remove(&pair).is_some()
     }
 
     /// Undoes all cuts and holds.

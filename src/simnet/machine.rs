@@ -65,6 +65,8 @@ pub(crate) struct NodePart {
     pub(crate) is_up: bool,
     /// Whether it is paused.
     pub(crate) paused: bool,
+    /// How many deaths and births of it were asked for and have yet to come.
+    pub(crate) in_transition: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
     /// Whether these faults, if they are on, have been felt.
@@ -85,6 +87,7 @@ impl NodePart {
             root: None,
             is_up: true,
             paused: false,
+            in_transition: 0,
             spawned_at,
             pause_felt: None,
             clock_felt: None,

@@ -185,15 +185,7 @@ impl Network {
     /// Lets go what is held between two hosts.
     #[track_caller]
     pub fn release(&self, a: &str, b: &str) {
-        self.change(&[&[a], &[b]], |fabric, world, hosts| {
-            let (a, b) = (first(&hosts[0]), first(&hosts[1]));
-            let net = &mut fabric.nets[self.net as usize];
-            if net.links.release(a, b) {
-                world.record_fault(format!("release {}", net.names_of(a, b)));
-            }
-            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
-            Ok(())
-        });
+        self.release_pair(a, b, true);
     }
 
     /// Tears down every connection between two hosts: both ends are reset.
@@ -318,9 +310,22 @@ impl Network {
             let counts = net.ledger.counts(Fault::Hold);
             counts.requested += u64::from(by_hand);
             counts.applied += 1;
-            net.links.hold(a, b);
+            net.links.hold(a, b, by_hand);
             let text = format!("hold {}", net.names_of(a, b));
             world.record_fault(text);
+            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+            Ok(())
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn release_pair(&self, a: &str, b: &str, by_hand: bool) {
+        self.change(&[&[a], &[b]], |fabric, world, hosts| {
+            let (a, b) = (first(&hosts[0]), first(&hosts[1]));
+            let net = &mut fabric.nets[self.net as usize];
+            if net.links.release(a, b, by_hand) {
+                world.record_fault(format!("release {}", net.names_of(a, b)));
+            }
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
             Ok(())
         });
@@ -347,14 +352,18 @@ impl Network {
     pub(crate) fn set_registry(&self, down: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
             let net = &mut fabric.nets[self.net as usize];
-            if !world.heeds() || net.registry_down.is_some() == down {
+            if !world.heeds() {
                 return;
             }
-            net.registry_down = down.then_some(false);
             if down {
+                net.registry_down.get_or_insert_default().want(by_hand);
                 let counts = net.ledger.counts(Fault::Registry);
                 counts.requested += u64::from(by_hand);
                 counts.applied += 1;
+            } else if net.registry_down.as_mut().is_some_and(|down| down.is_over(by_hand)) {
+                net.registry_down = None;
+            } else {
+                return;
             }
             world.record_fault(if down { "registry down" } else { "registry up" }.into());
         });

@@ -264,9 +264,23 @@ impl Node {
     /// Has it die as soon as the current poll returns.
     fn stop_if_up(&self, fabric: &mut Fabric, world: &mut World, family: Fault) {
         if std::mem::replace(&mut self.part(fabric).is_up, false) {
-            let node = self.clone();
-            world.run_errand(Errand::Once(Box::new(move || node.die(family))));
+            self.run_errand(fabric, world, move |node| node.die(family));
         }
+    }
+
+    /// Has something done to it as soon as the current poll returns.
+    fn run_errand(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        errand: impl FnOnce(&Self) + 'static,
+    ) {
+        self.part(fabric).in_transition += 1;
+        let node = self.clone();
+        world.run_errand(Errand::Once(Box::new(move || {
+            enter(node.run, |fabric, _| node.part(fabric).in_transition -= 1);
+            errand(&node);
+        })));
     }
 
     /// Starts it again: a fault.
@@ -275,10 +289,22 @@ impl Node {
         self.start_over(true, by_hand);
     }
 
-    /// Starts it again when a plan is done with it: the end of a fault, and none itself.
+    /// Starts it again when a plan is done with it: the end of a fault, and none itself. Does
+    /// nothing if somebody has done so since that life.
     #[track_caller]
-    pub(crate) fn recover(&self) {
-        self.start_over(false, false);
+    pub(crate) fn recover(&self, life: u32) {
+        if self.life() == life {
+            self.start_over(false, false);
+        }
+    }
+
+    /// How many times it was restarted, or is going to be as soon as the current poll returns.
+    pub(crate) fn life(&self) -> u32 {
+        enter(self.run, |fabric, _| {
+            let machine = self.machine(fabric);
+            let is_starting = |part: &NodePart| part.is_up && part.in_transition > 0;
+            machine.life + u32::from(machine.node.as_ref().is_some_and(is_starting))
+        })
     }
 
     #[track_caller]
@@ -288,8 +314,7 @@ impl Node {
                 self.request(fabric, Fault::Restart, by_hand);
                 self.stop_if_up(fabric, world, Fault::Restart);
                 self.part(fabric).is_up = true;
-                let node = self.clone();
-                world.run_errand(Errand::Once(Box::new(move || node.live_again(is_fault))));
+                self.run_errand(fabric, world, move |node| node.live_again(is_fault));
             }
         });
     }
@@ -313,24 +338,35 @@ impl Node {
     #[track_caller]
     pub(crate) fn hold(&self, paused: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
-            let part = self.part(fabric);
-            let number = part.number;
-            // Who is down is not paused: there is nothing to be held up.
-            let stays = part.paused == paused || (paused && !part.is_up);
-            if !world.heeds() || stays {
-                return;
-            }
-            part.paused = paused;
-            if paused {
-                part.pause_felt = Some(false);
-                self.request(fabric, Fault::Pause, by_hand);
-                self.applied(fabric, world, Fault::Pause, false);
+            if self.part(fabric).in_transition > 0 && world.heeds() {
+                // It concerns the life that begins.
+                self.run_errand(fabric, world, move |node| {
+                    enter(node.run, |fabric, world| node.hold_in(fabric, world, paused, by_hand));
+                });
             } else {
-                self.feel(fabric, world);
-                self.record(world, "resume");
+                self.hold_in(fabric, world, paused, by_hand);
             }
-            world.pause(number, paused);
         });
+    }
+
+    fn hold_in(&self, fabric: &mut Fabric, world: &mut World, paused: bool, by_hand: bool) {
+        let part = self.part(fabric);
+        let number = part.number;
+        // Who is down is not paused: there is nothing to be held up.
+        let stays = part.paused == paused || (paused && !part.is_up);
+        if !world.heeds() || stays {
+            return;
+        }
+        part.paused = paused;
+        if paused {
+            part.pause_felt = Some(false);
+            self.request(fabric, Fault::Pause, by_hand);
+            self.applied(fabric, world, Fault::Pause, false);
+        } else {
+            self.feel(fabric, world);
+            self.record(world, "resume");
+        }
+        world.pause(number, paused);
     }
 
     #[track_caller]

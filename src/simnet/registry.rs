@@ -63,8 +63,8 @@ impl<T> Future for Question<'_, T> {
         ready!(Pin::new(wait).poll(cx));
         let answered = enter(*run, |fabric, world| {
             let net = &mut fabric.nets[*net as usize];
-            if let Some(felt) = &mut net.registry_down {
-                net.ledger.felt(Fault::Registry, felt);
+            if let Some(down) = &mut net.registry_down {
+                net.ledger.felt(Fault::Registry, &mut down.felt);
                 return Err((Cause::RegistryDown, net.name.clone()));
             }
             answer(net, world, *about).map_err(|cause| (cause, net.name.clone()))

@@ -27,18 +27,19 @@ use super::conn::End;
 use super::fabric::{Fabric, Net, try_enter, with_fabric};
 use super::link::Passage;
 use super::machine::{Place, Power};
-use super::transit::{AGAIN, ALARMS, CALL, LATENCY, retry_after};
+use super::transit::{AGAIN, ALARMS, CALL, LATENCY, retry_after, whose};
 
 /// What a record of a knock or its answer carries, where data has a digest.
 const SAID: u64 = 3;
 
 /// What an alarm of the fabric does.
 pub(crate) fn sound(world: &mut World, alarm: u32) {
-    if alarm % ALARMS != CALL {
-        return super::transit::sound(world, alarm);
+    let (index, which) = whose(alarm);
+    if which != CALL {
+        return super::transit::sound(world, (index, which));
     }
     with_fabric(world.run, |fabric| {
-        if let Some(mut shake) = fabric.shake((alarm / ALARMS) as usize, world) {
+        if let Some(mut shake) = fabric.shake(index, world) {
             shake.move_on();
         }
     });

@@ -78,9 +78,16 @@ pub(crate) struct Transit<'a> {
     pub(crate) world: &'a mut World,
 }
 
-/// What an alarm of the fabric does.
-pub(crate) fn sound(world: &mut World, alarm: u32) {
-    let (conn, which) = ((alarm / ALARMS) as usize, alarm % ALARMS);
+/// The connection, or the dial, that an alarm belongs to, and which of its alarms that is.
+#[inline]
+pub(crate) const fn whose(alarm: u32) -> (usize, u32) {
+    let index = alarm / ALARMS;
+    (index as usize, alarm - index * ALARMS)
+}
+
+/// What an alarm of a connection does.
+#[inline]
+pub(crate) fn sound(world: &mut World, (conn, which): (usize, u32)) {
     let way = (which >> 2) as usize;
     super::fabric::with_fabric(world.run, |fabric| {
         let Some(mut transit) = fabric.transit(conn, world) else { return };
@@ -97,13 +104,14 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
 /// `World::look_ahead`. Each round of loads needs only what the one before has loaded.
 pub(crate) fn foresee(run: u64, alarms: &[u32], tasks: &mut Vec<u32>) {
     super::fabric::with_fabric(run, |fabric| {
-        let place = |alarm: &u32| ((alarm >> 3) as usize, (alarm >> 2 & 1) as usize);
-        for (conn, way) in alarms.iter().map(place) {
+        let ways = || alarms.iter().map(|alarm| whose(*alarm)).filter(|(_, which)| *which != CALL);
+        let place = |(conn, which): (usize, u32)| (conn, (which >> 2) as usize);
+        for (conn, way) in ways().map(place) {
             if let Some(conn) = fabric.conns.get(conn) {
                 conn.load(way);
             }
         }
-        for (conn, way) in alarms.iter().map(place) {
+        for (conn, way) in ways().map(place) {
             let Some(conn) = fabric.conns.get(conn) else { continue };
             conn.pipes[way].stream.load();
             if let Some(Waiter::Task(who)) = conn.pipes[way].readers.first() {

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use virtnet::Sim;
-use virtnet::check::Check;
+use virtnet::check::{Check, Determinism, Isolation};
 
 #[test]
 #[expect(clippy::iter_over_hash_type, reason = "this is the planted bug")]
@@ -63,4 +64,71 @@ fn a_thread_is_reported() {
     });
     let text = report.to_string();
     assert!(text.contains("came from other threads"), "{text}");
+}
+
+/// Checks one seed in every way, and gives the reports: warm, cold, shuffled.
+fn checked<Fut>(name: &str, test: impl Fn(Sim) -> Fut + Sync) -> [String; 3]
+where
+    Fut: Future<Output = ()> + 'static,
+{
+    [Determinism::Warm, Determinism::Cold, Determinism::Shuffled].map(|runs| {
+        let check = Check::new(&format!("{name}-{runs:?}")).seeds(0..1);
+        check.check_determinism_against(runs).run(&test).to_string()
+    })
+}
+
+#[track_caller]
+fn is_well(text: &str) {
+    assert!(text.ends_with("1 run(s), all well"), "{text}");
+}
+
+#[test]
+fn what_other_seeds_leave_in_a_static_is_reported_by_running_after_them_alone() {
+    static LARGEST: AtomicU64 = AtomicU64::new(0);
+    let test = |sim: Sim| async move {
+        sim.note("before");
+        // A pool that grows with what was asked of it, in whatever run.
+        let pool = LARGEST.fetch_max(sim.seed(), Relaxed).max(sim.seed());
+        sim.note(format!("a pool of {pool}"));
+    };
+    let apart = Check::new("static-apart").seeds(0..9).isolate(Isolation::Process);
+    let well = apart.clone().check_determinism().run(test).to_string();
+    let apart = apart.check_determinism_against(Determinism::All).run(test).to_string();
+    let [warm, cold, shuffled] = checked("static", test);
+    assert!(well.ends_with("9 run(s), all well"), "{well}");
+    assert!(apart.contains("It differs after 8 other seeds in the same process"), "{apart}");
+    is_well(&warm);
+    is_well(&cold);
+    assert!(shuffled.contains("It differs after 8 other seeds in the same process"), "{shuffled}");
+    let (_, difference) = shuffled.split_once("first difference at record 2:").expect(&shuffled);
+    assert!(difference.contains("left     0.000000000 note    main a pool of 0\n"), "{shuffled}");
+    assert!(difference.contains("right    0.000000000 note    main a pool of 8\n"), "{shuffled}");
+    assert!(difference.contains("before    0.000000000 note    main before"), "{shuffled}");
+}
+
+#[test]
+fn an_address_and_the_environment_in_a_decision_are_reported_by_a_fresh_process_alone() {
+    static SOMEWHERE: AtomicU64 = AtomicU64::new(0);
+    let address: fn() -> u64 = || &raw const SOMEWHERE as u64 / 4096;
+    let process: fn() -> u64 = || u64::from(std::process::id());
+    let reports = [("address", address), ("process", process)].map(|(name, decide)| {
+        checked(name, move |sim| async move {
+            sim.note("before");
+            sim.sleep(Duration::from_nanos(1 + decide())).await;
+        })
+    });
+    for [warm, cold, shuffled] in reports {
+        is_well(&warm);
+        is_well(&shuffled);
+        assert!(cold.contains("It differs in a fresh process"), "{cold}");
+        assert!(cold.contains("first difference at record 2:"), "{cold}");
+        assert!(cold.contains("poll    main by timer 0"), "{cold}");
+    }
+}
+
+#[virtnet::test(seeds = 2)]
+#[should_panic(expected = "It differs in a fresh process")]
+async fn a_failure_of_a_test_is_held_against_a_fresh_process_unasked(sim: Sim) {
+    sim.note(std::process::id());
+    panic!("whatever it is, the replay line will not show it");
 }

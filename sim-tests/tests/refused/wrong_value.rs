@@ -9,7 +9,7 @@ async fn a_duration_has_a_unit() {}
 #[virtnet::test(jobs = 1.5)]
 async fn threads_are_whole() {}
 
-#[virtnet::test(check_determinism = "yes")]
+#[virtnet::test(check_determinism = 3)]
 async fn a_switch_is_on_or_off() {}
 
 #[virtnet::test(schedule)]

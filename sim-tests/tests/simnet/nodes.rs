@@ -307,6 +307,25 @@ fn a_paused_node_takes_what_arrives_and_reads_it_later() {
 }
 
 #[test]
+fn a_pause_in_one_breath_with_a_restart_is_of_the_new_life() {
+    fifo(async |sim| {
+        let (_net, node, a, _conn) = with_node(&sim).await;
+        node.restart();
+        node.pause();
+        sim.sleep(secs(5)).await;
+        assert!(a.dial("β:1").await.is_err(), "it runs");
+        node.resume();
+        sim.sleep(secs(2)).await;
+        echoes(&a.dial("β:1").await.unwrap()).await;
+        node.restart();
+        node.pause();
+        node.resume();
+        sim.sleep(secs(2)).await;
+        echoes(&a.dial("β:1").await.unwrap()).await;
+    });
+}
+
+#[test]
 fn a_pause_dies_with_the_life_it_came_in() {
     for paused_when_dead in [false, true] {
         fifo(async move |sim| {

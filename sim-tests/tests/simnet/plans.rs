@@ -188,6 +188,89 @@ fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
 }
 
 #[test]
+fn the_end_of_a_plan_leaves_a_hold_and_a_registry_that_is_down_by_hand() {
+    for seed in 0..8 {
+        Run::new(seed)
+            .schedule(Schedule::Fifo)
+            .execute(async |_| {
+                let t = two(exact()).await;
+                t.net.hold("α", "β");
+                t.net.registry_down();
+                t.net.chaos(Faults::none().holds().registry()).run_for(secs(60)).await;
+                t.net.chaos(Faults::none().holds().registry()).run_for(secs(60)).await;
+                write(&t.ab, "held").await.unwrap();
+                assert!(time::timeout(secs(5), read(&t.ba)).await.is_err(), "it is held no more");
+                assert!(t.a.dial("β:1").await.is_err(), "the registry is up");
+                t.net.release("β", "α");
+                t.net.registry_up();
+                assert_eq!(timed(read(&t.ba)).await, (Duration::ZERO, Ok("held".into())));
+                connect(&t.a, &t.lb).await;
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_plan_does_not_restart_who_was_restarted_by_hand_since() {
+    let mut crashes = 0;
+    for seed in 0..8 {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        let outcome = run.execute(async |sim| {
+            let net = Network::with("t", exact());
+            let node = echo_node(&net, "β");
+            sim.sleep(secs(1)).await;
+            let mut chaos = net.chaos(Faults::none().crashes().max_down(1));
+            let lives = Cell::new(0);
+            let by_hand = async {
+                loop {
+                    sim.sleep(ms(1)).await;
+                    if !node.is_up() {
+                        node.restart();
+                        lives.set(lives.get() + 1);
+                    }
+                }
+            };
+            futures::future::select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
+            sim.sleep(secs(1)).await;
+            let (lives, table) = (lives.get(), net.sockets("β"));
+            assert!(table.contains(&format!("restarted {lives} time(s)")), "{lives}: {table}");
+            lives
+        });
+        crashes += outcome.unwrap();
+    }
+    assert!(crashes > 0, "no crash was drawn");
+}
+
+#[test]
+fn a_plan_whose_owner_dies_with_its_node_is_undone() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let of_plan = net.clone();
+        let saboteur = net.node("γ", move |_| {
+            let net = of_plan.clone();
+            async move { net.chaos(Faults::none().holds()).run_for(secs(1_000)).await }
+        });
+        let listener = net.host("β").await.unwrap().listen("").await.unwrap();
+        let a = net.host("α").await.unwrap();
+        let (near, far) = connect(&a, &listener).await;
+        let is_held = async || {
+            write(&near, "x").await.unwrap();
+            time::timeout(ms(50), read(&far)).await.is_err()
+        };
+        let mut waited = 0;
+        while !is_held().await {
+            sim.sleep(ms(100)).await;
+            waited += 1;
+            assert!(waited < 10_000, "no hold was drawn");
+        }
+        saboteur.crash();
+        sim.sleep(ms(50)).await;
+        while time::timeout(ms(50), read(&far)).await.is_ok() {}
+        assert!(!is_held().await, "it is still held");
+    });
+}
+
+#[test]
 fn on_the_zero_tape_a_plan_does_nothing_and_takes_its_time() {
     let run = Run::new(9).tape(Tape::zero());
     run.execute(async |sim| {

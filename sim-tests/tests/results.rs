@@ -1,0 +1,162 @@
+//! Results as lines of JSON: those of several machines are put together and judged as one.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use virtnet::Sim;
+use virtnet::check::{Check, always, sometimes};
+
+use crate::process::{execute, said};
+
+/// Seven is only of one shard; whether anything fails, a variable says.
+#[virtnet::test(seeds = 40)]
+async fn swept(sim: Sim) {
+    sometimes!(sim.seed() == 7, "seven");
+    if std::env::var_os("VIRTNET_TESTS_HUNDRED").is_some() {
+        sometimes!(sim.seed() == 100, "a hundred");
+    }
+    always!(sim.seed() < 200, "few");
+    let fails = std::env::var("VIRTNET_TESTS_FAILS").ok().and_then(|seed| seed.parse().ok());
+    assert!(fails.is_none_or(|from: u64| sim.seed() < from), "it was asked for");
+}
+
+/// Asks for another `sometimes!`, which takes more seeds.
+const HUNDRED: (&str, &str) = ("VIRTNET_TESTS_HUNDRED", "1");
+const SWEPT: &str = "results::swept";
+
+/// A file that no other process has.
+fn file(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("virtnet-{name}-{}.jsonl", std::process::id()))
+}
+
+fn lines(file: &std::path::Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_sweep_is_a_line_with_keys_that_stay() {
+    let file = file("keys");
+    let path = file.to_str().unwrap();
+    let seeds = [("VIRTNET_RESULTS", path), ("VIRTNET_SEEDS", "5..105"), HUNDRED];
+    assert!(execute(SWEPT, &seeds).status.success());
+    let fails = [("VIRTNET_RESULTS", path), ("VIRTNET_TESTS_FAILS", "9")];
+    assert!(!execute(SWEPT, &fails).status.success());
+    let mut lines = lines(&file);
+    std::fs::remove_file(file).unwrap();
+    for line in &mut lines {
+        assert!(line["millis"].take().is_u64());
+    }
+    let well = serde_json::json!({
+        "virtnet": 1, "program": "sim", "test": SWEPT, "seeds": ["0x5", "0x69"], "shard": null,
+        "passed": 100, "failed": null, "next": null, "sometimes": {"seven": 1, "a hundred": 1},
+        "always": {"few": 100}, "ledger": {}, "millis": null
+    });
+    assert_eq!(lines[0], well);
+    assert_eq!((&lines[1]["passed"], &lines[1]["failed"]["seed"]), (&9.into(), &"0x9".into()));
+    let what = lines[1]["failed"]["what"].as_str().unwrap();
+    assert!(what.starts_with("task main panicked: it was asked for"), "{what}");
+    assert_eq!(lines[1]["failed"]["fingerprint"].as_str().unwrap().len(), 16);
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn shards_are_judged_together_and_not_alone() {
+    let file = file("shards");
+    let path = file.to_str().unwrap();
+    let sweep = |shard, more: &[(&str, &str)]| {
+        let own = [("VIRTNET_RESULTS", path), ("VIRTNET_SHARD", shard), HUNDRED];
+        execute(SWEPT, &[&own, more].concat())
+    };
+    let judge = || execute(SWEPT, &[("VIRTNET_JUDGE", path)]);
+    assert!(sweep("0/3", &[]).status.success(), "seven is another shard's");
+    assert!(sweep("1/3", &[]).status.success());
+    let text = said(&judge());
+    assert!(text.contains("the results of these shards are missing: 2/3"), "{text}");
+    assert!(sweep("2/3", &[]).status.success());
+    let text = said(&judge());
+    assert!(text.contains("swept failed after 40 run(s):"), "{text}");
+    assert!(text.contains("sometimes! was never reached: a hundred\n"), "{text}");
+
+    // Another night, and all is well, whatever is in the file of other tests.
+    assert!(sweep("0/1", &[("VIRTNET_SEEDS", "100..101")]).status.success());
+    let other =
+        std::fs::read_to_string(&file).unwrap().replace("\"test\":\"results::", "\"test\":\"x");
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "\n" + &other).unwrap();
+    assert!(judge().status.success(), "{}", said(&judge()));
+
+    // A failure on any machine is the failure of all.
+    assert!(!sweep("1/3", &[("VIRTNET_TESTS_FAILS", "9")]).status.success());
+    let text = said(&judge());
+    std::fs::remove_file(file).unwrap();
+    assert!(text.contains("swept failed with seed 0xa after 45 run(s):"), "{text}");
+    assert!(text.contains("it was asked for"), "{text}");
+    assert!(text.contains("\nreplay: VIRTNET_SEED=0xa cargo test -p sim-tests"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_written_or_judged_is_one_sentence() {
+    let file = file("bad");
+    let path = file.to_str().unwrap();
+    let first_line = |variables: &[(&str, &str)]| {
+        let output = execute(SWEPT, variables);
+        assert!(!output.status.success());
+        let text = said(&output);
+        text.lines().find(|line| line.starts_with("virtnet: ")).expect(&text).to_string()
+    };
+    let nowhere = first_line(&[("VIRTNET_RESULTS", "/nowhere/x")]);
+    assert!(nowhere.starts_with("virtnet: VIRTNET_RESULTS=/nowhere/x: No such file"), "{nowhere}");
+    let nowhere = first_line(&[("VIRTNET_JUDGE", "/nowhere/x")]);
+    assert!(nowhere.starts_with("virtnet: VIRTNET_JUDGE=/nowhere/x: No such file"), "{nowhere}");
+    for (text, error) in [
+        ("", "it has no line of the test results::swept of sim"),
+        ("{\"virtnet\":1", "line 1: expected a comma at byte 12"),
+        ("\n{\"virtnet\":2}", "line 2: it is no line of VIRTNET_RESULTS, or of another version"),
+        (
+            "{\"virtnet\":1,\"program\":\"sim\",\"test\":\"results::swept\"}",
+            "line 1: a key is missing, or has another type",
+        ),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let said = first_line(&[("VIRTNET_JUDGE", path)]);
+        assert_eq!(said, format!("virtnet: VIRTNET_JUDGE={path}: {error}"));
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_budget_goes_through_seeds_until_it_is_used_and_says_where_to_go_on() {
+    let seeds = std::sync::Mutex::new(BTreeSet::new());
+    let budget = Duration::from_millis(300);
+    let report = Check::new("budget").budget(budget).jobs(2).run(|sim| {
+        seeds.lock().unwrap().insert(sim.seed());
+        async {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let seeds = seeds.into_inner().unwrap();
+    let next = report.next_seed.expect("the time was used up");
+    assert!(report.is_ok() && report.runs > 64, "{report}");
+    assert_eq!(seeds, (0..next).collect(), "all before the next one were run, and no other");
+    assert_eq!(report.runs, next);
+    // Whoever gives seeds as well gets no more of them.
+    let report = Check::new("both").seeds(0..5).budget(budget).run(async |_| ());
+    assert_eq!((report.runs, report.next_seed), (5, None));
+}
+
+#[test]
+fn a_time_in_the_environment_goes_past_the_seeds_of_the_test() {
+    let output = execute(SWEPT, &[("VIRTNET_TIME", "300ms"), ("VIRTNET_SEEDS", "0..200")]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(!said(&output).contains("go on"), "{}", said(&output));
+    let text = said(&execute(SWEPT, &[("VIRTNET_TIME", "300ms"), ("VIRTNET_SHRINK", "0")]));
+    // There are more than two hundred, which fail.
+    assert!(text.contains("swept failed with seed 0xc8, run "), "{text}");
+    let test = "attribute::a_test_takes_a_sim";
+    let text = said(&execute(test, &[("VIRTNET_TIME", "200ms"), ("VIRTNET_SHARD", "0/2")]));
+    assert!(text.contains(" seeds from 0x0 on in 0.2 s, all well\n"), "{text}");
+    let (_, on) = text.split_once("  go on: VIRTNET_TIME=200ms VIRTNET_SEEDS=0x").expect(&text);
+    assert!(on.contains(".. VIRTNET_SHARD=0/2 cargo test -p sim-tests"), "{text}");
+}

@@ -1,0 +1,358 @@
+//! The course of a test: a sweep, a replay or a judgement, and everything that is to be found out
+//! about a failure.
+//!
+//! Knows what is done after what; refuses to know how each of it is done.
+
+use std::fs::{create_dir_all, rename, write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::sim::Tape;
+use crate::simnet::Ledger;
+
+use super::about::About;
+use super::apart::serve;
+use super::gather::Reached;
+use super::order::Order;
+use super::place::Place;
+use super::report::{Report, Wrong};
+use super::results::{self, Merged, Whose};
+use super::running::{file_name, target_folder};
+use super::settings::{Determinism, Settings, Work};
+use super::shrink::shrink;
+use super::sweep::{Failed, Subject, Swept, sweep};
+use super::trace_file;
+use super::twice;
+use super::watch::{At, watched};
+
+/// A test under way.
+pub(crate) struct Course<'a> {
+    subject: Subject<'a>,
+    settings: &'a Settings,
+    about: About<'a>,
+}
+
+impl<'a> Course<'a> {
+    pub(crate) const fn new(subject: Subject<'a>) -> Self {
+        Self { subject, settings: subject.settings, about: subject.about }
+    }
+
+    /// Plays the one run that another process asks for.
+    pub(crate) fn serve(&self) -> ! {
+        let at = At::default();
+        let place = self.subject.place(&at);
+        serve(|order| self.watched(&at, || place.on_a_fresh_thread(order)))
+    }
+
+    /// A report of nothing, or of why there is nothing.
+    pub(crate) fn nothing(&self, error: Option<String>) -> Report {
+        self.report(Swept::default(), error.map(Wrong::Settings))
+    }
+
+    /// Does what the settings say.
+    pub(crate) fn run(&self) -> Report {
+        self.tell_what_was_left();
+        match self.settings.work.clone() {
+            Work::Seeds(seeds) => self.sweep(seeds),
+            Work::Replay(seed) => self.replay(&Order::of_seed(seed)),
+            Work::Tape(file) => match read_tape(&file, self.about.name) {
+                // A tape without a seed is one of seed zero.
+                Ok(tape) => self.replay(&Order::of_tape(tape)),
+                Err(error) => self.nothing(Some(error)),
+            },
+            Work::Judge(file) => self.judge(&file),
+        }
+    }
+
+    /// Says what earlier processes were at when they ended, by themselves or not.
+    fn tell_what_was_left(&self) {
+        for seed in &self.subject.running.lost {
+            let what =
+                format!("an earlier process ended, or was ended, in the run of seed {seed:#x}");
+            self.about.say(&what, Some(*seed));
+        }
+        for (seed, tape) in &self.subject.running.cut {
+            let what = format!(
+                "an earlier process found that seed {seed:#x} fails, and ended while it cut that \
+                 down; it had come to {}",
+                tape.display()
+            );
+            let tape = format!("VIRTNET_TAPE={} ", tape.display());
+            self.about.say_with(&what, "replay", &tape);
+        }
+    }
+
+    fn sweep(&self, seeds: Range<u64>) -> Report {
+        let settings = self.settings;
+        let whose = Whose::new(self.about.name);
+        if let Some(Err(error)) = settings.results.as_ref().map(|file| results::can_add(file)) {
+            return self.nothing(Some(error));
+        }
+        let swept = sweep(self.subject, seeds.clone());
+        if let Some(error) = swept.failed.as_ref().and_then(Failed::want_of_a_process) {
+            return self.nothing(Some(error.into()));
+        }
+        if let Some(file) = &settings.results
+            && let Err(error) = results::add(file, &whose, (&seeds, settings.shard), &swept)
+        {
+            return self.nothing(Some(error));
+        }
+        if let Some(next) = swept.next {
+            self.tell_where_to_go_on(&seeds, next, &swept);
+        }
+        match &swept.failed {
+            Some(failed) => {
+                let order = Order::of_seed(failed.played.seed);
+                let report = self.explain(&order, swept);
+                self.traced(&order, report)
+            }
+            None => {
+                let is_whole = settings.shard.is_none()
+                    && (swept.next.is_none() || swept.runs >= settings.enough);
+                let wrong = is_whole.then(|| whole(&swept.ledger, &swept.reached)).flatten();
+                self.report(swept, wrong)
+            }
+        }
+    }
+
+    fn tell_where_to_go_on(&self, seeds: &Range<u64>, next: u64, swept: &Swept) {
+        let (runs, took) = (swept.runs, swept.took.as_secs_f64());
+        let what = format!("{runs} seeds from {:#x} on in {took:.1} s, all well", seeds.start);
+        let end = if seeds.end == u64::MAX { String::new() } else { format!("{:#x}", seeds.end) };
+        let time = self.settings.budget.unwrap_or_default().as_millis();
+        let shard = self.settings.shard.map(|(own, of)| format!("VIRTNET_SHARD={own}/{of} "));
+        let shard = shard.unwrap_or_default();
+        let variables = format!("VIRTNET_TIME={time}ms VIRTNET_SEEDS={next:#x}..{end} {shard}");
+        self.about.say_with(&what, "go on", &variables);
+    }
+
+    fn replay(&self, order: &Order) -> Report {
+        let at = At::default();
+        let place = self.subject.place(&at);
+        let played = self.watched(&at, || place.isolated(order));
+        let swept = Swept::of(played, None);
+        let report = match swept.failed {
+            Some(_) => self.explain(order, swept),
+            None => self.report(swept, None),
+        };
+        self.traced(order, report)
+    }
+
+    /// Writes the trace of a run that was replayed or has failed, if one is asked for.
+    fn traced(&self, order: &Order, mut report: Report) -> Report {
+        let unfit = matches!(report.wrong, Some(Wrong::Settings(_)));
+        let Some(file) = self.settings.trace.as_ref().filter(|_| !unfit) else { return report };
+        let kept = report.failed.take().filter(|failed| failed.trace.is_some());
+        report.failed = Some(kept.unwrap_or_else(|| {
+            let at = At::default();
+            let place = self.subject.place(&at);
+            self.watched(&at, || place.isolated(&order.clone().keep_trace().record_choices()))
+        }));
+        let written = trace_file::write(file, &report);
+        if report.is_ok() {
+            report.failed = None;
+            report.wrong = written.err().map(Wrong::Settings);
+        } else {
+            report.trace_file = Some(written.map(|()| file.clone()));
+        }
+        report
+    }
+
+    /// Puts together what many sweeps have come to, and judges it as if it were one.
+    fn judge(&self, file: &Path) -> Report {
+        let merged = match Merged::read(file, &Whose::new(self.about.name)) {
+            Ok(merged) => merged,
+            Err(error) => return self.nothing(Some(error)),
+        };
+        let Merged { runs, failed, ledger, reached, .. } = merged;
+        let wrong = match &failed {
+            Some((_, what)) => Some(Wrong::Sweep(what.clone())),
+            None => whole(&ledger, &reached),
+        };
+        let mut report = self.report(Swept { runs, ledger, reached, ..Swept::default() }, wrong);
+        if let Some((seed, _)) = failed {
+            report.failed_seed = Some(seed);
+            report.replay = format!("VIRTNET_SEED={seed:#x} {}", self.about.command);
+        }
+        report
+    }
+
+    /// Finds out all there is to know of a failure.
+    fn explain(&self, order: &Order, swept: Swept) -> Report {
+        let Some(failed) = swept.failed.clone() else { return self.report(swept, None) };
+        let at = At::default();
+        self.subject.running.note(0, Some(failed.played.seed));
+        self.watched(&at, || self.explain_at(&self.subject.place(&at), order, failed, swept))
+    }
+
+    fn explain_at(&self, place: &Place<'_>, order: &Order, failed: Failed, swept: Swept) -> Report {
+        if let Some(error) = failed.want_of_a_process() {
+            return self.nothing(Some(error.into()));
+        }
+        let Failed { played, differs } = failed;
+        let asked = self.settings.determinism;
+        let differs = differs.or_else(|| {
+            let always = self.settings.after_failure;
+            let modes = asked.map_or(always, |asked| asked.and(always));
+            twice::check(place, order, &played, modes)
+        });
+        if let Some(differs) = differs {
+            match &differs.error {
+                None => return self.report(swept, Some(Wrong::Differs(Box::new(differs)))),
+                Some(error) if asked.is_some_and(Determinism::is_cold) => {
+                    return self.nothing(Some(error.clone()));
+                }
+                // Nobody has asked for a process, and none can be had here.
+                Some(_) => {}
+            }
+        }
+        let wrong = played.failure.clone().map(Box::new).map(Wrong::Failed);
+        let mut report = self.report(swept, wrong);
+        let traced = place.isolated(&order.clone().keep_trace().record_choices());
+        let file = self.tape_file(traced.seed);
+        if self.settings.shrink > 0 {
+            let save = |tape: &Tape| {
+                if let Ok(file) = &file {
+                    let _ = self.write_tape(file, tape);
+                }
+            };
+            save(&traced.tape);
+            if let Ok(file) = &file {
+                self.subject.running.cuts(traced.seed, file);
+            }
+            report.shrunk = shrink(place, order, &played, &save);
+        }
+        report.failed = Some(traced);
+        let tape = report.tape().cloned().unwrap_or_else(Tape::zero);
+        report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &tape)));
+        report
+    }
+
+    /// Does something in the runs that `at` shows, and tells if one of them does not come back.
+    fn watched<T>(&self, at: &At, work: impl FnOnce() -> T) -> T {
+        watched(at, (self.subject.case, self.settings, self.about), work)
+    }
+
+    fn report(&self, swept: Swept, wrong: Option<Wrong>) -> Report {
+        let About { name, command } = self.about;
+        let failed = swept.failed.map(|failed| failed.played);
+        let failed_seed = failed.as_ref().map(|failed| failed.seed);
+        let again = match &self.settings.work {
+            Work::Tape(file) => format!("VIRTNET_TAPE={} ", file.display()),
+            Work::Replay(seed) => format!("VIRTNET_SEED={seed:#x} "),
+            Work::Seeds(_) | Work::Judge(_) => {
+                failed_seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default()
+            }
+        };
+        Report {
+            name: name.into(),
+            runs: swept.runs,
+            failed_seed,
+            next_seed: swept.next,
+            ledger: swept.ledger,
+            reached: swept.reached,
+            wrong,
+            shrunk: None,
+            failed,
+            tape_file: None,
+            trace_file: None,
+            replay: again + command,
+        }
+    }
+
+    fn tape_file(&self, seed: u64) -> Result<PathBuf, String> {
+        let folder = target_folder().join("virtnet");
+        create_dir_all(&folder)
+            .map_err(|error| format!("no tape was written: {}: {error}", folder.display()))?;
+        let name = file_name(self.about.name);
+        Ok(folder.join(format!("{name}-{seed:#x}.tape")))
+    }
+
+    /// Writes a tape, so that there is a whole one at any moment.
+    fn write_tape(&self, file: &Path, tape: &Tape) -> Result<PathBuf, String> {
+        let text = format!("# {TEST}{}\n{tape}", self.about.name);
+        let new = file.with_extension("tape.new");
+        write(&new, text)
+            .and_then(|()| rename(&new, file))
+            .map_err(|error| format!("no tape was written: {}: {error}", file.display()))?;
+        Ok(file.to_path_buf())
+    }
+}
+
+/// What is wrong with a whole sweep in which no run failed.
+fn whole(ledger: &Ledger, reached: &Reached) -> Option<Wrong> {
+    let labels = reached.sometimes.iter();
+    let never: Vec<&str> =
+        labels.filter(|(_, count)| **count == 0).map(|(label, _)| &**label).collect();
+    if !never.is_empty() {
+        let labels = never.join(", ");
+        return Some(Wrong::Sweep(format!("sometimes! was never reached: {labels}")));
+    }
+    let idle = ledger.ineffective();
+    (!idle.is_empty()).then(|| {
+        let families = idle.join(", ");
+        Wrong::Sweep(format!("faults were requested that never had an effect: {families}"))
+    })
+}
+
+/// How a tape says which test it is of, in a comment.
+const TEST: &str = "test: ";
+
+/// Reads the tape of a test, unless it is another's.
+fn read_tape(file: &Path, name: &str) -> Result<Tape, String> {
+    let fail = |what: String| format!("virtnet: VIRTNET_TAPE={}: {what}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
+    let of = text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(TEST));
+    if let Some(of) = of.filter(|of| *of != name) {
+        return Err(fail(format!("it is a tape of the test {of}, and this is {name}")));
+    }
+    text.parse().map_err(|error| fail(format!("{error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::settings::Isolation;
+    use crate::check::test::Check;
+    use std::process::Command;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::time::Duration;
+
+    const HANGS: &str = "VIRTNET_TESTS_HANGS";
+
+    /// In a process of its own, whose standard error can be read: a run that fails and does not
+    /// come back soon, either in all its runs or from the fifth on.
+    fn hang(what: &str) {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let apart = what == "apart";
+        let isolation = if apart { Isolation::Process } else { Isolation::Thread };
+        let check = Check::new(&format!("hangs-{what}")).seeds(0..1);
+        let mut check = check.isolate(isolation).shrink(if apart { 0 } else { 3 });
+        check.set_watchdog(Duration::from_millis(50));
+        let _ = check.run(move |sim| async move {
+            let coin = sim.choose("coin", 1000);
+            if apart || RUNS.fetch_add(1, Relaxed) >= 5 {
+                std::thread::sleep(Duration::from_millis(400));
+            }
+            assert_eq!(coin, 0, "it fails");
+        });
+    }
+
+    #[test]
+    fn runs_that_repeat_a_failure_are_watched_and_so_are_those_in_processes() {
+        if let Ok(what) = std::env::var(HANGS) {
+            return hang(&what);
+        }
+        let test = "check::course::tests::\
+                    runs_that_repeat_a_failure_are_watched_and_so_are_those_in_processes";
+        for (what, expected) in [
+            ("shrinking", "the run of seed 0x0, cut down, has been in one poll for 0."),
+            ("apart", "the run of seed 0x0 has been in one poll for 0."),
+        ] {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args([test, "--exact", "--nocapture"]).env(HANGS, what);
+            let text = String::from_utf8(command.output().unwrap().stderr).unwrap();
+            assert!(text.contains(expected), "{what}: {text}");
+            assert!(text.contains("step 1 polls task main\n  replay: "), "{what}: {text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What one run is to be: what it is drawn from, what is kept of it, and what runs before it.
+//!
+//! Knows how that is written, for another process; refuses to know where it is executed.
+
+use crate::sim::{Run, Tape};
+
+use super::json::Json;
+use super::settings::Settings;
+
+/// A run that is to be executed.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Order {
+    seed: u64,
+    tape: Option<Tape>,
+    keep_trace: bool,
+    record_choices: bool,
+    /// Seeds that are run before, in the same process, for whatever they may leave behind.
+    before: Vec<u64>,
+}
+
+impl Order {
+    pub(crate) const fn of_seed(seed: u64) -> Self {
+        Self { seed, tape: None, keep_trace: false, record_choices: false, before: Vec::new() }
+    }
+
+    pub(crate) fn of_tape(tape: Tape) -> Self {
+        let seed = tape.seed().unwrap_or(0);
+        Self { tape: Some(tape), ..Self::of_seed(seed) }
+    }
+
+    /// The run of the same, with its records.
+    pub(crate) fn keep_trace(mut self) -> Self {
+        self.keep_trace = true;
+        self
+    }
+
+    /// The run of the same, with its choices.
+    pub(crate) fn record_choices(mut self) -> Self {
+        self.record_choices = true;
+        self
+    }
+
+    /// The run of the same, in a process in which others were before.
+    pub(crate) fn after(mut self, seeds: impl IntoIterator<Item = u64>) -> Self {
+        self.before.extend(seeds);
+        self
+    }
+
+    pub(crate) const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(crate) const fn tape(&self) -> Option<&Tape> {
+        self.tape.as_ref()
+    }
+
+    pub(crate) fn before(&self) -> &[u64] {
+        &self.before
+    }
+
+    /// The run, as the test wants its runs.
+    pub(crate) fn run(&self, settings: &Settings) -> Run {
+        let mut run = settings.run(self.seed);
+        if let Some(tape) = &self.tape {
+            run = run.tape(tape.clone());
+        }
+        if self.keep_trace {
+            run = run.keep_trace();
+        }
+        if self.record_choices {
+            run = run.record_choices();
+        }
+        run
+    }
+
+    pub(crate) fn to_json(&self) -> Json {
+        let tape = self.tape.as_ref().map_or(Json::Null, Json::text);
+        Json::map([
+            ("seed", Json::Number(self.seed)),
+            ("tape", tape),
+            ("keep_trace", Json::Bool(self.keep_trace)),
+            ("record_choices", Json::Bool(self.record_choices)),
+            ("before", Json::List(self.before.iter().copied().map(Json::Number).collect())),
+        ])
+    }
+
+    pub(crate) fn from_json(json: &Json) -> Option<Self> {
+        let tape = match json.get("tape")? {
+            Json::Null => None,
+            tape => Some(tape.as_text()?.parse().ok()?),
+        };
+        let before = json.get("before")?.as_list()?.iter().map(Json::as_number);
+        Some(Self {
+            seed: json.get("seed")?.as_number()?,
+            tape,
+            keep_trace: json.get("keep_trace")?.as_bool()?,
+            record_choices: json.get("record_choices")?.as_bool()?,
+            before: before.collect::<Option<_>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Order;
+    use crate::sim::Tape;
+
+    #[test]
+    fn an_order_is_read_as_it_was_written() {
+        let tape = Tape::zero().with("choose main coin", 3, 1);
+        let order = Order::of_tape(tape).keep_trace().record_choices().after([7, u64::MAX]);
+        for order in [order, Order::of_seed(u64::MAX)] {
+            let text = order.to_json().to_string();
+            assert_eq!(Order::from_json(&text.parse().unwrap()), Some(order));
+        }
+    }
+}

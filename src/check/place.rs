@@ -1,0 +1,68 @@
+//! Where runs are executed: on this thread, on a fresh one, or in a fresh process.
+//!
+//! Knows the isolation that a test asks for, and shows whoever watches what it is at.
+
+use std::thread;
+
+use super::apart::Apart;
+use super::order::Order;
+use super::play::{Case, Played};
+use super::settings::{Isolation, Settings};
+use super::watch::At;
+
+/// Where the runs of one worker are executed.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) case: &'a dyn Case,
+    pub(crate) settings: &'a Settings,
+    pub(crate) apart: &'a Result<Apart, String>,
+    pub(crate) at: &'a At,
+}
+
+impl Place<'_> {
+    /// Executes a run of a sweep.
+    pub(crate) fn play(&self, order: &Order) -> Played {
+        match self.settings.isolation {
+            Isolation::None => {
+                let played = self.case.play(self.at.begin(order, self.settings));
+                self.at.end();
+                played
+            }
+            Isolation::Thread => self.on_a_fresh_thread(order),
+            Isolation::Process => self.cold(order),
+        }
+    }
+
+    /// Executes a run to which no run before has left anything, or as little as the test asks for.
+    pub(crate) fn isolated(&self, order: &Order) -> Played {
+        match self.settings.isolation {
+            Isolation::None | Isolation::Thread => self.on_a_fresh_thread(order),
+            Isolation::Process => self.cold(order),
+        }
+    }
+
+    /// Executes a run in a fresh process.
+    pub(crate) fn cold(&self, order: &Order) -> Played {
+        match self.apart {
+            Ok(apart) => apart.play(order, self.settings),
+            Err(error) => Played::without_process(order.seed(), error.clone()),
+        }
+    }
+
+    /// Executes a run on a fresh thread of this process, and those that are to be before it.
+    pub(crate) fn on_a_fresh_thread(&self, order: &Order) -> Played {
+        let fresh = |order: &Order| {
+            let run = self.at.begin(order, self.settings);
+            let ended = thread::scope(|scope| scope.spawn(|| self.case.play(run)).join());
+            self.at.end();
+            match ended {
+                Ok(played) => played,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        };
+        for seed in order.before() {
+            fresh(&Order::of_seed(*seed));
+        }
+        fresh(order)
+    }
+}

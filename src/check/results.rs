@@ -1,0 +1,192 @@
+//! What sweeps have come to, as lines of JSON: those of many machines are put together by writing
+//! one file after the other.
+//!
+//! Knows the keys of a line, which stay as they are; refuses to know how runs are executed.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::simnet::Ledger;
+
+use super::gather::Reached;
+use super::json::Json;
+use super::sweep::{Failed, Swept};
+use super::wire::{labels_from, labels_to, ledger_from, ledger_to};
+
+/// Which test a line is of: the program that has it, without what the build adds to its name, and
+/// the test's own name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Whose {
+    program: String,
+    test: String,
+}
+
+impl Whose {
+    pub(crate) fn new(test: &str) -> Self {
+        let program = std::env::current_exe().ok();
+        let stem = program.as_ref().and_then(|program| program.file_stem());
+        let stem = stem.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { program: without_hash(&stem).into(), test: test.into() }
+    }
+
+    fn is_of(&self, line: &Json) -> bool {
+        let is = |name, own: &str| line.get(name).and_then(Json::as_text) == Some(own);
+        is("program", &self.program) && is("test", &self.test)
+    }
+}
+
+/// The name of a program as its author knows it: `sim` of `sim-3c254538fb30e394`.
+fn without_hash(stem: &str) -> &str {
+    let is_hash = |hash: &str| hash.len() == 16 && hash.bytes().all(|c| c.is_ascii_hexdigit());
+    stem.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).map_or(stem, |(name, _)| name)
+}
+
+fn open(file: &Path) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(file)
+}
+
+fn failed(file: &Path, error: &std::io::Error) -> String {
+    format!("virtnet: VIRTNET_RESULTS={}: {error}", file.display())
+}
+
+/// Makes sure that a line can be added to a file: before a long sweep, not after it.
+pub(crate) fn can_add(file: &Path) -> Result<(), String> {
+    open(file).map(drop).map_err(|error| failed(file, &error))
+}
+
+/// Adds the line of a sweep to a file.
+pub(crate) fn add(
+    file: &Path,
+    whose: &Whose,
+    what: (&Range<u64>, Option<(u64, u64)>),
+    swept: &Swept,
+) -> Result<(), String> {
+    let line = format!("{}\n", line(whose, what, swept));
+    let written = open(file).and_then(|mut file| {
+        // Other tests and other processes write to it, too.
+        file.lock()?;
+        file.write_all(line.as_bytes())
+    });
+    written.map_err(|error| failed(file, &error))
+}
+
+fn line(whose: &Whose, (seeds, shard): (&Range<u64>, Option<(u64, u64)>), swept: &Swept) -> Json {
+    let hex = |number: u64| Json::Text(format!("{number:#x}"));
+    let or_null = |value: Option<Json>| value.unwrap_or(Json::Null);
+    let failed = swept.failed.as_ref().map(|failed| {
+        let Failed { played, differs } = failed;
+        let what = match (&played.failure, differs) {
+            (Some(failure), _) => failure.text.clone(),
+            (None, _) => "the same seed was not the same run".into(),
+        };
+        let fingerprint = Json::text(played.fingerprint);
+        let entries = [("seed", hex(played.seed)), ("fingerprint", fingerprint)];
+        Json::map(entries.into_iter().chain([("what", Json::text(what))]))
+    });
+    let passed = swept.runs - u64::from(failed.is_some());
+    Json::map([
+        ("virtnet", Json::Number(1)),
+        ("program", Json::text(&whose.program)),
+        ("test", Json::text(&whose.test)),
+        ("seeds", Json::List(vec![hex(seeds.start), hex(seeds.end)])),
+        ("shard", or_null(shard.map(|(own, of)| Json::Text(format!("{own}/{of}"))))),
+        ("passed", Json::Number(passed)),
+        ("failed", or_null(failed)),
+        ("next", or_null(swept.next.map(hex))),
+        ("sometimes", labels_to(&swept.reached.sometimes)),
+        ("always", labels_to(&swept.reached.always)),
+        ("ledger", ledger_to(&swept.ledger)),
+        ("millis", Json::Number(swept.took.as_millis() as u64)),
+    ])
+}
+
+/// What many sweeps of one test have come to together.
+#[derive(Debug, Default)]
+pub(crate) struct Merged {
+    pub(crate) runs: u64,
+    /// The smallest seed that failed anywhere, and what was said of it.
+    pub(crate) failed: Option<(u64, String)>,
+    pub(crate) ledger: Ledger,
+    pub(crate) reached: Reached,
+    /// Which shards there are, of how many: of each count that occurs.
+    shards: BTreeSet<(u64, u64)>,
+}
+
+impl Merged {
+    /// Puts the lines of a test together.
+    pub(crate) fn read(file: &Path, whose: &Whose) -> Result<Self, String> {
+        let fail = |what: String| format!("virtnet: VIRTNET_JUDGE={}: {what}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
+        let (mut merged, mut lines) = (Self::default(), 0);
+        for (place, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
+            let at = |what: &str| fail(format!("line {}: {what}", place + 1));
+            let line: Json = text.parse().map_err(|error: String| at(&error))?;
+            if line.get("virtnet") != Some(&Json::Number(1)) {
+                return Err(at("it is no line of VIRTNET_RESULTS, or of another version"));
+            }
+            if whose.is_of(&line) {
+                merged.add(&line).ok_or_else(|| at("a key is missing, or has another type"))?;
+                lines += 1;
+            }
+        }
+        if lines == 0 {
+            let Whose { program, test } = whose;
+            return Err(fail(format!("it has no line of the test {test} of {program}")));
+        }
+        let missing = merged.missing();
+        if missing.is_empty() { Ok(merged) } else { Err(fail(missing)) }
+    }
+
+    fn add(&mut self, line: &Json) -> Option<()> {
+        self.runs += line.get("passed")?.as_number()?;
+        self.ledger += &ledger_from(line.get("ledger")?)?;
+        let sometimes = labels_from(line.get("sometimes")?)?;
+        let always = labels_from(line.get("always")?)?;
+        self.reached.add(Reached { sometimes, always });
+        if let Some(shard) = line.get("shard")?.as_text() {
+            let (own, of) = shard.split_once('/')?;
+            self.shards.insert((of.parse().ok()?, own.parse().ok()?));
+        }
+        let failed = line.get("failed")?;
+        if *failed != Json::Null {
+            let seed = failed.get("seed")?.as_text()?.strip_prefix("0x")?;
+            let seed = u64::from_str_radix(seed, 16).ok()?;
+            self.runs += 1;
+            if self.failed.as_ref().is_none_or(|(least, _)| seed < *least) {
+                self.failed = Some((seed, failed.get("what")?.as_text()?.into()));
+            }
+        }
+        Some(())
+    }
+
+    /// Names the shards that are not there: nothing can be said of the whole without them.
+    fn missing(&self) -> String {
+        let counts: BTreeSet<u64> = self.shards.iter().map(|(of, _)| *of).collect();
+        let missing: Vec<String> = counts
+            .into_iter()
+            .flat_map(|of| (0..of).map(move |own| (of, own)))
+            .filter(|shard| !self.shards.contains(shard))
+            .take(10)
+            .map(|(of, own)| format!("{own}/{of}"))
+            .collect();
+        if missing.is_empty() {
+            return String::new();
+        }
+        format!("the results of these shards are missing: {}", missing.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_hash;
+
+    #[test]
+    fn a_program_is_known_by_its_name_and_not_by_its_build() {
+        assert_eq!(without_hash("sim-3c254538fb30e394"), "sim");
+        assert_eq!(without_hash("my-sim"), "my-sim");
+        assert_eq!(without_hash("my-sim-3c254538fb30e39"), "my-sim-3c254538fb30e39");
+    }
+}
