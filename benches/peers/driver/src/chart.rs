@@ -211,3 +211,40 @@ fn about(rows: &[Row]) -> String {
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::tests::{cell, row};
+
+    #[test]
+    fn a_decade_is_as_wide_everywhere() {
+        let decade = PLOT / (MOST - LEAST);
+        assert!((place(1.0) - place(0.1) - decade).abs() < 1e-9);
+        assert!((place(0.001) - place(0.0001) - decade).abs() < 1e-9);
+        assert_eq!((place(0.0), place(1e9)), (0.0, PLOT));
+    }
+
+    #[test]
+    fn each_contender_has_a_bar_or_the_reason_why_not() {
+        let mut lost = cell("turmoil", "tuned", &[]);
+        lost.absent = Some("33 GB of <links>".into());
+        let cells = vec![
+            cell(OURS, "default", &[900_000]),
+            cell(BARE, "default", &[1_000_000]),
+            cell("madsim", "default", &[20_000]),
+            cell("moonpool", "same", &[30_000]),
+            cell("bach", "default", &[4_000]),
+            cell("bach", "tuned", &[5_000]),
+            lost,
+        ];
+        let svg = draw(&Machine::look(), &[row("pingpong", cells)]);
+        for text in [">900 k<", ">20.0 k<", ">30.0 k<", ">5.00 k<", "33 GB of &lt;links&gt;"] {
+            assert!(svg.contains(text), "{text}: {svg}");
+        }
+        assert!(svg.contains("the line is 1.00 M"));
+        let bars = |class: &str| svg.matches(&format!("<rect class=\"{class}\"")).count();
+        // One of each class is the legend's.
+        assert_eq!((bars("ours"), bars("peer"), bars("set-up")), (2, 3, 4));
+    }
+}

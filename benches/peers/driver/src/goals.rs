@@ -91,3 +91,34 @@ pub(crate) fn print(verdicts: &[Verdict]) {
         verdicts.len()
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::tests::{cell, row};
+
+    #[test]
+    fn a_bound_is_missed_from_below_and_from_above() {
+        let rows = |ours: u64, crowd: u64| {
+            let cells = |name, ours| {
+                let (bare, peer) = (cell(BARE, "default", &[100]), cell("bach", "same", &[10]));
+                row(name, vec![cell(OURS, "default", &[ours]), bare, peer])
+            };
+            [cells("many-10", ours), cells("many-10000", crowd)]
+        };
+        let verdicts = |ours, crowd| -> Vec<(bool, Option<bool>)> {
+            let verdicts = judge(&rows(ours, crowd));
+            verdicts.iter().map(|verdict| (verdict.pass, verdict.goal_reached)).collect()
+        };
+        let (pass, miss) = ((true, None), (false, None));
+        let (all, floor, none) = ((true, Some(true)), (true, Some(false)), (false, Some(false)));
+        assert_eq!(verdicts(120, 110), [all, pass, all, pass, pass]);
+        assert_eq!(verdicts(80, 70), [floor, pass, floor, pass, pass]);
+        assert_eq!(verdicts(49, 8), [none, miss, none, miss, miss]);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_judged() {
+        assert!(judge(&[row("pingpong", vec![cell(OURS, "default", &[5])])]).is_empty());
+    }
+}

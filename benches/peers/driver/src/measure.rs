@@ -203,3 +203,55 @@ fn sample(runner: &mut Runner, workload: &Workload, effort: &Effort) {
         Err(reason) => runner.cell.absent = Some(reason),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A cell with a sample of each of these rates.
+    pub(crate) fn cell(name: &'static str, variant: &'static str, rates: &[u64]) -> Cell {
+        let sample = |rate: &u64| Sample {
+            operations: *rate,
+            cpu_ns: 1_000_000_000,
+            wall_ns: 1_000_000_000,
+            resident_before_kib: 0,
+            resident_half_kib: 0,
+            resident_after_kib: 0,
+            resident_peak_kib: 0,
+        };
+        let mut cell = Cell::new(Contender { name, variant });
+        cell.samples = rates.iter().map(sample).collect();
+        cell.rate = median(cell.samples.iter().map(Sample::rate).collect());
+        cell
+    }
+
+    pub(crate) fn row(workload: &'static str, cells: Vec<Cell>) -> Row {
+        Row { workload, what: "", unit: "things", cells }
+    }
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![7.0]), Some(7.0));
+        assert_eq!(median(vec![9.0, 1.0, 5.0]), Some(5.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 8.0]), Some(3.0));
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_pass() {
+        let cells = vec![
+            cell(OURS, "default", &[100, 10, 1_000]),
+            cell(BARE, "default", &[200, 20, 2_000]),
+            cell("madsim", "default", &[50]),
+            cell("turmoil", "default", &[10, 1, 100]),
+            cell("turmoil", "tuned", &[70, 80, 75]),
+        ];
+        let row = row("pingpong", cells);
+        // The machine went ten times slower in the second pass, and ours half as fast in each.
+        assert_eq!(row.ratio_to(row.best(BARE).unwrap()), Some(0.5));
+        assert_eq!(row.best("turmoil").unwrap().variant, "tuned");
+        assert_eq!(row.best_peer().unwrap().name, "turmoil");
+        // Who took part in the first pass only is compared with ours there.
+        assert_eq!(row.ratio_to(row.best("madsim").unwrap()), Some(2.0));
+    }
+}
