@@ -81,7 +81,8 @@ fn run(args: &Args) -> Vec<Row> {
     let effort = Effort::new(args.quick);
     let programs = Programs(args.programs.clone());
     let wanted = |name: &str| {
-        args.only.is_empty() || args.only.iter().any(|part| name.contains(part.as_str()))
+        let named = args.only.iter().any(|part| name.contains(part.as_str()));
+        named || args.only.is_empty() && !(args.quick && plan::is_slow(name))
     };
     let workloads: Vec<_> = WORKLOADS.iter().filter(|work| wanted(work.name)).collect();
     let samples = |name| plan::contenders(name).len() * (effort.passes + 1);

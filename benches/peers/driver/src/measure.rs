@@ -165,9 +165,9 @@ fn trial(runner: &mut Runner, workload: &Workload, effort: &Effort) {
     runner.size.0 = match workload.size {
         Size::Fill { step, least } => step * least,
         // There it is given up soon: one round trip of each of its clients.
-        Size::Fixed { .. } if runner.of.name == "turmoil" && workload.name == "many-1000" => 1_000,
-        Size::Fixed { quick, .. } if effort.quick => quick,
-        Size::Fixed { n, .. } => n,
+        Size::Beyond { first, .. } if runner.of.name == "turmoil" && first == 1_000 => first,
+        Size::Beyond { quick, .. } if effort.quick => quick,
+        Size::Fixed { n } | Size::Beyond { n, .. } => n,
     };
     let result = take(&runner.path, runner.of, workload.name, runner.size, effort.limit);
     let trial = match result {
@@ -183,22 +183,29 @@ fn trial(runner: &mut Runner, workload: &Workload, effort: &Effort) {
         Size::Fill { step, least } => {
             runner.size.0 = step * ((least as f64 * times) as u64).max(least);
         }
-        Size::Fixed { .. } => runner.size.1 = (times as u64).max(1),
+        Size::Fixed { .. } | Size::Beyond { .. } => runner.size.1 = (times as u64).max(1),
     }
     // What takes longer than all its passes may is not done once more.
     let took = Duration::from_nanos(trial.cpu_ns);
-    if took >= effort.budget {
+    let whole = !matches!(workload.size, Size::Beyond { first, .. } if first < runner.size.0);
+    if whole && took >= effort.budget {
         runner.cell.samples.push(trial);
         runner.used = took;
     }
 }
 
 fn sample(runner: &mut Runner, workload: &Workload, effort: &Effort) {
-    let result = take(&runner.path, runner.of, workload.name, runner.size, effort.limit);
-    match result {
-        Ok(sample) => {
-            runner.used += Duration::from_nanos(sample.wall_ns);
-            runner.cell.samples.push(sample);
+    let (n, times) = runner.size;
+    let of = |n| take(&runner.path, runner.of, workload.name, (n, times), effort.limit);
+    let both = of(n).and_then(|all| match workload.size {
+        Size::Beyond { first, .. } if first < n => Ok((all, Some(of(first)?))),
+        _ => Ok((all, None)),
+    });
+    match both {
+        Ok((all, first)) => {
+            let wall = all.wall_ns + first.map_or(0, |first| first.wall_ns);
+            runner.used += Duration::from_nanos(wall);
+            runner.cell.samples.push(first.map_or(all, |first| all.beyond(first)));
         }
         Err(reason) => runner.cell.absent = Some(reason),
     }
@@ -235,6 +242,14 @@ pub(crate) mod tests {
         assert_eq!(median(vec![7.0]), Some(7.0));
         assert_eq!(median(vec![9.0, 1.0, 5.0]), Some(5.0));
         assert_eq!(median(vec![4.0, 1.0, 2.0, 8.0]), Some(3.0));
+    }
+
+    #[test]
+    fn what_is_beyond_the_first_is_what_it_takes_longer() {
+        let all = Sample { resident_peak_kib: 9, ..cell(OURS, "default", &[50]).samples[0] };
+        let first = Sample { cpu_ns: 750_000_000, operations: 10, ..all };
+        let beyond = all.beyond(first);
+        assert_eq!((beyond.rate(), beyond.resident_peak_kib), (160.0, 9));
     }
 
     #[test]

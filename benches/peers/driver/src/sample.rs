@@ -28,6 +28,16 @@ impl Sample {
         self.operations as f64 * 1e9 / self.cpu_ns.max(1) as f64
     }
 
+    /// What it did beyond another one, which is part of it.
+    pub(crate) fn beyond(self, first: Self) -> Self {
+        Self {
+            operations: self.operations - first.operations,
+            cpu_ns: self.cpu_ns.saturating_sub(first.cpu_ns),
+            wall_ns: self.wall_ns.saturating_sub(first.wall_ns),
+            ..self
+        }
+    }
+
     /// What it had more at its peak than before.
     pub(crate) fn grown_bytes(&self) -> u64 {
         1024 * self.resident_peak_kib.saturating_sub(self.resident_before_kib)

@@ -2,7 +2,7 @@
 
 use crate::figure::short;
 use crate::measure::{Cell, Row, median};
-use crate::plan::{BARE, NAMES, OURS, WORKLOADS, Workload};
+use crate::plan::{NAMES, WORKLOADS, Workload};
 use crate::sample::Sample;
 
 fn workload(row: &Row) -> &'static Workload {
@@ -25,12 +25,11 @@ pub(crate) fn speed_row(row: &Row) {
     println!("{:<17}{rates}   {} a second", workload(row).title, row.unit);
 }
 
-/// All set-ups of those who have several, and why there is no figure.
+/// All set-ups of those who have several, and why somebody has no figure.
 pub(crate) fn set_ups(rows: &[Row]) {
-    println!("\nthe peers' set-ups\n");
+    println!("\nall set-ups, where there are several\n");
     for row in rows {
-        let peers = NAMES.iter().filter(|name| **name != OURS && **name != BARE);
-        let each = peers.filter_map(|name| {
+        let each = NAMES.iter().filter_map(|name| {
             let cells: Vec<&Cell> = row.of(name).collect();
             let plain = cells.len() == 1 && cells[0].rate.is_some();
             let set_up = |cell: &&Cell| {

@@ -24,7 +24,12 @@ fn main() {
 }
 
 fn run<Fut: Future<Output = ()> + 'static>(seed: u64, main: impl FnOnce(Sim) -> Fut) {
-    Run::new(seed).time_limit(Duration::MAX).step_limit(u64::MAX).execute(main).unwrap();
+    Run::new(seed)
+        .time_limit(Duration::MAX)
+        .step_limit(u64::MAX)
+        .livelock_limit(u64::MAX)
+        .execute(main)
+        .unwrap();
 }
 
 async fn echo(mut conn: Conn, times: u64) {
