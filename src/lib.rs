@@ -37,11 +37,13 @@
 //! | [`net`] | names, ports, connections, errors; how to build a network | simulators, executors |
 //! | [`pipenet`] | the network in memory | simulators |
 //! | [`simnet`] | the simulated network: latency, faults, nodes | |
+//! | `os` | features `os`, `tls`: the system's TCP, and TLS over any network | simulators |
+//! | `lonet` | feature `lonet`: several processes of one machine, as in Go | simulators |
 //! | [`check`] | many runs: sweeps, shrinking, reports, and the attribute `test` | |
 //! | [`time`] | virtual time for code that holds no [`Sim`] | |
 //!
-//! Read them in this order. What a program needs stands at the root, too; [`prelude`] has what a
-//! test needs.
+//! Read them in this order, `os` and `lonet` last. What a program needs stands at the root, too;
+//! [`prelude`] has what a test needs.
 
 mod wait;
 
@@ -61,6 +63,12 @@ pub mod check;
 
 mod adapt;
 
+#[cfg(feature = "os")]
+pub mod os;
+
+#[cfg(feature = "lonet")]
+pub mod lonet;
+
 pub use wait::waiting_for;
 
 pub use sim::{
@@ -71,9 +79,9 @@ pub use sim::{
 };
 
 pub use net::{
-    Accept, Addr, AddrError, Args, Cause, Conn, Engine, Error, Host, Incoming, Listener, NetEvent,
-    Networker, Notifier, Op, RawConn, ReadHalf, Registry, RegistryError, SubNetwork, Traced,
-    WriteHalf,
+    Accept, Addr, AddrError, Args, Cause, Conn, Engine, Error, EventDifference, EventLog, Host,
+    Incoming, Listener, NetEvent, Networker, Notifier, Op, RawConn, ReadHalf, Registry,
+    RegistryError, SubNetwork, Traced, WriteHalf,
 };
 
 /// Polls several futures in written order until all are done; by `futures`.

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::thread::{self, Thread};
 
 /// Names a task: the run, and a number of the run's choosing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +23,8 @@ pub(crate) struct Who {
 /// How the run of a thread wakes a task.
 type Wake = fn(Who);
 
-/// The run that goes on in a thread, or 0, where other threads can see it.
-type Going = Arc<AtomicU64>;
+/// The run that goes on in a thread, or 0, where other threads can see it; and that thread.
+type Going = Arc<(AtomicU64, Thread)>;
 
 /// What goes on in each thread that has had a run; dead threads are left out
 /// when somebody looks.
@@ -31,7 +32,7 @@ static THREADS: Mutex<Vec<Going>> = Mutex::new(Vec::new());
 
 thread_local! {
     static GOING: Going = {
-        let going = Going::default();
+        let going = Arc::new((AtomicU64::new(0), thread::current()));
         locked(&THREADS).push(going.clone());
         going
     };
@@ -44,14 +45,14 @@ thread_local! {
 /// Says which run goes on in this thread, and how it wakes its tasks.
 pub(crate) fn begin_run(run: u64, wake: Wake) {
     RUN.set((run, wake));
-    GOING.with(|going| going.store(run, Ordering::Release));
+    GOING.with(|going| going.0.store(run, Ordering::Release));
     POLLED.set((0, Who { run: 0, task: 0 }));
 }
 
 /// Says that none does any more.
 pub(crate) fn end_run() {
     let (run, _) = RUN.replace((0, |_| ()));
-    GOING.with(|going| going.store(0, Ordering::Release));
+    GOING.with(|going| going.0.store(0, Ordering::Release));
     if foreign_count() > 0 {
         locked(&FOREIGN).retain(|who| who.run != run);
     }
@@ -149,12 +150,18 @@ fn wake_from_elsewhere(who: Who) {
         foreign.push(who);
         COUNT.fetch_add(1, Ordering::Release);
     }
+    drop(foreign);
+    // A simulated run comes by itself; one of real time may be asleep.
+    for going in locked(&THREADS).iter().filter(|going| going.0.load(Ordering::Acquire) == who.run)
+    {
+        going.1.unpark();
+    }
 }
 
 /// Returns whether `run` goes on in some thread.
 #[cold]
 pub(crate) fn goes_on(run: u64) -> bool {
-    locked(&THREADS).iter().any(|going| going.load(Ordering::Acquire) == run)
+    locked(&THREADS).iter().any(|going| going.0.load(Ordering::Acquire) == run)
 }
 
 /// How many wake-ups from elsewhere there have been, for [`foreign_since`].

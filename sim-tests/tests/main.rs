@@ -27,6 +27,16 @@ mod reference;
 // The simulated network.
 mod simnet;
 
+// Several processes.
+mod lonet;
+
+// The operating system.
+mod os;
+mod real;
+
+// The same on several networks.
+mod expected;
+
 // Many runs.
 mod process;
 mod attribute;

@@ -123,6 +123,8 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("src/net/", &["crate::sim", "crate::pipenet"], "the network knows no simulator"),
     ("src/pipenet/", &["crate::sim"], "pipenet knows no simulator"),
     ("src/simnet/", &["crate::pipenet"], "one network does not know the other"),
+    ("src/os/", &["crate::sim"], "the operating system knows no simulator"),
+    ("src/lonet/", &["crate::simnet", "crate::pipenet"], "one network does not know the other"),
     ("src/simnet/stream.rs", &["World", "Wakers"], "bytes know no time"),
     ("src/sim/executor.rs", &["super::time", "super::clock", "super::event"], "it knows no time"),
     ("src/sim/event.rs", &["super::task"], "the queue knows no tasks"),
@@ -131,14 +133,14 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 
 /// What nobody may say, but for the files and folders named.
 const BANNED: &[(&str, &str, &[&str])] = &[
-    ("Instant::now", "virtual time", &["src/adapt/clock.rs", "src/check/"]),
-    ("SystemTime::now", "virtual time", &["src/check/settings.rs"]),
+    ("Instant::now", "virtual time", &["src/adapt/", "src/check/", "src/lonet/"]),
+    ("SystemTime::now", "virtual time", &["src/check/settings.rs", "src/lonet/folder.rs"]),
     ("thread::spawn", "tasks", &[]),
     ("HashMap", "BTreeMap, whose order is no accident", &[]),
     ("HashSet", "BTreeSet, whose order is no accident", &[]),
-    ("RandomState", "sim/choice.rs", &[]),
+    ("RandomState", "sim/choice.rs", &["src/adapt/real.rs"]),
     ("seed_from_u64", "sim/choice.rs", &["src/sim/choice.rs"]),
-    ("std::env", "arguments; only check/ reads the environment", &["src/check/"]),
+    ("std::env", "arguments; only check/ reads it", &["src/check/", "src/lonet/mod.rs"]),
     ("unsafe", "safe Rust", &[]),
     ("println!", "the trace; a library does not print", &["src/check/report.rs"]),
     ("dbg!", "the trace", &[]),

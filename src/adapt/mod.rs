@@ -4,3 +4,8 @@
 //! other crates; refuses to know how a run works.
 
 mod clock;
+#[cfg(feature = "os")]
+mod real;
+
+#[cfg(feature = "os")]
+pub use real::run;

@@ -84,6 +84,7 @@ pub(crate) fn shrink(
     shrinker.drop_groups(place_of);
     shrinker.drop_groups(|choice| choice.subject.clone());
     shrinker.drop_stretches();
+    shrinker.concentrate();
     shrinker.lower_values();
     shrinker.drop_stretches();
     let traced = place.isolated(&shrinker.order(&shrinker.best.choices).keep_trace());
@@ -174,6 +175,30 @@ impl Shrinker<'_> {
                 1 => 0,
                 _ => length.div_ceil(2).min(self.best.choices.len().max(1)),
             };
+        }
+    }
+
+    /// Where many small values add up, tries one that is larger in place of all others, of those
+    /// before it, or of those after it.
+    fn concentrate(&mut self) {
+        const FEW: usize = 4;
+        // What is beyond the options is taken modulo their number: another value, and as good.
+        const LARGER: [u64; 3] = [3, 17, 1025];
+        let mut at = 0;
+        while at < self.best.choices.len() && self.best.choices.len() > FEW {
+            let choices = self.best.choices.clone();
+            let larger = LARGER.into_iter().any(|times| {
+                let mut one = choices[at].clone();
+                one.value = one.value.saturating_mul(times);
+                let (before, after) = (&choices[..at], &choices[at + 1..]);
+                [(&[][..], &[][..]), (before, &[][..]), (&[][..], after)].into_iter().any(
+                    |(a, b)| {
+                        let left = [a, std::slice::from_ref(&one), b].concat();
+                        left.len() < choices.len() && self.attempt(&left)
+                    },
+                )
+            });
+            at = if larger { 0 } else { at + 1 };
         }
     }
 

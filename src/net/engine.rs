@@ -99,6 +99,13 @@ pub trait RawConn: Send + Sync + 'static {
     /// stream, while reading here goes on. The first poll must set it going.
     fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Gives the address of this end where it is not the port of a host: that of a socket of the
+    /// operating system. Not kept beside every connection, because nearly none has one.
+    #[doc(hidden)]
+    fn own_addr(&self) -> Option<Addr> {
+        None
+    }
+
     /// Tears the connection down at once: nothing more is delivered, all who wait are woken.
     fn abort(&self);
 
@@ -111,6 +118,27 @@ pub trait RawConn: Send + Sync + 'static {
     fn close(&self) {
         self.abort();
     }
+}
+
+/// Is where connections of another network come in: a listening socket of the operating system, or
+/// a listener that something is wrapped around.
+///
+/// Whoever accepts takes them out of it; nothing goes on behind the back of the program. Every
+/// waiting task is woken, not only the last to poll.
+#[cfg(feature = "os")]
+pub(crate) trait RawListener: Send + Sync + 'static {
+    /// Takes the next connection, with the address of the other end.
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>>;
+
+    /// Takes no more, and wakes all who wait.
+    fn close(&self);
+}
+
+/// One end of a connection, as somebody else made it.
+#[cfg(feature = "os")]
+pub(crate) struct Arrival {
+    pub(crate) raw: Box<dyn RawConn>,
+    pub(crate) peer: Addr,
 }
 
 impl<T: Engine + ?Sized> Engine for Arc<T> {

@@ -112,7 +112,7 @@ impl Host {
             addr => split(addr).map_err(|error| fail(None, error.into()))?,
         };
         let bound = match host.is_empty() || host == self.name() {
-            true => Listener::bind(&self.state, number),
+            true => Listener::bind(&self.net, &self.state, number),
             false => Err(Cause::AddrNotLocal),
         };
         bound.map_err(|cause| fail(Some(self.addr_of(host, number)), cause))

@@ -16,8 +16,11 @@ use crate::wait::{got, waiting_for};
 
 use super::addr::Addr;
 use super::conn::{Conn, Tap, both};
+#[cfg(feature = "os")]
+use super::engine::{Arrival, RawListener};
 use super::error::{Cause, Error, Op};
 use super::sockets::{Endpoint, HostState, ListenerKey, Port};
+use super::state::NetState;
 use super::sync::Wakers;
 
 /// Waits for connections at one port of a host.
@@ -34,13 +37,60 @@ pub struct Listener {
 struct Bound {
     port: Port,
     serial: u64,
+    from: Source,
+}
+
+/// Where connections come from.
+enum Source {
+    /// From dials, which the network brings. Who holds a listener and nothing else still waits for
+    /// them, so that the network is not to be dropped with the last handle to it or to the host.
+    Net { _net: Arc<NetState> },
+    /// From somebody else's listener, at an address that is no port of this host.
+    #[cfg(feature = "os")]
+    Other { listener: Arc<dyn RawListener>, addr: Addr },
+}
+
+impl Bound {
+    fn addr(&self) -> Addr {
+        match &self.from {
+            Source::Net { .. } => self.port.addr(),
+            #[cfg(feature = "os")]
+            Source::Other { addr, .. } => addr.clone(),
+        }
+    }
+}
+
+#[cfg(feature = "os")]
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Source::Other { listener, .. } = &self.from {
+            listener.close();
+        }
+    }
 }
 
 impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
-    pub(crate) fn bind(host: &Arc<HostState>, port: u16) -> Result<Self, Cause> {
+    pub(crate) fn bind(
+        net: &Arc<NetState>,
+        host: &Arc<HostState>,
+        port: u16,
+    ) -> Result<Self, Cause> {
         let (port, serial) = Port::listen(host, port)?;
-        Ok(Self { bound: Arc::new(Bound { port, serial }), tap: None })
+        let from = Source::Net { _net: net.clone() };
+        Ok(Self { bound: Arc::new(Bound { port, serial, from }), tap: None })
+    }
+
+    /// Makes a listener of somebody else's; the port that it takes of the host is a mere number.
+    #[cfg(feature = "os")]
+    pub(crate) fn on(
+        host: &Arc<HostState>,
+        addr: Addr,
+        listener: Arc<dyn RawListener>,
+    ) -> Result<Self, Cause> {
+        let (port, serial) = Port::listen(host, 0)?;
+        let from = Source::Other { listener, addr };
+        Ok(Self { bound: Arc::new(Bound { port, serial, from }), tap: None })
     }
 
     /// Lets every write on the connections accepted be seen.
@@ -50,7 +100,7 @@ impl Listener {
 
     /// Gives the address at which to dial it; also after closing.
     pub fn local_addr(&self) -> Addr {
-        self.bound.port.addr()
+        self.bound.addr()
     }
 
     /// Waits for the next connection.
@@ -91,6 +141,10 @@ impl Listener {
     pub fn close(&self) -> Result<(), Error> {
         self.bound.port.host.assert_here();
         self.bound.port.give_back();
+        #[cfg(feature = "os")]
+        if let Source::Other { listener, .. } = &self.bound.from {
+            listener.close();
+        }
         Ok(())
     }
 }
@@ -113,10 +167,12 @@ impl<L: Borrow<Listener>> Waiting<L> {
         ListenerKey { port: port.number, serial: *serial }
     }
 
-    fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Result<Conn, Error>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
         let mut wakers = Wakers::default();
         let polled = self.poll_queue(cx.waker(), &mut wakers);
         wakers.wake();
+        #[cfg(feature = "os")]
+        let polled = self.or_from_elsewhere(polled, cx);
         let listener = self.listener.borrow();
         let Poll::Ready(accepted) = polled else {
             waiting_for(|| {
@@ -165,9 +221,38 @@ impl<L: Borrow<Listener>> Waiting<L> {
     }
 }
 
-impl<L: Borrow<Listener>> Drop for Waiting<L> {
-    fn drop(&mut self) {
-        let Some(ticket) = self.ticket else { return };
+#[cfg(feature = "os")]
+impl<L: Borrow<Listener>> Waiting<L> {
+    /// Looks for a connection where others bring them, if that is where they come from. The queue
+    /// stays empty then, and is there to be woken when something closes.
+    fn or_from_elsewhere(
+        &mut self,
+        polled: Poll<Result<Arc<Endpoint>, Cause>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Arc<Endpoint>, Cause>> {
+        let Source::Other { listener, .. } = &self.listener.borrow().bound.from else {
+            return polled;
+        };
+        if polled.is_ready() {
+            return polled;
+        }
+        let host = &self.listener.borrow().bound.port.host;
+        let accepted = listener.poll_accept(cx).map(|arrived| {
+            // If it was closed meanwhile that is the reason, whatever the other says.
+            let Arrival { raw, peer } = arrived.map_err(|cause| host.down().unwrap_or(cause))?;
+            let port = Port::lowest(host).ok_or(Cause::NoFreePort)?;
+            Endpoint::attach(port, peer, raw)
+        });
+        if accepted.is_ready() {
+            self.leave();
+        }
+        accepted
+    }
+}
+
+impl<L: Borrow<Listener>> Waiting<L> {
+    fn leave(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
         let mut wakers = Wakers::default();
         self.listener.borrow().bound.port.host.try_table(|table| {
             if let Some((backlog, ports)) = table.backlog(self.key()) {
@@ -175,6 +260,12 @@ impl<L: Borrow<Listener>> Drop for Waiting<L> {
             }
         });
         wakers.wake();
+    }
+}
+
+impl<L: Borrow<Listener>> Drop for Waiting<L> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

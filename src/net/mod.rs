@@ -157,6 +157,8 @@ mod listener;
 mod host;
 mod subnetwork;
 mod networker;
+#[cfg(feature = "os")]
+mod point;
 mod traced;
 
 pub use addr::{Addr, AddrError};
@@ -168,8 +170,14 @@ pub use listener::{Incoming, Listener};
 pub use networker::Networker;
 pub use notifier::{Accept, Notifier};
 pub use subnetwork::SubNetwork;
-pub use traced::{NetEvent, Traced};
+pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
+#[cfg(feature = "os")]
+pub(crate) use engine::{Arrival, RawListener};
 pub(crate) use few::Few;
 pub(crate) use granted::Granted;
+#[cfg(feature = "os")]
+pub(crate) use point::Point;
+#[cfg(feature = "lonet")]
+pub(crate) use quote::Quoted;
 pub(crate) use sync::{WaitList, Wakers};

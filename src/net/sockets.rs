@@ -330,7 +330,7 @@ impl Endpoint {
 
     /// Gives the address of this end.
     pub(crate) fn local(&self) -> Addr {
-        self.port.addr()
+        self.raw.own_addr().unwrap_or_else(|| self.port.addr())
     }
 
     /// Gives the host of this end.

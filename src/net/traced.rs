@@ -3,8 +3,8 @@
 //! Knows the four events worth telling and when each is due. Does not know what becomes of them.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt};
 
@@ -122,6 +122,91 @@ impl<N: Networker> Traced<N> {
                 data: data.to_vec(),
             });
         })
+    }
+}
+
+/// Collects events, to be compared with what was to happen.
+///
+/// Ports are predictable, so that a test can write the whole sequence down. Events of several
+/// access points stand in one order: that in which they were told. A clone is the same log.
+///
+/// ```
+/// use virtnet::{EventLog, Networker, Traced, pipenet};
+///
+/// # futures::executor::block_on(async {
+/// let log = EventLog::new();
+/// let host = Traced::new(pipenet::Network::new("t").host("α"), log.sink());
+/// let listener = host.listen("").await?;
+/// host.dial("β:7").await.unwrap_err();
+/// log.assert(&["listen α:1", "dial α->β:7"]);
+/// # Ok::<(), virtnet::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct EventLog {
+    events: Arc<Mutex<Vec<NetEvent>>>,
+}
+
+/// Tells where a sequence of events is another than was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventDifference {
+    /// Which event it is, from 0.
+    pub index: usize,
+    /// What was expected; `None` if nothing more was.
+    pub expected: Option<String>,
+    /// What happened; `None` if nothing more did.
+    pub happened: Option<String>,
+}
+
+impl EventLog {
+    /// Begins an empty log.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes a sink for [`Traced::new`].
+    pub fn sink(&self) -> impl Fn(&NetEvent) + Send + Sync + use<> {
+        let log = self.clone();
+        move |event| log.events().push(event.clone())
+    }
+
+    /// Takes what was told since this was last asked.
+    pub fn take(&self) -> Vec<NetEvent> {
+        std::mem::take(&mut *self.events())
+    }
+
+    /// Finds the first event that is another than expected, as it is printed.
+    pub fn difference(&self, expected: &[&str]) -> Option<EventDifference> {
+        let happened: Vec<_> = self.events().iter().map(ToString::to_string).collect();
+        let index = (0..expected.len().max(happened.len()))
+            .find(|&index| expected.get(index).copied() != happened.get(index).map(|it| &**it))?;
+        let expected = expected.get(index).map(ToString::to_string);
+        Some(EventDifference { index, expected, happened: happened.get(index).cloned() })
+    }
+
+    /// Demands that exactly this has happened, in this order.
+    ///
+    /// # Panics
+    ///
+    /// If not, with the first difference.
+    #[track_caller]
+    pub fn assert(&self, expected: &[&str]) {
+        if let Some(difference) = self.difference(expected) {
+            panic!("{difference}");
+        }
+    }
+
+    fn events(&self) -> MutexGuard<'_, Vec<NetEvent>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for EventDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_none = |event: &Option<String>| event.clone().unwrap_or("nothing more".into());
+        let (expected, happened) = (or_none(&self.expected), or_none(&self.happened));
+        let number = self.index + 1;
+        write!(f, "event {number} differs:\n  expected  {expected}\n  happened  {happened}")
     }
 }
 

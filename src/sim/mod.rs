@@ -81,6 +81,8 @@ mod select;
 mod outcome;
 mod finish;
 mod run;
+#[cfg(feature = "os")]
+mod real;
 
 pub use decided::Choice;
 pub use handle::{Sim, SimRng, TaskBuilder, rng, spawn};
@@ -103,6 +105,8 @@ pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_ste
 pub(crate) use current::{run_and_now, try_enter, try_enter_run};
 pub(crate) use node::NODE;
 pub(crate) use pulse::Pulse;
+#[cfg(feature = "os")]
+pub(crate) use real::{is_simulated, run_for_real};
 pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
 pub(crate) use trace::Mark;

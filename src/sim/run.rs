@@ -193,7 +193,7 @@ impl Run {
 ///
 /// The world says what is next, by `World::next`; the step itself is made with
 /// the world back in its place, because what it runs may ask for anything.
-fn drive(executor: &mut Executor) -> End {
+pub(crate) fn drive(executor: &mut Executor) -> End {
     let mut polled = None;
     loop {
         let next = enter_or_bug(|world| {

@@ -74,7 +74,7 @@ impl World {
                 if self.tasks.live(task).is_none() {
                     continue; // completed since
                 }
-                return self.step_drop(task.slot, by, mark);
+                return self.step_drop(task, by, mark);
             }
             if let Some(errand) = self.errands.pop_front() {
                 self.act_as(Key::NONE);
@@ -280,10 +280,12 @@ impl World {
     }
 
     /// Has an aborted task dropped, which is a step as well.
-    fn step_drop(&mut self, slot: u32, by: Key, cause: Mark) -> Next {
+    fn step_drop(&mut self, task: TaskId, by: Key, cause: Mark) -> Next {
         if self.steps >= self.limits.steps {
+            self.aborted.push_front((task, by, cause));
             return Next::End(End::StepLimit);
         }
+        let slot = task.slot;
         self.steps += 1;
         let subject = self.tasks.slots[slot as usize].key;
         let (at, kind) = (self.now, RecordKind::Abort);
@@ -307,11 +309,18 @@ impl World {
         over
     }
 
+    /// Ends the run before a task is polled, which is due still.
+    #[cold]
+    fn stop_before(&mut self, slot: u32) -> Next {
+        self.tasks.slots[slot as usize].pending = self.queue.push_due(0, Act::Poll(slot));
+        Next::End(End::StepLimit)
+    }
+
     /// Makes a task current and counts, limits and records its poll.
     #[inline]
     pub(crate) fn step(&mut self, slot: u32) -> Next {
         if self.steps >= self.limits.steps {
-            return Next::End(End::StepLimit);
+            return self.stop_before(slot);
         }
         if self.pulse.is_some() && self.is_named_and_over(slot) {
             return Next::End(End::Panicked);

@@ -261,6 +261,8 @@ pub(crate) struct Beside {
 
 /// How many records lie between two checkpoints.
 const CHECKPOINT: u64 = 4096;
+/// The most checkpoints of a run: beyond four thousand million records there are none.
+const CHECKPOINTS: usize = 1 << 20;
 
 /// The records of a run, before their keys are turned into names.
 #[derive(Debug, Default)]
@@ -325,7 +327,7 @@ impl Tracer {
         // A bijection of the state for any event: nothing that happened is lost.
         self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;
-        if self.count.is_multiple_of(CHECKPOINT) {
+        if self.count.is_multiple_of(CHECKPOINT) && self.checkpoints.len() < CHECKPOINTS {
             self.checkpoints.push(self.fingerprint());
         }
         if self.kept.is_some() {

@@ -166,6 +166,8 @@ pub(crate) struct World {
     pub(crate) culprit: Option<u32>,
     /// Tasks to be dropped, and who had them aborted, in which record.
     pub(crate) aborted: VecDeque<(TaskId, Key, Mark)>,
+    /// Whether its time is that of the real clock.
+    pub(crate) is_real: bool,
     /// Whether there may be entries whose instant has come.
     pub(crate) arriving: bool,
     /// Whether what woke itself has had its turn at this instant.
@@ -209,6 +211,7 @@ impl World {
             caught: Vec::new(),
             culprit: None,
             aborted: VecDeque::new(),
+            is_real: false,
             arriving: false,
             spun: false,
             names: None,
@@ -273,6 +276,7 @@ impl World {
         self.aborted.clear();
         self.aborted.shrink_to(KEPT);
         self.current = NOBODY;
+        self.is_real = false;
         self.arriving = false;
         self.spun = false;
         self.names = None;

@@ -2,6 +2,8 @@
 //! everybody who waits is told.
 
 use futures::future::join;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+
 use virtnet::simnet::Network;
 use virtnet::{Cause, Conn, Host, time};
 
@@ -315,4 +317,23 @@ fn connections_of_two_networks_are_none_of_each_others_business() {
         assert_eq!(timed(read(&u.ba)).await, (ms(10), Ok("x".into())));
         assert_eq!(connect(&u.a, &u.lb).await.0.local_addr().port(), 2);
     });
+}
+
+#[test]
+fn a_writer_that_waits_for_space_fails_when_the_reader_closes() {
+    for unread in [0, 1, 1_000, 3_000, 4_000] {
+        fifo(async move |sim| {
+            let t = two(exact().window(4_000)).await;
+            let (mut near, mut far) = (t.ab, t.ba);
+            let writer = sim.spawn(async move { near.write_all(&[7; 100_000]).await });
+            time::sleep(ms(100)).await;
+            let mut buf = vec![0; 4_000 - unread];
+            far.read_exact(&mut buf).await.unwrap();
+            drop(far);
+            let (took, wrote) = timed(async { sim.timeout(secs(60), writer).await }).await;
+            let error = wrote.expect("it waits for ever").unwrap().unwrap_err();
+            // It hears of the end, or of space, writes on, and is answered with a reset.
+            assert_eq!((took, cause(&error)), (ms(30), Cause::BrokenPipe), "{unread} unread");
+        });
+    }
 }

@@ -1,0 +1,59 @@
+//! Who the store is, for TLS: a certificate that it signs itself, made anew each time.
+//!
+//! Knows how to hand it to another process, as one line.
+
+use std::sync::Arc;
+
+use virtnet::os::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
+
+/// A certificate and its key.
+pub(crate) struct Identity {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// Makes one for this machine.
+pub(crate) fn make() -> Identity {
+    let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_string()]);
+    let signed = signed.expect("an address is a name");
+    let (certificate, key) = (signed.cert.der().to_vec(), signed.signing_key.serialize_der());
+    Identity { certificate, key }
+}
+
+impl Identity {
+    /// Writes it as one line.
+    pub(crate) fn to_line(&self) -> String {
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        format!("{} {}\n", hex(&self.certificate), hex(&self.key))
+    }
+
+    /// Reads it again.
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
+        let bytes = |hex: &str| -> Option<Vec<u8>> {
+            let digits = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+            (0..hex.len()).step_by(2).map(digits).collect()
+        };
+        let (certificate, key) = line.trim_end().split_once(' ')?;
+        Some(Self { certificate: bytes(certificate)?, key: bytes(key)? })
+    }
+
+    /// What a client trusts: this and nothing else.
+    pub(crate) fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone().into())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions()?;
+        Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    /// Who a server is.
+    pub(crate) fn server(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider);
+        let config = config.with_safe_default_protocol_versions()?.with_no_client_auth();
+        let key =
+            self.key.clone().try_into().map_err(|why: &str| rustls::Error::General(why.into()));
+        Ok(Arc::new(config.with_single_cert(vec![self.certificate.clone().into()], key?)?))
+    }
+}

@@ -1,0 +1,204 @@
+//! One process of a network of several; the tests start it and tell it what to do.
+//!
+//! ```text
+//! peer FOLDER NETWORK join             waits for a line, joins, says `ok`
+//! peer FOLDER NETWORK announce NAME    waits for a line, makes a host, says `ok`, and stays
+//! peer FOLDER NETWORK dial NAME ADDR   makes a host, says `ok`, dials, says `ok`, and stays
+//! peer FOLDER NETWORK echo NAME        makes a host, listens on port 1, says `ok`, and echoes
+//! peer FOLDER NETWORK drop             drops futures wherever they wait, says what is left
+//! ```
+//!
+//! What stays does so until its input ends. What fails is said in the place of `ok`.
+
+use std::future::Future;
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::task::{Context, Poll, Waker};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use virtnet::lonet::Config;
+use virtnet::{Error, Host, SubNetwork};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let [folder, network, what @ ..] = args.as_slice() else { return ExitCode::FAILURE };
+    let config = Config::new().folder(*folder);
+    let done = match what {
+        ["join"] => {
+            wait_for_a_line();
+            block_on(config.join(network)).map(|_| say("ok"))
+        }
+        ["announce", name] => block_on(announce(&config, network, name)),
+        ["dial", name, addr] => block_on(dial(&config, network, name, addr)),
+        ["echo", name] => block_on(echo(&config, network, name)),
+        ["drop"] => Drops { config, network, folder: Path::new(folder) }.all(),
+        _ => return ExitCode::FAILURE,
+    };
+    if let Err(error) = done {
+        say(&error.to_string());
+    }
+    ExitCode::SUCCESS
+}
+
+fn say(text: &str) {
+    println!("{text}");
+    let _ = io::stdout().flush();
+}
+
+fn wait_for_a_line() {
+    let _ = io::stdin().lock().read_line(&mut String::new());
+}
+
+async fn announce(config: &Config, network: &str, name: &str) -> Result<(), Error> {
+    let net = config.join(network).await?;
+    wait_for_a_line();
+    net.new_host(name).await?;
+    say("ok");
+    wait_for_a_line();
+    Ok(())
+}
+
+async fn dial(config: &Config, network: &str, name: &str, addr: &str) -> Result<(), Error> {
+    let host = config.join(network).await?.new_host(name).await?;
+    say("ok");
+    let conn = host.dial(addr).await?;
+    say("ok");
+    wait_for_a_line();
+    drop(conn);
+    Ok(())
+}
+
+async fn echo(config: &Config, network: &str, name: &str) -> Result<(), Error> {
+    let listener = config.join(network).await?.new_host(name).await?.listen(":1").await?;
+    say("ok");
+    loop {
+        let mut conn = listener.accept().await?;
+        let mut buf = [0; 4096];
+        while let Ok(count) = conn.read(&mut buf).await
+            && count > 0
+            && conn.write_all(&buf[..count]).await.is_ok()
+        {}
+    }
+}
+
+/// Drops futures after so many polls, and looks at what is left of them.
+struct Drops<'a> {
+    config: Config,
+    network: &'a str,
+    folder: &'a Path,
+}
+
+/// What a process has in hand.
+#[derive(Debug, PartialEq)]
+struct Held {
+    /// Without those of the registry's files: SQLite keeps a few to use them again, as long as any
+    /// connection to the same file is open.
+    descriptors: usize,
+    threads: usize,
+    rows: u32,
+}
+
+/// What is held without any doubt; the rest is what was dropped.
+impl Drops<'_> {
+    fn held(&self) -> Held {
+        let count = |folder| std::fs::read_dir(folder).map_or(0, Iterator::count);
+        let descriptors = count("/proc/self/fd") - self.files();
+        let file = self.folder.join(self.network).join("registry.db");
+        let rows = rusqlite::Connection::open(file)
+            .and_then(|file| file.query_row("SELECT count(*) FROM hosts", [], |row| row.get(0)));
+        Held { descriptors, threads: count("/proc/self/task"), rows: rows.unwrap_or_default() }
+    }
+
+    /// How many descriptors are those of the registry's files.
+    fn files(&self) -> usize {
+        let all = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        let target = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).ok();
+        all.filter_map(target).filter(|path| path.starts_with(self.folder)).count()
+    }
+
+    /// Waits until no more is held than should be; says what is, if that does not come about.
+    fn settle(&self, what: &str, expected: &Held) {
+        let start = Instant::now();
+        while self.held() != *expected {
+            if start.elapsed() > Duration::from_secs(20) {
+                return say(&format!("{what}: held {:?}, expected {expected:?}", self.held()));
+            }
+            sleep(Duration::from_millis(5));
+        }
+        say(&format!("{what}: ok"));
+    }
+
+    fn all(&self) -> Result<(), Error> {
+        let net = block_on(self.config.join(self.network))?;
+        let (a, b) =
+            block_on(async { Ok((net.new_host("α").await?, net.new_host("β").await?)) })?;
+        let mut expected = self.held();
+        self.joins(&expected);
+        self.hosts(&net, &mut expected);
+        self.dials(&a, &b, &expected)
+    }
+
+    fn joins(&self, expected: &Held) {
+        let mut joined = 0;
+        for polls in 0..200 {
+            joined += usize::from(some_polls(polls % 25, self.config.join(self.network)).is_some());
+        }
+        self.settle(&format!("joins ({joined} of 200 were done, and dropped then)"), expected);
+    }
+
+    fn hosts(&self, net: &SubNetwork, expected: &mut Held) {
+        for polls in 0..200 {
+            let made = some_polls(polls % 10, net.new_host(&polls.to_string()));
+            expected.rows += u32::from(made.is_some());
+        }
+        let made = expected.rows - 2;
+        self.settle(&format!("hosts ({made} of 200 were made)"), expected);
+    }
+
+    fn dials(&self, a: &Host, b: &Host, expected: &Held) -> Result<(), Error> {
+        let listener = block_on(b.listen(":1"))?;
+        for polls in 0..200 {
+            some_polls(polls % 25, a.dial("β:1"));
+        }
+        self.settle("dials that nobody accepts", expected);
+        let mut made = 0;
+        for polls in 0..400 {
+            let mut accept = pin!(listener.accept());
+            let accepted = accept.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            made += usize::from(some_polls(polls % 25, a.dial("β:1")).is_some());
+            // Also the accept is dropped wherever it is.
+            if accepted.is_pending() {
+                some_polls(polls % 3, accept);
+            }
+        }
+        drop(listener);
+        self.settle(&format!("dials ({made} of 400 were made)"), expected);
+        let port = block_on(a.listen(""))?.local_addr().port();
+        say(&format!("ports: {}", if port == 1 { "ok" } else { "one is still taken" }));
+        let files = self.files();
+        say(&format!("files: {}", if files < 40 { "ok" } else { "they grow" }));
+        Ok(())
+    }
+}
+
+/// Polls a future so many times, and then drops it. What is waited for takes about as long as ten
+/// polls do.
+fn some_polls<T, E: std::fmt::Debug>(
+    polls: usize,
+    future: impl Future<Output = Result<T, E>>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => return Some(result.expect("it comes to an end")),
+            Poll::Pending => sleep(Duration::from_micros(20)),
+        }
+    }
+    None
+}

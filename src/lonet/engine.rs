@@ -1,0 +1,155 @@
+//! What carries a network between processes.
+//!
+//! Knows how a dial goes out: where the other process listens stands in the registry. How one
+//! comes in is the acceptor's matter.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Async;
+use futures::future::{BoxFuture, FutureExt};
+
+use crate::net::{Addr, Cause, Engine, RawConn, Registry};
+use crate::os::{Socket, reset_on_close};
+
+use super::acceptor::Acceptor;
+use super::line::{read_line, within, write_line};
+use super::registry::File;
+use super::wire::{self, Rejection};
+
+/// Carries connections as TCP over the loopback interface.
+#[derive(Debug)]
+pub(crate) struct Loopback {
+    pub(crate) acceptor: Arc<Acceptor>,
+    /// To be told that it was wrong.
+    pub(crate) registry: Arc<File>,
+    /// How long a step of the hand-shake may take that depends on no accept.
+    pub(crate) limit: Duration,
+}
+
+impl Engine for Loopback {
+    fn new_host<'a>(
+        &'a self,
+        hostname: &'a str,
+        registry: &'a dyn Registry,
+    ) -> BoxFuture<'a, Result<(), Cause>> {
+        async move {
+            let osladdr = self.acceptor.addr.to_string();
+            Ok(registry.announce(hostname, &osladdr).await?)
+        }
+        .boxed()
+    }
+
+    fn dial<'a>(
+        &'a self,
+        src: &'a Addr,
+        dst: &'a Addr,
+        hostdata: &'a str,
+    ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
+        async move {
+            let connected = self.connect(src, dst, hostdata).await;
+            if !matches!(connected, Ok(_) | Err(Cause::ConnRefused)) {
+                self.registry.forget(dst.host());
+            }
+            connected
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> Result<(), Cause> {
+        self.acceptor.close();
+        Ok(())
+    }
+}
+
+impl Loopback {
+    async fn connect(
+        &self,
+        src: &Addr,
+        dst: &Addr,
+        osladdr: &str,
+    ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
+        let at = parse(osladdr).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
+        let stream = within(self.limit, Async::<TcpStream>::connect(at)).await;
+        let stream = stream.map_err(|error| {
+            told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
+        })?;
+        let mut unanswered = Unanswered { stream: &stream, answered: false };
+        let answer = self.shake_hands(&stream, src, dst).await;
+        unanswered.answered = true;
+        drop(unanswered);
+        let failed =
+            |error: &io::Error| told(error.kind(), format!("loconnect {at}: {}", plainly(error)));
+        match answer.map_err(|error| failed(&error))? {
+            Ok(peer) => Ok((Box::new(Socket::new(stream, None)) as Box<dyn RawConn>, peer)),
+            Err(Rejection::Refused) => Err(Cause::ConnRefused),
+            Err(Rejection::Other(why)) => Err(failed(&io::Error::other(why))),
+        }
+    }
+
+    /// Sends the request, and waits for the reply: that comes when somebody accepts.
+    async fn shake_hands(
+        &self,
+        stream: &Async<TcpStream>,
+        src: &Addr,
+        dst: &Addr,
+    ) -> io::Result<Result<Addr, Rejection>> {
+        stream.get_ref().set_nodelay(true)?;
+        within(self.limit, write_line(stream, &wire::write_request(src, dst))).await?;
+        stream.readable().await?;
+        let line = within(self.limit, read_line(stream)).await?;
+        Ok(wire::read_reply(&line, dst))
+    }
+}
+
+/// A dial on its way. If it is dropped the other side sees a reset, not the end of a stream:
+/// the reference takes that for a dialer that has nothing to say, and lets it be accepted.
+struct Unanswered<'a> {
+    stream: &'a Async<TcpStream>,
+    answered: bool,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            reset_on_close(self.stream.get_ref());
+        }
+    }
+}
+
+/// An engine's error that keeps its kind.
+fn told(kind: io::ErrorKind, text: String) -> Cause {
+    Cause::engine(io::Error::new(kind, text))
+}
+
+/// What an error of the system says, in the words of the reference.
+fn plainly(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_string(),
+        io::ErrorKind::ConnectionReset => "connection reset by peer".to_string(),
+        io::ErrorKind::BrokenPipe => "broken pipe".to_string(),
+        io::ErrorKind::TimedOut => "timed out".to_string(),
+        _ => error.to_string(),
+    }
+}
+
+/// Reads where the other process listens.
+fn parse(osladdr: &str) -> Result<SocketAddr, String> {
+    let named = |port: &str| Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port.parse().ok()?));
+    match osladdr {
+        "" => Err("missing address".to_string()),
+        _ => (osladdr.strip_prefix("localhost:").and_then(named))
+            .or_else(|| osladdr.parse().ok())
+            .map(SocketAddr::V4)
+            .ok_or_else(|| format!("address {osladdr}: no suitable address found")),
+    }
+}
+
+impl Drop for Loopback {
+    /// The last handle is gone, and nobody has closed the network.
+    fn drop(&mut self) {
+        self.acceptor.close();
+    }
+}

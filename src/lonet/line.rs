@@ -1,0 +1,88 @@
+//! How a line of the hand-shake gets through a socket.
+//!
+//! Knows bytes and time. Does not know what a line says.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_io::{Async, Timer};
+use futures::future::{Either, select};
+use futures::io::AsyncWriteExt;
+use futures::poll;
+
+use super::wire::LINE;
+
+/// Reads a line, and not a byte of what follows it: that belongs to the connection.
+///
+/// It is cut off after [`LINE`] bytes. So as to read no more than the line it is looked at before
+/// it is read.
+///
+/// # Errors
+///
+/// If the stream ends before the line does.
+pub(crate) async fn read_line(stream: &Async<TcpStream>) -> io::Result<Vec<u8>> {
+    let (mut line, mut seen) = (Vec::new(), [0; LINE]);
+    loop {
+        let count = stream.peek(&mut seen[..LINE - line.len()]).await?;
+        if count == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"));
+        }
+        let newline = seen[..count].iter().position(|&byte| byte == b'\n');
+        let count = newline.map_or(count, |at| at + 1);
+        // What was seen is there.
+        stream.get_ref().read_exact(&mut seen[..count])?;
+        line.extend_from_slice(&seen[..count]);
+        if newline.is_some() || line.len() == LINE {
+            return Ok(line);
+        }
+    }
+}
+
+/// Writes a line.
+pub(crate) async fn write_line(mut stream: &Async<TcpStream>, line: &str) -> io::Result<()> {
+    stream.write_all(line.as_bytes()).await
+}
+
+/// How often something is looked at before an alarm is set for it.
+const TURNS: usize = 2;
+
+/// Lets the executor do what else there is to do.
+async fn turn() {
+    let mut turned = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut turned, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Waits for something, but not for ever.
+///
+/// # Errors
+///
+/// Its own, or that the time is over.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    future: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let mut future = pin!(future);
+    // Mostly it takes no longer than a few turns; to set an alarm for that costs several system
+    // calls and wakes the reactor's thread.
+    for _ in 0..TURNS {
+        if let Poll::Ready(result) = poll!(&mut future) {
+            return result;
+        }
+        turn().await;
+    }
+    match select(future, Timer::after(limit)).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}

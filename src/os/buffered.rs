@@ -1,0 +1,92 @@
+//! A connection that takes a few bytes more than the other end has asked for.
+//!
+//! Knows one connection and a buffer. TLS needs it on networks that have none: each side sends
+//! while the other does, and reads on only when that has been taken.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::io::{AsyncRead, AsyncWrite};
+
+use crate::net::Conn;
+
+/// How much is kept: more than a hand-shake has, and a record of data.
+const KEPT: usize = 32 << 10;
+
+/// Writes what is kept whenever it is polled for anything.
+#[derive(Debug)]
+pub(crate) struct Buffered {
+    pub(crate) conn: Conn,
+    kept: Vec<u8>,
+}
+
+impl Buffered {
+    pub(crate) fn new(conn: Conn) -> Self {
+        Self { conn, kept: Vec::new() }
+    }
+
+    /// Writes as much as is taken; ready when nothing is kept any more.
+    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut written = 0;
+        let drained = loop {
+            if written == self.kept.len() {
+                break Poll::Ready(Ok(()));
+            }
+            match Pin::new(&mut self.conn).poll_write(cx, &self.kept[written..]) {
+                Poll::Ready(Ok(count)) => written += count,
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.kept.drain(..written);
+        drained
+    }
+}
+
+impl AsyncRead for Buffered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        // Whoever waits for an answer has to get the question through. If that fails, reading says
+        // why, or there is still something to read.
+        let _ = self.drain(cx);
+        Pin::new(&mut self.conn).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Buffered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.drain(cx)? {
+            Poll::Ready(()) => match Pin::new(&mut self.conn).poll_write(cx, buf) {
+                Poll::Pending => {}
+                ready => return ready,
+            },
+            Poll::Pending if self.kept.len() >= KEPT => return Poll::Pending,
+            Poll::Pending => {}
+        }
+        let count = buf.len().min(KEPT - self.kept.len());
+        self.kept.extend_from_slice(&buf[..count]);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.drain(cx)? {
+            Poll::Ready(()) => Pin::new(&mut self.conn).poll_flush(cx),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.drain(cx)? {
+            Poll::Ready(()) => Pin::new(&mut self.conn).poll_close(cx),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

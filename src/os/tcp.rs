@@ -1,0 +1,192 @@
+//! The TCP of the operating system, as one more network.
+//!
+//! Knows how addresses are looked up, connected to and listened on. Reading and writing is
+//! `socket`'s.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::thread;
+
+use async_io::Async;
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, FutureExt};
+
+use crate::net::{Addr, Arrival, Cause, Conn, Error, Listener, Networker, Op, Point, RawListener};
+
+use super::socket::{Direction, Open, Socket};
+
+/// Plain TCP, as the operating system has it; its network is called `tcp`.
+///
+/// Hosts are IP addresses and names that the system can look up. An address without a host, as in
+/// `:80`, listens on all interfaces and dials this machine; port 0 takes a free one. `Conn` and
+/// `Listener` are those of every network, so that a program that takes a
+/// [`Networker`] runs on this as it stands.
+///
+/// It runs on any executor, and is no part of a simulation: what it does is up to the real world.
+///
+/// ```
+/// use futures::io::{AsyncReadExt, AsyncWriteExt};
+/// use virtnet::{Networker, os};
+///
+/// # futures::executor::block_on(async {
+/// let tcp = os::Tcp::new();
+/// let listener = tcp.listen("127.0.0.1:0").await?;
+/// let at = listener.local_addr().to_string();
+/// let (dialed, accepted) = futures::join!(tcp.dial(&at), listener.accept());
+/// let (mut dialed, mut accepted) = (dialed?, accepted?);
+/// dialed.write_all(b"hello").await?;
+/// dialed.close()?;
+/// let mut text = String::new();
+/// accepted.read_to_string(&mut text).await?;
+/// assert_eq!((text.as_str(), accepted.local_addr().to_string()), ("hello", at));
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Tcp {
+    point: Point,
+}
+
+impl Tcp {
+    /// Makes an access point; closing it closes all that was made through it.
+    ///
+    /// It may have 65 535 sockets at a time.
+    pub fn new() -> Self {
+        Self { point: Point::new("tcp", "localhost") }
+    }
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Networker for Tcp {
+    fn network(&self) -> &str {
+        self.point.network()
+    }
+
+    fn name(&self) -> &str {
+        self.point.name()
+    }
+
+    fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Conn, Error>> {
+        async move {
+            let dst = Addr::parse("tcp", addr)
+                .map_err(|error| Error::new(Op::Dial, "tcp", None, None, error.into()))?;
+            self.point.dial(&dst, connect(&dst)).await
+        }
+        .boxed()
+    }
+
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
+        async move {
+            let fail = |addr, cause| Error::new(Op::Listen, "tcp", None, addr, cause);
+            let asked = Addr::parse("tcp", if addr.is_empty() { ":0" } else { addr })
+                .map_err(|error| fail(None, error.into()))?;
+            let bound = match self.point.down() {
+                Some(down) => Err(down),
+                None => bind(&asked).await,
+            };
+            let listened = bound.and_then(|(door, at)| self.point.listen(&at, Arc::new(door)));
+            listened.map_err(|cause| fail(Some(asked), cause))
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.point.close();
+        Ok(())
+    }
+}
+
+/// How the system's addresses are written here.
+fn named(at: SocketAddr) -> Addr {
+    Addr::new("tcp", at.ip().to_string(), at.port())
+}
+
+/// Looks a host up. A name may take the system long, so a thread waits for it.
+async fn look_up(addr: &Addr, unnamed: Ipv4Addr) -> Result<Vec<SocketAddr>, Cause> {
+    let (host, port) = (addr.host().to_string(), addr.port());
+    if host.is_empty() {
+        return Ok(vec![(unnamed, port).into()]);
+    }
+    if let Ok(ip) = host.parse() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let (tell, told) = oneshot::channel();
+    let ask = move || {
+        // If nobody waits any more that is no matter.
+        let _ = tell.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+    };
+    thread::Builder::new().name("look up".to_string()).spawn(ask).map_err(Cause::engine)?;
+    match told.await {
+        Ok(Ok(found)) if !found.is_empty() => Ok(found),
+        _ => Err(Cause::NoSuchHost),
+    }
+}
+
+async fn connect(dst: &Addr) -> Result<Arrival, Cause> {
+    let mut failed = Cause::NoSuchHost;
+    for at in look_up(dst, Ipv4Addr::LOCALHOST).await? {
+        match Async::<TcpStream>::connect(at).await.and_then(arrive) {
+            Ok(arrival) => return Ok(arrival),
+            Err(error) => failed = error.into(),
+        }
+    }
+    Err(failed)
+}
+
+fn arrive(stream: Async<TcpStream>) -> io::Result<Arrival> {
+    stream.get_ref().set_nodelay(true)?;
+    let (local, peer) = (stream.get_ref().local_addr()?, stream.get_ref().peer_addr()?);
+    let raw = Box::new(Socket::new(stream, Some(named(local))));
+    Ok(Arrival { raw, peer: named(peer) })
+}
+
+async fn bind(addr: &Addr) -> Result<(Door, Addr), Cause> {
+    let at = look_up(addr, Ipv4Addr::UNSPECIFIED).await?;
+    let bound = TcpListener::bind(&*at).and_then(Async::new);
+    let door = bound.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Cause::AddrInUse,
+        io::ErrorKind::AddrNotAvailable => Cause::AddrNotLocal,
+        _ => error.into(),
+    })?;
+    let at = door.get_ref().local_addr().map_err(Cause::engine)?;
+    Ok((Door { listener: Open::new(door), waiting: Direction::new() }, named(at)))
+}
+
+/// A listening socket of the system.
+struct Door {
+    listener: Open<TcpListener>,
+    waiting: Direction,
+}
+
+impl RawListener for Door {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>> {
+        loop {
+            let accept = |listener: &TcpListener| listener.accept();
+            let accepted = self.waiting.poll(&self.listener, cx, accept, Async::poll_readable);
+            let arrived = accepted.map_ok(|(stream, _)| Async::new(stream).and_then(arrive));
+            return match arrived {
+                Poll::Pending => Poll::Pending,
+                // It is gone already: that is no failure of accepting.
+                Poll::Ready(Ok(Err(_))) => continue,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
+                    continue;
+                }
+                Poll::Ready(Ok(Ok(arrival))) => Poll::Ready(Ok(arrival)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            };
+        }
+    }
+
+    fn close(&self) {
+        if self.listener.take().is_some() {
+            self.waiting.wake();
+        }
+    }
+}

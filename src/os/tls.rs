@@ -1,0 +1,290 @@
+//! TLS over any network.
+//!
+//! Knows how a connection becomes an encrypted one, and what of that is left when it is closed.
+//! Does not know which network it is on, nor what is trusted: that is rustls's configuration.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::io::{AsyncRead, AsyncWrite};
+use futures::stream::{FuturesUnordered, Stream, StreamExt};
+use futures_rustls::pki_types::ServerName;
+use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use crate::net::{
+    Addr, Arrival, Cause, Conn, Error, Incoming, Listener, Networker, Op, Point, RawConn,
+    RawListener, WaitList, Wakers,
+};
+
+use super::buffered::Buffered;
+
+/// What configurations are made of.
+pub use futures_rustls::rustls;
+
+use rustls::{ClientConfig, ServerConfig};
+
+/// TLS over another network; it is called as that one and `+tls`.
+///
+/// Dialing needs a [`client`](Tls::client) configuration, and names the host of the address to the
+/// other side, which has to prove to be it: so that is a DNS name or an IP address. Listening needs
+/// a [`server`](Tls::server) configuration.
+///
+/// A dial is done when the hand-shake is, which takes an accept on the other side. One that fails
+/// is an error of the dial, and no matter of the accept, which waits for the next. The network has
+/// no clock, so there is no limit to a hand-shake: a guest who never goes on with it keeps a
+/// connection until the listener is closed.
+///
+/// What closing can get rid of at once is still sent, with TLS's own end of the stream; so flush
+/// before. If the other side does not take it at once, the end of its stream is an error and not a
+/// mere end.
+///
+/// On [`pipenet`](crate::pipenet), which has no buffers, an accept waits until the dialer has read
+/// the tickets that servers send after the hand-shake, unless they are switched off
+/// (`send_tls13_tickets`).
+///
+/// It has randomness of its own: on a simulated network the lengths and times of what it sends can
+/// be the same each time, its bytes are not, and a run does not repeat to the letter.
+#[derive(Debug)]
+pub struct Tls<N> {
+    inner: N,
+    point: Point,
+    client: Option<Arc<ClientConfig>>,
+    server: Option<Arc<ServerConfig>>,
+}
+
+impl<N: Networker> Tls<N> {
+    /// Wraps a network.
+    pub fn new(inner: N) -> Self {
+        let network = [inner.network(), "+tls"].concat();
+        let point = Point::new(&network, inner.name());
+        Self { inner, point, client: None, server: None }
+    }
+
+    /// Says whom to trust when dialing.
+    pub fn client(self, config: impl Into<Arc<ClientConfig>>) -> Self {
+        Self { client: Some(config.into()), ..self }
+    }
+
+    /// Says who to be when accepting.
+    pub fn server(self, config: impl Into<Arc<ServerConfig>>) -> Self {
+        Self { server: Some(config.into()), ..self }
+    }
+
+    /// The same address, on the network that this is.
+    fn own(&self, addr: &Addr) -> Addr {
+        on(self.network(), addr)
+    }
+
+    /// What the inner network says, said of this one.
+    fn raise(&self, error: Error) -> Error {
+        let own = |addr: Option<Addr>| addr.as_ref().map(|addr| self.own(addr));
+        let down = self.point.down();
+        let (src, addr, cause) = (own(error.src), own(error.addr), down.unwrap_or(error.cause));
+        Error::new(error.op, self.network(), src, addr, cause)
+    }
+
+    /// Dials, and shakes hands.
+    async fn connect(&self, dst: &Addr, addr: &str) -> Result<Arrival, Cause> {
+        let config = self.client.clone();
+        let config = config.ok_or_else(|| Cause::engine("tls: no client configuration"))?;
+        let name = ServerName::try_from(dst.host().to_string()).map_err(Cause::engine)?;
+        let conn = self.inner.dial(addr).await.map_err(|error| error.cause)?;
+        let ends = (self.own(&conn.local_addr()), self.own(&conn.peer_addr()));
+        let stream = TlsConnector::from(config).connect(name, Buffered::new(conn)).await?;
+        Ok(arrive(stream.into(), ends))
+    }
+}
+
+fn on(network: &str, addr: &Addr) -> Addr {
+    Addr::new(network, addr.host(), addr.port())
+}
+
+fn arrive(stream: TlsStream<Buffered>, (local, peer): (Addr, Addr)) -> Arrival {
+    let inner = stream.get_ref().0.conn.clone();
+    let (stream, readers) = (Mutex::new(stream), Mutex::default());
+    Arrival { raw: Box::new(Encrypted { inner, local, stream, readers }), peer }
+}
+
+impl<N: Networker> Networker for Tls<N> {
+    fn network(&self) -> &str {
+        self.point.network()
+    }
+
+    fn name(&self) -> &str {
+        self.point.name()
+    }
+
+    fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Conn, Error>> {
+        async move {
+            let network = self.network();
+            let dst = Addr::parse(network, addr)
+                .map_err(|error| Error::new(Op::Dial, network, None, None, error.into()))?;
+            self.point.dial(&dst, self.connect(&dst, addr)).await
+        }
+        .boxed()
+    }
+
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
+        async move {
+            let listener = self.inner.listen(addr).await.map_err(|error| self.raise(error))?;
+            let at = self.own(&listener.local_addr());
+            let fail =
+                |cause| Error::new(Op::Listen, self.network(), None, Some(at.clone()), cause);
+            let Some(config) = self.server.clone() else {
+                return Err(fail(Cause::engine("tls: no server configuration")));
+            };
+            let incoming = Some(listener.incoming());
+            let guests = FuturesUnordered::new();
+            let hall = Hall {
+                listener,
+                acceptor: config.into(),
+                network: self.network().into(),
+                arriving: Mutex::new(Arriving { incoming, guests }),
+                waiting: Arc::default(),
+            };
+            self.point.listen(&at, Arc::new(hall)).map_err(fail)
+        }
+        .boxed()
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.point.close();
+        self.inner.close().map_err(|error| Error { network: self.network().into(), ..error })
+    }
+}
+
+/// A listener whose guests shake hands before they are let in.
+struct Hall {
+    listener: Listener,
+    acceptor: TlsAcceptor,
+    network: Arc<str>,
+    arriving: Mutex<Arriving>,
+    waiting: Arc<Waiting>,
+}
+
+struct Arriving {
+    /// `None` once nobody comes any more.
+    incoming: Option<Incoming>,
+    guests: FuturesUnordered<BoxFuture<'static, Option<Arrival>>>,
+}
+
+/// All who wait for a guest: whatever there is to be done, one of them does it.
+#[derive(Default)]
+struct Waiting(Mutex<WaitList>);
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        let mut wakers = Wakers::default();
+        locked(&self.0).wake(&mut wakers);
+        wakers.wake();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hall {
+    fn shake_hands(&self, conn: Conn) -> BoxFuture<'static, Option<Arrival>> {
+        let ends = (on(&self.network, &conn.local_addr()), on(&self.network, &conn.peer_addr()));
+        let accept = self.acceptor.accept(Buffered::new(conn));
+        // Who fails is told so by TLS itself, and is no matter of ours.
+        async move { Some(arrive(accept.await.ok()?.into(), ends)) }.boxed()
+    }
+}
+
+impl RawListener for Hall {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>> {
+        let mut wakers = Wakers::default();
+        locked(&self.waiting.0).keep(cx.waker(), &mut wakers);
+        wakers.wake();
+        let waker = Waker::from(self.waiting.clone());
+        let cx = &mut Context::from_waker(&waker);
+        let arriving = &mut *locked(&self.arriving);
+        while let Some(incoming) = &mut arriving.incoming {
+            match Pin::new(incoming).poll_next(cx) {
+                Poll::Ready(Some(Ok(conn))) => arriving.guests.push(self.shake_hands(conn)),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error.cause)),
+                Poll::Ready(None) => arriving.incoming = None,
+                Poll::Pending => break,
+            }
+        }
+        while let Poll::Ready(Some(guest)) = arriving.guests.poll_next_unpin(cx) {
+            if let Some(arrival) = guest {
+                return Poll::Ready(Ok(arrival));
+            }
+        }
+        if arriving.incoming.is_none() { Poll::Ready(Err(Cause::SockDown)) } else { Poll::Pending }
+    }
+
+    fn close(&self) {
+        // It is closed by being closed; what that gives is for whoever closes the inner network.
+        let _ = self.listener.close();
+        let gone = std::mem::take(&mut locked(&self.arriving).guests);
+        drop(gone);
+        self.waiting.clone().wake();
+    }
+}
+
+/// One end of an encrypted connection.
+struct Encrypted {
+    inner: Conn,
+    local: Addr,
+    stream: Mutex<TlsStream<Buffered>>,
+    /// Who reads. What one of them has decrypted and left is not announced by the inner
+    /// connection, so that the others are woken by whoever leaves it.
+    readers: Mutex<WaitList>,
+}
+
+impl Encrypted {
+    /// Works on the stream. All who wait are kept by the inner connection, be it for reading or
+    /// for writing, whichever the protocol needs.
+    fn with<R>(&self, work: impl FnOnce(Pin<&mut TlsStream<Buffered>>) -> R) -> R {
+        work(Pin::new(&mut *locked(&self.stream)))
+    }
+}
+
+impl RawConn for Encrypted {
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut wakers = Wakers::default();
+        let polled = self.with(|stream| stream.poll_read(cx, buf));
+        match polled {
+            Poll::Pending => locked(&self.readers).keep(cx.waker(), &mut wakers),
+            Poll::Ready(_) => locked(&self.readers).wake(&mut wakers),
+        }
+        wakers.wake();
+        polled
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.with(|stream| stream.poll_write(cx, buf))
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_flush(cx))
+    }
+
+    fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_close(cx))
+    }
+
+    fn own_addr(&self) -> Option<Addr> {
+        Some(self.local.clone())
+    }
+
+    fn abort(&self) {
+        // Without TLS's own end the other side knows that this was none.
+        let _ = self.inner.close();
+        let mut wakers = Wakers::default();
+        locked(&self.readers).wake(&mut wakers);
+        wakers.wake();
+    }
+
+    fn close(&self) {
+        let _ = self.poll_close(&mut Context::from_waker(Waker::noop()));
+        self.abort();
+    }
+}
