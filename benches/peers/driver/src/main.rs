@@ -69,7 +69,7 @@ fn main() {
     NOTES.iter().for_each(|note| println!("{}", indent(note)));
     let report = Report { machine, quick: args.quick, rows, verdicts, notes: NOTES };
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).expect("plain data");
+        let text = serde_json::to_string(&report).expect("plain data");
         write(path, &(text + "\n"));
     }
     if let Some(path) = &args.chart {
