@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench                        ratios of time, ours to bare
 //! cargo bench -- --instructions      instructions an operation, by valgrind
+//! cargo bench -- --gates             whether any became more, of those that have a gate
 //! cargo bench -- --memory            resident memory over 100 000 runs
 //! cargo bench -- --scale             what ten thousand hosts cost
 //! cargo bench -- --sweep             what a sweep costs beyond its runs
@@ -47,12 +48,12 @@
 
 mod bare;
 mod bare_net;
+mod count;
 mod net;
 mod sweep;
 
 use std::future::Future;
 use std::hint::black_box;
-use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,16 @@ struct Workload {
     bare: fn(u64),
     /// The most that `ours` may take of the time of `bare`, and the aim.
     bound: Option<(f64, f64)>,
+    gate: Option<Gate>,
+}
+
+/// Instructions of one operation, which repeat where times do not.
+#[derive(Clone, Copy)]
+struct Gate {
+    /// How many there were when last looked at: [`count::MARGIN`] more is a regression.
+    counted: u64,
+    /// How many there are to be at most.
+    asked: u64,
 }
 
 const WORKLOADS: &[Workload] = &[
@@ -79,6 +90,7 @@ const WORKLOADS: &[Workload] = &[
         ours: |n| pingpong(Schedule::Random, n),
         bare: bare_pingpong,
         bound: Some((1.6, 1.0)),
+        gate: None,
     },
     Workload {
         name: "pingpong fifo",
@@ -87,22 +99,34 @@ const WORKLOADS: &[Workload] = &[
         ours: |n| pingpong(Schedule::Fifo, n),
         bare: bare_pingpong,
         bound: Some((1.6, 1.0)),
+        gate: None,
     },
     Workload {
         name: "timers",
         unit: "wake-up of one of 10 000 tasks",
         n: 400_000,
-        ours: |n| timers(Schedule::Random, n),
-        bare: bare_timers,
+        ours: |n| timers(Schedule::Random, 10_000, n),
+        bare: |n| bare_timers(10_000, n),
         bound: Some((1.25, 0.85)),
+        gate: None,
+    },
+    Workload {
+        name: "few timers",
+        unit: "wake-up of one of 100 tasks",
+        n: 400_000,
+        ours: |n| timers(Schedule::Random, 100, n),
+        bare: |n| bare_timers(100, n),
+        bound: None,
+        gate: Some(Gate { counted: 953, asked: 950 }),
     },
     Workload {
         name: "timers fifo",
         unit: "wake-up of one of 10 000 tasks",
         n: 400_000,
-        ours: |n| timers(Schedule::Fifo, n),
-        bare: bare_timers,
+        ours: |n| timers(Schedule::Fifo, 10_000, n),
+        bare: |n| bare_timers(10_000, n),
         bound: Some((1.25, 0.85)),
+        gate: None,
     },
     Workload {
         name: "spawn",
@@ -111,6 +135,7 @@ const WORKLOADS: &[Workload] = &[
         ours: spawn,
         bare: bare_spawn,
         bound: Some((1.8, 1.1)),
+        gate: Some(Gate { counted: 1_853, asked: 1_400 }),
     },
     Workload {
         name: "bare run",
@@ -119,6 +144,7 @@ const WORKLOADS: &[Workload] = &[
         ours: |n| (0..n).for_each(|seed| simulate(seed, Schedule::Random, async |_| ())),
         bare: |n| (0..n).for_each(|_| bare::run(async {})),
         bound: None,
+        gate: None,
     },
     Workload {
         name: "run",
@@ -127,6 +153,7 @@ const WORKLOADS: &[Workload] = &[
         ours: runs,
         bare: bare_runs,
         bound: None,
+        gate: None,
     },
     Workload {
         name: "echo run",
@@ -135,6 +162,7 @@ const WORKLOADS: &[Workload] = &[
         ours: echo_runs,
         bare: bare_echo_runs,
         bound: Some((5.5, 3.0)),
+        gate: None,
     },
     Workload {
         name: "sim pingpong",
@@ -143,6 +171,16 @@ const WORKLOADS: &[Workload] = &[
         ours: net::pingpong,
         bare: net::bare_pingpong,
         bound: Some((1.35, 0.9)),
+        gate: Some(Gate { counted: 3_065, asked: 2_900 }),
+    },
+    Workload {
+        name: "sim run",
+        unit: "run over simnet of three hosts, one connection, one echo",
+        n: 20_000,
+        ours: net::runs,
+        bare: net::bare_runs,
+        bound: None,
+        gate: Some(Gate { counted: 48_134, asked: 38_000 }),
     },
     Workload {
         name: "sim many",
@@ -151,6 +189,7 @@ const WORKLOADS: &[Workload] = &[
         ours: |n| net::many(100, n),
         bare: |n| net::bare_many(100, n),
         bound: Some((1.45, 1.0)),
+        gate: None,
     },
     Workload {
         name: "sim crowd",
@@ -159,6 +198,7 @@ const WORKLOADS: &[Workload] = &[
         ours: |n| net::many(10_000, n),
         bare: |n| net::bare_many(10_000, n),
         bound: None,
+        gate: None,
     },
     Workload {
         name: "sim bulk",
@@ -167,6 +207,7 @@ const WORKLOADS: &[Workload] = &[
         ours: net::bulk,
         bare: net::bare_bulk,
         bound: Some((1.8, 1.25)),
+        gate: None,
     },
     Workload {
         name: "sim connect",
@@ -175,6 +216,7 @@ const WORKLOADS: &[Workload] = &[
         ours: net::connect,
         bare: net::bare_connect,
         bound: Some((7.0, 4.0)),
+        gate: Some(Gate { counted: 11_470, asked: 11_000 }),
     },
 ];
 
@@ -182,7 +224,8 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
-        ["--instructions"] => instructions(),
+        ["--instructions"] => count::report(),
+        ["--gates"] => std::process::exit(i32::from(!count::check())),
         ["--memory"] => memory(),
         ["--scale"] => scale(),
         ["--sweep"] => sweep::report(|| status("VmRSS:"), processor),
@@ -191,7 +234,8 @@ fn main() {
         [filter] if !filter.starts_with('-') => ratios(filter),
         _ => {
             eprintln!(
-                "usage: cargo bench [-- --instructions | --memory | --scale | --sweep | NAME]"
+                "usage: cargo bench \
+                 [-- --instructions | --gates | --memory | --scale | --sweep | NAME]"
             );
             std::process::exit(2);
         }
@@ -229,32 +273,6 @@ fn ratios(filter: &str) {
             bound,
             work.unit,
         );
-    }
-}
-
-/// Counts instructions: those of 2n operations less those of n, by callgrind.
-fn instructions() {
-    println!("{:<14} {:>9} {:>9} {:>7}", "workload", "ours", "bare", "ratio");
-    let this = std::env::current_exe().expect("a bench has a path");
-    let count = |name: &str, side: &str, n: u64| -> Option<u64> {
-        let out = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(&this)
-            .args(["--once", name, side, &n.to_string()])
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&out.stderr).into_owned();
-        text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok())
-    };
-    for work in WORKLOADS {
-        let n = work.n / 10;
-        let of = |side| Some((count(work.name, side, 2 * n)? - count(work.name, side, n)?) / n);
-        let (Some(ours), Some(bare)) = (of("ours"), of("bare")) else {
-            eprintln!("valgrind could not be run: install it to count instructions");
-            std::process::exit(1);
-        };
-        let ratio = ours as f64 / bare as f64;
-        println!("{:<14} {ours:>9} {bare:>9} {ratio:>7.2}   a {}", work.name, work.unit);
     }
 }
 
@@ -369,20 +387,18 @@ fn bare_pingpong(n: u64) {
     });
 }
 
-const SLEEPERS: u64 = 10_000;
-
 /// How long the sleeper sleeps next: 1 to 10 ms, all different.
 fn nap(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     1_000_000 + (*state >> 33) % 9_000_000
 }
 
-fn timers(schedule: Schedule, n: u64) {
+fn timers(schedule: Schedule, sleepers: u64, n: u64) {
     simulate(1, schedule, async move |sim| {
-        let tasks: Vec<_> = (0..SLEEPERS)
+        let tasks: Vec<_> = (0..sleepers)
             .map(|mut state| {
                 sim.spawn(async move {
-                    for _ in 0..n / SLEEPERS {
+                    for _ in 0..n / sleepers {
                         sim.sleep(Duration::from_nanos(nap(&mut state))).await;
                     }
                 })
@@ -394,12 +410,12 @@ fn timers(schedule: Schedule, n: u64) {
     });
 }
 
-fn bare_timers(n: u64) {
+fn bare_timers(sleepers: u64, n: u64) {
     bare::run(async move {
-        let tasks: Vec<_> = (0..SLEEPERS)
+        let tasks: Vec<_> = (0..sleepers)
             .map(|mut state| {
                 bare::spawn(async move {
-                    for _ in 0..n / SLEEPERS {
+                    for _ in 0..n / sleepers {
                         bare::sleep(nap(&mut state)).await;
                     }
                 })

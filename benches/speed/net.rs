@@ -65,6 +65,35 @@ pub(crate) fn bare_pingpong(n: u64) {
     });
 }
 
+/// So many runs of three hosts, a connection and an echo, each with a seed of its own.
+pub(crate) fn runs(n: u64) {
+    for seed in 0..n {
+        simulate(seed, Schedule::Random, async move |sim| {
+            let net = simnet::Network::new("t");
+            let a = net.host("a").await.unwrap();
+            let b = net.host("b").await.unwrap();
+            let _c = net.host("c").await.unwrap();
+            let listener = b.listen(PORT).await.unwrap();
+            let server = sim.spawn(async move { echo(listener.accept().await.unwrap(), 1).await });
+            let client = sim.spawn(async move { ask(&mut a.dial("b:80").await.unwrap(), 1).await });
+            client.await.unwrap();
+            server.await.unwrap();
+        });
+    }
+}
+
+pub(crate) fn bare_runs(n: u64) {
+    for _ in 0..n {
+        bare::run(async {
+            let listener = bare_net::Listener::default();
+            let at = listener.clone();
+            let server = bare::spawn(async move { bare_echo(listener.accept().await, 1).await });
+            bare::spawn(async move { bare_ask(&at.dial().await, 1).await }).await;
+            server.await;
+        });
+    }
+}
+
 /// So many clients, ten to a server, each with its share of `n` echoes.
 pub(crate) fn many(clients: u64, n: u64) {
     let times = n / clients;

@@ -14,7 +14,10 @@ fn read_tree() -> Tree {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                walk(root, &path, tree);
+                // What was built there is nobody's writing.
+                if !path.ends_with("target") {
+                    walk(root, &path, tree);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_string();
                 tree.insert(name, std::fs::read_to_string(&path).unwrap());
