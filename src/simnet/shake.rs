@@ -53,6 +53,12 @@ struct Shake<'a> {
     world: &'a mut World,
 }
 
+/// The name under which a hand-shake wakes somebody: what is sent in that direction later counts
+/// its own wake-ups from the first on.
+const fn shaking(direction: Key) -> Key {
+    direction.child(const { hash_name("syn") }, 0)
+}
+
 /// The alarm of a dial.
 const fn alarm(index: usize) -> u32 {
     index as u32 * ALARMS + CALL
@@ -127,6 +133,8 @@ impl Net {
             || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
         world.remember(there, text);
         world.remember(back, || format!("{}/back", text()));
+        world.remember(shaking(there), || format!("{}/syn", text()));
+        world.remember(shaking(back), || format!("{}/back/syn", text()));
         [there, back]
     }
 
@@ -142,7 +150,7 @@ impl Net {
 impl Shake<'_> {
     /// Goes on at the instant for which the alarm was set.
     fn move_on(&mut self) {
-        self.world.act_as_once(self.call.keys[self.call.way]);
+        self.world.act_as_once(shaking(self.call.keys[self.call.way]));
         let limit = self.call.limit;
         match self.call.stage {
             Stage::Travels { arrives } if arrives <= limit => self.arrive(),
@@ -243,7 +251,7 @@ impl Shake<'_> {
 impl Shake<'_> {
     /// Looks who is there.
     fn look(&mut self) -> Option<Door> {
-        self.world.act_as_once(self.call.keys[THERE]);
+        self.world.act_as_once(shaking(self.call.keys[THERE]));
         match std::mem::replace(&mut self.call.stage, Stage::AtDoor) {
             Stage::AtDoor => {
                 self.tell(RecordKind::Deliver, "");
