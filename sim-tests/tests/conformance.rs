@@ -46,13 +46,13 @@ async fn send(mut conn: &Conn, text: &str) {
     conn.write_all(text.as_bytes()).await.unwrap();
 }
 
-async fn receive(mut conn: &Conn, len: usize) -> String {
+pub(crate) async fn receive(mut conn: &Conn, len: usize) -> String {
     let mut buf = vec![0; len];
     conn.read_exact(&mut buf).await.unwrap();
     String::from_utf8(buf).unwrap()
 }
 
-async fn receive_all(mut conn: &Conn) -> String {
+pub(crate) async fn receive_all(mut conn: &Conn) -> String {
     let mut text = String::new();
     conn.read_to_string(&mut text).await.unwrap();
     text

@@ -14,6 +14,7 @@ use futures::{StreamExt, poll};
 use virtnet::os::{Tcp, Tls, rustls};
 use virtnet::{Cause, Conn, Error, Host, Listener, Networker, Op, Run, Traced, pipenet, simnet};
 
+use crate::conformance::{receive, receive_all};
 use crate::lonet::{Place, run};
 
 /// Two ways onto one network, and where the second listens.
@@ -81,18 +82,6 @@ fn with_tls(a: impl Networker, b: impl Networker, at: &'static str) -> Two {
 async fn send(mut conn: &Conn, text: &str) {
     conn.write_all(text.as_bytes()).await.unwrap();
     conn.flush().await.unwrap();
-}
-
-async fn receive(mut conn: &Conn, len: usize) -> String {
-    let mut buf = vec![0; len];
-    conn.read_exact(&mut buf).await.unwrap();
-    String::from_utf8(buf).unwrap()
-}
-
-async fn receive_all(mut conn: &Conn) -> String {
-    let mut text = String::new();
-    conn.read_to_string(&mut text).await.unwrap();
-    text
 }
 
 fn cause(error: &std::io::Error) -> Cause {

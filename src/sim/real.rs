@@ -19,7 +19,6 @@ use super::finish::finish;
 use super::run::drive;
 use super::schedule::Schedule;
 use super::stall::Ending;
-use super::step::awaited;
 use super::tape::Tape;
 use super::trace::Tracer;
 use super::world::{End, Limits, World};
@@ -93,23 +92,12 @@ impl World {
     /// The instant at which there is something to do again; the present one if there is now, and
     /// `None` if only another thread can change that.
     fn rests_until(&mut self) -> Option<u64> {
-        let tasks = &self.tasks;
         let busy = self.doom.is_some()
             || !self.outbox.is_empty()
             || !self.aborted.is_empty()
             || !self.errands.is_empty()
             || !self.queue.is_idle()
-            || self.queue.has_behind(|serial, slot| tasks.slots[slot as usize].pending == serial);
-        if busy {
-            return Some(self.now);
-        }
-        loop {
-            let entry = self.queue.peek_ahead()?;
-            if awaited(&self.tasks, &mut self.timers, &self.alarms, entry.serial(), entry.act()) {
-                return Some(entry.key());
-            }
-            self.queue.pop_ahead();
-            self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
-        }
+            || self.spins();
+        if busy { Some(self.now) } else { self.next_ahead().map(|(at, ..)| at) }
     }
 }

@@ -132,6 +132,30 @@ impl World {
         None
     }
 
+    /// Whether a task woke itself and is still to be polled.
+    #[inline(always)]
+    pub(crate) fn spins(&mut self) -> bool {
+        let tasks = &self.tasks;
+        self.queue.has_behind(|serial, slot| tasks.slots[slot as usize].pending == serial)
+    }
+
+    /// The earliest entry ahead that still stands for something, and its instant.
+    #[inline(always)]
+    pub(crate) fn next_ahead(&mut self) -> Option<(u64, Serial, Act)> {
+        loop {
+            let entry = self.queue.peek_ahead()?;
+            if self.queue.has_fresh() {
+                self.look_ahead();
+            }
+            let (serial, act) = (entry.serial(), entry.act());
+            if awaited(&self.tasks, &mut self.timers, &self.alarms, serial, act) {
+                return Some((entry.key(), serial, act));
+            }
+            self.queue.pop_ahead();
+            self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
+        }
+    }
+
     /// Moves the clock to the next instant at which anything happens. Returns what does first, if
     /// it is more than a task that spins.
     #[inline]
@@ -139,22 +163,8 @@ impl World {
         self.spun = false;
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
-        let tasks = &self.tasks;
-        let spins =
-            self.queue.has_behind(|serial, slot| tasks.slots[slot as usize].pending == serial);
-        let spinning = spins.then_some(self.now + 1_000);
-        let next = loop {
-            let Some(entry) = self.queue.peek_ahead() else { break None };
-            if self.queue.has_fresh() {
-                self.look_ahead();
-            }
-            let (serial, act) = (entry.serial(), entry.act());
-            if awaited(&self.tasks, &mut self.timers, &self.alarms, serial, act) {
-                break Some((entry.key(), serial, act));
-            }
-            self.queue.pop_ahead();
-            self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
-        };
+        let spinning = self.spins().then_some(self.now + 1_000);
+        let next = self.next_ahead();
         let (at, first) = match (spinning, next) {
             (Some(soon), Some((at, ..))) if soon < at => (soon, None),
             (_, Some((at, serial, act))) => (at, Some((serial, act))),
