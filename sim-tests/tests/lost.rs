@@ -87,7 +87,9 @@ fn wait_for_a_tape_of(name: &str) -> String {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(60) {
         for file in std::fs::read_dir(target.join("virtnet")).into_iter().flatten().flatten() {
-            let is_ours = file.file_name().to_string_lossy().starts_with(&format!("{name}-0x"));
+            let found = file.file_name().to_string_lossy().into_owned();
+            // A tape that is just being written is called `.tape.new`, and not for long.
+            let is_ours = found.starts_with(&format!("{name}-0x")) && found.ends_with(".tape");
             let text = std::fs::read_to_string(file.path()).unwrap_or_default();
             if is_ours && text.contains("rest zero") && text.matches("choose").count() < 18 {
                 return file.path().to_str().unwrap().into();
