@@ -76,7 +76,7 @@ impl World {
     }
 
     /// Wakes one who waited for what has just happened, now or as soon as that can be done.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake_waiter(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Task(who) => self.wake(TaskId::of_number(who.task)),
@@ -226,7 +226,7 @@ impl World {
     }
 
     /// Adds a record of what became of something that was sent; `sent` is the mark of then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record_arrival(
         &mut self,
         kind: RecordKind,

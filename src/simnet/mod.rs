@@ -98,6 +98,7 @@ mod pipe;
 mod call;
 mod fabric;
 mod transit;
+mod plain;
 mod conn;
 mod shake;
 mod registry;

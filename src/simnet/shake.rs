@@ -27,7 +27,7 @@ use super::conn::End;
 use super::fabric::{Fabric, Net, try_enter, with_fabric};
 use super::link::Passage;
 use super::machine::{Place, Power};
-use super::transit::{AGAIN, ALARMS, CALL, LATENCY, retry_after, whose};
+use super::transit::{AGAIN, ALARMS, CALL, LATENCY, head_of, retry_after, whose};
 
 /// What a record of a knock or its answer carries, where data has a digest.
 const SAID: u64 = 3;
@@ -35,6 +35,15 @@ const SAID: u64 = 3;
 /// What an alarm of the fabric does.
 pub(crate) fn sound(world: &mut World, alarm: u32) {
     let (index, which) = whose(alarm);
+    if let Some(way) = head_of(which) {
+        let plain = with_fabric(world.run, |fabric| match fabric.conns.get_mut(index) {
+            Some(conn) => conn.arrive_plainly(way, world),
+            None => false,
+        });
+        if plain == Some(true) {
+            return;
+        }
+    }
     if which != CALL {
         return super::transit::sound(world, (index, which));
     }

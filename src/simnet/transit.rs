@@ -85,8 +85,18 @@ pub(crate) const fn whose(alarm: u32) -> (usize, u32) {
     (index as usize, alarm - index * ALARMS)
 }
 
-/// What an alarm of a connection does.
+/// The direction whose oldest item an alarm of a connection is for.
 #[inline]
+pub(crate) const fn head_of(which: u32) -> Option<usize> {
+    match which {
+        0 => Some(0),
+        4 => Some(1),
+        _ => None,
+    }
+}
+
+/// What an alarm of a connection does.
+#[inline(never)]
 pub(crate) fn sound(world: &mut World, (conn, which): (usize, u32)) {
     let way = (which >> 2) as usize;
     super::fabric::with_fabric(world.run, |fabric| {
@@ -197,7 +207,7 @@ impl Transit<'_> {
     }
 
     /// Writes into the pipe that begins at `end`; `None` if there is no space for it.
-    #[inline]
+    #[cold]
     pub(crate) fn write(&mut self, end: usize, buf: &[u8]) -> Option<Result<usize, Fate>> {
         let fate = self.conn.ends[end].fate;
         let pipe = &mut self.conn.pipes[end];
