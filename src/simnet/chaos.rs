@@ -276,8 +276,8 @@ impl Chaos {
             Undo::Link(a, b, family) => net.unedit_pair((*a, *b), *family),
             Undo::Start(node, life) => node.recover(*life),
             Undo::Resume(node) => node.hold(false, false),
-            Undo::Clock(node) => node.set_clock(0, 0, false),
-            Undo::Speed(node) => node.set_poll_cost(Duration::ZERO, false),
+            Undo::Clock(node) => node.restore_clock(),
+            Undo::Speed(node) => node.restore_poll_cost(),
             Undo::Registry => net.set_registry(false, false),
         }
     }

@@ -8,6 +8,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::net::Host;
 use crate::sim::{TaskId, World};
@@ -69,6 +70,9 @@ pub(crate) struct NodePart {
     pub(crate) in_transition: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
+    /// What was set by hand: the offset and drift of its clock, and what a poll costs it.
+    pub(crate) own_clock: (i64, i32),
+    pub(crate) own_cost: Duration,
     /// Whether these faults, if they are on, have been felt.
     pub(crate) pause_felt: Option<bool>,
     pub(crate) clock_felt: Option<bool>,
@@ -89,6 +93,8 @@ impl NodePart {
             paused: false,
             in_transition: 0,
             spawned_at,
+            own_clock: (0, 0),
+            own_cost: Duration::ZERO,
             pause_felt: None,
             clock_felt: None,
             slow_felt: None,

@@ -205,11 +205,15 @@ impl Node {
         self.hold(false, true);
     }
 
-    /// Sets its clocks: by how many nanoseconds its wall clock (`Sim::system_time`) is ahead, and
-    /// how many millionths its clocks run too fast.
+    /// Sets its clocks: by how many nanoseconds its wall clock (`Sim::system_time`) is ahead of the
+    /// true one now, and how many millionths both its clocks run too fast from now on. Both may be
+    /// negative.
     ///
-    /// The drift scales `Sim::now` and every sleep in its tasks that begins from now on; a
-    /// deadline that is armed already stays where it is. Both may be negative.
+    /// The wall clock is stepped, backwards, too; after `clock(0, 0)` it is the true one, whatever
+    /// it was before. `Sim::now` is monotonic and never jumps: it keeps what it has gained or lost,
+    /// as that of a machine does whose wall clock is set right, and runs at its new rate. So do all
+    /// sleeps in its tasks that begin from now on; a deadline that is armed already stays where it
+    /// is.
     ///
     /// # Panics
     ///
@@ -375,16 +379,11 @@ impl Node {
             if !world.heeds() {
                 return;
             }
-            self.feel(fabric, world);
-            let part = self.part(fabric);
-            let number = part.number;
-            let is_fault = offset != 0 || drift_ppm != 0;
-            part.clock_felt = is_fault.then_some(false);
-            if is_fault {
-                self.request(fabric, Fault::Clock, by_hand);
-                self.applied(fabric, world, Fault::Clock, false);
+            if by_hand {
+                self.part(fabric).own_clock = (offset, drift_ppm);
             }
-            world.set_clock(number, offset, drift_ppm);
+            let is_fault = (offset, drift_ppm) != (0, 0);
+            self.change_clock(fabric, world, (offset, drift_ppm), is_fault.then_some(by_hand));
         });
     }
 
@@ -394,16 +393,66 @@ impl Node {
             if !world.heeds() {
                 return;
             }
-            self.feel(fabric, world);
-            let part = self.part(fabric);
-            let number = part.number;
-            part.slow_felt = (!cost.is_zero()).then_some(false);
-            if !cost.is_zero() {
-                self.request(fabric, Fault::SlowNode, by_hand);
-                self.applied(fabric, world, Fault::SlowNode, false);
+            if by_hand {
+                self.part(fabric).own_cost = cost;
             }
-            world.set_poll_cost(number, nanos(cost));
+            self.change_cost(fabric, world, cost, (!cost.is_zero()).then_some(by_hand));
         });
+    }
+
+    /// Sets its clock as it was by hand when a plan is done with it: the end of a fault, and none
+    /// itself.
+    pub(crate) fn restore_clock(&self) {
+        enter(self.run, |fabric, world| {
+            let own = self.part(fabric).own_clock;
+            self.change_clock(fabric, world, own, None);
+        });
+    }
+
+    /// The same for what a poll costs it.
+    pub(crate) fn restore_poll_cost(&self) {
+        enter(self.run, |fabric, world| {
+            let own = self.part(fabric).own_cost;
+            self.change_cost(fabric, world, own, None);
+        });
+    }
+
+    /// Changes its clock; if that is a fault, it is one by hand or not.
+    fn change_clock(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        (offset, drift_ppm): (i64, i32),
+        fault: Option<bool>,
+    ) {
+        self.feel(fabric, world);
+        let part = self.part(fabric);
+        let number = part.number;
+        part.clock_felt = fault.map(|_| false);
+        if let Some(by_hand) = fault {
+            self.request(fabric, Fault::Clock, by_hand);
+            self.applied(fabric, world, Fault::Clock, false);
+        }
+        world.set_clock(number, offset, drift_ppm);
+    }
+
+    /// Changes what a poll costs it; if that is a fault, it is one by hand or not.
+    fn change_cost(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        cost: Duration,
+        fault: Option<bool>,
+    ) {
+        self.feel(fabric, world);
+        let part = self.part(fabric);
+        let number = part.number;
+        part.slow_felt = fault.map(|_| false);
+        if let Some(by_hand) = fault {
+            self.request(fabric, Fault::SlowNode, by_hand);
+            self.applied(fabric, world, Fault::SlowNode, false);
+        }
+        world.set_poll_cost(number, nanos(cost));
     }
 }
 
