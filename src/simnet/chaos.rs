@@ -331,7 +331,7 @@ impl Chaos {
                     name: machine.name.clone(),
                 });
                 let closed = machine.host.as_ref().is_some_and(crate::net::Host::is_closed);
-                if part.is_up && !part.paused && !closed {
+                if part.is_up && part.pause.is_none() && !closed {
                     up.push(number);
                 }
             }

@@ -354,21 +354,29 @@ impl Node {
     }
 
     fn hold_in(&self, fabric: &mut Fabric, world: &mut World, paused: bool, by_hand: bool) {
+        self.feel(fabric, world);
         let part = self.part(fabric);
         let number = part.number;
         // Who is down is not paused: there is nothing to be held up.
-        let stays = part.paused == paused || (paused && !part.is_up);
-        if !world.heeds() || stays {
+        if !world.heeds() || (paused && !part.is_up) {
             return;
         }
-        part.paused = paused;
         if paused {
-            part.pause_felt = Some(false);
+            let before = part.pause.as_ref().map(|pause| pause.felt);
+            let pause = part.pause.get_or_insert_default();
+            pause.want(by_hand);
+            if let Some(felt) = before {
+                // Still the same pause, of which there is one more who wants it.
+                pause.felt = felt;
+                return;
+            }
             self.request(fabric, Fault::Pause, by_hand);
             self.applied(fabric, world, Fault::Pause, false);
-        } else {
-            self.feel(fabric, world);
+        } else if part.pause.as_mut().is_some_and(|pause| pause.is_over(by_hand)) {
+            part.pause = None;
             self.record(world, "resume");
+        } else {
+            return;
         }
         world.pause(number, paused);
     }
@@ -526,7 +534,7 @@ impl Node {
             machine.power = power;
             let host = machine.host.take();
             if let Some(part) = &mut machine.node {
-                (part.root, part.paused) = (None, false);
+                (part.root, part.pause) = (None, None);
             }
             self.with_conns(fabric, world, |transit, end| match power {
                 Power::Silent => transit.go_silent(end),

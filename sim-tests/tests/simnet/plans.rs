@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::future::{pending, select};
 use virtnet::simnet::{Faults, Ledger, Network, Node};
 use virtnet::{Host, Run, Schedule, Sim, Tape, time};
 
@@ -196,6 +197,37 @@ fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
 }
 
 #[test]
+fn the_end_of_a_plan_leaves_a_node_that_was_paused_by_hand_meanwhile() {
+    let mut met = 0;
+    for seed in 0..8 {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        let outcome = run.execute(async |sim| {
+            let net = Network::with("t", exact());
+            let node = echo_node(&net, "β");
+            sim.sleep(secs(1)).await;
+            let mut chaos = net.chaos(Faults::none().pauses());
+            let is_paused = || net.sockets("β").starts_with("β is paused");
+            let by_hand = async {
+                while !is_paused() {
+                    sim.sleep(ms(1)).await;
+                }
+                node.pause();
+                pending::<()>().await;
+            };
+            let over = select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
+            drop(over);
+            let struck = !chaos.done().is_empty();
+            assert_eq!(is_paused(), struck, "it goes on");
+            node.resume();
+            assert!(!is_paused());
+            u32::from(struck)
+        });
+        met += outcome.unwrap();
+    }
+    assert!(met > 0, "no pause was drawn");
+}
+
+#[test]
 fn the_end_of_a_plan_leaves_a_hold_and_a_registry_that_is_down_by_hand() {
     for seed in 0..8 {
         Run::new(seed)
@@ -238,7 +270,7 @@ fn a_plan_does_not_restart_who_was_restarted_by_hand_since() {
                     }
                 }
             };
-            futures::future::select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
+            select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
             sim.sleep(secs(1)).await;
             let (lives, table) = (lives.get(), net.sockets("β"));
             assert!(table.contains(&format!("restarted {lives} time(s)")), "{lives}: {table}");
