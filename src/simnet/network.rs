@@ -502,8 +502,9 @@ impl LinkEdit {
         self.edit(Fault::Latency, |edits| edits.latency = Some(latency))
     }
 
-    /// How much of what is sent is lost, from 0 to 1. It is sent again after 200 ms, then after
-    /// twice as long, and so on: loss is delay.
+    /// How much of what is sent is lost, from 0 to 1, acknowledgements included. It is sent again
+    /// after 200 ms, then after twice as long, and so on: loss is delay, and where there is so much
+    /// of it that nothing is acknowledged for the stream's timeout, the end of the stream.
     ///
     /// # Panics
     ///

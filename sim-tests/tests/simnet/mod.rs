@@ -6,6 +6,7 @@
 mod times;
 mod streams;
 mod closing;
+mod acks;
 mod faults;
 mod nodes;
 mod registry;
