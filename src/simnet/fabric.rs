@@ -119,6 +119,12 @@ impl Net {
         self.links.is_odd(from, to) || (self.all_odd && from != to)
     }
 
+    /// How many bytes a second pass between two hosts, there and back; `None` is no limit.
+    pub(crate) fn rates(&self, a: u32, b: u32) -> [Option<u64>; 2] {
+        let rate = |from, to| self.links.edits(from, to).bandwidth.or(self.config.bandwidth);
+        [(a, b), (b, a)].map(|(from, to)| rate(from, to).filter(|_| from != to))
+    }
+
     /// How long it takes from one to another if nothing has changed it.
     #[inline]
     fn first_latency(&self, from: u32, to: u32) -> Latency {

@@ -267,7 +267,10 @@ impl Node {
 
     /// Has it die as soon as the current poll returns.
     fn stop_if_up(&self, fabric: &mut Fabric, world: &mut World, family: Fault) {
-        if std::mem::replace(&mut self.part(fabric).is_up, false) {
+        let was_up = std::mem::replace(&mut self.part(fabric).is_up, false);
+        // One that has crashed can still lose its power.
+        let answers = family == Fault::PowerOff && self.machine(fabric).power != Power::Silent;
+        if was_up || answers {
             self.run_errand(fabric, world, move |node| node.die(family));
         }
     }
@@ -524,6 +527,9 @@ impl Node {
     fn die(&self, family: Fault) {
         let power = if family == Fault::PowerOff { Power::Silent } else { Power::Down };
         let host = enter(self.run, |fabric, world| {
+            if family == Fault::PowerOff && self.machine(fabric).power == Power::Silent {
+                return None;
+            }
             if family == Fault::Restart {
                 self.record(world, "crash to restart");
             } else {

@@ -22,7 +22,7 @@ use crate::waiter::Waiter;
 use super::fabric::{Fabric, Net};
 use super::latency::Latency;
 use super::ledger::Fault;
-use super::link::{Passage, WHOLE};
+use super::link::{Pace, Passage, WHOLE};
 use super::pipe::{Connection, EndState, Fate, Item, Pipe, Trouble, What};
 use super::stream::Corrupted;
 
@@ -863,6 +863,34 @@ impl Transit<'_> {
         }
     }
 
+    /// Lets what was sent from a host and is not out yet be out sooner or later, at another rate.
+    pub(crate) fn repace(&mut self, from: u32, pace: Pace) {
+        let now = self.world.now;
+        for way in 0..2 {
+            if self.conn.route(way).0 != from {
+                continue;
+            }
+            let Pipe { head, behind, last_at, .. } = &mut self.conn.pipes[way];
+            let mut before = 0;
+            for item in head.iter_mut().chain(behind.iter_mut()) {
+                let left = item.sent_at.saturating_sub(now);
+                let takes = pace.of(left);
+                item.sent_at = item.sent_at.max(now) - left + takes;
+                item.at = (item.at - left).saturating_add(takes).max(before);
+                before = item.at;
+            }
+            if let Some(head) = *head {
+                *last_at = before;
+                if self.conn.pipes[way].trouble == Trouble::None {
+                    self.set_bell(way, Bell::Head, head.at);
+                }
+            }
+            if self.conn.pipes[way].unheard_since.is_some_and(|since| since > now) {
+                self.hear_all(way);
+            }
+        }
+    }
+
     /// Has a sender wait whose acknowledgement is on its way when that is shut.
     fn miss_acknowledgement(&mut self, way: usize, (from, to): (u32, u32)) {
         let back = nanos(self.conn.pipes[1 - way].latency.least());
@@ -930,7 +958,7 @@ impl Transit<'_> {
 
     /// What becomes of an end whose host loses its power: nobody is told.
     pub(crate) fn go_silent(&mut self, end: usize) {
-        if !matches!(self.conn.ends[end].fate, Fate::Gone | Fate::Silent) {
+        if self.conn.ends[end].fate != Fate::Silent {
             self.lose_unsent(end);
             self.conn.pipes[end].fin_sent = true;
             self.conn.pipes[end].reset_sent = true;

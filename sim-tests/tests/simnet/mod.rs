@@ -11,6 +11,7 @@ mod faults;
 mod nodes;
 mod registry;
 mod plans;
+mod overlaps;
 mod strikes;
 mod causes;
 mod integrity;
