@@ -59,6 +59,8 @@ pub(crate) struct Net {
     /// Whether the registry answers nobody.
     pub(crate) registry_down: Option<Lasting>,
     pub(crate) links: Links,
+    /// Whether everything that goes from one host to another has to be looked at.
+    all_odd: bool,
     pub(crate) pairs: BTreeMap<(u32, u32), Pair>,
     pub(crate) ledger: Ledger,
     /// How many plans there have been.
@@ -70,6 +72,7 @@ impl Net {
         Self {
             key: Key::NONE.child(hash_name(&name), 0),
             name,
+            all_odd: config.bandwidth.is_some() || config.may_be_too_slow(),
             config,
             machines: Vec::new(),
             by_name: BTreeMap::new(),
@@ -113,7 +116,13 @@ impl Net {
     /// Whether the way between two hosts has to be looked at for everything that takes it.
     #[inline]
     pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
-        self.links.is_odd(from, to) || (self.config.bandwidth.is_some() && from != to)
+        self.links.is_odd(from, to) || (self.all_odd && from != to)
+    }
+
+    /// How many bytes a second pass between two hosts, there and back; `None` is no limit.
+    pub(crate) fn rates(&self, a: u32, b: u32) -> [Option<u64>; 2] {
+        let rate = |from, to| self.links.edits(from, to).bandwidth.or(self.config.bandwidth);
+        [(a, b), (b, a)].map(|(from, to)| rate(from, to).filter(|_| from != to))
     }
 
     /// How long it takes from one to another if nothing has changed it.

@@ -8,11 +8,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::net::Host;
 use crate::sim::{TaskId, World};
 
-use super::ledger::{Fault, Ledger};
+use super::ledger::{Fault, Lasting, Ledger};
 
 /// What a node's program comes to: nothing, or why it failed.
 pub(crate) type Life = Pin<Box<dyn Future<Output = Result<(), String>>>>;
@@ -63,14 +64,16 @@ pub(crate) struct NodePart {
     pub(crate) root: Option<TaskId>,
     /// Whether it is meant to run: what has been asked for, even if it has yet to be done.
     pub(crate) is_up: bool,
-    /// Whether it is paused.
-    pub(crate) paused: bool,
+    /// Its pause, while it is paused.
+    pub(crate) pause: Option<Lasting>,
     /// How many deaths and births of it were asked for and have yet to come.
     pub(crate) in_transition: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
+    /// What was set by hand: the offset and drift of its clock, and what a poll costs it.
+    pub(crate) own_clock: (i64, i32),
+    pub(crate) own_cost: Duration,
     /// Whether these faults, if they are on, have been felt.
-    pub(crate) pause_felt: Option<bool>,
     pub(crate) clock_felt: Option<bool>,
     pub(crate) slow_felt: Option<bool>,
 }
@@ -86,10 +89,11 @@ impl NodePart {
             program,
             root: None,
             is_up: true,
-            paused: false,
+            pause: None,
             in_transition: 0,
             spawned_at,
-            pause_felt: None,
+            own_clock: (0, 0),
+            own_cost: Duration::ZERO,
             clock_felt: None,
             slow_felt: None,
         }
@@ -98,13 +102,14 @@ impl NodePart {
     /// Notes which faults have been felt by now: polls that were held up, and polls since then.
     pub(crate) fn feel(&mut self, ledger: &mut Ledger, world: &World) {
         let (held_up, polled) = world.felt(self.number);
+        let pause_felt = self.pause.as_mut().map(|pause| &mut pause.felt);
         let felt = [
-            (Fault::Pause, &mut self.pause_felt, held_up),
-            (Fault::Clock, &mut self.clock_felt, polled),
-            (Fault::SlowNode, &mut self.slow_felt, polled),
+            (Fault::Pause, pause_felt, held_up),
+            (Fault::Clock, self.clock_felt.as_mut(), polled),
+            (Fault::SlowNode, self.slow_felt.as_mut(), polled),
         ];
         for (family, felt, now) in felt {
-            if let Some(felt) = felt.as_mut().filter(|_| now) {
+            if let Some(felt) = felt.filter(|_| now) {
                 ledger.felt(family, felt);
             }
         }

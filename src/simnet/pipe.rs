@@ -164,6 +164,11 @@ impl Pipe {
         usize::from(self.head.is_some()) + self.behind.len()
     }
 
+    /// Numbers the item that has arrived last.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.items - self.on_the_way() as u64 - 1
+    }
+
     /// Numbers the attempts to get the oldest item through, so that one more of them moves no
     /// choice about another item.
     pub(crate) fn attempt(&self) -> u64 {

@@ -52,7 +52,7 @@ impl Network {
             let net = &fabric.nets[self.net as usize];
             let machine = &net.machines[*net.by_name.get(name)? as usize];
             let subnetwork = net.regions.get(machine.region as usize)?.subnetwork.clone();
-            let paused = machine.node.as_ref().is_some_and(|node| node.paused);
+            let paused = machine.node.as_ref().is_some_and(|node| node.pause.is_some());
             let is = if paused { "paused" } else { machine.power.name() };
             Some((subnetwork, format!("{name} is {is}, restarted {} time(s)", machine.life)))
         });
