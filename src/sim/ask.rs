@@ -12,6 +12,7 @@ use crate::waiter::Waiter;
 use super::body::BoxedTask;
 use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name, step};
 use super::entry::Act;
+use super::pressing::Aborted;
 use super::schedule::Standing;
 use super::step::awaited;
 use super::task::{Name, Origin, TaskId};
@@ -172,7 +173,8 @@ impl World {
         }
         let about = &mut self.tasks.about[task.slot as usize];
         if !std::mem::replace(&mut about.aborted, true) {
-            self.aborted.push_back((task, self.actor, self.tracer.mark()));
+            let (by, cause) = (self.actor, self.tracer.mark());
+            self.pressing.abort(Aborted { task, by, cause });
         }
     }
 

@@ -6,6 +6,8 @@
 //! entry's serial number tells whether the slot still waits for it, so that
 //! cancelling is forgetting.
 
+use std::num::NonZero;
+
 /// The end of time, 834 days from the start: instants take 56 bits here.
 pub(crate) const END_OF_TIME: u64 = (1 << 56) - 1;
 
@@ -42,40 +44,52 @@ pub(crate) enum Act {
 
 /// `key: 56 bits | serial: 40 bits | act: 2 bits, slot: 30 bits`.
 ///
-/// The key is an instant of what lies ahead and a place of what is due.
+/// The key is an instant of what lies ahead and a place of what is due. No act is zero, so that an
+/// entry or none takes no more room than an entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Entry(u128);
+pub(crate) struct Entry(NonZero<u128>);
+
+const _: () = assert!(size_of::<Option<Entry>>() == 16);
+
+const SLOT: u32 = (1 << 30) - 1;
+const POLL: u32 = 1 << 30;
+const FIRE: u32 = 2 << 30;
+const SOUND: u32 = 3 << 30;
 
 impl Entry {
     #[inline]
     pub(crate) fn new(key: u64, serial: Serial, act: Act) -> Self {
-        let (bit, slot) = match act {
-            Act::Poll(slot) => (0, slot),
-            Act::Fire(slot) => (1 << 30, slot),
-            Act::Sound(slot) => (2 << 30, slot),
+        let (bits, slot) = match act {
+            Act::Poll(slot) => (POLL, slot),
+            Act::Fire(slot) => (FIRE, slot),
+            Act::Sound(slot) => (SOUND, slot),
         };
-        debug_assert!(slot < 1 << 30 && key <= END_OF_TIME && serial.0 < 1 << 40);
+        debug_assert!(slot <= SLOT && key <= END_OF_TIME && serial.0 < 1 << 40);
         let high = (key << 8) | (serial.0 >> 32);
-        let low = (serial.0 << 32) | u64::from(bit | slot);
-        Self((u128::from(high) << 64) | u128::from(low))
+        let low = (serial.0 << 32) | u64::from(bits | slot);
+        match NonZero::new((u128::from(high) << 64) | u128::from(low)) {
+            Some(entry) => Self(entry),
+            None => unreachable!("no act is zero"),
+        }
     }
 
     #[inline]
     pub(crate) const fn key(self) -> u64 {
-        (self.0 >> 72) as u64
+        (self.0.get() >> 72) as u64
     }
 
     #[inline]
     pub(crate) const fn serial(self) -> Serial {
-        Serial((self.0 >> 32) as u64 & ((1 << 40) - 1))
+        Serial((self.0.get() >> 32) as u64 & ((1 << 40) - 1))
     }
 
     #[inline]
     pub(crate) const fn act(self) -> Act {
-        let slot = self.0 as u32 & ((1 << 30) - 1);
-        match self.0 as u32 >> 30 {
-            0 => Act::Poll(slot),
-            1 => Act::Fire(slot),
+        let low = self.0.get() as u32;
+        let slot = low & SLOT;
+        match low & !SLOT {
+            POLL => Act::Poll(slot),
+            FIRE => Act::Fire(slot),
             _ => Act::Sound(slot),
         }
     }

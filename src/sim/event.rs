@@ -80,7 +80,7 @@ impl Queue {
     /// What is due alone, its place being open.
     #[inline]
     pub(crate) fn lone(&self) -> Option<Act> {
-        self.first.filter(|_| self.first_is_open).map(Entry::act)
+        if self.first_is_open { self.first.map(Entry::act) } else { None }
     }
 
     /// Gives what was due alone its place.
@@ -94,6 +94,7 @@ impl Queue {
     pub(crate) fn arrive(&mut self, place: u16, serial: Serial, act: Act) {
         let entry = Entry::new(place.into(), serial, act);
         if self.is_idle() {
+            self.first_is_open = false;
             self.first = Some(entry);
         } else {
             self.crowd(entry);
@@ -114,7 +115,7 @@ impl Queue {
     }
 
     /// Adds what is to happen at a later instant.
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn push_at(&mut self, at: u64, act: Act) -> Serial {
         let serial = self.next_serial();
         self.ahead.push(Entry::new(at.min(END_OF_TIME), serial, act));
@@ -125,10 +126,8 @@ impl Queue {
     #[inline]
     pub(crate) fn pop_due(&mut self) -> Option<(Serial, Act)> {
         let entry = match self.first.take() {
-            Some(first) => {
-                self.first_is_open = false;
-                first
-            }
+            Some(first) => first,
+            None if self.due.is_empty() => return None,
             None => self.due.pop()?.0,
         };
         Some((entry.serial(), entry.act()))
@@ -145,6 +144,12 @@ impl Queue {
         }
         self.behind = behind;
         true
+    }
+
+    /// Whether anything woke itself and waits behind all that is due.
+    #[inline]
+    pub(crate) const fn has_any_behind(&self) -> bool {
+        !self.behind.is_empty()
     }
 
     /// Whether something woke itself, is still awaited, and waits behind all
@@ -166,22 +171,25 @@ impl Queue {
         self.ahead.peek()
     }
 
-    /// Whether there are many entries ahead, and others are the nearest than when this was asked
-    /// before.
+    /// Whether there are many entries ahead, and others are the nearest than when [`Self::nearest`]
+    /// were asked for before.
     #[inline]
-    pub(crate) fn has_fresh(&mut self) -> bool {
-        self.ahead.take_fresh()
+    pub(crate) const fn has_fresh(&self) -> bool {
+        self.ahead.is_fresh()
     }
 
     /// What the nearest entries ahead will do, in no order.
-    pub(crate) fn nearest(&self) -> impl Iterator<Item = Act> {
-        self.ahead.near().map(Entry::act)
+    pub(crate) fn nearest(&mut self) -> impl Iterator<Item = Act> {
+        self.ahead.take_near().map(Entry::act)
     }
 
     /// Takes out the earliest entry ahead if its instant is no later than this.
     #[inline]
     pub(crate) fn pop_until(&mut self, now: u64) -> Option<(Serial, Act)> {
-        let entry = self.ahead.peek().filter(|entry| entry.key() <= now)?;
+        let entry = self.ahead.peek()?;
+        if entry.key() > now {
+            return None;
+        }
         self.ahead.pop();
         Some((entry.serial(), entry.act()))
     }

@@ -47,16 +47,16 @@ impl Executor {
         }
     }
 
-    /// Polls a task. Returns whether that completed it.
+    /// Polls the task of a number. Returns whether that completed it.
     #[inline]
-    pub(crate) fn poll(&mut self, task: TaskId) -> bool {
-        let Some(body) = self.bodies.get_mut(task.slot as usize) else {
+    pub(crate) fn poll(&mut self, number: u64) -> bool {
+        let Some(body) = self.bodies.get_mut(TaskId::of_number(number).slot as usize) else {
             return false;
         };
         let Some(future) = &mut body.future else {
             return false;
         };
-        waiter::set_polled(&body.waker, Who { run: self.run, task: task.number() });
+        waiter::set_polled(&body.waker, Who { run: self.run, task: number });
         future.as_mut().poll(&mut Context::from_waker(&body.waker)).is_ready()
     }
 

@@ -159,7 +159,7 @@ fn message_of(payload: Payload) -> String {
 
 /// Why a run was ended at once.
 fn doom(world: &mut World) -> Option<TaskPanic> {
-    let message = world.doom.take()?;
+    let message = world.pressing.take_doom()?;
     blame(world, message, false)
 }
 
@@ -249,7 +249,7 @@ fn ask_task(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>)
     });
     let poll = || {
         catch_unwind(AssertUnwindSafe(|| {
-            let done = executor.poll(task);
+            let done = executor.poll(task.number());
             if done {
                 drop(executor.take(slot)); // nobody will ask what it returned
             }

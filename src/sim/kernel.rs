@@ -8,10 +8,11 @@ use crate::waiter::Waiter;
 use super::choice::{Family, Key, Shape, Subject, hash_name};
 use super::entry::{Act, END_OF_TIME};
 use super::node::NodeClock;
+use super::pressing::{Aborted, Errand};
 use super::task::TaskId;
 use super::time::Instant;
 use super::trace::{Beside, Event, Mark, RecordKind};
-use super::world::{Errand, MAIN, Phase, World};
+use super::world::{MAIN, Phase, World};
 
 impl World {
     /// Sets an alarm, instead of what it was set to before.
@@ -79,19 +80,19 @@ impl World {
     pub(crate) fn wake_waiter(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Task(who) => self.wake(TaskId::of_number(who.task)),
-            Waiter::Other(waker) => self.outbox.push_back(waker),
+            Waiter::Other(waker) => self.pressing.wake(waker),
         }
     }
 
     /// Has something done outside of the world as soon as the current poll returns.
     pub(crate) fn run_errand(&mut self, errand: Errand) {
-        self.errands.push_back(errand);
+        self.pressing.run(errand);
     }
 
     /// Ends the run at once, and blames the current task.
     #[cold]
     pub(crate) fn end_at_once(&mut self, reason: String) {
-        self.doom.get_or_insert(reason);
+        self.pressing.end(reason);
     }
 
     /// The clock of the current task's node, if it is not the true one.
@@ -131,14 +132,14 @@ impl World {
         state.dead = true;
         state.paused = false;
         state.held.clear();
-        let mark = self.tracer.mark();
+        let cause = self.tracer.mark();
         for slot in self.tasks.in_spawn_order() {
             let task = &self.tasks.slots[slot as usize];
-            let id = TaskId { slot, life: task.life };
+            let task_id = TaskId { slot, life: task.life };
             if task.node == node
                 && !std::mem::replace(&mut self.tasks.about[slot as usize].aborted, true)
             {
-                self.aborted.push_back((id, by, mark));
+                self.pressing.abort(Aborted { task: task_id, by, cause });
             }
         }
     }

@@ -68,6 +68,7 @@ mod timer;
 mod alarm;
 mod stall;
 mod pulse;
+mod pressing;
 mod world;
 mod wake;
 mod step;
@@ -101,9 +102,12 @@ pub use tape::{ParseTapeError, Tape};
 pub use time::Instant;
 
 pub(crate) use body::boxed;
-pub(crate) use choice::{Family, Key, Shape, Subject, hash_name, step as path_step, unescape};
+pub(crate) use choice::{
+    Family, Key, Shape, Subject, hash_name, step as path_step, stir, unescape,
+};
 pub(crate) use current::{run_and_now, try_enter, try_enter_run};
 pub(crate) use node::NODE;
+pub(crate) use pressing::Errand;
 pub(crate) use pulse::Pulse;
 #[cfg(feature = "os")]
 pub(crate) use real::{is_simulated, run_for_real};
@@ -112,4 +116,4 @@ pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
 pub(crate) use trace::Mark;
 pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};
-pub(crate) use world::{Errand, World};
+pub(crate) use world::World;

@@ -83,14 +83,15 @@ impl Radix {
         self.near.pop();
     }
 
-    /// Whether there are many entries, and others are near than when this was asked before.
+    /// Whether there are many entries, and others are near than when this was last taken note of.
     #[inline]
-    pub(crate) fn take_fresh(&mut self) -> bool {
-        self.is_fresh && std::mem::take(&mut self.is_fresh)
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.is_fresh
     }
 
-    /// What is near, in no order.
-    pub(crate) fn near(&self) -> impl Iterator<Item = Entry> {
+    /// Takes note of what is near. In no order.
+    pub(crate) fn take_near(&mut self) -> impl Iterator<Item = Entry> {
+        self.is_fresh = false;
         self.near.iter().map(|entry| entry.0)
     }
 

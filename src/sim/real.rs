@@ -92,12 +92,7 @@ impl World {
     /// The instant at which there is something to do again; the present one if there is now, and
     /// `None` if only another thread can change that.
     fn rests_until(&mut self) -> Option<u64> {
-        let busy = self.doom.is_some()
-            || !self.outbox.is_empty()
-            || !self.aborted.is_empty()
-            || !self.errands.is_empty()
-            || !self.queue.is_idle()
-            || self.spins();
-        if busy { Some(self.now) } else { self.next_ahead().map(|(at, ..)| at) }
+        let busy = self.pressing.any() || !self.queue.is_idle() || self.spins();
+        if busy { Some(self.now) } else { self.next_ahead() }
     }
 }

@@ -19,6 +19,7 @@ use super::pulse::Pulse;
 use super::schedule::Schedule;
 use super::step::{Next, Polled};
 use super::tape::Tape;
+use super::task::TaskId;
 use super::time::nanos;
 use super::trace::Tracer;
 use super::world::{End, Limits};
@@ -194,7 +195,7 @@ impl Run {
 /// The world says what is next, by `World::next`; the step itself is made with
 /// the world back in its place, because what it runs may ask for anything.
 pub(crate) fn drive(executor: &mut Executor) -> End {
-    let mut polled = None;
+    let mut polled = Polled::Nobody;
     loop {
         let next = enter_or_bug(|world| {
             executor.adopt(&mut world.born, &mut world.tasks);
@@ -203,23 +204,24 @@ pub(crate) fn drive(executor: &mut Executor) -> End {
             if !world.foreseen.is_empty() {
                 executor.load(&mut world.foreseen);
             }
-            world.next(polled.take())
+            world.next(std::mem::replace(&mut polled, Polled::Nobody))
         });
         match next {
-            Next::Poll(task) if executor.poll(task) => {
-                let done = executor.take(task.slot);
+            Next::Poll(number) if executor.poll(number) => {
+                let slot = TaskId::of_number(number).slot;
+                let done = executor.take(slot);
                 // What nobody will ask for is dropped here, outside the world.
-                drop(done.and_then(|done| enter_or_bug(|world| world.deliver(task.slot, done))));
-                polled = Some(Polled::Done(task.slot));
+                drop(done.and_then(|done| enter_or_bug(|world| world.deliver(slot, done))));
+                polled = Polled::Done(slot);
             }
-            Next::Poll(_) => polled = Some(Polled::Pending),
+            Next::Poll(_) => polled = Polled::Pending,
             Next::Drop { slot, guarded } => {
                 if guarded {
                     bury(executor, slot);
                 } else {
                     drop(executor.take(slot));
                 }
-                polled = Some(Polled::Dropped(slot));
+                polled = Polled::Dropped(slot);
             }
             Next::Wake(waker) => waker.wake(),
             Next::Errand(errand) => errand.run(),

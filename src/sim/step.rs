@@ -12,14 +12,16 @@ use crate::waiter::Waiter;
 use super::alarm::Alarms;
 use super::choice::{Key, TIMER};
 use super::entry::{Act, END_OF_TIME, Serial};
+use super::pressing::{Aborted, Errand, Urgent};
 use super::task::{Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
-use super::trace::{Beside, Event, Mark, RecordKind};
-use super::world::{End, Errand, MAIN, NOBODY, World};
+use super::trace::{Beside, Event, RecordKind};
+use super::world::{End, MAIN, NOBODY, World};
 
 /// What the run loop is to do next.
 pub(crate) enum Next {
-    Poll(TaskId),
+    /// Poll the task of this number: one word, because it is read as one at once.
+    Poll(u64),
     /// An aborted task; if a crash had it aborted, what its destructors do is no concern of others.
     Drop {
         slot: u32,
@@ -34,6 +36,8 @@ pub(crate) enum Next {
 /// What became of a task that was polled or dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Polled {
+    /// There was none.
+    Nobody,
     Pending,
     Done(u32),
     Dropped(u32),
@@ -58,35 +62,37 @@ pub(crate) fn awaited(
 impl World {
     /// Takes note of the last step and finds the next: the heart of a run.
     #[inline]
-    pub(crate) fn next(&mut self, polled: Option<Polled>) -> Next {
-        if self.doom.is_some() {
-            return Next::End(End::Panicked);
-        }
-        if let Some(end) = polled.and_then(|polled| self.settle(polled)) {
-            return Next::End(end);
-        }
-        if let Some(waker) = self.outbox.pop_front() {
-            return Next::Wake(waker);
-        }
-        let mut arrived = None;
-        loop {
-            if let Some((task, by, mark)) = self.aborted.pop_front() {
-                if self.tasks.live(task).is_none() {
-                    continue; // completed since
+    pub(crate) fn next(&mut self, polled: Polled) -> Next {
+        match polled {
+            Polled::Pending => self.current = NOBODY,
+            Polled::Nobody => {}
+            Polled::Done(slot) | Polled::Dropped(slot) => {
+                if let Some(end) = self.settle(slot) {
+                    return Next::End(end);
                 }
-                return self.step_drop(task, by, mark);
             }
-            if let Some(errand) = self.errands.pop_front() {
-                self.act_as(Key::NONE);
-                return Next::Errand(errand);
+        }
+        loop {
+            if self.pressing.any()
+                && let Some(next) = self.press()
+            {
+                return next;
             }
-            if self.arriving {
-                if let Some(waker) = self.arrivals(arrived.take()) {
+            // A task is polled only when all that is due has arrived.
+            while self.arriving {
+                let Some((serial, act)) = self.queue.pop_until(self.now) else {
+                    self.arriving = false;
+                    break;
+                };
+                self.arrive(serial, act);
+                if self.pressing.any()
+                    && let Some(waker) = self.pressing.pop_waker()
+                {
                     return Next::Wake(waker);
                 }
-                if !self.errands.is_empty() {
-                    continue;
-                }
+            }
+            if self.pressing.any() {
+                continue;
             }
             if let Some((serial, act)) = self.queue.pop_due() {
                 let Act::Poll(slot) = act else { unreachable!("timers fire as they arrive") };
@@ -100,10 +106,27 @@ impl World {
             }
             if !self.spun && self.queue.call_up_behind() {
                 self.spun = true;
-            } else if !self.hear_foreign() {
-                match self.advance() {
-                    Ok(first) => arrived = first,
-                    Err(end) => return Next::End(end),
+            } else if !self.hear_foreign()
+                && let Err(end) = self.advance()
+            {
+                return Next::End(end);
+            }
+        }
+    }
+
+    /// Sees to the first of what presses.
+    #[cold]
+    fn press(&mut self) -> Option<Next> {
+        loop {
+            match self.pressing.pop()? {
+                Urgent::Doom => return Some(Next::End(End::Panicked)),
+                Urgent::Wake(waker) => return Some(Next::Wake(waker)),
+                // It may have completed since.
+                Urgent::Drop(aborted) if self.tasks.live(aborted.task).is_none() => {}
+                Urgent::Drop(aborted) => return Some(self.step_drop(aborted)),
+                Urgent::Errand(errand) => {
+                    self.act_as(Key::NONE);
+                    return Some(Next::Errand(errand));
                 }
             }
         }
@@ -111,14 +134,10 @@ impl World {
 
     /// Buries a task that has completed or was aborted, and wakes its joiner.
     #[inline]
-    pub(crate) fn settle(&mut self, polled: Polled) -> Option<End> {
-        let slot = match polled {
-            Polled::Pending => {
-                self.current = NOBODY;
-                return None;
-            }
-            Polled::Done(slot) | Polled::Dropped(slot) => slot,
-        };
+    pub(crate) fn settle(&mut self, slot: u32) -> Option<End> {
+        if self.pressing.is_doomed() {
+            return Some(End::Panicked);
+        }
         if slot == MAIN {
             self.tasks.slots[MAIN as usize].stage = Stage::Done;
             return Some(End::Done);
@@ -140,35 +159,54 @@ impl World {
     }
 
     /// The earliest entry ahead that still stands for something, and its instant.
-    #[inline(always)]
-    pub(crate) fn next_ahead(&mut self) -> Option<(u64, Serial, Act)> {
+    pub(crate) fn next_ahead(&mut self) -> Option<u64> {
         loop {
             let entry = self.queue.peek_ahead()?;
             if self.queue.has_fresh() {
                 self.look_ahead();
             }
-            let (serial, act) = (entry.serial(), entry.act());
-            if awaited(&self.tasks, &mut self.timers, &self.alarms, serial, act) {
-                return Some((entry.key(), serial, act));
+            if awaited(&self.tasks, &mut self.timers, &self.alarms, entry.serial(), entry.act()) {
+                return Some(entry.key());
             }
-            self.queue.pop_ahead();
-            self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
+            self.drop_ahead();
         }
     }
 
-    /// Moves the clock to the next instant at which anything happens. Returns what does first, if
-    /// it is more than a task that spins.
+    /// Drops the earliest entry ahead, which stands for nothing any more.
+    fn drop_ahead(&mut self) {
+        self.queue.pop_ahead();
+        self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
+    }
+
+    /// Moves the clock to the next instant at which anything happens, and deals with what happens
+    /// first if that is as simple as it is nearly always.
     #[inline]
-    fn advance(&mut self) -> Result<Option<(Serial, Act)>, End> {
+    fn advance(&mut self) -> Result<(), End> {
         self.spun = false;
+        let Some(entry) = self.queue.peek_ahead() else { return self.advance_with_care() };
+        let (at, serial, act) = (entry.key(), entry.serial(), entry.act());
+        if at > self.limits.time || self.queue.has_any_behind() || self.queue.has_fresh() {
+            return self.advance_with_care();
+        }
+        if !awaited(&self.tasks, &mut self.timers, &self.alarms, serial, act) {
+            self.drop_ahead();
+            return Ok(());
+        }
+        self.queue.pop_ahead();
+        self.set_now(at);
+        self.arriving = true;
+        self.arrive(serial, act);
+        Ok(())
+    }
+
+    #[cold]
+    fn advance_with_care(&mut self) -> Result<(), End> {
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
         let spinning = self.spins().then_some(self.now + 1_000);
-        let next = self.next_ahead();
-        let (at, first) = match (spinning, next) {
-            (Some(soon), Some((at, ..))) if soon < at => (soon, None),
-            (_, Some((at, serial, act))) => (at, Some((serial, act))),
-            (Some(soon), None) => (soon, None),
+        let at = match (spinning, self.next_ahead()) {
+            (Some(soon), Some(at)) => at.min(soon),
+            (Some(at), None) | (None, Some(at)) => at,
             (None, None) => return Err(End::Deadlock),
         };
         if at > self.limits.time || at >= END_OF_TIME {
@@ -177,10 +215,7 @@ impl World {
         }
         self.set_now(at);
         self.arriving = true;
-        if first.is_some() {
-            self.queue.pop_ahead();
-        }
-        Ok(first)
+        Ok(())
     }
 
     /// Has the processor load what the nearest events will need: where there are many, hardly any
@@ -211,52 +246,26 @@ impl World {
         self.foreseen = foreseen;
     }
 
-    /// Deals with what was taken out already, and with all entries whose instant has
-    /// come, until one is a waker that must be woken outside. So a task is polled
-    /// only when every timer that is due has fired.
-    #[inline]
-    fn arrivals(&mut self, first: Option<(Serial, Act)>) -> Option<Waker> {
-        let mut next = first;
-        loop {
-            let Some((serial, act)) = next.or_else(|| self.queue.pop_until(self.now)) else {
-                self.arriving = false;
-                return None;
-            };
-            next = None;
-            if let Some(waker) = self.arrive(serial, act) {
-                return Some(waker);
-            }
-        }
-    }
-
-    /// Deals with an entry whose instant has come.
-    #[inline]
-    pub(crate) fn arrive(&mut self, serial: Serial, act: Act) -> Option<Waker> {
+    /// Deals with an entry whose instant has come. Not inlined, because the loop is faster the
+    /// fewer registers it needs.
+    #[inline(never)]
+    pub(crate) fn arrive(&mut self, serial: Serial, act: Act) {
         match act {
             Act::Poll(slot) => {
                 if self.tasks.slots[slot as usize].pending != serial {
-                    return None;
+                    return; // aborted since
                 }
                 if self.queue.is_idle() {
                     self.queue.arrive_lone(serial, act);
                 } else {
-                    self.place_lone();
-                    let place = self.place_of(slot);
-                    self.queue.arrive(place, serial, act);
+                    self.arrive_among_others(serial, slot);
                 }
-                None
             }
             Act::Fire(slot) => {
-                let wait = self.timers.take(TimerId { slot, serial })?;
+                let Some(waiter) = self.timers.take(TimerId { slot, serial }) else { return };
                 self.tracer.begin_anew();
                 self.act_as(TIMER);
-                match wait {
-                    Waiter::Task(who) => {
-                        self.wake(TaskId::of_number(who.task));
-                        None
-                    }
-                    Waiter::Other(waker) => Some(waker),
-                }
+                self.wake_waiter(waiter);
             }
             Act::Sound(slot) => {
                 if self.alarms.take(slot, serial) {
@@ -264,9 +273,15 @@ impl World {
                     self.act_as(Key::NONE);
                     (self.sound)(self, slot);
                 }
-                self.outbox.pop_front()
             }
         }
+    }
+
+    #[inline(never)]
+    fn arrive_among_others(&mut self, serial: Serial, slot: u32) {
+        self.place_lone();
+        let place = self.place_of(slot);
+        self.queue.arrive(place, serial, Act::Poll(slot));
     }
 
     /// Does not let a task be polled whose node is paused, or busy with another poll.
@@ -290,12 +305,12 @@ impl World {
     }
 
     /// Has an aborted task dropped, which is a step as well.
-    fn step_drop(&mut self, task: TaskId, by: Key, cause: Mark) -> Next {
+    fn step_drop(&mut self, aborted: Aborted) -> Next {
         if self.steps >= self.limits.steps {
-            self.aborted.push_front((task, by, cause));
+            self.pressing.put_back(aborted);
             return Next::End(End::StepLimit);
         }
-        let slot = task.slot;
+        let Aborted { task: TaskId { slot, .. }, by, cause } = aborted;
         self.steps += 1;
         let subject = self.tasks.slots[slot as usize].key;
         let (at, kind) = (self.now, RecordKind::Abort);
@@ -314,7 +329,7 @@ impl World {
         let over = pulse.beat(self.steps + 1, self.tasks.slots[slot as usize].key);
         if over {
             pulse.set_name(self.tasks.path(slot));
-            self.doom = Some("the name of a task was asked for".into());
+            self.pressing.end("the name of a task was asked for".into());
         }
         over
     }
@@ -350,7 +365,7 @@ impl World {
             return Next::End(End::Livelock);
         }
         self.steps += 1;
-        let id = TaskId { slot, life: task.life };
+        let number = TaskId { slot, life: task.life }.number();
         task.stage = Stage::Parked;
         task.pending = Serial::default();
         let event = Event {
@@ -366,6 +381,6 @@ impl World {
             self.tasks.standings[slot as usize].count_poll();
         }
         self.act_for(slot);
-        Next::Poll(id)
+        Next::Poll(number)
     }
 }

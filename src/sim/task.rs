@@ -160,6 +160,30 @@ pub(crate) struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 64);
 
+impl Slot {
+    /// Whether its last waker was this one.
+    #[inline]
+    pub(crate) fn was_woken_by(&self, source: Key) -> bool {
+        self.last == source
+    }
+
+    /// Counts a wake-up by its last waker. Returns how many there were before.
+    #[inline]
+    pub(crate) fn count_wakeup(&mut self) -> u32 {
+        self.met_last += 1;
+        self.met_last - 1
+    }
+
+    /// Expects to be polled by a queue entry, which somebody brought about who had done so that
+    /// many times before.
+    #[inline]
+    pub(crate) fn expect(&mut self, entry: Serial, woken_by: Key, ordinal: u32, chain: u32) {
+        self.stage = Stage::Scheduled;
+        self.pending = entry;
+        (self.woken_by, self.ordinal, self.chain) = (woken_by, ordinal, chain);
+    }
+}
+
 /// What is touched when the task is born, joined, reported or buried.
 pub(crate) struct About {
     pub(crate) name: Name,
@@ -394,19 +418,9 @@ impl Tasks {
         self.about[slot as usize].rare.get_or_insert_default()
     }
 
-    /// How many times `source` has woken the task in `slot` before.
-    #[inline]
-    pub(crate) fn meet(&mut self, slot: u32, source: Key) -> u32 {
-        if self.slots[slot as usize].last != source {
-            self.meet_another(slot, source);
-        }
-        let task = &mut self.slots[slot as usize];
-        task.met_last += 1;
-        task.met_last - 1
-    }
-
     /// Makes `source` the last waker of `slot`.
-    fn meet_another(&mut self, slot: u32, source: Key) {
+    #[inline(never)]
+    pub(crate) fn meet_another(&mut self, slot: u32, source: Key) {
         let (task, about) = (&mut self.slots[slot as usize], &mut self.about[slot as usize]);
         let last = (task.last, task.met_last);
         let before = std::mem::replace(&mut about.met_before, last);

@@ -9,7 +9,7 @@ use crate::waiter::{Waiter, foreign_count, foreign_since};
 use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
 use super::schedule::{Slack, Wakeup};
-use super::task::{Slot, Stage, TaskId};
+use super::task::{Stage, TaskId};
 use super::trace::RecordKind;
 use super::world::{NOBODY, ONCE, Phase, World};
 
@@ -18,10 +18,9 @@ impl World {
     #[inline]
     pub(crate) fn wake(&mut self, task: TaskId) {
         let (actor, current) = (self.actor, self.current);
-        let Some(slot) = self.tasks.live(task) else {
+        let Some(mut slot) = self.tasks.live(task) else {
             return;
         };
-        let parked = slot.stage == Stage::Parked;
         if self.phase != Phase::Running {
             if task.slot != current {
                 self.woken = Some(task.slot);
@@ -30,8 +29,15 @@ impl World {
         }
         // Counted even if it changes nothing, so that whether another wake-up
         // came first does not shift the numbers of this pair.
-        let ordinal = if current == ONCE { 0 } else { self.tasks.meet(task.slot, actor) };
-        if !parked {
+        let mut ordinal = 0;
+        if current != ONCE {
+            if !slot.was_woken_by(actor) {
+                self.tasks.meet_another(task.slot, actor);
+                slot = &mut self.tasks.slots[task.slot as usize];
+            }
+            ordinal = slot.count_wakeup();
+        }
+        if slot.stage != Stage::Parked {
             return;
         }
         if task.slot == current {
@@ -60,7 +66,7 @@ impl World {
                 }
             }
             // Nothing foreign runs in here: the run loop wakes it, next of all.
-            Waiter::Other(waker) => self.outbox.push_back(waker),
+            Waiter::Other(waker) => self.pressing.wake(waker),
         }
     }
 
@@ -89,25 +95,25 @@ impl World {
     /// Has a task polled at the place and with the delay that are chosen.
     #[inline(always)]
     pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
-        let act = Act::Poll(slot);
         let wakeup = self.wakeup(slot, source, ordinal);
-        let serial = match self.scheduler.delay(&mut self.choices, wakeup) {
-            0 => match self.queue.push_lone(act) {
-                Some(serial) => serial,
-                None => self.push_among_others(slot, source, ordinal),
-            },
-            delay => self.queue.push_at(self.now + delay, act),
-        };
-        self.tasks.slots[slot as usize].chain = self.chain;
-        self.expect(slot, serial, source, ordinal);
+        let delay = self.scheduler.delay(&mut self.choices, wakeup);
+        if delay > 0 {
+            let serial = self.queue.push_at(self.now + delay, Act::Poll(slot));
+            return self.expect(slot, serial, source, ordinal);
+        }
+        match self.queue.push_lone(Act::Poll(slot)) {
+            Some(serial) => self.expect(slot, serial, source, ordinal),
+            None => self.schedule_among_others(slot, source, ordinal),
+        }
     }
 
     #[inline(never)]
-    fn push_among_others(&mut self, slot: u32, source: Key, ordinal: u32) -> Serial {
+    fn schedule_among_others(&mut self, slot: u32, source: Key, ordinal: u32) {
         self.place_lone();
         let wakeup = self.wakeup(slot, source, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
-        self.queue.push_due(place, Act::Poll(slot))
+        let serial = self.queue.push_due(place, Act::Poll(slot));
+        self.expect(slot, serial, source, ordinal);
     }
 
     /// Chooses the place of what was due alone: it is no longer.
@@ -132,8 +138,8 @@ impl World {
         let wakeup = self.wakeup(slot, self.actor, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
         let serial = self.queue.push_behind(place, Act::Poll(slot));
-        self.tasks.slots[slot as usize].chain = 0;
         self.expect(slot, serial, self.actor, ordinal);
+        self.tasks.slots[slot as usize].chain = 0;
     }
 
     #[inline]
@@ -150,13 +156,9 @@ impl World {
         }
     }
 
-    #[inline]
-    pub(crate) fn expect(&mut self, slot: u32, serial: Serial, source: Key, ordinal: u32) {
-        let task: &mut Slot = &mut self.tasks.slots[slot as usize];
-        task.stage = Stage::Scheduled;
-        task.pending = serial;
-        task.woken_by = source;
-        task.ordinal = ordinal;
+    #[inline(always)]
+    pub(crate) fn expect(&mut self, slot: u32, entry: Serial, source: Key, ordinal: u32) {
+        self.tasks.slots[slot as usize].expect(entry, source, ordinal, self.chain);
         if self.tracer.keeps() {
             self.note_wake(slot);
         }

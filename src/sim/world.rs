@@ -5,7 +5,6 @@
 //! of the user. What must be woken or dropped is handed out to whoever called.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::mem::take;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
@@ -18,12 +17,13 @@ use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::event::Queue;
 use super::node::{NOWHERE, Nodes};
+use super::pressing::{Errand, Pressing};
 use super::pulse::Pulse;
 use super::schedule::{Schedule, Scheduler};
 use super::stall::TaskPanic;
 use super::task::{Name, Origin, TaskId, Tasks};
 use super::timer::Timers;
-use super::trace::{Beside, Event, Mark, RecordKind, Tracer};
+use super::trace::{Beside, Event, RecordKind, Tracer};
 
 /// The slot of the main task, which is the first.
 pub(crate) const MAIN: u32 = 0;
@@ -78,22 +78,6 @@ pub(crate) enum Phase {
     Asking,
     /// The tasks are being dropped: whatever they ask for is inert.
     Closing,
-}
-
-/// What is to be done outside of the world, by the run loop.
-pub(crate) enum Errand {
-    Once(Box<dyn FnOnce()>),
-    /// Something that the network has numbered, of a run: no allocation.
-    Visit(fn(u64, u32), u64, u32),
-}
-
-impl Errand {
-    pub(crate) fn run(self) {
-        match self {
-            Self::Once(work) => work(),
-            Self::Visit(visit, run, number) => visit(run, number),
-        }
-    }
 }
 
 /// What left the world and is to be dropped outside of it.
@@ -154,18 +138,12 @@ pub(crate) struct World {
     pub(crate) actor: Key,
     /// How long the chain of wake-ups is that whoever acts continues.
     pub(crate) chain: u32,
-    /// Wakers that are to be woken outside, next of all.
-    pub(crate) outbox: VecDeque<Waker>,
     /// What is to be done outside, as soon as the current poll returns.
-    pub(crate) errands: VecDeque<Errand>,
-    /// Why the run must end at once, if anybody has said so.
-    pub(crate) doom: Option<String>,
+    pub(crate) pressing: Pressing,
     /// Panics in destructors that crashes ran.
     pub(crate) caught: Vec<TaskPanic>,
     /// The task whose polls or wake-ups did not end.
     pub(crate) culprit: Option<u32>,
-    /// Tasks to be dropped, and who had them aborted, in which record.
-    pub(crate) aborted: VecDeque<(TaskId, Key, Mark)>,
     /// Whether its time is that of the real clock.
     pub(crate) is_real: bool,
     /// Whether there may be entries whose instant has come.
@@ -205,12 +183,9 @@ impl World {
             current: NOBODY,
             actor: Key::NONE,
             chain: 0,
-            outbox: VecDeque::new(),
-            errands: VecDeque::new(),
-            doom: None,
+            pressing: Pressing::default(),
             caught: Vec::new(),
             culprit: None,
-            aborted: VecDeque::new(),
             is_real: false,
             arriving: false,
             spun: false,
@@ -246,7 +221,7 @@ impl World {
                 self.remember(key, || word.into());
             }
         }
-        self.actor = SPAWN;
+        (self.actor, self.chain) = (SPAWN, 0);
         let main = self.admit(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
         self.act_for(main.slot);
         main
@@ -257,7 +232,7 @@ impl World {
     pub(crate) fn take_leftovers(&mut self) -> Leftovers {
         let (mut waits, outputs) = self.tasks.take_leftovers();
         waits.extend(self.timers.clear());
-        let (wakers, errands) = (take(&mut self.outbox), take(&mut self.errands));
+        let (wakers, errands) = self.pressing.take_left();
         Leftovers { outputs, waits, wakers, errands }
     }
 
@@ -273,8 +248,7 @@ impl World {
         self.nodes.clear();
         self.born.clear();
         self.born.shrink_to(KEPT);
-        self.aborted.clear();
-        self.aborted.shrink_to(KEPT);
+        self.pressing.clear();
         self.current = NOBODY;
         self.is_real = false;
         self.arriving = false;

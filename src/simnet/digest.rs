@@ -1,22 +1,29 @@
 //! A digest of the bytes of one segment, which may be read in any number of parts.
 //!
 //! Knows bytes and where in a stream they begin; refuses to know rings, windows and who compares.
-//! A short segment is digested by words, in two chains of multiplications; a long one in sixteen
-//! lanes of shifts and additions, which a compiler turns into vectors. Which of the two it is
-//! depends on nothing but the length of the segment, so that sender and receiver agree without a
+//! A short segment is digested by pairs of words, whose products are added up; a long one in
+//! sixteen lanes of shifts and additions, which a compiler turns into vectors. Which of the two it
+//! is depends on nothing but the length of the segment, so that sender and receiver agree without a
 //! word.
 //!
-//! A change within one word is found for certain, whichever it is: a word is mixed in by a
-//! bijection, and every later step is one of what came before. So are two words of zeros and a
-//! few bits that change places, where no addition carries anything away. All else escapes with a
-//! chance of about one in 2^64.
+//! Each word of a short segment is added to a number of its place before it is multiplied, as in NH
+//! (Black et al., "UMAC", CRYPTO 1999): no product waits for another, so that 64 bytes take half
+//! the time of two chains of multiplications. What was changed escapes with a chance of about one
+//! in 2^64, in a short segment as in a long one. In a long one, a change within one word is found
+//! for certain, and so are two words of zeros and a few bits that change places, where no addition
+//! carries anything away.
 //!
 //! For 64 KiB it takes 1.8 µs, a CRC-32 2.5 and lanes of multiplications 2.8. One shift at each
 //! word, upwards and downwards in turn, would take 1.1; but then two words that are 128 bytes apart
 //! and differ by little could change places unnoticed.
 
+use crate::sim::stir;
+
 /// The bytes of a word.
 const WORD: usize = 8;
+
+/// What is multiplied at a time in a short segment.
+const PAIR: usize = 2 * WORD;
 
 /// How many words of a long segment are mixed in side by side.
 const LANES: usize = 16;
@@ -27,13 +34,24 @@ const BLOCK: usize = LANES * WORD;
 /// A segment from this length on is long: about where both take the same time.
 const LONG: usize = 256;
 
+/// What is added to the words of a short segment, by place.
+const PLACES: [[u64; 2]; LONG / PAIR] = {
+    let mut places = [[0; 2]; LONG / PAIR];
+    let mut at = 0;
+    while at < 2 * places.len() {
+        places[at / 2][at % 2] = stir((at as u64 + 1).wrapping_mul(ODD));
+        at += 1;
+    }
+    places
+};
+
+/// 2^64 divided by the golden ratio.
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// Mixes a word in: for any state a bijection of the word, and for any word one of the state.
-///
-/// The next word has to wait for this; two chains, one beside the other, take 3 ns less for a read,
-/// and four no less than two.
 #[inline]
 const fn mixed(state: u64, word: u64) -> u64 {
-    (state.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    (state.rotate_left(23) ^ word).wrapping_mul(ODD)
 }
 
 /// Digests the bytes of one segment, as they come.
@@ -57,9 +75,11 @@ impl Digest {
             return Self::of_any(start, bytes);
         }
         // Nothing is left over that would have to be kept somewhere.
-        let mut digest = Short::new(start);
-        digest.add_pairs(bytes.as_chunks().0);
-        mixed(digest.even, digest.odd)
+        let pairs = bytes.as_chunks().0.iter().zip(&PLACES);
+        close(
+            start,
+            pairs.fold(0, |sum: u128, (pair, places)| sum.wrapping_add(product(pair, places))),
+        )
     }
 
     #[inline(never)]
@@ -86,87 +106,55 @@ impl Digest {
     }
 }
 
+/// The product of a pair of words in its place.
+#[inline]
+fn product(pair: &[u8; PAIR], places: &[u64; 2]) -> u128 {
+    let word = |n: usize| u64::from_le_bytes(pair.as_chunks::<WORD>().0[n]);
+    u128::from(word(0).wrapping_add(places[0])) * u128::from(word(1).wrapping_add(places[1]))
+}
+
+/// What the sum of all products comes to, in a segment that begins there.
+#[inline]
+const fn close(start: u64, sum: u128) -> u64 {
+    mixed(sum as u64 ^ mixed(1, start), (sum >> 64) as u64)
+}
+
 /// The digest of a short segment.
 #[derive(Debug)]
 pub(crate) struct Short {
-    /// What has come of the words at even places, and of those at odd ones.
-    even: u64,
-    odd: u64,
-    at_odd: bool,
-    /// The bytes of a word that is not whole, and how many there are.
-    rest: u64,
-    rest_len: u8,
+    start: u64,
+    sum: u128,
+    /// How many bytes there were, and those of a pair that is not whole.
+    len: usize,
+    rest: [u8; PAIR],
 }
 
 impl Short {
-    #[inline]
     const fn new(start: u64) -> Self {
-        Self { even: mixed(1, start), odd: 0, at_odd: false, rest: 0, rest_len: 0 }
+        Self { start, sum: 0, len: 0, rest: [0; PAIR] }
     }
 
-    fn add(&mut self, bytes: &[u8]) {
-        if self.rest_len == 0 {
-            self.add_words(bytes);
-        } else {
-            self.add_to_rest(bytes);
+    fn add(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let kept = self.len % PAIR;
+            let (part, later) = bytes.split_at(bytes.len().min(PAIR - kept));
+            self.rest[kept..kept + part.len()].copy_from_slice(part);
+            self.len += part.len();
+            if self.len.is_multiple_of(PAIR) {
+                let places = &PLACES[self.len / PAIR - 1];
+                self.sum = self.sum.wrapping_add(product(&self.rest, places));
+                self.rest = [0; PAIR];
+            }
+            bytes = later;
         }
     }
 
-    /// Adds bytes that begin with a word.
-    fn add_words(&mut self, mut bytes: &[u8]) {
-        if !self.at_odd {
-            let (pairs, rest) = bytes.as_chunks::<{ 2 * WORD }>();
-            self.add_pairs(pairs);
-            bytes = rest;
+    fn value(&self) -> u64 {
+        let mut sum = self.sum;
+        if !self.len.is_multiple_of(PAIR) {
+            sum = sum.wrapping_add(product(&self.rest, &PLACES[self.len / PAIR]));
         }
-        if !bytes.is_empty() {
-            self.add_less(bytes);
-        }
-    }
-
-    #[inline]
-    fn add_pairs(&mut self, pairs: &[[u8; 2 * WORD]]) {
-        let (mut even, mut odd) = (self.even, self.odd);
-        for pair in pairs {
-            let pair = u128::from_le_bytes(*pair);
-            (even, odd) = (mixed(even, pair as u64), mixed(odd, (pair >> 64) as u64));
-        }
-        (self.even, self.odd) = (even, odd);
-    }
-
-    /// Adds bytes that begin with a word, one word after the other.
-    fn add_less(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<WORD>();
-        words.iter().for_each(|word| self.add_word(u64::from_le_bytes(*word)));
-        self.rest = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        self.rest_len = rest.len() as u8;
-    }
-
-    fn add_word(&mut self, word: u64) {
-        let lane = if self.at_odd { &mut self.odd } else { &mut self.even };
-        *lane = mixed(*lane, word);
-        self.at_odd = !self.at_odd;
-    }
-
-    /// Adds bytes that begin in the middle of a word.
-    #[cold]
-    fn add_to_rest(&mut self, bytes: &[u8]) {
-        let (missing, later) = bytes.split_at(bytes.len().min(WORD - usize::from(self.rest_len)));
-        for byte in missing {
-            self.rest |= u64::from(*byte) << (8 * self.rest_len);
-            self.rest_len += 1;
-        }
-        if usize::from(self.rest_len) == WORD {
-            let word = std::mem::take(&mut self.rest);
-            self.rest_len = 0;
-            self.add_word(word);
-            self.add_words(later);
-        }
-    }
-
-    const fn value(&self) -> u64 {
-        let whole = mixed(self.even, self.odd);
-        if self.rest_len == 0 { whole } else { mixed(whole, self.rest) }
+        close(self.start, sum)
     }
 }
 
