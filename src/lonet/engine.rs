@@ -97,7 +97,7 @@ impl Loopback {
         dst: &Addr,
     ) -> io::Result<Result<Addr, Rejection>> {
         within(self.limit, write_line(socket, &wire::write_request(src, dst))).await?;
-        poll_fn(|cx| socket.poll_answer(cx)).await?;
+        poll_fn(|cx| socket.poll_peek(cx, &mut [0])).await?;
         let line = within(self.limit, read_line(socket)).await?;
         Ok(wire::read_reply(&line, dst))
     }

@@ -190,11 +190,6 @@ impl Direction {
         looks
     }
 
-    /// Has the reactor asked at once: the other end is known to be elsewhere.
-    pub(crate) fn ask_at_once(&self) {
-        self.step.store(ASKED, Ordering::Relaxed);
-    }
-
     /// Wakes all who wait.
     pub(crate) fn wake(&self) {
         self.waiting.wake_by_ref();
@@ -230,12 +225,6 @@ impl Socket {
     /// Has a look at what is there to be read, or at the end of the stream.
     pub(crate) fn poll_peek(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.reading.poll(&self.io, cx, |io| io.peek(buf), Async::poll_readable)
-    }
-
-    /// Waits until there is something to be read, from another thread than this one.
-    pub(crate) fn poll_answer(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        self.reading.ask_at_once();
-        self.poll_peek(cx, &mut [0]).map_ok(drop)
     }
 
     /// Does something with the stream; without one it is closed.
