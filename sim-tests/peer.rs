@@ -138,6 +138,8 @@ impl Drops<'_> {
         let net = block_on(self.config.join(self.network))?;
         let (a, b) =
             block_on(async { Ok((net.new_host("α").await?, net.new_host("β").await?)) })?;
+        // The reactor is begun when somebody first waits for a socket; there is one for all.
+        block_on(async_io::Timer::after(Duration::from_millis(1)));
         let mut expected = self.held();
         self.joins(&expected);
         self.hosts(&net, &mut expected);

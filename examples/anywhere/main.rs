@@ -95,7 +95,8 @@ mod tests {
     fn a_role_is_on_the_network_that_was_asked_for() {
         let identity = super::identity::make();
         for (on, name) in [(On::Tcp, "tcp"), (On::Tls, "tcp+tls")] {
-            let way = futures::executor::block_on(way(on, Role::Client, "t", &identity)).unwrap();
+            let way = way(on, Role::Client, "t".as_ref(), &identity);
+            let way = futures::executor::block_on(way).unwrap();
             assert_eq!(way.network(), name);
         }
     }

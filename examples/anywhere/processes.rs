@@ -5,11 +5,13 @@
 
 use std::env::current_exe;
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio, id};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use clap::ValueEnum;
 use futures::executor::block_on;
+use tempfile::TempDir;
 use virtnet::os::{Tcp, Tls};
 use virtnet::{Networker, lonet};
 
@@ -28,8 +30,8 @@ pub(crate) enum Role {
 
 /// What a role has to be told: one line each.
 struct Told {
-    /// The name of the network, where it has one.
-    network: String,
+    /// The folder of the network, where it has one.
+    folder: String,
     identity: Identity,
     /// Where the store is; empty for the store itself.
     at: String,
@@ -39,7 +41,7 @@ struct Told {
 pub(crate) async fn way(
     on: On,
     role: Role,
-    network: &str,
+    folder: &Path,
     identity: &Identity,
 ) -> io::Result<Arc<dyn Networker>> {
     let tls = || -> Result<_, virtnet::os::rustls::Error> {
@@ -48,7 +50,10 @@ pub(crate) async fn way(
     Ok(match on {
         On::Lonet => {
             let name = if matches!(role, Role::Server) { "server" } else { "client" };
-            Arc::new(lonet::join(network).await?.new_host(name).await?)
+            // Just `lonet::join("anywhere")` would leave a folder behind, in which the names of
+            // this run are taken for ever.
+            let net = lonet::Config::new().folder(folder).join("anywhere").await?;
+            Arc::new(net.new_host(name).await?)
         }
         On::Tls => Arc::new(tls().map_err(io::Error::other)?),
         _ => Arc::new(Tcp::new()),
@@ -64,10 +69,10 @@ fn place(on: On) -> &'static str {
 pub(crate) fn play(on: On, role: Role) -> io::Result<String> {
     let mut lines = io::stdin().lock().lines();
     let mut line = || lines.next().unwrap_or_else(|| Ok(String::new()));
-    let (network, identity, at) = (line()?, line()?, line()?);
+    let (folder, identity, at) = (line()?, line()?, line()?);
     let identity = Identity::from_line(&identity).ok_or(io::ErrorKind::InvalidInput)?;
     block_on(async {
-        let way = way(on, role, &network, &identity).await?;
+        let way = way(on, role, folder.as_ref(), &identity).await?;
         match role {
             Role::Client => use_it(&*way, &at).await,
             Role::Server => {
@@ -82,8 +87,11 @@ pub(crate) fn play(on: On, role: Role) -> io::Result<String> {
 
 /// Starts both roles, and puts together what they say.
 pub(crate) fn start(on: On) -> io::Result<String> {
-    let mut told =
-        Told { network: format!("anywhere-{}", id()), identity: identity::make(), at: "".into() };
+    // Ctrl-C ends the roles; then this goes on, says so, and leaves no folder behind.
+    ctrlc::set_handler(|| ()).map_err(io::Error::other)?;
+    let place = TempDir::with_prefix("anywhere-")?;
+    let folder = place.path().join("lonet").display().to_string();
+    let mut told = Told { folder, identity: identity::make(), at: "".into() };
     let (mut store, from) = spawn(on, Role::Server, &told)?;
     let mut from = BufReader::new(from);
     from.read_line(&mut told.at)?;
@@ -114,8 +122,8 @@ fn spawn(on: On, role: Role, told: &Told) -> io::Result<(Child, std::process::Ch
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    let Told { network, identity, at } = told;
-    let lines = format!("{network}\n{}{at}\n", identity.to_line());
+    let Told { folder, identity, at } = told;
+    let lines = format!("{folder}\n{}{at}\n", identity.to_line());
     let (input, output) = (child.stdin.take(), child.stdout.take());
     input.ok_or(io::ErrorKind::BrokenPipe)?.write_all(lines.as_bytes())?;
     Ok((child, output.ok_or(io::ErrorKind::BrokenPipe)?))
@@ -125,13 +133,14 @@ fn spawn(on: On, role: Role, told: &Told) -> io::Result<(Child, std::process::Ch
 #[cfg(test)]
 pub(crate) fn threads(on: On) -> io::Result<String> {
     let identity = identity::make();
-    let network = format!("anywhere-test-{}", id());
-    let server = block_on(way(on, Role::Server, &network, &identity))?;
+    let place = TempDir::new()?;
+    let folder = place.path().join("lonet");
+    let server = block_on(way(on, Role::Server, &folder, &identity))?;
     let listener = block_on(server.listen(place(on)))?;
     let at = listener.local_addr().to_string();
     std::thread::scope(|scope| {
         let store = scope.spawn(|| block_on(serve(listener)));
-        let client = block_on(way(on, Role::Client, &network, &identity))?;
+        let client = block_on(way(on, Role::Client, &folder, &identity))?;
         let client = block_on(use_it(&*client, &at))?;
         let store = store.join().expect("the store does not panic")?;
         Ok(format!("store   serves until it is told to stop\n{client}{store}"))

@@ -6,6 +6,7 @@ use std::path::Path;
 use virtnet::{Run, Tape};
 
 use crate::fuzzed::{network, shelf};
+use crate::lines;
 use crate::shelf::Store;
 
 /// The files of a folder of `fuzz/`, by name.
@@ -45,6 +46,18 @@ fn the_store_that_remembers_survives_every_file_and_the_other_fails_on_those_kno
         assert!((4..=20).contains(&matter), "{name}: {text}");
         assert!(text.contains("main chooses 2 as `what`"), "{name}: {text}");
     }
+}
+
+#[test]
+fn the_parsers_of_lonet_keep_their_promises_on_every_file_of_the_corpus() {
+    fn check(folder: &str, parse: impl Fn(&[u8]) -> bool) {
+        let files = files(folder);
+        let good = files.iter().filter(|(_, bytes)| parse(bytes)).count();
+        assert!(good >= 3 && good < files.len(), "{folder}: {good} of {} are good", files.len());
+    }
+    check("corpus/lonet_request", lines::request);
+    check("corpus/lonet_reply", lines::reply);
+    check("corpus/lonet_string", lines::string);
 }
 
 #[test]

@@ -11,6 +11,12 @@ use virtnet::{Conn, Error};
 
 use crate::support::{Task, TwoHosts, accept, dial, read, two_hosts, write};
 
+/// An operation, what is closed, and what comes of it.
+pub(crate) type Cell = (&'static str, &'static str, &'static str);
+
+/// What a write says to which nobody listens any more.
+pub(crate) const CLOSED_PIPE: &str = "io: read/write on closed pipe";
+
 const CLOSE: [&str; 7] = ["net", "α", "β", "lα", "lβ", "cαβ", "cβα"];
 
 /// Begins an operation that waits as long as nothing is closed; the first two never wait.
@@ -71,7 +77,7 @@ fn outcome(task: &mut Task<Result<String, String>>) -> String {
 }
 
 /// Plays all cells and compares; what differs is printed as it would have to stand below.
-fn check(expected: &[(&str, &str, &str)], cell: impl Fn(&str, &str) -> String) {
+fn check(expected: &[Cell], cell: impl Fn(&str, &str) -> String) {
     let mut operations: Vec<_> = expected.iter().map(|(operation, ..)| *operation).collect();
     operations.dedup();
     let mut wrong = String::new();
@@ -113,7 +119,7 @@ fn what_is_blocked_is_woken_by_a_closing_that_concerns_it_and_says_why() {
 }
 
 #[rustfmt::skip]
-const BEFORE: [(&str, &str, &str); 56] = [
+pub(crate) const BEFORE: [Cell; 56] = [
     ("new host", "net", "virtnet \"pipet\": new host \"γ\": network is down"),
     ("new host", "α", "γ"),
     ("new host", "β", "γ"),
@@ -173,7 +179,7 @@ const BEFORE: [(&str, &str, &str); 56] = [
 ];
 
 #[rustfmt::skip]
-const DURING: [(&str, &str, &str); 42] = [
+pub(crate) const DURING: [Cell; 42] = [
     ("dial α->β:1", "net", "dial pipet α:3->β:1: network is down"),
     ("dial α->β:1", "α", "dial pipet α:3->β:1: host is down"),
     ("dial α->β:1", "β", "dial pipet α:3->β:1: connection refused"),

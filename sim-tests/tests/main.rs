@@ -36,6 +36,7 @@ mod real;
 
 // The same on several networks.
 mod expected;
+mod closed;
 
 // Many runs.
 mod process;
@@ -44,6 +45,7 @@ mod planted;
 mod shelf;
 mod properties;
 mod fuzzed;
+mod lines;
 mod bytes;
 mod viewer;
 mod apart;

@@ -18,9 +18,9 @@ use crate::conformance::{receive, receive_all};
 use crate::lonet::{Place, run};
 
 /// Two ways onto one network, and where the second listens.
-struct Two {
-    a: Arc<dyn Networker>,
-    b: Arc<dyn Networker>,
+pub(crate) struct Two {
+    pub(crate) a: Arc<dyn Networker>,
+    pub(crate) b: Arc<dyn Networker>,
     at: &'static str,
     /// Lets what is under way come to rest.
     rest: fn() -> BoxFuture<'static, ()>,
@@ -57,7 +57,7 @@ impl Two {
 
 /// Two ways onto a network, encrypted: both trust what one of them has signed for both, under all
 /// the names that are dialed here.
-fn with_tls(a: impl Networker, b: impl Networker, at: &'static str) -> Two {
+pub(crate) fn with_tls(a: impl Networker, b: impl Networker, at: &'static str) -> Two {
     let names = ["localhost", "127.0.0.1", "server", "client"].map(String::from);
     let signed = rcgen::generate_simple_self_signed(names).unwrap();
     let mut trusted = rustls::RootCertStore::empty();

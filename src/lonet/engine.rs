@@ -3,16 +3,16 @@
 //! Knows how a dial goes out: where the other process listens stands in the registry. How one
 //! comes in is the acceptor's matter.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_io::Async;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Addr, Cause, Engine, RawConn, Registry};
-use crate::os::{Socket, reset_on_close};
+use crate::os::Socket;
 
 use super::acceptor::Acceptor;
 use super::line::{read_line, within, write_line};
@@ -72,18 +72,18 @@ impl Loopback {
         osladdr: &str,
     ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
         let at = parse(osladdr).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
-        let stream = within(self.limit, Async::<TcpStream>::connect(at)).await;
-        let stream = stream.map_err(|error| {
+        let socket = within(self.limit, Socket::connect(at)).await;
+        let socket = socket.map_err(|error| {
             told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
         })?;
-        let mut unanswered = Unanswered { stream: &stream, answered: false };
-        let answer = self.shake_hands(&stream, src, dst).await;
+        let mut unanswered = Unanswered { socket: &socket, answered: false };
+        let answer = self.shake_hands(&socket, src, dst).await;
         unanswered.answered = true;
         drop(unanswered);
         let failed =
             |error: &io::Error| told(error.kind(), format!("loconnect {at}: {}", plainly(error)));
         match answer.map_err(|error| failed(&error))? {
-            Ok(peer) => Ok((Box::new(Socket::new(stream, None)) as Box<dyn RawConn>, peer)),
+            Ok(peer) => Ok((Box::new(socket) as Box<dyn RawConn>, peer)),
             Err(Rejection::Refused) => Err(Cause::ConnRefused),
             Err(Rejection::Other(why)) => Err(failed(&io::Error::other(why))),
         }
@@ -92,14 +92,13 @@ impl Loopback {
     /// Sends the request, and waits for the reply: that comes when somebody accepts.
     async fn shake_hands(
         &self,
-        stream: &Async<TcpStream>,
+        socket: &Socket,
         src: &Addr,
         dst: &Addr,
     ) -> io::Result<Result<Addr, Rejection>> {
-        stream.get_ref().set_nodelay(true)?;
-        within(self.limit, write_line(stream, &wire::write_request(src, dst))).await?;
-        stream.readable().await?;
-        let line = within(self.limit, read_line(stream)).await?;
+        within(self.limit, write_line(socket, &wire::write_request(src, dst))).await?;
+        poll_fn(|cx| socket.poll_peek(cx, &mut [0])).await?;
+        let line = within(self.limit, read_line(socket)).await?;
         Ok(wire::read_reply(&line, dst))
     }
 }
@@ -107,14 +106,14 @@ impl Loopback {
 /// A dial on its way. If it is dropped the other side sees a reset, not the end of a stream:
 /// the reference takes that for a dialer that has nothing to say, and lets it be accepted.
 struct Unanswered<'a> {
-    stream: &'a Async<TcpStream>,
+    socket: &'a Socket,
     answered: bool,
 }
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            reset_on_close(self.stream.get_ref());
+            self.socket.abort();
         }
     }
 }

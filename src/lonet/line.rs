@@ -4,15 +4,16 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use async_io::{Async, Timer};
+use async_io::Timer;
 use futures::future::{Either, select};
-use futures::io::AsyncWriteExt;
 use futures::poll;
+
+use crate::net::RawConn;
+use crate::os::Socket;
 
 use super::wire::LINE;
 
@@ -24,17 +25,18 @@ use super::wire::LINE;
 /// # Errors
 ///
 /// If the stream ends before the line does.
-pub(crate) async fn read_line(stream: &Async<TcpStream>) -> io::Result<Vec<u8>> {
+pub(crate) async fn read_line(socket: &Socket) -> io::Result<Vec<u8>> {
     let (mut line, mut seen) = (Vec::new(), [0; LINE]);
     loop {
-        let count = stream.peek(&mut seen[..LINE - line.len()]).await?;
+        let room = LINE - line.len();
+        let count = poll_fn(|cx| socket.poll_peek(cx, &mut seen[..room])).await?;
         if count == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"));
         }
         let newline = seen[..count].iter().position(|&byte| byte == b'\n');
         let count = newline.map_or(count, |at| at + 1);
         // What was seen is there.
-        stream.get_ref().read_exact(&mut seen[..count])?;
+        socket.with(|mut io| io.read_exact(&mut seen[..count]))?;
         line.extend_from_slice(&seen[..count]);
         if newline.is_some() || line.len() == LINE {
             return Ok(line);
@@ -43,8 +45,13 @@ pub(crate) async fn read_line(stream: &Async<TcpStream>) -> io::Result<Vec<u8>> 
 }
 
 /// Writes a line.
-pub(crate) async fn write_line(mut stream: &Async<TcpStream>, line: &str) -> io::Result<()> {
-    stream.write_all(line.as_bytes()).await
+pub(crate) async fn write_line(socket: &Socket, line: &str) -> io::Result<()> {
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() {
+        let count = poll_fn(|cx| socket.poll_write(cx, rest)).await?;
+        rest = &rest[count..];
+    }
+    Ok(())
 }
 
 /// How often something is looked at before an alarm is set for it.

@@ -14,7 +14,7 @@ mod tls;
 
 pub use crate::adapt::run;
 #[cfg(feature = "lonet")]
-pub(crate) use socket::{Socket, reset_on_close};
+pub(crate) use socket::Socket;
 pub use tcp::Tcp;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, rustls};

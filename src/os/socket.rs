@@ -4,10 +4,15 @@
 //! not know how the connection came about.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+#[cfg(unix)]
+use std::os::fd::AsFd as AsHandle;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket as AsHandle;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -25,22 +30,47 @@ pub(crate) struct Socket {
     local: Option<Addr>,
 }
 
+/// A descriptor as the reactor has it.
+type Watched<T> = Async<Arc<T>>;
+
+/// A descriptor that never blocks, and the reactor once somebody has to wait for it.
+///
+/// To tell the reactor, and to have it forget, takes longer than to connect; and a connection that
+/// always finds what it looks for needs none.
+pub(crate) struct Io<T> {
+    io: Arc<T>,
+    watched: OnceLock<io::Result<Watched<T>>>,
+}
+
+impl<T: AsHandle> Io<T> {
+    fn watched(&self) -> io::Result<&Watched<T>> {
+        let watch = || Async::new_nonblocking(self.io.clone());
+        // That it has no room is told to all who ask, each in an error of their own.
+        self.watched.get_or_init(watch).as_ref().map_err(|error| match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => error.kind().into(),
+        })
+    }
+}
+
 /// A descriptor, which is given back when it is closed, whoever still has a handle.
 ///
 /// Nothing is done under the lock but to fetch it.
-pub(crate) struct Open<T>(RwLock<Option<Arc<Async<T>>>>);
+pub(crate) struct Open<T>(RwLock<Option<Arc<Io<T>>>>);
 
 impl<T> Open<T> {
-    pub(crate) fn new(io: Async<T>) -> Self {
+    /// Takes one that never blocks.
+    pub(crate) fn new(io: T) -> Self {
+        let io = Io { io: Arc::new(io), watched: OnceLock::new() };
         Self(RwLock::new(Some(Arc::new(io))))
     }
 
-    pub(crate) fn get(&self) -> Option<Arc<Async<T>>> {
+    fn get(&self) -> Option<Arc<Io<T>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes it away; it is closed as soon as those have let go who are about to use it.
-    pub(crate) fn take(&self) -> Option<Arc<Async<T>>> {
+    pub(crate) fn take(&self) -> Option<Arc<Io<T>>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -51,9 +81,21 @@ impl<T> Open<T> {
 pub(crate) struct Direction {
     waiting: Arc<Waiting>,
     waker: Waker,
-    /// Whether to look again before the reactor is asked to wake us.
-    eager: AtomicBool,
+    /// How far the wait has come that is going on.
+    step: AtomicU8,
+    /// How often the reactor has been asked since it last helped to look again.
+    asked: AtomicU8,
 }
+
+/// Nobody waits, or nothing has been looked for yet.
+const IDLE: u8 = 0;
+/// It was not there, and is looked for again after all else that the executor has to do.
+const LOOKING: u8 = 1;
+/// The reactor will wake us.
+const ASKED: u8 = 2;
+
+/// How many of 256 waits begin with looking again, if it is never of use.
+const LOOKS: u8 = 32;
 
 #[derive(Default)]
 struct Waiting(Mutex<WaitList>);
@@ -82,32 +124,35 @@ impl Wake for Waiting {
 impl Direction {
     pub(crate) fn new() -> Self {
         let waiting = Arc::<Waiting>::default();
-        Self { waker: waiting.clone().into(), waiting, eager: AtomicBool::new(true) }
+        let (waker, step, asked) = (waiting.clone().into(), AtomicU8::new(IDLE), AtomicU8::new(0));
+        Self { waiting, waker, step, asked }
     }
 
     /// Tries, and waits until it is worth trying again.
     ///
     /// The first time that nothing is there the task goes to the end of its executor's queue and
-    /// looks again: the other end is often a task of the same thread, and will have answered by
-    /// then. To ask the reactor takes six system calls, to look again takes one.
-    pub(crate) fn poll<T, R>(
+    /// looks again: the other end may be a task of the same thread, and will have answered by
+    /// then. To ask the reactor takes six system calls and maybe two turns of other threads. But if
+    /// the other end is elsewhere it is no use, and costs as much again where the executor has the
+    /// reactor in hand; so it is given up, and tried again now and then.
+    pub(crate) fn poll<T: AsHandle, R>(
         &self,
         open: &Open<T>,
         cx: &Context<'_>,
         mut attempt: impl FnMut(&T) -> io::Result<R>,
-        ready: fn(&Async<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
+        ready: fn(&Watched<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<R>> {
         let Some(io) = open.get() else { return closed() };
         loop {
-            match attempt(io.get_ref()) {
+            match attempt(&io.io) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => {
-                    self.eager.store(true, Ordering::Relaxed);
+                    self.found();
                     return Poll::Ready(result);
                 }
             }
-            if self.eager.swap(false, Ordering::Relaxed) {
+            if self.looks_again() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -116,16 +161,35 @@ impl Direction {
                 // It was closed while we sat down, and whoever did so may have missed us.
                 return closed();
             }
-            match ready(&io, &mut Context::from_waker(&self.waker)) {
+            match ready(io.watched()?, &mut Context::from_waker(&self.waker)) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
-}
 
-impl Direction {
+    /// Ends a wait. If several tasks wait, what is noted of it is a guess.
+    fn found(&self) {
+        match self.step.load(Ordering::Relaxed) {
+            IDLE => return,
+            LOOKING => self.asked.store(0, Ordering::Relaxed),
+            _ => {}
+        }
+        self.step.store(IDLE, Ordering::Relaxed);
+    }
+
+    /// Whether to look again before the reactor is asked.
+    fn looks_again(&self) -> bool {
+        let (step, asked) = (self.step.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
+        let looks = step == IDLE && asked < LOOKS;
+        if !looks && step != ASKED {
+            self.asked.store(asked.wrapping_add(1), Ordering::Relaxed);
+        }
+        self.step.store(if looks { LOOKING } else { ASKED }, Ordering::Relaxed);
+        looks
+    }
+
     /// Wakes all who wait.
     pub(crate) fn wake(&self) {
         self.waiting.wake_by_ref();
@@ -133,15 +197,45 @@ impl Direction {
 }
 
 impl Socket {
-    pub(crate) fn new(io: Async<TcpStream>, local: Option<Addr>) -> Self {
+    /// Takes a stream that never blocks.
+    pub(crate) fn new(io: TcpStream) -> Self {
         let (reading, writing) = (Direction::new(), Direction::new());
-        Self { io: Open::new(io), reading, writing, local }
+        Self { io: Open::new(io), reading, writing, local: None }
+    }
+
+    /// Connects, and sends what is written at once from then on.
+    pub(crate) async fn connect(at: SocketAddr) -> io::Result<Self> {
+        let socket = Self::new(mio::net::TcpStream::connect(at)?.into());
+        // On the loopback interface it is there already.
+        let connected = |io: &TcpStream| match io.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io.take_error()?.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
+            }
+            _ => io.set_nodelay(true),
+        };
+        poll_fn(|cx| socket.writing.poll(&socket.io, cx, connected, Async::poll_writable)).await?;
+        Ok(socket)
+    }
+
+    /// Says what this end is called, which is not the port of a host.
+    pub(crate) fn called(self, local: Addr) -> Self {
+        Self { local: Some(local), ..self }
+    }
+
+    /// Has a look at what is there to be read, or at the end of the stream.
+    pub(crate) fn poll_peek(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.reading.poll(&self.io, cx, |io| io.peek(buf), Async::poll_readable)
+    }
+
+    /// Does something with the stream; without one it is closed.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&TcpStream) -> io::Result<R>) -> io::Result<R> {
+        self.io.get().map_or_else(|| Err(Cause::BrokenPipe.into()), |io| work(&io.io))
     }
 
     /// Gives the descriptor back, and wakes all who wait.
     fn end(&self, before: impl FnOnce(&TcpStream)) {
         if let Some(io) = self.io.take() {
-            before(io.get_ref());
+            before(&io.io);
             drop(io);
             self.reading.wake();
             self.writing.wake();
@@ -169,16 +263,11 @@ impl RawConn for Socket {
     }
 
     fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.io.get() {
-            None => closed(),
+        Poll::Ready(self.with(|io| match io.shutdown(Shutdown::Write) {
             // That the other end is gone already is no matter: nothing more is written.
-            Some(io) => match io.get_ref().shutdown(Shutdown::Write) {
-                Err(error) if error.kind() != io::ErrorKind::NotConnected => {
-                    Poll::Ready(Err(error))
-                }
-                _ => Poll::Ready(Ok(())),
-            },
-        }
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
+            _ => Ok(()),
+        }))
     }
 
     fn own_addr(&self) -> Option<Addr> {
@@ -195,13 +284,13 @@ impl RawConn for Socket {
 }
 
 /// Lets the other end see a reset when this one is closed, and not the end of the stream.
-pub(crate) fn reset_on_close(stream: &TcpStream) {
+fn reset_on_close(stream: &TcpStream) {
     // If it fails the connection is gone, and nobody is left to be told.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Socket").field(&self.io.get()).finish()
+        f.debug_tuple("Socket").field(&self.io.get().map(|io| io.io.clone())).finish()
     }
 }

@@ -4,7 +4,7 @@
 //! `socket`'s.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
@@ -132,7 +132,7 @@ async fn look_up(addr: &Addr, unnamed: Ipv4Addr) -> Result<Vec<SocketAddr>, Caus
 async fn connect(dst: &Addr) -> Result<Arrival, Cause> {
     let mut failed = Cause::NoSuchHost;
     for at in look_up(dst, Ipv4Addr::LOCALHOST).await? {
-        match Async::<TcpStream>::connect(at).await.and_then(arrive) {
+        match Socket::connect(at).await.and_then(arrive) {
             Ok(arrival) => return Ok(arrival),
             Err(error) => failed = error.into(),
         }
@@ -140,37 +140,42 @@ async fn connect(dst: &Addr) -> Result<Arrival, Cause> {
     Err(failed)
 }
 
-fn arrive(stream: Async<TcpStream>) -> io::Result<Arrival> {
-    stream.get_ref().set_nodelay(true)?;
-    let (local, peer) = (stream.get_ref().local_addr()?, stream.get_ref().peer_addr()?);
-    let raw = Box::new(Socket::new(stream, Some(named(local))));
-    Ok(Arrival { raw, peer: named(peer) })
+fn arrive(socket: Socket) -> io::Result<Arrival> {
+    let (local, peer) = socket.with(|io| Ok((io.local_addr()?, io.peer_addr()?)))?;
+    Ok(Arrival { raw: Box::new(socket.called(named(local))), peer: named(peer) })
 }
 
 async fn bind(addr: &Addr) -> Result<(Door, Addr), Cause> {
     let at = look_up(addr, Ipv4Addr::UNSPECIFIED).await?;
-    let bound = TcpListener::bind(&*at).and_then(Async::new);
-    let door = bound.map_err(|error| match error.kind() {
+    let bound = TcpListener::bind(&*at).and_then(|door| {
+        door.set_nonblocking(true)?;
+        Ok((door.local_addr()?, door))
+    });
+    let (at, door) = bound.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Cause::AddrInUse,
         io::ErrorKind::AddrNotAvailable => Cause::AddrNotLocal,
         _ => error.into(),
     })?;
-    let at = door.get_ref().local_addr().map_err(Cause::engine)?;
-    Ok((Door { listener: Open::new(door), waiting: Direction::new() }, named(at)))
+    let listener = Open::new(mio::net::TcpListener::from_std(door));
+    Ok((Door { listener, waiting: Direction::new() }, named(at)))
 }
 
 /// A listening socket of the system.
 struct Door {
-    listener: Open<TcpListener>,
+    /// Whose connections do not block, from the first.
+    listener: Open<mio::net::TcpListener>,
     waiting: Direction,
 }
 
 impl RawListener for Door {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>> {
         loop {
-            let accept = |listener: &TcpListener| listener.accept();
+            let accept = |listener: &mio::net::TcpListener| listener.accept();
             let accepted = self.waiting.poll(&self.listener, cx, accept, Async::poll_readable);
-            let arrived = accepted.map_ok(|(stream, _)| Async::new(stream).and_then(arrive));
+            let arrived = accepted.map_ok(|(stream, _)| {
+                stream.set_nodelay(true)?;
+                arrive(Socket::new(stream.into()))
+            });
             return match arrived {
                 Poll::Pending => Poll::Pending,
                 // It is gone already: that is no failure of accepting.

@@ -28,7 +28,7 @@ use virtnet::lonet::Config;
 use crate::support::TwoHosts;
 
 /// How long a test may take; on a machine that is busy much is slow.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A place for networks that is gone after the test.
 pub(crate) struct Place(TempDir);

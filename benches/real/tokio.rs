@@ -1,0 +1,129 @@
+//! The other side: tokio, on an executor of its own.
+
+use std::future::Future;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::future::join;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::apart::{Server, told};
+
+pub(crate) fn on_tokio<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime.expect("a runtime").block_on(future)
+}
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (dialed, accepted) = join(TcpStream::connect(at), listener.accept()).await;
+    let (dialed, (accepted, _)) = (dialed.unwrap(), accepted.unwrap());
+    dialed.set_nodelay(true).unwrap();
+    accepted.set_nodelay(true).unwrap();
+    (dialed, accepted)
+}
+
+async fn echo(mut conn: TcpStream, times: u64) {
+    let mut buf = [0; 64];
+    for _ in 0..times {
+        conn.read_exact(&mut buf).await.unwrap();
+        conn.write_all(&buf).await.unwrap();
+    }
+}
+
+async fn ask(mut conn: TcpStream, times: u64) -> Duration {
+    let (mut buf, start) = ([7; 64], Instant::now());
+    for _ in 0..times {
+        conn.write_all(&buf).await.unwrap();
+        conn.read_exact(&mut buf).await.unwrap();
+    }
+    start.elapsed()
+}
+
+pub(crate) fn pingpong(times: u64) -> Duration {
+    on_tokio(async {
+        let (dialed, accepted) = pair().await;
+        let echo = tokio::spawn(echo(accepted, times));
+        let took = tokio::spawn(ask(dialed, times)).await.unwrap();
+        echo.await.unwrap();
+        took
+    })
+}
+
+pub(crate) fn two_threads(times: u64) -> Duration {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let echo = thread::spawn(move || {
+        on_tokio(async {
+            listener.set_nonblocking(true).unwrap();
+            let listener = TcpListener::from_std(listener).unwrap();
+            let (conn, _) = listener.accept().await.unwrap();
+            conn.set_nodelay(true).unwrap();
+            echo(conn, times).await;
+        });
+    });
+    let took = on_tokio(async {
+        let conn = TcpStream::connect(at).await.unwrap();
+        conn.set_nodelay(true).unwrap();
+        ask(conn, times).await
+    });
+    echo.join().unwrap();
+    took
+}
+
+pub(crate) fn dials(times: u64) -> Duration {
+    on_tokio(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let start = Instant::now();
+        for _ in 0..times {
+            let (dialed, accepted) = join(TcpStream::connect(at), listener.accept()).await;
+            drop((dialed.unwrap(), accepted.unwrap()));
+        }
+        start.elapsed()
+    })
+}
+
+/// Serves in a process of its own, until that is ended: an echo on each connection.
+pub(crate) fn serve(greets: bool) {
+    on_tokio(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        told(&[&listener.local_addr().unwrap().to_string()]);
+        loop {
+            let (mut conn, _) = listener.accept().await.unwrap();
+            conn.set_nodelay(true).unwrap();
+            if greets {
+                conn.write_all(&[0]).await.unwrap();
+            }
+            let mut buf = [0; 64];
+            while conn.read_exact(&mut buf).await.is_ok() {
+                conn.write_all(&buf).await.unwrap();
+            }
+        }
+    });
+}
+
+pub(crate) fn pingpong_apart(times: u64) -> Duration {
+    let server = Server::start("tokio");
+    on_tokio(async {
+        let conn = TcpStream::connect(&server.told[0]).await.unwrap();
+        conn.set_nodelay(true).unwrap();
+        ask(conn, times).await
+    })
+}
+
+/// A dial of lonet's has been accepted when it returns; so here the server says as much.
+pub(crate) fn dials_apart(times: u64) -> Duration {
+    let server = Server::start("tokio that greets");
+    on_tokio(async {
+        let start = Instant::now();
+        for _ in 0..times {
+            let mut conn = TcpStream::connect(&server.told[0]).await.unwrap();
+            conn.set_nodelay(true).unwrap();
+            conn.read_exact(&mut [0]).await.unwrap();
+        }
+        start.elapsed()
+    })
+}

@@ -1,0 +1,13 @@
+//! What an acceptor may answer: any bytes at all.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../sim-tests/tests/lines.rs"]
+#[allow(dead_code)]
+mod lines;
+
+fuzz_target!(|bytes: &[u8]| {
+    lines::reply(bytes);
+});

@@ -1,0 +1,13 @@
+//! What a dialer may send: any bytes at all.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../sim-tests/tests/lines.rs"]
+#[allow(dead_code)]
+mod lines;
+
+fuzz_target!(|bytes: &[u8]| {
+    lines::request(bytes);
+});

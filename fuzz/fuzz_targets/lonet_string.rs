@@ -1,0 +1,13 @@
+//! A string of the hand-shake, quoted as Go does: any bytes at all.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../sim-tests/tests/lines.rs"]
+#[allow(dead_code)]
+mod lines;
+
+fuzz_target!(|bytes: &[u8]| {
+    lines::string(bytes);
+});
