@@ -4,7 +4,7 @@ use futures::future::{join, pending};
 use virtnet::simnet::Network;
 use virtnet::{Cause, Run, Schedule, time};
 
-use super::{exact, fifo, ms, secs, timed, two};
+use super::{connect, echo, exact, fifo, ms, read, secs, timed, two};
 
 #[test]
 fn a_registry_that_is_down_fails_look_ups_also_those_under_way() {
@@ -93,5 +93,39 @@ fn names_are_one_for_all_regions_and_are_taken_once() {
         let a = west.host("α").unwrap();
         let (dialed, _) = join(timed(a.dial("β:1")), _listener.accept()).await;
         assert_eq!(dialed.0, ms(101), "from one region to another it is far");
+    });
+}
+
+#[test]
+fn a_region_that_is_closed_takes_its_own_hosts_along_and_no_others() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let (west, east) = (net.join("west"), net.join("east"));
+        let (a, b) = (west.new_host("α").await.unwrap(), east.new_host("β").await.unwrap());
+        let node = net.node_in("west", "γ", echo);
+        sim.sleep(secs(1)).await;
+        let listener = b.listen("").await.unwrap();
+        let (ab, ba) = connect(&a, &listener).await;
+        west.close().unwrap();
+        assert_eq!(timed(read(&ba)).await, (ms(50), Ok(String::new())));
+        assert_eq!(read(&ab).await, Err(Cause::NetDown));
+        assert_eq!(*b.dial("γ:1").await.unwrap_err().root(), Cause::ConnRefused);
+        connect(&b, &listener).await;
+        assert!(node.is_up(), "its tasks go on");
+    });
+}
+
+#[test]
+fn a_partition_stops_a_dial_that_is_still_looking_up_and_a_heal_lets_it_go_on() {
+    fifo(async |sim| {
+        let t = two(exact()).await;
+        let cutting = async {
+            t.net.partition(&["α"], &["β"]);
+            sim.sleep(secs(1)).await;
+            t.net.heal();
+        };
+        let (dialed, ()) = join(timed(connect(&t.a, &t.lb)), cutting).await;
+        // It set out after 1 ms, and again 200 ms, 400 ms and 800 ms after it was lost.
+        assert_eq!(dialed.0, ms(1 + 10 + 200 + 10 + 400 + 10 + 800 + 20));
     });
 }
