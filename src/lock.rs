@@ -40,11 +40,15 @@ pub(crate) fn at_scope_end(clear: fn() -> Option<Box<dyn Any>>) {
     CLEAR.with_borrow_mut(|all| all.push(clear));
 }
 
-/// Ends the scope of this thread. Returns what its locks guarded, to be dropped
-/// where destructors may do as they like.
-pub(crate) fn end_scope() -> Vec<Box<dyn Any>> {
+/// Ends the scope of this thread, and drops what its locks guarded and whatever
+/// else was to be cleared: the shelves last, because most of what is on them
+/// belongs to something of the rest, and a shelf from which all has been taken is
+/// kept as it is. If a destructor panics, the next call goes on with the others.
+pub(crate) fn end_scope() {
     SCOPE.set(0);
-    CLEAR.with_borrow_mut(|clear| clear.drain(..).filter_map(|clear| clear()).collect())
+    while let Some(clear) = CLEAR.with_borrow_mut(Vec::pop) {
+        drop(clear());
+    }
 }
 
 /// The values of one type that the locks of this thread's scope guard.
@@ -105,7 +109,7 @@ impl<T: Shelved> Shelf<T> {
         T::key().with_borrow_mut(|shelf| {
             if shelf.scope != scope {
                 shelf.scope = scope;
-                CLEAR.with_borrow_mut(|all| all.push(clear::<T>));
+                CLEAR.with_borrow_mut(|all| all.insert(0, clear::<T>));
             }
             let slot = shelf.free.pop().unwrap_or(shelf.slots.len() as u32);
             if slot as usize == shelf.slots.len() {

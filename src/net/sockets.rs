@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
+use crate::few::Few;
 use crate::lock::{Lock, shelved};
 use crate::waiter::Waiter;
 
@@ -26,7 +27,6 @@ use super::backlog::{Backlog, Offer};
 use super::down::{Falls, Latch, reason};
 use super::engine::RawConn;
 use super::error::Cause;
-use super::few::Few;
 use super::line::Line;
 use super::port::PortSet;
 use super::sync::{Wakers, each};

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
+use crate::few::Few;
 use crate::lock::{Lock, shelved};
 use crate::waiter::Waiter;
 
@@ -15,7 +16,6 @@ use super::addr::Addr;
 use super::down::{Falls, Latch};
 use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op};
-use super::few::Few;
 use super::line::Line;
 use super::sockets::HostState;
 use super::sync::each;

@@ -257,7 +257,10 @@ impl World {
     pub(crate) fn take_leftovers(&mut self) -> Leftovers {
         let (mut waits, outputs) = self.tasks.take_leftovers();
         waits.extend(self.timers.clear());
-        let (wakers, errands) = (take(&mut self.outbox), take(&mut self.errands));
+        // An empty queue keeps its memory for the next run.
+        let wakers = if self.outbox.is_empty() { VecDeque::new() } else { take(&mut self.outbox) };
+        let errands =
+            if self.errands.is_empty() { VecDeque::new() } else { take(&mut self.errands) };
         Leftovers { outputs, waits, wakers, errands }
     }
 
@@ -275,6 +278,8 @@ impl World {
         self.born.shrink_to(KEPT);
         self.aborted.clear();
         self.aborted.shrink_to(KEPT);
+        self.outbox.shrink_to(KEPT);
+        self.errands.shrink_to(KEPT);
         self.current = NOBODY;
         self.is_real = false;
         self.arriving = false;

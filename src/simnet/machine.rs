@@ -41,6 +41,15 @@ impl Power {
     }
 }
 
+/// What the registry knows of a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announced {
+    /// In which life it stands.
+    pub(crate) life: u32,
+    /// In which it stood before, until when somebody may still be told so.
+    pub(crate) stale: Option<(u32, u64)>,
+}
+
 /// A host as the network sees it.
 pub(crate) struct Machine {
     pub(crate) name: Arc<str>,
@@ -48,6 +57,8 @@ pub(crate) struct Machine {
     pub(crate) power: Power,
     /// How many times it has been restarted.
     pub(crate) life: u32,
+    /// `None` while the registry does not know it.
+    pub(crate) announced: Option<Announced>,
     /// The host of the present life, once it is announced.
     pub(crate) host: Option<Host>,
     /// What makes it a node, if it is one.
@@ -113,7 +124,8 @@ impl NodePart {
 
 impl Machine {
     pub(crate) fn new(name: Arc<str>, region: u32) -> Self {
-        Self { name, region, power: Power::Down, life: 0, host: None, node: None }
+        let power = Power::Down;
+        Self { name, region, power, life: 0, announced: None, host: None, node: None }
     }
 }
 

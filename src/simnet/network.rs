@@ -437,7 +437,7 @@ impl Network {
     fn find(&self, fabric: &Fabric, names: &[&str]) -> Result<BTreeSet<u32>, String> {
         let net = &fabric.nets[self.net as usize];
         let find = |name: &&str| {
-            net.by_name.get(*name).copied().ok_or_else(|| {
+            net.by_name.get(*name).map(|(_, machine)| *machine).ok_or_else(|| {
                 let known: Vec<&str> = net.by_name.keys().take(20).map(|name| &**name).collect();
                 let more = if net.by_name.len() > known.len() { ", .." } else { "" };
                 format!(

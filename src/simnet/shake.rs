@@ -123,7 +123,7 @@ impl Fabric {
 impl Net {
     /// The names of both directions of the next connection from one host to another.
     fn next_keys(&mut self, world: &mut World, from: u32, to: u32) -> [Key; 2] {
-        let dials = &mut self.pairs.entry((from, to)).or_default().dials;
+        let dials = &mut self.pairs.or_default((from, to)).dials;
         *dials += 1;
         let number = *dials - 1;
         let [near, far] = [from, to].map(|place| &self.machines[place as usize].name);
@@ -180,7 +180,7 @@ impl Shake<'_> {
         if call.way == THERE && call.losses == 0 && !net.links.is_odd(from, to) {
             // Dials from one host to another arrive in the order in which they set out, as long
             // as nothing was done to the way.
-            let last = &mut net.pairs.entry((from, to)).or_default().last_at;
+            let last = &mut net.pairs.or_default((from, to)).last_at;
             *last = at.max(*last);
             at = *last;
         }

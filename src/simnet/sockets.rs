@@ -28,7 +28,8 @@ impl Network {
         }
         enter(self.run, |fabric, world| {
             let window = fabric.nets[self.net as usize].config.window;
-            let machine = fabric.nets[self.net as usize].by_name.get(host).copied();
+            let machine = fabric.nets[self.net as usize].by_name.get(host);
+            let machine = machine.map(|(_, machine)| *machine);
             for (_, conn) in fabric.conns.iter_mut().filter(|(_, conn)| conn.net == self.net) {
                 for end in (0..2).filter(|end| Some(conn.ends[*end].machine) == machine) {
                     let (own, other) = (&conn.ends[end], &conn.ends[1 - end]);
@@ -50,7 +51,7 @@ impl Network {
     fn own_host(&self, name: &str) -> (Option<Host>, String) {
         let found = enter(self.run, |fabric, _| {
             let net = &fabric.nets[self.net as usize];
-            let machine = &net.machines[*net.by_name.get(name)? as usize];
+            let machine = &net.machines[*net.by_name.get(name)?.1 as usize];
             let subnetwork = net.regions.get(machine.region as usize)?.subnetwork.clone();
             let paused = machine.node.as_ref().is_some_and(|node| node.paused);
             let is = if paused { "paused" } else { machine.power.name() };
