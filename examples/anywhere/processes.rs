@@ -133,8 +133,8 @@ fn spawn(on: On, role: Role, told: &Told) -> io::Result<(Child, std::process::Ch
 #[cfg(test)]
 pub(crate) fn threads(on: On) -> io::Result<String> {
     let identity = identity::make();
-    let place = TempDir::new()?;
-    let folder = place.path().join("lonet");
+    let temp = TempDir::new()?;
+    let folder = temp.path().join("lonet");
     let server = block_on(way(on, Role::Server, &folder, &identity))?;
     let listener = block_on(server.listen(place(on)))?;
     let at = listener.local_addr().to_string();

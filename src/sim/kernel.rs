@@ -57,7 +57,7 @@ impl World {
         let subject = Subject::new(family, self.actor, what);
         let slot = self.current().unwrap_or(MAIN);
         let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
-        let (count, last) = self.tasks.rare(slot).asked.entry(subject.key()).or_default();
+        let (count, last) = self.tasks.rare(slot).asked.or_default(subject.key());
         let drawn = self.choices.draw(subject, *count, more);
         let at = after(least.saturating_add(drawn)).max(*last);
         (*count, *last) = (*count + 1, at);

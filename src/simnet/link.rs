@@ -91,6 +91,16 @@ impl Links {
     /// Whether anything was done to the way between two hosts, in either direction.
     #[inline]
     pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
+        !self.is_empty() && self.is_link_odd(from, to)
+    }
+
+    /// Whether nothing was done to any.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.cuts.is_empty() & self.holds.is_empty() & self.edited.is_empty()
+    }
+
+    fn is_link_odd(&self, from: u32, to: u32) -> bool {
         self.cuts.iter().any(|cut| cut.stops(from, to) || cut.stops(to, from))
             || self.holds.contains_key(&pair(from, to))
             || self.edited.contains_key(&(from, to))
@@ -143,6 +153,13 @@ impl Links {
         let pair = pair(a, b);
         let over = self.holds.get_mut(&pair).is_some_and(|hold| hold.is_over(by_hand));
         over && self.holds.remove(&pair).is_some()
+    }
+
+    /// Undoes everything.
+    pub(crate) fn clear(&mut self) {
+        if !self.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// Undoes all cuts and holds.

@@ -10,8 +10,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrayvec::ArrayString;
+
 use crate::net::Host;
-use crate::sim::{TaskId, World};
+use crate::sim::{TaskId, World, hash_name};
 
 use super::ledger::{Fault, Lasting, Ledger};
 
@@ -42,13 +44,26 @@ impl Power {
     }
 }
 
+/// What the registry knows of a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announced {
+    /// In which life it stands.
+    pub(crate) life: u32,
+    /// In which it stood before, until when somebody may still be told so.
+    pub(crate) stale: Option<(u32, u64)>,
+}
+
 /// A host as the network sees it.
 pub(crate) struct Machine {
     pub(crate) name: Arc<str>,
+    /// The hash of the name, of which the names of its connections are made.
+    pub(crate) hash: u64,
     pub(crate) region: u32,
     pub(crate) power: Power,
     /// How many times it has been restarted.
     pub(crate) life: u32,
+    /// `None` while the registry does not know it.
+    pub(crate) announced: Option<Announced>,
     /// The host of the present life, once it is announced.
     pub(crate) host: Option<Host>,
     /// What makes it a node, if it is one.
@@ -118,9 +133,13 @@ impl NodePart {
 
 impl Machine {
     pub(crate) fn new(name: Arc<str>, region: u32) -> Self {
-        Self { name, region, power: Power::Down, life: 0, host: None, node: None }
+        let (hash, power) = (hash_name(&name), Power::Down);
+        Self { name, hash, region, power, life: 0, announced: None, host: None, node: None }
     }
 }
+
+/// A [`Place`] as it is written: two numbers of at most ten digits, and a point.
+pub(crate) type Hostdata = ArrayString<21>;
 
 /// What the registry tells of a host: which machine, and in which life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,8 +150,8 @@ pub(crate) struct Place {
 
 impl Place {
     /// Writes it as a host's data in the registry.
-    pub(crate) fn to_hostdata(self) -> String {
-        let mut text = String::with_capacity(8);
+    pub(crate) fn to_hostdata(self) -> Hostdata {
+        let mut text = Hostdata::new();
         push_decimal(&mut text, self.machine);
         text.push('.');
         push_decimal(&mut text, self.life);
@@ -159,7 +178,7 @@ impl Place {
 }
 
 /// Writes a number; `format!` would be a twentieth of a dial.
-fn push_decimal(text: &mut String, number: u32) {
+fn push_decimal(text: &mut Hostdata, number: u32) {
     if number >= 10 {
         push_decimal(text, number / 10);
     }
@@ -176,7 +195,9 @@ mod tests {
             let place = Place { machine: place.0, life: place.1 };
             assert_eq!(Place::of_hostdata(&place.to_hostdata()), Some(place));
         }
-        assert_eq!(Place { machine: 70, life: 105 }.to_hostdata(), "70.105");
+        assert_eq!(Place { machine: 70, life: 105 }.to_hostdata().as_str(), "70.105");
+        let longest = Place { machine: u32::MAX, life: u32::MAX }.to_hostdata();
+        assert!(longest.is_full(), "{longest}");
         assert_eq!(["", "1", "1.", ".1", "1.x"].map(Place::of_hostdata), [None; 5]);
     }
 }

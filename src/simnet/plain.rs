@@ -8,6 +8,7 @@ use crate::net::WaitList;
 use crate::sim::{RecordKind, World};
 use crate::waiter::Waiter;
 
+use super::fabric::Net;
 use super::pipe::{Connection, Fate, Item, Trouble, What};
 use super::transit::{Bell, LATENCY, bell};
 
@@ -15,8 +16,8 @@ impl Connection {
     /// Lets data arrive, if that is all there is on a clear way to an end that is open. Returns
     /// whether it is.
     #[inline]
-    pub(crate) fn arrive_plainly(&mut self, way: usize, world: &mut World) -> bool {
-        let Self { ends, pipes, .. } = self;
+    pub(crate) fn arrive_plainly(&mut self, way: usize, nets: &[Net], world: &mut World) -> bool {
+        let Self { net, ends, pipes } = self;
         let (way, end) = (way & 1, 1 - (way & 1));
         let pipe = &mut pipes[way];
         // Field by field: moved as a whole, an item is read in wider words than it was written in,
@@ -32,7 +33,8 @@ impl Connection {
         pipe.losses = 0;
         let (key, arrived) = (pipe.key, pipe.stream.arrived);
         world.record_arrival(RecordKind::Deliver, key, (arrived, digest), sent, || {
-            let (from, to) = (&ends[way].addr, &ends[end].addr);
+            let net = &nets[*net as usize];
+            let (from, to) = (ends[way].addr(net), ends[end].addr(net));
             format!("{} {from}->{to} {} bytes", What::Data.name(), until - arrived)
         });
         pipe.heard_at = world.now;
