@@ -94,7 +94,13 @@ pub(crate) fn start(on: On) -> io::Result<String> {
     let mut told = Told { folder, identity: identity::make(), at: "".into() };
     let (mut store, from) = spawn(on, Role::Server, &told)?;
     let mut from = BufReader::new(from);
-    from.read_line(&mut told.at)?;
+    if from.read_line(&mut told.at)? == 0 {
+        return Err(io::Error::other(format!(
+            "the store, process {}: {}",
+            store.id(),
+            store.wait()?
+        )));
+    }
     told.at.truncate(told.at.trim_end().len());
     let (mut client, said) = spawn(on, Role::Client, &told)?;
     println!(
