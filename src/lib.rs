@@ -52,6 +52,8 @@ mod waiter;
 
 mod lock;
 
+mod few;
+
 pub mod sim;
 
 pub mod net;

@@ -11,7 +11,6 @@
 //! the shelf in hand. Outside a scope it is a `Mutex`. The scope's end clears
 //! the shelves: what outlives a run is inert.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,8 +19,8 @@ use std::thread::LocalKey;
 
 use crate::waiter;
 
-/// Clears a shelf, and gives what was left on it.
-type Clear = fn() -> Option<Box<dyn Any>>;
+/// Clears a shelf, or whatever else a scope has, and drops what was left there.
+type Clear = fn();
 
 thread_local! {
     /// The scope that goes on in this thread; 0 is none.
@@ -36,15 +35,19 @@ pub(crate) fn begin_scope(scope: u64) {
 }
 
 /// Has something cleared when the scope of this thread ends, whatever it is.
-pub(crate) fn at_scope_end(clear: fn() -> Option<Box<dyn Any>>) {
+pub(crate) fn at_scope_end(clear: fn()) {
     CLEAR.with_borrow_mut(|all| all.push(clear));
 }
 
-/// Ends the scope of this thread. Returns what its locks guarded, to be dropped
-/// where destructors may do as they like.
-pub(crate) fn end_scope() -> Vec<Box<dyn Any>> {
+/// Ends the scope of this thread, and drops what its locks guarded and whatever
+/// else was to be cleared: the shelves last, because most of what is on them
+/// belongs to something of the rest, and a shelf from which all has been taken is
+/// kept as it is. If a destructor panics, the next call goes on with the others.
+pub(crate) fn end_scope() {
     SCOPE.set(0);
-    CLEAR.with_borrow_mut(|clear| clear.drain(..).filter_map(|clear| clear()).collect())
+    while let Some(clear) = CLEAR.with_borrow_mut(Vec::pop) {
+        clear();
+    }
 }
 
 /// The values of one type that the locks of this thread's scope guard.
@@ -81,17 +84,18 @@ macro_rules! shelved {
 pub(crate) use shelved;
 
 /// Clears this thread's shelf of a type, and keeps its memory unless it is much.
-fn clear<T: Shelved>() -> Option<Box<dyn Any>> {
+fn clear<T: Shelved>() {
     const KEPT: usize = 256;
-    T::key().with_borrow_mut(|shelf| {
+    let left = T::key().with_borrow_mut(|shelf| {
         shelf.scope = 0;
         if shelf.free.len() == shelf.slots.len() && shelf.slots.len() <= KEPT {
             // Nothing is left, and every slot is free: so it can begin again as it is.
-            return None;
+            return Vec::new();
         }
         shelf.free = Vec::new();
-        Some(Box::new(std::mem::take(&mut shelf.slots)) as Box<dyn Any>)
-    })
+        std::mem::take(&mut shelf.slots)
+    });
+    drop(left);
 }
 
 impl<T> Shelf<T> {
@@ -105,7 +109,7 @@ impl<T: Shelved> Shelf<T> {
         T::key().with_borrow_mut(|shelf| {
             if shelf.scope != scope {
                 shelf.scope = scope;
-                CLEAR.with_borrow_mut(|all| all.push(clear::<T>));
+                CLEAR.with_borrow_mut(|all| all.insert(0, clear::<T>));
             }
             let slot = shelf.free.pop().unwrap_or(shelf.slots.len() as u32);
             if slot as usize == shelf.slots.len() {

@@ -20,7 +20,7 @@ fn name() -> String {
 fn the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep() {
     if let Ok(what) = std::env::var(PLANTED) {
         let aborts = what == "abort";
-        let check = Check::new(&name()).seeds(0..20).isolate(Isolation::None);
+        let check = Check::new(&name()).seeds(0..20).jobs(1).isolate(Isolation::None);
         let report = check.run(move |sim| async move {
             if aborts && sim.seed() == 13 {
                 std::process::abort();
@@ -41,6 +41,8 @@ fn the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep() {
     let lost = "an earlier process ended, or was ended, in the run of seed 0xd";
     assert!(text.contains(lost), "{text}");
     assert!(text.contains("replay: VIRTNET_SEED=0xd cargo test lost::the_seed"), "{text}");
+    assert!(text.contains("all before 0xd were well"), "{text}");
+    assert!(text.contains("go on: VIRTNET_SEEDS=0xd..0x14 cargo test lost::the_seed"), "{text}");
     let last = said(&again("well"));
     assert!(!last.contains("an earlier process"), "{last}");
 }

@@ -73,6 +73,14 @@ impl<'a> Course<'a> {
                 format!("an earlier process ended, or was ended, in the run of seed {seed:#x}");
             self.about.say(&what, Some(*seed));
         }
+        if let (Some(first), Work::Seeds(seeds)) =
+            (self.subject.running.lost.first(), &self.settings.work)
+            && (seeds.start + 1..seeds.end).contains(first)
+        {
+            // Seeds are run in order: whatever it had not come to is not smaller.
+            let what = format!("if it was to run these seeds, all before {first:#x} were well");
+            self.about.say_with(&what, "go on", &self.seeds_from(*first, seeds.end));
+        }
         for (seed, tape) in &self.subject.running.cut {
             let what = format!(
                 "an earlier process found that seed {seed:#x} fails, and ended while it cut that \
@@ -120,12 +128,16 @@ impl<'a> Course<'a> {
     fn tell_where_to_go_on(&self, seeds: &Range<u64>, next: u64, swept: &Swept) {
         let (runs, took) = (swept.runs, swept.took.as_secs_f64());
         let what = format!("{runs} seeds from {:#x} on in {took:.1} s, all well", seeds.start);
-        let end = if seeds.end == u64::MAX { String::new() } else { format!("{:#x}", seeds.end) };
-        let time = self.settings.budget.unwrap_or_default().as_millis();
+        self.about.say_with(&what, "go on", &self.seeds_from(next, seeds.end));
+    }
+
+    /// The variables with which a sweep goes on from a seed.
+    fn seeds_from(&self, next: u64, end: u64) -> String {
+        let end = if end == u64::MAX { String::new() } else { format!("{end:#x}") };
+        let time = self.settings.budget.map(|time| format!("VIRTNET_TIME={}ms ", time.as_millis()));
         let shard = self.settings.shard.map(|(own, of)| format!("VIRTNET_SHARD={own}/{of} "));
-        let shard = shard.unwrap_or_default();
-        let variables = format!("VIRTNET_TIME={time}ms VIRTNET_SEEDS={next:#x}..{end} {shard}");
-        self.about.say_with(&what, "go on", &variables);
+        let [time, shard] = [time, shard].map(Option::unwrap_or_default);
+        format!("{time}VIRTNET_SEEDS={next:#x}..{end} {shard}")
     }
 
     fn replay(&self, order: &Order) -> Report {

@@ -53,9 +53,11 @@
 //! leaves its seed in a file beside the tapes: the next sweep of that test says which it was. With
 //! `isolate = "process"` it is a seed that failed, with the signal's name and its last words.
 //!
-//! Ctrl-C ends all at once, as in any test: no handler is installed. The seeds that were being run
-//! are said by the next sweep, which cannot know whether one of them was the reason. A failure is
-//! on disk before it is cut down, and so is each smaller one: the next sweep says where.
+//! Ctrl-C ends all at once, as in any test: no handler is installed. The next sweep of that test
+//! says which seeds were being run, of which it cannot know whether one was the reason, and from
+//! which seed to go on: those before it were well. A failure is on disk before it is cut down, and
+//! so is each smaller one: the next sweep says where. What faults and `sometimes!` had come to by
+//! then is lost.
 //!
 //! # Results of many machines
 //!

@@ -42,6 +42,11 @@ pub(crate) fn in_words(choice: &Choice) -> String {
         "again" => format!("segment {} of {who}, sent again, takes {nanos:?} more", ordinal / 64),
         "credit" => format!("the writer of {who} hears {nanos:?} later that there is space"),
         "loss" => format!("segment {} of {who} may be lost ({value} of 1000000)", ordinal / 64),
+        "ack" => {
+            format!("what acknowledges segment {} of {who} may be lost ({value})", ordinal / 64)
+        }
+        "space" => format!("what tells the writer of {who} of space may be lost ({value})"),
+        "ask" => format!("a question of the writer of {who} may be lost ({value})"),
         "short" => format!("a read or write of {who} may be short ({value})"),
         "registry" => format!("{who} learns {nanos:?} later than at best where {what} is"),
         "stale" => format!("{who} may be told where {what} was before ({value} of 3)"),

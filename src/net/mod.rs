@@ -145,7 +145,6 @@ mod engine;
 mod granted;
 mod sync;
 mod line;
-mod few;
 mod down;
 mod port;
 mod backlog;
@@ -174,7 +173,6 @@ pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
 #[cfg(feature = "os")]
 pub(crate) use engine::{Arrival, RawListener};
-pub(crate) use few::Few;
 pub(crate) use granted::Granted;
 #[cfg(feature = "os")]
 pub(crate) use point::Point;

@@ -8,14 +8,14 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
+use crate::few::Few;
 use crate::lock::{Lock, shelved};
 use crate::waiter::Waiter;
 
 use super::addr::Addr;
 use super::down::{Falls, Latch};
 use super::engine::{Engine, Registry};
-use super::error::{Cause, Error, Op};
-use super::few::Few;
+use super::error::{Cause, Error, Op, Why};
 use super::line::Line;
 use super::sockets::HostState;
 use super::sync::each;
@@ -153,8 +153,8 @@ impl NetState {
     }
 
     /// Says why nothing can be done on this network, if so.
-    pub(crate) fn down(&self) -> Option<Cause> {
-        self.latch.is_down().then_some(Cause::NetDown)
+    pub(crate) fn down(&self) -> Option<Why> {
+        self.latch.is_down().then_some(Why::NetDown)
     }
 
     /// Finds a host, open or closed.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
 
+use crate::few::Few;
 use crate::lock::{Lock, shelved};
-use crate::net::{Args, Cause, Few, Granted, Registry, RegistryError};
+use crate::net::{Args, Cause, Granted, Registry, RegistryError};
 
 /// A registry in memory; it answers at once.
 #[derive(Debug)]

@@ -276,6 +276,6 @@ impl World {
     pub(crate) fn rng(&mut self) -> &mut ChaCha8Rng {
         let slot = self.current().unwrap_or(MAIN);
         let (seed, task) = (self.seed, self.tasks.slots[slot as usize].key);
-        self.tasks.rare(slot).rng.get_or_insert_with(|| generator(seed, task))
+        self.tasks.rare(slot).rng.get_or_insert_with(|| Box::new(generator(seed, task)))
     }
 }

@@ -310,7 +310,8 @@ impl Shape {
         }
     }
 
-    const fn options(self) -> u64 {
+    /// How many values there are, or somewhat more.
+    pub(crate) const fn options(self) -> u64 {
         match self {
             Self::Uniform(options) => options,
             Self::Delay => 65_536_000 + 1,

@@ -288,7 +288,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
         }
         let left = left.get_or_insert_with(|| enter_or_bug(World::take_leftovers));
         while left.drop_one() {}
-        drop(end_scope());
+        end_scope();
     })) {
         let message = message_of(payload);
         let panic = enter_or_bug(|world| blame(world, message, true));

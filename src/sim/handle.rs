@@ -17,6 +17,7 @@ use super::body::{BoxedTask, boxed};
 use super::clock;
 use super::current::{enter_run, now, run_and_now};
 use super::join::JoinHandle;
+use super::node::NodeClock;
 use super::sleep::{Interval, Sleep, Timeout, YieldNow};
 use super::task::{Name, TaskId};
 use super::time::{EPOCH, Instant};
@@ -112,9 +113,9 @@ impl Sim {
     /// the node, which may be ahead or behind.
     pub fn system_time(&self) -> SystemTime {
         let true_time = SystemTime::UNIX_EPOCH + EPOCH + (self.now() - Instant::ZERO);
-        let offset = enter_run(self.run, |world| world.own_clock().map_or(0, |own| own.offset));
-        let by = Duration::from_nanos(offset.unsigned_abs());
-        let moved = if offset < 0 { true_time.checked_sub(by) } else { true_time.checked_add(by) };
+        let ahead = enter_run(self.run, |world| world.own_clock().map_or(0, NodeClock::wall_ahead));
+        let by = Duration::from_nanos_u128(ahead.unsigned_abs());
+        let moved = if ahead < 0 { true_time.checked_sub(by) } else { true_time.checked_add(by) };
         moved.unwrap_or(true_time)
     }
 

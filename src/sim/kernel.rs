@@ -57,7 +57,7 @@ impl World {
         let subject = Subject::new(family, self.actor, what);
         let slot = self.current().unwrap_or(MAIN);
         let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
-        let (count, last) = self.tasks.rare(slot).asked.entry(subject.key()).or_default();
+        let (count, last) = self.tasks.rare(slot).asked.or_default(subject.key());
         let drawn = self.choices.draw(subject, *count, more);
         let at = after(least.saturating_add(drawn)).max(*last);
         (*count, *last) = (*count + 1, at);
@@ -76,7 +76,7 @@ impl World {
     }
 
     /// Wakes one who waited for what has just happened, now or as soon as that can be done.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake_waiter(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Task(who) => self.wake(TaskId::of_number(who.task)),
@@ -226,7 +226,7 @@ impl World {
     }
 
     /// Adds a record of what became of something that was sent; `sent` is the mark of then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record_arrival(
         &mut self,
         kind: RecordKind,

@@ -23,8 +23,8 @@ pub(crate) struct NodeClock {
     then: u64,
     /// Nanoseconds gained in a million.
     drift: i32,
-    /// By how much the wall clock is ahead, in nanoseconds.
-    pub(crate) offset: i64,
+    /// By how much the wall clock was ahead of the true one then, in nanoseconds.
+    offset: i64,
 }
 
 impl NodeClock {
@@ -46,7 +46,13 @@ impl NodeClock {
         (1_000_000 + i128::from(self.drift)).unsigned_abs().max(1)
     }
 
-    /// Lets the clock run on at another rate, without a jump.
+    /// By how many nanoseconds the wall clock is ahead of the monotonic one. It was set to the true
+    /// time and the offset, whatever the other had gained by then.
+    pub(crate) fn wall_ahead(&self) -> i128 {
+        i128::from(self.offset) + i128::from(self.since) - i128::from(self.then)
+    }
+
+    /// Sets the wall clock, and lets the monotonic one run on at another rate, without a jump.
     pub(crate) fn change(&mut self, now: u64, offset: i64, drift: i32) {
         let then = self.local(now);
         *self = Self { since: now, then, drift, offset };

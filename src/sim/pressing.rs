@@ -127,7 +127,11 @@ impl Pressing {
 
     /// Takes what may be a user's own, to be dropped elsewhere.
     pub(crate) fn take_left(&mut self) -> (VecDeque<Waker>, VecDeque<Errand>) {
-        (take(&mut self.wakers), take(&mut self.errands))
+        // An empty line keeps its memory for the next run.
+        let wakers = if self.wakers.is_empty() { VecDeque::new() } else { take(&mut self.wakers) };
+        let errands =
+            if self.errands.is_empty() { VecDeque::new() } else { take(&mut self.errands) };
+        (wakers, errands)
     }
 
     /// Forgets all that is left and keeps the memory, unless there is a lot of it.
@@ -136,5 +140,7 @@ impl Pressing {
         (self.any, self.doom) = (false, None);
         self.aborted.clear();
         self.aborted.shrink_to(KEPT);
+        self.wakers.shrink_to(KEPT);
+        self.errands.shrink_to(KEPT);
     }
 }

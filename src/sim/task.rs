@@ -14,6 +14,7 @@ use std::task::{Wake, Waker};
 
 use rand_chacha::ChaCha8Rng;
 
+use crate::few::Few;
 use crate::waiter::{self, Waiter, Who};
 
 use super::body::BoxedTask;
@@ -222,12 +223,12 @@ const SWEEP_AT: usize = 4096;
 /// What few tasks need: made when first asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
-    pub(crate) rng: Option<ChaCha8Rng>,
+    pub(crate) rng: Option<Box<ChaCha8Rng>>,
     /// How many `select!`s it has begun, and choices it has made, by name.
     pub(crate) selects: u32,
     pub(crate) chosen: BTreeMap<Key, u64>,
     /// How often it has asked a question, and when the last answer comes.
-    pub(crate) asked: BTreeMap<Key, (u64, u64)>,
+    pub(crate) asked: Few<Key, (u64, u64)>,
 }
 
 /// All tasks of one run, and the slots they leave behind.

@@ -316,7 +316,7 @@ impl Tracer {
 
     /// Adds one event; `beside` is asked for only if records are kept, and is told in which record
     /// this comes about.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&mut self, event: Event, beside: impl FnOnce(Mark) -> Beside) {
         let what = fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
             ^ fold(

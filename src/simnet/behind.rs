@@ -17,6 +17,11 @@ impl<T> Default for Behind<T> {
 }
 
 impl<T> Behind<T> {
+    /// What stands there, in order.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut().flat_map(|queue| queue.iter_mut())
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.as_ref().is_none_or(|queue| queue.is_empty())

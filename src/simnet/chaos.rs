@@ -11,6 +11,7 @@ use crate::sim::{Errand, Instant, Sleep};
 
 use super::fabric::{enter, try_enter};
 use super::ledger::Fault;
+use super::link::StrikeId;
 use super::network::Network;
 use super::node::Node;
 use super::plan::{Drawer, Faults, Strike};
@@ -19,10 +20,7 @@ use super::plan::{Drawer, Faults, Strike};
 #[derive(Debug)]
 enum Undo {
     Nothing,
-    /// A cut of the plan, the oldest of its kind.
-    Cut {
-        both_ways: bool,
-    },
+    Cut(StrikeId, Fault),
     Release(String, String),
     Link(u32, u32, Fault),
     /// To be started again, unless that was done since this life.
@@ -56,6 +54,8 @@ pub struct Chaos {
     network: Network,
     faults: Faults,
     plan: u32,
+    /// Whether it has run: then it runs as another plan the next time.
+    has_run: bool,
     /// What is to be undone, and when: by instant, then by order.
     undone_at: BTreeMap<(u64, u64), Undo>,
     done: Vec<(Instant, String)>,
@@ -89,19 +89,24 @@ impl Network {
             net.plans - 1
         });
         let (undone_at, done) = (BTreeMap::new(), Vec::new());
-        Chaos { network: self.clone(), faults, plan, undone_at, done }
+        Chaos { network: self.clone(), faults, plan, has_run: false, undone_at, done }
     }
 }
 
 impl Chaos {
     /// Lets the faults strike for so long, then undoes all it did: partitions, links, nodes,
-    /// clocks and pauses.
+    /// clocks and pauses. It may be run again, and then does other things.
     ///
     /// # Cancel safety
     ///
     /// Dropped in the middle it stops; what it did is undone when the `Chaos` is dropped.
     pub async fn run_for(&mut self, duration: Duration) {
         let (start, strikes) = enter(self.network.run, |fabric, world| {
+            if std::mem::replace(&mut self.has_run, true) {
+                let plans = &mut fabric.nets[self.network.net as usize].plans;
+                self.plan = *plans;
+                *plans += 1;
+            }
             let (start, network) = (world.now, self.network.name().to_string());
             let mut drawer = Drawer { world, network: &network, plan: self.plan };
             let strikes = drawer.draw(&self.faults, duration);
@@ -109,15 +114,16 @@ impl Chaos {
             strikes.iter().for_each(|strike| ledger.counts(strike.family).drawn += 1);
             (Instant::from_nanos(start), strikes)
         });
-        for (number, strike) in strikes.into_iter().enumerate() {
+        for strike in strikes {
             let at = start + Duration::from_nanos(strike.at);
             self.undo_until(at).await;
             self.wait_until(at).await;
             let until = (at + Duration::from_nanos(strike.lasts)).as_nanos();
-            let (what, undo) = self.strike(strike);
+            let number = self.done.len() as u64;
+            let (what, undo) = self.strike(strike, (self.plan, number));
             if let Some(what) = what {
                 self.done.push((at, what));
-                self.undone_at.insert((until, number as u64), undo);
+                self.undone_at.insert((until, number), undo);
             }
         }
         self.undo_until(start + duration).await;
@@ -152,7 +158,7 @@ impl Chaos {
     }
 
     /// Brings a fault about. Says what it was, unless there was nobody to hit, and how to undo it.
-    fn strike(&self, strike: Strike) -> (Option<String>, Undo) {
+    fn strike(&self, strike: Strike, id: StrikeId) -> (Option<String>, Undo) {
         let nothing = (None, Undo::Nothing);
         let net = &self.network;
         match strike.family {
@@ -165,8 +171,8 @@ impl Chaos {
                 let what = format!("{} {} | {}", strike.family.name(), names(from), names(to));
                 let from: Vec<&str> = from.iter().map(String::as_str).collect();
                 let to: Vec<&str> = to.iter().map(String::as_str).collect();
-                net.cut(&from, &to, both_ways, Some(self.plan));
-                (Some(what), Undo::Cut { both_ways })
+                net.cut(&from, &to, both_ways, Some(id));
+                (Some(what), Undo::Cut(id, strike.family))
             }
             Fault::Hold | Fault::Reset => {
                 let Some(((a, b), _)) = self.pair(strike) else { return nothing };
@@ -223,8 +229,10 @@ impl Chaos {
         };
         let least =
             self.faults.max_down.unwrap_or_else(|| (nodes.len().saturating_sub(1) / 2).max(1));
-        let takes_down =
-            matches!(strike.family, Fault::Crash | Fault::PowerOff | Fault::Close | Fault::Pause);
+        let takes_down = matches!(
+            strike.family,
+            Fault::Crash | Fault::PowerOff | Fault::Close | Fault::Pause | Fault::Restart
+        );
         let is_up = up.contains(&node.machine);
         if !is_up || (takes_down && nodes.len() - up.len() >= least) {
             return nothing;
@@ -271,13 +279,13 @@ impl Chaos {
         let net = &self.network;
         match undo {
             Undo::Nothing => {}
-            Undo::Cut { both_ways } => net.mend(self.plan, *both_ways),
+            Undo::Cut(id, family) => net.mend(*id, *family),
             Undo::Release(a, b) => net.release_pair(a, b, false),
             Undo::Link(a, b, family) => net.unedit_pair((*a, *b), *family),
             Undo::Start(node, life) => node.recover(*life),
             Undo::Resume(node) => node.hold(false, false),
-            Undo::Clock(node) => node.set_clock(0, 0, false),
-            Undo::Speed(node) => node.set_poll_cost(Duration::ZERO, false),
+            Undo::Clock(node) => node.restore_clock(),
+            Undo::Speed(node) => node.restore_poll_cost(),
             Undo::Registry => net.set_registry(false, false),
         }
     }
@@ -316,7 +324,7 @@ impl Chaos {
         })
     }
 
-    /// All nodes, and the numbers of those that are up.
+    /// All nodes, and the numbers of those that are up, and have a host.
     fn nodes(&self) -> (Vec<Node>, Vec<u32>) {
         enter(self.network.run, |fabric, _| {
             let net = &fabric.nets[self.network.net as usize];
@@ -330,8 +338,8 @@ impl Chaos {
                     machine: number,
                     name: machine.name.clone(),
                 });
-                let closed = machine.host.as_ref().is_some_and(crate::net::Host::is_closed);
-                if part.is_up && !part.paused && !closed {
+                let open = machine.host.as_ref().is_some_and(|host| !host.is_closed());
+                if part.is_up && part.pause.is_none() && open {
                     up.push(number);
                 }
             }
@@ -348,7 +356,8 @@ impl Drop for Chaos {
             Some((true, false)) if !self.undone_at.is_empty() => {
                 let (network, faults) = (self.network.clone(), self.faults.clone());
                 let (plan, undone_at) = (self.plan, std::mem::take(&mut self.undone_at));
-                let mut rest = Self { network, faults, plan, undone_at, done: Vec::new() };
+                let (has_run, done) = (true, Vec::new());
+                let mut rest = Self { network, faults, plan, has_run, undone_at, done };
                 try_enter(self.network.run, |_, world| {
                     world.run_errand(Errand::Once(Box::new(move || rest.undo_all())));
                 });

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::sim::nanos;
+
 use super::latency::Latency;
 
 /// How a simulated network behaves: what [`Network::with`](super::Network::with) takes.
@@ -90,10 +92,17 @@ impl Config {
     }
 
     /// How long a byte may go unacknowledged before its sender fails with `timed out`; `None` is
-    /// for ever.
+    /// for ever. A round trip that takes longer is a timeout, too; the time that bytes take up on a
+    /// link of little bandwidth does not count, in which they are acknowledged one by one.
     pub fn stream_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.stream_timeout = timeout;
         self
+    }
+
+    /// Whether a way there and back may take longer than a stream waits for it.
+    pub(crate) fn may_be_too_slow(&self) -> bool {
+        let most = self.latency.most().max(self.region_latency.most());
+        self.stream_timeout.is_some_and(|timeout| nanos(timeout) < most.saturating_mul(2))
     }
 
     /// How many bytes a second pass from one host to another; `None` is no limit.

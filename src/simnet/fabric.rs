@@ -4,16 +4,15 @@
 //! world itself, it lies in a cell of the thread, from which an operation takes it and into which
 //! it puts it back; and nothing foreign runs meanwhile.
 
-use std::any::Any;
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use slab::Slab;
 
+use crate::few::Few;
 use crate::lock::at_scope_end;
-use crate::net::{Notifier, SubNetwork};
+use crate::net::{Addr, Notifier, SubNetwork};
 use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 
 use super::call::Call;
@@ -21,16 +20,8 @@ use super::config::Config;
 use super::latency::Latency;
 use super::ledger::{Lasting, Ledger, hand_in};
 use super::link::Links;
-use super::machine::{Machine, Place};
+use super::machine::Machine;
 use super::pipe::Connection;
-
-/// What the registry of a network knows of a name.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Announced {
-    pub(crate) place: Place,
-    /// Where the name stood before, until when somebody may still be told so.
-    pub(crate) stale: Option<(Place, u64)>,
-}
 
 /// What two hosts have had to do with each other, as dialer and dialed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,49 +39,56 @@ pub(crate) struct RegionState {
 }
 
 /// One simulated network.
+#[derive(Default)]
 pub(crate) struct Net {
     pub(crate) name: Arc<str>,
     pub(crate) key: Key,
     pub(crate) config: Config,
     pub(crate) machines: Vec<Machine>,
-    pub(crate) by_name: BTreeMap<Arc<str>, u32>,
+    pub(crate) by_name: Few<Arc<str>, u32>,
     pub(crate) regions: Vec<RegionState>,
-    pub(crate) names: BTreeMap<Arc<str>, Announced>,
     /// Whether the registry answers nobody.
     pub(crate) registry_down: Option<Lasting>,
     pub(crate) links: Links,
-    pub(crate) pairs: BTreeMap<(u32, u32), Pair>,
+    /// Whether everything that goes from one host to another has to be looked at.
+    all_odd: bool,
+    pub(crate) pairs: Few<(u32, u32), Pair>,
     pub(crate) ledger: Ledger,
     /// How many plans there have been.
     pub(crate) plans: u32,
 }
 
 impl Net {
-    fn new(name: Arc<str>, config: Config) -> Self {
-        Self {
-            key: Key::NONE.child(hash_name(&name), 0),
-            name,
-            config,
-            machines: Vec::new(),
-            by_name: BTreeMap::new(),
-            regions: Vec::new(),
-            names: BTreeMap::new(),
-            registry_down: None,
-            links: Links::default(),
-            pairs: BTreeMap::new(),
-            ledger: Ledger::default(),
-            plans: 0,
-        }
+    /// Begins, with the memory of a network that is no more.
+    fn begin(&mut self, name: Arc<str>, config: Config) {
+        self.key = Key::NONE.child(hash_name(&name), 0);
+        self.all_odd = config.bandwidth.is_some() || config.may_be_too_slow();
+        (self.name, self.config) = (name, config);
+    }
+
+    /// Forgets everything and keeps the memory, unless it is much.
+    fn clear(&mut self) {
+        const KEPT: usize = 64;
+        self.machines.clear();
+        self.machines.shrink_to(KEPT);
+        self.regions.clear();
+        self.regions.shrink_to(KEPT);
+        self.by_name = Few::default();
+        self.registry_down = None;
+        self.links.clear();
+        self.pairs = Few::default();
+        self.ledger = Ledger::default();
+        self.plans = 0;
     }
 
     /// Finds a host, or makes one that is not up yet.
     pub(crate) fn machine(&mut self, name: &str, region: u32) -> u32 {
-        if let Some(machine) = self.by_name.get(name) {
+        if let Some((_, machine)) = self.by_name.get(name) {
             return *machine;
         }
-        let (name, number): (Arc<str>, _) = (name.into(), self.machines.len() as u32);
-        self.machines.push(Machine::new(name.clone(), region));
-        self.by_name.insert(name, number);
+        let (own, number): (Arc<str>, _) = (name.into(), self.machines.len() as u32);
+        self.machines.push(Machine::new(own.clone(), region));
+        self.by_name.insert(name, || (own, number));
         number
     }
 
@@ -98,6 +96,12 @@ impl Net {
     pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
         let name = |host: u32| &self.machines[host as usize].name;
         format!("{} {}", name(a), name(b))
+    }
+
+    /// An address, to be printed.
+    #[cold]
+    pub(crate) fn addr(&self, machine: u32, port: u16) -> Addr {
+        Addr::of(&self.name, &self.machines[machine as usize].name, port)
     }
 
     /// How long things take from one host to another.
@@ -113,7 +117,13 @@ impl Net {
     /// Whether the way between two hosts has to be looked at for everything that takes it.
     #[inline]
     pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
-        self.links.is_odd(from, to) || (self.config.bandwidth.is_some() && from != to)
+        self.links.is_odd(from, to) || (self.all_odd && from != to)
+    }
+
+    /// How many bytes a second pass between two hosts, there and back; `None` is no limit.
+    pub(crate) fn rates(&self, a: u32, b: u32) -> [Option<u64>; 2] {
+        let rate = |from, to| self.links.edits(from, to).bandwidth.or(self.config.bandwidth);
+        [(a, b), (b, a)].map(|(from, to)| rate(from, to).filter(|_| from != to))
     }
 
     /// How long it takes from one to another if nothing has changed it.
@@ -134,6 +144,8 @@ impl Net {
 pub(crate) struct Fabric {
     run: u64,
     pub(crate) nets: Vec<Net>,
+    /// How many of them this run has made; the others are memory.
+    used: usize,
     pub(crate) conns: Slab<Connection>,
     pub(crate) calls: Slab<Call>,
 }
@@ -141,10 +153,27 @@ pub(crate) struct Fabric {
 impl Fabric {
     /// Hands in what has become of the faults, for whoever adds up the runs of a sweep.
     fn hand_in(&mut self, world: &World) {
-        for net in &mut self.nets {
+        for net in &mut self.nets[..self.used] {
             net.feel(world);
             hand_in(&net.ledger);
         }
+    }
+
+    /// Forgets the run and keeps its memory, unless it is much.
+    fn clear(&mut self) {
+        const KEPT: usize = 16;
+        self.run = 0;
+        self.calls.clear();
+        self.conns.clear();
+        if self.calls.capacity() > KEPT {
+            self.calls.shrink_to_fit();
+        }
+        if self.conns.capacity() > KEPT {
+            self.conns.shrink_to_fit();
+        }
+        self.nets[..self.used].iter_mut().for_each(Net::clear);
+        self.nets.truncate(1);
+        self.used = 0;
     }
 }
 
@@ -162,6 +191,8 @@ type Placed = Option<ManuallyDrop<Box<Fabric>>>;
 
 thread_local! {
     static FABRIC: Cell<Placed> = const { Cell::new(None) };
+    /// The memory of the last run on this thread that had one, for the next.
+    static SPARE: Cell<Option<Box<Fabric>>> = const { Cell::new(None) };
 }
 
 /// The fabric, taken out of its place; dropping this puts it back.
@@ -234,10 +265,14 @@ fn outside() -> ! {
     )
 }
 
-/// Takes the fabric away when its run is over; what is left of it may hold anything of a user's.
-fn clear() -> Option<Box<dyn Any>> {
+/// Takes the fabric away when its run is over, and keeps its memory. What is left of it may hold
+/// anything of a user's, and is dropped where it cannot be found.
+fn clear() {
     try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
-    FABRIC.take().map(|fabric| ManuallyDrop::into_inner(fabric) as Box<dyn Any>)
+    if let Some(mut fabric) = FABRIC.take().map(ManuallyDrop::into_inner) {
+        fabric.clear();
+        SPARE.set(Some(fabric));
+    }
 }
 
 /// What hears the alarms of a run, and what foresees them.
@@ -246,13 +281,18 @@ pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &[u32], &mut Vec<u32>));
 /// Adds a network to a run, whose alarms are heard by these from then on. Returns its number.
 pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, hooks: Hooks) -> u32 {
     if with_fabric(run, |_| ()).is_none() {
-        let fabric = Box::new(Fabric { run, ..Fabric::default() });
+        let mut fabric = SPARE.take().unwrap_or_default();
+        fabric.run = run;
         FABRIC.set(Some(ManuallyDrop::new(fabric)));
         at_scope_end(clear);
     }
     enter(run, |fabric, world| {
         (world.sound, world.foresee) = hooks;
-        fabric.nets.push(Net::new(name, config));
-        fabric.nets.len() as u32 - 1
+        if fabric.used == fabric.nets.len() {
+            fabric.nets.push(Net::default());
+        }
+        fabric.nets[fabric.used].begin(name, config);
+        fabric.used += 1;
+        fabric.used as u32 - 1
     })
 }

@@ -90,6 +90,11 @@ impl Latency {
         Duration::from_nanos(self.least)
     }
 
+    /// The most nanoseconds that it can take.
+    pub(crate) fn most(self) -> u64 {
+        self.least.saturating_add(self.more.options() - 1)
+    }
+
     /// The nanoseconds that it takes at least, and the shape of what is drawn on top.
     #[inline]
     pub(crate) const fn parts(self) -> (u64, Shape) {

@@ -17,6 +17,9 @@ pub(crate) enum Passage {
     Cut,
 }
 
+/// A plan and one of its strikes.
+pub(crate) type StrikeId = (u32, u64);
+
 /// A partition: nothing gets from these to those.
 #[derive(Debug)]
 pub(crate) struct Cut {
@@ -24,8 +27,8 @@ pub(crate) struct Cut {
     from: BTreeSet<u32>,
     to: BTreeSet<u32>,
     both_ways: bool,
-    /// The plan that made it, if one did.
-    pub(crate) plan: Option<u32>,
+    /// The strike that made it, if one did.
+    by: Option<StrikeId>,
     felt: bool,
 }
 
@@ -88,6 +91,16 @@ impl Links {
     /// Whether anything was done to the way between two hosts, in either direction.
     #[inline]
     pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
+        !self.is_empty() && self.is_link_odd(from, to)
+    }
+
+    /// Whether nothing was done to any.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.cuts.is_empty() & self.holds.is_empty() & self.edited.is_empty()
+    }
+
+    fn is_link_odd(&self, from: u32, to: u32) -> bool {
         self.cuts.iter().any(|cut| cut.stops(from, to) || cut.stops(to, from))
             || self.holds.contains_key(&pair(from, to))
             || self.edited.contains_key(&(from, to))
@@ -124,10 +137,10 @@ impl Links {
         from: BTreeSet<u32>,
         to: BTreeSet<u32>,
         both_ways: bool,
-        plan: Option<u32>,
+        by: Option<StrikeId>,
     ) {
         let family = if both_ways { Fault::Partition } else { Fault::OneWay };
-        self.cuts.push(Cut { family, from, to, both_ways, plan, felt: false });
+        self.cuts.push(Cut { family, from, to, both_ways, by, felt: false });
     }
 
     /// Holds whatever travels between two hosts.
@@ -142,19 +155,24 @@ impl Links {
         over && self.holds.remove(&pair).is_some()
     }
 
+    /// Undoes everything.
+    pub(crate) fn clear(&mut self) {
+        if !self.is_empty() {
+            *self = Self::default();
+        }
+    }
+
     /// Undoes all cuts and holds.
     pub(crate) fn heal(&mut self) {
         self.cuts.clear();
         self.holds.clear();
     }
 
-    /// Undoes the oldest cut of its kind that a plan made and that is still there.
-    pub(crate) fn mend(&mut self, plan: u32, both_ways: bool) {
-        let oldest =
-            self.cuts.iter().position(|cut| cut.plan == Some(plan) && cut.both_ways == both_ways);
-        if let Some(oldest) = oldest {
-            self.cuts.remove(oldest);
-        }
+    /// Undoes the cut that a strike made. Returns whether it was still there.
+    pub(crate) fn mend(&mut self, by: StrikeId) -> bool {
+        let before = self.cuts.len();
+        self.cuts.retain(|cut| cut.by != Some(by));
+        self.cuts.len() < before
     }
 
     /// Changes a direction between two hosts, by hand or as a plan does.
@@ -223,5 +241,30 @@ impl Links {
         let start = link.busy_until.max(now);
         link.busy_until = start.saturating_add(u64::try_from(takes).unwrap_or(u64::MAX));
         link.busy_until
+    }
+
+    /// Lets what takes up the bandwidth between two hosts be out sooner or later, at another rate.
+    pub(crate) fn repace(&mut self, (from, to): (u32, u32), now: u64, pace: Pace) {
+        if let Some(link) = self.edited.get_mut(&(from, to)) {
+            let left = link.busy_until.saturating_sub(now);
+            link.busy_until = now.saturating_add(pace.of(left));
+        }
+    }
+}
+
+/// A change of bandwidth, for what queues for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) before: u64,
+    /// `None` is no limit.
+    pub(crate) after: Option<u64>,
+}
+
+impl Pace {
+    /// How long something takes now that would have taken so long before.
+    pub(crate) fn of(self, left: u64) -> u64 {
+        let Some(after) = self.after else { return 0 };
+        let takes = u128::from(left) * u128::from(self.before) / u128::from(after.max(1));
+        u64::try_from(takes).unwrap_or(u64::MAX)
     }
 }

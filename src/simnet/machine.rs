@@ -8,11 +8,14 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+use arrayvec::ArrayString;
 
 use crate::net::Host;
-use crate::sim::{TaskId, World};
+use crate::sim::{TaskId, World, hash_name};
 
-use super::ledger::{Fault, Ledger};
+use super::ledger::{Fault, Lasting, Ledger};
 
 /// What a node's program comes to: nothing, or why it failed.
 pub(crate) type Life = Pin<Box<dyn Future<Output = Result<(), String>>>>;
@@ -41,13 +44,26 @@ impl Power {
     }
 }
 
+/// What the registry knows of a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announced {
+    /// In which life it stands.
+    pub(crate) life: u32,
+    /// In which it stood before, until when somebody may still be told so.
+    pub(crate) stale: Option<(u32, u64)>,
+}
+
 /// A host as the network sees it.
 pub(crate) struct Machine {
     pub(crate) name: Arc<str>,
+    /// The hash of the name, of which the names of its connections are made.
+    pub(crate) hash: u64,
     pub(crate) region: u32,
     pub(crate) power: Power,
     /// How many times it has been restarted.
     pub(crate) life: u32,
+    /// `None` while the registry does not know it.
+    pub(crate) announced: Option<Announced>,
     /// The host of the present life, once it is announced.
     pub(crate) host: Option<Host>,
     /// What makes it a node, if it is one.
@@ -63,14 +79,16 @@ pub(crate) struct NodePart {
     pub(crate) root: Option<TaskId>,
     /// Whether it is meant to run: what has been asked for, even if it has yet to be done.
     pub(crate) is_up: bool,
-    /// Whether it is paused.
-    pub(crate) paused: bool,
+    /// Its pause, while it is paused.
+    pub(crate) pause: Option<Lasting>,
     /// How many deaths and births of it were asked for and have yet to come.
     pub(crate) in_transition: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
+    /// What was set by hand: the offset and drift of its clock, and what a poll costs it.
+    pub(crate) own_clock: (i64, i32),
+    pub(crate) own_cost: Duration,
     /// Whether these faults, if they are on, have been felt.
-    pub(crate) pause_felt: Option<bool>,
     pub(crate) clock_felt: Option<bool>,
     pub(crate) slow_felt: Option<bool>,
 }
@@ -86,10 +104,11 @@ impl NodePart {
             program,
             root: None,
             is_up: true,
-            paused: false,
+            pause: None,
             in_transition: 0,
             spawned_at,
-            pause_felt: None,
+            own_clock: (0, 0),
+            own_cost: Duration::ZERO,
             clock_felt: None,
             slow_felt: None,
         }
@@ -98,13 +117,14 @@ impl NodePart {
     /// Notes which faults have been felt by now: polls that were held up, and polls since then.
     pub(crate) fn feel(&mut self, ledger: &mut Ledger, world: &World) {
         let (held_up, polled) = world.felt(self.number);
+        let pause_felt = self.pause.as_mut().map(|pause| &mut pause.felt);
         let felt = [
-            (Fault::Pause, &mut self.pause_felt, held_up),
-            (Fault::Clock, &mut self.clock_felt, polled),
-            (Fault::SlowNode, &mut self.slow_felt, polled),
+            (Fault::Pause, pause_felt, held_up),
+            (Fault::Clock, self.clock_felt.as_mut(), polled),
+            (Fault::SlowNode, self.slow_felt.as_mut(), polled),
         ];
         for (family, felt, now) in felt {
-            if let Some(felt) = felt.as_mut().filter(|_| now) {
+            if let Some(felt) = felt.filter(|_| now) {
                 ledger.felt(family, felt);
             }
         }
@@ -113,9 +133,13 @@ impl NodePart {
 
 impl Machine {
     pub(crate) fn new(name: Arc<str>, region: u32) -> Self {
-        Self { name, region, power: Power::Down, life: 0, host: None, node: None }
+        let (hash, power) = (hash_name(&name), Power::Down);
+        Self { name, hash, region, power, life: 0, announced: None, host: None, node: None }
     }
 }
+
+/// A [`Place`] as it is written: two numbers of at most ten digits, and a point.
+pub(crate) type Hostdata = ArrayString<21>;
 
 /// What the registry tells of a host: which machine, and in which life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,8 +150,8 @@ pub(crate) struct Place {
 
 impl Place {
     /// Writes it as a host's data in the registry.
-    pub(crate) fn to_hostdata(self) -> String {
-        let mut text = String::with_capacity(8);
+    pub(crate) fn to_hostdata(self) -> Hostdata {
+        let mut text = Hostdata::new();
         push_decimal(&mut text, self.machine);
         text.push('.');
         push_decimal(&mut text, self.life);
@@ -154,7 +178,7 @@ impl Place {
 }
 
 /// Writes a number; `format!` would be a twentieth of a dial.
-fn push_decimal(text: &mut String, number: u32) {
+fn push_decimal(text: &mut Hostdata, number: u32) {
     if number >= 10 {
         push_decimal(text, number / 10);
     }
@@ -171,7 +195,9 @@ mod tests {
             let place = Place { machine: place.0, life: place.1 };
             assert_eq!(Place::of_hostdata(&place.to_hostdata()), Some(place));
         }
-        assert_eq!(Place { machine: 70, life: 105 }.to_hostdata(), "70.105");
+        assert_eq!(Place { machine: 70, life: 105 }.to_hostdata().as_str(), "70.105");
+        let longest = Place { machine: u32::MAX, life: u32::MAX }.to_hostdata();
+        assert!(longest.is_full(), "{longest}");
         assert_eq!(["", "1", "1.", ".1", "1.x"].map(Place::of_hostdata), [None; 5]);
     }
 }

@@ -51,15 +51,23 @@
 //! | the way is cut, or things are held | nothing, and then `timed out` |
 //! | an idle reader's peer falls silent | nothing, for ever |
 //!
-//! A sender gives up [`Config::stream_timeout`] after the first byte that was not acknowledged. An
-//! idle reader notices nothing unless [`Config::keep_alive`] is on.
+//! A sender gives up [`Config::stream_timeout`] after the first byte that was not acknowledged,
+//! whatever kept the acknowledgement away: a cut, a hold, loss, or latencies that are too long.
+//! What was on its way then still arrives. An idle reader notices nothing unless
+//! [`Config::keep_alive`] is on.
+//!
+//! Acknowledgements and announcements of space travel the way back, and suffer its faults. They
+//! take up no bandwidth, an acknowledgement takes the least latency, and one says all that those
+//! before it have said. One that is lost is made up for by the next, by whatever is sent that way
+//! later, or by asking again after 200 ms, 400 ms, .. as TCP does. So a few that are lost are not
+//! noticed, a full window opens later, and where nearly all are lost the stream times out.
 //!
 //! # Faults
 //!
 //! Each can be called by name on a [`Network`] or a [`Node`], or drawn by a plan of [`Faults`].
 //! They reach what is under way. `heal` undoes partitions, holds and a registry that is down; the
-//! end of a plan undoes all that the plan did. Acknowledgements and announcements of space travel
-//! the way back, so that a partition of one way stalls both.
+//! end of a plan undoes all that the plan did, and leaves what was done by hand. A partition of one
+//! way stalls both, for want of acknowledgements.
 //!
 //! The [`Ledger`] tells which faults had an effect. A sweep that asks for one and never feels it
 //! should fail: see [`Ledger::assert_effective`].
@@ -80,6 +88,9 @@
 //! | `again simt/α/β#2` | the same, sent again after a loss | segment × 64 + attempt |
 //! | `credit simt/α/β#2` | the same, for an announcement of space | bytes read |
 //! | `loss simt/α/β#2` | lost, from 1 000 000 less the share on | segment × 64 + attempt |
+//! | `ack simt/α/β#2` | the same, of an acknowledgement | segment × 64 + attempt |
+//! | `space simt/α/β#2` | the same, of an announcement of space | bytes read |
+//! | `ask simt/α/β#2` | the same, of a question or its answer | what was heard × 64 + attempt |
 //! | `short simt/α/β#2` | the same, for a short read or write | place in the stream × 4 |
 //! | `registry main/client β` | nanoseconds above the least | how often it has asked |
 //! | `stale main/client β` | 3 of 4: where β was before | how often it could be |
@@ -98,6 +109,7 @@ mod pipe;
 mod call;
 mod fabric;
 mod transit;
+mod plain;
 mod conn;
 mod shake;
 mod registry;

@@ -16,7 +16,7 @@ use super::engine::Region;
 use super::fabric::{Fabric, RegionState, add_net, enter};
 use super::latency::Latency;
 use super::ledger::{Fault, Ledger};
-use super::link::{Edits, WHOLE};
+use super::link::{Edits, Pace, StrikeId, WHOLE};
 use super::node::{Node, NodeOutput};
 use super::pipe::Connection;
 use super::registry::Names;
@@ -75,20 +75,19 @@ impl Network {
     /// regions share their names.
     #[track_caller]
     pub fn join(&self, region: &str) -> SubNetwork {
-        let number = self.region(region);
-        enter(self.run, |fabric, _| {
-            fabric.nets[self.net as usize].regions[number as usize].subnetwork.clone()
-        })
+        self.region(region).1
     }
 
     /// Finds a region, or makes it.
-    fn region(&self, name: &str) -> u32 {
-        let find = |fabric: &mut Fabric| {
+    fn region(&self, name: &str) -> (u32, SubNetwork) {
+        let found = enter(self.run, |fabric, _| {
             let regions = &fabric.nets[self.net as usize].regions;
-            let found = regions.iter().position(|region| region.name == name);
-            found.map_or(Err(regions.len() as u32), |found| Ok(found as u32))
-        };
-        let number = match enter(self.run, |fabric, _| find(fabric)) {
+            match regions.iter().position(|region| region.name == name) {
+                Some(number) => Ok((number as u32, regions[number].subnetwork.clone())),
+                None => Err(regions.len() as u32),
+            }
+        });
+        let number = match found {
             Ok(found) => return found,
             Err(number) => number,
         };
@@ -99,12 +98,13 @@ impl Network {
             Region { run, net, number }
         };
         let subnetwork = SubNetwork::with(self.name.clone(), engine, Names { run, net });
+        let own = subnetwork.clone();
         enter(self.run, |fabric, _| {
             let regions = &mut fabric.nets[self.net as usize].regions;
             let Some(notifier) = notifier else { unreachable!("a subnetwork makes its engine") };
-            regions.push(RegionState { name: name.into(), subnetwork, notifier });
+            regions.push(RegionState { name: name.into(), subnetwork: own, notifier });
         });
-        number
+        (number, subnetwork)
     }
 
     /// Makes a host in the default region: the same as `join("").new_host(name)`, for programs
@@ -143,7 +143,7 @@ impl Network {
         P: Fn(Host) -> Fut + 'static,
         Fut: Future<Output: NodeOutput> + 'static,
     {
-        let region = self.region(region);
+        let (region, _) = self.region(region);
         let called_at = Location::caller();
         match Node::start((self.run, self.net), region, name, program, called_at) {
             Ok(node) => node,
@@ -267,7 +267,7 @@ fn first(hosts: &BTreeSet<u32>) -> u32 {
 /// What plans do as well.
 impl Network {
     #[track_caller]
-    pub(crate) fn cut(&self, from: &[&str], to: &[&str], both_ways: bool, plan: Option<u32>) {
+    pub(crate) fn cut(&self, from: &[&str], to: &[&str], both_ways: bool, by: Option<StrikeId>) {
         self.change(&[from, to], |fabric, world, mut hosts| {
             let (Some(to), Some(from)) = (hosts.pop(), hosts.pop()) else {
                 unreachable!("two were asked for")
@@ -282,7 +282,7 @@ impl Network {
             }
             let family = if both_ways { Fault::Partition } else { Fault::OneWay };
             let counts = net.ledger.counts(family);
-            counts.requested += u64::from(plan.is_none());
+            counts.requested += u64::from(by.is_none());
             counts.applied += 1;
             let names = |side: &BTreeSet<u32>| {
                 let name = |host: &u32| &*net.machines[*host as usize].name;
@@ -296,7 +296,7 @@ impl Network {
                     (from.contains(&a) && to.contains(&b)) || (from.contains(&b) && to.contains(&a))
                 }
             };
-            net.links.cut(from, to, both_ways, plan);
+            net.links.cut(from, to, both_ways, by);
             self.disturb(fabric, world, concerned);
             Ok(())
         });
@@ -382,6 +382,7 @@ impl Network {
                 return;
             }
             let net = &mut fabric.nets[self.net as usize];
+            let rates = net.rates(a, b);
             for (from, to) in [(a, b), (b, a)] {
                 net.links.edit(from, to, family, by_plan, &change);
             }
@@ -390,17 +391,18 @@ impl Network {
             counts.applied += 1;
             let text = format!("edit {} {}", family.name(), net.names_of(a, b));
             world.record_fault(text);
+            self.repace(fabric, world, (a, b), rates);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
         });
     }
 
-    /// Undoes the oldest cut of its kind that a plan made.
-    pub(crate) fn mend(&self, plan: u32, both_ways: bool) {
+    /// Undoes the cut that a strike made, unless that was done before.
+    pub(crate) fn mend(&self, by: StrikeId, family: Fault) {
         enter(self.run, |fabric, world| {
-            fabric.nets[self.net as usize].links.mend(plan, both_ways);
-            let what = if both_ways { Fault::Partition } else { Fault::OneWay };
-            world.record_fault(format!("the end of a {}", what.name()));
-            self.disturb(fabric, world, |_, _| true);
+            if fabric.nets[self.net as usize].links.mend(by) {
+                world.record_fault(format!("the end of a {}", family.name()));
+                self.disturb(fabric, world, |_, _| true);
+            }
         });
     }
 
@@ -408,12 +410,35 @@ impl Network {
     pub(crate) fn unedit_pair(&self, (a, b): (u32, u32), family: Fault) {
         enter(self.run, |fabric, world| {
             let net = &mut fabric.nets[self.net as usize];
+            let rates = net.rates(a, b);
             net.links.unedit(a, b, family);
             net.links.unedit(b, a, family);
             let text = format!("edit {} {} undone", family.name(), net.names_of(a, b));
             world.record_fault(text);
+            self.repace(fabric, world, (a, b), rates);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
         });
+    }
+
+    /// Lets what queues for the bandwidth between two hosts, there and back, be out as soon as it
+    /// can, if these were the rates before.
+    fn repace(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        (a, b): (u32, u32),
+        rates: [Option<u64>; 2],
+    ) {
+        let after = fabric.nets[self.net as usize].rates(a, b);
+        for ((from, to), (before, after)) in
+            [(a, b), (b, a)].into_iter().zip(rates.into_iter().zip(after))
+        {
+            let Some(before) = before.filter(|before| Some(*before) != after) else { continue };
+            let pace = Pace { before, after };
+            fabric.nets[self.net as usize].links.repace((from, to), world.now, pace);
+            let between = |one, other| (one, other) == (from, to) || (other, one) == (from, to);
+            self.with_conns(fabric, world, between, |transit| transit.repace(from, pace));
+        }
     }
 
     /// Looks up hosts by name, and works on them.
@@ -437,7 +462,7 @@ impl Network {
     fn find(&self, fabric: &Fabric, names: &[&str]) -> Result<BTreeSet<u32>, String> {
         let net = &fabric.nets[self.net as usize];
         let find = |name: &&str| {
-            net.by_name.get(*name).copied().ok_or_else(|| {
+            net.by_name.get(*name).map(|(_, machine)| *machine).ok_or_else(|| {
                 let known: Vec<&str> = net.by_name.keys().take(20).map(|name| &**name).collect();
                 let more = if net.by_name.len() > known.len() { ", .." } else { "" };
                 format!(
@@ -502,8 +527,9 @@ impl LinkEdit {
         self.edit(Fault::Latency, |edits| edits.latency = Some(latency))
     }
 
-    /// How much of what is sent is lost, from 0 to 1. It is sent again after 200 ms, then after
-    /// twice as long, and so on: loss is delay.
+    /// How much of what is sent is lost, from 0 to 1, acknowledgements included. It is sent again
+    /// after 200 ms, then after twice as long, and so on: loss is delay, and where there is so much
+    /// of it that nothing is acknowledged for the stream's timeout, the end of the stream.
     ///
     /// # Panics
     ///

@@ -205,11 +205,15 @@ impl Node {
         self.hold(false, true);
     }
 
-    /// Sets its clocks: by how many nanoseconds its wall clock (`Sim::system_time`) is ahead, and
-    /// how many millionths its clocks run too fast.
+    /// Sets its clocks: by how many nanoseconds its wall clock (`Sim::system_time`) is ahead of the
+    /// true one now, and how many millionths both its clocks run too fast from now on. Both may be
+    /// negative.
     ///
-    /// The drift scales `Sim::now` and every sleep in its tasks that begins from now on; a
-    /// deadline that is armed already stays where it is. Both may be negative.
+    /// The wall clock is stepped, backwards, too; after `clock(0, 0)` it is the true one, whatever
+    /// it was before. `Sim::now` is monotonic and never jumps: it keeps what it has gained or lost,
+    /// as that of a machine does whose wall clock is set right, and runs at its new rate. So do all
+    /// sleeps in its tasks that begin from now on; a deadline that is armed already stays where it
+    /// is.
     ///
     /// # Panics
     ///
@@ -263,7 +267,10 @@ impl Node {
 
     /// Has it die as soon as the current poll returns.
     fn stop_if_up(&self, fabric: &mut Fabric, world: &mut World, family: Fault) {
-        if std::mem::replace(&mut self.part(fabric).is_up, false) {
+        let was_up = std::mem::replace(&mut self.part(fabric).is_up, false);
+        // One that has crashed can still lose its power.
+        let answers = family == Fault::PowerOff && self.machine(fabric).power != Power::Silent;
+        if was_up || answers {
             self.run_errand(fabric, world, move |node| node.die(family));
         }
     }
@@ -350,21 +357,29 @@ impl Node {
     }
 
     fn hold_in(&self, fabric: &mut Fabric, world: &mut World, paused: bool, by_hand: bool) {
+        self.feel(fabric, world);
         let part = self.part(fabric);
         let number = part.number;
         // Who is down is not paused: there is nothing to be held up.
-        let stays = part.paused == paused || (paused && !part.is_up);
-        if !world.heeds() || stays {
+        if !world.heeds() || (paused && !part.is_up) {
             return;
         }
-        part.paused = paused;
         if paused {
-            part.pause_felt = Some(false);
+            let before = part.pause.as_ref().map(|pause| pause.felt);
+            let pause = part.pause.get_or_insert_default();
+            pause.want(by_hand);
+            if let Some(felt) = before {
+                // Still the same pause, of which there is one more who wants it.
+                pause.felt = felt;
+                return;
+            }
             self.request(fabric, Fault::Pause, by_hand);
             self.applied(fabric, world, Fault::Pause, false);
-        } else {
-            self.feel(fabric, world);
+        } else if part.pause.as_mut().is_some_and(|pause| pause.is_over(by_hand)) {
+            part.pause = None;
             self.record(world, "resume");
+        } else {
+            return;
         }
         world.pause(number, paused);
     }
@@ -375,16 +390,11 @@ impl Node {
             if !world.heeds() {
                 return;
             }
-            self.feel(fabric, world);
-            let part = self.part(fabric);
-            let number = part.number;
-            let is_fault = offset != 0 || drift_ppm != 0;
-            part.clock_felt = is_fault.then_some(false);
-            if is_fault {
-                self.request(fabric, Fault::Clock, by_hand);
-                self.applied(fabric, world, Fault::Clock, false);
+            if by_hand {
+                self.part(fabric).own_clock = (offset, drift_ppm);
             }
-            world.set_clock(number, offset, drift_ppm);
+            let is_fault = (offset, drift_ppm) != (0, 0);
+            self.change_clock(fabric, world, (offset, drift_ppm), is_fault.then_some(by_hand));
         });
     }
 
@@ -394,16 +404,66 @@ impl Node {
             if !world.heeds() {
                 return;
             }
-            self.feel(fabric, world);
-            let part = self.part(fabric);
-            let number = part.number;
-            part.slow_felt = (!cost.is_zero()).then_some(false);
-            if !cost.is_zero() {
-                self.request(fabric, Fault::SlowNode, by_hand);
-                self.applied(fabric, world, Fault::SlowNode, false);
+            if by_hand {
+                self.part(fabric).own_cost = cost;
             }
-            world.set_poll_cost(number, nanos(cost));
+            self.change_cost(fabric, world, cost, (!cost.is_zero()).then_some(by_hand));
         });
+    }
+
+    /// Sets its clock as it was by hand when a plan is done with it: the end of a fault, and none
+    /// itself.
+    pub(crate) fn restore_clock(&self) {
+        enter(self.run, |fabric, world| {
+            let own = self.part(fabric).own_clock;
+            self.change_clock(fabric, world, own, None);
+        });
+    }
+
+    /// The same for what a poll costs it.
+    pub(crate) fn restore_poll_cost(&self) {
+        enter(self.run, |fabric, world| {
+            let own = self.part(fabric).own_cost;
+            self.change_cost(fabric, world, own, None);
+        });
+    }
+
+    /// Changes its clock; if that is a fault, it is one by hand or not.
+    fn change_clock(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        (offset, drift_ppm): (i64, i32),
+        fault: Option<bool>,
+    ) {
+        self.feel(fabric, world);
+        let part = self.part(fabric);
+        let number = part.number;
+        part.clock_felt = fault.map(|_| false);
+        if let Some(by_hand) = fault {
+            self.request(fabric, Fault::Clock, by_hand);
+            self.applied(fabric, world, Fault::Clock, false);
+        }
+        world.set_clock(number, offset, drift_ppm);
+    }
+
+    /// Changes what a poll costs it; if that is a fault, it is one by hand or not.
+    fn change_cost(
+        &self,
+        fabric: &mut Fabric,
+        world: &mut World,
+        cost: Duration,
+        fault: Option<bool>,
+    ) {
+        self.feel(fabric, world);
+        let part = self.part(fabric);
+        let number = part.number;
+        part.slow_felt = fault.map(|_| false);
+        if let Some(by_hand) = fault {
+            self.request(fabric, Fault::SlowNode, by_hand);
+            self.applied(fabric, world, Fault::SlowNode, false);
+        }
+        world.set_poll_cost(number, nanos(cost));
     }
 }
 
@@ -467,6 +527,9 @@ impl Node {
     fn die(&self, family: Fault) {
         let power = if family == Fault::PowerOff { Power::Silent } else { Power::Down };
         let host = enter(self.run, |fabric, world| {
+            if family == Fault::PowerOff && self.machine(fabric).power == Power::Silent {
+                return None;
+            }
             if family == Fault::Restart {
                 self.record(world, "crash to restart");
             } else {
@@ -477,7 +540,7 @@ impl Node {
             machine.power = power;
             let host = machine.host.take();
             if let Some(part) = &mut machine.node {
-                (part.root, part.paused) = (None, false);
+                (part.root, part.pause) = (None, None);
             }
             self.with_conns(fabric, world, |transit, end| match power {
                 Power::Silent => transit.go_silent(end),

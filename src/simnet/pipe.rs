@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use crate::net::{Addr, Cause, WaitList};
+use crate::net::{Cause, WaitList};
 use crate::sim::{Key, Mark};
 use crate::waiter::Waiter;
 
@@ -98,7 +98,7 @@ pub(crate) struct Pipe {
 }
 
 // Two of them are most of what a connection takes.
-const _: () = assert!(size_of::<Pipe>() <= 272);
+const _: () = assert!(size_of::<Pipe>() <= 280);
 
 impl Pipe {
     pub(crate) fn new(key: Key, latency: Latency, window: u32) -> Self {
@@ -164,6 +164,11 @@ impl Pipe {
         usize::from(self.head.is_some()) + self.behind.len()
     }
 
+    /// Numbers the item that has arrived last.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.items - self.on_the_way() as u64 - 1
+    }
+
     /// Numbers the attempts to get the oldest item through, so that one more of them moves no
     /// choice about another item.
     pub(crate) fn attempt(&self) -> u64 {
@@ -216,7 +221,7 @@ impl Fate {
 #[derive(Debug)]
 pub(crate) struct EndState {
     pub(crate) machine: u32,
-    pub(crate) addr: Addr,
+    pub(crate) port: u16,
     pub(crate) fate: Fate,
     /// Whether the program's side of it still exists.
     pub(crate) held: bool,

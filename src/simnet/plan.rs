@@ -121,8 +121,8 @@ impl Faults {
         self
     }
 
-    /// Lets at most so many nodes be down, closed or paused at once; unless said otherwise, less
-    /// than half of them, but one at least.
+    /// Lets at most so many nodes be down, closed or paused at once, or have yet to boot after
+    /// that; unless said otherwise, less than half of them, but one at least.
     pub fn max_down(mut self, nodes: usize) -> Self {
         self.max_down = Some(nodes);
         self
@@ -192,10 +192,13 @@ impl Drawer<'_> {
         let slot = (nanos(duration) / SLOTS).max(1);
         let families: Vec<(Fault, u64)> =
             faults.families().filter_map(|family| self.strength(family, faults.swarm)).collect();
-        let mut strikes = Vec::new();
+        let mut strikes: Vec<Strike> = Vec::new();
         for number in 0..SLOTS {
-            // Quiet gaps, in which what was shaken settles.
+            // Quiet gaps, in which what was shaken settles: what began before is over by then.
             if self.choose("quiet", number, 0, 4) == 3 {
+                for strike in &mut strikes {
+                    strike.lasts = strike.lasts.min(number * slot - strike.at);
+                }
                 continue;
             }
             for (family, odds) in &families {

@@ -13,9 +13,9 @@ use futures::future::BoxFuture;
 use crate::net::{Args, Cause, Registry, RegistryError};
 use crate::sim::{Family, Instant, Shape, Sleep, World};
 
-use super::fabric::{Announced, Net, enter, try_enter};
+use super::fabric::{Net, enter, try_enter};
 use super::ledger::Fault;
-use super::machine::Place;
+use super::machine::{Announced, Place};
 
 /// How long an answer takes.
 const REGISTRY: Family = Family::new("registry");
@@ -80,31 +80,37 @@ impl<T> Future for Question<'_, T> {
 /// Takes a name down.
 fn announce(net: &mut Net, world: &mut World, (hostname, data): About<'_>) -> Result<(), Cause> {
     let data = data.unwrap_or_default();
-    let Some(place) = Place::of_hostdata(data) else {
-        return Err(Cause::engine(format!("{data:?} is no place of this network")));
+    let found = Place::of_hostdata(data).and_then(|Place { machine, life }| {
+        let machine = net.machines.get_mut(machine as usize)?;
+        (*machine.name == *hostname).then_some((machine, life))
+    });
+    let Some((machine, life)) = found else {
+        return Err(Cause::engine(format!("{data:?} is no place of {hostname:?}")));
     };
-    let before = net.names.get(hostname).map(|known| known.place);
+    let before = machine.announced.map(|known| known.life);
     // Only a node that was restarted comes again, and with a later life.
-    if before.is_some_and(|before| before.life >= place.life) {
+    if before.is_some_and(|before| before >= life) {
         return Err(Cause::HostExists);
     }
     let stale = before.map(|before| (before, world.after(STALE_FOR)));
-    net.names.insert(hostname.into(), Announced { place, stale });
+    machine.announced = Some(Announced { life, stale });
     Ok(())
 }
 
 /// Looks a name up.
 fn query(net: &mut Net, world: &mut World, (hostname, _): About<'_>) -> Result<String, Cause> {
-    let known = net.names.get_mut(hostname).ok_or(Cause::NoSuchHost)?;
-    let mut place = known.place;
+    let (_, &machine) = net.by_name.get(hostname).ok_or(Cause::NoSuchHost)?;
+    let known = &mut net.machines[machine as usize].announced;
+    let known = known.as_mut().ok_or(Cause::NoSuchHost)?;
+    let mut life = known.life;
     if let Some((before, until)) = known.stale {
         if world.now >= until {
             known.stale = None;
         } else if world.draw_about(STALE, hostname, Shape::Uniform(4)) == 3 {
-            place = before;
+            life = before;
         }
     }
-    Ok(place.to_hostdata())
+    Ok(Place { machine, life }.to_hostdata().as_str().into())
 }
 
 impl Registry for Names {
@@ -124,7 +130,10 @@ impl Registry for Names {
 
     fn withdraw(&self, hostname: &str) {
         try_enter(self.run, |fabric, _| {
-            fabric.nets[self.net as usize].names.remove(hostname);
+            let net = &mut fabric.nets[self.net as usize];
+            if let Some((_, machine)) = net.by_name.get(hostname) {
+                net.machines[*machine as usize].announced = None;
+            }
         });
     }
 

@@ -8,7 +8,10 @@ use std::hint::black_box;
 /// which is a power of two.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
+    /// The places, and before the first of them as many bytes as are left over.
     bytes: Box<[u8]>,
+    /// How many places there are: none, or a power of two.
+    size: usize,
 }
 
 impl Ring {
@@ -16,7 +19,7 @@ impl Ring {
     #[inline]
     pub(crate) fn reserve(&mut self, start: u64, end: u64, more: usize) {
         let needed = (end - start) as usize + more;
-        if needed > self.bytes.len() {
+        if needed > self.size {
             self.grow(start, end, needed);
         }
     }
@@ -36,7 +39,8 @@ impl Ring {
     fn copy_in_round(&mut self, place: usize, data: &[u8]) {
         let (fits, rest) = data.split_at(self.bytes.len() - place);
         self.bytes[place..].copy_from_slice(fits);
-        self.bytes[..rest.len()].copy_from_slice(rest);
+        let first = self.place(0);
+        self.bytes[first..first + rest.len()].copy_from_slice(rest);
     }
 
     /// Copies bytes out that begin at an offset.
@@ -54,24 +58,32 @@ impl Ring {
     fn copy_out_round(&self, place: usize, into: &mut [u8]) {
         let (fits, rest) = into.split_at_mut(self.bytes.len() - place);
         fits.copy_from_slice(&self.bytes[place..]);
-        rest.copy_from_slice(&self.bytes[..rest.len()]);
+        let first = self.place(0);
+        rest.copy_from_slice(&self.bytes[first..first + rest.len()]);
     }
 
     /// Has the processor load the bytes at an offset.
     pub(crate) fn load(&self, offset: u64) {
-        let size = self.bytes.len();
-        black_box(self.bytes.get(offset as usize & size.wrapping_sub(1)).copied());
+        let place = offset as usize & self.size.wrapping_sub(1);
+        black_box(self.bytes.get(place).copied());
     }
 
     #[inline]
     fn place(&self, offset: u64) -> usize {
-        offset as usize & (self.bytes.len() - 1)
+        self.bytes.len() - self.size + (offset as usize & (self.size - 1))
     }
 
     #[cold]
     fn grow(&mut self, start: u64, end: u64, needed: usize) {
         const LEAST: usize = 64;
-        let mut larger = Self { bytes: vec![0; needed.next_power_of_two().max(LEAST)].into() };
+        /// From this size on memory comes in whole pages, as does that of whoever writes and reads:
+        /// and on some processors, to copy from one place of a page to the same place of another
+        /// takes up to eight times as long.
+        const PAGES: usize = 64 << 10;
+        const ASIDE: usize = 1 << 10;
+        let size = needed.next_power_of_two().max(LEAST);
+        let aside = if size < PAGES { 0 } else { ASIDE };
+        let mut larger = Self { bytes: vec![0; size + aside].into(), size };
         let mut kept = vec![0; (end - start) as usize];
         if !kept.is_empty() {
             self.copy_out(start, &mut kept);
@@ -82,7 +94,7 @@ impl Ring {
 
     /// Gives the memory back.
     pub(crate) fn release(&mut self) {
-        self.bytes = Box::default();
+        *self = Self::default();
     }
 
     /// Lets a byte be another: how the oracle is tested.

@@ -6,7 +6,7 @@ use crate::net::Host;
 
 use super::fabric::enter;
 use super::network::Network;
-use super::pipe::{Pipe, Trouble};
+use super::pipe::{EndState, Pipe, Trouble};
 
 impl Network {
     /// Prints the listeners and connections of a host: queues, windows, and what is the matter.
@@ -28,11 +28,14 @@ impl Network {
         }
         enter(self.run, |fabric, world| {
             let window = fabric.nets[self.net as usize].config.window;
-            let machine = fabric.nets[self.net as usize].by_name.get(host).copied();
+            let machine = fabric.nets[self.net as usize].by_name.get(host);
+            let machine = machine.map(|(_, machine)| *machine);
+            let net = &fabric.nets[self.net as usize];
+            let addr = |end: &EndState| net.addr(end.machine, end.port);
             for (_, conn) in fabric.conns.iter_mut().filter(|(_, conn)| conn.net == self.net) {
                 for end in (0..2).filter(|end| Some(conn.ends[*end].machine) == machine) {
                     let (own, other) = (&conn.ends[end], &conn.ends[1 - end]);
-                    let _ = write!(text, "\n  {}->{}  {}", own.addr, other.addr, own.fate.name());
+                    let _ = write!(text, "\n  {}->{}  {}", addr(own), addr(other), own.fate.name());
                     let unread = conn.pipes[1 - end].stream.ready();
                     let out = &mut conn.pipes[end];
                     let unsent = out.stream.written - out.stream.arrived;
@@ -50,9 +53,9 @@ impl Network {
     fn own_host(&self, name: &str) -> (Option<Host>, String) {
         let found = enter(self.run, |fabric, _| {
             let net = &fabric.nets[self.net as usize];
-            let machine = &net.machines[*net.by_name.get(name)? as usize];
+            let machine = &net.machines[*net.by_name.get(name)?.1 as usize];
             let subnetwork = net.regions.get(machine.region as usize)?.subnetwork.clone();
-            let paused = machine.node.as_ref().is_some_and(|node| node.paused);
+            let paused = machine.node.as_ref().is_some_and(|node| node.pause.is_some());
             let is = if paused { "paused" } else { machine.power.name() };
             Some((subnetwork, format!("{name} is {is}, restarted {} time(s)", machine.life)))
         });

@@ -83,7 +83,7 @@ impl Stream {
     }
 
     /// Appends a segment. Returns its digest.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write(&mut self, data: &[u8]) -> u64 {
         self.ring.reserve(self.read, self.written, data.len());
         let start = self.written;

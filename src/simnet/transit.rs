@@ -12,7 +12,8 @@
 //! ```
 //!
 //! What is not acknowledged for the stream's timeout makes its sender give up. Acknowledgements
-//! cost no event: on a way that is clear they arrive.
+//! cost no event: on a way that is clear they arrive, and where something was done to the way it is
+//! looked at whether they do, and in time. How late one is that was lost is drawn in one go.
 
 use crate::net::{Addr, WaitList};
 use crate::sim::{Family, Key, Mark, RecordKind, Shape, Subject, TaskId, World, nanos};
@@ -21,7 +22,7 @@ use crate::waiter::Waiter;
 use super::fabric::{Fabric, Net};
 use super::latency::Latency;
 use super::ledger::Fault;
-use super::link::{Passage, WHOLE};
+use super::link::{Pace, Passage, WHOLE};
 use super::pipe::{Connection, EndState, Fate, Item, Pipe, Trouble, What};
 use super::stream::Corrupted;
 
@@ -33,11 +34,19 @@ pub(crate) const AGAIN: Family = Family::new("again");
 const CREDIT: Family = Family::new("credit");
 /// Whether something is lost, of a million.
 const LOSS: Family = Family::new("loss");
+/// Whether an acknowledgement is lost, of a million.
+const ACK: Family = Family::new("ack");
+/// The same, of an announcement of space.
+const SPACE: Family = Family::new("space");
+/// The same, of a question whether the other end is still there, or of its answer.
+const ASK: Family = Family::new("ask");
 /// Whether a read or a write is short, of a million, and by how much.
 const SHORT: Family = Family::new("short");
 
 /// After how long something is sent again the first time; the next time after twice as long.
 pub(crate) const RETRY: u64 = 200_000_000;
+/// Later than anything that is waited for.
+const NEVER: u64 = 1 << 60;
 /// The longest time between two attempts.
 const RETRY_MOST: u64 = 60_000_000_000;
 
@@ -85,8 +94,18 @@ pub(crate) const fn whose(alarm: u32) -> (usize, u32) {
     (index as usize, alarm - index * ALARMS)
 }
 
-/// What an alarm of a connection does.
+/// The direction whose oldest item an alarm of a connection is for.
 #[inline]
+pub(crate) const fn head_of(which: u32) -> Option<usize> {
+    match which {
+        0 => Some(0),
+        4 => Some(1),
+        _ => None,
+    }
+}
+
+/// What an alarm of a connection does.
+#[inline(never)]
 pub(crate) fn sound(world: &mut World, (conn, which): (usize, u32)) {
     let way = (which >> 2) as usize;
     super::fabric::with_fabric(world.run, |fabric| {
@@ -138,7 +157,7 @@ impl Fabric {
     pub(crate) fn connect(
         &mut self,
         net: u32,
-        ends: [(u32, Addr); 2],
+        ends: [(u32, u16); 2],
         keys: [Key; 2],
         world: &mut World,
     ) -> usize {
@@ -152,13 +171,21 @@ impl Fabric {
             (pipe.heard_at, pipe.traced) = (world.now, world.keeps_trace());
         }
         let ends =
-            ends.map(|(machine, addr)| EndState { machine, addr, fate: Fate::Open, held: true });
+            ends.map(|(machine, port)| EndState { machine, port, fate: Fate::Open, held: true });
         let odd = state.is_odd(from, to);
         let index = self.conns.insert(Connection { net, ends, pipes });
         if odd && let Some(mut transit) = self.transit(index, world) {
             transit.look_around();
         }
         index
+    }
+}
+
+impl EndState {
+    /// Its address, to be printed.
+    #[cold]
+    pub(crate) fn addr(&self, net: &Net) -> Addr {
+        net.addr(self.machine, self.port)
     }
 }
 
@@ -197,7 +224,7 @@ impl Transit<'_> {
     }
 
     /// Writes into the pipe that begins at `end`; `None` if there is no space for it.
-    #[inline]
+    #[cold]
     pub(crate) fn write(&mut self, end: usize, buf: &[u8]) -> Option<Result<usize, Fate>> {
         let fate = self.conn.ends[end].fate;
         let pipe = &mut self.conn.pipes[end];
@@ -313,7 +340,7 @@ impl Transit<'_> {
 
     #[cold]
     pub(crate) fn corrupted(&mut self, way: usize, Corrupted { offset }: Corrupted) -> ! {
-        let [from, to] = [&self.conn.ends[way].addr, &self.conn.ends[1 - way].addr];
+        let [from, to] = [way, 1 - way].map(|end| self.conn.ends[end].addr(self.net));
         let reason = format!(
             "virtnet: the stream {from}->{to} is corrupt: what was read up to byte {offset} is not \
              what was written; it was read at {:?}, after {} items had been sent",
@@ -335,20 +362,33 @@ impl Transit<'_> {
         let (key, ordinal, latency) = (pipe.key, pipe.items, pipe.latency);
         pipe.items += 1;
         let mut at = now + self.world.draw_latency(LATENCY, key, ordinal, latency);
+        let mut sent_at = now;
         if pipe.odd {
-            let (from, to) = (self.conn.ends[way].machine, self.conn.ends[1 - way].machine);
-            at = self.net.serialised(from, to, now, at, bytes);
+            (sent_at, at) = self.send_with_care(way, at, bytes);
         }
         let pipe = &mut self.conn.pipes[way];
         at = at.max(pipe.last_at);
         pipe.last_at = at;
-        let item = Item { what, sent: self.world.mark(), end, digest, sent_at: now, at };
+        let item = Item { what, sent: self.world.mark(), end, digest, sent_at, at };
         if pipe.head.is_some() {
             pipe.behind.push(item);
         } else {
             pipe.head = Some(item);
             self.world.set_alarm(bell(self.index, way, Bell::Head), at);
         }
+    }
+
+    /// Takes up bandwidth, and sees to it that the sender does not wait for too long. Returns when
+    /// what is sent is out, and when it arrives.
+    #[cold]
+    fn send_with_care(&mut self, way: usize, at: u64, bytes: u64) -> (u64, u64) {
+        let (from, to) = self.conn.route(way);
+        let now = self.world.now;
+        let late = self.net.serialised(from, to, now, at, bytes);
+        // While it takes up bandwidth its bytes are acknowledged one after the other.
+        let out = now.saturating_add(late - at);
+        self.expect(way, out, late.max(self.conn.pipes[way].last_at));
+        (out, late)
     }
 
     /// Sends a reset, unless one was sent before.
@@ -487,14 +527,14 @@ impl Transit<'_> {
             }
         };
         let ordinal = u64::from(self.conn.pipes[way].losses);
-        let ends = &self.conn.ends;
+        let (ends, net) = (&self.conn.ends, &*self.net);
         let said = (ordinal, item.digest);
         self.world.record_arrival(RecordKind::Lose, key, said, item.sent, || {
-            let (from, to) = (&ends[way].addr, &ends[1 - way].addr);
+            let (from, to) = (ends[way].addr(net), ends[1 - way].addr(net));
             format!("{} {from}->{to} {how}", item.what.name())
         });
         match self.conn.ends[way].fate {
-            sender @ (Fate::Gone | Fate::Silent) if passage == Passage::Cut => {
+            sender @ (Fate::Gone | Fate::TimedOut | Fate::Silent) if passage == Passage::Cut => {
                 // Nobody is left to send it again; who speaks to the dead is answered again.
                 self.conn.pipes[way].reset_sent &= sender == Fate::Silent;
                 self.forget_sent(way);
@@ -517,11 +557,11 @@ impl Transit<'_> {
     ) {
         let end = 1 - way;
         let Connection { ends, pipes, .. } = &mut *self.conn;
-        let pipe = &mut pipes[way];
+        let (pipe, net) = (&mut pipes[way], &*self.net);
         let (key, ordinal) = (pipe.key, pipe.stream.arrived);
         let said = (ordinal, digest ^ what as u64);
         self.world.record_arrival(RecordKind::Deliver, key, said, sent, || {
-            let (from, to) = (&ends[way].addr, &ends[end].addr);
+            let (from, to) = (ends[way].addr(net), ends[end].addr(net));
             format!("{} {from}->{to} {} bytes", what.name(), until - ordinal)
         });
         pipe.heard_at = self.world.now;
@@ -567,21 +607,95 @@ impl Transit<'_> {
         true
     }
 
-    /// Tells the sender that all has arrived, if the way back is clear.
+    /// Tells the sender that all has arrived, if the way back lets that pass, and in time; and who
+    /// sends the other way what had arrived from him when this was sent.
     #[cold]
     fn acknowledge(&mut self, way: usize, sent_at: u64) {
         let (from, to) = self.conn.route(way);
         if self.net.links.pass(to, from, &mut self.net.ledger) == Passage::Clear {
-            self.relax(way);
+            let item = self.conn.pipes[way].arrived();
+            let late = self.late(way, ACK, item, false);
+            self.hear(way, sent_at, late);
         } else {
             self.worry(way, sent_at);
         }
+        let back = &self.conn.pipes[1 - way];
+        if back.unheard_since.is_some() && back.heard_at <= sent_at {
+            self.hear_all(1 - way);
+        }
+    }
+
+    /// Lets the sender hear that all has arrived, so much later than it could be; if that is too
+    /// late, he gives up before.
+    fn hear(&mut self, way: usize, sent_at: u64, late: u64) {
+        let back = nanos(self.conn.pipes[1 - way].latency.least());
+        let at = self.world.now.saturating_add(back).saturating_add(late);
+        let since = self.conn.pipes[way].unheard_since.unwrap_or(sent_at);
+        if !self.is_too_late(since, at) {
+            return self.hear_all(way);
+        }
+        if late > 0 {
+            let (from, to) = self.conn.route(way);
+            self.net.links.felt(to, from, Fault::Loss, &mut self.net.ledger);
+        }
+        self.worry(way, since);
+    }
+
+    /// Lets the sender hear that all has arrived that has, so that he waits only for what has not.
+    fn hear_all(&mut self, way: usize) {
+        self.relax(way);
+        let Pipe { head, trouble, .. } = &self.conn.pipes[way];
+        match *head {
+            Some(next) if *trouble == Trouble::None => self.expect(way, next.sent_at, next.at),
+            Some(next) => self.worry(way, next.sent_at),
+            None => {}
+        }
+    }
+
+    /// Has a sender wait for an acknowledgement which, for latency alone, comes too late.
+    fn expect(&mut self, way: usize, since: u64, arrives: u64) {
+        let back = nanos(self.conn.pipes[1 - way].latency.least());
+        if self.is_too_late(since, arrives.saturating_add(back)) {
+            self.worry(way, since);
+        }
+    }
+
+    /// Whether a sender who waits since then gives up before that instant.
+    fn is_too_late(&self, since: u64, at: u64) -> bool {
+        let timeout = self.net.config.stream_timeout;
+        timeout.is_some_and(|timeout| at > since.saturating_add(nanos(timeout)))
+    }
+
+    /// How many of a million are lost from one host to another, if any are.
+    fn loss_between(&self, from: u32, to: u32) -> Option<u32> {
+        self.net.links.edited((from, to), |edits| edits.loss).filter(|share| *share > 0)
+    }
+
+    /// How much later than it could be an end gets an answer, because that is lost, or else what
+    /// asks for it again. `asks` says whether it has yet to ask for the first time.
+    fn late(&mut self, way: usize, family: Family, number: u64, asks: bool) -> u64 {
+        let (from, to) = self.conn.route(way);
+        let Some(share) = self.loss_between(to, from) else { return 0 };
+        let passes = u64::from(WHOLE - share);
+        let both_pass = passes * passes / u64::from(WHOLE);
+        let subject = Subject::new(family, self.conn.pipes[way].key, Key::NONE);
+        let mut late: u64 = 0;
+        for attempt in 0..64 {
+            let passes = if attempt == 0 && !asks { passes } else { both_pass };
+            let ordinal = number.wrapping_mul(64) + u64::from(attempt);
+            if self.world.draw(subject, ordinal, Shape::Uniform(WHOLE.into())) < passes {
+                return late;
+            }
+            late += retry_after(attempt + 1);
+        }
+        NEVER
     }
 
     /// Lets the sender wait for an acknowledgement, at most until the timeout of the stream.
     fn worry(&mut self, way: usize, since: u64) {
         let pipe = &mut self.conn.pipes[way];
-        if pipe.unheard_since.is_none() {
+        let waits = matches!(self.conn.ends[way].fate, Fate::Open | Fate::Closed);
+        if waits && pipe.unheard_since.is_none() {
             pipe.unheard_since = Some(since);
             if let Some(timeout) = self.net.config.stream_timeout {
                 let at = since.saturating_add(nanos(timeout));
@@ -601,10 +715,13 @@ impl Transit<'_> {
     fn give_up(&mut self, end: usize) {
         let (key, machine) = (self.conn.pipes[end].key, self.conn.ends[end].machine);
         self.world.act_as(key);
-        self.forget_sent(end);
-        let ends = &self.conn.ends;
+        if self.conn.pipes[end].trouble == Trouble::Lost {
+            self.forget_sent(end);
+        }
+        self.relax(end);
+        let (ends, net) = (&self.conn.ends, &*self.net);
         self.world.record_event(RecordKind::Lose, key, 0, u64::from(machine), || {
-            format!("{}->{} timed out", ends[end].addr, ends[1 - end].addr)
+            format!("{}->{} timed out", ends[end].addr(net), ends[1 - end].addr(net))
         });
         // Whatever answered the other end was given up as well: it is answered anew.
         self.conn.pipes[end].reset_sent &= self.conn.ends[end].fate == Fate::Silent;
@@ -614,20 +731,40 @@ impl Transit<'_> {
         }
     }
 
-    /// Tells the writer of a pipe how much has been read.
+    /// Tells the writer of a pipe how much has been read, unless that is lost; then he asks.
     #[cold]
     pub(crate) fn announce(&mut self, way: usize) {
-        let (from, to) = self.conn.route(way);
-        let pipe = &mut self.conn.pipes[way];
-        if pipe.odd && self.net.links.look(to, from) != Passage::Clear {
-            pipe.missed_credit = true;
-            return;
+        if self.conn.pipes[way].odd {
+            let (from, to) = self.conn.route(way);
+            let shut = self.net.links.look(to, from) != Passage::Clear;
+            if shut || self.is_announcement_lost(way) {
+                self.conn.pipes[way].missed_credit = true;
+                if !shut && self.conn.pipes[way].has_writers() {
+                    self.ask_soon(way, true);
+                }
+                return;
+            }
         }
+        self.tell_space(way, 0);
+    }
+
+    fn is_announcement_lost(&mut self, way: usize) -> bool {
+        let (from, to) = self.conn.route(way);
+        let Some(share) = self.loss_between(to, from) else { return false };
+        let pipe = &self.conn.pipes[way];
+        // Keyed by the place in the stream, as its latency.
+        let (subject, ordinal) = (Subject::new(SPACE, pipe.key, Key::NONE), pipe.stream.read);
+        let drawn = self.world.draw(subject, ordinal, Shape::Uniform(WHOLE.into()));
+        drawn >= u64::from(WHOLE - share)
+    }
+
+    /// Tells the writer of a pipe how much has been read, so much later than it could be.
+    fn tell_space(&mut self, way: usize, late: u64) {
         let latency = self.conn.pipes[1 - way].latency;
         let pipe = &mut self.conn.pipes[way];
-        // Keyed by the place in the stream.
+        pipe.missed_credit = false;
         let takes = self.world.draw_latency(CREDIT, pipe.key, pipe.stream.read, latency);
-        pipe.stream.announce(self.world.now + takes);
+        pipe.stream.announce(self.world.now + takes + late);
         if pipe.has_writers()
             && !self.world.alarms.is_set(bell(self.index, way, Bell::Credit))
             && let Some(at) = pipe.stream.next_credit()
@@ -652,20 +789,49 @@ impl Transit<'_> {
         let clear = self.net.links.pass(from, to, &mut self.net.ledger) == Passage::Clear
             && self.net.links.pass(to, from, &mut self.net.ledger) == Passage::Clear;
         if !clear || other == Fate::Silent {
-            let limit = self.conn.pipes[end].unheard_since;
-            self.worry(end, self.world.now);
-            if limit.is_none()
-                && self.net.config.stream_timeout.is_none()
-                && let Some(idle) = self.net.config.keep_alive
-            {
-                // As Linux: nine questions without an answer.
-                let at = self.world.now.saturating_add(nanos(idle).saturating_mul(9));
-                self.set_bell(end, Bell::Limit, at);
-            }
+            self.ask_in_vain(end);
         } else if matches!(other, Fate::Gone | Fate::Reset | Fate::TimedOut) {
             self.world.act_as(self.conn.pipes[1 - end].key);
             self.send_reset(1 - end);
+        } else if self.loss_between(from, to).is_some() {
+            self.ask_with_luck(end);
         }
+    }
+
+    /// Asks, and nobody answers.
+    fn ask_in_vain(&mut self, end: usize) {
+        let limit = self.conn.pipes[end].unheard_since;
+        self.worry(end, self.world.now);
+        if limit.is_none()
+            && self.net.config.stream_timeout.is_none()
+            && let Some(idle) = self.net.config.keep_alive
+        {
+            // As Linux: nine questions without an answer.
+            let at = self.world.now.saturating_add(nanos(idle).saturating_mul(9));
+            self.set_bell(end, Bell::Limit, at);
+        }
+    }
+
+    /// Asks where the question or its answer may be lost: again and again, until it is answered or
+    /// that has taken too long.
+    fn ask_with_luck(&mut self, end: usize) {
+        let heard = &self.conn.pipes[1 - end];
+        // Keyed by what it has heard by now, and by how long ago that was.
+        let number = heard.stream.arrived + (self.world.now - heard.heard_at) / RETRY;
+        let late = self.late(end, ASK, number, true);
+        let answered = late != NEVER && !self.is_too_late(self.world.now, self.world.now + late);
+        let missed_credit = self.conn.pipes[end].missed_credit;
+        if missed_credit || !answered {
+            let (from, to) = self.conn.route(end);
+            self.net.links.felt(from, to, Fault::Loss, &mut self.net.ledger);
+        }
+        if !answered {
+            return self.ask_in_vain(end);
+        }
+        if missed_credit {
+            self.tell_space(end, late);
+        }
+        self.ask_soon(end, false);
     }
 
     /// Ends one end, and wakes whoever waits there.
@@ -701,13 +867,59 @@ impl Transit<'_> {
             if back != Passage::Clear || other == Fate::Silent {
                 let pipe = &mut self.conn.pipes[way];
                 pipe.missed_credit |= pipe.stream.lose_announcements(self.world.now);
+                self.miss_acknowledgement(way, (to, from));
             } else {
                 self.hear_again(way, there == Passage::Clear);
             }
             let shut = there != Passage::Clear || back != Passage::Clear;
-            if shut || !matches!(other, Fate::Open | Fate::Closed) {
+            if shut
+                || self.loss_between(from, to).is_some()
+                || !matches!(other, Fate::Open | Fate::Closed)
+            {
                 self.watch(way);
             }
+        }
+    }
+
+    /// Lets what was sent from a host and is not out yet be out sooner or later, at another rate.
+    pub(crate) fn repace(&mut self, from: u32, pace: Pace) {
+        let now = self.world.now;
+        for way in 0..2 {
+            if self.conn.route(way).0 != from {
+                continue;
+            }
+            let Pipe { head, behind, last_at, .. } = &mut self.conn.pipes[way];
+            let mut before = 0;
+            for item in head.iter_mut().chain(behind.iter_mut()) {
+                let left = item.sent_at.saturating_sub(now);
+                let takes = pace.of(left);
+                item.sent_at = item.sent_at.max(now) - left + takes;
+                item.at = (item.at - left).saturating_add(takes).max(before);
+                before = item.at;
+            }
+            if let Some(head) = *head {
+                *last_at = before;
+                if self.conn.pipes[way].trouble == Trouble::None {
+                    self.set_bell(way, Bell::Head, head.at);
+                }
+            }
+            if self.conn.pipes[way].unheard_since.is_some_and(|since| since > now) {
+                self.hear_all(way);
+            }
+        }
+    }
+
+    /// Has a sender wait whose acknowledgement is on its way when that is shut.
+    fn miss_acknowledgement(&mut self, way: usize, (from, to): (u32, u32)) {
+        let back = nanos(self.conn.pipes[1 - way].latency.least());
+        let pipe = &self.conn.pipes[way];
+        let (heard_at, there) = (pipe.heard_at, nanos(pipe.latency.least()));
+        let arrived = pipe.stream.arrived > 0 || pipe.fin_arrived;
+        if arrived
+            && heard_at.saturating_add(back) > self.world.now
+            && self.net.links.pass(from, to, &mut self.net.ledger) != Passage::Clear
+        {
+            self.worry(way, heard_at.saturating_sub(there));
         }
     }
 
@@ -719,7 +931,7 @@ impl Transit<'_> {
         }
         let pipe = &self.conn.pipes[way];
         if both_ways && pipe.trouble == Trouble::None {
-            self.relax(way);
+            self.hear_all(way);
         }
     }
 
@@ -764,7 +976,7 @@ impl Transit<'_> {
 
     /// What becomes of an end whose host loses its power: nobody is told.
     pub(crate) fn go_silent(&mut self, end: usize) {
-        if !matches!(self.conn.ends[end].fate, Fate::Gone | Fate::Silent) {
+        if self.conn.ends[end].fate != Fate::Silent {
             self.lose_unsent(end);
             self.conn.pipes[end].fin_sent = true;
             self.conn.pipes[end].reset_sent = true;

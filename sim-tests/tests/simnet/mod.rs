@@ -6,10 +6,12 @@
 mod times;
 mod streams;
 mod closing;
+mod acks;
 mod faults;
 mod nodes;
 mod registry;
 mod plans;
+mod overlaps;
 mod strikes;
 mod causes;
 mod integrity;

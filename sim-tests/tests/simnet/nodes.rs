@@ -384,10 +384,40 @@ fn a_clock_that_drifts_scales_sleeps_and_an_offset_moves_the_wall_clock_alone() 
         assert_eq!(seen.take(), [(secs(10), secs(10))], "8 s of true time are 10 of its own");
         node.clock(60_000_000_000, 0);
         until(start, secs(26)).await;
-        assert_eq!(seen.take(), [(secs(8), secs(68))]);
+        // The wall clock had gained 4.25 s, and is a minute ahead of the true one instead.
+        assert_eq!(seen.take(), [(secs(8), secs(68) - ms(4_250))]);
         assert_eq!(net.ledger().family("clock").effective, 2);
         node.clock(0, 0);
         assert_eq!(sim.now() - start, secs(26), "the true clock is as ever");
+    });
+}
+
+#[test]
+fn a_clock_that_is_set_right_is_right_whatever_it_had_gained_and_never_jumps() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let node = net.node("β", async |_| pending::<()>().await);
+        let clocks = async || {
+            let told = node.spawn(async { (time::now(), Sim::current().system_time()) }).await;
+            let (own, wall) = told.unwrap();
+            let true_wall = sim.system_time();
+            let ahead = wall.duration_since(true_wall).unwrap_or_else(|error| error.duration());
+            (own - sim.now(), sim.now() - own, ahead)
+        };
+        sim.sleep(secs(1)).await;
+        node.clock(-7_000_000_000, 250_000);
+        sim.sleep(secs(8)).await;
+        assert_eq!(clocks().await, (secs(2), secs(0), secs(5)), "7 s behind, and 2 gained");
+        node.clock(-7_000_000_000, 250_000);
+        assert_eq!(clocks().await, (secs(2), secs(0), secs(7)), "an offset is from the true time");
+        node.clock(0, 0);
+        assert_eq!(clocks().await, (secs(2), secs(0), secs(0)), "on the wall it is right at once");
+        sim.sleep(secs(100)).await;
+        assert_eq!(clocks().await, (secs(2), secs(0), secs(0)), "and stays so");
+        node.clock(0, -500_000);
+        sim.sleep(secs(10)).await;
+        node.clock(0, 0);
+        assert_eq!(clocks().await, (secs(0), secs(3), secs(0)), "it never runs backwards");
     });
 }
 

@@ -82,6 +82,25 @@ impl<K: Ord, V> Few<K, V> {
         is_new
     }
 
+    /// Finds what belongs to a key, which is the default of its type at first.
+    #[inline]
+    pub(crate) fn or_default(&mut self, key: K) -> &mut V
+    where
+        K: Copy,
+        V: Default,
+    {
+        if matches!(self, Self::Few(_)) {
+            self.insert(&key, || (key, V::default()));
+        }
+        match self {
+            Self::Few(few) => match few.iter_mut().find(|(k, _)| *k == key) {
+                Some((_, value)) => value,
+                None => unreachable!("it was put in"),
+            },
+            Self::Many(many) => many.entry(key).or_default(),
+        }
+    }
+
     #[cold]
     fn many(&mut self) -> &mut BTreeMap<K, V> {
         if let Self::Few(few) = self {
@@ -105,6 +124,23 @@ impl<K: Ord, V> Few<K, V> {
             }
             Self::Many(many) => many.remove(key),
         }
+    }
+
+    /// Counts the things.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    /// Goes through all keys, in their order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        let (few, many) = match self {
+            Self::Few(few) => (&few[..], None),
+            Self::Many(many) => (&[][..], Some(many)),
+        };
+        few.iter().map(|(key, _)| key).chain(many.into_iter().flat_map(BTreeMap::keys))
     }
 
     /// Goes through all things, in the order of their keys.
@@ -138,6 +174,10 @@ mod tests {
             assert!(insert(&mut map, 1, 11));
             assert_eq!(map.get_mut(&1), Some(&mut 11));
             assert_eq!(map.remove(&1), Some(11));
+            *map.or_default(1) += 5;
+            *map.or_default(1) += 5;
+            assert_eq!((map.remove(&1), map.len()), (Some(10), count as usize - 1));
+            assert!(map.keys().copied().eq((0..count).filter(|key| *key != 1)));
             let rest: Vec<(i32, i32)> = map.iter_mut().map(|(key, value)| (*key, *value)).collect();
             let expected = (0..count).filter(|key| *key != 1).map(|key| (key, 10 * key));
             assert_eq!(rest, expected.collect::<Vec<_>>());
