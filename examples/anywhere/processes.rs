@@ -89,12 +89,18 @@ pub(crate) fn play(on: On, role: Role) -> io::Result<String> {
 pub(crate) fn start(on: On) -> io::Result<String> {
     // Ctrl-C ends the roles; then this goes on, says so, and leaves no folder behind.
     ctrlc::set_handler(|| ()).map_err(io::Error::other)?;
-    let place = TempDir::with_prefix("anywhere-")?;
-    let folder = place.path().join("lonet").display().to_string();
+    let temporary = TempDir::with_prefix("anywhere-")?;
+    let folder = temporary.path().join("lonet").display().to_string();
     let mut told = Told { folder, identity: identity::make(), at: "".into() };
     let (mut store, from) = spawn(on, Role::Server, &told)?;
     let mut from = BufReader::new(from);
-    from.read_line(&mut told.at)?;
+    if from.read_line(&mut told.at)? == 0 {
+        return Err(io::Error::other(format!(
+            "the store, process {}: {}",
+            store.id(),
+            store.wait()?
+        )));
+    }
     told.at.truncate(told.at.trim_end().len());
     let (mut client, said) = spawn(on, Role::Client, &told)?;
     println!(
@@ -133,8 +139,8 @@ fn spawn(on: On, role: Role, told: &Told) -> io::Result<(Child, std::process::Ch
 #[cfg(test)]
 pub(crate) fn threads(on: On) -> io::Result<String> {
     let identity = identity::make();
-    let temp = TempDir::new()?;
-    let folder = temp.path().join("lonet");
+    let temporary = TempDir::new()?;
+    let folder = temporary.path().join("lonet");
     let server = block_on(way(on, Role::Server, &folder, &identity))?;
     let listener = block_on(server.listen(place(on)))?;
     let at = listener.local_addr().to_string();

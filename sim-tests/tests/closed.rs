@@ -5,11 +5,14 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_io::Timer;
-use futures::future::{Either, join, join_all, select};
+use futures::FutureExt;
+use futures::future::{join, join_all};
 use futures::io::AsyncWriteExt;
+use futures::stream::{FuturesUnordered, StreamExt};
 use virtnet::os::Tcp;
 use virtnet::{Conn, Error, Listener, Networker, SubNetwork};
 
@@ -181,31 +184,39 @@ fn expected(way: Way, (operation, what, expected): Cell, cells: &[Cell]) -> Cell
 }
 
 /// Plays a cell; says what is wrong with it.
+///
+/// The operation is polled when it is woken and not before, whatever else goes on.
 async fn wrong(way: Way, during: bool, cell: Cell, ends: &Ends) -> Option<String> {
     let (operation, what, _) = cell;
     let allowed = allowed(way, during, cell);
-    let mut operating = Box::pin(ends.operate(operation, if during { MUCH } else { 5 }));
-    if during {
-        match select(&mut operating, Timer::after(A_WHILE)).await {
-            Either::Left((outcome, _)) if way == Way::Tcp && outcome == "connected" => return None,
-            Either::Left((outcome, _)) => {
-                return Some(format!("{operation} does not wait: {outcome}"));
-            }
-            Either::Right(_) => {}
+    let closed = AtomicBool::new(false);
+    let operating = async {
+        if !during {
+            // News of the closing comes through the system.
+            Timer::after(A_WHILE).await;
         }
-        ends.close(what);
-    } else {
-        ends.close(what);
-        // News of it comes through the system.
-        Timer::after(A_WHILE).await;
-    }
-    let limit = if allowed == ["waits"] { A_WHILE } else { LIMIT / 3 };
-    let outcome = match select(operating, Timer::after(limit)).await {
-        Either::Left((outcome, _)) => outcome,
-        Either::Right(_) => "waits".to_string(),
+        let outcome = ends.operate(operation, if during { MUCH } else { 5 }).await;
+        (outcome, closed.load(Ordering::Relaxed))
     };
-    let right = is_allowed(way, &allowed, &outcome);
-    (!right).then(|| format!("{operation}, {what}: {outcome:?}, and not {allowed:?}"))
+    let closing = async {
+        if during {
+            Timer::after(A_WHILE).await;
+        }
+        closed.store(true, Ordering::Relaxed);
+        ends.close(what);
+        let limit = if allowed == ["waits"] { A_WHILE } else { LIMIT / 3 };
+        Timer::after(A_WHILE + limit).await;
+        ("waits".to_string(), true)
+    };
+    let mut both = FuturesUnordered::from_iter([operating.boxed_local(), closing.boxed_local()]);
+    let (outcome, waited) = both.next().await?;
+    // TCP is connected before it can be interrupted.
+    let right = match waited {
+        true => is_allowed(way, &allowed, &outcome),
+        false => way == Way::Tcp && outcome == "connected",
+    };
+    let when = if waited { "after" } else { "before" };
+    (!right).then(|| format!("{operation}, {when} {what}: {outcome:?}, and not {allowed:?}"))
 }
 
 /// Plays both tables, each cell with a fixture of its own.

@@ -36,7 +36,7 @@ impl Door {
     ///
     /// # Errors
     ///
-    /// If the system cannot wait; never seen.
+    /// If the system cannot wait.
     pub(crate) fn wait(
         mut self,
         bell: &Arc<Bell>,

@@ -223,6 +223,7 @@ impl Socket {
     }
 
     /// Has a look at what is there to be read, or at the end of the stream.
+    #[cfg(feature = "lonet")]
     pub(crate) fn poll_peek(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         self.reading.poll(&self.io, cx, |io| io.peek(buf), Async::poll_readable)
     }
