@@ -11,7 +11,6 @@
 //! the shelf in hand. Outside a scope it is a `Mutex`. The scope's end clears
 //! the shelves: what outlives a run is inert.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,8 +19,8 @@ use std::thread::LocalKey;
 
 use crate::waiter;
 
-/// Clears a shelf, and gives what was left on it.
-type Clear = fn() -> Option<Box<dyn Any>>;
+/// Clears a shelf, or whatever else a scope has, and drops what was left there.
+type Clear = fn();
 
 thread_local! {
     /// The scope that goes on in this thread; 0 is none.
@@ -36,7 +35,7 @@ pub(crate) fn begin_scope(scope: u64) {
 }
 
 /// Has something cleared when the scope of this thread ends, whatever it is.
-pub(crate) fn at_scope_end(clear: fn() -> Option<Box<dyn Any>>) {
+pub(crate) fn at_scope_end(clear: fn()) {
     CLEAR.with_borrow_mut(|all| all.push(clear));
 }
 
@@ -47,7 +46,7 @@ pub(crate) fn at_scope_end(clear: fn() -> Option<Box<dyn Any>>) {
 pub(crate) fn end_scope() {
     SCOPE.set(0);
     while let Some(clear) = CLEAR.with_borrow_mut(Vec::pop) {
-        drop(clear());
+        clear();
     }
 }
 
@@ -85,17 +84,18 @@ macro_rules! shelved {
 pub(crate) use shelved;
 
 /// Clears this thread's shelf of a type, and keeps its memory unless it is much.
-fn clear<T: Shelved>() -> Option<Box<dyn Any>> {
+fn clear<T: Shelved>() {
     const KEPT: usize = 256;
-    T::key().with_borrow_mut(|shelf| {
+    let left = T::key().with_borrow_mut(|shelf| {
         shelf.scope = 0;
         if shelf.free.len() == shelf.slots.len() && shelf.slots.len() <= KEPT {
             // Nothing is left, and every slot is free: so it can begin again as it is.
-            return None;
+            return Vec::new();
         }
         shelf.free = Vec::new();
-        Some(Box::new(std::mem::take(&mut shelf.slots)) as Box<dyn Any>)
-    })
+        std::mem::take(&mut shelf.slots)
+    });
+    drop(left);
 }
 
 impl<T> Shelf<T> {

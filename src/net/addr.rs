@@ -8,6 +8,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use arrayvec::ArrayString;
+
 /// Is one end of a connection, or the place where a listener listens.
 ///
 /// Compared by value: network first, then host, then port. Cloning copies one pointer; all
@@ -32,14 +34,35 @@ pub struct Addr {
 /// What all addresses of one host have in common. One string holds both names: an `Arc` for each
 /// would be an allocation more, and a counter to go up and down for each host of a network.
 struct Place {
-    names: Box<str>,
+    names: Names,
     /// How much of `names` is the network's; the rest is the host's.
     network: usize,
 }
 
+/// The names of a network and a host, one after the other; nearly all need no memory of their own.
+enum Names {
+    Short(ArrayString<28>),
+    Long(Box<str>),
+}
+
 impl Place {
+    fn new(network: &str, host: &str) -> Self {
+        let mut short = ArrayString::new();
+        let is_short = short.try_push_str(network).and_then(|()| short.try_push_str(host)).is_ok();
+        let names = match is_short {
+            true => Names::Short(short),
+            false => Names::Long([network, host].concat().into()),
+        };
+        Self { names, network: network.len() }
+    }
+
+    #[inline]
     fn names(&self) -> (&str, &str) {
-        self.names.split_at(self.network)
+        let names = match &self.names {
+            Names::Short(names) => names.as_str(),
+            Names::Long(names) => names,
+        };
+        names.split_at(self.network)
     }
 }
 
@@ -51,8 +74,7 @@ impl Addr {
 
     /// Makes an address of names that somebody else owns.
     pub(crate) fn of(network: &str, host: &str, port: u16) -> Self {
-        let names = [network, host].concat().into_boxed_str();
-        Self { place: Arc::new(Place { names, network: network.len() }), port }
+        Self { place: Arc::new(Place::new(network, host)), port }
     }
 
     /// Reads `host:port` or `[host]:port`.

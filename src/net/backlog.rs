@@ -18,7 +18,7 @@ use std::task::{Poll, Waker};
 
 use crate::waiter::Waiter;
 
-use super::error::Cause;
+use super::error::Why;
 use super::line::Line;
 use super::port::PortSet;
 use super::sync::Wakers;
@@ -63,7 +63,7 @@ enum Stage<C> {
     },
     /// The dial's side holds the offer, and will confirm or refuse.
     Taken,
-    Done(Result<C, Cause>),
+    Done(Result<C, Why>),
 }
 
 impl<C> Default for Backlog<C> {
@@ -81,13 +81,17 @@ impl<C> Backlog<C> {
         waker: &Waker,
         wakers: &mut Wakers,
     ) -> Result<Offer, u64> {
-        match self.offer(ports, wakers) {
-            Some((offer, stage)) => {
-                *stage = Stage::Taken;
-                Ok(offer)
-            }
+        match self.dial_now(ports, wakers) {
+            Some(offer) => Ok(offer),
             None => Err(self.dials.push(Dial { waiter: Waiter::of(waker), offer: None })),
         }
+    }
+
+    /// Asks for an accept, and does not queue if none waits.
+    pub(crate) fn dial_now(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Option<Offer> {
+        let (offer, stage) = self.offer(ports, wakers)?;
+        *stage = Stage::Taken;
+        Some(offer)
     }
 
     /// Asks again with a ticket; `None` if nobody knows it any more.
@@ -163,7 +167,7 @@ impl<C> Backlog<C> {
         ticket: u64,
         waker: &Waker,
         wakers: &mut Wakers,
-    ) -> Option<Poll<Result<C, Cause>>> {
+    ) -> Option<Poll<Result<C, Why>>> {
         let accept = self.accepts.get(ticket)?;
         if !matches!(accept.stage, Stage::Done(_)) {
             wakers.bury(accept.waiter.set(waker));
@@ -257,7 +261,7 @@ impl<C> Backlog<C> {
             match ports.take_lowest() {
                 Some(port) => break (ticket, port),
                 None => {
-                    accept.stage = Stage::Done(Err(Cause::NoFreePort));
+                    accept.stage = Stage::Done(Err(Why::NoFreePort));
                     wakers.push(accept.waiter.clone());
                 }
             }

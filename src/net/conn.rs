@@ -159,7 +159,7 @@ impl Conn {
     fn at_once(&self, op: Op) -> io::Result<usize> {
         match self.end.why_down() {
             None => Ok(0),
-            Some(cause) => Err(self.error(op, cause)),
+            Some(why) => Err(self.error(op, why.into())),
         }
     }
 
@@ -167,7 +167,7 @@ impl Conn {
     #[cold]
     fn raise(&self, op: Op, error: io::Error) -> io::Error {
         // If we went down meanwhile that is the reason, whatever the engine says.
-        let cause = self.end.why_down().unwrap_or_else(|| error.into());
+        let cause = self.end.why_down().map_or_else(|| error.into(), Cause::from);
         self.error(op, cause)
     }
 

@@ -11,20 +11,20 @@ use std::task::{Poll, Waker};
 use crate::wait::waiting_for;
 use crate::waiter::Waiter;
 
-use super::error::Cause;
+use super::error::Why;
 use super::line::Line;
 
 /// Says why a thing cannot be used; the outermost that is down is the reason.
 ///
 /// It is asked at the time of the call, not at that of the closing: a closed connection says
 /// `socket is down`, later `host is down`, and in the end `network is down`.
-pub(crate) fn reason(net: &Latch, host: &Latch, socket: bool) -> Option<Cause> {
+pub(crate) fn reason(net: &Latch, host: &Latch, socket: bool) -> Option<Why> {
     if net.is_down() {
-        Some(Cause::NetDown)
+        Some(Why::NetDown)
     } else if host.is_down() {
-        Some(Cause::HostDown)
+        Some(Why::HostDown)
     } else if socket {
-        Some(Cause::SockDown)
+        Some(Why::SockDown)
     } else {
         None
     }

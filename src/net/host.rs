@@ -10,7 +10,7 @@ use super::addr::{Addr, split};
 use super::conn::Conn;
 use super::down::unless_down;
 use super::engine::RawConn;
-use super::error::{Cause, Error, Op};
+use super::error::{Cause, Error, Op, Why};
 use super::listener::Listener;
 use super::sockets::{Endpoint, HostState, Port};
 use super::state::NetState;
@@ -77,9 +77,9 @@ impl Host {
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
-            Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw),
-            Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
-            None => Err(self.state.down().unwrap_or(Cause::HostDown)),
+            Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw).map_err(Cause::from),
+            Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
+            None => Err(self.state.down().unwrap_or(Why::HostDown).into()),
         };
         match attached {
             Ok(end) => Ok(Conn::new(end, None)),
@@ -112,7 +112,7 @@ impl Host {
             addr => split(addr).map_err(|error| fail(None, error.into()))?,
         };
         let bound = match host.is_empty() || host == self.name() {
-            true => Listener::bind(&self.net, &self.state, number),
+            true => Listener::bind(&self.net, &self.state, number).map_err(Cause::from),
             false => Err(Cause::AddrNotLocal),
         };
         bound.map_err(|cause| fail(Some(self.addr_of(host, number)), cause))

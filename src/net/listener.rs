@@ -18,7 +18,7 @@ use super::addr::Addr;
 use super::conn::{Conn, Tap, both};
 #[cfg(feature = "os")]
 use super::engine::{Arrival, RawListener};
-use super::error::{Cause, Error, Op};
+use super::error::{Cause, Error, Op, Why};
 use super::sockets::{Endpoint, HostState, ListenerKey, Port};
 use super::state::NetState;
 use super::sync::Wakers;
@@ -71,11 +71,7 @@ impl Drop for Bound {
 
 impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
-    pub(crate) fn bind(
-        net: &Arc<NetState>,
-        host: &Arc<HostState>,
-        port: u16,
-    ) -> Result<Self, Cause> {
+    pub(crate) fn bind(net: &Arc<NetState>, host: &Arc<HostState>, port: u16) -> Result<Self, Why> {
         let (port, serial) = Port::listen(host, port)?;
         let from = Source::Net { _net: net.clone() };
         Ok(Self { bound: Arc::new(Bound { port, serial, from }), tap: None })
@@ -87,7 +83,7 @@ impl Listener {
         host: &Arc<HostState>,
         addr: Addr,
         listener: Arc<dyn RawListener>,
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, Why> {
         let (port, serial) = Port::listen(host, 0)?;
         let from = Source::Other { listener, addr };
         Ok(Self { bound: Arc::new(Bound { port, serial, from }), tap: None })
@@ -169,10 +165,10 @@ impl<L: Borrow<Listener>> Waiting<L> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
         let mut wakers = Wakers::default();
-        let polled = self.poll_queue(cx.waker(), &mut wakers);
+        let polled = self.poll_queue(cx.waker(), &mut wakers).map_err(Cause::from);
         wakers.wake();
         #[cfg(feature = "os")]
-        let polled = self.or_from_elsewhere(polled, cx);
+        let polled = if polled.is_pending() { self.poll_elsewhere(cx) } else { polled };
         let listener = self.listener.borrow();
         let Poll::Ready(accepted) = polled else {
             waiting_for(|| {
@@ -197,17 +193,17 @@ impl<L: Borrow<Listener>> Waiting<L> {
         &mut self,
         waker: &Waker,
         wakers: &mut Wakers,
-    ) -> Poll<Result<Arc<Endpoint>, Cause>> {
+    ) -> Poll<Result<Arc<Endpoint>, Why>> {
         let key = self.key();
         let Self { listener, ticket } = self;
         let listener: &Listener = (*listener).borrow();
         let host = &listener.bound.port.host;
         host.table(|table| {
-            if let Some(down) = host.down() {
-                return Poll::Ready(Err(down));
+            if let Some(why) = host.down() {
+                return Poll::Ready(Err(why));
             }
             let Some((backlog, ports)) = table.backlog(key) else {
-                return Poll::Ready(Err(Cause::SockDown));
+                return Poll::Ready(Err(Why::SockDown));
             };
             let ticket = match *ticket {
                 Some(ticket) => ticket,
@@ -216,7 +212,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
                     Err(queued) => *ticket.insert(queued),
                 },
             };
-            backlog.poll_accept(ticket, waker, wakers).unwrap_or(Poll::Ready(Err(Cause::SockDown)))
+            backlog.poll_accept(ticket, waker, wakers).unwrap_or(Poll::Ready(Err(Why::SockDown)))
         })
     }
 }
@@ -225,23 +221,17 @@ impl<L: Borrow<Listener>> Waiting<L> {
 impl<L: Borrow<Listener>> Waiting<L> {
     /// Looks for a connection where others bring them, if that is where they come from. The queue
     /// stays empty then, and is there to be woken when something closes.
-    fn or_from_elsewhere(
-        &mut self,
-        polled: Poll<Result<Arc<Endpoint>, Cause>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Arc<Endpoint>, Cause>> {
+    fn poll_elsewhere(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Endpoint>, Cause>> {
         let Source::Other { listener, .. } = &self.listener.borrow().bound.from else {
-            return polled;
+            return Poll::Pending;
         };
-        if polled.is_ready() {
-            return polled;
-        }
         let host = &self.listener.borrow().bound.port.host;
         let accepted = listener.poll_accept(cx).map(|arrived| {
             // If it was closed meanwhile that is the reason, whatever the other says.
-            let Arrival { raw, peer } = arrived.map_err(|cause| host.down().unwrap_or(cause))?;
-            let port = Port::lowest(host).ok_or(Cause::NoFreePort)?;
-            Endpoint::attach(port, peer, raw)
+            let Arrival { raw, peer } =
+                arrived.map_err(|cause| host.down().map_or(cause, Cause::from))?;
+            let port = Port::lowest(host).ok_or(Why::NoFreePort)?;
+            Ok(Endpoint::attach(port, peer, raw)?)
         });
         if accepted.is_ready() {
             self.leave();

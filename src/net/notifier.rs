@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::wait::waiting_for;
@@ -46,13 +46,38 @@ impl Notifier {
     /// Dropping it takes the dial out of the queue. To keep it and poll it no more is another
     /// thing: once accepted it holds up the dials behind it.
     pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
-        let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(dst.host());
-        let host = host.ok_or_else(|| AddrError::no_such_host(dst))?;
+        let host = self.host(dst)?;
         let (key, offer) = Knock { host: &host, src, dst, queued: None }.await?;
-        let port = Port::taken(host, offer.port);
-        let addr = port.addr();
-        let pending = Pending { port: Some(port), key, accept: offer.accept };
-        Ok(Accept { addr, src: src.clone(), pending })
+        Ok(Accept::new(host, key, offer, src.clone()))
+    }
+
+    /// As [`accept`](Self::accept), for a listener that accepts at this moment. If there is one but
+    /// it does not, the source is given back: then there is a queue to wait in.
+    pub(crate) fn accept_now(&self, src: Addr, dst: &Addr) -> Result<Result<Accept, Cause>, Addr> {
+        let host = match self.host(dst) {
+            Ok(host) => host,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        let mut wakers = Wakers::default();
+        let found = host.table(|table| {
+            if host.down().is_some() {
+                return None;
+            }
+            let (key, backlog, ports) = table.listener(dst.port())?;
+            Some((key, backlog.dial_now(ports, &mut wakers)))
+        });
+        wakers.wake();
+        match found {
+            Some((key, Some(offer))) => Ok(Ok(Accept::new(host, key, offer, src))),
+            Some((_, None)) => Err(src),
+            None => Ok(Err(Cause::ConnRefused)),
+        }
+    }
+
+    /// Finds the host of an address.
+    fn host(&self, addr: &Addr) -> Result<Arc<HostState>, Cause> {
+        let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(addr.host());
+        Ok(host.ok_or_else(|| AddrError::no_such_host(addr))?)
     }
 
     /// Ends the network, for a reason or without one.
@@ -88,9 +113,10 @@ impl Knock<'_> {
             if host.down().is_some() {
                 return None;
             }
-            match table.knock(dst.port(), waker, wakers)? {
-                (key, Ok(offer)) => Some(Poll::Ready((key, offer))),
-                (key, Err(ticket)) => {
+            let (key, backlog, ports) = table.listener(dst.port())?;
+            match backlog.dial(ports, waker, wakers) {
+                Ok(offer) => Some(Poll::Ready((key, offer))),
+                Err(ticket) => {
                     *queued = Some((key, ticket));
                     Some(Poll::Pending)
                 }
@@ -142,21 +168,27 @@ impl Drop for Knock<'_> {
 #[derive(Debug)]
 pub struct Accept {
     addr: Addr,
-    src: Addr,
     pending: Pending,
 }
 
 /// What is to be answered; dropping it refuses.
+#[must_use = "dropping it refuses the dial"]
 #[derive(Debug)]
-struct Pending {
-    /// The port of the accepted end; `None` once it is answered.
-    port: Option<Port>,
+pub(crate) struct Pending {
+    /// The port of the accepted end, and where the dial comes from; `None` once it is answered.
+    dial: Option<(Port, Addr)>,
     key: ListenerKey,
     /// The ticket of the accept in the listener's queue.
     accept: u64,
 }
 
 impl Accept {
+    fn new(host: Arc<HostState>, key: ListenerKey, offer: Offer, src: Addr) -> Self {
+        let port = Port::taken(host, offer.port);
+        let addr = port.addr();
+        Self { addr, pending: Pending { dial: Some((port, src)), key, accept: offer.accept } }
+    }
+
     /// Gives the address of the accepted end, for the dialer to be told.
     pub fn addr(&self) -> &Addr {
         &self.addr
@@ -168,24 +200,12 @@ impl Accept {
     /// the connection is torn down, so that the dialer sees a reset and never a live connection to
     /// nobody.
     pub fn confirm(self, conn: Box<dyn RawConn>) {
-        let Self { src, mut pending, .. } = self;
-        let Some(port) = pending.port.take() else {
-            return;
-        };
-        let end = Endpoint::new(port, src, conn);
-        let mut wakers = Wakers::default();
-        let confirmed = end.host().table(|table| {
-            table.add(&end);
-            // If the host is down its queues are empty, or are about to be emptied under this
-            // lock. What is handed back on failure is not the last owner: nothing ends in here.
-            table.backlog(pending.key).is_some_and(|(backlog, _)| {
-                backlog.confirm(pending.accept, end.clone(), &mut wakers).is_ok()
-            })
-        });
-        if !confirmed {
-            end.abort();
-        }
-        wakers.wake();
+        self.pending.confirm(conn);
+    }
+
+    /// Gives the address and what is to be answered, for who keeps the one before the other.
+    pub(crate) fn into_parts(self) -> (Addr, Pending) {
+        (self.addr, self.pending)
     }
 
     /// Says that the dial came to nothing; the acceptor gives the port back and waits on.
@@ -196,9 +216,32 @@ impl Accept {
     }
 }
 
+impl Pending {
+    /// See [`Accept::confirm`].
+    pub(crate) fn confirm(mut self, conn: Box<dyn RawConn>) {
+        let Some((port, src)) = self.dial.take() else {
+            return;
+        };
+        let end = Endpoint::new(port, src, conn);
+        let mut wakers = Wakers::default();
+        let confirmed = end.host().table(|table| {
+            table.add(&end);
+            // If the host is down its queues are empty, or are about to be emptied under this
+            // lock. What is handed back on failure is not the last owner: nothing ends in here.
+            table.backlog(self.key).is_some_and(|(backlog, _)| {
+                backlog.confirm(self.accept, end.clone(), &mut wakers).is_ok()
+            })
+        });
+        if !confirmed {
+            end.abort();
+        }
+        wakers.wake();
+    }
+}
+
 impl Drop for Pending {
     fn drop(&mut self) {
-        let Some(port) = self.port.take() else {
+        let Some((port, _)) = self.dial.take() else {
             return;
         };
         // The port first: the next dial that is picked up takes the lowest again.

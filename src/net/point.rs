@@ -11,7 +11,7 @@ use super::addr::Addr;
 use super::conn::Conn;
 use super::down::unless_down;
 use super::engine::{Arrival, RawListener};
-use super::error::{Cause, Error, Op};
+use super::error::{Cause, Error, Op, Why};
 use super::listener::Listener;
 use super::sockets::{Endpoint, HostState, Port};
 
@@ -49,10 +49,11 @@ impl Point {
         let connected = unless_down(&*self.state, connecting, describe).await;
         let attached = match connected {
             Some(Ok(Arrival { raw, peer })) => Port::lowest(&self.state)
-                .ok_or(Cause::NoFreePort)
-                .and_then(|port| Endpoint::attach(port, peer, raw)),
-            Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
-            None => Err(self.state.down().unwrap_or(Cause::HostDown)),
+                .ok_or(Why::NoFreePort)
+                .and_then(|port| Endpoint::attach(port, peer, raw))
+                .map_err(Cause::from),
+            Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
+            None => Err(self.state.down().unwrap_or(Why::HostDown).into()),
         };
         match attached {
             Ok(end) => Ok(Conn::new(end, None)),
@@ -62,7 +63,7 @@ impl Point {
 
     /// Says why nothing can be done here, if so.
     pub(crate) fn down(&self) -> Option<Cause> {
-        self.state.down()
+        self.state.down().map(Cause::from)
     }
 
     /// Takes connections from somebody else's listener, which listens at `addr`.
@@ -77,7 +78,7 @@ impl Point {
         drop(listeners);
         // Whoever closes this finds it in the list; or else it is down by now, and this fails.
         let bound = Listener::on(&self.state, addr.clone(), listener.clone());
-        bound.inspect_err(|_| listener.close())
+        bound.map_err(Cause::from).inspect_err(|_| listener.close())
     }
 
     /// Closes everything that was made here, and interrupts what is blocked on it.

@@ -4,13 +4,13 @@
 
 /// A set of ports, from which the lowest free one is taken.
 ///
-/// One bit a port, grown as far as the highest one asked for: a host that uses a few ports costs
-/// a word and no allocation, one that listens on 65 535 costs 8 KiB. 0 is never given out and
-/// never free.
+/// One bit a port, grown as far as the highest one asked for: a host that uses ports below 128
+/// costs two words and no allocation, one that listens on 65 535 costs 8 KiB. 0 is never given out
+/// and never free.
 #[derive(Debug)]
 pub(crate) struct PortSet {
     /// Bit `port % 64` of word `port / 64` is set while the port is taken.
-    first: u64,
+    first: [u64; Self::FIRST],
     more: Vec<u64>,
     /// No word before this one has a free bit.
     full: usize,
@@ -18,9 +18,10 @@ pub(crate) struct PortSet {
 
 impl PortSet {
     const WORDS: usize = (u16::MAX as usize + 1) / 64;
+    const FIRST: usize = 2;
 
     pub(crate) const fn new() -> Self {
-        Self { first: 1, more: Vec::new(), full: 0 }
+        Self { first: [1, 0], more: Vec::new(), full: 0 }
     }
 
     /// Takes the lowest free port, if there is one.
@@ -56,11 +57,11 @@ impl PortSet {
     }
 
     fn word(&mut self, index: usize) -> &mut u64 {
-        let Some(behind) = index.checked_sub(1) else {
-            return &mut self.first;
+        let Some(behind) = index.checked_sub(Self::FIRST) else {
+            return &mut self.first[index];
         };
         if self.more.len() <= behind {
-            self.more.resize(index, 0);
+            self.more.resize(behind + 1, 0);
         }
         &mut self.more[behind]
     }

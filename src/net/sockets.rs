@@ -16,17 +16,16 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Waker;
 
 use crate::few::Few;
 use crate::lock::{Lock, shelved};
 use crate::waiter::Waiter;
 
 use super::addr::Addr;
-use super::backlog::{Backlog, Offer};
+use super::backlog::Backlog;
 use super::down::{Falls, Latch, reason};
 use super::engine::RawConn;
-use super::error::Cause;
+use super::error::Why;
 use super::line::Line;
 use super::port::PortSet;
 use super::sync::{Wakers, each};
@@ -95,13 +94,13 @@ impl HostState {
     }
 
     /// Says why nothing can be done with this host, if so.
-    pub(crate) fn down(&self) -> Option<Cause> {
+    pub(crate) fn down(&self) -> Option<Why> {
         reason(&self.net, &self.latch, false)
     }
 
     /// Says why nothing can be done with a socket of this host that is down.
-    pub(crate) fn socket_down(&self) -> Cause {
-        reason(&self.net, &self.latch, true).unwrap_or(Cause::SockDown)
+    pub(crate) fn socket_down(&self) -> Why {
+        reason(&self.net, &self.latch, true).unwrap_or(Why::SockDown)
     }
 
     /// Works on the table, under its lock.
@@ -192,20 +191,15 @@ impl Table {
         }
     }
 
-    /// Lets a dial knock at a port; `None` if nobody listens there.
-    ///
-    /// It is an offer, or else a ticket of the listener's queue.
-    pub(crate) fn knock(
+    /// Finds who listens at a port, and the queue.
+    pub(crate) fn listener(
         &mut self,
         port: u16,
-        waker: &Waker,
-        wakers: &mut Wakers,
-    ) -> Option<(ListenerKey, Result<Offer, u64>)> {
+    ) -> Option<(ListenerKey, &mut Backlog<Arc<Endpoint>>, &mut PortSet)> {
         match self.sockets.get_mut(&port)? {
             Socket::Conn(_) => None,
             Socket::Listener { serial, backlog } => {
-                let key = ListenerKey { port, serial: *serial };
-                Some((key, backlog.dial(&mut self.ports, waker, wakers)))
+                Some((ListenerKey { port, serial: *serial }, &mut **backlog, &mut self.ports))
             }
         }
     }
@@ -250,15 +244,15 @@ impl Port {
     }
 
     /// Takes a port, the lowest for 0, and puts a listener there.
-    pub(crate) fn listen(host: &Arc<HostState>, number: u16) -> Result<(Self, u64), Cause> {
+    pub(crate) fn listen(host: &Arc<HostState>, number: u16) -> Result<(Self, u64), Why> {
         let (number, serial) = host.table(|table| {
             if let Some(down) = host.down() {
                 return Err(down);
             }
             let number = match number {
-                0 => table.ports.take_lowest().ok_or(Cause::NoFreePort)?,
+                0 => table.ports.take_lowest().ok_or(Why::NoFreePort)?,
                 _ if table.ports.take(number) => number,
-                _ => return Err(Cause::AddrInUse),
+                _ => return Err(Why::AddrInUse),
             };
             table.listeners += 1;
             let serial = table.listeners;
@@ -344,11 +338,7 @@ impl Endpoint {
     ///
     /// If the host went down meanwhile: the connection is torn down then, and the port given
     /// back. So a connection is never live on a closed host.
-    pub(crate) fn attach(
-        port: Port,
-        peer: Addr,
-        raw: Box<dyn RawConn>,
-    ) -> Result<Arc<Self>, Cause> {
+    pub(crate) fn attach(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Result<Arc<Self>, Why> {
         let end = Self::new(port, peer, raw);
         let host = &end.port.host;
         let refused = host.table(|table| {
@@ -360,9 +350,9 @@ impl Endpoint {
         });
         match refused {
             None => Ok(end),
-            Some(cause) => {
+            Some(why) => {
                 end.abort();
-                Err(cause)
+                Err(why)
             }
         }
     }
@@ -375,7 +365,7 @@ impl Endpoint {
 
     /// Says why this end is down, if it is.
     #[cold]
-    pub(crate) fn why_down(&self) -> Option<Cause> {
+    pub(crate) fn why_down(&self) -> Option<Why> {
         self.is_down().then(|| self.port.host.socket_down())
     }
 

@@ -15,7 +15,7 @@ use crate::waiter::Waiter;
 use super::addr::Addr;
 use super::down::{Falls, Latch};
 use super::engine::{Engine, Registry};
-use super::error::{Cause, Error, Op};
+use super::error::{Cause, Error, Op, Why};
 use super::line::Line;
 use super::sockets::HostState;
 use super::sync::each;
@@ -153,8 +153,8 @@ impl NetState {
     }
 
     /// Says why nothing can be done on this network, if so.
-    pub(crate) fn down(&self) -> Option<Cause> {
-        self.latch.is_down().then_some(Cause::NetDown)
+    pub(crate) fn down(&self) -> Option<Why> {
+        self.latch.is_down().then_some(Why::NetDown)
     }
 
     /// Finds a host, open or closed.

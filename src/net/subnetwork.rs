@@ -81,7 +81,7 @@ impl SubNetwork {
         let made = unless_down(&*self.state, made, describe).await;
         let added = match made {
             None => Err(Cause::NetDown),
-            Some(Err(cause)) => Err(self.state.down().unwrap_or(cause)),
+            Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
             Some(Ok(())) => announcement.settle(|| self.state.add_host(&witness.host.state)),
         };
         drop(announcement);

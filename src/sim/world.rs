@@ -346,6 +346,13 @@ impl World {
         clock::set(self.run, now);
     }
 
+    /// Whether the texts of keys are kept.
+    #[inline]
+    pub(crate) const fn remembers(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// Keeps the text of a key for whoever will want to read it.
     pub(crate) fn remember(&mut self, key: Key, text: impl FnOnce() -> String) {
         if let Some(names) = &mut self.names {
             names.entry(key).or_insert_with(text);

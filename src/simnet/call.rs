@@ -51,8 +51,9 @@ pub(crate) struct Call {
     pub(crate) to: Place,
     /// The directions of the connection that it will be: there and back.
     pub(crate) keys: [Key; 2],
-    pub(crate) src: Addr,
-    pub(crate) dst: Addr,
+    /// From which address to which, until it knocks; and their ports.
+    pub(crate) addrs: Option<(Addr, Addr)>,
+    pub(crate) ports: [u16; 2],
     pub(crate) stage: Stage,
     /// Which way it goes, and how many times in a row it was lost there.
     pub(crate) way: usize,

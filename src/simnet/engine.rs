@@ -91,14 +91,12 @@ impl Future for Dialing<'_> {
                     *call.insert(fabric.dial(world, region.net, (from, *to), (src, dst)))
                 }
             };
-            let waiting = &mut fabric.calls[index];
-            if let Stage::Over { in_time } = waiting.stage {
-                let answer = waiting.answer.take();
-                // What is left of it is nobody else's, and may be dropped in here.
-                fabric.calls.remove(index);
+            if let Stage::Over { in_time } = fabric.calls[index].stage {
                 *call = None;
-                return Poll::Ready(Some((in_time, answer)));
+                // What is left of it is nobody else's, and may be dropped in here.
+                return Poll::Ready(Some((in_time, fabric.calls.remove(index).answer)));
             }
+            let waiting = &mut fabric.calls[index];
             _before = match &mut waiting.dialer {
                 Some(dialer) => dialer.set(cx.waker()),
                 None => waiting.dialer.replace(Waiter::of(cx.waker())),

@@ -4,7 +4,6 @@
 //! world itself, it lies in a cell of the thread, from which an operation takes it and into which
 //! it puts it back; and nothing foreign runs meanwhile.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use slab::Slab;
 
 use crate::few::Few;
 use crate::lock::at_scope_end;
-use crate::net::{Notifier, SubNetwork};
+use crate::net::{Addr, Notifier, SubNetwork};
 use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 
 use super::call::Call;
@@ -94,6 +93,12 @@ impl Net {
     pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
         let name = |host: u32| &self.machines[host as usize].name;
         format!("{} {}", name(a), name(b))
+    }
+
+    /// An address, to be printed.
+    #[cold]
+    pub(crate) fn addr(&self, machine: u32, port: u16) -> Addr {
+        Addr::of(&self.name, &self.machines[machine as usize].name, port)
     }
 
     /// How long things take from one host to another.
@@ -251,24 +256,14 @@ fn outside() -> ! {
     )
 }
 
-/// A fabric whose run is over. What is left of it may hold anything of a user's and is dropped with
-/// this; its memory is kept.
-struct Over(Option<Box<Fabric>>);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        if let Some(mut fabric) = self.0.take() {
-            fabric.clear();
-            SPARE.set(Some(fabric));
-        }
-    }
-}
-
-/// Takes the fabric away when its run is over.
-fn clear() -> Option<Box<dyn Any>> {
+/// Takes the fabric away when its run is over, and keeps its memory. What is left of it may hold
+/// anything of a user's, and is dropped where it cannot be found.
+fn clear() {
     try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
-    let fabric = FABRIC.take().map(ManuallyDrop::into_inner);
-    Some(Box::new(Over(fabric)))
+    if let Some(mut fabric) = FABRIC.take().map(ManuallyDrop::into_inner) {
+        fabric.clear();
+        SPARE.set(Some(fabric));
+    }
 }
 
 /// What hears the alarms of a run, and what foresees them.

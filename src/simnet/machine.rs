@@ -9,8 +9,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arrayvec::ArrayString;
+
 use crate::net::Host;
-use crate::sim::{TaskId, World};
+use crate::sim::{TaskId, World, hash_name};
 
 use super::ledger::{Fault, Ledger};
 
@@ -53,6 +55,8 @@ pub(crate) struct Announced {
 /// A host as the network sees it.
 pub(crate) struct Machine {
     pub(crate) name: Arc<str>,
+    /// The hash of the name, of which the names of its connections are made.
+    pub(crate) hash: u64,
     pub(crate) region: u32,
     pub(crate) power: Power,
     /// How many times it has been restarted.
@@ -124,10 +128,13 @@ impl NodePart {
 
 impl Machine {
     pub(crate) fn new(name: Arc<str>, region: u32) -> Self {
-        let power = Power::Down;
-        Self { name, region, power, life: 0, announced: None, host: None, node: None }
+        let (hash, power) = (hash_name(&name), Power::Down);
+        Self { name, hash, region, power, life: 0, announced: None, host: None, node: None }
     }
 }
+
+/// A [`Place`] as it is written: two numbers of at most ten digits, and a point.
+pub(crate) type Hostdata = ArrayString<21>;
 
 /// What the registry tells of a host: which machine, and in which life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,8 +145,8 @@ pub(crate) struct Place {
 
 impl Place {
     /// Writes it as a host's data in the registry.
-    pub(crate) fn to_hostdata(self) -> String {
-        let mut text = String::with_capacity(8);
+    pub(crate) fn to_hostdata(self) -> Hostdata {
+        let mut text = Hostdata::new();
         push_decimal(&mut text, self.machine);
         text.push('.');
         push_decimal(&mut text, self.life);
@@ -166,7 +173,7 @@ impl Place {
 }
 
 /// Writes a number; `format!` would be a twentieth of a dial.
-fn push_decimal(text: &mut String, number: u32) {
+fn push_decimal(text: &mut Hostdata, number: u32) {
     if number >= 10 {
         push_decimal(text, number / 10);
     }
@@ -183,7 +190,9 @@ mod tests {
             let place = Place { machine: place.0, life: place.1 };
             assert_eq!(Place::of_hostdata(&place.to_hostdata()), Some(place));
         }
-        assert_eq!(Place { machine: 70, life: 105 }.to_hostdata(), "70.105");
+        assert_eq!(Place { machine: 70, life: 105 }.to_hostdata().as_str(), "70.105");
+        let longest = Place { machine: u32::MAX, life: u32::MAX }.to_hostdata();
+        assert!(longest.is_full(), "{longest}");
         assert_eq!(["", "1", "1.", ".1", "1.x"].map(Place::of_hostdata), [None; 5]);
     }
 }

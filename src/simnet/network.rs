@@ -75,20 +75,19 @@ impl Network {
     /// regions share their names.
     #[track_caller]
     pub fn join(&self, region: &str) -> SubNetwork {
-        let number = self.region(region);
-        enter(self.run, |fabric, _| {
-            fabric.nets[self.net as usize].regions[number as usize].subnetwork.clone()
-        })
+        self.region(region).1
     }
 
     /// Finds a region, or makes it.
-    fn region(&self, name: &str) -> u32 {
-        let find = |fabric: &mut Fabric| {
+    fn region(&self, name: &str) -> (u32, SubNetwork) {
+        let found = enter(self.run, |fabric, _| {
             let regions = &fabric.nets[self.net as usize].regions;
-            let found = regions.iter().position(|region| region.name == name);
-            found.map_or(Err(regions.len() as u32), |found| Ok(found as u32))
-        };
-        let number = match enter(self.run, |fabric, _| find(fabric)) {
+            match regions.iter().position(|region| region.name == name) {
+                Some(number) => Ok((number as u32, regions[number].subnetwork.clone())),
+                None => Err(regions.len() as u32),
+            }
+        });
+        let number = match found {
             Ok(found) => return found,
             Err(number) => number,
         };
@@ -99,12 +98,13 @@ impl Network {
             Region { run, net, number }
         };
         let subnetwork = SubNetwork::with(self.name.clone(), engine, Names { run, net });
+        let own = subnetwork.clone();
         enter(self.run, |fabric, _| {
             let regions = &mut fabric.nets[self.net as usize].regions;
             let Some(notifier) = notifier else { unreachable!("a subnetwork makes its engine") };
-            regions.push(RegionState { name: name.into(), subnetwork, notifier });
+            regions.push(RegionState { name: name.into(), subnetwork: own, notifier });
         });
-        number
+        (number, subnetwork)
     }
 
     /// Makes a host in the default region: the same as `join("").new_host(name)`, for programs
@@ -143,7 +143,7 @@ impl Network {
         P: Fn(Host) -> Fut + 'static,
         Fut: Future<Output: NodeOutput> + 'static,
     {
-        let region = self.region(region);
+        let (region, _) = self.region(region);
         let called_at = Location::caller();
         match Node::start((self.run, self.net), region, name, program, called_at) {
             Ok(node) => node,

@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use crate::net::{Addr, Cause, WaitList};
+use crate::net::{Cause, WaitList};
 use crate::sim::{Key, Mark};
 use crate::waiter::Waiter;
 
@@ -216,7 +216,7 @@ impl Fate {
 #[derive(Debug)]
 pub(crate) struct EndState {
     pub(crate) machine: u32,
-    pub(crate) addr: Addr,
+    pub(crate) port: u16,
     pub(crate) fate: Fate,
     /// Whether the program's side of it still exists.
     pub(crate) held: bool,

@@ -110,7 +110,7 @@ fn query(net: &mut Net, world: &mut World, (hostname, _): About<'_>) -> Result<S
             life = before;
         }
     }
-    Ok(Place { machine, life }.to_hostdata())
+    Ok(Place { machine, life }.to_hostdata().as_str().into())
 }
 
 impl Registry for Names {

@@ -14,10 +14,8 @@
 //!
 //! What has got to a listener waits there as long as it has to, and as the way is clear.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake};
 
 use crate::net::{Accept, Addr, Cause, Notifier, RawConn};
 use crate::sim::{Errand, Key, Mark, RecordKind, World, hash_name, nanos, path_step};
@@ -87,8 +85,8 @@ impl Fabric {
             from,
             to,
             keys,
-            src: src.clone(),
-            dst: dst.clone(),
+            addrs: Some((src.clone(), dst.clone())),
+            ports: [src.port(), dst.port()],
             stage: Stage::AtDoor,
             way: THERE,
             losses: 0,
@@ -126,9 +124,13 @@ impl Net {
         let dials = &mut self.pairs.or_default((from, to)).dials;
         *dials += 1;
         let number = *dials - 1;
-        let [near, far] = [from, to].map(|place| &self.machines[place as usize].name);
-        let there = self.key.child(hash_name(near), 0).child(hash_name(far), number);
+        let [near, far] = [from, to].map(|place| &self.machines[place as usize]);
+        let there = self.key.child(near.hash, 0).child(far.hash, number);
         let back = there.child(const { hash_name("back") }, 0);
+        if !world.remembers() {
+            return [there, back];
+        }
+        let (near, far) = (&near.name, &far.name);
         let text =
             || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
         world.remember(there, text);
@@ -226,10 +228,14 @@ impl Shake<'_> {
 
     /// Records what became of it.
     fn tell(&mut self, kind: RecordKind, how: &str) {
-        let Call { keys, way, src, dst, losses, sent, .. } = &*self.call;
-        self.world.record_arrival(kind, keys[*way], (*losses, SAID), *sent, || match *way {
-            THERE => format!("SYN {src}->{dst}{how}"),
-            _ => format!("SYN-ACK {dst}->{src}{how}"),
+        let Self { net, call, world, .. } = self;
+        world.record_arrival(kind, call.keys[call.way], (call.losses, SAID), call.sent, || {
+            let src = net.addr(call.from, call.ports[0]);
+            let dst = net.addr(call.to.machine, call.ports[1]);
+            match call.way {
+                THERE => format!("SYN {src}->{dst}{how}"),
+                _ => format!("SYN-ACK {dst}->{src}{how}"),
+            }
         });
     }
 
@@ -254,10 +260,11 @@ impl Shake<'_> {
         self.world.act_as_once(shaking(self.call.keys[THERE]));
         match std::mem::replace(&mut self.call.stage, Stage::AtDoor) {
             Stage::AtDoor => {
+                // If they are gone somebody stands at the door already.
+                let (src, dst) = self.call.addrs.take()?;
                 self.tell(RecordKind::Deliver, "");
-                let Call { to, src, dst, .. } = &*self.call;
-                let door = self.net.door(*to);
-                Some(door.map_or(Door::Shut, |door| Door::Open(door, src.clone(), dst.clone())))
+                let door = self.net.door(self.call.to);
+                Some(door.map_or(Door::Shut, |door| Door::Open(door, src, dst)))
             }
             Stage::Queued(queued) => Some(Door::Queue(queued)),
             other => {
@@ -354,12 +361,10 @@ fn visit(run: u64, index: u32) {
         Some(Door::Shut) => return answer(run, index, Err(Cause::ConnRefused)),
         Some(Door::Queue(queued)) => queued,
         Some(Door::Open(door, src, dst)) => {
-            let mut context = Context::from_waker(Waker::noop());
-            let knocked = pin!(door.accept(&src, &dst)).poll(&mut context);
-            if let Poll::Ready(accepted) = knocked {
-                return answer(run, index, accepted);
-            }
-            // Nobody accepts at the moment: it is asked again, by one who can wait.
+            let src = match door.accept_now(src, &dst) {
+                Ok(accepted) => return answer(run, index, accepted),
+                Err(src) => src,
+            };
             let waker = Arc::new(Nudge { run, index }).into();
             let accept = Box::pin(async move { door.accept(&src, &dst).await });
             Box::new(Queued { accept, waker })
@@ -378,7 +383,10 @@ fn visit(run: u64, index: u32) {
 
 /// Sends the answer on its way back; if it is a good one, the connection is made by that.
 fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
-    let peer = accepted.as_ref().map(|accept| accept.addr().clone());
+    let (peer, pending) = match accepted.map(Accept::into_parts) {
+        Ok((peer, pending)) => (Ok(peer), Some(pending)),
+        Err(cause) => (Err(cause), None),
+    };
     let far = try_enter(run, |fabric, world| {
         let call = fabric.calls.get(index)?;
         let machine = &fabric.nets[call.net as usize].machines[call.to.machine as usize];
@@ -387,9 +395,9 @@ fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
             return None;
         }
         let (answer, far) = match peer {
-            Err(cause) => (Err(cause.clone()), None),
+            Err(cause) => (Err(cause), None),
             Ok(peer) => {
-                let ends = [(call.from, call.src.clone()), (call.to.machine, peer.clone())];
+                let ends = [(call.from, call.ports[0]), (call.to.machine, peer.port())];
                 let (net, keys) = (call.net, call.keys);
                 let (near, far) = End::both(run, fabric.connect(net, ends, keys, world));
                 (Ok((Box::new(near) as Box<dyn RawConn>, peer)), Some(far))
@@ -398,7 +406,7 @@ fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
         fabric.shake(index, world)?.turn_back(answer);
         far
     });
-    if let (Some(Some(far)), Ok(accept)) = (far, accepted) {
-        accept.confirm(Box::new(far));
+    if let Some((Some(far), pending)) = far.zip(pending) {
+        pending.confirm(Box::new(far));
     }
 }

@@ -6,7 +6,7 @@ use crate::net::Host;
 
 use super::fabric::enter;
 use super::network::Network;
-use super::pipe::{Pipe, Trouble};
+use super::pipe::{EndState, Pipe, Trouble};
 
 impl Network {
     /// Prints the listeners and connections of a host: queues, windows, and what is the matter.
@@ -30,10 +30,12 @@ impl Network {
             let window = fabric.nets[self.net as usize].config.window;
             let machine = fabric.nets[self.net as usize].by_name.get(host);
             let machine = machine.map(|(_, machine)| *machine);
+            let net = &fabric.nets[self.net as usize];
+            let addr = |end: &EndState| net.addr(end.machine, end.port);
             for (_, conn) in fabric.conns.iter_mut().filter(|(_, conn)| conn.net == self.net) {
                 for end in (0..2).filter(|end| Some(conn.ends[*end].machine) == machine) {
                     let (own, other) = (&conn.ends[end], &conn.ends[1 - end]);
-                    let _ = write!(text, "\n  {}->{}  {}", own.addr, other.addr, own.fate.name());
+                    let _ = write!(text, "\n  {}->{}  {}", addr(own), addr(other), own.fate.name());
                     let unread = conn.pipes[1 - end].stream.ready();
                     let out = &mut conn.pipes[end];
                     let unsent = out.stream.written - out.stream.arrived;

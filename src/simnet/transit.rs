@@ -138,7 +138,7 @@ impl Fabric {
     pub(crate) fn connect(
         &mut self,
         net: u32,
-        ends: [(u32, Addr); 2],
+        ends: [(u32, u16); 2],
         keys: [Key; 2],
         world: &mut World,
     ) -> usize {
@@ -152,13 +152,21 @@ impl Fabric {
             (pipe.heard_at, pipe.traced) = (world.now, world.keeps_trace());
         }
         let ends =
-            ends.map(|(machine, addr)| EndState { machine, addr, fate: Fate::Open, held: true });
+            ends.map(|(machine, port)| EndState { machine, port, fate: Fate::Open, held: true });
         let odd = state.is_odd(from, to);
         let index = self.conns.insert(Connection { net, ends, pipes });
         if odd && let Some(mut transit) = self.transit(index, world) {
             transit.look_around();
         }
         index
+    }
+}
+
+impl EndState {
+    /// Its address, to be printed.
+    #[cold]
+    fn addr(&self, net: &Net) -> Addr {
+        net.addr(self.machine, self.port)
     }
 }
 
@@ -313,7 +321,7 @@ impl Transit<'_> {
 
     #[cold]
     pub(crate) fn corrupted(&mut self, way: usize, Corrupted { offset }: Corrupted) -> ! {
-        let [from, to] = [&self.conn.ends[way].addr, &self.conn.ends[1 - way].addr];
+        let [from, to] = [way, 1 - way].map(|end| self.conn.ends[end].addr(self.net));
         let reason = format!(
             "virtnet: the stream {from}->{to} is corrupt: what was read up to byte {offset} is not \
              what was written; it was read at {:?}, after {} items had been sent",
@@ -487,10 +495,10 @@ impl Transit<'_> {
             }
         };
         let ordinal = u64::from(self.conn.pipes[way].losses);
-        let ends = &self.conn.ends;
+        let (ends, net) = (&self.conn.ends, &*self.net);
         let said = (ordinal, item.digest);
         self.world.record_arrival(RecordKind::Lose, key, said, item.sent, || {
-            let (from, to) = (&ends[way].addr, &ends[1 - way].addr);
+            let (from, to) = (ends[way].addr(net), ends[1 - way].addr(net));
             format!("{} {from}->{to} {how}", item.what.name())
         });
         match self.conn.ends[way].fate {
@@ -517,11 +525,11 @@ impl Transit<'_> {
     ) {
         let end = 1 - way;
         let Connection { ends, pipes, .. } = &mut *self.conn;
-        let pipe = &mut pipes[way];
+        let (pipe, net) = (&mut pipes[way], &*self.net);
         let (key, ordinal) = (pipe.key, pipe.stream.arrived);
         let said = (ordinal, digest ^ what as u64);
         self.world.record_arrival(RecordKind::Deliver, key, said, sent, || {
-            let (from, to) = (&ends[way].addr, &ends[end].addr);
+            let (from, to) = (ends[way].addr(net), ends[end].addr(net));
             format!("{} {from}->{to} {} bytes", what.name(), until - ordinal)
         });
         pipe.heard_at = self.world.now;
@@ -602,9 +610,9 @@ impl Transit<'_> {
         let (key, machine) = (self.conn.pipes[end].key, self.conn.ends[end].machine);
         self.world.act_as(key);
         self.forget_sent(end);
-        let ends = &self.conn.ends;
+        let (ends, net) = (&self.conn.ends, &*self.net);
         self.world.record_event(RecordKind::Lose, key, 0, u64::from(machine), || {
-            format!("{}->{} timed out", ends[end].addr, ends[1 - end].addr)
+            format!("{}->{} timed out", ends[end].addr(net), ends[1 - end].addr(net))
         });
         // Whatever answered the other end was given up as well: it is answered anew.
         self.conn.pipes[end].reset_sent &= self.conn.ends[end].fate == Fate::Silent;
