@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayString;
 
-use crate::net::Host;
+use crate::net::{Gate, Host};
 use crate::sim::{TaskId, World, hash_name};
 
 use super::ledger::{Fault, Ledger};
@@ -63,6 +63,8 @@ pub(crate) struct Machine {
     pub(crate) life: u32,
     /// `None` while the registry does not know it.
     pub(crate) announced: Option<Announced>,
+    /// The life in which it was last dialed, and its host then.
+    pub(crate) gate: Option<(u32, Gate)>,
     /// The host of the present life, once it is announced.
     pub(crate) host: Option<Host>,
     /// What makes it a node, if it is one.
@@ -129,7 +131,17 @@ impl NodePart {
 impl Machine {
     pub(crate) fn new(name: Arc<str>, region: u32) -> Self {
         let (hash, power) = (hash_name(&name), Power::Down);
-        Self { name, hash, region, power, life: 0, announced: None, host: None, node: None }
+        Self {
+            name,
+            hash,
+            region,
+            power,
+            life: 0,
+            announced: None,
+            gate: None,
+            host: None,
+            node: None,
+        }
     }
 }
 
