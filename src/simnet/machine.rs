@@ -189,7 +189,8 @@ fn push_decimal(text: &mut Hostdata, number: u32) {
     if number >= 10 {
         push_decimal(text, number / 10);
     }
-    text.push(char::from(b'0' + (number % 10) as u8));
+    let digit = (number % 10) as usize;
+    text.push_str(&"0123456789"[digit..=digit]);
 }
 
 #[cfg(test)]
