@@ -69,7 +69,7 @@ pub(crate) async fn unless_down<T>(
     describe: impl Fn() -> String,
 ) -> Option<T> {
     let mut operation = pin!(operation);
-    let mut seat = Seat { thing, ticket: None };
+    let mut seat = Seat { thing, taken: None };
     poll_fn(|cx| {
         if thing.is_down() {
             return Poll::Ready(None);
@@ -91,26 +91,31 @@ pub(crate) async fn unless_down<T>(
 /// A place among those who are to be woken; left on drop.
 struct Seat<'a, F: Falls + ?Sized> {
     thing: &'a F,
-    ticket: Option<u64>,
+    /// The ticket, and who sits there: nearly always whoever polls next, too.
+    taken: Option<(u64, Waiter)>,
 }
 
 impl<F: Falls + ?Sized> Seat<'_, F> {
     fn keep(&mut self, waker: &Waker) {
-        let ticket = &mut self.ticket;
-        let _old = self.thing.blocked(|line| match ticket.and_then(|ticket| line.get(ticket)) {
-            Some(kept) if kept.is(waker) => None,
-            Some(kept) => Some(std::mem::replace(kept, Waiter::of(waker))),
-            None => {
-                *ticket = Some(line.push(Waiter::of(waker)));
-                None
+        if self.taken.as_ref().is_some_and(|(_, waiter)| waiter.is(waker)) {
+            return;
+        }
+        let (waiter, taken) = (Waiter::of(waker), &self.taken);
+        let seated = self.thing.blocked(|line| {
+            let (next, kept) = (waiter.clone(), taken.as_ref().map(|(ticket, _)| *ticket));
+            match kept.and_then(|ticket| Some((ticket, line.get(ticket)?))) {
+                Some((ticket, kept)) => (ticket, Some(std::mem::replace(kept, next))),
+                None => (line.push(next), None),
             }
         });
+        // Who sat there before is dropped here, not under the lock.
+        self.taken = seated.map(|(ticket, _before)| (ticket, waiter));
     }
 }
 
 impl<F: Falls + ?Sized> Drop for Seat<'_, F> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
+        if let Some((ticket, _)) = self.taken {
             let _waiter = self.thing.blocked(|line| line.remove(ticket));
         }
     }

@@ -46,38 +46,13 @@ impl Notifier {
     /// Dropping it takes the dial out of the queue. To keep it and poll it no more is another
     /// thing: once accepted it holds up the dials behind it.
     pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
-        let host = self.host(dst)?;
-        let (key, offer) = Knock { host: &host, src, dst, queued: None }.await?;
-        Ok(Accept::new(host, key, offer, src.clone()))
-    }
-
-    /// As [`accept`](Self::accept), for a listener that accepts at this moment. If there is one but
-    /// it does not, the source is given back: then there is a queue to wait in.
-    pub(crate) fn accept_now(&self, src: Addr, dst: &Addr) -> Result<Result<Accept, Cause>, Addr> {
-        let host = match self.host(dst) {
-            Ok(host) => host,
-            Err(cause) => return Ok(Err(cause)),
-        };
-        let mut wakers = Wakers::default();
-        let found = host.table(|table| {
-            if host.down().is_some() {
-                return None;
-            }
-            let (key, backlog, ports) = table.listener(dst.port())?;
-            Some((key, backlog.dial_now(ports, &mut wakers)))
-        });
-        wakers.wake();
-        match found {
-            Some((key, Some(offer))) => Ok(Ok(Accept::new(host, key, offer, src))),
-            Some((_, None)) => Err(src),
-            None => Ok(Err(Cause::ConnRefused)),
-        }
+        self.gate(dst)?.accept(src, dst).await
     }
 
     /// Finds the host of an address.
-    fn host(&self, addr: &Addr) -> Result<Arc<HostState>, Cause> {
+    pub(crate) fn gate(&self, addr: &Addr) -> Result<Gate, Cause> {
         let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(addr.host());
-        Ok(host.ok_or_else(|| AddrError::no_such_host(addr))?)
+        Ok(Gate { host: host.ok_or_else(|| AddrError::no_such_host(addr))? })
     }
 
     /// Ends the network, for a reason or without one.
@@ -88,6 +63,43 @@ impl Notifier {
         if let Some(net) = self.net.upgrade() {
             // Whoever closes the subnetwork is told.
             let _ = net.close(cause);
+        }
+    }
+}
+
+/// A host as dials reach it, for an engine that has many for it: found once.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    host: Arc<HostState>,
+}
+
+impl Gate {
+    /// See [`Notifier::accept`].
+    pub(crate) async fn accept(self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
+        let (key, offer) = Knock { host: &self.host, src, dst, queued: None }.await?;
+        Ok(Accept::new(self.host, key, offer, src.clone()))
+    }
+
+    /// The same for a listener that accepts at this moment. If there is one but it does not, what
+    /// was given is given back: then there is a queue to wait in.
+    pub(crate) fn accept_now(
+        self,
+        src: Addr,
+        dst: &Addr,
+    ) -> Result<Result<Accept, Cause>, (Self, Addr)> {
+        let mut wakers = Wakers::default();
+        let found = self.host.table(|table| {
+            if self.host.down().is_some() {
+                return None;
+            }
+            let (key, backlog, ports) = table.listener(dst.port())?;
+            Some((key, backlog.dial_now(ports, &mut wakers)))
+        });
+        wakers.wake();
+        match found {
+            Some((key, Some(offer))) => Ok(Ok(Accept::new(self.host, key, offer, src))),
+            Some((_, None)) => Err((self, src)),
+            None => Ok(Err(Cause::ConnRefused)),
         }
     }
 }

@@ -174,11 +174,11 @@ impl Drop for End {
             let over = fabric.transit(conn, world).is_some_and(|mut transit| transit.let_go(end));
             // A connection holds waiters: tasks of the run, or wakers of who polls by himself.
             if over {
-                let conn = fabric.conns.remove(conn);
-                conn.pipes.into_iter().for_each(|mut pipe| {
+                for pipe in &mut fabric.conns[conn].pipes {
                     pipe.readers.drain(|waiter| world.wake_waiter(waiter));
                     pipe.drain_writers(|waiter| world.wake_waiter(waiter));
-                });
+                }
+                fabric.conns.remove(conn);
             }
         });
     }

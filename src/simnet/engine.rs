@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::future::{BoxFuture, FutureExt, ready};
+use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Addr, Cause, Engine, Registry};
 use crate::wait::got;
@@ -53,10 +53,8 @@ impl Engine for Region {
         dst: &'a Addr,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Dialed> {
-        match Place::of_hostdata(hostdata) {
-            Some(to) => Box::pin(Dialing { region: self, src, dst, to, call: None }),
-            None => ready(Err(Cause::HostUnreachable)).boxed(),
-        }
+        let stale = Place::of_hostdata(hostdata);
+        Box::pin(Dialing { region: self, src, dst, stale, call: None })
     }
 
     fn close(&self) -> Result<(), Cause> {
@@ -69,7 +67,8 @@ struct Dialing<'a> {
     region: &'a Region,
     src: &'a Addr,
     dst: &'a Addr,
-    to: Place,
+    /// Where the other host is said to stand, if that is not where the registry knows it now.
+    stale: Option<Place>,
     /// Which of the calls it is, once it has set out.
     call: Option<usize>,
 }
@@ -78,7 +77,7 @@ impl Future for Dialing<'_> {
     type Output = Dialed;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Dialed> {
-        let Self { region, src, dst, to, call } = &mut *self;
+        let Self { region, src, dst, stale, call } = &mut *self;
         // Who waited before is dropped outside the world.
         let mut _before = None;
         let over = enter(region.run, |fabric, world| {
@@ -88,7 +87,13 @@ impl Future for Dialing<'_> {
                 None => {
                     let net = &mut fabric.nets[region.net as usize];
                     let from = net.machine(src.host(), region.number);
-                    *call.insert(fabric.dial(world, region.net, (from, *to), (src, dst)))
+                    let to = stale.unwrap_or_else(|| {
+                        let machine = net.machine(dst.host(), region.number);
+                        // The registry has just told of it, in this very poll.
+                        let known = net.machines[machine as usize].announced;
+                        Place { machine, life: known.map_or(0, |known| known.life) }
+                    });
+                    *call.insert(fabric.dial(world, region.net, (from, to), (src, dst)))
                 }
             };
             if let Stage::Over { in_time } = fabric.calls[index].stage {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayString;
 
-use crate::net::Host;
+use crate::net::{Gate, Host};
 use crate::sim::{TaskId, World, hash_name};
 
 use super::ledger::{Fault, Lasting, Ledger};
@@ -64,6 +64,8 @@ pub(crate) struct Machine {
     pub(crate) life: u32,
     /// `None` while the registry does not know it.
     pub(crate) announced: Option<Announced>,
+    /// The life in which it was last dialed, and its host then.
+    pub(crate) gate: Option<(u32, Gate)>,
     /// The host of the present life, once it is announced.
     pub(crate) host: Option<Host>,
     /// What makes it a node, if it is one.
@@ -134,7 +136,17 @@ impl NodePart {
 impl Machine {
     pub(crate) fn new(name: Arc<str>, region: u32) -> Self {
         let (hash, power) = (hash_name(&name), Power::Down);
-        Self { name, hash, region, power, life: 0, announced: None, host: None, node: None }
+        Self {
+            name,
+            hash,
+            region,
+            power,
+            life: 0,
+            announced: None,
+            gate: None,
+            host: None,
+            node: None,
+        }
     }
 }
 
@@ -182,7 +194,8 @@ fn push_decimal(text: &mut Hostdata, number: u32) {
     if number >= 10 {
         push_decimal(text, number / 10);
     }
-    text.push(char::from(b'0' + (number % 10) as u8));
+    let digit = (number % 10) as usize;
+    text.push_str(&"0123456789"[digit..=digit]);
 }
 
 #[cfg(test)]

@@ -97,20 +97,20 @@ fn announce(net: &mut Net, world: &mut World, (hostname, data): About<'_>) -> Re
     Ok(())
 }
 
-/// Looks a name up.
+/// Looks a name up. The answer is where a host stood before, for those who are still told so. Where
+/// it stands now is not written down: who is answered looks that up in the same poll.
 fn query(net: &mut Net, world: &mut World, (hostname, _): About<'_>) -> Result<String, Cause> {
     let (_, &machine) = net.by_name.get(hostname).ok_or(Cause::NoSuchHost)?;
     let known = &mut net.machines[machine as usize].announced;
     let known = known.as_mut().ok_or(Cause::NoSuchHost)?;
-    let mut life = known.life;
-    if let Some((before, until)) = known.stale {
+    if let Some((life, until)) = known.stale {
         if world.now >= until {
             known.stale = None;
         } else if world.draw_about(STALE, hostname, Shape::Uniform(4)) == 3 {
-            life = before;
+            return Ok(Place { machine, life }.to_hostdata().as_str().into());
         }
     }
-    Ok(Place { machine, life }.to_hostdata().as_str().into())
+    Ok(String::new())
 }
 
 impl Registry for Names {

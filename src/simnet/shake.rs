@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
-use crate::net::{Accept, Addr, Cause, Notifier, RawConn};
+use crate::net::{Accept, Addr, Cause, Gate, Notifier, RawConn};
 use crate::sim::{Errand, Key, Mark, RecordKind, World, hash_name, nanos, path_step};
 
 use super::call::{BACK, Call, Dialed, Queued, Stage, THERE};
@@ -149,11 +149,16 @@ impl Net {
         [there, back]
     }
 
-    /// Who has to be asked whether anybody listens; nobody, if that life of the host is over.
-    fn door(&self, to: Place) -> Option<Notifier> {
+    /// The gate of a host, or who finds it; `None` if that life of the host is over.
+    fn gate(&self, to: Place) -> Option<Result<Gate, Notifier>> {
         let machine = &self.machines[to.machine as usize];
-        let is_up = machine.power == Power::Up && machine.life == to.life;
-        is_up.then(|| self.regions[machine.region as usize].notifier.clone())
+        if machine.power != Power::Up || machine.life != to.life {
+            return None;
+        }
+        Some(match &machine.gate {
+            Some((life, gate)) if *life == to.life => Ok(gate.clone()),
+            _ => Err(self.regions[machine.region as usize].notifier.clone()),
+        })
     }
 }
 
@@ -272,8 +277,8 @@ impl Shake<'_> {
                 // If they are gone somebody stands at the door already.
                 let (src, dst) = self.call.addrs.take()?;
                 self.tell(RecordKind::Deliver, "");
-                let door = self.net.door(self.call.to);
-                Some(door.map_or(Door::Shut, |door| Door::Open(door, src, dst)))
+                let gate = self.net.gate(self.call.to);
+                Some(gate.map_or(Door::Shut, |gate| Door::Open(gate, src, dst)))
             }
             Stage::Queued(queued) => Some(Door::Queue(queued)),
             other => {
@@ -354,11 +359,22 @@ impl Wake for Nudge {
 /// What is found at the door.
 enum Door {
     /// A listener, perhaps, who is to be asked.
-    Open(Notifier, Addr, Addr),
+    Open(Result<Gate, Notifier>, Addr, Addr),
     /// Nobody.
     Shut,
     /// The queue that it stands in already.
     Queue(Box<Queued>),
+}
+
+/// Finds the host that is dialed, and keeps it for the next dial.
+fn find(run: u64, index: usize, notifier: &Notifier, dst: &Addr) -> Result<Gate, Cause> {
+    let gate = notifier.gate(dst)?;
+    let _before = try_enter(run, |fabric, world| {
+        let Shake { net, call, .. } = fabric.shake(index, world)?;
+        let machine = &mut net.machines[call.to.machine as usize];
+        machine.gate.replace((call.to.life, gate.clone()))
+    });
+    Ok(gate)
 }
 
 /// Knocks at the door, or looks how it is in the queue; nobody holds the world meanwhile.
@@ -369,13 +385,17 @@ fn visit(run: u64, index: u32) {
         None => return,
         Some(Door::Shut) => return answer(run, index, Err(Cause::ConnRefused)),
         Some(Door::Queue(queued)) => queued,
-        Some(Door::Open(door, src, dst)) => {
-            let src = match door.accept_now(src, &dst) {
+        Some(Door::Open(gate, src, dst)) => {
+            let gate = match gate.or_else(|notifier| find(run, index, &notifier, &dst)) {
+                Ok(gate) => gate,
+                Err(cause) => return answer(run, index, Err(cause)),
+            };
+            let (gate, src) = match gate.accept_now(src, &dst) {
                 Ok(accepted) => return answer(run, index, accepted),
-                Err(src) => src,
+                Err(busy) => busy,
             };
             let waker = Arc::new(Nudge { run, index }).into();
-            let accept = Box::pin(async move { door.accept(&src, &dst).await });
+            let accept = Box::pin(async move { gate.accept(&src, &dst).await });
             Box::new(Queued { accept, waker })
         }
     };
