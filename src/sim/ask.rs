@@ -113,17 +113,6 @@ impl World {
         self.born.push(task.slot);
     }
 
-    /// Keeps a task that has completed for whoever asks what it returned, or
-    /// gives it back if nobody will.
-    pub(crate) fn deliver(&mut self, slot: u32, done: BoxedTask) -> Option<BoxedTask> {
-        let about = &mut self.tasks.about[slot as usize];
-        if !about.has_handle {
-            return Some(done);
-        }
-        about.task = Some(done);
-        None
-    }
-
     /// Takes what the main task has returned.
     pub(crate) fn take_result(&mut self) -> BoxedTask {
         match self.tasks.about[MAIN as usize].task.take() {

@@ -196,6 +196,8 @@ impl Run {
 /// the world back in its place, because what it runs may ask for anything.
 pub(crate) fn drive(executor: &mut Executor) -> End {
     let mut polled = Polled::Nobody;
+    // The box of the task that is done.
+    let mut done = None;
     loop {
         let next = enter_or_bug(|world| {
             executor.adopt(&mut world.born, &mut world.tasks);
@@ -204,17 +206,19 @@ pub(crate) fn drive(executor: &mut Executor) -> End {
             if !world.foreseen.is_empty() {
                 executor.load(&mut world.foreseen);
             }
-            world.next(std::mem::replace(&mut polled, Polled::Nobody))
+            world.next(std::mem::replace(&mut polled, Polled::Nobody), &mut done)
         });
         match next {
             Next::Poll(number) if executor.poll(number) => {
                 let slot = TaskId::of_number(number).slot;
-                let done = executor.take(slot);
-                // What nobody will ask for is dropped here, outside the world.
-                drop(done.and_then(|done| enter_or_bug(|world| world.deliver(slot, done))));
+                done = executor.take(slot);
                 polled = Polled::Done(slot);
             }
             Next::Poll(_) => polled = Polled::Pending,
+            Next::Discard(slot) => {
+                done = None;
+                polled = Polled::Done(slot);
+            }
             Next::Drop { slot, guarded } => {
                 if guarded {
                     bury(executor, slot);

@@ -10,6 +10,7 @@ use std::task::Waker;
 use crate::waiter::Waiter;
 
 use super::alarm::Alarms;
+use super::body::BoxedTask;
 use super::choice::{Key, TIMER};
 use super::entry::{Act, END_OF_TIME, Serial};
 use super::pressing::{Aborted, Errand, Urgent};
@@ -22,6 +23,8 @@ use super::world::{End, MAIN, NOBODY, World};
 pub(crate) enum Next {
     /// Poll the task of this number: one word, because it is read as one at once.
     Poll(u64),
+    /// Drop what the task in that slot has returned: nobody will ask for it.
+    Discard(u32),
     /// An aborted task; if a crash had it aborted, what its destructors do is no concern of others.
     Drop {
         slot: u32,
@@ -62,11 +65,18 @@ pub(crate) fn awaited(
 impl World {
     /// Takes note of the last step and finds the next: the heart of a run.
     #[inline]
-    pub(crate) fn next(&mut self, polled: Polled) -> Next {
+    pub(crate) fn next(&mut self, polled: Polled, done: &mut Option<BoxedTask>) -> Next {
         match polled {
             Polled::Pending => self.current = NOBODY,
             Polled::Nobody => {}
             Polled::Done(slot) | Polled::Dropped(slot) => {
+                if done.is_some() {
+                    let about = &mut self.tasks.about[slot as usize];
+                    if !about.has_handle {
+                        return Next::Discard(slot);
+                    }
+                    about.task = done.take();
+                }
                 if let Some(end) = self.settle(slot) {
                     return Next::End(end);
                 }

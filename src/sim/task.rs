@@ -197,6 +197,8 @@ pub(crate) struct About {
     depth: u32,
     /// Tasks whose path goes through this one keep the slot from being reused.
     children: u32,
+    /// Whether it has ever spawned a task.
+    has_spawned: bool,
     /// The how-manieth task of the run it is.
     pub(crate) born: u64,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -209,6 +211,42 @@ pub(crate) struct About {
     rare: Option<Box<Rare>>,
     /// Who woke it before its last waker, and how often.
     met_before: (Key, u32),
+}
+
+impl About {
+    /// Of a task that was spawned there, nothing else.
+    const fn of(spawned_at: &'static Location<'static>) -> Self {
+        Self {
+            name: Name::Type(|| ""),
+            index: 0,
+            parent: None,
+            above: Key::NONE,
+            depth: 0,
+            children: 0,
+            has_spawned: false,
+            born: 0,
+            spawned_at,
+            has_handle: false,
+            aborted: false,
+            joiner: None,
+            task: None,
+            rare: None,
+            met_before: (Key::NONE, 0),
+        }
+    }
+
+    /// Becomes another, field by field: what there is to be dropped of a task that is over has been
+    /// taken out of it, and to look is less than to drop and move the whole.
+    #[inline(always)]
+    fn become_that(&mut self, new: Self) {
+        self.name = new.name;
+        (self.index, self.parent, self.above) = (new.index, new.parent, new.above);
+        (self.depth, self.children, self.has_spawned) = (new.depth, 0, false);
+        (self.born, self.spawned_at) = (new.born, new.spawned_at);
+        (self.has_handle, self.aborted) = (false, false);
+        (self.joiner, self.task, self.rare) = (None, None, None);
+        self.met_before = (Key::NONE, 0);
+    }
 }
 
 /// How many ancestors of a task its path spells out.
@@ -298,24 +336,10 @@ impl Tasks {
         self.born += 1;
         let id = TaskId { slot, life };
         self.renew_waker(run, id);
-        let about = About {
-            name: name.clone(),
-            index,
-            parent,
-            above,
-            depth,
-            children: 0,
-            born: self.born,
-            spawned_at,
-            has_handle: false,
-            aborted: false,
-            joiner: None,
-            task: None,
-            rare: None,
-            met_before: (Key::NONE, 0),
-        };
+        let (name, born) = (name.clone(), self.born);
+        let about = About { name, index, parent, above, depth, born, ..About::of(spawned_at) };
         match self.about.get_mut(slot as usize) {
-            Some(old) => *old = about,
+            Some(old) => old.become_that(about),
             None => self.about.push(about),
         }
         id
@@ -385,6 +409,7 @@ impl Tasks {
     fn next_sibling(&mut self, parent: u32, hash: u64) -> u32 {
         const FEW: usize = 8;
         let key = (parent, hash);
+        self.about[parent as usize].has_spawned = true;
         if let Some((_, next)) = self.siblings.iter_mut().find(|(other, _)| *other == key) {
             *next += 1;
             return *next - 1;
@@ -477,7 +502,9 @@ impl Tasks {
 
     /// Forgets whom the task of `slot` has met and spawned.
     fn forget(&mut self, slot: u32) {
-        self.siblings.retain(|((parent, _), _)| *parent != slot);
+        if self.about[slot as usize].has_spawned {
+            self.siblings.retain(|((parent, _), _)| *parent != slot);
+        }
         if !self.slots[slot as usize].is_noted {
             return;
         }
