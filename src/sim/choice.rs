@@ -423,18 +423,30 @@ impl Choices {
         }
     }
 
-    /// `overrides` are subjects as on a tape, with ordinal and value.
-    pub(crate) fn new<'a>(
-        seed: u64,
+    /// Begins another run, in which every choice comes from its seed: in place, because a struct
+    /// that was just written cannot be moved at once.
+    pub(crate) fn begin(&mut self, seed: u64) {
+        self.base = stir(stir(seed ^ LEFT).wrapping_add(GOLDEN));
+        self.rest = Rest::Seed;
+        self.decided = None;
+        (self.eaten, self.plain, self.now) = (0, true, 0);
+        if !self.overrides.is_empty() {
+            self.overrides.clear();
+        }
+    }
+
+    /// Answers as a tape says: `overrides` are subjects as written there, with ordinal and value.
+    pub(crate) fn play<'a>(
+        &mut self,
         rest: Rest,
         overrides: impl Iterator<Item = (&'a str, u64, u64)>,
-    ) -> Self {
-        let overrides: BTreeMap<_, _> = overrides
+    ) {
+        self.overrides = overrides
             .map(|(subject, ordinal, value)| ((Subject::read(subject), ordinal), value))
             .collect();
-        let plain = rest == Rest::Seed && overrides.is_empty();
-        let decided = matches!(rest, Rest::Bytes(_)).then(Vec::new);
-        Self { rest, overrides, decided, plain, ..Self::of_seed(seed) }
+        self.plain = rest == Rest::Seed && self.overrides.is_empty();
+        self.decided = matches!(rest, Rest::Bytes(_)).then(Vec::new);
+        self.rest = rest;
     }
 
     /// Writes down from now on what is decided and is not 0.
@@ -629,7 +641,8 @@ mod tests {
 
     #[test]
     fn bytes_answer_in_order_then_zero_and_leave_their_decisions() {
-        let mut choices = Choices::new(9, Rest::Bytes(vec![5, 0, 9]), std::iter::empty());
+        let mut choices = seeded(9);
+        choices.play(Rest::Bytes(vec![5, 0, 9]), std::iter::empty());
         let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::NONE);
         let drawn: Vec<u64> = (0..5).map(|n| choices.draw(subject, n, Shape::Uniform(4))).collect();
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
@@ -665,7 +678,8 @@ mod tests {
     #[test]
     fn a_tape_wins_over_the_seed_and_wraps_what_is_out_of_range() {
         let overrides = [("choose main coin", 1, 7), ("nobody knows this", 0, 3)];
-        let mut choices = Choices::new(1, Rest::Zero, overrides.into_iter());
+        let mut choices = seeded(1);
+        choices.play(Rest::Zero, overrides.into_iter());
         let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::word("coin"));
         assert_eq!(choices.draw(subject, 0, Shape::Uniform(4)), 0);
         assert_eq!(choices.draw(subject, 1, Shape::Uniform(4)), 3);

@@ -24,7 +24,7 @@ use super::tape::Tape;
 use super::task::Stage;
 use super::time::Instant;
 use super::trace::{Fingerprint, RecordKind, Trace};
-use super::world::{End, MAIN, Phase, World};
+use super::world::{End, Leftovers, MAIN, Phase, World};
 
 type Payload = Box<dyn Any + Send>;
 
@@ -279,14 +279,14 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
         world.tasks.in_spawn_order()
     });
     let mut slots = slots.into_iter();
-    let (mut first, mut left) = (None, None);
+    let (mut first, mut left) = (None, Leftovers::default());
     // One guard for all of them, renewed only when one has panicked.
     while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
         for slot in slots.by_ref() {
             enter_or_bug(|world| world.set_current(slot));
             drop(executor.take(slot));
         }
-        let left = left.get_or_insert_with(|| enter_or_bug(World::take_leftovers));
+        enter_or_bug(|world| world.take_leftovers(&mut left));
         while left.drop_one() {}
         end_scope();
     })) {

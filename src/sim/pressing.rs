@@ -4,7 +4,6 @@
 //! them. Nearly always there is nothing, and to see that takes one look.
 
 use std::collections::VecDeque;
-use std::mem::take;
 use std::task::Waker;
 
 use super::choice::Key;
@@ -126,12 +125,9 @@ impl Pressing {
     }
 
     /// Takes what may be a user's own, to be dropped elsewhere.
-    pub(crate) fn take_left(&mut self) -> (VecDeque<Waker>, VecDeque<Errand>) {
-        // An empty line keeps its memory for the next run.
-        let wakers = if self.wakers.is_empty() { VecDeque::new() } else { take(&mut self.wakers) };
-        let errands =
-            if self.errands.is_empty() { VecDeque::new() } else { take(&mut self.errands) };
-        (wakers, errands)
+    pub(crate) fn take_left(&mut self, wakers: &mut Vec<Waker>, errands: &mut Vec<Errand>) {
+        wakers.extend(self.wakers.drain(..));
+        errands.extend(self.errands.drain(..));
     }
 
     /// Forgets all that is left and keeps the memory, unless there is a lot of it.

@@ -12,7 +12,6 @@ use std::time::Duration;
 use crate::lock::begin_scope;
 
 use super::body::boxed;
-use super::choice::Choices;
 #[cfg(feature = "lonet")]
 use super::current::try_enter;
 use super::current::{enter_or_bug, install, uninstall};
@@ -22,7 +21,6 @@ use super::run::drive;
 use super::schedule::Schedule;
 use super::stall::Ending;
 use super::tape::Tape;
-use super::trace::Tracer;
 use super::world::{End, Limits, World};
 
 /// After so many polls it is seen how late it has become, and who was woken from elsewhere.
@@ -40,8 +38,9 @@ pub(crate) fn run_for_real<F: Future + 'static>(
     let limits = Limits { time: 0, steps: 0, livelock: most, chain: most };
     let (mut executor, main) = install(|world, run| {
         world.is_real = true;
-        let (choices, tracer) = (Choices::of_seed(seed), Tracer::new(false));
-        world.begin((run, seed), limits, choices, Schedule::Fifo, tracer, called_at)
+        world.choices.begin(seed);
+        world.tracer.begin(false);
+        world.begin((run, seed), limits, Schedule::Fifo, called_at)
     });
     // Other threads may work on what is made in here: no lock is one of this thread alone.
     begin_scope(0);

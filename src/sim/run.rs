@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::boxed;
-use super::choice::Choices;
 use super::current::{enter_or_bug, install, uninstall};
 use super::entry::END_OF_TIME;
 use super::executor::Executor;
@@ -21,7 +20,6 @@ use super::step::{Next, Polled};
 use super::tape::Tape;
 use super::task::TaskId;
 use super::time::nanos;
-use super::trace::Tracer;
 use super::world::{End, Limits};
 
 /// How many wake-ups in a chain stand for one poll at an instant.
@@ -161,20 +159,20 @@ impl Run {
         Fut: Future + 'static,
     {
         let called_at = Location::caller();
-        let tape = self.tape;
-        let seed = tape.as_ref().and_then(Tape::seed).unwrap_or(self.seed);
-        let schedule = tape.as_ref().and_then(Tape::schedule).unwrap_or(self.schedule);
-        let mut choices = match &tape {
-            Some(tape) => Choices::new(seed, tape.rest().clone(), tape.iter()),
-            None => Choices::of_seed(seed),
-        };
-        if self.record_choices {
-            choices.remember();
-        }
+        let tape = self.tape.as_ref();
+        let seed = tape.and_then(Tape::seed).unwrap_or(self.seed);
+        let schedule = tape.and_then(Tape::schedule).unwrap_or(self.schedule);
         let (mut executor, main_task) = install(|world, run| {
-            let tracer = Tracer::new(self.keep_trace);
             world.pulse = self.pulse;
-            world.begin((run, seed), self.limits, choices, schedule, tracer, called_at)
+            world.choices.begin(seed);
+            if let Some(tape) = tape {
+                world.choices.play(tape.rest().clone(), tape.iter());
+            }
+            if self.record_choices {
+                world.choices.remember();
+            }
+            world.tracer.begin(self.keep_trace);
+            world.begin((run, seed), self.limits, schedule, called_at)
         });
 
         let driven = catch_unwind(AssertUnwindSafe(|| {
@@ -185,7 +183,7 @@ impl Run {
         let finished = finish(driven, &mut executor);
         uninstall(executor);
 
-        let tape = tape.unwrap_or_else(|| Tape::of_seed(seed, schedule));
+        let tape = self.tape.unwrap_or_else(|| Tape::of_seed(seed, schedule));
         finished.into_outcome(seed, tape, schedule)
     }
 }

@@ -554,13 +554,11 @@ impl Tasks {
     }
 
     /// Takes what waited for tasks and what they left, to be dropped elsewhere.
-    pub(crate) fn take_leftovers(&mut self) -> (Vec<Waiter>, Vec<BoxedTask>) {
-        let mut left = (Vec::new(), Vec::new());
+    pub(crate) fn take_leftovers(&mut self, waits: &mut Vec<Waiter>, done: &mut Vec<BoxedTask>) {
         for about in self.about.iter_mut().take(self.used) {
-            left.0.extend(about.joiner.take());
-            left.1.extend(about.task.take());
+            waits.extend(about.joiner.take());
+            done.extend(about.task.take());
         }
-        left
     }
 
     /// Makes every slot free, numbered from 0 again, for another run.

@@ -61,16 +61,12 @@ impl Timers {
     }
 
     /// Takes what waits, to be dropped elsewhere, and empties the table.
-    pub(crate) fn clear(&mut self) -> Vec<Waiter> {
+    pub(crate) fn clear(&mut self, waits: &mut Vec<Waiter>) {
         const KEPT: usize = 1024;
         self.free.clear();
         self.free.shrink_to(KEPT);
         self.cancelled = 0;
-        if self.slots.is_empty() {
-            return Vec::new();
-        }
-        let waits = self.slots.drain(..).filter_map(|(_, wait)| wait).collect();
+        waits.extend(self.slots.drain(..).filter_map(|(_, wait)| wait));
         self.slots.shrink_to(KEPT);
-        waits
     }
 }

@@ -286,8 +286,11 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    pub(crate) fn new(keep: bool) -> Self {
-        Self { kept: keep.then(Box::default), ..Self::default() }
+    /// Begins to follow another run, whose records are to be kept or not.
+    pub(crate) fn begin(&mut self, keep: bool) {
+        (self.state, self.count, self.since) = (0, 0, 0);
+        self.checkpoints.clear();
+        self.kept = keep.then(Box::default);
     }
 
     /// Whether records are kept, and names are therefore worth remembering.

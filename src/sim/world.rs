@@ -4,7 +4,7 @@
 //! and threads. Nothing foreign runs in here: no waker, no destructor, no code
 //! of the user. What must be woken or dropped is handed out to whoever called.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
@@ -45,8 +45,9 @@ pub(crate) struct Limits {
     pub(crate) chain: u64,
 }
 
-/// Why a run is over.
+/// Why a run is over: a whole word, because it is read as one at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
 pub(crate) enum End {
     Done,
     Panicked,
@@ -85,8 +86,8 @@ pub(crate) enum Phase {
 pub(crate) struct Leftovers {
     outputs: Vec<BoxedTask>,
     waits: Vec<Waiter>,
-    wakers: VecDeque<Waker>,
-    errands: VecDeque<Errand>,
+    wakers: Vec<Waker>,
+    errands: Vec<Errand>,
 }
 
 impl Leftovers {
@@ -95,8 +96,8 @@ impl Leftovers {
     pub(crate) fn drop_one(&mut self) -> bool {
         self.outputs.pop().map(drop).is_some()
             || self.waits.pop().map(drop).is_some()
-            || self.wakers.pop_front().map(drop).is_some()
-            || self.errands.pop_front().map(drop).is_some()
+            || self.wakers.pop().map(drop).is_some()
+            || self.errands.pop().map(drop).is_some()
     }
 }
 
@@ -193,14 +194,12 @@ impl World {
         }
     }
 
-    /// Begins a run, with its main task due and current.
+    /// Begins a run, with its main task due and current; its choices and its tracer have begun.
     pub(crate) fn begin(
         &mut self,
         (run, seed): (u64, u64),
         limits: Limits,
-        choices: Choices,
         schedule: Schedule,
-        tracer: Tracer,
         spawned_at: &'static Location<'static>,
     ) -> TaskId {
         self.run = run;
@@ -210,10 +209,8 @@ impl World {
         self.seed = seed;
         self.steps = 0;
         self.phase = Phase::Running;
-        self.names = (tracer.keeps() || choices.remembers()).then(BTreeMap::new);
+        self.names = (self.tracer.keeps() || self.choices.remembers()).then(BTreeMap::new);
         self.scheduler = Scheduler::new(schedule);
-        self.choices = choices;
-        self.tracer = tracer;
         self.limits = limits;
         self.foreign_wakes = 0;
         if self.names.is_some() {
@@ -229,11 +226,10 @@ impl World {
 
     /// Takes what is left when all tasks have been dropped: their outputs, and
     /// the wakers of who waited. They may be the users' own.
-    pub(crate) fn take_leftovers(&mut self) -> Leftovers {
-        let (mut waits, outputs) = self.tasks.take_leftovers();
-        waits.extend(self.timers.clear());
-        let (wakers, errands) = self.pressing.take_left();
-        Leftovers { outputs, waits, wakers, errands }
+    pub(crate) fn take_leftovers(&mut self, left: &mut Leftovers) {
+        self.tasks.take_leftovers(&mut left.waits, &mut left.outputs);
+        self.timers.clear(&mut left.waits);
+        self.pressing.take_left(&mut left.wakers, &mut left.errands);
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
