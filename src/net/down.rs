@@ -3,10 +3,12 @@
 //! Knows three levels, a network over its hosts over their sockets, and decides between them in
 //! one place. Does not know what a host or a socket is.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+
+use pin_project_lite::pin_project;
 
 use crate::wait::waiting_for;
 use crate::waiter::Waiter;
@@ -63,29 +65,58 @@ pub(crate) trait Falls {
 ///
 /// What is finished counts even if the thing has gone down meanwhile; the caller holds something
 /// then, and has to look again under the lock where it puts it.
-pub(crate) async fn unless_down<T>(
-    thing: &(impl Falls + ?Sized),
-    operation: impl Future<Output = T>,
-    describe: impl Fn() -> String,
-) -> Option<T> {
-    let mut operation = pin!(operation);
-    let mut seat = Seat { thing, taken: None };
-    poll_fn(|cx| {
+pub(crate) fn unless_down<F, O, D, T>(
+    thing: &F,
+    operation: O,
+    describe: D,
+) -> UnlessDown<'_, F, O, D>
+where
+    F: Falls + ?Sized,
+    O: Future<Output = T>,
+    D: Fn() -> String,
+{
+    UnlessDown { seat: Seat { thing, taken: None }, operation, describe }
+}
+
+pin_project! {
+    /// What [`unless_down`] returns: by hand, because an `async fn` moves what it is given once more.
+    pub(crate) struct UnlessDown<'a, F: Falls, O, D>
+    where
+        F: ?Sized,
+    {
+        seat: Seat<'a, F>,
+        #[pin]
+        operation: O,
+        describe: D,
+    }
+}
+
+impl<F, O, D, T> Future for UnlessDown<'_, F, O, D>
+where
+    F: Falls + ?Sized,
+    O: Future<Output = T>,
+    D: Fn() -> String,
+{
+    type Output = Option<T>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = self.project();
+        let thing = this.seat.thing;
         if thing.is_down() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(value) = operation.as_mut().poll(cx) {
+        if let Poll::Ready(value) = this.operation.poll(cx) {
             return Poll::Ready(Some(value));
         }
-        seat.keep(cx.waker());
+        this.seat.keep(cx.waker());
         if thing.is_down() {
             // It fell while we sat down, and may have missed us.
             return Poll::Ready(None);
         }
-        waiting_for(&describe);
+        waiting_for(this.describe);
         Poll::Pending
-    })
-    .await
+    }
 }
 
 /// A place among those who are to be woken; left on drop.

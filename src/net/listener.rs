@@ -160,7 +160,7 @@ struct Waiting<L: Borrow<Listener>> {
 impl<L: Borrow<Listener>> Waiting<L> {
     fn key(&self) -> ListenerKey {
         let Bound { port, serial, .. } = &*self.listener.borrow().bound;
-        ListenerKey { port: port.number, serial: *serial }
+        ListenerKey { port: port.number(), serial: *serial }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {

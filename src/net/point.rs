@@ -27,7 +27,7 @@ pub(crate) struct Point {
 
 impl Point {
     pub(crate) fn new(network: &str, name: &str) -> Self {
-        let state = Arc::new(HostState::new(Addr::of(network, name, 0)));
+        let state = HostState::new(Addr::of(network, name, 0));
         Self { state, listeners: Mutex::default() }
     }
 

@@ -14,7 +14,7 @@
 //! ```
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::few::Few;
@@ -77,20 +77,15 @@ pub(crate) struct ListenerKey {
 }
 
 impl HostState {
-    pub(crate) fn new(addr: Addr) -> Self {
+    pub(crate) fn new(addr: Addr) -> Arc<Self> {
         let table = || Table {
             ports: PortSet::new(),
             sockets: Few::default(),
             listeners: 0,
             blocked: Line::default(),
         };
-        Self {
-            addr,
-            net: Latch::default(),
-            latch: Latch::default(),
-            closed: AtomicBool::new(false),
-            table: Lock::new(table),
-        }
+        let (net, latch, closed) = (Latch::default(), Latch::default(), AtomicBool::new(false));
+        Arc::new(Self { addr, net, latch, closed, table: Lock::new(table) })
     }
 
     /// Says why nothing can be done with this host, if so.
@@ -218,7 +213,7 @@ impl Table {
 
     /// Takes a connection into the table, at the port that it has already.
     pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
-        let number = end.port.number;
+        let number = end.port.number();
         self.sockets.insert(&number, || (number, Socket::Conn(Arc::downgrade(end))));
     }
 }
@@ -227,9 +222,12 @@ impl Table {
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) host: Arc<HostState>,
-    pub(crate) number: u16,
-    held: AtomicBool,
+    /// Its number, and [`HELD`] until it is given back: one word, because what moves it about reads
+    /// it as one at once.
+    word: AtomicU64,
 }
+
+const HELD: u64 = 1 << 16;
 
 impl Port {
     /// Takes the lowest free port.
@@ -240,7 +238,13 @@ impl Port {
 
     /// Holds a port that has been taken from the table already.
     pub(crate) fn taken(host: Arc<HostState>, number: u16) -> Self {
-        Self { host, number, held: AtomicBool::new(true) }
+        Self { host, word: AtomicU64::new(HELD | u64::from(number)) }
+    }
+
+    /// Gives its number; also after it was given back.
+    #[inline]
+    pub(crate) fn number(&self) -> u16 {
+        self.word.load(Ordering::Relaxed) as u16
     }
 
     /// Takes a port, the lowest for 0, and puts a listener there.
@@ -265,7 +269,7 @@ impl Port {
 
     /// Gives the address of this port.
     pub(crate) fn addr(&self) -> Addr {
-        self.host.addr.with_port(self.number)
+        self.host.addr.with_port(self.number())
     }
 
     /// Gives the port back, and closes the listener that was there.
@@ -275,12 +279,14 @@ impl Port {
         let mut wakers = Wakers::default();
         let left = self.host.try_table(|table| {
             // Looked at and changed under the lock alone.
-            if !self.held.load(Ordering::Relaxed) {
+            let word = self.word.load(Ordering::Relaxed);
+            if word & HELD == 0 {
                 return None;
             }
-            self.held.store(false, Ordering::Relaxed);
-            table.ports.give_back(self.number);
-            match table.sockets.remove(&self.number)? {
+            self.word.store(word & !HELD, Ordering::Relaxed);
+            let number = word as u16;
+            table.ports.give_back(number);
+            match table.sockets.remove(&number)? {
                 Socket::Conn(_) => None,
                 Socket::Listener { mut backlog, .. } => {
                     let ends = backlog.clear(&mut table.ports, &mut wakers);
@@ -294,7 +300,7 @@ impl Port {
 
     /// Gives the port back, unless that was done before.
     fn release(&mut self) {
-        if *self.held.get_mut() {
+        if *self.word.get_mut() & HELD != 0 {
             self.give_back();
         }
     }

@@ -73,7 +73,7 @@ impl SubNetwork {
     /// A name that was announced when the future is dropped is given back, if the registry can.
     pub async fn new_host(&self, name: &str) -> Result<Host, Error> {
         let state = HostState::new(Addr::of(self.network(), name, 0));
-        let host = Host::new(self.state.clone(), Arc::new(state));
+        let host = Host::new(self.state.clone(), state);
         let witness = Witness { host, announced: AtomicBool::new(false) };
         let announcement = Announcement(&witness);
         let describe = || format!("new host {name} on {}", self.network());
@@ -148,7 +148,11 @@ impl Announcement<'_> {
         // Only whoever makes the host gets here, when the engine is done: no need to swap.
         let announced = self.0.announced.load(Ordering::Relaxed);
         self.0.announced.store(false, Ordering::Relaxed);
-        add().inspect_err(|_| self.0.announced.store(announced, Ordering::Relaxed))
+        let added = add();
+        if added.is_err() {
+            self.0.announced.store(announced, Ordering::Relaxed);
+        }
+        added
     }
 }
 
