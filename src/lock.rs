@@ -123,17 +123,14 @@ impl<T: Shelved> Shelf<T> {
     /// Works on this thread's shelf, if it is that of the scope and nobody does already.
     #[inline(always)]
     fn of<R>(scope: u64, work: impl FnOnce(&mut Self) -> Option<R>) -> Option<R> {
-        // By a reference: what it captures was written just before, and is not to be moved at once.
-        let mut work = Some(work);
-        let work = &mut work;
-        let with_shelf = |shelf: &RefCell<Self>| {
+        let work = |shelf: &RefCell<Self>| {
             let Ok(mut shelf) = shelf.try_borrow_mut() else {
                 debug_assert!(false, "a lock is taken under another of its type");
                 return None;
             };
-            if shelf.scope == scope { work.take()?(&mut shelf) } else { None }
+            if shelf.scope == scope { work(&mut shelf) } else { None }
         };
-        T::key().try_with(with_shelf).ok()?
+        T::key().try_with(work).ok()?
     }
 }
 

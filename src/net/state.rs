@@ -176,11 +176,16 @@ impl NetState {
     /// # Panics
     ///
     /// If the registry gave out the name of an open host: names are then worth nothing.
-    pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), Cause> {
-        let added =
-            self.hosts.with(|hosts| if self.is_down() { Added::NetDown } else { hosts.add(host) });
+    pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), Why> {
+        // What is worked with under the lock is one word: more would be moved, just after it was
+        // written.
+        let with = &(self, host);
+        let added = self.hosts.with(|hosts| match with {
+            (net, _) if net.is_down() => Added::NetDown,
+            (_, host) => hosts.add(host),
+        });
         match added {
-            Added::NetDown => Err(Cause::NetDown),
+            Added::NetDown => Err(Why::NetDown),
             // The old host, if there was one, ends here: outside the lock.
             Added::InPlaceOf(_old) => Ok(()),
             Added::Taken => {

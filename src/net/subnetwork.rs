@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use super::addr::Addr;
 use super::down::unless_down;
 use super::engine::{Engine, Registry};
-use super::error::{Cause, Error, Op, RegistryError};
+use super::error::{Cause, Error, Op, RegistryError, Why};
 use super::granted::{Granted, is_granted};
 use super::host::Host;
 use super::notifier::Notifier;
@@ -79,19 +79,22 @@ impl SubNetwork {
         let describe = || format!("new host {name} on {}", self.network());
         let made = self.state.engine().new_host(name, &witness);
         let made = unless_down(&*self.state, made, describe).await;
-        let added = match made {
-            None => Err(Cause::NetDown),
-            Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
-            Some(Ok(())) => announcement.settle(|| self.state.add_host(&witness.host.state)),
+        let cause = match made {
+            Some(Ok(())) => {
+                match announcement.settle(|| self.state.add_host(&witness.host.state)) {
+                    Ok(()) => {
+                        drop(announcement);
+                        return Ok(witness.host);
+                    }
+                    Err(why) => why.into(),
+                }
+            }
+            Some(Err(cause)) => self.state.down().map_or(cause, Cause::from),
+            None => Cause::NetDown,
         };
         drop(announcement);
-        match added {
-            Ok(()) => Ok(witness.host),
-            Err(cause) => {
-                let addr = witness.host.state.addr.clone();
-                Err(Error::new(Op::NewHost, self.state.name.clone(), Some(addr), None, cause))
-            }
-        }
+        let addr = witness.host.state.addr.clone();
+        Err(Error::new(Op::NewHost, self.state.name.clone(), Some(addr), None, cause))
     }
 
     /// Finds a host of this subnetwork, be it open or closed.
@@ -144,7 +147,7 @@ struct Announcement<'a>(&'a Witness);
 impl Announcement<'_> {
     /// Adds the host; its name is given back if that fails, but not if it panics, because the
     /// name is that of another host then.
-    fn settle<T>(&self, add: impl FnOnce() -> Result<T, Cause>) -> Result<T, Cause> {
+    fn settle(&self, add: impl FnOnce() -> Result<(), Why>) -> Result<(), Why> {
         // Only whoever makes the host gets here, when the engine is done: no need to swap.
         let announced = self.0.announced.load(Ordering::Relaxed);
         self.0.announced.store(false, Ordering::Relaxed);

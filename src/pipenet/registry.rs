@@ -42,7 +42,10 @@ impl Registry for Ram {
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
+        // One word, because more would be moved just after it was written.
+        let about = &(hostname, hostdata);
         let is_new = self.hosts.with(|Names(hosts)| {
+            let (hostname, hostdata) = *about;
             Some(hosts.as_mut()?.insert(hostname, || (hostname.into(), hostdata.into())))
         });
         let cause = match is_new {
