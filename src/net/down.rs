@@ -79,7 +79,8 @@ where
 }
 
 pin_project! {
-    /// What [`unless_down`] returns: by hand, because an `async fn` moves what it is given once more.
+    /// What [`unless_down`] returns: by hand, because an `async fn` moves what it is given once
+    /// more.
     pub(crate) struct UnlessDown<'a, F: Falls, O, D>
     where
         F: ?Sized,

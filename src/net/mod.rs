@@ -173,7 +173,7 @@ pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
 #[cfg(feature = "os")]
 pub(crate) use engine::{Arrival, RawListener};
-pub(crate) use granted::Granted;
+pub(crate) use granted::{Granted, is_granted};
 pub(crate) use notifier::Gate;
 #[cfg(feature = "os")]
 pub(crate) use point::Point;
