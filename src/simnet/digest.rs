@@ -203,7 +203,14 @@ impl Long {
         if self.rest_len > 0 {
             mix_blocks(&mut lanes, &[self.rest]);
         }
-        lanes.into_iter().fold(0, mixed)
+        // In four chains, which do not wait for each other.
+        let mut chains = [0; 4];
+        for lanes in lanes.as_chunks::<4>().0 {
+            for (chain, lane) in chains.iter_mut().zip(lanes) {
+                *chain = mixed(*chain, *lane);
+            }
+        }
+        chains.into_iter().fold(0, mixed)
     }
 }
 

@@ -1023,7 +1023,7 @@ impl Transit<'_> {
 
 /// Wakes all who wait.
 #[inline]
-fn wake(waiters: &mut WaitList, world: &mut World) {
+pub(crate) fn wake(waiters: &mut WaitList, world: &mut World) {
     waiters.drain(|waiter| world.wake_waiter(waiter));
 }
 
