@@ -223,8 +223,8 @@ fn mix_blocks(lanes: &mut [u64; LANES], blocks: &[[u8; BLOCK]]) {
 /// The same with vectors of a kind.
 ///
 /// A lane steps as a generator of Marsaglia's that multiplies with carry: it is divided by 2^32
-/// modulo the prime `STEP * 2^32 - 1`, of which 2^32 has some 2^62 different powers. So a word weighs
-/// something else in each block.
+/// modulo the prime `STEP * 2^32 - 1`, of which 2^32 has some 2^62 different powers. So a word
+/// weighs something else in each block.
 #[inline(always)]
 fn mix_vectors<S: Simd>(simd: S, lanes: &mut [u64; LANES], blocks: &[[u8; BLOCK]]) {
     simd.vectorize(
