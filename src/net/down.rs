@@ -81,9 +81,10 @@ where
 pin_project! {
     /// What [`unless_down`] returns: by hand, because an `async fn` moves what it is given once
     /// more.
-    pub(crate) struct UnlessDown<'a, F: Falls, O, D>
+    pub(crate) struct UnlessDown<'a, F, O, D>
     where
         F: ?Sized,
+        F: Falls,
     {
         seat: Seat<'a, F>,
         #[pin]
