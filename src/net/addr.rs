@@ -66,6 +66,15 @@ impl Place {
     }
 }
 
+/// The name of a network: its kind, and what it is called; with one allocation if that is short.
+pub(crate) fn full_name(kind: &str, name: &str) -> Arc<str> {
+    let mut short = ArrayString::<28>::new();
+    match short.try_push_str(kind).and_then(|()| short.try_push_str(name)) {
+        Ok(()) => short.as_str().into(),
+        Err(_) => [kind, name].concat().into(),
+    }
+}
+
 impl Addr {
     /// Makes an address of its parts; any string is a host name.
     pub fn new(network: impl Into<Arc<str>>, host: impl Into<Arc<str>>, port: u16) -> Self {

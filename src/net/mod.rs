@@ -160,6 +160,7 @@ mod networker;
 mod point;
 mod traced;
 
+pub(crate) use addr::full_name;
 pub use addr::{Addr, AddrError};
 pub use conn::{Conn, ReadHalf, WriteHalf};
 pub use engine::{Engine, RawConn, Registry};

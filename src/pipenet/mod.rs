@@ -11,13 +11,13 @@ use std::fmt;
 use std::future::Future;
 use std::hint;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures::future::{BoxFuture, FutureExt, ready};
 
 use crate::net::{
-    Addr, Cause, Engine, Granted, Host, Notifier, RawConn, Registry, SubNetwork, is_granted,
+    Addr, Cause, Engine, Granted, Host, Notifier, RawConn, Registry, SubNetwork, full_name,
+    is_granted,
 };
 use pipe::pipe;
 use registry::Ram;
@@ -43,7 +43,7 @@ impl Network {
     ///
     /// Two networks of one name know nothing of each other.
     pub fn new(name: &str) -> Self {
-        let name: Arc<str> = ["pipe", name].concat().into();
+        let name = full_name("pipe", name);
         let engine = |notifier| Pipes { notifier };
         Self { subnetwork: SubNetwork::with(name.clone(), engine, Ram::new(name)) }
     }

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::net::{Host, SubNetwork};
+use crate::net::{Host, SubNetwork, full_name};
 use crate::sim::{World, run_and_now};
 
 use super::config::Config;
@@ -60,7 +60,7 @@ impl Network {
     #[track_caller]
     pub fn with(name: &str, config: Config) -> Self {
         let (run, _) = run_and_now("simnet::Network::new");
-        let name: Arc<str> = ["sim", name].concat().into();
+        let name = full_name("sim", name);
         Self { run, net: add_net(run, name.clone(), config, (sound, foresee)), name }
     }
 
