@@ -127,6 +127,17 @@ impl Pipe {
         }
     }
 
+    /// Puts something on its way. Returns whether it is the oldest.
+    #[inline(always)]
+    pub(crate) fn put_on_way(&mut self, item: Item) -> bool {
+        if self.head.is_some() {
+            self.behind.push(item);
+            return false;
+        }
+        self.head = Some(item);
+        true
+    }
+
     /// Takes the oldest item off its way.
     #[inline]
     pub(crate) fn drop_head(&mut self) {

@@ -76,10 +76,7 @@ impl Connection {
             sent_at: now,
             at,
         };
-        if pipe.head.is_some() {
-            pipe.behind.push(item);
-        } else {
-            pipe.head = Some(item);
+        if pipe.put_on_way(item) {
             world.set_alarm(bell(index, end, Bell::Head), at);
         }
         Some(count)

@@ -33,21 +33,21 @@ const SAID: u64 = 3;
 /// What an alarm of the fabric does.
 pub(crate) fn sound(world: &mut World, alarm: u32) {
     let (index, which) = whose(alarm);
-    if let Some(way) = head_of(which) {
-        let plain = with_fabric(world.run, |fabric| match fabric.conns.get_mut(index) {
-            Some(conn) => conn.arrive_plainly(way, &fabric.nets, world),
-            None => false,
-        });
-        if plain == Some(true) {
+    with_fabric(world.run, |fabric| {
+        if which == CALL {
+            if let Some(mut shake) = fabric.shake(index, world) {
+                shake.move_on();
+            }
             return;
         }
-    }
-    if which != CALL {
-        return super::transit::sound(world, (index, which));
-    }
-    with_fabric(world.run, |fabric| {
-        if let Some(mut shake) = fabric.shake(index, world) {
-            shake.move_on();
+        if let Some(way) = head_of(which)
+            && let Some(conn) = fabric.conns.get_mut(index)
+            && conn.arrive_plainly(way, &fabric.nets, world)
+        {
+            return;
+        }
+        if let Some(mut transit) = fabric.transit(index, world) {
+            transit.sound(which);
         }
     });
 }

@@ -97,26 +97,13 @@ pub(crate) const fn whose(alarm: u32) -> (usize, u32) {
 /// The direction whose oldest item an alarm of a connection is for.
 #[inline]
 pub(crate) const fn head_of(which: u32) -> Option<usize> {
+    const THERE: u32 = bell(0, 0, Bell::Head);
+    const BACK: u32 = bell(0, 1, Bell::Head);
     match which {
-        0 => Some(0),
-        4 => Some(1),
+        THERE => Some(0),
+        BACK => Some(1),
         _ => None,
     }
-}
-
-/// What an alarm of a connection does.
-#[inline(never)]
-pub(crate) fn sound(world: &mut World, (conn, which): (usize, u32)) {
-    let way = (which >> 2) as usize;
-    super::fabric::with_fabric(world.run, |fabric| {
-        let Some(mut transit) = fabric.transit(conn, world) else { return };
-        match which & 3 {
-            0 => transit.move_head(way),
-            1 => transit.give_up(way),
-            2 => transit.hear_credit(way),
-            _ => transit.probe(way),
-        }
-    });
 }
 
 /// Has the processor load what alarms will touch, and names the tasks that they will wake; see
@@ -329,8 +316,7 @@ impl Transit<'_> {
         let subject = Subject::new(SHORT, pipe.key, Key::NONE);
         // Keyed by the place in the stream: one such read more or less moves no other.
         let ordinal = place * 4 + write * 2;
-        let drawn = self.world.draw(subject, ordinal, Shape::Uniform(WHOLE.into()));
-        if len < 2 || drawn < u64::from(WHOLE - share) {
+        if !self.world.befalls(subject, ordinal, share) || len < 2 {
             return len;
         }
         let cut = self.world.draw(subject, ordinal + 1, Shape::Uniform(len as u64 - 1));
@@ -370,10 +356,7 @@ impl Transit<'_> {
         at = at.max(pipe.last_at);
         pipe.last_at = at;
         let item = Item { what, sent: self.world.mark(), end, digest, sent_at, at };
-        if pipe.head.is_some() {
-            pipe.behind.push(item);
-        } else {
-            pipe.head = Some(item);
+        if pipe.put_on_way(item) {
             self.world.set_alarm(bell(self.index, way, Bell::Head), at);
         }
     }
@@ -416,37 +399,16 @@ impl Transit<'_> {
         }
     }
 
-    /// Lets what is due of a direction arrive, or says what is the matter with it.
-    #[inline]
-    fn move_head(&mut self, way: usize) {
-        // Nearly always it is one. The others are not moved by a loop in here, for which whatever
-        // does not change in it would be brought into place before the first.
-        if self.move_one(way) {
-            self.move_more(way);
-        }
-    }
-
+    /// What an alarm of the connection does.
     #[inline(never)]
-    fn move_more(&mut self, way: usize) {
-        while self.move_one(way) {}
-    }
-
-    /// Lets the oldest item of a direction arrive. Returns whether the next is due.
-    #[inline(always)]
-    fn move_one(&mut self, way: usize) -> bool {
-        let pipe = &mut self.conn.pipes[way];
-        if pipe.odd || pipe.trouble != Trouble::None {
-            self.move_head_with_care(way);
-            return false;
+    pub(crate) fn sound(&mut self, which: u32) {
+        let way = (which >> 2) as usize;
+        match which & 3 {
+            0 => self.move_head(way),
+            1 => self.give_up(way),
+            2 => self.hear_credit(way),
+            _ => self.probe(way),
         }
-        // Field by field: moved as a whole, an item is read in wider words than it was written in,
-        // which takes 8 ns a round trip.
-        let Some(Item { what, sent, end, digest, sent_at, .. }) = pipe.head else {
-            return false;
-        };
-        pipe.drop_head();
-        self.deliver(way, what, (end, digest), (sent_at, sent));
-        self.is_next_due(way)
     }
 
     /// Whether the oldest item is due; if it is going to be, an alarm is set for it.
@@ -474,9 +436,8 @@ impl Transit<'_> {
         self.world.set_alarm(bell(self.index, way, which), at);
     }
 
-    /// Lets what is due of a direction arrive where it may be lost or held.
-    #[cold]
-    fn move_head_with_care(&mut self, way: usize) {
+    /// Lets what is due of a direction arrive, or says what is the matter with it.
+    fn move_head(&mut self, way: usize) {
         loop {
             let pipe = &mut self.conn.pipes[way];
             let Some(mut item) = pipe.head else { return };
@@ -754,8 +715,7 @@ impl Transit<'_> {
         let pipe = &self.conn.pipes[way];
         // Keyed by the place in the stream, as its latency.
         let (subject, ordinal) = (Subject::new(SPACE, pipe.key, Key::NONE), pipe.stream.read);
-        let drawn = self.world.draw(subject, ordinal, Shape::Uniform(WHOLE.into()));
-        drawn >= u64::from(WHOLE - share)
+        self.world.befalls(subject, ordinal, share)
     }
 
     /// Tells the writer of a pipe how much has been read, so much later than it could be.
@@ -1028,6 +988,11 @@ pub(crate) fn wake(waiters: &mut WaitList, world: &mut World) {
 }
 
 impl World {
+    /// Draws whether what befalls so many of a million befalls this one.
+    fn befalls(&mut self, subject: Subject, ordinal: u64, share: u32) -> bool {
+        self.draw(subject, ordinal, Shape::Uniform(WHOLE.into())) >= u64::from(WHOLE - share)
+    }
+
     /// Draws how long something takes.
     #[inline]
     pub(crate) fn draw_latency(
@@ -1059,8 +1024,7 @@ impl Net {
             return passage;
         };
         let subject = Subject::new(LOSS, key, Key::NONE);
-        let drawn = world.draw(subject, attempt, Shape::Uniform(WHOLE.into()));
-        if drawn < u64::from(WHOLE - share) {
+        if !world.befalls(subject, attempt, share) {
             return Passage::Clear;
         }
         self.links.felt(from, to, Fault::Loss, &mut self.ledger);
