@@ -43,7 +43,7 @@ impl World {
         match origin {
             Origin::Run => {
                 // The main task has nothing to be late for.
-                let serial = self.queue.push_due(0, Act::Poll(task.slot));
+                let serial = self.queue.push_due(0, Act::poll(task.slot));
                 self.expect(task.slot, serial, SPAWN, 0);
             }
             _ => self.schedule(task.slot, SPAWN, 0),
@@ -189,7 +189,7 @@ impl World {
             None => at,
         };
         let slot = self.timers.take_slot();
-        let serial = self.queue.push_at(at, Act::Fire(slot));
+        let serial = self.queue.push_at(at, Act::fire(slot));
         let armed = TimerId { slot, serial };
         self.timers.arm(armed, wait);
         *timer = Some(armed);

@@ -47,7 +47,7 @@ pub(crate) struct Limits {
 
 /// Why a run is over: a whole word, because it is read as one at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
+#[repr(u64)]
 pub(crate) enum End {
     Done,
     Panicked,
