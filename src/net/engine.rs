@@ -118,6 +118,13 @@ pub trait RawConn: Send + Sync + 'static {
     fn close(&self) {
         self.abort();
     }
+
+    /// Closes as [`close`](RawConn::close) does, just before it is dropped: for an engine to which
+    /// both at once are less than one after the other.
+    #[doc(hidden)]
+    fn retire(&mut self) {
+        self.close();
+    }
 }
 
 /// Is where connections of another network come in: a listening socket of the operating system, or

@@ -16,15 +16,16 @@ use super::transit::Transit;
 pub(crate) struct End {
     run: u64,
     conn: u32,
-    /// 0 is the dialer's, 1 the accepter's.
     end: u8,
 }
 
+/// Where an end is that has been let go.
+const GONE: u32 = u32::MAX;
+
 impl End {
-    /// Both ends of a connection of the fabric.
-    pub(crate) fn both(run: u64, conn: usize) -> (Self, Self) {
-        let conn = conn as u32;
-        (Self { run, conn, end: 0 }, Self { run, conn, end: 1 })
+    /// An end of a connection of the fabric: 0 is the dialer's, 1 the accepter's.
+    pub(crate) fn boxed(run: u64, conn: u32, end: u8) -> Box<dyn RawConn> {
+        Box::new(Self { run, conn, end })
     }
 
     #[inline]
@@ -161,26 +162,31 @@ impl RawConn for End {
     fn close(&self) {
         self.try_with(|transit, end| transit.close(end));
     }
+
+    fn retire(&mut self) {
+        self.let_go(true);
+    }
+}
+
+impl End {
+    /// Lets go of the connection, after having closed it in good order or else tearing it down.
+    fn let_go(&mut self, closes: bool) {
+        let place = (self.conn as usize, self.end());
+        try_enter(self.run, |fabric, world| {
+            if world.runs() {
+                fabric.let_go(world, place, closes);
+            }
+        });
+        self.conn = GONE;
+    }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
         // An end that was never closed belonged to a connection that did not come about.
-        try_enter(self.run, |fabric, world| {
-            if !world.runs() {
-                return;
-            }
-            let (conn, end) = (self.conn as usize, self.end());
-            let over = fabric.transit(conn, world).is_some_and(|mut transit| transit.let_go(end));
-            // A connection holds waiters: tasks of the run, or wakers of who polls by himself.
-            if over {
-                for pipe in &mut fabric.conns[conn].pipes {
-                    pipe.readers.drain(|waiter| world.wake_waiter(waiter));
-                    pipe.drain_writers(|waiter| world.wake_waiter(waiter));
-                }
-                fabric.conns.remove(conn);
-            }
-        });
+        if self.conn != GONE {
+            self.let_go(false);
+        }
     }
 }
 

@@ -8,11 +8,12 @@ use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, FutureExt};
 
-use crate::net::{Addr, Cause, Engine, Registry};
+use crate::net::{Addr, Cause, Engine, RawConn, Registry};
 use crate::wait::got;
 use crate::waiter::Waiter;
 
-use super::call::{Dialed, Stage};
+use super::call::Met;
+use super::conn::End;
 use super::fabric::{enter, try_enter};
 use super::machine::{Place, Power};
 
@@ -51,10 +52,9 @@ impl Engine for Region {
         &'a self,
         src: &'a Addr,
         dst: &'a Addr,
-        hostdata: &'a str,
+        _hostdata: &'a str,
     ) -> BoxFuture<'a, Dialed> {
-        let stale = Place::of_hostdata(hostdata);
-        Box::pin(Dialing { region: self, src, dst, stale, call: None })
+        Box::pin(Dialing { region: self, src, dst, call: None })
     }
 
     fn close(&self) -> Result<(), Cause> {
@@ -62,14 +62,15 @@ impl Engine for Region {
     }
 }
 
+/// What a dial comes to.
+type Dialed = Result<(Box<dyn RawConn>, Addr), Cause>;
+
 /// A dial, as its dialer waits for it; given up when dropped.
 struct Dialing<'a> {
     region: &'a Region,
     src: &'a Addr,
     dst: &'a Addr,
-    /// Where the other host is said to stand, if that is not where the registry knows it now.
-    stale: Option<Place>,
-    /// Which of the calls it is, once it has set out.
+    /// Which of the calls it is, once it has begun.
     call: Option<usize>,
 }
 
@@ -77,45 +78,34 @@ impl Future for Dialing<'_> {
     type Output = Dialed;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Dialed> {
-        let Self { region, src, dst, stale, call } = &mut *self;
+        let Self { region, src, dst, call } = &mut *self;
+        let &Region { run, net, number } = *region;
         // Who waited before is dropped outside the world.
         let mut _before = None;
-        let over = enter(region.run, |fabric, world| {
-            let index = match *call {
-                Some(index) => index,
-                None if !world.heeds() => return Poll::Ready(None),
-                None => {
-                    let net = &mut fabric.nets[region.net as usize];
-                    let from = net.machine(src.host(), region.number);
-                    let to = stale.unwrap_or_else(|| {
-                        let machine = net.machine(dst.host(), region.number);
-                        // The registry has just told of it, in this very poll.
-                        let known = net.machines[machine as usize].announced;
-                        Place { machine, life: known.map_or(0, |known| known.life) }
-                    });
-                    *call.insert(fabric.dial(world, region.net, (from, to), (src, dst)))
+        let over = enter(run, |fabric, world| {
+            let Some(index) = *call else {
+                if !world.heeds() {
+                    return Poll::Ready(Err(Cause::HostDown));
                 }
+                let waiter = Waiter::of(cx.waker());
+                *call = Some(fabric.dial(world, (net, number), (src, dst), waiter));
+                return Poll::Pending;
             };
-            if let Stage::Over { in_time } = fabric.calls[index].stage {
-                *call = None;
-                // What is left of it is nobody else's, and may be dropped in here.
-                return Poll::Ready(Some((in_time, fabric.calls.remove(index).answer)));
+            match fabric.outcome(world, index) {
+                Some(outcome) => {
+                    *call = None;
+                    Poll::Ready(outcome)
+                }
+                None => {
+                    _before = fabric.wait(index, cx.waker());
+                    Poll::Pending
+                }
             }
-            let waiting = &mut fabric.calls[index];
-            _before = match &mut waiting.dialer {
-                Some(dialer) => dialer.set(cx.waker()),
-                None => waiting.dialer.replace(Waiter::of(cx.waker())),
-            };
-            Poll::Pending
         });
-        over.map(|over| {
+        over.map(|outcome| {
             got();
-            match over {
-                None => Err(Cause::HostDown),
-                Some((true, Some(dialed))) => dialed,
-                // A connection that came too late is torn down by this.
-                Some(_) => Err(Cause::TimedOut),
-            }
+            let Met { conn, port } = outcome?;
+            Ok((End::boxed(run, conn, 0), dst.with_port(port)))
         })
     }
 }
@@ -123,7 +113,7 @@ impl Future for Dialing<'_> {
 impl Drop for Dialing<'_> {
     fn drop(&mut self) {
         if let Some(index) = self.call {
-            let _call = try_enter(self.region.run, |fabric, world| fabric.hang_up(world, index));
+            let _left = try_enter(self.region.run, |fabric, world| fabric.hang_up(world, index));
         }
     }
 }

@@ -8,8 +8,6 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use slab::Slab;
-
 use crate::few::Few;
 use crate::lock::at_scope_end;
 use crate::net::{Addr, Notifier, SubNetwork};
@@ -22,6 +20,7 @@ use super::ledger::{Lasting, Ledger, hand_in};
 use super::link::Links;
 use super::machine::Machine;
 use super::pipe::Connection;
+use super::pool::Pool;
 
 /// What two hosts have had to do with each other, as dialer and dialed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -146,8 +145,8 @@ pub(crate) struct Fabric {
     pub(crate) nets: Vec<Net>,
     /// How many of them this run has made; the others are memory.
     used: usize,
-    pub(crate) conns: Slab<Connection>,
-    pub(crate) calls: Slab<Call>,
+    pub(crate) conns: Pool<Connection>,
+    pub(crate) calls: Pool<Call>,
 }
 
 impl Fabric {
@@ -163,14 +162,8 @@ impl Fabric {
     fn clear(&mut self) {
         const KEPT: usize = 16;
         self.run = 0;
-        self.calls.clear();
-        self.conns.clear();
-        if self.calls.capacity() > KEPT {
-            self.calls.shrink_to_fit();
-        }
-        if self.conns.capacity() > KEPT {
-            self.conns.shrink_to_fit();
-        }
+        self.calls.clear(KEPT);
+        self.conns.clear(KEPT);
         self.nets[..self.used].iter_mut().for_each(Net::clear);
         self.nets.truncate(1);
         self.used = 0;

@@ -154,7 +154,7 @@ impl Machine {
 pub(crate) type Hostdata = ArrayString<21>;
 
 /// What the registry tells of a host: which machine, and in which life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) machine: u32,
     pub(crate) life: u32,

@@ -10,9 +10,10 @@ use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 
-use crate::net::{Args, Cause, Registry, RegistryError};
+use crate::net::{Args, Cause, Granted, Registry, RegistryError};
 use crate::sim::{Family, Instant, Shape, Sleep, World};
 
+use super::call::Call;
 use super::fabric::{Net, enter, try_enter};
 use super::ledger::Fault;
 use super::machine::{Announced, Place};
@@ -32,54 +33,115 @@ pub(crate) struct Names {
     pub(crate) net: u32,
 }
 
-/// What is asked of the registry about a host: its name, and what is announced with it.
-type About<'a> = (&'a str, Option<&'a str>);
+impl Net {
+    /// When a question about a host is answered that the current task asks.
+    pub(crate) fn ask(&self, world: &mut World, hostname: &str) -> u64 {
+        let (least, more) = self.config.registry_latency.parts();
+        world.draw_answer(REGISTRY, hostname, least, more)
+    }
 
-/// A question to the registry, which is answered when it has got there.
-///
-/// By hand and not `async`: every dial begins with one, and this is a quarter of the size.
-struct Question<'a, T> {
+    /// Says that the registry is down, if it is.
+    fn is_registry_down(&mut self) -> bool {
+        let Some(down) = &mut self.registry_down else { return false };
+        self.ledger.felt(Fault::Registry, &mut down.felt);
+        true
+    }
+
+    /// What the registry says for no answer.
+    #[cold]
+    fn complaint(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
+        let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
+        RegistryError { registry: format!("registry({})", self.name), op, args, cause }
+    }
+
+    /// Answers a question of a dial, which is where its host stands, or stood before for those who
+    /// are still told so.
+    #[inline]
+    pub(crate) fn look_up(
+        &mut self,
+        world: &mut World,
+        call: &Call,
+    ) -> Result<Place, RegistryError> {
+        let machine = match &call.unknown {
+            None => Some(call.to.machine),
+            Some(name) => self.by_name.get(&**name).map(|(_, machine)| *machine),
+        };
+        let known = machine.and_then(|machine| self.machines.get(machine as usize));
+        let known = known.and_then(|machine| machine.announced);
+        match machine.zip(known) {
+            Some((machine, Announced { life, stale: None })) if self.registry_down.is_none() => {
+                Ok(Place { machine, life })
+            }
+            found => self.look_up_with_care(world, call, found),
+        }
+    }
+
+    #[cold]
+    fn look_up_with_care(
+        &mut self,
+        world: &mut World,
+        call: &Call,
+        found: Option<(u32, Announced)>,
+    ) -> Result<Place, RegistryError> {
+        let name: &str = match &call.unknown {
+            None => &self.machines[call.to.machine as usize].name.clone(),
+            Some(name) => name,
+        };
+        if self.is_registry_down() {
+            return Err(self.complaint("query", &[name], Cause::RegistryDown));
+        }
+        let Some((machine, Announced { life, stale })) = found else {
+            return Err(self.complaint("query", &[name], Cause::NoSuchHost));
+        };
+        if let Some((before, until)) = stale {
+            if world.now >= until {
+                if let Some(known) = &mut self.machines[machine as usize].announced {
+                    known.stale = None;
+                }
+            } else if world.draw_for(call.asker, STALE, name, Shape::Uniform(4)) == 3 {
+                return Ok(Place { machine, life: before });
+            }
+        }
+        Ok(Place { machine, life })
+    }
+}
+
+/// What is announced to the registry: a host, and where it stands. By hand and not `async`: this is
+/// a quarter of the size.
+struct Announcement<'a> {
     names: &'a Names,
-    op: &'static str,
-    about: About<'a>,
-    answer: fn(&mut Net, &mut World, About<'_>) -> Result<T, Cause>,
+    hostname: &'a str,
+    hostdata: &'a str,
     /// Until the answer comes, once it is asked.
     wait: Option<Sleep>,
 }
 
-impl<T> Future for Question<'_, T> {
-    type Output = Result<T, RegistryError>;
+impl Future for Announcement<'_> {
+    type Output = Result<(), RegistryError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { names: Names { run, net }, op, about, answer, wait } = &mut *self;
+        let Self { names: Names { run, net }, hostname, hostdata, wait } = &mut *self;
         let wait = wait.get_or_insert_with(|| {
             let at = enter(*run, |fabric, world| {
-                let latency = fabric.nets[*net as usize].config.registry_latency;
-                let (least, more) = latency.parts();
-                world.draw_answer(REGISTRY, about.0, least, more)
+                let at = fabric.nets[*net as usize].ask(world, hostname);
+                world.own_instant(Instant::from_nanos(at))
             });
-            Sleep::new(*run, Instant::from_nanos(at))
+            Sleep::new(*run, at)
         });
         ready!(Pin::new(wait).poll(cx));
-        let answered = enter(*run, |fabric, world| {
+        Poll::Ready(enter(*run, |fabric, world| {
             let net = &mut fabric.nets[*net as usize];
-            if let Some(down) = &mut net.registry_down {
-                net.ledger.felt(Fault::Registry, &mut down.felt);
-                return Err((Cause::RegistryDown, net.name.clone()));
-            }
-            answer(net, world, *about).map_err(|cause| (cause, net.name.clone()))
-        });
-        Poll::Ready(answered.map_err(|(cause, network)| {
-            let args = [Some(about.0), about.1].into_iter().flatten().map(str::to_string);
-            let registry = format!("registry({network})");
-            RegistryError { registry, op, args: Args::List(args.collect()), cause }
+            let announced = match net.is_registry_down() {
+                true => Err(Cause::RegistryDown),
+                false => announce(net, world, hostname, hostdata),
+            };
+            announced.map_err(|cause| net.complaint("announce", &[hostname, hostdata], cause))
         }))
     }
 }
 
 /// Takes a name down.
-fn announce(net: &mut Net, world: &mut World, (hostname, data): About<'_>) -> Result<(), Cause> {
-    let data = data.unwrap_or_default();
+fn announce(net: &mut Net, world: &mut World, hostname: &str, data: &str) -> Result<(), Cause> {
     let found = Place::of_hostdata(data).and_then(|Place { machine, life }| {
         let machine = net.machines.get_mut(machine as usize)?;
         (*machine.name == *hostname).then_some((machine, life))
@@ -97,35 +159,20 @@ fn announce(net: &mut Net, world: &mut World, (hostname, data): About<'_>) -> Re
     Ok(())
 }
 
-/// Looks a name up. The answer is where a host stood before, for those who are still told so. Where
-/// it stands now is not written down: who is answered looks that up in the same poll.
-fn query(net: &mut Net, world: &mut World, (hostname, _): About<'_>) -> Result<String, Cause> {
-    let (_, &machine) = net.by_name.get(hostname).ok_or(Cause::NoSuchHost)?;
-    let known = &mut net.machines[machine as usize].announced;
-    let known = known.as_mut().ok_or(Cause::NoSuchHost)?;
-    if let Some((life, until)) = known.stale {
-        if world.now >= until {
-            known.stale = None;
-        } else if world.draw_about(STALE, hostname, Shape::Uniform(4)) == 3 {
-            return Ok(Place { machine, life }.to_hostdata().as_str().into());
-        }
-    }
-    Ok(String::new())
-}
-
 impl Registry for Names {
     fn announce<'a>(
         &'a self,
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let about = (hostname, Some(hostdata));
-        Box::pin(Question { names: self, op: "announce", about, answer: announce, wait: None })
+        Box::pin(Announcement { names: self, hostname, hostdata, wait: None })
     }
 
+    /// Says nothing: our engine asks by itself, where the answer is an event of its own and sends
+    /// the dial on its way.
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
-        let about = (hostname, None);
-        Box::pin(Question { names: self, op: "query", about, answer: query, wait: None })
+        let _ = hostname;
+        Granted::boxed()
     }
 
     fn withdraw(&self, hostname: &str) {

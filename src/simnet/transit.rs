@@ -24,6 +24,7 @@ use super::latency::Latency;
 use super::ledger::Fault;
 use super::link::{Pace, Passage, WHOLE};
 use super::pipe::{Connection, EndState, Fate, Item, Pipe, Trouble, What};
+use super::pool::Pool;
 use super::stream::Corrupted;
 
 /// How long something takes, beyond the least.
@@ -140,29 +141,47 @@ impl Fabric {
         Some(Transit { net, conn, index, world })
     }
 
+    /// Lets the program's side of an end go, after having closed it or else tearing it down.
+    /// Whoever waits at a connection that is over may be a task of the run, or poll by himself.
+    pub(crate) fn let_go(&mut self, world: &mut World, (index, end): (usize, usize), closes: bool) {
+        let Some(mut transit) = self.transit(index, world) else { return };
+        if closes {
+            transit.close(end);
+        }
+        if transit.let_go(end) {
+            let Transit { conn, world, .. } = transit;
+            for pipe in &mut conn.pipes {
+                pipe.readers.drain(|waiter| world.wake_waiter(waiter));
+                pipe.drain_writers(|waiter| world.wake_waiter(waiter));
+            }
+            conn.end();
+            self.conns.give_back(index);
+        }
+    }
+}
+
+impl Net {
     /// Makes a connection from one end to another, in directions of these names.
+    #[inline]
     pub(crate) fn connect(
-        &mut self,
-        net: u32,
-        ends: [(u32, u16); 2],
+        &self,
+        conns: &mut Pool<Connection>,
+        (net, ends): (u32, [(u32, u16); 2]),
         keys: [Key; 2],
-        world: &mut World,
+        world: &World,
     ) -> usize {
         let (from, to) = (ends[0].0, ends[1].0);
-        let state = &self.nets[net as usize];
-        let (latency, latency_back) = (state.latency(from, to), state.latency(to, from));
-        let [there, back] = keys;
-        let window = state.config.window;
-        let mut pipes = [Pipe::new(there, latency, window), Pipe::new(back, latency_back, window)];
-        for pipe in &mut pipes {
-            (pipe.heard_at, pipe.traced) = (world.now, world.keeps_trace());
+        let (index, conn) = conns.add();
+        conn.net = net;
+        let (window, now) = (self.config.window, world.now);
+        let ways = [(keys[0], self.latency(from, to)), (keys[1], self.latency(to, from))];
+        for (pipe, (key, latency)) in conn.pipes.iter_mut().zip(ways) {
+            pipe.begin(key, latency, window, now);
+            pipe.traced = world.keeps_trace();
         }
-        let ends =
-            ends.map(|(machine, port)| EndState { machine, port, fate: Fate::Open, held: true });
-        let odd = state.is_odd(from, to);
-        let index = self.conns.insert(Connection { net, ends, pipes });
-        if odd && let Some(mut transit) = self.transit(index, world) {
-            transit.look_around();
+        for (end, (machine, port)) in conn.ends.iter_mut().zip(ends) {
+            (end.machine, end.port) = (machine, port);
+            (end.fate, end.held) = (Fate::Open, true);
         }
         index
     }
@@ -294,12 +313,8 @@ impl Transit<'_> {
         self.conn.ends[end].held = false;
         let over = !self.conn.ends[1 - end].held;
         if over {
-            for way in 0..2 {
-                let bells = [Bell::Head, Bell::Limit, Bell::Credit, Bell::Probe];
-                for which in bells {
-                    self.world.alarms.cancel(bell(self.index, way, which));
-                }
-            }
+            // All that a connection has; the last of these numbers is a dial's.
+            self.world.alarms.cancel_all(bell(self.index, 0, Bell::Head), CALL);
         }
         over
     }
