@@ -176,17 +176,22 @@ fn split_with_care(addr: &str) -> Result<(&str, u16), AddrError> {
 
 /// Reads a port as Go's `Atoi` reads a number: one sign, then ASCII digits, no other notation.
 fn parse_port(text: &str) -> Option<u16> {
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
+    let (sign, digits) = match text.as_bytes() {
+        [sign @ (b'-' | b'+'), digits @ ..] => (Some(*sign), digits),
+        digits => (None, digits),
     };
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    if digits.is_empty() {
         return None;
     }
-    let significant = digits.trim_start_matches('0');
-    let port = if significant.is_empty() { 0 } else { significant.parse().ok()? };
-    (port == 0 || !negative).then_some(port)
+    let mut port: u16 = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        port = port.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    (port == 0 || sign != Some(b'-')).then_some(port)
 }
 
 impl fmt::Display for Addr {

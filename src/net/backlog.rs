@@ -184,16 +184,18 @@ impl<C> Backlog<C> {
         wakers: &mut Wakers,
     ) -> Option<Poll<Result<C, Why>>> {
         let accept = self.accepts.get(ticket)?;
-        if !matches!(accept.stage, Stage::Done(_)) {
+        let Stage::Done(done) = &mut accept.stage else {
             wakers.bury(accept.waiter.set(waker));
             return Some(Poll::Pending);
+        };
+        // Taken out where it lies: the whole of it is large to move.
+        let done = std::mem::replace(done, Err(Why::SockDown));
+        if let Waiter::Other(_) = accept.waiter {
+            wakers.bury(self.accepts.remove(ticket).map(|accept| accept.waiter));
+        } else {
+            self.accepts.leave(ticket);
         }
-        let Accept { waiter, stage } = self.accepts.remove(ticket)?;
-        wakers.bury(Some(waiter));
-        match stage {
-            Stage::Done(result) => Some(Poll::Ready(result)),
-            _ => None,
-        }
+        Some(Poll::Ready(done))
     }
 
     /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a

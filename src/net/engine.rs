@@ -4,7 +4,9 @@
 //! the [`RawConn`] of each connection. Does not know who uses them. The other direction, what an
 //! engine may call, is `Notifier`.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -46,6 +48,58 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// Whatever went wrong; it becomes part of what closing the subnetwork returns.
     fn close(&self) -> Result<(), Cause>;
+}
+
+/// What a dial comes to: this end of the connection, and the address of the other.
+pub(crate) type Dialed = Result<(Box<dyn RawConn>, Addr), Cause>;
+
+/// Dials by number, as an engine within this crate can have them that is its own registry: so that
+/// a dial needs no future of the registry's and none of the engine's.
+pub(crate) trait Calls: Send + Sync {
+    /// Asks how far a dial has got; where there is no number yet, it begins and gets one.
+    ///
+    /// See [`Engine::dial`]. There is no number any more when it is over.
+    fn poll_dial(
+        &self,
+        call: &mut Option<u32>,
+        addrs: (&Addr, &Addr),
+        cx: &mut Context<'_>,
+    ) -> Poll<Dialed>;
+
+    /// Gives up a dial that is not over.
+    fn hang_up(&self, call: u32);
+}
+
+/// A dial that has a number, once it has begun; given up when dropped.
+pub(crate) struct Calling<'a> {
+    calls: &'a dyn Calls,
+    addrs: (&'a Addr, &'a Addr),
+    call: Option<u32>,
+}
+
+impl<'a> Calling<'a> {
+    /// A dial from the first address to the other.
+    pub(crate) fn new(calls: &'a dyn Calls, addrs: (&'a Addr, &'a Addr)) -> Self {
+        Self { calls, addrs, call: None }
+    }
+}
+
+impl Future for Calling<'_> {
+    type Output = Dialed;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Dialed> {
+        let Self { calls, addrs, call } = &mut *self;
+        calls.poll_dial(call, *addrs, cx)
+    }
+}
+
+impl Drop for Calling<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            self.calls.hang_up(call);
+        }
+    }
 }
 
 /// Knows the hosts of a network by name.

@@ -6,10 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures::future::Either;
+
 use super::addr::{Addr, split};
 use super::conn::Conn;
 use super::down::unless_down;
-use super::engine::RawConn;
+use super::engine::{Calling, Dialed};
 use super::error::{Cause, Error, Op, Why};
 use super::granted::is_granted;
 use super::listener::Listener;
@@ -74,7 +76,11 @@ impl Host {
             Err(error) => return Err(fail(src, None, error.into())),
         };
         let describe = || format!("dial {} {src}->{dst}", self.network());
-        let connected = unless_down(&*self.state, self.connect(&src, &dst), describe).await;
+        let connecting = match self.net.calls() {
+            Some(calls) => Either::Left(Calling::new(calls, (&src, &dst))),
+            None => Either::Right(self.connect(&src, &dst)),
+        };
+        let connected = unless_down(&*self.state, connecting, describe).await;
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
@@ -89,7 +95,7 @@ impl Host {
     }
 
     /// Asks the registry where the host is, and the engine to connect.
-    async fn connect(&self, src: &Addr, dst: &Addr) -> Result<(Box<dyn RawConn>, Addr), Cause> {
+    async fn connect(&self, src: &Addr, dst: &Addr) -> Dialed {
         let hostdata = {
             let mut query = self.net.registry().query(dst.host());
             if is_granted(&mut query) { String::new() } else { query.await? }

@@ -165,28 +165,43 @@ impl<L: Borrow<Listener>> Waiting<L> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
         let mut wakers = Wakers::default();
-        let polled = self.poll_queue(cx.waker(), &mut wakers).map_err(Cause::from);
+        let polled = self.poll_queue(cx.waker(), &mut wakers);
         wakers.wake();
         #[cfg(feature = "os")]
-        let polled = if polled.is_pending() { self.poll_elsewhere(cx) } else { polled };
-        let listener = self.listener.borrow();
-        let Poll::Ready(accepted) = polled else {
-            waiting_for(|| {
-                let addr = listener.local_addr();
-                format!("accept {} {addr}", addr.network())
-            });
-            return Poll::Pending;
-        };
+        if polled.is_pending() {
+            match self.poll_elsewhere(cx) {
+                Poll::Ready(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
+                Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.failed(cause))),
+                Poll::Pending => {}
+            }
+        }
+        match polled {
+            Poll::Ready(Ok(end)) => Poll::Ready(Ok(self.accepted(end))),
+            Poll::Ready(Err(why)) => Poll::Ready(Err(self.failed(why.into()))),
+            Poll::Pending => {
+                waiting_for(|| {
+                    let addr = self.listener.borrow().local_addr();
+                    format!("accept {} {addr}", addr.network())
+                });
+                Poll::Pending
+            }
+        }
+    }
+
+    #[inline]
+    fn accepted(&mut self, end: Arc<Endpoint>) -> Conn {
         got();
         self.ticket = None;
-        Poll::Ready(match accepted {
-            Ok(end) => Ok(Conn::new(end, listener.tap.clone())),
-            Err(cause) => {
-                let addr = listener.local_addr();
-                let network: Arc<str> = addr.network().into();
-                Err(Error::new(Op::Accept, network, None, Some(addr), cause))
-            }
-        })
+        Conn::new(end, self.listener.borrow().tap.clone())
+    }
+
+    #[cold]
+    fn failed(&mut self, cause: Cause) -> Error {
+        got();
+        self.ticket = None;
+        let addr = self.listener.borrow().local_addr();
+        let network: Arc<str> = addr.network().into();
+        Error::new(Op::Accept, network, None, Some(addr), cause)
     }
 
     fn poll_queue(

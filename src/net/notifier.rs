@@ -82,28 +82,29 @@ impl Gate {
     }
 
     /// Has a listener that accepts at this moment take the other end of what `make` makes, which is
-    /// told the port of that end. Returns who is to be woken by that.
+    /// told the port of that end. Returns who is to be woken by that. `src` must be there, and is
+    /// taken then.
     ///
     /// Nothing foreign runs meanwhile, and what makes and wakes may be a world that is in hand. So
     /// there is no answer, and nothing happens, where anything else is to be done.
     #[inline]
     pub(crate) fn let_in(
         &self,
-        src: &Addr,
+        src: &mut Option<Addr>,
         port: u16,
         make: impl FnOnce(u16) -> Box<dyn RawConn>,
     ) -> Option<Waiter> {
         let host = &self.host;
         // What is worked with under the lock is one word: more would be moved.
-        let with = &mut Some(make);
+        let with = &mut (Some(make), src);
         host.table(|table| {
             if host.down().is_some() {
                 return None;
             }
             let (_, backlog, ports) = table.listener(port)?;
             let (accept, number) = backlog.first_to_accept(ports)?;
-            let raw = with.take()?(number);
-            let end = Endpoint::new(Port::taken(host.clone(), number), src.clone(), raw);
+            let (raw, src) = (with.0.take()?(number), with.1.take()?);
+            let end = Endpoint::new(Port::taken(host.clone(), number), src, raw);
             let entry = Arc::downgrade(&end);
             let woken = accept.complete(end);
             table.insert(number, entry);

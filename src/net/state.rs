@@ -14,7 +14,7 @@ use crate::waiter::Waiter;
 
 use super::addr::Addr;
 use super::down::{Falls, Latch};
-use super::engine::{Engine, Registry};
+use super::engine::{Calls, Engine, Registry};
 use super::error::{Cause, Error, Op, Why};
 use super::line::Line;
 use super::sockets::HostState;
@@ -36,6 +36,11 @@ pub(crate) struct NetState<P: Parts + ?Sized = dyn Parts> {
 pub(crate) trait Parts: Send + Sync + 'static {
     fn engine(&self) -> &dyn Engine;
     fn registry(&self) -> &dyn Registry;
+
+    /// The dials by number, where there are any.
+    fn calls(&self) -> Option<&dyn Calls> {
+        None
+    }
 }
 
 impl<E: Engine, R: Registry> Parts for (E, R) {
@@ -145,6 +150,11 @@ impl NetState {
     /// Gives what carries it.
     pub(crate) fn engine(&self) -> &dyn Engine {
         self.parts.engine()
+    }
+
+    /// Gives its dials by number, where there are any.
+    pub(crate) fn calls(&self) -> Option<&dyn Calls> {
+        self.parts.calls()
     }
 
     /// Gives what knows its names.

@@ -20,7 +20,7 @@ use super::granted::{Granted, is_granted};
 use super::host::Host;
 use super::notifier::Notifier;
 use super::sockets::HostState;
-use super::state::NetState;
+use super::state::{NetState, Parts};
 
 /// A part of a network: all its hosts share an engine and a registry.
 ///
@@ -46,9 +46,13 @@ impl SubNetwork {
         engine: impl FnOnce(Notifier) -> E,
         registry: R,
     ) -> Self {
-        let state = Arc::new_cyclic(|net: &Weak<NetState<(E, R)>>| {
-            let net = Weak::clone(net);
-            NetState::new(network, (engine(Notifier::new(net)), registry))
+        Self::of(network, |notifier| (engine(notifier), registry))
+    }
+
+    /// Makes a subnetwork of parts that have their notifier from the beginning.
+    pub(crate) fn of<P: Parts>(network: Arc<str>, parts: impl FnOnce(Notifier) -> P) -> Self {
+        let state = Arc::new_cyclic(|net: &Weak<NetState<P>>| {
+            NetState::new(network, parts(Notifier::new(Weak::clone(net) as Weak<NetState>)))
         });
         Self { state }
     }

@@ -2,13 +2,11 @@
 //!
 //! Knows what the layer above asks of a network; refuses to know how a dial gets there.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, FutureExt};
 
-use crate::net::{Addr, Cause, Engine, RawConn, Registry};
+use crate::net::{Addr, Calling, Calls, Cause, Dialed, Engine, Parts, Registry};
 use crate::wait::got;
 use crate::waiter::Waiter;
 
@@ -16,6 +14,7 @@ use super::call::Met;
 use super::conn::End;
 use super::fabric::{enter, try_enter};
 use super::machine::{Place, Power};
+use super::registry::Names;
 
 /// A region of a simulated network, as the layer above uses it.
 #[derive(Debug)]
@@ -23,6 +22,7 @@ pub(crate) struct Region {
     pub(crate) run: u64,
     pub(crate) net: u32,
     pub(crate) number: u32,
+    pub(crate) names: Names,
 }
 
 impl Engine for Region {
@@ -54,7 +54,8 @@ impl Engine for Region {
         dst: &'a Addr,
         _hostdata: &'a str,
     ) -> BoxFuture<'a, Dialed> {
-        Box::pin(Dialing { region: self, src, dst, call: None })
+        // Dials have numbers here; this is for whoever asks in the way of all engines.
+        Box::pin(Calling::new(self, (src, dst)))
     }
 
     fn close(&self) -> Result<(), Cause> {
@@ -62,42 +63,32 @@ impl Engine for Region {
     }
 }
 
-/// What a dial comes to.
-type Dialed = Result<(Box<dyn RawConn>, Addr), Cause>;
-
-/// A dial, as its dialer waits for it; given up when dropped.
-struct Dialing<'a> {
-    region: &'a Region,
-    src: &'a Addr,
-    dst: &'a Addr,
-    /// Which of the calls it is, once it has begun.
-    call: Option<usize>,
-}
-
-impl Future for Dialing<'_> {
-    type Output = Dialed;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Dialed> {
-        let Self { region, src, dst, call } = &mut *self;
-        let &Region { run, net, number } = *region;
+impl Calls for Region {
+    fn poll_dial(
+        &self,
+        call: &mut Option<u32>,
+        (src, dst): (&Addr, &Addr),
+        cx: &mut Context<'_>,
+    ) -> Poll<Dialed> {
         // Who waited before is dropped outside the world.
         let mut _before = None;
-        let over = enter(run, |fabric, world| {
+        let over = enter(self.run, |fabric, world| {
             let Some(index) = *call else {
                 if !world.heeds() {
                     return Poll::Ready(Err(Cause::HostDown));
                 }
+                let place = (self.net, self.number);
                 let waiter = Waiter::of(cx.waker());
-                *call = Some(fabric.dial(world, (net, number), (src, dst), waiter));
+                *call = Some(fabric.dial(world, place, (src, dst), waiter) as u32);
                 return Poll::Pending;
             };
-            match fabric.outcome(world, index) {
+            match fabric.outcome(world, index as usize) {
                 Some(outcome) => {
                     *call = None;
                     Poll::Ready(outcome)
                 }
                 None => {
-                    _before = fabric.wait(index, cx.waker());
+                    _before = fabric.wait(index as usize, cx.waker());
                     Poll::Pending
                 }
             }
@@ -105,15 +96,25 @@ impl Future for Dialing<'_> {
         over.map(|outcome| {
             got();
             let Met { conn, port } = outcome?;
-            Ok((End::boxed(run, conn, 0), dst.with_port(port)))
+            Ok((End::boxed(self.run, conn, 0), dst.with_port(port)))
         })
+    }
+
+    fn hang_up(&self, call: u32) {
+        let _left = try_enter(self.run, |fabric, world| fabric.hang_up(world, call as usize));
     }
 }
 
-impl Drop for Dialing<'_> {
-    fn drop(&mut self) {
-        if let Some(index) = self.call {
-            let _left = try_enter(self.region.run, |fabric, world| fabric.hang_up(world, index));
-        }
+impl Parts for Region {
+    fn engine(&self) -> &dyn Engine {
+        self
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        &self.names
+    }
+
+    fn calls(&self) -> Option<&dyn Calls> {
+        Some(self)
     }
 }

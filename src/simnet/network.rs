@@ -93,11 +93,10 @@ impl Network {
         };
         let (run, net) = (self.run, self.net);
         let mut notifier = None;
-        let engine = |own| {
+        let subnetwork = SubNetwork::of(self.name.clone(), |own| {
             notifier = Some(own);
-            Region { run, net, number }
-        };
-        let subnetwork = SubNetwork::with(self.name.clone(), engine, Names { run, net });
+            Region { run, net, number, names: Names { run, net } }
+        });
         let own = subnetwork.clone();
         enter(self.run, |fabric, _| {
             let regions = &mut fabric.nets[self.net as usize].regions;

@@ -348,19 +348,19 @@ impl Shake<'_> {
     fn is_let_in(&mut self) -> bool {
         let Self { net, conns, call, world, .. } = self;
         let (from, to) = (call.from, call.to.machine);
-        let (Some(Ok(gate)), Some(src)) = (net.gate(call.to), &call.src) else { return false };
-        if net.is_odd(from, to) {
+        let Some(Ok(gate)) = net.gate(call.to) else { return false };
+        if net.is_odd(from, to) || call.src.is_none() {
             return false;
         }
         let mut met = None;
-        let let_in = gate.let_in(src, call.ports[1], |port| {
-            let ends = [(from, call.ports[0]), (to, port)];
-            let conn = net.connect(conns, (call.net, ends), call.keys, world) as u32;
+        let (number, keys, ports) = (call.net, call.keys, call.ports);
+        let let_in = gate.let_in(&mut call.src, ports[1], |port| {
+            let ends = [(from, ports[0]), (to, port)];
+            let conn = net.connect(conns, (number, ends), keys, world) as u32;
             met = Some(Met { conn, port });
             End::boxed(world.run, conn, 1)
         });
         let Some((met, accepts)) = met.zip(let_in) else { return false };
-        self.call.src = None;
         self.tell(RecordKind::Deliver, "");
         self.turn_back(Ok(met));
         self.world.wake_waiter(accepts);
