@@ -53,12 +53,21 @@ pub trait Engine: Send + Sync + 'static {
 /// What a dial comes to: this end of the connection, and the address of the other.
 pub(crate) type Dialed = Result<(Box<dyn RawConn>, Addr), Cause>;
 
-/// Dials by number, as an engine within this crate can have them that is its own registry: so that
-/// a dial needs no future of the registry's and none of the engine's.
-pub(crate) trait Calls: Send + Sync {
-    /// Asks how far a dial has got; where there is no number yet, it begins and gets one.
-    ///
-    /// See [`Engine::dial`]. There is no number any more when it is over.
+/// An engine of this crate that is its own registry. What is begun has a number here, so that a
+/// dial needs no future of the registry's and none of the engine's.
+///
+/// Where there is no number yet a poll begins it and may give one; there is none any more when it
+/// is over.
+pub(crate) trait Whole: Send + Sync {
+    /// Makes a host and takes its name: see [`Engine::new_host`].
+    fn poll_announce(
+        &self,
+        call: &mut Option<u32>,
+        host: &Addr,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Cause>>;
+
+    /// Connects from the first address to the other: see [`Engine::dial`].
     fn poll_dial(
         &self,
         call: &mut Option<u32>,
@@ -66,38 +75,46 @@ pub(crate) trait Calls: Send + Sync {
         cx: &mut Context<'_>,
     ) -> Poll<Dialed>;
 
-    /// Gives up a dial that is not over.
+    /// Gives up what has been begun and is not over.
     fn hang_up(&self, call: u32);
+
+    /// See [`Registry::withdraw`].
+    fn withdraw(&self, hostname: &str);
 }
 
-/// A dial that has a number, once it has begun; given up when dropped.
-pub(crate) struct Calling<'a> {
-    calls: &'a dyn Calls,
-    addrs: (&'a Addr, &'a Addr),
+/// Waits for what has a number, once it has begun; given up when dropped.
+pub(crate) struct Numbered<'a, F> {
+    whole: &'a dyn Whole,
     call: Option<u32>,
+    poll: F,
 }
 
-impl<'a> Calling<'a> {
-    /// A dial from the first address to the other.
-    pub(crate) fn new(calls: &'a dyn Calls, addrs: (&'a Addr, &'a Addr)) -> Self {
-        Self { calls, addrs, call: None }
+impl<'a, T, F> Numbered<'a, F>
+where
+    F: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T>,
+{
+    pub(crate) fn new(whole: &'a dyn Whole, poll: F) -> Self {
+        Self { whole, call: None, poll }
     }
 }
 
-impl Future for Calling<'_> {
-    type Output = Dialed;
+impl<T, F> Future for Numbered<'_, F>
+where
+    F: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T> + Unpin,
+{
+    type Output = T;
 
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Dialed> {
-        let Self { calls, addrs, call } = &mut *self;
-        calls.poll_dial(call, *addrs, cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let Self { whole, call, poll } = &mut *self;
+        poll(*whole, call, cx)
     }
 }
 
-impl Drop for Calling<'_> {
+impl<F> Drop for Numbered<'_, F> {
     fn drop(&mut self) {
         if let Some(call) = self.call {
-            self.calls.hang_up(call);
+            self.whole.hang_up(call);
         }
     }
 }

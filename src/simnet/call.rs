@@ -32,6 +32,8 @@ pub(crate) enum Stage {
     None,
     /// The registry is asked where its host stands.
     Asks,
+    /// It is none: the registry is asked to take a name.
+    Announces,
     /// It is on its way, and arrives then.
     Travels { arrives: u64 },
     /// It was lost, and sets out again then.

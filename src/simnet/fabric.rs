@@ -18,7 +18,7 @@ use super::config::Config;
 use super::latency::Latency;
 use super::ledger::{Lasting, Ledger, hand_in};
 use super::link::Links;
-use super::machine::Machine;
+use super::machine::{Machine, Name};
 use super::pipe::Connection;
 use super::pool::Pool;
 
@@ -44,7 +44,7 @@ pub(crate) struct Net {
     pub(crate) key: Key,
     pub(crate) config: Config,
     pub(crate) machines: Vec<Machine>,
-    pub(crate) by_name: Few<Arc<str>, u32>,
+    pub(crate) by_name: Few<Name, u32>,
     pub(crate) regions: Vec<RegionState>,
     /// Whether the registry answers nobody.
     pub(crate) registry_down: Option<Lasting>,
@@ -80,27 +80,32 @@ impl Net {
         self.plans = 0;
     }
 
-    /// Finds a host, or makes one that is not up yet.
-    pub(crate) fn machine(&mut self, name: &str, region: u32) -> u32 {
+    /// Finds a host, or makes one that is not up yet, with the address that is given then.
+    pub(crate) fn machine(
+        &mut self,
+        name: &str,
+        region: u32,
+        addr: impl FnOnce(&str) -> Addr,
+    ) -> u32 {
         if let Some((_, machine)) = self.by_name.get(name) {
             return *machine;
         }
-        let (own, number): (Arc<str>, _) = (name.into(), self.machines.len() as u32);
-        self.machines.push(Machine::new(own.clone(), region));
-        self.by_name.insert(name, || (own, number));
+        let (addr, number) = (addr(&self.name), self.machines.len() as u32);
+        self.machines.push(Machine::new(addr.clone(), region));
+        self.by_name.insert(name, || (Name::of(addr), number));
         number
     }
 
     /// The names of two hosts, for a record.
     pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
-        let name = |host: u32| &self.machines[host as usize].name;
+        let name = |host: u32| self.machines[host as usize].name();
         format!("{} {}", name(a), name(b))
     }
 
     /// An address, to be printed.
     #[cold]
     pub(crate) fn addr(&self, machine: u32, port: u16) -> Addr {
-        Addr::of(&self.name, &self.machines[machine as usize].name, port)
+        self.machines[machine as usize].addr.with_port(port)
     }
 
     /// How long things take from one host to another.

@@ -112,6 +112,7 @@ mod fabric;
 mod transit;
 mod plain;
 mod conn;
+mod calls;
 mod registry;
 mod shake;
 mod engine;

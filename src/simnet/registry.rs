@@ -4,19 +4,15 @@
 //! and what is told is how things are when the answer arrives: the registry may be down by then.
 //! For a while after a host was restarted, some are still told where it stood before.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use crate::net::{Addr, Args, Cause, RegistryError};
+use crate::sim::{Family, Key, Shape, World, hash_name, path_step};
+use crate::waiter::Waiter;
 
-use futures::future::BoxFuture;
-
-use crate::net::{Args, Cause, Granted, Registry, RegistryError};
-use crate::sim::{Family, Instant, Shape, Sleep, World};
-
-use super::call::Call;
-use super::fabric::{Net, enter, try_enter};
+use super::call::{Call, Stage};
+use super::fabric::{Fabric, Net};
 use super::ledger::Fault;
-use super::machine::{Announced, Place};
+use super::machine::{Announced, Place, Power};
+use super::transit::call_alarm;
 
 /// How long an answer takes.
 const REGISTRY: Family = Family::new("registry");
@@ -26,18 +22,18 @@ const STALE: Family = Family::new("stale");
 /// For how long after a restart an answer may be out of date.
 const STALE_FOR: u64 = 1_000_000_000;
 
-/// The registry of a simulated network, as one of its regions asks it.
-#[derive(Debug)]
-pub(crate) struct Names {
-    pub(crate) run: u64,
-    pub(crate) net: u32,
-}
-
 impl Net {
     /// When a question about a host is answered that the current task asks.
     pub(crate) fn ask(&self, world: &mut World, hostname: &str) -> u64 {
         let (least, more) = self.config.registry_latency.parts();
         world.draw_answer(REGISTRY, hostname, least, more)
+    }
+
+    /// The name under which an answer of the registry wakes who has asked.
+    pub(crate) fn answers(&self, world: &mut World) -> Key {
+        let key = self.key.child(const { hash_name("registry") }, 0);
+        world.remember(key, || format!("{}/registry", path_step(&self.name, 0)));
+        key
     }
 
     /// Says that the registry is down, if it is.
@@ -84,7 +80,7 @@ impl Net {
         found: Option<(u32, Announced)>,
     ) -> Result<Place, RegistryError> {
         let name: &str = match &call.unknown {
-            None => &self.machines[call.to.machine as usize].name.clone(),
+            None => &self.machines[call.to.machine as usize].name().to_string(),
             Some(name) => name,
         };
         if self.is_registry_down() {
@@ -106,86 +102,70 @@ impl Net {
     }
 }
 
-/// What is announced to the registry: a host, and where it stands. By hand and not `async`: this is
-/// a quarter of the size.
-struct Announcement<'a> {
-    names: &'a Names,
-    hostname: &'a str,
-    hostdata: &'a str,
-    /// Until the answer comes, once it is asked.
-    wait: Option<Sleep>,
-}
+/// What is announced.
+impl Fabric {
+    /// Begins to announce a host in a region; the name is not taken yet.
+    pub(crate) fn announce(
+        &mut self,
+        world: &mut World,
+        (number, region): (u32, u32),
+        host: &Addr,
+        waiter: Waiter,
+    ) -> usize {
+        let net = &mut self.nets[number as usize];
+        let machine = net.machine(host.host(), region, |_| host.clone());
+        let place = Place { machine, life: net.machines[machine as usize].life };
+        let at = net.ask(world, host.host());
+        let (index, call) = self.calls.add();
+        (call.net, call.to, call.stage) = (number, place, Stage::Announces);
+        call.dialer = Some(waiter);
+        world.set_alarm(call_alarm(index), at);
+        index
+    }
 
-impl Future for Announcement<'_> {
-    type Output = Result<(), RegistryError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { names: Names { run, net }, hostname, hostdata, wait } = &mut *self;
-        let wait = wait.get_or_insert_with(|| {
-            let at = enter(*run, |fabric, world| {
-                let at = fabric.nets[*net as usize].ask(world, hostname);
-                world.own_instant(Instant::from_nanos(at))
-            });
-            Sleep::new(*run, at)
+    /// Takes a name if the registry has said that it can be done now, or hears why not. Then the
+    /// host is up.
+    pub(crate) fn announced(
+        &mut self,
+        world: &mut World,
+        region: u32,
+        index: usize,
+    ) -> Option<Result<(), Cause>> {
+        let call = self.calls.get(index)?;
+        let Stage::Over { .. } = call.stage else { return None };
+        let (to, net) = (call.to, &mut self.nets[call.net as usize]);
+        let taken = net.take_name(world, to).map(|()| {
+            let machine = &mut net.machines[to.machine as usize];
+            (machine.region, machine.power) = (region, Power::Up);
         });
-        ready!(Pin::new(wait).poll(cx));
-        Poll::Ready(enter(*run, |fabric, world| {
-            let net = &mut fabric.nets[*net as usize];
-            let announced = match net.is_registry_down() {
-                true => Err(Cause::RegistryDown),
-                false => announce(net, world, hostname, hostdata),
-            };
-            announced.map_err(|cause| net.complaint("announce", &[hostname, hostdata], cause))
-        }))
+        self.forget(world, index);
+        Some(taken)
+    }
+
+    /// Gives a name back whose host did not come to be.
+    pub(crate) fn withdraw(&mut self, net: u32, hostname: &str) {
+        let net = &mut self.nets[net as usize];
+        if let Some((_, machine)) = net.by_name.get(hostname) {
+            net.machines[*machine as usize].announced = None;
+        }
     }
 }
 
-/// Takes a name down.
-fn announce(net: &mut Net, world: &mut World, hostname: &str, data: &str) -> Result<(), Cause> {
-    let found = Place::of_hostdata(data).and_then(|Place { machine, life }| {
-        let machine = net.machines.get_mut(machine as usize)?;
-        (*machine.name == *hostname).then_some((machine, life))
-    });
-    let Some((machine, life)) = found else {
-        return Err(Cause::engine(format!("{data:?} is no place of {hostname:?}")));
-    };
-    let before = machine.announced.map(|known| known.life);
-    // Only a node that was restarted comes again, and with a later life.
-    if before.is_some_and(|before| before >= life) {
-        return Err(Cause::HostExists);
-    }
-    let stale = before.map(|before| (before, world.after(STALE_FOR)));
-    machine.announced = Some(Announced { life, stale });
-    Ok(())
-}
-
-impl Registry for Names {
-    fn announce<'a>(
-        &'a self,
-        hostname: &'a str,
-        hostdata: &'a str,
-    ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        Box::pin(Announcement { names: self, hostname, hostdata, wait: None })
-    }
-
-    /// Says nothing: our engine asks by itself, where the answer is an event of its own and sends
-    /// the dial on its way.
-    fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
-        let _ = hostname;
-        Granted::boxed()
-    }
-
-    fn withdraw(&self, hostname: &str) {
-        try_enter(self.run, |fabric, _| {
-            let net = &mut fabric.nets[self.net as usize];
-            if let Some((_, machine)) = net.by_name.get(hostname) {
-                net.machines[*machine as usize].announced = None;
+impl Net {
+    fn take_name(&mut self, world: &World, Place { machine, life }: Place) -> Result<(), Cause> {
+        let down = self.is_registry_down();
+        let known = self.machines[machine as usize].announced;
+        let cause = match known.map(|known| known.life) {
+            _ if down => Cause::RegistryDown,
+            // Only a node that was restarted comes again, and with a later life.
+            Some(before) if before >= life => Cause::HostExists,
+            before => {
+                let stale = before.map(|before| (before, world.after(STALE_FOR)));
+                self.machines[machine as usize].announced = Some(Announced { life, stale });
+                return Ok(());
             }
-        });
-    }
-
-    fn close(&self) -> Result<(), RegistryError> {
-        // Other regions go on asking.
-        Ok(())
+        };
+        let (name, place) = (self.machines[machine as usize].name(), format!("{machine}.{life}"));
+        Err(self.complaint("announce", &[name, &place], cause).into())
     }
 }

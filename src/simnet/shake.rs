@@ -15,7 +15,7 @@
 //! What has got to a listener waits there as long as it has to, and as the way is clear.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake};
 
 use crate::net::{Accept, Addr, Cause, Gate, Notifier};
 use crate::sim::{Errand, Key, RecordKind, World, hash_name, nanos, path_step};
@@ -28,7 +28,7 @@ use super::link::Passage;
 use super::machine::{Place, Power};
 use super::pipe::Connection;
 use super::pool::Pool;
-use super::transit::{AGAIN, ALARMS, CALL, LATENCY, Transit, head_of, retry_after, whose};
+use super::transit::{AGAIN, CALL, LATENCY, Transit, call_alarm, head_of, retry_after, whose};
 
 /// What a record of a knock or its answer carries, where data has a digest.
 const SAID: u64 = 3;
@@ -70,11 +70,6 @@ const fn shaking(direction: Key) -> Key {
     direction.child(const { hash_name("syn") }, 0)
 }
 
-/// The alarm of a dial.
-const fn alarm(index: usize) -> u32 {
-    index as u32 * ALARMS + CALL
-}
-
 impl Fabric {
     #[inline]
     fn shake<'a>(&'a mut self, index: usize, world: &'a mut World) -> Option<Shake<'a>> {
@@ -94,7 +89,7 @@ impl Fabric {
         waiter: Waiter,
     ) -> usize {
         let (number, state) = (net, &mut self.nets[net as usize]);
-        let from = state.machine(src.host(), region);
+        let from = state.machine(src.host(), region, |_| src.with_port(0));
         let about = state.by_name.get(dst.host()).map(|(_, machine)| *machine);
         let at = state.ask(world, dst.host());
         let (index, call) = self.calls.add();
@@ -105,64 +100,15 @@ impl Fabric {
         call.src = Some(src.clone());
         call.ports = [src.port(), dst.port()];
         call.dialer = Some(waiter);
-        world.set_alarm(alarm(index), at);
+        world.set_alarm(call_alarm(index), at);
         index
-    }
-
-    /// Has somebody wait for a dial. Returns who did so before.
-    pub(crate) fn wait(&mut self, index: usize, waker: &Waker) -> Option<Waiter> {
-        match &mut self.calls.get_mut(index)?.dialer {
-            Some(dialer) => dialer.set(waker),
-            none => none.replace(Waiter::of(waker)),
-        }
-    }
-
-    /// What a dial has come to, if it has come to anything; then it is forgotten.
-    #[inline]
-    pub(crate) fn outcome(
-        &mut self,
-        world: &mut World,
-        index: usize,
-    ) -> Option<Result<Met, Cause>> {
-        let call = self.calls.get_mut(index)?;
-        let Stage::Over { in_time } = call.stage else { return None };
-        let answer = if in_time { call.answer.take() } else { None };
-        // Of what is left nothing is anybody's.
-        self.forget(world, index);
-        Some(answer.unwrap_or(Err(Cause::TimedOut)))
-    }
-
-    /// Gives up a dial. Returns what is to be dropped outside of the world.
-    pub(crate) fn hang_up(
-        &mut self,
-        world: &mut World,
-        index: usize,
-    ) -> Option<(Stage, Option<Waiter>)> {
-        world.alarms.cancel(alarm(index));
-        let call = self.calls.get_mut(index)?;
-        let left = (std::mem::replace(&mut call.stage, Stage::AtDoor), call.dialer.take());
-        self.forget(world, index);
-        Some(left)
-    }
-
-    /// Forgets a dial, and tears down a connection that nobody is going to fetch.
-    fn forget(&mut self, world: &mut World, index: usize) {
-        let Some(call) = self.calls.get_mut(index) else { return };
-        call.stage = Stage::None;
-        call.src = None;
-        call.unknown = None;
-        let answer = call.answer.take();
-        self.calls.give_back(index);
-        if let Some(Ok(Met { conn, .. })) = answer {
-            self.let_go(world, (conn as usize, 0), false);
-        }
     }
 
     /// Lets all dials of a network look again that are held.
     pub(crate) fn let_dials_go(&mut self, world: &mut World, net: u32) {
         for (index, call) in self.calls.iter() {
             if call.net == net && matches!(call.stage, Stage::Held) {
-                world.set_alarm(alarm(index), world.now);
+                world.set_alarm(call_alarm(index), world.now);
             }
         }
     }
@@ -173,7 +119,7 @@ impl Net {
     #[cold]
     fn remember(&self, world: &mut World, [there, back]: [Key; 2], dial: (u32, u32, u32)) {
         let (near, far, number) = dial;
-        let [near, far] = [near, far].map(|place| &self.machines[place as usize].name);
+        let [near, far] = [near, far].map(|place| self.machines[place as usize].name());
         let text =
             || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
         world.remember(there, text);
@@ -193,22 +139,21 @@ impl Net {
             _ => Err(&self.regions[machine.region as usize].notifier),
         })
     }
-
-    /// The name under which a question that was answered in vain wakes who has asked it.
-    #[cold]
-    fn asking(&self, world: &mut World) -> Key {
-        let key = self.key.child(const { hash_name("look-up") }, 0);
-        world.remember(key, || format!("{}/look-up", path_step(&self.name, 0)));
-        key
-    }
 }
 
 /// What the network does.
 impl Shake<'_> {
     /// Goes on at the instant for which the alarm was set.
     fn move_on(&mut self) {
-        if let Stage::Asks = self.call.stage {
-            return self.hear();
+        match self.call.stage {
+            Stage::Asks => return self.hear(),
+            // Whoever announces does so when he is told that he may.
+            Stage::Announces => {
+                let answers = self.net.answers(self.world);
+                self.world.act_as(answers);
+                return self.end(true);
+            }
+            _ => {}
         }
         self.world.act_as_once(shaking(self.call.keys[self.call.way]));
         let limit = self.call.limit;
@@ -226,8 +171,8 @@ impl Shake<'_> {
         match self.net.look_up(self.world, self.call) {
             Ok(to) => self.set_out(to),
             Err(error) => {
-                let asking = self.net.asking(self.world);
-                self.world.act_as(asking);
+                let answers = self.net.answers(self.world);
+                self.world.act_as(answers);
                 self.call.answer = Some(Err(error.into()));
                 self.end(true);
             }
@@ -266,7 +211,7 @@ impl Shake<'_> {
 
     /// Is heard of again at an instant, or at the limit if that is before.
     fn wait_until(&mut self, at: u64) {
-        self.world.set_alarm(alarm(self.index), at.min(self.call.limit));
+        self.world.set_alarm(call_alarm(self.index), at.min(self.call.limit));
     }
 
     /// Sets out again, or back.
@@ -466,7 +411,7 @@ impl Wake for Nudge {
                 && matches!(call.stage, Stage::Queued(_))
             {
                 call.sent = world.mark().or(call.sent);
-                world.set_alarm(alarm(self.index), world.now);
+                world.set_alarm(call_alarm(self.index), world.now);
             }
         });
     }

@@ -80,6 +80,12 @@ pub(crate) const fn bell(conn: usize, way: usize, bell: Bell) -> u32 {
     conn as u32 * ALARMS + ((way as u32) << 2 | bell as u32)
 }
 
+/// The alarm of a dial.
+#[inline]
+pub(crate) const fn call_alarm(call: usize) -> u32 {
+    call as u32 * ALARMS + CALL
+}
+
 /// A network and one of its connections, with all that moves it.
 pub(crate) struct Transit<'a> {
     pub(crate) net: &'a mut Net,
