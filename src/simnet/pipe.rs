@@ -146,7 +146,7 @@ impl Pipe {
     /// Ends: nothing is kept that takes up memory, or is somebody else's.
     fn end(&mut self) {
         self.stream.end();
-        self.behind.clear();
+        self.behind.end();
         (self.readers, self.writers) = (WaitList::default(), None);
     }
 

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
-use crate::net::{Accept, Addr, Cause, Gate, Notifier};
+use crate::net::{Accept, Addr, Cause, Gate};
 use crate::sim::{Errand, Key, RecordKind, World, hash_name, nanos, path_step};
 use crate::waiter::Waiter;
 
@@ -28,7 +28,9 @@ use super::link::Passage;
 use super::machine::{Place, Power};
 use super::pipe::Connection;
 use super::pool::Pool;
-use super::transit::{AGAIN, CALL, LATENCY, Transit, call_alarm, head_of, retry_after, whose};
+use super::transit::{
+    AGAIN, CALL, LATENCY, Transit, call_alarm, connect, head_of, retry_after, whose,
+};
 
 /// What a record of a knock or its answer carries, where data has a digest.
 const SAID: u64 = 3;
@@ -128,16 +130,21 @@ impl Net {
         world.remember(shaking(back), || format!("{}/back/syn", text()));
     }
 
-    /// The gate of a host, or who finds it; `None` if that life of the host is over.
-    fn gate(&self, to: Place) -> Option<Result<&Gate, &Notifier>> {
-        let machine = &self.machines[to.machine as usize];
+    /// The gate of a host, which is found once in each of its lives; `None` if that life is over.
+    fn gate(&mut self, to: Place, port: u16) -> Option<Result<&Gate, Cause>> {
+        let machine = &mut self.machines[to.machine as usize];
         if machine.power != Power::Up || machine.life != to.life {
             return None;
         }
-        Some(match &machine.gate {
-            Some((life, gate)) if *life == to.life => Ok(gate),
-            _ => Err(&self.regions[machine.region as usize].notifier),
-        })
+        if !matches!(&machine.gate, Some((life, _)) if *life == to.life) {
+            let notifier = &self.regions[machine.region as usize].notifier;
+            match notifier.gate(&machine.addr.with_port(port)) {
+                // The host of a life that is over is closed, and nothing of anybody's is left in it.
+                Ok(gate) => machine.gate = Some((to.life, gate)),
+                Err(cause) => return Some(Err(cause)),
+            }
+        }
+        machine.gate.as_ref().map(|(_, gate)| Ok(gate))
     }
 }
 
@@ -293,15 +300,16 @@ impl Shake<'_> {
     fn is_let_in(&mut self) -> bool {
         let Self { net, conns, call, world, .. } = self;
         let (from, to) = (call.from, call.to.machine);
-        let Some(Ok(gate)) = net.gate(call.to) else { return false };
         if net.is_odd(from, to) || call.src.is_none() {
             return false;
         }
+        let (window, ways) = (net.config.window, net.ways(call.keys, from, to));
+        let Some(Ok(gate)) = net.gate(call.to, call.ports[1]) else { return false };
         let mut met = None;
-        let (number, keys, ports) = (call.net, call.keys, call.ports);
+        let (number, ports) = (call.net, call.ports);
         let let_in = gate.let_in(&mut call.src, ports[1], |port| {
             let ends = [(from, ports[0]), (to, port)];
-            let conn = net.connect(conns, (number, ends), keys, world) as u32;
+            let conn = connect(conns, (number, ends), (ways, window), world) as u32;
             met = Some(Met { conn, port });
             End::boxed(world.run, conn, 1)
         });
@@ -336,10 +344,13 @@ impl Shake<'_> {
                 // If they are gone somebody stands at the door already.
                 let src = self.call.src.take()?;
                 self.tell(RecordKind::Deliver, "");
-                let Some(gate) = self.net.gate(self.call.to) else { return Some(Door::Shut) };
-                let gate = gate.map(Gate::clone).map_err(Notifier::clone);
-                let dst = self.net.addr(self.call.to.machine, self.call.ports[1]);
-                Some(Door::Open(gate, src, dst))
+                let (to, port) = (self.call.to, self.call.ports[1]);
+                let dst = self.net.addr(to.machine, port);
+                Some(match self.net.gate(to, port) {
+                    None => Door::Shut(Cause::ConnRefused),
+                    Some(Err(cause)) => Door::Shut(cause),
+                    Some(Ok(gate)) => Door::Open(gate.clone(), src, dst),
+                })
             }
             Stage::Queued(queued) => Some(Door::Queue(queued)),
             other => {
@@ -420,22 +431,11 @@ impl Wake for Nudge {
 /// What is found at the door.
 enum Door {
     /// A listener, perhaps, who is to be asked.
-    Open(Result<Gate, Notifier>, Addr, Addr),
+    Open(Gate, Addr, Addr),
     /// Nobody.
-    Shut,
+    Shut(Cause),
     /// The queue that it stands in already.
     Queue(Box<Queued>),
-}
-
-/// Finds the host that is dialed, and keeps it for the next dial.
-fn find(run: u64, index: usize, notifier: &Notifier, dst: &Addr) -> Result<Gate, Cause> {
-    let gate = notifier.gate(dst)?;
-    let _before = try_enter(run, |fabric, world| {
-        let Shake { net, call, .. } = fabric.shake(index, world)?;
-        let machine = &mut net.machines[call.to.machine as usize];
-        machine.gate.replace((call.to.life, gate.clone()))
-    });
-    Ok(gate)
 }
 
 /// Knocks at the door, or looks how it is in the queue; nobody holds the world meanwhile.
@@ -444,13 +444,9 @@ fn visit(run: u64, index: u32) {
     let door = try_enter(run, |fabric, world| fabric.shake(index, world)?.look());
     let mut queued = match door.flatten() {
         None => return,
-        Some(Door::Shut) => return answer(run, index, Err(Cause::ConnRefused)),
+        Some(Door::Shut(cause)) => return answer(run, index, Err(cause)),
         Some(Door::Queue(queued)) => queued,
         Some(Door::Open(gate, src, dst)) => {
-            let gate = match gate.or_else(|notifier| find(run, index, &notifier, &dst)) {
-                Ok(gate) => gate,
-                Err(cause) => return answer(run, index, Err(cause)),
-            };
             let (gate, src) = match gate.accept_now(src, &dst) {
                 Ok(accepted) => return answer(run, index, accepted),
                 Err(busy) => busy,
@@ -493,7 +489,8 @@ fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
             }
         };
         let ends = [(call.from, call.ports[0]), (to, port)];
-        let index = net.connect(conns, (call.net, ends), call.keys, world);
+        let made = (net.ways(call.keys, call.from, to), net.config.window);
+        let index = connect(conns, (call.net, ends), made, world);
         if net.is_odd(call.from, to)
             && let Some(conn) = conns.get_mut(index)
         {

@@ -63,8 +63,8 @@ impl Stream {
     #[inline]
     pub(crate) fn end(&mut self) {
         self.ring.release_much();
-        self.behind.clear();
-        self.announced.clear();
+        self.behind.end();
+        self.announced.end();
         self.heard = None;
     }
 

@@ -167,30 +167,32 @@ impl Fabric {
 }
 
 impl Net {
-    /// Makes a connection from one end to another, in directions of these names.
+    /// What becomes of two directions, one there and one back: their names and latencies.
     #[inline]
-    pub(crate) fn connect(
-        &self,
-        conns: &mut Pool<Connection>,
-        (net, ends): (u32, [(u32, u16); 2]),
-        keys: [Key; 2],
-        world: &World,
-    ) -> usize {
-        let (from, to) = (ends[0].0, ends[1].0);
-        let (index, conn) = conns.add();
-        conn.net = net;
-        let (window, now) = (self.config.window, world.now);
-        let ways = [(keys[0], self.latency(from, to)), (keys[1], self.latency(to, from))];
-        for (pipe, (key, latency)) in conn.pipes.iter_mut().zip(ways) {
-            pipe.begin(key, latency, window, now);
-            pipe.traced = world.keeps_trace();
-        }
-        for (end, (machine, port)) in conn.ends.iter_mut().zip(ends) {
-            (end.machine, end.port) = (machine, port);
-            (end.fate, end.held) = (Fate::Open, true);
-        }
-        index
+    pub(crate) fn ways(&self, [there, back]: [Key; 2], from: u32, to: u32) -> [(Key, Latency); 2] {
+        [(there, self.latency(from, to)), (back, self.latency(to, from))]
     }
+}
+
+/// Makes a connection in a network, from one end to another, in these directions.
+#[inline]
+pub(crate) fn connect(
+    conns: &mut Pool<Connection>,
+    (net, ends): (u32, [(u32, u16); 2]),
+    (ways, window): ([(Key, Latency); 2], u32),
+    world: &World,
+) -> usize {
+    let (index, conn) = conns.add();
+    conn.net = net;
+    for (pipe, (key, latency)) in conn.pipes.iter_mut().zip(ways) {
+        pipe.begin(key, latency, window, world.now);
+        pipe.traced = world.keeps_trace();
+    }
+    for (end, (machine, port)) in conn.ends.iter_mut().zip(ends) {
+        (end.machine, end.port) = (machine, port);
+        (end.fate, end.held) = (Fate::Open, true);
+    }
+    index
 }
 
 impl EndState {
