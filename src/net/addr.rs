@@ -7,6 +7,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrayvec::ArrayString;
 
@@ -36,7 +37,9 @@ pub struct Addr {
 struct Place {
     names: Names,
     /// How much of `names` is the network's; the rest is the host's.
-    network: usize,
+    network: u32,
+    /// One more than what the network calls the host, once it has said so.
+    number: AtomicU32,
 }
 
 /// The names of a network and a host, one after the other; nearly all need no memory of their own.
@@ -53,7 +56,7 @@ impl Place {
             true => Names::Short(short),
             false => Names::Long([network, host].concat().into()),
         };
-        Self { names, network: network.len() }
+        Self { names, network: network.len() as u32, number: AtomicU32::new(0) }
     }
 
     #[inline]
@@ -62,7 +65,7 @@ impl Place {
             Names::Short(names) => names.as_str(),
             Names::Long(names) => names,
         };
-        names.split_at(self.network)
+        names.split_at(self.network as usize)
     }
 }
 
@@ -111,6 +114,18 @@ impl Addr {
     /// Gives the port; 0 stands for "any" or "none".
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Gives the number by which the network calls the host of this address, if it has one; by
+    /// that it is found sooner than by its name.
+    #[inline]
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.place.number.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Lets all addresses of this host have its number.
+    pub(crate) fn set_number(&self, number: u32) {
+        self.place.number.store(number + 1, Ordering::Relaxed);
     }
 
     /// Gives another address of the same host.

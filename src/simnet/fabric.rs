@@ -96,6 +96,17 @@ impl Net {
         number
     }
 
+    /// The host of an address of a socket, or of a host that is to be.
+    #[inline]
+    pub(crate) fn machine_at(&mut self, addr: &Addr, region: u32) -> u32 {
+        if let Some(number) = addr.number() {
+            return number;
+        }
+        let number = self.machine(addr.host(), region, |_| addr.with_port(0));
+        addr.set_number(number);
+        number
+    }
+
     /// The names of two hosts, for a record.
     pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
         let name = |host: u32| self.machines[host as usize].name();

@@ -113,7 +113,7 @@ impl Fabric {
         waiter: Waiter,
     ) -> usize {
         let net = &mut self.nets[number as usize];
-        let machine = net.machine(host.host(), region, |_| host.clone());
+        let machine = net.machine_at(host, region);
         let place = Place { machine, life: net.machines[machine as usize].life };
         let at = net.ask(world, host.host());
         let (index, call) = self.calls.add();

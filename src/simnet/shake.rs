@@ -91,8 +91,9 @@ impl Fabric {
         waiter: Waiter,
     ) -> usize {
         let (number, state) = (net, &mut self.nets[net as usize]);
-        let from = state.machine(src.host(), region, |_| src.with_port(0));
-        let about = state.by_name.get(dst.host()).map(|(_, machine)| *machine);
+        let from = state.machine_at(src, region);
+        let about = dst.number();
+        let about = about.or_else(|| state.by_name.get(dst.host()).map(|(_, machine)| *machine));
         let at = state.ask(world, dst.host());
         let (index, call) = self.calls.add();
         (call.net, call.from, call.stage) = (number, from, Stage::Asks);
