@@ -29,7 +29,9 @@ use arrayvec::ArrayString;
 #[derive(Clone)]
 pub struct Addr {
     place: Arc<Place>,
-    port: u16,
+    /// Its port: a whole word, because what moves it about reads it as one just after it was
+    /// written.
+    word: u64,
 }
 
 /// What all addresses of one host have in common. One string holds both names: an `Arc` for each
@@ -86,7 +88,7 @@ impl Addr {
 
     /// Makes an address of names that somebody else owns.
     pub(crate) fn of(network: &str, host: &str, port: u16) -> Self {
-        Self { place: Arc::new(Place::new(network, host)), port }
+        Self { place: Arc::new(Place::new(network, host)), word: port.into() }
     }
 
     /// Reads `host:port` or `[host]:port`.
@@ -113,7 +115,7 @@ impl Addr {
 
     /// Gives the port; 0 stands for "any" or "none".
     pub fn port(&self) -> u16 {
-        self.port
+        self.word as u16
     }
 
     /// Gives the number by which the network calls the host of this address, if it has one; by
@@ -130,7 +132,7 @@ impl Addr {
 
     /// Gives another address of the same host.
     pub(crate) fn with_port(&self, port: u16) -> Self {
-        Self { place: self.place.clone(), port }
+        Self { place: self.place.clone(), word: port.into() }
     }
 }
 
@@ -211,7 +213,7 @@ fn parse_port(text: &str) -> Option<u16> {
 
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, port) = (self.host(), self.port);
+        let (host, port) = (self.host(), self.port());
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
@@ -225,7 +227,7 @@ impl fmt::Debug for Addr {
 impl PartialEq for Addr {
     fn eq(&self, other: &Self) -> bool {
         // Most addresses that are compared belong to one host and share its names.
-        self.port == other.port
+        self.word == other.word
             && (Arc::ptr_eq(&self.place, &other.place) || self.place.names() == other.place.names())
     }
 }
@@ -240,14 +242,14 @@ impl PartialOrd for Addr {
 
 impl Ord for Addr {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.place.names().cmp(&other.place.names()).then(self.port.cmp(&other.port))
+        self.place.names().cmp(&other.place.names()).then(self.word.cmp(&other.word))
     }
 }
 
 impl Hash for Addr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.place.names().hash(state);
-        self.port.hash(state);
+        self.port().hash(state);
     }
 }
 

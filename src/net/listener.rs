@@ -114,7 +114,7 @@ impl Listener {
     /// Dropping it loses no connection: a dial that was about to be accepted waits for the next
     /// accept, and a connection that was made already goes to it.
     pub async fn accept(&self) -> Result<Conn, Error> {
-        let mut waiting = Waiting { listener: self, ticket: None };
+        let mut waiting = Waiting { listener: self, ticket: None, why: None };
         poll_fn(|cx| waiting.poll_next(cx)).await
     }
 
@@ -123,7 +123,10 @@ impl Listener {
     /// It ends after the error that the listener is down. That the host has no free port is an
     /// error as well, but not the end: a connection may be closed meanwhile.
     pub fn incoming(&self) -> Incoming {
-        Incoming { waiting: Waiting { listener: self.clone(), ticket: None }, over: false }
+        Incoming {
+            waiting: Waiting { listener: self.clone(), ticket: None, why: None },
+            over: false,
+        }
     }
 
     /// Closes the listener and gives its port back.
@@ -155,6 +158,8 @@ impl fmt::Debug for Listener {
 struct Waiting<L: Borrow<Listener>> {
     listener: L,
     ticket: Option<u64>,
+    /// Why there is no connection, if that has been found.
+    why: Option<Why>,
 }
 
 impl<L: Borrow<Listener>> Waiting<L> {
@@ -176,8 +181,11 @@ impl<L: Borrow<Listener>> Waiting<L> {
             }
         }
         match polled {
-            Poll::Ready(Ok(end)) => Poll::Ready(Ok(self.accepted(end))),
-            Poll::Ready(Err(why)) => Poll::Ready(Err(self.failed(why.into()))),
+            Poll::Ready(Some(end)) => Poll::Ready(Ok(self.accepted(end))),
+            Poll::Ready(None) => {
+                let why = self.why.take().unwrap_or(Why::SockDown);
+                Poll::Ready(Err(self.failed(why.into())))
+            }
             Poll::Pending => {
                 waiting_for(|| {
                     let addr = self.listener.borrow().local_addr();
@@ -204,31 +212,44 @@ impl<L: Borrow<Listener>> Waiting<L> {
         Error::new(Op::Accept, network, None, Some(addr), cause)
     }
 
-    fn poll_queue(
-        &mut self,
-        waker: &Waker,
-        wakers: &mut Wakers,
-    ) -> Poll<Result<Arc<Endpoint>, Why>> {
+    /// Looks into the queue, and joins it. What is found is put where it can be taken from: to come
+    /// out of the lock, it is too large to be moved.
+    fn poll_queue(&mut self, waker: &Waker, wakers: &mut Wakers) -> Poll<Option<Arc<Endpoint>>> {
         let key = self.key();
-        let Self { listener, ticket } = self;
+        let Self { listener, ticket, why } = self;
         let listener: &Listener = (*listener).borrow();
         let host = &listener.bound.port.host;
-        host.table(|table| {
-            if let Some(why) = host.down() {
-                return Poll::Ready(Err(why));
-            }
-            let Some((backlog, ports)) = table.backlog(key) else {
-                return Poll::Ready(Err(Why::SockDown));
+        let mut found = None;
+        let with = &mut (key, host, ticket, waker, wakers, &mut found, why);
+        let is_over = host.table(|table| {
+            let (key, host, ticket, waker, wakers, found, why) = &mut *with;
+            let mut over = |accepted: Result<Arc<Endpoint>, Why>| {
+                match accepted {
+                    Ok(end) => **found = Some(end),
+                    Err(error) => **why = Some(error),
+                }
+                true
             };
-            let ticket = match *ticket {
+            if let Some(why) = host.down() {
+                return over(Err(why));
+            }
+            let Some((backlog, ports)) = table.backlog(*key) else {
+                return over(Err(Why::SockDown));
+            };
+            let ticket = match **ticket {
                 Some(ticket) => ticket,
                 None => match backlog.accept(ports, waker, wakers) {
-                    Ok(end) => return Poll::Ready(Ok(end)),
+                    Ok(end) => return over(Ok(end)),
                     Err(queued) => *ticket.insert(queued),
                 },
             };
-            backlog.poll_accept(ticket, waker, wakers).unwrap_or(Poll::Ready(Err(Why::SockDown)))
-        })
+            match backlog.poll_accept(ticket, waker, wakers) {
+                Some(Poll::Ready(accepted)) => over(accepted),
+                Some(Poll::Pending) => false,
+                None => over(Err(Why::SockDown)),
+            }
+        });
+        if is_over { Poll::Ready(found) } else { Poll::Pending }
     }
 }
 

@@ -84,8 +84,9 @@ pub(crate) struct Call {
     pub(crate) limit: u64,
     /// When it came to the door.
     pub(crate) knocked_at: u64,
-    /// What it brings back.
-    pub(crate) answer: Option<Result<Met, Cause>>,
+    /// What it brings back: the one or the other, each where it can be taken without the other.
+    pub(crate) met: Option<Met>,
+    pub(crate) failed: Option<Cause>,
     /// Who waits for that.
     pub(crate) dialer: Option<Waiter>,
 }

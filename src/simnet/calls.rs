@@ -21,19 +21,24 @@ impl Fabric {
         }
     }
 
-    /// What a dial has come to, if it has come to anything; then it is forgotten.
+    /// What a dial has come to, if it has come to anything; then it is forgotten. If it was in vain,
+    /// the cause is told.
     #[inline]
     pub(crate) fn outcome(
         &mut self,
         world: &mut World,
         index: usize,
-    ) -> Option<Result<Met, Cause>> {
+        cause: &mut Option<Cause>,
+    ) -> Option<Option<Met>> {
         let call = self.calls.get_mut(index)?;
         let Stage::Over { in_time } = call.stage else { return None };
-        let answer = if in_time { call.answer.take() } else { None };
+        let met = if in_time { call.met.take() } else { None };
+        if met.is_none() {
+            *cause = call.failed.take().filter(|_| in_time);
+        }
         // Of what is left nothing is anybody's.
         self.forget(world, index);
-        Some(answer.unwrap_or(Err(Cause::TimedOut)))
+        Some(met)
     }
 
     /// Gives up a dial. Returns what is to be dropped outside of the world.
@@ -55,9 +60,10 @@ impl Fabric {
         call.stage = Stage::None;
         call.src = None;
         call.unknown = None;
-        let answer = call.answer.take();
+        call.failed = None;
+        let met = call.met.take();
         self.calls.give_back(index);
-        if let Some(Ok(Met { conn, .. })) = answer {
+        if let Some(Met { conn, .. }) = met {
             self.let_go(world, (conn as usize, 0), false);
         }
     }

@@ -66,16 +66,18 @@ impl Whole for Region {
         let place = (self.net, self.number);
         // Who waited before is dropped outside the world.
         let mut _before = None;
+        let mut cause = None;
         let over = enter(self.run, |fabric, world| {
             let Some(index) = *call else {
                 if !world.heeds() {
-                    return Poll::Ready(Err(Cause::HostDown));
+                    cause = Some(Cause::HostDown);
+                    return Poll::Ready(None);
                 }
                 let waiter = Waiter::of(cx.waker());
                 *call = Some(fabric.dial(world, place, (src, dst), waiter) as u32);
                 return Poll::Pending;
             };
-            match fabric.outcome(world, index as usize) {
+            match fabric.outcome(world, index as usize, &mut cause) {
                 Some(outcome) => {
                     *call = None;
                     Poll::Ready(outcome)
@@ -88,7 +90,9 @@ impl Whole for Region {
         });
         over.map(|outcome| {
             got();
-            let Met { conn, port } = outcome?;
+            let Some(Met { conn, port }) = outcome else {
+                return Err(cause.unwrap_or(Cause::TimedOut));
+            };
             Ok((End::boxed(self.run, conn, 0), dst.with_port(port)))
         })
     }

@@ -181,7 +181,7 @@ impl Shake<'_> {
             Err(error) => {
                 let answers = self.net.answers(self.world);
                 self.world.act_as(answers);
-                self.call.answer = Some(Err(error.into()));
+                self.call.failed = Some(error.into());
                 self.end(true);
             }
         }
@@ -315,8 +315,9 @@ impl Shake<'_> {
             End::boxed(world.run, conn, 1)
         });
         let Some((met, accepts)) = met.zip(let_in) else { return false };
+        self.call.met = Some(met);
         self.tell(RecordKind::Deliver, "");
-        self.turn_back(Ok(met));
+        self.turn_back();
         self.world.wake_waiter(accepts);
         true
     }
@@ -380,12 +381,11 @@ impl Shake<'_> {
     }
 
     /// Turns back with an answer. If it had to wait for that, the answer has a time of its own.
-    fn turn_back(&mut self, answer: Result<Met, Cause>) {
+    fn turn_back(&mut self) {
         if self.world.now > self.call.knocked_at {
             self.call.limit = self.next_limit();
         }
         (self.call.way, self.call.losses) = (BACK, 0);
-        self.call.answer = Some(answer);
         self.depart();
     }
 
@@ -485,7 +485,8 @@ fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
         let port = match peer {
             Ok(peer) => peer.port(),
             Err(cause) => {
-                shake.turn_back(Err(cause));
+                call.failed = Some(cause);
+                shake.turn_back();
                 return None;
             }
         };
@@ -498,7 +499,8 @@ fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
             Transit { net, conn, index, world }.look_around();
         }
         let conn = index as u32;
-        shake.turn_back(Ok(Met { conn, port }));
+        call.met = Some(Met { conn, port });
+        shake.turn_back();
         Some(conn)
     });
     if let Some((Some(far), pending)) = far.zip(pending) {
