@@ -64,7 +64,7 @@ impl End {
     /// Works on the connection without a look at the world.
     #[inline]
     fn with_conn<R>(&self, work: impl FnOnce(&mut Connection, usize) -> R) -> R {
-        enter_fabric(self.run, |fabric| match fabric.conns.get_mut(self.conn()) {
+        enter_fabric(self.run, |fabric| match fabric.conns.owned(self.conn()) {
             Some(conn) => work(conn, self.end()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
@@ -137,7 +137,7 @@ impl RawConn for End {
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let (index, end) = (self.conn(), self.end());
-        let written = enter(self.run, |fabric, world| match fabric.conns.get_mut(index) {
+        let written = enter(self.run, |fabric, world| match fabric.conns.owned(index) {
             Some(conn) => match conn.write_plainly(index, end, buf, world) {
                 Some(count) => Some(Ok(count)),
                 None => fabric.transit(index, world)?.write(end, buf),

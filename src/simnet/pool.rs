@@ -48,6 +48,15 @@ impl<T: Reused> Pool<T> {
         self.things.get_mut(index).filter(|thing| thing.is_used())
     }
 
+    /// The same for whoever has got the number from what is in use, and would have lost it since: it
+    /// is not looked at whether that is so.
+    #[inline]
+    pub(crate) fn owned(&mut self, index: usize) -> Option<&mut T> {
+        let thing = self.things.get_mut(index);
+        debug_assert!(thing.as_ref().is_none_or(|thing| thing.is_used()), "{index} is not in use");
+        thing
+    }
+
     /// What is in use, with its numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.things.iter().enumerate().filter(|(_, thing)| thing.is_used())

@@ -46,7 +46,7 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
             return;
         }
         if let Some(way) = head_of(which)
-            && let Some(conn) = fabric.conns.get_mut(index)
+            && let Some(conn) = fabric.conns.owned(index)
             && conn.arrive_plainly(way, &fabric.nets, world)
         {
             return;

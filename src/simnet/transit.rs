@@ -142,7 +142,7 @@ impl Fabric {
         index: usize,
         world: &'a mut World,
     ) -> Option<Transit<'a>> {
-        let conn = self.conns.get_mut(index)?;
+        let conn = self.conns.owned(index)?;
         let net = &mut self.nets[conn.net as usize];
         Some(Transit { net, conn, index, world })
     }
