@@ -26,7 +26,7 @@ const GONE: u64 = u64::MAX;
 impl End {
     /// An end of a connection of the fabric: 0 is the dialer's, 1 the accepter's.
     pub(crate) fn boxed(run: u64, conn: u32, end: u8) -> Box<dyn RawConn> {
-        Box::new(Self { run, place: u64::from(conn) << 1 | u64::from(end & 1) })
+        Box::new(Self { run, place: u64::from(end & 1) << 32 | u64::from(conn) })
     }
 
     #[inline]
@@ -40,12 +40,12 @@ impl End {
     /// Which end it is; said so that nobody has to look again whether there is such an end.
     #[inline]
     fn end(&self) -> usize {
-        (self.place & 1) as usize
+        (self.place >> 32) as usize & 1
     }
 
     #[inline]
     fn conn(&self) -> usize {
-        (self.place >> 1) as usize
+        self.place as u32 as usize
     }
 
     /// Works on the connection while its run goes on and has not begun to end.
