@@ -114,7 +114,7 @@ impl Listener {
     /// Dropping it loses no connection: a dial that was about to be accepted waits for the next
     /// accept, and a connection that was made already goes to it.
     pub async fn accept(&self) -> Result<Conn, Error> {
-        let mut waiting = Waiting { listener: self, ticket: None, why: None };
+        let mut waiting = Waiting { listener: self, ticket: None };
         poll_fn(|cx| waiting.poll_next(cx)).await
     }
 
@@ -123,10 +123,7 @@ impl Listener {
     /// It ends after the error that the listener is down. That the host has no free port is an
     /// error as well, but not the end: a connection may be closed meanwhile.
     pub fn incoming(&self) -> Incoming {
-        Incoming {
-            waiting: Waiting { listener: self.clone(), ticket: None, why: None },
-            over: false,
-        }
+        Incoming { waiting: Waiting { listener: self.clone(), ticket: None }, over: false }
     }
 
     /// Closes the listener and gives its port back.
@@ -158,8 +155,6 @@ impl fmt::Debug for Listener {
 struct Waiting<L: Borrow<Listener>> {
     listener: L,
     ticket: Option<u64>,
-    /// Why there is no connection, if that has been found.
-    why: Option<Why>,
 }
 
 impl<L: Borrow<Listener>> Waiting<L> {
@@ -169,31 +164,25 @@ impl<L: Borrow<Listener>> Waiting<L> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
-        let mut wakers = Wakers::default();
-        let polled = self.poll_queue(cx.waker(), &mut wakers);
+        let (mut wakers, mut found) = (Wakers::default(), None);
+        self.poll_queue(cx.waker(), &mut wakers, &mut found);
         wakers.wake();
+        match found {
+            Some(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
+            Some(Err(why)) => return Poll::Ready(Err(self.failed(why.into()))),
+            None => {}
+        }
         #[cfg(feature = "os")]
-        if polled.is_pending() {
-            match self.poll_elsewhere(cx) {
-                Poll::Ready(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
-                Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.failed(cause))),
-                Poll::Pending => {}
-            }
+        match self.poll_elsewhere(cx) {
+            Poll::Ready(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
+            Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.failed(cause))),
+            Poll::Pending => {}
         }
-        match polled {
-            Poll::Ready(Some(end)) => Poll::Ready(Ok(self.accepted(end))),
-            Poll::Ready(None) => {
-                let why = self.why.take().unwrap_or(Why::SockDown);
-                Poll::Ready(Err(self.failed(why.into())))
-            }
-            Poll::Pending => {
-                waiting_for(|| {
-                    let addr = self.listener.borrow().local_addr();
-                    format!("accept {} {addr}", addr.network())
-                });
-                Poll::Pending
-            }
-        }
+        waiting_for(|| {
+            let addr = self.listener.borrow().local_addr();
+            format!("accept {} {addr}", addr.network())
+        });
+        Poll::Pending
     }
 
     #[inline]
@@ -212,44 +201,47 @@ impl<L: Borrow<Listener>> Waiting<L> {
         Error::new(Op::Accept, network, None, Some(addr), cause)
     }
 
-    /// Looks into the queue, and joins it. What is found is put where it can be taken from: to come
-    /// out of the lock, it is too large to be moved.
-    fn poll_queue(&mut self, waker: &Waker, wakers: &mut Wakers) -> Poll<Option<Arc<Endpoint>>> {
+    /// Looks into the queue, and joins it if there is nothing to be found.
+    ///
+    /// What is worked with under the lock is one word, and what comes of it is put where it stays:
+    /// more would be moved, just after it was written.
+    fn poll_queue(
+        &mut self,
+        waker: &Waker,
+        wakers: &mut Wakers,
+        found: &mut Option<Result<Arc<Endpoint>, Why>>,
+    ) {
         let key = self.key();
-        let Self { listener, ticket, why } = self;
+        let Self { listener, ticket } = self;
         let listener: &Listener = (*listener).borrow();
         let host = &listener.bound.port.host;
-        let mut found = None;
-        let with = &mut (key, host, ticket, waker, wakers, &mut found, why);
-        let is_over = host.table(|table| {
-            let (key, host, ticket, waker, wakers, found, why) = &mut *with;
-            let mut over = |accepted: Result<Arc<Endpoint>, Why>| {
-                match accepted {
-                    Ok(end) => **found = Some(end),
-                    Err(error) => **why = Some(error),
-                }
-                true
-            };
+        let with = &mut (key, host, ticket, waker, wakers, found);
+        host.table(|table| {
+            let (key, host, ticket, waker, wakers, found) = &mut *with;
             if let Some(why) = host.down() {
-                return over(Err(why));
+                **found = Some(Err(why));
+                return;
             }
             let Some((backlog, ports)) = table.backlog(*key) else {
-                return over(Err(Why::SockDown));
+                **found = Some(Err(Why::SockDown));
+                return;
             };
             let ticket = match **ticket {
                 Some(ticket) => ticket,
                 None => match backlog.accept(ports, waker, wakers) {
-                    Ok(end) => return over(Ok(end)),
+                    Ok(end) => {
+                        **found = Some(Ok(end));
+                        return;
+                    }
                     Err(queued) => *ticket.insert(queued),
                 },
             };
             match backlog.poll_accept(ticket, waker, wakers) {
-                Some(Poll::Ready(accepted)) => over(accepted),
-                Some(Poll::Pending) => false,
-                None => over(Err(Why::SockDown)),
+                Some(Poll::Ready(accepted)) => **found = Some(accepted),
+                Some(Poll::Pending) => {}
+                None => **found = Some(Err(Why::SockDown)),
             }
         });
-        if is_over { Poll::Ready(found) } else { Poll::Pending }
     }
 }
 

@@ -21,8 +21,8 @@ impl Fabric {
         }
     }
 
-    /// What a dial has come to, if it has come to anything; then it is forgotten. If it was in vain,
-    /// the cause is told.
+    /// What a dial has come to, if it has come to anything; then it is forgotten. If it was in
+    /// vain, the cause is told.
     #[inline]
     pub(crate) fn outcome(
         &mut self,

@@ -178,11 +178,7 @@ impl End {
     /// Lets go of the connection, after having closed it in good order or else tearing it down.
     fn let_go(&mut self, closes: bool) {
         let place = (self.conn(), self.end());
-        try_enter(self.run, |fabric, world| {
-            if world.runs() {
-                fabric.let_go(world, place, closes);
-            }
-        });
+        try_enter(self.run, |fabric, world| fabric.let_go(world, place, closes));
         self.place = GONE;
     }
 }

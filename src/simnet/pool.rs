@@ -48,8 +48,8 @@ impl<T: Reused> Pool<T> {
         self.things.get_mut(index).filter(|thing| thing.is_used())
     }
 
-    /// The same for whoever has got the number from what is in use, and would have lost it since: it
-    /// is not looked at whether that is so.
+    /// The same for whoever has a number only as long as it is in use: it is not looked at whether
+    /// it is.
     #[inline]
     pub(crate) fn owned(&mut self, index: usize) -> Option<&mut T> {
         let thing = self.things.get_mut(index);

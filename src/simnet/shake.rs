@@ -81,8 +81,8 @@ impl Fabric {
         Some(Shake { net, conns, call, index, world })
     }
 
-    /// Begins to dial: asks the registry about the host first, unless it is said where that stands.
-    /// It is known which it is of the dials of these two as soon as it has been answered.
+    /// Begins to dial: asks the registry about the host first. It is known which it is of the dials
+    /// of these two as soon as that is answered.
     pub(crate) fn dial(
         &mut self,
         world: &mut World,
@@ -140,7 +140,7 @@ impl Net {
         if !matches!(&machine.gate, Some((life, _)) if *life == to.life) {
             let notifier = &self.regions[machine.region as usize].notifier;
             match notifier.gate(&machine.addr.with_port(port)) {
-                // The host of a life that is over is closed, and nothing of anybody's is left in it.
+                // That of a life before is closed, and nothing of anybody's is left in it.
                 Ok(gate) => machine.gate = Some((to.life, gate)),
                 Err(cause) => return Some(Err(cause)),
             }

@@ -147,9 +147,13 @@ impl Fabric {
         Some(Transit { net, conn, index, world })
     }
 
-    /// Lets the program's side of an end go, after having closed it or else tearing it down.
+    /// Lets the program's side of an end go, after having closed it or else tearing it down, unless
+    /// the run has begun to end.
     /// Whoever waits at a connection that is over may be a task of the run, or poll by himself.
     pub(crate) fn let_go(&mut self, world: &mut World, (index, end): (usize, usize), closes: bool) {
+        if !world.runs() {
+            return;
+        }
         let Some(mut transit) = self.transit(index, world) else { return };
         if closes {
             transit.close(end);
