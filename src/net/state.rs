@@ -151,13 +151,15 @@ impl NetState {
     /// Closes its engine, and then its registry. What is whole has nothing of its own to close.
     fn close_carrier(&self) -> [Option<Cause>; 2] {
         let Carrier::Two(carries, names) = self.carrier() else { return [None, None] };
-        let (mut engine, mut registry) = (None, None);
+        let mut causes = [None, None];
+        let [engine, registry] = &mut causes;
         // The second even if the first panics.
-        let work: [&mut dyn FnMut(); 2] = [&mut || engine = carries.close().err(), &mut || {
-            registry = names.close().err().map(Cause::from)
-        }];
+        let work: [&mut dyn FnMut(); 2] = [
+            &mut || *engine = carries.close().err(), //
+            &mut || *registry = names.close().err().map(Cause::from),
+        ];
         each(work, |work| work());
-        [engine, registry]
+        causes
     }
 
     /// Says why nothing can be done on this network, if so.

@@ -79,24 +79,27 @@ impl Net {
         call: &Call,
         found: Option<(u32, Announced)>,
     ) -> Result<Place, RegistryError> {
+        let down = self.is_registry_down();
         let name: &str = match &call.unknown {
-            None => &self.machines[call.to.machine as usize].name().to_string(),
+            None => self.machines[call.to.machine as usize].name(),
             Some(name) => name,
         };
-        if self.is_registry_down() {
+        if down {
             return Err(self.complaint("query", &[name], Cause::RegistryDown));
         }
         let Some((machine, Announced { life, stale })) = found else {
             return Err(self.complaint("query", &[name], Cause::NoSuchHost));
         };
-        if let Some((before, until)) = stale {
-            if world.now >= until {
-                if let Some(known) = &mut self.machines[machine as usize].announced {
-                    known.stale = None;
-                }
-            } else if world.draw_for(call.asker, STALE, name, Shape::Uniform(4)) == 3 {
+        match stale {
+            Some((_, until)) if world.now >= until => {
+                self.machines[machine as usize].announced = Some(Announced { life, stale: None });
+            }
+            Some((before, _))
+                if world.draw_for(call.asker, STALE, name, Shape::Uniform(4)) == 3 =>
+            {
                 return Ok(Place { machine, life: before });
             }
+            _ => {}
         }
         Ok(Place { machine, life })
     }
