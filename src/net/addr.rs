@@ -7,6 +7,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrayvec::ArrayString;
 
@@ -28,7 +29,9 @@ use arrayvec::ArrayString;
 #[derive(Clone)]
 pub struct Addr {
     place: Arc<Place>,
-    port: u16,
+    /// Its port: a whole word, because what moves it about reads it as one just after it was
+    /// written.
+    word: u64,
 }
 
 /// What all addresses of one host have in common. One string holds both names: an `Arc` for each
@@ -36,7 +39,9 @@ pub struct Addr {
 struct Place {
     names: Names,
     /// How much of `names` is the network's; the rest is the host's.
-    network: usize,
+    network: u32,
+    /// One more than what the network calls the host, once it has said so.
+    number: AtomicU32,
 }
 
 /// The names of a network and a host, one after the other; nearly all need no memory of their own.
@@ -53,7 +58,7 @@ impl Place {
             true => Names::Short(short),
             false => Names::Long([network, host].concat().into()),
         };
-        Self { names, network: network.len() }
+        Self { names, network: network.len() as u32, number: AtomicU32::new(0) }
     }
 
     #[inline]
@@ -62,7 +67,7 @@ impl Place {
             Names::Short(names) => names.as_str(),
             Names::Long(names) => names,
         };
-        names.split_at(self.network)
+        names.split_at(self.network as usize)
     }
 }
 
@@ -83,7 +88,7 @@ impl Addr {
 
     /// Makes an address of names that somebody else owns.
     pub(crate) fn of(network: &str, host: &str, port: u16) -> Self {
-        Self { place: Arc::new(Place::new(network, host)), port }
+        Self { place: Arc::new(Place::new(network, host)), word: port.into() }
     }
 
     /// Reads `host:port` or `[host]:port`.
@@ -110,12 +115,24 @@ impl Addr {
 
     /// Gives the port; 0 stands for "any" or "none".
     pub fn port(&self) -> u16 {
-        self.port
+        self.word as u16
+    }
+
+    /// Gives the number by which the network calls the host of this address, if it has one; by
+    /// that it is found sooner than by its name.
+    #[inline]
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.place.number.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Lets all addresses of this host have its number.
+    pub(crate) fn set_number(&self, number: u32) {
+        self.place.number.store(number + 1, Ordering::Relaxed);
     }
 
     /// Gives another address of the same host.
     pub(crate) fn with_port(&self, port: u16) -> Self {
-        Self { place: self.place.clone(), port }
+        Self { place: self.place.clone(), word: port.into() }
     }
 }
 
@@ -176,22 +193,27 @@ fn split_with_care(addr: &str) -> Result<(&str, u16), AddrError> {
 
 /// Reads a port as Go's `Atoi` reads a number: one sign, then ASCII digits, no other notation.
 fn parse_port(text: &str) -> Option<u16> {
-    let (negative, digits) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
+    let (sign, digits) = match text.as_bytes() {
+        [sign @ (b'-' | b'+'), digits @ ..] => (Some(*sign), digits),
+        digits => (None, digits),
     };
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    if digits.is_empty() {
         return None;
     }
-    let significant = digits.trim_start_matches('0');
-    let port = if significant.is_empty() { 0 } else { significant.parse().ok()? };
-    (port == 0 || !negative).then_some(port)
+    let mut port: u16 = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        port = port.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    (port == 0 || sign != Some(b'-')).then_some(port)
 }
 
 impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, port) = (self.host(), self.port);
+        let (host, port) = (self.host(), self.port());
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
@@ -205,7 +227,7 @@ impl fmt::Debug for Addr {
 impl PartialEq for Addr {
     fn eq(&self, other: &Self) -> bool {
         // Most addresses that are compared belong to one host and share its names.
-        self.port == other.port
+        self.word == other.word
             && (Arc::ptr_eq(&self.place, &other.place) || self.place.names() == other.place.names())
     }
 }
@@ -220,14 +242,14 @@ impl PartialOrd for Addr {
 
 impl Ord for Addr {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.place.names().cmp(&other.place.names()).then(self.port.cmp(&other.port))
+        self.place.names().cmp(&other.place.names()).then(self.word.cmp(&other.word))
     }
 }
 
 impl Hash for Addr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.place.names().hash(state);
-        self.port.hash(state);
+        self.port().hash(state);
     }
 }
 

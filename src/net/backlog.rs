@@ -48,9 +48,17 @@ struct Dial {
 }
 
 #[derive(Debug)]
-struct Accept<C> {
+pub(crate) struct Accept<C> {
     waiter: Waiter,
     stage: Stage<C>,
+}
+
+impl<C> Accept<C> {
+    /// Gets its connection. Returns who is to be woken.
+    pub(crate) fn complete(&mut self, conn: C) -> Waiter {
+        self.stage = Stage::Done(Ok(conn));
+        self.waiter.clone()
+    }
 }
 
 #[derive(Debug)]
@@ -92,6 +100,13 @@ impl<C> Backlog<C> {
         let (offer, stage) = self.offer(ports, wakers)?;
         *stage = Stage::Taken;
         Some(offer)
+    }
+
+    /// Gives the first accept that waits, and a port that is taken for it, if there are both; the
+    /// accept is to be completed at once.
+    pub(crate) fn first_to_accept(&mut self, ports: &mut PortSet) -> Option<(&mut Accept<C>, u16)> {
+        let (_, accept) = self.first_idle()?;
+        Some((accept, ports.take_lowest()?))
     }
 
     /// Asks again with a ticket; `None` if nobody knows it any more.
@@ -169,16 +184,18 @@ impl<C> Backlog<C> {
         wakers: &mut Wakers,
     ) -> Option<Poll<Result<C, Why>>> {
         let accept = self.accepts.get(ticket)?;
-        if !matches!(accept.stage, Stage::Done(_)) {
+        let Stage::Done(done) = &mut accept.stage else {
             wakers.bury(accept.waiter.set(waker));
             return Some(Poll::Pending);
+        };
+        // Taken out where it lies: the whole of it is large to move.
+        let done = std::mem::replace(done, Err(Why::SockDown));
+        if let Waiter::Other(_) = accept.waiter {
+            wakers.bury(self.accepts.remove(ticket).map(|accept| accept.waiter));
+        } else {
+            self.accepts.leave(ticket);
         }
-        let Accept { waiter, stage } = self.accepts.remove(ticket)?;
-        wakers.bury(Some(waiter));
-        match stage {
-            Stage::Done(result) => Some(Poll::Ready(result)),
-            _ => None,
-        }
+        Some(Poll::Ready(done))
     }
 
     /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a

@@ -149,7 +149,15 @@ impl<F: Falls + ?Sized> Seat<'_, F> {
 impl<F: Falls + ?Sized> Drop for Seat<'_, F> {
     fn drop(&mut self) {
         if let Some((ticket, _)) = self.taken {
-            let _waiter = self.thing.blocked(|line| line.remove(ticket));
+            // A task of the run is nobody's to drop: nothing has to be moved out for that.
+            let is_task = matches!(self.taken, Some((_, Waiter::Task(_))));
+            let _waiter = self.thing.blocked(|line| {
+                if is_task {
+                    line.leave(ticket);
+                    return None;
+                }
+                line.remove(ticket)
+            });
         }
     }
 }

@@ -4,7 +4,9 @@
 //! the [`RawConn`] of each connection. Does not know who uses them. The other direction, what an
 //! engine may call, is `Notifier`.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -46,6 +48,75 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// Whatever went wrong; it becomes part of what closing the subnetwork returns.
     fn close(&self) -> Result<(), Cause>;
+}
+
+/// What a dial comes to: this end of the connection, and the address of the other.
+pub(crate) type Dialed = Result<(Box<dyn RawConn>, Addr), Cause>;
+
+/// An engine of this crate that is its own registry. What is begun has a number here, so that a
+/// dial needs no future of the registry's and none of the engine's.
+///
+/// Where there is no number yet a poll begins it and may give one; there is none any more when it
+/// is over.
+pub(crate) trait Whole: Send + Sync {
+    /// Makes a host and takes its name: see [`Engine::new_host`].
+    fn poll_announce(
+        &self,
+        call: &mut Option<u32>,
+        host: &Addr,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Cause>>;
+
+    /// Connects from the first address to the other: see [`Engine::dial`].
+    fn poll_dial(
+        &self,
+        call: &mut Option<u32>,
+        addrs: (&Addr, &Addr),
+        cx: &mut Context<'_>,
+    ) -> Poll<Dialed>;
+
+    /// Gives up what has been begun and is not over.
+    fn hang_up(&self, call: u32);
+
+    /// See [`Registry::withdraw`].
+    fn withdraw(&self, hostname: &str);
+}
+
+/// Waits for what has a number, once it has begun; given up when dropped.
+pub(crate) struct Numbered<'a, F> {
+    whole: &'a dyn Whole,
+    call: Option<u32>,
+    poll: F,
+}
+
+impl<'a, T, F> Numbered<'a, F>
+where
+    F: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T>,
+{
+    pub(crate) fn new(whole: &'a dyn Whole, poll: F) -> Self {
+        Self { whole, call: None, poll }
+    }
+}
+
+impl<T, F> Future for Numbered<'_, F>
+where
+    F: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T> + Unpin,
+{
+    type Output = T;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let Self { whole, call, poll } = &mut *self;
+        poll(*whole, call, cx)
+    }
+}
+
+impl<F> Drop for Numbered<'_, F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            self.whole.hang_up(call);
+        }
+    }
 }
 
 /// Knows the hosts of a network by name.
@@ -117,6 +188,13 @@ pub trait RawConn: Send + Sync + 'static {
     /// must have its own; the one provided is for those that do not.
     fn close(&self) {
         self.abort();
+    }
+
+    /// Closes as [`close`](RawConn::close) does, just before it is dropped: for an engine to which
+    /// both at once are less than one after the other.
+    #[doc(hidden)]
+    fn retire(&mut self) {
+        self.close();
     }
 }
 

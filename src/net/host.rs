@@ -6,15 +6,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures::future::Either;
+
 use super::addr::{Addr, split};
 use super::conn::Conn;
 use super::down::unless_down;
-use super::engine::RawConn;
+use super::engine::{Dialed, Engine, Numbered, Registry};
 use super::error::{Cause, Error, Op, Why};
 use super::granted::is_granted;
 use super::listener::Listener;
 use super::sockets::{Endpoint, HostState, Port};
-use super::state::NetState;
+use super::state::{Carrier, NetState};
 
 /// A host of a network, and the way onto that network for what runs there.
 ///
@@ -74,7 +76,13 @@ impl Host {
             Err(error) => return Err(fail(src, None, error.into())),
         };
         let describe = || format!("dial {} {src}->{dst}", self.network());
-        let connected = unless_down(&*self.state, self.connect(&src, &dst), describe).await;
+        let connecting = match self.net.carrier() {
+            Carrier::Two(engine, registry) => Either::Right(connect(engine, registry, &src, &dst)),
+            Carrier::Whole(whole) => Either::Left(Numbered::new(whole, |whole, call, cx| {
+                whole.poll_dial(call, (&src, &dst), cx)
+            })),
+        };
+        let connected = unless_down(&*self.state, connecting, describe).await;
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
@@ -86,15 +94,6 @@ impl Host {
             Ok(end) => Ok(Conn::new(end, None)),
             Err(cause) => Err(fail(src, Some(dst), cause)),
         }
-    }
-
-    /// Asks the registry where the host is, and the engine to connect.
-    async fn connect(&self, src: &Addr, dst: &Addr) -> Result<(Box<dyn RawConn>, Addr), Cause> {
-        let hostdata = {
-            let mut query = self.net.registry().query(dst.host());
-            if is_granted(&mut query) { String::new() } else { query.await? }
-        };
-        self.net.engine().dial(src, dst, &hostdata).await
     }
 
     /// Starts to listen at a port of this host.
@@ -153,6 +152,15 @@ impl Host {
         self.state.assert_here();
         self.net.close_host(&self.state)
     }
+}
+
+/// Asks the registry where a host is, and the engine to connect.
+async fn connect(engine: &dyn Engine, registry: &dyn Registry, src: &Addr, dst: &Addr) -> Dialed {
+    let hostdata = {
+        let mut query = registry.query(dst.host());
+        if is_granted(&mut query) { String::new() } else { query.await? }
+    };
+    engine.dial(src, dst, &hostdata).await
 }
 
 impl PartialEq for Host {

@@ -57,6 +57,16 @@ impl<T> Line<T> {
         left.map(|(_, item)| item)
     }
 
+    /// Leaves the line as `remove` does, and is dropped. Nearly always nobody is behind, and then
+    /// nothing is moved.
+    #[inline]
+    pub(crate) fn leave(&mut self, ticket: u64) {
+        match &self.head {
+            Some((head, _)) if *head == ticket && self.behind.is_empty() => self.head = None,
+            _ => drop(self.remove(ticket)),
+        }
+    }
+
     /// Counts those in line.
     pub(crate) fn len(&self) -> usize {
         usize::from(self.head.is_some()) + self.behind.len()

@@ -164,56 +164,84 @@ impl<L: Borrow<Listener>> Waiting<L> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
-        let mut wakers = Wakers::default();
-        let polled = self.poll_queue(cx.waker(), &mut wakers).map_err(Cause::from);
+        let (mut wakers, mut found) = (Wakers::default(), None);
+        self.poll_queue(cx.waker(), &mut wakers, &mut found);
         wakers.wake();
+        match found {
+            Some(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
+            Some(Err(why)) => return Poll::Ready(Err(self.failed(why.into()))),
+            None => {}
+        }
         #[cfg(feature = "os")]
-        let polled = if polled.is_pending() { self.poll_elsewhere(cx) } else { polled };
-        let listener = self.listener.borrow();
-        let Poll::Ready(accepted) = polled else {
-            waiting_for(|| {
-                let addr = listener.local_addr();
-                format!("accept {} {addr}", addr.network())
-            });
-            return Poll::Pending;
-        };
-        got();
-        self.ticket = None;
-        Poll::Ready(match accepted {
-            Ok(end) => Ok(Conn::new(end, listener.tap.clone())),
-            Err(cause) => {
-                let addr = listener.local_addr();
-                let network: Arc<str> = addr.network().into();
-                Err(Error::new(Op::Accept, network, None, Some(addr), cause))
-            }
-        })
+        match self.poll_elsewhere(cx) {
+            Poll::Ready(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
+            Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.failed(cause))),
+            Poll::Pending => {}
+        }
+        waiting_for(|| {
+            let addr = self.listener.borrow().local_addr();
+            format!("accept {} {addr}", addr.network())
+        });
+        Poll::Pending
     }
 
+    #[inline]
+    fn accepted(&mut self, end: Arc<Endpoint>) -> Conn {
+        got();
+        self.ticket = None;
+        Conn::new(end, self.listener.borrow().tap.clone())
+    }
+
+    #[cold]
+    fn failed(&mut self, cause: Cause) -> Error {
+        got();
+        self.ticket = None;
+        let addr = self.listener.borrow().local_addr();
+        let network: Arc<str> = addr.network().into();
+        Error::new(Op::Accept, network, None, Some(addr), cause)
+    }
+
+    /// Looks into the queue, and joins it if there is nothing to be found.
+    ///
+    /// What is worked with under the lock is one word, and what comes of it is put where it stays:
+    /// more would be moved, just after it was written.
     fn poll_queue(
         &mut self,
         waker: &Waker,
         wakers: &mut Wakers,
-    ) -> Poll<Result<Arc<Endpoint>, Why>> {
+        found: &mut Option<Result<Arc<Endpoint>, Why>>,
+    ) {
         let key = self.key();
         let Self { listener, ticket } = self;
         let listener: &Listener = (*listener).borrow();
         let host = &listener.bound.port.host;
+        let with = &mut (key, host, ticket, waker, wakers, found);
         host.table(|table| {
+            let (key, host, ticket, waker, wakers, found) = &mut *with;
             if let Some(why) = host.down() {
-                return Poll::Ready(Err(why));
+                **found = Some(Err(why));
+                return;
             }
-            let Some((backlog, ports)) = table.backlog(key) else {
-                return Poll::Ready(Err(Why::SockDown));
+            let Some((backlog, ports)) = table.backlog(*key) else {
+                **found = Some(Err(Why::SockDown));
+                return;
             };
-            let ticket = match *ticket {
+            let ticket = match **ticket {
                 Some(ticket) => ticket,
                 None => match backlog.accept(ports, waker, wakers) {
-                    Ok(end) => return Poll::Ready(Ok(end)),
+                    Ok(end) => {
+                        **found = Some(Ok(end));
+                        return;
+                    }
                     Err(queued) => *ticket.insert(queued),
                 },
             };
-            backlog.poll_accept(ticket, waker, wakers).unwrap_or(Poll::Ready(Err(Why::SockDown)))
-        })
+            match backlog.poll_accept(ticket, waker, wakers) {
+                Some(Poll::Ready(accepted)) => **found = Some(accepted),
+                Some(Poll::Pending) => {}
+                None => **found = Some(Err(Why::SockDown)),
+            }
+        });
     }
 }
 

@@ -174,10 +174,12 @@ pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
 #[cfg(feature = "os")]
 pub(crate) use engine::{Arrival, RawListener};
+pub(crate) use engine::{Dialed, Whole};
 pub(crate) use granted::{Granted, is_granted};
 pub(crate) use notifier::Gate;
 #[cfg(feature = "os")]
 pub(crate) use point::Point;
 #[cfg(feature = "lonet")]
 pub(crate) use quote::Quoted;
+pub(crate) use state::{Carrier, Parts};
 pub(crate) use sync::{WaitList, Wakers};

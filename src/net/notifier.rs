@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::wait::waiting_for;
+use crate::waiter::Waiter;
 
 use super::addr::{Addr, AddrError};
 use super::backlog::Offer;
@@ -80,8 +81,40 @@ impl Gate {
         Ok(Accept::new(self.host, key, offer, src.clone()))
     }
 
-    /// The same for a listener that accepts at this moment. If there is one but it does not, what
-    /// was given is given back: then there is a queue to wait in.
+    /// Has a listener that accepts at this moment take the other end of what `make` makes, which is
+    /// told the port of that end. Returns who is to be woken by that. `src` must be there, and is
+    /// taken then.
+    ///
+    /// Nothing foreign runs meanwhile, and what makes and wakes may be a world that is in hand. So
+    /// there is no answer, and nothing happens, where anything else is to be done.
+    #[inline]
+    pub(crate) fn let_in(
+        &self,
+        src: &mut Option<Addr>,
+        port: u16,
+        make: impl FnOnce(u16) -> Box<dyn RawConn>,
+    ) -> Option<Waiter> {
+        let host = &self.host;
+        // What is worked with under the lock is one word: more would be moved.
+        let with = &mut (Some(make), src, host, port);
+        host.table(|table| {
+            let host = with.2;
+            if host.down().is_some() {
+                return None;
+            }
+            let (_, backlog, ports) = table.listener(with.3)?;
+            let (accept, number) = backlog.first_to_accept(ports)?;
+            let (raw, src) = (with.0.take()?(number), with.1.take()?);
+            let end = Endpoint::new(Port::taken(host.clone(), number), src, raw);
+            let entry = Arc::downgrade(&end);
+            let woken = accept.complete(end);
+            table.insert(number, entry);
+            Some(woken)
+        })
+    }
+
+    /// As `accept`, for a listener that accepts at this moment. If there is one but it does not,
+    /// what was given is given back: then there is a queue to wait in.
     pub(crate) fn accept_now(
         self,
         src: Addr,

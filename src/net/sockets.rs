@@ -213,8 +213,13 @@ impl Table {
 
     /// Takes a connection into the table, at the port that it has already.
     pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
-        let number = end.port.number();
-        self.sockets.insert(&number, || (number, Socket::Conn(Arc::downgrade(end))));
+        self.insert(end.port.number(), Arc::downgrade(end));
+    }
+
+    /// Takes a connection into the table, at the port of its end here.
+    #[inline]
+    pub(crate) fn insert(&mut self, number: u16, end: Weak<Endpoint>) {
+        self.sockets.insert(&number, || (number, Socket::Conn(end)));
     }
 }
 
@@ -416,7 +421,7 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         // As `close`; nobody else has it, so that no flag has to be swapped.
         if !*self.down.get_mut() {
-            self.raw.close();
+            self.raw.retire();
         }
         self.port.release();
     }

@@ -14,7 +14,7 @@ use crate::waiter::Waiter;
 
 use super::addr::Addr;
 use super::down::{Falls, Latch};
-use super::engine::{Engine, Registry};
+use super::engine::{Engine, Registry, Whole};
 use super::error::{Cause, Error, Op, Why};
 use super::line::Line;
 use super::sockets::HostState;
@@ -34,17 +34,18 @@ pub(crate) struct NetState<P: Parts + ?Sized = dyn Parts> {
 
 /// What a network is made of.
 pub(crate) trait Parts: Send + Sync + 'static {
-    fn engine(&self) -> &dyn Engine;
-    fn registry(&self) -> &dyn Registry;
+    fn parts(&self) -> Carrier<'_>;
+}
+
+/// What carries a network and knows its names.
+pub(crate) enum Carrier<'a> {
+    Two(&'a dyn Engine, &'a dyn Registry),
+    Whole(&'a dyn Whole),
 }
 
 impl<E: Engine, R: Registry> Parts for (E, R) {
-    fn engine(&self) -> &dyn Engine {
-        &self.0
-    }
-
-    fn registry(&self) -> &dyn Registry {
-        &self.1
+    fn parts(&self) -> Carrier<'_> {
+        Carrier::Two(&self.0, &self.1)
     }
 }
 
@@ -142,14 +143,23 @@ impl<P: Parts> NetState<P> {
 }
 
 impl NetState {
-    /// Gives what carries it.
-    pub(crate) fn engine(&self) -> &dyn Engine {
-        self.parts.engine()
+    /// Gives what carries it and knows its names.
+    pub(crate) fn carrier(&self) -> Carrier<'_> {
+        self.parts.parts()
     }
 
-    /// Gives what knows its names.
-    pub(crate) fn registry(&self) -> &dyn Registry {
-        self.parts.registry()
+    /// Closes its engine, and then its registry. What is whole has nothing of its own to close.
+    fn close_carrier(&self) -> [Option<Cause>; 2] {
+        let Carrier::Two(carries, names) = self.carrier() else { return [None, None] };
+        let mut causes = [None, None];
+        let [engine, registry] = &mut causes;
+        // The second even if the first panics.
+        let work: [&mut dyn FnMut(); 2] = [
+            &mut || *engine = carries.close().err(), //
+            &mut || *registry = names.close().err().map(Cause::from),
+        ];
+        each(work, |work| work());
+        causes
     }
 
     /// Says why nothing can be done on this network, if so.
@@ -242,16 +252,15 @@ impl NetState {
     pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
         if self.latch.fall() {
             let (mut hosts, mut blocked) = self.hosts.try_with(Hosts::down).unzip();
-            let (mut engine, mut registry) = (None, None);
+            let mut carrier = [None, None];
             // Each of them, and the last even if the first panics.
-            let work: [&mut dyn FnMut(); 4] = [
+            let work: [&mut dyn FnMut(); 3] = [
                 &mut || each(blocked.take().into_iter().flatten(), Waiter::wake),
                 &mut || each(hosts.take().unwrap_or_default(), |host| host.shut_down()),
-                &mut || engine = self.engine().close().err(),
-                &mut || registry = self.registry().close().err().map(Cause::from),
+                &mut || carrier = self.close_carrier(),
             ];
             each(work, |work| work());
-            let mut causes: Vec<_> = [cause, engine, registry].into_iter().flatten().collect();
+            let mut causes: Vec<_> = [cause].into_iter().chain(carrier).flatten().collect();
             let outcome = match causes.len() {
                 0 | 1 => causes.pop(),
                 _ => Some(Cause::Many(causes)),

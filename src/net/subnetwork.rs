@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 
 use super::addr::Addr;
 use super::down::unless_down;
-use super::engine::{Engine, Registry};
+use super::engine::{Engine, Numbered, Registry};
 use super::error::{Cause, Error, Op, RegistryError, Why};
 use super::granted::{Granted, is_granted};
 use super::host::Host;
 use super::notifier::Notifier;
 use super::sockets::HostState;
-use super::state::NetState;
+use super::state::{Carrier, NetState, Parts};
 
 /// A part of a network: all its hosts share an engine and a registry.
 ///
@@ -46,9 +46,13 @@ impl SubNetwork {
         engine: impl FnOnce(Notifier) -> E,
         registry: R,
     ) -> Self {
-        let state = Arc::new_cyclic(|net: &Weak<NetState<(E, R)>>| {
-            let net = Weak::clone(net);
-            NetState::new(network, (engine(Notifier::new(net)), registry))
+        Self::of(network, |notifier| (engine(notifier), registry))
+    }
+
+    /// Makes a subnetwork of parts that have their notifier from the beginning.
+    pub(crate) fn of<P: Parts>(network: Arc<str>, parts: impl FnOnce(Notifier) -> P) -> Self {
+        let state = Arc::new_cyclic(|net: &Weak<NetState<P>>| {
+            NetState::new(network, parts(Notifier::new(Weak::clone(net) as Weak<NetState>)))
         });
         Self { state }
     }
@@ -77,8 +81,13 @@ impl SubNetwork {
         let witness = Witness { host, announced: AtomicBool::new(false) };
         let announcement = Announcement(&witness);
         let describe = || format!("new host {name} on {}", self.network());
-        let made = self.state.engine().new_host(name, &witness);
-        let made = unless_down(&*self.state, made, describe).await;
+        let making = match self.state.carrier() {
+            Carrier::Two(engine, _) => Either::Right(engine.new_host(name, &witness)),
+            Carrier::Whole(whole) => Either::Left(Numbered::new(whole, |whole, call, cx| {
+                witness.watch(whole.poll_announce(call, &witness.host.state.addr, cx))
+            })),
+        };
+        let made = unless_down(&*self.state, making, describe).await;
         let cause = match made {
             Some(Ok(())) => {
                 match announcement.settle(|| self.state.add_host(&witness.host.state)) {
@@ -141,6 +150,23 @@ struct Witness {
     announced: AtomicBool,
 }
 
+impl Witness {
+    /// Sees how an announcement ends, if it does.
+    fn watch<E>(&self, polled: Poll<Result<(), E>>) -> Poll<Result<(), E>> {
+        if let Poll::Ready(Ok(())) = polled {
+            self.announced.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn registry(&self) -> &dyn Registry {
+        match self.host.net.carrier() {
+            Carrier::Two(_, registry) => registry,
+            Carrier::Whole(_) => unreachable!("what is whole asks nobody"),
+        }
+    }
+}
+
 /// A name that was announced, or is going to be; given back on drop, unless the host came to be.
 struct Announcement<'a>(&'a Witness);
 
@@ -162,7 +188,10 @@ impl Announcement<'_> {
 impl Drop for Announcement<'_> {
     fn drop(&mut self) {
         if self.0.announced.load(Ordering::Relaxed) {
-            self.0.withdraw(self.0.host.name());
+            match self.0.host.net.carrier() {
+                Carrier::Two(_, registry) => registry.withdraw(self.0.host.name()),
+                Carrier::Whole(whole) => whole.withdraw(self.0.host.name()),
+            }
         }
     }
 }
@@ -177,11 +206,7 @@ impl Future for Announcing<'_> {
     type Output = Result<(), RegistryError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = self.announced.as_mut().poll(cx);
-        if let Poll::Ready(Ok(())) = polled {
-            self.witness.announced.store(true, Ordering::Relaxed);
-        }
-        polled
+        self.witness.watch(self.announced.as_mut().poll(cx))
     }
 }
 
@@ -191,7 +216,7 @@ impl Registry for Witness {
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let mut announced = self.host.net.registry().announce(hostname, hostdata);
+        let mut announced = self.registry().announce(hostname, hostdata);
         if hostname != self.host.name() {
             return announced;
         }
@@ -203,14 +228,14 @@ impl Registry for Witness {
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
-        self.host.net.registry().query(hostname)
+        self.registry().query(hostname)
     }
 
     fn withdraw(&self, hostname: &str) {
-        self.host.net.registry().withdraw(hostname);
+        self.registry().withdraw(hostname);
     }
 
     fn close(&self) -> Result<(), RegistryError> {
-        self.host.net.registry().close()
+        self.registry().close()
     }
 }

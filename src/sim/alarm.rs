@@ -63,6 +63,15 @@ impl Alarms {
         }
     }
 
+    /// Forgets so many alarms, from one on.
+    #[inline]
+    pub(crate) fn cancel_all(&mut self, from: u32, count: u32) {
+        let until = self.pending.len().min((from + count) as usize);
+        if let Some(pending) = self.pending.get_mut(from as usize..until) {
+            pending.fill(Serial::default());
+        }
+    }
+
     /// Forgets all alarms and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 4096;

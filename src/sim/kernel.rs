@@ -44,7 +44,7 @@ impl World {
     }
 
     /// Draws how long the answer to a question of the current task takes, and gives the instant
-    /// at which it comes. Answers to one question that is asked again come in order.
+    /// of true time at which it comes. Answers to one question that is asked again come in order.
     pub(crate) fn draw_answer(
         &mut self,
         family: Family,
@@ -61,15 +61,22 @@ impl World {
         let drawn = self.choices.draw(subject, *count, more);
         let at = after(least.saturating_add(drawn)).max(*last);
         (*count, *last) = (*count + 1, at);
-        self.own_clock().map_or(at, |clock| clock.local(at))
+        at
     }
 
-    /// Draws the value of a choice of the current task about something that has a name.
-    pub(crate) fn draw_about(&mut self, family: Family, what: &str, shape: Shape) -> u64 {
+    /// Draws the value of a choice of a task about something that has a name, when it is not the
+    /// task that acts but what it has asked for.
+    pub(crate) fn draw_for(
+        &mut self,
+        task: Option<TaskId>,
+        family: Family,
+        what: &str,
+        shape: Shape,
+    ) -> u64 {
         let named = Key::word(what);
         self.remember(named, || super::choice::escape(what));
-        let subject = Subject::new(family, self.actor, named);
-        let slot = self.current().unwrap_or(MAIN);
+        let slot = task.filter(|task| self.tasks.live(*task).is_some()).map_or(MAIN, |it| it.slot);
+        let subject = Subject::new(family, self.tasks.slots[slot as usize].key, named);
         let next = self.tasks.rare(slot).chosen.entry(subject.key()).or_insert(0);
         let ordinal = std::mem::replace(next, *next + 1);
         self.choices.draw(subject, ordinal, shape)
@@ -93,6 +100,12 @@ impl World {
     #[cold]
     pub(crate) fn end_at_once(&mut self, reason: String) {
         self.pressing.end(reason);
+    }
+
+    /// The task that acts, if one does.
+    pub(crate) fn acting(&self) -> Option<TaskId> {
+        let slot = self.current()?;
+        Some(TaskId { slot, life: self.tasks.slots[slot as usize].life })
     }
 
     /// The clock of the current task's node, if it is not the true one.

@@ -47,6 +47,17 @@ impl<T> Behind<T> {
         self.0.as_ref()?.back()
     }
 
+    /// Forgets them all, and gives the memory back if it is much.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        const KEPT: usize = 16;
+        match &mut self.0 {
+            None => {}
+            Some(queue) if queue.capacity() <= KEPT => queue.clear(),
+            Some(_) => self.0 = None,
+        }
+    }
+
     /// Forgets them all, and gives the memory back.
     pub(crate) fn clear(&mut self) {
         self.0 = None;

@@ -1,4 +1,4 @@
-//! A dial on its way: the hand-shake of a connection to be.
+//! A dial on its way: the look-up and the hand-shake of a connection to be.
 //!
 //! Knows where it has got to and who waits for it; refuses to know what moves it.
 
@@ -6,21 +6,34 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Waker;
 
-use crate::net::{Accept, Addr, Cause, RawConn};
-use crate::sim::{Key, Mark};
+use crate::net::{Accept, Addr, Cause};
+use crate::sim::{Key, Mark, TaskId};
 use crate::waiter::Waiter;
 
 use super::machine::Place;
-
-/// What a dial comes to.
-pub(crate) type Dialed = Result<(Box<dyn RawConn>, Addr), Cause>;
+use super::pool::Reused;
 
 /// The ways of a hand-shake, which are those of its connection.
 pub(crate) const THERE: usize = 0;
 pub(crate) const BACK: usize = 1;
 
+/// What a good answer tells: the number of the connection, and the port of its accepted end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Met {
+    pub(crate) conn: u32,
+    pub(crate) port: u16,
+}
+
 /// Where a dial has got to.
+#[derive(Default)]
 pub(crate) enum Stage {
+    /// There is none.
+    #[default]
+    None,
+    /// The registry is asked where its host stands.
+    Asks,
+    /// It is none: the registry is asked to take a name.
+    Announces,
     /// It is on its way, and arrives then.
     Travels { arrives: u64 },
     /// It was lost, and sets out again then.
@@ -45,16 +58,23 @@ pub(crate) struct Queued {
 }
 
 /// A dial on its way.
+#[derive(Default)]
 pub(crate) struct Call {
+    pub(crate) stage: Stage,
     pub(crate) net: u32,
     pub(crate) from: u32,
+    /// Where it goes, as soon as the registry has said so; until then which machine is asked about.
     pub(crate) to: Place,
+    /// The name that is asked about, if there was no machine of that name yet.
+    pub(crate) unknown: Option<Box<str>>,
+    /// Who asks.
+    pub(crate) asker: Option<TaskId>,
     /// The directions of the connection that it will be: there and back.
     pub(crate) keys: [Key; 2],
-    /// From which address to which, until it knocks; and their ports.
-    pub(crate) addrs: Option<(Addr, Addr)>,
+    /// From which address, until it knocks.
+    pub(crate) src: Option<Addr>,
+    /// From which port to which.
     pub(crate) ports: [u16; 2],
-    pub(crate) stage: Stage,
     /// Which way it goes, and how many times in a row it was lost there.
     pub(crate) way: usize,
     pub(crate) losses: u64,
@@ -64,10 +84,18 @@ pub(crate) struct Call {
     pub(crate) limit: u64,
     /// When it came to the door.
     pub(crate) knocked_at: u64,
-    /// What it brings back.
-    pub(crate) answer: Option<Dialed>,
+    /// What it brings back: the one or the other, each where it can be taken without the other.
+    pub(crate) met: Option<Met>,
+    pub(crate) failed: Option<Cause>,
     /// Who waits for that.
     pub(crate) dialer: Option<Waiter>,
+}
+
+impl Reused for Call {
+    #[inline]
+    fn is_used(&self) -> bool {
+        !matches!(self.stage, Stage::None)
+    }
 }
 
 impl Call {

@@ -33,11 +33,10 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let ms = Duration::from_millis;
         Self {
-            latency: Latency::uniform(ms(1), ms(10)),
-            region_latency: Latency::uniform(ms(20), ms(80)),
-            registry_latency: Latency::uniform(ms(1), ms(5)),
+            latency: Latency::of_millis(1, 10),
+            region_latency: Latency::of_millis(20, 80),
+            registry_latency: Latency::of_millis(1, 5),
             window: 64 * 1024,
             connect_timeout: Duration::from_secs(10),
             stream_timeout: Some(Duration::from_secs(60)),

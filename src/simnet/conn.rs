@@ -15,21 +15,23 @@ use super::transit::Transit;
 /// One end of a simulated connection.
 pub(crate) struct End {
     run: u64,
-    conn: u32,
-    /// 0 is the dialer's, 1 the accepter's.
-    end: u8,
+    /// Twice the number of its connection, and one more for the end of the accepter: whole words,
+    /// because what moves them about reads them as such just after they were written.
+    place: u64,
 }
 
+/// Where an end is that has been let go.
+const GONE: u64 = u64::MAX;
+
 impl End {
-    /// Both ends of a connection of the fabric.
-    pub(crate) fn both(run: u64, conn: usize) -> (Self, Self) {
-        let conn = conn as u32;
-        (Self { run, conn, end: 0 }, Self { run, conn, end: 1 })
+    /// An end of a connection of the fabric: 0 is the dialer's, 1 the accepter's.
+    pub(crate) fn boxed(run: u64, conn: u32, end: u8) -> Box<dyn RawConn> {
+        Box::new(Self { run, place: u64::from(end & 1) << 32 | u64::from(conn) })
     }
 
     #[inline]
     fn with<R>(&self, work: impl FnOnce(&mut Transit<'_>, usize) -> R) -> R {
-        enter(self.run, |fabric, world| match fabric.transit(self.conn as usize, world) {
+        enter(self.run, |fabric, world| match fabric.transit(self.conn(), world) {
             Some(mut transit) => work(&mut transit, self.end()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
@@ -38,14 +40,19 @@ impl End {
     /// Which end it is; said so that nobody has to look again whether there is such an end.
     #[inline]
     fn end(&self) -> usize {
-        usize::from(self.end & 1)
+        (self.place >> 32) as usize & 1
+    }
+
+    #[inline]
+    fn conn(&self) -> usize {
+        self.place as u32 as usize
     }
 
     /// Works on the connection while its run goes on and has not begun to end.
     fn try_with(&self, work: impl FnOnce(&mut Transit<'_>, usize)) {
         try_enter(self.run, |fabric, world| {
             if world.runs()
-                && let Some(mut transit) = fabric.transit(self.conn as usize, world)
+                && let Some(mut transit) = fabric.transit(self.conn(), world)
             {
                 work(&mut transit, self.end());
             }
@@ -57,7 +64,7 @@ impl End {
     /// Works on the connection without a look at the world.
     #[inline]
     fn with_conn<R>(&self, work: impl FnOnce(&mut Connection, usize) -> R) -> R {
-        enter_fabric(self.run, |fabric| match fabric.conns.get_mut(self.conn as usize) {
+        enter_fabric(self.run, |fabric| match fabric.conns.owned(self.conn()) {
             Some(conn) => work(conn, self.end()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
@@ -129,8 +136,8 @@ impl RawConn for End {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (index, end) = (self.conn as usize, self.end());
-        let written = enter(self.run, |fabric, world| match fabric.conns.get_mut(index) {
+        let (index, end) = (self.conn(), self.end());
+        let written = enter(self.run, |fabric, world| match fabric.conns.owned(index) {
             Some(conn) => match conn.write_plainly(index, end, buf, world) {
                 Some(count) => Some(Ok(count)),
                 None => fabric.transit(index, world)?.write(end, buf),
@@ -161,31 +168,32 @@ impl RawConn for End {
     fn close(&self) {
         self.try_with(|transit, end| transit.close(end));
     }
+
+    fn retire(&mut self) {
+        self.let_go(true);
+    }
+}
+
+impl End {
+    /// Lets go of the connection, after having closed it in good order or else tearing it down.
+    fn let_go(&mut self, closes: bool) {
+        let place = (self.conn(), self.end());
+        try_enter(self.run, |fabric, world| fabric.let_go(world, place, closes));
+        self.place = GONE;
+    }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
         // An end that was never closed belonged to a connection that did not come about.
-        try_enter(self.run, |fabric, world| {
-            if !world.runs() {
-                return;
-            }
-            let (conn, end) = (self.conn as usize, self.end());
-            let over = fabric.transit(conn, world).is_some_and(|mut transit| transit.let_go(end));
-            // A connection holds waiters: tasks of the run, or wakers of who polls by himself.
-            if over {
-                for pipe in &mut fabric.conns[conn].pipes {
-                    pipe.readers.drain(|waiter| world.wake_waiter(waiter));
-                    pipe.drain_writers(|waiter| world.wake_waiter(waiter));
-                }
-                fabric.conns.remove(conn);
-            }
-        });
+        if self.place != GONE {
+            self.let_go(false);
+        }
     }
 }
 
 impl fmt::Debug for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("End").field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("End").field("end", &self.end()).finish_non_exhaustive()
     }
 }

@@ -8,8 +8,6 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use slab::Slab;
-
 use crate::few::Few;
 use crate::lock::at_scope_end;
 use crate::net::{Addr, Notifier, SubNetwork};
@@ -20,8 +18,9 @@ use super::config::Config;
 use super::latency::Latency;
 use super::ledger::{Lasting, Ledger, hand_in};
 use super::link::Links;
-use super::machine::Machine;
+use super::machine::{Machine, Name};
 use super::pipe::Connection;
+use super::pool::Pool;
 
 /// What two hosts have had to do with each other, as dialer and dialed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +44,7 @@ pub(crate) struct Net {
     pub(crate) key: Key,
     pub(crate) config: Config,
     pub(crate) machines: Vec<Machine>,
-    pub(crate) by_name: Few<Arc<str>, u32>,
+    pub(crate) by_name: Few<Name, u32>,
     pub(crate) regions: Vec<RegionState>,
     /// Whether the registry answers nobody.
     pub(crate) registry_down: Option<Lasting>,
@@ -81,27 +80,43 @@ impl Net {
         self.plans = 0;
     }
 
-    /// Finds a host, or makes one that is not up yet.
-    pub(crate) fn machine(&mut self, name: &str, region: u32) -> u32 {
+    /// Finds a host, or makes one that is not up yet, with the address that is given then.
+    pub(crate) fn machine(
+        &mut self,
+        name: &str,
+        region: u32,
+        addr: impl FnOnce(&str) -> Addr,
+    ) -> u32 {
         if let Some((_, machine)) = self.by_name.get(name) {
             return *machine;
         }
-        let (own, number): (Arc<str>, _) = (name.into(), self.machines.len() as u32);
-        self.machines.push(Machine::new(own.clone(), region));
-        self.by_name.insert(name, || (own, number));
+        let (addr, number) = (addr(&self.name), self.machines.len() as u32);
+        self.machines.push(Machine::new(addr.clone(), region));
+        self.by_name.insert(name, || (Name::of(addr), number));
+        number
+    }
+
+    /// The host of an address of a socket, or of a host that is to be.
+    #[inline]
+    pub(crate) fn machine_at(&mut self, addr: &Addr, region: u32) -> u32 {
+        if let Some(number) = addr.number() {
+            return number;
+        }
+        let number = self.machine(addr.host(), region, |_| addr.with_port(0));
+        addr.set_number(number);
         number
     }
 
     /// The names of two hosts, for a record.
     pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
-        let name = |host: u32| &self.machines[host as usize].name;
+        let name = |host: u32| self.machines[host as usize].name();
         format!("{} {}", name(a), name(b))
     }
 
     /// An address, to be printed.
     #[cold]
     pub(crate) fn addr(&self, machine: u32, port: u16) -> Addr {
-        Addr::of(&self.name, &self.machines[machine as usize].name, port)
+        self.machines[machine as usize].addr.with_port(port)
     }
 
     /// How long things take from one host to another.
@@ -146,8 +161,8 @@ pub(crate) struct Fabric {
     pub(crate) nets: Vec<Net>,
     /// How many of them this run has made; the others are memory.
     used: usize,
-    pub(crate) conns: Slab<Connection>,
-    pub(crate) calls: Slab<Call>,
+    pub(crate) conns: Pool<Connection>,
+    pub(crate) calls: Pool<Call>,
 }
 
 impl Fabric {
@@ -163,14 +178,8 @@ impl Fabric {
     fn clear(&mut self) {
         const KEPT: usize = 16;
         self.run = 0;
-        self.calls.clear();
-        self.conns.clear();
-        if self.calls.capacity() > KEPT {
-            self.calls.shrink_to_fit();
-        }
-        if self.conns.capacity() > KEPT {
-            self.conns.shrink_to_fit();
-        }
+        self.calls.clear(KEPT);
+        self.conns.clear(KEPT);
         self.nets[..self.used].iter_mut().for_each(Net::clear);
         self.nets.truncate(1);
         self.used = 0;

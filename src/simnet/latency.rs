@@ -31,6 +31,12 @@ impl Latency {
     /// From a host to itself: 10 µs.
     pub(crate) const LOOPBACK: Self = Self { least: 10_000, more: Shape::Uniform(1) };
 
+    /// From so many milliseconds to so many, all alike.
+    pub(crate) const fn of_millis(least: u64, most: u64) -> Self {
+        const NANOS: u64 = 1_000_000;
+        Self { least: least * NANOS, more: Shape::Uniform((most - least) * NANOS + 1) }
+    }
+
     /// Always the same.
     ///
     /// # Panics

@@ -3,16 +3,14 @@
 //! Knows what outlives a crash: the name, the place in a region, the program that is started
 //! again. Refuses to know sockets and what runs.
 
+use std::borrow::Borrow;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arrayvec::ArrayString;
-
-use crate::net::{Gate, Host};
+use crate::net::{Addr, Gate, Host};
 use crate::sim::{TaskId, World, hash_name};
 
 use super::ledger::{Fault, Lasting, Ledger};
@@ -55,7 +53,8 @@ pub(crate) struct Announced {
 
 /// A host as the network sees it.
 pub(crate) struct Machine {
-    pub(crate) name: Arc<str>,
+    /// Its address, with port 0: where its name stands.
+    pub(crate) addr: Addr,
     /// The hash of the name, of which the names of its connections are made.
     pub(crate) hash: u64,
     pub(crate) region: u32,
@@ -134,10 +133,10 @@ impl NodePart {
 }
 
 impl Machine {
-    pub(crate) fn new(name: Arc<str>, region: u32) -> Self {
-        let (hash, power) = (hash_name(&name), Power::Down);
+    pub(crate) fn new(addr: Addr, region: u32) -> Self {
+        let (hash, power) = (hash_name(addr.host()), Power::Down);
         Self {
-            name,
+            addr,
             hash,
             region,
             power,
@@ -148,69 +147,37 @@ impl Machine {
             node: None,
         }
     }
+
+    pub(crate) fn name(&self) -> &str {
+        self.addr.host()
+    }
 }
 
-/// A [`Place`] as it is written: two numbers of at most ten digits, and a point.
-pub(crate) type Hostdata = ArrayString<21>;
+/// The name of a machine, which is found by it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name(Addr);
+
+impl Name {
+    /// The name in the address of a machine, with port 0.
+    pub(crate) fn of(addr: Addr) -> Self {
+        Self(addr)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.host()
+    }
+}
+
+/// Addresses of one network and with one port are in the order of their hosts.
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
 
 /// What the registry tells of a host: which machine, and in which life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) machine: u32,
     pub(crate) life: u32,
-}
-
-impl Place {
-    /// Writes it as a host's data in the registry.
-    pub(crate) fn to_hostdata(self) -> Hostdata {
-        let mut text = Hostdata::new();
-        push_decimal(&mut text, self.machine);
-        text.push('.');
-        push_decimal(&mut text, self.life);
-        text
-    }
-
-    /// Reads what [`Place::to_hostdata`] has written, in one pass: it is read for every dial.
-    pub(crate) fn of_hostdata(text: &str) -> Option<Self> {
-        let mut numbers = [None; 2];
-        let mut which = 0;
-        for byte in text.bytes() {
-            match byte {
-                b'.' => which += 1,
-                b'0'..=b'9' => {
-                    let number = numbers.get_mut(which)?;
-                    let before = number.unwrap_or(0_u32).checked_mul(10)?;
-                    *number = Some(before.checked_add(u32::from(byte - b'0'))?);
-                }
-                _ => return None,
-            }
-        }
-        Some(Self { machine: numbers[0]?, life: numbers[1]? }).filter(|_| which == 1)
-    }
-}
-
-/// Writes a number; `format!` would be a twentieth of a dial.
-fn push_decimal(text: &mut Hostdata, number: u32) {
-    if number >= 10 {
-        push_decimal(text, number / 10);
-    }
-    let digit = (number % 10) as usize;
-    text.push_str(&"0123456789"[digit..=digit]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Place;
-
-    #[test]
-    fn a_place_survives_being_written_and_nothing_else_is_one() {
-        for place in [(0, 0), (7, 10), (u32::MAX, 1_234_567_890)] {
-            let place = Place { machine: place.0, life: place.1 };
-            assert_eq!(Place::of_hostdata(&place.to_hostdata()), Some(place));
-        }
-        assert_eq!(Place { machine: 70, life: 105 }.to_hostdata().as_str(), "70.105");
-        let longest = Place { machine: u32::MAX, life: u32::MAX }.to_hostdata();
-        assert!(longest.is_full(), "{longest}");
-        assert_eq!(["", "1", "1.", ".1", "1.x"].map(Place::of_hostdata), [None; 5]);
-    }
 }

@@ -17,9 +17,9 @@ use super::fabric::{Fabric, RegionState, add_net, enter};
 use super::latency::Latency;
 use super::ledger::{Fault, Ledger};
 use super::link::{Edits, Pace, StrikeId, WHOLE};
+use super::machine::Name;
 use super::node::{Node, NodeOutput};
 use super::pipe::Connection;
-use super::registry::Names;
 use super::shake::sound;
 use super::transit::{Transit, foresee};
 
@@ -93,11 +93,10 @@ impl Network {
         };
         let (run, net) = (self.run, self.net);
         let mut notifier = None;
-        let engine = |own| {
+        let subnetwork = SubNetwork::of(self.name.clone(), |own| {
             notifier = Some(own);
             Region { run, net, number }
-        };
-        let subnetwork = SubNetwork::with(self.name.clone(), engine, Names { run, net });
+        });
         let own = subnetwork.clone();
         enter(self.run, |fabric, _| {
             let regions = &mut fabric.nets[self.net as usize].regions;
@@ -277,7 +276,7 @@ impl Network {
             }
             let net = &mut fabric.nets[self.net as usize];
             if let Some(both) = from.intersection(&to).next() {
-                let name = &net.machines[*both as usize].name;
+                let name = net.machines[*both as usize].name();
                 return Err(format!("a partition with host {name:?} on both sides"));
             }
             let family = if both_ways { Fault::Partition } else { Fault::OneWay };
@@ -285,7 +284,7 @@ impl Network {
             counts.requested += u64::from(by.is_none());
             counts.applied += 1;
             let names = |side: &BTreeSet<u32>| {
-                let name = |host: &u32| &*net.machines[*host as usize].name;
+                let name = |host: &u32| net.machines[*host as usize].name();
                 side.iter().map(name).collect::<Vec<_>>().join(" ")
             };
             let text = format!("{} {} | {}", family.name(), names(&from), names(&to));
@@ -463,7 +462,7 @@ impl Network {
         let net = &fabric.nets[self.net as usize];
         let find = |name: &&str| {
             net.by_name.get(*name).map(|(_, machine)| *machine).ok_or_else(|| {
-                let known: Vec<&str> = net.by_name.keys().take(20).map(|name| &**name).collect();
+                let known: Vec<&str> = net.by_name.keys().take(20).map(Name::as_str).collect();
                 let more = if net.by_name.len() > known.len() { ", .." } else { "" };
                 format!(
                     "no host {name:?} was ever made on the network {}; there are: {}{more}",

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::net::{Cause, Host};
+use crate::net::{Addr, Cause, Host};
 use crate::sim::{Errand, JoinHandle, Key, Name, Origin, Sleep, World, boxed, nanos};
 use crate::wait::waiting_for;
 
@@ -121,7 +121,7 @@ impl Node {
         });
         let node = enter(run, |fabric, world| {
             let state = &mut fabric.nets[net as usize];
-            let machine = state.machine(name, region);
+            let machine = state.machine(name, region, |network| Addr::of(network, name, 0));
             let made = &mut state.machines[machine as usize];
             if made.node.is_some() || made.power == Power::Up {
                 return Err(format!("there is a host {name:?} already on this network"));
@@ -129,7 +129,7 @@ impl Node {
             let number = world.nodes.add();
             let part = NodePart::new(number, program, spawned_at);
             made.node = Some(part);
-            Ok(Self { run, net, machine, name: made.name.clone() })
+            Ok(Self { run, net, machine, name: name.into() })
         })?;
         node.boot();
         Ok(node)

@@ -11,6 +11,7 @@ use crate::waiter::Waiter;
 
 use super::behind::Behind;
 use super::latency::Latency;
+use super::pool::Reused;
 use super::stream::{Corrupted, Stream};
 
 /// What travels.
@@ -57,6 +58,33 @@ pub(crate) enum Trouble {
     Held,
 }
 
+impl Default for Pipe {
+    fn default() -> Self {
+        Self {
+            stream: Stream::default(),
+            head: None,
+            behind: Behind::default(),
+            last_at: 0,
+            items: 0,
+            key: Key::NONE,
+            latency: Latency::LOOPBACK,
+            window: 0,
+            readers: WaitList::default(),
+            writers: None,
+            trouble: Trouble::None,
+            odd: false,
+            traced: false,
+            losses: 0,
+            unheard_since: None,
+            missed_credit: false,
+            heard_at: 0,
+            fin_sent: false,
+            fin_arrived: false,
+            reset_sent: false,
+        }
+    }
+}
+
 /// One direction of a connection, in the order in which it stands in memory: among thousands of
 /// connections, most of the time goes into loading what a message touches, so that is first and
 /// together.
@@ -101,30 +129,25 @@ pub(crate) struct Pipe {
 const _: () = assert!(size_of::<Pipe>() <= 280);
 
 impl Pipe {
-    pub(crate) fn new(key: Key, latency: Latency, window: u32) -> Self {
-        Self {
-            stream: Stream::default(),
-            head: None,
-            behind: Behind::default(),
-            last_at: 0,
-            // The hand-shake was the first.
-            items: 1,
-            key,
-            latency,
-            window,
-            readers: WaitList::default(),
-            writers: None,
-            trouble: Trouble::None,
-            odd: false,
-            traced: false,
-            losses: 0,
-            unheard_since: None,
-            missed_credit: false,
-            heard_at: 0,
-            fin_sent: false,
-            fin_arrived: false,
-            reset_sent: false,
-        }
+    /// Begins again, where another has ended: field by field, because whatever was moved here as a
+    /// whole would be read in wider words than it was written in.
+    #[inline]
+    pub(crate) fn begin(&mut self, key: Key, latency: Latency, window: u32, now: u64) {
+        self.stream.begin();
+        (self.key, self.latency, self.window) = (key, latency, window);
+        // The hand-shake was the first.
+        self.items = 1;
+        (self.last_at, self.heard_at, self.losses) = (0, now, 0);
+        (self.head, self.unheard_since, self.trouble) = (None, None, Trouble::None);
+        (self.odd, self.traced, self.missed_credit) = (false, false, false);
+        (self.fin_sent, self.fin_arrived, self.reset_sent) = (false, false, false);
+    }
+
+    /// Ends: nothing is kept that takes up memory, or is somebody else's.
+    fn end(&mut self) {
+        self.stream.end();
+        self.behind.end();
+        (self.readers, self.writers) = (WaitList::default(), None);
     }
 
     /// Puts something on its way. Returns whether it is the oldest.
@@ -189,10 +212,11 @@ impl Pipe {
 }
 
 /// How an end of a connection is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Fate {
     Open,
     /// Closed by its owner; what it has written is still delivered.
+    #[default]
     Closed,
     /// Torn down by the other end.
     Reset,
@@ -229,7 +253,7 @@ impl Fate {
 }
 
 /// One end of a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct EndState {
     pub(crate) machine: u32,
     pub(crate) port: u16,
@@ -239,11 +263,18 @@ pub(crate) struct EndState {
 }
 
 /// A connection; the first end is the dialer's, and each end writes into the pipe of its number.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Connection {
     pub(crate) net: u32,
     pub(crate) ends: [EndState; 2],
     pub(crate) pipes: [Pipe; 2],
+}
+
+impl Reused for Connection {
+    #[inline]
+    fn is_used(&self) -> bool {
+        self.ends[0].held | self.ends[1].held
+    }
 }
 
 /// What comes of reading without a look at the world.
@@ -261,6 +292,12 @@ pub(crate) enum Glance {
 }
 
 impl Connection {
+    /// Is not in use any more.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.pipes.iter_mut().for_each(Pipe::end);
+    }
+
     /// Reads at one end, unless anything about that concerns the world: nearly always it does not.
     #[inline]
     pub(crate) fn glance(&mut self, end: usize, buf: &mut [u8]) -> Glance {

@@ -4,18 +4,15 @@
 //! and what is told is how things are when the answer arrives: the registry may be down by then.
 //! For a while after a host was restarted, some are still told where it stood before.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use crate::net::{Addr, Args, Cause, RegistryError};
+use crate::sim::{Family, Key, Shape, World, hash_name, path_step};
+use crate::waiter::Waiter;
 
-use futures::future::BoxFuture;
-
-use crate::net::{Args, Cause, Registry, RegistryError};
-use crate::sim::{Family, Instant, Shape, Sleep, World};
-
-use super::fabric::{Net, enter, try_enter};
+use super::call::{Call, Stage};
+use super::fabric::{Fabric, Net};
 use super::ledger::Fault;
-use super::machine::{Announced, Place};
+use super::machine::{Announced, Place, Power};
+use super::transit::call_alarm;
 
 /// How long an answer takes.
 const REGISTRY: Family = Family::new("registry");
@@ -25,120 +22,153 @@ const STALE: Family = Family::new("stale");
 /// For how long after a restart an answer may be out of date.
 const STALE_FOR: u64 = 1_000_000_000;
 
-/// The registry of a simulated network, as one of its regions asks it.
-#[derive(Debug)]
-pub(crate) struct Names {
-    pub(crate) run: u64,
-    pub(crate) net: u32,
-}
+impl Net {
+    /// When a question about a host is answered that the current task asks.
+    pub(crate) fn ask(&self, world: &mut World, hostname: &str) -> u64 {
+        let (least, more) = self.config.registry_latency.parts();
+        world.draw_answer(REGISTRY, hostname, least, more)
+    }
 
-/// What is asked of the registry about a host: its name, and what is announced with it.
-type About<'a> = (&'a str, Option<&'a str>);
+    /// The name under which an answer of the registry wakes who has asked.
+    pub(crate) fn answers(&self, world: &mut World) -> Key {
+        let key = self.key.child(const { hash_name("registry") }, 0);
+        world.remember(key, || format!("{}/registry", path_step(&self.name, 0)));
+        key
+    }
 
-/// A question to the registry, which is answered when it has got there.
-///
-/// By hand and not `async`: every dial begins with one, and this is a quarter of the size.
-struct Question<'a, T> {
-    names: &'a Names,
-    op: &'static str,
-    about: About<'a>,
-    answer: fn(&mut Net, &mut World, About<'_>) -> Result<T, Cause>,
-    /// Until the answer comes, once it is asked.
-    wait: Option<Sleep>,
-}
+    /// Says that the registry is down, if it is.
+    fn is_registry_down(&mut self) -> bool {
+        let Some(down) = &mut self.registry_down else { return false };
+        self.ledger.felt(Fault::Registry, &mut down.felt);
+        true
+    }
 
-impl<T> Future for Question<'_, T> {
-    type Output = Result<T, RegistryError>;
+    /// What the registry says for no answer.
+    #[cold]
+    fn complaint(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
+        let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
+        RegistryError { registry: format!("registry({})", self.name), op, args, cause }
+    }
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { names: Names { run, net }, op, about, answer, wait } = &mut *self;
-        let wait = wait.get_or_insert_with(|| {
-            let at = enter(*run, |fabric, world| {
-                let latency = fabric.nets[*net as usize].config.registry_latency;
-                let (least, more) = latency.parts();
-                world.draw_answer(REGISTRY, about.0, least, more)
-            });
-            Sleep::new(*run, Instant::from_nanos(at))
-        });
-        ready!(Pin::new(wait).poll(cx));
-        let answered = enter(*run, |fabric, world| {
-            let net = &mut fabric.nets[*net as usize];
-            if let Some(down) = &mut net.registry_down {
-                net.ledger.felt(Fault::Registry, &mut down.felt);
-                return Err((Cause::RegistryDown, net.name.clone()));
+    /// Answers a question of a dial, which is where its host stands, or stood before for those who
+    /// are still told so.
+    #[inline]
+    pub(crate) fn look_up(
+        &mut self,
+        world: &mut World,
+        call: &Call,
+    ) -> Result<Place, RegistryError> {
+        let machine = match &call.unknown {
+            None => Some(call.to.machine),
+            Some(name) => self.by_name.get(&**name).map(|(_, machine)| *machine),
+        };
+        let known = machine.and_then(|machine| self.machines.get(machine as usize));
+        let known = known.and_then(|machine| machine.announced);
+        match machine.zip(known) {
+            Some((machine, Announced { life, stale: None })) if self.registry_down.is_none() => {
+                Ok(Place { machine, life })
             }
-            answer(net, world, *about).map_err(|cause| (cause, net.name.clone()))
-        });
-        Poll::Ready(answered.map_err(|(cause, network)| {
-            let args = [Some(about.0), about.1].into_iter().flatten().map(str::to_string);
-            let registry = format!("registry({network})");
-            RegistryError { registry, op, args: Args::List(args.collect()), cause }
-        }))
-    }
-}
-
-/// Takes a name down.
-fn announce(net: &mut Net, world: &mut World, (hostname, data): About<'_>) -> Result<(), Cause> {
-    let data = data.unwrap_or_default();
-    let found = Place::of_hostdata(data).and_then(|Place { machine, life }| {
-        let machine = net.machines.get_mut(machine as usize)?;
-        (*machine.name == *hostname).then_some((machine, life))
-    });
-    let Some((machine, life)) = found else {
-        return Err(Cause::engine(format!("{data:?} is no place of {hostname:?}")));
-    };
-    let before = machine.announced.map(|known| known.life);
-    // Only a node that was restarted comes again, and with a later life.
-    if before.is_some_and(|before| before >= life) {
-        return Err(Cause::HostExists);
-    }
-    let stale = before.map(|before| (before, world.after(STALE_FOR)));
-    machine.announced = Some(Announced { life, stale });
-    Ok(())
-}
-
-/// Looks a name up. The answer is where a host stood before, for those who are still told so. Where
-/// it stands now is not written down: who is answered looks that up in the same poll.
-fn query(net: &mut Net, world: &mut World, (hostname, _): About<'_>) -> Result<String, Cause> {
-    let (_, &machine) = net.by_name.get(hostname).ok_or(Cause::NoSuchHost)?;
-    let known = &mut net.machines[machine as usize].announced;
-    let known = known.as_mut().ok_or(Cause::NoSuchHost)?;
-    if let Some((life, until)) = known.stale {
-        if world.now >= until {
-            known.stale = None;
-        } else if world.draw_about(STALE, hostname, Shape::Uniform(4)) == 3 {
-            return Ok(Place { machine, life }.to_hostdata().as_str().into());
+            found => self.look_up_with_care(world, call, found),
         }
     }
-    Ok(String::new())
+
+    #[cold]
+    fn look_up_with_care(
+        &mut self,
+        world: &mut World,
+        call: &Call,
+        found: Option<(u32, Announced)>,
+    ) -> Result<Place, RegistryError> {
+        let down = self.is_registry_down();
+        let name: &str = match &call.unknown {
+            None => self.machines[call.to.machine as usize].name(),
+            Some(name) => name,
+        };
+        if down {
+            return Err(self.complaint("query", &[name], Cause::RegistryDown));
+        }
+        let Some((machine, Announced { life, stale })) = found else {
+            return Err(self.complaint("query", &[name], Cause::NoSuchHost));
+        };
+        match stale {
+            Some((_, until)) if world.now >= until => {
+                self.machines[machine as usize].announced = Some(Announced { life, stale: None });
+            }
+            Some((before, _))
+                if world.draw_for(call.asker, STALE, name, Shape::Uniform(4)) == 3 =>
+            {
+                return Ok(Place { machine, life: before });
+            }
+            _ => {}
+        }
+        Ok(Place { machine, life })
+    }
 }
 
-impl Registry for Names {
-    fn announce<'a>(
-        &'a self,
-        hostname: &'a str,
-        hostdata: &'a str,
-    ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let about = (hostname, Some(hostdata));
-        Box::pin(Question { names: self, op: "announce", about, answer: announce, wait: None })
+/// What is announced.
+impl Fabric {
+    /// Begins to announce a host in a region; the name is not taken yet.
+    pub(crate) fn announce(
+        &mut self,
+        world: &mut World,
+        (number, region): (u32, u32),
+        host: &Addr,
+        waiter: Waiter,
+    ) -> usize {
+        let net = &mut self.nets[number as usize];
+        let machine = net.machine_at(host, region);
+        let place = Place { machine, life: net.machines[machine as usize].life };
+        let at = net.ask(world, host.host());
+        let (index, call) = self.calls.add();
+        (call.net, call.to, call.stage) = (number, place, Stage::Announces);
+        call.dialer = Some(waiter);
+        world.set_alarm(call_alarm(index), at);
+        index
     }
 
-    fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
-        let about = (hostname, None);
-        Box::pin(Question { names: self, op: "query", about, answer: query, wait: None })
-    }
-
-    fn withdraw(&self, hostname: &str) {
-        try_enter(self.run, |fabric, _| {
-            let net = &mut fabric.nets[self.net as usize];
-            if let Some((_, machine)) = net.by_name.get(hostname) {
-                net.machines[*machine as usize].announced = None;
-            }
+    /// Takes a name if the registry has said that it can be done now, or hears why not. Then the
+    /// host is up.
+    pub(crate) fn announced(
+        &mut self,
+        world: &mut World,
+        region: u32,
+        index: usize,
+    ) -> Option<Result<(), Cause>> {
+        let call = self.calls.get(index)?;
+        let Stage::Over { .. } = call.stage else { return None };
+        let (to, net) = (call.to, &mut self.nets[call.net as usize]);
+        let taken = net.take_name(world, to).map(|()| {
+            let machine = &mut net.machines[to.machine as usize];
+            (machine.region, machine.power) = (region, Power::Up);
         });
+        self.forget(world, index);
+        Some(taken)
     }
 
-    fn close(&self) -> Result<(), RegistryError> {
-        // Other regions go on asking.
-        Ok(())
+    /// Gives a name back whose host did not come to be.
+    pub(crate) fn withdraw(&mut self, net: u32, hostname: &str) {
+        let net = &mut self.nets[net as usize];
+        if let Some((_, machine)) = net.by_name.get(hostname) {
+            net.machines[*machine as usize].announced = None;
+        }
+    }
+}
+
+impl Net {
+    fn take_name(&mut self, world: &World, Place { machine, life }: Place) -> Result<(), Cause> {
+        let down = self.is_registry_down();
+        let known = self.machines[machine as usize].announced;
+        let cause = match known.map(|known| known.life) {
+            _ if down => Cause::RegistryDown,
+            // Only a node that was restarted comes again, and with a later life.
+            Some(before) if before >= life => Cause::HostExists,
+            before => {
+                let stale = before.map(|before| (before, world.after(STALE_FOR)));
+                self.machines[machine as usize].announced = Some(Announced { life, stale });
+                return Ok(());
+            }
+        };
+        let (name, place) = (self.machines[machine as usize].name(), format!("{machine}.{life}"));
+        Err(self.complaint("announce", &[name, &place], cause).into())
     }
 }

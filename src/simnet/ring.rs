@@ -101,6 +101,15 @@ impl Ring {
         *self = Self::default();
     }
 
+    /// Gives the memory back if it is much; else it serves the next stream.
+    #[inline]
+    pub(crate) fn release_much(&mut self) {
+        const KEPT: usize = 4 << 10;
+        if self.bytes.len() > KEPT {
+            self.release();
+        }
+    }
+
     /// Lets a byte be another: how the oracle is tested.
     #[cfg(test)]
     pub(crate) fn corrupt(&mut self, offset: u64, change: impl FnOnce(u8) -> u8) {

@@ -17,15 +17,20 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
-use crate::net::{Accept, Addr, Cause, Gate, Notifier, RawConn};
-use crate::sim::{Errand, Key, Mark, RecordKind, World, hash_name, nanos, path_step};
+use crate::net::{Accept, Addr, Cause, Gate};
+use crate::sim::{Errand, Key, RecordKind, World, hash_name, nanos, path_step};
+use crate::waiter::Waiter;
 
-use super::call::{BACK, Call, Dialed, Queued, Stage, THERE};
+use super::call::{BACK, Call, Met, Queued, Stage, THERE};
 use super::conn::End;
-use super::fabric::{Fabric, Net, try_enter, with_fabric};
+use super::fabric::{Fabric, Net, Pair, try_enter, with_fabric};
 use super::link::Passage;
 use super::machine::{Place, Power};
-use super::transit::{AGAIN, ALARMS, CALL, LATENCY, head_of, retry_after, whose};
+use super::pipe::Connection;
+use super::pool::Pool;
+use super::transit::{
+    AGAIN, CALL, LATENCY, Transit, call_alarm, connect, head_of, retry_after, whose,
+};
 
 /// What a record of a knock or its answer carries, where data has a digest.
 const SAID: u64 = 3;
@@ -41,7 +46,7 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
             return;
         }
         if let Some(way) = head_of(which)
-            && let Some(conn) = fabric.conns.get_mut(index)
+            && let Some(conn) = fabric.conns.owned(index)
             && conn.arrive_plainly(way, &fabric.nets, world)
         {
             return;
@@ -55,6 +60,7 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
 /// A network and one of the dials in it, with all that moves it.
 struct Shake<'a> {
     net: &'a mut Net,
+    conns: &'a mut Pool<Connection>,
     call: &'a mut Call,
     index: usize,
     world: &'a mut World,
@@ -66,99 +72,80 @@ const fn shaking(direction: Key) -> Key {
     direction.child(const { hash_name("syn") }, 0)
 }
 
-/// The alarm of a dial.
-const fn alarm(index: usize) -> u32 {
-    index as u32 * ALARMS + CALL
-}
-
 impl Fabric {
+    #[inline]
     fn shake<'a>(&'a mut self, index: usize, world: &'a mut World) -> Option<Shake<'a>> {
-        let call = self.calls.get_mut(index)?;
-        let net = &mut self.nets[call.net as usize];
-        Some(Shake { net, call, index, world })
+        let Self { nets, conns, calls, .. } = self;
+        let call = calls.get_mut(index)?;
+        let net = &mut nets[call.net as usize];
+        Some(Shake { net, conns, call, index, world })
     }
 
-    /// Sets out to dial: the how-manieth connection of these two it will be is known from here.
+    /// Begins to dial: asks the registry about the host first. It is known which it is of the dials
+    /// of these two as soon as that is answered.
     pub(crate) fn dial(
         &mut self,
         world: &mut World,
-        net: u32,
-        (from, to): (u32, Place),
+        (net, region): (u32, u32),
         (src, dst): (&Addr, &Addr),
+        waiter: Waiter,
     ) -> usize {
-        let state = &mut self.nets[net as usize];
-        let keys = state.next_keys(world, from, to.machine);
-        let timeout = nanos(state.config.connect_timeout);
-        let index = self.calls.insert(Call {
-            net,
-            from,
-            to,
-            keys,
-            addrs: Some((src.clone(), dst.clone())),
-            ports: [src.port(), dst.port()],
-            stage: Stage::AtDoor,
-            way: THERE,
-            losses: 0,
-            sent: Mark::default(),
-            limit: world.after(timeout),
-            knocked_at: 0,
-            answer: None,
-            dialer: None,
-        });
-        if let Some(mut shake) = self.shake(index, world) {
-            shake.depart();
-        }
+        let (number, state) = (net, &mut self.nets[net as usize]);
+        let from = state.machine_at(src, region);
+        let about = dst.number();
+        let about = about.or_else(|| state.by_name.get(dst.host()).map(|(_, machine)| *machine));
+        let at = state.ask(world, dst.host());
+        let (index, call) = self.calls.add();
+        (call.net, call.from, call.stage) = (number, from, Stage::Asks);
+        call.to = Place { machine: about.unwrap_or_default(), life: 0 };
+        call.unknown = if about.is_none() { Some(dst.host().into()) } else { None };
+        (call.asker, call.sent) = (world.acting(), world.mark());
+        call.src = Some(src.clone());
+        call.ports = [src.port(), dst.port()];
+        call.dialer = Some(waiter);
+        world.set_alarm(call_alarm(index), at);
         index
-    }
-
-    /// Forgets a dial. Returns it, to be dropped outside of the world.
-    pub(crate) fn hang_up(&mut self, world: &mut World, index: usize) -> Option<Call> {
-        world.alarms.cancel(alarm(index));
-        self.calls.try_remove(index)
     }
 
     /// Lets all dials of a network look again that are held.
     pub(crate) fn let_dials_go(&mut self, world: &mut World, net: u32) {
-        for (index, call) in &self.calls {
+        for (index, call) in self.calls.iter() {
             if call.net == net && matches!(call.stage, Stage::Held) {
-                world.set_alarm(alarm(index), world.now);
+                world.set_alarm(call_alarm(index), world.now);
             }
         }
     }
 }
 
 impl Net {
-    /// The names of both directions of the next connection from one host to another.
-    fn next_keys(&mut self, world: &mut World, from: u32, to: u32) -> [Key; 2] {
-        let dials = &mut self.pairs.or_default((from, to)).dials;
-        *dials += 1;
-        let number = *dials - 1;
-        let [near, far] = [from, to].map(|place| &self.machines[place as usize]);
-        let there = self.key.child(near.hash, 0).child(far.hash, number);
-        let back = there.child(const { hash_name("back") }, 0);
-        if !world.remembers() {
-            return [there, back];
-        }
-        let (near, far) = (&near.name, &far.name);
+    /// Keeps the names of both directions of a connection and of its hand-shake for who reads.
+    #[cold]
+    fn remember(&self, world: &mut World, [there, back]: [Key; 2], dial: (u32, u32, u32)) {
+        let (near, far, number) = dial;
+        let [near, far] = [near, far].map(|place| self.machines[place as usize].name());
         let text =
             || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
         world.remember(there, text);
         world.remember(back, || format!("{}/back", text()));
         world.remember(shaking(there), || format!("{}/syn", text()));
         world.remember(shaking(back), || format!("{}/back/syn", text()));
-        [there, back]
     }
 
-    /// The gate of a host, or who finds it; `None` if that life of the host is over.
-    fn gate(&self, to: Place) -> Option<Result<Gate, Notifier>> {
-        let machine = &self.machines[to.machine as usize];
+    /// The gate of a host, which is found once in each of its lives; `None` if that life is over.
+    fn gate(&mut self, to: Place, port: u16) -> Option<Result<&Gate, Cause>> {
+        let machine = &mut self.machines[to.machine as usize];
         if machine.power != Power::Up || machine.life != to.life {
             return None;
         }
-        Some(match &machine.gate {
-            Some((life, gate)) if *life == to.life => Ok(gate.clone()),
-            _ => Err(self.regions[machine.region as usize].notifier.clone()),
-        })
+        if !matches!(&machine.gate, Some((life, _)) if *life == to.life) {
+            let notifier = &self.regions[machine.region as usize].notifier;
+            match notifier.gate(&machine.addr.with_port(port)) {
+                // That of a life before is closed, and nothing of anybody's is left in it.
+                Ok(gate) => machine.gate = Some((to.life, gate)),
+                Err(cause) => return Some(Err(cause)),
+            }
+        }
+        machine.gate.as_ref().map(|(_, gate)| Ok(gate))
     }
 }
 
@@ -166,6 +153,16 @@ impl Net {
 impl Shake<'_> {
     /// Goes on at the instant for which the alarm was set.
     fn move_on(&mut self) {
+        match self.call.stage {
+            Stage::Asks => return self.hear(),
+            // Whoever announces does so when he is told that he may.
+            Stage::Announces => {
+                let answers = self.net.answers(self.world);
+                self.world.act_as(answers);
+                return self.end(true);
+            }
+            _ => {}
+        }
         self.world.act_as_once(shaking(self.call.keys[self.call.way]));
         let limit = self.call.limit;
         match self.call.stage {
@@ -177,32 +174,76 @@ impl Shake<'_> {
         }
     }
 
-    /// Is heard of again at an instant, or at the limit if that is before.
-    fn wait_until(&mut self, at: u64) {
-        self.world.set_alarm(alarm(self.index), at.min(self.call.limit));
+    /// Hears where the host stands, and sets out to it.
+    fn hear(&mut self) {
+        match self.net.look_up(self.world, self.call) {
+            Ok(to) => self.set_out(to),
+            Err(error) => {
+                let answers = self.net.answers(self.world);
+                self.world.act_as(answers);
+                self.call.failed = Some(error.into());
+                self.end(true);
+            }
+        }
     }
 
-    /// Sets out.
+    /// Sets out: from here on it is known which connection of these two it will be.
+    fn set_out(&mut self, to: Place) {
+        let Self { net, call, world, .. } = self;
+        let from = call.from;
+        let Pair { dials: number, last_at } = *net.pairs.or_default((from, to.machine));
+        let hash = |machine: u32| net.machines[machine as usize].hash;
+        let there = net.key.child(hash(from), 0).child(hash(to.machine), number);
+        let keys = [there, there.child(const { hash_name("back") }, 0)];
+        if world.remembers() {
+            net.remember(world, keys, (from, to.machine, number));
+        }
+        (call.to, call.keys) = (to, keys);
+        (call.way, call.losses) = (THERE, 0);
+        call.limit = world.after(nanos(net.config.connect_timeout));
+        world.act_as_once(shaking(there));
+        let mut at = self.arrival();
+        // Dials from one host to another arrive in the order in which they set out, as long as
+        // nothing was done to the way.
+        let in_order = !self.net.links.is_odd(from, to.machine);
+        if in_order {
+            at = at.max(last_at);
+        }
+        let pair = self.net.pairs.or_default((from, to.machine));
+        pair.dials = number + 1;
+        if in_order {
+            pair.last_at = at;
+        }
+        self.travel(at);
+    }
+
+    /// Is heard of again at an instant, or at the limit if that is before.
+    fn wait_until(&mut self, at: u64) {
+        self.world.set_alarm(call_alarm(self.index), at.min(self.call.limit));
+    }
+
+    /// Sets out again, or back.
     fn depart(&mut self) {
+        let at = self.arrival();
+        self.travel(at);
+    }
+
+    /// When what sets out now arrives.
+    fn arrival(&mut self) -> u64 {
         let Self { net, call, world, .. } = self;
         let (from, to) = call.route();
         let family = if call.losses == 0 { LATENCY } else { AGAIN };
         let latency = net.latency(from, to);
         let takes = world.draw_latency(family, call.keys[call.way], call.losses, latency);
-        let mut at = world.after(takes);
-        if net.is_odd(from, to) {
-            at = net.serialised(from, to, world.now, at, 0);
-        }
-        if call.way == THERE && call.losses == 0 && !net.links.is_odd(from, to) {
-            // Dials from one host to another arrive in the order in which they set out, as long
-            // as nothing was done to the way.
-            let last = &mut net.pairs.or_default((from, to)).last_at;
-            *last = at.max(*last);
-            at = *last;
-        }
-        call.sent = world.mark().or(call.sent);
-        self.call.stage = Stage::Travels { arrives: at };
-        self.wait_until(at);
+        let at = world.after(takes);
+        if net.is_odd(from, to) { net.serialised(from, to, world.now, at, 0) } else { at }
+    }
+
+    /// Is on its way until then.
+    fn travel(&mut self, arrives: u64) {
+        self.call.sent = self.world.mark().or(self.call.sent);
+        self.call.stage = Stage::Travels { arrives };
+        self.wait_until(arrives);
     }
 
     /// Gets to the other host, or finds out that it does not.
@@ -218,7 +259,9 @@ impl Shake<'_> {
             Passage::Clear if call.way == THERE => {
                 call.stage = Stage::AtDoor;
                 call.knocked_at = world.now;
-                self.go_to_door();
+                if !self.is_let_in() {
+                    self.go_to_door();
+                }
             }
             Passage::Clear => {
                 self.tell(RecordKind::Deliver, "");
@@ -253,6 +296,32 @@ impl Shake<'_> {
         });
     }
 
+    /// Is let in at once, if a listener accepts at this moment and nothing is the matter with
+    /// anything: nearly always so, and then nothing foreign has a say.
+    fn is_let_in(&mut self) -> bool {
+        let Self { net, conns, call, world, .. } = self;
+        let (from, to) = (call.from, call.to.machine);
+        if net.is_odd(from, to) || call.src.is_none() {
+            return false;
+        }
+        let (window, ways) = (net.config.window, net.ways(call.keys, from, to));
+        let Some(Ok(gate)) = net.gate(call.to, call.ports[1]) else { return false };
+        let mut met = None;
+        let (number, ports) = (call.net, call.ports);
+        let let_in = gate.let_in(&mut call.src, ports[1], |port| {
+            let ends = [(from, ports[0]), (to, port)];
+            let conn = connect(conns, (number, ends), (ways, window), world) as u32;
+            met = Some(Met { conn, port });
+            End::boxed(world.run, conn, 1)
+        });
+        let Some((met, accepts)) = met.zip(let_in) else { return false };
+        self.call.met = Some(met);
+        self.tell(RecordKind::Deliver, "");
+        self.turn_back();
+        self.world.wake_waiter(accepts);
+        true
+    }
+
     /// Knocks, or looks again, when the world is out of hand.
     fn go_to_door(&mut self) {
         self.world.run_errand(Errand::Visit(visit, self.world.run, self.index as u32));
@@ -275,10 +344,15 @@ impl Shake<'_> {
         match std::mem::replace(&mut self.call.stage, Stage::AtDoor) {
             Stage::AtDoor => {
                 // If they are gone somebody stands at the door already.
-                let (src, dst) = self.call.addrs.take()?;
+                let src = self.call.src.take()?;
                 self.tell(RecordKind::Deliver, "");
-                let gate = self.net.gate(self.call.to);
-                Some(gate.map_or(Door::Shut, |gate| Door::Open(gate, src, dst)))
+                let (to, port) = (self.call.to, self.call.ports[1]);
+                let dst = self.net.addr(to.machine, port);
+                Some(match self.net.gate(to, port) {
+                    None => Door::Shut(Cause::ConnRefused),
+                    Some(Err(cause)) => Door::Shut(cause),
+                    Some(Ok(gate)) => Door::Open(gate.clone(), src, dst),
+                })
             }
             Stage::Queued(queued) => Some(Door::Queue(queued)),
             other => {
@@ -307,12 +381,11 @@ impl Shake<'_> {
     }
 
     /// Turns back with an answer. If it had to wait for that, the answer has a time of its own.
-    fn turn_back(&mut self, answer: Dialed) {
+    fn turn_back(&mut self) {
         if self.world.now > self.call.knocked_at {
             self.call.limit = self.next_limit();
         }
         (self.call.way, self.call.losses) = (BACK, 0);
-        self.call.answer = Some(answer);
         self.depart();
     }
 
@@ -350,7 +423,7 @@ impl Wake for Nudge {
                 && matches!(call.stage, Stage::Queued(_))
             {
                 call.sent = world.mark().or(call.sent);
-                world.set_alarm(alarm(self.index), world.now);
+                world.set_alarm(call_alarm(self.index), world.now);
             }
         });
     }
@@ -359,22 +432,11 @@ impl Wake for Nudge {
 /// What is found at the door.
 enum Door {
     /// A listener, perhaps, who is to be asked.
-    Open(Result<Gate, Notifier>, Addr, Addr),
+    Open(Gate, Addr, Addr),
     /// Nobody.
-    Shut,
+    Shut(Cause),
     /// The queue that it stands in already.
     Queue(Box<Queued>),
-}
-
-/// Finds the host that is dialed, and keeps it for the next dial.
-fn find(run: u64, index: usize, notifier: &Notifier, dst: &Addr) -> Result<Gate, Cause> {
-    let gate = notifier.gate(dst)?;
-    let _before = try_enter(run, |fabric, world| {
-        let Shake { net, call, .. } = fabric.shake(index, world)?;
-        let machine = &mut net.machines[call.to.machine as usize];
-        machine.gate.replace((call.to.life, gate.clone()))
-    });
-    Ok(gate)
 }
 
 /// Knocks at the door, or looks how it is in the queue; nobody holds the world meanwhile.
@@ -383,13 +445,9 @@ fn visit(run: u64, index: u32) {
     let door = try_enter(run, |fabric, world| fabric.shake(index, world)?.look());
     let mut queued = match door.flatten() {
         None => return,
-        Some(Door::Shut) => return answer(run, index, Err(Cause::ConnRefused)),
+        Some(Door::Shut(cause)) => return answer(run, index, Err(cause)),
         Some(Door::Queue(queued)) => queued,
         Some(Door::Open(gate, src, dst)) => {
-            let gate = match gate.or_else(|notifier| find(run, index, &notifier, &dst)) {
-                Ok(gate) => gate,
-                Err(cause) => return answer(run, index, Err(cause)),
-            };
             let (gate, src) = match gate.accept_now(src, &dst) {
                 Ok(accepted) => return answer(run, index, accepted),
                 Err(busy) => busy,
@@ -417,25 +475,35 @@ fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
         Err(cause) => (Err(cause), None),
     };
     let far = try_enter(run, |fabric, world| {
-        let call = fabric.calls.get(index)?;
-        let machine = &fabric.nets[call.net as usize].machines[call.to.machine as usize];
-        if machine.power == Power::Silent {
-            fabric.shake(index, world)?.hear_nothing();
+        let mut shake = fabric.shake(index, world)?;
+        let Shake { net, conns, call, world, .. } = &mut shake;
+        let to = call.to.machine;
+        if net.machines[to as usize].power == Power::Silent {
+            shake.hear_nothing();
             return None;
         }
-        let (answer, far) = match peer {
-            Err(cause) => (Err(cause), None),
-            Ok(peer) => {
-                let ends = [(call.from, call.ports[0]), (call.to.machine, peer.port())];
-                let (net, keys) = (call.net, call.keys);
-                let (near, far) = End::both(run, fabric.connect(net, ends, keys, world));
-                (Ok((Box::new(near) as Box<dyn RawConn>, peer)), Some(far))
+        let port = match peer {
+            Ok(peer) => peer.port(),
+            Err(cause) => {
+                call.failed = Some(cause);
+                shake.turn_back();
+                return None;
             }
         };
-        fabric.shake(index, world)?.turn_back(answer);
-        far
+        let ends = [(call.from, call.ports[0]), (to, port)];
+        let made = (net.ways(call.keys, call.from, to), net.config.window);
+        let index = connect(conns, (call.net, ends), made, world);
+        if net.is_odd(call.from, to)
+            && let Some(conn) = conns.get_mut(index)
+        {
+            Transit { net, conn, index, world }.look_around();
+        }
+        let conn = index as u32;
+        call.met = Some(Met { conn, port });
+        shake.turn_back();
+        Some(conn)
     });
     if let Some((Some(far), pending)) = far.zip(pending) {
-        pending.confirm(Box::new(far));
+        pending.confirm(End::boxed(run, far, 1));
     }
 }

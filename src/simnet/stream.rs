@@ -51,6 +51,23 @@ pub(crate) struct Corrupted {
 }
 
 impl Stream {
+    /// Begins again, where another has ended.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        let Self { written, arrived, read, credit, head, announced_to, .. } = self;
+        (*written, *arrived, *read, *credit) = (0, 0, 0, 0);
+        (*head, *announced_to) = (Segment::default(), 0);
+    }
+
+    /// Ends: nothing is kept but a ring that is small.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.ring.release_much();
+        self.behind.end();
+        self.announced.end();
+        self.heard = None;
+    }
+
     /// How many bytes can be written.
     #[inline]
     pub(crate) fn space(&mut self, window: u32, now: u64) -> u64 {

@@ -24,6 +24,7 @@ use super::latency::Latency;
 use super::ledger::Fault;
 use super::link::{Pace, Passage, WHOLE};
 use super::pipe::{Connection, EndState, Fate, Item, Pipe, Trouble, What};
+use super::pool::Pool;
 use super::stream::Corrupted;
 
 /// How long something takes, beyond the least.
@@ -77,6 +78,12 @@ pub(crate) const CALL: u32 = 8;
 #[inline]
 pub(crate) const fn bell(conn: usize, way: usize, bell: Bell) -> u32 {
     conn as u32 * ALARMS + ((way as u32) << 2 | bell as u32)
+}
+
+/// The alarm of a dial.
+#[inline]
+pub(crate) const fn call_alarm(call: usize) -> u32 {
+    call as u32 * ALARMS + CALL
 }
 
 /// A network and one of its connections, with all that moves it.
@@ -135,37 +142,61 @@ impl Fabric {
         index: usize,
         world: &'a mut World,
     ) -> Option<Transit<'a>> {
-        let conn = self.conns.get_mut(index)?;
+        let conn = self.conns.owned(index)?;
         let net = &mut self.nets[conn.net as usize];
         Some(Transit { net, conn, index, world })
     }
 
-    /// Makes a connection from one end to another, in directions of these names.
-    pub(crate) fn connect(
-        &mut self,
-        net: u32,
-        ends: [(u32, u16); 2],
-        keys: [Key; 2],
-        world: &mut World,
-    ) -> usize {
-        let (from, to) = (ends[0].0, ends[1].0);
-        let state = &self.nets[net as usize];
-        let (latency, latency_back) = (state.latency(from, to), state.latency(to, from));
-        let [there, back] = keys;
-        let window = state.config.window;
-        let mut pipes = [Pipe::new(there, latency, window), Pipe::new(back, latency_back, window)];
-        for pipe in &mut pipes {
-            (pipe.heard_at, pipe.traced) = (world.now, world.keeps_trace());
+    /// Lets the program's side of an end go, after having closed it or else tearing it down, unless
+    /// the run has begun to end.
+    /// Whoever waits at a connection that is over may be a task of the run, or poll by himself.
+    pub(crate) fn let_go(&mut self, world: &mut World, (index, end): (usize, usize), closes: bool) {
+        if !world.runs() {
+            return;
         }
-        let ends =
-            ends.map(|(machine, port)| EndState { machine, port, fate: Fate::Open, held: true });
-        let odd = state.is_odd(from, to);
-        let index = self.conns.insert(Connection { net, ends, pipes });
-        if odd && let Some(mut transit) = self.transit(index, world) {
-            transit.look_around();
+        let Some(mut transit) = self.transit(index, world) else { return };
+        if closes {
+            transit.close(end);
         }
-        index
+        if transit.let_go(end) {
+            let Transit { conn, world, .. } = transit;
+            for pipe in &mut conn.pipes {
+                pipe.readers.drain(|waiter| world.wake_waiter(waiter));
+                pipe.drain_writers(|waiter| world.wake_waiter(waiter));
+            }
+            conn.end();
+            self.conns.give_back(index);
+        }
     }
+}
+
+impl Net {
+    /// What becomes of two directions, one there and one back: their names and latencies.
+    #[inline]
+    pub(crate) fn ways(&self, [there, back]: [Key; 2], from: u32, to: u32) -> [(Key, Latency); 2] {
+        [(there, self.latency(from, to)), (back, self.latency(to, from))]
+    }
+}
+
+/// Makes a connection in a network, from one end to another, in these directions.
+#[inline]
+pub(crate) fn connect(
+    conns: &mut Pool<Connection>,
+    (net, ends): (u32, [(u32, u16); 2]),
+    (ways, window): ([(Key, Latency); 2], u32),
+    world: &World,
+) -> usize {
+    let (index, conn) = conns.add();
+    conn.net = net;
+    for (pipe, (key, latency)) in conn.pipes.iter_mut().zip(ways) {
+        pipe.begin(key, latency, window, world.now);
+        pipe.traced = world.keeps_trace();
+    }
+    for (end, (machine, port)) in conn.ends.iter_mut().zip(ends) {
+        (end.machine, end.port) = (machine, port);
+        (end.fate, end.held) = (Fate::Open, true);
+    }
+    index
 }
 
 impl EndState {
@@ -294,12 +325,8 @@ impl Transit<'_> {
         self.conn.ends[end].held = false;
         let over = !self.conn.ends[1 - end].held;
         if over {
-            for way in 0..2 {
-                let bells = [Bell::Head, Bell::Limit, Bell::Credit, Bell::Probe];
-                for which in bells {
-                    self.world.alarms.cancel(bell(self.index, way, which));
-                }
-            }
+            // All that a connection has; the last of these numbers is a dial's.
+            self.world.alarms.cancel_all(bell(self.index, 0, Bell::Head), CALL);
         }
         over
     }

@@ -1,7 +1,7 @@
 //! Look-ups are events: they take time, may be refused, and may be out of date after a restart.
 
 use futures::future::{join, pending};
-use virtnet::simnet::Network;
+use virtnet::simnet::{Latency, Network};
 use virtnet::{Cause, Run, Schedule, time};
 
 use super::{connect, echo, exact, fifo, ms, read, secs, timed, two};
@@ -128,4 +128,57 @@ fn a_partition_stops_a_dial_that_is_still_looking_up_and_a_heal_lets_it_go_on() 
         // It set out after 1 ms, and again 200 ms, 400 ms and 800 ms after it was lost.
         assert_eq!(dialed.0, ms(1 + 10 + 200 + 10 + 400 + 10 + 800 + 20));
     });
+}
+
+#[test]
+fn a_name_that_is_taken_while_it_is_asked_about_is_found_if_that_was_in_time() {
+    let found = (0..40).filter(|seed| {
+        let run = Run::new(*seed).schedule(Schedule::Fifo);
+        let dialed = run.execute(async |_| {
+            let config = exact().registry_latency(Latency::uniform(ms(1), ms(5)));
+            let net = Network::with("t", config);
+            let a = net.host("α").await.unwrap();
+            // It is begun behind the dial: nobody has ever heard of β when that asks.
+            let b = virtnet::spawn(async move { net.host("β").await });
+            let dialed = a.dial("β:1").await;
+            b.await.unwrap().unwrap();
+            dialed.unwrap_err()
+        });
+        match dialed.unwrap().root() {
+            Cause::ConnRefused => true,
+            cause => {
+                assert_eq!(*cause, Cause::NoSuchHost);
+                false
+            }
+        }
+    });
+    let found = found.count();
+    assert!((10..30).contains(&found), "{found} of 40 were in time");
+}
+
+#[test]
+fn a_dial_that_is_given_up_wherever_it_is_leaves_nothing_behind() {
+    // It asks until 1 ms, travels until 11 ms, and its answer until 21 ms.
+    for (given_up, accepts) in [(0, 0), (5, 0), (15, 1), (20, 1)] {
+        fifo(async move |sim| {
+            let t = two(exact()).await;
+            let before = (t.net.sockets("α"), t.net.sockets("β"));
+            let dialing = async {
+                let limit = ms(given_up) + ms(1) / 2;
+                assert!(sim.timeout(limit, t.a.dial("β:1")).await.is_err());
+            };
+            let accepting = async {
+                let accepted = sim.timeout(ms(100), t.lb.accept()).await;
+                assert_eq!(u64::from(accepted.is_ok()), accepts, "given up after {given_up} ms");
+                if let Ok(conn) = accepted {
+                    assert_eq!(read(&conn.unwrap()).await, Err(Cause::ConnReset));
+                }
+            };
+            join(dialing, accepting).await;
+            sim.sleep(ms(100)).await;
+            assert_eq!((t.net.sockets("α"), t.net.sockets("β")), before);
+            let (dialed, accepted) = connect(&t.a, &t.lb).await;
+            assert_eq!((dialed.local_addr().port(), accepted.local_addr().port()), (2, 3));
+        });
+    }
 }
