@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
@@ -56,6 +57,10 @@ impl Engine for Loopback {
             connected
         }
         .boxed()
+    }
+
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.acceptor.poll_incoming(cx)
     }
 
     fn close(&self) -> Result<(), Cause> {

@@ -63,7 +63,7 @@ pub mod wire;
 mod line;
 mod folder;
 mod registry;
-mod door;
+mod bell;
 mod acceptor;
 mod engine;
 
@@ -138,13 +138,13 @@ impl Config {
 
     async fn try_join(&self, name: &str) -> Result<SubNetwork, Cause> {
         let (registry, name) = File::open(self.folder.clone(), name).await?;
-        let (acceptor, door) = Acceptor::bind().map_err(Cause::engine)?;
+        let acceptor = Acceptor::bind().map_err(Cause::engine)?;
         let registry = Arc::new(registry);
         let engine =
             Loopback { acceptor: acceptor.clone(), registry: registry.clone(), limit: self.limit };
         let network = ["lonet", &name].concat();
         let (net, notifier) = SubNetwork::new(&network, engine, registry);
-        acceptor.start(door, network.into(), notifier, self.limit).map_err(Cause::engine)?;
+        acceptor.start(network.into(), notifier, self.limit).map_err(Cause::engine)?;
         Ok(net)
     }
 }

@@ -44,7 +44,7 @@ struct Bound {
 enum Source {
     /// From dials, which the network brings. Who holds a listener and nothing else still waits for
     /// them, so that the network is not to be dropped with the last handle to it or to the host.
-    Net { _net: Arc<NetState> },
+    Net { net: Arc<NetState> },
     /// From somebody else's listener, at an address that is no port of this host.
     #[cfg(feature = "os")]
     Other { listener: Arc<dyn RawListener>, addr: Addr },
@@ -73,7 +73,7 @@ impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
     pub(crate) fn bind(net: &Arc<NetState>, host: &Arc<HostState>, port: u16) -> Result<Self, Why> {
         let (port, serial) = Port::listen(host, port)?;
-        let from = Source::Net { _net: net.clone() };
+        let from = Source::Net { net: net.clone() };
         Ok(Self { bound: Arc::new(Bound { port, serial, from }), tap: None })
     }
 
@@ -164,11 +164,10 @@ impl<L: Borrow<Listener>> Waiting<L> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
-        let mut wakers = Wakers::default();
-        let polled = self.poll_queue(cx.waker(), &mut wakers).map_err(Cause::from);
-        wakers.wake();
-        #[cfg(feature = "os")]
-        let polled = if polled.is_pending() { self.poll_elsewhere(cx) } else { polled };
+        let mut polled = self.poll_queue(cx.waker()).map_err(Cause::from);
+        if polled.is_pending() {
+            polled = self.poll_outside(cx);
+        }
         let listener = self.listener.borrow();
         let Poll::Ready(accepted) = polled else {
             waiting_for(|| {
@@ -189,7 +188,14 @@ impl<L: Borrow<Listener>> Waiting<L> {
         })
     }
 
-    fn poll_queue(
+    fn poll_queue(&mut self, waker: &Waker) -> Poll<Result<Arc<Endpoint>, Why>> {
+        let mut wakers = Wakers::default();
+        let polled = self.poll_table(waker, &mut wakers);
+        wakers.wake();
+        polled
+    }
+
+    fn poll_table(
         &mut self,
         waker: &Waker,
         wakers: &mut Wakers,
@@ -217,10 +223,28 @@ impl<L: Borrow<Listener>> Waiting<L> {
     }
 }
 
-#[cfg(feature = "os")]
 impl<L: Borrow<Listener>> Waiting<L> {
-    /// Looks for a connection where others bring them, if that is where they come from. The queue
-    /// stays empty then, and is there to be woken when something closes.
+    /// Looks for a connection where they come from.
+    fn poll_outside(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Endpoint>, Cause>> {
+        let incoming = match &self.listener.borrow().bound.from {
+            Source::Net { net } => net.engine().poll_incoming(cx),
+            #[cfg(feature = "os")]
+            Source::Other { .. } => return self.poll_elsewhere(cx),
+        };
+        if incoming.is_pending() {
+            return Poll::Pending;
+        }
+        let polled = self.poll_queue(cx.waker()).map_err(Cause::from);
+        if polled.is_pending() {
+            // What came was not for us. Others have their turn, and then there may be more.
+            cx.waker().wake_by_ref();
+        }
+        polled
+    }
+
+    /// Takes a connection out of somebody else's listener. The queue stays empty then, and is there
+    /// to be woken when something closes.
+    #[cfg(feature = "os")]
     fn poll_elsewhere(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Endpoint>, Cause>> {
         let Source::Other { listener, .. } = &self.listener.borrow().bound.from else {
             return Poll::Pending;

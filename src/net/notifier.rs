@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::wait::waiting_for;
+use crate::waiter::Waiter;
 
 use super::addr::{Addr, AddrError};
 use super::backlog::Offer;
@@ -47,6 +48,14 @@ impl Notifier {
     /// thing: once accepted it holds up the dials behind it.
     pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
         self.gate(dst)?.accept(src, dst).await
+    }
+
+    /// Wakes somebody who waits in an accept, at whatever listener, so that `Engine::poll_incoming`
+    /// is called in its turn; false if nobody does.
+    #[doc(hidden)]
+    pub fn wake_accept(&self) -> bool {
+        let accepting = self.net.upgrade().and_then(|net| net.accepting());
+        accepting.map(Waiter::wake).is_some()
     }
 
     /// Finds the host of an address.

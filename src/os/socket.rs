@@ -69,6 +69,12 @@ impl<T> Open<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Says whether it was taken away.
+    #[cfg(feature = "lonet")]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Takes it away; it is closed as soon as those have let go who are about to use it.
     pub(crate) fn take(&self) -> Option<Arc<Io<T>>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).take()
