@@ -177,7 +177,7 @@ struct Served {
 impl Served {
     /// Takes one connection as far as it goes. What goes wrong is told to the dialer alone.
     async fn welcome(self: Arc<Self>, socket: Socket) {
-        let Ok(line) = within(self.limit, read_line(&socket)).await else { return };
+        let Ok(line) = within(self.limit, read_line(&socket, Vec::new())).await else { return };
         let (src, dst) = match wire::read_request(&line, &self.network) {
             Ok(ends) => ends,
             Err(refusal) => return self.refuse(&socket, &refusal.reply()).await,
@@ -214,7 +214,7 @@ impl Served {
 /// One that has sent data already cannot be watched without reading them; none of ours does so
 /// before it is accepted.
 async fn hung_up(socket: &Socket) {
-    match poll_fn(|cx| socket.poll_peek(cx, &mut [0])).await {
+    match poll_fn(|cx| socket.poll_readable(cx, |io| io.peek(&mut [0]))).await {
         Ok(0) | Err(_) => {}
         Ok(_) => pending().await,
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::net::Notifier;
 
 /// How long the thread leaves to others what there is to do.
-const PATIENCE: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Calls those who work, and lets only one of them do so at a time.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ pub(crate) struct Bell {
 
 /// It was rung, and who was called has not come yet.
 const RUNG: u8 = 1;
-/// Somebody has left off before there was nothing to do. Nobody was called.
+/// Somebody has left off before all was done, and maybe nobody was called.
 const LEFT: u8 = 2;
 /// The thread is to come at once.
 const THREAD: u8 = 4;
@@ -71,7 +71,8 @@ impl Bell {
         }
     }
 
-    /// Has the thread look before long whether all is done.
+    /// Has the thread look before long whether all is done: who was called may be gone by now, or
+    /// is not polled.
     fn watch(&self) {
         if self.asleep.swap(false, SeqCst)
             && let Some((thread, _)) = self.started.get()
@@ -96,14 +97,16 @@ impl Bell {
 
     /// Ends to work, and says whether it was rung for meanwhile; then one has to begin again.
     ///
-    /// If something is `left` to do nobody is called: it is for the next accept.
+    /// If something is `left` it is for others who wait in an accept, or for the next one.
     pub(crate) fn end(&self, left: bool) -> bool {
         if left {
             self.state.fetch_or(LEFT, SeqCst);
         }
         let rung = self.state.fetch_and(!BUSY, SeqCst) & RUNG != 0;
+        if left && let Some((_, notifier)) = self.started.get() {
+            notifier.wake_accept();
+        }
         if left || rung {
-            // Who works may be gone before his next turn.
             self.watch();
         }
         rung

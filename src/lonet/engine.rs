@@ -3,7 +3,6 @@
 //! Knows how a dial goes out: where the other process listens stands in the registry. How one
 //! comes in is the acceptor's matter.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::net::{Addr, Cause, Engine, RawConn, Registry};
 use crate::os::Socket;
 
 use super::acceptor::Acceptor;
-use super::line::{read_line, within, write_line};
+use super::line::{read_line, read_part, within, write_line};
 use super::registry::File;
 use super::wire::{self, Rejection};
 
@@ -102,8 +101,9 @@ impl Loopback {
         dst: &Addr,
     ) -> io::Result<Result<Addr, Rejection>> {
         within(self.limit, write_line(socket, &wire::write_request(src, dst))).await?;
-        poll_fn(|cx| socket.poll_peek(cx, &mut [0])).await?;
-        let line = within(self.limit, read_line(socket)).await?;
+        let mut line = Vec::new();
+        read_part(socket, &mut line).await?;
+        let line = within(self.limit, read_line(socket, line)).await?;
         Ok(wire::read_reply(&line, dst))
     }
 }

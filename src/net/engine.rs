@@ -40,11 +40,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Takes in what has come from outside, in the turn of a task that waits in an accept.
     ///
-    /// It is called whenever such a task has found nothing. Ready says that something was taken in
-    /// and that there may be more: the task looks for a connection once more, and if it still has
-    /// none it is polled, and this is called, again. Otherwise whoever waits is found by
-    /// `Notifier::wake_accept`. Nobody need ever be in an accept, or polled there: what has to be
-    /// answered in time is up to the engine.
+    /// It is called whenever such a task has found nothing. Ready says that something was taken in,
+    /// so that the task looks for a connection once more. `Notifier::wake_accept` has it called
+    /// again. Nobody need ever be in an accept, or polled there: what has to be answered in time is
+    /// up to the engine.
     ///
     /// The one provided is for engines that need no such help.
     #[doc(hidden)]

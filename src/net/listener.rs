@@ -234,12 +234,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
         if incoming.is_pending() {
             return Poll::Pending;
         }
-        let polled = self.poll_queue(cx.waker()).map_err(Cause::from);
-        if polled.is_pending() {
-            // What came was not for us. Others have their turn, and then there may be more.
-            cx.waker().wake_by_ref();
-        }
-        polled
+        self.poll_queue(cx.waker()).map_err(Cause::from)
     }
 
     /// Takes a connection out of somebody else's listener. The queue stays empty then, and is there

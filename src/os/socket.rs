@@ -228,10 +228,14 @@ impl Socket {
         Self { local: Some(local), ..self }
     }
 
-    /// Has a look at what is there to be read, or at the end of the stream.
+    /// Does something with the stream as soon as there is something to be read, or its end.
     #[cfg(feature = "lonet")]
-    pub(crate) fn poll_peek(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.reading.poll(&self.io, cx, |io| io.peek(buf), Async::poll_readable)
+    pub(crate) fn poll_readable<R>(
+        &self,
+        cx: &Context<'_>,
+        attempt: impl FnMut(&TcpStream) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.reading.poll(&self.io, cx, attempt, Async::poll_readable)
     }
 
     /// Does something with the stream; without one it is closed.
