@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Addr, Cause, Engine, RawConn, Registry};
-use crate::os::Socket;
+use crate::os::{Habit, Socket};
 
 use super::acceptor::Acceptor;
 use super::line::{read_line, read_part, within, write_line};
@@ -27,6 +27,8 @@ pub(crate) struct Loopback {
     pub(crate) registry: Arc<File>,
     /// How long a step of the hand-shake may take that depends on no accept.
     pub(crate) limit: Duration,
+    /// Of those who have been dialed.
+    pub(crate) habit: Habit,
 }
 
 impl Engine for Loopback {
@@ -76,7 +78,7 @@ impl Loopback {
         osladdr: &str,
     ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
         let at = parse(osladdr).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
-        let socket = within(self.limit, Socket::connect(at)).await;
+        let socket = within(self.limit, Socket::connect(at, &self.habit)).await;
         let socket = socket.map_err(|error| {
             told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
         })?;

@@ -72,6 +72,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{Cause, Error, Op, SubNetwork};
+use crate::os::Habit;
 use crate::sim::is_simulated;
 
 use acceptor::Acceptor;
@@ -140,8 +141,12 @@ impl Config {
         let (registry, name) = File::open(self.folder.clone(), name).await?;
         let acceptor = Acceptor::bind().map_err(Cause::engine)?;
         let registry = Arc::new(registry);
-        let engine =
-            Loopback { acceptor: acceptor.clone(), registry: registry.clone(), limit: self.limit };
+        let engine = Loopback {
+            acceptor: acceptor.clone(),
+            registry: registry.clone(),
+            limit: self.limit,
+            habit: Habit::default(),
+        };
         let network = ["lonet", &name].concat();
         let (net, notifier) = SubNetwork::new(&network, engine, registry);
         acceptor.start(network.into(), notifier, self.limit).map_err(Cause::engine)?;

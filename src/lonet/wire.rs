@@ -196,6 +196,11 @@ fn blanks(text: &[u8]) -> Option<&[u8]> {
 
 /// The length of the blank that `text` begins with; a newline is none.
 fn blank(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b' ' => return Some(1),
+        byte if byte.is_ascii_graphic() => return None,
+        _ => {}
+    }
     let chunk = text[..text.len().min(4)].utf8_chunks().next()?;
     let first = chunk.valid().chars().next()?;
     (first.is_whitespace() && first != '\n').then(|| first.len_utf8())

@@ -9,13 +9,15 @@ use std::task::{Context, Poll};
 
 use async_io::Async;
 
-use super::socket::{Direction, Open, Socket};
+use super::socket::{Direction, Habit, Open, Socket};
 
 /// Where connections come in.
 pub(crate) struct Door {
     /// Whose connections do not block, from the first.
     listener: Open<mio::net::TcpListener>,
     waiting: Direction,
+    /// Of those who have come.
+    habit: Habit,
 }
 
 impl Door {
@@ -25,7 +27,7 @@ impl Door {
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
         let listener = Open::new(mio::net::TcpListener::from_std(listener));
-        Ok((Self { listener, waiting: Direction::new() }, at))
+        Ok((Self { listener, waiting: Direction::new(), habit: Habit::default() }, at))
     }
 
     /// Takes the next connection; what is written there is sent at once.
@@ -39,7 +41,7 @@ impl Door {
             return match self.waiting.poll(&self.listener, cx, accept, Async::poll_readable) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok((stream, _))) if stream.set_nodelay(true).is_ok() => {
-                    Poll::Ready(Ok(Socket::new(stream.into())))
+                    Poll::Ready(Ok(Socket::new(stream.into(), &self.habit)))
                 }
                 // It is gone already: that is no failure of accepting.
                 Poll::Ready(Ok(_)) => continue,

@@ -15,7 +15,10 @@ mod tls;
 
 pub use crate::adapt::run;
 #[cfg(feature = "lonet")]
-pub(crate) use {door::Door, socket::Socket};
+pub(crate) use {
+    door::Door,
+    socket::{Habit, Socket},
+};
 pub use tcp::Tcp;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, rustls};

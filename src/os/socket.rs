@@ -91,7 +91,14 @@ pub(crate) struct Direction {
     step: AtomicU8,
     /// How often the reactor has been asked since it last helped to look again.
     asked: AtomicU8,
+    /// What is learned here, for those that come after.
+    habit: Option<Habit>,
 }
+
+/// What the connections of one listener or of one dialer have learned of looking again, for the
+/// next one to begin with: their other ends are mostly in the same place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Habit(Arc<AtomicU8>);
 
 /// Nobody waits, or nothing has been looked for yet.
 const IDLE: u8 = 0;
@@ -131,7 +138,20 @@ impl Direction {
     pub(crate) fn new() -> Self {
         let waiting = Arc::<Waiting>::default();
         let (waker, step, asked) = (waiting.clone().into(), AtomicU8::new(IDLE), AtomicU8::new(0));
-        Self { waiting, waker, step, asked }
+        Self { waiting, waker, step, asked, habit: None }
+    }
+
+    /// One that begins with what others have learned.
+    fn after(habit: &Habit) -> Self {
+        let asked = AtomicU8::new(habit.0.load(Ordering::Relaxed));
+        Self { asked, habit: Some(habit.clone()), ..Self::new() }
+    }
+
+    fn learn(&self, asked: u8) {
+        self.asked.store(asked, Ordering::Relaxed);
+        if let Some(habit) = &self.habit {
+            habit.0.store(asked, Ordering::Relaxed);
+        }
     }
 
     /// Tries, and waits until it is worth trying again.
@@ -179,7 +199,7 @@ impl Direction {
     fn found(&self) {
         match self.step.load(Ordering::Relaxed) {
             IDLE => return,
-            LOOKING => self.asked.store(0, Ordering::Relaxed),
+            LOOKING => self.learn(0),
             _ => {}
         }
         self.step.store(IDLE, Ordering::Relaxed);
@@ -190,7 +210,7 @@ impl Direction {
         let (step, asked) = (self.step.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
         let looks = step == IDLE && asked < LOOKS;
         if !looks && step != ASKED {
-            self.asked.store(asked.wrapping_add(1), Ordering::Relaxed);
+            self.learn(asked.wrapping_add(1));
         }
         self.step.store(if looks { LOOKING } else { ASKED }, Ordering::Relaxed);
         looks
@@ -204,14 +224,14 @@ impl Direction {
 
 impl Socket {
     /// Takes a stream that never blocks.
-    pub(crate) fn new(io: TcpStream) -> Self {
-        let (reading, writing) = (Direction::new(), Direction::new());
+    pub(crate) fn new(io: TcpStream, habit: &Habit) -> Self {
+        let (reading, writing) = (Direction::after(habit), Direction::new());
         Self { io: Open::new(io), reading, writing, local: None }
     }
 
     /// Connects, and sends what is written at once from then on.
-    pub(crate) async fn connect(at: SocketAddr) -> io::Result<Self> {
-        let socket = Self::new(mio::net::TcpStream::connect(at)?.into());
+    pub(crate) async fn connect(at: SocketAddr, habit: &Habit) -> io::Result<Self> {
+        let socket = Self::new(mio::net::TcpStream::connect(at)?.into(), habit);
         // On the loopback interface it is there already.
         let connected = |io: &TcpStream| match io.peer_addr() {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {

@@ -15,7 +15,7 @@ use futures::future::{BoxFuture, FutureExt};
 use crate::net::{Addr, Arrival, Cause, Conn, Error, Listener, Networker, Op, Point, RawListener};
 
 use super::door::Door;
-use super::socket::Socket;
+use super::socket::{Habit, Socket};
 
 /// Plain TCP, as the operating system has it; its network is called `tcp`.
 ///
@@ -47,6 +47,7 @@ use super::socket::Socket;
 #[derive(Debug)]
 pub struct Tcp {
     point: Point,
+    habit: Habit,
 }
 
 impl Tcp {
@@ -54,7 +55,7 @@ impl Tcp {
     ///
     /// It may have 65 535 sockets at a time.
     pub fn new() -> Self {
-        Self { point: Point::new("tcp", "localhost") }
+        Self { point: Point::new("tcp", "localhost"), habit: Habit::default() }
     }
 }
 
@@ -77,7 +78,7 @@ impl Networker for Tcp {
         async move {
             let dst = Addr::parse("tcp", addr)
                 .map_err(|error| Error::new(Op::Dial, "tcp", None, None, error.into()))?;
-            self.point.dial(&dst, connect(&dst)).await
+            self.point.dial(&dst, connect(&dst, &self.habit)).await
         }
         .boxed()
     }
@@ -129,10 +130,10 @@ async fn look_up(addr: &Addr, unnamed: Ipv4Addr) -> Result<Vec<SocketAddr>, Caus
     }
 }
 
-async fn connect(dst: &Addr) -> Result<Arrival, Cause> {
+async fn connect(dst: &Addr, habit: &Habit) -> Result<Arrival, Cause> {
     let mut failed = Cause::NoSuchHost;
     for at in look_up(dst, Ipv4Addr::LOCALHOST).await? {
-        match Socket::connect(at).await.and_then(arrive) {
+        match Socket::connect(at, habit).await.and_then(arrive) {
             Ok(arrival) => return Ok(arrival),
             Err(error) => failed = error.into(),
         }
