@@ -6,8 +6,8 @@
 //! for is done within [`PATIENCE`], and does it itself from then on, until an accept is polled
 //! again. While nothing is rung for it sleeps.
 
-use std::sync::OnceLock;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 use std::task::Wake;

@@ -14,11 +14,11 @@ mod buffered;
 mod tls;
 
 pub use crate::adapt::run;
+pub use tcp::Tcp;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, rustls};
 #[cfg(feature = "lonet")]
 pub(crate) use {
     door::Door,
     socket::{Habit, Socket},
 };
-pub use tcp::Tcp;
-#[cfg(feature = "tls")]
-pub use tls::{Tls, rustls};
