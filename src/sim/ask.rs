@@ -43,7 +43,7 @@ impl World {
         match origin {
             Origin::Run => {
                 // The main task has nothing to be late for.
-                let serial = self.queue.push_due(0, Act::Poll(task.slot));
+                let serial = self.queue.push_due(0, Act::poll(task.slot));
                 self.expect(task.slot, serial, SPAWN, 0);
             }
             _ => self.schedule(task.slot, SPAWN, 0),
@@ -184,16 +184,23 @@ impl World {
                 None => Err(wait),
             };
         }
-        let at = match self.own_clock() {
-            Some(clock) => clock.truly(at),
-            None => at,
-        };
+        let at = if self.nodes.any_odd { self.truly(at) } else { at };
         let slot = self.timers.take_slot();
-        let serial = self.queue.push_at(at, Act::Fire(slot));
+        let serial = self.queue.push_at(at, Act::fire(slot));
         let armed = TimerId { slot, serial };
         self.timers.arm(armed, wait);
         *timer = Some(armed);
         Ok(None)
+    }
+
+    /// The true time at which the clock of the current task comes to an instant.
+    #[cold]
+    fn truly(&mut self, at: u64) -> u64 {
+        let truly = self.own_clock().map_or(at, |clock| clock.truly(at));
+        if truly != at {
+            self.mislead();
+        }
+        truly
     }
 
     /// Cancels a timer; its queue entry is forgotten, and swept up some time.

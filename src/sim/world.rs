@@ -16,7 +16,7 @@ use super::body::BoxedTask;
 use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::event::Queue;
-use super::node::{NOWHERE, Nodes};
+use super::node::{NOWHERE, NodeClock, Nodes};
 use super::pressing::{Errand, Pressing};
 use super::pulse::Pulse;
 use super::schedule::{Schedule, Scheduler};
@@ -47,7 +47,7 @@ pub(crate) struct Limits {
 
 /// Why a run is over: a whole word, because it is read as one at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
+#[repr(u64)]
 pub(crate) enum End {
     Done,
     Panicked,
@@ -272,8 +272,47 @@ impl World {
         self.chain = task.chain.saturating_add(1);
         if self.nodes.any_odd {
             // Its node may have a clock of its own, or the one before may have had.
-            let now = self.nodes.clock(task.node).map_or(self.now, |clock| clock.local(self.now));
-            clock::set(self.run, now);
+            self.set_clock_of(task.node);
+        }
+    }
+
+    /// Sets the clock that a task of a node reads. As long as nobody knows that it is wrong, who
+    /// reads it is to be noticed.
+    #[cold]
+    fn set_clock_of(&mut self, node: u16) {
+        match self.nodes.get(node) {
+            Some(node) if node.has_own_clock && !node.was_misled => clock::veil(),
+            Some(node) if node.has_own_clock => clock::set(self.run, node.clock.local(self.now)),
+            _ => clock::set(self.run, self.now),
+        }
+    }
+
+    /// The time as the current task reads it.
+    pub(crate) fn read_clock(&mut self) -> u64 {
+        let now = self.own_now().as_nanos();
+        if now != self.now {
+            self.mislead();
+        }
+        clock::set(self.run, now);
+        now
+    }
+
+    /// By how many nanoseconds the wall clock of the current task is ahead of the monotonic one.
+    pub(crate) fn read_wall_ahead(&mut self) -> i128 {
+        let ahead = self.own_clock().map_or(0, NodeClock::wall_ahead);
+        if ahead != 0 {
+            self.mislead();
+        }
+        ahead
+    }
+
+    /// Notes that the current task has had to do with a clock that is wrong.
+    #[cold]
+    pub(crate) fn mislead(&mut self) {
+        if let Some(slot) = self.current()
+            && let Some(node) = self.nodes.get_mut(self.tasks.slots[slot as usize].node)
+        {
+            node.was_misled = true;
         }
     }
 
