@@ -42,9 +42,12 @@
 //! Names are taken for ever, as everywhere, also by processes that have ended: begin a new network,
 //! or remove the folder. `join("")` begins one whose name nobody has.
 //!
-//! It runs on any executor. Each subnetwork has two threads of its own, one that waits for SQLite
-//! and one that answers dials; `async-io` has one for the process. They end when the subnetwork is
-//! closed, or when the last handle to it and its hosts and listeners is dropped.
+//! It runs on any executor. Whoever waits in an accept takes dials in himself, also those that are
+//! for others, so that one within a process needs no other thread. When nobody accepts, or the one
+//! who does is not polled, a thread answers in his place, a few milliseconds later the first time.
+//! So each subnetwork has two threads of its own, that one and one that waits for SQLite;
+//! `async-io` has one for the process. They end when the subnetwork is closed, or when the last
+//! handle to it and its hosts and listeners is dropped.
 //!
 //! # Where it differs from other networks
 //!
