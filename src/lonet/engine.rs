@@ -78,7 +78,7 @@ impl Loopback {
         osladdr: &str,
     ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
         let at = parse(osladdr).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
-        let socket = within(self.limit, Socket::connect(at, &self.habit)).await;
+        let socket = within(self.limit, Socket::connect_to_speak(at, &self.habit)).await;
         let socket = socket.map_err(|error| {
             told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
         })?;
