@@ -11,8 +11,9 @@
 //!
 //! A dial of `lonet` is a connection and a hand-shake of two lines. In one thread it takes, besides
 //! what a plain connection takes (`socket`, `connect`, `accept`, two `close`), two `send`, four
-//! `recv` that find a line or look for it, one that comes too early, three `setsockopt` and one
-//! `getpeername`; no thread is woken, and the reactor is not asked.
+//! `recv` for the two lines, one that comes too early, three `setsockopt` and one `getpeername`.
+//! The reactor is not asked, and no thread is woken but the one that looks now and then whether
+//! dials are taken in.
 
 mod apart;
 mod tokio;
