@@ -1,28 +1,29 @@
 //! Where the other processes of a network knock.
 //!
 //! Knows how a connection of the operating system becomes one of the network: a request is read,
-//! somebody accepts, a reply is written. It must be answered whether or not anybody accepts, so
-//! this goes on in a thread of its own, which ends with the network.
+//! somebody accepts, a reply is written. Who waits in an accept does all that himself, for whomever
+//! it is; but it must be answered whether or not anybody accepts, so there is a thread that does it
+//! otherwise, and ends with the network.
 
+use std::fmt;
 use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use async_io::Timer;
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, FutureExt, select};
 use futures::stream::{FuturesUnordered, StreamExt};
-use mio::net::{TcpListener, TcpStream};
 
 use crate::net::{Cause, Notifier};
-use crate::os::Socket;
+use crate::os::{Door, Socket};
 
-use super::door::{Bell, Door};
+use super::bell::Bell;
 use super::line::{read_line, within, write_line};
 use super::wire;
 
@@ -30,23 +31,30 @@ use super::wire;
 const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 
 /// Listens for the dials of all processes, on behalf of all hosts of a subnetwork.
-#[derive(Debug)]
 pub(crate) struct Acceptor {
     /// Where it listens, for the registry.
     pub(crate) addr: SocketAddr,
-    /// Gone once it is closed; then dials are refused at once.
-    listener: Mutex<Option<TcpListener>>,
-    /// Tells the thread that it is closed.
+    /// Closed with the network; then dials are refused at once.
+    door: Door,
     bell: Arc<Bell>,
+    /// Only whoever the bell lets begin looks after them.
+    guests: Mutex<Guests>,
+    served: OnceLock<Arc<Served>>,
+}
+
+/// Those who have been let in and are not done with yet.
+#[derive(Default)]
+struct Guests {
+    here: FuturesUnordered<BoxFuture<'static, ()>>,
+    pause: Option<Timer>,
 }
 
 impl Acceptor {
     /// Begins to listen; dials wait until it is started.
-    pub(crate) fn bind() -> io::Result<(Arc<Self>, Door)> {
-        let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
-        let (door, bell) = Door::of(&mut listener)?;
-        let addr = listener.local_addr()?;
-        Ok((Arc::new(Self { addr, listener: Mutex::new(Some(listener)), bell }), door))
+    pub(crate) fn bind() -> io::Result<Arc<Self>> {
+        let (door, addr) = Door::bind(&[(Ipv4Addr::LOCALHOST, 0).into()])?;
+        let (bell, guests, served) = Default::default();
+        Ok(Arc::new(Self { addr, door, bell, guests, served }))
     }
 
     /// Answers from now on, until it is closed.
@@ -54,80 +62,108 @@ impl Acceptor {
     /// A request has to arrive, and a reply to be taken, within `limit`.
     pub(crate) fn start(
         self: &Arc<Self>,
-        door: Door,
         network: Arc<str>,
         notifier: Notifier,
         limit: Duration,
     ) -> io::Result<()> {
         let acceptor = self.clone();
+        let bell = notifier.clone();
+        // It starts once.
+        let _ = self.served.set(Arc::new(Served { network, notifier, limit }));
         let serve = move || {
-            let served = Served { network, notifier, limit };
-            let why = match catch_unwind(AssertUnwindSafe(|| acceptor.serve(door, &served))) {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => Cause::engine(error),
-                // A waker of the program's panicked.
-                Err(_) => Cause::engine("lonet: a panic while accepting"),
-            };
-            // To go deaf in silence would be worse.
-            acceptor.close();
-            served.notifier.down(Some(why));
+            acceptor.bell.start(bell);
+            acceptor.serve();
         };
         thread::Builder::new().name("lonet acceptor".to_string()).spawn(serve).map(drop)
     }
 
     /// Refuses all dials from now on, and lets those go that wait.
     pub(crate) fn close(&self) {
-        let listener = self.listener().take();
-        drop(listener);
-        self.bell.ring();
+        self.door.close();
+        self.bell.call_thread();
     }
 
-    fn serve(&self, door: Door, served: &Served) -> io::Result<()> {
-        let mut guests = FuturesUnordered::new();
-        let mut pause: Option<Timer> = None;
-        door.wait(&self.bell, |knocked, cx| {
-            if pause.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready()) {
-                pause = None;
-            }
-            let mut over = false;
-            while *knocked && pause.is_none() && !over {
-                match self.accept() {
-                    None => over = true,
-                    Some(Ok(stream)) => guests.push(served.welcome(stream)),
-                    Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                        *knocked = false;
-                    }
-                    Some(Err(_)) => pause = Some(Timer::after(SHORT_OF_DESCRIPTORS)),
-                }
-                // One after the other, lest those wait who are here already.
-                while let Poll::Ready(Some(())) = guests.poll_next_unpin(cx) {}
-            }
-            over |= self.is_closed();
-            // Also when it is over: those who wait are told that they are refused.
-            while let Poll::Ready(Some(())) = guests.poll_next_unpin(cx) {}
-            if over { Poll::Ready(()) } else { Poll::Pending }
-        })
+    /// Works in the turn of a task that waits in an accept; see `Engine::poll_incoming`.
+    pub(crate) fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.bell.begin(false) {
+            return Poll::Pending;
+        }
+        let worked = self.work();
+        if self.bell.end(worked.is_ready()) {
+            cx.waker().wake_by_ref();
+        }
+        worked
     }
 
-    /// Takes the next connection; `None` once it is closed.
-    fn accept(&self) -> Option<io::Result<TcpStream>> {
+    /// Works whenever nobody else does: the thread.
+    fn serve(&self) {
         loop {
-            match self.listener().as_ref()?.accept() {
-                Ok((stream, _)) => return Some(Ok(stream)),
-                // The dialer is gone already.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Some(Err(error)),
+            while !self.bell.begin(true) {
+                // Somebody works who has not looked at what there was to do for the thread.
+                thread::sleep(Duration::from_millis(1));
+            }
+            while self.work().is_ready() {}
+            if self.door.is_closed() {
+                // It is all over, and nobody begins again. Those who wait were told just now.
+                *self.guests() = Guests::default();
+                return;
+            }
+            if !self.bell.end(false) {
+                self.bell.wait();
             }
         }
     }
 
-    fn listener(&self) -> MutexGuard<'_, Option<TcpListener>> {
-        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does something of what there is to do, and says whether there may be more.
+    fn work(&self) -> Poll<()> {
+        let Some(served) = self.served.get() else { return Poll::Pending };
+        let waker = Waker::from(self.bell.clone());
+        let mut cx = Context::from_waker(&waker);
+        let work = || self.guests().poll(&self.door, served, &mut cx);
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            // A waker of the program's panicked. To go deaf in silence would be worse.
+            self.close();
+            served.notifier.down(Some(Cause::engine("lonet: a panic while accepting")));
+            Poll::Pending
+        })
     }
 
-    fn is_closed(&self) -> bool {
-        self.listener().is_none()
+    fn guests(&self) -> MutexGuard<'_, Guests> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+impl Guests {
+    /// Goes on with those who are here, and lets in who knocks, until somebody has been done with.
+    fn poll(&mut self, door: &Door, served: &Arc<Served>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut gone = false;
+            while let Poll::Ready(Some(())) = self.here.poll_next_unpin(cx) {
+                gone = true;
+            }
+            if gone {
+                return Poll::Ready(());
+            }
+            if let Some(pause) = &mut self.pause {
+                if Pin::new(pause).poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.pause = None;
+            }
+            match door.poll_accept(cx) {
+                Poll::Pending => return Poll::Pending,
+                // One after the other, lest those wait who are here already.
+                Poll::Ready(Ok(socket)) => self.here.push(served.clone().welcome(socket).boxed()),
+                Poll::Ready(Err(_)) if door.is_closed() => return Poll::Pending,
+                Poll::Ready(Err(_)) => self.pause = Some(Timer::after(SHORT_OF_DESCRIPTORS)),
+            }
+        }
     }
 }
 
@@ -140,10 +176,8 @@ struct Served {
 
 impl Served {
     /// Takes one connection as far as it goes. What goes wrong is told to the dialer alone.
-    async fn welcome(&self, stream: TcpStream) {
-        let _ = stream.set_nodelay(true);
-        let socket = Socket::new(stream.into());
-        let Ok(line) = within(self.limit, read_line(&socket)).await else { return };
+    async fn welcome(self: Arc<Self>, socket: Socket) {
+        let Ok(line) = within(self.limit, read_line(&socket, Vec::new())).await else { return };
         let (src, dst) = match wire::read_request(&line, &self.network) {
             Ok(ends) => ends,
             Err(refusal) => return self.refuse(&socket, &refusal.reply()).await,
@@ -180,7 +214,7 @@ impl Served {
 /// One that has sent data already cannot be watched without reading them; none of ours does so
 /// before it is accepted.
 async fn hung_up(socket: &Socket) {
-    match poll_fn(|cx| socket.poll_peek(cx, &mut [0])).await {
+    match poll_fn(|cx| socket.poll_readable(cx, |io| io.peek(&mut [0]))).await {
         Ok(0) | Err(_) => {}
         Ok(_) => pending().await,
     }

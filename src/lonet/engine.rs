@@ -3,19 +3,19 @@
 //! Knows how a dial goes out: where the other process listens stands in the registry. How one
 //! comes in is the acceptor's matter.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Addr, Cause, Engine, RawConn, Registry};
-use crate::os::Socket;
+use crate::os::{Habit, Socket};
 
 use super::acceptor::Acceptor;
-use super::line::{read_line, within, write_line};
+use super::line::{read_line, read_part, within, write_line};
 use super::registry::File;
 use super::wire::{self, Rejection};
 
@@ -27,6 +27,8 @@ pub(crate) struct Loopback {
     pub(crate) registry: Arc<File>,
     /// How long a step of the hand-shake may take that depends on no accept.
     pub(crate) limit: Duration,
+    /// Of those who have been dialed.
+    pub(crate) habit: Habit,
 }
 
 impl Engine for Loopback {
@@ -58,6 +60,10 @@ impl Engine for Loopback {
         .boxed()
     }
 
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.acceptor.poll_incoming(cx)
+    }
+
     fn close(&self) -> Result<(), Cause> {
         self.acceptor.close();
         Ok(())
@@ -72,7 +78,7 @@ impl Loopback {
         osladdr: &str,
     ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
         let at = parse(osladdr).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
-        let socket = within(self.limit, Socket::connect(at)).await;
+        let socket = within(self.limit, Socket::connect_to_speak(at, &self.habit)).await;
         let socket = socket.map_err(|error| {
             told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
         })?;
@@ -97,8 +103,9 @@ impl Loopback {
         dst: &Addr,
     ) -> io::Result<Result<Addr, Rejection>> {
         within(self.limit, write_line(socket, &wire::write_request(src, dst))).await?;
-        poll_fn(|cx| socket.poll_peek(cx, &mut [0])).await?;
-        let line = within(self.limit, read_line(socket)).await?;
+        let mut line = Vec::new();
+        read_part(socket, &mut line).await?;
+        let line = within(self.limit, read_line(socket, line)).await?;
         Ok(wire::read_reply(&line, dst))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, Read};
+use std::net::TcpStream;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,31 +18,46 @@ use crate::os::Socket;
 
 use super::wire::LINE;
 
-/// Reads a line, and not a byte of what follows it: that belongs to the connection.
+/// Reads the rest of a line, and not a byte of what follows it: that belongs to the connection.
 ///
-/// It is cut off after [`LINE`] bytes. So as to read no more than the line it is looked at before
-/// it is read.
+/// It is cut off after [`LINE`] bytes.
 ///
 /// # Errors
 ///
 /// If the stream ends before the line does.
-pub(crate) async fn read_line(socket: &Socket) -> io::Result<Vec<u8>> {
-    let (mut line, mut seen) = (Vec::new(), [0; LINE]);
-    loop {
-        let room = LINE - line.len();
-        let count = poll_fn(|cx| socket.poll_peek(cx, &mut seen[..room])).await?;
-        if count == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"));
-        }
-        let newline = seen[..count].iter().position(|&byte| byte == b'\n');
-        let count = newline.map_or(count, |at| at + 1);
-        // What was seen is there.
-        socket.with(|mut io| io.read_exact(&mut seen[..count]))?;
-        line.extend_from_slice(&seen[..count]);
-        if newline.is_some() || line.len() == LINE {
-            return Ok(line);
-        }
+pub(crate) async fn read_line(socket: &Socket, mut line: Vec<u8>) -> io::Result<Vec<u8>> {
+    while !is_whole(&line) {
+        read_part(socket, &mut line).await?;
     }
+    Ok(line)
+}
+
+/// Reads what is there of a line, as soon as something is.
+///
+/// # Errors
+///
+/// See [`read_line`].
+pub(crate) async fn read_part(socket: &Socket, line: &mut Vec<u8>) -> io::Result<()> {
+    poll_fn(|cx| socket.poll_readable(cx, |io| take_part(io, line))).await
+}
+
+/// So as to take no more than the line it is looked at before.
+fn take_part(mut io: &TcpStream, line: &mut Vec<u8>) -> io::Result<()> {
+    let mut seen = [0; LINE];
+    let count = io.peek(&mut seen[..LINE - line.len()])?;
+    if count == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"));
+    }
+    let newline = seen[..count].iter().position(|&byte| byte == b'\n');
+    let seen = &mut seen[..newline.map_or(count, |at| at + 1)];
+    // What was seen is there.
+    io.read_exact(seen)?;
+    line.extend_from_slice(seen);
+    Ok(())
+}
+
+fn is_whole(line: &[u8]) -> bool {
+    line.ends_with(b"\n") || line.len() == LINE
 }
 
 /// Writes a line.

@@ -42,9 +42,12 @@
 //! Names are taken for ever, as everywhere, also by processes that have ended: begin a new network,
 //! or remove the folder. `join("")` begins one whose name nobody has.
 //!
-//! It runs on any executor. Each subnetwork has two threads of its own, one that waits for SQLite
-//! and one that answers dials; `async-io` has one for the process. They end when the subnetwork is
-//! closed, or when the last handle to it and its hosts and listeners is dropped.
+//! It runs on any executor. Whoever waits in an accept takes dials in himself, also those that are
+//! for others, so that one within a process needs no other thread. When nobody accepts, or the one
+//! who does is not polled, a thread answers in his place, a few milliseconds later the first time.
+//! So each subnetwork has two threads of its own, that one and one that waits for SQLite;
+//! `async-io` has one for the process. They end when the subnetwork is closed, or when the last
+//! handle to it and its hosts and listeners is dropped.
 //!
 //! # Where it differs from other networks
 //!
@@ -63,7 +66,7 @@ pub mod wire;
 mod line;
 mod folder;
 mod registry;
-mod door;
+mod bell;
 mod acceptor;
 mod engine;
 
@@ -72,6 +75,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{Cause, Error, Op, SubNetwork};
+use crate::os::Habit;
 use crate::sim::is_simulated;
 
 use acceptor::Acceptor;
@@ -138,13 +142,17 @@ impl Config {
 
     async fn try_join(&self, name: &str) -> Result<SubNetwork, Cause> {
         let (registry, name) = File::open(self.folder.clone(), name).await?;
-        let (acceptor, door) = Acceptor::bind().map_err(Cause::engine)?;
+        let acceptor = Acceptor::bind().map_err(Cause::engine)?;
         let registry = Arc::new(registry);
-        let engine =
-            Loopback { acceptor: acceptor.clone(), registry: registry.clone(), limit: self.limit };
+        let engine = Loopback {
+            acceptor: acceptor.clone(),
+            registry: registry.clone(),
+            limit: self.limit,
+            habit: Habit::default(),
+        };
         let network = ["lonet", &name].concat();
         let (net, notifier) = SubNetwork::new(&network, engine, registry);
-        acceptor.start(door, network.into(), notifier, self.limit).map_err(Cause::engine)?;
+        acceptor.start(network.into(), notifier, self.limit).map_err(Cause::engine)?;
         Ok(net)
     }
 }

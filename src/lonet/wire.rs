@@ -27,9 +27,9 @@ pub const LINE: usize = 1024;
 
 /// What a dialer sends.
 pub fn write_request(src: &Addr, dst: &Addr) -> String {
-    let quoted = |addr: &Addr| Quoted(addr.to_string().as_bytes()).to_string();
-    let network = Quoted(dst.network().as_bytes());
-    format!("> lonet {network} dial {} {}\n", quoted(src), quoted(dst))
+    let (network, from, to) = (dst.network().as_bytes(), src.to_string(), dst.to_string());
+    let (from, to) = (Quoted(from.as_bytes()), Quoted(to.as_bytes()));
+    format!("> lonet {} dial {from} {to}\n", Quoted(network))
 }
 
 /// What an acceptor sends once somebody has accepted, at `addr`.
@@ -196,6 +196,11 @@ fn blanks(text: &[u8]) -> Option<&[u8]> {
 
 /// The length of the blank that `text` begins with; a newline is none.
 fn blank(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b' ' => return Some(1),
+        byte if byte.is_ascii_graphic() => return None,
+        _ => {}
+    }
     let chunk = text[..text.len().min(4)].utf8_chunks().next()?;
     let first = chunk.valid().chars().next()?;
     (first.is_whitespace() && first != '\n').then(|| first.len_utf8())

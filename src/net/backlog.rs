@@ -225,6 +225,12 @@ impl<C> Backlog<C> {
 }
 
 impl<C> Backlog<C> {
+    /// Finds an accept that has no connection yet.
+    pub(crate) fn accepting(&mut self) -> Option<Waiter> {
+        let waits = |accept: &Accept<C>| !matches!(accept.stage, Stage::Done(_));
+        self.accepts.first(waits).map(|(_, accept)| accept.waiter.clone())
+    }
+
     /// Counts the dials and the accepts that wait.
     pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.dials.len(), self.accepts.len())

@@ -40,6 +40,20 @@ pub trait Engine: Send + Sync + 'static {
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>>;
 
+    /// Takes in what has come from outside, in the turn of a task that waits in an accept.
+    ///
+    /// It is called whenever such a task has found nothing. Ready says that something was taken in,
+    /// so that the task looks for a connection once more. `Notifier::wake_accept` has it called
+    /// again. Nobody need ever be in an accept, or polled there: what has to be answered in time is
+    /// up to the engine.
+    ///
+    /// The one provided is for engines that need no such help.
+    #[doc(hidden)]
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Pending
+    }
+
     /// Ends the network; called once.
     ///
     /// Futures that are still pending were woken before, but may be dropped later: bear it.
@@ -235,6 +249,10 @@ impl<T: Engine + ?Sized> Engine for Arc<T> {
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         (**self).dial(src, dst, hostdata)
+    }
+
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_incoming(cx)
     }
 
     fn close(&self) -> Result<(), Cause> {

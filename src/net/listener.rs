@@ -20,7 +20,7 @@ use super::conn::{Conn, Tap, both};
 use super::engine::{Arrival, RawListener};
 use super::error::{Cause, Error, Op, Why};
 use super::sockets::{Endpoint, HostState, ListenerKey, Port};
-use super::state::NetState;
+use super::state::{Carrier, NetState};
 use super::sync::Wakers;
 
 /// Waits for connections at one port of a host.
@@ -44,7 +44,7 @@ struct Bound {
 enum Source {
     /// From dials, which the network brings. Who holds a listener and nothing else still waits for
     /// them, so that the network is not to be dropped with the last handle to it or to the host.
-    Net { _net: Arc<NetState> },
+    Net { net: Arc<NetState> },
     /// From somebody else's listener, at an address that is no port of this host.
     #[cfg(feature = "os")]
     Other { listener: Arc<dyn RawListener>, addr: Addr },
@@ -73,7 +73,7 @@ impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
     pub(crate) fn bind(net: &Arc<NetState>, host: &Arc<HostState>, port: u16) -> Result<Self, Why> {
         let (port, serial) = Port::listen(host, port)?;
-        let from = Source::Net { _net: net.clone() };
+        let from = Source::Net { net: net.clone() };
         Ok(Self { bound: Arc::new(Bound { port, serial, from }), tap: None })
     }
 
@@ -164,9 +164,11 @@ impl<L: Borrow<Listener>> Waiting<L> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
-        let (mut wakers, mut found) = (Wakers::default(), None);
-        self.poll_queue(cx.waker(), &mut wakers, &mut found);
-        wakers.wake();
+        let mut found = None;
+        self.poll_queue(cx.waker(), &mut found);
+        if found.is_none() && self.poll_incoming(cx).is_ready() {
+            self.poll_queue(cx.waker(), &mut found);
+        }
         match found {
             Some(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
             Some(Err(why)) => return Poll::Ready(Err(self.failed(why.into()))),
@@ -208,14 +210,13 @@ impl<L: Borrow<Listener>> Waiting<L> {
     fn poll_queue(
         &mut self,
         waker: &Waker,
-        wakers: &mut Wakers,
         found: &mut Option<Result<Arc<Endpoint>, Why>>,
     ) {
-        let key = self.key();
+        let (key, mut wakers) = (self.key(), Wakers::default());
         let Self { listener, ticket } = self;
         let listener: &Listener = (*listener).borrow();
         let host = &listener.bound.port.host;
-        let with = &mut (key, host, ticket, waker, wakers, found);
+        let with = &mut (key, host, ticket, waker, &mut wakers, found);
         host.table(|table| {
             let (key, host, ticket, waker, wakers, found) = &mut *with;
             if let Some(why) = host.down() {
@@ -242,6 +243,20 @@ impl<L: Borrow<Listener>> Waiting<L> {
                 None => **found = Some(Err(Why::SockDown)),
             }
         });
+        wakers.wake();
+    }
+
+    /// Takes its turn at bringing in who dials, if the network has that done where one accepts.
+    #[inline]
+    fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.listener.borrow().bound.from {
+            Source::Net { net } => match net.carrier() {
+                Carrier::Two(engine, _) => engine.poll_incoming(cx),
+                Carrier::Whole(_) => Poll::Pending,
+            },
+            #[cfg(feature = "os")]
+            Source::Other { .. } => Poll::Pending,
+        }
     }
 }
 

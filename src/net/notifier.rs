@@ -50,6 +50,14 @@ impl Notifier {
         self.gate(dst)?.accept(src, dst).await
     }
 
+    /// Wakes somebody who waits in an accept, at whatever listener, so that `Engine::poll_incoming`
+    /// is called in its turn; false if nobody does.
+    #[doc(hidden)]
+    pub fn wake_accept(&self) -> bool {
+        let accepting = self.net.upgrade().and_then(|net| net.accepting());
+        accepting.map(Waiter::wake).is_some()
+    }
+
     /// Finds the host of an address.
     pub(crate) fn gate(&self, addr: &Addr) -> Result<Gate, Cause> {
         let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(addr.host());

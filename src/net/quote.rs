@@ -20,6 +20,13 @@ pub(crate) fn quoted(text: &str) -> Quoted<'_> {
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
+        let plain =
+            self.0.iter().all(|byte| matches!(byte, b' '..=b'~') && !b"\"\\".contains(byte));
+        if plain && let Ok(text) = str::from_utf8(self.0) {
+            // Nearly every name, which a dial quotes three times.
+            f.write_str(text)?;
+            return f.write_char('"');
+        }
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
                 write_char(f, c)?;

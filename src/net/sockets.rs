@@ -211,6 +211,14 @@ impl Table {
         self.sockets.iter_mut().filter_map(listener).collect()
     }
 
+    /// Finds somebody who waits in an accept.
+    pub(crate) fn accepting(&mut self) -> Option<Waiter> {
+        self.sockets.iter_mut().find_map(|(_, socket)| match socket {
+            Socket::Conn(_) => None,
+            Socket::Listener { backlog, .. } => backlog.accepting(),
+        })
+    }
+
     /// Takes a connection into the table, at the port that it has already.
     pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
         self.insert(end.port.number(), Arc::downgrade(end));

@@ -17,7 +17,7 @@ use super::down::{Falls, Latch};
 use super::engine::{Engine, Registry, Whole};
 use super::error::{Cause, Error, Op, Why};
 use super::line::Line;
-use super::sockets::HostState;
+use super::sockets::{HostState, Table};
 use super::sync::each;
 
 /// What all handles of one network share.
@@ -170,6 +170,14 @@ impl NetState {
     /// Finds a host, open or closed.
     pub(crate) fn host(&self, name: &str) -> Option<Arc<HostState>> {
         self.hosts.with(|hosts| hosts.by_name.get(name).map(|(host, ())| host.0.clone()))
+    }
+
+    /// Finds somebody who waits in an accept, on whichever host.
+    pub(crate) fn accepting(&self) -> Option<Waiter> {
+        self.hosts.try_with(|hosts| {
+            let mut hosts = hosts.by_name.iter_mut();
+            hosts.find_map(|(host, ())| host.0.try_table(Table::accepting).flatten())
+        })?
     }
 
     /// Makes an address; it shares the names of the host if that lives here.

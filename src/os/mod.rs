@@ -6,6 +6,7 @@
 //! errors, and closing them interrupts what is blocked.
 
 mod socket;
+mod door;
 mod tcp;
 #[cfg(feature = "tls")]
 mod buffered;
@@ -13,8 +14,11 @@ mod buffered;
 mod tls;
 
 pub use crate::adapt::run;
-#[cfg(feature = "lonet")]
-pub(crate) use socket::Socket;
 pub use tcp::Tcp;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, rustls};
+#[cfg(feature = "lonet")]
+pub(crate) use {
+    door::Door,
+    socket::{Habit, Socket},
+};

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use async_io::Async;
 use socket2::SockRef;
+#[cfg(all(feature = "lonet", target_os = "linux"))]
+use socket2::{Domain, Type};
 
 use crate::net::{Addr, Cause, RawConn, WaitList, Wakers};
 
@@ -69,6 +71,12 @@ impl<T> Open<T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Says whether it was taken away.
+    #[cfg(feature = "lonet")]
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Takes it away; it is closed as soon as those have let go who are about to use it.
     pub(crate) fn take(&self) -> Option<Arc<Io<T>>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).take()
@@ -85,7 +93,14 @@ pub(crate) struct Direction {
     step: AtomicU8,
     /// How often the reactor has been asked since it last helped to look again.
     asked: AtomicU8,
+    /// What is learned here, for those that come after.
+    habit: Option<Habit>,
 }
+
+/// What the connections of one listener or of one dialer have learned of looking again, for the
+/// next one to begin with: their other ends are mostly in the same place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Habit(Arc<AtomicU8>);
 
 /// Nobody waits, or nothing has been looked for yet.
 const IDLE: u8 = 0;
@@ -125,7 +140,20 @@ impl Direction {
     pub(crate) fn new() -> Self {
         let waiting = Arc::<Waiting>::default();
         let (waker, step, asked) = (waiting.clone().into(), AtomicU8::new(IDLE), AtomicU8::new(0));
-        Self { waiting, waker, step, asked }
+        Self { waiting, waker, step, asked, habit: None }
+    }
+
+    /// One that begins with what others have learned.
+    fn after(habit: &Habit) -> Self {
+        let asked = AtomicU8::new(habit.0.load(Ordering::Relaxed));
+        Self { asked, habit: Some(habit.clone()), ..Self::new() }
+    }
+
+    fn learn(&self, asked: u8) {
+        self.asked.store(asked, Ordering::Relaxed);
+        if let Some(habit) = &self.habit {
+            habit.0.store(asked, Ordering::Relaxed);
+        }
     }
 
     /// Tries, and waits until it is worth trying again.
@@ -173,7 +201,7 @@ impl Direction {
     fn found(&self) {
         match self.step.load(Ordering::Relaxed) {
             IDLE => return,
-            LOOKING => self.asked.store(0, Ordering::Relaxed),
+            LOOKING => self.learn(0),
             _ => {}
         }
         self.step.store(IDLE, Ordering::Relaxed);
@@ -184,7 +212,7 @@ impl Direction {
         let (step, asked) = (self.step.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
         let looks = step == IDLE && asked < LOOKS;
         if !looks && step != ASKED {
-            self.asked.store(asked.wrapping_add(1), Ordering::Relaxed);
+            self.learn(asked.wrapping_add(1));
         }
         self.step.store(if looks { LOOKING } else { ASKED }, Ordering::Relaxed);
         looks
@@ -198,14 +226,40 @@ impl Direction {
 
 impl Socket {
     /// Takes a stream that never blocks.
-    pub(crate) fn new(io: TcpStream) -> Self {
-        let (reading, writing) = (Direction::new(), Direction::new());
+    pub(crate) fn new(io: TcpStream, habit: &Habit) -> Self {
+        let (reading, writing) = (Direction::after(habit), Direction::new());
         Self { io: Open::new(io), reading, writing, local: None }
     }
 
     /// Connects, and sends what is written at once from then on.
-    pub(crate) async fn connect(at: SocketAddr) -> io::Result<Self> {
-        let socket = Self::new(mio::net::TcpStream::connect(at)?.into());
+    pub(crate) async fn connect(at: SocketAddr, habit: &Habit) -> io::Result<Self> {
+        Self::connected(mio::net::TcpStream::connect(at)?.into(), habit).await
+    }
+
+    /// Connects, where the first word is ours and follows at once.
+    ///
+    /// Then the last step of TCP's own hand-shake goes with it: one packet less, and the other side
+    /// wakes when there is something to read.
+    #[cfg(feature = "lonet")]
+    pub(crate) async fn connect_to_speak(at: SocketAddr, habit: &Habit) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        let io = {
+            let io =
+                socket2::Socket::new(Domain::for_address(at), Type::STREAM.nonblocking(), None)?;
+            // If it cannot be had the step goes by itself.
+            let _ = io.set_tcp_quickack(false);
+            match io.connect(&at.into()) {
+                Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+                _ => io.into(),
+            }
+        };
+        #[cfg(not(target_os = "linux"))]
+        let io = mio::net::TcpStream::connect(at)?.into();
+        Self::connected(io, habit).await
+    }
+
+    async fn connected(io: TcpStream, habit: &Habit) -> io::Result<Self> {
+        let socket = Self::new(io, habit);
         // On the loopback interface it is there already.
         let connected = |io: &TcpStream| match io.peer_addr() {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
@@ -222,10 +276,14 @@ impl Socket {
         Self { local: Some(local), ..self }
     }
 
-    /// Has a look at what is there to be read, or at the end of the stream.
+    /// Does something with the stream as soon as there is something to be read, or its end.
     #[cfg(feature = "lonet")]
-    pub(crate) fn poll_peek(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.reading.poll(&self.io, cx, |io| io.peek(buf), Async::poll_readable)
+    pub(crate) fn poll_readable<R>(
+        &self,
+        cx: &Context<'_>,
+        attempt: impl FnMut(&TcpStream) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.reading.poll(&self.io, cx, attempt, Async::poll_readable)
     }
 
     /// Does something with the stream; without one it is closed.

@@ -4,18 +4,18 @@
 //! `socket`'s.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 
-use async_io::Async;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Addr, Arrival, Cause, Conn, Error, Listener, Networker, Op, Point, RawListener};
 
-use super::socket::{Direction, Open, Socket};
+use super::door::Door;
+use super::socket::{Habit, Socket};
 
 /// Plain TCP, as the operating system has it; its network is called `tcp`.
 ///
@@ -47,6 +47,7 @@ use super::socket::{Direction, Open, Socket};
 #[derive(Debug)]
 pub struct Tcp {
     point: Point,
+    habit: Habit,
 }
 
 impl Tcp {
@@ -54,7 +55,7 @@ impl Tcp {
     ///
     /// It may have 65 535 sockets at a time.
     pub fn new() -> Self {
-        Self { point: Point::new("tcp", "localhost") }
+        Self { point: Point::new("tcp", "localhost"), habit: Habit::default() }
     }
 }
 
@@ -77,7 +78,7 @@ impl Networker for Tcp {
         async move {
             let dst = Addr::parse("tcp", addr)
                 .map_err(|error| Error::new(Op::Dial, "tcp", None, None, error.into()))?;
-            self.point.dial(&dst, connect(&dst)).await
+            self.point.dial(&dst, connect(&dst, &self.habit)).await
         }
         .boxed()
     }
@@ -129,10 +130,10 @@ async fn look_up(addr: &Addr, unnamed: Ipv4Addr) -> Result<Vec<SocketAddr>, Caus
     }
 }
 
-async fn connect(dst: &Addr) -> Result<Arrival, Cause> {
+async fn connect(dst: &Addr, habit: &Habit) -> Result<Arrival, Cause> {
     let mut failed = Cause::NoSuchHost;
     for at in look_up(dst, Ipv4Addr::LOCALHOST).await? {
-        match Socket::connect(at).await.and_then(arrive) {
+        match Socket::connect(at, habit).await.and_then(arrive) {
             Ok(arrival) => return Ok(arrival),
             Err(error) => failed = error.into(),
         }
@@ -145,53 +146,33 @@ fn arrive(socket: Socket) -> io::Result<Arrival> {
     Ok(Arrival { raw: Box::new(socket.called(named(local))), peer: named(peer) })
 }
 
-async fn bind(addr: &Addr) -> Result<(Door, Addr), Cause> {
+async fn bind(addr: &Addr) -> Result<(Knocks, Addr), Cause> {
     let at = look_up(addr, Ipv4Addr::UNSPECIFIED).await?;
-    let bound = TcpListener::bind(&*at).and_then(|door| {
-        door.set_nonblocking(true)?;
-        Ok((door.local_addr()?, door))
-    });
-    let (at, door) = bound.map_err(|error| match error.kind() {
+    let (door, at) = Door::bind(&at).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Cause::AddrInUse,
         io::ErrorKind::AddrNotAvailable => Cause::AddrNotLocal,
         _ => error.into(),
     })?;
-    let listener = Open::new(mio::net::TcpListener::from_std(door));
-    Ok((Door { listener, waiting: Direction::new() }, named(at)))
+    Ok((Knocks(door), named(at)))
 }
 
-/// A listening socket of the system.
-struct Door {
-    /// Whose connections do not block, from the first.
-    listener: Open<mio::net::TcpListener>,
-    waiting: Direction,
-}
+/// A listening socket of the system, as a network takes connections from it.
+struct Knocks(Door);
 
-impl RawListener for Door {
+impl RawListener for Knocks {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>> {
         loop {
-            let accept = |listener: &mio::net::TcpListener| listener.accept();
-            let accepted = self.waiting.poll(&self.listener, cx, accept, Async::poll_readable);
-            let arrived = accepted.map_ok(|(stream, _)| {
-                stream.set_nodelay(true)?;
-                arrive(Socket::new(stream.into()))
-            });
-            return match arrived {
-                Poll::Pending => Poll::Pending,
+            match self.0.poll_accept(cx).map_ok(arrive) {
+                Poll::Pending => return Poll::Pending,
                 // It is gone already: that is no failure of accepting.
-                Poll::Ready(Ok(Err(_))) => continue,
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
-                    continue;
-                }
-                Poll::Ready(Ok(Ok(arrival))) => Poll::Ready(Ok(arrival)),
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
-            };
+                Poll::Ready(Ok(Err(_))) => {}
+                Poll::Ready(Ok(Ok(arrival))) => return Poll::Ready(Ok(arrival)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            }
         }
     }
 
     fn close(&self) {
-        if self.listener.take().is_some() {
-            self.waiting.wake();
-        }
+        self.0.close();
     }
 }

@@ -7,6 +7,7 @@ mod wire;
 mod conforms;
 mod served;
 mod dialed;
+mod turns;
 mod joining;
 mod processes;
 mod foreign;
