@@ -207,11 +207,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
     ///
     /// What is worked with under the lock is one word, and what comes of it is put where it stays:
     /// more would be moved, just after it was written.
-    fn poll_queue(
-        &mut self,
-        waker: &Waker,
-        found: &mut Option<Result<Arc<Endpoint>, Why>>,
-    ) {
+    fn poll_queue(&mut self, waker: &Waker, found: &mut Option<Result<Arc<Endpoint>, Why>>) {
         let (key, mut wakers) = (self.key(), Wakers::default());
         let Self { listener, ticket } = self;
         let listener: &Listener = (*listener).borrow();
