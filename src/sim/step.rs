@@ -75,7 +75,7 @@ impl World {
                     if !about.has_handle {
                         return Next::Discard(slot);
                     }
-                    about.task = done.take();
+                    about.output = done.take();
                 }
                 if let Some(end) = self.settle(slot) {
                     return Next::End(end);
