@@ -129,7 +129,7 @@ fn what_cannot_be_written_or_judged_is_one_sentence() {
 #[test]
 fn a_budget_goes_through_seeds_until_it_is_used_and_says_where_to_go_on() {
     let seeds = std::sync::Mutex::new(BTreeSet::new());
-    let budget = Duration::from_millis(300);
+    let budget = Duration::from_secs(1);
     let report = Check::new("budget").budget(budget).jobs(2).run(|sim| {
         seeds.lock().unwrap().insert(sim.seed());
         async {
@@ -138,7 +138,7 @@ fn a_budget_goes_through_seeds_until_it_is_used_and_says_where_to_go_on() {
     });
     let seeds = seeds.into_inner().unwrap();
     let next = report.next_seed.expect("the time was used up");
-    assert!(report.is_ok() && report.runs > 64, "{report}");
+    assert!(report.is_ok() && report.runs > 16, "{report}");
     assert_eq!(seeds, (0..next).collect(), "all before the next one were run, and no other");
     assert_eq!(report.runs, next);
     // Whoever gives seeds as well gets no more of them.
@@ -148,15 +148,18 @@ fn a_budget_goes_through_seeds_until_it_is_used_and_says_where_to_go_on() {
 
 #[test]
 fn a_time_in_the_environment_goes_past_the_seeds_of_the_test() {
-    let output = execute(SWEPT, &[("VIRTNET_TIME", "300ms"), ("VIRTNET_SEEDS", "0..200")]);
+    let output = execute(SWEPT, &[("VIRTNET_TIME", "60s"), ("VIRTNET_SEEDS", "0..200")]);
     assert!(output.status.success(), "{}", said(&output));
     assert!(!said(&output).contains("go on"), "{}", said(&output));
-    let text = said(&execute(SWEPT, &[("VIRTNET_TIME", "300ms"), ("VIRTNET_SHRINK", "0")]));
+    let text = said(&execute(SWEPT, &[("VIRTNET_TIME", "60s"), ("VIRTNET_SHRINK", "0")]));
     // There are more than two hundred, which fail.
     assert!(text.contains("swept failed with seed 0xc8, run "), "{text}");
     let test = "attribute::a_test_takes_a_sim";
     let text = said(&execute(test, &[("VIRTNET_TIME", "200ms"), ("VIRTNET_SHARD", "0/2")]));
-    assert!(text.contains(" seeds from 0x0 on in 0.2 s, all well\n"), "{text}");
+    let (_, took) = text.split_once(" seeds from 0x0 on in ").expect(&text);
+    // A busy machine may be late, but no earlier than told.
+    let (took, _) = took.split_once(" s, all well\n").expect(&text);
+    assert!(took.parse::<f64>().is_ok_and(|took| took >= 0.2), "{text}");
     let (_, on) = text.split_once("  go on: VIRTNET_TIME=200ms VIRTNET_SEEDS=0x").expect(&text);
     assert!(on.contains(".. VIRTNET_SHARD=0/2 cargo test -p sim-tests"), "{text}");
 }

@@ -183,7 +183,7 @@ impl World {
             None => at,
         };
         let slot = self.timers.take_slot();
-        let serial = self.queue.push_at(at, Act::Fire(slot));
+        let serial = self.queue.push_at(at, Act::fire(slot));
         let armed = TimerId { slot, serial };
         self.timers.arm(armed, wait);
         *timer = Some(armed);

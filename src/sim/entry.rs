@@ -31,18 +31,64 @@ fn too_many() -> ! {
     panic!("virtnet: a run is limited to 2^40 events");
 }
 
-/// What an entry will do.
+/// What an entry will do, and in which slot: `kind: 2 bits, slot: 30 bits`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Act {
-    /// Poll the task in that slot.
-    Poll(u32),
-    /// Fire the timer in that slot.
-    Fire(u32),
-    /// Sound the alarm in that slot.
-    Sound(u32),
+pub(crate) struct Act(u32);
+
+/// What kind of thing an entry will do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Poll a task.
+    Poll,
+    /// Fire a timer.
+    Fire,
+    /// Sound an alarm.
+    Sound,
 }
 
-/// `key: 56 bits | serial: 40 bits | act: 2 bits, slot: 30 bits`.
+const SLOT: u32 = (1 << 30) - 1;
+
+impl Act {
+    /// Poll the task in that slot.
+    #[inline]
+    pub(crate) const fn poll(slot: u32) -> Self {
+        Self::new(1, slot)
+    }
+
+    /// Fire the timer in that slot.
+    #[inline]
+    pub(crate) const fn fire(slot: u32) -> Self {
+        Self::new(2, slot)
+    }
+
+    /// Sound the alarm in that slot.
+    #[inline]
+    pub(crate) const fn sound(slot: u32) -> Self {
+        Self::new(3, slot)
+    }
+
+    #[inline]
+    const fn new(kind: u32, slot: u32) -> Self {
+        debug_assert!(slot <= SLOT);
+        Self(kind << 30 | slot)
+    }
+
+    #[inline]
+    pub(crate) const fn kind(self) -> Kind {
+        match self.0 >> 30 {
+            1 => Kind::Poll,
+            2 => Kind::Fire,
+            _ => Kind::Sound,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn slot(self) -> u32 {
+        self.0 & SLOT
+    }
+}
+
+/// `key: 56 bits | serial: 40 bits | act: 32 bits`.
 ///
 /// The key is an instant of what lies ahead and a place of what is due. No act is zero, so that an
 /// entry or none takes no more room than an entry.
@@ -51,22 +97,12 @@ pub(crate) struct Entry(NonZero<u128>);
 
 const _: () = assert!(size_of::<Option<Entry>>() == 16);
 
-const SLOT: u32 = (1 << 30) - 1;
-const POLL: u32 = 1 << 30;
-const FIRE: u32 = 2 << 30;
-const SOUND: u32 = 3 << 30;
-
 impl Entry {
     #[inline]
     pub(crate) fn new(key: u64, serial: Serial, act: Act) -> Self {
-        let (bits, slot) = match act {
-            Act::Poll(slot) => (POLL, slot),
-            Act::Fire(slot) => (FIRE, slot),
-            Act::Sound(slot) => (SOUND, slot),
-        };
-        debug_assert!(slot <= SLOT && key <= END_OF_TIME && serial.0 < 1 << 40);
+        debug_assert!(key <= END_OF_TIME && serial.0 < 1 << 40);
         let high = (key << 8) | (serial.0 >> 32);
-        let low = (serial.0 << 32) | u64::from(bits | slot);
+        let low = (serial.0 << 32) | u64::from(act.0);
         match NonZero::new((u128::from(high) << 64) | u128::from(low)) {
             Some(entry) => Self(entry),
             None => unreachable!("no act is zero"),
@@ -85,12 +121,6 @@ impl Entry {
 
     #[inline]
     pub(crate) const fn act(self) -> Act {
-        let low = self.0.get() as u32;
-        let slot = low & SLOT;
-        match low & !SLOT {
-            POLL => Act::Poll(slot),
-            FIRE => Act::Fire(slot),
-            _ => Act::Sound(slot),
-        }
+        Act(self.0.get() as u32)
     }
 }

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::entry::{Act, END_OF_TIME, Entry, Serial};
+use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
 use super::radix::Radix;
 
 /// What is due and what lies ahead.
@@ -77,10 +77,11 @@ impl Queue {
         self.first.is_none() && self.due.is_empty()
     }
 
-    /// What is due alone, its place being open.
+    /// Whose poll is due alone, its place being open.
     #[inline]
-    pub(crate) fn lone(&self) -> Option<Act> {
-        if self.first_is_open { self.first.map(Entry::act) } else { None }
+    pub(crate) fn lone(&self) -> Option<u32> {
+        let first = self.first.filter(|_| self.first_is_open)?;
+        Some(first.act().slot())
     }
 
     /// Gives what was due alone its place.
@@ -122,15 +123,16 @@ impl Queue {
         serial
     }
 
-    /// Takes the first of what is due.
+    /// Takes the first of what is due: the poll of a task in that slot.
     #[inline]
-    pub(crate) fn pop_due(&mut self) -> Option<(Serial, Act)> {
+    pub(crate) fn pop_due(&mut self) -> Option<(Serial, u32)> {
         let entry = match self.first.take() {
             Some(first) => first,
             None if self.due.is_empty() => return None,
             None => self.due.pop()?.0,
         };
-        Some((entry.serial(), entry.act()))
+        debug_assert_eq!(entry.act().kind(), Kind::Poll, "all else happens as it arrives");
+        Some((entry.serial(), entry.act().slot()))
     }
 
     /// Makes due what woke itself. Returns whether there was any.
@@ -159,9 +161,7 @@ impl Queue {
         if self.behind.is_empty() {
             return false;
         }
-        self.behind.retain(|entry| match entry.act() {
-            Act::Poll(slot) | Act::Fire(slot) | Act::Sound(slot) => awaited(entry.serial(), slot),
-        });
+        self.behind.retain(|entry| awaited(entry.serial(), entry.act().slot()));
         !self.behind.is_empty()
     }
 
@@ -185,13 +185,10 @@ impl Queue {
 
     /// Takes out the earliest entry ahead if its instant is no later than this.
     #[inline]
-    pub(crate) fn pop_until(&mut self, now: u64) -> Option<(Serial, Act)> {
-        let entry = self.ahead.peek()?;
-        if entry.key() > now {
-            return None;
-        }
+    pub(crate) fn pop_until(&mut self, now: u64) -> Option<Entry> {
+        let entry = self.ahead.peek().filter(|entry| entry.key() <= now)?;
         self.ahead.pop();
-        Some((entry.serial(), entry.act()))
+        Some(entry)
     }
 
     /// Takes out the entry that was peeked.

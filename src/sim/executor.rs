@@ -126,16 +126,14 @@ impl Executor {
         }
     }
 
-    /// Polls the task of a number. Returns whether that completed it.
+    /// Polls the task of a number. Returns its box if that completed it.
     #[inline]
-    pub(crate) fn poll(&mut self, number: u64) -> bool {
+    pub(crate) fn poll(&mut self, number: u64) -> Option<BoxedTask> {
         let slot = TaskId::of_number(number).slot;
         if self.common.is_kept() {
             self.give_common();
         }
-        let Some(Body { future: Some(future), own }) = self.bodies.get_mut(slot as usize) else {
-            return false;
-        };
+        let Body { future, own } = self.bodies.get_mut(slot as usize)?;
         let waker = match own {
             Some(own) => &own.waker,
             None => {
@@ -144,7 +142,8 @@ impl Executor {
             }
         };
         waiter::set_polled(waker, Who { run: self.run, task: number });
-        future.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
+        let polled = future.as_mut()?.as_mut().poll(&mut Context::from_waker(waker));
+        if polled.is_ready() { future.take() } else { None }
     }
 
     /// Leaves the common waker to the task that was polled with it last: somebody has kept it.

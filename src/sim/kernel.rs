@@ -21,7 +21,7 @@ impl World {
         if at <= self.now {
             self.arriving = true;
         }
-        let serial = self.queue.push_at(at.max(self.now), Act::Sound(slot));
+        let serial = self.queue.push_at(at.max(self.now), Act::sound(slot));
         self.alarms.set(slot, serial);
     }
 
@@ -155,7 +155,7 @@ impl World {
             if self.tasks.slots[slot as usize].pending == serial {
                 self.place_lone();
                 let place = self.place_of(slot);
-                let serial = self.queue.push_due(place, Act::Poll(slot));
+                let serial = self.queue.push_due(place, Act::poll(slot));
                 self.tasks.slots[slot as usize].pending = serial;
             }
         }

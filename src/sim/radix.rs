@@ -230,10 +230,10 @@ mod tests {
             let mut serial = Serial::default();
             for n in 0..100_000u32 {
                 serial = serial.next();
-                radix.push(Entry::new(7 + u64::from(n / 99_000), serial, Act::Poll(n)));
+                radix.push(Entry::new(7 + u64::from(n / 99_000), serial, Act::poll(n)));
             }
             for n in 0..100_000 >> round {
-                assert_eq!(radix.peek().map(Entry::act), Some(Act::Poll(n)));
+                assert_eq!(radix.peek().map(Entry::act), Some(Act::poll(n)));
                 radix.pop();
             }
             radix.clear();
@@ -256,7 +256,7 @@ mod tests {
                 if random() % 10 < if step < 12_000 { 6 } else { 3 } {
                     let scale = 1 + random() % (4 + seed % 37);
                     let at = (now + random() % (1 << scale)).min(END_OF_TIME);
-                    let entry = Entry::new(at, Serial::default(), Act::Poll(step));
+                    let entry = Entry::new(at, Serial::default(), Act::poll(step));
                     radix.push(entry);
                     heap.push(Reverse(entry));
                 } else {

@@ -16,7 +16,7 @@ use super::handle::Sim;
 use super::outcome::Outcome;
 use super::pulse::Pulse;
 use super::schedule::Schedule;
-use super::step::{Next, Polled};
+use super::step::{Hand, Next, Outside, Polled};
 use super::tape::Tape;
 use super::task::TaskId;
 use super::time::nanos;
@@ -194,8 +194,7 @@ impl Run {
 /// the world back in its place, because what it runs may ask for anything.
 pub(crate) fn drive(executor: &mut Executor) -> End {
     let mut polled = Polled::Nobody;
-    // The box of the task that is done.
-    let mut done = None;
+    let mut hand = Hand::default();
     loop {
         let next = enter_or_bug(|world| {
             if !world.born.is_empty() {
@@ -206,29 +205,34 @@ pub(crate) fn drive(executor: &mut Executor) -> End {
             if !world.foreseen.is_empty() {
                 executor.load(&mut world.foreseen);
             }
-            world.next(std::mem::replace(&mut polled, Polled::Nobody), &mut done)
+            world.next(std::mem::replace(&mut polled, Polled::Nobody), &mut hand)
         });
+        let slot = |number| TaskId::of_number(number).slot;
         match next {
-            Next::Poll(number) if executor.poll(number) => {
-                let slot = TaskId::of_number(number).slot;
-                done = executor.take(slot);
-                polled = Polled::Done(slot);
-            }
-            Next::Poll(_) => polled = Polled::Pending,
-            Next::Discard(slot) => {
-                done = None;
-                polled = Polled::Done(slot);
-            }
-            Next::Drop { slot, guarded } => {
-                if guarded {
-                    bury(executor, slot);
-                } else {
-                    drop(executor.take(slot));
+            Next::Poll(number) => match executor.poll(number) {
+                None => polled = Polled::Pending,
+                done => {
+                    hand.done = done;
+                    polled = Polled::Done(slot(number));
                 }
-                polled = Polled::Dropped(slot);
+            },
+            Next::Discard(number) => {
+                hand.done = None;
+                polled = Polled::Done(slot(number));
             }
-            Next::Wake(waker) => waker.wake(),
-            Next::Errand(errand) => errand.run(),
+            Next::Drop(number) => {
+                drop(executor.take(slot(number)));
+                polled = Polled::Dropped(slot(number));
+            }
+            Next::Bury(number) => {
+                bury(executor, slot(number));
+                polled = Polled::Dropped(slot(number));
+            }
+            Next::Outside => match hand.outside.take() {
+                Some(Outside::Wake(waker)) => waker.wake(),
+                Some(Outside::Errand(errand)) => errand.run(),
+                None => {}
+            },
             Next::End(end) => return end,
         }
     }

@@ -12,28 +12,43 @@ use crate::waiter::Waiter;
 use super::alarm::Alarms;
 use super::body::BoxedTask;
 use super::choice::{Key, TIMER};
-use super::entry::{Act, END_OF_TIME, Serial};
+use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
 use super::pressing::{Aborted, Errand, Urgent};
 use super::task::{Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
 use super::trace::{Beside, Event, RecordKind};
 use super::world::{End, MAIN, NOBODY, World};
 
-/// What the run loop is to do next.
+/// What the run loop is to do next. Two words, of which the second is the number of a task where
+/// there is one: so it stays in registers.
+#[derive(Clone, Copy)]
 pub(crate) enum Next {
-    /// Poll the task of this number: one word, because it is read as one at once.
     Poll(u64),
-    /// Drop what the task in that slot has returned: nobody will ask for it.
-    Discard(u32),
-    /// An aborted task; if a crash had it aborted, what its destructors do is no concern of others.
-    Drop {
-        slot: u32,
-        guarded: bool,
-    },
+    /// Drop what the task has returned: nobody will ask for it.
+    Discard(u64),
+    /// Drop an aborted task.
+    Drop(u64),
+    /// The same after a crash: what its destructors do is no concern of others.
+    Bury(u64),
+    /// Do what is in the hand.
+    Outside,
+    End(End),
+}
+
+/// What the halves of the loop hand each other, beside what is next.
+#[derive(Default)]
+pub(crate) struct Hand {
+    /// The box of the task that is done.
+    pub(crate) done: Option<BoxedTask>,
+    /// What is to be done outside of the world.
+    pub(crate) outside: Option<Outside>,
+}
+
+/// Something foreign.
+pub(crate) enum Outside {
     /// A waker that is not a task's own.
     Wake(Waker),
     Errand(Errand),
-    End(End),
 }
 
 /// What became of a task that was polled or dropped.
@@ -55,27 +70,28 @@ pub(crate) fn awaited(
     serial: Serial,
     act: Act,
 ) -> bool {
-    match act {
-        Act::Poll(slot) => tasks.slots[slot as usize].pending == serial,
-        Act::Fire(slot) => timers.waiter(TimerId { slot, serial }).is_some(),
-        Act::Sound(slot) => alarms.awaits(slot, serial),
+    let slot = act.slot();
+    match act.kind() {
+        Kind::Poll => tasks.slots[slot as usize].pending == serial,
+        Kind::Fire => timers.waiter(TimerId { slot, serial }).is_some(),
+        Kind::Sound => alarms.awaits(slot, serial),
     }
 }
 
 impl World {
     /// Takes note of the last step and finds the next: the heart of a run.
     #[inline]
-    pub(crate) fn next(&mut self, polled: Polled, done: &mut Option<BoxedTask>) -> Next {
+    pub(crate) fn next(&mut self, polled: Polled, hand: &mut Hand) -> Next {
         match polled {
             Polled::Pending => self.current = NOBODY,
             Polled::Nobody => {}
             Polled::Done(slot) | Polled::Dropped(slot) => {
-                if done.is_some() {
+                if hand.done.is_some() {
                     let about = &mut self.tasks.about[slot as usize];
                     if !about.has_handle {
-                        return Next::Discard(slot);
+                        return Next::Discard(self.tasks.id(slot).number());
                     }
-                    about.output = done.take();
+                    about.output = hand.done.take();
                 }
                 if let Some(end) = self.settle(slot) {
                     return Next::End(end);
@@ -84,28 +100,18 @@ impl World {
         }
         loop {
             if self.pressing.any()
-                && let Some(next) = self.press()
+                && let Some(next) = self.press(hand)
             {
                 return next;
             }
             // A task is polled only when all that is due has arrived.
-            while self.arriving {
-                let Some((serial, act)) = self.queue.pop_until(self.now) else {
-                    self.arriving = false;
-                    break;
-                };
-                self.arrive(serial, act);
-                if self.pressing.any()
-                    && let Some(waker) = self.pressing.pop_waker()
-                {
-                    return Next::Wake(waker);
-                }
+            if self.arriving && self.let_arrive(hand) {
+                return Next::Outside;
             }
             if self.pressing.any() {
                 continue;
             }
-            if let Some((serial, act)) = self.queue.pop_due() {
-                let Act::Poll(slot) = act else { unreachable!("timers fire as they arrive") };
+            if let Some((serial, slot)) = self.queue.pop_due() {
                 if self.tasks.slots[slot as usize].pending != serial {
                     continue; // aborted since
                 }
@@ -124,21 +130,40 @@ impl World {
         }
     }
 
+    /// Lets all arrive whose instant has come, but for what comes behind one who wakes somebody
+    /// outside. Returns whether there is such a one.
+    #[inline]
+    fn let_arrive(&mut self, hand: &mut Hand) -> bool {
+        while let Some(entry) = self.queue.pop_until(self.now) {
+            self.arrive(entry);
+            if self.pressing.any()
+                && let Some(waker) = self.pressing.pop_waker()
+            {
+                hand.outside = Some(Outside::Wake(waker));
+                return true;
+            }
+        }
+        self.arriving = false;
+        false
+    }
+
     /// Sees to the first of what presses.
     #[cold]
-    fn press(&mut self) -> Option<Next> {
+    fn press(&mut self, hand: &mut Hand) -> Option<Next> {
         loop {
-            match self.pressing.pop()? {
+            let outside = match self.pressing.pop()? {
                 Urgent::Doom => return Some(Next::End(End::Panicked)),
-                Urgent::Wake(waker) => return Some(Next::Wake(waker)),
                 // It may have completed since.
-                Urgent::Drop(aborted) if self.tasks.live(aborted.task).is_none() => {}
+                Urgent::Drop(aborted) if self.tasks.live(aborted.task).is_none() => continue,
                 Urgent::Drop(aborted) => return Some(self.step_drop(aborted)),
+                Urgent::Wake(waker) => Outside::Wake(waker),
                 Urgent::Errand(errand) => {
                     self.act_as(Key::NONE);
-                    return Some(Next::Errand(errand));
+                    Outside::Errand(errand)
                 }
-            }
+            };
+            hand.outside = Some(outside);
+            return Some(Next::Outside);
         }
     }
 
@@ -185,27 +210,22 @@ impl World {
     /// Drops the earliest entry ahead, which stands for nothing any more.
     fn drop_ahead(&mut self) {
         self.queue.pop_ahead();
-        self.timers.cancelled = self.timers.cancelled.saturating_sub(1);
+        self.timers.forget();
     }
 
-    /// Moves the clock to the next instant at which anything happens, and deals with what happens
-    /// first if that is as simple as it is nearly always.
+    /// Lets the next thing happen that lies ahead, if that is as simple as it is nearly always.
     #[inline]
     fn advance(&mut self) -> Result<(), End> {
         self.spun = false;
         let Some(entry) = self.queue.peek_ahead() else { return self.advance_with_care() };
-        let (at, serial, act) = (entry.key(), entry.serial(), entry.act());
-        if at > self.limits.time || self.queue.has_any_behind() || self.queue.has_fresh() {
+        let plain = entry.key() <= self.limits.time
+            && !self.queue.has_any_behind()
+            && !self.queue.has_fresh();
+        if !plain {
             return self.advance_with_care();
         }
-        if !awaited(&self.tasks, &mut self.timers, &self.alarms, serial, act) {
-            self.drop_ahead();
-            return Ok(());
-        }
         self.queue.pop_ahead();
-        self.set_now(at);
-        self.arriving = true;
-        self.arrive(serial, act);
+        self.arrive(entry);
         Ok(())
     }
 
@@ -236,14 +256,15 @@ impl World {
         let mut sounding = Vec::new();
         let mut foreseen = std::mem::take(&mut self.foreseen);
         for act in self.queue.nearest() {
-            match act {
-                Act::Poll(slot) => foreseen.push(slot),
-                Act::Fire(slot) => {
+            let slot = act.slot();
+            match act.kind() {
+                Kind::Poll => foreseen.push(slot),
+                Kind::Fire => {
                     if let Some(Waiter::Task(who)) = self.timers.look(slot) {
                         foreseen.push(TaskId::of_number(who.task).slot);
                     }
                 }
-                Act::Sound(slot) => {
+                Kind::Sound => {
                     self.alarms.load(slot);
                     sounding.push(slot);
                 }
@@ -256,34 +277,42 @@ impl World {
         self.foreseen = foreseen;
     }
 
-    /// Deals with an entry whose instant has come. Not inlined, because the loop is faster the
-    /// fewer registers it needs.
+    /// Lets an entry arrive, and the clock reach its instant, unless nobody awaits it any more.
+    /// Not inlined, because the loop is faster the fewer registers it needs.
     #[inline(never)]
-    pub(crate) fn arrive(&mut self, serial: Serial, act: Act) {
-        match act {
-            Act::Poll(slot) => {
-                if self.tasks.slots[slot as usize].pending != serial {
-                    return; // aborted since
-                }
+    fn arrive(&mut self, entry: Entry) {
+        let (serial, slot) = (entry.serial(), entry.act().slot());
+        match entry.act().kind() {
+            Kind::Poll if self.tasks.slots[slot as usize].pending == serial => {
+                self.reach(entry.key());
                 if self.queue.is_idle() {
-                    self.queue.arrive_lone(serial, act);
+                    self.queue.arrive_lone(serial, entry.act());
                 } else {
                     self.arrive_among_others(serial, slot);
                 }
             }
-            Act::Fire(slot) => {
-                let Some(waiter) = self.timers.take(TimerId { slot, serial }) else { return };
+            Kind::Fire if let Some(waiter) = self.timers.take(TimerId { slot, serial }) => {
+                self.reach(entry.key());
                 self.tracer.begin_anew();
                 self.act_as(TIMER);
                 self.wake_waiter(waiter);
             }
-            Act::Sound(slot) => {
-                if self.alarms.take(slot, serial) {
-                    self.tracer.begin_anew();
-                    self.act_as(Key::NONE);
-                    (self.sound)(self, slot);
-                }
+            Kind::Sound if self.alarms.take(slot, serial) => {
+                self.reach(entry.key());
+                self.tracer.begin_anew();
+                self.act_as(Key::NONE);
+                (self.sound)(self, slot);
             }
+            _ => self.timers.forget(),
+        }
+    }
+
+    /// Lets the clock reach the instant of something that happens.
+    #[inline]
+    fn reach(&mut self, at: u64) {
+        if at > self.now {
+            self.set_now(at);
+            self.arriving = true;
         }
     }
 
@@ -291,7 +320,7 @@ impl World {
     fn arrive_among_others(&mut self, serial: Serial, slot: u32) {
         self.place_lone();
         let place = self.place_of(slot);
-        self.queue.arrive(place, serial, Act::Poll(slot));
+        self.queue.arrive(place, serial, Act::poll(slot));
     }
 
     /// Does not let a task be polled whose node is paused, or busy with another poll.
@@ -306,7 +335,7 @@ impl World {
             return true;
         }
         if self.now < node.busy_until {
-            task.pending = self.queue.push_at(node.busy_until, Act::Poll(slot));
+            task.pending = self.queue.push_at(node.busy_until, Act::poll(slot));
             return true;
         }
         node.busy_until = self.now.saturating_add(node.poll_cost).min(END_OF_TIME);
@@ -327,8 +356,12 @@ impl World {
         let event = Event { at, kind, subject, source: by, ordinal: 0, digest: 0 };
         self.tracer.record(event, |_| Beside { text: None, cause });
         self.act_for(slot);
-        let guarded = self.nodes.is_dead(self.tasks.slots[slot as usize].node);
-        Next::Drop { slot, guarded }
+        let number = self.tasks.id(slot).number();
+        if self.nodes.is_dead(self.tasks.slots[slot as usize].node) {
+            Next::Bury(number)
+        } else {
+            Next::Drop(number)
+        }
     }
 
     /// Tells whoever watches which task's turn it is; its name too if that is asked for, and then
@@ -347,7 +380,7 @@ impl World {
     /// Ends the run before a task is polled, which is due still.
     #[cold]
     fn stop_before(&mut self, slot: u32) -> Next {
-        self.tasks.slots[slot as usize].pending = self.queue.push_due(0, Act::Poll(slot));
+        self.tasks.slots[slot as usize].pending = self.queue.push_due(0, Act::poll(slot));
         Next::End(End::StepLimit)
     }
 

@@ -384,6 +384,12 @@ impl Tasks {
         index
     }
 
+    /// Names the task of a slot.
+    #[inline]
+    pub(crate) fn id(&self, slot: u32) -> TaskId {
+        TaskId { slot, life: self.slots[slot as usize].life }
+    }
+
     /// The task, unless it is over or `task` names an earlier one of its slot.
     #[inline]
     pub(crate) fn live(&mut self, task: TaskId) -> Option<&mut Slot> {

@@ -60,6 +60,12 @@ impl Timers {
         Some(wait)
     }
 
+    /// Notes that the queue has dropped an entry that stood for nothing any more.
+    #[cold]
+    pub(crate) fn forget(&mut self) {
+        self.cancelled = self.cancelled.saturating_sub(1);
+    }
+
     /// Takes what waits, to be dropped elsewhere, and empties the table.
     pub(crate) fn clear(&mut self, waits: &mut Vec<Waiter>) {
         const KEPT: usize = 1024;

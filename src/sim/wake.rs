@@ -98,10 +98,10 @@ impl World {
         let wakeup = self.wakeup(slot, source, ordinal);
         let delay = self.scheduler.delay(&mut self.choices, wakeup);
         if delay > 0 {
-            let serial = self.queue.push_at(self.now + delay, Act::Poll(slot));
+            let serial = self.queue.push_at(self.now + delay, Act::poll(slot));
             return self.expect(slot, serial, source, ordinal);
         }
-        match self.queue.push_lone(Act::Poll(slot)) {
+        match self.queue.push_lone(Act::poll(slot)) {
             Some(serial) => self.expect(slot, serial, source, ordinal),
             None => self.schedule_among_others(slot, source, ordinal),
         }
@@ -112,14 +112,14 @@ impl World {
         self.place_lone();
         let wakeup = self.wakeup(slot, source, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
-        let serial = self.queue.push_due(place, Act::Poll(slot));
+        let serial = self.queue.push_due(place, Act::poll(slot));
         self.expect(slot, serial, source, ordinal);
     }
 
     /// Chooses the place of what was due alone: it is no longer.
     #[inline]
     pub(crate) fn place_lone(&mut self) {
-        if let Some(Act::Poll(slot)) = self.queue.lone() {
+        if let Some(slot) = self.queue.lone() {
             let place = self.place_of(slot);
             self.queue.place_lone(place);
         }
@@ -137,7 +137,7 @@ impl World {
     pub(crate) fn go_behind(&mut self, slot: u32, ordinal: u32) {
         let wakeup = self.wakeup(slot, self.actor, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
-        let serial = self.queue.push_behind(place, Act::Poll(slot));
+        let serial = self.queue.push_behind(place, Act::poll(slot));
         self.expect(slot, serial, self.actor, ordinal);
         self.tasks.slots[slot as usize].chain = 0;
     }

@@ -48,7 +48,7 @@ pub(crate) struct Limits {
 
 /// Why a run is over: a whole word, because it is read as one at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
+#[repr(u64)]
 pub(crate) enum End {
     Done,
     Panicked,
@@ -221,7 +221,7 @@ impl World {
         }
         let main = self.enroll(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
         // The main task has nothing to be late for.
-        let serial = self.queue.push_due(0, Act::Poll(main.slot));
+        let serial = self.queue.push_due(0, Act::poll(main.slot));
         (self.actor, self.chain) = (SPAWN, 0);
         self.expect(main.slot, serial, SPAWN, 0);
         self.act_for(main.slot);
