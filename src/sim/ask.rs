@@ -10,7 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
-use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name, step};
+use super::choice::{
+    Family, Key, SPAWN, Shape, Subject, aside, escape, generator, hash_name, step,
+};
 use super::entry::Act;
 use super::pressing::Aborted;
 use super::schedule::Standing;
@@ -18,7 +20,7 @@ use super::step::awaited;
 use super::task::{Name, Origin, Stage, TaskId};
 use super::timer::TimerId;
 use super::trace::RecordKind;
-use super::world::{MAIN, World};
+use super::world::{MAIN, Phase, World};
 
 /// What a subject calls the `select!`s of a task, which have no names.
 const SELECT: &str = "select";
@@ -74,11 +76,11 @@ impl World {
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
-        if !self.heeds() {
-            return Err(future);
-        }
         let parent = self.current().unwrap_or(MAIN);
         let node = self.tasks.slots[parent as usize].node;
+        if self.phase != Phase::Running || self.nodes.is_dead(node) {
+            return Err(future);
+        }
         let task = self.enroll(name, Origin::Task(parent), node, spawned_at);
         self.bear(task, future);
         self.schedule(task.slot, SPAWN, 0);
@@ -129,7 +131,11 @@ impl World {
             return Err(Unjoined::Aborted);
         };
         if stage != Stage::Done {
-            std::mem::swap(&mut about.joiner, wait);
+            if about.joiner.is_some() {
+                aside(|| std::mem::swap(&mut about.joiner, wait));
+            } else {
+                about.joiner = wait.take();
+            }
             return Err(Unjoined::Pending);
         }
         let output = about.output.take().ok_or(Unjoined::Aborted)?;

@@ -269,7 +269,9 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     let slots = enter_or_bug(|world| {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
-        executor.adopt(&mut world.born, &world.tasks);
+        while let Some((slot, future)) = world.born.pop() {
+            executor.adopt(slot, future, &world.tasks);
+        }
         world.tasks.in_spawn_order()
     });
     let mut slots = slots.into_iter();

@@ -86,15 +86,8 @@ impl World {
             Polled::Pending => self.current = NOBODY,
             Polled::Nobody => {}
             Polled::Done(slot) | Polled::Dropped(slot) => {
-                if hand.done.is_some() {
-                    let about = &mut self.tasks.about[slot as usize];
-                    if !about.has_handle {
-                        return Next::Discard(self.tasks.id(slot).number());
-                    }
-                    about.output = hand.done.take();
-                }
-                if let Some(end) = self.settle(slot) {
-                    return Next::End(end);
+                if let Some(next) = self.settle(slot, hand) {
+                    return next;
                 }
             }
         }
@@ -169,19 +162,29 @@ impl World {
 
     /// Buries a task that has completed or was aborted, and wakes its joiner.
     #[inline]
-    pub(crate) fn settle(&mut self, slot: u32) -> Option<End> {
+    fn settle(&mut self, slot: u32, hand: &mut Hand) -> Option<Next> {
+        let about = &mut self.tasks.about[slot as usize];
+        if hand.done.is_some() {
+            if !about.has_handle {
+                return Some(Next::Discard(self.tasks.id(slot).number()));
+            }
+            about.output = hand.done.take();
+        }
         if self.pressing.is_doomed() {
-            return Some(End::Panicked);
+            return Some(Next::End(End::Panicked));
         }
         if slot == MAIN {
             self.tasks.slots[MAIN as usize].stage = Stage::Done;
-            return Some(End::Done);
+            return Some(Next::End(End::Done));
         }
         self.tasks.slots[slot as usize].pending = Serial::default();
-        if let Some(joiner) = self.tasks.about[slot as usize].joiner.take() {
+        let joiner = about.joiner.take();
+        about.drop_rare();
+        if let Some(joiner) = joiner {
             self.wake_joiner(joiner, slot);
         }
-        self.tasks.finish(slot);
+        self.tasks.slots[slot as usize].stage = Stage::Done;
+        self.tasks.release(slot);
         self.current = NOBODY;
         None
     }

@@ -222,6 +222,14 @@ impl About {
             aside(|| (self.joiner, self.output, self.rare) = (None, None, None));
         }
     }
+
+    /// Drops what few tasks need, and none that is over.
+    #[inline]
+    pub(crate) fn drop_rare(&mut self) {
+        if self.rare.is_some() {
+            aside(|| self.rare = None);
+        }
+    }
 }
 
 /// Stands for no parent.
@@ -439,17 +447,6 @@ impl Tasks {
         let kept: BTreeSet<Key> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
         self.met.retain(|(_, source), _| kept.contains(source));
         self.sweep_at = SWEEP_AT.max(2 * self.met.len()).max(self.used);
-    }
-
-    /// Ends a task. Its slot is kept while a handle or a descendant needs it.
-    #[inline]
-    pub(crate) fn finish(&mut self, slot: u32) {
-        self.slots[slot as usize].stage = Stage::Done;
-        let about = &mut self.about[slot as usize];
-        if about.rare.is_some() {
-            aside(|| about.rare = None);
-        }
-        self.release(slot);
     }
 
     /// Frees the slot, and then its ancestors' slots, once nothing needs them.
