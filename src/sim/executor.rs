@@ -96,10 +96,17 @@ impl Executor {
         self.common.set(Who { run, task: 0 });
     }
 
-    /// Takes in a task that was spawned. Not inlined, because the loop is faster the fewer
-    /// registers it needs.
+    /// Takes in tasks that were spawned.
+    #[inline]
+    pub(crate) fn adopt(&mut self, born: &mut Vec<(u32, BoxedTask)>, tasks: &Tasks) {
+        while let Some((slot, future)) = born.pop() {
+            self.adopt_one(slot, future, tasks);
+        }
+    }
+
+    /// Takes in a task. Not inlined, because the loop is faster the fewer registers it needs.
     #[inline(never)]
-    pub(crate) fn adopt(&mut self, slot: u32, future: BoxedTask, tasks: &Tasks) {
+    fn adopt_one(&mut self, slot: u32, future: BoxedTask, tasks: &Tasks) {
         match self.bodies.get_mut(slot as usize) {
             Some(Body { future: place @ None, own: None }) if !self.common.is_kept() => {
                 *place = Some(future);

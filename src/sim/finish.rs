@@ -269,9 +269,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     let slots = enter_or_bug(|world| {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
-        while let Some((slot, future)) = world.born.pop() {
-            executor.adopt(slot, future, &world.tasks);
-        }
+        executor.adopt(&mut world.born, &world.tasks);
         world.tasks.in_spawn_order()
     });
     let mut slots = slots.into_iter();

@@ -14,7 +14,7 @@ use super::body::BoxedTask;
 use super::choice::{Key, TIMER};
 use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
 use super::pressing::{Aborted, Errand, Urgent};
-use super::task::{Stage, TaskId, Tasks};
+use super::task::{KEPT, Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
 use super::trace::{Beside, Event, RecordKind};
 use super::world::{End, MAIN, NOBODY, World};
@@ -234,6 +234,8 @@ impl World {
 
     #[cold]
     fn advance_with_care(&mut self) -> Result<(), End> {
+        // A crowd that was born at once has been taken in.
+        self.born.shrink_to(KEPT);
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
         let spinning = self.spins().then_some(self.now + 1_000);
