@@ -285,9 +285,10 @@ impl Connection {
         let [there, back] = [&self.pipes[way], &self.pipes[1 - way]];
         black_box((self.net, self.ends[way].fate));
         for pipe in [there, back] {
+            // One of each line.
             let Stream { written, read, .. } = &pipe.stream;
             let (head, behind) = (pipe.head.map(|item| item.at), pipe.behind.len());
-            black_box((*written, *read, head, behind, pipe.readers.is_empty(), pipe.odd));
+            black_box((*written, *read, pipe.key, head, behind, pipe.readers.is_empty(), pipe.odd));
         }
     }
 
