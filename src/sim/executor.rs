@@ -64,16 +64,11 @@ impl TaskWaker {
     }
 }
 
-/// A slot's future, and the waker of its task, once somebody has kept that.
-#[derive(Default)]
-struct Body {
-    future: Option<BoxedTask>,
-    own: Option<Box<TaskWaker>>,
-}
-
 /// The futures, by slot.
 pub(crate) struct Executor {
-    bodies: Vec<Body>,
+    futures: Vec<Option<BoxedTask>>,
+    /// The wakers that somebody has kept, by slot, as far as there are any.
+    own: Vec<Option<Box<TaskWaker>>>,
     /// The waker of all tasks that have none of their own.
     common: TaskWaker,
     /// The run that goes on.
@@ -82,7 +77,7 @@ pub(crate) struct Executor {
 
 impl Default for Executor {
     fn default() -> Self {
-        Self { bodies: Vec::new(), common: TaskWaker::of(0), run: 0 }
+        Self { futures: Vec::new(), own: Vec::new(), common: TaskWaker::of(0), run: 0 }
     }
 }
 
@@ -107,10 +102,9 @@ impl Executor {
     /// Takes in a task. Not inlined, because the loop is faster the fewer registers it needs.
     #[inline(never)]
     fn adopt_one(&mut self, slot: u32, future: BoxedTask, tasks: &Tasks) {
-        match self.bodies.get_mut(slot as usize) {
-            Some(Body { future: place @ None, own: None }) if !self.common.is_kept() => {
-                *place = Some(future);
-            }
+        let is_plain = self.own(slot).is_none() && !self.common.is_kept();
+        match self.futures.get_mut(slot as usize) {
+            Some(place @ None) if is_plain => *place = Some(future),
             _ => self.make_room(tasks.id(slot), future),
         }
     }
@@ -123,15 +117,22 @@ impl Executor {
             self.give_common(); // before another task has that slot
         }
         let slot = task.slot as usize;
-        if slot >= self.bodies.len() {
-            self.bodies.resize_with(slot + 1, Body::default);
+        if slot >= self.futures.len() {
+            self.futures.resize_with(slot + 1, || None);
         }
-        let body = &mut self.bodies[slot];
-        body.future = Some(future);
-        match &body.own {
-            Some(own) if !own.is_kept() => own.set(Who { run: self.run, task: task.number() }),
-            _ => body.own = None,
+        self.futures[slot] = Some(future);
+        if let Some(own) = self.own.get_mut(slot) {
+            match own {
+                Some(own) if !own.is_kept() => own.set(Who { run: self.run, task: task.number() }),
+                _ => *own = None,
+            }
         }
+    }
+
+    /// The waker of a task that has one of its own.
+    #[inline]
+    fn own(&self, slot: u32) -> Option<&TaskWaker> {
+        self.own.get(slot as usize)?.as_deref()
     }
 
     /// Polls the task of a number. Returns its box if that completed it.
@@ -141,15 +142,15 @@ impl Executor {
         if self.common.is_kept() {
             self.give_common();
         }
-        let Body { future, own } = self.bodies.get_mut(slot as usize)?;
-        let waker = match own {
-            Some(own) => &own.waker,
-            None => {
+        let waker = match self.own.get(slot as usize) {
+            Some(Some(own)) => &own.waker,
+            _ => {
                 self.common.target.task.store(number, Ordering::Relaxed);
                 &self.common.waker
             }
         };
         waiter::set_polled(waker, Who { run: self.run, task: number });
+        let future = self.futures.get_mut(slot as usize)?;
         let polled = future.as_mut()?.as_mut().poll(&mut Context::from_waker(waker));
         if polled.is_ready() { future.take() } else { None }
     }
@@ -157,11 +158,13 @@ impl Executor {
     /// Leaves the common waker to the task that was polled with it last: somebody has kept it.
     #[cold]
     fn give_common(&mut self) {
-        let slot = TaskId::of_number(self.common.target.task.load(Ordering::Relaxed)).slot;
+        let task = self.common.target.task.load(Ordering::Relaxed);
+        let slot = TaskId::of_number(task).slot as usize;
         let kept = replace(&mut self.common, TaskWaker::of(self.run));
-        if let Some(body) = self.bodies.get_mut(slot as usize) {
-            body.own = Some(Box::new(kept));
+        if slot >= self.own.len() {
+            self.own.resize_with(slot + 1, || None);
         }
+        self.own[slot] = Some(Box::new(kept));
     }
 
     /// Whether somebody has kept the waker of a task; what waits in here has not.
@@ -169,29 +172,30 @@ impl Executor {
         if self.common.is_kept() {
             self.give_common();
         }
-        let body = self.bodies.get(slot as usize);
-        body.and_then(|body| body.own.as_ref()).is_some_and(|own| own.is_kept())
+        self.own(slot).is_some_and(TaskWaker::is_kept)
     }
 
     /// Has the processor load what will be polled before long; see `World::look_ahead`.
     #[cold]
     pub(crate) fn load(&self, slots: &mut Vec<u32>) {
         for slot in slots.drain(..) {
-            let body = self.bodies.get(slot as usize);
-            black_box(body.and_then(|body| body.future.as_ref()).map(|future| future.is_done()));
+            let future = self.futures.get(slot as usize).and_then(Option::as_ref);
+            black_box(future.map(|future| future.is_done()));
         }
     }
 
     /// Takes a task out, wherever it stands.
     #[inline]
     pub(crate) fn take(&mut self, slot: u32) -> Option<BoxedTask> {
-        self.bodies.get_mut(slot as usize)?.future.take()
+        self.futures.get_mut(slot as usize)?.take()
     }
 
     /// Keeps the slots, and their wakers, for the next run, unless there are
     /// more than the table of tasks keeps.
     pub(crate) fn clear(&mut self) {
-        self.bodies.truncate(KEPT);
-        self.bodies.shrink_to(KEPT);
+        self.futures.truncate(KEPT);
+        self.futures.shrink_to(KEPT);
+        self.own.truncate(KEPT);
+        self.own.shrink_to(KEPT);
     }
 }
