@@ -178,13 +178,15 @@ impl World {
             return Some(Next::End(End::Done));
         }
         self.tasks.slots[slot as usize].pending = Serial::default();
-        let joiner = about.joiner.take();
+        let (joiner, has_handle) = (about.joiner.take(), about.has_handle);
         about.drop_rare();
         if let Some(joiner) = joiner {
             self.wake_joiner(joiner, slot);
         }
         self.tasks.slots[slot as usize].stage = Stage::Done;
-        self.tasks.release(slot);
+        if !has_handle {
+            self.tasks.release(slot);
+        }
         self.current = NOBODY;
         None
     }
