@@ -184,16 +184,23 @@ impl World {
                 None => Err(wait),
             };
         }
-        let at = match self.own_clock() {
-            Some(clock) => clock.truly(at),
-            None => at,
-        };
+        let at = if self.nodes.any_odd { self.truly(at) } else { at };
         let slot = self.timers.take_slot();
         let serial = self.queue.push_at(at, Act::fire(slot));
         let armed = TimerId { slot, serial };
         self.timers.arm(armed, wait);
         *timer = Some(armed);
         Ok(None)
+    }
+
+    /// The true time at which the clock of the current task comes to an instant.
+    #[cold]
+    fn truly(&mut self, at: u64) -> u64 {
+        let truly = self.own_clock().map_or(at, |clock| clock.truly(at));
+        if truly != at {
+            self.mislead();
+        }
+        truly
     }
 
     /// Cancels a timer; its queue entry is forgotten, and swept up some time.

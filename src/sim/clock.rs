@@ -2,12 +2,13 @@
 //!
 //! Knows one number; refuses to know what moves it. A timer that has come due is
 //! seen to be so without a look at the world, which is two of every five looks
-//! that a sleeping task would take.
+//! that a sleeping task would take. Only a clock that is wrong is veiled, so that
+//! the world learns when it is read.
 
 use std::cell::Cell;
 
 thread_local! {
-    /// The run that goes on in this thread, and its time; 0 is none.
+    /// The run that goes on in this thread, and its time; 0 is none, or that it is veiled.
     static CLOCK: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
@@ -17,14 +18,20 @@ pub(crate) fn set(run: u64, now: u64) {
     CLOCK.with(|clock| clock.set((run, now)));
 }
 
-/// The time of `run`, if that goes on in this thread.
+/// Lets nobody read the time who has not asked the world.
+#[inline]
+pub(crate) fn veil() {
+    set(0, 0);
+}
+
+/// The time of `run`, if that goes on in this thread and its clock is not veiled.
 #[inline]
 pub(crate) fn now(run: u64) -> Option<u64> {
     let (going, now) = CLOCK.get();
     (going == run).then_some(now)
 }
 
-/// The run that goes on in this thread and its time, if one does.
+/// The run that goes on in this thread and its time, if one does and its clock is not veiled.
 #[inline]
 pub(crate) fn current() -> Option<(u64, u64)> {
     let clock = CLOCK.get();

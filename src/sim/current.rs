@@ -93,7 +93,7 @@ fn outside() -> ! {
     )
 }
 
-/// The time of `run`, without a look at its world.
+/// The time of `run`, nearly always without a look at its world.
 ///
 /// # Panics
 ///
@@ -103,7 +103,26 @@ fn outside() -> ! {
 pub(crate) fn now(run: u64) -> u64 {
     match clock::now(run) {
         Some(now) => now,
-        None => outside(),
+        None => now_of_world(run),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn now_of_world(run: u64) -> u64 {
+    enter_run(run, World::read_clock)
+}
+
+/// Makes sure that `run` goes on in this thread.
+///
+/// # Panics
+///
+/// If it does not.
+#[inline]
+#[track_caller]
+pub(crate) fn must_go_on(run: u64) {
+    if clock::now(run).is_none() {
+        enter_run(run, |_| ());
     }
 }
 
@@ -117,6 +136,38 @@ pub(crate) fn now(run: u64) -> u64 {
 pub(crate) fn run_and_now(what: &str) -> (u64, u64) {
     match clock::current() {
         Some(current) => current,
+        None => run_and_now_of_world(what),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn run_and_now_of_world(what: &str) -> (u64, u64) {
+    match try_enter(|world| (world.run, world.read_clock())) {
+        Some(current) => current,
+        None => no_run(what),
+    }
+}
+
+/// The run that goes on in this thread, if one does.
+#[inline]
+pub(crate) fn try_run() -> Option<u64> {
+    match clock::current() {
+        Some((run, _)) => Some(run),
+        None => try_enter(|world| world.run),
+    }
+}
+
+/// The run that goes on in this thread.
+///
+/// # Panics
+///
+/// Outside a run, naming `what` was called there.
+#[inline]
+#[track_caller]
+pub(crate) fn this_run(what: &str) -> u64 {
+    match try_run() {
+        Some(run) => run,
         None => no_run(what),
     }
 }

@@ -14,13 +14,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, TryRng};
 
 use super::body::{BoxedTask, boxed};
-use super::clock;
-use super::current::{enter_run, now, run_and_now};
+use super::current::{enter_run, must_go_on, now, this_run, try_run};
 use super::join::JoinHandle;
-use super::node::NodeClock;
 use super::sleep::{Interval, Sleep, Timeout, YieldNow};
 use super::task::{Name, TaskId};
 use super::time::{EPOCH, Instant};
+use super::world::World;
 
 /// The handle to a simulated run.
 ///
@@ -51,12 +50,12 @@ impl Sim {
     /// Outside a run; see [`Sim::try_current`].
     #[track_caller]
     pub fn current() -> Self {
-        Self { run: run_and_now("Sim::current()").0 }
+        Self { run: this_run("Sim::current()") }
     }
 
     /// Returns the run that goes on in this thread, if one does.
     pub fn try_current() -> Option<Self> {
-        clock::current().map(|(run, _)| Self { run })
+        try_run().map(|run| Self { run })
     }
 
     /// Starts a task. It may be `!Send`: one thread runs them all.
@@ -113,7 +112,7 @@ impl Sim {
     /// the node, which may be ahead or behind.
     pub fn system_time(&self) -> SystemTime {
         let true_time = SystemTime::UNIX_EPOCH + EPOCH + (self.now() - Instant::ZERO);
-        let ahead = enter_run(self.run, |world| world.own_clock().map_or(0, NodeClock::wall_ahead));
+        let ahead = enter_run(self.run, World::read_wall_ahead);
         let by = Duration::from_nanos_u128(ahead.unsigned_abs());
         let moved = if ahead < 0 { true_time.checked_sub(by) } else { true_time.checked_add(by) };
         moved.unwrap_or(true_time)
@@ -132,7 +131,7 @@ impl Sim {
     /// Waits until the instant has come; at once if it has passed.
     #[inline]
     pub fn sleep_until(&self, at: Instant) -> Sleep {
-        now(self.run); // panics outside the run
+        must_go_on(self.run);
         Sleep::new(self.run, at)
     }
 
@@ -158,13 +157,13 @@ impl Sim {
     /// Lets all else that is due go first. Spinning on it makes time pass, by a
     /// microsecond a round.
     pub fn yield_now(&self) -> YieldNow {
-        now(self.run); // panics outside the run
+        must_go_on(self.run);
         YieldNow::new()
     }
 
     /// Returns the calling task's random generator.
     pub fn rng(&self) -> SimRng {
-        now(self.run); // panics outside the run
+        must_go_on(self.run);
         SimRng { run: self.run }
     }
 
@@ -263,7 +262,7 @@ impl TryRng for SimRng {
 /// Outside a run.
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
-    let sim = Sim { run: run_and_now("virtnet::spawn").0 };
+    let sim = Sim { run: this_run("virtnet::spawn") };
     sim.spawn_named(&Name::Type(type_name::<F>), future, Location::caller())
 }
 
@@ -274,5 +273,5 @@ pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
 /// Outside a run.
 #[track_caller]
 pub fn rng() -> SimRng {
-    SimRng { run: run_and_now("virtnet::rng").0 }
+    SimRng { run: this_run("virtnet::rng") }
 }

@@ -166,7 +166,7 @@ impl World {
         let now = self.now;
         if let Some(state) = self.nodes.get_mut(node) {
             state.has_own_clock = true;
-            state.polled = false;
+            state.was_misled = false;
             state.clock.change(now, offset, drift);
         }
         if let Some(slot) = self.current() {
@@ -178,15 +178,15 @@ impl World {
     pub(crate) fn set_poll_cost(&mut self, node: u16, nanos: u64) {
         if let Some(state) = self.nodes.get_mut(node) {
             state.poll_cost = nanos;
-            state.polled = false;
+            state.was_slow = false;
         }
     }
 
-    /// Whether a node has polls that are held up, and whether any of its tasks has been polled
-    /// since its clock or its speed was changed.
-    pub(crate) fn felt(&self, node: u16) -> (bool, bool) {
+    /// What a node has felt: polls that are held up by its pause; a wrong time that was read, and
+    /// polls that had to wait, since its clock or its speed was changed.
+    pub(crate) fn felt(&self, node: u16) -> [bool; 3] {
         let state = self.nodes.get(node);
-        state.map_or((false, false), |state| (!state.held.is_empty(), state.polled))
+        state.map_or([false; 3], |node| [!node.held.is_empty(), node.was_misled, node.was_slow])
     }
 
     /// Adds a record of a fault, or of the end of one, which concerns everybody.

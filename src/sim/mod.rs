@@ -105,7 +105,7 @@ pub(crate) use body::boxed;
 pub(crate) use choice::{
     Family, Key, Shape, Subject, hash_name, step as path_step, stir, unescape,
 };
-pub(crate) use current::{run_and_now, try_enter, try_enter_run};
+pub(crate) use current::{this_run, try_enter, try_enter_run};
 pub(crate) use node::NODE;
 pub(crate) use pressing::Errand;
 pub(crate) use pulse::Pulse;

@@ -73,8 +73,10 @@ pub(crate) struct NodeState {
     pub(crate) busy_until: u64,
     pub(crate) clock: NodeClock,
     pub(crate) has_own_clock: bool,
-    /// Whether any of its tasks has been polled since somebody asked.
-    pub(crate) polled: bool,
+    /// Whether any of its tasks has read a wrong time since its clock was changed, or had to wait
+    /// for the poll of another since polls were given their cost.
+    pub(crate) was_misled: bool,
+    pub(crate) was_slow: bool,
 }
 
 /// All nodes of a run.
@@ -100,7 +102,8 @@ impl Nodes {
             busy_until: 0,
             clock: NodeClock::default(),
             has_own_clock: false,
-            polled: false,
+            was_misled: false,
+            was_slow: false,
         });
         match u16::try_from(self.list.len()) {
             Ok(node) if node < u16::MAX => node,

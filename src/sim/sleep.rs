@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 
 use crate::waiter::Waiter;
 
-use super::current::{enter_run, now as now_of, run_and_now, try_enter_run};
+use super::current::{enter_run, now as now_of, run_and_now, this_run, try_enter_run};
 use super::time::Instant;
 use super::timer::TimerId;
 
@@ -264,7 +264,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 #[inline]
 #[track_caller]
 pub fn sleep_until(at: Instant) -> Sleep {
-    Sleep::new(run_and_now("virtnet::time::sleep_until").0, at)
+    Sleep::new(this_run("virtnet::time::sleep_until"), at)
 }
 
 /// Gives a future so much time; see [`Sim::timeout`](super::Sim::timeout).
@@ -296,6 +296,6 @@ pub fn interval(period: Duration) -> Interval {
 /// Outside a run.
 #[track_caller]
 pub fn yield_now() -> YieldNow {
-    run_and_now("virtnet::time::yield_now");
+    this_run("virtnet::time::yield_now");
     YieldNow::new()
 }

@@ -342,11 +342,11 @@ impl World {
             return true;
         }
         if self.now < node.busy_until {
+            node.was_slow = true;
             task.pending = self.queue.push_at(node.busy_until, Act::poll(slot));
             return true;
         }
         node.busy_until = self.now.saturating_add(node.poll_cost).min(END_OF_TIME);
-        node.polled = true;
         false
     }
 

@@ -17,7 +17,7 @@ use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::entry::Act;
 use super::event::Queue;
-use super::node::{NOWHERE, Nodes};
+use super::node::{NOWHERE, NodeClock, Nodes};
 use super::pressing::{Errand, Pressing};
 use super::pulse::Pulse;
 use super::schedule::{Schedule, Scheduler};
@@ -276,8 +276,47 @@ impl World {
         self.chain = task.chain.saturating_add(1);
         if self.nodes.any_odd {
             // Its node may have a clock of its own, or the one before may have had.
-            let now = self.nodes.clock(task.node).map_or(self.now, |clock| clock.local(self.now));
-            clock::set(self.run, now);
+            self.set_clock_of(task.node);
+        }
+    }
+
+    /// Sets the clock that a task of a node reads. As long as nobody knows that it is wrong, who
+    /// reads it is to be noticed.
+    #[cold]
+    fn set_clock_of(&mut self, node: u16) {
+        match self.nodes.get(node) {
+            Some(node) if node.has_own_clock && !node.was_misled => clock::veil(),
+            Some(node) if node.has_own_clock => clock::set(self.run, node.clock.local(self.now)),
+            _ => clock::set(self.run, self.now),
+        }
+    }
+
+    /// The time as the current task reads it.
+    pub(crate) fn read_clock(&mut self) -> u64 {
+        let now = self.own_now().as_nanos();
+        if now != self.now {
+            self.mislead();
+        }
+        clock::set(self.run, now);
+        now
+    }
+
+    /// By how many nanoseconds the wall clock of the current task is ahead of the monotonic one.
+    pub(crate) fn read_wall_ahead(&mut self) -> i128 {
+        let ahead = self.own_clock().map_or(0, NodeClock::wall_ahead);
+        if ahead != 0 {
+            self.mislead();
+        }
+        ahead
+    }
+
+    /// Notes that the current task has had to do with a clock that is wrong.
+    #[cold]
+    pub(crate) fn mislead(&mut self) {
+        if let Some(slot) = self.current()
+            && let Some(node) = self.nodes.get_mut(self.tasks.slots[slot as usize].node)
+        {
+            node.was_misled = true;
         }
     }
 

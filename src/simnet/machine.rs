@@ -116,14 +116,14 @@ impl NodePart {
         }
     }
 
-    /// Notes which faults have been felt by now: polls that were held up, and polls since then.
+    /// Notes which faults have been felt by now.
     pub(crate) fn feel(&mut self, ledger: &mut Ledger, world: &World) {
-        let (held_up, polled) = world.felt(self.number);
+        let [held_up, misled, slow] = world.felt(self.number);
         let pause_felt = self.pause.as_mut().map(|pause| &mut pause.felt);
         let felt = [
             (Fault::Pause, pause_felt, held_up),
-            (Fault::Clock, self.clock_felt.as_mut(), polled),
-            (Fault::SlowNode, self.slow_felt.as_mut(), polled),
+            (Fault::Clock, self.clock_felt.as_mut(), misled),
+            (Fault::SlowNode, self.slow_felt.as_mut(), slow),
         ];
         for (family, felt, now) in felt {
             if let Some(felt) = felt.filter(|_| now) {

@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::net::{Host, SubNetwork, full_name};
-use crate::sim::{World, run_and_now};
+use crate::sim::{World, this_run};
 
 use super::config::Config;
 use super::engine::Region;
@@ -59,7 +59,7 @@ impl Network {
     /// Outside a run.
     #[track_caller]
     pub fn with(name: &str, config: Config) -> Self {
-        let (run, _) = run_and_now("simnet::Network::new");
+        let run = this_run("simnet::Network::new");
         let name = full_name("sim", name);
         Self { run, net: add_net(run, name.clone(), config, (sound, foresee)), name }
     }

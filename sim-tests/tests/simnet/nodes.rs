@@ -422,6 +422,41 @@ fn a_clock_that_is_set_right_is_right_whatever_it_had_gained_and_never_jumps() {
 }
 
 #[test]
+fn a_wrong_clock_is_felt_when_it_is_read_and_slowness_when_something_waits() {
+    fifo(async |sim| {
+        let (net, node, _, conn) = with_node(&sim).await;
+        let felt = |family| net.ledger().family(family).effective;
+        node.clock(60_000_000_000, 0);
+        node.poll_cost(ms(5));
+        sim.sleep(secs(1)).await;
+        echoes(&conn).await;
+        assert_eq!((felt("clock"), felt("slow_node")), (0, 0), "it is polled, and no more");
+        node.poll_cost(Duration::ZERO);
+        let on = async |read: fn(Sim)| node.spawn(async move { read(sim) }).await.unwrap();
+        on(|sim| drop((Sim::try_current(), sim.rng(), sim.yield_now(), time::yield_now()))).await;
+        on(|sim| drop((sim.now(), time::now(), sim.sleep(ms(1))))).await;
+        assert_eq!(felt("clock"), 0, "nobody has looked at the clock on the wall");
+        on(|sim| assert!(sim.system_time() != std::time::SystemTime::UNIX_EPOCH)).await;
+        assert_eq!(felt("clock"), 1);
+        // Each way to read the other one, too, if that is wrong.
+        let ways: [fn(Sim); 4] = [
+            |sim| _ = sim.now(),
+            |_| _ = time::now(),
+            |sim| drop(sim.sleep(ms(1))),
+            |_| _ = time::now().elapsed(),
+        ];
+        for (before, way) in (1..).zip(ways) {
+            node.clock(0, -500_000);
+            sim.sleep(secs(1)).await;
+            assert_eq!(felt("clock"), before);
+            on(way).await;
+            on(way).await;
+            assert_eq!(felt("clock"), before + 1);
+        }
+    });
+}
+
+#[test]
 fn a_slow_node_does_one_thing_after_another() {
     fifo(async |sim| {
         let (net, node, a, conn) = with_node(&sim).await;
