@@ -10,7 +10,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
-use crate::waiter::{self, Waiter};
+use crate::waiter::{self, Waiter, Who};
 
 /// What is left to do when a lock is gone: whom to wake, and what to drop.
 ///
@@ -112,14 +112,10 @@ impl WaitList {
     /// needs, because it is read in wider words than it was written in.
     #[inline]
     pub(crate) fn wake(&mut self, wakers: &mut Wakers) {
-        match &self.first {
-            None => {}
-            Some(Waiter::Task(who)) if self.more.is_none() => {
-                let who = *who;
-                self.first = None;
-                waiter::wake(who);
-            }
-            Some(_) => self.wake_some(wakers),
+        match self.take_lone_task() {
+            Some(who) => waiter::wake(who),
+            None if self.is_empty() => {}
+            None => self.wake_some(wakers),
         }
     }
 
@@ -134,19 +130,26 @@ impl WaitList {
         self.first.is_none()
     }
 
-    /// Hands out all who wait, in order, to one who knows how to wake with the world in hand.
-    ///
-    /// As in `wake`, one task alone is not moved out first: 120 instructions a round trip.
+    /// Takes out the only one who waits, if that is a task of the run: by its number, as in `wake`.
     #[inline(always)]
-    pub(crate) fn drain(&mut self, mut wake: impl FnMut(Waiter)) {
+    pub(crate) fn take_lone_task(&mut self) -> Option<Who> {
         match &self.first {
-            None => {}
             Some(Waiter::Task(who)) if self.more.is_none() => {
                 let who = *who;
                 self.first = None;
-                wake(Waiter::Task(who));
+                Some(who)
             }
-            Some(_) => self.take_all().for_each(wake),
+            _ => None,
+        }
+    }
+
+    /// Hands out all who wait, in order, to one who wakes with the world in hand.
+    #[inline]
+    pub(crate) fn drain(&mut self, mut wake: impl FnMut(Waiter)) {
+        match self.take_lone_task() {
+            Some(who) => wake(Waiter::Task(who)),
+            None if self.is_empty() => {}
+            None => self.take_all().for_each(wake),
         }
     }
 

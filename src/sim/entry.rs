@@ -98,7 +98,7 @@ pub(crate) struct Entry(NonZero<u128>);
 const _: () = assert!(size_of::<Option<Entry>>() == 16);
 
 impl Entry {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(key: u64, serial: Serial, act: Act) -> Self {
         debug_assert!(key <= END_OF_TIME && serial.0 < 1 << 40);
         let high = (key << 8) | (serial.0 >> 32);

@@ -8,10 +8,8 @@ use std::hint::black_box;
 /// which is a power of two.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    /// The places, and before the first of them as many bytes as are left over.
+    /// None, or a power of two.
     bytes: Box<[u8]>,
-    /// How many places there are: none, or a power of two.
-    size: usize,
 }
 
 impl Ring {
@@ -19,9 +17,24 @@ impl Ring {
     #[inline]
     pub(crate) fn reserve(&mut self, start: u64, end: u64, more: usize) {
         let needed = (end - start) as usize + more;
-        if needed > self.size {
+        if needed > self.bytes.len() {
             self.grow(start, end, needed);
         }
+    }
+
+    /// So many bytes from an offset on, in two parts if they go beyond the end of the ring.
+    pub(crate) fn parts(&self, start: u64, len: usize) -> [&[u8]; 2] {
+        let place = self.place(start);
+        let fits = len.min(self.bytes.len() - place);
+        [&self.bytes[place..place + fits], &self.bytes[..len - fits]]
+    }
+
+    /// The same, to be written, if there is room for them.
+    pub(crate) fn parts_mut(&mut self, start: u64, len: usize) -> [&mut [u8]; 2] {
+        let place = self.place(start);
+        let fits = len.min(self.bytes.len() - place);
+        let (before, behind) = self.bytes.split_at_mut(place);
+        [&mut behind[..fits], &mut before[..len - fits]]
     }
 
     /// Copies bytes in that begin at an offset, for which there is room.
@@ -39,8 +52,7 @@ impl Ring {
     fn copy_in_round(&mut self, place: usize, data: &[u8]) {
         let (fits, rest) = data.split_at(self.bytes.len() - place);
         self.bytes[place..].copy_from_slice(fits);
-        let first = self.place(0);
-        self.bytes[first..first + rest.len()].copy_from_slice(rest);
+        self.bytes[..rest.len()].copy_from_slice(rest);
     }
 
     /// Copies bytes out that begin at an offset.
@@ -58,32 +70,24 @@ impl Ring {
     fn copy_out_round(&self, place: usize, into: &mut [u8]) {
         let (fits, rest) = into.split_at_mut(self.bytes.len() - place);
         fits.copy_from_slice(&self.bytes[place..]);
-        let first = self.place(0);
-        rest.copy_from_slice(&self.bytes[first..first + rest.len()]);
+        rest.copy_from_slice(&self.bytes[..rest.len()]);
     }
 
     /// Has the processor load the bytes at an offset.
     pub(crate) fn load(&self, offset: u64) {
-        let place = offset as usize & self.size.wrapping_sub(1);
-        black_box(self.bytes.get(place).copied());
+        black_box(self.bytes.get(self.place(offset)).copied());
     }
 
     #[inline]
     fn place(&self, offset: u64) -> usize {
-        self.bytes.len() - self.size + (offset as usize & (self.size - 1))
+        offset as usize & self.bytes.len().wrapping_sub(1)
     }
 
     #[cold]
     fn grow(&mut self, start: u64, end: u64, needed: usize) {
         const LEAST: usize = 64;
-        /// From this size on memory comes in whole pages, as does that of whoever writes and reads:
-        /// and on some processors, to copy from one place of a page to the same place of another
-        /// takes up to eight times as long.
-        const PAGES: usize = 64 << 10;
-        const ASIDE: usize = 1 << 10;
         let size = needed.next_power_of_two().max(LEAST);
-        let aside = if size < PAGES { 0 } else { ASIDE };
-        let mut larger = Self { bytes: vec![0; size + aside].into(), size };
+        let mut larger = Self { bytes: vec![0; size].into() };
         let mut kept = vec![0; (end - start) as usize];
         if !kept.is_empty() {
             self.copy_out(start, &mut kept);

@@ -990,9 +990,12 @@ impl Transit<'_> {
 }
 
 /// Wakes all who wait.
-#[inline]
+#[inline(always)]
 pub(crate) fn wake(waiters: &mut WaitList, world: &mut World) {
-    waiters.drain(|waiter| world.wake_waiter(waiter));
+    match waiters.take_lone_task() {
+        Some(who) => world.wake(TaskId::of_number(who.task)),
+        None => waiters.drain(|waiter| world.wake_waiter(waiter)),
+    }
 }
 
 impl World {
