@@ -37,16 +37,21 @@ thread_local! {
         going
     };
     /// The data pointer of the polled task's waker, and who that is.
-    static POLLED: Cell<(usize, Who)> = const { Cell::new((0, Who { run: 0, task: 0 })) };
+    static POLLED: Cell<(*const (), Who)> = const { Cell::new(NOBODY) };
     /// The run that goes on in this thread, and how it wakes; 0 is none.
     static RUN: Cell<(u64, Wake)> = const { Cell::new((0, |_| ())) };
 }
+
+/// What no waker points to.
+static NOTHING: u8 = 0;
+/// Stands where no task is being polled.
+const NOBODY: (*const (), Who) = ((&raw const NOTHING).cast(), Who { run: 0, task: 0 });
 
 /// Says which run goes on in this thread, and how it wakes its tasks.
 pub(crate) fn begin_run(run: u64, wake: Wake) {
     RUN.set((run, wake));
     GOING.with(|going| going.0.store(run, Ordering::Release));
-    POLLED.set((0, Who { run: 0, task: 0 }));
+    POLLED.set(NOBODY);
 }
 
 /// Says that none does any more.
@@ -56,13 +61,13 @@ pub(crate) fn end_run() {
     if foreign_count() > 0 {
         locked(&FOREIGN).retain(|who| who.run != run);
     }
-    POLLED.set((0, Who { run: 0, task: 0 }));
+    POLLED.set(NOBODY);
 }
 
 /// Says who is being polled, and by which waker it is known.
 #[inline]
 pub(crate) fn set_polled(waker: &Waker, who: Who) {
-    POLLED.with(|polled| polled.set((waker.data() as usize, who)));
+    POLLED.with(|polled| polled.set((waker.data(), who)));
 }
 
 /// Somebody to be woken when something comes about.
@@ -88,7 +93,7 @@ impl Waiter {
     #[inline]
     fn task_of(waker: &Waker) -> Option<Who> {
         let (identity, who) = POLLED.get();
-        (identity == waker.data() as usize && who.run != 0).then_some(who)
+        (identity == waker.data()).then_some(who)
     }
 
     /// Returns whether `waker` wakes the same.

@@ -45,7 +45,7 @@
 //! | an item on its way, read field by field: moved as a whole | 8 more |
 //! | one look at a task that waits alone: handing it on as one of many | 14 more |
 //! | copying and digesting long segments in one pass: in two | 38 % more of sim bulk |
-//! | loading ahead what the nearest events need: not to | 3.4 µs among 10 000 clients, not 2.0 |
+//! | loading ahead what the nearest events need: not to | 2.5 µs among 10 000 clients, not 1.8 |
 
 mod bare;
 mod bare_net;
@@ -118,7 +118,7 @@ const WORKLOADS: &[Workload] = &[
         ours: |n| timers(Schedule::Random, 100, n),
         bare: |n| bare_timers(100, n),
         bound: None,
-        gate: Some(Gate { counted: 933, asked: 950 }),
+        gate: Some(Gate { counted: 921, asked: 950 }),
     },
     Workload {
         name: "timers fifo",
@@ -136,7 +136,7 @@ const WORKLOADS: &[Workload] = &[
         ours: spawn,
         bare: bare_spawn,
         bound: Some((1.8, 1.1)),
-        gate: Some(Gate { counted: 1_827, asked: 1_400 }),
+        gate: Some(Gate { counted: 1_448, asked: 1_400 }),
     },
     Workload {
         name: "bare run",
@@ -172,7 +172,7 @@ const WORKLOADS: &[Workload] = &[
         ours: net::pingpong,
         bare: net::bare_pingpong,
         bound: Some((1.35, 0.9)),
-        gate: Some(Gate { counted: 2_966, asked: 2_900 }),
+        gate: Some(Gate { counted: 2_879, asked: 2_900 }),
     },
     Workload {
         name: "sim run",

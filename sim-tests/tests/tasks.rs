@@ -262,6 +262,35 @@ fn a_kept_waker_of_a_task_that_has_ended_wakes_nobody() {
 }
 
 #[test]
+fn a_waker_that_is_kept_wakes_its_own_task_whoever_is_polled_since() {
+    fifo()
+        .execute(async |sim| {
+            let kept = Rc::new(RefCell::new(Vec::new()));
+            let polls = Rc::new(RefCell::new(vec![0; 4]));
+            for n in 0..4 {
+                let (kept, polls) = (kept.clone(), polls.clone());
+                // Every other one keeps a waker, at its first poll and at none that follows.
+                sim.spawn(poll_fn(move |cx| {
+                    polls.borrow_mut()[n] += 1;
+                    if n % 2 == 0 && polls.borrow()[n] == 1 {
+                        kept.borrow_mut().push(cx.waker().clone());
+                    }
+                    Poll::<()>::Pending
+                }));
+            }
+            sim.sleep(Duration::from_secs(1)).await;
+            assert_eq!(*polls.borrow(), [1, 1, 1, 1]);
+            for (waker, after) in [(1, [1, 1, 2, 1]), (0, [2, 1, 2, 1]), (1, [2, 1, 3, 1])] {
+                let waker = kept.borrow()[waker].clone();
+                waker.wake();
+                sim.sleep(Duration::from_secs(1)).await;
+                assert_eq!(*polls.borrow(), after);
+            }
+        })
+        .unwrap();
+}
+
+#[test]
 fn a_task_may_spawn_its_successor_for_ever() {
     fn link(sim: Sim, left: u32) {
         sim.task("link").spawn(async move {

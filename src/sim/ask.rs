@@ -10,48 +10,32 @@ use rand_chacha::ChaCha8Rng;
 use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
-use super::choice::{Family, Key, SPAWN, Shape, Subject, escape, generator, hash_name, step};
+use super::choice::{
+    Family, Key, SPAWN, Shape, Subject, aside, escape, generator, hash_name, step,
+};
 use super::entry::Act;
 use super::pressing::Aborted;
 use super::schedule::Standing;
 use super::step::awaited;
-use super::task::{Name, Origin, TaskId};
+use super::task::{Name, Origin, Stage, TaskId};
 use super::timer::TimerId;
 use super::trace::RecordKind;
-use super::world::{MAIN, World};
+use super::world::{MAIN, Phase, World};
 
 /// What a subject calls the `select!`s of a task, which have no names.
 const SELECT: &str = "select";
 
-/// How a join came out.
-pub(crate) enum Joined {
+/// Why a join gives nothing. A whole word, because it is read as one at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub(crate) enum Unjoined {
     Pending,
-    Done(BoxedTask),
-    Aborted(String),
+    Aborted,
 }
 
 impl World {
-    /// Takes in a task that is due at once.
-    pub(crate) fn admit(
-        &mut self,
-        name: &Name,
-        origin: Origin,
-        node: u16,
-        spawned_at: &'static Location<'static>,
-    ) -> TaskId {
-        let task = self.enroll(name, origin, node, spawned_at);
-        match origin {
-            Origin::Run => {
-                // The main task has nothing to be late for.
-                let serial = self.queue.push_due(0, Act::poll(task.slot));
-                self.expect(task.slot, serial, SPAWN, 0);
-            }
-            _ => self.schedule(task.slot, SPAWN, 0),
-        }
-        task
-    }
-
-    /// Takes in a task that somebody else will have polled.
+    /// Takes in a task, which somebody is to have polled.
+    #[inline(always)]
     pub(crate) fn enroll(
         &mut self,
         name: &Name,
@@ -59,23 +43,33 @@ impl World {
         node: u16,
         spawned_at: &'static Location<'static>,
     ) -> TaskId {
-        let task = self.tasks.spawn(self.run, name, origin, node, spawned_at);
-        let key = self.tasks.slots[task.slot as usize].key;
-        if self.names.is_some() {
-            let path = self.tasks.path(task.slot);
-            self.remember(key, || path);
-        }
-        if self.scheduler.ranks() {
-            let standing = self.scheduler.standing(&mut self.choices, key);
-            let (slot, standings) = (task.slot as usize, &mut self.tasks.standings);
-            standings.resize(standings.len().max(slot + 1), Standing::default());
-            standings[slot] = standing;
+        let task = self.tasks.spawn(name, origin, node, spawned_at);
+        if self.names.is_some() || self.scheduler.ranks() {
+            self.introduce(task.slot);
         }
         task
     }
 
+    /// Keeps the name of a task that is new, and gives it a standing. Cold, because it would be in
+    /// the way of a run that needs neither.
+    #[cold]
+    fn introduce(&mut self, slot: u32) {
+        let key = self.tasks.slots[slot as usize].key;
+        if self.names.is_some() {
+            let path = self.tasks.path(slot);
+            self.remember(key, || path);
+        }
+        if self.scheduler.ranks() {
+            let standing = self.scheduler.standing(&mut self.choices, key);
+            let (slot, standings) = (slot as usize, &mut self.tasks.standings);
+            standings.resize(standings.len().max(slot + 1), Standing::default());
+            standings[slot] = standing;
+        }
+    }
+
     /// Spawns a child of the current task, or gives the future back if the run
     /// is over and nothing is spawned any more.
+    #[inline]
     pub(crate) fn spawn(
         &mut self,
         name: &Name,
@@ -84,7 +78,13 @@ impl World {
     ) -> Result<TaskId, BoxedTask> {
         let parent = self.current().unwrap_or(MAIN);
         let node = self.tasks.slots[parent as usize].node;
-        self.spawn_on(node, Origin::Task(parent), name, future, spawned_at)
+        if self.phase != Phase::Running || self.nodes.is_dead(node) {
+            return Err(future);
+        }
+        let task = self.enroll(name, Origin::Task(parent), node, spawned_at);
+        self.bear(task, future);
+        self.schedule(task.slot, SPAWN, 0);
+        Ok(task)
     }
 
     /// Spawns a task on a node, or gives the future back if nothing is spawned there any more.
@@ -99,58 +99,58 @@ impl World {
         if !self.heeds() || self.nodes.is_dead(node) {
             return Err(future);
         }
-        let task = self.admit(name, origin, node, spawned_at);
+        let task = self.enroll(name, origin, node, spawned_at);
         self.bear(task, future);
+        self.schedule(task.slot, SPAWN, 0);
         Ok(task)
     }
 
-    /// Has the executor take in a task that was admitted. Somebody will ask what
-    /// it returns: its handle, or whoever executes the run.
+    /// Has the executor take in a task that was enrolled.
+    #[inline]
     pub(crate) fn bear(&mut self, task: TaskId, future: BoxedTask) {
-        let about = &mut self.tasks.about[task.slot as usize];
-        about.has_handle = true;
-        about.task = Some(future);
-        self.born.push(task.slot);
+        self.born.push((task.slot, future));
     }
 
     /// Takes what the main task has returned.
     pub(crate) fn take_result(&mut self) -> BoxedTask {
-        match self.tasks.about[MAIN as usize].task.take() {
+        match self.tasks.about[MAIN as usize].output.take() {
             Some(result) => result,
             None => unreachable!("a main task that is done has returned"),
         }
     }
 
-    /// Looks how a task has ended, or has `wait` woken when it does. Returns
-    /// the waiter that is not needed, too.
+    /// Takes what a task has returned, or has `wait` woken when it ends; leaves there who is not
+    /// to be woken any more. A task that was aborted is forgotten by [`World::detach`].
     #[inline]
-    pub(crate) fn join(&mut self, task: TaskId, wait: Waiter) -> (Joined, Option<Waiter>) {
-        let live = self.tasks.live(task).is_some();
-        let Some(about) = self.tasks.known(task) else {
-            return (Joined::Aborted(String::new()), Some(wait));
+    pub(crate) fn join(
+        &mut self,
+        task: TaskId,
+        wait: &mut Option<Waiter>,
+    ) -> Result<BoxedTask, Unjoined> {
+        let Some((stage, about)) = self.tasks.known(task) else {
+            return Err(Unjoined::Aborted);
         };
-        if live {
-            return (Joined::Pending, about.joiner.replace(wait));
+        if stage != Stage::Done {
+            if about.joiner.is_some() {
+                aside(|| std::mem::swap(&mut about.joiner, wait));
+            } else {
+                about.joiner = wait.take();
+            }
+            return Err(Unjoined::Pending);
         }
+        let output = about.output.take().ok_or(Unjoined::Aborted)?;
         about.has_handle = false;
-        let joined = match about.task.take() {
-            Some(output) => Joined::Done(output),
-            None => Joined::Aborted(self.tasks.path(task.slot)),
-        };
         self.tasks.release(task.slot);
-        (joined, Some(wait))
+        Ok(output)
     }
 
     /// Forgets a task's handle. Returns what nobody will ask for any more.
     pub(crate) fn detach(&mut self, task: TaskId) -> (Option<BoxedTask>, Option<Waiter>) {
-        let live = self.tasks.live(task).is_some();
-        let Some(about) = self.tasks.known(task) else {
+        let Some((_, about)) = self.tasks.known(task) else {
             return (None, None);
         };
         about.has_handle = false;
-        // A task that has yet to begin is in its box, too.
-        let output = if live { None } else { about.task.take() };
-        let left = (output, about.joiner.take());
+        let left = (about.output.take(), about.joiner.take());
         self.tasks.release(task.slot);
         left
     }

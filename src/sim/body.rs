@@ -22,22 +22,20 @@ pub(crate) trait Body {
     /// Whether the future has returned. Asking is also how the box gets into the caches.
     fn is_done(&self) -> bool;
 
-    /// Puts what the future has returned into `place`, an `Option` of its type.
-    fn take(self: Pin<&mut Self>, place: &mut dyn Any);
+    /// What the future has returned: an `Option` of its type, until somebody takes it.
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any>;
 }
 
 pin_project! {
     #[project = Pinned]
-    #[project_replace = Left]
     enum Task<F: Future> {
         Running {
             #[pin]
             future: F,
         },
         Done {
-            output: F::Output,
+            output: Option<F::Output>,
         },
-        Taken,
     }
 }
 
@@ -46,7 +44,7 @@ impl<F: Future + 'static> Body for Task<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if let Pinned::Running { future } = self.as_mut().project() {
             let output = ready!(future.poll(cx));
-            self.set(Self::Done { output });
+            self.set(Self::Done { output: Some(output) });
         }
         Poll::Ready(())
     }
@@ -55,11 +53,10 @@ impl<F: Future + 'static> Body for Task<F> {
         !matches!(self, Self::Running { .. })
     }
 
-    fn take(self: Pin<&mut Self>, place: &mut dyn Any) {
-        if let Left::Done { output } = self.project_replace(Self::Taken)
-            && let Some(place) = place.downcast_mut()
-        {
-            *place = Some(output);
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
+        match self.project() {
+            Pinned::Running { .. } => None,
+            Pinned::Done { output } => Some(output),
         }
     }
 }
@@ -71,9 +68,8 @@ pub(crate) fn boxed<F: Future + 'static>(future: F) -> BoxedTask {
 
 /// Takes out what the future has returned.
 pub(crate) fn open<T: 'static>(mut task: BoxedTask) -> T {
-    let mut output = None;
-    task.as_mut().take(&mut output);
-    match output {
+    let output = task.as_mut().output().and_then(|output| output.downcast_mut::<Option<T>>());
+    match output.and_then(Option::take) {
         Some(output) => output,
         None => unreachable!("a task leaves what its handle was made for"),
     }

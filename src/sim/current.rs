@@ -206,7 +206,7 @@ pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor,
         SPARE.take().unwrap_or_else(|| (Box::new(World::empty()), Executor::default()));
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let begun = begin(&mut world, run);
-    executor.run = run;
+    executor.begin(run);
     WORLD.set(Some(ManuallyDrop::new(world)));
     clock::set(run, 0);
     begin_scope(run);

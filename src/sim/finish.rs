@@ -197,8 +197,7 @@ fn report_stall(executor: &mut Executor) -> Stall {
     });
     for (place, slot) in waiting {
         let (reasons, evidence) = ask_task(executor, slot);
-        let kept = enter_or_bug(|world| world.tasks.is_waker_kept(slot));
-        let elsewhere = kept || reasons.is_empty();
+        let elsewhere = executor.is_waker_kept(slot) || reasons.is_empty();
         stall.tasks[place].state = TaskState::Waiting { reasons, elsewhere };
         if let Some(evidence) = evidence {
             let task = stall.tasks[place].task.clone();
@@ -248,13 +247,8 @@ fn ask_task(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>)
         world.set_current(slot)
     });
     let poll = || {
-        catch_unwind(AssertUnwindSafe(|| {
-            let done = executor.poll(task.number());
-            if done {
-                drop(executor.take(slot)); // nobody will ask what it returned
-            }
-            done
-        }))
+        // Nobody will ask what it returned.
+        catch_unwind(AssertUnwindSafe(|| executor.poll(task.number()).is_some()))
     };
     let Asked { polled, reasons, got } = ask(poll);
     let evidence = match polled {
@@ -275,7 +269,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     let slots = enter_or_bug(|world| {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
-        executor.adopt(&mut world.born, &mut world.tasks);
+        executor.adopt(&mut world.born, &world.tasks);
         world.tasks.in_spawn_order()
     });
     let mut slots = slots.into_iter();

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use crate::waiter::Waiter;
 
-use super::ask::Joined;
-use super::body::open;
+use super::ask::Unjoined;
+use super::body::{BoxedTask, open};
 use super::current::{enter_run, try_enter_run};
 use super::task::TaskId;
 use super::world::Phase;
@@ -70,9 +70,9 @@ impl<T: 'static> Future for JoinHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.taken, "virtnet: a JoinHandle was polled after it was ready");
         let result = match join(self.run, self.task, cx.waker()) {
-            Joined::Pending => return Poll::Pending,
-            Joined::Done(task) => Ok(open(task)),
-            Joined::Aborted(task) => Err(JoinError { task }),
+            Err(Unjoined::Pending) => return Poll::Pending,
+            Ok(task) => Ok(open(task)),
+            Err(Unjoined::Aborted) => Err(aborted(self.run, self.task)),
         };
         crate::wait::got();
         self.task = None; // joining has released it
@@ -82,28 +82,37 @@ impl<T: 'static> Future for JoinHandle<T> {
 }
 
 /// Asks how a task has ended: the same code for all types.
-fn join(run: u64, task: Option<TaskId>, waker: &Waker) -> Joined {
-    let Some(task) = task else {
-        // Asked what it waits for, a task must not get on by what it spawns.
-        let asked = try_enter_run(run, |world| world.phase == Phase::Asking);
-        if asked == Some(true) {
-            return Joined::Pending;
-        }
-        return Joined::Aborted("(spawned after its run)".into());
-    };
-    let waiter = Waiter::of(waker);
+fn join(run: u64, task: Option<TaskId>, waker: &Waker) -> Result<BoxedTask, Unjoined> {
+    let Some(task) = task else { return Err(join_none(run)) };
     // Whoever is not woken after all is dropped here, outside the world.
-    let (joined, _spare) = enter_run(run, |world| world.join(task, waiter));
-    match joined {
-        Joined::Pending => {
-            crate::wait::waiting_for(|| {
-                let path = try_enter_run(run, |world| world.tasks.path(task.slot));
-                format!("the end of task {}", path.unwrap_or_default())
-            });
-            Joined::Pending
-        }
-        ended => ended,
+    let mut wait = Some(Waiter::of(waker));
+    let joined = enter_run(run, |world| world.join(task, &mut wait));
+    if matches!(joined, Err(Unjoined::Pending)) {
+        crate::wait::waiting_for(|| {
+            let path = try_enter_run(run, |world| world.tasks.path(task.slot));
+            format!("the end of task {}", path.unwrap_or_default())
+        });
     }
+    joined
+}
+
+/// How a task ends that never began. Asked what it waits for, a task must not get on by what it
+/// spawns.
+#[cold]
+fn join_none(run: u64) -> Unjoined {
+    let asked = try_enter_run(run, |world| world.phase == Phase::Asking);
+    if asked == Some(true) { Unjoined::Pending } else { Unjoined::Aborted }
+}
+
+/// Forgets a task that was aborted, or never began.
+#[cold]
+fn aborted(run: u64, task: Option<TaskId>) -> JoinError {
+    let Some(task) = task else { return JoinError { task: "(spawned after its run)".into() } };
+    let (path, _left) = enter_run(run, |world| {
+        let path = world.tasks.known(task).is_some().then(|| world.tasks.path(task.slot));
+        (path, world.detach(task))
+    });
+    JoinError { task: path.unwrap_or_default() }
 }
 
 impl<T> Drop for JoinHandle<T> {

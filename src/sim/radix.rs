@@ -24,6 +24,8 @@ const SMALL: usize = 64;
 const MANY: usize = 700;
 /// A bucket with more entries than this is spread.
 const SPREAD: usize = 32;
+/// The memory of so many entries is kept for others.
+const KEPT: usize = 4096;
 
 #[derive(Debug)]
 struct Buckets {
@@ -140,7 +142,11 @@ impl Radix {
                     }
                 }
             }
-            self.far.vecs[level * DIGITS + digit] = bucket; // for its memory
+            // For its memory; but what is far moves on from bucket to bucket as time does, and much
+            // of it must not leave as much behind in each.
+            if bucket.capacity() <= KEPT {
+                self.far.vecs[level * DIGITS + digit] = bucket;
+            }
         }
         self.is_fresh = self.far.len > MANY;
         if self.far.len == 0 {
@@ -166,7 +172,6 @@ impl Radix {
 
     /// Forgets everything and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
-        const KEPT: usize = 4096;
         self.near.clear();
         self.near.shrink_to(KEPT);
         self.is_fresh = false;

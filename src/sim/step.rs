@@ -14,7 +14,7 @@ use super::body::BoxedTask;
 use super::choice::{Key, TIMER};
 use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
 use super::pressing::{Aborted, Errand, Urgent};
-use super::task::{Stage, TaskId, Tasks};
+use super::task::{KEPT, Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
 use super::trace::{Beside, Event, RecordKind};
 use super::world::{End, MAIN, NOBODY, World};
@@ -86,15 +86,8 @@ impl World {
             Polled::Pending => self.current = NOBODY,
             Polled::Nobody => {}
             Polled::Done(slot) | Polled::Dropped(slot) => {
-                if hand.done.is_some() {
-                    let about = &mut self.tasks.about[slot as usize];
-                    if !about.has_handle {
-                        return Next::Discard(self.tasks.id(slot).number());
-                    }
-                    about.task = hand.done.take();
-                }
-                if let Some(end) = self.settle(slot) {
-                    return Next::End(end);
+                if let Some(next) = self.settle(slot, hand) {
+                    return next;
                 }
             }
         }
@@ -169,19 +162,31 @@ impl World {
 
     /// Buries a task that has completed or was aborted, and wakes its joiner.
     #[inline]
-    pub(crate) fn settle(&mut self, slot: u32) -> Option<End> {
+    fn settle(&mut self, slot: u32, hand: &mut Hand) -> Option<Next> {
+        let about = &mut self.tasks.about[slot as usize];
+        if hand.done.is_some() {
+            if !about.has_handle {
+                return Some(Next::Discard(self.tasks.id(slot).number()));
+            }
+            about.output = hand.done.take();
+        }
         if self.pressing.is_doomed() {
-            return Some(End::Panicked);
+            return Some(Next::End(End::Panicked));
         }
         if slot == MAIN {
             self.tasks.slots[MAIN as usize].stage = Stage::Done;
-            return Some(End::Done);
+            return Some(Next::End(End::Done));
         }
         self.tasks.slots[slot as usize].pending = Serial::default();
-        if let Some(joiner) = self.tasks.about[slot as usize].joiner.take() {
+        let (joiner, has_handle) = (about.joiner.take(), about.has_handle);
+        about.drop_rare();
+        if let Some(joiner) = joiner {
             self.wake_joiner(joiner, slot);
         }
-        self.tasks.finish(slot);
+        self.tasks.slots[slot as usize].stage = Stage::Done;
+        if !has_handle {
+            self.tasks.release(slot);
+        }
         self.current = NOBODY;
         None
     }
@@ -231,6 +236,8 @@ impl World {
 
     #[cold]
     fn advance_with_care(&mut self) -> Result<(), End> {
+        // A crowd that was born at once has been taken in.
+        self.born.shrink_to(KEPT);
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
         let spinning = self.spins().then_some(self.now + 1_000);

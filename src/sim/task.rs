@@ -9,16 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Wake, Waker};
 
 use rand_chacha::ChaCha8Rng;
 
 use crate::few::Few;
-use crate::waiter::{self, Waiter, Who};
+use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
-use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
+use super::choice::{ABOVE, Key, SOURCES, aside, hash_name, step};
 use super::entry::Serial;
 use super::node::NODE;
 use super::schedule::Standing;
@@ -89,25 +87,6 @@ impl Name {
     }
 }
 
-/// What a task's `Waker` holds: who it wakes, which may change when the slot
-/// gets another task and nobody else has kept the waker.
-#[derive(Debug)]
-pub(crate) struct TaskWaker {
-    run: AtomicU64,
-    task: AtomicU64,
-}
-
-impl Wake for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let (run, task) = (self.run.load(Ordering::Relaxed), self.task.load(Ordering::Relaxed));
-        waiter::wake(Who { run, task });
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Stage {
     #[default]
@@ -153,7 +132,7 @@ pub(crate) struct Slot {
     /// another thread, last woke anyone in the chain.
     pub(crate) chain: u32,
     pub(crate) stage: Stage,
-    /// Whether `met` or `more_siblings` may have anything of it.
+    /// Whether `met`, `siblings` or `more_siblings` may have anything of it.
     is_noted: bool,
     /// The node that it runs on.
     pub(crate) node: u16,
@@ -189,24 +168,22 @@ impl Slot {
 pub(crate) struct About {
     pub(crate) name: Name,
     index: u32,
-    /// `None` for the main task, and where the path is cut short.
-    parent: Option<u32>,
+    /// [`NO_PARENT`] for the main task, and where the path is cut short.
+    parent: u32,
     /// The path above this task.
     above: Key,
     /// How many of its ancestors can be spelt out.
     depth: u32,
     /// Tasks whose path goes through this one keep the slot from being reused.
     children: u32,
-    /// Whether it has ever spawned a task.
-    has_spawned: bool,
     /// The how-manieth task of the run it is.
     pub(crate) born: u64,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) has_handle: bool,
     pub(crate) aborted: bool,
     pub(crate) joiner: Option<Waiter>,
-    /// Its box, until it is first polled and once it has completed.
-    pub(crate) task: Option<BoxedTask>,
+    /// Its box, once it has completed.
+    pub(crate) output: Option<BoxedTask>,
     /// What few tasks need.
     rare: Option<Box<Rare>>,
     /// Who woke it before its last waker, and how often.
@@ -214,40 +191,49 @@ pub(crate) struct About {
 }
 
 impl About {
-    /// Of a task that was spawned there, nothing else.
-    const fn of(spawned_at: &'static Location<'static>) -> Self {
+    /// Of a slot that has had no task.
+    fn nobody() -> Self {
         Self {
             name: Name::Type(|| ""),
             index: 0,
-            parent: None,
+            parent: NO_PARENT,
             above: Key::NONE,
             depth: 0,
             children: 0,
-            has_spawned: false,
             born: 0,
-            spawned_at,
+            spawned_at: Location::caller(),
             has_handle: false,
             aborted: false,
             joiner: None,
-            task: None,
+            output: None,
             rare: None,
             met_before: (Key::NONE, 0),
         }
     }
 
-    /// Becomes another, field by field: what there is to be dropped of a task that is over has been
-    /// taken out of it, and to look is less than to drop and move the whole.
-    #[inline(always)]
-    fn become_that(&mut self, new: Self) {
-        self.name = new.name;
-        (self.index, self.parent, self.above) = (new.index, new.parent, new.above);
-        (self.depth, self.children, self.has_spawned) = (new.depth, 0, false);
-        (self.born, self.spawned_at) = (new.born, new.spawned_at);
-        (self.has_handle, self.aborted) = (false, false);
-        (self.joiner, self.task, self.rare) = (None, None, None);
+    /// Forgets the last task. Of what there is to be dropped nearly always nothing is left when a
+    /// task is over.
+    #[inline]
+    fn wipe(&mut self) {
+        self.children = 0;
+        (self.has_handle, self.aborted) = (true, false);
         self.met_before = (Key::NONE, 0);
+        if self.joiner.is_some() || self.output.is_some() || self.rare.is_some() {
+            aside(|| (self.joiner, self.output, self.rare) = (None, None, None));
+        }
+    }
+
+    /// Drops what few tasks need, and none that is over.
+    #[inline]
+    pub(crate) fn drop_rare(&mut self) {
+        if self.rare.is_some() {
+            aside(|| self.rare = None);
+        }
     }
 }
+
+/// Stands for no parent.
+const NO_PARENT: u32 = u32::MAX;
 
 /// How many ancestors of a task its path spells out.
 const SPELT_OUT: u32 = 32;
@@ -278,15 +264,15 @@ pub(crate) struct Tasks {
     pub(crate) standings: Vec<Standing>,
     /// In which record each was last woken, by slot, where records are kept; else empty.
     marks: Vec<Mark>,
-    wakers: Vec<Arc<TaskWaker>>,
     free: Vec<u32>,
     born: u64,
     /// How many tasks of a name a task has spawned, by its slot and the name's
     /// hash: the last few, and then the others.
     siblings: Vec<((u32, u64), u32)>,
     more_siblings: BTreeMap<(u32, u64), u32>,
-    /// The types that unnamed tasks were called by lately, and their hashes.
-    types: [Option<(&'static str, u64)>; 8],
+    /// The types that unnamed tasks were called by lately, by where that is written, and the hashes
+    /// of their names.
+    types: [(usize, u64); 8],
     /// How often a source has woken a task, where `recent` has no room.
     met: BTreeMap<(u32, Key), u32>,
     /// At how many entries `met` is cleared of sources that are no more.
@@ -297,81 +283,62 @@ pub(crate) struct Tasks {
 
 impl Tasks {
     /// Makes room for a new task.
+    #[inline(always)]
     pub(crate) fn spawn(
         &mut self,
-        run: u64,
         name: &Name,
         origin: Origin,
         node: u16,
         spawned_at: &'static Location<'static>,
     ) -> TaskId {
         let hash = self.hash_of(name);
-        let (parent, above, index) = match origin {
-            Origin::Run => (None, Key::NONE, 0),
-            Origin::Node { life } => (None, const { Key::word(NODE) }, life),
-            Origin::Task(parent) => {
-                let index = self.next_sibling(parent, hash);
-                (Some(parent), self.slots[parent as usize].key, index)
+        let (mut parent, mut depth) = (NO_PARENT, 0);
+        let (above, index) = match origin {
+            Origin::Run => (Key::NONE, 0),
+            Origin::Node { life } => (const { Key::word(NODE) }, life),
+            Origin::Task(of) => {
+                let (task, about) = (&mut self.slots[of as usize], &mut self.about[of as usize]);
+                task.is_noted = true;
+                let above = task.key;
+                // A task that spawns its successor, for ever, must not keep all its ancestors:
+                // the key of those far above says as much as their names.
+                if about.depth < SPELT_OUT {
+                    (parent, depth) = (of, about.depth + 1);
+                    about.children += 1;
+                }
+                (above, self.next_sibling(of, hash))
             }
         };
-        let depth = parent.map_or(0, |parent| self.about[parent as usize].depth + 1);
-        // A task that spawns its successor, for ever, must not keep all its
-        // ancestors: the key of those far above says as much as their names.
-        let (parent, depth) = if depth > SPELT_OUT { (None, 0) } else { (parent, depth) };
-        if let Some(parent) = parent {
-            self.about[parent as usize].children += 1;
-        }
-        let slot = self.free.pop().unwrap_or(self.used as u32);
-        if slot as usize == self.used {
-            self.used += 1;
-            if self.used > self.slots.len() {
-                self.slots.push(Slot::default());
-            }
-        }
+        let slot = self.take_slot();
         let entry = &mut self.slots[slot as usize];
         let life = entry.life.next();
         let key = above.child(hash, index);
         *entry =
             Slot { key, life, stage: Stage::Parked, polled_at: u64::MAX, node, ..Slot::default() };
         self.born += 1;
-        let id = TaskId { slot, life };
-        self.renew_waker(run, id);
-        let (name, born) = (name.clone(), self.born);
-        let about = About { name, index, parent, above, depth, born, ..About::of(spawned_at) };
-        match self.about.get_mut(slot as usize) {
-            Some(old) => old.become_that(about),
-            None => self.about.push(about),
-        }
-        id
+        let about = &mut self.about[slot as usize];
+        about.wipe();
+        about.name = name.clone();
+        (about.index, about.parent, about.above, about.depth) = (index, parent, above, depth);
+        (about.born, about.spawned_at) = (self.born, spawned_at);
+        TaskId { slot, life }
     }
 
-    /// Gives a task a waker. That of its slot serves the next task too, unless
-    /// somebody has kept it.
-    ///
-    /// The table and the executor have one each; so nothing but a look at the
-    /// count is needed, and no atomic operation.
+    /// Takes the slot that was freed last, or another.
     #[inline]
-    fn renew_waker(&mut self, run: u64, task: TaskId) {
-        if let Some(waker) = self.wakers.get(task.slot as usize)
-            && Arc::strong_count(waker) == 2
-        {
-            waker.run.store(run, Ordering::Relaxed);
-            waker.task.store(task.number(), Ordering::Relaxed);
-            return;
+    fn take_slot(&mut self) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            return slot;
         }
-        let (run, number) = (AtomicU64::new(run), AtomicU64::new(task.number()));
-        let waker = Arc::new(TaskWaker { run, task: number });
-        match self.wakers.get_mut(task.slot as usize) {
-            Some(old) => *old = waker,
-            None => self.wakers.push(waker),
-        }
-    }
-
-    /// The waker of a task, unless `waker` is it already.
-    #[inline]
-    pub(crate) fn new_waker(&self, slot: u32, waker: &Waker) -> Option<Waker> {
-        let own = &self.wakers[slot as usize];
-        (Arc::as_ptr(own).cast() != waker.data()).then(|| own.clone().into())
+        aside(|| {
+            let slot = self.used;
+            self.used += 1;
+            if self.used > self.slots.len() {
+                self.slots.push(Slot::default());
+                self.about.push(About::nobody());
+            }
+            slot as u32
+        })
     }
 
     /// Notes in which record a task was woken.
@@ -386,37 +353,38 @@ impl Tasks {
         self.marks.get(slot as usize).copied().unwrap_or_default()
     }
 
-    /// Whether somebody has kept the waker of a task; what waits here has not.
-    pub(crate) fn is_waker_kept(&self, slot: u32) -> bool {
-        Arc::strong_count(&self.wakers[slot as usize]) > 2
-    }
-
     /// Hashes a name; a type's only once while few types of tasks are spawned.
     #[inline]
     fn hash_of(&mut self, name: &Name) -> u64 {
         let name = match name {
-            Name::Type(name) => name(),
+            Name::Type(name) => *name,
             Name::Given(name) => return hash_name(name),
         };
         // Where a type is remembered depends on an address, its hash does not.
-        let cached = &mut self.types[name.as_ptr() as usize / 16 % 8];
-        match cached {
-            Some((known, hash)) if std::ptr::eq(*known, name) => *hash,
-            _ => cached.insert((name, hash_name(name))).1,
+        let address = name as usize;
+        let cached = &mut self.types[address / 16 % 8];
+        if cached.0 != address {
+            *cached = (address, aside(|| hash_name(name())));
         }
+        cached.1
     }
 
+    /// Numbers a task among those of its name that its parent has spawned.
+    #[inline]
     fn next_sibling(&mut self, parent: u32, hash: u64) -> u32 {
-        const FEW: usize = 8;
         let key = (parent, hash);
-        self.about[parent as usize].has_spawned = true;
         if let Some((_, next)) = self.siblings.iter_mut().find(|(other, _)| *other == key) {
             *next += 1;
             return *next - 1;
         }
+        self.next_of_many(key)
+    }
+
+    #[inline(never)]
+    fn next_of_many(&mut self, key: (u32, u64)) -> u32 {
+        const FEW: usize = 8;
         if self.siblings.len() == FEW {
             let (other, next) = self.siblings.remove(0);
-            self.slots[other.0 as usize].is_noted = true;
             self.more_siblings.insert(other, next);
         }
         let index = self.more_siblings.get(&key).copied().unwrap_or(0);
@@ -438,11 +406,12 @@ impl Tasks {
         live.then_some(slot)
     }
 
-    /// What is known of `task`, as long as its slot is its own.
-    pub(crate) fn known(&mut self, task: TaskId) -> Option<&mut About> {
+    /// What is known of `task`, and how far it is, as long as its slot is its own.
+    #[inline]
+    pub(crate) fn known(&mut self, task: TaskId) -> Option<(Stage, &mut About)> {
         let slot = self.slots.get(task.slot as usize)?;
         let known = slot.life == task.life && slot.stage != Stage::Free;
-        known.then(|| &mut self.about[task.slot as usize])
+        known.then(|| (slot.stage, &mut self.about[task.slot as usize]))
     }
 
     /// What few tasks need, of the task in `slot`.
@@ -480,40 +449,31 @@ impl Tasks {
         self.sweep_at = SWEEP_AT.max(2 * self.met.len()).max(self.used);
     }
 
-    /// Ends a task. Its slot is kept while a handle or a descendant needs it.
-    pub(crate) fn finish(&mut self, slot: u32) {
-        self.slots[slot as usize].stage = Stage::Done;
-        self.about[slot as usize].rare = None;
-        self.release(slot);
-    }
-
     /// Frees the slot, and then its ancestors' slots, once nothing needs them.
-    pub(crate) fn release(&mut self, slot: u32) {
-        let mut next = Some(slot);
-        while let Some(slot) = next {
-            let about = &self.about[slot as usize];
-            let entry = &mut self.slots[slot as usize];
-            if about.children > 0 || about.has_handle || entry.stage != Stage::Done {
-                return;
-            }
+    #[inline]
+    pub(crate) fn release(&mut self, mut slot: u32) {
+        while let Some(about) = self.about.get(slot as usize)
+            && about.children == 0
+            && !about.has_handle
+            && let Some(entry) = self.slots.get_mut(slot as usize)
+            && entry.stage == Stage::Done
+        {
             entry.stage = Stage::Free;
+            let (is_noted, parent) = (entry.is_noted, about.parent);
             self.free.push(slot);
-            next = about.parent;
-            self.forget(slot);
-            if let Some(parent) = next {
-                self.about[parent as usize].children -= 1;
+            if is_noted {
+                self.forget(slot);
             }
+            let Some(parent_about) = self.about.get_mut(parent as usize) else { return };
+            parent_about.children -= 1;
+            slot = parent;
         }
     }
 
     /// Forgets whom the task of `slot` has met and spawned.
+    #[cold]
     fn forget(&mut self, slot: u32) {
-        if self.about[slot as usize].has_spawned {
-            self.siblings.retain(|((parent, _), _)| *parent != slot);
-        }
-        if !self.slots[slot as usize].is_noted {
-            return;
-        }
+        self.siblings.retain(|((parent, _), _)| *parent != slot);
         let own = (slot, 0)..=(slot, u64::MAX);
         while let Some((&key, _)) = self.more_siblings.range(own.clone()).next() {
             self.more_siblings.remove(&key);
@@ -527,14 +487,13 @@ impl Tasks {
     /// Writes a task's path: `main/client/worker#2`.
     pub(crate) fn path(&self, slot: u32) -> String {
         let mut steps = Vec::new();
-        let mut next = Some(slot);
-        while let Some(slot) = next {
-            let about = &self.about[slot as usize];
+        let mut next = slot;
+        while let Some(about) = self.about.get(next as usize) {
             steps.push(step(about.name.text(), about.index));
             next = about.parent;
-            if next.is_none() && about.above == Key::word(NODE) {
+            if next == NO_PARENT && about.above == Key::word(NODE) {
                 steps.push(NODE.to_string());
-            } else if next.is_none() && about.above != Key::NONE {
+            } else if next == NO_PARENT && about.above != Key::NONE {
                 steps.push(format!("{ABOVE}{:016x}", about.above.0));
             }
         }
@@ -563,7 +522,7 @@ impl Tasks {
     pub(crate) fn take_leftovers(&mut self, waits: &mut Vec<Waiter>, done: &mut Vec<BoxedTask>) {
         for about in self.about.iter_mut().take(self.used) {
             waits.extend(about.joiner.take());
-            done.extend(about.task.take());
+            done.extend(about.output.take());
         }
     }
 
@@ -577,8 +536,6 @@ impl Tasks {
             self.slots.shrink_to_fit();
             self.about.truncate(KEPT);
             self.about.shrink_to_fit();
-            self.wakers.truncate(KEPT);
-            self.wakers.shrink_to_fit();
             self.standings = Vec::new();
             self.free = Vec::new();
         }

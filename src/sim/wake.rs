@@ -50,8 +50,11 @@ impl World {
     /// Has the end of a task wake who joins it.
     #[inline]
     pub(crate) fn wake_joiner(&mut self, joiner: Waiter, ended: u32) {
-        self.act_for(ended);
-        self.actor = self.actor.end();
+        if self.nodes.any_odd {
+            self.act_for(ended); // by the clock of its node
+        }
+        let task = &self.tasks.slots[ended as usize];
+        (self.actor, self.chain) = (task.key.end(), task.chain.saturating_add(1));
         self.current = NOBODY;
         if self.names.is_some() {
             let path = self.tasks.path(ended);

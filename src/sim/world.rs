@@ -15,6 +15,7 @@ use super::alarm::Alarms;
 use super::body::BoxedTask;
 use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
+use super::entry::Act;
 use super::event::Queue;
 use super::node::{NOWHERE, NodeClock, Nodes};
 use super::pressing::{Errand, Pressing};
@@ -112,8 +113,8 @@ pub(crate) struct World {
     pub(crate) tracer: Tracer,
     pub(crate) choices: Choices,
     pub(crate) tasks: Tasks,
-    /// Tasks that the executor has yet to take in.
-    pub(crate) born: Vec<u32>,
+    /// Tasks that the executor has yet to take in, and their slots.
+    pub(crate) born: Vec<(u32, BoxedTask)>,
     /// How many wake-ups came from other threads.
     pub(crate) foreign_wakes: u64,
     pub(crate) foreign_seen: u64,
@@ -218,8 +219,11 @@ impl World {
                 self.remember(key, || word.into());
             }
         }
+        let main = self.enroll(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
+        // The main task has nothing to be late for.
+        let serial = self.queue.push_due(0, Act::poll(main.slot));
         (self.actor, self.chain) = (SPAWN, 0);
-        let main = self.admit(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
+        self.expect(main.slot, serial, SPAWN, 0);
         self.act_for(main.slot);
         main
     }
@@ -228,6 +232,7 @@ impl World {
     /// the wakers of who waited. They may be the users' own.
     pub(crate) fn take_leftovers(&mut self, left: &mut Leftovers) {
         self.tasks.take_leftovers(&mut left.waits, &mut left.outputs);
+        left.outputs.extend(self.born.drain(..).map(|(_, task)| task));
         self.timers.clear(&mut left.waits);
         self.pressing.take_left(&mut left.wakers, &mut left.errands);
     }
@@ -242,7 +247,6 @@ impl World {
         self.foresee = |_, _, _| ();
         self.foreseen.clear();
         self.nodes.clear();
-        self.born.clear();
         self.born.shrink_to(KEPT);
         self.pressing.clear();
         self.current = NOBODY;

@@ -322,9 +322,11 @@ impl Connection {
         let [there, back] = [&self.pipes[way], &self.pipes[1 - way]];
         black_box((self.net, self.ends[way].fate));
         for pipe in [there, back] {
+            // At least one word of each line, wherever lines begin.
             let Stream { written, read, .. } = &pipe.stream;
             let (head, behind) = (pipe.head.map(|item| item.at), pipe.behind.len());
-            black_box((*written, *read, head, behind, pipe.readers.is_empty(), pipe.odd));
+            black_box((*written, *read, pipe.key, pipe.last_at, head, behind));
+            black_box((pipe.readers.is_empty(), pipe.odd));
         }
     }
 

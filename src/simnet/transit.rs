@@ -74,10 +74,17 @@ pub(crate) const ALARMS: u32 = 9;
 /// Which of them is the dial's.
 pub(crate) const CALL: u32 = 8;
 
-/// The alarm of a direction.
+/// The alarm of a direction. Those of both for the same stand together: what arrives one way is
+/// mostly answered the other way, and so is in the caches.
 #[inline]
 pub(crate) const fn bell(conn: usize, way: usize, bell: Bell) -> u32 {
-    conn as u32 * ALARMS + ((way as u32) << 2 | bell as u32)
+    conn as u32 * ALARMS + ((bell as u32) << 1 | way as u32)
+}
+
+/// The direction that an alarm of a connection is for, and the number of its bell.
+#[inline]
+pub(crate) const fn way_of(which: u32) -> (usize, u32) {
+    ((which & 1) as usize, which >> 1)
 }
 
 /// The alarm of a dial.
@@ -118,7 +125,7 @@ pub(crate) const fn head_of(which: u32) -> Option<usize> {
 pub(crate) fn foresee(run: u64, alarms: &[u32], tasks: &mut Vec<u32>) {
     super::fabric::with_fabric(run, |fabric| {
         let ways = || alarms.iter().map(|alarm| whose(*alarm)).filter(|(_, which)| *which != CALL);
-        let place = |(conn, which): (usize, u32)| (conn, (which >> 2) as usize);
+        let place = |(conn, which): (usize, u32)| (conn, way_of(which).0);
         for (conn, way) in ways().map(place) {
             if let Some(conn) = fabric.conns.get(conn) {
                 conn.load(way);
@@ -127,6 +134,7 @@ pub(crate) fn foresee(run: u64, alarms: &[u32], tasks: &mut Vec<u32>) {
         for (conn, way) in ways().map(place) {
             let Some(conn) = fabric.conns.get(conn) else { continue };
             conn.pipes[way].stream.load();
+            conn.pipes[1 - way].stream.load_places();
             if let Some(Waiter::Task(who)) = conn.pipes[way].readers.first() {
                 tasks.push(TaskId::of_number(who.task).slot);
             }
@@ -429,8 +437,8 @@ impl Transit<'_> {
     /// What an alarm of the connection does.
     #[inline(never)]
     pub(crate) fn sound(&mut self, which: u32) {
-        let way = (which >> 2) as usize;
-        match which & 3 {
+        let (way, which) = way_of(which);
+        match which {
             0 => self.move_head(way),
             1 => self.give_up(way),
             2 => self.hear_credit(way),
