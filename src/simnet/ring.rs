@@ -37,40 +37,18 @@ impl Ring {
         [&mut behind[..fits], &mut before[..len - fits]]
     }
 
-    /// Copies bytes in that begin at an offset, for which there is room.
+    /// The same where it is one part.
     #[inline]
-    pub(crate) fn copy_in(&mut self, start: u64, data: &[u8]) {
+    pub(crate) fn part(&self, start: u64, len: usize) -> Option<&[u8]> {
         let place = self.place(start);
-        match self.bytes.get_mut(place..place + data.len()) {
-            Some(bytes) => bytes.copy_from_slice(data),
-            None => self.copy_in_round(place, data),
-        }
+        self.bytes.get(place..place + len)
     }
 
-    /// The same for bytes that go beyond the end of the ring.
-    #[cold]
-    fn copy_in_round(&mut self, place: usize, data: &[u8]) {
-        let (fits, rest) = data.split_at(self.bytes.len() - place);
-        self.bytes[place..].copy_from_slice(fits);
-        self.bytes[..rest.len()].copy_from_slice(rest);
-    }
-
-    /// Copies bytes out that begin at an offset.
+    /// The same, to be written.
     #[inline]
-    pub(crate) fn copy_out(&self, start: u64, into: &mut [u8]) {
+    pub(crate) fn part_mut(&mut self, start: u64, len: usize) -> Option<&mut [u8]> {
         let place = self.place(start);
-        match self.bytes.get(place..place + into.len()) {
-            Some(bytes) => into.copy_from_slice(bytes),
-            None => self.copy_out_round(place, into),
-        }
-    }
-
-    /// The same for bytes that go beyond the end of the ring.
-    #[cold]
-    fn copy_out_round(&self, place: usize, into: &mut [u8]) {
-        let (fits, rest) = into.split_at_mut(self.bytes.len() - place);
-        fits.copy_from_slice(&self.bytes[place..]);
-        rest.copy_from_slice(&self.bytes[..rest.len()]);
+        self.bytes.get_mut(place..place + len)
     }
 
     /// Has the processor load the bytes at an offset.
@@ -80,20 +58,21 @@ impl Ring {
 
     #[inline]
     fn place(&self, offset: u64) -> usize {
-        offset as usize & self.bytes.len().wrapping_sub(1)
+        offset as usize & self.bytes.len().saturating_sub(1)
     }
 
     #[cold]
     fn grow(&mut self, start: u64, end: u64, needed: usize) {
         const LEAST: usize = 64;
         let size = needed.next_power_of_two().max(LEAST);
-        let mut larger = Self { bytes: vec![0; size].into() };
-        let mut kept = vec![0; (end - start) as usize];
-        if !kept.is_empty() {
-            self.copy_out(start, &mut kept);
-            larger.copy_in(start, &kept);
+        let kept = self.parts(start, (end - start) as usize).concat();
+        self.bytes = vec![0; size].into();
+        let mut rest = kept.as_slice();
+        for place in self.parts_mut(start, rest.len()) {
+            let (part, later) = rest.split_at(place.len());
+            place.copy_from_slice(part);
+            rest = later;
         }
-        *self = larger;
     }
 
     /// Gives the memory back.

@@ -105,16 +105,18 @@ impl Stream {
         self.ring.reserve(self.read, self.written, data.len());
         let start = self.written;
         self.written += data.len() as u64;
-        if data.len() >= LONG {
-            return self.write_long(start, data);
+        match self.ring.part_mut(start, data.len()) {
+            Some(into) if data.len() < LONG => {
+                into.copy_from_slice(data);
+                Digest::of_short(start, data)
+            }
+            _ => self.write_parts(start, data),
         }
-        self.ring.copy_in(start, data);
-        Digest::of_short(start, data)
     }
 
-    /// Copies and digests a long segment in one pass over its bytes.
+    /// The same where it is long, or goes beyond the end of the ring.
     #[inline(never)]
-    fn write_long(&mut self, start: u64, mut data: &[u8]) -> u64 {
+    fn write_parts(&mut self, start: u64, mut data: &[u8]) -> u64 {
         let mut digest = Digest::new(start, data.len());
         for into in self.ring.parts_mut(start, data.len()) {
             let (now, later) = data.split_at(into.len());
@@ -151,15 +153,17 @@ impl Stream {
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize, Corrupted> {
         let count = self.ready().min(buf.len() as u64) as usize;
         let left = self.head.end - self.read;
-        if count as u64 != left || self.heard.is_some() || count >= LONG {
-            return self.read_parts(&mut buf[..count]).map(|()| count);
+        let whole = count as u64 == left && self.heard.is_none() && count < LONG;
+        match self.ring.part(self.read, count) {
+            // Nearly always what is read is what was written in one go.
+            Some(from) if whole => {
+                buf[..count].copy_from_slice(from);
+                let digest = Digest::of_short(self.read, from);
+                self.read += left;
+                self.end_segment(digest)?;
+            }
+            _ => self.read_parts(&mut buf[..count])?,
         }
-        // Nearly always what is read is what was written in one go.
-        let part = &mut buf[..count];
-        self.ring.copy_out(self.read, part);
-        let digest = Digest::of_short(self.read, part);
-        self.read += left;
-        self.end_segment(digest)?;
         Ok(count)
     }
 
