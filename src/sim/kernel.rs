@@ -108,6 +108,11 @@ impl World {
         Some(TaskId { slot, life: self.tasks.slots[slot as usize].life })
     }
 
+    /// The node of a task, if that is not over.
+    pub(crate) fn node_of(&mut self, task: TaskId) -> Option<u16> {
+        self.tasks.live(task).map(|task| task.node)
+    }
+
     /// The clock of the current task's node, if it is not the true one.
     #[inline]
     pub(crate) fn own_clock(&self) -> Option<&NodeClock> {

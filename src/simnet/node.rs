@@ -378,6 +378,7 @@ impl Node {
         } else if part.pause.as_mut().is_some_and(|pause| pause.is_over(by_hand)) {
             part.pause = None;
             self.record(world, "resume");
+            fabric.let_askers_hear(world, self.net, self.machine);
         } else {
             return;
         }

@@ -24,6 +24,7 @@ use crate::waiter::Waiter;
 use super::call::{BACK, Call, Met, Queued, Stage, THERE};
 use super::conn::End;
 use super::fabric::{Fabric, Net, Pair, try_enter, with_fabric};
+use super::ledger::Fault;
 use super::link::Passage;
 use super::machine::{Place, Power};
 use super::pipe::Connection;
@@ -107,6 +108,16 @@ impl Fabric {
         index
     }
 
+    /// Lets those dials of a host set out that were told where to while its node was paused.
+    pub(crate) fn let_askers_hear(&mut self, world: &mut World, net: u32, machine: u32) {
+        for (index, call) in self.calls.iter() {
+            let asks = matches!(call.stage, Stage::Asks) && (call.net, call.from) == (net, machine);
+            if asks && !world.alarms.is_set(call_alarm(index)) {
+                world.set_alarm(call_alarm(index), world.now);
+            }
+        }
+    }
+
     /// Lets all dials of a network look again that are held.
     pub(crate) fn let_dials_go(&mut self, world: &mut World, net: u32) {
         for (index, call) in self.calls.iter() {
@@ -174,8 +185,11 @@ impl Shake<'_> {
         }
     }
 
-    /// Hears where the host stands, and sets out to it.
+    /// Hears where the host stands, and sets out to it, unless nobody there can hear it now.
     fn hear(&mut self) {
+        if self.is_asker_paused() {
+            return;
+        }
         match self.net.look_up(self.world, self.call) {
             Ok(to) => self.set_out(to),
             Err(error) => {
@@ -185,6 +199,18 @@ impl Shake<'_> {
                 self.end(true);
             }
         }
+    }
+
+    /// Whether the node of who asks is paused, which has an effect then.
+    fn is_asker_paused(&mut self) -> bool {
+        let Self { net, call, world, .. } = self;
+        let Some(part) = &mut net.machines[call.from as usize].node else { return false };
+        let Some(pause) = &mut part.pause else { return false };
+        let is_its_own = call.asker.and_then(|task| world.node_of(task)) == Some(part.number);
+        if is_its_own {
+            net.ledger.felt(Fault::Pause, &mut pause.felt);
+        }
+        is_its_own
     }
 
     /// Sets out: from here on it is known which connection of these two it will be.

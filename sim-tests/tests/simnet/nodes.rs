@@ -307,6 +307,38 @@ fn a_paused_node_takes_what_arrives_and_reads_it_later() {
 }
 
 #[test]
+fn a_paused_node_sets_out_when_it_goes_on_though_it_was_told_before_where_to() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let met = Rc::new(Cell::new(None));
+        let meets = met.clone();
+        net.node("β", move |host| {
+            let meets = meets.clone();
+            async move {
+                let listener = host.listen(":1").await.unwrap();
+                let _conn = listener.accept().await.unwrap();
+                meets.set(Some(time::now()));
+                pending::<()>().await;
+            }
+        });
+        let node = net.node("α", async |host: Host| {
+            time::sleep_until(virtnet::Instant::ZERO + ms(100)).await;
+            let _conn = host.dial("β:1").await.unwrap();
+            pending::<()>().await;
+        });
+        let asked = virtnet::Instant::ZERO + ms(100);
+        sim.sleep_until(asked + Duration::from_micros(500)).await;
+        node.pause();
+        sim.sleep(secs(1)).await;
+        assert_eq!((met.get(), net.ledger().family("pause").effective), (None, 1));
+        let on = sim.now();
+        node.resume();
+        sim.sleep(secs(1)).await;
+        assert_eq!(met.get(), Some(on + ms(10)));
+    });
+}
+
+#[test]
 fn a_pause_in_one_breath_with_a_restart_is_of_the_new_life() {
     fifo(async |sim| {
         let (_net, node, a, _conn) = with_node(&sim).await;
