@@ -74,7 +74,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::net::{Cause, Error, Op, SubNetwork};
+use crate::net::{Cause, Error, Op, SubNetwork, full_name};
 use crate::os::Habit;
 use crate::sim::is_simulated;
 
@@ -150,9 +150,9 @@ impl Config {
             limit: self.limit,
             habit: Habit::default(),
         };
-        let network = ["lonet", &name].concat();
+        let network = full_name("lonet", &name);
         let (net, notifier) = SubNetwork::new(&network, engine, registry);
-        acceptor.start(network.into(), notifier, self.limit).map_err(Cause::engine)?;
+        acceptor.start(network, notifier, self.limit).map_err(Cause::engine)?;
         Ok(net)
     }
 }

@@ -44,40 +44,45 @@ struct Place {
     number: AtomicU32,
 }
 
-/// The names of a network and a host, one after the other; nearly all need no memory of their own.
+/// Two names, one after the other; nearly all need no memory of their own.
 enum Names {
     Short(ArrayString<28>),
     Long(Box<str>),
 }
 
+impl Names {
+    fn of(first: &str, second: &str) -> Self {
+        let mut short = ArrayString::new();
+        match short.try_push_str(first).and_then(|()| short.try_push_str(second)) {
+            Ok(()) => Self::Short(short),
+            Err(_) => Self::Long([first, second].concat().into()),
+        }
+    }
+
+    #[inline]
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Short(names) => names,
+            Self::Long(names) => names,
+        }
+    }
+}
+
 impl Place {
     fn new(network: &str, host: &str) -> Self {
-        let mut short = ArrayString::new();
-        let is_short = short.try_push_str(network).and_then(|()| short.try_push_str(host)).is_ok();
-        let names = match is_short {
-            true => Names::Short(short),
-            false => Names::Long([network, host].concat().into()),
-        };
+        let names = Names::of(network, host);
         Self { names, network: network.len() as u32, number: AtomicU32::new(0) }
     }
 
     #[inline]
     fn names(&self) -> (&str, &str) {
-        let names = match &self.names {
-            Names::Short(names) => names.as_str(),
-            Names::Long(names) => names,
-        };
-        names.split_at(self.network as usize)
+        self.names.as_str().split_at(self.network as usize)
     }
 }
 
 /// The name of a network: its kind, and what it is called; with one allocation if that is short.
 pub(crate) fn full_name(kind: &str, name: &str) -> Arc<str> {
-    let mut short = ArrayString::<28>::new();
-    match short.try_push_str(kind).and_then(|()| short.try_push_str(name)) {
-        Ok(()) => short.as_str().into(),
-        Err(_) => [kind, name].concat().into(),
-    }
+    Names::of(kind, name).as_str().into()
 }
 
 impl Addr {

@@ -145,11 +145,9 @@ impl WaitList {
 
     /// Hands out all who wait, in order, to one who wakes with the world in hand.
     #[inline]
-    pub(crate) fn drain(&mut self, mut wake: impl FnMut(Waiter)) {
-        match self.take_lone_task() {
-            Some(who) => wake(Waiter::Task(who)),
-            None if self.is_empty() => {}
-            None => self.take_all().for_each(wake),
+    pub(crate) fn drain(&mut self, wake: impl FnMut(Waiter)) {
+        if !self.is_empty() {
+            self.take_all().for_each(wake);
         }
     }
 

@@ -81,10 +81,7 @@ impl World {
         if self.phase != Phase::Running || self.nodes.is_dead(node) {
             return Err(future);
         }
-        let task = self.enroll(name, Origin::Task(parent), node, spawned_at);
-        self.bear(task, future);
-        self.schedule(task.slot, SPAWN, 0);
-        Ok(task)
+        Ok(self.admit(node, Origin::Task(parent), name, future, spawned_at))
     }
 
     /// Spawns a task on a node, or gives the future back if nothing is spawned there any more.
@@ -99,10 +96,23 @@ impl World {
         if !self.heeds() || self.nodes.is_dead(node) {
             return Err(future);
         }
+        Ok(self.admit(node, origin, name, future, spawned_at))
+    }
+
+    /// Takes in a task that is due at once, unless it is late.
+    #[inline(always)]
+    fn admit(
+        &mut self,
+        node: u16,
+        origin: Origin,
+        name: &Name,
+        future: BoxedTask,
+        spawned_at: &'static Location<'static>,
+    ) -> TaskId {
         let task = self.enroll(name, origin, node, spawned_at);
         self.bear(task, future);
         self.schedule(task.slot, SPAWN, 0);
-        Ok(task)
+        task
     }
 
     /// Has the executor take in a task that was enrolled.

@@ -104,8 +104,7 @@ impl World {
 
     /// The task that acts, if one does.
     pub(crate) fn acting(&self) -> Option<TaskId> {
-        let slot = self.current()?;
-        Some(TaskId { slot, life: self.tasks.slots[slot as usize].life })
+        self.current().map(|slot| self.tasks.id(slot))
     }
 
     /// The node of a task, if that is not over.
@@ -152,12 +151,10 @@ impl World {
         state.held.clear();
         let cause = self.tracer.mark();
         for slot in self.tasks.in_spawn_order() {
-            let task = &self.tasks.slots[slot as usize];
-            let task_id = TaskId { slot, life: task.life };
-            if task.node == node
+            if self.tasks.slots[slot as usize].node == node
                 && !std::mem::replace(&mut self.tasks.about[slot as usize].aborted, true)
             {
-                self.pressing.abort(Aborted { task: task_id, by, cause });
+                self.pressing.abort(Aborted { task: self.tasks.id(slot), by, cause });
             }
         }
     }

@@ -264,7 +264,7 @@ impl World {
     /// Makes a task current that is polled or dropped outside of the run loop.
     pub(crate) fn set_current(&mut self, slot: u32) -> TaskId {
         self.act_for(slot);
-        TaskId { slot, life: self.tasks.slots[slot as usize].life }
+        self.tasks.id(slot)
     }
 
     /// Whatever happens until the next step is this task's doing.

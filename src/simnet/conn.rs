@@ -15,8 +15,8 @@ use super::transit::Transit;
 /// One end of a simulated connection.
 pub(crate) struct End {
     run: u64,
-    /// Twice the number of its connection, and one more for the end of the accepter: whole words,
-    /// because what moves them about reads them as such just after they were written.
+    /// The number of its connection, and in the upper half which end it is: a whole word, because
+    /// what moves it about reads it as one just after it was written.
     place: u64,
 }
 

@@ -58,33 +58,6 @@ pub(crate) enum Trouble {
     Held,
 }
 
-impl Default for Pipe {
-    fn default() -> Self {
-        Self {
-            stream: Stream::default(),
-            head: None,
-            behind: Behind::default(),
-            last_at: 0,
-            items: 0,
-            key: Key::NONE,
-            latency: Latency::LOOPBACK,
-            window: 0,
-            readers: WaitList::default(),
-            writers: None,
-            trouble: Trouble::None,
-            odd: false,
-            traced: false,
-            losses: 0,
-            unheard_since: None,
-            missed_credit: false,
-            heard_at: 0,
-            fin_sent: false,
-            fin_arrived: false,
-            reset_sent: false,
-        }
-    }
-}
-
 /// One direction of a connection, in the order in which it stands in memory: among thousands of
 /// connections, most of the time goes into loading what a message touches, so that is first and
 /// together.
@@ -127,6 +100,33 @@ pub(crate) struct Pipe {
 
 // Two of them are most of what a connection takes.
 const _: () = assert!(size_of::<Pipe>() <= 280);
+
+impl Default for Pipe {
+    fn default() -> Self {
+        Self {
+            stream: Stream::default(),
+            head: None,
+            behind: Behind::default(),
+            last_at: 0,
+            items: 0,
+            key: Key::NONE,
+            latency: Latency::LOOPBACK,
+            window: 0,
+            readers: WaitList::default(),
+            writers: None,
+            trouble: Trouble::None,
+            odd: false,
+            traced: false,
+            losses: 0,
+            unheard_since: None,
+            missed_credit: false,
+            heard_at: 0,
+            fin_sent: false,
+            fin_arrived: false,
+            reset_sent: false,
+        }
+    }
+}
 
 impl Pipe {
     /// Begins again, where another has ended: field by field, because whatever was moved here as a

@@ -12,7 +12,7 @@ use futures::executor::block_on;
 use futures::future::{join, join_all};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::{StreamExt, poll};
-use virtnet::{Cause, Conn, Error, Host, Listener};
+use virtnet::{Cause, Conn, Error, Host, Listener, SubNetwork};
 
 use super::{LIMIT, Place, run, soon};
 
@@ -33,6 +33,21 @@ fn settle<T>(mut future: Pin<&mut impl Future<Output = T>>, waker: &Waker) {
     }
 }
 
+fn two_hosts(place: &Place) -> (SubNetwork, Host, Host) {
+    let net = run(place.config().join("t")).unwrap();
+    let [a, b] = ["α", "β"].map(|name| run(net.new_host(name)).unwrap());
+    (net, a, b)
+}
+
+/// Lets a dial and an accept come to one connection.
+async fn meet(
+    dial: impl Future<Output = Result<Conn, Error>>,
+    accept: impl Future<Output = Result<Conn, Error>>,
+) {
+    let (dialed, accepted) = join(dial, accept).await;
+    assert_eq!(dialed.unwrap().peer_addr(), accepted.unwrap().local_addr());
+}
+
 fn is_refused(dialed: Result<Conn, Error>) -> bool {
     matches!(dialed, Err(error) if *error.root() == Cause::ConnRefused)
 }
@@ -40,9 +55,7 @@ fn is_refused(dialed: Result<Conn, Error>) -> bool {
 #[test]
 fn an_accept_that_is_not_polled_any_more_holds_up_nobody_else() {
     let place = Place::new();
-    let net = run(place.config().join("t")).unwrap();
-    let host = |name| run(net.new_host(name)).unwrap();
-    let (a, b) = (host("α"), host("β"));
+    let (_net, a, b) = two_hosts(&place);
     let (held, live) = (run(a.listen(":1")).unwrap(), run(a.listen(":2")).unwrap());
     let deaf = Arc::<Deaf>::default();
     let mut accept = pin!(held.accept());
@@ -56,21 +69,18 @@ fn an_accept_that_is_not_polled_any_more_holds_up_nobody_else() {
     // Somebody else does, and takes turns with it.
     let start = Instant::now();
     for _ in 0..50 {
-        let (dialed, accepted) = run(join(b.dial("α:2"), live.accept()));
-        assert_eq!(dialed.unwrap().peer_addr(), accepted.unwrap().local_addr());
+        run(meet(b.dial("α:2"), live.accept()));
         assert!(is_refused(run(b.dial("α:3"))));
     }
     assert!(start.elapsed() < LIMIT / 4, "{:?}", start.elapsed());
     // It has lost nothing itself.
-    let (dialed, accepted) = run(join(b.dial("α:1"), accept));
-    assert_eq!(dialed.unwrap().peer_addr(), accepted.unwrap().local_addr());
+    run(meet(b.dial("α:1"), accept));
 }
 
 #[test]
 fn an_accept_that_is_dropped_when_it_is_called_leaves_the_dial_to_others() {
     let place = Place::new();
-    let net = run(place.config().join("t")).unwrap();
-    let (a, b) = (run(net.new_host("α")).unwrap(), run(net.new_host("β")).unwrap());
+    let (_net, a, b) = two_hosts(&place);
     let listener = run(a.listen(":1")).unwrap();
     for round in 0..50 {
         let dropped = Arc::<Deaf>::default();
@@ -127,12 +137,10 @@ fn whoever_waits_first_takes_in_what_comes_for_all() {
 #[test]
 fn what_comes_after_the_last_accept_is_answered() {
     let place = Place::new();
-    let net = run(place.config().join("t")).unwrap();
-    let (a, b) = (run(net.new_host("α")).unwrap(), run(net.new_host("β")).unwrap());
+    let (net, a, b) = two_hosts(&place);
     let listener = run(a.listen(":1")).unwrap();
     for _ in 0..10 {
-        let (dialed, accepted) = run(join(b.dial("α:1"), listener.accept()));
-        assert_eq!(dialed.unwrap().peer_addr(), accepted.unwrap().local_addr());
+        run(meet(b.dial("α:1"), listener.accept()));
         assert!(is_refused(run(b.dial("α:2"))));
         assert!(is_refused(run(b.dial("α:2"))));
         run(async {
@@ -141,8 +149,7 @@ fn what_comes_after_the_last_accept_is_answered() {
             assert!(poll!(&mut dial).is_pending());
             async_io::Timer::after(Duration::from_millis(10)).await;
             assert!(poll!(&mut dial).is_pending());
-            let (dialed, accepted) = join(dial, listener.accept()).await;
-            assert_eq!(dialed.unwrap().peer_addr(), accepted.unwrap().local_addr());
+            meet(dial, listener.accept()).await;
         });
     }
     let mut last = pin!(listener.accept());
