@@ -458,7 +458,7 @@ impl Choices {
     /// What a tape says of a choice that is not drawn, or else 0.
     #[inline]
     pub(crate) fn overridden(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
-        if self.overrides.is_empty() {
+        if self.overrides_nothing() {
             return 0;
         }
         aside(move || {
@@ -476,13 +476,25 @@ impl Choices {
         }
     }
 
+    /// Whether no tape says anything of any choice.
+    #[inline]
+    pub(crate) fn overrides_nothing(&self) -> bool {
+        self.overrides.is_empty()
+    }
+
     /// The value of a choice.
     #[inline(always)]
     pub(crate) fn draw(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
-        if self.plain {
-            return shape.shape(self.raw(subject.key(), ordinal));
+        if let Some(value) = self.drawn_at_once(subject, ordinal, shape) {
+            return value;
         }
         aside(move || self.draw_with_tape(subject, ordinal, shape))
+    }
+
+    /// The value of a choice where it depends on nothing but the seed, and nobody wants to know it.
+    #[inline(always)]
+    pub(crate) fn drawn_at_once(&self, subject: Subject, ordinal: u64, shape: Shape) -> Option<u64> {
+        if self.plain { Some(shape.shape(self.raw(subject.key(), ordinal))) } else { None }
     }
 
     #[inline]

@@ -58,15 +58,25 @@ impl Default for Radix {
 }
 
 impl Radix {
+    /// Where more memory is needed, a call is the last that is done, so that no register has to be
+    /// saved for it.
     #[inline(always)]
     pub(crate) fn push(&mut self, entry: Entry) {
-        if entry.key() < self.horizon {
-            self.near.push(Reverse(entry));
-            if self.near.len() > SMALL && self.horizon == u64::MAX {
-                self.spill();
-            }
-        } else {
+        if entry.key() >= self.horizon {
             self.far.place(entry);
+        } else if self.near.len() < self.near.capacity().min(SMALL) {
+            self.near.push(Reverse(entry));
+        } else {
+            self.push_near(entry);
+        }
+    }
+
+    /// Makes an entry near, of which there may be too many then.
+    #[inline(never)]
+    fn push_near(&mut self, entry: Entry) {
+        self.near.push(Reverse(entry));
+        if self.near.len() > SMALL && self.horizon == u64::MAX {
+            self.spill();
         }
     }
 
@@ -188,6 +198,11 @@ impl Radix {
     }
 }
 
+#[inline(never)]
+fn grow(bucket: &mut Vec<Entry>, entry: Entry) {
+    bucket.push(entry);
+}
+
 impl Buckets {
     /// Puts an entry after the base into its bucket.
     #[inline]
@@ -196,8 +211,13 @@ impl Buckets {
         let level = (63 - differs.leading_zeros() as usize) / 4;
         let digit = (entry.key() >> (4 * level)) as usize % DIGITS;
         self.taken[level] |= 1 << digit;
-        self.vecs[level * DIGITS + digit].push(entry);
         self.len += 1;
+        let bucket = &mut self.vecs[level * DIGITS + digit];
+        if bucket.len() < bucket.capacity() {
+            bucket.push(entry);
+        } else {
+            grow(bucket, entry);
+        }
     }
 
     fn nearest(&self) -> Option<(usize, usize)> {

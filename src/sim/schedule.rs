@@ -153,14 +153,34 @@ impl Scheduler {
         Standing { slack, polls_left, fallen: Slack { place, delay: draw(6, Shape::Demotion) } }
     }
 
+    /// The choice how late a wake-up of a task by a source is.
+    #[inline]
+    pub(crate) const fn delay_of(task: Key, source: Key) -> Subject {
+        Subject::new(Family::DELAY, task, source)
+    }
+
     /// Chooses how late a wake-up by something other than the task itself is.
-    #[inline(always)]
     pub(crate) fn delay(self, choices: &mut Choices, wakeup: Wakeup) -> u64 {
-        let subject = Subject::new(Family::DELAY, wakeup.task, wakeup.source);
+        let subject = Self::delay_of(wakeup.task, wakeup.source);
         match self.schedule {
             Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, Shape::Delay),
             Schedule::Random => choices.draw(subject, wakeup.ordinal, Shape::Delay),
             Schedule::Pct { .. } => wakeup.kept.delay,
+        }
+    }
+
+    /// The same where nothing but the seed has a say in it.
+    #[inline(always)]
+    pub(crate) fn delay_at_once(
+        self,
+        choices: &Choices,
+        subject: Subject,
+        ordinal: u64,
+    ) -> Option<u64> {
+        match self.schedule {
+            Schedule::Random => choices.drawn_at_once(subject, ordinal, Shape::Delay),
+            Schedule::Fifo if choices.overrides_nothing() => Some(0),
+            _ => None,
         }
     }
 

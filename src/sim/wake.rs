@@ -8,17 +8,20 @@ use crate::waiter::{Waiter, foreign_count, foreign_since};
 
 use super::choice::{END, FOREIGN, Key};
 use super::entry::{Act, Serial};
-use super::schedule::{Slack, Wakeup};
+use super::schedule::{Scheduler, Slack, Wakeup};
 use super::task::{Stage, TaskId};
 use super::trace::RecordKind;
 use super::world::{NOBODY, ONCE, Phase, World};
 
 impl World {
     /// Wakes a task on behalf of whoever acts now.
+    ///
+    /// Here and in `schedule` all that is rare is a call at the very end: so nothing has to outlast
+    /// a call, and no register be saved for it.
     #[inline]
     pub(crate) fn wake(&mut self, task: TaskId) {
         let (actor, current) = (self.actor, self.current);
-        let Some(mut slot) = self.tasks.live(task) else {
+        let Some(slot) = self.tasks.live(task) else {
             return;
         };
         if self.phase != Phase::Running {
@@ -32,8 +35,7 @@ impl World {
         let mut ordinal = 0;
         if current != ONCE {
             if !slot.was_woken_by(actor) {
-                self.tasks.meet_another(task.slot, actor);
-                slot = &mut self.tasks.slots[task.slot as usize];
+                return self.wake_for_another(task);
             }
             ordinal = slot.count_wakeup();
         }
@@ -45,6 +47,13 @@ impl World {
         } else {
             self.schedule(task.slot, actor, ordinal);
         }
+    }
+
+    /// The same where the task was last woken by another.
+    #[inline(never)]
+    fn wake_for_another(&mut self, task: TaskId) {
+        self.tasks.meet_another(task.slot, self.actor);
+        self.wake(task);
     }
 
     /// Has the end of a task wake who joins it.
@@ -98,24 +107,41 @@ impl World {
     /// Has a task polled at the place and with the delay that are chosen.
     #[inline(always)]
     pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
-        let wakeup = self.wakeup(slot, source, ordinal);
-        let delay = self.scheduler.delay(&mut self.choices, wakeup);
-        if delay > 0 {
-            let serial = self.queue.push_at(self.now + delay, Act::poll(slot));
-            return self.expect(slot, serial, source, ordinal);
-        }
-        match self.queue.push_lone(Act::poll(slot)) {
-            Some(serial) => self.expect(slot, serial, source, ordinal),
-            None => self.schedule_among_others(slot, source, ordinal),
+        let task = &mut self.tasks.slots[slot as usize];
+        let subject = Scheduler::delay_of(task.key, source);
+        match self.scheduler.delay_at_once(&self.choices, subject, ordinal.into()) {
+            Some(0) => match self.queue.push_lone(Act::poll(slot)) {
+                Some(serial) => {
+                    task.expect(serial, source, ordinal, self.chain);
+                    self.note_wake(slot);
+                }
+                None => self.schedule_after(0, slot, source, ordinal),
+            },
+            Some(delay) => self.schedule_after(delay, slot, source, ordinal),
+            None => self.schedule_with_care(slot, source, ordinal),
         }
     }
 
     #[inline(never)]
-    fn schedule_among_others(&mut self, slot: u32, source: Key, ordinal: u32) {
-        self.place_lone();
+    fn schedule_with_care(&mut self, slot: u32, source: Key, ordinal: u32) {
         let wakeup = self.wakeup(slot, source, ordinal);
-        let place = self.scheduler.place(&mut self.choices, wakeup);
-        let serial = self.queue.push_due(place, Act::poll(slot));
+        let delay = self.scheduler.delay(&mut self.choices, wakeup);
+        self.schedule_after(delay, slot, source, ordinal);
+    }
+
+    #[inline(never)]
+    fn schedule_after(&mut self, delay: u64, slot: u32, source: Key, ordinal: u32) {
+        let act = Act::poll(slot);
+        let serial = if delay > 0 {
+            self.queue.push_at(self.now + delay, act)
+        } else if let Some(serial) = self.queue.push_lone(act) {
+            serial
+        } else {
+            self.place_lone();
+            let wakeup = self.wakeup(slot, source, ordinal);
+            let place = self.scheduler.place(&mut self.choices, wakeup);
+            self.queue.push_due(place, act)
+        };
         self.expect(slot, serial, source, ordinal);
     }
 
@@ -136,7 +162,7 @@ impl World {
     }
 
     /// Has a task polled that woke itself: behind all else that is due.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn go_behind(&mut self, slot: u32, ordinal: u32) {
         let wakeup = self.wakeup(slot, self.actor, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
@@ -159,18 +185,23 @@ impl World {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn expect(&mut self, slot: u32, entry: Serial, source: Key, ordinal: u32) {
         self.tasks.slots[slot as usize].expect(entry, source, ordinal, self.chain);
+        self.note_wake(slot);
+    }
+
+    /// Notes in which record a task is woken, where records are kept.
+    #[inline]
+    fn note_wake(&mut self, slot: u32) {
         if self.tracer.keeps() {
-            self.note_wake(slot);
+            self.set_mark(slot);
         }
     }
 
-    /// Notes in which record a task is woken. Cold, because it would be in the way of a run whose
-    /// records are not kept.
+    /// Cold, because it would be in the way of a run whose records are not kept.
     #[cold]
-    fn note_wake(&mut self, slot: u32) {
+    fn set_mark(&mut self, slot: u32) {
         self.tasks.set_mark(slot, self.tracer.mark());
     }
 }
