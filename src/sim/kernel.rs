@@ -240,8 +240,15 @@ impl World {
         self.tracer.hear(direction, from, to);
     }
 
-    /// Adds a record of what became of something that was sent; `sent` is the mark of then.
+    /// Follows a delivery that nobody is going to read about: no records are kept.
     #[inline(always)]
+    pub(crate) fn follow_delivery(&mut self, subject: Key, ordinal: u64, digest: u64) {
+        let (at, kind) = (self.now, RecordKind::Deliver);
+        self.tracer.follow(&Event { at, kind, subject, source: Key::NONE, ordinal, digest });
+    }
+
+    /// Adds a record of what became of something that was sent; `sent` is the mark of then.
+    #[inline]
     pub(crate) fn record_arrival(
         &mut self,
         kind: RecordKind,

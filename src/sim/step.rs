@@ -11,7 +11,7 @@ use crate::waiter::Waiter;
 
 use super::alarm::Alarms;
 use super::body::BoxedTask;
-use super::choice::{Key, TIMER};
+use super::choice::TIMER;
 use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
 use super::pressing::{Aborted, Errand, Urgent};
 use super::task::{KEPT, Stage, TaskId, Tasks};
@@ -132,6 +132,7 @@ impl World {
             if self.pressing.any()
                 && let Some(waker) = self.pressing.pop_waker()
             {
+                self.act_outside();
                 hand.outside = Some(Outside::Wake(waker));
                 return true;
             }
@@ -150,11 +151,9 @@ impl World {
                 Urgent::Drop(aborted) if self.tasks.live(aborted.task).is_none() => continue,
                 Urgent::Drop(aborted) => return Some(self.step_drop(aborted)),
                 Urgent::Wake(waker) => Outside::Wake(waker),
-                Urgent::Errand(errand) => {
-                    self.act_as(Key::NONE);
-                    Outside::Errand(errand)
-                }
+                Urgent::Errand(errand) => Outside::Errand(errand),
             };
+            self.act_outside();
             hand.outside = Some(outside);
             return Some(Next::Outside);
         }
@@ -290,28 +289,41 @@ impl World {
     fn arrive(&mut self, entry: Entry) {
         let (serial, slot) = (entry.serial(), entry.act().slot());
         match entry.act().kind() {
-            Kind::Poll if self.tasks.slots[slot as usize].pending == serial => {
-                self.reach(entry.key());
-                if self.queue.is_idle() {
-                    self.queue.arrive_lone(serial, entry.act());
-                } else {
-                    self.arrive_among_others(serial, slot);
-                }
-            }
-            Kind::Fire if let Some(waiter) = self.timers.take(TimerId { slot, serial }) => {
-                self.reach(entry.key());
-                self.tracer.begin_anew();
-                self.act_as(TIMER);
-                self.wake_waiter(waiter);
-            }
+            Kind::Poll => self.arrive_poll(entry),
+            Kind::Fire => self.fire(entry),
             Kind::Sound if self.alarms.take(slot, serial) => {
                 self.reach(entry.key());
                 self.tracer.begin_anew();
-                self.act_as(Key::NONE);
                 (self.sound)(self, slot);
             }
-            _ => self.timers.forget(),
+            Kind::Sound => self.timers.forget(),
         }
+    }
+
+    #[inline(never)]
+    fn arrive_poll(&mut self, entry: Entry) {
+        let (serial, slot) = (entry.serial(), entry.act().slot());
+        if self.tasks.slots[slot as usize].pending != serial {
+            return self.timers.forget();
+        }
+        self.reach(entry.key());
+        if self.queue.is_idle() {
+            self.queue.arrive_lone(serial, entry.act());
+        } else {
+            self.arrive_among_others(serial, slot);
+        }
+    }
+
+    #[inline(never)]
+    fn fire(&mut self, entry: Entry) {
+        let (serial, slot) = (entry.serial(), entry.act().slot());
+        let Some(waiter) = self.timers.take(TimerId { slot, serial }) else {
+            return self.timers.forget();
+        };
+        self.reach(entry.key());
+        self.tracer.begin_anew();
+        self.act_as(TIMER);
+        self.wake_waiter(waiter);
     }
 
     /// Lets the clock reach the instant of something that happens.

@@ -321,6 +321,18 @@ impl Tracer {
     /// this comes about.
     #[inline(always)]
     pub(crate) fn record(&mut self, event: Event, beside: impl FnOnce(Mark) -> Beside) {
+        self.follow(&event);
+        if self.kept.is_some() {
+            aside(move || {
+                let mark = self.mark_after(self.count - 1);
+                self.keep(event, beside(mark));
+            });
+        }
+    }
+
+    /// Lets the fingerprint follow what happens.
+    #[inline(always)]
+    pub(crate) fn follow(&mut self, event: &Event) {
         let what = fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
             ^ fold(
                 // Both sides are stirred: a product with zero would lose the other.
@@ -330,14 +342,17 @@ impl Tracer {
         // A bijection of the state for any event: nothing that happened is lost.
         self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;
-        if self.count.is_multiple_of(CHECKPOINT) && self.checkpoints.len() < CHECKPOINTS {
-            self.checkpoints.push(self.fingerprint());
+        if self.count.is_multiple_of(CHECKPOINT) {
+            self.check();
         }
-        if self.kept.is_some() {
-            aside(move || {
-                let mark = self.mark_after(self.count - 1);
-                self.keep(event, beside(mark));
-            });
+    }
+
+    /// Keeps the fingerprint of so far, unless there are many.
+    #[cold]
+    #[inline(never)]
+    fn check(&mut self) {
+        if self.checkpoints.len() < CHECKPOINTS {
+            self.checkpoints.push(self.fingerprint());
         }
     }
 

@@ -275,8 +275,9 @@ impl World {
         self.actor = task.key;
         self.chain = task.chain.saturating_add(1);
         if self.nodes.any_odd {
-            // Its node may have a clock of its own, or the one before may have had.
             self.set_clock_of(task.node);
+        } else {
+            clock::set(self.run, self.now);
         }
     }
 
@@ -326,9 +327,12 @@ impl World {
         self.current = NOBODY;
         self.actor = actor;
         self.chain = 0;
-        if self.nodes.any_odd {
-            clock::set(self.run, self.now);
-        }
+    }
+
+    /// The same for something that is foreign, and may read the clock: the true one.
+    pub(crate) fn act_outside(&mut self) {
+        self.act_as(Key::NONE);
+        clock::set(self.run, self.now);
     }
 
     /// The same for something that wakes each task once at most, and of which no record tells yet.
@@ -348,10 +352,10 @@ impl World {
                 || !self.nodes.is_dead(self.tasks.slots[self.current as usize].node))
     }
 
+    /// Lets it be later, which nobody sees before it is his turn.
     pub(crate) fn set_now(&mut self, now: u64) {
         self.now = now;
         self.choices.now = now;
-        clock::set(self.run, now);
     }
 
     /// Whether the texts of keys are kept.

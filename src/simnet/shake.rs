@@ -28,6 +28,7 @@ use super::ledger::Fault;
 use super::link::Passage;
 use super::machine::{Place, Power};
 use super::pipe::Connection;
+use super::plain::Arrival;
 use super::pool::Pool;
 use super::transit::{
     AGAIN, CALL, LATENCY, Transit, call_alarm, connect, head_of, retry_after, whose,
@@ -39,20 +40,29 @@ const SAID: u64 = 3;
 /// What an alarm of the fabric does.
 pub(crate) fn sound(world: &mut World, alarm: u32) {
     let (index, which) = whose(alarm);
+    let Some(way) = head_of(which) else { return sound_with_care(world, alarm) };
+    let arrival = with_fabric(world.run, |fabric| match fabric.conns.owned(index) {
+        Some(conn) => conn.arrive_plainly(way, world),
+        None => Arrival::Odd,
+    });
+    match arrival {
+        // With the fabric back in its place: so nothing is left to be done afterwards.
+        Some(Arrival::Heard(task)) => world.wake(task),
+        Some(Arrival::Unheard) => {}
+        Some(Arrival::Odd) | None => sound_with_care(world, alarm),
+    }
+}
+
+#[inline(never)]
+fn sound_with_care(world: &mut World, alarm: u32) {
+    let (index, which) = whose(alarm);
+    world.act_as(Key::NONE);
     with_fabric(world.run, |fabric| {
         if which == CALL {
             if let Some(mut shake) = fabric.shake(index, world) {
                 shake.move_on();
             }
-            return;
-        }
-        if let Some(way) = head_of(which)
-            && let Some(conn) = fabric.conns.owned(index)
-            && conn.arrive_plainly(way, &fabric.nets, world)
-        {
-            return;
-        }
-        if let Some(mut transit) = fabric.transit(index, world) {
+        } else if let Some(mut transit) = fabric.transit(index, world) {
             transit.sound(which);
         }
     });

@@ -69,8 +69,9 @@ pub(crate) enum Bell {
     Probe,
 }
 
-/// How many alarms there are for each connection, which includes one for a dial of that number.
-pub(crate) const ALARMS: u32 = 9;
+/// How many alarms there are for each connection, which includes one for a dial of that number; a
+/// power of two, because whose an alarm is has to be found out for every message.
+pub(crate) const ALARMS: u32 = 16;
 /// Which of them is the dial's.
 pub(crate) const CALL: u32 = 8;
 
@@ -104,20 +105,14 @@ pub(crate) struct Transit<'a> {
 /// The connection, or the dial, that an alarm belongs to, and which of its alarms that is.
 #[inline]
 pub(crate) const fn whose(alarm: u32) -> (usize, u32) {
-    let index = alarm / ALARMS;
-    (index as usize, alarm - index * ALARMS)
+    ((alarm / ALARMS) as usize, alarm % ALARMS)
 }
 
 /// The direction whose oldest item an alarm of a connection is for.
 #[inline]
 pub(crate) const fn head_of(which: u32) -> Option<usize> {
-    const THERE: u32 = bell(0, 0, Bell::Head);
-    const BACK: u32 = bell(0, 1, Bell::Head);
-    match which {
-        THERE => Some(0),
-        BACK => Some(1),
-        _ => None,
-    }
+    let (way, bell) = way_of(which);
+    if bell == Bell::Head as u32 { Some(way) } else { None }
 }
 
 /// Has the processor load what alarms will touch, and names the tasks that they will wake; see
