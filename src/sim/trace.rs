@@ -333,12 +333,12 @@ impl Tracer {
     /// Lets the fingerprint follow what happens.
     #[inline(always)]
     pub(crate) fn follow(&mut self, event: &Event) {
+        // The time is small, and the subject, the source and a digest are hashes; where a source or
+        // a digest is none or small, it and the ordinal stand at opposite ends of the word.
         let what = fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
-            ^ fold(
-                // Both sides are stirred: a product with zero would lose the other.
-                event.source.0 ^ event.ordinal ^ 0x1D8E_4E27_C47D_124F,
-                event.digest ^ 0x5899_65CC_7537_4CC3,
-            );
+            ^ event.source.0
+            ^ event.ordinal
+            ^ event.digest.rotate_left(32);
         // A bijection of the state for any event: nothing that happened is lost.
         self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;

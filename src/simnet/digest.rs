@@ -79,24 +79,27 @@ impl Digest {
         if len < LONG { Self::Short(Short::new(start)) } else { Self::Long(Long::new(start)) }
     }
 
-    /// Digests a short segment that is all there.
+    /// Copies a short segment that is all there, and digests it.
     #[inline(always)]
-    pub(crate) fn of_short(start: u64, bytes: &[u8]) -> u64 {
-        if !bytes.len().is_multiple_of(PAIR) {
-            return Self::of_uneven(start, bytes);
+    pub(crate) fn copy_short(start: u64, from: &[u8], into: &mut [u8]) -> u64 {
+        let ((pairs, rest), (places, _)) = (from.as_chunks(), into.as_chunks_mut());
+        if !rest.is_empty() {
+            return Self::copy_uneven(start, from, into);
         }
         // Nothing is left over that would have to be kept somewhere.
         let mut sum: u128 = 0;
-        for (pair, places) in bytes.as_chunks().0.iter().zip(&PLACES) {
-            sum = sum.wrapping_add(product(pair, places));
+        for ((pair, place), numbers) in pairs.iter().zip(places).zip(&PLACES) {
+            *place = *pair;
+            sum = sum.wrapping_add(product(pair, numbers));
         }
         close(start, sum)
     }
 
     #[inline(never)]
-    fn of_uneven(start: u64, bytes: &[u8]) -> u64 {
+    fn copy_uneven(start: u64, from: &[u8], into: &mut [u8]) -> u64 {
+        into.copy_from_slice(from);
         let mut short = Short::new(start);
-        short.add(bytes);
+        short.add(from);
         short.value()
     }
 

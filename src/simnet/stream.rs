@@ -106,10 +106,7 @@ impl Stream {
         let start = self.written;
         self.written += data.len() as u64;
         match self.ring.part_mut(start, data.len()) {
-            Some(into) if data.len() < LONG => {
-                into.copy_from_slice(data);
-                Digest::of_short(start, data)
-            }
+            Some(into) if data.len() < LONG => Digest::copy_short(start, data, into),
             _ => self.write_parts(start, data),
         }
     }
@@ -157,8 +154,7 @@ impl Stream {
         match self.ring.part(self.read, count) {
             // Nearly always what is read is what was written in one go.
             Some(from) if whole => {
-                buf[..count].copy_from_slice(from);
-                let digest = Digest::of_short(self.read, from);
+                let digest = Digest::copy_short(self.read, from, &mut buf[..count]);
                 self.read += left;
                 self.end_segment(digest)?;
             }
