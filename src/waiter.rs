@@ -91,6 +91,11 @@ impl Waiter {
 
     /// The polled task, if `waker` is its own.
     #[inline]
+    pub(crate) fn polled(waker: &Waker) -> Option<Self> {
+        Self::task_of(waker).map(Self::Task)
+    }
+
+    #[inline]
     fn task_of(waker: &Waker) -> Option<Who> {
         let (identity, who) = POLLED.get();
         (identity == waker.data()).then_some(who)

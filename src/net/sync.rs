@@ -92,6 +92,19 @@ impl WaitList {
         }
     }
 
+    /// The same for the polled task where nobody else waits, which is nearly always so. Returns
+    /// whether it was.
+    #[inline]
+    pub(crate) fn keep_lone_task(&mut self, waker: &Waker) -> bool {
+        match (&self.first, Waiter::polled(waker)) {
+            (None, Some(task)) => {
+                self.first = Some(task);
+                true
+            }
+            _ => false,
+        }
+    }
+
     #[cold]
     fn keep_more(&mut self, waker: &Waker, wakers: &mut Wakers) {
         let others = &mut self.more.get_or_insert_default().waiters;

@@ -16,7 +16,7 @@ use super::handle::Sim;
 use super::outcome::Outcome;
 use super::pulse::Pulse;
 use super::schedule::Schedule;
-use super::step::{Hand, Next, Outside, Polled};
+use super::step::{Aside, Hand, Next, Outside, Over};
 use super::tape::Tape;
 use super::task::TaskId;
 use super::time::nanos;
@@ -193,7 +193,7 @@ impl Run {
 /// The world says what is next, by `World::next`; the step itself is made with
 /// the world back in its place, because what it runs may ask for anything.
 pub(crate) fn drive(executor: &mut Executor) -> End {
-    let mut polled = Polled::Nobody;
+    let mut over = None;
     let mut hand = Hand::default();
     loop {
         let next = enter_or_bug(|world| {
@@ -203,35 +203,46 @@ pub(crate) fn drive(executor: &mut Executor) -> End {
             if !world.foreseen.is_empty() {
                 executor.load(&mut world.foreseen);
             }
-            world.next(std::mem::replace(&mut polled, Polled::Nobody), &mut hand)
+            world.next(over, &mut hand)
         });
-        let slot = |number| TaskId::of_number(number).slot;
-        match next {
+        over = match next {
             Next::Poll(number) => match executor.poll(number) {
-                None => polled = Polled::Pending,
+                None => None,
                 done => {
                     hand.done = done;
-                    polled = Polled::Done(slot(number));
+                    Some(Over(TaskId::of_number(number).slot))
                 }
             },
-            Next::Discard(number) => {
-                hand.done = None;
-                polled = Polled::Done(slot(number));
-            }
-            Next::Drop(number) => {
-                drop(executor.take(slot(number)));
-                polled = Polled::Dropped(slot(number));
-            }
-            Next::Bury(number) => {
-                bury(executor, slot(number));
-                polled = Polled::Dropped(slot(number));
-            }
-            Next::Outside => match hand.outside.take() {
+            Next::End(end) => return end,
+            Next::Aside(aside) => see_to(executor, aside, &mut hand),
+        }
+    }
+}
+
+/// Does what is next and is no poll. Returns the task that is over by that.
+#[inline(never)]
+fn see_to(executor: &mut Executor, aside: Aside, hand: &mut Hand) -> Option<Over> {
+    let slot = |number| TaskId::of_number(number).slot;
+    match aside {
+        Aside::Discard(number) => {
+            hand.done = None;
+            Some(Over(slot(number)))
+        }
+        Aside::Drop(number) => {
+            drop(executor.take(slot(number)));
+            Some(Over(slot(number)))
+        }
+        Aside::Bury(number) => {
+            bury(executor, slot(number));
+            Some(Over(slot(number)))
+        }
+        Aside::Outside => {
+            match hand.outside.take() {
                 Some(Outside::Wake(waker)) => waker.wake(),
                 Some(Outside::Errand(errand)) => errand.run(),
                 None => {}
-            },
-            Next::End(end) => return end,
+            }
+            None
         }
     }
 }

@@ -24,6 +24,13 @@ use super::world::{End, MAIN, NOBODY, World};
 #[derive(Clone, Copy)]
 pub(crate) enum Next {
     Poll(u64),
+    Aside(Aside),
+    End(End),
+}
+
+/// What happens rarely beside the polls.
+#[derive(Clone, Copy)]
+pub(crate) enum Aside {
     /// Drop what the task has returned: nobody will ask for it.
     Discard(u64),
     /// Drop an aborted task.
@@ -32,7 +39,6 @@ pub(crate) enum Next {
     Bury(u64),
     /// Do what is in the hand.
     Outside,
-    End(End),
 }
 
 /// What the halves of the loop hand each other, beside what is next.
@@ -51,15 +57,9 @@ pub(crate) enum Outside {
     Errand(Errand),
 }
 
-/// What became of a task that was polled or dropped.
+/// A task that is over, because it was polled or dropped: its slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Polled {
-    /// There was none.
-    Nobody,
-    Pending,
-    Done(u32),
-    Dropped(u32),
-}
+pub(crate) struct Over(pub(crate) u32);
 
 /// Whether a queue entry still stands for something.
 #[inline]
@@ -81,15 +81,11 @@ pub(crate) fn awaited(
 impl World {
     /// Takes note of the last step and finds the next: the heart of a run.
     #[inline]
-    pub(crate) fn next(&mut self, polled: Polled, hand: &mut Hand) -> Next {
-        match polled {
-            Polled::Pending => self.current = NOBODY,
-            Polled::Nobody => {}
-            Polled::Done(slot) | Polled::Dropped(slot) => {
-                if let Some(next) = self.settle(slot, hand) {
-                    return next;
-                }
-            }
+    pub(crate) fn next(&mut self, over: Option<Over>, hand: &mut Hand) -> Next {
+        if let Some(Over(slot)) = over
+            && let Some(next) = self.settle(slot, hand)
+        {
+            return next;
         }
         loop {
             if self.pressing.any()
@@ -99,24 +95,19 @@ impl World {
             }
             // A task is polled only when all that is due has arrived.
             if self.arriving && self.let_arrive(hand) {
-                return Next::Outside;
+                return Next::Aside(Aside::Outside);
             }
             if self.pressing.any() {
                 continue;
             }
             if let Some((serial, slot)) = self.queue.pop_due() {
-                if self.tasks.slots[slot as usize].pending != serial {
-                    continue; // aborted since
+                match self.step(slot, serial) {
+                    Some(next) => return next,
+                    None => continue,
                 }
-                if self.nodes.any_odd && self.hold_up(slot, serial) {
-                    continue;
-                }
-                return self.step(slot);
             }
-            if !self.spun && self.queue.call_up_behind() {
-                self.spun = true;
-            } else if !self.hear_foreign()
-                && let Err(end) = self.advance()
+            if !self.advance()
+                && let Err(end) = self.advance_with_care()
             {
                 return Next::End(end);
             }
@@ -146,6 +137,7 @@ impl World {
     fn press(&mut self, hand: &mut Hand) -> Option<Next> {
         loop {
             let outside = match self.pressing.pop()? {
+                // Whoever was polled last is to blame.
                 Urgent::Doom => return Some(Next::End(End::Panicked)),
                 // It may have completed since.
                 Urgent::Drop(aborted) if self.tasks.live(aborted.task).is_none() => continue,
@@ -155,7 +147,7 @@ impl World {
             };
             self.act_outside();
             hand.outside = Some(outside);
-            return Some(Next::Outside);
+            return Some(Next::Aside(Aside::Outside));
         }
     }
 
@@ -165,7 +157,7 @@ impl World {
         let about = &mut self.tasks.about[slot as usize];
         if hand.done.is_some() {
             if !about.has_handle {
-                return Some(Next::Discard(self.tasks.id(slot).number()));
+                return Some(Next::Aside(Aside::Discard(self.tasks.id(slot).number())));
             }
             about.output = hand.done.take();
         }
@@ -218,23 +210,31 @@ impl World {
     }
 
     /// Lets the next thing happen that lies ahead, if that is as simple as it is nearly always.
+    /// Returns whether it is.
     #[inline]
-    fn advance(&mut self) -> Result<(), End> {
-        self.spun = false;
-        let Some(entry) = self.queue.peek_ahead() else { return self.advance_with_care() };
-        let plain = entry.key() <= self.limits.time
-            && !self.queue.has_any_behind()
-            && !self.queue.has_fresh();
-        if !plain {
-            return self.advance_with_care();
+    fn advance(&mut self) -> bool {
+        if self.queue.has_any_behind() || self.has_foreign() {
+            return false;
+        }
+        let Some(entry) = self.queue.peek_ahead() else { return false };
+        if entry.key() > self.limits.time || self.queue.has_fresh() {
+            return false;
         }
         self.queue.pop_ahead();
         self.arrive(entry);
-        Ok(())
+        true
     }
 
     #[cold]
     fn advance_with_care(&mut self) -> Result<(), End> {
+        if !self.spun && self.queue.call_up_behind() {
+            self.spun = true;
+            return Ok(());
+        }
+        if self.hear_foreign() {
+            return Ok(());
+        }
+        self.spun = false;
         // A crowd that was born at once has been taken in.
         self.born.shrink_to(KEPT);
         // A task that spins waits for something: let time pass, but leap over
@@ -344,8 +344,11 @@ impl World {
 
     /// Does not let a task be polled whose node is paused, or busy with another poll.
     #[cold]
-    fn hold_up(&mut self, slot: u32, serial: Serial) -> bool {
+    fn is_held_up(&mut self, slot: u32, serial: Serial) -> bool {
         let task = &mut self.tasks.slots[slot as usize];
+        if task.pending != serial {
+            return false;
+        }
         let Some(node) = self.nodes.get_mut(task.node) else {
             return false;
         };
@@ -377,9 +380,9 @@ impl World {
         self.act_for(slot);
         let number = self.tasks.id(slot).number();
         if self.nodes.is_dead(self.tasks.slots[slot as usize].node) {
-            Next::Bury(number)
+            Next::Aside(Aside::Bury(number))
         } else {
-            Next::Drop(number)
+            Next::Aside(Aside::Drop(number))
         }
     }
 
@@ -403,16 +406,20 @@ impl World {
         Next::End(End::StepLimit)
     }
 
-    /// Makes a task current and counts, limits and records its poll.
+    /// Makes a task current and counts, limits and records its poll, unless that has been aborted
+    /// since, or is held up.
     #[inline]
-    pub(crate) fn step(&mut self, slot: u32) -> Next {
-        if self.steps >= self.limits.steps {
-            return self.stop_before(slot);
-        }
-        if self.pulse.is_some() && self.is_named_and_over(slot) {
-            return Next::End(End::Panicked);
+    fn step(&mut self, slot: u32, serial: Serial) -> Option<Next> {
+        if self.nodes.any_odd && self.is_held_up(slot, serial) {
+            return None;
         }
         let task = &mut self.tasks.slots[slot as usize];
+        if task.pending != serial {
+            return None;
+        }
+        if self.steps >= self.limits.steps {
+            return Some(self.stop_before(slot));
+        }
         if task.polled_at == self.now {
             task.polls_at_instant = task.polls_at_instant.saturating_add(1);
         } else {
@@ -424,12 +431,16 @@ impl World {
         let polls = u64::from(task.polls_at_instant);
         if polls > self.limits.livelock || u64::from(task.chain) > self.limits.chain {
             self.culprit = Some(slot);
-            return Next::End(End::Livelock);
+            return Some(Next::End(End::Livelock));
+        }
+        if self.pulse.is_some() && self.is_named_and_over(slot) {
+            return Some(Next::End(End::Panicked));
         }
         self.steps += 1;
-        let number = TaskId { slot, life: task.life }.number();
+        let task = &mut self.tasks.slots[slot as usize];
         task.stage = Stage::Parked;
         task.pending = Serial::default();
+        let number = TaskId { slot, life: task.life }.number();
         let event = Event {
             at: self.now,
             kind: RecordKind::Poll,
@@ -443,6 +454,6 @@ impl World {
             self.tasks.standings[slot as usize].count_poll();
         }
         self.act_for(slot);
-        Next::Poll(number)
+        Some(Next::Poll(number))
     }
 }

@@ -82,10 +82,15 @@ impl World {
         }
     }
 
-    /// Wakes whom other threads have woken. Returns whether there were any.
+    /// Whether other threads have woken somebody, of this run or another.
     #[inline]
+    pub(crate) fn has_foreign(&self) -> bool {
+        foreign_count() != self.foreign_seen
+    }
+
+    /// Wakes whom other threads have woken. Returns whether there were any.
     pub(crate) fn hear_foreign(&mut self) -> bool {
-        foreign_count() != self.foreign_seen && self.wake_foreign()
+        self.has_foreign() && self.wake_foreign()
     }
 
     #[cold]

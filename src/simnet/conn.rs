@@ -119,16 +119,7 @@ fn failed(fate: Fate) -> io::Error {
 impl RawConn for End {
     #[inline]
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut outside = Wakers::default();
-        let glance = self.with_conn(|conn, end| {
-            let glance = conn.glance(end, buf);
-            if matches!(glance, Glance::Empty) {
-                conn.pipes[1 - end].readers.keep(cx.waker(), &mut outside);
-            }
-            glance
-        });
-        outside.wake();
-        match glance {
+        match self.with_conn(|conn, end| conn.glance(end, buf, cx.waker())) {
             Glance::Read(count) => Poll::Ready(Ok(count)),
             Glance::Empty => Poll::Pending,
             glance => self.read_with_care(cx, glance, buf),

@@ -82,11 +82,11 @@ impl Digest {
     /// Copies a short segment that is all there, and digests it.
     #[inline(always)]
     pub(crate) fn copy_short(start: u64, from: &[u8], into: &mut [u8]) -> u64 {
-        let ((pairs, rest), (places, _)) = (from.as_chunks(), into.as_chunks_mut());
-        if !rest.is_empty() {
+        if !from.len().is_multiple_of(PAIR) {
             return Self::copy_uneven(start, from, into);
         }
         // Nothing is left over that would have to be kept somewhere.
+        let (pairs, places) = (from.as_chunks().0, into.as_chunks_mut().0);
         let mut sum: u128 = 0;
         for ((pair, place), numbers) in pairs.iter().zip(places).zip(&PLACES) {
             *place = *pair;

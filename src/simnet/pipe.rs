@@ -4,6 +4,7 @@
 //! a message touches stands together.
 
 use std::hint::black_box;
+use std::task::Waker;
 
 use crate::net::{Cause, WaitList};
 use crate::sim::{Key, Mark};
@@ -284,7 +285,7 @@ pub(crate) enum Glance {
     Read(usize),
     /// So many bytes, of which the writer is to hear.
     Much(usize),
-    /// Nothing yet.
+    /// Nothing yet, for which the polled task waits.
     Empty,
     /// Nothing: the world has to be looked at.
     Odd,
@@ -298,13 +299,16 @@ impl Connection {
         self.pipes.iter_mut().for_each(Pipe::end);
     }
 
-    /// Reads at one end, unless anything about that concerns the world: nearly always it does not.
+    /// Reads at one end, or lets whoever has the waker wait, unless anything about that concerns the
+    /// world or anybody else: nearly always it does not.
     #[inline]
-    pub(crate) fn glance(&mut self, end: usize, buf: &mut [u8]) -> Glance {
+    pub(crate) fn glance(&mut self, end: usize, buf: &mut [u8], waker: &Waker) -> Glance {
         let Self { ends, pipes, .. } = self;
         let pipe = &mut pipes[1 - end];
         if pipe.stream.ready() == 0 {
-            let waits = ends[end].fate == Fate::Open && !pipe.fin_arrived;
+            let waits = ends[end].fate == Fate::Open
+                && !pipe.fin_arrived
+                && pipe.readers.keep_lone_task(waker);
             return if waits { Glance::Empty } else { Glance::Odd };
         }
         if pipe.odd | pipe.traced {

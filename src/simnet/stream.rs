@@ -105,10 +105,12 @@ impl Stream {
         self.ring.reserve(self.read, self.written, data.len());
         let start = self.written;
         self.written += data.len() as u64;
-        match self.ring.part_mut(start, data.len()) {
-            Some(into) if data.len() < LONG => Digest::copy_short(start, data, into),
-            _ => self.write_parts(start, data),
+        if data.len() < LONG
+            && let Some(into) = self.ring.part_mut(start, data.len())
+        {
+            return Digest::copy_short(start, data, into);
         }
+        self.write_parts(start, data)
     }
 
     /// The same where it is long, or goes beyond the end of the ring.
@@ -150,15 +152,17 @@ impl Stream {
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize, Corrupted> {
         let count = self.ready().min(buf.len() as u64) as usize;
         let left = self.head.end - self.read;
-        let whole = count as u64 == left && self.heard.is_none() && count < LONG;
-        match self.ring.part(self.read, count) {
-            // Nearly always what is read is what was written in one go.
-            Some(from) if whole => {
-                let digest = Digest::copy_short(self.read, from, &mut buf[..count]);
-                self.read += left;
-                self.end_segment(digest)?;
-            }
-            _ => self.read_parts(&mut buf[..count])?,
+        // Nearly always what is read is what was written in one go.
+        if count as u64 == left
+            && count < LONG
+            && self.heard.is_none()
+            && let Some(from) = self.ring.part(self.read, count)
+        {
+            let digest = Digest::copy_short(self.read, from, &mut buf[..count]);
+            self.read += left;
+            self.end_segment(digest)?;
+        } else {
+            self.read_parts(&mut buf[..count])?;
         }
         Ok(count)
     }
@@ -207,7 +211,7 @@ impl Stream {
     /// again: a quarter of the window.
     #[inline]
     pub(crate) fn is_worth_announcing(&self, window: u32) -> bool {
-        self.read - self.announced_to >= u64::from(window.div_ceil(4))
+        4 * (self.read - self.announced_to) >= u64::from(window)
     }
 
     /// Whether the writer finds no space when he has heard all that was announced.
