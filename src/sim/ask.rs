@@ -15,7 +15,7 @@ use super::choice::{
 };
 use super::entry::Act;
 use super::pressing::Aborted;
-use super::schedule::Standing;
+use super::schedule::{Standing, lateness};
 use super::step::awaited;
 use super::task::{Name, Origin, Stage, TaskId};
 use super::timer::TimerId;
@@ -111,7 +111,7 @@ impl World {
     ) -> TaskId {
         let task = self.enroll(name, origin, node, spawned_at);
         self.bear(task, future);
-        self.schedule(task.slot, SPAWN, 0);
+        self.schedule(task.slot, SPAWN, 0, lateness(true));
         task
     }
 

@@ -247,8 +247,8 @@ impl Subject {
 pub(crate) enum Shape {
     /// One of so many, all alike. Must not be zero.
     Uniform(u64),
-    /// Nanoseconds: none in three of four, else 1 to 65 536 µs, long-tailed.
-    Delay,
+    /// Nanoseconds: mostly none, else up to 65 536 µs, long-tailed.
+    Delay(Lateness),
     /// Nanoseconds: none in one of two, else 1 µs to 262 ms, every scale alike.
     Hold,
     /// Nanoseconds: 1 ms to 4.2 s, every scale alike.
@@ -260,15 +260,46 @@ pub(crate) enum Shape {
     LogNormal(u64),
 }
 
+/// How often and for how long something is late.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lateness {
+    /// The bits of which none is set if it is.
+    unless: u64,
+    /// The least is so many times four microseconds, multiplied by each other.
+    lowest: u32,
+}
+
+/// In how many scales it is late, each four times as long as the one before.
+const SCALES: u32 = 8;
+
+impl Lateness {
+    /// One time in four, and for a microsecond at least.
+    pub(crate) const OFTEN: Self = Self { unless: 3, lowest: 0 };
+    /// One time in sixteen, and for 16 µs at least.
+    pub(crate) const RARELY: Self = Self { unless: 15, lowest: 2 };
+    /// Bits that stand for no delay.
+    pub(crate) const NONE: u64 = u64::MAX;
+
+    /// Whether random bits stand for no delay.
+    #[inline]
+    pub(crate) const fn is_none(self, raw: u64) -> bool {
+        raw & self.unless != 0
+    }
+
+    /// The delay that others stand for. Each scale is half as likely as the one before: rarely many
+    /// milliseconds.
+    #[inline]
+    pub(crate) fn by(self, raw: u64) -> u64 {
+        let last = SCALES - 1 - self.lowest;
+        scaled(self.lowest + ((raw >> 4) | (1 << last)).trailing_zeros(), raw)
+    }
+}
+
 impl Shape {
     #[inline(always)]
     fn shape(self, raw: u64) -> u64 {
         match self {
             Self::Uniform(options) => spread(raw, options),
-            // Each factor of four is half as likely as the one before: mostly
-            // microseconds, rarely many milliseconds.
-            Self::Delay if raw & 3 == 0 => scaled(((raw >> 2) | (1 << 7)).trailing_zeros(), raw),
-            Self::Delay => 0,
             rarer => rarer.shape_rarer(raw),
         }
     }
@@ -276,8 +307,9 @@ impl Shape {
     #[inline(never)]
     fn shape_rarer(self, raw: u64) -> u64 {
         match self {
+            Self::Delay(late) if !late.is_none(raw) => late.by(raw),
             Self::Hold if raw & 1 == 0 => scaled(((raw >> 1) & 0xFF) as u32 % 9, raw),
-            Self::Uniform(_) | Self::Delay | Self::Hold => 0,
+            Self::Uniform(_) | Self::Delay(_) | Self::Hold => 0,
             Self::Demotion => scaled(5 + (raw & 0xFF) as u32 % 6, raw),
             Self::Exponential(mean) => scale_by(mean, exponential(raw)),
             Self::LogNormal(median) => scale_by(median, two_to_the_normal(raw)),
@@ -288,17 +320,17 @@ impl Shape {
     /// for 0. Among all bytes none are as frequent as among seeds, and every scale is alike.
     fn of_byte(self, byte: u8) -> u64 {
         // `byte` is one of so many, of which these scales share what is not in front of `first`.
-        let among = |first: u64, lowest: u32, scales: u64| match u64::from(byte).checked_sub(first)
+        let among = |first: u64, lowest: u32, scales: u32| match u64::from(byte).checked_sub(first)
         {
             None => 0,
             Some(rank) => {
-                let place = ((rank * scales) << 8) / (256 - first);
+                let place = ((rank * u64::from(scales)) << 8) / (256 - first);
                 scaled(lowest + (place >> 8) as u32, place << 56)
             }
         };
         match self {
             Self::Uniform(options) => u64::from(byte) % options,
-            Self::Delay => among(192, 0, 8),
+            Self::Delay(late) => among(192, late.lowest, SCALES - late.lowest),
             Self::Hold => among(128, 0, 9),
             Self::Demotion => among(1, 5, 6),
             _ if byte == 0 => 0,
@@ -314,7 +346,7 @@ impl Shape {
     pub(crate) const fn options(self) -> u64 {
         match self {
             Self::Uniform(options) => options,
-            Self::Delay => 65_536_000 + 1,
+            Self::Delay(_) => 65_536_000 + 1,
             Self::Hold => 262_144_000 + 1,
             Self::Demotion => 4_194_304_000 + 1,
             Self::Exponential(mean) => mean.saturating_mul(64).saturating_add(1),
@@ -485,21 +517,23 @@ impl Choices {
     /// The value of a choice.
     #[inline(always)]
     pub(crate) fn draw(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
-        if let Some(value) = self.drawn_at_once(subject, ordinal, shape) {
-            return value;
+        if self.plain {
+            return shape.shape(self.raw(subject.key(), ordinal));
         }
         aside(move || self.draw_with_tape(subject, ordinal, shape))
     }
 
-    /// The value of a choice where it depends on nothing but the seed, and nobody wants to know it.
+    /// The random bits of a choice in which nothing but the seed has a say, and about which nobody
+    /// wants to know.
     #[inline(always)]
-    pub(crate) fn drawn_at_once(&self, subject: Subject, ordinal: u64, shape: Shape) -> Option<u64> {
-        if self.plain { Some(shape.shape(self.raw(subject.key(), ordinal))) } else { None }
+    pub(crate) fn plain_bits(&self, subject: Subject, ordinal: u64) -> Option<u64> {
+        if self.plain { Some(self.raw(subject.key(), ordinal)) } else { None }
     }
 
     #[inline]
     fn raw(&self, key: Key, ordinal: u64) -> u64 {
-        stir((self.base ^ key.0).wrapping_add(ordinal.wrapping_mul(GOLDEN)))
+        let state = (self.base ^ key.0).wrapping_add(ordinal.wrapping_mul(GOLDEN));
+        fold(state, state ^ RIGHT)
     }
 
     fn draw_with_tape(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
@@ -561,7 +595,7 @@ impl Choices {
 
 #[cfg(test)]
 mod tests {
-    use super::{Choices, Family, Key, Rest, Shape, Subject, escape, step};
+    use super::{Choices, Family, Key, Lateness, Rest, Shape, Subject, escape, step};
 
     fn seeded(seed: u64) -> Choices {
         Choices::of_seed(seed)
@@ -619,12 +653,20 @@ mod tests {
         let mut choices = seeded(3);
         let subject = Subject::new(Family::DELAY, Key::word("main"), Key::word("timer"));
         let delays: Vec<u64> =
-            (0..100_000).map(|n| choices.draw(subject, n, Shape::Delay)).collect();
+            (0..100_000).map(|n| choices.draw(subject, n, Shape::Delay(Lateness::OFTEN))).collect();
         let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
         assert!((74_000..76_000).contains(&share(|d| d == 0)));
         assert!((12_000..13_000).contains(&share(|d| (1_000..4_000).contains(&d))));
         assert!((500..1_100).contains(&share(|d| d > 1_048_576)));
         assert!(delays.iter().all(|d| *d <= 65_536_000));
+        let delays: Vec<u64> = (0..100_000)
+            .map(|n| choices.draw(subject, n, Shape::Delay(Lateness::RARELY)))
+            .collect();
+        let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
+        assert!((93_300..94_200).contains(&share(|d| d == 0)));
+        assert!((2_900..3_350).contains(&share(|d| (16_000..64_000).contains(&d))));
+        assert!((600..950).contains(&share(|d| d > 1_048_576)));
+        assert!(delays.iter().all(|d| *d == 0 || (16_000..=65_536_000).contains(d)));
     }
 
     #[test]
@@ -666,7 +708,8 @@ mod tests {
     #[test]
     fn a_greater_byte_is_a_longer_duration_and_none_is_none() {
         let shapes = [
-            (Shape::Delay, 58_000_000),
+            (Shape::Delay(Lateness::OFTEN), 58_000_000),
+            (Shape::Delay(Lateness::RARELY), 58_000_000),
             (Shape::Hold, 248_000_000),
             (Shape::Demotion, 4_100_000_000),
             (Shape::Exponential(1_000), 5_500),
@@ -679,7 +722,7 @@ mod tests {
             assert!((long..shape.options()).contains(&durations[255]), "{shape:?}: {durations:?}");
             let none = durations.iter().filter(|duration| **duration == 0).count();
             let expected = match shape {
-                Shape::Delay => 192,
+                Shape::Delay(_) => 192,
                 Shape::Hold => 128,
                 _ => 1,
             };

@@ -103,7 +103,7 @@ pub use time::Instant;
 
 pub(crate) use body::boxed;
 pub(crate) use choice::{
-    Family, Key, Shape, Subject, hash_name, step as path_step, stir, unescape,
+    Family, Key, Lateness, Shape, Subject, hash_name, step as path_step, stir, unescape,
 };
 pub(crate) use current::{this_run, try_enter, try_enter_run};
 pub(crate) use node::NODE;

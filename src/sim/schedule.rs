@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::choice::{Choices, Family, Key, Shape, Subject};
+use super::choice::{Choices, Family, Key, Lateness, Shape, Subject};
 
 /// How the order of what happens is explored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -113,6 +113,16 @@ pub(crate) struct Wakeup {
     pub(crate) kept: Slack,
 }
 
+/// How late a wake-up may be, by what it comes from.
+///
+/// What a task does may be followed at any moment, so that wake-ups by tasks are often late, and
+/// mostly by microseconds. What time brings comes at an instant of its own, which was drawn or is far
+/// from others: to be late matters less often, and then for longer.
+#[inline]
+pub(crate) const fn lateness(by_task: bool) -> Lateness {
+    if by_task { Lateness::OFTEN } else { Lateness::RARELY }
+}
+
 /// Draws for one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scheduler {
@@ -160,26 +170,26 @@ impl Scheduler {
     }
 
     /// Chooses how late a wake-up by something other than the task itself is.
-    pub(crate) fn delay(self, choices: &mut Choices, wakeup: Wakeup) -> u64 {
+    pub(crate) fn delay(self, choices: &mut Choices, wakeup: Wakeup, late: Lateness) -> u64 {
         let subject = Self::delay_of(wakeup.task, wakeup.source);
         match self.schedule {
-            Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, Shape::Delay),
-            Schedule::Random => choices.draw(subject, wakeup.ordinal, Shape::Delay),
+            Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, Shape::Delay(late)),
+            Schedule::Random => choices.draw(subject, wakeup.ordinal, Shape::Delay(late)),
             Schedule::Pct { .. } => wakeup.kept.delay,
         }
     }
 
-    /// The same where nothing but the seed has a say in it.
+    /// The random bits that say how late a wake-up is, if nothing else has a say in it.
     #[inline(always)]
-    pub(crate) fn delay_at_once(
+    pub(crate) fn plain_delay(
         self,
         choices: &Choices,
         subject: Subject,
         ordinal: u64,
     ) -> Option<u64> {
         match self.schedule {
-            Schedule::Random => choices.drawn_at_once(subject, ordinal, Shape::Delay),
-            Schedule::Fifo if choices.overrides_nothing() => Some(0),
+            Schedule::Random => choices.plain_bits(subject, ordinal),
+            Schedule::Fifo if choices.overrides_nothing() => Some(Lateness::NONE),
             _ => None,
         }
     }

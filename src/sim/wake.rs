@@ -6,20 +6,26 @@
 
 use crate::waiter::{Waiter, foreign_count, foreign_since};
 
-use super::choice::{END, FOREIGN, Key};
+use super::choice::{END, FOREIGN, Key, Lateness};
 use super::entry::{Act, Serial};
-use super::schedule::{Scheduler, Slack, Wakeup};
+use super::schedule::{Scheduler, Slack, Wakeup, lateness};
 use super::task::{Stage, TaskId};
 use super::trace::RecordKind;
 use super::world::{NOBODY, ONCE, Phase, World};
 
 impl World {
     /// Wakes a task on behalf of whoever acts now.
+    #[inline]
+    pub(crate) fn wake(&mut self, task: TaskId) {
+        self.wake_late(task, lateness(self.current < ONCE));
+    }
+
+    /// The same where it is known whether that is a task, and so how late it may be.
     ///
     /// Here and in `schedule` all that is rare is a call at the very end: so nothing has to outlast
     /// a call, and no register be saved for it.
-    #[inline]
-    pub(crate) fn wake(&mut self, task: TaskId) {
+    #[inline(never)]
+    pub(crate) fn wake_late(&mut self, task: TaskId, late: Lateness) {
         let (actor, current) = (self.actor, self.current);
         let Some(slot) = self.tasks.live(task) else {
             return;
@@ -35,7 +41,7 @@ impl World {
         let mut ordinal = 0;
         if current != ONCE {
             if !slot.was_woken_by(actor) {
-                return self.wake_for_another(task);
+                return self.wake_for_another(task, late);
             }
             ordinal = slot.count_wakeup();
         }
@@ -45,15 +51,15 @@ impl World {
         if task.slot == current {
             self.go_behind(task.slot, ordinal);
         } else {
-            self.schedule(task.slot, actor, ordinal);
+            self.schedule(task.slot, actor, ordinal, late);
         }
     }
 
     /// The same where the task was last woken by another.
     #[inline(never)]
-    fn wake_for_another(&mut self, task: TaskId) {
+    fn wake_for_another(&mut self, task: TaskId, late: Lateness) {
         self.tasks.meet_another(task.slot, self.actor);
-        self.wake(task);
+        self.wake_late(task, late);
     }
 
     /// Has the end of a task wake who joins it.
@@ -74,7 +80,7 @@ impl World {
                 // A task ends once: there is nothing to be counted.
                 let joiner = TaskId::of_number(who.task);
                 if self.tasks.live(joiner).is_some_and(|task| task.stage == Stage::Parked) {
-                    self.schedule(joiner.slot, self.actor, 0);
+                    self.schedule(joiner.slot, self.actor, 0, lateness(true));
                 }
             }
             // Nothing foreign runs in here: the run loop wakes it, next of all.
@@ -111,26 +117,26 @@ impl World {
 
     /// Has a task polled at the place and with the delay that are chosen.
     #[inline(always)]
-    pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32) {
+    pub(crate) fn schedule(&mut self, slot: u32, source: Key, ordinal: u32, late: Lateness) {
         let task = &mut self.tasks.slots[slot as usize];
         let subject = Scheduler::delay_of(task.key, source);
-        match self.scheduler.delay_at_once(&self.choices, subject, ordinal.into()) {
-            Some(0) => match self.queue.push_lone(Act::poll(slot)) {
+        match self.scheduler.plain_delay(&self.choices, subject, ordinal.into()) {
+            Some(bits) if late.is_none(bits) => match self.queue.push_lone(Act::poll(slot)) {
                 Some(serial) => {
                     task.expect(serial, source, ordinal, self.chain);
                     self.note_wake(slot);
                 }
                 None => self.schedule_after(0, slot, source, ordinal),
             },
-            Some(delay) => self.schedule_after(delay, slot, source, ordinal),
-            None => self.schedule_with_care(slot, source, ordinal),
+            Some(bits) => self.schedule_after(late.by(bits), slot, source, ordinal),
+            None => self.schedule_with_care(slot, source, ordinal, late),
         }
     }
 
     #[inline(never)]
-    fn schedule_with_care(&mut self, slot: u32, source: Key, ordinal: u32) {
+    fn schedule_with_care(&mut self, slot: u32, source: Key, ordinal: u32, late: Lateness) {
         let wakeup = self.wakeup(slot, source, ordinal);
-        let delay = self.scheduler.delay(&mut self.choices, wakeup);
+        let delay = self.scheduler.delay(&mut self.choices, wakeup, late);
         self.schedule_after(delay, slot, source, ordinal);
     }
 

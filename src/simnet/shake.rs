@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
 use crate::net::{Accept, Addr, Cause, Gate};
-use crate::sim::{Errand, Key, RecordKind, World, hash_name, nanos, path_step};
+use crate::sim::{Errand, Key, Lateness, RecordKind, World, hash_name, nanos, path_step};
 use crate::waiter::Waiter;
 
 use super::call::{BACK, Call, Met, Queued, Stage, THERE};
@@ -47,7 +47,7 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
     });
     match arrival {
         // With the fabric back in its place: so nothing is left to be done afterwards.
-        Some(Arrival::Heard(task)) => world.wake(task),
+        Some(Arrival::Heard(task)) => world.wake_late(task, Lateness::RARELY),
         Some(Arrival::Unheard) => {}
         Some(Arrival::Odd) | None => sound_with_care(world, alarm),
     }
