@@ -101,8 +101,8 @@ pub(crate) fn many(clients: u64, n: u64) {
         let net = simnet::Network::new("bench");
         for server in 0..clients.div_ceil(10) {
             let host = net.host(&format!("s{server}")).await.unwrap();
+            let listener = host.listen(PORT).await.unwrap();
             sim.spawn(async move {
-                let listener = host.listen(PORT).await.unwrap();
                 while let Ok(conn) = listener.accept().await {
                     Sim::current().spawn(echo(conn, times));
                 }

@@ -61,8 +61,8 @@ async fn many(sim: Sim, clients: u64, times: u64) {
     let net = simnet::Network::new("bench");
     for server in 0..clients.div_ceil(SHARE) {
         let host = net.host(&format!("s{server}")).await.unwrap();
+        let listener = host.listen(":80").await.unwrap();
         sim.spawn(async move {
-            let listener = host.listen(":80").await.unwrap();
             while let Ok(conn) = listener.accept().await {
                 Sim::current().spawn(echo(conn, times));
             }
