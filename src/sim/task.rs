@@ -275,7 +275,7 @@ pub(crate) struct Tasks {
     types: [(usize, u64); 8],
     /// How often a source has woken a task, where `recent` has no room.
     met: BTreeMap<(u32, Key), u32>,
-    /// At how many entries `met` is cleared of sources that are no more.
+    /// At how many entries `met` is cleared of sources that are no more, [`SWEEP_AT`] at least.
     sweep_at: usize,
     /// How many slots this run has used.
     used: usize,
@@ -434,7 +434,7 @@ impl Tasks {
         self.met.insert((slot, before.0), before.1);
         let count = self.met.get(&(slot, source)).copied().unwrap_or(0);
         (task.last, task.met_last) = (source, count);
-        if self.met.len() > self.sweep_at {
+        if self.met.len() > self.sweep_at.max(SWEEP_AT) {
             self.sweep();
         }
     }
@@ -446,7 +446,7 @@ impl Tasks {
         let keys = self.slots[..self.used].iter().filter(live).map(|slot| slot.key);
         let kept: BTreeSet<Key> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
         self.met.retain(|(_, source), _| kept.contains(source));
-        self.sweep_at = SWEEP_AT.max(2 * self.met.len()).max(self.used);
+        self.sweep_at = self.used.max(2 * self.met.len());
     }
 
     /// Frees the slot, and then its ancestors' slots, once nothing needs them.
@@ -552,6 +552,6 @@ impl Tasks {
             self.met.clear();
         }
         self.siblings.clear();
-        self.sweep_at = SWEEP_AT;
+        self.sweep_at = 0;
     }
 }

@@ -57,6 +57,38 @@ fn the_same_seed_is_the_same_run_whatever_ran_before_and_in_whichever_thread() {
 }
 
 #[test]
+fn how_often_many_have_woken_a_task_is_known_in_the_first_run_of_a_thread_too() {
+    let go = |seed: u64| {
+        let outcome = Run::new(seed).execute(async |sim| {
+            let net = Network::new("t");
+            let echo = echo_node(&net, "α");
+            let client = net.host("β").await.unwrap();
+            sim.sleep(ms(200)).await;
+            let conns = join_all((0..5).map(|_| client.dial("α:1"))).await;
+            let conns: Vec<_> = conns.into_iter().map(Result::unwrap).collect();
+            // Nothing else ever wakes it.
+            let reader = sim.spawn(async move {
+                for _ in 0..20 {
+                    join_all(conns.iter().map(async |conn| {
+                        write(conn, "echo").await.unwrap();
+                        read(conn).await.unwrap();
+                    }))
+                    .await;
+                }
+            });
+            reader.await.unwrap();
+            drop(echo);
+            sim.now()
+        });
+        (outcome.fingerprint, outcome.unwrap())
+    };
+    for seed in 0..8 {
+        let twice = std::thread::spawn(move || (go(seed), go(seed))).join().unwrap();
+        assert_eq!(twice.0, twice.1, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_run_is_replayed_from_its_tape() {
     let run = |tape| {
         let run = Run::new(5);
