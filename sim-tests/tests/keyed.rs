@@ -102,14 +102,14 @@ fn lateness(seed: u64, edit: bool) -> Vec<u64> {
         .execute(async move |sim| {
             if edit {
                 sim.task("extra").spawn(async move {
-                    for _ in 0..50 {
+                    for _ in 0..200 {
                         sim.sleep(Duration::from_micros(300)).await;
                     }
                 });
             }
             let sleeper = sim.task("sleeper").spawn(async move {
                 let mut late = Vec::new();
-                for _ in 0..40 {
+                for _ in 0..160 {
                     let due = sim.now() + Duration::from_millis(1);
                     sim.sleep_until(due).await;
                     late.push((sim.now() - due).as_nanos() as u64);

@@ -299,8 +299,8 @@ impl Connection {
         self.pipes.iter_mut().for_each(Pipe::end);
     }
 
-    /// Reads at one end, or lets whoever has the waker wait, unless anything about that concerns the
-    /// world or anybody else: nearly always it does not.
+    /// Reads at one end, or lets whoever has the waker wait, unless anything about that concerns
+    /// the world or anybody else: nearly always it does not.
     #[inline]
     pub(crate) fn glance(&mut self, end: usize, buf: &mut [u8], waker: &Waker) -> Glance {
         let Self { ends, pipes, .. } = self;

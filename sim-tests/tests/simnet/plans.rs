@@ -159,7 +159,7 @@ fn a_plan_that_is_dropped_in_the_middle_undoes_what_it_did() {
             let (nodes, _) = ring(&net);
             sim.sleep(secs(1)).await;
             let mut chaos = net.chaos(Faults::all());
-            let _ = sim.timeout(secs(7 + seed), chaos.run_for(secs(60))).await;
+            let _ = sim.timeout(secs(12 + seed), chaos.run_for(secs(60))).await;
             assert!(!chaos.done().is_empty());
             drop(chaos);
             all_is_well(sim, &net, &nodes).await;
