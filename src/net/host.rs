@@ -160,7 +160,8 @@ async fn connect(engine: &dyn Engine, registry: &dyn Registry, src: &Addr, dst: 
         let mut query = registry.query(dst.host());
         if is_granted(&mut query) { String::new() } else { query.await? }
     };
-    engine.dial(src, dst, &hostdata).await
+    let (raw, peer) = engine.dial(src, dst, &hostdata).await?;
+    Ok((raw.into(), peer))
 }
 
 impl PartialEq for Host {

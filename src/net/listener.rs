@@ -270,7 +270,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
             let Arrival { raw, peer } =
                 arrived.map_err(|cause| host.down().map_or(cause, Cause::from))?;
             let port = Port::lowest(host).ok_or(Why::NoFreePort)?;
-            Ok(Endpoint::attach(port, peer, raw)?)
+            Ok(Endpoint::attach(port, peer, raw.into())?)
         });
         if accepted.is_ready() {
             self.leave();

@@ -174,7 +174,7 @@ pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
 #[cfg(feature = "os")]
 pub(crate) use engine::{Arrival, RawListener};
-pub(crate) use engine::{Dialed, Whole};
+pub(crate) use engine::{Dialed, Keeper, Place, RawEnd, Whole};
 pub(crate) use granted::{Granted, is_granted};
 pub(crate) use notifier::Gate;
 #[cfg(feature = "os")]

@@ -13,7 +13,7 @@ use crate::waiter::Waiter;
 
 use super::addr::{Addr, AddrError};
 use super::backlog::Offer;
-use super::engine::RawConn;
+use super::engine::{RawConn, RawEnd};
 use super::error::Cause;
 use super::sockets::{Endpoint, HostState, ListenerKey, Port};
 use super::state::NetState;
@@ -100,7 +100,7 @@ impl Gate {
         &self,
         src: &mut Option<Addr>,
         port: u16,
-        make: impl FnOnce(u16) -> Box<dyn RawConn>,
+        make: impl FnOnce(u16) -> RawEnd,
     ) -> Option<Waiter> {
         let host = &self.host;
         // What is worked with under the lock is one word: more would be moved.
@@ -253,7 +253,7 @@ impl Accept {
     /// the connection is torn down, so that the dialer sees a reset and never a live connection to
     /// nobody.
     pub fn confirm(self, conn: Box<dyn RawConn>) {
-        self.pending.confirm(conn);
+        self.pending.confirm(conn.into());
     }
 
     /// Gives the address and what is to be answered, for who keeps the one before the other.
@@ -271,7 +271,7 @@ impl Accept {
 
 impl Pending {
     /// See [`Accept::confirm`].
-    pub(crate) fn confirm(mut self, conn: Box<dyn RawConn>) {
+    pub(crate) fn confirm(mut self, conn: RawEnd) {
         let Some((port, src)) = self.dial.take() else {
             return;
         };

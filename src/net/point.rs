@@ -50,7 +50,7 @@ impl Point {
         let attached = match connected {
             Some(Ok(Arrival { raw, peer })) => Port::lowest(&self.state)
                 .ok_or(Why::NoFreePort)
-                .and_then(|port| Endpoint::attach(port, peer, raw))
+                .and_then(|port| Endpoint::attach(port, peer, raw.into()))
                 .map_err(Cause::from),
             Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
             None => Err(self.state.down().unwrap_or(Why::HostDown).into()),

@@ -24,7 +24,7 @@ use crate::waiter::Waiter;
 use super::addr::Addr;
 use super::backlog::Backlog;
 use super::down::{Falls, Latch, reason};
-use super::engine::RawConn;
+use super::engine::RawEnd;
 use super::error::Why;
 use super::line::Line;
 use super::port::PortSet;
@@ -333,13 +333,13 @@ pub(crate) struct Endpoint {
     /// All an operation looks at while all is well, and so it stands with `raw`. Set by whichever
     /// of connection, host and network goes down first.
     down: AtomicBool,
-    raw: Box<dyn RawConn>,
+    raw: RawEnd,
     pub(crate) peer: Addr,
     port: Port,
 }
 
 impl Endpoint {
-    pub(crate) fn new(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
+    pub(crate) fn new(port: Port, peer: Addr, raw: RawEnd) -> Arc<Self> {
         Arc::new(Self { down: AtomicBool::new(false), raw, peer, port })
     }
 
@@ -359,7 +359,7 @@ impl Endpoint {
     ///
     /// If the host went down meanwhile: the connection is torn down then, and the port given
     /// back. So a connection is never live on a closed host.
-    pub(crate) fn attach(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Result<Arc<Self>, Why> {
+    pub(crate) fn attach(port: Port, peer: Addr, raw: RawEnd) -> Result<Arc<Self>, Why> {
         let end = Self::new(port, peer, raw);
         let host = &end.port.host;
         let refused = host.table(|table| {
@@ -393,8 +393,8 @@ impl Endpoint {
     /// Gives what the engine made; while this end is down it is of no use, and an engine's promise
     /// that no poll is pending after `close` or `abort` covers who was about to use it.
     #[inline]
-    pub(crate) fn raw(&self) -> &dyn RawConn {
-        &*self.raw
+    pub(crate) const fn raw(&self) -> &RawEnd {
+        &self.raw
     }
 
     /// Says that this end is down; true the first time.

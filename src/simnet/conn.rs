@@ -1,37 +1,33 @@
-//! One end of a simulated connection, as the layer above uses it.
+//! The ends of simulated connections, as the layer above uses them.
 //!
 //! Knows the number of a connection and which end it is. All else is in the fabric.
 
-use std::fmt;
 use std::io;
 use std::task::{Context, Poll};
 
-use crate::net::{Cause, RawConn, Wakers};
+use crate::net::{Cause, Keeper, Place, RawEnd, Wakers};
 
 use super::fabric::{enter, enter_fabric, try_enter};
 use super::pipe::{Connection, Fate, Glance};
 use super::transit::Transit;
 
-/// One end of a simulated connection.
-pub(crate) struct End {
-    run: u64,
-    /// The number of its connection, and in the upper half which end it is: a whole word, because
-    /// what moves it about reads it as one just after it was written.
-    place: u64,
+/// All ends of simulated connections.
+struct Ends;
+
+/// One of them: the number of its connection, and in the upper half which end it is.
+#[derive(Clone, Copy)]
+struct End(Place);
+
+/// An end of a connection of the fabric: 0 is the dialer's, 1 the accepter's.
+pub(crate) fn end_of(run: u64, conn: u32, end: u8) -> RawEnd {
+    let number = u64::from(end & 1) << 32 | u64::from(conn);
+    RawEnd::kept(Place { run, number }, &Ends)
 }
 
-/// Where an end is that has been let go.
-const GONE: u64 = u64::MAX;
-
 impl End {
-    /// An end of a connection of the fabric: 0 is the dialer's, 1 the accepter's.
-    pub(crate) fn boxed(run: u64, conn: u32, end: u8) -> Box<dyn RawConn> {
-        Box::new(Self { run, place: u64::from(end & 1) << 32 | u64::from(conn) })
-    }
-
     #[inline]
-    fn with<R>(&self, work: impl FnOnce(&mut Transit<'_>, usize) -> R) -> R {
-        enter(self.run, |fabric, world| match fabric.transit(self.conn(), world) {
+    fn with<R>(self, work: impl FnOnce(&mut Transit<'_>, usize) -> R) -> R {
+        enter(self.0.run, |fabric, world| match fabric.transit(self.conn(), world) {
             Some(mut transit) => work(&mut transit, self.end()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
@@ -39,18 +35,18 @@ impl End {
 
     /// Which end it is; said so that nobody has to look again whether there is such an end.
     #[inline]
-    fn end(&self) -> usize {
-        (self.place >> 32) as usize & 1
+    fn end(self) -> usize {
+        (self.0.number >> 32) as usize & 1
     }
 
     #[inline]
-    fn conn(&self) -> usize {
-        self.place as u32 as usize
+    fn conn(self) -> usize {
+        self.0.number as u32 as usize
     }
 
     /// Works on the connection while its run goes on and has not begun to end.
-    fn try_with(&self, work: impl FnOnce(&mut Transit<'_>, usize)) {
-        try_enter(self.run, |fabric, world| {
+    fn try_with(self, work: impl FnOnce(&mut Transit<'_>, usize)) {
+        try_enter(self.0.run, |fabric, world| {
             if world.runs()
                 && let Some(mut transit) = fabric.transit(self.conn(), world)
             {
@@ -63,8 +59,8 @@ impl End {
 impl End {
     /// Works on the connection without a look at the world.
     #[inline]
-    fn with_conn<R>(&self, work: impl FnOnce(&mut Connection, usize) -> R) -> R {
-        enter_fabric(self.run, |fabric| match fabric.conns.owned(self.conn()) {
+    fn with_conn<R>(self, work: impl FnOnce(&mut Connection, usize) -> R) -> R {
+        enter_fabric(self.0.run, |fabric| match fabric.conns.owned(self.conn()) {
             Some(conn) => work(conn, self.end()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
@@ -73,7 +69,7 @@ impl End {
     /// Reads where a look at the connection alone would not do.
     #[cold]
     fn read_with_care(
-        &self,
+        self,
         cx: &Context<'_>,
         glance: Glance,
         buf: &mut [u8],
@@ -96,7 +92,7 @@ impl End {
     /// between the look and this; and as the world is back in its place, whoever else waits there
     /// can be woken if there are too many.
     #[inline]
-    fn wait<T>(&self, cx: &Context<'_>, writes: bool) -> Poll<T> {
+    fn wait<T>(self, cx: &Context<'_>, writes: bool) -> Poll<T> {
         let mut outside = Wakers::default();
         self.with_conn(|conn, end| {
             let waiters = if writes {
@@ -116,19 +112,23 @@ fn failed(fate: Fate) -> io::Error {
     fate.cause().unwrap_or(Cause::BrokenPipe).into()
 }
 
-impl RawConn for End {
-    #[inline]
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.with_conn(|conn, end| conn.glance(end, buf, cx.waker())) {
+impl Keeper for Ends {
+    fn poll_read(
+        &self,
+        at: Place,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match End(at).with_conn(|conn, end| conn.glance(end, buf, cx.waker())) {
             Glance::Read(count) => Poll::Ready(Ok(count)),
             Glance::Empty => Poll::Pending,
-            glance => self.read_with_care(cx, glance, buf),
+            glance => End(at).read_with_care(cx, glance, buf),
         }
     }
 
-    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (index, end) = (self.conn(), self.end());
-        let written = enter(self.run, |fabric, world| match fabric.conns.owned(index) {
+    fn poll_write(&self, at: Place, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let (index, end) = (End(at).conn(), End(at).end());
+        let written = enter(at.run, |fabric, world| match fabric.conns.owned(index) {
             Some(conn) => match conn.write_plainly(index, end, buf, world) {
                 Some(count) => Some(Ok(count)),
                 None => fabric.transit(index, world)?.write(end, buf),
@@ -138,53 +138,24 @@ impl RawConn for End {
         match written {
             Some(Ok(count)) => Poll::Ready(Ok(count)),
             Some(Err(fate)) => Poll::Ready(Err(failed(fate))),
-            None => self.wait(cx, true),
+            None => End(at).wait(cx, true),
         }
     }
 
-    fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What a write has returned for is on its way.
-        Poll::Ready(Ok(()))
+    fn finish(&self, at: Place) {
+        End(at).try_with(|transit, end| transit.finish(end));
     }
 
-    fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.try_with(|transit, end| transit.finish(end));
-        Poll::Ready(Ok(()))
+    fn abort(&self, at: Place) {
+        End(at).try_with(|transit, end| transit.abort(end));
     }
 
-    fn abort(&self) {
-        self.try_with(|transit, end| transit.abort(end));
+    fn close(&self, at: Place) {
+        End(at).try_with(|transit, end| transit.close(end));
     }
 
-    fn close(&self) {
-        self.try_with(|transit, end| transit.close(end));
-    }
-
-    fn retire(&mut self) {
-        self.let_go(true);
-    }
-}
-
-impl End {
-    /// Lets go of the connection, after having closed it in good order or else tearing it down.
-    fn let_go(&mut self, closes: bool) {
-        let place = (self.conn(), self.end());
-        try_enter(self.run, |fabric, world| fabric.let_go(world, place, closes));
-        self.place = GONE;
-    }
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        // An end that was never closed belonged to a connection that did not come about.
-        if self.place != GONE {
-            self.let_go(false);
-        }
-    }
-}
-
-impl fmt::Debug for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("End").field("end", &self.end()).finish_non_exhaustive()
+    fn let_go(&self, at: Place, closes: bool) {
+        let place = (End(at).conn(), End(at).end());
+        try_enter(at.run, |fabric, world| fabric.let_go(world, place, closes));
     }
 }

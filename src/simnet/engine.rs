@@ -9,7 +9,7 @@ use crate::wait::got;
 use crate::waiter::Waiter;
 
 use super::call::Met;
-use super::conn::End;
+use super::conn::end_of;
 use super::fabric::{enter, try_enter};
 
 /// A region of a simulated network, as the layer above uses it.
@@ -93,7 +93,7 @@ impl Whole for Region {
             let Some(Met { conn, port }) = outcome else {
                 return Err(cause.unwrap_or(Cause::TimedOut));
             };
-            Ok((End::boxed(self.run, conn, 0), dst.with_port(port)))
+            Ok((end_of(self.run, conn, 0), dst.with_port(port)))
         })
     }
 

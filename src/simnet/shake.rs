@@ -22,7 +22,7 @@ use crate::sim::{Errand, Key, Lateness, RecordKind, World, hash_name, nanos, pat
 use crate::waiter::Waiter;
 
 use super::call::{BACK, Call, Met, Queued, Stage, THERE};
-use super::conn::End;
+use super::conn::end_of;
 use super::fabric::{Fabric, Net, Pair, try_enter, with_fabric};
 use super::ledger::Fault;
 use super::link::Passage;
@@ -348,7 +348,7 @@ impl Shake<'_> {
             let ends = [(from, ports[0]), (to, port)];
             let conn = connect(conns, (number, ends), (ways, window), world) as u32;
             met = Some(Met { conn, port });
-            End::boxed(world.run, conn, 1)
+            end_of(world.run, conn, 1)
         });
         let Some((met, accepts)) = met.zip(let_in) else { return false };
         self.call.met = Some(met);
@@ -540,6 +540,6 @@ fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
         Some(conn)
     });
     if let Some((Some(far), pending)) = far.zip(pending) {
-        pending.confirm(End::boxed(run, far, 1));
+        pending.confirm(end_of(run, far, 1));
     }
 }
