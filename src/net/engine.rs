@@ -211,8 +211,8 @@ pub(crate) enum RawEnd {
     Kept(Kept),
 }
 
-/// An end that its engine keeps among all others, where no box has to be made for it, and none to be
-/// loaded before it can be used: among ten thousand clients that is an eighth of the time.
+/// An end that its engine keeps among all others, where no box has to be made for it, and none to
+/// be loaded before it can be used: among ten thousand clients that is an eighth of the time.
 pub(crate) struct Kept {
     place: Place,
     by: &'static dyn Keeper,
@@ -227,12 +227,8 @@ pub(crate) struct Place {
 
 /// Does for an end at a place what a [`RawConn`] does for itself.
 pub(crate) trait Keeper: Send + Sync {
-    fn poll_read(
-        &self,
-        at: Place,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>>;
+    fn poll_read(&self, at: Place, cx: &mut Context<'_>, buf: &mut [u8])
+    -> Poll<io::Result<usize>>;
 
     fn poll_write(&self, at: Place, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
 

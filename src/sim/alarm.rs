@@ -8,33 +8,67 @@ use std::hint::black_box;
 
 use super::entry::Serial;
 
+/// Slots from this one on are of alarms that are seldom set, and stand apart: so the others stand
+/// close together, and more of them fit into the caches.
+pub(crate) const SELDOM: u32 = 1 << 29;
+
 /// Alarms by slot; one that was cancelled, or set anew, does not sound.
 #[derive(Debug, Default)]
 pub(crate) struct Alarms {
-    pending: Vec<Serial>,
+    often: Vec<Serial>,
+    seldom: Vec<Serial>,
 }
 
 impl Alarms {
+    /// Where a slot is.
+    #[inline]
+    fn place(&mut self, slot: u32) -> (&mut Vec<Serial>, usize) {
+        match slot.checked_sub(SELDOM) {
+            None => (&mut self.often, slot as usize),
+            Some(slot) => (&mut self.seldom, slot as usize),
+        }
+    }
+
+    #[inline]
+    fn get(&self, slot: u32) -> Option<&Serial> {
+        match slot.checked_sub(SELDOM) {
+            None => self.often.get(slot as usize),
+            Some(slot) => self.seldom.get(slot as usize),
+        }
+    }
+
+    #[inline]
+    fn get_mut(&mut self, slot: u32) -> Option<&mut Serial> {
+        let (pending, slot) = self.place(slot);
+        pending.get_mut(slot)
+    }
+
     /// Remembers which queue entry is to sound an alarm, instead of any before.
     #[inline]
     pub(crate) fn set(&mut self, slot: u32, serial: Serial) {
-        let slot = slot as usize;
-        if slot >= self.pending.len() {
-            self.pending.resize((slot + 1).next_power_of_two(), Serial::default());
+        match self.get_mut(slot) {
+            Some(pending) => *pending = serial,
+            None => self.set_anew(slot, serial),
         }
-        self.pending[slot] = serial;
+    }
+
+    #[cold]
+    fn set_anew(&mut self, slot: u32, serial: Serial) {
+        let (pending, slot) = self.place(slot);
+        pending.resize((slot + 1).next_power_of_two(), Serial::default());
+        pending[slot] = serial;
     }
 
     /// Whether a queue entry still stands for an alarm.
     #[inline]
     pub(crate) fn awaits(&self, slot: u32, serial: Serial) -> bool {
-        self.pending.get(slot as usize) == Some(&serial)
+        self.get(slot) == Some(&serial)
     }
 
     /// Whether a queue entry still stands for an alarm, which is forgotten then.
     #[inline]
     pub(crate) fn take(&mut self, slot: u32, serial: Serial) -> bool {
-        match self.pending.get_mut(slot as usize) {
+        match self.get_mut(slot) {
             Some(pending) if *pending == serial => {
                 *pending = Serial::default();
                 true
@@ -46,19 +80,19 @@ impl Alarms {
     /// Whether an alarm is set.
     #[inline]
     pub(crate) fn is_set(&self, slot: u32) -> bool {
-        self.pending.get(slot as usize).is_some_and(|serial| *serial != Serial::default())
+        self.get(slot).is_some_and(|serial| *serial != Serial::default())
     }
 
     /// Has the processor load what is known of an alarm.
     #[inline]
     pub(crate) fn load(&self, slot: u32) {
-        black_box(self.pending.get(slot as usize).copied());
+        black_box(self.get(slot).copied());
     }
 
     /// Forgets an alarm.
     #[inline]
     pub(crate) fn cancel(&mut self, slot: u32) {
-        if let Some(pending) = self.pending.get_mut(slot as usize) {
+        if let Some(pending) = self.get_mut(slot) {
             *pending = Serial::default();
         }
     }
@@ -66,8 +100,9 @@ impl Alarms {
     /// Forgets so many alarms, from one on.
     #[inline]
     pub(crate) fn cancel_all(&mut self, from: u32, count: u32) {
-        let until = self.pending.len().min((from + count) as usize);
-        if let Some(pending) = self.pending.get_mut(from as usize..until) {
+        let (pending, from) = self.place(from);
+        let until = pending.len().min(from + count as usize);
+        if let Some(pending) = pending.get_mut(from..until) {
             pending.fill(Serial::default());
         }
     }
@@ -75,7 +110,9 @@ impl Alarms {
     /// Forgets all alarms and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 4096;
-        self.pending.clear();
-        self.pending.shrink_to(KEPT);
+        for pending in [&mut self.often, &mut self.seldom] {
+            pending.clear();
+            pending.shrink_to(KEPT);
+        }
     }
 }

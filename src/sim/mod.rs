@@ -101,6 +101,7 @@ pub use stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
 pub use tape::{ParseTapeError, Tape};
 pub use time::Instant;
 
+pub(crate) use alarm::SELDOM;
 pub(crate) use body::boxed;
 pub(crate) use choice::{
     Family, Key, Lateness, Shape, Subject, hash_name, step as path_step, stir, unescape,

@@ -386,17 +386,15 @@ impl World {
         }
     }
 
-    /// Tells whoever watches which task's turn it is; its name too if that is asked for, and then
-    /// the run ends. Cold, because it would be in the way of a run that nobody watches.
+    /// Tells whoever watches the name of the task whose turn it is, and ends the run: that was all
+    /// that was asked for.
     #[cold]
-    fn is_named_and_over(&mut self, slot: u32) -> bool {
-        let Some(pulse) = &self.pulse else { return false };
-        let over = pulse.beat(self.steps + 1, self.tasks.slots[slot as usize].key);
-        if over {
+    fn name(&mut self, slot: u32) -> Next {
+        if let Some(pulse) = &self.pulse {
             pulse.set_name(self.tasks.path(slot));
-            self.pressing.end("the name of a task was asked for".into());
         }
-        over
+        self.pressing.end("the name of a task was asked for".into());
+        Next::End(End::Panicked)
     }
 
     /// Ends the run before a task is polled, which is due still.
@@ -433,11 +431,12 @@ impl World {
             self.culprit = Some(slot);
             return Some(Next::End(End::Livelock));
         }
-        if self.pulse.is_some() && self.is_named_and_over(slot) {
-            return Some(Next::End(End::Panicked));
-        }
         self.steps += 1;
-        let task = &mut self.tasks.slots[slot as usize];
+        if let Some(pulse) = &self.pulse
+            && pulse.beat(self.steps, task.key)
+        {
+            return Some(self.name(slot));
+        }
         task.stage = Stage::Parked;
         task.pending = Serial::default();
         let number = TaskId { slot, life: task.life }.number();
@@ -449,11 +448,12 @@ impl World {
             ordinal: task.ordinal.into(),
             digest: 0,
         };
+        let (chain, node) = (task.chain, task.node);
         self.tracer.record(event, |_| Beside { text: None, cause: self.tasks.mark(slot) });
         if self.scheduler.ranks() {
             self.tasks.standings[slot as usize].count_poll();
         }
-        self.act_for(slot);
+        self.act_for_known(slot, event.subject, chain, node);
         Some(Next::Poll(number))
     }
 }

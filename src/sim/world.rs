@@ -271,11 +271,18 @@ impl World {
     #[inline]
     pub(crate) fn act_for(&mut self, slot: u32) {
         let task = &self.tasks.slots[slot as usize];
+        let (key, chain, node) = (task.key, task.chain, task.node);
+        self.act_for_known(slot, key, chain, node);
+    }
+
+    /// The same where these are known of it: its key, the chain that led to it, and its node.
+    #[inline(always)]
+    pub(crate) fn act_for_known(&mut self, slot: u32, key: Key, chain: u32, node: u16) {
         self.current = slot;
-        self.actor = task.key;
-        self.chain = task.chain.saturating_add(1);
+        self.actor = key;
+        self.chain = chain.saturating_add(1);
         if self.nodes.any_odd {
-            self.set_clock_of(task.node);
+            self.set_clock_of(node);
         } else {
             clock::set(self.run, self.now);
         }

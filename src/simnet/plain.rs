@@ -66,11 +66,10 @@ impl Connection {
             return None;
         }
         let now = world.now;
-        let space = pipe.stream.space(pipe.window, now);
-        if space == 0 {
+        let count = pipe.stream.fits(buf.len(), pipe.window, now);
+        if count == 0 {
             return None;
         }
-        let count = buf.len().min(usize::try_from(space).unwrap_or(usize::MAX));
         let digest = pipe.stream.write(&buf[..count]);
         let takes = world.draw_latency(LATENCY, pipe.key, pipe.items, pipe.latency);
         pipe.items += 1;

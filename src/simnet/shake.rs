@@ -39,8 +39,7 @@ const SAID: u64 = 3;
 
 /// What an alarm of the fabric does.
 pub(crate) fn sound(world: &mut World, alarm: u32) {
-    let (index, which) = whose(alarm);
-    let Some(way) = head_of(which) else { return sound_with_care(world, alarm) };
+    let Some((index, way)) = head_of(alarm) else { return sound_seldom(world, alarm) };
     let arrival = with_fabric(world.run, |fabric| match fabric.conns.owned(index) {
         Some(conn) => conn.arrive_plainly(way, world),
         None => Arrival::Odd,
@@ -49,20 +48,32 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
         // With the fabric back in its place: so nothing is left to be done afterwards.
         Some(Arrival::Heard(task)) => world.wake_late(task, Lateness::RARELY),
         Some(Arrival::Unheard) => {}
-        Some(Arrival::Odd) | None => sound_with_care(world, alarm),
+        Some(Arrival::Odd) | None => move_conn(world, index, way as u32),
     }
 }
 
+/// What an alarm does that is seldom set.
 #[inline(never)]
-fn sound_with_care(world: &mut World, alarm: u32) {
-    let (index, which) = whose(alarm);
+fn sound_seldom(world: &mut World, alarm: u32) {
+    match whose(alarm) {
+        (index, CALL) => {
+            world.act_as(Key::NONE);
+            with_fabric(world.run, |fabric| {
+                if let Some(mut shake) = fabric.shake(index, world) {
+                    shake.move_on();
+                }
+            });
+        }
+        (index, which) => move_conn(world, index, which),
+    }
+}
+
+/// What an alarm of a connection does, whatever is the matter with that.
+#[inline(never)]
+fn move_conn(world: &mut World, index: usize, which: u32) {
     world.act_as(Key::NONE);
     with_fabric(world.run, |fabric| {
-        if which == CALL {
-            if let Some(mut shake) = fabric.shake(index, world) {
-                shake.move_on();
-            }
-        } else if let Some(mut transit) = fabric.transit(index, world) {
+        if let Some(mut transit) = fabric.transit(index, world) {
             transit.sound(which);
         }
     });

@@ -79,6 +79,16 @@ impl Stream {
         space
     }
 
+    /// How many of so many bytes can be written. As long as there is space for all of them, what has
+    /// been announced need not be heard.
+    #[inline]
+    pub(crate) fn fits(&mut self, len: usize, window: u32, now: u64) -> usize {
+        if len as u64 <= self.space_known(window) {
+            return len;
+        }
+        usize::try_from(self.space(window, now)).unwrap_or(usize::MAX).min(len)
+    }
+
     #[inline]
     fn space_known(&self, window: u32) -> u64 {
         u64::from(window) - (self.written - self.credit)

@@ -16,7 +16,7 @@
 //! looked at whether they do, and in time. How late one is that was lost is drawn in one go.
 
 use crate::net::{Addr, WaitList};
-use crate::sim::{Family, Key, Mark, RecordKind, Shape, Subject, TaskId, World, nanos};
+use crate::sim::{Family, Key, Mark, RecordKind, SELDOM, Shape, Subject, TaskId, World, nanos};
 use crate::waiter::Waiter;
 
 use super::fabric::{Fabric, Net};
@@ -69,29 +69,39 @@ pub(crate) enum Bell {
     Probe,
 }
 
-/// How many alarms there are for each connection, which includes one for a dial of that number; a
-/// power of two, because whose an alarm is has to be found out for every message.
-pub(crate) const ALARMS: u32 = 16;
-/// Which of them is the dial's.
-pub(crate) const CALL: u32 = 8;
+/// How many alarms there are for each connection that are seldom set, which includes one for a dial
+/// of that number. Those for the oldest items stand apart, both of a connection together: what
+/// arrives one way is mostly answered the other way, and so is in the caches.
+const OTHERS: u32 = 8;
+/// Which of them is the dial's: the two that the oldest items would have are free.
+pub(crate) const CALL: u32 = 0;
 
-/// The alarm of a direction. Those of both for the same stand together: what arrives one way is
-/// mostly answered the other way, and so is in the caches.
+/// The alarm of a direction.
 #[inline]
 pub(crate) const fn bell(conn: usize, way: usize, bell: Bell) -> u32 {
-    conn as u32 * ALARMS + ((bell as u32) << 1 | way as u32)
+    match bell {
+        Bell::Head => (conn as u32) << 1 | way as u32,
+        _ => SELDOM + conn as u32 * OTHERS + ((bell as u32) << 1 | way as u32),
+    }
 }
 
-/// The direction that an alarm of a connection is for, and the number of its bell.
+/// The connection and the direction whose oldest item an alarm is for.
 #[inline]
-pub(crate) const fn way_of(which: u32) -> (usize, u32) {
-    ((which & 1) as usize, which >> 1)
+pub(crate) const fn head_of(alarm: u32) -> Option<(usize, usize)> {
+    if alarm < SELDOM { Some(((alarm >> 1) as usize, (alarm & 1) as usize)) } else { None }
+}
+
+/// The connection, or the dial, that another alarm belongs to, and which of its alarms that is.
+#[inline]
+pub(crate) const fn whose(alarm: u32) -> (usize, u32) {
+    let place = alarm - SELDOM;
+    ((place / OTHERS) as usize, place % OTHERS)
 }
 
 /// The alarm of a dial.
 #[inline]
 pub(crate) const fn call_alarm(call: usize) -> u32 {
-    call as u32 * ALARMS + CALL
+    SELDOM + call as u32 * OTHERS + CALL
 }
 
 /// A network and one of its connections, with all that moves it.
@@ -102,31 +112,17 @@ pub(crate) struct Transit<'a> {
     pub(crate) world: &'a mut World,
 }
 
-/// The connection, or the dial, that an alarm belongs to, and which of its alarms that is.
-#[inline]
-pub(crate) const fn whose(alarm: u32) -> (usize, u32) {
-    ((alarm / ALARMS) as usize, alarm % ALARMS)
-}
-
-/// The direction whose oldest item an alarm of a connection is for.
-#[inline]
-pub(crate) const fn head_of(which: u32) -> Option<usize> {
-    let (way, bell) = way_of(which);
-    if bell == Bell::Head as u32 { Some(way) } else { None }
-}
-
 /// Has the processor load what alarms will touch, and names the tasks that they will wake; see
 /// `World::look_ahead`. Each round of loads needs only what the one before has loaded.
 pub(crate) fn foresee(run: u64, alarms: &[u32], tasks: &mut Vec<u32>) {
     super::fabric::with_fabric(run, |fabric| {
-        let ways = || alarms.iter().map(|alarm| whose(*alarm)).filter(|(_, which)| *which != CALL);
-        let place = |(conn, which): (usize, u32)| (conn, way_of(which).0);
-        for (conn, way) in ways().map(place) {
+        let heads = || alarms.iter().filter_map(|alarm| head_of(*alarm));
+        for (conn, way) in heads() {
             if let Some(conn) = fabric.conns.get(conn) {
                 conn.load(way);
             }
         }
-        for (conn, way) in ways().map(place) {
+        for (conn, way) in heads() {
             let Some(conn) = fabric.conns.get(conn) else { continue };
             conn.pipes[way].stream.load();
             conn.pipes[1 - way].stream.load_places();
@@ -328,8 +324,9 @@ impl Transit<'_> {
         self.conn.ends[end].held = false;
         let over = !self.conn.ends[1 - end].held;
         if over {
-            // All that a connection has; the last of these numbers is a dial's.
-            self.world.alarms.cancel_all(bell(self.index, 0, Bell::Head), CALL);
+            // All that a connection has; what else stands there is a dial's.
+            self.world.alarms.cancel_all(bell(self.index, 0, Bell::Head), 2);
+            self.world.alarms.cancel_all(bell(self.index, 0, Bell::Limit), 6);
         }
         over
     }
@@ -432,8 +429,8 @@ impl Transit<'_> {
     /// What an alarm of the connection does.
     #[inline(never)]
     pub(crate) fn sound(&mut self, which: u32) {
-        let (way, which) = way_of(which);
-        match which {
+        let way = (which & 1) as usize;
+        match which >> 1 {
             0 => self.move_head(way),
             1 => self.give_up(way),
             2 => self.hear_credit(way),
