@@ -218,6 +218,13 @@ pub(crate) struct Kept {
     by: &'static dyn Keeper,
 }
 
+/// The way to an end that is kept, for who wants to go it without a look at what owns that.
+#[derive(Clone, Copy)]
+pub(crate) struct Shortcut {
+    place: Place,
+    by: &'static dyn Keeper,
+}
+
 /// Where an end is kept: in which run, and where there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
@@ -232,6 +239,13 @@ pub(crate) trait Keeper: Send + Sync {
 
     fn poll_write(&self, at: Place, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
 
+    /// Reads something, or lets the task that is polled wait for it, if nothing whatever is the
+    /// matter with the connection: never when it is closed, at either end.
+    fn read_plainly(&self, at: Place, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<usize>>;
+
+    /// Writes something, if nothing whatever is the matter with the connection.
+    fn write_plainly(&self, at: Place, buf: &[u8]) -> Option<usize>;
+
     /// Half-closes.
     fn finish(&self, at: Place);
 
@@ -243,7 +257,26 @@ pub(crate) trait Keeper: Send + Sync {
     fn let_go(&self, at: Place, closes: bool);
 }
 
+impl Shortcut {
+    #[inline]
+    pub(crate) fn read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<usize>> {
+        self.by.read_plainly(self.place, cx, buf)
+    }
+
+    #[inline]
+    pub(crate) fn write(&self, buf: &[u8]) -> Option<usize> {
+        self.by.write_plainly(self.place, buf)
+    }
+}
+
 impl RawEnd {
+    pub(crate) const fn shortcut(&self) -> Option<Shortcut> {
+        match self {
+            Self::Kept(Kept { place, by }) => Some(Shortcut { place: *place, by: *by }),
+            Self::Boxed(_) => None,
+        }
+    }
+
     pub(crate) const fn kept(place: Place, by: &'static dyn Keeper) -> Self {
         Self::Kept(Kept { place, by })
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use crate::net::{Cause, Keeper, Place, RawEnd, Wakers};
 
-use super::fabric::{enter, enter_fabric, try_enter};
+use super::fabric::{enter, enter_fabric, try_enter, with_fabric};
 use super::pipe::{Connection, Fate, Glance};
 use super::transit::Transit;
 
@@ -66,28 +66,6 @@ impl End {
         })
     }
 
-    /// Reads where a look at the connection alone would not do.
-    #[cold]
-    fn read_with_care(
-        self,
-        cx: &Context<'_>,
-        glance: Glance,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let read = self.with(|transit, end| match glance {
-            Glance::Much(count) => {
-                transit.announce(1 - end);
-                Some(Ok(count))
-            }
-            Glance::Corrupt(corrupted) => transit.corrupted(1 - end, corrupted),
-            Glance::Read(_) | Glance::Empty | Glance::Odd => transit.read(end, buf),
-        });
-        match read {
-            Some(read) => Poll::Ready(read.map_err(failed)),
-            None => self.wait(cx, false),
-        }
-    }
-
     /// Lets whoever has this waker wait until the pipe is to be looked at again. Nothing happens
     /// between the look and this; and as the world is back in its place, whoever else waits there
     /// can be woken if there are too many.
@@ -119,27 +97,44 @@ impl Keeper for Ends {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        match End(at).with_conn(|conn, end| conn.glance(end, buf, cx.waker())) {
-            Glance::Read(count) => Poll::Ready(Ok(count)),
-            Glance::Empty => Poll::Pending,
-            glance => End(at).read_with_care(cx, glance, buf),
+        match End(at).with(|transit, end| transit.read(end, buf)) {
+            Some(read) => Poll::Ready(read.map_err(failed)),
+            None => End(at).wait(cx, false),
         }
     }
 
     fn poll_write(&self, at: Place, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (index, end) = (End(at).conn(), End(at).end());
-        let written = enter(at.run, |fabric, world| match fabric.conns.owned(index) {
-            Some(conn) => match conn.write_plainly(index, end, buf, world) {
-                Some(count) => Some(Ok(count)),
-                None => fabric.transit(index, world)?.write(end, buf),
-            },
-            None => unreachable!("a connection lives as long as either of its ends"),
-        });
-        match written {
-            Some(Ok(count)) => Poll::Ready(Ok(count)),
-            Some(Err(fate)) => Poll::Ready(Err(failed(fate))),
+        match End(at).with(|transit, end| transit.write(end, buf)) {
+            Some(written) => Poll::Ready(written.map_err(failed)),
             None => End(at).wait(cx, true),
         }
+    }
+
+    fn read_plainly(&self, at: Place, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<usize>> {
+        let (index, end) = (End(at).conn(), End(at).end());
+        let glance = with_fabric(at.run, |fabric| match fabric.conns.owned(index) {
+            Some(conn) => conn.glance(end, buf, cx.waker()),
+            None => Glance::Odd,
+        });
+        match glance {
+            Some(Glance::Read(count)) => Some(Poll::Ready(count)),
+            Some(Glance::Empty) => Some(Poll::Pending),
+            Some(Glance::Odd) | None => None,
+            Some(Glance::Much(count)) => {
+                End(at).with(|transit, end| transit.announce(1 - end));
+                Some(Poll::Ready(count))
+            }
+            Some(Glance::Corrupt(corrupted)) => {
+                End(at).with(|transit, end| transit.corrupted(1 - end, corrupted))
+            }
+        }
+    }
+
+    fn write_plainly(&self, at: Place, buf: &[u8]) -> Option<usize> {
+        let (index, end) = (End(at).conn(), End(at).end());
+        try_enter(at.run, |fabric, world| {
+            fabric.conns.owned(index)?.write_plainly(index, end, buf, world)
+        })?
     }
 
     fn finish(&self, at: Place) {

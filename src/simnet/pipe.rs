@@ -306,12 +306,13 @@ impl Connection {
         let Self { ends, pipes, .. } = self;
         let pipe = &mut pipes[1 - end];
         if pipe.stream.ready() == 0 {
-            let waits = ends[end].fate == Fate::Open
+            let waits = !buf.is_empty()
+                && ends[end].fate == Fate::Open
                 && !pipe.fin_arrived
                 && pipe.readers.keep_lone_task(waker);
             return if waits { Glance::Empty } else { Glance::Odd };
         }
-        if pipe.odd | pipe.traced {
+        if pipe.odd | pipe.traced || ends[end].fate != Fate::Open || buf.is_empty() {
             return Glance::Odd;
         }
         match pipe.stream.read(buf) {

@@ -79,8 +79,8 @@ impl Stream {
         space
     }
 
-    /// How many of so many bytes can be written. As long as there is space for all of them, what has
-    /// been announced need not be heard.
+    /// How many of so many bytes can be written. As long as there is space for all of them, what
+    /// has been announced need not be heard.
     #[inline]
     pub(crate) fn fits(&mut self, len: usize, window: u32, now: u64) -> usize {
         if len as u64 <= self.space_known(window) {
