@@ -1,7 +1,7 @@
 //! One endpoint of a connection, as a program has it in hand.
 //!
 //! Knows how to read, write and close, and raises every error to the level of the network. Does
-//! not know how bytes travel: that is the engine's [`RawConn`](super::engine::RawConn).
+//! not know how bytes travel: that is the engine's [`RawConn`](super::raw::RawConn).
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,8 +15,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 use crate::wait::{got, waiting_for};
 
 use super::addr::Addr;
-use super::engine::Shortcut;
 use super::error::{Cause, Error, Op};
+use super::raw::Shortcut;
 use super::sockets::Endpoint;
 
 /// Sees every write that succeeds; how a connection is traced.

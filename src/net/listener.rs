@@ -16,9 +16,9 @@ use crate::wait::{got, waiting_for};
 
 use super::addr::Addr;
 use super::conn::{Conn, Tap, both};
-#[cfg(feature = "os")]
-use super::engine::{Arrival, RawListener};
 use super::error::{Cause, Error, Op, Why};
+#[cfg(feature = "os")]
+use super::raw::{Arrival, RawListener};
 use super::sockets::{Endpoint, HostState, ListenerKey, Port};
 use super::state::{Carrier, NetState};
 use super::sync::Wakers;

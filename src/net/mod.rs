@@ -141,6 +141,7 @@
 mod quote;
 mod addr;
 mod error;
+mod raw;
 mod engine;
 mod granted;
 mod sync;
@@ -163,23 +164,25 @@ mod traced;
 pub(crate) use addr::full_name;
 pub use addr::{Addr, AddrError};
 pub use conn::{Conn, ReadHalf, WriteHalf};
-pub use engine::{Engine, RawConn, Registry};
+pub use engine::{Engine, Registry};
 pub use error::{Args, Cause, Error, Op, RegistryError};
 pub use host::Host;
 pub use listener::{Incoming, Listener};
 pub use networker::Networker;
 pub use notifier::{Accept, Notifier};
+pub use raw::RawConn;
 pub use subnetwork::SubNetwork;
 pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
-#[cfg(feature = "os")]
-pub(crate) use engine::{Arrival, RawListener};
-pub(crate) use engine::{Dialed, Keeper, Place, RawEnd, Whole};
+pub(crate) use engine::{Dialed, Whole};
 pub(crate) use granted::{Granted, is_granted};
 pub(crate) use notifier::Gate;
 #[cfg(feature = "os")]
 pub(crate) use point::Point;
 #[cfg(feature = "lonet")]
 pub(crate) use quote::Quoted;
+#[cfg(feature = "os")]
+pub(crate) use raw::{Arrival, RawListener};
+pub(crate) use raw::{Keeper, Place, RawEnd};
 pub(crate) use state::{Carrier, Parts};
 pub(crate) use sync::{WaitList, Wakers};

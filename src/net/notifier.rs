@@ -13,8 +13,9 @@ use crate::waiter::Waiter;
 
 use super::addr::{Addr, AddrError};
 use super::backlog::Offer;
-use super::engine::{RawConn, RawEnd};
 use super::error::Cause;
+use super::raw::RawConn;
+use super::raw::RawEnd;
 use super::sockets::{Endpoint, HostState, ListenerKey, Port};
 use super::state::NetState;
 use super::sync::Wakers;

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::addr::Addr;
 use super::conn::Conn;
 use super::down::unless_down;
-use super::engine::{Arrival, RawListener};
 use super::error::{Cause, Error, Op, Why};
 use super::listener::Listener;
+use super::raw::{Arrival, RawListener};
 use super::sockets::{Endpoint, HostState, Port};
 
 /// An access point; what a host is on a network of this layer.

@@ -24,10 +24,10 @@ use crate::waiter::Waiter;
 use super::addr::Addr;
 use super::backlog::Backlog;
 use super::down::{Falls, Latch, reason};
-use super::engine::RawEnd;
 use super::error::Why;
 use super::line::Line;
 use super::port::PortSet;
+use super::raw::RawEnd;
 use super::sync::{Wakers, each};
 
 /// What all handles of one host share.

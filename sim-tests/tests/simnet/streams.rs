@@ -337,3 +337,35 @@ fn a_writer_that_waits_for_space_fails_when_the_reader_closes() {
         });
     }
 }
+
+#[test]
+fn what_has_arrived_is_not_read_from_an_end_that_is_closed() {
+    for (closes_host, down) in [(false, Cause::SockDown), (true, Cause::HostDown)] {
+        fifo(async move |_| {
+            let t = two(exact()).await;
+            assert_eq!(write(&t.ba, "too late").await, Ok(8));
+            time::sleep(ms(100)).await;
+            let closed = if closes_host { t.a.close() } else { t.ab.close() };
+            closed.unwrap();
+            assert_eq!(read(&t.ab).await, Err(down.clone()));
+            assert_eq!(write(&t.ab, "nor this").await, Err(down));
+        });
+    }
+}
+
+#[test]
+fn to_read_or_write_nothing_takes_no_time_whether_anything_has_arrived_or_not() {
+    fifo(async |_| {
+        let t = two(exact()).await;
+        for arrived in ["", "something"] {
+            let nothing = async {
+                let read = (&t.ab).read(&mut []).await.unwrap();
+                (read, (&t.ab).write(&[]).await.unwrap())
+            };
+            assert_eq!(timed(nothing).await, (ms(0), (0, 0)), "{arrived}");
+            assert_eq!(write(&t.ba, "something").await, Ok(9));
+            time::sleep(ms(100)).await;
+        }
+        assert_eq!(read(&t.ab).await, Ok("somethingsomething".into()));
+    });
+}
