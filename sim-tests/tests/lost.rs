@@ -11,16 +11,16 @@ use crate::process::{execute, said};
 const PLANTED: &str = "VIRTNET_TESTS_PLANTED";
 const NAME: &str = "VIRTNET_TESTS_NAME";
 
-/// A name that no other process of this test has.
-fn name() -> String {
-    std::env::var(NAME).unwrap_or_else(|_| format!("lost-{}", std::process::id()))
+/// A name that no other test and no other process has.
+fn name(test: &str) -> String {
+    std::env::var(NAME).unwrap_or_else(|_| format!("lost-{test}-{}", std::process::id()))
 }
 
 #[test]
 fn the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep() {
     if let Ok(what) = std::env::var(PLANTED) {
         let aborts = what == "abort";
-        let check = Check::new(&name()).seeds(0..20).jobs(1).isolate(Isolation::None);
+        let check = Check::new(&name("run")).seeds(0..20).jobs(1).isolate(Isolation::None);
         let report = check.run(move |sim| async move {
             if aborts && sim.seed() == 13 {
                 std::process::abort();
@@ -28,7 +28,7 @@ fn the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep() {
         });
         return report.assert();
     }
-    let name = name();
+    let name = name("run");
     let again = |what| {
         let test = "lost::the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep";
         execute(test, &[(PLANTED, what), (NAME, &name)])
@@ -53,10 +53,10 @@ fn the_best_so_far_survives_that_shrinking_is_killed() {
     let test = "lost::the_best_so_far_survives_that_shrinking_is_killed";
     if let Ok(what) = std::env::var(PLANTED) {
         let slow = what == "slow";
-        let check = Check::new(&name()).seeds(0..20).shrink_time(Duration::from_secs(600));
+        let check = Check::new(&name("cut")).seeds(0..20).shrink_time(Duration::from_secs(600));
         let report = check.run(move |sim| async move {
             let coins = (0..40).filter(|n| sim.choose(&format!("coin {n}"), 2) == 1).count();
-            if slow && tape_of(&self::name()).is_some() {
+            if slow && tape_of(&self::name("cut")).is_some() {
                 // Until it is killed.
                 std::thread::sleep(Duration::from_secs(60));
             }
@@ -64,7 +64,7 @@ fn the_best_so_far_survives_that_shrinking_is_killed() {
         });
         return report.assert();
     }
-    let name = name();
+    let name = name("cut");
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture"]).env(PLANTED, "slow").env(NAME, &name);
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

@@ -1,8 +1,8 @@
 //! The contract of those who build a network.
 //!
 //! Knows what a network is made of: an [`Engine`] that carries and makes the [`RawConn`] of each
-//! connection, and a [`Registry`] that names. Does not know who uses them. The other direction, what an
-//! engine may call, is `Notifier`.
+//! connection, and a [`Registry`] that names. Does not know who uses them. The other direction,
+//! what an engine may call, is `Notifier`.
 
 use std::future::Future;
 use std::pin::Pin;
