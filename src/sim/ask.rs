@@ -11,11 +11,11 @@ use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
 use super::choice::{
-    Family, Key, SPAWN, Shape, Subject, aside, escape, generator, hash_name, step,
+    Family, Key, Lateness, SPAWN, Shape, Subject, aside, escape, generator, hash_name, step,
 };
 use super::entry::Act;
 use super::pressing::Aborted;
-use super::schedule::{Standing, lateness};
+use super::schedule::Standing;
 use super::step::awaited;
 use super::task::{Name, Origin, Stage, TaskId};
 use super::timer::TimerId;
@@ -111,7 +111,7 @@ impl World {
     ) -> TaskId {
         let task = self.enroll(name, origin, node, spawned_at);
         self.bear(task, future);
-        self.schedule(task.slot, SPAWN, 0, lateness(true));
+        self.schedule(task.slot, SPAWN, 0, Lateness::OFTEN);
         task
     }
 

@@ -260,7 +260,11 @@ pub(crate) enum Shape {
     LogNormal(u64),
 }
 
-/// How often and for how long something is late.
+/// How often and for how long a wake-up is late, by what it comes from.
+///
+/// What a task does may be followed at any moment, so that wake-ups by tasks are often late, and
+/// mostly by microseconds. What time brings comes at an instant of its own, which was drawn or is
+/// far from others: to be late matters less often, and then for longer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lateness {
     /// The bits of which none is set if it is.
@@ -273,9 +277,9 @@ pub(crate) struct Lateness {
 const SCALES: u32 = 8;
 
 impl Lateness {
-    /// One time in four, and for a microsecond at least.
+    /// By a task: one time in four, and for a microsecond at least.
     pub(crate) const OFTEN: Self = Self { unless: 3, lowest: 0 };
-    /// One time in sixteen, and for 16 µs at least.
+    /// By what time brings: one time in sixteen, and for 16 µs at least.
     pub(crate) const RARELY: Self = Self { unless: 15, lowest: 2 };
     /// Bits that stand for no delay.
     pub(crate) const NONE: u64 = u64::MAX;

@@ -115,16 +115,6 @@ pub(crate) struct Wakeup {
     pub(crate) kept: Slack,
 }
 
-/// How late a wake-up may be, by what it comes from.
-///
-/// What a task does may be followed at any moment, so that wake-ups by tasks are often late, and
-/// mostly by microseconds. What time brings comes at an instant of its own, which was drawn or is
-/// far from others: to be late matters less often, and then for longer.
-#[inline]
-pub(crate) const fn lateness(by_task: bool) -> Lateness {
-    if by_task { Lateness::OFTEN } else { Lateness::RARELY }
-}
-
 /// Draws for one run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scheduler {

@@ -8,7 +8,7 @@ use crate::waiter::{Waiter, foreign_count, foreign_since};
 
 use super::choice::{END, FOREIGN, Key, Lateness};
 use super::entry::{Act, Serial};
-use super::schedule::{Scheduler, Slack, Wakeup, lateness};
+use super::schedule::{Scheduler, Slack, Wakeup};
 use super::task::{Stage, TaskId};
 use super::trace::RecordKind;
 use super::world::{NOBODY, ONCE, Phase, World};
@@ -17,7 +17,8 @@ impl World {
     /// Wakes a task on behalf of whoever acts now.
     #[inline]
     pub(crate) fn wake(&mut self, task: TaskId) {
-        self.wake_late(task, lateness(self.current < ONCE));
+        let by_task = self.current < ONCE;
+        self.wake_late(task, if by_task { Lateness::OFTEN } else { Lateness::RARELY });
     }
 
     /// The same where it is known whether that is a task, and so how late it may be.
@@ -80,7 +81,7 @@ impl World {
                 // A task ends once: there is nothing to be counted.
                 let joiner = TaskId::of_number(who.task);
                 if self.tasks.live(joiner).is_some_and(|task| task.stage == Stage::Parked) {
-                    self.schedule(joiner.slot, self.actor, 0, lateness(true));
+                    self.schedule(joiner.slot, self.actor, 0, Lateness::OFTEN);
                 }
             }
             // Nothing foreign runs in here: the run loop wakes it, next of all.

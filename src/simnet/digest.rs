@@ -97,10 +97,9 @@ impl Digest {
 
     #[inline(never)]
     fn copy_uneven(start: u64, from: &[u8], into: &mut [u8]) -> u64 {
-        into.copy_from_slice(from);
-        let mut short = Short::new(start);
-        short.add(from);
-        short.value()
+        let mut digest = Self::new(start, from.len());
+        digest.copy(from, into);
+        digest.value()
     }
 
     /// Copies the next bytes, and adds them.

@@ -305,14 +305,14 @@ impl Connection {
     pub(crate) fn glance(&mut self, end: usize, buf: &mut [u8], waker: &Waker) -> Glance {
         let Self { ends, pipes, .. } = self;
         let pipe = &mut pipes[1 - end];
+        if ends[end].fate != Fate::Open || buf.is_empty() {
+            return Glance::Odd;
+        }
         if pipe.stream.ready() == 0 {
-            let waits = !buf.is_empty()
-                && ends[end].fate == Fate::Open
-                && !pipe.fin_arrived
-                && pipe.readers.keep_lone_task(waker);
+            let waits = !pipe.fin_arrived && pipe.readers.keep_lone_task(waker);
             return if waits { Glance::Empty } else { Glance::Odd };
         }
-        if pipe.odd | pipe.traced || ends[end].fate != Fate::Open || buf.is_empty() {
+        if pipe.odd | pipe.traced {
             return Glance::Odd;
         }
         match pipe.stream.read(buf) {
