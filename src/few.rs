@@ -126,6 +126,20 @@ impl<K: Ord, V> Few<K, V> {
         }
     }
 
+    /// Forgets them all.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        match self {
+            Self::Few(few) => few.clear(),
+            Self::Many(_) => self.clear_many(),
+        }
+    }
+
+    #[cold]
+    fn clear_many(&mut self) {
+        *self = Self::default();
+    }
+
     /// Counts the things.
     pub(crate) fn len(&self) -> usize {
         match self {

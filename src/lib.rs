@@ -54,6 +54,8 @@ mod lock;
 
 mod few;
 
+mod wipe;
+
 pub mod sim;
 
 pub mod net;

@@ -240,7 +240,16 @@ impl<C> Backlog<C> {
     ///
     /// A connection that an accept has got but not fetched goes as well: nobody who closes a
     /// listener reckons with more connections from it.
+    #[inline]
     pub(crate) fn clear(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Vec<C> {
+        if self.waiting() == (0, 0) && self.ready.is_empty() {
+            return Vec::new();
+        }
+        self.clear_some(ports, wakers)
+    }
+
+    #[cold]
+    fn clear_some(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Vec<C> {
         let mut conns: Vec<C> = std::mem::take(&mut self.ready).into();
         for dial in self.dials.clear() {
             if let Some(offer) = dial.offer {

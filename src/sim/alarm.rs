@@ -6,6 +6,8 @@
 
 use std::hint::black_box;
 
+use crate::wipe::Wipe;
+
 use super::entry::Serial;
 
 /// Slots from this one on are of alarms that are seldom set, and stand apart: so the others stand
@@ -110,9 +112,7 @@ impl Alarms {
     /// Forgets all alarms and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 4096;
-        for pending in [&mut self.often, &mut self.seldom] {
-            pending.clear();
-            pending.shrink_to(KEPT);
-        }
+        self.often.wipe(KEPT);
+        self.seldom.wipe(KEPT);
     }
 }

@@ -7,6 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::wipe::Wipe;
+
 use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
 use super::radix::Radix;
 
@@ -31,10 +33,8 @@ impl Queue {
         self.serial = Serial::default();
         self.first = None;
         self.first_is_open = false;
-        self.due.clear();
-        self.due.shrink_to(KEPT);
-        self.behind.clear();
-        self.behind.shrink_to(KEPT);
+        self.due.wipe(KEPT);
+        self.behind.wipe(KEPT);
         self.ahead.clear();
     }
 

@@ -193,6 +193,13 @@ impl Executor {
     /// Keeps the slots, and their wakers, for the next run, unless there are
     /// more than the table of tasks keeps.
     pub(crate) fn clear(&mut self) {
+        if self.futures.capacity().max(self.own.capacity()) > KEPT {
+            self.shrink();
+        }
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
         self.futures.truncate(KEPT);
         self.futures.shrink_to(KEPT);
         self.own.truncate(KEPT);

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
+use crate::wipe::Wipe;
+
 use super::choice::Key;
 use super::task::TaskId;
 use super::trace::Mark;
@@ -126,6 +128,13 @@ impl Pressing {
 
     /// Takes what may be a user's own, to be dropped elsewhere.
     pub(crate) fn take_left(&mut self, wakers: &mut Vec<Waker>, errands: &mut Vec<Errand>) {
+        if !(self.wakers.is_empty() && self.errands.is_empty()) {
+            self.take_some(wakers, errands);
+        }
+    }
+
+    #[cold]
+    fn take_some(&mut self, wakers: &mut Vec<Waker>, errands: &mut Vec<Errand>) {
         wakers.extend(self.wakers.drain(..));
         errands.extend(self.errands.drain(..));
     }
@@ -134,9 +143,8 @@ impl Pressing {
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 1024;
         (self.any, self.doom) = (false, None);
-        self.aborted.clear();
-        self.aborted.shrink_to(KEPT);
-        self.wakers.shrink_to(KEPT);
-        self.errands.shrink_to(KEPT);
+        self.aborted.wipe(KEPT);
+        self.wakers.wipe(KEPT);
+        self.errands.wipe(KEPT);
     }
 }

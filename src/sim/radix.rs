@@ -14,6 +14,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::wipe::Wipe;
+
 use super::entry::Entry;
 
 const LEVELS: usize = 14;
@@ -182,16 +184,16 @@ impl Radix {
 
     /// Forgets everything and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
-        self.near.clear();
-        self.near.shrink_to(KEPT);
+        self.near.wipe(KEPT);
         self.is_fresh = false;
-        if !std::mem::take(&mut self.spilled) {
-            return;
+        if std::mem::take(&mut self.spilled) {
+            self.clear_far();
         }
-        for bucket in &mut self.far.vecs {
-            bucket.clear();
-            bucket.shrink_to(SPREAD);
-        }
+    }
+
+    #[cold]
+    fn clear_far(&mut self) {
+        self.far.vecs.iter_mut().for_each(|bucket| bucket.wipe(SPREAD));
         self.far.taken = [0; LEVELS];
         self.far.len = 0;
         self.horizon = u64::MAX;

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::few::Few;
 use crate::waiter::Waiter;
+use crate::wipe::Wipe;
 
 use super::body::BoxedTask;
 use super::choice::{ABOVE, Key, SOURCES, aside, hash_name, step};
@@ -521,8 +522,12 @@ impl Tasks {
     /// Takes what waited for tasks and what they left, to be dropped elsewhere.
     pub(crate) fn take_leftovers(&mut self, waits: &mut Vec<Waiter>, done: &mut Vec<BoxedTask>) {
         for about in self.about.iter_mut().take(self.used) {
-            waits.extend(about.joiner.take());
-            done.extend(about.output.take());
+            if let Some(joiner) = about.joiner.take() {
+                waits.push(joiner);
+            }
+            if let Some(output) = about.output.take() {
+                done.push(output);
+            }
         }
     }
 
@@ -532,26 +537,27 @@ impl Tasks {
             slot.stage = Stage::Free;
         }
         if self.used > KEPT {
-            self.slots.truncate(KEPT);
-            self.slots.shrink_to_fit();
-            self.about.truncate(KEPT);
-            self.about.shrink_to_fit();
-            self.standings = Vec::new();
-            self.free = Vec::new();
+            self.shrink();
         }
         self.free.clear();
         self.used = 0;
         self.born = 0;
         self.standings.clear();
         self.marks.clear();
-        // To clear an empty map is not free.
-        if !self.more_siblings.is_empty() {
-            self.more_siblings.clear();
-        }
-        if !self.met.is_empty() {
-            self.met.clear();
-        }
+        self.more_siblings.wipe(0);
+        self.met.wipe(0);
         self.siblings.clear();
         self.sweep_at = 0;
+    }
+
+    /// Gives back the memory of more than is kept.
+    #[cold]
+    fn shrink(&mut self) {
+        self.slots.truncate(KEPT);
+        self.slots.shrink_to_fit();
+        self.about.truncate(KEPT);
+        self.about.shrink_to_fit();
+        self.standings = Vec::new();
+        self.free = Vec::new();
     }
 }

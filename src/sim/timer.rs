@@ -1,6 +1,7 @@
 //! The table of armed timers. Knows whom to wake; refuses to know when.
 
 use crate::waiter::Waiter;
+use crate::wipe::Wipe;
 
 use super::entry::Serial;
 
@@ -69,10 +70,16 @@ impl Timers {
     /// Takes what waits, to be dropped elsewhere, and empties the table.
     pub(crate) fn clear(&mut self, waits: &mut Vec<Waiter>) {
         const KEPT: usize = 1024;
-        self.free.clear();
-        self.free.shrink_to(KEPT);
+        self.free.wipe(KEPT);
         self.cancelled = 0;
+        if !self.slots.is_empty() {
+            self.take_waits(waits);
+        }
+        self.slots.wipe(KEPT);
+    }
+
+    #[cold]
+    fn take_waits(&mut self, waits: &mut Vec<Waiter>) {
         waits.extend(self.slots.drain(..).filter_map(|(_, wait)| wait));
-        self.slots.shrink_to(KEPT);
     }
 }

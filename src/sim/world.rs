@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::waiter::{Waiter, foreign_count};
+use crate::wipe::Wipe;
 
 use super::alarm::Alarms;
 use super::body::BoxedTask;
@@ -232,9 +233,16 @@ impl World {
     /// the wakers of who waited. They may be the users' own.
     pub(crate) fn take_leftovers(&mut self, left: &mut Leftovers) {
         self.tasks.take_leftovers(&mut left.waits, &mut left.outputs);
-        left.outputs.extend(self.born.drain(..).map(|(_, task)| task));
+        if !self.born.is_empty() {
+            self.take_born(&mut left.outputs);
+        }
         self.timers.clear(&mut left.waits);
         self.pressing.take_left(&mut left.wakers, &mut left.errands);
+    }
+
+    #[cold]
+    fn take_born(&mut self, outputs: &mut Vec<BoxedTask>) {
+        outputs.extend(self.born.drain(..).map(|(_, task)| task));
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
@@ -247,7 +255,7 @@ impl World {
         self.foresee = |_, _, _| ();
         self.foreseen.clear();
         self.nodes.clear();
-        self.born.shrink_to(KEPT);
+        self.born.wipe(KEPT);
         self.pressing.clear();
         self.current = NOBODY;
         self.is_real = false;

@@ -51,10 +51,16 @@ impl<T> Behind<T> {
     #[inline]
     pub(crate) fn end(&mut self) {
         const KEPT: usize = 16;
+        if self.0.as_ref().is_some_and(|queue| !queue.is_empty() || queue.capacity() > KEPT) {
+            self.end_some(KEPT);
+        }
+    }
+
+    #[cold]
+    fn end_some(&mut self, kept: usize) {
         match &mut self.0 {
-            None => {}
-            Some(queue) if queue.capacity() <= KEPT => queue.clear(),
-            Some(_) => self.0 = None,
+            Some(queue) if queue.capacity() <= kept => queue.clear(),
+            _ => self.0 = None,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::few::Few;
 use crate::lock::at_scope_end;
 use crate::net::{Addr, Notifier, SubNetwork};
 use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
+use crate::wipe::Wipe;
 
 use super::call::Call;
 use super::config::Config;
@@ -68,14 +69,12 @@ impl Net {
     /// Forgets everything and keeps the memory, unless it is much.
     fn clear(&mut self) {
         const KEPT: usize = 64;
-        self.machines.clear();
-        self.machines.shrink_to(KEPT);
-        self.regions.clear();
-        self.regions.shrink_to(KEPT);
-        self.by_name = Few::default();
+        self.machines.wipe(KEPT);
+        self.regions.wipe(KEPT);
+        self.by_name.clear();
         self.registry_down = None;
         self.links.clear();
-        self.pairs = Few::default();
+        self.pairs.clear();
         self.ledger = Ledger::default();
         self.plans = 0;
     }
@@ -181,7 +180,9 @@ impl Fabric {
         self.calls.clear(KEPT);
         self.conns.clear(KEPT);
         self.nets[..self.used].iter_mut().for_each(Net::clear);
-        self.nets.truncate(1);
+        if self.nets.len() > 1 {
+            self.nets.truncate(1);
+        }
         self.used = 0;
     }
 }

@@ -145,6 +145,7 @@ impl Pipe {
     }
 
     /// Ends: nothing is kept that takes up memory, or is somebody else's.
+    #[inline(never)]
     fn end(&mut self) {
         self.stream.end();
         self.behind.end();

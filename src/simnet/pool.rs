@@ -4,6 +4,8 @@
 //! large as ten lines of a cache: to make it elsewhere and move it here, and to move it out again
 //! in the end, would take a tenth of a dial.
 
+use crate::wipe::Wipe;
+
 /// What begins again in its own memory.
 pub(crate) trait Reused: Default {
     /// Whether it is in use.
@@ -69,14 +71,27 @@ impl<T: Reused> Pool<T> {
     /// Begins with number 0 again: what is in use is dropped, and of the rest the memory of so many
     /// is kept.
     pub(crate) fn clear(&mut self, kept: usize) {
+        if self.free.len() < self.things.len() {
+            self.end_all();
+        }
+        if self.things.capacity() > kept {
+            self.shrink(kept);
+        }
+        self.free.wipe(kept);
+        self.free.extend((0..self.things.len() as u32).rev());
+    }
+
+    #[cold]
+    fn shrink(&mut self, kept: usize) {
         self.things.truncate(kept);
         self.things.shrink_to(kept);
+    }
+
+    #[cold]
+    fn end_all(&mut self) {
         for thing in self.things.iter_mut().filter(|thing| thing.is_used()) {
             *thing = T::default();
         }
-        self.free.clear();
-        self.free.shrink_to(kept);
-        self.free.extend((0..self.things.len() as u32).rev());
     }
 }
 

@@ -76,6 +76,7 @@ impl Ring {
     }
 
     /// Gives the memory back.
+    #[cold]
     pub(crate) fn release(&mut self) {
         *self = Self::default();
     }
