@@ -3,7 +3,8 @@
 //!
 //! No seed, no names, no trace, no limits, no hosts, no errors, no locks; what a
 //! by-hand executor in safe Rust comes to that can run any future. Its wakers are
-//! the ordinary ones, by `Wake` on an `Arc`, with the queue in a thread-local.
+//! the ordinary ones, by `Wake` on an `Arc`, one for each slot and all its tasks,
+//! with the queue in a thread-local.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -68,23 +69,23 @@ thread_local! {
 
 /// Runs `main` and what it spawns until `main` is done.
 pub(crate) fn run(main: impl Future<Output = ()> + 'static) {
-    let mut tasks: Slab<(Boxed, Waker)> = Slab::new();
+    let mut tasks = Tasks::default();
     NOW.set(0);
-    let main = insert(&mut tasks, Box::pin(main));
+    let main = tasks.insert(Box::pin(main));
     'run: loop {
         while let Some(task) = QUEUES.with_borrow_mut(|queues| queues.ready.pop_front()) {
-            let Some((future, waker)) = tasks.get_mut(task) else {
+            let Some(future) = tasks.slots.get_mut(task) else {
                 continue;
             };
-            if future.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
-                drop(tasks.remove(task));
+            if future.as_mut().poll(&mut Context::from_waker(&tasks.wakers[task])).is_ready() {
+                drop(tasks.slots.remove(task));
                 if task == main {
                     break 'run;
                 }
             }
             let mut born = QUEUES.with_borrow_mut(|queues| std::mem::take(&mut queues.born));
             for future in born.drain(..) {
-                insert(&mut tasks, future);
+                tasks.insert(future);
             }
             QUEUES.with_borrow_mut(|queues| queues.born = born);
         }
@@ -103,12 +104,21 @@ pub(crate) fn run(main: impl Future<Output = ()> + 'static) {
     drop(left);
 }
 
-fn insert(tasks: &mut Slab<(Boxed, Waker)>, future: Boxed) -> usize {
-    let entry = tasks.vacant_entry();
-    let task = entry.key();
-    entry.insert((future, Arc::new(TaskWaker(task)).into()));
-    ready(task);
-    task
+#[derive(Default)]
+struct Tasks {
+    slots: Slab<Boxed>,
+    wakers: Vec<Waker>,
+}
+
+impl Tasks {
+    fn insert(&mut self, future: Boxed) -> usize {
+        let task = self.slots.insert(future);
+        if task == self.wakers.len() {
+            self.wakers.push(Arc::new(TaskWaker(task)).into());
+        }
+        ready(task);
+        task
+    }
 }
 
 fn ready(task: usize) {
