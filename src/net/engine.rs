@@ -65,7 +65,10 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 /// What a dial comes to: this end of the connection, and the address of the other.
-pub(crate) type Dialed = Result<(RawEnd, Addr), Cause>;
+///
+/// The cause is boxed, as is that of an announcement: what nearly always is not there would have to
+/// be moved out of every poll, in wider words than it was written in.
+pub(crate) type Dialed = Result<(RawEnd, Addr), Box<Cause>>;
 
 /// An engine of this crate that is its own registry. What is begun has a number here, so that a
 /// dial needs no future of the registry's and none of the engine's.
@@ -79,7 +82,7 @@ pub(crate) trait Whole: Send + Sync {
         call: &mut Option<u32>,
         host: &Addr,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Cause>>;
+    ) -> Poll<Result<(), Box<Cause>>>;
 
     /// Connects from the first address to the other: see [`Engine::dial`].
     fn poll_dial(

@@ -87,7 +87,7 @@ impl Host {
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
             Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw).map_err(Cause::from),
-            Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
+            Some(Err(cause)) => Err(self.state.down().map_or_else(|| *cause, Cause::from)),
             None => Err(self.state.down().unwrap_or(Why::HostDown).into()),
         };
         match attached {
@@ -158,7 +158,7 @@ impl Host {
 async fn connect(engine: &dyn Engine, registry: &dyn Registry, src: &Addr, dst: &Addr) -> Dialed {
     let hostdata = {
         let mut query = registry.query(dst.host());
-        if is_granted(&mut query) { String::new() } else { query.await? }
+        if is_granted(&mut query) { String::new() } else { query.await.map_err(Cause::from)? }
     };
     let (raw, peer) = engine.dial(src, dst, &hostdata).await?;
     Ok((raw.into(), peer))

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use futures::future::{BoxFuture, Either};
+use futures::future::BoxFuture;
 
 use super::addr::Addr;
 use super::down::unless_down;
@@ -76,34 +76,46 @@ impl SubNetwork {
     ///
     /// A name that was announced when the future is dropped is given back, if the registry can.
     pub async fn new_host(&self, name: &str) -> Result<Host, Error> {
+        self.clone().into_host(name).await
+    }
+
+    /// Makes a host that keeps this handle of its network.
+    pub(crate) async fn into_host(self, name: &str) -> Result<Host, Error> {
         let state = HostState::new(Addr::of(self.network(), name, 0));
-        let host = Host::new(self.state.clone(), state);
-        let witness = Witness { host, announced: AtomicBool::new(false) };
-        let announcement = Announcement(&witness);
-        let describe = || format!("new host {name} on {}", self.network());
-        let making = match self.state.carrier() {
-            Carrier::Two(engine, _) => Either::Right(engine.new_host(name, &witness)),
-            Carrier::Whole(whole) => Either::Left(Numbered::new(whole, |whole, call, cx| {
-                witness.watch(whole.poll_announce(call, &witness.host.state.addr, cx))
-            })),
-        };
-        let made = unless_down(&*self.state, making, describe).await;
-        let cause = match made {
-            Some(Ok(())) => {
-                match announcement.settle(|| self.state.add_host(&witness.host.state)) {
-                    Ok(()) => {
-                        drop(announcement);
-                        return Ok(witness.host);
-                    }
-                    Err(why) => why.into(),
+        let host = Host::new(self.state, state);
+        let describe = || format!("new host {name} on {}", host.network());
+        let made = match host.net.carrier() {
+            Carrier::Whole(whole) => {
+                let announcing = Numbered::new(whole, |whole, call, cx| {
+                    whole.poll_announce(call, &host.state.addr, cx)
+                });
+                match unless_down(&*host.net, announcing, describe).await {
+                    // There was no await since the name was taken: nobody else would give it back.
+                    Some(Ok(())) => host.net.add_host(&host.state).map_err(|why| {
+                        whole.withdraw(name);
+                        Cause::from(why)
+                    }),
+                    Some(Err(cause)) => Err(*cause),
+                    None => Err(Cause::NetDown),
                 }
             }
-            Some(Err(cause)) => self.state.down().map_or(cause, Cause::from),
-            None => Cause::NetDown,
+            Carrier::Two(engine, _) => {
+                let witness = Witness { host: host.clone(), announced: AtomicBool::new(false) };
+                let announcement = Announcement(&witness);
+                let making = engine.new_host(name, &witness);
+                match unless_down(&*host.net, making, describe).await {
+                    Some(Ok(())) => {
+                        announcement.settle(|| host.net.add_host(&host.state)).map_err(Cause::from)
+                    }
+                    Some(Err(cause)) => Err(cause),
+                    None => Err(Cause::NetDown),
+                }
+            }
         };
-        drop(announcement);
-        let addr = witness.host.state.addr.clone();
-        Err(Error::new(Op::NewHost, self.state.name.clone(), Some(addr), None, cause))
+        let Err(cause) = made else { return Ok(host) };
+        let cause = host.net.down().map_or(cause, Cause::from);
+        let (network, addr) = (host.net.name.clone(), host.state.addr.clone());
+        Err(Error::new(Op::NewHost, network, Some(addr), None, cause))
     }
 
     /// Finds a host of this subnetwork, be it open or closed.
@@ -188,10 +200,7 @@ impl Announcement<'_> {
 impl Drop for Announcement<'_> {
     fn drop(&mut self) {
         if self.0.announced.load(Ordering::Relaxed) {
-            match self.0.host.net.carrier() {
-                Carrier::Two(_, registry) => registry.withdraw(self.0.host.name()),
-                Carrier::Whole(whole) => whole.withdraw(self.0.host.name()),
-            }
+            self.0.registry().withdraw(self.0.host.name());
         }
     }
 }

@@ -32,7 +32,7 @@ impl Whole for Region {
         call: &mut Option<u32>,
         host: &Addr,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Cause>> {
+    ) -> Poll<Result<(), Box<Cause>>> {
         let place = (self.net, self.number);
         // Who waited before is dropped outside the world.
         let mut _before = None;
@@ -91,7 +91,7 @@ impl Whole for Region {
         over.map(|outcome| {
             got();
             let Some(Met { conn, port }) = outcome else {
-                return Err(cause.unwrap_or(Cause::TimedOut));
+                return Err(Box::new(cause.unwrap_or(Cause::TimedOut)));
             };
             Ok((end_of(self.run, conn, 0), dst.with_port(port)))
         })

@@ -113,7 +113,7 @@ impl Network {
     ///
     /// If the name is taken, or the registry is down.
     pub async fn host(&self, name: &str) -> Result<Host, crate::net::Error> {
-        self.join("").new_host(name).await
+        self.join("").into_host(name).await
     }
 
     /// Makes a node in the default region: a host with a program that can die and be started

@@ -133,7 +133,7 @@ impl Fabric {
         world: &mut World,
         region: u32,
         index: usize,
-    ) -> Option<Result<(), Cause>> {
+    ) -> Option<Result<(), Box<Cause>>> {
         let call = self.calls.get(index)?;
         let Stage::Over { .. } = call.stage else { return None };
         let (to, net) = (call.to, &mut self.nets[call.net as usize]);
@@ -155,7 +155,11 @@ impl Fabric {
 }
 
 impl Net {
-    fn take_name(&mut self, world: &World, Place { machine, life }: Place) -> Result<(), Cause> {
+    fn take_name(
+        &mut self,
+        world: &World,
+        Place { machine, life }: Place,
+    ) -> Result<(), Box<Cause>> {
         let down = self.is_registry_down();
         let known = self.machines[machine as usize].announced;
         let cause = match known.map(|known| known.life) {
@@ -169,6 +173,6 @@ impl Net {
             }
         };
         let (name, place) = (self.machines[machine as usize].name(), format!("{machine}.{life}"));
-        Err(self.complaint("announce", &[name, &place], cause).into())
+        Err(Box::new(self.complaint("announce", &[name, &place], cause).into()))
     }
 }
