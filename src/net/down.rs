@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 use crate::wait::waiting_for;
 use crate::waiter::Waiter;
 
+use super::engine::Whole;
 use super::error::Why;
 use super::line::Line;
 
@@ -118,6 +119,61 @@ where
         }
         waiting_for(this.describe);
         Poll::Pending
+    }
+}
+
+/// As [`unless_down`], of what has a number once it has begun; given up when dropped. Nobody is
+/// seated: whoever gives the numbers wakes.
+pub(crate) fn numbered<'a, F, D, P, T>(
+    whole: &'a dyn Whole,
+    thing: &'a F,
+    describe: D,
+    poll: P,
+) -> Numbered<'a, F, D, P>
+where
+    F: Falls + ?Sized,
+    D: Fn() -> String,
+    P: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T>,
+{
+    Numbered { whole, call: None, thing, describe, poll }
+}
+
+/// What [`numbered`] returns.
+pub(crate) struct Numbered<'a, F: ?Sized, D, P> {
+    whole: &'a dyn Whole,
+    call: Option<u32>,
+    thing: &'a F,
+    describe: D,
+    poll: P,
+}
+
+impl<F, D, P, T> Future for Numbered<'_, F, D, P>
+where
+    F: Falls + ?Sized,
+    D: Fn() -> String + Unpin,
+    P: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T> + Unpin,
+{
+    type Output = Option<T>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let Self { whole, call, thing, describe, poll } = &mut *self;
+        if thing.is_down() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(value) = poll(*whole, call, cx) {
+            return Poll::Ready(Some(value));
+        }
+        waiting_for(describe);
+        Poll::Pending
+    }
+}
+
+impl<F: ?Sized, D, P> Drop for Numbered<'_, F, D, P> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            self.whole.hang_up(call);
+        }
     }
 }
 

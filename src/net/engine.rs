@@ -4,8 +4,6 @@
 //! connection, and a [`Registry`] that names. Does not know who uses them. The other direction,
 //! what an engine may call, is `Notifier`.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -95,45 +93,12 @@ pub(crate) trait Whole: Send + Sync {
     /// Gives up what has been begun and is not over.
     fn hang_up(&self, call: u32);
 
+    /// Wakes who waits for what has been begun, because a host has gone down: for its dials; or
+    /// because the whole network has: for everything.
+    fn interrupt(&self, host: Option<&Addr>);
+
     /// See [`Registry::withdraw`].
     fn withdraw(&self, hostname: &str);
-}
-
-/// Waits for what has a number, once it has begun; given up when dropped.
-pub(crate) struct Numbered<'a, F> {
-    whole: &'a dyn Whole,
-    call: Option<u32>,
-    poll: F,
-}
-
-impl<'a, T, F> Numbered<'a, F>
-where
-    F: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T>,
-{
-    pub(crate) fn new(whole: &'a dyn Whole, poll: F) -> Self {
-        Self { whole, call: None, poll }
-    }
-}
-
-impl<T, F> Future for Numbered<'_, F>
-where
-    F: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T> + Unpin,
-{
-    type Output = T;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let Self { whole, call, poll } = &mut *self;
-        poll(*whole, call, cx)
-    }
-}
-
-impl<F> Drop for Numbered<'_, F> {
-    fn drop(&mut self) {
-        if let Some(call) = self.call {
-            self.whole.hang_up(call);
-        }
-    }
 }
 
 /// Knows the hosts of a network by name.

@@ -6,12 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures::future::Either;
-
 use super::addr::{Addr, split};
 use super::conn::Conn;
-use super::down::unless_down;
-use super::engine::{Dialed, Engine, Numbered, Registry};
+use super::down::{numbered, unless_down};
+use super::engine::{Dialed, Engine, Registry};
 use super::error::{Cause, Error, Op, Why};
 use super::granted::is_granted;
 use super::listener::Listener;
@@ -76,13 +74,18 @@ impl Host {
             Err(error) => return Err(fail(src, None, error.into())),
         };
         let describe = || format!("dial {} {src}->{dst}", self.network());
-        let connecting = match self.net.carrier() {
-            Carrier::Two(engine, registry) => Either::Right(connect(engine, registry, &src, &dst)),
-            Carrier::Whole(whole) => Either::Left(Numbered::new(whole, |whole, call, cx| {
-                whole.poll_dial(call, (&src, &dst), cx)
-            })),
+        let thing = &*self.state;
+        let connected = match self.net.carrier() {
+            Carrier::Two(engine, registry) => {
+                unless_down(thing, connect(engine, registry, &src, &dst), describe).await
+            }
+            Carrier::Whole(whole) => {
+                numbered(whole, thing, describe, |whole, call, cx| {
+                    whole.poll_dial(call, (&src, &dst), cx)
+                })
+                .await
+            }
         };
-        let connected = unless_down(&*self.state, connecting, describe).await;
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {

@@ -162,6 +162,13 @@ impl NetState {
         causes
     }
 
+    /// Wakes who waits for what is whole, because a host has gone down, or all of them have.
+    fn interrupt(&self, host: Option<&Addr>) {
+        if let Carrier::Whole(whole) = self.carrier() {
+            whole.interrupt(host);
+        }
+    }
+
     /// Says why nothing can be done on this network, if so.
     pub(crate) fn down(&self) -> Option<Why> {
         self.latch.is_down().then_some(Why::NetDown)
@@ -232,6 +239,7 @@ impl NetState {
             return Ok(());
         }
         host.shut_down();
+        self.interrupt(Some(&host.addr));
         let last = self.hosts.try_with(|hosts| {
             hosts.open -= 1;
             hosts.auto_close && hosts.open == 0
@@ -263,7 +271,10 @@ impl NetState {
             let mut carrier = [None, None];
             // Each of them, and the last even if the first panics.
             let work: [&mut dyn FnMut(); 3] = [
-                &mut || each(blocked.take().into_iter().flatten(), Waiter::wake),
+                &mut || {
+                    self.interrupt(None);
+                    each(blocked.take().into_iter().flatten(), Waiter::wake);
+                },
                 &mut || each(hosts.take().unwrap_or_default(), |host| host.shut_down()),
                 &mut || carrier = self.close_carrier(),
             ];

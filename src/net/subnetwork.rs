@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 
 use super::addr::Addr;
-use super::down::unless_down;
-use super::engine::{Engine, Numbered, Registry};
+use super::down::{numbered, unless_down};
+use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op, RegistryError, Why};
 use super::granted::{Granted, is_granted};
 use super::host::Host;
@@ -86,10 +86,10 @@ impl SubNetwork {
         let describe = || format!("new host {name} on {}", host.network());
         let made = match host.net.carrier() {
             Carrier::Whole(whole) => {
-                let announcing = Numbered::new(whole, |whole, call, cx| {
+                let announcing = numbered(whole, &*host.net, describe, |whole, call, cx| {
                     whole.poll_announce(call, &host.state.addr, cx)
                 });
-                match unless_down(&*host.net, announcing, describe).await {
+                match announcing.await {
                     // There was no await since the name was taken: nobody else would give it back.
                     Some(Ok(())) => host.net.add_host(&host.state).map_err(|why| {
                         whole.withdraw(name);

@@ -170,7 +170,7 @@ impl World {
         }
         self.tasks.slots[slot as usize].pending = Serial::default();
         let (joiner, has_handle) = (about.joiner.take(), about.has_handle);
-        about.drop_rare();
+        about.forget_rare();
         if let Some(joiner) = joiner {
             self.wake_joiner(joiner, slot);
         }

@@ -220,15 +220,18 @@ impl About {
         (self.has_handle, self.aborted) = (true, false);
         self.met_before = (Key::NONE, 0);
         if self.joiner.is_some() || self.output.is_some() || self.rare.is_some() {
-            aside(|| (self.joiner, self.output, self.rare) = (None, None, None));
+            aside(|| {
+                (self.joiner, self.output) = (None, None);
+                self.forget_rare();
+            });
         }
     }
 
-    /// Drops what few tasks need, and none that is over.
+    /// Forgets what few tasks need, and none that is over; the next in this slot may need it, too.
     #[inline]
-    pub(crate) fn drop_rare(&mut self) {
-        if self.rare.is_some() {
-            aside(|| self.rare = None);
+    pub(crate) fn forget_rare(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            aside(|| rare.forget());
         }
     }
 }
@@ -254,6 +257,14 @@ pub(crate) struct Rare {
     pub(crate) chosen: BTreeMap<Key, u64>,
     /// How often it has asked a question, and when the last answer comes.
     pub(crate) asked: Few<Key, (u64, u64)>,
+}
+
+impl Rare {
+    fn forget(&mut self) {
+        (self.rng, self.selects) = (None, 0);
+        self.chosen.wipe(0);
+        self.asked.clear();
+    }
 }
 
 /// All tasks of one run, and the slots they leave behind.

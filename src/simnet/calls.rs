@@ -41,6 +41,27 @@ impl Fabric {
         Some(met)
     }
 
+    /// Wakes who waits for a dial of a host that has gone down, or for whatever it is in a region
+    /// that has. A host that has no number has never dialed.
+    pub(crate) fn interrupt(
+        &mut self,
+        world: &mut World,
+        (net, region): (u32, u32),
+        host: Option<Option<u32>>,
+    ) {
+        let machines = &self.nets[net as usize].machines;
+        for (_, call) in self.calls.iter().filter(|(_, call)| call.net == net) {
+            let announces = matches!(call.stage, Stage::Announces);
+            let concerned = match host {
+                Some(host) => !announces && Some(call.from) == host,
+                None => announces || machines[call.from as usize].region == region,
+            };
+            if concerned && let Some(waiter) = &call.dialer {
+                world.wake_waiter(waiter.clone());
+            }
+        }
+    }
+
     /// Gives up a dial. Returns what is to be dropped outside of the world.
     pub(crate) fn hang_up(
         &mut self,

@@ -101,6 +101,12 @@ impl Whole for Region {
         let _left = try_enter(self.run, |fabric, world| fabric.hang_up(world, call as usize));
     }
 
+    fn interrupt(&self, host: Option<&Addr>) {
+        try_enter(self.run, |fabric, world| {
+            fabric.interrupt(world, (self.net, self.number), host.map(Addr::number));
+        });
+    }
+
     fn withdraw(&self, hostname: &str) {
         try_enter(self.run, |fabric, _| fabric.withdraw(self.net, hostname));
     }
