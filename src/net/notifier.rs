@@ -60,9 +60,9 @@ impl Notifier {
     }
 
     /// Finds the host of an address.
-    pub(crate) fn gate(&self, addr: &Addr) -> Result<Gate, Cause> {
+    fn gate(&self, addr: &Addr) -> Result<Gate, Cause> {
         let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(addr.host());
-        Ok(Gate { host: host.ok_or_else(|| AddrError::no_such_host(addr))? })
+        Ok(Gate::of(host.ok_or_else(|| AddrError::no_such_host(addr))?))
     }
 
     /// Ends the network, for a reason or without one.
@@ -84,6 +84,10 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    pub(crate) fn of(host: Arc<HostState>) -> Self {
+        Self { host }
+    }
+
     /// See [`Notifier::accept`].
     pub(crate) async fn accept(self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
         let (key, offer) = Knock { host: &self.host, src, dst, queued: None }.await?;

@@ -18,7 +18,7 @@ use super::engine::{Engine, Registry};
 use super::error::{Cause, Error, Op, RegistryError, Why};
 use super::granted::{Granted, is_granted};
 use super::host::Host;
-use super::notifier::Notifier;
+use super::notifier::{Gate, Notifier};
 use super::sockets::HostState;
 use super::state::{Carrier, NetState, Parts};
 
@@ -46,15 +46,21 @@ impl SubNetwork {
         engine: impl FnOnce(Notifier) -> E,
         registry: R,
     ) -> Self {
-        Self::of(network, |notifier| (engine(notifier), registry))
-    }
-
-    /// Makes a subnetwork of parts that have their notifier from the beginning.
-    pub(crate) fn of<P: Parts>(network: Arc<str>, parts: impl FnOnce(Notifier) -> P) -> Self {
-        let state = Arc::new_cyclic(|net: &Weak<NetState<P>>| {
-            NetState::new(network, parts(Notifier::new(Weak::clone(net) as Weak<NetState>)))
+        let state = Arc::new_cyclic(|net: &Weak<NetState<(E, R)>>| {
+            let notifier = Notifier::new(Weak::clone(net) as Weak<NetState>);
+            NetState::new(network, (engine(notifier), registry))
         });
         Self { state }
+    }
+
+    /// Makes a subnetwork of what is whole.
+    pub(crate) fn of(network: Arc<str>, whole: impl Parts) -> Self {
+        Self { state: Arc::new(NetState::new(network, whole)) }
+    }
+
+    /// Finds a host as dials reach it.
+    pub(crate) fn gate(&self, host: &str) -> Option<Gate> {
+        self.state.host(host).map(Gate::of)
     }
 
     /// Gives the name of the network.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::few::Few;
 use crate::lock::at_scope_end;
-use crate::net::{Addr, Notifier, SubNetwork};
+use crate::net::{Addr, SubNetwork};
 use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 use crate::wipe::Wipe;
 
@@ -35,7 +35,6 @@ pub(crate) struct Pair {
 pub(crate) struct RegionState {
     pub(crate) name: String,
     pub(crate) subnetwork: SubNetwork,
-    pub(crate) notifier: Notifier,
 }
 
 /// One simulated network.
@@ -86,13 +85,17 @@ impl Net {
         region: u32,
         addr: impl FnOnce(&str) -> Addr,
     ) -> u32 {
-        if let Some((_, machine)) = self.by_name.get(name) {
-            return *machine;
+        let Self { name: network, machines, by_name, .. } = self;
+        let number = machines.len() as u32;
+        let make = || {
+            let addr = addr(network);
+            machines.push(Machine::new(addr.clone(), region));
+            (Name::of(addr), number)
+        };
+        if by_name.insert(name, make) {
+            return number;
         }
-        let (addr, number) = (addr(&self.name), self.machines.len() as u32);
-        self.machines.push(Machine::new(addr.clone(), region));
-        self.by_name.insert(name, || (Name::of(addr), number));
-        number
+        by_name.get(name).map_or(number, |(_, machine)| *machine)
     }
 
     /// The host of an address of a socket, or of a host that is to be.

@@ -133,6 +133,7 @@ impl NodePart {
 }
 
 impl Machine {
+    #[inline]
     pub(crate) fn new(addr: Addr, region: u32) -> Self {
         let (hash, power) = (hash_name(addr.host()), Power::Down);
         Self {

@@ -92,17 +92,9 @@ impl Network {
             Err(number) => number,
         };
         let (run, net) = (self.run, self.net);
-        let mut notifier = None;
-        let subnetwork = SubNetwork::of(self.name.clone(), |own| {
-            notifier = Some(own);
-            Region { run, net, number }
-        });
-        let own = subnetwork.clone();
-        enter(self.run, |fabric, _| {
-            let regions = &mut fabric.nets[self.net as usize].regions;
-            let Some(notifier) = notifier else { unreachable!("a subnetwork makes its engine") };
-            regions.push(RegionState { name: name.into(), subnetwork: own, notifier });
-        });
+        let subnetwork = SubNetwork::of(self.name.clone(), Region { run, net, number });
+        let state = RegionState { name: name.into(), subnetwork: subnetwork.clone() };
+        enter(run, |fabric, _| fabric.nets[net as usize].regions.push(state));
         (number, subnetwork)
     }
 

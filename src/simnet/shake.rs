@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
-use crate::net::{Accept, Addr, Cause, Gate};
+use crate::net::{Accept, Addr, AddrError, Cause, Gate};
 use crate::sim::{Errand, Key, Lateness, RecordKind, World, hash_name, nanos, path_step};
 use crate::waiter::Waiter;
 
@@ -170,12 +170,13 @@ impl Net {
             return None;
         }
         if !matches!(&machine.gate, Some((life, _)) if *life == to.life) {
-            let notifier = &self.regions[machine.region as usize].notifier;
-            match notifier.gate(&machine.addr.with_port(port)) {
-                // That of a life before is closed, and nothing of anybody's is left in it.
-                Ok(gate) => machine.gate = Some((to.life, gate)),
-                Err(cause) => return Some(Err(cause)),
-            }
+            let Some(gate) = self.regions[machine.region as usize].subnetwork.gate(machine.name())
+            else {
+                let addr = machine.addr.with_port(port);
+                return Some(Err(AddrError::no_such_host(&addr).into()));
+            };
+            // That of a life before is closed, and nothing of anybody's is left in it.
+            machine.gate = Some((to.life, gate));
         }
         machine.gate.as_ref().map(|(_, gate)| Ok(gate))
     }
