@@ -59,10 +59,11 @@ pub(crate) struct Net {
 
 impl Net {
     /// Begins, with the memory of a network that is no more.
-    fn begin(&mut self, name: Arc<str>, config: Config) {
-        self.key = Key::NONE.child(hash_name(&name), 0);
+    fn begin(&mut self, name: &Arc<str>, config: &Config) {
+        self.name.clone_from(name);
+        self.key = Key::NONE.child(hash_name(name), 0);
+        self.config.clone_from(config);
         self.all_odd = config.bandwidth.is_some() || config.may_be_too_slow();
-        (self.name, self.config) = (name, config);
     }
 
     /// Forgets everything and keeps the memory, unless it is much.
@@ -292,7 +293,9 @@ fn clear() {
 pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &[u32], &mut Vec<u32>));
 
 /// Adds a network to a run, whose alarms are heard by these from then on. Returns its number.
-pub(crate) fn add_net(run: u64, name: Arc<str>, config: Config, hooks: Hooks) -> u32 {
+///
+/// The configuration is copied once, where it stays: it is large to move.
+pub(crate) fn add_net(run: u64, name: &Arc<str>, config: &Config, hooks: Hooks) -> u32 {
     if with_fabric(run, |_| ()).is_none() {
         let mut fabric = SPARE.take().unwrap_or_default();
         fabric.run = run;

@@ -49,7 +49,7 @@ impl Network {
     /// Outside a run.
     #[track_caller]
     pub fn new(name: &str) -> Self {
-        Self::with(name, Config::default())
+        Self::of(name, &Config::default())
     }
 
     /// Makes a network.
@@ -59,9 +59,14 @@ impl Network {
     /// Outside a run.
     #[track_caller]
     pub fn with(name: &str, config: Config) -> Self {
+        Self::of(name, &config)
+    }
+
+    #[track_caller]
+    fn of(name: &str, config: &Config) -> Self {
         let run = this_run("simnet::Network::new");
         let name = full_name("sim", name);
-        Self { run, net: add_net(run, name.clone(), config, (sound, foresee)), name }
+        Self { run, net: add_net(run, &name, config, (sound, foresee)), name }
     }
 
     /// Returns its full name.
