@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
 
+use crate::aside::aside;
+
 /// Things found by a key, in the order of the keys.
 #[derive(Debug)]
 pub(crate) enum Few<K, V> {
@@ -66,10 +68,9 @@ impl<K: Ord, V> Few<K, V> {
                 return false;
             }
             if !few.is_full() {
-                if index == few.len() {
-                    few.push(make());
-                } else {
-                    few.insert(index, make());
+                few.push(make());
+                if index + 1 < few.len() {
+                    aside(|| few[index..].rotate_right(1));
                 }
                 return true;
             }
@@ -131,13 +132,8 @@ impl<K: Ord, V> Few<K, V> {
     pub(crate) fn clear(&mut self) {
         match self {
             Self::Few(few) => few.clear(),
-            Self::Many(_) => self.clear_many(),
+            Self::Many(_) => aside(|| *self = Self::default()),
         }
-    }
-
-    #[cold]
-    fn clear_many(&mut self) {
-        *self = Self::default();
     }
 
     /// Counts the things.

@@ -50,11 +50,11 @@ mod wait;
 
 mod waiter;
 
+mod aside;
+
 mod lock;
 
 mod few;
-
-mod wipe;
 
 pub mod sim;
 

@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use crate::wipe::Wipe;
+use crate::aside::Wipe;
 
 use super::entry::Serial;
 

@@ -7,11 +7,12 @@ use std::panic::Location;
 
 use rand_chacha::ChaCha8Rng;
 
+use crate::aside::aside;
 use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
 use super::choice::{
-    Family, Key, Lateness, SPAWN, Shape, Subject, aside, escape, generator, hash_name, step,
+    Family, Key, Lateness, SPAWN, Shape, Subject, escape, generator, hash_name, step,
 };
 use super::entry::Act;
 use super::pressing::Aborted;

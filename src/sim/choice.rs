@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::aside::aside;
+
 /// 2^64 divided by the golden ratio: the step of a Weyl sequence.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 const LEFT: u64 = 0xA076_1D64_78BD_642F;
@@ -27,14 +29,6 @@ const RIGHT: u64 = 0xE703_7ED1_A0B4_28DB;
 pub(crate) const fn fold(a: u64, b: u64) -> u64 {
     let wide = (a as u128) * (b as u128);
     (wide as u64) ^ ((wide >> 64) as u64)
-}
-
-/// Works out of the way. What the work needs is put together only here; an argument that is passed
-/// in memory would be written there before it is known whether there is anything to do.
-#[cold]
-#[inline(never)]
-pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
-    work()
 }
 
 /// The finaliser of SplitMix64: a bijection in which every bit stirs every bit.

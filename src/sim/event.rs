@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::wipe::Wipe;
+use crate::aside::Wipe;
 
 use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
 use super::radix::Radix;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
+use crate::aside::aside;
 use crate::waiter::{self, Who};
 
 use super::body::BoxedTask;
@@ -194,15 +195,12 @@ impl Executor {
     /// more than the table of tasks keeps.
     pub(crate) fn clear(&mut self) {
         if self.futures.capacity().max(self.own.capacity()) > KEPT {
-            self.shrink();
+            aside(|| {
+                self.futures.truncate(KEPT);
+                self.futures.shrink_to(KEPT);
+                self.own.truncate(KEPT);
+                self.own.shrink_to(KEPT);
+            });
         }
-    }
-
-    #[cold]
-    fn shrink(&mut self) {
-        self.futures.truncate(KEPT);
-        self.futures.shrink_to(KEPT);
-        self.own.truncate(KEPT);
-        self.own.shrink_to(KEPT);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use crate::wipe::Wipe;
+use crate::aside::{Wipe, aside};
 
 use super::choice::Key;
 use super::task::TaskId;
@@ -129,14 +129,11 @@ impl Pressing {
     /// Takes what may be a user's own, to be dropped elsewhere.
     pub(crate) fn take_left(&mut self, wakers: &mut Vec<Waker>, errands: &mut Vec<Errand>) {
         if !(self.wakers.is_empty() && self.errands.is_empty()) {
-            self.take_some(wakers, errands);
+            aside(|| {
+                wakers.extend(self.wakers.drain(..));
+                errands.extend(self.errands.drain(..));
+            });
         }
-    }
-
-    #[cold]
-    fn take_some(&mut self, wakers: &mut Vec<Waker>, errands: &mut Vec<Errand>) {
-        wakers.extend(self.wakers.drain(..));
-        errands.extend(self.errands.drain(..));
     }
 
     /// Forgets all that is left and keeps the memory, unless there is a lot of it.

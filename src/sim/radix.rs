@@ -14,7 +14,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::wipe::Wipe;
+use crate::aside::{Wipe, aside};
 
 use super::entry::Entry;
 
@@ -187,16 +187,13 @@ impl Radix {
         self.near.wipe(KEPT);
         self.is_fresh = false;
         if std::mem::take(&mut self.spilled) {
-            self.clear_far();
+            aside(|| {
+                self.far.vecs.iter_mut().for_each(|bucket| bucket.wipe(SPREAD));
+                self.far.taken = [0; LEVELS];
+                self.far.len = 0;
+                self.horizon = u64::MAX;
+            });
         }
-    }
-
-    #[cold]
-    fn clear_far(&mut self) {
-        self.far.vecs.iter_mut().for_each(|bucket| bucket.wipe(SPREAD));
-        self.far.taken = [0; LEVELS];
-        self.far.len = 0;
-        self.horizon = u64::MAX;
     }
 }
 

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 
+use crate::aside::{Wipe, aside};
 use crate::few::Few;
 use crate::waiter::Waiter;
-use crate::wipe::Wipe;
 
 use super::body::BoxedTask;
-use super::choice::{ABOVE, Key, SOURCES, aside, hash_name, step};
+use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
 use super::entry::Serial;
 use super::node::NODE;
 use super::schedule::Standing;
@@ -548,7 +548,14 @@ impl Tasks {
             slot.stage = Stage::Free;
         }
         if self.used > KEPT {
-            self.shrink();
+            aside(|| {
+                self.slots.truncate(KEPT);
+                self.slots.shrink_to_fit();
+                self.about.truncate(KEPT);
+                self.about.shrink_to_fit();
+                self.standings = Vec::new();
+                self.free = Vec::new();
+            });
         }
         self.free.clear();
         self.used = 0;
@@ -559,16 +566,5 @@ impl Tasks {
         self.met.wipe(0);
         self.siblings.clear();
         self.sweep_at = 0;
-    }
-
-    /// Gives back the memory of more than is kept.
-    #[cold]
-    fn shrink(&mut self) {
-        self.slots.truncate(KEPT);
-        self.slots.shrink_to_fit();
-        self.about.truncate(KEPT);
-        self.about.shrink_to_fit();
-        self.standings = Vec::new();
-        self.free = Vec::new();
     }
 }

@@ -1,7 +1,7 @@
 //! The table of armed timers. Knows whom to wake; refuses to know when.
 
+use crate::aside::{Wipe, aside};
 use crate::waiter::Waiter;
-use crate::wipe::Wipe;
 
 use super::entry::Serial;
 
@@ -73,13 +73,8 @@ impl Timers {
         self.free.wipe(KEPT);
         self.cancelled = 0;
         if !self.slots.is_empty() {
-            self.take_waits(waits);
+            aside(|| waits.extend(self.slots.drain(..).filter_map(|(_, wait)| wait)));
         }
         self.slots.wipe(KEPT);
-    }
-
-    #[cold]
-    fn take_waits(&mut self, waits: &mut Vec<Waiter>) {
-        waits.extend(self.slots.drain(..).filter_map(|(_, wait)| wait));
     }
 }

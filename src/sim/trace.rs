@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::choice::{Key, aside, fold, stir};
+use crate::aside::aside;
+
+use super::choice::{Key, fold, stir};
 use super::time::Instant;
 
 /// What kind of thing a [`Record`] tells of.

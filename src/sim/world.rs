@@ -9,8 +9,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
 
+use crate::aside::{Wipe, aside};
 use crate::waiter::{Waiter, foreign_count};
-use crate::wipe::Wipe;
 
 use super::alarm::Alarms;
 use super::body::BoxedTask;
@@ -234,15 +234,10 @@ impl World {
     pub(crate) fn take_leftovers(&mut self, left: &mut Leftovers) {
         self.tasks.take_leftovers(&mut left.waits, &mut left.outputs);
         if !self.born.is_empty() {
-            self.take_born(&mut left.outputs);
+            aside(|| left.outputs.extend(self.born.drain(..).map(|(_, task)| task)));
         }
         self.timers.clear(&mut left.waits);
         self.pressing.take_left(&mut left.wakers, &mut left.errands);
-    }
-
-    #[cold]
-    fn take_born(&mut self, outputs: &mut Vec<BoxedTask>) {
-        outputs.extend(self.born.drain(..).map(|(_, task)| task));
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::aside::aside;
+
 /// What stands behind the first, in order; the memory comes with the first use.
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "a word, where a queue would be four")]
@@ -52,15 +54,10 @@ impl<T> Behind<T> {
     pub(crate) fn end(&mut self) {
         const KEPT: usize = 16;
         if self.0.as_ref().is_some_and(|queue| !queue.is_empty() || queue.capacity() > KEPT) {
-            self.end_some(KEPT);
-        }
-    }
-
-    #[cold]
-    fn end_some(&mut self, kept: usize) {
-        match &mut self.0 {
-            Some(queue) if queue.capacity() <= kept => queue.clear(),
-            _ => self.0 = None,
+            aside(|| match &mut self.0 {
+                Some(queue) if queue.capacity() <= KEPT => queue.clear(),
+                _ => self.0 = None,
+            });
         }
     }
 

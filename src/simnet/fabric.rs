@@ -8,11 +8,11 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
+use crate::aside::Wipe;
 use crate::few::Few;
 use crate::lock::at_scope_end;
 use crate::net::{Addr, SubNetwork};
 use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
-use crate::wipe::Wipe;
 
 use super::call::Call;
 use super::config::Config;
@@ -42,6 +42,8 @@ pub(crate) struct RegionState {
 pub(crate) struct Net {
     pub(crate) name: Arc<str>,
     pub(crate) key: Key,
+    /// The name under which an answer of the registry wakes who has asked.
+    pub(crate) answers: Key,
     pub(crate) config: Config,
     pub(crate) machines: Vec<Machine>,
     pub(crate) by_name: Few<Name, u32>,
@@ -62,6 +64,7 @@ impl Net {
     fn begin(&mut self, name: &Arc<str>, config: &Config) {
         self.name.clone_from(name);
         self.key = Key::NONE.child(hash_name(name), 0);
+        self.answers = self.key.child(const { hash_name("registry") }, 0);
         self.config.clone_from(config);
         self.all_odd = config.bandwidth.is_some() || config.may_be_too_slow();
     }

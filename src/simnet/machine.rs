@@ -67,8 +67,8 @@ pub(crate) struct Machine {
     pub(crate) gate: Option<(u32, Gate)>,
     /// The host of the present life, once it is announced.
     pub(crate) host: Option<Host>,
-    /// What makes it a node, if it is one.
-    pub(crate) node: Option<NodePart>,
+    /// What makes it a node, if it is one: boxed, because most hosts are none.
+    pub(crate) node: Option<Box<NodePart>>,
 }
 
 /// What a node is, beyond being a host.

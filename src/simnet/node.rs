@@ -128,7 +128,7 @@ impl Node {
             }
             let number = world.nodes.add();
             let part = NodePart::new(number, program, spawned_at);
-            made.node = Some(part);
+            made.node = Some(Box::new(part));
             Ok(Self { run, net, machine, name: name.into() })
         })?;
         node.boot();
@@ -310,7 +310,7 @@ impl Node {
         enter(self.run, |fabric, _| {
             let machine = self.machine(fabric);
             let is_starting = |part: &NodePart| part.is_up && part.in_transition > 0;
-            machine.life + u32::from(machine.node.as_ref().is_some_and(is_starting))
+            machine.life + u32::from(machine.node.as_deref().is_some_and(is_starting))
         })
     }
 

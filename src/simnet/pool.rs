@@ -4,7 +4,7 @@
 //! large as ten lines of a cache: to make it elsewhere and move it here, and to move it out again
 //! in the end, would take a tenth of a dial.
 
-use crate::wipe::Wipe;
+use crate::aside::{Wipe, aside};
 
 /// What begins again in its own memory.
 pub(crate) trait Reused: Default {
@@ -72,26 +72,19 @@ impl<T: Reused> Pool<T> {
     /// is kept.
     pub(crate) fn clear(&mut self, kept: usize) {
         if self.free.len() < self.things.len() {
-            self.end_all();
+            aside(|| {
+                let used = self.things.iter_mut().filter(|thing| thing.is_used());
+                used.for_each(|thing| *thing = T::default());
+            });
         }
         if self.things.capacity() > kept {
-            self.shrink(kept);
+            aside(|| {
+                self.things.truncate(kept);
+                self.things.shrink_to(kept);
+            });
         }
         self.free.wipe(kept);
         self.free.extend((0..self.things.len() as u32).rev());
-    }
-
-    #[cold]
-    fn shrink(&mut self, kept: usize) {
-        self.things.truncate(kept);
-        self.things.shrink_to(kept);
-    }
-
-    #[cold]
-    fn end_all(&mut self) {
-        for thing in self.things.iter_mut().filter(|thing| thing.is_used()) {
-            *thing = T::default();
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! For a while after a host was restarted, some are still told where it stood before.
 
 use crate::net::{Addr, Args, Cause, RegistryError};
-use crate::sim::{Family, Key, Shape, World, hash_name, path_step};
+use crate::sim::{Family, Shape, World, path_step};
 use crate::waiter::Waiter;
 
 use super::call::{Call, Stage};
@@ -29,11 +29,10 @@ impl Net {
         world.draw_answer(REGISTRY, hostname, least, more)
     }
 
-    /// The name under which an answer of the registry wakes who has asked.
-    pub(crate) fn answers(&self, world: &mut World) -> Key {
-        let key = self.key.child(const { hash_name("registry") }, 0);
-        world.remember(key, || format!("{}/registry", path_step(&self.name, 0)));
-        key
+    /// Has what happens be an answer of the registry's doing.
+    pub(crate) fn act_as_answer(&self, world: &mut World) {
+        world.remember(self.answers, || format!("{}/registry", path_step(&self.name, 0)));
+        world.act_as(self.answers);
     }
 
     /// Says that the registry is down, if it is.

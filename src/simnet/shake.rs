@@ -190,8 +190,7 @@ impl Shake<'_> {
             Stage::Asks => return self.hear(),
             // Whoever announces does so when he is told that he may.
             Stage::Announces => {
-                let answers = self.net.answers(self.world);
-                self.world.act_as(answers);
+                self.net.act_as_answer(self.world);
                 return self.end(true);
             }
             _ => {}
@@ -215,8 +214,7 @@ impl Shake<'_> {
         match self.net.look_up(self.world, self.call) {
             Ok(to) => self.set_out(to),
             Err(error) => {
-                let answers = self.net.answers(self.world);
-                self.world.act_as(answers);
+                self.net.act_as_answer(self.world);
                 self.call.failed = Some(error.into());
                 self.end(true);
             }

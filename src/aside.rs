@@ -1,0 +1,70 @@
+//! What is rare, out of the way of what is not.
+//!
+//! Knows neither. What hardly ever happens would lie between what always does, and the code of a
+//! short run is three times as large as what a processor keeps at hand. So it is a call: at the end
+//! of a run, where nearly everything that might be filled is empty, that is ninety lines of a cache
+//! less to fetch.
+
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+/// Works out of the way. What the work needs is put together only here; an argument that is passed
+/// in memory would be written there before it is known whether there is anything to do.
+#[cold]
+#[inline(never)]
+pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+/// What is emptied at the end of a run, and kept for the next.
+pub(crate) trait Wipe {
+    /// Empties it, and keeps the memory of at most so many; of a tree, none.
+    fn wipe(&mut self, kept: usize);
+}
+
+impl<T> Wipe for Vec<T> {
+    #[inline]
+    fn wipe(&mut self, kept: usize) {
+        if !std::mem::needs_drop::<T>() {
+            self.clear();
+        }
+        if !self.is_empty() || self.capacity() > kept {
+            aside(|| {
+                self.clear();
+                self.shrink_to(kept);
+            });
+        }
+    }
+}
+
+impl<T> Wipe for VecDeque<T> {
+    #[inline]
+    fn wipe(&mut self, kept: usize) {
+        if !self.is_empty() || self.capacity() > kept {
+            aside(|| {
+                self.clear();
+                self.shrink_to(kept);
+            });
+        }
+    }
+}
+
+impl<T: Ord> Wipe for BinaryHeap<T> {
+    #[inline]
+    fn wipe(&mut self, kept: usize) {
+        if !self.is_empty() || self.capacity() > kept {
+            aside(|| {
+                self.clear();
+                self.shrink_to(kept);
+            });
+        }
+    }
+}
+
+impl<K: Ord, V> Wipe for BTreeMap<K, V> {
+    #[inline]
+    fn wipe(&mut self, _kept: usize) {
+        if !self.is_empty() {
+            aside(|| self.clear());
+        }
+    }
+}
