@@ -135,6 +135,11 @@ impl Addr {
         self.place.number.store(number + 1, Ordering::Relaxed);
     }
 
+    /// Lets this host have no number, as in another run.
+    pub(crate) fn forget_number(&self) {
+        self.place.number.store(0, Ordering::Relaxed);
+    }
+
     /// Gives another address of the same host.
     pub(crate) fn with_port(&self, port: u16) -> Self {
         Self { place: self.place.clone(), word: port.into() }

@@ -82,14 +82,13 @@ impl SubNetwork {
     ///
     /// A name that was announced when the future is dropped is given back, if the registry can.
     pub async fn new_host(&self, name: &str) -> Result<Host, Error> {
-        self.clone().into_host(name).await
+        self.clone().into_host(Addr::of(self.network(), name, 0)).await
     }
 
-    /// Makes a host that keeps this handle of its network.
-    pub(crate) async fn into_host(self, name: &str) -> Result<Host, Error> {
-        let state = HostState::new(Addr::of(self.network(), name, 0));
-        let host = Host::new(self.state, state);
-        let describe = || format!("new host {name} on {}", host.network());
+    /// Makes a host that keeps this handle of its network; its address has port 0.
+    pub(crate) async fn into_host(self, addr: Addr) -> Result<Host, Error> {
+        let host = Host::new(self.state, HostState::new(addr));
+        let describe = || format!("new host {} on {}", host.name(), host.network());
         let made = match host.net.carrier() {
             Carrier::Whole(whole) => {
                 let announcing = numbered(whole, &*host.net, describe, |whole, call, cx| {
@@ -98,7 +97,7 @@ impl SubNetwork {
                 match announcing.await {
                     // There was no await since the name was taken: nobody else would give it back.
                     Some(Ok(())) => host.net.add_host(&host.state).map_err(|why| {
-                        whole.withdraw(name);
+                        whole.withdraw(host.name());
                         Cause::from(why)
                     }),
                     Some(Err(cause)) => Err(*cause),
@@ -108,7 +107,7 @@ impl SubNetwork {
             Carrier::Two(engine, _) => {
                 let witness = Witness { host: host.clone(), announced: AtomicBool::new(false) };
                 let announcement = Announcement(&witness);
-                let making = engine.new_host(name, &witness);
+                let making = engine.new_host(host.name(), &witness);
                 match unless_down(&*host.net, making, describe).await {
                     Some(Ok(())) => {
                         announcement.settle(|| host.net.add_host(&host.state)).map_err(Cause::from)

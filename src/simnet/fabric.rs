@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::aside::Wipe;
 use crate::few::Few;
 use crate::lock::at_scope_end;
-use crate::net::{Addr, SubNetwork};
+use crate::net::{Addr, SubNetwork, full_name};
 use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 
 use super::call::Call;
@@ -46,6 +46,9 @@ pub(crate) struct Net {
     pub(crate) answers: Key,
     pub(crate) config: Config,
     pub(crate) machines: Vec<Machine>,
+    /// The addresses of the hosts of the last run on this thread, if it had a network of this name:
+    /// most runs are of one program, and make the same hosts in the same order.
+    former: Vec<Addr>,
     pub(crate) by_name: Few<Name, u32>,
     pub(crate) regions: Vec<RegionState>,
     /// Whether the registry answers nobody.
@@ -61,10 +64,14 @@ pub(crate) struct Net {
 
 impl Net {
     /// Begins, with the memory of a network that is no more.
-    fn begin(&mut self, name: &Arc<str>, config: &Config) {
-        self.name.clone_from(name);
-        self.key = Key::NONE.child(hash_name(name), 0);
-        self.answers = self.key.child(const { hash_name("registry") }, 0);
+    fn begin(&mut self, name: &str, config: &Config) {
+        const KIND: &str = "sim";
+        if self.name.strip_prefix(KIND) != Some(name) {
+            self.name = full_name(KIND, name);
+            self.key = Key::NONE.child(hash_name(&self.name), 0);
+            self.answers = self.key.child(const { hash_name("registry") }, 0);
+            self.former.clear();
+        }
         self.config.clone_from(config);
         self.all_odd = config.bandwidth.is_some() || config.may_be_too_slow();
     }
@@ -72,6 +79,9 @@ impl Net {
     /// Forgets everything and keeps the memory, unless it is much.
     fn clear(&mut self) {
         const KEPT: usize = 64;
+        self.former.clear();
+        self.former.extend(self.machines.drain(..).take(KEPT).map(|machine| machine.addr));
+        self.former.iter().for_each(Addr::forget_number);
         self.machines.wipe(KEPT);
         self.regions.wipe(KEPT);
         self.by_name.clear();
@@ -80,6 +90,14 @@ impl Net {
         self.pairs.clear();
         self.ledger = Ledger::default();
         self.plans = 0;
+    }
+
+    /// An address for a host that is to be.
+    pub(crate) fn addr_for(&self, name: &str) -> Addr {
+        match self.former.get(self.machines.len()) {
+            Some(addr) if addr.host() == name => addr.clone(),
+            _ => Addr::of(&self.name, name, 0),
+        }
     }
 
     /// Finds a host, or makes one that is not up yet, with the address that is given then.
@@ -295,10 +313,11 @@ fn clear() {
 /// What hears the alarms of a run, and what foresees them.
 pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &[u32], &mut Vec<u32>));
 
-/// Adds a network to a run, whose alarms are heard by these from then on. Returns its number.
+/// Adds a network to a run, whose alarms are heard by these from then on. Returns its number and
+/// its full name.
 ///
 /// The configuration is copied once, where it stays: it is large to move.
-pub(crate) fn add_net(run: u64, name: &Arc<str>, config: &Config, hooks: Hooks) -> u32 {
+pub(crate) fn add_net(run: u64, name: &str, config: &Config, hooks: Hooks) -> (u32, Arc<str>) {
     if with_fabric(run, |_| ()).is_none() {
         let mut fabric = SPARE.take().unwrap_or_default();
         fabric.run = run;
@@ -310,8 +329,9 @@ pub(crate) fn add_net(run: u64, name: &Arc<str>, config: &Config, hooks: Hooks) 
         if fabric.used == fabric.nets.len() {
             fabric.nets.push(Net::default());
         }
-        fabric.nets[fabric.used].begin(name, config);
+        let net = &mut fabric.nets[fabric.used];
+        net.begin(name, config);
         fabric.used += 1;
-        fabric.used as u32 - 1
+        (fabric.used as u32 - 1, net.name.clone())
     })
 }

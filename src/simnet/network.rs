@@ -8,7 +8,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::net::{Host, SubNetwork, full_name};
+use crate::net::{Host, SubNetwork};
 use crate::sim::{World, this_run};
 
 use super::config::Config;
@@ -65,8 +65,8 @@ impl Network {
     #[track_caller]
     fn of(name: &str, config: &Config) -> Self {
         let run = this_run("simnet::Network::new");
-        let name = full_name("sim", name);
-        Self { run, net: add_net(run, &name, config, (sound, foresee)), name }
+        let (net, name) = add_net(run, name, config, (sound, foresee));
+        Self { run, net, name }
     }
 
     /// Returns its full name.
@@ -110,7 +110,9 @@ impl Network {
     ///
     /// If the name is taken, or the registry is down.
     pub async fn host(&self, name: &str) -> Result<Host, crate::net::Error> {
-        self.join("").into_host(name).await
+        let subnetwork = self.join("");
+        let addr = enter(self.run, |fabric, _| fabric.nets[self.net as usize].addr_for(name));
+        subnetwork.into_host(addr).await
     }
 
     /// Makes a node in the default region: a host with a program that can die and be started

@@ -599,14 +599,15 @@ impl Node {
     /// What its first task does: takes a host, runs the program there, and then only keeps the
     /// node.
     async fn run_program(self) {
-        let (subnetwork, program) = enter(self.run, |fabric, _| {
-            let region = self.machine(fabric).region;
+        let (subnetwork, addr, program) = enter(self.run, |fabric, _| {
+            let machine = self.machine(fabric);
+            let (region, addr) = (machine.region, machine.addr.clone());
             let subnetwork =
                 fabric.nets[self.net as usize].regions[region as usize].subnetwork.clone();
-            (subnetwork, self.part(fabric).program.clone())
+            (subnetwork, addr, self.part(fabric).program.clone())
         });
         let host = loop {
-            match subnetwork.new_host(&self.name).await {
+            match subnetwork.clone().into_host(addr.clone()).await {
                 Ok(host) => break host,
                 Err(error) if *error.root() == Cause::RegistryDown => {
                     let again = enter(self.run, |_, world| world.own_now()) + RETRY_BOOT;
