@@ -89,6 +89,47 @@ fn how_often_many_have_woken_a_task_is_known_in_the_first_run_of_a_thread_too() 
 }
 
 #[test]
+fn which_hosts_the_runs_before_have_made_and_kept_changes_nothing() {
+    // The first host greets the last, whatever they are called and wherever they stand.
+    let greet = |network: &'static str, names: [&'static str; 3]| {
+        let outcome = Run::new(7).execute(async move |sim| {
+            let net = Network::new(network);
+            let mut hosts = Vec::new();
+            for name in names {
+                hosts.push(net.host(name).await.unwrap());
+            }
+            let listener = hosts[2].listen(":1").await.unwrap();
+            let greeted = sim.spawn(async move { listener.accept().await.unwrap() });
+            let conn = hosts[0].dial(&format!("{}:1", names[2])).await.unwrap();
+            let ends = (conn.local_addr().to_string(), conn.peer_addr().to_string());
+            (ends, conn, greeted.await.unwrap(), hosts)
+        });
+        let fingerprint = outcome.fingerprint;
+        let (ends, conn, greeted, hosts) = outcome.unwrap();
+        ((ends, fingerprint), (conn, greeted, hosts))
+    };
+    let programs = [
+        ("t", ["α", "β", "γ"]),
+        ("t", ["α", "β", "γ"]),
+        ("t", ["γ", "β", "α"]),
+        ("t", ["α", "γ", "β"]),
+        ("u", ["α", "β", "γ"]),
+        ("t", ["α", "β", "γ"]),
+    ];
+    let mut kept = Vec::new();
+    for (network, names) in programs {
+        let alone = std::thread::spawn(move || greet(network, names).0).join().unwrap();
+        let (run, left) = greet(network, names);
+        assert_eq!(run, alone, "{network}: {names:?}");
+        assert_eq!(run.0, (format!("{}:1", names[0]), format!("{}:2", names[2])));
+        kept.push(left);
+    }
+    // What was kept is named as ever.
+    let names: Vec<_> = kept.iter().map(|(_, _, hosts)| hosts[0].name().to_string()).collect();
+    assert_eq!(names, ["α", "α", "γ", "α", "α", "α"]);
+}
+
+#[test]
 fn a_run_is_replayed_from_its_tape() {
     let run = |tape| {
         let run = Run::new(5);
