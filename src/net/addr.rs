@@ -142,7 +142,13 @@ impl Addr {
 
     /// Gives another address of the same host.
     pub(crate) fn with_port(&self, port: u16) -> Self {
-        Self { place: self.place.clone(), word: port.into() }
+        self.clone().at_port(port)
+    }
+
+    /// Gives another address of the same host, in place of this one.
+    pub(crate) fn at_port(mut self, port: u16) -> Self {
+        self.word = port.into();
+        self
     }
 }
 

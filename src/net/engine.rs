@@ -82,13 +82,15 @@ pub(crate) trait Whole: Send + Sync {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<Cause>>>;
 
-    /// Connects from the first address to the other: see [`Engine::dial`].
+    /// Connects from a port of a host to an address: see [`Engine::dial`]. What comes of it is this
+    /// end, and the port of the other.
     fn poll_dial(
         &self,
         call: &mut Option<u32>,
-        addrs: (&Addr, &Addr),
+        src: (&Addr, u16),
+        dst: &Addr,
         cx: &mut Context<'_>,
-    ) -> Poll<Dialed>;
+    ) -> Poll<Result<(RawEnd, u16), Box<Cause>>>;
 
     /// Gives up what has been begun and is not over.
     fn hang_up(&self, call: u32);

@@ -63,27 +63,26 @@ impl Host {
     /// Dropping it gives the port back and takes the dial out of the listener's queue. To keep it
     /// and poll it no more is another thing: once accepted it holds up the dials behind it.
     pub async fn dial(&self, addr: &str) -> Result<Conn, Error> {
-        let fail = |src: Addr, dst: Option<Addr>, cause| {
-            Error::new(Op::Dial, self.net.name.clone(), Some(src), dst, cause)
+        let (net, state) = (&*self.net, &*self.state);
+        let fail = |src: u16, dst: Option<Addr>, cause| {
+            let src = state.addr.with_port(src);
+            Error::new(Op::Dial, net.name.clone(), Some(src), dst, cause)
         };
-        let port = Port::lowest(&self.state)
-            .ok_or_else(|| fail(self.state.addr.clone(), None, Cause::NoFreePort))?;
-        let src = port.addr();
-        let dst = match split(addr) {
-            Ok((host, port)) => self.addr_of(host, port),
-            Err(error) => return Err(fail(src, None, error.into())),
-        };
-        let describe = || format!("dial {} {src}->{dst}", self.network());
-        let thing = &*self.state;
-        let connected = match self.net.carrier() {
+        let port = Port::lowest(&self.state).ok_or_else(|| fail(0, None, Cause::NoFreePort))?;
+        let src = port.number();
+        let to = split(addr).map_err(|error| fail(src, None, error.into()))?;
+        let dst = self.addr_of(to.0, to.1);
+        let describe = || format!("dial {} {}->{dst}", net.name, state.addr.with_port(src));
+        let connected = match net.carrier() {
             Carrier::Two(engine, registry) => {
-                unless_down(thing, connect(engine, registry, &src, &dst), describe).await
+                let src = state.addr.with_port(src);
+                unless_down(state, connect(engine, registry, &src, &dst), describe).await
             }
             Carrier::Whole(whole) => {
-                numbered(whole, thing, describe, |whole, call, cx| {
-                    whole.poll_dial(call, (&src, &dst), cx)
-                })
-                .await
+                let dialed = numbered(whole, state, describe, |whole, call, cx| {
+                    whole.poll_dial(call, (&state.addr, src), &dst, cx)
+                });
+                dialed.await.map(|dialed| dialed.map(|(raw, port)| (raw, dst.at_port(port))))
             }
         };
         // Asked again, because there has been an await: first of a failure, whose reason may be
@@ -95,7 +94,7 @@ impl Host {
         };
         match attached {
             Ok(end) => Ok(Conn::new(end, None)),
-            Err(cause) => Err(fail(src, Some(dst), cause)),
+            Err(cause) => Err(fail(src, Some(self.addr_of(to.0, to.1)), cause)),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::task::{Context, Poll};
 
-use crate::net::{Addr, Carrier, Cause, Dialed, Parts, Whole};
+use crate::net::{Addr, Carrier, Cause, Parts, RawEnd, Whole};
 use crate::wait::got;
 use crate::waiter::Waiter;
 
@@ -60,9 +60,10 @@ impl Whole for Region {
     fn poll_dial(
         &self,
         call: &mut Option<u32>,
-        (src, dst): (&Addr, &Addr),
+        src: (&Addr, u16),
+        dst: &Addr,
         cx: &mut Context<'_>,
-    ) -> Poll<Dialed> {
+    ) -> Poll<Result<(RawEnd, u16), Box<Cause>>> {
         let place = (self.net, self.number);
         // Who waited before is dropped outside the world.
         let mut _before = None;
@@ -74,7 +75,7 @@ impl Whole for Region {
                     return Poll::Ready(None);
                 }
                 let waiter = Waiter::of(cx.waker());
-                *call = Some(fabric.dial(world, place, (src, dst), waiter) as u32);
+                *call = Some(fabric.dial(world, place, src, dst, waiter) as u32);
                 return Poll::Pending;
             };
             match fabric.outcome(world, index as usize, &mut cause) {
@@ -93,7 +94,7 @@ impl Whole for Region {
             let Some(Met { conn, port }) = outcome else {
                 return Err(Box::new(cause.unwrap_or(Cause::TimedOut)));
             };
-            Ok((end_of(self.run, conn, 0), dst.with_port(port)))
+            Ok((end_of(self.run, conn, 0), port))
         })
     }
 

@@ -109,7 +109,8 @@ impl Fabric {
         &mut self,
         world: &mut World,
         (net, region): (u32, u32),
-        (src, dst): (&Addr, &Addr),
+        (src, port): (&Addr, u16),
+        dst: &Addr,
         waiter: Waiter,
     ) -> usize {
         let (number, state) = (net, &mut self.nets[net as usize]);
@@ -122,8 +123,8 @@ impl Fabric {
         call.to = Place { machine: about.unwrap_or_default(), life: 0 };
         call.unknown = if about.is_none() { Some(dst.host().into()) } else { None };
         (call.asker, call.sent) = (world.acting(), world.mark());
-        call.src = Some(src.clone());
-        call.ports = [src.port(), dst.port()];
+        call.src = Some(src.with_port(port));
+        call.ports = [port, dst.port()];
         call.dialer = Some(waiter);
         world.set_alarm(call_alarm(index), at);
         index
