@@ -50,6 +50,11 @@ impl Fabric {
         host: Option<Option<u32>>,
     ) {
         let machines = &self.nets[net as usize].machines;
+        let calls = |host: u32| machines[host as usize].calls;
+        // Nearly always there is none of a host that goes down, and there may be many of others.
+        if host.is_some_and(|host| host.is_none_or(|host| calls(host) == 0)) {
+            return;
+        }
         for (_, call) in self.calls.iter().filter(|(_, call)| call.net == net) {
             let announces = matches!(call.stage, Stage::Announces);
             let concerned = match host {
@@ -78,6 +83,7 @@ impl Fabric {
     /// Forgets a dial, and tears down a connection that nobody is going to fetch.
     pub(crate) fn forget(&mut self, world: &mut World, index: usize) {
         let Some(call) = self.calls.get_mut(index) else { return };
+        self.nets[call.net as usize].machines[call.from as usize].calls -= 1;
         call.stage = Stage::None;
         call.src = None;
         call.unknown = None;

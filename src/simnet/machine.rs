@@ -63,6 +63,8 @@ pub(crate) struct Machine {
     pub(crate) life: u32,
     /// `None` while the registry does not know it.
     pub(crate) announced: Option<Announced>,
+    /// How many dials and announcements of it are under way.
+    pub(crate) calls: u32,
     /// The life in which it was last dialed, and its host then.
     pub(crate) gate: Option<(u32, Gate)>,
     /// The host of the present life, once it is announced.
@@ -143,6 +145,7 @@ impl Machine {
             power,
             life: 0,
             announced: None,
+            calls: 0,
             gate: None,
             host: None,
             node: None,

@@ -116,10 +116,12 @@ impl Fabric {
     ) -> usize {
         let net = &mut self.nets[number as usize];
         let machine = net.machine_at(host, region);
-        let place = Place { machine, life: net.machines[machine as usize].life };
         let at = net.ask(world, host.host());
+        let state = &mut net.machines[machine as usize];
+        state.calls += 1;
         let (index, call) = self.calls.add();
-        (call.net, call.to, call.stage) = (number, place, Stage::Announces);
+        (call.net, call.from, call.stage) = (number, machine, Stage::Announces);
+        call.to = Place { machine, life: state.life };
         call.dialer = Some(waiter);
         world.set_alarm(call_alarm(index), at);
         index

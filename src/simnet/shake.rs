@@ -118,6 +118,7 @@ impl Fabric {
         let about = dst.number();
         let about = about.or_else(|| state.by_name.get(dst.host()).map(|(_, machine)| *machine));
         let at = state.ask(world, dst.host());
+        state.machines[from as usize].calls += 1;
         let (index, call) = self.calls.add();
         (call.net, call.from, call.stage) = (number, from, Stage::Asks);
         call.to = Place { machine: about.unwrap_or_default(), life: 0 };
