@@ -21,44 +21,26 @@ pub(crate) trait Wipe {
     fn wipe(&mut self, kept: usize);
 }
 
-impl<T> Wipe for Vec<T> {
-    #[inline]
-    fn wipe(&mut self, kept: usize) {
-        if !std::mem::needs_drop::<T>() {
-            self.clear();
+/// These do it by methods of the same names, for which there is no trait.
+macro_rules! wiped {
+    ($($container:ident<T $(: $bound:ident)?>),*) => {$(
+        impl<T $(: $bound)?> Wipe for $container<T> {
+            #[inline]
+            fn wipe(&mut self, kept: usize) {
+                if !std::mem::needs_drop::<T>() {
+                    self.clear();
+                }
+                if !self.is_empty() || self.capacity() > kept {
+                    aside(|| {
+                        self.clear();
+                        self.shrink_to(kept);
+                    });
+                }
+            }
         }
-        if !self.is_empty() || self.capacity() > kept {
-            aside(|| {
-                self.clear();
-                self.shrink_to(kept);
-            });
-        }
-    }
+    )*};
 }
-
-impl<T> Wipe for VecDeque<T> {
-    #[inline]
-    fn wipe(&mut self, kept: usize) {
-        if !self.is_empty() || self.capacity() > kept {
-            aside(|| {
-                self.clear();
-                self.shrink_to(kept);
-            });
-        }
-    }
-}
-
-impl<T: Ord> Wipe for BinaryHeap<T> {
-    #[inline]
-    fn wipe(&mut self, kept: usize) {
-        if !self.is_empty() || self.capacity() > kept {
-            aside(|| {
-                self.clear();
-                self.shrink_to(kept);
-            });
-        }
-    }
-}
+wiped!(Vec<T>, VecDeque<T>, BinaryHeap<T: Ord>);
 
 impl<K: Ord, V> Wipe for BTreeMap<K, V> {
     #[inline]

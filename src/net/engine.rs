@@ -62,11 +62,12 @@ pub trait Engine: Send + Sync + 'static {
     fn close(&self) -> Result<(), Cause>;
 }
 
-/// What a dial comes to: this end of the connection, and the address of the other.
+/// What a dial comes to: this end of the connection, and the address of the other, or its port
+/// alone where the host is known.
 ///
 /// The cause is boxed, as is that of an announcement: what nearly always is not there would have to
 /// be moved out of every poll, in wider words than it was written in.
-pub(crate) type Dialed = Result<(RawEnd, Addr), Box<Cause>>;
+pub(crate) type Dialed<P> = Result<(RawEnd, P), Box<Cause>>;
 
 /// An engine of this crate that is its own registry. What is begun has a number here, so that a
 /// dial needs no future of the registry's and none of the engine's.
@@ -90,7 +91,7 @@ pub(crate) trait Whole: Send + Sync {
         src: (&Addr, u16),
         dst: &Addr,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(RawEnd, u16), Box<Cause>>>;
+    ) -> Poll<Dialed<u16>>;
 
     /// Gives up what has been begun and is not over.
     fn hang_up(&self, call: u32);

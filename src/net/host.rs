@@ -157,7 +157,12 @@ impl Host {
 }
 
 /// Asks the registry where a host is, and the engine to connect.
-async fn connect(engine: &dyn Engine, registry: &dyn Registry, src: &Addr, dst: &Addr) -> Dialed {
+async fn connect(
+    engine: &dyn Engine,
+    registry: &dyn Registry,
+    src: &Addr,
+    dst: &Addr,
+) -> Dialed<Addr> {
     let hostdata = {
         let mut query = registry.query(dst.host());
         if is_granted(&mut query) { String::new() } else { query.await.map_err(Cause::from)? }

@@ -174,7 +174,7 @@ pub use raw::RawConn;
 pub use subnetwork::SubNetwork;
 pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
-pub(crate) use engine::Whole;
+pub(crate) use engine::{Dialed, Whole};
 pub(crate) use granted::{Granted, is_granted};
 pub(crate) use notifier::Gate;
 #[cfg(feature = "os")]

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::aside::aside;
+use crate::aside::Wipe;
 
 /// What stands behind the first, in order; the memory comes with the first use.
 #[derive(Debug)]
@@ -49,15 +49,12 @@ impl<T> Behind<T> {
         self.0.as_ref()?.back()
     }
 
-    /// Forgets them all, and gives the memory back if it is much.
+    /// Forgets them all, and keeps the memory unless it is much.
     #[inline]
     pub(crate) fn end(&mut self) {
         const KEPT: usize = 16;
-        if self.0.as_ref().is_some_and(|queue| !queue.is_empty() || queue.capacity() > KEPT) {
-            aside(|| match &mut self.0 {
-                Some(queue) if queue.capacity() <= KEPT => queue.clear(),
-                _ => self.0 = None,
-            });
+        if let Some(queue) = &mut self.0 {
+            queue.wipe(KEPT);
         }
     }
 

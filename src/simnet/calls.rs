@@ -42,23 +42,23 @@ impl Fabric {
     }
 
     /// Wakes who waits for a dial of a host that has gone down, or for whatever it is in a region
-    /// that has. A host that has no number has never dialed.
+    /// that has.
     pub(crate) fn interrupt(
         &mut self,
         world: &mut World,
         (net, region): (u32, u32),
-        host: Option<Option<u32>>,
+        host: Option<u32>,
     ) {
         let machines = &self.nets[net as usize].machines;
         let calls = |host: u32| machines[host as usize].calls;
         // Nearly always there is none of a host that goes down, and there may be many of others.
-        if host.is_some_and(|host| host.is_none_or(|host| calls(host) == 0)) {
+        if host.is_some_and(|host| calls(host) == 0) {
             return;
         }
         for (_, call) in self.calls.iter().filter(|(_, call)| call.net == net) {
             let announces = matches!(call.stage, Stage::Announces);
             let concerned = match host {
-                Some(host) => !announces && Some(call.from) == host,
+                Some(host) => !announces && call.from == host,
                 None => announces || machines[call.from as usize].region == region,
             };
             if concerned && let Some(waiter) = &call.dialer {

@@ -4,7 +4,7 @@
 
 use std::task::{Context, Poll};
 
-use crate::net::{Addr, Carrier, Cause, Parts, RawEnd, Whole};
+use crate::net::{Addr, Carrier, Cause, Dialed, Parts, Whole};
 use crate::wait::got;
 use crate::waiter::Waiter;
 
@@ -63,7 +63,7 @@ impl Whole for Region {
         src: (&Addr, u16),
         dst: &Addr,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(RawEnd, u16), Box<Cause>>> {
+    ) -> Poll<Dialed<u16>> {
         let place = (self.net, self.number);
         // Who waited before is dropped outside the world.
         let mut _before = None;
@@ -103,8 +103,12 @@ impl Whole for Region {
     }
 
     fn interrupt(&self, host: Option<&Addr>) {
+        let number = host.and_then(Addr::number);
+        if host.is_some() && number.is_none() {
+            return; // what has no number has never dialed
+        }
         try_enter(self.run, |fabric, world| {
-            fabric.interrupt(world, (self.net, self.number), host.map(Addr::number));
+            fabric.interrupt(world, (self.net, self.number), number);
         });
     }
 

@@ -117,7 +117,10 @@ impl Net {
         if by_name.insert(name, make) {
             return number;
         }
-        by_name.get(name).map_or(number, |(_, machine)| *machine)
+        match by_name.get(name) {
+            Some((_, machine)) => *machine,
+            None => unreachable!("it was not new"),
+        }
     }
 
     /// The host of an address of a socket, or of a host that is to be.
@@ -205,9 +208,7 @@ impl Fabric {
         self.calls.clear(KEPT);
         self.conns.clear(KEPT);
         self.nets[..self.used].iter_mut().for_each(Net::clear);
-        if self.nets.len() > 1 {
-            self.nets.truncate(1);
-        }
+        self.nets.truncate(1);
         self.used = 0;
     }
 }

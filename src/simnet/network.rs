@@ -49,7 +49,7 @@ impl Network {
     /// Outside a run.
     #[track_caller]
     pub fn new(name: &str) -> Self {
-        Self::of(name, &Config::default())
+        Self::with(name, Config::default())
     }
 
     /// Makes a network.
@@ -59,13 +59,8 @@ impl Network {
     /// Outside a run.
     #[track_caller]
     pub fn with(name: &str, config: Config) -> Self {
-        Self::of(name, &config)
-    }
-
-    #[track_caller]
-    fn of(name: &str, config: &Config) -> Self {
         let run = this_run("simnet::Network::new");
-        let (net, name) = add_net(run, name, config, (sound, foresee));
+        let (net, name) = add_net(run, name, &config, (sound, foresee));
         Self { run, net, name }
     }
 
