@@ -140,6 +140,11 @@ impl Addr {
         self.place.number.store(0, Ordering::Relaxed);
     }
 
+    /// Says whether it was made from the same address as another, of any port.
+    pub(crate) fn is_same_host(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.place, &other.place)
+    }
+
     /// Gives another address of the same host.
     pub(crate) fn with_port(&self, port: u16) -> Self {
         self.clone().at_port(port)
@@ -244,7 +249,7 @@ impl PartialEq for Addr {
     fn eq(&self, other: &Self) -> bool {
         // Most addresses that are compared belong to one host and share its names.
         self.word == other.word
-            && (Arc::ptr_eq(&self.place, &other.place) || self.place.names() == other.place.names())
+            && (self.is_same_host(other) || self.place.names() == other.place.names())
     }
 }
 

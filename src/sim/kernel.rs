@@ -45,14 +45,15 @@ impl World {
 
     /// Draws how long the answer to a question of the current task takes, and gives the instant
     /// of true time at which it comes. Answers to one question that is asked again come in order.
+    /// With the question goes its hash.
     pub(crate) fn draw_answer(
         &mut self,
         family: Family,
-        question: &str,
+        (hash, question): (u64, &str),
         least: u64,
         more: Shape,
     ) -> u64 {
-        let what = Key::word(question);
+        let what = Key::NONE.child(hash, 0);
         self.remember(what, || super::choice::escape(question));
         let subject = Subject::new(family, self.actor, what);
         let slot = self.current().unwrap_or(MAIN);

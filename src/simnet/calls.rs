@@ -50,7 +50,7 @@ impl Fabric {
         host: Option<u32>,
     ) {
         let machines = &self.nets[net as usize].machines;
-        let calls = |host: u32| machines[host as usize].calls;
+        let calls = |host: u32| machines[host].calls;
         // Nearly always there is none of a host that goes down, and there may be many of others.
         if host.is_some_and(|host| calls(host) == 0) {
             return;
@@ -59,7 +59,7 @@ impl Fabric {
             let announces = matches!(call.stage, Stage::Announces);
             let concerned = match host {
                 Some(host) => !announces && call.from == host,
-                None => announces || machines[call.from as usize].region == region,
+                None => announces || machines[call.from].region == region,
             };
             if concerned && let Some(waiter) = &call.dialer {
                 world.wake_waiter(waiter.clone());
@@ -83,7 +83,7 @@ impl Fabric {
     /// Forgets a dial, and tears down a connection that nobody is going to fetch.
     pub(crate) fn forget(&mut self, world: &mut World, index: usize) {
         let Some(call) = self.calls.get_mut(index) else { return };
-        self.nets[call.net as usize].machines[call.from as usize].calls -= 1;
+        self.nets[call.net as usize].machines[call.from].calls -= 1;
         call.stage = Stage::None;
         call.src = None;
         call.unknown = None;

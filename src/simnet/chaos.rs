@@ -300,7 +300,7 @@ impl Chaos {
     fn split(&self, strike: Strike) -> Option<(Vec<String>, Vec<String>)> {
         let mut names: Vec<String> = enter(self.network.run, |fabric, _| {
             let net = &fabric.nets[self.network.net as usize];
-            net.by_name.keys().map(|name| name.as_str().to_string()).collect()
+            net.machines.names().into_iter().map(str::to_string).collect()
         });
         if names.len() < 2 {
             return None;
@@ -319,7 +319,7 @@ impl Chaos {
             let pairs: Vec<(u32, u32)> =
                 net.pairs.keys().filter(|(a, b)| a != b).copied().collect();
             let (a, b) = *pairs.get(strike.victims[0] as usize % pairs.len().max(1))?;
-            let name = |machine: u32| net.machines[machine as usize].name().to_string();
+            let name = |machine: u32| net.machines[machine].name().to_string();
             Some(((name(a), name(b)), (a, b)))
         })
     }
@@ -329,9 +329,8 @@ impl Chaos {
         enter(self.network.run, |fabric, _| {
             let net = &fabric.nets[self.network.net as usize];
             let (mut nodes, mut up) = (Vec::new(), Vec::new());
-            for (number, machine) in net.machines.iter().enumerate() {
+            for (machine, number) in net.machines.iter().zip(0..) {
                 let Some(part) = &machine.node else { continue };
-                let number = number as u32;
                 nodes.push(Node {
                     run: self.network.run,
                     net: self.network.net,

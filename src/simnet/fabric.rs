@@ -19,7 +19,7 @@ use super::config::Config;
 use super::latency::Latency;
 use super::ledger::{Lasting, Ledger, hand_in};
 use super::link::Links;
-use super::machine::{Machine, Name};
+use super::machines::Machines;
 use super::pipe::Connection;
 use super::pool::Pool;
 
@@ -45,11 +45,7 @@ pub(crate) struct Net {
     /// The name under which an answer of the registry wakes who has asked.
     pub(crate) answers: Key,
     pub(crate) config: Config,
-    pub(crate) machines: Vec<Machine>,
-    /// The addresses of the hosts of the last run on this thread, if it had a network of this name:
-    /// most runs are of one program, and make the same hosts in the same order.
-    former: Vec<Addr>,
-    pub(crate) by_name: Few<Name, u32>,
+    pub(crate) machines: Machines,
     pub(crate) regions: Vec<RegionState>,
     /// Whether the registry answers nobody.
     pub(crate) registry_down: Option<Lasting>,
@@ -70,7 +66,7 @@ impl Net {
             self.name = full_name(KIND, name);
             self.key = Key::NONE.child(hash_name(&self.name), 0);
             self.answers = self.key.child(const { hash_name("registry") }, 0);
-            self.former.clear();
+            self.machines.begin_anew();
         }
         self.config.clone_from(config);
         self.all_odd = config.bandwidth.is_some() || config.may_be_too_slow();
@@ -79,12 +75,8 @@ impl Net {
     /// Forgets everything and keeps the memory, unless it is much.
     fn clear(&mut self) {
         const KEPT: usize = 64;
-        self.former.clear();
-        self.former.extend(self.machines.drain(..).take(KEPT).map(|machine| machine.addr));
-        self.former.iter().for_each(Addr::forget_number);
-        self.machines.wipe(KEPT);
+        self.machines.clear();
         self.regions.wipe(KEPT);
-        self.by_name.clear();
         self.registry_down = None;
         self.links.clear();
         self.pairs.clear();
@@ -92,35 +84,11 @@ impl Net {
         self.plans = 0;
     }
 
-    /// An address for a host that is to be.
-    pub(crate) fn addr_for(&self, name: &str) -> Addr {
-        match self.former.get(self.machines.len()) {
-            Some(addr) if addr.host() == name => addr.clone(),
-            _ => Addr::of(&self.name, name, 0),
-        }
-    }
-
-    /// Finds a host, or makes one that is not up yet, with the address that is given then.
-    pub(crate) fn machine(
-        &mut self,
-        name: &str,
-        region: u32,
-        addr: impl FnOnce(&str) -> Addr,
-    ) -> u32 {
-        let Self { name: network, machines, by_name, .. } = self;
-        let number = machines.len() as u32;
-        let make = || {
-            let addr = addr(network);
-            machines.push(Machine::new(addr.clone(), region));
-            (Name::of(addr), number)
-        };
-        if by_name.insert(name, make) {
-            return number;
-        }
-        match by_name.get(name) {
-            Some((_, machine)) => *machine,
-            None => unreachable!("it was not new"),
-        }
+    /// A region that there is, and its number.
+    #[inline]
+    pub(crate) fn region(&self, name: &str) -> Option<(u32, SubNetwork)> {
+        let number = self.regions.iter().position(|region| region.name == name)?;
+        Some((number as u32, self.regions[number].subnetwork.clone()))
     }
 
     /// The host of an address of a socket, or of a host that is to be.
@@ -129,21 +97,21 @@ impl Net {
         if let Some(number) = addr.number() {
             return number;
         }
-        let number = self.machine(addr.host(), region, |_| addr.with_port(0));
+        let number = self.machines.find_or_add(addr, region);
         addr.set_number(number);
         number
     }
 
     /// The names of two hosts, for a record.
     pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
-        let name = |host: u32| self.machines[host as usize].name();
+        let name = |host: u32| self.machines[host].name();
         format!("{} {}", name(a), name(b))
     }
 
     /// An address, to be printed.
     #[cold]
     pub(crate) fn addr(&self, machine: u32, port: u16) -> Addr {
-        self.machines[machine as usize].addr.with_port(port)
+        self.machines[machine].addr.with_port(port)
     }
 
     /// How long things take from one host to another.
@@ -171,7 +139,7 @@ impl Net {
     /// How long it takes from one to another if nothing has changed it.
     #[inline]
     fn first_latency(&self, from: u32, to: u32) -> Latency {
-        let region = |machine: u32| self.machines[machine as usize].region;
+        let region = |machine: u32| self.machines[machine].region;
         if region(from) == region(to) { self.config.latency } else { self.config.region_latency }
     }
 

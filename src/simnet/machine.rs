@@ -135,14 +135,13 @@ impl NodePart {
 }
 
 impl Machine {
-    #[inline]
-    pub(crate) fn new(addr: Addr, region: u32) -> Self {
-        let (hash, power) = (hash_name(addr.host()), Power::Down);
+    /// A host that is not up yet; its address has port 0.
+    pub(crate) fn new(addr: Addr) -> Self {
         Self {
+            hash: hash_name(addr.host()),
             addr,
-            hash,
-            region,
-            power,
+            region: 0,
+            power: Power::Down,
             life: 0,
             announced: None,
             calls: 0,
@@ -150,6 +149,18 @@ impl Machine {
             host: None,
             node: None,
         }
+    }
+
+    /// Makes it as it was when it was new.
+    pub(crate) fn forget(&mut self) {
+        self.addr.forget_number();
+        self.power = Power::Down;
+        self.life = 0;
+        self.announced = None;
+        self.calls = 0;
+        self.gate = None;
+        self.host = None;
+        self.node = None;
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -162,20 +173,15 @@ impl Machine {
 pub(crate) struct Name(Addr);
 
 impl Name {
-    /// The name in the address of a machine, with port 0.
-    pub(crate) fn of(addr: Addr) -> Self {
-        Self(addr)
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        self.0.host()
+    pub(crate) fn of(machine: &Machine) -> Self {
+        Self(machine.addr.clone())
     }
 }
 
 /// Addresses of one network and with one port are in the order of their hosts.
 impl Borrow<str> for Name {
     fn borrow(&self) -> &str {
-        self.as_str()
+        self.0.host()
     }
 }
 

@@ -106,6 +106,7 @@ mod behind;
 mod pool;
 mod stream;
 mod machine;
+mod machines;
 mod pipe;
 mod call;
 mod fabric;

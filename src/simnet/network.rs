@@ -13,11 +13,10 @@ use crate::sim::{World, this_run};
 
 use super::config::Config;
 use super::engine::Region;
-use super::fabric::{Fabric, RegionState, add_net, enter};
+use super::fabric::{Fabric, Net, RegionState, add_net, enter};
 use super::latency::Latency;
 use super::ledger::{Fault, Ledger};
 use super::link::{Edits, Pace, StrikeId, WHOLE};
-use super::machine::Name;
 use super::node::{Node, NodeOutput};
 use super::pipe::Connection;
 use super::shake::sound;
@@ -80,22 +79,22 @@ impl Network {
 
     /// Finds a region, or makes it.
     fn region(&self, name: &str) -> (u32, SubNetwork) {
-        let found = enter(self.run, |fabric, _| {
-            let regions = &fabric.nets[self.net as usize].regions;
-            match regions.iter().position(|region| region.name == name) {
-                Some(number) => Ok((number as u32, regions[number].subnetwork.clone())),
-                None => Err(regions.len() as u32),
-            }
-        });
-        let number = match found {
-            Ok(found) => return found,
-            Err(number) => number,
-        };
+        let find = |fabric: &mut Fabric, _: &mut World| self.net(fabric).region(name);
+        enter(self.run, find).unwrap_or_else(|| self.add_region(name))
+    }
+
+    #[cold]
+    fn add_region(&self, name: &str) -> (u32, SubNetwork) {
         let (run, net) = (self.run, self.net);
+        let number = enter(run, |fabric, _| self.net(fabric).regions.len() as u32);
         let subnetwork = SubNetwork::of(self.name.clone(), Region { run, net, number });
         let state = RegionState { name: name.into(), subnetwork: subnetwork.clone() };
-        enter(run, |fabric, _| fabric.nets[net as usize].regions.push(state));
+        enter(run, |fabric, _| self.net(fabric).regions.push(state));
         (number, subnetwork)
+    }
+
+    fn net<'a>(&self, fabric: &'a mut Fabric) -> &'a mut Net {
+        &mut fabric.nets[self.net as usize]
     }
 
     /// Makes a host in the default region: the same as `join("").new_host(name)`, for programs
@@ -105,8 +104,11 @@ impl Network {
     ///
     /// If the name is taken, or the registry is down.
     pub async fn host(&self, name: &str) -> Result<Host, crate::net::Error> {
-        let subnetwork = self.join("");
-        let addr = enter(self.run, |fabric, _| fabric.nets[self.net as usize].addr_for(name));
+        let (region, addr) = enter(self.run, |fabric, _| {
+            let net = self.net(fabric);
+            (net.region(""), net.machines.addr_for(&net.name, name))
+        });
+        let (_, subnetwork) = region.unwrap_or_else(|| self.add_region(""));
         subnetwork.into_host(addr).await
     }
 
@@ -270,7 +272,7 @@ impl Network {
             }
             let net = &mut fabric.nets[self.net as usize];
             if let Some(both) = from.intersection(&to).next() {
-                let name = net.machines[*both as usize].name();
+                let name = net.machines[*both].name();
                 return Err(format!("a partition with host {name:?} on both sides"));
             }
             let family = if both_ways { Fault::Partition } else { Fault::OneWay };
@@ -278,7 +280,7 @@ impl Network {
             counts.requested += u64::from(by.is_none());
             counts.applied += 1;
             let names = |side: &BTreeSet<u32>| {
-                let name = |host: &u32| net.machines[*host as usize].name();
+                let name = |host: &u32| net.machines[*host].name();
                 side.iter().map(name).collect::<Vec<_>>().join(" ")
             };
             let text = format!("{} {} | {}", family.name(), names(&from), names(&to));
@@ -455,9 +457,10 @@ impl Network {
     fn find(&self, fabric: &Fabric, names: &[&str]) -> Result<BTreeSet<u32>, String> {
         let net = &fabric.nets[self.net as usize];
         let find = |name: &&str| {
-            net.by_name.get(*name).map(|(_, machine)| *machine).ok_or_else(|| {
-                let known: Vec<&str> = net.by_name.keys().take(20).map(Name::as_str).collect();
-                let more = if net.by_name.len() > known.len() { ", .." } else { "" };
+            net.machines.find(name).ok_or_else(|| {
+                let names = net.machines.names();
+                let known = &names[..names.len().min(20)];
+                let more = if names.len() > known.len() { ", .." } else { "" };
                 format!(
                     "no host {name:?} was ever made on the network {}; there are: {}{more}",
                     self.name,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::net::{Addr, Cause, Host};
+use crate::net::{Cause, Host};
 use crate::sim::{Errand, JoinHandle, Key, Name, Origin, Sleep, World, boxed, nanos};
 use crate::wait::waiting_for;
 
@@ -121,8 +121,9 @@ impl Node {
         });
         let node = enter(run, |fabric, world| {
             let state = &mut fabric.nets[net as usize];
-            let machine = state.machine(name, region, |network| Addr::of(network, name, 0));
-            let made = &mut state.machines[machine as usize];
+            let addr = state.machines.addr_for(&state.name, name);
+            let machine = state.machines.find_or_add(&addr, region);
+            let made = &mut state.machines[machine];
             if made.node.is_some() || made.power == Power::Up {
                 return Err(format!("there is a host {name:?} already on this network"));
             }
@@ -470,7 +471,7 @@ impl Node {
 
 impl Node {
     fn machine<'a>(&self, fabric: &'a mut Fabric) -> &'a mut Machine {
-        &mut fabric.nets[self.net as usize].machines[self.machine as usize]
+        &mut fabric.nets[self.net as usize].machines[self.machine]
     }
 
     fn part<'a>(&self, fabric: &'a mut Fabric) -> &'a mut NodePart {
@@ -499,7 +500,7 @@ impl Node {
     /// Notes which of the faults of this node have been felt by now.
     pub(crate) fn feel(&self, fabric: &mut Fabric, world: &World) {
         let net = &mut fabric.nets[self.net as usize];
-        if let Some(part) = &mut net.machines[self.machine as usize].node {
+        if let Some(part) = &mut net.machines[self.machine].node {
             part.feel(&mut net.ledger, world);
         }
     }

@@ -5,7 +5,7 @@
 //! For a while after a host was restarted, some are still told where it stood before.
 
 use crate::net::{Addr, Args, Cause, RegistryError};
-use crate::sim::{Family, Shape, World, path_step};
+use crate::sim::{Family, Shape, World, hash_name, path_step};
 use crate::waiter::Waiter;
 
 use super::call::{Call, Stage};
@@ -23,10 +23,12 @@ const STALE: Family = Family::new("stale");
 const STALE_FOR: u64 = 1_000_000_000;
 
 impl Net {
-    /// When a question about a host is answered that the current task asks.
-    pub(crate) fn ask(&self, world: &mut World, hostname: &str) -> u64 {
+    /// When a question about a host is answered that the current task asks, be there such a host or
+    /// not.
+    pub(crate) fn ask(&self, world: &mut World, machine: Option<u32>, hostname: &str) -> u64 {
+        let hash = machine.map_or_else(|| hash_name(hostname), |it| self.machines[it].hash);
         let (least, more) = self.config.registry_latency.parts();
-        world.draw_answer(REGISTRY, hostname, least, more)
+        world.draw_answer(REGISTRY, (hash, hostname), least, more)
     }
 
     /// Has what happens be an answer of the registry's doing.
@@ -59,10 +61,9 @@ impl Net {
     ) -> Result<Place, RegistryError> {
         let machine = match &call.unknown {
             None => Some(call.to.machine),
-            Some(name) => self.by_name.get(&**name).map(|(_, machine)| *machine),
+            Some(name) => self.machines.find(name),
         };
-        let known = machine.and_then(|machine| self.machines.get(machine as usize));
-        let known = known.and_then(|machine| machine.announced);
+        let known = machine.and_then(|machine| self.machines[machine].announced);
         match machine.zip(known) {
             Some((machine, Announced { life, stale: None })) if self.registry_down.is_none() => {
                 Ok(Place { machine, life })
@@ -80,7 +81,7 @@ impl Net {
     ) -> Result<Place, RegistryError> {
         let down = self.is_registry_down();
         let name: &str = match &call.unknown {
-            None => self.machines[call.to.machine as usize].name(),
+            None => self.machines[call.to.machine].name(),
             Some(name) => name,
         };
         if down {
@@ -91,7 +92,7 @@ impl Net {
         };
         match stale {
             Some((_, until)) if world.now >= until => {
-                self.machines[machine as usize].announced = Some(Announced { life, stale: None });
+                self.machines[machine].announced = Some(Announced { life, stale: None });
             }
             Some((before, _))
                 if world.draw_for(call.asker, STALE, name, Shape::Uniform(4)) == 3 =>
@@ -116,8 +117,8 @@ impl Fabric {
     ) -> usize {
         let net = &mut self.nets[number as usize];
         let machine = net.machine_at(host, region);
-        let at = net.ask(world, host.host());
-        let state = &mut net.machines[machine as usize];
+        let at = net.ask(world, Some(machine), host.host());
+        let state = &mut net.machines[machine];
         state.calls += 1;
         let (index, call) = self.calls.add();
         (call.net, call.from, call.stage) = (number, machine, Stage::Announces);
@@ -139,7 +140,7 @@ impl Fabric {
         let Stage::Over { .. } = call.stage else { return None };
         let (to, net) = (call.to, &mut self.nets[call.net as usize]);
         let taken = net.take_name(world, to).map(|()| {
-            let machine = &mut net.machines[to.machine as usize];
+            let machine = &mut net.machines[to.machine];
             (machine.region, machine.power) = (region, Power::Up);
         });
         self.forget(world, index);
@@ -149,8 +150,8 @@ impl Fabric {
     /// Gives a name back whose host did not come to be.
     pub(crate) fn withdraw(&mut self, net: u32, hostname: &str) {
         let net = &mut self.nets[net as usize];
-        if let Some((_, machine)) = net.by_name.get(hostname) {
-            net.machines[*machine as usize].announced = None;
+        if let Some(machine) = net.machines.find(hostname) {
+            net.machines[machine].announced = None;
         }
     }
 }
@@ -162,18 +163,18 @@ impl Net {
         Place { machine, life }: Place,
     ) -> Result<(), Box<Cause>> {
         let down = self.is_registry_down();
-        let known = self.machines[machine as usize].announced;
+        let known = self.machines[machine].announced;
         let cause = match known.map(|known| known.life) {
             _ if down => Cause::RegistryDown,
             // Only a node that was restarted comes again, and with a later life.
             Some(before) if before >= life => Cause::HostExists,
             before => {
                 let stale = before.map(|before| (before, world.after(STALE_FOR)));
-                self.machines[machine as usize].announced = Some(Announced { life, stale });
+                self.machines[machine].announced = Some(Announced { life, stale });
                 return Ok(());
             }
         };
-        let (name, place) = (self.machines[machine as usize].name(), format!("{machine}.{life}"));
+        let (name, place) = (self.machines[machine].name(), format!("{machine}.{life}"));
         Err(Box::new(self.complaint("announce", &[name, &place], cause).into()))
     }
 }

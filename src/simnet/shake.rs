@@ -116,9 +116,9 @@ impl Fabric {
         let (number, state) = (net, &mut self.nets[net as usize]);
         let from = state.machine_at(src, region);
         let about = dst.number();
-        let about = about.or_else(|| state.by_name.get(dst.host()).map(|(_, machine)| *machine));
-        let at = state.ask(world, dst.host());
-        state.machines[from as usize].calls += 1;
+        let about = about.or_else(|| state.machines.find(dst.host()));
+        let at = state.ask(world, about, dst.host());
+        state.machines[from].calls += 1;
         let (index, call) = self.calls.add();
         (call.net, call.from, call.stage) = (number, from, Stage::Asks);
         call.to = Place { machine: about.unwrap_or_default(), life: 0 };
@@ -156,7 +156,7 @@ impl Net {
     #[cold]
     fn remember(&self, world: &mut World, [there, back]: [Key; 2], dial: (u32, u32, u32)) {
         let (near, far, number) = dial;
-        let [near, far] = [near, far].map(|place| self.machines[place as usize].name());
+        let [near, far] = [near, far].map(|place| self.machines[place].name());
         let text =
             || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
         world.remember(there, text);
@@ -167,7 +167,7 @@ impl Net {
 
     /// The gate of a host, which is found once in each of its lives; `None` if that life is over.
     fn gate(&mut self, to: Place, port: u16) -> Option<Result<&Gate, Cause>> {
-        let machine = &mut self.machines[to.machine as usize];
+        let machine = &mut self.machines[to.machine];
         if machine.power != Power::Up || machine.life != to.life {
             return None;
         }
@@ -226,7 +226,7 @@ impl Shake<'_> {
     /// Whether the node of who asks is paused, which has an effect then.
     fn is_asker_paused(&mut self) -> bool {
         let Self { net, call, world, .. } = self;
-        let Some(part) = &mut net.machines[call.from as usize].node else { return false };
+        let Some(part) = &mut net.machines[call.from].node else { return false };
         let Some(pause) = &mut part.pause else { return false };
         let is_its_own = call.asker.and_then(|task| world.node_of(task)) == Some(part.number);
         if is_its_own {
@@ -240,7 +240,7 @@ impl Shake<'_> {
         let Self { net, call, world, .. } = self;
         let from = call.from;
         let Pair { dials: number, last_at } = *net.pairs.or_default((from, to.machine));
-        let hash = |machine: u32| net.machines[machine as usize].hash;
+        let hash = |machine: u32| net.machines[machine].hash;
         let there = net.key.child(hash(from), 0).child(hash(to.machine), number);
         let keys = [there, there.child(const { hash_name("back") }, 0)];
         if world.remembers() {
@@ -298,7 +298,7 @@ impl Shake<'_> {
     fn arrive(&mut self) {
         let Self { net, call, world, .. } = self;
         let (from, to) = call.route();
-        let silent = net.machines[to as usize].power == Power::Silent;
+        let silent = net.machines[to].power == Power::Silent;
         let passage = match silent {
             true => Passage::Cut,
             false => net.pass(world, (from, to), call.keys[call.way], call.losses),
@@ -452,7 +452,7 @@ impl Shake<'_> {
     fn is_clear(&self) -> bool {
         let Self { net, call, .. } = self;
         let clear = |from, to| net.links.look(from, to) == Passage::Clear;
-        net.machines[call.to.machine as usize].power != Power::Silent
+        net.machines[call.to.machine].power != Power::Silent
             && clear(call.from, call.to.machine)
             && clear(call.to.machine, call.from)
     }
@@ -526,7 +526,7 @@ fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
         let mut shake = fabric.shake(index, world)?;
         let Shake { net, conns, call, world, .. } = &mut shake;
         let to = call.to.machine;
-        if net.machines[to as usize].power == Power::Silent {
+        if net.machines[to].power == Power::Silent {
             shake.hear_nothing();
             return None;
         }

@@ -28,8 +28,7 @@ impl Network {
         }
         enter(self.run, |fabric, world| {
             let window = fabric.nets[self.net as usize].config.window;
-            let machine = fabric.nets[self.net as usize].by_name.get(host);
-            let machine = machine.map(|(_, machine)| *machine);
+            let machine = fabric.nets[self.net as usize].machines.find(host);
             let net = &fabric.nets[self.net as usize];
             let addr = |end: &EndState| net.addr(end.machine, end.port);
             for (_, conn) in fabric.conns.iter_mut().filter(|(_, conn)| conn.net == self.net) {
@@ -53,7 +52,7 @@ impl Network {
     fn own_host(&self, name: &str) -> (Option<Host>, String) {
         let found = enter(self.run, |fabric, _| {
             let net = &fabric.nets[self.net as usize];
-            let machine = &net.machines[*net.by_name.get(name)?.1 as usize];
+            let machine = &net.machines[net.machines.find(name)?];
             let subnetwork = net.regions.get(machine.region as usize)?.subnetwork.clone();
             let paused = machine.node.as_ref().is_some_and(|node| node.pause.is_some());
             let is = if paused { "paused" } else { machine.power.name() };
