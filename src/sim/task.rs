@@ -236,6 +236,9 @@ impl About {
     }
 }
 
+/// How many types are remembered: so many that the few of a program hardly ever share a place.
+const TYPES: usize = 32;
+
 /// Stands for no parent.
 const NO_PARENT: u32 = u32::MAX;
 
@@ -284,7 +287,7 @@ pub(crate) struct Tasks {
     more_siblings: BTreeMap<(u32, u64), u32>,
     /// The types that unnamed tasks were called by lately, by where that is written, and the hashes
     /// of their names.
-    types: [(usize, u64); 8],
+    types: [(usize, u64); TYPES],
     /// How often a source has woken a task, where `recent` has no room.
     met: BTreeMap<(u32, Key), u32>,
     /// At how many entries `met` is cleared of sources that are no more, [`SWEEP_AT`] at least.
@@ -342,15 +345,15 @@ impl Tasks {
         if let Some(slot) = self.free.pop() {
             return slot;
         }
-        aside(|| {
-            let slot = self.used;
-            self.used += 1;
-            if self.used > self.slots.len() {
+        let slot = self.used;
+        self.used += 1;
+        if self.used > self.slots.len() {
+            aside(|| {
                 self.slots.push(Slot::default());
                 self.about.push(About::nobody());
-            }
-            slot as u32
-        })
+            });
+        }
+        slot as u32
     }
 
     /// Notes in which record a task was woken.
@@ -374,7 +377,7 @@ impl Tasks {
         };
         // Where a type is remembered depends on an address, its hash does not.
         let address = name as usize;
-        let cached = &mut self.types[address / 16 % 8];
+        let cached = &mut self.types[address / 16 % TYPES];
         if cached.0 != address {
             *cached = (address, aside(|| hash_name(name())));
         }
