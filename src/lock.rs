@@ -11,9 +11,10 @@
 //! the shelf in hand. Outside a scope it is a `Mutex`. The scope's end clears
 //! the shelves: what outlives a run is inert.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::{Mutex, PoisonError};
 use std::thread::LocalKey;
 
@@ -22,11 +23,22 @@ use crate::waiter;
 /// Clears a shelf, or whatever else a scope has, and drops what was left there.
 type Clear = fn();
 
+/// What is to be done when a thread ends.
+struct AtExit(RefCell<Vec<Clear>>);
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(|clear| clear());
+    }
+}
+
 thread_local! {
     /// The scope that goes on in this thread; 0 is none.
     static SCOPE: Cell<u64> = const { Cell::new(0) };
     /// How to clear each shelf that the scope has put something on.
     static CLEAR: RefCell<Vec<Clear>> = const { RefCell::new(Vec::new()) };
+    /// How to take each shelf down that the thread has.
+    static AT_EXIT: AtExit = const { AtExit(RefCell::new(Vec::new())) };
 }
 
 /// Begins a scope of this thread; its number must not have been used before.
@@ -51,10 +63,15 @@ pub(crate) fn end_scope() {
 }
 
 /// The values of one type that the locks of this thread's scope guard.
+///
+/// It has no destructor, so that a lock has not to ask whether it is still there: it is taken down
+/// when its thread ends.
 pub(crate) struct Shelf<T> {
     scope: u64,
-    slots: Vec<Option<T>>,
-    free: Vec<u32>,
+    slots: ManuallyDrop<Vec<Option<T>>>,
+    free: ManuallyDrop<Vec<u32>>,
+    /// Whether it will be.
+    listed: bool,
 }
 
 /// Where a thread keeps its shelf for values of a type. Borrowed while locked.
@@ -92,14 +109,33 @@ fn clear<T: Shelved>() {
             // Nothing is left, and every slot is free: so it can begin again as it is.
             return Vec::new();
         }
-        shelf.free = Vec::new();
-        std::mem::take(&mut shelf.slots)
+        shelf.take_down()
+    });
+    drop(left);
+}
+
+/// Takes this thread's shelf of a type down.
+fn take_down<T: Shelved>() {
+    let left = T::key().with_borrow_mut(|shelf| {
+        (shelf.scope, shelf.listed) = (0, false);
+        shelf.take_down()
     });
     drop(left);
 }
 
 impl<T> Shelf<T> {
-    pub(crate) const EMPTY: Self = Self { scope: 0, slots: Vec::new(), free: Vec::new() };
+    pub(crate) const EMPTY: Self = Self {
+        scope: 0,
+        slots: ManuallyDrop::new(Vec::new()),
+        free: ManuallyDrop::new(Vec::new()),
+        listed: false,
+    };
+
+    /// Gives what is left on it, and its memory.
+    fn take_down(&mut self) -> Vec<Option<T>> {
+        drop(std::mem::take(&mut *self.free));
+        std::mem::take(&mut *self.slots)
+    }
 }
 
 impl<T: Shelved> Shelf<T> {
@@ -108,8 +144,7 @@ impl<T: Shelved> Shelf<T> {
     fn put(scope: u64, make: impl Fn() -> T) -> u32 {
         T::key().with_borrow_mut(|shelf| {
             if shelf.scope != scope {
-                shelf.scope = scope;
-                CLEAR.with_borrow_mut(|all| all.insert(0, clear::<T>));
+                shelf.begin(scope);
             }
             let slot = shelf.free.pop().unwrap_or(shelf.slots.len() as u32);
             if slot as usize == shelf.slots.len() {
@@ -120,92 +155,56 @@ impl<T: Shelved> Shelf<T> {
         })
     }
 
-    /// Works on this thread's shelf, if it is that of the scope and nobody does already.
-    #[inline(always)]
-    fn of<R>(scope: u64, work: impl FnOnce(&mut Self) -> Option<R>) -> Option<R> {
-        let work = |shelf: &RefCell<Self>| {
-            let Ok(mut shelf) = shelf.try_borrow_mut() else {
-                debug_assert!(false, "a lock is taken under another of its type");
-                return None;
-            };
-            if shelf.scope == scope { work(&mut shelf) } else { None }
-        };
-        T::key().try_with(work).ok()?
-    }
-}
-
-/// Guards a value, in one way or another.
-///
-/// Under a lock nothing foreign may run, and no other lock of the same type may
-/// be taken.
-pub(crate) trait Guard<T>: Send + Sync + 'static {
-    /// Works on the value, or finds that its scope has ended or is another
-    /// thread's.
-    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R>;
-
-    /// Works on the value.
-    ///
-    /// # Panics
-    ///
-    /// If its scope has ended or is another thread's: what was made in a run must
-    /// not be used outside of it.
-    #[inline]
-    #[track_caller]
-    fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        match self.try_with(work) {
-            Some(result) => result,
-            None => outside(),
+    #[cold]
+    fn begin(&mut self, scope: u64) {
+        self.scope = scope;
+        CLEAR.with_borrow_mut(|all| all.insert(0, clear::<T>));
+        if !self.listed {
+            // Whoever begins a run in a destructor of the thread itself leaves this memory.
+            let listed = AT_EXIT.try_with(|all| all.0.borrow_mut().push(take_down::<T>));
+            self.listed = listed.is_ok();
         }
-    }
-}
-
-/// Guards a value on a shelf of the scope that it was made in.
-pub(crate) struct OnShelf<T: Shelved> {
-    scope: u64,
-    slot: u32,
-    value: PhantomData<fn() -> T>,
-}
-
-impl<T: Shelved> Guard<T> for OnShelf<T> {
-    #[inline(always)]
-    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let slot = self.slot as usize;
-        Shelf::of(self.scope, |shelf| shelf.slots.get_mut(slot)?.as_mut().map(work))
-    }
-}
-
-impl<T: Shelved> Drop for OnShelf<T> {
-    fn drop(&mut self) {
-        // The value itself is dropped when the shelf is out of hand.
-        let _value = Shelf::<T>::of(self.scope, |shelf| {
-            shelf.free.push(self.slot);
-            shelf.slots.get_mut(self.slot as usize)?.take()
-        });
-    }
-}
-
-/// Guards a value that several threads may have in hand.
-///
-/// Boxed, so that what has a lock in it is small to move in a run.
-pub(crate) struct Shared<T>(Box<Mutex<T>>);
-
-impl<T: Send + 'static> Guard<T> for Shared<T> {
-    fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        // It can only be poisoned by a waker that panics while it is cloned, and what is guarded
-        // is whole at every such point. To panic again in a destructor would turn one failure
-        // into an abort.
-        Some(work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
 /// Guards a value: on a shelf of the scope that it was made in, or, outside of
 /// any, by a mutex.
 ///
-/// What is in much use is better made for either of them: then what is done
-/// under the lock is compiled into its user, and not called.
+/// Under a lock nothing foreign may run, and no other lock of the same type may
+/// be taken.
 pub(crate) enum Lock<T: Shelved> {
-    Shared(Shared<T>),
+    /// Boxed, so that what has a lock in it is small to move in a run.
+    Shared(Box<Mutex<T>>),
     OnShelf(OnShelf<T>),
+}
+
+/// A place on a shelf, until it is dropped.
+pub(crate) struct OnShelf<T: Shelved> {
+    scope: u64,
+    slot: u32,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Shelved> Drop for OnShelf<T> {
+    fn drop(&mut self) {
+        // The value itself is dropped when the shelf is out of hand.
+        let _value = T::key().with(|shelf| {
+            let mut shelf = in_hand(shelf)?;
+            if shelf.scope != self.scope {
+                return None;
+            }
+            shelf.free.push(self.slot);
+            shelf.slots.get_mut(self.slot as usize)?.take()
+        });
+    }
+}
+
+/// Takes a shelf in hand, if nobody has it.
+#[inline(always)]
+fn in_hand<T>(shelf: &RefCell<Shelf<T>>) -> Option<RefMut<'_, Shelf<T>>> {
+    let shelf = shelf.try_borrow_mut().ok();
+    debug_assert!(shelf.is_some(), "a lock is taken under another of its type");
+    shelf
 }
 
 impl<T: Shelved> Lock<T> {
@@ -214,7 +213,7 @@ impl<T: Shelved> Lock<T> {
     #[inline]
     pub(crate) fn new(make: impl Fn() -> T) -> Self {
         match SCOPE.get() {
-            0 => Self::Shared(Shared(Box::new(Mutex::new(make())))),
+            0 => Self::Shared(Box::new(Mutex::new(make()))),
             scope => {
                 let slot = Shelf::put(scope, make);
                 Self::OnShelf(OnShelf { scope, slot, value: PhantomData })
@@ -222,12 +221,47 @@ impl<T: Shelved> Lock<T> {
         }
     }
 
-    /// See [`Guard::try_with`].
+    /// Works on the value, or finds that its scope has ended or is another
+    /// thread's.
+    ///
+    /// The work is called in one place, and so it is compiled into its user, and
+    /// not called: whichever it is that guards the value, both are held from here.
     #[inline(always)]
     pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        match self {
-            Self::OnShelf(shelf) => shelf.try_with(work),
-            Self::Shared(shared) => shared.try_with(work),
+        T::key().with(|shelf| {
+            let (mut held, mut locked);
+            let value = match self {
+                Self::OnShelf(place) => {
+                    held = in_hand(shelf)?;
+                    if held.scope != place.scope {
+                        return None;
+                    }
+                    held.slots.get_mut(place.slot as usize)?.as_mut()?
+                }
+                Self::Shared(shared) => {
+                    // It can only be poisoned by a waker that panics while it is cloned, and what
+                    // is guarded is whole at every such point. To panic again in a destructor would
+                    // turn one failure into an abort.
+                    locked = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    &mut *locked
+                }
+            };
+            Some(work(value))
+        })
+    }
+
+    /// Works on the value.
+    ///
+    /// # Panics
+    ///
+    /// If its scope has ended or is another thread's: what was made in a run must
+    /// not be used outside of it.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        match self.try_with(work) {
+            Some(result) => result,
+            None => outside(),
         }
     }
 
@@ -243,16 +277,6 @@ impl<T: Shelved> Lock<T> {
             && waiter::goes_on(*scope)
         {
             outside();
-        }
-    }
-
-    /// See [`Guard::with`].
-    #[inline]
-    #[track_caller]
-    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        match self.try_with(work) {
-            Some(result) => result,
-            None => outside(),
         }
     }
 }
@@ -280,6 +304,8 @@ impl<T: Shelved> fmt::Debug for Lock<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Lock, begin_scope, end_scope};
 
     shelved!(Vec<u8>);
@@ -305,6 +331,23 @@ mod tests {
         drop(other);
         end_scope();
         shared.with(|value| assert_eq!(*value, [0, 9]));
+    }
+
+    #[test]
+    fn a_shelf_is_taken_down_when_its_thread_ends() {
+        struct Held(Arc<()>);
+        shelved!(Held);
+        let held = Arc::new(());
+        let theirs = held.clone();
+        let thread = std::thread::spawn(move || {
+            begin_scope(11);
+            let lock = || Lock::new(|| Held(theirs.clone()));
+            let [one, other] = [lock(), lock()];
+            assert_eq!(one.with(|held| Arc::strong_count(&held.0)), 4);
+            std::mem::forget([one, other]);
+        });
+        thread.join().expect("nothing panics");
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[test]

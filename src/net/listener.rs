@@ -205,38 +205,35 @@ impl<L: Borrow<Listener>> Waiting<L> {
 
     /// Looks into the queue, and joins it if there is nothing to be found.
     ///
-    /// What is worked with under the lock is one word, and what comes of it is put where it stays:
-    /// more would be moved, just after it was written.
+    /// What comes of it is put where it stays: it would be moved, just after it was written.
     fn poll_queue(&mut self, waker: &Waker, found: &mut Option<Result<Arc<Endpoint>, Why>>) {
         let (key, mut wakers) = (self.key(), Wakers::default());
         let Self { listener, ticket } = self;
         let listener: &Listener = (*listener).borrow();
         let host = &listener.bound.port.host;
-        let with = &mut (key, host, ticket, waker, &mut wakers, found);
         host.table(|table| {
-            let (key, host, ticket, waker, wakers, found) = &mut *with;
             if let Some(why) = host.down() {
-                **found = Some(Err(why));
+                *found = Some(Err(why));
                 return;
             }
-            let Some((backlog, ports)) = table.backlog(*key) else {
-                **found = Some(Err(Why::SockDown));
+            let Some((backlog, ports)) = table.backlog(key) else {
+                *found = Some(Err(Why::SockDown));
                 return;
             };
-            let ticket = match **ticket {
+            let ticket = match *ticket {
                 Some(ticket) => ticket,
-                None => match backlog.accept(ports, waker, wakers) {
+                None => match backlog.accept(ports, waker, &mut wakers) {
                     Ok(end) => {
-                        **found = Some(Ok(end));
+                        *found = Some(Ok(end));
                         return;
                     }
                     Err(queued) => *ticket.insert(queued),
                 },
             };
-            match backlog.poll_accept(ticket, waker, wakers) {
-                Some(Poll::Ready(accepted)) => **found = Some(accepted),
+            match backlog.poll_accept(ticket, waker, &mut wakers) {
+                Some(Poll::Ready(accepted)) => *found = Some(accepted),
                 Some(Poll::Pending) => {}
-                None => **found = Some(Err(Why::SockDown)),
+                None => *found = Some(Err(Why::SockDown)),
             }
         });
         wakers.wake();

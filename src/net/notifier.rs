@@ -107,16 +107,13 @@ impl Gate {
         make: impl FnOnce(u16) -> RawEnd,
     ) -> Option<Waiter> {
         let host = &self.host;
-        // What is worked with under the lock is one word: more would be moved.
-        let with = &mut (Some(make), src, host, port);
         host.table(|table| {
-            let host = with.2;
             if host.down().is_some() {
                 return None;
             }
-            let (_, backlog, ports) = table.listener(with.3)?;
+            let (_, backlog, ports) = table.listener(port)?;
             let (accept, number) = backlog.first_to_accept(ports)?;
-            let (raw, src) = (with.0.take()?(number), with.1.take()?);
+            let (raw, src) = (make(number), src.take()?);
             let end = Endpoint::new(Port::taken(host.clone(), number), src, raw);
             let entry = Arc::downgrade(&end);
             let woken = accept.complete(end);

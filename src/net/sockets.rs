@@ -289,26 +289,21 @@ impl Port {
     ///
     /// A second time does nothing: somebody else may have the number by then.
     pub(crate) fn give_back(&self) {
-        // What is worked with under the lock is one word, and so is what comes of it: more would be
-        // moved, just after it was written.
-        let mut left = (self, Wakers::default(), None);
-        let with = &mut left;
+        let (mut wakers, mut listener) = (Wakers::default(), None);
         self.host.try_table(|table| {
-            let (port, wakers, listener) = &mut *with;
             // Looked at and changed under the lock alone.
-            let word = port.word.load(Ordering::Relaxed);
+            let word = self.word.load(Ordering::Relaxed);
             if word & HELD == 0 {
                 return;
             }
-            port.word.store(word & !HELD, Ordering::Relaxed);
+            self.word.store(word & !HELD, Ordering::Relaxed);
             let number = word as u16;
             table.ports.give_back(number);
             if let Some(Socket::Listener { mut backlog, .. }) = table.sockets.remove(&number) {
-                let ends = backlog.clear(&mut table.ports, wakers);
-                *listener = Some((backlog, ends));
+                let ends = backlog.clear(&mut table.ports, &mut wakers);
+                listener = Some((backlog, ends));
             }
         });
-        let (_, wakers, listener) = left;
         wakers.wake();
         drop(listener);
     }

@@ -202,13 +202,10 @@ impl NetState {
     ///
     /// If the registry gave out the name of an open host: names are then worth nothing.
     pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), Why> {
-        // What is worked with under the lock is one word: more would be moved, just after it was
-        // written.
-        let with = &(self, host);
-        let added = self.hosts.with(|hosts| match with {
-            (net, _) if net.is_down() => Added::NetDown,
-            (_, host) => hosts.add(host),
-        });
+        let add = |hosts: &mut Hosts| {
+            if self.is_down() { Added::NetDown } else { hosts.add(host) }
+        };
+        let added = self.hosts.with(add);
         match added {
             Added::NetDown => Err(Why::NetDown),
             // The old host, if there was one, ends here: outside the lock.

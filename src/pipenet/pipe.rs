@@ -17,19 +17,12 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::lock::{Guard, Lock, shelved};
+use crate::lock::{Lock, shelved};
 use crate::net::{Cause, RawConn, WaitList, Wakers};
 
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (Box<dyn RawConn>, Box<dyn RawConn>) {
-    match Lock::new(Pipe::default) {
-        Lock::OnShelf(pipe) => ends(pipe),
-        Lock::Shared(pipe) => ends(pipe),
-    }
-}
-
-fn ends(pipe: impl Guard<Pipe>) -> (Box<dyn RawConn>, Box<dyn RawConn>) {
-    let pipe = Arc::new(pipe);
+    let pipe = Arc::new(Lock::new(Pipe::default));
     let near = End { pipe: pipe.clone(), way: Way::There };
     (Box::new(near), Box::new(End { pipe, way: Way::Back }))
 }
@@ -83,13 +76,13 @@ enum State {
 }
 
 /// One end of a pipe.
-struct End<G> {
-    pipe: Arc<G>,
+struct End {
+    pipe: Arc<Lock<Pipe>>,
     /// The direction in which this end writes.
     way: Way,
 }
 
-impl<G: Guard<Pipe>> End<G> {
+impl End {
     /// The direction in which this end reads.
     const fn from(&self) -> Way {
         match self.way {
@@ -171,7 +164,7 @@ impl Direction {
     }
 }
 
-impl<G: Guard<Pipe>> RawConn for End<G> {
+impl RawConn for End {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let (from, mut wakers) = (self.from(), Wakers::default());
         let read = self.pipe.with(|pipe| pipe.direction(from).read(buf, cx.waker(), &mut wakers));
@@ -206,7 +199,7 @@ impl<G: Guard<Pipe>> RawConn for End<G> {
     }
 }
 
-impl<G> fmt::Debug for End<G> {
+impl fmt::Debug for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("End").field("way", &self.way).finish_non_exhaustive()
     }
