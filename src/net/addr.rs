@@ -159,22 +159,32 @@ impl Addr {
 
 /// Splits an address at its last colon, in Go's order of checks.
 pub(crate) fn split(addr: &str) -> Result<(&str, u16), AddrError> {
-    let (mut colons, mut brackets, mut colon) = (0, 0, 0);
-    for (index, byte) in addr.bytes().enumerate() {
-        match byte {
-            b':' => (colons, colon) = (colons + 1, index),
-            b'[' | b']' => brackets += 1,
-            _ => {}
-        }
-    }
     // Nearly all addresses are `host:port`, and every dial has one.
-    if colons == 1
-        && brackets == 0
-        && let Some(port) = parse_port(&addr[colon + 1..])
+    let colon = addr.bytes().position(|byte| matches!(byte, b':' | b'[' | b']'));
+    if let Some((host, rest)) = colon.and_then(|colon| addr.split_at_checked(colon))
+        && let [b':', digits @ ..] = rest.as_bytes()
+        && let Some(port) = plain_port(digits)
     {
-        return Ok((&addr[..colon], port));
+        return Ok((host, port));
     }
     split_with_care(addr)
+}
+
+/// Reads a port of digits alone.
+#[inline]
+fn plain_port(digits: &[u8]) -> Option<u16> {
+    let mut port: u32 = 0;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        port = port * 10 + u32::from(digit);
+        if port > u32::from(u16::MAX) {
+            return None;
+        }
+    }
+    if digits.is_empty() { None } else { Some(port as u16) }
 }
 
 /// Splits an address of any form, and says what is wrong with it.
@@ -218,17 +228,7 @@ fn parse_port(text: &str) -> Option<u16> {
         [sign @ (b'-' | b'+'), digits @ ..] => (Some(*sign), digits),
         digits => (None, digits),
     };
-    if digits.is_empty() {
-        return None;
-    }
-    let mut port: u16 = 0;
-    for byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        port = port.checked_mul(10)?.checked_add(digit.into())?;
-    }
+    let port = plain_port(digits)?;
     (port == 0 || sign != Some(b'-')).then_some(port)
 }
 
