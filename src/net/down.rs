@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
@@ -34,18 +34,21 @@ pub(crate) fn reason(net: &Latch, host: &Latch, socket: bool) -> Option<Why> {
 }
 
 /// Falls once.
+///
+/// A whole word, because what moves it about, when it is new, reads it as one just after it was
+/// written.
 #[derive(Debug, Default)]
-pub(crate) struct Latch(AtomicBool);
+pub(crate) struct Latch(AtomicU64);
 
 impl Latch {
     /// Says whether it has fallen.
     pub(crate) fn is_down(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) != 0
     }
 
     /// Lets it fall, and says whether this was the first time.
     pub(crate) fn fall(&self) -> bool {
-        !self.is_down() && !self.0.swap(true, Ordering::AcqRel)
+        !self.is_down() && self.0.swap(1, Ordering::AcqRel) == 0
     }
 }
 

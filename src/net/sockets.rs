@@ -14,7 +14,7 @@
 //! ```
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::few::Few;
@@ -40,7 +40,7 @@ pub(crate) struct HostState {
     /// Falls when this host closes or its network does.
     latch: Latch,
     /// Whether its own closing has been asked for; the network's does not count.
-    closed: AtomicBool,
+    closed: Latch,
     table: Lock<Table>,
 }
 
@@ -84,7 +84,7 @@ impl HostState {
             listeners: 0,
             blocked: Line::default(),
         };
-        let (net, latch, closed) = (Latch::default(), Latch::default(), AtomicBool::new(false));
+        let (net, latch, closed) = (Latch::default(), Latch::default(), Latch::default());
         Arc::new(Self { addr, net, latch, closed, table: Lock::new(table) })
     }
 
@@ -122,7 +122,7 @@ impl HostState {
 
     /// Says that the host was asked to close; true the first time.
     pub(crate) fn mark_closed(&self) -> bool {
-        !self.closed.swap(true, Ordering::AcqRel)
+        self.closed.fall()
     }
 
     /// Says that the network is down, from now on the reason for everything.
@@ -327,7 +327,7 @@ impl Drop for Port {
 pub(crate) struct Endpoint {
     /// All an operation looks at while all is well, and so it stands with `raw`. Set by whichever
     /// of connection, host and network goes down first.
-    down: AtomicBool,
+    down: Latch,
     raw: RawEnd,
     pub(crate) peer: Addr,
     port: Port,
@@ -335,7 +335,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn new(port: Port, peer: Addr, raw: RawEnd) -> Arc<Self> {
-        Arc::new(Self { down: AtomicBool::new(false), raw, peer, port })
+        Arc::new(Self { down: Latch::default(), raw, peer, port })
     }
 
     /// Gives the address of this end.
@@ -376,7 +376,7 @@ impl Endpoint {
     /// Says whether this end is down; the reason is worked out only then.
     #[inline]
     pub(crate) fn is_down(&self) -> bool {
-        self.down.load(Ordering::Acquire)
+        self.down.is_down()
     }
 
     /// Says why this end is down, if it is.
@@ -394,7 +394,7 @@ impl Endpoint {
 
     /// Says that this end is down; true the first time.
     fn mark_down(&self) -> bool {
-        !self.is_down() && !self.down.swap(true, Ordering::AcqRel)
+        self.down.fall()
     }
 
     /// Closes this end in good order, and gives the port back.
@@ -422,8 +422,8 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        // As `close`; nobody else has it, so that no flag has to be swapped.
-        if !*self.down.get_mut() {
+        // As `close`; nobody else has it, so that nothing has to fall.
+        if !self.is_down() {
             self.raw.retire();
         }
         self.port.release();

@@ -17,7 +17,7 @@ use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_
 use super::call::Call;
 use super::config::Config;
 use super::latency::Latency;
-use super::ledger::{Lasting, Ledger, hand_in};
+use super::ledger::{Lasting, Ledger, hand_in, is_gathering};
 use super::link::Links;
 use super::machines::Machines;
 use super::pipe::Connection;
@@ -272,7 +272,9 @@ fn outside() -> ! {
 /// Takes the fabric away when its run is over, and keeps its memory. What is left of it may hold
 /// anything of a user's, and is dropped where it cannot be found.
 fn clear() {
-    try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
+    if is_gathering() {
+        try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
+    }
     if let Some(mut fabric) = FABRIC.take().map(ManuallyDrop::into_inner) {
         fabric.clear();
         SPARE.set(Some(fabric));

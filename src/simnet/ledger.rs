@@ -202,6 +202,11 @@ pub(crate) fn take_ledger() -> Ledger {
     GATHERED.take().unwrap_or_default()
 }
 
+/// Whether somebody adds up what has become of the faults.
+pub(crate) fn is_gathering() -> bool {
+    GATHERED.with_borrow(Option::is_some)
+}
+
 /// Adds a network's ledger to those of the thread, when its run is over.
 pub(crate) fn hand_in(ledger: &Ledger) {
     GATHERED.with_borrow_mut(|gathered| {
