@@ -86,11 +86,13 @@ impl Network {
     #[cold]
     fn add_region(&self, name: &str) -> (u32, SubNetwork) {
         let (run, net) = (self.run, self.net);
-        let number = enter(run, |fabric, _| self.net(fabric).regions.len() as u32);
-        let subnetwork = SubNetwork::of(self.name.clone(), Region { run, net, number });
-        let state = RegionState { name: name.into(), subnetwork: subnetwork.clone() };
-        enter(run, |fabric, _| self.net(fabric).regions.push(state));
-        (number, subnetwork)
+        enter(run, |fabric, _| {
+            let regions = &mut self.net(fabric).regions;
+            let number = regions.len() as u32;
+            let subnetwork = SubNetwork::of(self.name.clone(), Region { run, net, number });
+            regions.push(RegionState { name: name.into(), subnetwork: subnetwork.clone() });
+            (number, subnetwork)
+        })
     }
 
     fn net<'a>(&self, fabric: &'a mut Fabric) -> &'a mut Net {
