@@ -36,7 +36,7 @@ impl<K: Ord, V> Few<K, V> {
             Self::Few(few) => {
                 few.iter().find(|(k, _)| k.borrow() == key).map(|(k, value)| (k, value))
             }
-            Self::Many(many) => many.get_key_value(key),
+            Self::Many(many) => aside(|| many.get_key_value(key)),
         }
     }
 
@@ -50,7 +50,7 @@ impl<K: Ord, V> Few<K, V> {
             Self::Few(few) => {
                 few.iter_mut().find(|(k, _)| k.borrow() == key).map(|(_, value)| value)
             }
-            Self::Many(many) => many.get_mut(key),
+            Self::Many(many) => aside(|| many.get_mut(key)),
         }
     }
 
@@ -75,12 +75,14 @@ impl<K: Ord, V> Few<K, V> {
                 return true;
             }
         }
-        let many = self.many();
-        let is_new = !many.contains_key(key);
-        if is_new {
-            many.extend([make()]);
-        }
-        is_new
+        aside(|| {
+            let many = self.many();
+            let is_new = !many.contains_key(key);
+            if is_new {
+                many.extend([make()]);
+            }
+            is_new
+        })
     }
 
     /// Finds what belongs to a key, which is the default of its type at first.
@@ -98,11 +100,10 @@ impl<K: Ord, V> Few<K, V> {
                 Some((_, value)) => value,
                 None => unreachable!("it was put in"),
             },
-            Self::Many(many) => many.entry(key).or_default(),
+            Self::Many(many) => aside(|| many.entry(key).or_default()),
         }
     }
 
-    #[cold]
     fn many(&mut self) -> &mut BTreeMap<K, V> {
         if let Self::Few(few) = self {
             *self = Self::Many(few.drain(..).collect());
@@ -114,6 +115,7 @@ impl<K: Ord, V> Few<K, V> {
     }
 
     /// Takes out what belongs to a key.
+    #[inline]
     pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -123,7 +125,7 @@ impl<K: Ord, V> Few<K, V> {
                 let index = few.iter().position(|(k, _)| k.borrow() == key)?;
                 Some(few.remove(index).1)
             }
-            Self::Many(many) => many.remove(key),
+            Self::Many(many) => aside(|| many.remove(key)),
         }
     }
 

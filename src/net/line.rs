@@ -9,6 +9,8 @@
 
 use std::collections::VecDeque;
 
+use crate::aside::aside;
+
 /// Things in the order in which they arrived, each reached by its ticket.
 #[derive(Debug)]
 pub(crate) struct Line<T> {
@@ -37,13 +39,16 @@ impl<T> Line<T> {
     }
 
     /// Finds who has this ticket.
+    #[inline]
     pub(crate) fn get(&mut self, ticket: u64) -> Option<&mut T> {
         let (head, item) = self.head.as_mut()?;
         if *head == ticket {
             return Some(item);
         }
-        let index = index(&self.behind, ticket)?;
-        Some(&mut self.behind[index].1)
+        aside(|| {
+            let index = index(&self.behind, ticket)?;
+            Some(&mut self.behind[index].1)
+        })
     }
 
     /// Leaves the line, from wherever one stands.

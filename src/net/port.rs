@@ -2,6 +2,8 @@
 //!
 //! Knows numbers from 1 to 65 535 and nothing of who has them or why.
 
+use crate::aside::aside;
+
 /// A set of ports, from which the lowest free one is taken.
 ///
 /// One bit a port, grown as far as the highest one asked for: a host that uses ports below 128
@@ -25,6 +27,7 @@ impl PortSet {
     }
 
     /// Takes the lowest free port, if there is one.
+    #[inline]
     pub(crate) fn take_lowest(&mut self) -> Option<u16> {
         while *self.word(self.full) == u64::MAX {
             if self.full + 1 == Self::WORDS {
@@ -39,6 +42,7 @@ impl PortSet {
     }
 
     /// Takes this port, unless somebody has it.
+    #[inline]
     pub(crate) fn take(&mut self, port: u16) -> bool {
         let (index, bit) = Self::place(port);
         let word = self.word(index);
@@ -48,6 +52,7 @@ impl PortSet {
     }
 
     /// Gives a port back.
+    #[inline]
     pub(crate) fn give_back(&mut self, port: u16) {
         let (index, bit) = Self::place(port);
         let word = self.word(index);
@@ -56,16 +61,20 @@ impl PortSet {
         self.full = self.full.min(index);
     }
 
+    #[inline]
     fn word(&mut self, index: usize) -> &mut u64 {
         let Some(behind) = index.checked_sub(Self::FIRST) else {
             return &mut self.first[index];
         };
-        if self.more.len() <= behind {
-            self.more.resize(behind + 1, 0);
-        }
-        &mut self.more[behind]
+        aside(|| {
+            if self.more.len() <= behind {
+                self.more.resize(behind + 1, 0);
+            }
+            &mut self.more[behind]
+        })
     }
 
+    #[inline]
     fn place(port: u16) -> (usize, u64) {
         (usize::from(port / 64), 1 << (port % 64))
     }
