@@ -4,6 +4,10 @@
 //! short run is three times as large as what a processor keeps at hand. So it is a call: at the end
 //! of a run, where nearly everything that might be filled is empty, that is ninety lines of a cache
 //! less to fetch.
+//!
+//! The other way round, what such a run does once, and one or two places call, is compiled into
+//! these (`inline(always)`), though the compiler thinks it too large: to save registers, pass words
+//! in memory and come back is as much code again, and as many instructions.
 
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 

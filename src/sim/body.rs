@@ -67,6 +67,7 @@ pub(crate) fn boxed<F: Future + 'static>(future: F) -> BoxedTask {
 }
 
 /// Takes out what the future has returned.
+#[inline(always)]
 pub(crate) fn open<T: 'static>(mut task: BoxedTask) -> T {
     let output = task.as_mut().output().and_then(|output| output.downcast_mut::<Option<T>>());
     match output.and_then(Option::take) {

@@ -455,6 +455,7 @@ impl Choices {
 
     /// Begins another run, in which every choice comes from its seed: in place, because a struct
     /// that was just written cannot be moved at once.
+    #[inline(always)]
     pub(crate) fn begin(&mut self, seed: u64) {
         self.base = stir(stir(seed ^ LEFT).wrapping_add(GOLDEN));
         self.rest = Rest::Seed;

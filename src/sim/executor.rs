@@ -84,6 +84,7 @@ impl Default for Executor {
 
 impl Executor {
     /// Begins a run.
+    #[inline(always)]
     pub(crate) fn begin(&mut self, run: u64) {
         self.run = run;
         if self.common.is_kept() {

@@ -63,6 +63,7 @@ impl Tape {
     }
 
     /// The tape of a run of `seed` under `schedule`, with nothing overridden.
+    #[inline(always)]
     pub(crate) fn of_seed(seed: u64, schedule: Schedule) -> Self {
         Self { schedule: Some(schedule), seed: Some(seed), rest: Rest::Seed, ..Self::zero() }
     }
@@ -123,6 +124,7 @@ impl Tape {
 
     /// This tape, played by a run of that seed and schedule, with the bytes that
     /// it may hold replaced by the decisions they came to.
+    #[inline(always)]
     pub(crate) fn keyed(
         mut self,
         seed: u64,

@@ -340,7 +340,7 @@ impl Tasks {
     }
 
     /// Takes the slot that was freed last, or another.
-    #[inline]
+    #[inline(always)]
     fn take_slot(&mut self) -> u32 {
         if let Some(slot) = self.free.pop() {
             return slot;
@@ -369,7 +369,7 @@ impl Tasks {
     }
 
     /// Hashes a name; a type's only once while few types of tasks are spawned.
-    #[inline]
+    #[inline(always)]
     fn hash_of(&mut self, name: &Name) -> u64 {
         let name = match name {
             Name::Type(name) => *name,
@@ -385,7 +385,7 @@ impl Tasks {
     }
 
     /// Numbers a task among those of its name that its parent has spawned.
-    #[inline]
+    #[inline(always)]
     fn next_sibling(&mut self, parent: u32, hash: u64) -> u32 {
         let key = (parent, hash);
         if let Some((_, next)) = self.siblings.iter_mut().find(|(other, _)| *other == key) {
@@ -517,6 +517,7 @@ impl Tasks {
     }
 
     /// The tasks that are not over, oldest first.
+    #[inline(always)]
     pub(crate) fn in_spawn_order(&self) -> Vec<u32> {
         if self.free.len() + 1 == self.used && self.slots[0].stage == Stage::Done {
             return Vec::new(); // all have ended, the main task last

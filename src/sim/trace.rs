@@ -289,6 +289,7 @@ pub(crate) struct Tracer {
 
 impl Tracer {
     /// Begins to follow another run, whose records are to be kept or not.
+    #[inline(always)]
     pub(crate) fn begin(&mut self, keep: bool) {
         (self.state, self.count, self.since) = (0, 0, 0);
         self.checkpoints.clear();

@@ -29,10 +29,10 @@ pub(crate) struct Machines {
 
 impl Machines {
     /// Finds a host by its name.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         if self.used > FEW {
-            return self.by_name.get(name).copied();
+            return aside(|| self.by_name.get(name).copied());
         }
         let hash = hash_name(name);
         let is_it = |machine: &Machine| machine.hash == hash && machine.name() == name;
@@ -40,6 +40,7 @@ impl Machines {
     }
 
     /// An address, with port 0, for a host that is to be.
+    #[inline(always)]
     pub(crate) fn addr_for(&self, network: &str, name: &str) -> Addr {
         match self.all.get(self.used) {
             Some(next) if next.name() == name => next.addr.clone(),
@@ -48,10 +49,12 @@ impl Machines {
     }
 
     /// Finds the host of an address, or adds one that is not up yet.
+    #[inline(always)]
     pub(crate) fn find_or_add(&mut self, addr: &Addr, region: u32) -> u32 {
         self.find(addr.host()).unwrap_or_else(|| self.add(addr, region))
     }
 
+    #[inline(always)]
     fn add(&mut self, addr: &Addr, region: u32) -> u32 {
         let number = self.used as u32;
         if !self.all.get(self.used).is_some_and(|next| next.addr.is_same_host(addr)) {

@@ -25,6 +25,7 @@ const STALE_FOR: u64 = 1_000_000_000;
 impl Net {
     /// When a question about a host is answered that the current task asks, be there such a host or
     /// not.
+    #[inline(always)]
     pub(crate) fn ask(&self, world: &mut World, machine: Option<u32>, hostname: &str) -> u64 {
         let hash = machine.map_or_else(|| hash_name(hostname), |it| self.machines[it].hash);
         let (least, more) = self.config.registry_latency.parts();
@@ -32,6 +33,7 @@ impl Net {
     }
 
     /// Has what happens be an answer of the registry's doing.
+    #[inline(always)]
     pub(crate) fn act_as_answer(&self, world: &mut World) {
         world.remember(self.answers, || format!("{}/registry", path_step(&self.name, 0)));
         world.act_as(self.answers);

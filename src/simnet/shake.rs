@@ -166,6 +166,7 @@ impl Net {
     }
 
     /// The gate of a host, which is found once in each of its lives; `None` if that life is over.
+    #[inline(always)]
     fn gate(&mut self, to: Place, port: u16) -> Option<Result<&Gate, Cause>> {
         let machine = &mut self.machines[to.machine];
         if machine.power != Power::Up || machine.life != to.life {
@@ -187,6 +188,7 @@ impl Net {
 /// What the network does.
 impl Shake<'_> {
     /// Goes on at the instant for which the alarm was set.
+    #[inline(always)]
     fn move_on(&mut self) {
         match self.call.stage {
             Stage::Asks => return self.hear(),
@@ -209,6 +211,7 @@ impl Shake<'_> {
     }
 
     /// Hears where the host stands, and sets out to it, unless nobody there can hear it now.
+    #[inline(always)]
     fn hear(&mut self) {
         if self.is_asker_paused() {
             return;
@@ -236,6 +239,7 @@ impl Shake<'_> {
     }
 
     /// Sets out: from here on it is known which connection of these two it will be.
+    #[inline(always)]
     fn set_out(&mut self, to: Place) {
         let Self { net, call, world, .. } = self;
         let from = call.from;
@@ -277,6 +281,7 @@ impl Shake<'_> {
     }
 
     /// When what sets out now arrives.
+    #[inline(always)]
     fn arrival(&mut self) -> u64 {
         let Self { net, call, world, .. } = self;
         let (from, to) = call.route();
@@ -288,6 +293,7 @@ impl Shake<'_> {
     }
 
     /// Is on its way until then.
+    #[inline(always)]
     fn travel(&mut self, arrives: u64) {
         self.call.sent = self.world.mark().or(self.call.sent);
         self.call.stage = Stage::Travels { arrives };
@@ -295,6 +301,7 @@ impl Shake<'_> {
     }
 
     /// Gets to the other host, or finds out that it does not.
+    #[inline(always)]
     fn arrive(&mut self) {
         let Self { net, call, world, .. } = self;
         let (from, to) = call.route();
@@ -332,6 +339,7 @@ impl Shake<'_> {
     }
 
     /// Records what became of it.
+    #[inline(always)]
     fn tell(&mut self, kind: RecordKind, how: &str) {
         let Self { net, call, world, .. } = self;
         world.record_arrival(kind, call.keys[call.way], (call.losses, SAID), call.sent, || {
@@ -376,6 +384,7 @@ impl Shake<'_> {
     }
 
     /// Is over.
+    #[inline(always)]
     fn end(&mut self, in_time: bool) {
         self.call.stage = Stage::Over { in_time };
         if let Some(dialer) = self.call.dialer.take() {

@@ -171,14 +171,14 @@ impl Fabric {
 
 impl Net {
     /// What becomes of two directions, one there and one back: their names and latencies.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ways(&self, [there, back]: [Key; 2], from: u32, to: u32) -> [(Key, Latency); 2] {
         [(there, self.latency(from, to)), (back, self.latency(to, from))]
     }
 }
 
 /// Makes a connection in a network, from one end to another, in these directions.
-#[inline]
+#[inline(always)]
 pub(crate) fn connect(
     conns: &mut Pool<Connection>,
     (net, ends): (u32, [(u32, u16); 2]),
@@ -296,6 +296,7 @@ impl Transit<'_> {
     }
 
     /// Closes `end` both ways; what it has written is still delivered.
+    #[inline(always)]
     pub(crate) fn close(&mut self, end: usize) {
         if self.conn.ends[end].fate == Fate::Open {
             self.finish(end);
@@ -411,7 +412,7 @@ impl Transit<'_> {
     }
 
     /// Sends what has no bytes.
-    #[inline(never)]
+    #[inline(always)]
     fn send_mark(&mut self, way: usize, what: What) {
         let written = self.conn.pipes[way].stream.written;
         self.send(way, what, written, 0, 0);
@@ -458,7 +459,7 @@ impl Transit<'_> {
 
     /// Sets an alarm of a direction. Not inlined, because it is asked for in many places and in
     /// haste only by `send`.
-    #[inline(never)]
+    #[inline(always)]
     fn set_bell(&mut self, way: usize, which: Bell, at: u64) {
         self.world.set_alarm(bell(self.index, way, which), at);
     }
@@ -822,6 +823,7 @@ impl Transit<'_> {
     }
 
     /// Ends one end, and wakes whoever waits there.
+    #[inline(always)]
     pub(crate) fn end(&mut self, end: usize, fate: Fate) {
         self.conn.ends[end].fate = fate;
         wake(&mut self.conn.pipes[1 - end].readers, self.world);
@@ -1041,6 +1043,7 @@ impl World {
 
 impl Net {
     /// Whether something gets through at that attempt; lost is as good as cut off.
+    #[inline(always)]
     pub(crate) fn pass(
         &mut self,
         world: &mut World,
