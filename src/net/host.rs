@@ -131,6 +131,7 @@ impl Host {
     }
 
     /// Makes an address, and shares the names of the host if it lives here.
+    #[inline(always)]
     fn addr_of(&self, host: &str, port: u16) -> Addr {
         if host.is_empty() || host == self.name() {
             self.state.addr.with_port(port)

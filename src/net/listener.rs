@@ -71,6 +71,7 @@ impl Drop for Bound {
 
 impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
+    #[inline(always)]
     pub(crate) fn bind(net: &Arc<NetState>, host: &Arc<HostState>, port: u16) -> Result<Self, Why> {
         let (port, serial) = Port::listen(host, port)?;
         let from = Source::Net { net: net.clone() };

@@ -174,6 +174,7 @@ impl Falls for HostState {
 
 impl Table {
     /// Finds the queue of a listener that has not been closed.
+    #[inline(always)]
     pub(crate) fn backlog(
         &mut self,
         key: ListenerKey,
@@ -244,6 +245,7 @@ const HELD: u64 = 1 << 16;
 
 impl Port {
     /// Takes the lowest free port.
+    #[inline(always)]
     pub(crate) fn lowest(host: &Arc<HostState>) -> Option<Self> {
         let number = host.table(|table| table.ports.take_lowest())?;
         Some(Self::taken(host.clone(), number))
@@ -261,6 +263,7 @@ impl Port {
     }
 
     /// Takes a port, the lowest for 0, and puts a listener there.
+    #[inline(always)]
     pub(crate) fn listen(host: &Arc<HostState>, number: u16) -> Result<(Self, u64), Why> {
         let (number, serial) = host.table(|table| {
             if let Some(down) = host.down() {
@@ -354,6 +357,7 @@ impl Endpoint {
     ///
     /// If the host went down meanwhile: the connection is torn down then, and the port given
     /// back. So a connection is never live on a closed host.
+    #[inline(always)]
     pub(crate) fn attach(port: Port, peer: Addr, raw: RawEnd) -> Result<Arc<Self>, Why> {
         let end = Self::new(port, peer, raw);
         let host = &end.port.host;
