@@ -13,7 +13,6 @@
 //! A dial and an accept that both wait are paired at once, so there is never an idle accept beside
 //! a queued dial. A port is taken at the pairing and belongs to the dial's side from then on.
 
-use std::collections::VecDeque;
 use std::task::{Poll, Waker};
 
 use crate::waiter::Waiter;
@@ -38,7 +37,7 @@ pub(crate) struct Backlog<C> {
     dials: Line<Dial>,
     accepts: Line<Accept<C>>,
     /// Connections whose accept was dropped after it had succeeded; for the next accepts.
-    ready: VecDeque<C>,
+    ready: Line<C>,
 }
 
 #[derive(Debug)]
@@ -76,7 +75,7 @@ enum Stage<C> {
 
 impl<C> Default for Backlog<C> {
     fn default() -> Self {
-        Self { dials: Line::default(), accepts: Line::default(), ready: VecDeque::new() }
+        Self { dials: Line::default(), accepts: Line::default(), ready: Line::default() }
     }
 }
 
@@ -168,7 +167,7 @@ impl<C> Backlog<C> {
         waker: &Waker,
         wakers: &mut Wakers,
     ) -> Result<C, u64> {
-        if let Some(conn) = self.ready.pop_front() {
+        if let Some(conn) = self.ready.pop() {
             return Ok(conn);
         }
         let ticket = self.accepts.push(Accept { waiter: Waiter::of(waker), stage: Stage::Idle });
@@ -216,7 +215,9 @@ impl<C> Backlog<C> {
                     next.stage = Stage::Done(Ok(conn));
                     wakers.push(next.waiter.clone());
                 }
-                None => self.ready.push_back(conn),
+                None => {
+                    self.ready.push(conn);
+                }
             },
             // Whoever has taken the offer finds nobody when he confirms.
             _ => {}
@@ -242,7 +243,7 @@ impl<C> Backlog<C> {
     /// listener reckons with more connections from it.
     #[inline]
     pub(crate) fn clear(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Vec<C> {
-        if self.waiting() == (0, 0) && self.ready.is_empty() {
+        if self.waiting() == (0, 0) && self.ready.len() == 0 {
             return Vec::new();
         }
         self.clear_some(ports, wakers)
@@ -250,7 +251,7 @@ impl<C> Backlog<C> {
 
     #[cold]
     fn clear_some(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Vec<C> {
-        let mut conns: Vec<C> = std::mem::take(&mut self.ready).into();
+        let mut conns: Vec<C> = self.ready.clear().collect();
         for dial in self.dials.clear() {
             if let Some(offer) = dial.offer {
                 ports.give_back(offer.port);

@@ -17,12 +17,13 @@ pub(crate) struct Line<T> {
     next: u64,
     /// `None` only while nobody is in line.
     head: Option<(u64, T)>,
-    behind: VecDeque<(u64, T)>,
+    /// Boxed once there has been anybody, because an empty queue is large to make and to drop.
+    behind: Option<Box<VecDeque<(u64, T)>>>,
 }
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self { next: 0, head: None, behind: VecDeque::new() }
+        Self { next: 0, head: None, behind: None }
     }
 }
 
@@ -33,7 +34,7 @@ impl<T> Line<T> {
         self.next += 1;
         match self.head {
             None => self.head = Some((ticket, item)),
-            Some(_) => self.behind.push_back((ticket, item)),
+            Some(_) => self.behind.get_or_insert_default().push_back((ticket, item)),
         }
         ticket
     }
@@ -46,8 +47,9 @@ impl<T> Line<T> {
             return Some(item);
         }
         aside(|| {
-            let index = index(&self.behind, ticket)?;
-            Some(&mut self.behind[index].1)
+            let behind = self.behind.as_mut()?;
+            let index = index(behind, ticket)?;
+            Some(&mut behind[index].1)
         })
     }
 
@@ -55,11 +57,20 @@ impl<T> Line<T> {
     pub(crate) fn remove(&mut self, ticket: u64) -> Option<T> {
         let (head, _) = self.head.as_ref()?;
         let left = if *head == ticket {
-            std::mem::replace(&mut self.head, self.behind.pop_front())
+            let next = self.behind.as_mut().and_then(|behind| behind.pop_front());
+            std::mem::replace(&mut self.head, next)
         } else {
-            self.behind.remove(index(&self.behind, ticket)?)
+            let behind = self.behind.as_mut()?;
+            behind.remove(index(behind, ticket)?)
         };
         left.map(|(_, item)| item)
+    }
+
+    /// Lets the first go.
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let (ticket, _) = self.head.as_ref()?;
+        self.remove(*ticket)
     }
 
     /// Leaves the line as `remove` does, and is dropped. Nearly always nobody is behind, and then
@@ -67,25 +78,32 @@ impl<T> Line<T> {
     #[inline]
     pub(crate) fn leave(&mut self, ticket: u64) {
         match &self.head {
-            Some((head, _)) if *head == ticket && self.behind.is_empty() => self.head = None,
+            Some((head, _)) if *head == ticket && self.behind.is_none() => self.head = None,
             _ => drop(self.remove(ticket)),
         }
     }
 
     /// Counts those in line.
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.head.is_some()) + self.behind.len()
+        let behind = self.behind.as_ref().map_or(0, |behind| behind.len());
+        usize::from(self.head.is_some()) + behind
     }
 
     /// Finds the first of whom something holds.
+    #[inline]
     pub(crate) fn first(&mut self, holds: impl Fn(&T) -> bool) -> Option<(u64, &mut T)> {
-        let mut places = self.head.iter_mut().chain(&mut self.behind);
-        places.find(|(_, item)| holds(item)).map(|(ticket, item)| (*ticket, item))
+        let Self { head, behind, .. } = self;
+        let (ticket, item) = head.as_mut()?;
+        if holds(item) {
+            return Some((*ticket, item));
+        }
+        let mut behind = behind.as_mut()?.iter_mut();
+        behind.find(|(_, item)| holds(item)).map(|(ticket, item)| (*ticket, item))
     }
 
     /// Sends everybody away, in order.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
-        let behind = std::mem::take(&mut self.behind);
+        let behind = self.behind.take().into_iter().flat_map(|behind| *behind);
         self.head.take().into_iter().chain(behind).map(|(_, item)| item)
     }
 }
