@@ -46,6 +46,7 @@ impl World {
     /// Draws how long the answer to a question of the current task takes, and gives the instant
     /// of true time at which it comes. Answers to one question that is asked again come in order.
     /// With the question goes its hash.
+    #[inline(always)]
     pub(crate) fn draw_answer(
         &mut self,
         family: Family,

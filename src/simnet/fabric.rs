@@ -92,7 +92,7 @@ impl Net {
     }
 
     /// The host of an address of a socket, or of a host that is to be.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn machine_at(&mut self, addr: &Addr, region: u32) -> u32 {
         if let Some(number) = addr.number() {
             return number;

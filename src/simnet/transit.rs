@@ -149,6 +149,7 @@ impl Fabric {
     /// Lets the program's side of an end go, after having closed it or else tearing it down, unless
     /// the run has begun to end.
     /// Whoever waits at a connection that is over may be a task of the run, or poll by himself.
+    #[inline(always)]
     pub(crate) fn let_go(&mut self, world: &mut World, (index, end): (usize, usize), closes: bool) {
         if !world.runs() {
             return;
@@ -284,6 +285,7 @@ impl Transit<'_> {
     }
 
     /// Says that nothing more is written at `end`.
+    #[inline(always)]
     pub(crate) fn finish(&mut self, end: usize) {
         let pipe = &mut self.conn.pipes[end];
         if self.conn.ends[end].fate == Fate::Open && !pipe.fin_sent {
@@ -311,6 +313,7 @@ impl Transit<'_> {
     }
 
     /// Tears the connection down: nothing more is delivered from `end`.
+    #[inline(always)]
     pub(crate) fn abort(&mut self, end: usize) {
         if self.conn.ends[end].fate == Fate::Open {
             self.forget_sent(end);
@@ -320,6 +323,7 @@ impl Transit<'_> {
     }
 
     /// Lets the program's side of `end` go. Returns whether nobody needs the connection any more.
+    #[inline(always)]
     pub(crate) fn let_go(&mut self, end: usize) -> bool {
         self.abort(end);
         self.conn.ends[end].held = false;
