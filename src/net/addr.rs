@@ -109,11 +109,13 @@ impl Addr {
     }
 
     /// Names the network, as in `pipet`.
+    #[inline]
     pub fn network(&self) -> &str {
         self.place.names().0
     }
 
     /// Names the host, without brackets.
+    #[inline]
     pub fn host(&self) -> &str {
         self.place.names().1
     }
@@ -141,16 +143,19 @@ impl Addr {
     }
 
     /// Says whether it was made from the same address as another, of any port.
+    #[inline]
     pub(crate) fn is_same_host(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.place, &other.place)
     }
 
     /// Gives another address of the same host.
+    #[inline]
     pub(crate) fn with_port(&self, port: u16) -> Self {
         self.clone().at_port(port)
     }
 
     /// Gives another address of the same host, in place of this one.
+    #[inline]
     pub(crate) fn at_port(mut self, port: u16) -> Self {
         self.word = port.into();
         self

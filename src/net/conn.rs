@@ -51,6 +51,7 @@ pub struct Conn {
 }
 
 impl Conn {
+    #[inline]
     pub(crate) fn new(end: Arc<Endpoint>, tap: Option<Tap>) -> Self {
         Self { shortcut: end.raw().shortcut(), end, tap }
     }

@@ -21,6 +21,7 @@ use super::line::Line;
 ///
 /// It is asked at the time of the call, not at that of the closing: a closed connection says
 /// `socket is down`, later `host is down`, and in the end `network is down`.
+#[inline]
 pub(crate) fn reason(net: &Latch, host: &Latch, socket: bool) -> Option<Why> {
     if net.is_down() {
         Some(Why::NetDown)
@@ -42,11 +43,13 @@ pub(crate) struct Latch(AtomicU64);
 
 impl Latch {
     /// Says whether it has fallen.
+    #[inline]
     pub(crate) fn is_down(&self) -> bool {
         self.0.load(Ordering::Acquire) != 0
     }
 
     /// Lets it fall, and says whether this was the first time.
+    #[inline]
     pub(crate) fn fall(&self) -> bool {
         !self.is_down() && self.0.swap(1, Ordering::AcqRel) == 0
     }
@@ -57,6 +60,7 @@ impl Latch {
 /// A socket does not: who is blocked on one waits in its own queue.
 pub(crate) trait Falls {
     /// Says whether it has gone down.
+    #[inline]
     fn is_down(&self) -> bool;
 
     /// Works, under a lock, on the line of those to be woken when it goes down; whoever lets it

@@ -27,16 +27,19 @@ pub struct Host {
 }
 
 impl Host {
+    #[inline]
     pub(crate) fn new(net: Arc<NetState>, state: Arc<HostState>) -> Self {
         Self { net, state }
     }
 
     /// Gives the name of the host.
+    #[inline]
     pub fn name(&self) -> &str {
         self.state.addr.host()
     }
 
     /// Gives the name of the network.
+    #[inline]
     pub fn network(&self) -> &str {
         &self.net.name
     }

@@ -77,6 +77,7 @@ pub(crate) struct ListenerKey {
 }
 
 impl HostState {
+    #[inline]
     pub(crate) fn new(addr: Addr) -> Arc<Self> {
         let table = || Table {
             ports: PortSet::new(),
@@ -89,6 +90,7 @@ impl HostState {
     }
 
     /// Says why nothing can be done with this host, if so.
+    #[inline]
     pub(crate) fn down(&self) -> Option<Why> {
         reason(&self.net, &self.latch, false)
     }
@@ -221,6 +223,7 @@ impl Table {
     }
 
     /// Takes a connection into the table, at the port that it has already.
+    #[inline]
     pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
         self.insert(end.port.number(), Arc::downgrade(end));
     }
@@ -337,6 +340,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    #[inline]
     pub(crate) fn new(port: Port, peer: Addr, raw: RawEnd) -> Arc<Self> {
         Arc::new(Self { down: Latch::default(), raw, peer, port })
     }

@@ -122,6 +122,7 @@ impl Hosts {
     }
 
     /// Tells all hosts that the network is down. Gives those to be shut, and those to be woken.
+    #[inline]
     fn down(&mut self) -> (Vec<Arc<HostState>>, impl Iterator<Item = Waiter> + use<>) {
         let mut hosts: Vec<_> = self.by_name.iter_mut().map(|(host, ())| host.0.clone()).collect();
         hosts.extend(self.former.iter().filter_map(Weak::upgrade));
@@ -144,6 +145,7 @@ impl<P: Parts> NetState<P> {
 
 impl NetState {
     /// Gives what carries it and knows its names.
+    #[inline]
     pub(crate) fn carrier(&self) -> Carrier<'_> {
         self.parts.parts()
     }
@@ -170,6 +172,7 @@ impl NetState {
     }
 
     /// Says why nothing can be done on this network, if so.
+    #[inline]
     pub(crate) fn down(&self) -> Option<Why> {
         self.latch.is_down().then_some(Why::NetDown)
     }
@@ -293,6 +296,7 @@ impl NetState {
 }
 
 impl Falls for NetState {
+    #[inline]
     fn is_down(&self) -> bool {
         self.latch.is_down()
     }

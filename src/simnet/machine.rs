@@ -33,6 +33,7 @@ pub(crate) enum Power {
 }
 
 impl Power {
+    #[inline]
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -163,6 +164,7 @@ impl Machine {
         self.node = None;
     }
 
+    #[inline]
     pub(crate) fn name(&self) -> &str {
         self.addr.host()
     }

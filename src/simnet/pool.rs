@@ -104,6 +104,7 @@ mod tests {
         }
     }
 
+    #[inline]
     fn add(pool: &mut Pool<Thing>, name: char) -> usize {
         let (index, thing) = pool.add();
         thing.name = Some(name);
