@@ -42,6 +42,7 @@ thread_local! {
 }
 
 /// Begins a scope of this thread; its number must not have been used before.
+#[inline]
 pub(crate) fn begin_scope(scope: u64) {
     SCOPE.set(scope);
 }

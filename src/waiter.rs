@@ -48,6 +48,7 @@ static NOTHING: u8 = 0;
 const NOBODY: (*const (), Who) = ((&raw const NOTHING).cast(), Who { run: 0, task: 0 });
 
 /// Says which run goes on in this thread, and how it wakes its tasks.
+#[inline]
 pub(crate) fn begin_run(run: u64, wake: Wake) {
     RUN.set((run, wake));
     GOING.with(|going| going.0.store(run, Ordering::Release));
@@ -55,6 +56,7 @@ pub(crate) fn begin_run(run: u64, wake: Wake) {
 }
 
 /// Says that none does any more.
+#[inline]
 pub(crate) fn end_run() {
     let (run, _) = RUN.replace((0, |_| ()));
     GOING.with(|going| going.0.store(0, Ordering::Release));

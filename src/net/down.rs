@@ -60,7 +60,6 @@ impl Latch {
 /// A socket does not: who is blocked on one waits in its own queue.
 pub(crate) trait Falls {
     /// Says whether it has gone down.
-    #[inline]
     fn is_down(&self) -> bool;
 
     /// Works, under a lock, on the line of those to be woken when it goes down; whoever lets it

@@ -17,7 +17,8 @@ pub(crate) struct Line<T> {
     next: u64,
     /// `None` only while nobody is in line.
     head: Option<(u64, T)>,
-    /// Boxed once there has been anybody, because an empty queue is large to make and to drop.
+    /// Once there has been anybody.
+    #[expect(clippy::box_collection, reason = "an empty queue is large to make and to drop")]
     behind: Option<Box<VecDeque<(u64, T)>>>,
 }
 

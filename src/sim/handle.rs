@@ -49,6 +49,7 @@ impl Sim {
     ///
     /// Outside a run; see [`Sim::try_current`].
     #[track_caller]
+    #[inline]
     pub fn current() -> Self {
         Self { run: this_run("Sim::current()") }
     }

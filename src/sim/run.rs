@@ -55,6 +55,7 @@ pub struct Run {
 
 impl Run {
     /// A run in which every choice comes from `seed`.
+    #[inline]
     pub fn new(seed: u64) -> Self {
         let limits = Limits {
             time: nanos(Duration::from_secs(3600)),
@@ -75,6 +76,7 @@ impl Run {
 
     /// Ends the run when so much virtual time has passed: one hour unless said
     /// otherwise, 833 days at most.
+    #[inline]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limits.time = nanos(limit).min(END_OF_TIME - 1);
         self
@@ -82,6 +84,7 @@ impl Run {
 
     /// Ends the run after so many steps, each the poll of a task: ten million
     /// unless said otherwise.
+    #[inline]
     pub fn step_limit(mut self, steps: u64) -> Self {
         self.limits.steps = steps;
         self
@@ -94,6 +97,7 @@ impl Run {
     /// timer in it, ends the run as well: where wake-ups may be late, such tasks
     /// creep through time. A program that does much on a network without latency,
     /// and never waits for time to pass, may need more.
+    #[inline]
     pub fn livelock_limit(mut self, polls: u64) -> Self {
         self.limits.livelock = polls;
         self.limits.chain = polls.saturating_mul(CHAIN);
@@ -101,6 +105,7 @@ impl Run {
     }
 
     /// Explores in another way than `Schedule::Random`.
+    #[inline]
     pub fn schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = match schedule {
             Schedule::Pct { depth: 0 } => Schedule::Pct { depth: 1 },
@@ -110,12 +115,14 @@ impl Run {
     }
 
     /// Replays a tape. The seed and the schedule that it names win.
+    #[inline]
     pub fn tape(mut self, tape: Tape) -> Self {
         self.tape = Some(tape);
         self
     }
 
     /// Keeps the records of all that happens, not only their fingerprint.
+    #[inline]
     pub fn keep_trace(mut self) -> Self {
         self.keep_trace = true;
         self
@@ -132,6 +139,7 @@ impl Run {
     /// let heads = outcome.choices.len();
     /// assert_eq!(outcome.unwrap(), heads);
     /// ```
+    #[inline]
     pub fn record_choices(mut self) -> Self {
         self.record_choices = true;
         self

@@ -47,6 +47,7 @@ impl Network {
     ///
     /// Outside a run.
     #[track_caller]
+    #[inline]
     pub fn new(name: &str) -> Self {
         Self::with(name, Config::default())
     }
