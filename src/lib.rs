@@ -56,6 +56,8 @@ mod lock;
 
 mod few;
 
+mod behind;
+
 pub mod sim;
 
 pub mod net;

@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::aside::aside;
+use crate::behind::Behind;
 
 /// Things in the order in which they arrived, each reached by its ticket.
 #[derive(Debug)]
@@ -17,14 +18,12 @@ pub(crate) struct Line<T> {
     next: u64,
     /// `None` only while nobody is in line.
     head: Option<(u64, T)>,
-    /// Once there has been anybody.
-    #[expect(clippy::box_collection, reason = "an empty queue is large to make and to drop")]
-    behind: Option<Box<VecDeque<(u64, T)>>>,
+    behind: Behind<(u64, T)>,
 }
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self { next: 0, head: None, behind: None }
+        Self { next: 0, head: None, behind: Behind::default() }
     }
 }
 
@@ -35,7 +34,7 @@ impl<T> Line<T> {
         self.next += 1;
         match self.head {
             None => self.head = Some((ticket, item)),
-            Some(_) => self.behind.get_or_insert_default().push_back((ticket, item)),
+            Some(_) => self.behind.push((ticket, item)),
         }
         ticket
     }
@@ -48,7 +47,7 @@ impl<T> Line<T> {
             return Some(item);
         }
         aside(|| {
-            let behind = self.behind.as_mut()?;
+            let behind = self.behind.queue()?;
             let index = index(behind, ticket)?;
             Some(&mut behind[index].1)
         })
@@ -58,10 +57,9 @@ impl<T> Line<T> {
     pub(crate) fn remove(&mut self, ticket: u64) -> Option<T> {
         let (head, _) = self.head.as_ref()?;
         let left = if *head == ticket {
-            let next = self.behind.as_mut().and_then(|behind| behind.pop_front());
-            std::mem::replace(&mut self.head, next)
+            std::mem::replace(&mut self.head, self.behind.pop())
         } else {
-            let behind = self.behind.as_mut()?;
+            let behind = self.behind.queue()?;
             behind.remove(index(behind, ticket)?)
         };
         left.map(|(_, item)| item)
@@ -79,15 +77,14 @@ impl<T> Line<T> {
     #[inline]
     pub(crate) fn leave(&mut self, ticket: u64) {
         match &self.head {
-            Some((head, _)) if *head == ticket && self.behind.is_none() => self.head = None,
+            Some((head, _)) if *head == ticket && self.behind.is_empty() => self.head = None,
             _ => drop(self.remove(ticket)),
         }
     }
 
     /// Counts those in line.
     pub(crate) fn len(&self) -> usize {
-        let behind = self.behind.as_ref().map_or(0, |behind| behind.len());
-        usize::from(self.head.is_some()) + behind
+        usize::from(self.head.is_some()) + self.behind.len()
     }
 
     /// Finds the first of whom something holds.
@@ -98,14 +95,12 @@ impl<T> Line<T> {
         if holds(item) {
             return Some((*ticket, item));
         }
-        let mut behind = behind.as_mut()?.iter_mut();
-        behind.find(|(_, item)| holds(item)).map(|(ticket, item)| (*ticket, item))
+        behind.iter_mut().find(|(_, item)| holds(item)).map(|(ticket, item)| (*ticket, item))
     }
 
     /// Sends everybody away, in order.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
-        let behind = self.behind.take().into_iter().flat_map(|behind| *behind);
-        self.head.take().into_iter().chain(behind).map(|(_, item)| item)
+        self.head.take().into_iter().chain(self.behind.take()).map(|(_, item)| item)
     }
 }
 

@@ -102,7 +102,6 @@ mod ledger;
 mod link;
 mod digest;
 mod ring;
-mod behind;
 mod pool;
 mod stream;
 mod machine;

@@ -6,11 +6,11 @@
 use std::hint::black_box;
 use std::task::Waker;
 
+use crate::behind::Behind;
 use crate::net::{Cause, WaitList};
 use crate::sim::{Key, Mark};
 use crate::waiter::Waiter;
 
-use super::behind::Behind;
 use super::latency::Latency;
 use super::pool::Reused;
 use super::stream::{Corrupted, Stream};

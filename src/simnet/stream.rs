@@ -6,7 +6,8 @@
 //! its end must have the same, in however many parts it is read. This is looked at in every run,
 //! over every byte.
 
-use super::behind::Behind;
+use crate::behind::Behind;
+
 use super::digest::{Digest, LONG};
 use super::ring::Ring;
 

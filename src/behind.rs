@@ -1,7 +1,8 @@
 //! A queue that is one word while nothing stands in it. Knows order and nothing else.
 //!
 //! A connection has six of them, hardly ever used while messages are answered one by one; a queue
-//! of its own size each would be a quarter of what a message touches.
+//! of its own size each would be a quarter of what a message touches. A host has one and a listener
+//! three: to make and drop queues of that size would be a hundredth of a short run.
 
 use std::collections::VecDeque;
 
@@ -47,6 +48,16 @@ impl<T> Behind<T> {
 
     pub(crate) fn last(&self) -> Option<&T> {
         self.0.as_ref()?.back()
+    }
+
+    /// The queue itself, if there ever was anybody in it.
+    pub(crate) fn queue(&mut self) -> Option<&mut VecDeque<T>> {
+        self.0.as_deref_mut()
+    }
+
+    /// Takes them all, and gives the memory back.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.0.take().into_iter().flat_map(|queue| *queue)
     }
 
     /// Forgets them all, and keeps the memory unless it is much.
