@@ -152,16 +152,13 @@ impl Machine {
         }
     }
 
-    /// Makes it as it was when it was new.
+    /// Makes it as it was when it was new; of a field that is not named in here nobody would know
+    /// that it stays.
     pub(crate) fn forget(&mut self) {
-        self.addr.forget_number();
-        self.power = Power::Down;
-        self.life = 0;
-        self.announced = None;
-        self.calls = 0;
-        self.gate = None;
-        self.host = None;
-        self.node = None;
+        let Self { addr, hash: _, region, power, life, announced, calls, gate, host, node } = self;
+        addr.forget_number();
+        (*region, *power, *life, *announced, *calls) = (0, Power::Down, 0, None, 0);
+        (*gate, *host, *node) = (None, None, None);
     }
 
     #[inline]
