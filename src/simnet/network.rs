@@ -239,7 +239,7 @@ impl Network {
             if !world.heeds() {
                 return;
             }
-            let net = &mut fabric.nets[self.net as usize];
+            let net = self.net(fabric);
             net.links.heal();
             net.registry_down = None;
             world.record_fault("heal".into());
@@ -251,7 +251,7 @@ impl Network {
     #[track_caller]
     pub fn ledger(&self) -> Ledger {
         enter(self.run, |fabric, world| {
-            let net = &mut fabric.nets[self.net as usize];
+            let net = self.net(fabric);
             net.feel(world);
             net.ledger.clone()
         })
@@ -273,7 +273,7 @@ impl Network {
             if from.is_empty() || to.is_empty() {
                 return Err("a partition of no hosts: both sides need one at least".into());
             }
-            let net = &mut fabric.nets[self.net as usize];
+            let net = self.net(fabric);
             if let Some(both) = from.intersection(&to).next() {
                 let name = net.machines[*both].name();
                 return Err(format!("a partition with host {name:?} on both sides"));
@@ -304,7 +304,7 @@ impl Network {
     pub(crate) fn hold_pair(&self, a: &str, b: &str, by_hand: bool) {
         self.change(&[&[a], &[b]], |fabric, world, hosts| {
             let (a, b) = (first(&hosts[0]), first(&hosts[1]));
-            let net = &mut fabric.nets[self.net as usize];
+            let net = self.net(fabric);
             let counts = net.ledger.counts(Fault::Hold);
             counts.requested += u64::from(by_hand);
             counts.applied += 1;
@@ -320,7 +320,7 @@ impl Network {
     pub(crate) fn release_pair(&self, a: &str, b: &str, by_hand: bool) {
         self.change(&[&[a], &[b]], |fabric, world, hosts| {
             let (a, b) = (first(&hosts[0]), first(&hosts[1]));
-            let net = &mut fabric.nets[self.net as usize];
+            let net = self.net(fabric);
             if net.links.release(a, b, by_hand) {
                 world.record_fault(format!("release {}", net.names_of(a, b)));
             }
@@ -349,7 +349,7 @@ impl Network {
     #[track_caller]
     pub(crate) fn set_registry(&self, down: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
-            let net = &mut fabric.nets[self.net as usize];
+            let net = self.net(fabric);
             if !world.heeds() {
                 return;
             }
@@ -379,7 +379,7 @@ impl Network {
             if !world.heeds() {
                 return;
             }
-            let net = &mut fabric.nets[self.net as usize];
+            let net = self.net(fabric);
             let rates = net.rates(a, b);
             for (from, to) in [(a, b), (b, a)] {
                 net.links.edit(from, to, family, by_plan, &change);
@@ -407,7 +407,7 @@ impl Network {
     /// Undoes what a plan changed about both directions between two hosts.
     pub(crate) fn unedit_pair(&self, (a, b): (u32, u32), family: Fault) {
         enter(self.run, |fabric, world| {
-            let net = &mut fabric.nets[self.net as usize];
+            let net = self.net(fabric);
             let rates = net.rates(a, b);
             net.links.unedit(a, b, family);
             net.links.unedit(b, a, family);
