@@ -190,22 +190,19 @@ impl<T: Shelved> Drop for OnShelf<T> {
     fn drop(&mut self) {
         // The value itself is dropped when the shelf is out of hand.
         let _value = T::key().with(|shelf| {
-            let mut shelf = in_hand(shelf)?;
-            if shelf.scope != self.scope {
-                return None;
-            }
+            let mut shelf = in_hand(shelf, self.scope)?;
             shelf.free.push(self.slot);
             shelf.slots.get_mut(self.slot as usize)?.take()
         });
     }
 }
 
-/// Takes a shelf in hand, if nobody has it.
+/// Takes a shelf in hand, if it is that of the scope and nobody has it.
 #[inline(always)]
-fn in_hand<T>(shelf: &RefCell<Shelf<T>>) -> Option<RefMut<'_, Shelf<T>>> {
+fn in_hand<T>(shelf: &RefCell<Shelf<T>>, scope: u64) -> Option<RefMut<'_, Shelf<T>>> {
     let shelf = shelf.try_borrow_mut().ok();
     debug_assert!(shelf.is_some(), "a lock is taken under another of its type");
-    shelf
+    shelf.filter(|shelf| shelf.scope == scope)
 }
 
 impl<T: Shelved> Lock<T> {
@@ -233,10 +230,7 @@ impl<T: Shelved> Lock<T> {
             let (mut held, mut locked);
             let value = match self {
                 Self::OnShelf(place) => {
-                    held = in_hand(shelf)?;
-                    if held.scope != place.scope {
-                        return None;
-                    }
+                    held = in_hand(shelf, place.scope)?;
                     held.slots.get_mut(place.slot as usize)?.as_mut()?
                 }
                 Self::Shared(shared) => {

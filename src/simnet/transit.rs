@@ -416,7 +416,7 @@ impl Transit<'_> {
     }
 
     /// Sends what has no bytes.
-    #[inline(always)]
+    #[inline(never)]
     fn send_mark(&mut self, way: usize, what: What) {
         let written = self.conn.pipes[way].stream.written;
         self.send(way, what, written, 0, 0);
@@ -463,7 +463,7 @@ impl Transit<'_> {
 
     /// Sets an alarm of a direction. Not inlined, because it is asked for in many places and in
     /// haste only by `send`.
-    #[inline(always)]
+    #[inline(never)]
     fn set_bell(&mut self, way: usize, which: Bell, at: u64) {
         self.world.set_alarm(bell(self.index, way, which), at);
     }
