@@ -119,4 +119,4 @@ pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;
 pub(crate) use trace::Mark;
 pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};
-pub(crate) use world::World;
+pub(crate) use world::{Foreseen, World};

@@ -259,28 +259,27 @@ impl World {
     /// depend on each other; these do not, and so overlap. It changes nothing.
     #[cold]
     fn look_ahead(&mut self) {
-        let mut sounding = Vec::new();
-        let mut foreseen = std::mem::take(&mut self.foreseen);
-        for act in self.queue.nearest() {
+        let Self { queue, timers, alarms, tasks, foreseen, .. } = self;
+        for act in queue.nearest() {
             let slot = act.slot();
             match act.kind() {
-                Kind::Poll => foreseen.push(slot),
+                Kind::Poll => foreseen.tasks.push(slot),
                 Kind::Fire => {
-                    if let Some(Waiter::Task(who)) = self.timers.look(slot) {
-                        foreseen.push(TaskId::of_number(who.task).slot);
+                    if let Some(Waiter::Task(who)) = timers.look(slot) {
+                        foreseen.tasks.push(TaskId::of_number(who.task).slot);
                     }
                 }
                 Kind::Sound => {
-                    self.alarms.load(slot);
-                    sounding.push(slot);
+                    alarms.load(slot);
+                    foreseen.alarms.push(slot);
                 }
             }
         }
-        (self.foresee)(self.run, &sounding, &mut foreseen);
-        for slot in &foreseen {
-            black_box(self.tasks.slots.get(*slot as usize).map(|task| task.pending));
+        (self.foresee)(self.run, foreseen);
+        foreseen.alarms.clear();
+        for slot in &foreseen.tasks {
+            black_box(tasks.slots.get(*slot as usize).map(|task| task.pending));
         }
-        self.foreseen = foreseen;
     }
 
     /// Lets an entry arrive, and the clock reach its instant, unless nobody awaits it any more.

@@ -103,6 +103,14 @@ impl Leftovers {
     }
 }
 
+/// What will happen before long; see `World::look_ahead`.
+#[derive(Default)]
+pub(crate) struct Foreseen {
+    pub(crate) alarms: Vec<u32>,
+    /// The slots of the tasks that will probably be polled.
+    pub(crate) tasks: Vec<u32>,
+}
+
 /// The state of one run.
 pub(crate) struct World {
     /// Tells this run's handles from all others'; no decision depends on it.
@@ -130,11 +138,10 @@ pub(crate) struct World {
     pub(crate) alarms: Alarms,
     /// What an alarm does; it is told which.
     pub(crate) sound: fn(&mut Self, u32),
-    /// Has the processor load what these alarms are about, and names the tasks that they may wake;
-    /// it is told which run.
-    pub(crate) foresee: fn(u64, &[u32], &mut Vec<u32>),
-    /// The slots of tasks that will probably be polled before long.
-    pub(crate) foreseen: Vec<u32>,
+    /// Has the processor load what the alarms are about that will sound before long, and adds the
+    /// tasks that they may wake; it is told which run.
+    pub(crate) foresee: fn(u64, &mut Foreseen),
+    pub(crate) foreseen: Foreseen,
     pub(crate) nodes: Nodes,
     pub(crate) current: u32,
     /// Who acts: the task that is polled, or the timer that fires.
@@ -180,8 +187,8 @@ impl World {
             timers: Timers::default(),
             alarms: Alarms::default(),
             sound: |_, _| (),
-            foresee: |_, _, _| (),
-            foreseen: Vec::new(),
+            foresee: |_, _| (),
+            foreseen: Foreseen::default(),
             nodes: Nodes::default(),
             current: NOBODY,
             actor: Key::NONE,
@@ -247,8 +254,8 @@ impl World {
         self.tasks.clear();
         self.alarms.clear();
         self.sound = |_, _| ();
-        self.foresee = |_, _, _| ();
-        self.foreseen.clear();
+        self.foresee = |_, _| ();
+        self.foreseen.tasks.clear();
         self.nodes.clear();
         self.born.wipe(KEPT);
         self.pressing.clear();

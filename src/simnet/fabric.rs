@@ -12,7 +12,7 @@ use crate::aside::Wipe;
 use crate::few::Few;
 use crate::lock::at_scope_end;
 use crate::net::{Addr, SubNetwork, full_name};
-use crate::sim::{Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
+use crate::sim::{Foreseen, Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 
 use super::call::Call;
 use super::config::Config;
@@ -282,7 +282,7 @@ fn clear() {
 }
 
 /// What hears the alarms of a run, and what foresees them.
-pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &[u32], &mut Vec<u32>));
+pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &mut Foreseen));
 
 /// Adds a network to a run, whose alarms are heard by these from then on. Returns its number and
 /// its full name.

@@ -16,7 +16,9 @@
 //! looked at whether they do, and in time. How late one is that was lost is drawn in one go.
 
 use crate::net::{Addr, WaitList};
-use crate::sim::{Family, Key, Mark, RecordKind, SELDOM, Shape, Subject, TaskId, World, nanos};
+use crate::sim::{
+    Family, Foreseen, Key, Mark, RecordKind, SELDOM, Shape, Subject, TaskId, World, nanos,
+};
 use crate::waiter::Waiter;
 
 use super::fabric::{Fabric, Net};
@@ -114,7 +116,7 @@ pub(crate) struct Transit<'a> {
 
 /// Has the processor load what alarms will touch, and names the tasks that they will wake; see
 /// `World::look_ahead`. Each round of loads needs only what the one before has loaded.
-pub(crate) fn foresee(run: u64, alarms: &[u32], tasks: &mut Vec<u32>) {
+pub(crate) fn foresee(run: u64, Foreseen { alarms, tasks }: &mut Foreseen) {
     super::fabric::with_fabric(run, |fabric| {
         let heads = || alarms.iter().filter_map(|alarm| head_of(*alarm));
         for (conn, way) in heads() {
