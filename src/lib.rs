@@ -58,6 +58,8 @@ mod few;
 
 mod behind;
 
+mod prefetch;
+
 pub mod sim;
 
 pub mod net;

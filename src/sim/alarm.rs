@@ -4,9 +4,8 @@
 //! wakes it; an alarm is one of a fixed set of slots, and when it sounds a function is called
 //! that may change the world. Setting one is a push on the queue, and one word here.
 
-use std::hint::black_box;
-
 use crate::aside::Wipe;
+use crate::prefetch::prefetch;
 
 use super::entry::Serial;
 
@@ -87,8 +86,10 @@ impl Alarms {
 
     /// Has the processor load what is known of an alarm.
     #[inline]
-    pub(crate) fn load(&self, slot: u32) {
-        black_box(self.get(slot).copied());
+    pub(crate) fn prefetch(&self, slot: u32) {
+        if let Some(pending) = self.get(slot) {
+            prefetch(pending, 1);
+        }
     }
 
     /// Forgets an alarm.

@@ -11,6 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
+use crate::prefetch::prefetch;
+
 /// A task's box, whatever type its future has.
 pub(crate) type BoxedTask = Pin<Box<dyn Body>>;
 
@@ -19,16 +21,26 @@ pub(crate) trait Body {
     /// Polls the future, which is dropped once it has returned.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Whether the future has returned. Asking is also how the box gets into the caches.
-    fn is_done(&self) -> bool;
+    /// Has the processor load the box.
+    fn prefetch(&self);
 
     /// What the future has returned: an `Option` of its type, until somebody takes it.
     fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any>;
 }
 
 pin_project! {
+    #[repr(C)]
+    struct Task<F: Future> {
+        // The first byte: the rest is counted from it, which is no business of a future.
+        start: u8,
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
     #[project = Pinned]
-    enum Task<F: Future> {
+    enum State<F: Future> {
         Running {
             #[pin]
             future: F,
@@ -41,20 +53,23 @@ pin_project! {
 
 impl<F: Future + 'static> Body for Task<F> {
     #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if let Pinned::Running { future } = self.as_mut().project() {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.project().state;
+        if let Pinned::Running { future } = state.as_mut().project() {
             let output = ready!(future.poll(cx));
-            self.set(Self::Done { output: Some(output) });
+            state.set(State::Done { output: Some(output) });
         }
         Poll::Ready(())
     }
 
-    fn is_done(&self) -> bool {
-        !matches!(self, Self::Running { .. })
+    fn prefetch(&self) {
+        /// Of a large one, nobody knows what is needed.
+        const MUCH: usize = 512;
+        prefetch(&self.start, size_of::<Self>().min(MUCH));
     }
 
     fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
-        match self.project() {
+        match self.project().state.project() {
             Pinned::Running { .. } => None,
             Pinned::Done { output } => Some(output),
         }
@@ -63,7 +78,7 @@ impl<F: Future + 'static> Body for Task<F> {
 
 /// Puts a future into the box of a task.
 pub(crate) fn boxed<F: Future + 'static>(future: F) -> BoxedTask {
-    Box::pin(Task::Running { future })
+    Box::pin(Task { start: 0, state: State::Running { future } })
 }
 
 /// Takes out what the future has returned.

@@ -10,7 +10,6 @@
 //! keeps it: then it is that task's, and the others get a new one. A waker for
 //! each would add 72 bytes to a sleeping task.
 
-use std::hint::black_box;
 use std::mem::replace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -179,10 +178,11 @@ impl Executor {
 
     /// Has the processor load what will be polled before long; see `World::look_ahead`.
     #[cold]
-    pub(crate) fn load(&self, slots: &mut Vec<u32>) {
+    pub(crate) fn prefetch(&self, slots: &mut Vec<u32>) {
         for slot in slots.drain(..) {
-            let future = self.futures.get(slot as usize).and_then(Option::as_ref);
-            black_box(future.map(|future| future.is_done()));
+            if let Some(task) = self.futures.get(slot as usize).and_then(Option::as_ref) {
+                task.prefetch();
+            }
         }
     }
 

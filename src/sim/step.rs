@@ -4,9 +4,9 @@
 //! other half polls. A step takes no virtual time; when nothing is due any more,
 //! the clock jumps to the next instant at which anything is.
 
-use std::hint::black_box;
 use std::task::Waker;
 
+use crate::prefetch::prefetch;
 use crate::waiter::Waiter;
 
 use super::alarm::Alarms;
@@ -270,7 +270,7 @@ impl World {
                     }
                 }
                 Kind::Sound => {
-                    alarms.load(slot);
+                    alarms.prefetch(slot);
                     foreseen.alarms.push(slot);
                 }
             }
@@ -278,7 +278,9 @@ impl World {
         (self.foresee)(self.run, foreseen);
         foreseen.alarms.clear();
         for slot in &foreseen.tasks {
-            black_box(tasks.slots.get(*slot as usize).map(|task| task.pending));
+            if let Some(task) = tasks.slots.get(*slot as usize) {
+                prefetch(task, 1);
+            }
         }
     }
 

@@ -3,11 +3,11 @@
 //! Knows data and its states; refuses to know what happens when. Everything of one direction that
 //! a message touches stands together.
 
-use std::hint::black_box;
 use std::task::Waker;
 
 use crate::behind::Behind;
 use crate::net::{Cause, WaitList};
+use crate::prefetch::prefetch;
 use crate::sim::{Key, Mark};
 use crate::waiter::Waiter;
 
@@ -266,6 +266,7 @@ pub(crate) struct EndState {
 
 /// A connection; the first end is the dialer's, and each end writes into the pipe of its number.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Connection {
     pub(crate) net: u32,
     pub(crate) ends: [EndState; 2],
@@ -323,17 +324,10 @@ impl Connection {
         }
     }
 
-    /// Has the processor load what an arrival touches in one pipe, and an answer in the other.
-    pub(crate) fn load(&self, way: usize) {
-        let [there, back] = [&self.pipes[way], &self.pipes[1 - way]];
-        black_box((self.net, self.ends[way].fate));
-        for pipe in [there, back] {
-            // At least one word of each line, wherever lines begin.
-            let Stream { written, read, .. } = &pipe.stream;
-            let (head, behind) = (pipe.head.map(|item| item.at), pipe.behind.len());
-            black_box((*written, *read, pipe.key, pipe.last_at, head, behind));
-            black_box((pipe.readers.is_empty(), pipe.odd));
-        }
+    /// Has the processor load it.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.net, size_of::<Self>());
     }
 
     /// The machines at the beginning and at the end of a pipe.

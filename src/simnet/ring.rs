@@ -1,6 +1,6 @@
 //! A ring of bytes that grows as far as it has to. Knows bytes and where they lie.
 
-use std::hint::black_box;
+use crate::prefetch::prefetch;
 
 /// Bytes from one offset of a stream to another.
 ///
@@ -52,8 +52,10 @@ impl Ring {
     }
 
     /// Has the processor load the bytes at an offset.
-    pub(crate) fn load(&self, offset: u64) {
-        black_box(self.bytes.get(self.place(offset)).copied());
+    pub(crate) fn prefetch(&self, offset: u64) {
+        if let Some(byte) = self.bytes.get(self.place(offset)) {
+            prefetch(byte, 1);
+        }
     }
 
     #[inline]

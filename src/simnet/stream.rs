@@ -251,16 +251,16 @@ impl Stream {
 
     /// Has the processor load the bytes that are read next: the first and the last of them, which
     /// is all where messages are short.
-    pub(crate) fn load(&self) {
-        self.ring.load(self.read);
-        self.ring.load(self.written.wrapping_sub(1));
+    pub(crate) fn prefetch(&self) {
+        self.ring.prefetch(self.read);
+        self.ring.prefetch(self.written.wrapping_sub(1));
     }
 
     /// The same of the places of a short message that is written next.
-    pub(crate) fn load_places(&self) {
+    pub(crate) fn prefetch_places(&self) {
         const SHORT: u64 = 64;
-        self.ring.load(self.written);
-        self.ring.load(self.written + SHORT - 1);
+        self.ring.prefetch(self.written);
+        self.ring.prefetch(self.written + SHORT - 1);
     }
 
     /// Forgets what nobody is going to read.

@@ -119,15 +119,15 @@ pub(crate) struct Transit<'a> {
 pub(crate) fn foresee(run: u64, Foreseen { alarms, tasks }: &mut Foreseen) {
     super::fabric::with_fabric(run, |fabric| {
         let heads = || alarms.iter().filter_map(|alarm| head_of(*alarm));
-        for (conn, way) in heads() {
+        for (conn, _) in heads() {
             if let Some(conn) = fabric.conns.get(conn) {
-                conn.load(way);
+                conn.prefetch();
             }
         }
         for (conn, way) in heads() {
             let Some(conn) = fabric.conns.get(conn) else { continue };
-            conn.pipes[way].stream.load();
-            conn.pipes[1 - way].stream.load_places();
+            conn.pipes[way].stream.prefetch();
+            conn.pipes[1 - way].stream.prefetch_places();
             if let Some(Waiter::Task(who)) = conn.pipes[way].readers.first() {
                 tasks.push(TaskId::of_number(who.task).slot);
             }
