@@ -27,13 +27,15 @@ type Wake = fn(Who);
 type Going = Arc<(AtomicU64, Thread)>;
 
 /// What goes on in each thread that has had a run; dead threads are left out
-/// when somebody looks.
+/// when another one comes.
 static THREADS: Mutex<Vec<Going>> = Mutex::new(Vec::new());
 
 thread_local! {
     static GOING: Going = {
         let going = Arc::new((AtomicU64::new(0), thread::current()));
-        locked(&THREADS).push(going.clone());
+        let mut threads = locked(&THREADS);
+        threads.retain(|other| Arc::strong_count(other) > 1);
+        threads.push(going.clone());
         going
     };
     /// The data pointer of the polled task's waker, and who that is.
@@ -151,9 +153,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cold]
 fn wake_from_elsewhere(who: Who) {
-    let mut threads = locked(&THREADS);
-    threads.retain(|going| Arc::strong_count(going) > 1);
-    drop(threads);
     if !goes_on(who.run) {
         return;
     }
@@ -195,4 +194,18 @@ pub(crate) fn foreign_since(seen: &mut u64, run: u64) -> Vec<Who> {
     let (own, others) = foreign.drain(..).partition(|who| who.run == run);
     *foreign = others;
     own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GOING, THREADS, locked};
+
+    #[test]
+    fn threads_that_are_no_more_are_forgotten() {
+        for _ in 0..200 {
+            std::thread::spawn(|| GOING.with(|_| ())).join().unwrap();
+        }
+        let known = locked(&THREADS).len();
+        assert!(known < 100, "{known} threads are known");
+    }
 }

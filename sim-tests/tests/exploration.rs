@@ -1,13 +1,18 @@
 //! Exploration is real: what can happen is seen to happen.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::mem::replace;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use futures::{SinkExt, StreamExt};
-use virtnet::{Run, Schedule, Sim};
+use virtnet::{RecordKind, Run, Schedule, Sim};
 
 fn run<T: 'static>(seed: u64, schedule: Schedule, main: impl AsyncFnOnce(Sim) -> T + 'static) -> T {
     Run::new(seed).schedule(schedule).execute(|sim| async move { main(sim).await }).unwrap()
@@ -142,4 +147,72 @@ fn pct_finds_a_bug_of_depth_two_in_far_fewer_seeds_than_random() {
     // The sweep is deterministic: these are not chances that may fail some day.
     assert!(pct >= 5, "pct {pct}");
     assert_eq!(random, 0);
+}
+
+/// A waker that stands before another one, as those of collections of futures do.
+struct Before(Waker);
+
+impl Wake for Before {
+    fn wake(self: Arc<Self>) {
+        self.0.wake_by_ref();
+    }
+}
+
+/// Sleeps for ever, and lets others have its waker.
+async fn sleeper(place: Arc<Mutex<Option<Waker>>>) {
+    loop {
+        let mut woken = false;
+        poll_fn(|cx| {
+            *place.lock().unwrap() = Some(cx.waker().clone());
+            if replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// Has a timer wake somebody, which does not know whom it wakes by that.
+async fn wake_by_timer(sim: Sim, waker: Waker) {
+    let waker = Waker::from(Arc::new(Before(waker)));
+    let mut timer = pin!(sim.sleep(Duration::from_millis(1)));
+    assert!(timer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    sim.sleep(Duration::from_millis(20)).await;
+}
+
+/// Each wake-up has a choice of its own, whoever else wakes the task in between.
+#[test]
+fn it_is_counted_how_often_each_has_woken_a_task() {
+    const TIMES: u64 = 5;
+    let outcome = Run::new(5).keep_trace().execute(async |sim| {
+        let place = Arc::new(Mutex::new(None));
+        sim.task("sleeper").spawn(sleeper(place.clone()));
+        let others =
+            [("a", 0, false), ("b", 50, false), ("c", 100, true)].map(|(name, at, timer)| {
+                let place = place.clone();
+                sim.task(name).spawn(async move {
+                    sim.sleep(Duration::from_millis(10 + at)).await;
+                    for _ in 0..TIMES {
+                        let waker = place.lock().unwrap().take().expect("it sleeps");
+                        if timer {
+                            wake_by_timer(sim, waker).await;
+                        } else {
+                            waker.wake();
+                        }
+                        sim.sleep(Duration::from_millis(200)).await;
+                    }
+                })
+            });
+        for other in others {
+            other.await.unwrap();
+        }
+    });
+    assert!(outcome.is_done(), "{}", outcome.ending);
+    let mut counted: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let trace = outcome.trace.unwrap();
+    for record in trace.records().iter().filter(|record| record.kind == RecordKind::Poll) {
+        if record.subject == "main/sleeper" && record.source != "spawn" {
+            counted.entry(&record.source).or_default().push(record.ordinal);
+        }
+    }
+    let each = Vec::from_iter(0..TIMES);
+    assert_eq!(counted, ["", "main/a", "main/b"].map(|source| (source, each.clone())).into());
 }

@@ -233,3 +233,15 @@ fn the_free_functions_mean_the_same() {
         })
         .unwrap();
 }
+
+#[test]
+fn who_yields_has_a_turn_at_every_instant() {
+    let outcome = fifo().execute(async |sim| {
+        for n in 1..5 {
+            sim.sleep(MS).await;
+            sim.yield_now().await;
+            assert_eq!(sim.now(), Instant::ZERO + n * MS);
+        }
+    });
+    outcome.unwrap();
+}

@@ -211,7 +211,7 @@ fn report_stall(executor: &mut Executor) -> Stall {
 
 /// Lists the tasks, and which of them are to be asked: place in list, slot.
 fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
-    let slots = world.tasks.in_spawn_order();
+    let slots = world.tasks.in_spawn_order(|_| true);
     let key = |slot: &u32| world.tasks.slots[*slot as usize].key;
     let mut names: BTreeMap<Key, String> =
         slots.iter().map(|slot| (key(slot), format!("task {}", world.tasks.path(*slot)))).collect();
@@ -270,7 +270,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
         executor.adopt(&mut world.born, &world.tasks);
-        world.tasks.in_spawn_order()
+        world.tasks.in_spawn_order(|_| true)
     });
     let mut slots = slots.into_iter();
     let (mut first, mut left) = (None, Leftovers::default());

@@ -152,10 +152,8 @@ impl World {
         state.paused = false;
         state.held.clear();
         let cause = self.tracer.mark();
-        for slot in self.tasks.in_spawn_order() {
-            if self.tasks.slots[slot as usize].node == node
-                && !std::mem::replace(&mut self.tasks.about[slot as usize].aborted, true)
-            {
+        for slot in self.tasks.in_spawn_order(|task| task.node == node) {
+            if !std::mem::replace(&mut self.tasks.about[slot as usize].aborted, true) {
                 self.pressing.abort(Aborted { task: self.tasks.id(slot), by, cause });
             }
         }

@@ -199,14 +199,12 @@ impl World {
             if awaited(&self.tasks, &mut self.timers, &self.alarms, entry.serial(), entry.act()) {
                 return Some(entry.key());
             }
-            self.drop_ahead();
+            // It stands for nothing any more.
+            self.queue.pop_ahead();
+            if entry.act().kind() == Kind::Fire {
+                self.timers.forget();
+            }
         }
-    }
-
-    /// Drops the earliest entry ahead, which stands for nothing any more.
-    fn drop_ahead(&mut self) {
-        self.queue.pop_ahead();
-        self.timers.forget();
     }
 
     /// Lets the next thing happen that lies ahead, if that is as simple as it is nearly always.
@@ -297,7 +295,7 @@ impl World {
                 self.tracer.begin_anew();
                 (self.sound)(self, slot);
             }
-            Kind::Sound => self.timers.forget(),
+            Kind::Sound => (),
         }
     }
 
@@ -305,7 +303,7 @@ impl World {
     fn arrive_poll(&mut self, entry: Entry) {
         let (serial, slot) = (entry.serial(), entry.act().slot());
         if self.tasks.slots[slot as usize].pending != serial {
-            return self.timers.forget();
+            return;
         }
         self.reach(entry.key());
         if self.queue.is_idle() {
@@ -333,6 +331,7 @@ impl World {
         if at > self.now {
             self.set_now(at);
             self.arriving = true;
+            self.spun = false;
         }
     }
 

@@ -288,7 +288,7 @@ pub(crate) struct Tasks {
     /// The types that unnamed tasks were called by lately, by where that is written, and the hashes
     /// of their names.
     types: [(usize, u64); TYPES],
-    /// How often a source has woken a task, where `recent` has no room.
+    /// How often a source has woken a task, beside the last two sources.
     met: BTreeMap<(u32, Key), u32>,
     /// At how many entries `met` is cleared of sources that are no more, [`SWEEP_AT`] at least.
     sweep_at: usize,
@@ -440,7 +440,8 @@ impl Tasks {
         let (task, about) = (&mut self.slots[slot as usize], &mut self.about[slot as usize]);
         let last = (task.last, task.met_last);
         let before = std::mem::replace(&mut about.met_before, last);
-        if before.0 == source || before.0 == Key::NONE {
+        // Nobody has woken it never.
+        if before.0 == source || before.1 == 0 {
             // A task with one or two wakers never touches the map.
             (task.last, task.met_last) = (source, if before.0 == source { before.1 } else { 0 });
             return;
@@ -454,8 +455,9 @@ impl Tasks {
         }
     }
 
-    /// Forgets wakers that have ended, so that the table does not grow with the
-    /// number of tasks that there ever were.
+    /// Forgets wakers that are no tasks of now, so that the table does not grow with the number of
+    /// tasks that there ever were. Those that are a network's may go on; how often they have woken
+    /// somebody is counted anew then, in every run alike.
     fn sweep(&mut self) {
         let live = |slot: &&Slot| matches!(slot.stage, Stage::Parked | Stage::Scheduled);
         let keys = self.slots[..self.used].iter().filter(live).map(|slot| slot.key);
@@ -516,14 +518,15 @@ impl Tasks {
         steps.join("/")
     }
 
-    /// The tasks that are not over, oldest first.
+    /// The tasks that are not over, as far as they are asked for, oldest first.
     #[inline(always)]
-    pub(crate) fn in_spawn_order(&self) -> Vec<u32> {
+    pub(crate) fn in_spawn_order(&self, asked: impl Fn(&Slot) -> bool) -> Vec<u32> {
         if self.free.len() + 1 == self.used && self.slots[0].stage == Stage::Done {
             return Vec::new(); // all have ended, the main task last
         }
         let live = |slot: &u32| {
-            matches!(self.slots[*slot as usize].stage, Stage::Parked | Stage::Scheduled)
+            let slot = &self.slots[*slot as usize];
+            matches!(slot.stage, Stage::Parked | Stage::Scheduled) && asked(slot)
         };
         let mut slots: Vec<u32> = (0..self.used as u32).filter(live).collect();
         let born = |slot: &u32| self.about[*slot as usize].born;

@@ -61,7 +61,7 @@ impl Timers {
         Some(wait)
     }
 
-    /// Notes that the queue has dropped an entry that stood for nothing any more.
+    /// Notes that the queue has dropped the entry of a cancelled timer.
     #[cold]
     pub(crate) fn forget(&mut self) {
         self.cancelled = self.cancelled.saturating_sub(1);

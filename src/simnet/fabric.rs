@@ -4,11 +4,11 @@
 //! world itself, it lies in a cell of the thread, from which an operation takes it and into which
 //! it puts it back; and nothing foreign runs meanwhile.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use crate::aside::Wipe;
+use crate::aside::{Wipe, aside};
 use crate::few::Few;
 use crate::lock::at_scope_end;
 use crate::net::{Addr, SubNetwork, full_name};
@@ -19,6 +19,7 @@ use super::config::Config;
 use super::latency::Latency;
 use super::ledger::{Lasting, Ledger, hand_in, is_gathering};
 use super::link::Links;
+use super::machine::NodePart;
 use super::machines::Machines;
 use super::pipe::Connection;
 use super::pool::Pool;
@@ -73,9 +74,9 @@ impl Net {
     }
 
     /// Forgets everything and keeps the memory, unless it is much.
-    fn clear(&mut self) {
+    fn clear(&mut self, nodes: &mut Vec<NodePart>) {
         const KEPT: usize = 64;
-        self.machines.clear();
+        self.machines.clear(nodes);
         self.regions.wipe(KEPT);
         self.registry_down = None;
         self.links.clear();
@@ -169,15 +170,17 @@ impl Fabric {
         }
     }
 
-    /// Forgets the run and keeps its memory, unless it is much.
-    fn clear(&mut self) {
+    /// Forgets the run and keeps its memory, unless it is much. Returns what made nodes of hosts.
+    fn clear(&mut self) -> Vec<NodePart> {
         const KEPT: usize = 16;
+        let mut nodes = Vec::new();
         self.run = 0;
         self.calls.clear(KEPT);
         self.conns.clear(KEPT);
-        self.nets[..self.used].iter_mut().for_each(Net::clear);
+        self.nets[..self.used].iter_mut().for_each(|net| net.clear(&mut nodes));
         self.nets.truncate(1);
         self.used = 0;
+        nodes
     }
 }
 
@@ -197,6 +200,8 @@ thread_local! {
     static FABRIC: Cell<Placed> = const { Cell::new(None) };
     /// The memory of the last run on this thread that had one, for the next.
     static SPARE: Cell<Option<Box<Fabric>>> = const { Cell::new(None) };
+    /// What made nodes of hosts, the last first, while a run ends.
+    static NODES: RefCell<Vec<NodePart>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The fabric, taken out of its place; dropping this puts it back.
@@ -276,8 +281,23 @@ fn clear() {
         try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
     }
     if let Some(mut fabric) = FABRIC.take().map(ManuallyDrop::into_inner) {
-        fabric.clear();
+        let nodes = fabric.clear();
         SPARE.set(Some(fabric));
+        if !nodes.is_empty() {
+            aside(|| {
+                NODES.set(nodes.into_iter().rev().collect());
+                at_scope_end(drop_nodes);
+            });
+        }
+    }
+}
+
+/// Drops what made nodes of hosts, which holds their programs: one at a time, because a second
+/// panic while others are dropped would end the process.
+fn drop_nodes() {
+    if let Some(node) = NODES.with_borrow_mut(Vec::pop) {
+        at_scope_end(drop_nodes);
+        drop(node);
     }
 }
 
@@ -305,4 +325,42 @@ pub(crate) fn add_net(run: u64, name: &str, config: &Config, hooks: Hooks) -> (u
         fabric.used += 1;
         (fabric.used as u32 - 1, net.name.clone())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::Network;
+    use super::try_enter_world;
+    use crate::sim::{Run, Schedule};
+
+    /// Each request leaves behind a timer that was cancelled and an alarm that stands for nothing.
+    #[test]
+    fn cancelled_timers_are_swept_up_beside_stale_alarms() {
+        let run = Run::new(3).schedule(Schedule::Fifo).execute(async |sim| {
+            let net = Network::new("t");
+            let listener = net.host("b").await.unwrap().listen(":1").await.unwrap();
+            sim.spawn(async move {
+                while let Ok(mut conn) = listener.accept().await {
+                    let mut byte = [0; 1];
+                    conn.read_exact(&mut byte).await.unwrap();
+                    conn.write_all(&byte).await.unwrap();
+                }
+            });
+            let a = net.host("a").await.unwrap();
+            for _ in 0..30_000 {
+                let mut conn = a.dial("b:1").await.unwrap();
+                conn.write_all(&[1]).await.unwrap();
+                let mut byte = [0; 1];
+                let read = sim.timeout(Duration::from_secs(3_000), conn.read_exact(&mut byte));
+                assert!(read.await.is_ok_and(|read| read.is_ok()));
+            }
+            try_enter_world(|world| world.queue.ahead_len())
+        });
+        let ahead = run.unwrap().unwrap();
+        assert!(ahead < 5_000, "{ahead} entries of 30 000 requests are kept");
+    }
 }

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::aside::aside;
 use crate::net::{Addr, Gate, Host};
 use crate::sim::{TaskId, World, hash_name};
 
@@ -153,12 +154,15 @@ impl Machine {
     }
 
     /// Makes it as it was when it was new; of a field that is not named in here nobody would know
-    /// that it stays.
-    pub(crate) fn forget(&mut self) {
+    /// that it stays. What made a node of it is a user's in part, and is handed out.
+    pub(crate) fn forget(&mut self, nodes: &mut Vec<NodePart>) {
         let Self { addr, hash: _, region, power, life, announced, calls, gate, host, node } = self;
         addr.forget_number();
         (*region, *power, *life, *announced, *calls) = (0, Power::Down, 0, None, 0);
-        (*gate, *host, *node) = (None, None, None);
+        (*gate, *host) = (None, None);
+        if let Some(node) = node.take() {
+            aside(|| nodes.push(*node));
+        }
     }
 
     #[inline]

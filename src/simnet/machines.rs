@@ -11,7 +11,7 @@ use crate::aside::aside;
 use crate::net::Addr;
 use crate::sim::hash_name;
 
-use super::machine::{Machine, Name};
+use super::machine::{Machine, Name, NodePart};
 
 /// Up to so many are looked through for a name.
 const FEW: usize = 4;
@@ -101,11 +101,12 @@ impl Machines {
 
     /// Forgets what has become of the hosts of this run; and those hosts of runs before that have
     /// not come again.
-    pub(crate) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self, nodes: &mut Vec<NodePart>) {
         const KEPT: usize = 64;
-        self.all.truncate(self.used.min(KEPT));
+        self.all.truncate(self.used);
+        self.all.iter_mut().for_each(|machine| machine.forget(nodes));
+        self.all.truncate(KEPT);
         self.all.shrink_to(KEPT);
-        self.all.iter_mut().for_each(Machine::forget);
         self.used = 0;
         if !self.by_name.is_empty() {
             aside(|| self.by_name.clear());
@@ -163,7 +164,7 @@ mod tests {
             sorted.sort();
             assert_eq!(machines.names(), sorted);
             assert_eq!(machines.iter().len(), count as usize);
-            machines.clear();
+            machines.clear(&mut Vec::new());
             assert_eq!((machines.find("h00"), machines.iter().len()), (None, 0));
         }
     }
@@ -177,7 +178,7 @@ mod tests {
                 machines.find_or_add(&addr, 0);
                 addr
             });
-            machines.clear();
+            machines.clear(&mut Vec::new());
             addrs
         };
         let [first, again, other] = [["a", "b"], ["a", "b"], ["b", "a"]].map(come);

@@ -62,7 +62,7 @@ impl Connection {
     ) -> Option<usize> {
         let Self { ends, pipes, .. } = self;
         let pipe = &mut pipes[end];
-        if pipe.odd || pipe.fin_sent || ends[end].fate != Fate::Open {
+        if pipe.odd || pipe.fin_sent || ends[end].fate != Fate::Open || !world.runs() {
             return None;
         }
         let now = world.now;

@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::AsyncReadExt;
 use futures::future::{join, pending};
-use virtnet::simnet::{Network, Node};
+use futures::{AsyncReadExt, FutureExt};
+use virtnet::simnet::{Latency, Network, Node};
 use virtnet::{Cause, Conn, Ending, Host, Listener, Outcome, Run, Schedule, Sim, time};
 
 use super::{Two, connect, echo, exact, fifo, ms, read, secs, timed, two, until, write, write_all};
@@ -768,4 +768,95 @@ fn no_end_of_a_stream_comes_from_the_dead() {
             }
         });
     }
+}
+
+/// What was sent to whom nobody reads for any more still arrives, and the records tell of it.
+#[test]
+fn a_run_with_records_is_the_same_when_somebody_dies_or_leaves_before_all_has_arrived() {
+    for dies in [true, false] {
+        let run = |run: Run| {
+            let outcome = run.execute(async move |sim| {
+                let net = Network::with("t", exact().window(8));
+                let node = net.node("β", move |host| async move {
+                    let conn = host.listen(":1").await.unwrap().accept().await.unwrap();
+                    assert_eq!(read(&conn).await, Ok("\u{1}".into()));
+                    time::sleep(secs(1)).await;
+                    drop(conn);
+                    pending::<()>().await;
+                });
+                let a = net.host("α").await.unwrap();
+                sim.sleep(ms(100)).await;
+                let conn = a.dial("β:1").await.unwrap();
+                assert_eq!(write(&conn, "\u{1}").await, Ok(1));
+                sim.sleep(ms(1_012)).await;
+                for _ in 0..7 {
+                    assert_eq!(write(&conn, "-").await, Ok(1));
+                }
+                if dies {
+                    node.crash();
+                }
+                sim.sleep(secs(5)).await;
+            });
+            assert!(outcome.is_done(), "{}", outcome.ending);
+            outcome
+        };
+        let plain = run(Run::new(3).schedule(Schedule::Fifo));
+        let kept = run(Run::new(3).schedule(Schedule::Fifo).keep_trace());
+        assert_eq!(kept.fingerprint, plain.fingerprint);
+        let trace = kept.trace.unwrap().to_string();
+        assert!(trace.contains("data α:1->β:2 for nobody"), "{trace}");
+    }
+}
+
+#[test]
+fn programs_whose_destructors_panic_at_the_end_take_nobody_along() {
+    struct Unfinished(Rc<Cell<u32>>);
+    impl Drop for Unfinished {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+            panic!("unfinished");
+        }
+    }
+    let dropped = Rc::new(Cell::new(0));
+    let count = dropped.clone();
+    let outcome = Run::new(1).execute(async move |sim| {
+        let net = Network::with("t", exact());
+        for name in ["α", "β", "γ"] {
+            let unfinished = Unfinished(count.clone());
+            net.node(name, move |_| {
+                let _ = &unfinished;
+                pending::<()>()
+            });
+        }
+        sim.sleep(secs(1)).await;
+    });
+    assert!(matches!(outcome.ending, Ending::Panicked(_)), "{}", outcome.ending);
+    assert!(outcome.ending.to_string().contains("unfinished"), "{}", outcome.ending);
+    assert_eq!(dropped.get(), 3);
+}
+
+#[test]
+fn what_a_destructor_writes_at_the_end_of_a_run_is_no_part_of_it() {
+    struct Last(Conn, bool);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            if self.1 {
+                assert_eq!(write(&self.0, "bye").now_or_never(), Some(Ok(3)));
+            }
+        }
+    }
+    let run = |writes: bool| {
+        let outcome = Run::new(3).record_choices().execute(async move |sim| {
+            let two = two(exact().latency(Latency::uniform(ms(1), ms(2)))).await;
+            let last = Last(two.ab, writes);
+            sim.task("last").spawn(async move {
+                let _last = last;
+                pending::<()>().await;
+            });
+            sim.sleep(secs(1)).await;
+        });
+        assert!(outcome.is_done(), "{}", outcome.ending);
+        (outcome.fingerprint, outcome.choices)
+    };
+    assert_eq!(run(true), run(false));
 }
