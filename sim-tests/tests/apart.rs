@@ -143,3 +143,22 @@ fn the_replay_line_of_a_run_apart_repeats_it() {
     let again = said(&execute(test, &[("VIRTNET_SEED", "0x0")]));
     assert!(again.contains("other_attributes_stay_as_they_are failed with seed 0x0"), "{again}");
 }
+
+#[test]
+fn a_seed_that_is_run_after_one_that_dies_is_not_to_blame() {
+    let Ok(_) = std::env::var("VIRTNET_TESTS_BLAME") else {
+        let test = "apart::a_seed_that_is_run_after_one_that_dies_is_not_to_blame";
+        let text = said(&execute(test, &[("VIRTNET_TESTS_BLAME", "")]));
+        assert!(text.contains("blame failed with seed 0x3"), "{text}");
+        assert!(text.contains("died: signal: 6 (SIGABRT)"), "{text}");
+        assert!(!text.contains("not the same run"), "{text}");
+        return;
+    };
+    let check = check("blame").seeds(0..4).check_determinism_against(Determinism::Shuffled);
+    let report = check.run(async |sim: Sim| {
+        if sim.seed() == 3 {
+            std::process::abort();
+        }
+    });
+    report.assert();
+}
