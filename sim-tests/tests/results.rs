@@ -163,3 +163,22 @@ fn a_time_in_the_environment_goes_past_the_seeds_of_the_test() {
     let (_, on) = text.split_once("  go on: VIRTNET_TIME=200ms VIRTNET_SEEDS=0x").expect(&text);
     assert!(on.contains(".. VIRTNET_SHARD=0/2 cargo test -p sim-tests"), "{text}");
 }
+
+#[test]
+fn seeds_that_were_drawn_are_told_and_the_last_of_all_seeds_are_the_last() {
+    let test = "attribute::a_test_takes_a_sim";
+    let run = |seeds: &str| {
+        let output = execute(test, &[("VIRTNET_SEEDS", seeds), ("VIRTNET_JOBS", "2")]);
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    let text = run("random:3");
+    let (_, again) =
+        text.split_once("these seeds were drawn\n  again: VIRTNET_SEEDS=").expect(&text);
+    let (seeds, _) = again.split_once(' ').expect(&text);
+    let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+    let (start, end) = seeds.split_once("..").expect(&text);
+    assert_eq!(number(end).unwrap() - number(start).unwrap(), 3, "{text}");
+    assert!(!run(seeds).contains("drawn"));
+    run("18446744073709551612..");
+}

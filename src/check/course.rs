@@ -98,6 +98,10 @@ impl<'a> Course<'a> {
         if let Some(Err(error)) = settings.results.as_ref().map(|file| results::can_add(file)) {
             return self.nothing(Some(error));
         }
+        if settings.seeds_drawn {
+            let again = self.seeds_from(seeds.start, seeds.end);
+            self.about.say_with("these seeds were drawn", "again", &again);
+        }
         let swept = sweep(self.subject, seeds.clone());
         if let Some(error) = swept.failed.as_ref().and_then(Failed::want_of_a_process) {
             return self.nothing(Some(error.into()));

@@ -95,6 +95,8 @@ pub(crate) struct Settings {
     pub(crate) work: Work,
     /// Whether the test says which seeds, and does not only begin with them.
     pub(crate) seeds_given: bool,
+    /// Whether the seeds were drawn, so that nobody knows them who is not told.
+    pub(crate) seeds_drawn: bool,
     /// How many seeds make a sweep whole that ends with its time.
     pub(crate) enough: u64,
     /// The real time for which a sweep goes on.
@@ -126,6 +128,7 @@ impl Default for Settings {
         Self {
             work: Work::Seeds(0..64),
             seeds_given: false,
+            seeds_drawn: false,
             enough: 0,
             budget: None,
             jobs: None,
@@ -214,6 +217,7 @@ impl Settings {
         }
         if let Some(text) = given {
             self.work = Work::Seeds(parse("VIRTNET_SEEDS", &text, seeds)?);
+            self.seeds_drawn = text.starts_with(DRAWN);
         }
         if let Work::Seeds(seeds) = &mut self.work {
             self.enough = seeds.end - seeds.start;
@@ -311,12 +315,15 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
+/// What seeds begin with that are to be drawn.
+const DRAWN: &str = "random:";
+
 /// Reads a range of seeds: `1000`, `5..105`, `5..` or `random:1000`.
 pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
     const EXPECTED: &str = "a number of seeds, a range as 5..105 or 5.., or random:1000";
-    if let Some(count) = text.strip_prefix("random:") {
+    if let Some(count) = text.strip_prefix(DRAWN) {
         let count = number(count).ok_or(EXPECTED)?;
-        // From outside, on purpose: each sweep is to be another. It is printed.
+        // From outside, on purpose: each sweep is to be another. It is told.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let start = now.map_or(0, |now| now.as_nanos() as u64) >> 8 & 0xFFFF_FFFF;
         return Ok(start..start.saturating_add(count));

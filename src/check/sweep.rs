@@ -162,7 +162,9 @@ fn work(shared: &Shared<'_>, worker: usize) -> Swept {
     let place = shared.subject.place(&shared.workers[worker]);
     let mut own = Swept::default();
     while !shared.over.load(Ordering::Relaxed) {
-        let seed = shared.next.fetch_add(1, Ordering::Relaxed);
+        let next = |seed: u64| seed.checked_add(1);
+        let taken = shared.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let Ok(seed) = taken else { break };
         if seed >= shared.seeds.end || seed > shared.failed.load(Ordering::Relaxed) {
             break;
         }
