@@ -34,6 +34,8 @@ use super::transit::{
     AGAIN, CALL, LATENCY, Transit, call_alarm, connect, head_of, retry_after, whose,
 };
 
+/// A dial that is queued is looked at again no sooner than so many nanoseconds later.
+const LEAST: u64 = 1_000_000;
 /// What a record of a knock or its answer carries, where data has a digest.
 const SAID: u64 = 3;
 
@@ -430,7 +432,8 @@ impl Shake<'_> {
                 self.end(false);
                 return Some(queued);
             }
-            self.call.limit = self.next_limit();
+            // However short it is, time goes on meanwhile.
+            self.call.limit = self.next_limit().max(self.world.after(LEAST));
         }
         self.call.stage = Stage::Queued(queued);
         self.wait_until(self.call.limit);

@@ -159,6 +159,21 @@ fn a_dial_waits_for_an_accept_as_long_as_it_has_to() {
 }
 
 #[test]
+fn a_dial_that_may_take_no_time_lets_time_go_on() {
+    fifo(async |_| {
+        let config = exact().latency(Latency::constant(Duration::ZERO));
+        let t = two(config.connect_timeout(Duration::ZERO)).await;
+        let late = async {
+            time::sleep(secs(1)).await;
+            t.lb.accept().await.unwrap()
+        };
+        let (dialed, _) = join(timed(t.a.dial("β:1")), late).await;
+        assert_eq!(dialed.0, secs(1));
+        dialed.1.unwrap();
+    });
+}
+
+#[test]
 fn a_stream_times_out_from_its_first_unacknowledged_byte() {
     fifo(async |_| {
         let t = two(exact()).await;
