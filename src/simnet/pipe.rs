@@ -91,8 +91,10 @@ pub(crate) struct Pipe {
     pub(crate) fin_sent: bool,
     pub(crate) fin_arrived: bool,
     pub(crate) reset_sent: bool,
-    /// Whether the writer has missed an announcement of space.
+    /// Whether the writer has missed an announcement of space, and how many times it was announced
+    /// again then.
     pub(crate) missed_credit: bool,
+    pub(crate) again: u8,
     /// Since when the sender has waited for an acknowledgement that does not come of itself.
     pub(crate) unheard_since: Option<u64>,
     /// Those who have ever waited for space.
@@ -121,6 +123,7 @@ impl Default for Pipe {
             losses: 0,
             unheard_since: None,
             missed_credit: false,
+            again: 0,
             heard_at: 0,
             fin_sent: false,
             fin_arrived: false,
@@ -140,7 +143,7 @@ impl Pipe {
         self.items = 1;
         (self.last_at, self.heard_at, self.losses) = (0, now, 0);
         (self.head, self.unheard_since, self.trouble) = (None, None, Trouble::None);
-        (self.odd, self.traced, self.missed_credit) = (false, false, false);
+        (self.odd, self.traced, self.missed_credit, self.again) = (false, false, false, 0);
         (self.fin_sent, self.fin_arrived, self.reset_sent) = (false, false, false);
     }
 
@@ -203,6 +206,17 @@ impl Pipe {
     /// Numbers the item that has arrived last.
     pub(crate) fn arrived(&self) -> u64 {
         self.items - self.on_the_way() as u64 - 1
+    }
+
+    /// Counts that the last announcement of space is made once more.
+    pub(crate) fn count_again(&mut self) {
+        self.again = self.again.saturating_add(1);
+    }
+
+    /// Numbers the announcements of space: by how much has been read, and above that, by how often
+    /// so much was announced before.
+    pub(crate) fn announcement(&self) -> u64 {
+        self.stream.read | u64::from(self.again) << 56
     }
 
     /// Numbers the attempts to get the oldest item through, so that one more of them moves no

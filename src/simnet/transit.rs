@@ -737,9 +737,14 @@ impl Transit<'_> {
     /// Tells the writer of a pipe how much has been read, unless that is lost; then he asks.
     #[cold]
     pub(crate) fn announce(&mut self, way: usize) {
+        self.conn.pipes[way].again = 0;
+        self.announce_again(way);
+    }
+
+    fn announce_again(&mut self, way: usize) {
         if self.conn.pipes[way].odd {
             let (from, to) = self.conn.route(way);
-            let shut = self.net.links.look(to, from) != Passage::Clear;
+            let shut = self.net.links.pass(to, from, &mut self.net.ledger) != Passage::Clear;
             if shut || self.is_announcement_lost(way) {
                 self.conn.pipes[way].missed_credit = true;
                 if !shut && self.conn.pipes[way].has_writers() {
@@ -755,8 +760,7 @@ impl Transit<'_> {
         let (from, to) = self.conn.route(way);
         let Some(share) = self.loss_between(to, from) else { return false };
         let pipe = &self.conn.pipes[way];
-        // Keyed by the place in the stream, as its latency.
-        let (subject, ordinal) = (Subject::new(SPACE, pipe.key, Key::NONE), pipe.stream.read);
+        let (subject, ordinal) = (Subject::new(SPACE, pipe.key, Key::NONE), pipe.announcement());
         self.world.befalls(subject, ordinal, share)
     }
 
@@ -765,7 +769,7 @@ impl Transit<'_> {
         let latency = self.conn.pipes[1 - way].latency;
         let pipe = &mut self.conn.pipes[way];
         pipe.missed_credit = false;
-        let takes = self.world.draw_latency(CREDIT, pipe.key, pipe.stream.read, latency);
+        let takes = self.world.draw_latency(CREDIT, pipe.key, pipe.announcement(), latency);
         pipe.stream.announce(self.world.now + takes + late);
         if pipe.has_writers()
             && !self.world.alarms.is_set(bell(self.index, way, Bell::Credit))
@@ -831,6 +835,7 @@ impl Transit<'_> {
             return self.ask_in_vain(end);
         }
         if missed_credit {
+            self.conn.pipes[end].count_again();
             self.tell_space(end, late);
         }
         self.ask_soon(end, false);
@@ -869,7 +874,10 @@ impl Transit<'_> {
             let other = self.conn.ends[1 - way].fate;
             if back != Passage::Clear || other == Fate::Silent {
                 let pipe = &mut self.conn.pipes[way];
-                pipe.missed_credit |= pipe.stream.lose_announcements(self.world.now);
+                if pipe.stream.lose_announcements(self.world.now) {
+                    pipe.missed_credit = true;
+                    self.net.links.pass(to, from, &mut self.net.ledger);
+                }
                 self.miss_acknowledgement(way, (to, from));
             } else {
                 self.hear_again(way, there == Passage::Clear);
@@ -930,7 +938,8 @@ impl Transit<'_> {
     fn hear_again(&mut self, way: usize, both_ways: bool) {
         let pipe = &mut self.conn.pipes[way];
         if std::mem::take(&mut pipe.missed_credit) {
-            self.announce(way);
+            pipe.count_again();
+            self.announce_again(way);
         }
         let pipe = &self.conn.pipes[way];
         if both_ways && pipe.trouble == Trouble::None {

@@ -228,3 +228,64 @@ fn who_keeps_alive_survives_some_loss() {
         assert_eq!(sim.timeout(secs(2_000), read(&idle)).await, Ok(Err(Cause::TimedOut)));
     });
 }
+
+/// Space is announced, which is lost when hosts are parted, and after the heal once more, on a link
+/// whose latency is another by then.
+#[test]
+fn an_announcement_that_is_made_again_has_a_choice_of_its_own() {
+    let execute = |run: Run| {
+        let outcome = run.execute(async |_| {
+            let t = two(exact().latency(Latency::uniform(ms(1), ms(9))).window(4)).await;
+            assert_eq!(write(&t.ab, "full").await, Ok(4));
+            let reading = async {
+                read_exact(&t.ba, 4).await;
+                t.net.partition(&["α"], &["β"]);
+                t.net.link("α", "β").latency(Latency::uniform(ms(100), ms(900)));
+                t.net.heal();
+            };
+            join(write(&t.ab, "more"), reading).await.0.unwrap()
+        });
+        assert!(outcome.is_done(), "{}", outcome.ending);
+        outcome
+    };
+    for seed in 0..10 {
+        let first = execute(Run::new(seed).record_choices());
+        let mut made: Vec<_> = first.choices.iter().map(|it| (&it.subject, it.ordinal)).collect();
+        made.sort_unstable();
+        assert!(made.is_sorted_by(|one, other| one < other), "{made:?}");
+        let of_four = |it: &&(&String, u64)| it.0 == "credit simt/α/β" && it.1 % (1 << 56) == 4;
+        assert_eq!(made.iter().filter(of_four).count(), 2, "{made:?}");
+        let again = execute(Run::new(seed + 1).tape(first.tape));
+        assert_eq!(again.fingerprint, first.fingerprint);
+    }
+}
+
+#[test]
+fn who_has_to_wait_for_an_announcement_that_was_stopped_has_felt_it() {
+    for (fault, before) in [("partition", true), ("partition", false), ("hold", true)] {
+        fifo(async move |sim| {
+            let t = two(exact().window(4)).await;
+            assert_eq!(write(&t.ab, "full").await, Ok(4));
+            let part = || match fault {
+                "hold" => t.net.hold("α", "β"),
+                _ => t.net.partition(&["α"], &["β"]),
+            };
+            let reading = async {
+                sim.sleep(ms(50)).await;
+                // It is stopped before it sets out, or on its way.
+                if before {
+                    part();
+                }
+                read_exact(&t.ba, 4).await;
+                if !before {
+                    part();
+                }
+                sim.sleep(ms(100)).await;
+                t.net.heal();
+            };
+            let (wrote, ()) = join(timed(write(&t.ab, "more")), reading).await;
+            assert_eq!(wrote, (ms(50 + 100 + 10), Ok(4)));
+            assert_eq!(t.net.ledger().family(fault).effective, 1, "{fault}, {before}");
+        });
+    }
+}
