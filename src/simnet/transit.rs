@@ -736,6 +736,7 @@ impl Transit<'_> {
 
     /// Tells the writer of a pipe how much has been read, unless that is lost; then he asks.
     #[cold]
+    #[inline(never)]
     pub(crate) fn announce(&mut self, way: usize) {
         self.conn.pipes[way].again = 0;
         self.announce_again(way);
