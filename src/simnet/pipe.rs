@@ -208,13 +208,13 @@ impl Pipe {
         self.items - self.on_the_way() as u64 - 1
     }
 
-    /// Counts that the last announcement of space is made once more.
-    pub(crate) fn count_again(&mut self) {
-        self.again = self.again.saturating_add(1);
+    /// Begins an announcement of space, which is made again if the last one was missed.
+    pub(crate) fn begin_announcement(&mut self) {
+        self.again = if self.missed_credit { self.again.saturating_add(1) } else { 0 };
     }
 
-    /// Numbers the announcements of space: by how much has been read, and above that, by how often
-    /// so much was announced before.
+    /// Numbers the announcement of space: by how much has been read, and above that, by how many
+    /// before it were missed.
     pub(crate) fn announcement(&self) -> u64 {
         self.stream.read | u64::from(self.again) << 56
     }

@@ -738,11 +738,7 @@ impl Transit<'_> {
     #[cold]
     #[inline(never)]
     pub(crate) fn announce(&mut self, way: usize) {
-        self.conn.pipes[way].again = 0;
-        self.announce_again(way);
-    }
-
-    fn announce_again(&mut self, way: usize) {
+        self.conn.pipes[way].begin_announcement();
         if self.conn.pipes[way].odd {
             let (from, to) = self.conn.route(way);
             let shut = self.net.links.pass(to, from, &mut self.net.ledger) != Passage::Clear;
@@ -836,7 +832,7 @@ impl Transit<'_> {
             return self.ask_in_vain(end);
         }
         if missed_credit {
-            self.conn.pipes[end].count_again();
+            self.conn.pipes[end].begin_announcement();
             self.tell_space(end, late);
         }
         self.ask_soon(end, false);
@@ -937,10 +933,8 @@ impl Transit<'_> {
 
     /// What was lost on the way back of a direction gets there after all.
     fn hear_again(&mut self, way: usize, both_ways: bool) {
-        let pipe = &mut self.conn.pipes[way];
-        if std::mem::take(&mut pipe.missed_credit) {
-            pipe.count_again();
-            self.announce_again(way);
+        if self.conn.pipes[way].missed_credit {
+            self.announce(way);
         }
         let pipe = &self.conn.pipes[way];
         if both_ways && pipe.trouble == Trouble::None {
