@@ -6,7 +6,8 @@
 
 use std::task::Waker;
 
-use crate::prefetch::prefetch;
+use prefetch_index::prefetch_index;
+
 use crate::waiter::Waiter;
 
 use super::alarm::Alarms;
@@ -276,9 +277,7 @@ impl World {
         (self.foresee)(self.run, foreseen);
         foreseen.alarms.clear();
         for slot in &foreseen.tasks {
-            if let Some(task) = tasks.slots.get(*slot as usize) {
-                prefetch(task, 1);
-            }
+            prefetch_index(&tasks.slots, *slot as usize);
         }
     }
 

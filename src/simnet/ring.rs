@@ -1,6 +1,6 @@
 //! A ring of bytes that grows as far as it has to. Knows bytes and where they lie.
 
-use crate::prefetch::prefetch;
+use prefetch_index::prefetch_index;
 
 /// Bytes from one offset of a stream to another.
 ///
@@ -53,9 +53,7 @@ impl Ring {
 
     /// Has the processor load the bytes at an offset.
     pub(crate) fn prefetch(&self, offset: u64) {
-        if let Some(byte) = self.bytes.get(self.place(offset)) {
-            prefetch(byte, 1);
-        }
+        prefetch_index(&self.bytes, self.place(offset));
     }
 
     #[inline]
