@@ -255,7 +255,8 @@ impl World {
         self.alarms.clear();
         self.sound = |_, _| ();
         self.foresee = |_, _| ();
-        self.foreseen.tasks.clear();
+        self.foreseen.alarms.wipe(KEPT);
+        self.foreseen.tasks.wipe(KEPT);
         self.nodes.clear();
         self.born.wipe(KEPT);
         self.pressing.clear();
