@@ -62,15 +62,10 @@ impl<T> Behind<T> {
 
     /// Forgets them all, and keeps the memory unless it is much.
     #[inline]
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn clear(&mut self) {
         const KEPT: usize = 16;
         if let Some(queue) = &mut self.0 {
             queue.wipe(KEPT);
         }
-    }
-
-    /// Forgets them all, and gives the memory back.
-    pub(crate) fn clear(&mut self) {
-        self.0 = None;
     }
 }

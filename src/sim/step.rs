@@ -203,7 +203,7 @@ impl World {
             // It stands for nothing any more.
             self.queue.pop_ahead();
             if entry.act().kind() == Kind::Fire {
-                self.timers.forget();
+                self.timers.forget_cancelled();
             }
         }
     }
@@ -316,7 +316,7 @@ impl World {
     fn fire(&mut self, entry: Entry) {
         let (serial, slot) = (entry.serial(), entry.act().slot());
         let Some(waiter) = self.timers.take(TimerId { slot, serial }) else {
-            return self.timers.forget();
+            return self.timers.forget_cancelled();
         };
         self.reach(entry.key());
         self.tracer.begin_anew();

@@ -63,7 +63,7 @@ impl Timers {
 
     /// Notes that the queue has dropped the entry of a cancelled timer.
     #[cold]
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn forget_cancelled(&mut self) {
         self.cancelled = self.cancelled.saturating_sub(1);
     }
 

@@ -151,7 +151,7 @@ impl Pipe {
     #[inline(never)]
     fn end(&mut self) {
         self.stream.end();
-        self.behind.end();
+        self.behind.clear();
         (self.readers, self.writers) = (WaitList::default(), None);
     }
 

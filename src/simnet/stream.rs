@@ -64,8 +64,8 @@ impl Stream {
     #[inline]
     pub(crate) fn end(&mut self) {
         self.ring.release_much();
-        self.behind.end();
-        self.announced.end();
+        self.behind.clear();
+        self.announced.clear();
         self.heard = None;
     }
 
