@@ -41,6 +41,7 @@ mod closed;
 // Many runs.
 mod process;
 mod attribute;
+mod replays;
 mod planted;
 mod shelf;
 mod properties;

@@ -21,7 +21,7 @@ use super::results::{self, Merged, Whose};
 use super::running::{file_name, target_folder};
 use super::settings::{Determinism, Settings, Work};
 use super::shrink::shrink;
-use super::sweep::{Failed, Subject, Swept, sweep};
+use super::sweep::{Failed, Subject, Swept, one, sweep};
 use super::trace_file;
 use super::twice;
 use super::watch::{At, watched};
@@ -147,8 +147,7 @@ impl<'a> Course<'a> {
     fn replay(&self, order: &Order) -> Report {
         let at = At::default();
         let place = self.subject.place(&at);
-        let played = self.watched(&at, || place.play(order));
-        let swept = Swept::of(played, None);
+        let swept = self.watched(&at, || one(&place, order));
         let report = match swept.failed {
             Some(_) => self.explain(order, swept),
             None => self.report(swept, None),
@@ -267,6 +266,11 @@ impl<'a> Course<'a> {
                 failed_seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default()
             }
         };
+        // A run that is repeated alone need not fail: it is to be held against the same again.
+        let check = match &wrong {
+            Some(Wrong::Differs(differs)) => format!("VIRTNET_CHECK={} ", differs.shown_by()),
+            _ => String::new(),
+        };
         Report {
             name: name.into(),
             runs: swept.runs,
@@ -280,7 +284,7 @@ impl<'a> Course<'a> {
             failed,
             tape_file: None,
             trace_file: None,
-            replay: again + command,
+            replay: check + &again + command,
         }
     }
 

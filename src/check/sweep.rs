@@ -57,7 +57,7 @@ pub(crate) struct Swept {
 
 impl Swept {
     /// Of one run.
-    pub(crate) fn of(played: Played, differs: Option<Differs>) -> Self {
+    fn of(played: Played, differs: Option<Differs>) -> Self {
         let is_wrong = played.failure.is_some() || differs.is_some();
         let failed = is_wrong.then(|| Failed { played: played.clone(), differs });
         let Played { ledger, reached, .. } = played;
@@ -148,6 +148,14 @@ pub(crate) fn sweep(subject: Subject<'_>, seeds: Range<u64>) -> Swept {
     swept
 }
 
+/// Executes one run, and repeats it as the test asks, if it has not failed already.
+pub(crate) fn one(place: &Place<'_>, order: &Order) -> Swept {
+    let played = place.play(order);
+    let again = place.settings.determinism.filter(|_| played.failure.is_none());
+    let differs = again.and_then(|modes| check(place, order, &played, modes));
+    Swept::of(played, differs)
+}
+
 /// Takes one seed after the other.
 fn work(shared: &Shared<'_>, worker: usize) -> Swept {
     struct Ended<'a>(&'a (Mutex<usize>, Condvar));
@@ -172,14 +180,11 @@ fn work(shared: &Shared<'_>, worker: usize) -> Swept {
             continue;
         }
         running.note(worker, Some(seed));
-        let order = Order::of_seed(seed);
-        let played = place.play(&order);
-        let again = settings.determinism.filter(|_| played.failure.is_none());
-        let differs = again.and_then(|modes| check(&place, &order, &played, modes));
-        if played.failure.is_some() || differs.is_some() {
+        let run = one(&place, &Order::of_seed(seed));
+        if run.failed.is_some() {
             shared.failed.fetch_min(seed, Ordering::Relaxed);
         }
-        own.add(Swept::of(played, differs));
+        own.add(run);
     }
     running.note(worker, None);
     own

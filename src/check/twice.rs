@@ -111,6 +111,15 @@ impl Differs {
         let error = error.map(|failure| failure.text.clone());
         Self { against, divergence, before, results, foreign_wakes, error }
     }
+
+    /// The word by which a variable asks for the repetition that has shown it.
+    pub(crate) const fn shown_by(&self) -> &'static str {
+        match self.against {
+            Against::Again => "1",
+            Against::FreshProcess => "cold",
+            Against::OtherSeeds => "shuffled",
+        }
+    }
 }
 
 impl fmt::Display for Against {

@@ -1,0 +1,51 @@
+//! The last line of a report: whoever runs it sees what the report says.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use virtnet::Sim;
+
+use crate::process::{execute, replay_line, said};
+
+/// Says which tests are to fail, in a process of their own.
+const FAILS: &str = "VIRTNET_TESTS_FAILS";
+
+fn fails() -> bool {
+    std::env::var_os(FAILS).is_some()
+}
+
+/// Executes a test, and then what its report says.
+fn twice(test: &str, variables: &[(&str, &str)]) -> [String; 2] {
+    let fails = [(FAILS, "1")];
+    let first = said(&execute(test, &[&fails, variables].concat()));
+    let (again, _) = replay_line(&first).split_once("cargo ").expect(&first);
+    let again: Vec<_> = again.split(' ').filter_map(|word| word.split_once('=')).collect();
+    let second = said(&execute(test, &[&fails, &again[..]].concat()));
+    [first, second]
+}
+
+/// A global counter, which no seed decides.
+async fn counts(sim: Sim) {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    if fails() {
+        sim.note(RUNS.fetch_add(1, Relaxed));
+    }
+}
+
+#[virtnet::test(seeds = "7..9", check_determinism)]
+async fn counts_and_is_checked(sim: Sim) {
+    counts(sim).await;
+}
+
+#[virtnet::test(seeds = "7..9")]
+async fn counts_and_is_not_checked(sim: Sim) {
+    counts(sim).await;
+}
+
+#[test]
+fn a_seed_that_is_not_the_same_run_is_not_when_it_is_run_alone() {
+    let differs = "failed with seed 0x7, run 1:\n\nthe same seed was not the same run";
+    let [first, again] = twice("replays::counts_and_is_checked", &[]);
+    assert!(first.contains(differs) && again.contains(differs), "{first}\n{again}");
+    let [first, again] = twice("replays::counts_and_is_not_checked", &[("VIRTNET_CHECK", "1")]);
+    assert!(first.contains(differs) && again.contains(differs), "{first}\n{again}");
+}
