@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use virtnet::check::{Check, Isolation};
@@ -45,6 +46,44 @@ fn the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep() {
     assert!(text.contains("go on: VIRTNET_SEEDS=0xd..0x14 cargo test lost::the_seed"), "{text}");
     let last = said(&again("well"));
     assert!(!last.contains("an earlier process"), "{last}");
+}
+
+#[test]
+fn a_seed_that_has_failed_is_not_lost_with_a_run_that_takes_longer() {
+    if let Ok(what) = std::env::var(PLANTED) {
+        static BEGUN: AtomicBool = AtomicBool::new(false);
+        static FAILED: AtomicBool = AtomicBool::new(false);
+        let wait_for = |what: &AtomicBool| {
+            while !what.load(Relaxed) {
+                std::thread::yield_now();
+            }
+        };
+        let aborts = what == "abort";
+        let check = Check::new(&name("early")).seeds(0..20).jobs(2).isolate(Isolation::None);
+        let report = check.run(move |sim| async move {
+            if aborts && sim.seed() == 3 {
+                wait_for(&BEGUN);
+                FAILED.store(true, Relaxed);
+                panic!("three");
+            }
+            if aborts && sim.seed() == 4 {
+                BEGUN.store(true, Relaxed);
+                wait_for(&FAILED);
+                // That one has come to its end by then.
+                std::thread::sleep(Duration::from_millis(300));
+                std::process::abort();
+            }
+        });
+        return report.assert();
+    }
+    let name = name("early");
+    let test = "lost::a_seed_that_has_failed_is_not_lost_with_a_run_that_takes_longer";
+    let again = |what| execute(test, &[(PLANTED, what), (NAME, &name)]);
+    assert!(!again("abort").status.success());
+    let text = said(&again("well"));
+    assert!(text.contains("in the run of seed 0x3\n"), "{text}");
+    assert!(text.contains("in the run of seed 0x4\n"), "{text}");
+    assert!(text.contains("all before 0x3 were well"), "{text}");
 }
 
 /// As Ctrl-C does, or worse.

@@ -198,7 +198,7 @@ impl<'a> Course<'a> {
     fn explain(&self, order: &Order, swept: Swept) -> Report {
         let Some(failed) = swept.failed.clone() else { return self.report(swept, None) };
         let at = At::default();
-        self.subject.running.note(0, Some(failed.played.seed));
+        self.subject.running.note_alone(failed.played.seed);
         self.watched(&at, || self.explain_at(&self.subject.place(&at), order, failed, swept))
     }
 

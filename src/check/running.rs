@@ -104,6 +104,13 @@ impl Running {
         write_at(file, &line, 0);
     }
 
+    /// Says that a seed is run again, and no other.
+    pub(crate) fn note_alone(&self, seed: u64) {
+        for worker in 0..self.files.len() {
+            self.note(worker, (worker == 0).then_some(seed));
+        }
+    }
+
     /// Says that a seed has failed and is being cut down, and where the best so far is kept.
     pub(crate) fn cuts(&self, seed: u64, tape: &Path) {
         let Some((file, _)) = self.files.first() else { return };

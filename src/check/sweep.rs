@@ -186,7 +186,10 @@ fn work(shared: &Shared<'_>, worker: usize) -> Swept {
         }
         own.add(run);
     }
-    running.note(worker, None);
+    // While others have not come to their end, whatever ends the process must not hide a failure.
+    if own.failed.is_none() {
+        running.note(worker, None);
+    }
     own
 }
 
