@@ -127,6 +127,19 @@ fn what_cannot_be_written_or_judged_is_one_sentence() {
 }
 
 #[test]
+fn a_failure_whose_line_cannot_be_written_is_reported_all_the_same() {
+    if !std::path::Path::new("/dev/full").exists() {
+        return;
+    }
+    let text = said(&execute(SWEPT, &[("VIRTNET_RESULTS", "/dev/full")]));
+    assert!(text.contains("virtnet: VIRTNET_RESULTS=/dev/full: No space left"), "{text}");
+    let fails = [("VIRTNET_RESULTS", "/dev/full"), ("VIRTNET_TESTS_FAILS", "9")];
+    let text = said(&execute(SWEPT, &fails));
+    assert!(text.contains("VIRTNET_RESULTS=/dev/full: No space left"), "{text}");
+    assert!(text.contains("swept failed with seed 0x9, run "), "{text}");
+}
+
+#[test]
 fn a_budget_goes_through_seeds_until_it_is_used_and_says_where_to_go_on() {
     let seeds = std::sync::Mutex::new(BTreeSet::new());
     let budget = Duration::from_secs(1);

@@ -109,7 +109,12 @@ impl<'a> Course<'a> {
         if let Some(file) = &settings.results
             && let Err(error) = results::add(file, &whose, (&seeds, settings.shard), &swept)
         {
-            return self.nothing(Some(error));
+            if swept.failed.is_none() {
+                return self.nothing(Some(error));
+            }
+            // A failure that was found is worth more than its line.
+            let again = self.seeds_from(seeds.start, seeds.end);
+            self.about.say_with(error.trim_start_matches("virtnet: "), "again", &again);
         }
         if let Some(next) = swept.next {
             self.tell_where_to_go_on(&seeds, next, &swept);
