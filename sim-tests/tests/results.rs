@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
-use virtnet::Sim;
 use virtnet::check::{Check, always, sometimes};
+use virtnet::{Sim, Tape};
 
 use crate::process::{execute, said};
 
@@ -137,6 +137,23 @@ fn a_failure_whose_line_cannot_be_written_is_reported_all_the_same() {
     let text = said(&execute(SWEPT, &fails));
     assert!(text.contains("VIRTNET_RESULTS=/dev/full: No space left"), "{text}");
     assert!(text.contains("swept failed with seed 0x9, run "), "{text}");
+}
+
+#[test]
+fn what_a_test_has_on_a_tape_is_run_where_sweeps_are_judged() {
+    let report = Check::new("kept").tape(Tape::zero()).run(async |sim| {
+        assert!(std::env::var_os("VIRTNET_TESTS_FAILS").is_none(), "{sim:?}");
+    });
+    report.assert();
+    if std::env::var_os("VIRTNET_JUDGE").is_none() {
+        let test = "results::what_a_test_has_on_a_tape_is_run_where_sweeps_are_judged";
+        let judged =
+            |more: &[_]| execute(test, &[&[("VIRTNET_JUDGE", "/dev/null")], more].concat());
+        let well = judged(&[]);
+        assert!(well.status.success(), "{}", said(&well));
+        let text = said(&judged(&[("VIRTNET_TESTS_FAILS", "1")]));
+        assert!(text.contains("kept failed with seed 0x0, run 1:"), "{text}");
+    }
 }
 
 #[test]

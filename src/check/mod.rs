@@ -101,7 +101,7 @@
 //! | `VIRTNET_TRACE=run.json` | the same for Perfetto, in Chrome's trace event format |
 //! | `VIRTNET_TRACE=file` | the same as text, a line a record; any other ending |
 //! | `VIRTNET_RESULTS=file` | a line for each sweep is added there |
-//! | `VIRTNET_JUDGE=file` | nothing is run: such lines are judged |
+//! | `VIRTNET_JUDGE=file` | no seed is run: such lines are judged |
 //!
 //! In a stress test of nextest's (`cargo nextest run --stress-count 10`) each iteration has the
 //! seeds that follow on those of the one before; its retries have the same again. What two
