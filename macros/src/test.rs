@@ -143,6 +143,8 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
             module: ::core::module_path!(),
             function: #text,
             file: ::core::file!(),
+            program: ::core::option_env!("CARGO_BIN_NAME"),
+            is_apart: ::core::option_env!("CARGO_TARGET_TMPDIR").is_some(),
             options: &[#(#entries),*],
         }
     };

@@ -214,6 +214,10 @@ pub struct Attribute {
     pub module: &'static str,
     pub function: &'static str,
     pub file: &'static str,
+    /// The name of the program that it is compiled for, if that is a binary or an example.
+    pub program: Option<&'static str>,
+    /// Whether it is compiled for an integration test or a bench.
+    pub is_apart: bool,
     /// What stands in its parentheses: names and values.
     pub options: &'static [(&'static str, &'static str)],
 }
@@ -238,7 +242,7 @@ impl Attribute {
         check.test = Some(path.clone());
         // Its name is known, and there is nothing around its runs that would be done twice.
         check.settings.after_failure = Determinism::Cold;
-        let (package, target) = (self.package, target(self.file, crate_name));
+        let (package, target) = (self.package, self.target(crate_name));
         check.replay = Some(format!("cargo test -p {package} {target} {path} -- --exact"));
         for (option, value) in self.options {
             if let Err(expected) = check.set(option, value) {
@@ -290,36 +294,60 @@ impl Check {
     }
 }
 
-/// Which of a package's targets a file belongs to, as an argument of Cargo's. A target may have
-/// many files, but only one crate.
-fn target(file: &str, crate_name: &str) -> String {
-    let file = format!("/{}", file.replace('\\', "/"));
-    let folders = [("/tests/", "--test"), ("/examples/", "--example"), ("/benches/", "--bench")];
-    for (folder, option) in folders {
-        if let Some((_, rest)) = file.rsplit_once(folder) {
-            // Crates have no hyphens, targets may have.
-            let name = rest.split('/').next().unwrap_or(rest).trim_end_matches(".rs");
-            let own = name.replace('-', "_") == crate_name;
-            return format!("{option} {}", if own { name } else { crate_name });
+impl Attribute {
+    /// Which of a package's targets it belongs to, as an argument of Cargo's.
+    fn target(self, crate_name: &str) -> String {
+        let file = format!("/{}", self.file.replace('\\', "/"));
+        // The step of the path below a folder of targets, unless that is a module of that name, or
+        // has packages in it.
+        let below = |folder: &str| {
+            let (before, after) = file.rsplit_once(folder)?;
+            let is_of_targets = !before.ends_with("/src") && !after.contains("/src/");
+            is_of_targets.then(|| after.split('/').next().unwrap_or(after).trim_end_matches(".rs"))
+        };
+        match (self.program, self.is_apart) {
+            (Some(program), _) if below("/examples/").is_some() => format!("--example {program}"),
+            (Some(program), _) => format!("--bin {program}"),
+            (None, false) => "--lib".into(),
+            (None, true) => {
+                let test = below("/tests/").map(|step| ("--test", step));
+                let found = test.or_else(|| below("/benches/").map(|step| ("--bench", step)));
+                let (option, step) = found.unwrap_or(("--test", crate_name));
+                // Crates have no hyphens, targets may have. A target may have many files.
+                let is_own = step.replace('-', "_") == crate_name;
+                format!("{option} {}", if is_own { step } else { crate_name })
+            }
         }
     }
-    "--lib".into()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::target;
+    use super::Attribute;
 
     #[test]
     fn a_replay_names_the_target() {
-        for (file, crate_name, expected) in [
-            ("tests/my-sim.rs", "my_sim", "--test my-sim"),
-            ("store/tests/main.rs", "sim", "--test sim"),
-            ("store/tests/sim/paxos.rs", "sim", "--test sim"),
-            ("examples/http/main.rs", "http", "--example http"),
-            ("store/src/log.rs", "store", "--lib"),
+        for (file, crate_name, program, is_apart, expected) in [
+            ("tests/my-sim.rs", "my_sim", None, true, "--test my-sim"),
+            ("store/tests/main.rs", "sim", None, true, "--test sim"),
+            ("store/tests/sim/paxos.rs", "sim", None, true, "--test sim"),
+            ("store/tests/sim/tests/paxos.rs", "sim", None, true, "--test sim"),
+            ("benches/my-bench.rs", "my_bench", None, true, "--bench my-bench"),
+            ("it/far.rs", "far", None, true, "--test far"),
+            ("examples/http/main.rs", "http", Some("http"), false, "--example http"),
+            ("examples/my-http.rs", "my_http", Some("my-http"), false, "--example my-http"),
+            ("examples/http/src/main.rs", "http", Some("http"), false, "--bin http"),
+            ("store/src/examples/x.rs", "store", Some("store"), false, "--bin store"),
+            ("src/main.rs", "my_store", Some("my-store"), false, "--bin my-store"),
+            ("src/bin/my-tool.rs", "my_tool", Some("my-tool"), false, "--bin my-tool"),
+            ("store/src/log.rs", "store", None, false, "--lib"),
+            ("store/src/tests/log.rs", "store", None, false, "--lib"),
+            ("tests/support/src/lib.rs", "support", None, false, "--lib"),
         ] {
-            assert_eq!(target(file, crate_name), expected);
+            let (package, module, function) = ("", crate_name, "");
+            let attribute =
+                Attribute { package, module, function, file, program, is_apart, options: &[] };
+            assert_eq!(attribute.target(crate_name), expected, "{file}");
         }
     }
 }
