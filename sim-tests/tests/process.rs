@@ -7,8 +7,13 @@ use std::process::{Command, Output};
 
 /// Executes one test in a process of its own.
 pub(crate) fn execute(test: &str, variables: &[(&str, &str)]) -> Output {
+    execute_with(&[], test, variables)
+}
+
+/// The same with more arguments.
+pub(crate) fn execute_with(more: &[&str], test: &str, variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture"]);
+    command.args([test, "--exact", "--nocapture"]).args(more);
     for (name, _) in std::env::vars().filter(|(name, _)| {
         ["VIRTNET_", "NEXTEST_", "SLURM_", "JOB_"].iter().any(|start| name.starts_with(start))
     }) {

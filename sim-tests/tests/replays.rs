@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use virtnet::Sim;
 
-use crate::process::{execute, replay_line, said};
+use crate::process::{execute, execute_with, replay_line, said};
 
 /// Says which tests are to fail, in a process of their own.
 const FAILS: &str = "VIRTNET_TESTS_FAILS";
@@ -48,4 +48,20 @@ fn a_seed_that_is_not_the_same_run_is_not_when_it_is_run_alone() {
     assert!(first.contains(differs) && again.contains(differs), "{first}\n{again}");
     let [first, again] = twice("replays::counts_and_is_not_checked", &[("VIRTNET_CHECK", "1")]);
     assert!(first.contains(differs) && again.contains(differs), "{first}\n{again}");
+}
+
+#[virtnet::test]
+async fn ignored_or_not() {
+    assert!(!fails(), "it was asked for");
+}
+
+#[test]
+fn where_ignored_tests_are_run_the_replay_line_runs_them_too() {
+    let test = "replays::ignored_or_not";
+    for (more, expected) in [(&[][..], ""), (&["--include-ignored"][..], " --include-ignored")] {
+        let text = said(&execute_with(more, test, &[(FAILS, "1")]));
+        assert!(text.contains("it was asked for"), "{text}");
+        let line = replay_line(&text);
+        assert!(line.ends_with(&format!(" {test} -- --exact{expected}")), "{line}");
+    }
 }

@@ -5,6 +5,16 @@
 
 use std::io::Write;
 
+/// A name or a path as a word of a command, whatever a shell would make of it.
+pub(crate) fn shell_word(text: impl std::fmt::Display) -> String {
+    let text = text.to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:=@%,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// A test, as one speaks of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct About<'a> {

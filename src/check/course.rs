@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::sim::Tape;
 use crate::simnet::Ledger;
 
-use super::about::About;
+use super::about::{About, shell_word};
 use super::apart::serve;
 use super::gather::Reached;
 use super::order::Order;
@@ -87,7 +87,7 @@ impl<'a> Course<'a> {
                  down; it had come to {}",
                 tape.display()
             );
-            let tape = format!("VIRTNET_TAPE={} ", tape.display());
+            let tape = format!("VIRTNET_TAPE={} ", shell_word(tape.display()));
             self.about.say_with(&what, "replay", &tape);
         }
     }
@@ -249,7 +249,8 @@ impl<'a> Course<'a> {
         report.input = self.text_of_input(&tape);
         report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &tape)));
         if let (Work::Given(_), Some(Ok(file))) = (&self.settings.work, &report.tape_file) {
-            report.replay = format!("VIRTNET_TAPE={} {}", file.display(), report.replay);
+            report.replay =
+                format!("VIRTNET_TAPE={} {}", shell_word(file.display()), report.replay);
         }
         report
     }
@@ -264,7 +265,7 @@ impl<'a> Course<'a> {
         let failed = swept.failed.map(|failed| failed.played);
         let failed_seed = failed.as_ref().map(|failed| failed.seed);
         let again = match &self.settings.work {
-            Work::Tape(file) => format!("VIRTNET_TAPE={} ", file.display()),
+            Work::Tape(file) => format!("VIRTNET_TAPE={} ", shell_word(file.display())),
             Work::Replay(seed) => format!("VIRTNET_SEED={seed:#x} "),
             Work::Given(_) => String::new(),
             Work::Seeds(_) | Work::Judge(_) => {

@@ -10,7 +10,7 @@ use crate::sim::Run;
 use crate::sim::{Schedule, Sim, Tape};
 use crate::simnet::NodeOutput;
 
-use super::about::About;
+use super::about::{About, shell_word};
 use super::apart::{Apart, Role};
 use super::course::Course;
 use super::play::Case;
@@ -195,14 +195,20 @@ impl Check {
 
     /// The command that runs this test alone.
     fn command(&self) -> String {
-        self.replay.clone().unwrap_or_else(|| {
+        let mut command = self.replay.clone().unwrap_or_else(|| {
             // The harness names the thread of a test after it.
             let thread = std::thread::current().name().unwrap_or("main").to_string();
             match thread.as_str() {
                 "main" => "cargo test".into(),
-                test => format!("cargo test {test} -- --exact"),
+                test => format!("cargo test {} -- --exact", shell_word(test)),
             }
-        })
+        });
+        // Where tests are run that are ignored as a rule, this may be one of them.
+        let is_asked = |argument| argument == "--ignored" || argument == "--include-ignored";
+        if command.ends_with(" -- --exact") && std::env::args_os().any(is_asked) {
+            command += " --include-ignored";
+        }
+        command
     }
 }
 
