@@ -1,10 +1,12 @@
 //! The attribute `test` on functions of every form it takes.
 
 use std::cell::Cell;
+use std::future::pending;
+use std::panic::{catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use virtnet::Sim;
 use virtnet::check::{Check, Isolation, always, eventually, sometimes};
+use virtnet::{Sim, Tape};
 
 #[virtnet::test]
 async fn a_test_takes_a_sim(sim: Sim) {
@@ -80,6 +82,43 @@ fn an_always_is_the_same_failure_wherever_it_breaks() {
     });
     assert!(report.to_string().contains("always! does not hold: less than three"), "{report}");
     assert_eq!(report.choices().map(|(matter, _)| matter), Some(1), "{report}");
+}
+
+/// Panics where nobody wants it.
+struct Bad;
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+#[test]
+fn a_panic_is_told_by_its_own_place_whatever_else_panics() {
+    let line = line!() + 6;
+    let report = Check::new("places").shrink(0).run(|sim| async move {
+        let _ = catch_unwind(|| panic!("caught"));
+        let bad = Bad;
+        sim.task("holder").spawn(async move { drop((pending::<()>().await, bad)) });
+        sim.sleep(Duration::from_secs(1)).await;
+        panic!("this one");
+    });
+    let expected = format!("this one\n  panicked at {}:{line}:", file!());
+    assert!(report.to_string().contains(&expected), "{report}");
+}
+
+#[test]
+fn failures_are_not_the_same_because_nobody_says_where_they_are() {
+    let tape = Tape::zero().with("choose main one", 0, 1).with("choose main other", 0, 1);
+    let report = Check::new("nowhere").tape(tape).run(|sim| async move {
+        let _ = catch_unwind(|| panic!("caught"));
+        match (sim.choose("one", 2), sim.choose("other", 2)) {
+            (0, 0) => {}
+            (1, 1) => resume_unwind(Box::new("both")),
+            _ => resume_unwind(Box::new("one of them")),
+        }
+    });
+    assert!(report.to_string().contains("task main panicked: both\n\n2 of 2 choices"), "{report}");
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! How a run failed, and whether two failed the same way.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use crate::sim::{Ending, Stall, TaskPanic};
+
+use super::gather::BROKEN;
 
 /// What two failures have in common that are the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// A panic, by where it happened.
+    /// A panic, by where it happened, or by its text without digits where that is not known.
     Panic(String),
     /// An `always!` that did not hold, by its label.
     Always(Cow<'static, str>),
@@ -33,15 +34,12 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// How a run failed that came to this ending, if it did.
-    pub(crate) fn of<T>(
+    /// How a run failed that came to this ending, if it did; where a panic happened says `site`, by
+    /// what it said.
+    pub(crate) fn of(
         ending: &Ending<Option<String>>,
-        site: Option<T>,
-        broken: Option<&'static str>,
-    ) -> Option<Self>
-    where
-        T: fmt::Display,
-    {
+        site: impl FnOnce(&str) -> Option<String>,
+    ) -> Option<Self> {
         let stalled = |name: &'static str, stall: &Stall| Self {
             kind: Kind::Ending(name.into()),
             text: ending.to_string(),
@@ -54,7 +52,7 @@ impl Failure {
                 text: format!("the test returned an error: {error}"),
                 tasks: vec!["main".into()],
             }),
-            Ending::Panicked(panic) => Some(Self::of_panic(panic, site, broken)),
+            Ending::Panicked(panic) => Some(Self::of_panic(panic, site(&panic.message))),
             Ending::Deadlock(stall)
             | Ending::Livelock(stall)
             | Ending::TimeLimit(stall)
@@ -62,20 +60,18 @@ impl Failure {
         }
     }
 
-    fn of_panic(
-        panic: &TaskPanic,
-        site: Option<impl fmt::Display>,
-        broken: Option<&'static str>,
-    ) -> Self {
-        let site = site.map(|site| site.to_string()).unwrap_or_default();
-        let kind = match broken {
-            Some(label) => Kind::Always(label.into()),
-            None => Kind::Panic(site.clone()),
-        };
+    fn of_panic(panic: &TaskPanic, site: Option<String>) -> Self {
         // Where the main task is spawned says nothing.
-        let text = match panic.task.as_str() {
-            "main" => format!("task main panicked: {}\n  panicked at {site}", panic.message),
-            _ => format!("{panic}\n  panicked at {site}"),
+        let mut text = match panic.task.as_str() {
+            "main" => format!("task main panicked: {}", panic.message),
+            _ => panic.to_string(),
+        };
+        if let Some(site) = &site {
+            text += &format!("\n  panicked at {site}");
+        }
+        let kind = match panic.message.strip_prefix(BROKEN) {
+            Some(label) => Kind::Always(label.to_string().into()),
+            None => Kind::Panic(site.unwrap_or_else(|| without_digits(&panic.message))),
         };
         Self { kind, text, tasks: vec![panic.task.clone()] }
     }

@@ -3,7 +3,7 @@
 //! Knows labels and counts, in the run's thread; refuses to know runs.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
@@ -38,18 +38,19 @@ impl Reached {
 
 thread_local! {
     static REACHED: RefCell<Reached> = const { RefCell::new(Reached::NOTHING) };
-    static BROKEN: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
+
+/// What an `always!` that does not hold says before its label.
+pub(crate) const BROKEN: &str = "always! does not hold: ";
 
 /// Forgets what runs before have said.
 pub(crate) fn begin() {
     REACHED.take();
-    BROKEN.take();
 }
 
-/// Takes what has been reached, and the label of the `always!` that did not hold.
-pub(crate) fn take() -> (Reached, Option<&'static str>) {
-    (REACHED.take(), BROKEN.take())
+/// Takes what has been reached.
+pub(crate) fn take() -> Reached {
+    REACHED.take()
 }
 
 #[doc(hidden)]
@@ -65,10 +66,7 @@ pub fn note_always(holds: bool, label: &'static str) {
     REACHED.with_borrow_mut(|reached| {
         *reached.always.entry(label.into()).or_insert(0) += u64::from(holds);
     });
-    if !holds {
-        BROKEN.set(Some(label));
-        panic!("always! does not hold: {label}");
-    }
+    assert!(holds, "{BROKEN}{label}");
 }
 
 /// Says that something should be reached in some run of a sweep: `sometimes!(condition, "label")`.

@@ -94,11 +94,10 @@ where
         let main = main(sim);
         async move { main.await.error() }
     });
-    let site = ear.site();
-    drop(ear);
-    let (reached, broken) = gather::take();
+    let reached = gather::take();
     let Outcome { ending, seed, fingerprint, trace, tape, choices, .. } = outcome;
-    let failure = Failure::of(&ending, site, broken);
+    let failure = Failure::of(&ending, |said| ear.site_of(said));
+    drop(ear);
     let printed = match ending {
         Ending::Done(error) => format!("done {error:?}"),
         ending => ending.to_string(),

@@ -19,7 +19,7 @@ use super::decided::Choice;
 use super::executor::Executor;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
-use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
+use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState, WORDLESS};
 use super::tape::Tape;
 use super::task::Stage;
 use super::time::Instant;
@@ -148,7 +148,7 @@ fn message_of(payload: Payload) -> String {
     let message = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
         (Some(text), _) => text.clone(),
         (_, Some(text)) => (*text).into(),
-        _ => "(a panic without a message)".into(),
+        _ => WORDLESS.into(),
     };
     // A payload may be anything, and panic in its turn.
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

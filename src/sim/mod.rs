@@ -97,6 +97,7 @@ pub use sleep::{
     Elapsed, Interval, Sleep, Timeout, YieldNow, interval, now, sleep, sleep_until, timeout,
     yield_now,
 };
+pub(crate) use stall::WORDLESS;
 pub use stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
 pub use tape::{ParseTapeError, Tape};
 pub use time::Instant;

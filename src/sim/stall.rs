@@ -5,6 +5,9 @@ use std::panic::Location;
 
 use super::time::Instant;
 
+/// What stands for the message of a panic whose payload is no text.
+pub(crate) const WORDLESS: &str = "(a panic without a message)";
+
 /// A task's panic ended the run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
