@@ -52,6 +52,21 @@ async fn an_error_fails_the_test() -> Result<(), &'static str> {
 #[should_panic(expected = "virtnet: time_limit = \"soon\": expected a duration, as 5min")]
 async fn a_malformed_option_is_one_sentence() {}
 
+#[virtnet::test(jobs = 0)]
+#[should_panic(expected = "virtnet: jobs = \"0\": expected a number of threads from 1")]
+async fn no_thread_runs_no_seed() {}
+
+#[virtnet::test(budget = "0s")]
+#[should_panic(expected = "virtnet: budget = \"0s\": expected a duration, as 60s")]
+async fn no_time_runs_no_seed() {}
+
+#[test]
+#[expect(clippy::reversed_empty_ranges, reason = "whoever computes them may come to this")]
+fn seeds_that_end_before_they_begin_are_none() {
+    let report = Check::new("none").seeds(5..3).run(async |_| ());
+    assert_eq!((report.is_ok(), report.runs), (true, 0));
+}
+
 /// What stands in `refused/` does not compile, and what the compiler says stands beside it. All of
 /// it is the attribute's own words: another compiler says the same.
 #[test]

@@ -185,9 +185,7 @@ impl Settings {
             self.work = Work::Judge(text.into());
         }
         if let Some(text) = env("VIRTNET_JOBS") {
-            self.jobs = Some(parse("VIRTNET_JOBS", &text, |text| {
-                text.parse().ok().filter(|jobs| *jobs > 0).ok_or("a number of threads from 1")
-            })?);
+            self.jobs = Some(parse("VIRTNET_JOBS", &text, jobs)?);
         }
         if let Some(text) = env("VIRTNET_SHRINK") {
             parse("VIRTNET_SHRINK", &text, |text| self.set_shrink(text))?;
@@ -211,9 +209,7 @@ impl Settings {
         let given = env("VIRTNET_SEEDS");
         let mut is_open = self.budget.is_some() && !self.seeds_given && given.is_none();
         if let Some(text) = env("VIRTNET_TIME") {
-            self.budget = Some(parse("VIRTNET_TIME", &text, |text| {
-                duration(text).filter(|time| !time.is_zero()).ok_or("a duration, as 60s")
-            })?);
+            self.budget = Some(parse("VIRTNET_TIME", &text, budget)?);
             is_open = given.is_none();
         }
         if let Some(text) = given {
@@ -323,7 +319,7 @@ const DRAWN: &str = "random:";
 pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
     const EXPECTED: &str = "a number of seeds, a range as 5..105 or 5.., or random:1000";
     if let Some(count) = text.strip_prefix(DRAWN) {
-        let count = number(count).ok_or(EXPECTED)?;
+        let count = number(count).filter(|count| *count > 0).ok_or(EXPECTED)?;
         // From outside, on purpose: each sweep is to be another. It is told.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let start = now.map_or(0, |now| now.as_nanos() as u64) >> 8 & 0xFFFF_FFFF;
@@ -335,6 +331,16 @@ pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
         None => number(text).map(|count| 0..count),
     };
     range.filter(|range| !range.is_empty()).ok_or(EXPECTED)
+}
+
+/// Reads how many threads there are to be: with none, no seed would be run.
+pub(crate) fn jobs(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|jobs| *jobs > 0).ok_or("a number of threads from 1")
+}
+
+/// Reads for how long a sweep is to go on: not for no time, in which no seed may be run.
+pub(crate) fn budget(text: &str) -> Result<Duration, &'static str> {
+    duration(text).filter(|time| !time.is_zero()).ok_or("a duration, as 60s")
 }
 
 /// Reads a duration: `300ms`, `5s`, `5min`, `1h`.
@@ -444,6 +450,7 @@ mod tests {
         for (name, value, expected) in [
             ("VIRTNET_SEED", "x", "expected a seed, decimal or 0x.."),
             ("VIRTNET_SEEDS", "5..5", "expected a number of seeds, a range"),
+            ("VIRTNET_SEEDS", "random:0", "expected a number of seeds, a range"),
             ("VIRTNET_SHARD", "16/16", "expected i/n with i from 0 to n - 1"),
             ("VIRTNET_JOBS", "0", "expected a number of threads from 1"),
             ("VIRTNET_CHECK", "yes", "expected 1, cold, shuffled, all or 0"),

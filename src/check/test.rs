@@ -16,7 +16,8 @@ use super::course::Course;
 use super::play::Case;
 use super::report::Report;
 use super::running::{Running, target_folder};
-use super::settings::{Determinism, Isolation, Settings, Work, duration, environment, seeds};
+use super::settings::{Determinism, Isolation, Settings, Work};
+use super::settings::{budget, duration, environment, jobs, seeds};
 use super::sweep::Subject;
 use super::trace_file;
 
@@ -55,7 +56,8 @@ impl Check {
 
     /// Runs it once for each of these seeds.
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
-        self.settings.work = Work::Seeds(seeds);
+        // What ends before it begins is empty, as everywhere.
+        self.settings.work = Work::Seeds(seeds.start..seeds.end.max(seeds.start));
         self.settings.seeds_given = true;
         self
     }
@@ -269,8 +271,8 @@ impl Check {
                 settings.work = Work::Seeds(seeds(value)?);
                 settings.seeds_given = true;
             }
-            "budget" => settings.budget = Some(duration(value).ok_or("a duration, as 60s")?),
-            "jobs" => settings.jobs = Some(value.parse().map_err(|_| "a number of threads")?),
+            "budget" => settings.budget = Some(budget(value)?),
+            "jobs" => settings.jobs = Some(jobs(value)?),
             "time_limit" => {
                 settings.time_limit = Some(duration(value).ok_or("a duration, as 5min")?);
             }
