@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -60,6 +61,29 @@ fn a_sweep_is_a_line_with_keys_that_stay() {
     assert!(what.starts_with("task main panicked: it was asked for"), "{what}");
     assert_eq!(lines[1]["failed"]["fingerprint"].as_str().unwrap().len(), 16);
     assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn a_seed_that_fails_beside_the_smallest_has_not_passed() {
+    static BEGUN: AtomicU64 = AtomicU64::new(0);
+    let Ok(file) = std::env::var("VIRTNET_RESULTS") else {
+        let file = file("both");
+        let test = "results::a_seed_that_fails_beside_the_smallest_has_not_passed";
+        let output = execute(test, &[("VIRTNET_RESULTS", file.to_str().unwrap())]);
+        assert!(output.status.success(), "{}", said(&output));
+        return;
+    };
+    let _ = Check::new("both").seeds(0..2).jobs(2).run(|_| async {
+        BEGUN.fetch_add(1, Relaxed);
+        while BEGUN.load(Relaxed) < 2 {
+            std::thread::yield_now();
+        }
+        panic!("both");
+    });
+    let file = PathBuf::from(file);
+    let lines = lines(&file);
+    std::fs::remove_file(file).unwrap();
+    assert_eq!((&lines[0]["passed"], &lines[0]["failed"]["seed"]), (&0.into(), &"0x0".into()));
 }
 
 #[test]

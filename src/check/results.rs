@@ -86,7 +86,7 @@ fn line(whose: &Whose, (seeds, shard): (&Range<u64>, Option<(u64, u64)>), swept:
         let entries = [("seed", hex(played.seed)), ("fingerprint", fingerprint)];
         Json::map(entries.into_iter().chain([("what", Json::text(what))]))
     });
-    let passed = swept.runs - u64::from(failed.is_some());
+    let passed = swept.runs - swept.failures;
     Json::map([
         ("virtnet", Json::Number(1)),
         ("program", Json::text(&whose.program)),

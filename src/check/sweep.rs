@@ -46,6 +46,8 @@ impl Failed {
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
     pub(crate) runs: u64,
+    /// How many of them failed: several threads may come to one before any looks.
+    pub(crate) failures: u64,
     /// The failure of the smallest seed that failed.
     pub(crate) failed: Option<Failed>,
     pub(crate) ledger: Ledger,
@@ -61,11 +63,13 @@ impl Swept {
         let is_wrong = played.failure.is_some() || differs.is_some();
         let failed = is_wrong.then(|| Failed { played: played.clone(), differs });
         let Played { ledger, reached, .. } = played;
-        Self { runs: 1, failed, ledger, reached, ..Self::default() }
+        let failures = u64::from(is_wrong);
+        Self { runs: 1, failures, failed, ledger, reached, ..Self::default() }
     }
 
     fn add(&mut self, other: Self) {
         self.runs += other.runs;
+        self.failures += other.failures;
         self.ledger += &other.ledger;
         self.reached.add(other.reached);
         let seed =
