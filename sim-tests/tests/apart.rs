@@ -46,8 +46,13 @@ fn a_run_that_takes_its_process_with_it_is_a_seed_that_failed() {
                 assert!(text.contains(words), "{ends}: `{words}` is not said in\n{text}");
             }
             assert!(!text.contains("not the same run"), "{text}");
-            let seed = [("VIRTNET_TESTS_ENDS", ends), ("VIRTNET_SEED", "0xd")];
-            assert!(said(&execute(test, &seed)).contains("dies failed with seed 0xd"));
+            let trace = std::env::temp_dir().join(format!("virtnet-dies-{}", std::process::id()));
+            let trace = ("VIRTNET_TRACE", trace.to_str().unwrap());
+            let seed = [("VIRTNET_TESTS_ENDS", ends), ("VIRTNET_SEED", "0xd"), trace];
+            let text = said(&execute(test, &seed));
+            assert!(text.contains("dies failed with seed 0xd"), "{text}");
+            assert!(text.contains(": the run has taken its process along, and its"), "{text}");
+            assert!(!std::path::Path::new(trace.1).exists());
         }
         return;
     };

@@ -29,11 +29,14 @@ pub(crate) fn look(file: &Path) -> Result<(), String> {
 /// Writes what is told of the run of a report, whose records were kept.
 pub(crate) fn write(file: &Path, report: &Report) -> Result<(), String> {
     let Some(original) = &report.failed else { return Ok(()) };
+    let Some(trace) = &original.trace else {
+        return Err(unfit(file, "the run has taken its process along, and its records with it"));
+    };
     let extension = file.extension().map(|extension| extension.to_ascii_lowercase());
     let text = match extension.as_ref().and_then(|extension| extension.to_str()) {
         Some("html" | "htm") => page(&Story::new(report, original)),
         Some("json") => chrome(&Story::new(report, original)),
-        _ => original.trace.as_ref().map(|trace| trace.to_string()).unwrap_or_default(),
+        _ => trace.to_string(),
     };
     std::fs::write(file, text).map_err(|error| unfit(file, &error.to_string()))
 }
