@@ -48,6 +48,26 @@ fn the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep() {
     assert!(!last.contains("an earlier process"), "{last}");
 }
 
+/// Programs of one workspace may have tests of the same name.
+#[test]
+fn what_another_program_has_left_is_told_by_that_program() {
+    let test = "lost::the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep";
+    let name = name("program");
+    let own = std::env::current_exe().unwrap();
+    let other = own.with_file_name(format!("other{}-0123456789abcdef", std::process::id()));
+    std::fs::hard_link(&own, &other).unwrap();
+    let run = |program, what| {
+        let mut command = Command::new(program);
+        command.args([test, "--exact", "--nocapture"]).env(PLANTED, what).env(NAME, &name);
+        said(&command.output().unwrap())
+    };
+    run(&other, "abort");
+    let [own, other_again] = [run(&own, "well"), run(&other, "well")];
+    std::fs::remove_file(other).unwrap();
+    assert!(!own.contains("an earlier process"), "{own}");
+    assert!(other_again.contains("in the run of seed 0xd\n"), "{other_again}");
+}
+
 #[test]
 fn a_seed_that_has_failed_is_not_lost_with_a_run_that_takes_longer() {
     if let Ok(what) = std::env::var(PLANTED) {
@@ -138,7 +158,7 @@ fn wait_for_a_tape_of(name: &str) -> String {
 fn tape_of(name: &str) -> Option<String> {
     let program = std::env::current_exe().unwrap();
     let target = program.ancestors().nth(3).unwrap();
-    std::fs::read_dir(target.join("virtnet")).into_iter().flatten().flatten().find_map(|file| {
+    std::fs::read_dir(target.join("virtnet/sim")).into_iter().flatten().flatten().find_map(|file| {
         let found = file.file_name().to_string_lossy().into_owned();
         // A tape that is just being written is called `.tape.new`, and not for long.
         let is_ours = found.starts_with(&format!("{name}-0x")) && found.ends_with(".tape");

@@ -18,7 +18,7 @@ use super::panics::quietly;
 use super::place::Place;
 use super::report::{Report, Wrong};
 use super::results::{self, Merged, Whose};
-use super::running::{file_name, target_folder};
+use super::running::{file_name, folder};
 use super::settings::{Determinism, Settings, Work};
 use super::shrink::shrink;
 use super::sweep::{Failed, Subject, Swept, one, sweep};
@@ -301,7 +301,7 @@ impl<'a> Course<'a> {
     }
 
     fn tape_file(&self, seed: u64) -> Result<PathBuf, String> {
-        let folder = target_folder().join("virtnet");
+        let folder = folder();
         create_dir_all(&folder)
             .map_err(|error| format!("no tape was written: {}: {error}", folder.display()))?;
         let name = file_name(self.about.name);

@@ -13,6 +13,7 @@ use crate::simnet::Ledger;
 
 use super::gather::Reached;
 use super::json::Json;
+use super::running::program_name;
 use super::sweep::{Failed, Swept};
 use super::wire::{labels_from, labels_to, ledger_from, ledger_to};
 
@@ -26,22 +27,13 @@ pub(crate) struct Whose {
 
 impl Whose {
     pub(crate) fn new(test: &str) -> Self {
-        let program = std::env::current_exe().ok();
-        let stem = program.as_ref().and_then(|program| program.file_stem());
-        let stem = stem.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        Self { program: without_hash(&stem).into(), test: test.into() }
+        Self { program: program_name(), test: test.into() }
     }
 
     fn is_of(&self, line: &Json) -> bool {
         let is = |name, own: &str| line.get(name).and_then(Json::as_text) == Some(own);
         is("program", &self.program) && is("test", &self.test)
     }
-}
-
-/// The name of a program as its author knows it: `sim` of `sim-3c254538fb30e394`.
-fn without_hash(stem: &str) -> &str {
-    let is_hash = |hash: &str| hash.len() == 16 && hash.bytes().all(|c| c.is_ascii_hexdigit());
-    stem.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).map_or(stem, |(name, _)| name)
 }
 
 fn open(file: &Path) -> std::io::Result<File> {
@@ -176,17 +168,5 @@ impl Merged {
             return String::new();
         }
         format!("the results of these shards are missing: {}", missing.join(", "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_hash;
-
-    #[test]
-    fn a_program_is_known_by_its_name_and_not_by_its_build() {
-        assert_eq!(without_hash("sim-3c254538fb30e394"), "sim");
-        assert_eq!(without_hash("my-sim"), "my-sim");
-        assert_eq!(without_hash("my-sim-3c254538fb30e39"), "my-sim-3c254538fb30e39");
     }
 }

@@ -1,7 +1,7 @@
 //! Which seeds are being run, in a file: a run that takes the whole process with it leaves its
 //! seed behind.
 //!
-//! Knows one file for each thread of a sweep, under `target/virtnet`, which is locked while the
+//! Knows one file for each thread of a sweep, below `target/virtnet`, which is locked while the
 //! sweep goes on and removed when it ends. (In one file the threads would wait for each other, a
 //! microsecond a run.) One that is there and not locked was left by a process that died. A
 //! folder that cannot be written is no reason to fail: then nothing is left.
@@ -10,10 +10,25 @@ use std::fs::{File, OpenOptions, create_dir_all, read_dir, read_to_string, remov
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Cargo's folder for what is built: that in which this program lies, whatever it is called.
-pub(crate) fn target_folder() -> PathBuf {
+/// Where the tests of this program leave what outlives them: another one may have tests of the same
+/// names. It is below Cargo's folder for what is built, that in which this program lies.
+pub(crate) fn folder() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
-    target_of(&program).unwrap_or_else(|| Path::new("target")).to_path_buf()
+    let target = target_of(&program).unwrap_or_else(|| Path::new("target"));
+    target.join("virtnet").join(program_name())
+}
+
+/// The name of this program as its author knows it, without what the build adds to it.
+pub(crate) fn program_name() -> String {
+    let program = std::env::current_exe().unwrap_or_default();
+    let stem = program.file_stem().unwrap_or_default().to_string_lossy();
+    without_hash(&stem).into()
+}
+
+/// As `sim` of `sim-3c254538fb30e394`.
+fn without_hash(stem: &str) -> &str {
+    let is_hash = |hash: &str| hash.len() == 16 && hash.bytes().all(|c| c.is_ascii_hexdigit());
+    stem.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).map_or(stem, |(name, _)| name)
 }
 
 fn target_of(program: &Path) -> Option<&Path> {
@@ -68,8 +83,11 @@ impl Running {
             let name = file.file_name();
             let name = name.to_string_lossy();
             let ours = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(ENDING));
-            // A longer name of another test has more than numbers there.
-            if !ours.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '-')) {
+            // A longer name of another test has more there than three numbers.
+            let is_number = |part: &str| part.bytes().all(|c| c.is_ascii_digit());
+            if !ours
+                .is_some_and(|rest| rest.split('-').count() == 3 && rest.split('-').all(is_number))
+            {
                 continue;
             }
             let path = file.path();
@@ -158,7 +176,7 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use super::{Running, file_name, target_of};
+    use super::{Running, file_name, target_of, without_hash};
     use std::path::Path;
 
     #[test]
@@ -175,6 +193,13 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_known_by_its_name_and_not_by_its_build() {
+        assert_eq!(without_hash("sim-3c254538fb30e394"), "sim");
+        assert_eq!(without_hash("my-sim"), "my-sim");
+        assert_eq!(without_hash("my-sim-3c254538fb30e39"), "my-sim-3c254538fb30e39");
+    }
+
+    #[test]
     fn a_test_of_any_name_has_a_file() {
         assert_eq!(file_name("store::a test/of <b>\"β\"\u{2028}"), "store.a_test_of__b__β__");
     }
@@ -185,22 +210,24 @@ mod tests {
         let live = Running::begin(&folder, "a::test", 2);
         live.note(0, Some(3));
         live.note(1, Some(7));
-        std::fs::write(folder.join("a.test-1-0.running"), "0x00000000000001f4\n        \n")
+        std::fs::write(folder.join("a.test-1-0-0.running"), "0x00000000000001f4\n        \n")
             .unwrap();
         let cut = Running::begin(&folder, "a::cut", 1);
         cut.note(0, Some(4));
         cut.cuts(5, std::path::Path::new("a folder/x.tape"));
         let copy = std::fs::read(&cut.files[0].1).unwrap();
         drop(cut);
-        std::fs::write(folder.join("a.cut-1-0.running"), copy).unwrap();
+        std::fs::write(folder.join("a.cut-1-0-0.running"), copy).unwrap();
         let found = Running::begin(&folder, "a::cut", 0);
         assert_eq!((&*found.lost, &*found.cut), (&[][..], &[(5, "a folder/x.tape".into())][..]));
         drop(found);
-        std::fs::write(folder.join("a.test-more-1-0.running"), "0x0000000000000001\n").unwrap();
+        for other in ["a.test-more-1-0-0.running", "a.test-2-1-0-0.running"] {
+            std::fs::write(folder.join(other), "0x0000000000000001\n").unwrap();
+        }
         assert_eq!(Running::begin(&folder, "a::test", 1).lost, [500]);
         assert_eq!(Running::begin(&folder, "a::test", 1).lost, [0_u64; 0]);
         drop(live);
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -15,7 +15,7 @@ use super::apart::{Apart, Role};
 use super::course::Course;
 use super::play::Case;
 use super::report::Report;
-use super::running::{Running, target_folder};
+use super::running::{Running, folder};
 use super::settings::{Determinism, Isolation, Settings, Work};
 use super::settings::{budget, duration, environment, jobs, seeds};
 use super::sweep::Subject;
@@ -184,10 +184,7 @@ impl Check {
             Err(error) => (Settings::default(), Some(error)),
         };
         let running = match (&settings.work, &error) {
-            (Work::Seeds(_), None) => {
-                let folder = target_folder().join("virtnet");
-                Running::begin(&folder, &self.name, settings.threads())
-            }
+            (Work::Seeds(_), None) => Running::begin(&folder(), &self.name, settings.threads()),
             _ => Running::default(),
         };
         let (settings, running) = (&settings, &running);
