@@ -7,7 +7,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, Ident, ItemFn, Lit, LitStr, Pat, Token, Type};
+use syn::{Attribute, Error, FnArg, Ident, ItemFn, Lit, LitStr, Pat, Token, Type};
 
 /// What stands in the attribute's parentheses, each as a name and a text.
 pub(crate) struct Options(Vec<(Ident, LitStr)>);
@@ -119,6 +119,11 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
             passed.push(quote!(__sim));
             continue;
         }
+        if !has_wrapper(attrs) {
+            let text = "a test takes a `virtnet::Sim` or nothing; what passes more, such as \
+                        `#[rstest]`, stands below this attribute";
+            return Err(Error::new(argument.ty.span(), text));
+        }
         // Whatever a wrapper such as rstest passes, each run gets a copy of.
         let Pat::Ident(name) = &*argument.pat else {
             return Err(Error::new(argument.pat.span(), "expected a name here"));
@@ -135,7 +140,7 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
     });
     // Who passes arguments makes the test; a second `#[test]` would be one too many.
     let test = outer.is_empty().then(|| quote!(#[::core::prelude::v1::test]));
-    let inner = ItemFn { attrs: Vec::new(), vis: syn::Visibility::Inherited, ..function.clone() };
+    let inner = bare(function);
     let text = name.to_string();
     let attribute = quote_spanned! { name.span() =>
         ::virtnet::check::Attribute {
@@ -162,7 +167,44 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
     })
 }
 
+/// The function as its test has it inside. What stands at an argument is for a wrapper, which looks
+/// for it in there, too.
+fn bare(function: &ItemFn) -> ItemFn {
+    let mut bare =
+        ItemFn { attrs: Vec::new(), vis: syn::Visibility::Inherited, ..function.clone() };
+    for input in &mut bare.sig.inputs {
+        if let FnArg::Typed(argument) = input {
+            argument.attrs.clear();
+        }
+    }
+    bare
+}
+
+/// Whether anything else may make a test of the function: without that it would be none.
+fn has_wrapper(attrs: &[Attribute]) -> bool {
+    const PLAIN: [&str; 9] =
+        ["allow", "cfg", "deny", "doc", "expect", "forbid", "ignore", "should_panic", "warn"];
+    attrs.iter().any(|attr| !PLAIN.iter().any(|plain| attr.path().is_ident(plain)))
+}
+
 fn is_sim(ty: &Type) -> bool {
     let Type::Path(path) = ty else { return false };
     path.path.segments.last().is_some_and(|last| last.ident == "Sim")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expand;
+    use syn::parse_quote;
+
+    #[test]
+    fn attributes_of_arguments_are_for_the_wrapper_alone() {
+        let function = parse_quote! {
+            #[rstest]
+            #[case(1)]
+            async fn test(#[case] n: u32) {}
+        };
+        let text = expand(&parse_quote!(seeds = 3), &function).unwrap().to_string();
+        assert_eq!(text.matches("# [case]").count(), 1, "{text}");
+    }
 }
