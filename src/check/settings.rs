@@ -281,19 +281,32 @@ fn shard(env: Env<'_>) -> Result<Option<(u64, u64)>, String> {
         })
         .map(Some);
     }
-    let pairs = [
-        ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"),
-        ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
-    ];
-    for (own, of) in pairs {
-        let count = env(of).and_then(|of| of.parse::<u64>().ok());
-        if let (Some(own), Some(of)) = (env(own).and_then(|own| own.parse::<u64>().ok()), count)
-            && of > 0
-        {
-            return Ok(Some((own % of, of)));
-        }
+    let number = |name| env(name).and_then(|text| text.parse::<u64>().ok());
+    let of = |name| number(name).filter(|of| *of > 0);
+    if let (Some(id), Some(of)) = (number("SLURM_ARRAY_TASK_ID"), of("SLURM_ARRAY_TASK_COUNT")) {
+        return slurm(id, of, number("SLURM_ARRAY_TASK_MIN"), number("SLURM_ARRAY_TASK_STEP"));
     }
-    Ok(None)
+    let own = number("JOB_COMPLETION_INDEX").zip(of("JOB_COMPLETIONS"));
+    Ok(own.map(|(own, of)| (own % of, of)))
+}
+
+/// Which of so many shards a task of Slurm's is: their numbers begin anywhere, and go in steps.
+fn slurm(
+    id: u64,
+    of: u64,
+    first: Option<u64>,
+    step: Option<u64>,
+) -> Result<Option<(u64, u64)>, String> {
+    let Some(first) = first else { return Ok(Some((id % of, of))) };
+    let (past, step) = (id.saturating_sub(first), step.unwrap_or(1).max(1));
+    if past % step == 0 && past / step < of {
+        return Ok(Some((past / step, of)));
+    }
+    // Two tasks would be the same shard, and another would be none's.
+    Err(format!(
+        "virtnet: SLURM_ARRAY_TASK_ID={id:?}: expected one of {of} numbers in even steps from \
+         {first} on; VIRTNET_SHARD=i/{of} says which it is"
+    ))
 }
 
 fn parse<T>(
@@ -385,6 +398,15 @@ mod tests {
         assert_eq!(of(&[("VIRTNET_SHARD", "3/16")]).shard, Some((3, 16)));
         let slurm = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "4")];
         assert_eq!(of(&slurm).shard, Some((2, 4)));
+        let stepped = |id| {
+            let row = [("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_STEP", "4")];
+            let own = [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_COUNT", "4")];
+            settings(&[row, own].concat()).map(|settings| settings.shard)
+        };
+        let shards = ["1", "5", "9", "13"].map(|id| stepped(id).unwrap().unwrap().0);
+        assert_eq!(shards, [0, 1, 2, 3]);
+        let error = stepped("17").unwrap_err();
+        assert!(error.starts_with("virtnet: SLURM_ARRAY_TASK_ID=17: expected one of 4"), "{error}");
         assert_eq!(of(&[("VIRTNET_SEEDS", "5..")]).work, Work::Seeds(5..u64::MAX));
         assert_eq!(of(&[("VIRTNET_JUDGE", "x")]).work, Work::Judge("x".into()));
     }
