@@ -1,8 +1,9 @@
 //! Runs in processes of their own: nothing survives into the next, and one that takes its process
 //! with it is a seed that failed.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use virtnet::Sim;
 use virtnet::check::{Check, Determinism, Isolation, always, sometimes};
@@ -100,6 +101,30 @@ fn what_was_reached_comes_over_and_checks_of_one_name_are_not_mixed_up() {
     });
     assert_eq!(first.reached().collect::<Vec<_>>(), [("odd", 10)], "{first}");
     assert_eq!(second.failed_seed, Some(15), "{second}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_process_that_a_run_has_begun_and_left_holds_up_nothing() {
+    // All know the same name, and it goes on for as long as that is there.
+    let test = "VIRTNET_TESTS_LEFT";
+    let Ok(file) = std::env::var(test) else {
+        let file = std::env::temp_dir().join(format!("virtnet-left-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        let name = "apart::a_process_that_a_run_has_begun_and_left_holds_up_nothing";
+        let text = said(&execute(name, &[(test, file.to_str().unwrap())]));
+        assert!(text.contains("left: 1 run(s), all well"), "{text}");
+        return;
+    };
+    let loops = format!("for i in $(seq 600); do [ -e '{file}' ] || exit; sleep 0.1; done");
+    let start = Instant::now();
+    let report = check("left").seeds(0..1).run(move |_| {
+        let left = Command::new("sh").args(["-c", &loops]).spawn();
+        async move { left.map(drop) }
+    });
+    assert!(start.elapsed() < Duration::from_secs(30), "it was waited for");
+    std::fs::remove_file(file).unwrap();
+    eprintln!("{report}");
 }
 
 #[test]

@@ -135,7 +135,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 const BANNED: &[(&str, &str, &[&str])] = &[
     ("Instant::now", "virtual time", &["src/adapt/", "src/check/", "src/lonet/"]),
     ("SystemTime::now", "virtual time", &["src/check/settings.rs", "src/lonet/folder.rs"]),
-    ("thread::spawn", "tasks", &[]),
+    ("thread::spawn", "tasks", &["src/check/apart.rs"]),
     ("HashMap", "BTreeMap, whose order is no accident", &[]),
     ("HashSet", "BTreeSet, whose order is no accident", &[]),
     ("RandomState", "sim/choice.rs", &["src/adapt/real.rs"]),

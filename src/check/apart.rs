@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 
 use crate::sim::Tape;
@@ -95,10 +95,10 @@ impl Apart {
     pub(crate) fn play(&self, order: &Order, settings: &Settings) -> Played {
         let (kind, text): (Kind, String) = match self.execute(order) {
             Err(error) => (Kind::NoProcess, error),
-            Ok(ended) => match ended.result {
+            Ok(ended) => match ended.said.result {
                 Some(Ok(played)) => return played,
                 Some(Err(error)) => (Kind::NoProcess, self.fails(&error)),
-                None if ended.begun => ended.died(),
+                None if ended.said.begun => ended.died(),
                 None => (Kind::NoProcess, self.fails(&ended.why_not_begun(&self.test))),
             },
         };
@@ -132,14 +132,14 @@ impl Apart {
                 // If it ends before it has read all, what it says tells more than this error.
                 scope.spawn(move || drop(stdin.write_all(order.as_bytes())));
             }
-            let heard = stderr.take().map(|stderr| scope.spawn(|| listen(stderr)));
-            let mut said = Vec::new();
-            if let Some(mut stdout) = stdout.take() {
-                let _ = stdout.read_to_end(&mut said);
-            }
+            let heard = stderr.take().map(|stderr| thread::spawn(|| listen(stderr)));
+            let said = stdout.take().map(Said::read).unwrap_or_default();
+            // Whatever the run has begun and left may hold both open for long: who has told how it
+            // went is not waited for.
+            let heard = heard.filter(|_| said.result.is_none());
             let words = heard.and_then(|heard| heard.join().ok()).unwrap_or_default();
             let status = child.wait().map_err(|error| self.fails(&error.to_string()))?;
-            Ok(Ended::new(&String::from_utf8_lossy(&said), words, status))
+            Ok(Ended { said, words, status })
         })
     }
 }
@@ -178,29 +178,42 @@ fn listen(stderr: ChildStderr) -> Vec<String> {
     words
 }
 
-/// A process that has ended.
-struct Ended {
+/// What a process has said of its run.
+#[derive(Default)]
+struct Said {
     begun: bool,
     result: Option<Result<Played, String>>,
     ran_no_test: bool,
+}
+
+impl Said {
+    /// Reads until it is said how the run went, or to the end.
+    fn read(stdout: ChildStdout) -> Self {
+        let (mut said, mut reader, mut line) =
+            (Self::default(), BufReader::new(stdout), Vec::new());
+        while said.result.is_none()
+            && reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0)
+        {
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end_matches(['\r', '\n']);
+            said.begun |= text == BEGINS;
+            said.ran_no_test |= text == "running 0 tests";
+            said.result = text.strip_prefix(RESULT).map(played_from);
+            line.clear();
+        }
+        said
+    }
+}
+
+/// A process that has ended.
+struct Ended {
+    said: Said,
     status: ExitStatus,
     /// The last that it said on its standard error.
     words: Vec<String>,
 }
 
 impl Ended {
-    fn new(said: &str, words: Vec<String>, status: ExitStatus) -> Self {
-        let mut ended = Self { begun: false, result: None, ran_no_test: false, status, words };
-        for line in said.lines() {
-            ended.begun |= line == BEGINS;
-            ended.ran_no_test |= line == "running 0 tests";
-            if let Some(result) = line.strip_prefix(RESULT) {
-                ended.result = Some(played_from(result));
-            }
-        }
-        ended
-    }
-
     /// How the status names what happened: `signal: 6 (SIGABRT)`.
     fn how(&self) -> String {
         self.status.to_string().replace(" (core dumped)", "")
@@ -218,7 +231,7 @@ impl Ended {
     }
 
     fn why_not_begun(&self, test: &str) -> String {
-        if self.ran_no_test {
+        if self.said.ran_no_test {
             return format!(
                 "it has no test named {test}; the check has to be called on the test's own thread"
             );
