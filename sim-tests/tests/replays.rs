@@ -65,3 +65,15 @@ fn where_ignored_tests_are_run_the_replay_line_runs_them_too() {
         assert!(line.ends_with(&format!(" {test} -- --exact{expected}")), "{line}");
     }
 }
+
+#[test]
+#[cfg(unix)]
+fn a_variable_that_is_no_text_is_not_ignored() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["replays::ignored_or_not", "--exact", "--nocapture"]);
+    let output =
+        command.env("VIRTNET_SEED", std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+    let expected = "virtnet: VIRTNET_SEED=\"\u{fffd}\": expected a seed, decimal or 0x..";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+}

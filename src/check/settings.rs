@@ -151,9 +151,10 @@ impl Default for Settings {
 /// Gives the value of a variable, if it is set to anything.
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The variables of this process.
+/// The variables of this process. What is no text is wrong in it, and not as if it were not set.
 pub(crate) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+    Some(value).filter(|value| !value.is_empty())
 }
 
 impl Settings {
