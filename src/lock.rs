@@ -260,6 +260,15 @@ impl<T: Shelved> Lock<T> {
         }
     }
 
+    /// Says whether the value can be worked on: its scope goes on in this thread, or it has none.
+    #[cfg(feature = "tls")]
+    pub(crate) fn is_here(&self) -> bool {
+        match self {
+            Self::OnShelf(place) => SCOPE.get() == place.scope,
+            Self::Shared(_) => true,
+        }
+    }
+
     /// Makes sure that the value can be worked on, or will never be again.
     ///
     /// # Panics

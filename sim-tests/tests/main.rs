@@ -32,6 +32,7 @@ mod lonet;
 
 // The operating system.
 mod os;
+mod tls;
 mod real;
 
 // The same on several networks.

@@ -86,6 +86,18 @@ impl Conn {
         Ok(())
     }
 
+    /// Closes as dropping does: anywhere, at any time.
+    #[cfg(feature = "tls")]
+    pub(crate) fn hang_up(&self) {
+        self.end.close();
+    }
+
+    /// Says whether it can be used: the run that made it, if one did, goes on in this thread.
+    #[cfg(feature = "tls")]
+    pub(crate) fn is_here(&self) -> bool {
+        self.end.host().is_here()
+    }
+
     /// Half-closes: no more writes from here, while reading goes on.
     ///
     /// # Errors

@@ -137,12 +137,17 @@ impl Listener {
     /// None at present; closing a socket can fail on other networks.
     pub fn close(&self) -> Result<(), Error> {
         self.bound.port.host.assert_here();
+        self.hang_up();
+        Ok(())
+    }
+
+    /// Closes as dropping does: anywhere, at any time.
+    pub(crate) fn hang_up(&self) {
         self.bound.port.give_back();
         #[cfg(feature = "os")]
         if let Source::Other { listener, .. } = &self.bound.from {
             listener.close();
         }
-        Ok(())
     }
 }
 

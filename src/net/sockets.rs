@@ -112,6 +112,12 @@ impl HostState {
         self.table.try_with(work)
     }
 
+    /// Says whether the host can be used: the run that made it, if one did, goes on in this thread.
+    #[cfg(feature = "tls")]
+    pub(crate) fn is_here(&self) -> bool {
+        self.table.is_here()
+    }
+
     /// Makes sure that this is the thread of the run that made the host, or that the run is over.
     ///
     /// # Panics

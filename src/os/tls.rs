@@ -221,8 +221,7 @@ impl RawListener for Hall {
     }
 
     fn close(&self) {
-        // It is closed by being closed; what that gives is for whoever closes the inner network.
-        let _ = self.listener.close();
+        self.listener.hang_up();
         let gone = std::mem::take(&mut locked(&self.arriving).guests);
         drop(gone);
         self.waiting.clone().wake();
@@ -268,6 +267,10 @@ impl RawConn for Encrypted {
     }
 
     fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.inner.is_here() {
+            // It is dropped after its run, or on another thread: nothing can be said any more.
+            return Poll::Ready(Ok(()));
+        }
         self.with(|stream| stream.poll_close(cx))
     }
 
@@ -277,7 +280,7 @@ impl RawConn for Encrypted {
 
     fn abort(&self) {
         // Without TLS's own end the other side knows that this was none.
-        let _ = self.inner.close();
+        self.inner.hang_up();
         let mut wakers = Wakers::default();
         locked(&self.readers).wake(&mut wakers);
         wakers.wake();

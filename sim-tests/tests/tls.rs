@@ -1,0 +1,65 @@
+//! What TLS adds to a connection, where that ends badly.
+//!
+//! Knows ends that are dropped wherever a program likes. That it works stands in `os`.
+
+use futures::future::{join, pending};
+use virtnet::{Conn, Host, Listener, Run, pipenet, simnet};
+
+use crate::os::{Two, with_tls};
+
+/// Two hosts of a network, made inside a run.
+async fn hosts(simulated: bool) -> (Host, Host) {
+    if simulated {
+        let net = simnet::Network::new("t");
+        (net.host("client").await.unwrap(), net.host("server").await.unwrap())
+    } else {
+        let net = pipenet::Network::new("t");
+        (net.host("client"), net.host("server"))
+    }
+}
+
+/// What a program may hold: both ends of a connection, and a listener that waits.
+async fn held(simulated: bool) -> (Conn, Conn, Listener) {
+    let (client, server) = hosts(simulated).await;
+    let Two { a, b, .. } = with_tls(client, server, "");
+    let listener = b.listen("").await.unwrap();
+    let (dialed, accepted) = join(a.dial("server:1"), listener.accept()).await;
+    (dialed.unwrap(), accepted.unwrap(), listener)
+}
+
+#[test]
+fn what_is_dropped_after_its_run_or_elsewhere_is_dropped_in_silence() {
+    for simulated in [false, true] {
+        let run = || Run::new(1);
+        let (dialed, accepted, listener) = run().execute(|_| held(simulated)).unwrap();
+        drop(dialed);
+        drop(accepted.split());
+        drop(listener);
+        let elsewhere = async move |_| {
+            let held = held(simulated).await;
+            std::thread::spawn(move || drop(held)).join()
+        };
+        assert!(run().execute(elsewhere).unwrap().is_ok());
+    }
+}
+
+#[test]
+fn what_is_dropped_at_the_end_of_its_run_or_while_unwinding_is_dropped_in_silence() {
+    for simulated in [false, true] {
+        let outcome = Run::new(1).execute(async move |sim| {
+            let held = held(simulated).await;
+            sim.spawn(async move {
+                let _held = held;
+                pending::<()>().await;
+            });
+            sim.yield_now().await;
+        });
+        assert!(outcome.is_done(), "{}", outcome.ending);
+        let outcome = Run::new(1).execute(async move |_| {
+            let _held = held(simulated).await;
+            panic!("on purpose");
+        });
+        let virtnet::Ending::<()>::Panicked(panic) = outcome.ending else { panic!() };
+        assert_eq!(panic.message, "on purpose");
+    }
+}
