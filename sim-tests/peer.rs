@@ -6,12 +6,15 @@
 //! peer FOLDER NETWORK dial NAME ADDR   makes a host, says `ok`, dials, says `ok`, and stays
 //! peer FOLDER NETWORK echo NAME        makes a host, listens on port 1, says `ok`, and echoes
 //! peer FOLDER NETWORK drop             drops futures wherever they wait, says what is left
+//! peer FOLDER NETWORK short            accepts without a descriptor and with one, says how it went
 //! ```
 //!
 //! What stays does so until its input ends. What fails is said in the place of `ok`.
 
+use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufRead, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -19,10 +22,12 @@ use std::task::{Context, Poll, Waker};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use futures::executor::block_on;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::lonet::Config;
-use virtnet::{Error, Host, SubNetwork};
+use virtnet::os::Tcp;
+use virtnet::{Error, Host, Networker, SubNetwork};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +43,7 @@ fn main() -> ExitCode {
         ["dial", name, addr] => block_on(dial(&config, network, name, addr)),
         ["echo", name] => block_on(echo(&config, network, name)),
         ["drop"] => Drops { config, network, folder: Path::new(folder) }.all(),
+        ["short"] => block_on(short()),
         _ => return ExitCode::FAILURE,
     };
     if let Err(error) = done {
@@ -85,6 +91,25 @@ async fn echo(config: &Config, network: &str, name: &str) -> Result<(), Error> {
             && conn.write_all(&buf[..count]).await.is_ok()
         {}
     }
+}
+
+/// Has no descriptor left when somebody knocks on a listener of the system's, and then has.
+async fn short() -> Result<(), Error> {
+    let listener = Tcp::new().listen("127.0.0.1:0").await?;
+    let _knocks = TcpStream::connect(listener.local_addr().to_string());
+    let mut incoming = listener.incoming();
+    let all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    let without = incoming.next().await;
+    drop(all);
+    let with = incoming.next().await;
+    for came in [without, with] {
+        match came {
+            Some(Ok(_)) => say("ok"),
+            Some(Err(error)) => say(&error.cause.to_string()),
+            None => say("it is over"),
+        }
+    }
+    Ok(())
 }
 
 /// Drops futures after so many polls, and looks at what is left of them.

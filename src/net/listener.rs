@@ -121,8 +121,9 @@ impl Listener {
 
     /// Gives the connections one after the other, as a stream.
     ///
-    /// It ends after the error that the listener is down. That the host has no free port is an
-    /// error as well, but not the end: a connection may be closed meanwhile.
+    /// It ends after the error that the listener, its host or the network is down. That the host
+    /// has no free port or the system no descriptor is an error as well, but not the end: a
+    /// connection may be closed meanwhile.
     pub fn incoming(&self) -> Incoming {
         Incoming { waiting: Waiting { listener: self.clone(), ticket: None }, over: false }
     }
@@ -319,8 +320,9 @@ impl Stream for Incoming {
             return Poll::Ready(None);
         }
         self.waiting.poll_next(cx).map(|accepted| {
-            let no_free_port = |error: &Error| matches!(error.cause, Cause::NoFreePort);
-            self.over = accepted.as_ref().is_err_and(|error| !no_free_port(error));
+            self.over = accepted.as_ref().is_err_and(|error| {
+                matches!(error.cause, Cause::SockDown | Cause::HostDown | Cause::NetDown)
+            });
             Some(accepted)
         })
     }

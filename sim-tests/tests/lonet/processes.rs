@@ -171,3 +171,14 @@ fn a_future_dropped_wherever_it_waits_leaves_no_descriptor_no_thread_and_no_row(
     }
     assert!(said.len() == 6 && said.iter().all(|line| line.ends_with(": ok")), "{said:#?}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_listener_that_was_short_of_descriptors_goes_on() {
+    let (place, peer) = (Place::new(), env!("CARGO_BIN_EXE_peer"));
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", peer]).arg(place.folder());
+    let said = limited.args(["t", "short"]).output().unwrap().stdout;
+    let said: Vec<_> = str::from_utf8(&said).unwrap().lines().collect();
+    assert_eq!(said, ["Too many open files (os error 24)", "ok"]);
+}
