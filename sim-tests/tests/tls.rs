@@ -1,8 +1,12 @@
 //! What TLS adds to a connection, where that ends badly.
 //!
-//! Knows ends that are dropped wherever a program likes. That it works stands in `os`.
+//! Knows ends that are dropped wherever a program likes, and streams that are cut off. That it works
+//! stands in `os`.
+
+use std::io::ErrorKind;
 
 use futures::future::{join, pending};
+use futures::io::AsyncReadExt;
 use virtnet::{Conn, Host, Listener, Run, pipenet, simnet};
 
 use crate::os::{Two, with_tls};
@@ -62,4 +66,24 @@ fn what_is_dropped_at_the_end_of_its_run_or_while_unwinding_is_dropped_in_silenc
         let virtnet::Ending::<()>::Panicked(panic) = outcome.ending else { panic!() };
         assert_eq!(panic.message, "on purpose");
     }
+}
+
+#[test]
+fn a_stream_that_is_cut_off_has_no_end_for_anybody() {
+    crate::lonet::run(async {
+        let (client, server) = hosts(false).await;
+        let Two { a, b, .. } = with_tls(client.clone(), server, "");
+        let listener = b.listen("").await.unwrap();
+        let (dialed, accepted) = join(a.dial("server:1"), listener.accept()).await;
+        let (dialed, accepted) = (dialed.unwrap(), accepted.unwrap());
+        // The network below goes, with no word from TLS.
+        client.close().unwrap();
+        for (mut end, why) in
+            [(&dialed, ErrorKind::ConnectionAborted), (&accepted, ErrorKind::UnexpectedEof)]
+        {
+            assert_eq!(end.read(&mut [0]).await.unwrap_err().kind(), why);
+            let others = end.read(&mut [0]).await.unwrap_err();
+            assert_eq!(others.kind(), ErrorKind::UnexpectedEof);
+        }
+    });
 }

@@ -249,7 +249,13 @@ impl Encrypted {
 impl RawConn for Encrypted {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut wakers = Wakers::default();
-        let polled = self.with(|stream| stream.poll_read(cx, buf));
+        let polled = self.with(|mut stream| match stream.as_mut().poll_read(cx, buf) {
+            // That the stream was cut off is told once; to whoever reads then it is its end.
+            Poll::Ready(Ok(0)) if stream.get_ref().1.wants_read() => {
+                Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+            }
+            polled => polled,
+        });
         match polled {
             Poll::Pending => locked(&self.readers).keep(cx.waker(), &mut wakers),
             Poll::Ready(_) => locked(&self.readers).wake(&mut wakers),
