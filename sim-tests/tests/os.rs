@@ -21,7 +21,7 @@ use crate::lonet::{Place, run};
 pub(crate) struct Two {
     pub(crate) a: Arc<dyn Networker>,
     pub(crate) b: Arc<dyn Networker>,
-    at: &'static str,
+    pub(crate) at: &'static str,
     /// Lets what is under way come to rest.
     rest: fn() -> BoxFuture<'static, ()>,
 }

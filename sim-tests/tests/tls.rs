@@ -5,8 +5,9 @@
 
 use std::io::ErrorKind;
 
-use futures::future::{join, pending};
+use futures::future::{join, pending, try_join};
 use futures::io::AsyncReadExt;
+use virtnet::os::Tcp;
 use virtnet::{Conn, Host, Listener, Run, pipenet, simnet};
 
 use crate::os::{Two, with_tls};
@@ -84,6 +85,20 @@ fn a_stream_that_is_cut_off_has_no_end_for_anybody() {
             assert_eq!(end.read(&mut [0]).await.unwrap_err().kind(), why);
             let others = end.read(&mut [0]).await.unwrap_err();
             assert_eq!(others.kind(), ErrorKind::UnexpectedEof);
+        }
+    });
+}
+
+#[test]
+fn an_address_without_a_host_is_that_of_this_access_point() {
+    crate::lonet::run(async {
+        let (client, server) = hosts(false).await;
+        let networks = [with_tls(client, server, ""), with_tls(Tcp::new(), Tcp::new(), ":0")];
+        for Two { b, at, .. } in networks {
+            let listener = b.listen(at).await.unwrap();
+            let here = format!(":{}", listener.local_addr().port());
+            let (dialed, accepted) = try_join(b.dial(&here), listener.accept()).await.unwrap();
+            assert_eq!(dialed.local_addr(), accepted.peer_addr());
         }
     });
 }

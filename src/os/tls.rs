@@ -29,8 +29,9 @@ use rustls::{ClientConfig, ServerConfig};
 /// TLS over another network; it is called as that one and `+tls`.
 ///
 /// Dialing needs a [`client`](Tls::client) configuration, and names the host of the address to the
-/// other side, which has to prove to be it: so that is a DNS name or an IP address. Listening needs
-/// a [`server`](Tls::server) configuration.
+/// other side, which has to prove to be it: so that is a DNS name or an IP address; without one it is
+/// the [`name`](Networker::name) of this access point. Listening needs a [`server`](Tls::server)
+/// configuration.
 ///
 /// A dial is done when the hand-shake is, which takes an accept on the other side. One that fails
 /// is an error of the dial, and no matter of the accept, which waits for the next. The network has
@@ -90,7 +91,8 @@ impl<N: Networker> Tls<N> {
     async fn connect(&self, dst: &Addr, addr: &str) -> Result<Arrival, Cause> {
         let config = self.client.clone();
         let config = config.ok_or_else(|| Cause::engine("tls: no client configuration"))?;
-        let name = ServerName::try_from(dst.host().to_string()).map_err(Cause::engine)?;
+        let host = if dst.host().is_empty() { self.name() } else { dst.host() };
+        let name = ServerName::try_from(host.to_string()).map_err(Cause::engine)?;
         let conn = self.inner.dial(addr).await.map_err(|error| error.cause)?;
         let ends = (self.own(&conn.local_addr()), self.own(&conn.peer_addr()));
         let stream = TlsConnector::from(config).connect(name, Buffered::new(conn)).await?;
