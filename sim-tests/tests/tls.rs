@@ -4,12 +4,15 @@
 //! stands in `os`.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 
 use futures::future::{join, pending, try_join};
-use futures::io::AsyncReadExt;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::poll;
 use virtnet::os::Tcp;
 use virtnet::{Conn, Host, Listener, Run, pipenet, simnet};
 
+use crate::conformance::receive_all;
 use crate::os::{Two, with_tls};
 
 /// Two hosts of a network, made inside a run.
@@ -100,5 +103,23 @@ fn an_address_without_a_host_is_that_of_this_access_point() {
             let (dialed, accepted) = try_join(b.dial(&here), listener.accept()).await.unwrap();
             assert_eq!(dialed.local_addr(), accepted.peer_addr());
         }
+    });
+}
+
+#[test]
+fn nothing_is_taken_once_a_half_close_is_under_way() {
+    crate::lonet::run(async {
+        let (client, server) = hosts(false).await;
+        let Two { a, b, .. } = with_tls(client, server, "");
+        let listener = b.listen("").await.unwrap();
+        let (dialed, accepted) = try_join(a.dial("server:1"), listener.accept()).await.unwrap();
+        (&dialed).write_all(b"all").await.unwrap();
+        // Nobody reads, and so it waits.
+        assert!(poll!(pin!(dialed.shutdown())).is_pending());
+        let error = (&dialed).write(b"more").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        let (shut, text) = join(dialed.shutdown(), receive_all(&accepted)).await;
+        shut.unwrap();
+        assert_eq!(text, "all");
     });
 }

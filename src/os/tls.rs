@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -106,8 +107,8 @@ fn on(network: &str, addr: &Addr) -> Addr {
 
 fn arrive(stream: TlsStream<Buffered>, (local, peer): (Addr, Addr)) -> Arrival {
     let inner = stream.get_ref().0.conn.clone();
-    let (stream, readers) = (Mutex::new(stream), Mutex::default());
-    Arrival { raw: Box::new(Encrypted { inner, local, stream, readers }), peer }
+    let (stream, ended, readers) = (Mutex::new(stream), AtomicBool::new(false), Mutex::default());
+    Arrival { raw: Box::new(Encrypted { inner, local, stream, ended, readers }), peer }
 }
 
 impl<N: Networker> Networker for Tls<N> {
@@ -235,6 +236,8 @@ struct Encrypted {
     inner: Conn,
     local: Addr,
     stream: Mutex<TlsStream<Buffered>>,
+    /// Whether TLS's own end has been said. What is written after that would be taken and lost.
+    ended: AtomicBool,
     /// Who reads. What one of them has decrypted and left is not announced by the inner
     /// connection, so that the others are woken by whoever leaves it.
     readers: Mutex<WaitList>,
@@ -267,7 +270,10 @@ impl RawConn for Encrypted {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.with(|stream| stream.poll_write(cx, buf))
+        self.with(|stream| match self.ended.load(Ordering::Relaxed) {
+            true => Poll::Ready(Err(Cause::BrokenPipe.into())),
+            false => stream.poll_write(cx, buf),
+        })
     }
 
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -279,7 +285,10 @@ impl RawConn for Encrypted {
             // It is dropped after its run, or on another thread: nothing can be said any more.
             return Poll::Ready(Ok(()));
         }
-        self.with(|stream| stream.poll_close(cx))
+        self.with(|stream| {
+            self.ended.store(true, Ordering::Relaxed);
+            stream.poll_close(cx)
+        })
     }
 
     fn own_addr(&self) -> Option<Addr> {
