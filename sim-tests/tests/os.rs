@@ -3,11 +3,12 @@
 //! Knows [`Networker`] and nothing of which it is. One suite, and a table of what closing does.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::task::Poll;
 use std::time::Duration;
 
 use async_io::Timer;
+use futures::executor::block_on;
 use futures::future::{BoxFuture, FutureExt, join, join_all};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::{StreamExt, poll};
@@ -332,7 +333,7 @@ fn tcp_conforms() {
 fn tcp_conforms_on_tokio_and_on_an_executor_that_knows_no_reactor() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(suite(async || Two::new(Tcp::new(), Tcp::new(), HERE)));
-    futures::executor::block_on(suite(async || Two::new(Tcp::new(), Tcp::new(), HERE)));
+    block_on(suite(async || Two::new(Tcp::new(), Tcp::new(), HERE)));
 }
 
 #[test]
@@ -423,6 +424,27 @@ fn tcp_says_what_it_is_and_what_is_wrong_in_the_words_of_every_network() {
         let down = tcp.listen(HERE).await.unwrap_err();
         assert_eq!(down.to_string(), "listen tcp 127.0.0.1:0: host is down");
     });
+}
+
+#[test]
+fn a_listener_closed_at_any_moment_is_down_for_those_who_accept() {
+    let tcp = Tcp::new();
+    for moment in 0..1000 {
+        let listener = block_on(tcp.listen(HERE)).unwrap();
+        let begin = Barrier::new(4);
+        let accept = || {
+            begin.wait();
+            async_io::block_on(listener.accept()).unwrap_err().cause
+        };
+        std::thread::scope(|threads| {
+            let accepts = [(); 3].map(|()| threads.spawn(accept));
+            begin.wait();
+            (0..37 * moment % 300).for_each(|_| std::hint::spin_loop());
+            listener.close().unwrap();
+            let causes = accepts.map(|accept| accept.join().unwrap());
+            assert_eq!(causes, [const { Cause::SockDown }; 3]);
+        });
+    }
 }
 
 #[test]

@@ -269,10 +269,13 @@ impl<L: Borrow<Listener>> Waiting<L> {
             return Poll::Pending;
         };
         let host = &self.listener.borrow().bound.port.host;
+        let gone = || host.table(|table| table.backlog(self.key()).is_none());
         let accepted = listener.poll_accept(cx).map(|arrived| {
             // If it was closed meanwhile that is the reason, whatever the other says.
-            let Arrival { raw, peer } =
-                arrived.map_err(|cause| host.down().map_or(cause, Cause::from))?;
+            let Arrival { raw, peer } = arrived.map_err(|cause| {
+                let down = host.down().or_else(|| gone().then_some(Why::SockDown));
+                down.map_or(cause, Cause::from)
+            })?;
             let port = Port::lowest(host).ok_or(Why::NoFreePort)?;
             Ok(Endpoint::attach(port, peer, raw.into())?)
         });
