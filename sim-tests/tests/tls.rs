@@ -5,14 +5,15 @@
 
 use std::io::ErrorKind;
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::future::{join, pending, try_join};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::poll;
 use virtnet::os::Tcp;
-use virtnet::{Conn, Host, Listener, Run, pipenet, simnet};
+use virtnet::{Conn, Host, Listener, Run, Sim, pipenet, simnet};
 
-use crate::conformance::receive_all;
+use crate::conformance::{receive, receive_all};
 use crate::os::{Two, with_tls};
 
 /// Two hosts of a network, made inside a run.
@@ -122,4 +123,31 @@ fn nothing_is_taken_once_a_half_close_is_under_way() {
         shut.unwrap();
         assert_eq!(text, "all");
     });
+}
+
+#[test]
+fn dropping_the_half_that_writes_half_closes_though_nobody_reads_at_that_moment() {
+    let run = async move |sim: Sim| {
+        let (client, server) = hosts(false).await;
+        let Two { a, b, .. } = with_tls(client, server, "");
+        let listener = b.listen("").await.unwrap();
+        let (dialed, accepted) = try_join(a.dial("server:1"), listener.accept()).await.unwrap();
+        let (reader, mut writer) = dialed.split();
+        let answer = sim.spawn(async move {
+            let (mut reader, mut answer) = (reader, String::new());
+            reader.read_to_string(&mut answer).await.map(|_| answer)
+        });
+        writer.write_all(b"question").await.unwrap();
+        let (flushed, question) = join(writer.flush(), receive(&accepted, 8)).await;
+        flushed.unwrap();
+        assert_eq!(question, "question");
+        sim.sleep(Duration::from_secs(1)).await;
+        drop(writer);
+        sim.sleep(Duration::from_secs(1)).await;
+        assert_eq!(receive_all(&accepted).await, "");
+        (&accepted).write_all(b"answer").await.unwrap();
+        accepted.shutdown().await.unwrap();
+        assert_eq!(answer.await.unwrap().unwrap(), "answer");
+    };
+    Run::new(1).execute(run).unwrap();
 }

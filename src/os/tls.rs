@@ -249,11 +249,16 @@ impl Encrypted {
     fn with<R>(&self, work: impl FnOnce(Pin<&mut TlsStream<Buffered>>) -> R) -> R {
         work(Pin::new(&mut *locked(&self.stream)))
     }
+
+    fn readers(&self, work: impl FnOnce(&mut WaitList, &mut Wakers)) {
+        let mut wakers = Wakers::default();
+        work(&mut locked(&self.readers), &mut wakers);
+        wakers.wake();
+    }
 }
 
 impl RawConn for Encrypted {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut wakers = Wakers::default();
         let polled = self.with(|mut stream| match stream.as_mut().poll_read(cx, buf) {
             // That the stream was cut off is told once; to whoever reads then it is its end.
             Poll::Ready(Ok(0)) if stream.get_ref().1.wants_read() => {
@@ -262,10 +267,9 @@ impl RawConn for Encrypted {
             polled => polled,
         });
         match polled {
-            Poll::Pending => locked(&self.readers).keep(cx.waker(), &mut wakers),
-            Poll::Ready(_) => locked(&self.readers).wake(&mut wakers),
+            Poll::Pending => self.readers(|readers, wakers| readers.keep(cx.waker(), wakers)),
+            Poll::Ready(_) => self.readers(WaitList::wake),
         }
-        wakers.wake();
         polled
     }
 
@@ -285,10 +289,16 @@ impl RawConn for Encrypted {
             // It is dropped after its run, or on another thread: nothing can be said any more.
             return Poll::Ready(Ok(()));
         }
-        self.with(|stream| {
+        let polled = self.with(|stream| {
             self.ended.store(true, Ordering::Relaxed);
             stream.poll_close(cx)
-        })
+        });
+        if polled.is_pending() {
+            // Nobody may come again for what is left, as when a half is dropped. Who reads gets it
+            // through.
+            self.readers(WaitList::wake);
+        }
+        polled
     }
 
     fn own_addr(&self) -> Option<Addr> {
@@ -298,9 +308,7 @@ impl RawConn for Encrypted {
     fn abort(&self) {
         // Without TLS's own end the other side knows that this was none.
         self.inner.hang_up();
-        let mut wakers = Wakers::default();
-        locked(&self.readers).wake(&mut wakers);
-        wakers.wake();
+        self.readers(WaitList::wake);
     }
 
     fn close(&self) {
