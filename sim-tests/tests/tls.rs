@@ -1,7 +1,7 @@
 //! What TLS adds to a connection, where that ends badly.
 //!
-//! Knows ends that are dropped wherever a program likes, and streams that are cut off. That it works
-//! stands in `os`.
+//! Knows ends that are dropped wherever a program likes, and streams that are cut off. That it
+//! works stands in `os`.
 
 use std::io::ErrorKind;
 use std::pin::pin;

@@ -30,9 +30,9 @@ use rustls::{ClientConfig, ServerConfig};
 /// TLS over another network; it is called as that one and `+tls`.
 ///
 /// Dialing needs a [`client`](Tls::client) configuration, and names the host of the address to the
-/// other side, which has to prove to be it: so that is a DNS name or an IP address; without one it is
-/// the [`name`](Networker::name) of this access point. Listening needs a [`server`](Tls::server)
-/// configuration.
+/// other side, which has to prove to be it: so that is a DNS name or an IP address; without one it
+/// is the [`name`](Networker::name) of this access point. Listening needs a
+/// [`server`](Tls::server) configuration.
 ///
 /// A dial is done when the hand-shake is, which takes an accept on the other side. One that fails
 /// is an error of the dial, and no matter of the accept, which waits for the next. The network has
