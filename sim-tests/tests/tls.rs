@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::{join, pending, try_join};
+use futures::future::{join, join3, pending, try_join};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::poll;
 use virtnet::os::Tcp;
@@ -150,4 +150,26 @@ fn dropping_the_half_that_writes_half_closes_though_nobody_reads_at_that_moment(
         assert_eq!(answer.await.unwrap().unwrap(), "answer");
     };
     Run::new(1).execute(run).unwrap();
+}
+
+#[test]
+fn a_half_close_that_waits_beside_a_read_lets_the_task_sleep() {
+    let run = async move |sim: Sim| {
+        let (client, server) = hosts(false).await;
+        let Two { a, b, .. } = with_tls(client, server, "");
+        let listener = b.listen("").await.unwrap();
+        let (dialed, accepted) = try_join(a.dial("server:1"), listener.accept()).await.unwrap();
+        let asks = sim.spawn(async move {
+            (&dialed).write_all(b"question").await.unwrap();
+            let other = sim.sleep(Duration::from_millis(500));
+            join3(dialed.shutdown(), receive_all(&dialed), other).await.1
+        });
+        sim.sleep(Duration::from_secs(1)).await;
+        assert_eq!(receive_all(&accepted).await, "question");
+        (&accepted).write_all(b"answer").await.unwrap();
+        accepted.shutdown().await.unwrap();
+        assert_eq!(asks.await.unwrap(), "answer");
+    };
+    let outcome = Run::new(1).execute(run);
+    assert!(outcome.is_done() && outcome.steps < 100, "{} steps", outcome.steps);
 }

@@ -289,11 +289,11 @@ impl RawConn for Encrypted {
             // It is dropped after its run, or on another thread: nothing can be said any more.
             return Poll::Ready(Ok(()));
         }
-        let polled = self.with(|stream| {
-            self.ended.store(true, Ordering::Relaxed);
-            stream.poll_close(cx)
+        let (polled, began) = self.with(|stream| {
+            let began = !self.ended.swap(true, Ordering::Relaxed);
+            (stream.poll_close(cx), began)
         });
-        if polled.is_pending() {
+        if polled.is_pending() && began {
             // Nobody may come again for what is left, as when a half is dropped. Who reads gets it
             // through.
             self.readers(WaitList::wake);
