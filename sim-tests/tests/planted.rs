@@ -7,6 +7,7 @@ mod nondeterminism;
 pub(crate) mod programs;
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use virtnet::check::{Check, Report};
 use virtnet::{Run, Sim};
@@ -47,4 +48,19 @@ fn a_minimal_tape_still_fails_after_the_program_was_edited() {
             assert!(failed, "{} does not fail any more after {noise:?}:\n{tape}", program.name);
         }
     }
+}
+
+#[test]
+fn shrinking_ends_with_what_it_may_spend_however_many_choices_are_left() {
+    const CHOICES: u64 = 3_000;
+    let start = Instant::now();
+    let report = Check::new("large").seeds(0..1).shrink(3).run(|sim| async move {
+        // They matter all of them, and each may be smaller.
+        let ones = (0..CHOICES).map(|_| sim.choose("die", usize::MAX)).filter(|die| *die > 0);
+        assert!((ones.count() as u64) < CHOICES, "all of them");
+    });
+    assert_eq!(report.choices(), Some((CHOICES as usize, CHOICES as usize)));
+    assert!(report.to_string().contains("the runs for shrinking are used up"), "{report}");
+    // To look at each choice when no run is left for it took more than a minute.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }

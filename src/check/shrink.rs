@@ -157,6 +157,9 @@ impl Shrinker<'_> {
     }
 
     fn attempt_without(&mut self, gone: impl Fn(&Choice) -> bool) -> bool {
+        if self.stopped.is_some() {
+            return false;
+        }
         let left: Vec<Choice> =
             self.best.choices.iter().filter(|choice| !gone(choice)).cloned().collect();
         left.len() < self.best.choices.len() && self.attempt(&left)
@@ -233,6 +236,9 @@ impl Shrinker<'_> {
         const LARGER: [u64; 3] = [3, 17, 1025];
         let mut at = 0;
         while at < self.best.choices.len() && self.best.choices.len() > FEW {
+            if self.stopped.is_some() {
+                return;
+            }
             let choices = self.best.choices.clone();
             let larger = LARGER.into_iter().any(|times| {
                 let mut one = choices[at].clone();
@@ -253,7 +259,8 @@ impl Shrinker<'_> {
     fn lower_values(&mut self) {
         for at in 0..self.best.choices.len() {
             for shift in [63, 16, 8, 4, 2, 1, 1, 1, 1] {
-                let Some(choice) = self.best.choices.get(at) else { return };
+                let choice = self.best.choices.get(at).filter(|_| self.stopped.is_none());
+                let Some(choice) = choice else { return };
                 let lower = (choice.value >> shift).max(1);
                 if lower == choice.value {
                     break;
