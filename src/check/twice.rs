@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::sim::Divergence;
+use crate::sim::{Divergence, RecordKind};
 
 use super::failure::Kind;
 use super::order::Order;
@@ -35,6 +35,8 @@ pub(crate) struct Differs {
     divergence: Option<Divergence>,
     /// What the first of those two says last before they part.
     before: Option<String>,
+    /// In which of its polls what arrived there was sent.
+    sent: Option<String>,
     results: Option<(String, String)>,
     foreign_wakes: u64,
     /// Why it was not even tried, if no process could be had.
@@ -100,16 +102,18 @@ impl Differs {
     fn new(against: Against, one: &Played, other: &Played) -> Self {
         let traces = one.trace.as_ref().zip(other.trace.as_ref());
         let divergence = traces.and_then(|(one, other)| one.first_difference(other));
-        let before = divergence.as_ref().and_then(|divergence| {
-            let records = one.trace.as_ref()?.records();
-            Some(records.get(divergence.index.checked_sub(1)?)?.to_string())
-        });
+        let told = |place: usize| Some(one.trace.as_ref()?.records().get(place)?.to_string());
+        let before =
+            divergence.as_ref().and_then(|divergence| told(divergence.index.checked_sub(1)?));
+        let arrived = divergence.as_ref().and_then(|divergence| divergence.left.as_ref());
+        let arrived = arrived.filter(|record| record.kind == RecordKind::Deliver);
+        let sent = arrived.and_then(|record| told(*record.causes.first()?));
         let results =
             (one.printed != other.printed).then(|| (one.printed.clone(), other.printed.clone()));
         let foreign_wakes = one.foreign_wakes.max(other.foreign_wakes);
         let error = other.failure.as_ref().filter(|failure| failure.kind == Kind::NoProcess);
         let error = error.map(|failure| failure.text.clone());
-        Self { against, divergence, before, results, foreign_wakes, error }
+        Self { against, divergence, before, sent, results, foreign_wakes, error }
     }
 
     /// The word by which a variable asks for the repetition that has shown it.
@@ -147,6 +151,9 @@ impl fmt::Display for Differs {
                 write!(f, "\n\n{divergence}")?;
                 if let Some(before) = &self.before {
                     write!(f, "\n  before {before}")?;
+                }
+                if let Some(sent) = &self.sent {
+                    write!(f, "\n  sent in {sent}")?;
                 }
             }
             (None, Some((one, other))) if one != other => {

@@ -222,9 +222,21 @@ impl fmt::Display for Divergence {
             Some(record) => record.to_string(),
             None => "(no further record)".into(),
         };
+        let (left, right) = (side(&self.left), side(&self.right));
         writeln!(f, "first difference at record {}:", self.index)?;
-        writeln!(f, "  left  {}", side(&self.left))?;
-        write!(f, "  right {}", side(&self.right))
+        writeln!(f, "  left  {left}")?;
+        write!(f, "  right {right}")?;
+        match (&self.left, &self.right) {
+            (Some(one), Some(other)) if left == right => {
+                let what = if one.digest == other.digest {
+                    "were brought about by other records"
+                } else {
+                    "carry other bytes"
+                };
+                write!(f, "\n  both read alike, but {what}")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

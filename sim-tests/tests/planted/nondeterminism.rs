@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::Sim;
 use virtnet::check::{Check, Determinism, Isolation};
 
@@ -131,4 +132,26 @@ fn an_address_and_the_environment_in_a_decision_are_reported_by_a_fresh_process_
 async fn a_failure_of_a_test_is_held_against_a_fresh_process_unasked(sim: Sim) {
     sim.note(std::process::id());
     panic!("whatever it is, the replay line will not show it");
+}
+
+#[test]
+fn bytes_that_differ_are_called_that_and_traced_to_who_wrote_them() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let report = Check::new("bytes").seeds(0..1).check_determinism().run(|sim| async move {
+        let net = virtnet::simnet::Network::new("t");
+        net.node("server", async |host| {
+            let mut conn = host.listen(":1").await.unwrap().accept().await.unwrap();
+            // As many bytes each time, as in the date that a web server sends.
+            let run = RUNS.fetch_add(1, Relaxed);
+            conn.write_all(&run.to_be_bytes()).await.unwrap();
+        });
+        sim.sleep(Duration::from_secs(1)).await;
+        let mut conn = net.host("client").await.unwrap().dial("server:1").await.unwrap();
+        conn.read_exact(&mut [0; 8]).await.unwrap();
+    });
+    let text = report.to_string();
+    assert!(text.contains("data server:2->client:1 8 bytes"), "{text}");
+    assert!(text.contains("  both read alike, but carry other bytes"), "{text}");
+    let (_, sent) = text.split_once("  sent in ").expect(&text);
+    assert!(sent.lines().next().unwrap().contains("poll    node/server by "), "{text}");
 }
