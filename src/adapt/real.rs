@@ -11,7 +11,8 @@ use crate::sim::{nanos, run_for_real};
 ///
 /// `virtnet::spawn`, `virtnet::time` and `virtnet::rng` work as in a simulated run, with real time
 /// and entropy, so that a program written on them runs for real. It ends when the future does; the
-/// other tasks are dropped then. Its random numbers are no secrets.
+/// other tasks are dropped then. Tasks get names by `Sim::current().task(..)` as there. Its random
+/// numbers are no secrets.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

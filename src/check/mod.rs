@@ -46,6 +46,15 @@
 //! against a fresh process as well, which is what its replay line begins. A difference is a failure
 //! of its own: the first record that differs, from both sides, and which repetition has shown it.
 //!
+//! # What a sweep should reach
+//!
+//! `sometimes!(condition, "label")` fails a sweep in which it was asked and never held: a test that
+//! never gets where it is meant to get proves nothing. One run alone, a replay or a shard never
+//! fails by it. `always!(condition, "label")` fails the run in which it does not hold, where and
+//! when that is: a rule that is broken long before the end of a run, such as that a term has one
+//! leader, is found in more seeds by it than by what is left at the end, and the report ends there.
+//! Both are macros of this module, for the test and for the system under test.
+//!
 //! # Runs that do not come back
 //!
 //! A run that spends more than ten seconds of real time in one poll is told on standard error, with

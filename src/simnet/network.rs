@@ -118,6 +118,9 @@ impl Network {
     /// Makes a node in the default region: a host with a program that can die and be started
     /// again.
     ///
+    /// When the program returns, the node stays up, and with it its host and the tasks that were
+    /// spawned; an error that it returns ends the run.
+    ///
     /// # Panics
     ///
     /// If there is a host of that name.

@@ -69,7 +69,8 @@ families! {
     power_offs PowerOff;
     /// Nodes stop, and go on later.
     pauses Pause;
-    /// The hosts of nodes are closed in good order, and the nodes are started again later.
+    /// The hosts of nodes are closed in good order, and the nodes are started again later. Until
+    /// then every accept fails, and a program that returns that as its error ends the run.
     closes Close;
     /// Nodes are restarted.
     restarts Restart;
