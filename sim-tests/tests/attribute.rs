@@ -60,13 +60,6 @@ async fn no_thread_runs_no_seed() {}
 #[should_panic(expected = "virtnet: budget = \"0s\": expected a duration, as 60s")]
 async fn no_time_runs_no_seed() {}
 
-#[test]
-#[expect(clippy::reversed_empty_ranges, reason = "whoever computes them may come to this")]
-fn seeds_that_end_before_they_begin_are_none() {
-    let report = Check::new("none").seeds(5..3).run(async |_| ());
-    assert_eq!((report.is_ok(), report.runs), (true, 0));
-}
-
 /// What stands in `refused/` does not compile, and what the compiler says stands beside it. All of
 /// it is the attribute's own words: another compiler says the same.
 #[test]

@@ -51,6 +51,13 @@ fn a_minimal_tape_still_fails_after_the_program_was_edited() {
 }
 
 #[test]
+#[should_panic(expected = "virtnet: `seeds(5..3)`: there is no seed in it")]
+fn a_sweep_of_no_seed_proves_nothing_and_is_refused() {
+    let (from, to) = (5, 3);
+    let _ = Check::new("none").seeds(from..to);
+}
+
+#[test]
 fn shrinking_ends_with_what_it_may_spend_however_many_choices_are_left() {
     const CHOICES: u64 = 3_000;
     let start = Instant::now();
