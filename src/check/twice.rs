@@ -149,7 +149,7 @@ impl fmt::Display for Differs {
         match (&self.divergence, &self.results) {
             (Some(divergence), _) => {
                 write!(f, "\n\n{divergence}")?;
-                if let Some(before) = &self.before {
+                if let Some(before) = self.before.as_ref().filter(|_| self.sent != self.before) {
                     write!(f, "\n  before {before}")?;
                 }
                 if let Some(sent) = &self.sent {
