@@ -7,6 +7,7 @@ mod nondeterminism;
 pub(crate) mod programs;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use virtnet::check::{Check, Report};
@@ -55,6 +56,36 @@ fn a_minimal_tape_still_fails_after_the_program_was_edited() {
 fn a_sweep_of_no_seed_proves_nothing_and_is_refused() {
     let (from, to) = (5, 3);
     let _ = Check::new("none").seeds(from..to);
+}
+
+#[test]
+fn of_a_run_in_which_everything_hangs_on_everything_little_is_left() {
+    const CHOICES: usize = 500;
+    let report = Check::new("chaos").seeds(0..200).run(|sim| async move {
+        let mut state = 0_u64;
+        for n in 0..CHOICES {
+            // Another value, and all that comes after it is another.
+            state ^= sim.choose(&format!("die-{n}"), 6) as u64;
+            state = state.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        }
+        assert_ne!(state % 16, 7, "it came to this");
+    });
+    let (left, of) = report.choices().unwrap();
+    assert!(of > 300 && left < 10, "{left} of {of} choices:\n{report}");
+}
+
+#[test]
+fn what_fails_early_is_cut_down_without_runs_that_go_on_for_long() {
+    static LONG: AtomicU64 = AtomicU64::new(0);
+    let report = Check::new("early").seeds(0..1).run(|sim| async move {
+        let faces = (0..9).filter(|_| sim.choose("die", 6) > 0).count();
+        sim.sleep(Duration::from_secs(1)).await;
+        assert!(faces < 3, "three");
+        sim.sleep(Duration::from_secs(60)).await;
+        LONG.fetch_add(1, Relaxed);
+    });
+    assert_eq!(report.choices().unwrap().0, 3, "{report}");
+    assert_eq!(LONG.load(Relaxed), 0);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //!
 //! Knows how that is written, for another process; refuses to know where it is executed.
 
-use crate::sim::{Run, Tape};
+use std::time::Duration;
+
+use crate::sim::{Run, Tape, nanos};
 
 use super::json::Json;
 use super::settings::Settings;
@@ -14,13 +16,22 @@ pub(crate) struct Order {
     tape: Option<Tape>,
     keep_trace: bool,
     record_choices: bool,
+    /// How much virtual time it may take, where that is less than the test allows.
+    time_limit: Option<Duration>,
     /// Seeds that are run before, in the same process, for whatever they may leave behind.
     before: Vec<u64>,
 }
 
 impl Order {
     pub(crate) const fn of_seed(seed: u64) -> Self {
-        Self { seed, tape: None, keep_trace: false, record_choices: false, before: Vec::new() }
+        Self {
+            seed,
+            tape: None,
+            keep_trace: false,
+            record_choices: false,
+            time_limit: None,
+            before: Vec::new(),
+        }
     }
 
     pub(crate) fn of_tape(tape: Tape) -> Self {
@@ -37,6 +48,12 @@ impl Order {
     /// The run of the same, with its choices.
     pub(crate) fn record_choices(mut self) -> Self {
         self.record_choices = true;
+        self
+    }
+
+    /// The run of the same, which is given up when it takes longer than this.
+    pub(crate) fn time_limit(mut self, limit: Option<Duration>) -> Self {
+        self.time_limit = limit;
         self
     }
 
@@ -70,16 +87,21 @@ impl Order {
         if self.record_choices {
             run = run.record_choices();
         }
+        if let Some(limit) = self.time_limit {
+            run = run.time_limit_at_most(limit);
+        }
         run
     }
 
     pub(crate) fn to_json(&self) -> Json {
         let tape = self.tape.as_ref().map_or(Json::Null, Json::text);
+        let limit = self.time_limit.map_or(Json::Null, |limit| Json::Number(nanos(limit)));
         Json::map([
             ("seed", Json::Number(self.seed)),
             ("tape", tape),
             ("keep_trace", Json::Bool(self.keep_trace)),
             ("record_choices", Json::Bool(self.record_choices)),
+            ("time_limit", limit),
             ("before", Json::List(self.before.iter().copied().map(Json::Number).collect())),
         ])
     }
@@ -89,12 +111,17 @@ impl Order {
             Json::Null => None,
             tape => Some(tape.as_text()?.parse().ok()?),
         };
+        let time_limit = match json.get("time_limit")? {
+            Json::Null => None,
+            limit => Some(Duration::from_nanos(limit.as_number()?)),
+        };
         let before = json.get("before")?.as_list()?.iter().map(Json::as_number);
         Some(Self {
             seed: json.get("seed")?.as_number()?,
             tape,
             keep_trace: json.get("keep_trace")?.as_bool()?,
             record_choices: json.get("record_choices")?.as_bool()?,
+            time_limit,
             before: before.collect::<Option<_>>()?,
         })
     }
@@ -109,7 +136,8 @@ mod tests {
     fn an_order_is_read_as_it_was_written() {
         let tape = Tape::zero().with("choose main coin", 3, 1);
         let order = Order::of_tape(tape).keep_trace().record_choices().after([7, u64::MAX]);
-        for order in [order, Order::of_seed(u64::MAX)] {
+        let limited = order.clone().time_limit(Some(std::time::Duration::from_millis(3)));
+        for order in [order, limited, Order::of_seed(u64::MAX)] {
             let text = order.to_json().to_string();
             assert_eq!(Order::from_json(&text.parse().unwrap()), Some(order));
         }

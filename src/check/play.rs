@@ -3,6 +3,7 @@
 //! Knows how a test is executed; refuses to know how many times.
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::sim::{Choice, Ending, Fingerprint, Outcome, Run, Sim, Tape, Trace};
 use crate::simnet::{Ledger, NodeOutput, gather_ledgers, take_ledger};
@@ -25,6 +26,8 @@ pub(crate) struct Played {
     pub(crate) ledger: Ledger,
     pub(crate) reached: Reached,
     pub(crate) foreign_wakes: u64,
+    /// How much virtual time it took.
+    pub(crate) elapsed: Duration,
 }
 
 impl Played {
@@ -41,6 +44,7 @@ impl Played {
             ledger: Ledger::default(),
             reached: Reached::default(),
             foreign_wakes: 0,
+            elapsed: Duration::ZERO,
         }
     }
 
@@ -95,7 +99,7 @@ where
         async move { main.await.error() }
     });
     let reached = gather::take();
-    let Outcome { ending, seed, fingerprint, trace, tape, choices, .. } = outcome;
+    let Outcome { ending, seed, fingerprint, trace, tape, choices, elapsed, .. } = outcome;
     let failure = Failure::of(&ending, |said| ear.site_of(said));
     drop(ear);
     let printed = match ending {
@@ -114,5 +118,6 @@ where
         ledger,
         reached,
         foreign_wakes,
+        elapsed,
     }
 }

@@ -8,11 +8,16 @@
 //! A test that is given an input has that made simpler first, while all choices come from where
 //! they came from: as they are keyed, what a simpler input still asks is answered as it was, and
 //! what only it asks is answered as by any seed.
+//!
+//! Where everything hangs on everything, as when nodes elect a leader, whatever is left out early
+//! makes another run of all that comes later, so that hardly any one thing can be left out of
+//! thousands. But a run with half of them, any half, is then about as likely to fail as any run is.
+//! So as long as there are many, halves and eighths are tried that are drawn at random.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::sim::{Choice, INPUT, Schedule, Tape};
+use crate::sim::{Choice, INPUT, Schedule, Tape, stir};
 
 use super::failure::Kind;
 use super::order::Order;
@@ -33,10 +38,16 @@ pub(crate) struct Shrunk {
     pub(crate) stopped: Option<&'static str>,
 }
 
+/// In which order things happen that could happen in any.
+const ORDERS: &[&str] = &["order", "delay", "pct", "select"];
+
+/// How long the network takes, and how much of it.
+const DURATIONS: &[&str] = &["latency", "again", "credit", "registry", "short"];
+
 /// Families that are tried together, in this order: what is left out first is the least telling.
 const FAMILIES: &[&[&str]] = &[
-    &["order", "delay", "pct", "select"],
-    &["latency", "again", "credit", "registry", "short"],
+    ORDERS,
+    DURATIONS,
     &["order"],
     &["delay"],
     &["pct"],
@@ -56,6 +67,9 @@ const FAMILIES: &[&[&str]] = &[
     &["choose"],
 ];
 
+/// What a run may take longer than twice the one that failed.
+const SLACK: Duration = Duration::from_secs(1);
+
 struct Shrinker<'a> {
     place: &'a Place<'a>,
     /// How it must fail.
@@ -65,6 +79,9 @@ struct Shrinker<'a> {
     best: Played,
     /// How the input is simpler than what the seed draws.
     input: Vec<u64>,
+    /// After how much virtual time a run is given up: one that is longer seldom fails the same way,
+    /// and where a rule breaks early a run that goes on to its end takes many times as long.
+    limit: Option<Duration>,
     runs: u64,
     start: Instant,
     stopped: Option<&'static str>,
@@ -90,11 +107,14 @@ pub(crate) fn shrink(
     }
     let schedule = first.tape.schedule().unwrap_or_default();
     let (of, input) = (first.choices.len(), first.tape.input());
+    let breaks = matches!(kind, Kind::Panic(_) | Kind::Always(_) | Kind::Error(_));
+    let limit = breaks.then(|| 2 * first.elapsed + SLACK);
     let (best, runs, stopped) = (first, 1, None);
     let mut shrinker =
-        Shrinker { place, kind, seed, schedule, best, input, runs, start, stopped, save };
+        Shrinker { place, kind, seed, schedule, best, input, limit, runs, start, stopped, save };
     shrinker.simplify_input(&failed.tape);
     shrinker.drop_families();
+    shrinker.thin_out();
     shrinker.drop_groups(place_of);
     shrinker.drop_groups(|choice| choice.subject.clone());
     shrinker.drop_stretches();
@@ -123,7 +143,7 @@ fn place_of(choice: &Choice) -> String {
 impl Shrinker<'_> {
     fn order(&self, choices: &[Choice]) -> Order {
         let tape = Tape::of_choices(self.seed, self.schedule, choices).with_input(&self.input);
-        Order::of_tape(tape).record_choices()
+        Order::of_tape(tape).record_choices().time_limit(self.limit)
     }
 
     /// Tries a run in which only these choices are not 0. If it fails the same way it is the best
@@ -192,6 +212,28 @@ impl Shrinker<'_> {
             self.attempt_without(|choice| {
                 families.contains(&choice.subject.split(' ').next().unwrap_or_default())
             });
+        }
+    }
+
+    /// Leaves out as much as it can, drawn at random, until that was in vain for too long.
+    fn thin_out(&mut self) {
+        // How many eighths stay: of all choices, or of those alone that decide when what happens.
+        const KEPT: [(u64, bool); 6] =
+            [(4, true), (4, false), (2, true), (1, false), (6, true), (1, true)];
+        const MANY: usize = 64;
+        let patience = self.place.settings.shrink / 16;
+        let (mut trial, mut vain) = (0, 0);
+        while self.best.choices.len() > MANY && vain < patience && self.stopped.is_none() {
+            let (kept, of_all) = KEPT[trial as usize % KEPT.len()];
+            let drawn = |(choice, n): (&Choice, u64)| {
+                let family = choice.subject.split(' ').next().unwrap_or_default();
+                let stays = !of_all && !ORDERS.contains(&family) && !DURATIONS.contains(&family);
+                (stays || stir(trial << 32 | n) % 8 < kept).then(|| choice.clone())
+            };
+            let left: Vec<Choice> = self.best.choices.iter().zip(0..).filter_map(drawn).collect();
+            let better = left.len() < self.best.choices.len() && self.attempt(&left);
+            vain = if better { 0 } else { vain + 1 };
+            trial += 1;
         }
     }
 

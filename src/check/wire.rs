@@ -2,7 +2,9 @@
 //!
 //! Knows all that is known of a run; refuses to know how the text is brought over.
 
-use crate::sim::{Choice, Instant, Record, RecordKind, Trace};
+use std::time::Duration;
+
+use crate::sim::{Choice, Instant, Record, RecordKind, Trace, nanos};
 use crate::simnet::{Counts, Ledger};
 
 use super::failure::{Failure, Kind};
@@ -147,6 +149,7 @@ pub(crate) fn played_to(played: &Played) -> Json {
         ("sometimes", labels_to(&played.reached.sometimes)),
         ("always", labels_to(&played.reached.always)),
         ("foreign_wakes", Json::Number(played.foreign_wakes)),
+        ("elapsed", Json::Number(nanos(played.elapsed))),
     ])
 }
 
@@ -182,6 +185,7 @@ fn played_of(json: &Json) -> Option<Played> {
         ledger: ledger_from(json.get("ledger")?)?,
         reached: Reached { sometimes, always },
         foreign_wakes: json.get("foreign_wakes")?.as_number()?,
+        elapsed: Duration::from_nanos(json.get("elapsed")?.as_number()?),
     })
 }
 

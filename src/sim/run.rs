@@ -82,6 +82,12 @@ impl Run {
         self
     }
 
+    /// The same, where it is not limited to less already.
+    pub(crate) fn time_limit_at_most(mut self, limit: Duration) -> Self {
+        self.limits.time = self.limits.time.min(nanos(limit));
+        self
+    }
+
     /// Ends the run after so many steps, each the poll of a task: ten million
     /// unless said otherwise.
     #[inline]
