@@ -89,6 +89,30 @@ fn what_fails_early_is_cut_down_without_runs_that_go_on_for_long() {
 }
 
 #[test]
+fn of_a_run_of_millions_of_steps_no_records_are_kept() {
+    let endless = Check::new("endless").seeds(0..1).step_limit(1_000_001).shrink(0);
+    let run = |name: &'static str| {
+        let check = endless.clone().check_determinism();
+        let report = check.run(move |sim| async move {
+            if name == "differs" {
+                static RUNS: AtomicU64 = AtomicU64::new(0);
+                sim.note(RUNS.fetch_add(1, Relaxed));
+            }
+            loop {
+                sim.yield_now().await;
+            }
+        });
+        report.to_string()
+    };
+    let why = "is not told: a run of 1000001 steps has too many records; step_limit ends it sooner";
+    let (fails, differs) = (run("fails"), run("differs"));
+    // Who makes the main task is no matter of the test.
+    assert!(fails.contains("1 task(s):\n  main was woken by task main\n\n"), "{fails}");
+    assert!(fails.contains(&format!("\n\nwhat led to it {why}\n")), "{fails}");
+    assert!(differs.contains(&format!("\n\nwhere they part {why}\n")), "{differs}");
+}
+
+#[test]
 fn shrinking_ends_with_what_it_may_spend_however_many_choices_are_left() {
     const CHOICES: u64 = 3_000;
     let start = Instant::now();

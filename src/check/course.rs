@@ -230,7 +230,7 @@ impl<'a> Course<'a> {
         }
         let wrong = played.failure.clone().map(Box::new).map(Wrong::Failed);
         let mut report = self.report(swept, wrong);
-        let traced = place.isolated(&order.clone().keep_trace().record_choices());
+        let traced = place.isolated(&order.clone().keep_trace_of(&played).record_choices());
         let file = self.tape_file(traced.seed);
         if self.settings.shrink > 0 {
             let save = |tape: &Tape| {

@@ -1,6 +1,7 @@
 //! How a run failed, and whether two failed the same way.
 
 use std::borrow::Cow;
+use std::panic::Location;
 
 use crate::sim::{Ending, Stall, TaskPanic};
 
@@ -42,7 +43,11 @@ impl Failure {
     ) -> Option<Self> {
         let stalled = |name: &'static str, stall: &Stall| Self {
             kind: Kind::Ending(name.into()),
-            text: ending.to_string(),
+            // The main task comes first.
+            text: match stall.tasks.first() {
+                Some(main) => without_place(&ending.to_string(), main.spawned_at),
+                None => ending.to_string(),
+            },
             tasks: stall.tasks.iter().map(|task| task.task.clone()).collect(),
         };
         match ending {
@@ -61,9 +66,8 @@ impl Failure {
     }
 
     fn of_panic(panic: &TaskPanic, site: Option<String>) -> Self {
-        // Where the main task is spawned says nothing.
         let mut text = match panic.task.as_str() {
-            "main" => format!("task main panicked: {}", panic.message),
+            "main" => without_place(&panic.to_string(), panic.spawned_at),
             _ => panic.to_string(),
         };
         if let Some(site) = &site {
@@ -75,6 +79,12 @@ impl Failure {
         };
         Self { kind, text, tasks: vec![panic.task.clone()] }
     }
+}
+
+/// Where the main task is spawned says nothing: it is not the test that does it.
+fn without_place(text: &str, spawned_at: &Location<'_>) -> String {
+    let place = format!("spawned at {spawned_at}");
+    text.lines().filter(|line| line.trim_start() != place).collect::<Vec<_>>().join("\n")
 }
 
 /// A text in which numbers do not matter: ids, addresses and times differ from run to run.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::sim::{Run, Tape, nanos};
 
 use super::json::Json;
+use super::play::{Played, TRACED};
 use super::settings::Settings;
 
 /// A run that is to be executed.
@@ -43,6 +44,11 @@ impl Order {
     pub(crate) fn keep_trace(mut self) -> Self {
         self.keep_trace = true;
         self
+    }
+
+    /// The same, unless the run is so long that nobody could read of it.
+    pub(crate) fn keep_trace_of(self, played: &Played) -> Self {
+        if played.steps > TRACED { self } else { self.keep_trace() }
     }
 
     /// The run of the same, with its choices.

@@ -12,6 +12,10 @@ use super::failure::{Failure, Kind};
 use super::gather::{self, Reached};
 use super::panics::Ear;
 
+/// The records of a run are kept to be told if it takes no more steps than this: some take half a
+/// kilobyte, and nobody reads of millions.
+pub(crate) const TRACED: u64 = 1_000_000;
+
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Played {
@@ -26,6 +30,8 @@ pub(crate) struct Played {
     pub(crate) ledger: Ledger,
     pub(crate) reached: Reached,
     pub(crate) foreign_wakes: u64,
+    /// How many polls it took.
+    pub(crate) steps: u64,
     /// How much virtual time it took.
     pub(crate) elapsed: Duration,
 }
@@ -44,6 +50,7 @@ impl Played {
             ledger: Ledger::default(),
             reached: Reached::default(),
             foreign_wakes: 0,
+            steps: 0,
             elapsed: Duration::ZERO,
         }
     }
@@ -52,6 +59,15 @@ impl Played {
     pub(crate) fn without_process(seed: u64, error: String) -> Self {
         let failure = Failure { kind: Kind::NoProcess, text: error, tasks: Vec::new() };
         Self { failure: Some(failure), seed, ..Self::nothing() }
+    }
+
+    /// Why its records were not kept, if that is because they are too many.
+    pub(crate) fn untraced(&self) -> Option<String> {
+        let is_long = self.trace.is_none() && self.steps > TRACED;
+        is_long.then(|| {
+            let Self { steps, .. } = self;
+            format!("a run of {steps} steps has too many records; step_limit ends it sooner")
+        })
     }
 }
 
@@ -99,7 +115,7 @@ where
         async move { main.await.error() }
     });
     let reached = gather::take();
-    let Outcome { ending, seed, fingerprint, trace, tape, choices, elapsed, .. } = outcome;
+    let Outcome { ending, seed, steps, elapsed, fingerprint, trace, tape, choices, .. } = outcome;
     let failure = Failure::of(&ending, |said| ear.site_of(said));
     drop(ear);
     let printed = match ending {
@@ -118,6 +134,7 @@ where
         ledger,
         reached,
         foreign_wakes,
+        steps,
         elapsed,
     }
 }

@@ -137,6 +137,9 @@ impl Report {
     fn write_past(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shrunk = self.shrunk.as_ref().map(|shrunk| &shrunk.played);
         let Some(played) = shrunk.or(self.failed.as_ref()) else { return Ok(()) };
+        if let Some(untraced) = played.untraced() {
+            return write!(f, "\n\nwhat led to it is not told: {untraced}");
+        }
         let (Some(trace), Some(failure)) = (&played.trace, &played.failure) else { return Ok(()) };
         f.write_str("\n\nwhat led to it:")?;
         let (past, records) = (causal_past(trace, &failure.tasks), trace.records());

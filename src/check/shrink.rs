@@ -121,7 +121,7 @@ pub(crate) fn shrink(
     shrinker.concentrate();
     shrinker.lower_values();
     shrinker.drop_stretches();
-    let traced = shrinker.order(&shrinker.best.choices).keep_trace();
+    let traced = shrinker.order(&shrinker.best.choices).keep_trace_of(&shrinker.best);
     let traced = without_input(place.isolated(&traced));
     let played = if traced.failure.is_some() { traced } else { shrinker.best };
     let (runs, took, stopped) = (shrinker.runs + 1, start.elapsed(), shrinker.stopped);

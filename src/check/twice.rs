@@ -39,6 +39,8 @@ pub(crate) struct Differs {
     sent: Option<String>,
     results: Option<(String, String)>,
     foreign_wakes: u64,
+    /// Why it is not known where they part, if their records were not kept.
+    untraced: Option<String>,
     /// Why it was not even tried, if no process could be had.
     pub(crate) error: Option<String>,
 }
@@ -58,7 +60,7 @@ pub(crate) fn check(
     first: &Played,
     modes: Determinism,
 ) -> Option<Differs> {
-    let order = order.clone().keep_trace();
+    let order = order.clone().keep_trace_of(first);
     let again = || place.isolated(&order);
     let (one, other) = (again(), again());
     let apart = place.settings.isolation == Isolation::Process;
@@ -113,7 +115,8 @@ impl Differs {
         let foreign_wakes = one.foreign_wakes.max(other.foreign_wakes);
         let error = other.failure.as_ref().filter(|failure| failure.kind == Kind::NoProcess);
         let error = error.map(|failure| failure.text.clone());
-        Self { against, divergence, before, sent, results, foreign_wakes, error }
+        let untraced = one.untraced();
+        Self { against, divergence, before, sent, results, foreign_wakes, untraced, error }
     }
 
     /// The word by which a variable asks for the repetition that has shown it.
@@ -146,8 +149,8 @@ impl fmt::Display for Against {
 impl fmt::Display for Differs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the same seed was not the same run: something is not decided by the seed")?;
-        match (&self.divergence, &self.results) {
-            (Some(divergence), _) => {
+        match (&self.divergence, &self.results, &self.untraced) {
+            (Some(divergence), ..) => {
                 write!(f, "\n\n{divergence}")?;
                 if let Some(before) = self.before.as_ref().filter(|_| self.sent != self.before) {
                     write!(f, "\n  before {before}")?;
@@ -156,7 +159,10 @@ impl fmt::Display for Differs {
                     write!(f, "\n  sent in {sent}")?;
                 }
             }
-            (None, Some((one, other))) if one != other => {
+            (None, _, Some(untraced)) => {
+                write!(f, "\n\nwhere they part is not told: {untraced}")?;
+            }
+            (None, Some((one, other)), None) if one != other => {
                 write!(f, "\n\nthe same events, but another result:\n  {one}\n  {other}")?;
             }
             _ => f.write_str(

@@ -149,6 +149,7 @@ pub(crate) fn played_to(played: &Played) -> Json {
         ("sometimes", labels_to(&played.reached.sometimes)),
         ("always", labels_to(&played.reached.always)),
         ("foreign_wakes", Json::Number(played.foreign_wakes)),
+        ("steps", Json::Number(played.steps)),
         ("elapsed", Json::Number(nanos(played.elapsed))),
     ])
 }
@@ -185,6 +186,7 @@ fn played_of(json: &Json) -> Option<Played> {
         ledger: ledger_from(json.get("ledger")?)?,
         reached: Reached { sometimes, always },
         foreign_wakes: json.get("foreign_wakes")?.as_number()?,
+        steps: json.get("steps")?.as_number()?,
         elapsed: Duration::from_nanos(json.get("elapsed")?.as_number()?),
     })
 }
