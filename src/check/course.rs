@@ -87,8 +87,7 @@ impl<'a> Course<'a> {
                  down; it had come to {}",
                 tape.display()
             );
-            let tape = format!("VIRTNET_TAPE={} ", shell_word(tape.display()));
-            self.about.say_with(&what, "replay", &tape);
+            self.about.say_with(&what, "replay", &playing(tape));
         }
     }
 
@@ -249,8 +248,7 @@ impl<'a> Course<'a> {
         report.input = self.text_of_input(&tape);
         report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &tape)));
         if let (Work::Given(_), Some(Ok(file))) = (&self.settings.work, &report.tape_file) {
-            report.replay =
-                format!("VIRTNET_TAPE={} {}", shell_word(file.display()), report.replay);
+            report.replay = playing(file) + &report.replay;
         }
         report
     }
@@ -265,7 +263,7 @@ impl<'a> Course<'a> {
         let failed = swept.failed.map(|failed| failed.played);
         let failed_seed = failed.as_ref().map(|failed| failed.seed);
         let again = match &self.settings.work {
-            Work::Tape(file) => format!("VIRTNET_TAPE={} ", shell_word(file.display())),
+            Work::Tape(file) => playing(file),
             Work::Replay(seed) => format!("VIRTNET_SEED={seed:#x} "),
             Work::Given(_) => String::new(),
             Work::Seeds(_) | Work::Judge(_) => {
@@ -337,6 +335,11 @@ fn whole(ledger: &Ledger, reached: &Reached) -> Option<Wrong> {
         let families = idle.join(", ");
         Wrong::Sweep(format!("faults were requested that never had an effect: {families}"))
     })
+}
+
+/// The variable with which a tape is played.
+fn playing(tape: &Path) -> String {
+    format!("VIRTNET_TAPE={} ", shell_word(tape.display()))
 }
 
 /// How a tape says which test it is of, in a comment.

@@ -134,6 +134,11 @@ fn without_input(mut played: Played) -> Played {
     played
 }
 
+/// What is chosen: `order`, `latency` and so on.
+fn family_of(choice: &Choice) -> &str {
+    choice.subject.split(' ').next().unwrap_or_default()
+}
+
 /// Where a choice is made: a node, or the beginning of a path.
 fn place_of(choice: &Choice) -> String {
     let who = choice.subject.split(' ').nth(1).unwrap_or_default();
@@ -176,12 +181,13 @@ impl Shrinker<'_> {
         true
     }
 
-    fn attempt_without(&mut self, gone: impl Fn(&Choice) -> bool) -> bool {
+    /// Tries to leave choices out, by their places and by themselves.
+    fn attempt_without(&mut self, gone: impl Fn(usize, &Choice) -> bool) -> bool {
         if self.stopped.is_some() {
             return false;
         }
-        let left: Vec<Choice> =
-            self.best.choices.iter().filter(|choice| !gone(choice)).cloned().collect();
+        let stay = self.best.choices.iter().enumerate().filter(|(n, choice)| !gone(*n, choice));
+        let left: Vec<Choice> = stay.map(|(_, choice)| choice.clone()).collect();
         left.len() < self.best.choices.len() && self.attempt(&left)
     }
 
@@ -209,9 +215,7 @@ impl Shrinker<'_> {
             return;
         }
         for families in FAMILIES {
-            self.attempt_without(|choice| {
-                families.contains(&choice.subject.split(' ').next().unwrap_or_default())
-            });
+            self.attempt_without(|_, choice| families.contains(&family_of(choice)));
         }
     }
 
@@ -225,13 +229,11 @@ impl Shrinker<'_> {
         let (mut trial, mut vain) = (0, 0);
         while self.best.choices.len() > MANY && vain < patience && self.stopped.is_none() {
             let (kept, of_all) = KEPT[trial as usize % KEPT.len()];
-            let drawn = |(choice, n): (&Choice, u64)| {
-                let family = choice.subject.split(' ').next().unwrap_or_default();
-                let stays = !of_all && !ORDERS.contains(&family) && !DURATIONS.contains(&family);
-                (stays || stir(trial << 32 | n) % 8 < kept).then(|| choice.clone())
-            };
-            let left: Vec<Choice> = self.best.choices.iter().zip(0..).filter_map(drawn).collect();
-            let better = left.len() < self.best.choices.len() && self.attempt(&left);
+            let better = self.attempt_without(|n, choice| {
+                let family = family_of(choice);
+                let counts = of_all || ORDERS.contains(&family) || DURATIONS.contains(&family);
+                counts && stir(trial << 32 | n as u64) % 8 >= kept
+            });
             vain = if better { 0 } else { vain + 1 };
             trial += 1;
         }
@@ -241,7 +243,7 @@ impl Shrinker<'_> {
         let groups: BTreeSet<String> = self.best.choices.iter().map(&group).collect();
         if groups.len() > 1 {
             for own in groups {
-                self.attempt_without(|choice| group(choice) == own);
+                self.attempt_without(|_, choice| group(choice) == own);
             }
         }
     }
@@ -253,10 +255,7 @@ impl Shrinker<'_> {
             let (mut at, mut better) = (0, false);
             while at < self.best.choices.len() && self.stopped.is_none() {
                 let end = (at + length).min(self.best.choices.len());
-                let choices = &self.best.choices;
-                let left: Vec<Choice> =
-                    choices[..at].iter().chain(&choices[end..]).cloned().collect();
-                if self.attempt(&left) {
+                if self.attempt_without(|n, _| (at..end).contains(&n)) {
                     better = true;
                 } else {
                     at = end;
@@ -277,10 +276,7 @@ impl Shrinker<'_> {
         // What is beyond the options is taken modulo their number: another value, and as good.
         const LARGER: [u64; 3] = [3, 17, 1025];
         let mut at = 0;
-        while at < self.best.choices.len() && self.best.choices.len() > FEW {
-            if self.stopped.is_some() {
-                return;
-            }
+        while self.best.choices.len() > at.max(FEW) && self.stopped.is_none() {
             let choices = self.best.choices.clone();
             let larger = LARGER.into_iter().any(|times| {
                 let mut one = choices[at].clone();
