@@ -105,17 +105,22 @@ fn dropping_them_on_another_thread_or_inside_another_run_does_nothing() {
 
 #[test]
 fn dropping_them_while_unwinding_and_in_the_teardown_does_nothing() {
-    let outcome = Run::new(1).execute(async |sim| {
-        let held = handles(sim).await;
+    are_dropped_in_silence(handles);
+}
+
+/// Drops what is made in a run at its end, and while a panic unwinds.
+pub(crate) fn are_dropped_in_silence<T: 'static>(make: impl AsyncFn(Sim) -> T + Copy + 'static) {
+    let outcome = Run::new(1).execute(async move |sim: Sim| {
+        let held = make(sim).await;
         sim.spawn(async move {
             let _held = held;
             std::future::pending::<()>().await;
         });
         sim.yield_now().await;
     });
-    assert!(outcome.is_done());
-    let outcome = Run::new(1).execute(async |sim| {
-        let _held = handles(sim).await;
+    assert!(outcome.is_done(), "{}", outcome.ending);
+    let outcome = Run::new(1).execute(async move |sim| {
+        let _held = make(sim).await;
         panic!("on purpose");
     });
     let virtnet::Ending::<()>::Panicked(panic) = outcome.ending else { panic!() };

@@ -1,13 +1,13 @@
 //! Processes that end before their sweep does: what they were at is not lost.
 
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use virtnet::check::{Check, Isolation};
 
-use crate::process::{execute, said};
+use crate::process::{command, execute, said};
 
 const PLANTED: &str = "VIRTNET_TESTS_PLANTED";
 const NAME: &str = "VIRTNET_TESTS_NAME";
@@ -57,9 +57,7 @@ fn what_another_program_has_left_is_told_by_that_program() {
     let other = own.with_file_name(format!("other{}-0123456789abcdef", std::process::id()));
     std::fs::hard_link(&own, &other).unwrap();
     let run = |program, what| {
-        let mut command = Command::new(program);
-        command.args([test, "--exact", "--nocapture"]).env(PLANTED, what).env(NAME, &name);
-        said(&command.output().unwrap())
+        said(&command(program, test).env(PLANTED, what).env(NAME, &name).output().unwrap())
     };
     run(&other, "abort");
     let [own, other_again] = [run(&own, "well"), run(&other, "well")];
@@ -124,9 +122,9 @@ fn the_best_so_far_survives_that_shrinking_is_killed() {
         return report.assert();
     }
     let name = name("cut");
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture"]).env(PLANTED, "slow").env(NAME, &name);
-    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut slow = command(&std::env::current_exe().unwrap(), test);
+    slow.env(PLANTED, "slow").env(NAME, &name);
+    let mut child = slow.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let tape = wait_for_a_tape_of(&name);
     child.kill().unwrap();
     child.wait().unwrap();

@@ -3,6 +3,7 @@
 //! Knows the arguments of the harness. Variables of ours and of nextest's that this process has do
 //! not reach the other one.
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 /// Executes one test in a process of its own.
@@ -12,14 +13,20 @@ pub(crate) fn execute(test: &str, variables: &[(&str, &str)]) -> Output {
 
 /// The same with more arguments.
 pub(crate) fn execute_with(more: &[&str], test: &str, variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture"]).args(more);
+    let mut command = command(&std::env::current_exe().unwrap(), test);
+    command.args(more).envs(variables.iter().copied()).output().unwrap()
+}
+
+/// The command that executes one test of a program that is this one.
+pub(crate) fn command(program: &Path, test: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args([test, "--exact", "--nocapture"]);
     for (name, _) in std::env::vars().filter(|(name, _)| {
         ["VIRTNET_", "NEXTEST_", "SLURM_", "JOB_"].iter().any(|start| name.starts_with(start))
     }) {
         command.env_remove(name);
     }
-    command.envs(variables.iter().copied()).output().unwrap()
+    command
 }
 
 /// What a process said on its standard error.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use virtnet::Sim;
 
-use crate::process::{execute, execute_with, replay_line, said};
+use crate::process::{command, execute, execute_with, replay_line, said};
 
 /// Says which tests are to fail, in a process of their own.
 const FAILS: &str = "VIRTNET_TESTS_FAILS";
@@ -70,10 +70,9 @@ fn where_ignored_tests_are_run_the_replay_line_runs_them_too() {
 #[cfg(unix)]
 fn a_variable_that_is_no_text_is_not_ignored() {
     use std::os::unix::ffi::OsStrExt;
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["replays::ignored_or_not", "--exact", "--nocapture"]);
-    let output =
-        command.env("VIRTNET_SEED", std::ffi::OsStr::from_bytes(b"\xff")).output().unwrap();
+    let mut command = command(&std::env::current_exe().unwrap(), "replays::ignored_or_not");
+    let seed = std::ffi::OsStr::from_bytes(b"\xff");
+    let output = command.env("VIRTNET_SEED", seed).output().unwrap();
     let expected = "virtnet: VIRTNET_SEED=\"\u{fffd}\": expected a seed, decimal or 0x..";
     assert!(said(&output).contains(expected), "{}", said(&output));
 }

@@ -7,13 +7,14 @@ use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::future::{join, join3, pending, try_join};
+use futures::future::{join, join3, try_join};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::poll;
 use virtnet::os::Tcp;
 use virtnet::{Conn, Host, Listener, Run, Sim, pipenet, simnet};
 
 use crate::conformance::{receive, receive_all};
+use crate::handles::are_dropped_in_silence;
 use crate::os::{Two, with_tls};
 
 /// Two hosts of a network, made inside a run.
@@ -30,6 +31,10 @@ async fn hosts(simulated: bool) -> (Host, Host) {
 /// What a program may hold: both ends of a connection, and a listener that waits.
 async fn held(simulated: bool) -> (Conn, Conn, Listener) {
     let (client, server) = hosts(simulated).await;
+    held_by(client, server).await
+}
+
+async fn held_by(client: Host, server: Host) -> (Conn, Conn, Listener) {
     let Two { a, b, .. } = with_tls(client, server, "");
     let listener = b.listen("").await.unwrap();
     let (dialed, accepted) = join(a.dial("server:1"), listener.accept()).await;
@@ -55,21 +60,7 @@ fn what_is_dropped_after_its_run_or_elsewhere_is_dropped_in_silence() {
 #[test]
 fn what_is_dropped_at_the_end_of_its_run_or_while_unwinding_is_dropped_in_silence() {
     for simulated in [false, true] {
-        let outcome = Run::new(1).execute(async move |sim| {
-            let held = held(simulated).await;
-            sim.spawn(async move {
-                let _held = held;
-                pending::<()>().await;
-            });
-            sim.yield_now().await;
-        });
-        assert!(outcome.is_done(), "{}", outcome.ending);
-        let outcome = Run::new(1).execute(async move |_| {
-            let _held = held(simulated).await;
-            panic!("on purpose");
-        });
-        let virtnet::Ending::<()>::Panicked(panic) = outcome.ending else { panic!() };
-        assert_eq!(panic.message, "on purpose");
+        are_dropped_in_silence(async move |_| held(simulated).await);
     }
 }
 
@@ -77,10 +68,7 @@ fn what_is_dropped_at_the_end_of_its_run_or_while_unwinding_is_dropped_in_silenc
 fn a_stream_that_is_cut_off_has_no_end_for_anybody() {
     crate::lonet::run(async {
         let (client, server) = hosts(false).await;
-        let Two { a, b, .. } = with_tls(client.clone(), server, "");
-        let listener = b.listen("").await.unwrap();
-        let (dialed, accepted) = join(a.dial("server:1"), listener.accept()).await;
-        let (dialed, accepted) = (dialed.unwrap(), accepted.unwrap());
+        let (dialed, accepted, _listener) = held_by(client.clone(), server).await;
         // The network below goes, with no word from TLS.
         client.close().unwrap();
         for (mut end, why) in
@@ -110,10 +98,7 @@ fn an_address_without_a_host_is_that_of_this_access_point() {
 #[test]
 fn nothing_is_taken_once_a_half_close_is_under_way() {
     crate::lonet::run(async {
-        let (client, server) = hosts(false).await;
-        let Two { a, b, .. } = with_tls(client, server, "");
-        let listener = b.listen("").await.unwrap();
-        let (dialed, accepted) = try_join(a.dial("server:1"), listener.accept()).await.unwrap();
+        let (dialed, accepted, _listener) = held(false).await;
         (&dialed).write_all(b"all").await.unwrap();
         // Nobody reads, and so it waits.
         assert!(poll!(pin!(dialed.shutdown())).is_pending());
@@ -128,10 +113,7 @@ fn nothing_is_taken_once_a_half_close_is_under_way() {
 #[test]
 fn dropping_the_half_that_writes_half_closes_though_nobody_reads_at_that_moment() {
     let run = async move |sim: Sim| {
-        let (client, server) = hosts(false).await;
-        let Two { a, b, .. } = with_tls(client, server, "");
-        let listener = b.listen("").await.unwrap();
-        let (dialed, accepted) = try_join(a.dial("server:1"), listener.accept()).await.unwrap();
+        let (dialed, accepted, _listener) = held(false).await;
         let (reader, mut writer) = dialed.split();
         let answer = sim.spawn(async move {
             let (mut reader, mut answer) = (reader, String::new());
@@ -155,10 +137,7 @@ fn dropping_the_half_that_writes_half_closes_though_nobody_reads_at_that_moment(
 #[test]
 fn a_half_close_that_waits_beside_a_read_lets_the_task_sleep() {
     let run = async move |sim: Sim| {
-        let (client, server) = hosts(false).await;
-        let Two { a, b, .. } = with_tls(client, server, "");
-        let listener = b.listen("").await.unwrap();
-        let (dialed, accepted) = try_join(a.dial("server:1"), listener.accept()).await.unwrap();
+        let (dialed, accepted, _listener) = held(false).await;
         let asks = sim.spawn(async move {
             (&dialed).write_all(b"question").await.unwrap();
             let other = sim.sleep(Duration::from_millis(500));
