@@ -53,3 +53,6 @@ mod viewer;
 mod apart;
 mod lost;
 mod results;
+
+// What was reported as wrong.
+mod reported;

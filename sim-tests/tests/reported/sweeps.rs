@@ -1,0 +1,1 @@
+//! Sweeps that are cut short, resumed, narrowed, or run beside each other.

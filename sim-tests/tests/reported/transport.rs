@@ -1,0 +1,1 @@
+//! Connections of the simulated network: closes, resets, timeouts and faults in every state.
