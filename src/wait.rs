@@ -1,24 +1,78 @@
-//! What a pending operation waits for, told only to whoever asks.
+//! What a pending operation waits for, and what keeps it pending while that is found out.
 //!
-//! A stall report polls each waiting task once more and wants to know, in
-//! words, what it is stuck on: `read pipet β:2->α:2`. The network knows, but
-//! may not know the simulator; the simulator asks, but may not know the
-//! network. Both know this file, which knows neither.
+//! A stalled run is explained by polling each of its parked tasks once more. Meanwhile no operation
+//! of this crate completes: each says what it waits for and returns `Pending`, so that the poll
+//! moves no program past the point at which it had stopped. An operation that could complete, or
+//! that the program begins only now, is evidence that its task had not been woken when it should
+//! have been.
+//!
+//! The network describes its operations and the simulator asks for the descriptions; neither may
+//! know the other, and both know this file.
 
 use std::cell::{Cell, RefCell};
+use std::panic::resume_unwind;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// How many descriptions of one task are kept.
+const REASONS: usize = 16;
+/// How many operations one poll may try; beyond that it is in an endless loop, or as good as.
+const OPERATIONS: u32 = 100_000;
+/// How much real time explaining one stall may take.
+const REAL_TIME: Duration = Duration::from_secs(2);
 
 thread_local! {
-    static ASKING: Cell<bool> = const { Cell::new(false) };
-    /// Whether something was got while somebody asked.
-    static GOT: Cell<bool> = const { Cell::new(false) };
-    static REASONS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static EXPLAINING: Cell<bool> = const { Cell::new(false) };
+    static INQUIRY: RefCell<Inquiry> = const { RefCell::new(Inquiry::new()) };
 }
 
-/// Says what the caller waits for, if anybody is asking.
+/// What one poll has shown so far.
+struct Inquiry {
+    reasons: Vec<String>,
+    /// The first operation that could complete, or the first act on the world.
+    progress: Option<String>,
+    /// Operations that the task began in this poll and still holds, by their address. The
+    /// addresses are compared with each other and reach nothing else.
+    begun: Vec<(usize, String)>,
+    operations: u32,
+    until: Option<Instant>,
+    stopped: bool,
+}
+
+impl Inquiry {
+    const fn new() -> Self {
+        Self {
+            reasons: Vec::new(),
+            progress: None,
+            begun: Vec::new(),
+            operations: 0,
+            until: None,
+            stopped: false,
+        }
+    }
+
+    fn add_reason(&mut self, reason: String) {
+        if self.reasons.len() < REASONS && !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    /// Counts an operation. Returns whether the poll has to be ended.
+    fn count(&mut self) -> bool {
+        self.operations += 1;
+        let late = || self.until.is_some_and(|until| until <= Instant::now());
+        // Reading the clock takes longer than an operation.
+        self.stopped |=
+            self.operations > OPERATIONS || (self.operations.is_multiple_of(64) && late());
+        self.stopped
+    }
+}
+
+/// Says what the caller waits for, if a stall is being explained.
 ///
-/// Call it where an operation is about to return `Poll::Pending`. It costs one
-/// look at a thread-local flag; `describe` runs only for a stall report. Say it
-/// as an operation on a thing, in the words of its error: `accept pipet α:1`.
+/// Call it where an operation is about to return `Poll::Pending`. It costs one look at a
+/// thread-local flag; `describe` runs only for a stall report. Describe an operation on a thing, in
+/// the words of its error: `accept pipet α:1`.
 ///
 /// ```
 /// # use std::task::{Context, Poll};
@@ -27,55 +81,146 @@ thread_local! {
 /// Poll::Pending
 /// # }
 /// ```
+///
+/// # Panics
+///
+/// A stall report ends a poll that calls this without end by unwinding it.
 #[inline]
 pub fn waiting_for(describe: impl FnOnce() -> String) {
-    if ASKING.try_with(Cell::get).unwrap_or(false) {
-        gather(describe);
+    if explaining() {
+        let _: Poll<()> = withhold(Operation::Waits, describe);
     }
 }
 
+/// Returns whether a stall is being explained on this thread, so that no operation may complete.
+#[inline]
+pub(crate) fn explaining() -> bool {
+    EXPLAINING.try_with(Cell::get).unwrap_or(false)
+}
+
+/// How an operation stands that is polled while a stall is explained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Operation {
+    /// It was pending before and still is.
+    Waits,
+    /// It could complete by what had happened before.
+    Ready,
+    /// It begins now.
+    Begins,
+    /// The same of one at an address, which says so with [`withdraw`] when it is dropped: a task
+    /// that makes it anew in each poll has not gone on.
+    BeginsAt(usize),
+}
+
+/// Keeps an operation pending while a stall is explained, and notes what that shows.
 #[cold]
-fn gather(describe: impl FnOnce() -> String) {
-    let reason = describe();
-    REASONS.with_borrow_mut(|reasons| {
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
+pub(crate) fn withhold<T>(operation: Operation, describe: impl FnOnce() -> String) -> Poll<T> {
+    // What the program does after it has gone on says nothing about what it had waited for.
+    if !has_progressed() {
+        let text = describe();
+        INQUIRY.with_borrow_mut(|inquiry| match operation {
+            Operation::Waits => inquiry.add_reason(text),
+            Operation::Ready => {
+                inquiry.add_reason(text);
+                inquiry.progress = Some("gets what it waited for".into());
+            }
+            Operation::Begins => inquiry.begun.push((0, text)),
+            Operation::BeginsAt(address) => {
+                if inquiry.begun.iter().all(|(begun, _)| *begun != address) {
+                    inquiry.begun.push((address, text));
+                }
+            }
+        });
+    }
+    count();
+    Poll::Pending
+}
+
+/// Counts an operation that may complete although a stall is explained, because it has told the
+/// program the same before.
+#[cold]
+pub(crate) fn count() {
+    if INQUIRY.with_borrow_mut(Inquiry::count) && !std::thread::panicking() {
+        // Without the message of a panic: it is none of the program's.
+        resume_unwind(Box::new(Stopped));
+    }
+}
+
+/// Takes back that an operation at this address has begun: it is dropped in the same poll.
+#[cold]
+pub(crate) fn withdraw(address: usize) {
+    INQUIRY.with_borrow_mut(|inquiry| {
+        if let Some(at) = inquiry.begun.iter().position(|(begun, _)| *begun == address) {
+            let (_, reason) = inquiry.begun.swap_remove(at);
+            inquiry.add_reason(reason);
         }
     });
 }
 
-/// Says that the caller gets what it has waited for: bytes, a connection, a task's output.
-///
-/// Whoever is asked and gets anything should have been woken before.
+/// Notes that the program does something with an effect, which it would not have done had it not
+/// gone on.
 #[inline]
-pub(crate) fn got() {
-    if ASKING.get() {
-        GOT.set(true);
+pub(crate) fn acts(describe: impl FnOnce() -> String) {
+    if explaining() && !has_progressed() {
+        let text = describe();
+        INQUIRY.with_borrow_mut(|inquiry| inquiry.progress = Some(text));
     }
 }
 
-/// What came of asking.
+/// Returns whether the task that is polled is known to have gone on.
+#[cold]
+pub(crate) fn has_progressed() -> bool {
+    INQUIRY.with_borrow(|inquiry| inquiry.progress.is_some())
+}
+
+/// What unwinds a poll that does not end; it is no panic of the program's.
+pub(crate) struct Stopped;
+
+/// The real time that explaining one stall may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience(Instant);
+
+impl Patience {
+    pub(crate) fn begin() -> Self {
+        Self(Instant::now() + REAL_TIME)
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        self.0 <= Instant::now()
+    }
+}
+
+/// What polling a task once more has shown.
 pub(crate) struct Asked<R> {
     pub(crate) polled: R,
     /// What was said through [`waiting_for`] meanwhile.
     pub(crate) reasons: Vec<String>,
-    /// Whether anything was got.
-    pub(crate) got: bool,
+    /// What the task did that it would not have done had it still waited.
+    pub(crate) progress: Option<String>,
+    /// How many operations the poll had tried when it was ended, if it did not end by itself.
+    pub(crate) stopped: Option<u32>,
 }
 
-/// Runs `poll` and gathers what is said meanwhile.
-pub(crate) fn ask<R>(poll: impl FnOnce() -> R) -> Asked<R> {
+/// Runs `poll` while no operation completes, and returns what it has shown.
+pub(crate) fn ask<R>(patience: Patience, poll: impl FnOnce() -> R) -> Asked<R> {
     struct Quiet;
     impl Drop for Quiet {
         fn drop(&mut self) {
-            ASKING.set(false);
+            EXPLAINING.set(false);
         }
     }
-    REASONS.take();
-    GOT.set(false);
-    ASKING.set(true);
+    INQUIRY.replace(Inquiry { until: Some(patience.0), ..Inquiry::new() });
+    EXPLAINING.set(true);
     let quiet = Quiet;
     let polled = poll();
     drop(quiet);
-    Asked { polled, reasons: REASONS.take(), got: GOT.get() }
+    let Inquiry { reasons, progress, begun, operations, stopped, .. } =
+        INQUIRY.replace(Inquiry::new());
+    let begun = || begun.into_iter().next().map(|(_, text)| format!("goes on to {text}"));
+    Asked {
+        polled,
+        reasons,
+        progress: progress.or_else(begun),
+        stopped: stopped.then_some(operations),
+    }
 }

@@ -127,6 +127,11 @@ impl<C> Backlog<C> {
         Some(Poll::Ready(offer))
     }
 
+    /// Returns whether a dial has been offered an accept, or is not known any more.
+    pub(crate) fn is_dial_ready(&mut self, ticket: u64) -> bool {
+        self.dials.get(ticket).is_none_or(|dial| dial.offer.is_some())
+    }
+
     /// Leaves the queue; what was offered meanwhile goes to the next dial.
     pub(crate) fn leave_dial(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
         let Some(Dial { waiter, offer }) = self.dials.remove(ticket) else { return };
@@ -195,6 +200,11 @@ impl<C> Backlog<C> {
             self.accepts.leave(ticket);
         }
         Some(Poll::Ready(done))
+    }
+
+    /// Returns whether an accept has its connection or its error, or is not known any more.
+    pub(crate) fn is_accept_ready(&mut self, ticket: u64) -> bool {
+        self.accepts.get(ticket).is_none_or(|accept| matches!(accept.stage, Stage::Done(_)))
     }
 
     /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a

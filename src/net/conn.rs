@@ -12,12 +12,12 @@ use std::task::{Context, Poll, Waker};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use crate::wait::{got, waiting_for};
+use crate::wait::{Operation, count, explaining, has_progressed, withhold};
 
 use super::addr::Addr;
 use super::error::{Cause, Error, Op};
-use super::raw::Shortcut;
-use super::sockets::Endpoint;
+use super::raw::{Outlook, Shortcut};
+use super::sockets::{Endpoint, Told};
 
 /// Sees every write that succeeds; how a connection is traced.
 pub(crate) type Tap = Arc<dyn Fn(&Conn, &[u8]) + Send + Sync>;
@@ -121,12 +121,11 @@ impl Conn {
 
     #[inline]
     fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if explaining() {
+            return self.explain_read(cx, buf);
+        }
         match self.shortcut.as_ref().and_then(|shortcut| shortcut.read(cx, buf)) {
-            Some(Poll::Ready(count)) => {
-                got();
-                Poll::Ready(Ok(count))
-            }
-            Some(Poll::Pending) => self.pending(Op::Read),
+            Some(polled) => polled.map(Ok),
             None => self.poll_recv_with_care(cx, buf),
         }
     }
@@ -137,19 +136,22 @@ impl Conn {
             return Poll::Ready(self.at_once(Op::Read));
         }
         match self.end.raw().poll_read(cx, buf) {
-            Poll::Ready(Ok(count)) if count > 0 => {
-                got();
-                Poll::Ready(Ok(count))
-            }
+            Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(count)),
             // The end of the stream may be that of our own closing, as the engine sees it.
-            Poll::Ready(Ok(_)) => Poll::Ready(self.at_once(Op::Read)),
+            Poll::Ready(Ok(_)) => {
+                self.end.tell(Told::Read);
+                Poll::Ready(self.at_once(Op::Read))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Read, error))),
-            Poll::Pending => self.pending(Op::Read),
+            Poll::Pending => Poll::Pending,
         }
     }
 
     #[inline]
     fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if explaining() {
+            return self.explain_write(cx, buf);
+        }
         match self.shortcut.as_ref().and_then(|shortcut| shortcut.write(buf)) {
             Some(count) => Poll::Ready(Ok(self.written(&buf[..count]))),
             None => self.poll_send_with_care(cx, buf),
@@ -173,27 +175,29 @@ impl Conn {
         match self.end.raw().poll_write(cx, buf) {
             Poll::Ready(Ok(count)) => Poll::Ready(Ok(self.written(&buf[..count]))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Write, error))),
-            Poll::Pending => self.pending(Op::Write),
+            Poll::Pending => Poll::Pending,
         }
     }
 
     fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if explaining() {
+            return self.explain_flush(cx);
+        }
         self.at_once(Op::Write)?;
         self.finish(self.end.raw().poll_flush(cx))
     }
 
     fn poll_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if explaining() {
+            return self.explain_half_close(cx);
+        }
         self.at_once(Op::Write)?;
+        self.end.tell(Told::HalfClose);
         self.finish(self.end.raw().poll_close(cx))
     }
 
     fn finish(&self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        match polled {
-            Poll::Ready(result) => {
-                Poll::Ready(result.map_err(|error| self.raise(Op::Write, error)))
-            }
-            Poll::Pending => self.pending(Op::Write),
-        }
+        polled.map(|result| result.map_err(|error| self.raise(Op::Write, error)))
     }
 
     /// What an operation gives that need not ask the engine: nothing, or why we are down.
@@ -213,17 +217,9 @@ impl Conn {
         self.error(op, cause)
     }
 
-    #[inline]
-    fn pending<T>(&self, op: Op) -> Poll<T> {
-        waiting_for(|| {
-            let (src, dst) = self.direction(op);
-            format!("{op} {} {src}->{dst}", src.network())
-        });
-        Poll::Pending
-    }
-
     #[cold]
     fn error(&self, op: Op, cause: Cause) -> io::Error {
+        self.end.tell(if op == Op::Read { Told::Read } else { Told::Write });
         let (src, dst) = self.direction(op);
         Error::new(op, self.end.peer.network(), Some(src), Some(dst), cause).into()
     }
@@ -234,6 +230,95 @@ impl Conn {
             Op::Read => (self.peer_addr(), self.local_addr()),
             _ => (self.local_addr(), self.peer_addr()),
         }
+    }
+}
+
+/// While a stall is explained: nothing moves, and only what the program was told before is told
+/// again, because it may ask for that in every poll.
+impl Conn {
+    #[cold]
+    fn explain_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let told = self.end.has_told(Told::Read);
+        if let Some(polled) = self.explain_at_once(Op::Read, told, buf.is_empty()) {
+            return polled;
+        }
+        let raw = self.end.raw();
+        match raw.outlook(false, cx.waker()) {
+            Some(Outlook::Ended) if told => self.poll_recv_with_care(cx, buf),
+            Some(outlook) => self.withhold(Op::Read, outlook),
+            // What a foreign engine gives is lost, but the run is over.
+            None => match raw.poll_read(cx, &mut buf[..1]) {
+                Poll::Ready(Ok(0)) if told => Poll::Ready(Ok(0)),
+                Poll::Ready(Err(error)) if told => Poll::Ready(Err(self.raise(Op::Read, error))),
+                Poll::Ready(_) => self.withhold(Op::Read, Outlook::Moves),
+                Poll::Pending => self.withhold(Op::Read, Outlook::Waits),
+            },
+        }
+    }
+
+    #[cold]
+    fn explain_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let told = self.end.has_told(Told::Write);
+        if let Some(polled) = self.explain_at_once(Op::Write, told, buf.is_empty()) {
+            return polled;
+        }
+        let raw = self.end.raw();
+        match raw.outlook(true, cx.waker()) {
+            Some(Outlook::Ended) if told => self.poll_send_with_care(cx, buf),
+            Some(outlook) => self.withhold(Op::Write, outlook),
+            None => match raw.poll_write(cx, buf) {
+                Poll::Ready(Err(error)) if told => Poll::Ready(Err(self.raise(Op::Write, error))),
+                Poll::Ready(_) => self.withhold(Op::Write, Outlook::Moves),
+                Poll::Pending => self.withhold(Op::Write, Outlook::Waits),
+            },
+        }
+    }
+
+    /// What needs no look at the engine: nothing is asked of it, this end is down, or the task has
+    /// gone on already.
+    fn explain_at_once(&self, op: Op, told: bool, empty: bool) -> Option<Poll<io::Result<usize>>> {
+        if has_progressed() {
+            return Some(self.withhold(op, Outlook::Waits));
+        }
+        match (self.end.is_down(), told) {
+            (true, false) if !empty => Some(self.withhold(op, Outlook::Moves)),
+            (down, _) if down || empty => {
+                count();
+                Some(Poll::Ready(self.at_once(op)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A flush is part of polls that wait for something else, and moves no program on.
+    #[cold]
+    fn explain_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        count();
+        self.at_once(Op::Write)?;
+        let polled = self.finish(self.end.raw().poll_flush(cx));
+        if polled.is_pending() { self.withhold(Op::Write, Outlook::Waits) } else { polled }
+    }
+
+    #[cold]
+    fn explain_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if has_progressed() || !self.end.has_told(Told::HalfClose) {
+            let (src, dst) = self.direction(Op::Write);
+            return withhold(Operation::Begins, || format!("half-close {src}->{dst}"));
+        }
+        self.explain_flush(cx)
+    }
+
+    #[cold]
+    fn withhold<T>(&self, op: Op, outlook: Outlook) -> Poll<T> {
+        let operation = match outlook {
+            Outlook::Moves | Outlook::Ended => Operation::Ready,
+            Outlook::Waits => Operation::Waits,
+            Outlook::WouldWait => Operation::Begins,
+        };
+        withhold(operation, || {
+            let (src, dst) = self.direction(op);
+            format!("{op} {} {src}->{dst}", src.network())
+        })
     }
 }
 

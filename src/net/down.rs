@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::wait::waiting_for;
+use crate::wait::{Operation, explaining, has_progressed, withdraw, withhold};
 use crate::waiter::Waiter;
 
 use super::engine::Whole;
@@ -112,6 +112,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let this = self.project();
         let thing = this.seat.thing;
+        if explaining() {
+            let operation = match () {
+                () if has_progressed() => Operation::Waits,
+                () if this.seat.taken.is_none() => Operation::BeginsAt(this.seat.address()),
+                // The value that comes of it, and is dropped, is nobody's: the run is over.
+                () if thing.is_down() || this.operation.poll(cx).is_ready() => Operation::Ready,
+                () => Operation::Waits,
+            };
+            return withhold(operation, this.describe);
+        }
         if thing.is_down() {
             return Poll::Ready(None);
         }
@@ -123,7 +133,6 @@ where
             // It fell while we sat down, and may have missed us.
             return Poll::Ready(None);
         }
-        waiting_for(this.describe);
         Poll::Pending
     }
 }
@@ -163,20 +172,48 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let Self { whole, call, thing, describe, poll } = &mut *self;
+        if explaining() {
+            return self.explain();
+        }
+        let Self { whole, call, thing, poll, .. } = &mut *self;
         if thing.is_down() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(value) = poll(*whole, call, cx) {
             return Poll::Ready(Some(value));
         }
-        waiting_for(describe);
         Poll::Pending
     }
 }
 
+impl<F, D, P> Numbered<'_, F, D, P>
+where
+    F: Falls + ?Sized,
+    D: Fn() -> String,
+{
+    /// Says how the operation stands while a stall is explained; nothing is begun or taken.
+    #[cold]
+    fn explain<T>(&self) -> Poll<T> {
+        let operation = match self.call {
+            _ if has_progressed() => Operation::Waits,
+            None => Operation::BeginsAt(address_of(self)),
+            Some(call) if self.thing.is_down() || self.whole.is_over(call) => Operation::Ready,
+            Some(_) => Operation::Waits,
+        };
+        withhold(operation, &self.describe)
+    }
+}
+
+/// Tells an operation from others while a stall is explained.
+fn address_of<T>(operation: &T) -> usize {
+    std::ptr::from_ref(operation).addr()
+}
+
 impl<F: ?Sized, D, P> Drop for Numbered<'_, F, D, P> {
     fn drop(&mut self) {
+        if explaining() {
+            withdraw(address_of(self));
+        }
         if let Some(call) = self.call {
             self.whole.hang_up(call);
         }
@@ -191,6 +228,10 @@ struct Seat<'a, F: Falls + ?Sized> {
 }
 
 impl<F: Falls + ?Sized> Seat<'_, F> {
+    fn address(&self) -> usize {
+        address_of(self)
+    }
+
     fn keep(&mut self, waker: &Waker) {
         if self.taken.as_ref().is_some_and(|(_, waiter)| waiter.is(waker)) {
             return;
@@ -210,6 +251,9 @@ impl<F: Falls + ?Sized> Seat<'_, F> {
 
 impl<F: Falls + ?Sized> Drop for Seat<'_, F> {
     fn drop(&mut self) {
+        if explaining() {
+            withdraw(self.address());
+        }
         if let Some((ticket, _)) = self.taken {
             // A task of the run is nobody's to drop: nothing has to be moved out for that.
             let is_task = matches!(self.taken, Some((_, Waiter::Task(_))));

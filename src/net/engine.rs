@@ -93,6 +93,9 @@ pub(crate) trait Whole: Send + Sync {
         cx: &mut Context<'_>,
     ) -> Poll<Dialed<u16>>;
 
+    /// Returns whether what has been begun has come to its end, which a poll would give.
+    fn is_over(&self, call: u32) -> bool;
+
     /// Gives up what has been begun and is not over.
     fn hang_up(&self, call: u32);
 

@@ -4,7 +4,10 @@
 //! after an await. Does not know how hosts come to be.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+
+use crate::wait::{Operation, acts, explaining, withhold};
 
 use super::addr::{Addr, split};
 use super::conn::Conn;
@@ -114,6 +117,10 @@ impl Host {
     ///
     /// It never waits.
     pub async fn listen(&self, addr: &str) -> Result<Listener, Error> {
+        if explaining() {
+            let begins = || format!("listen {} {}", self.net.name, self.name());
+            return poll_fn(|_| withhold(Operation::Begins, begins)).await;
+        }
         let fail = |addr, cause| Error::new(Op::Listen, self.net.name.clone(), None, addr, cause);
         let (host, number) = match addr {
             "" => ("", 0),
@@ -156,6 +163,7 @@ impl Host {
     /// `SubNetwork::auto_close`) and that failed.
     pub fn close(&self) -> Result<(), Error> {
         self.state.assert_here();
+        acts(|| format!("goes on and closes the host {:?}", self.name()));
         self.net.close_host(&self.state)
     }
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
-use crate::wait::{got, waiting_for};
+use crate::wait::{Operation, acts, explaining, has_progressed, withdraw, withhold};
 
 use super::addr::Addr;
 use super::conn::{Conn, Tap, both};
@@ -144,6 +144,7 @@ impl Listener {
 
     /// Closes as dropping does: anywhere, at any time.
     pub(crate) fn hang_up(&self) {
+        acts(|| format!("goes on and closes {self:?}"));
         self.bound.port.give_back();
         #[cfg(feature = "os")]
         if let Source::Other { listener, .. } = &self.bound.from {
@@ -171,6 +172,9 @@ impl<L: Borrow<Listener>> Waiting<L> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
+        if explaining() {
+            return self.explain(cx);
+        }
         let mut found = None;
         self.poll_queue(cx.waker(), &mut found);
         if found.is_none() && self.poll_incoming(cx).is_ready() {
@@ -187,23 +191,55 @@ impl<L: Borrow<Listener>> Waiting<L> {
             Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.failed(cause))),
             Poll::Pending => {}
         }
-        waiting_for(|| {
+        Poll::Pending
+    }
+
+    /// Says how the accept stands while a stall is explained; it takes nothing and joins no queue.
+    #[cold]
+    fn explain<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        let (key, ticket) = (self.key(), self.ticket);
+        let host = &self.listener.borrow().bound.port.host;
+        #[cfg_attr(not(feature = "os"), expect(unused_mut, reason = "no listener is another's"))]
+        let mut operation = match ticket {
+            _ if has_progressed() => Operation::Waits,
+            None => Operation::BeginsAt(self.address()),
+            Some(ticket) => {
+                let ready = host.try_table(|table| {
+                    let backlog = table.backlog(key);
+                    backlog.is_none_or(|(backlog, _)| backlog.is_accept_ready(ticket))
+                });
+                let ready = host.down().is_some() || ready == Some(true);
+                if ready { Operation::Ready } else { Operation::Waits }
+            }
+        };
+        #[cfg(feature = "os")]
+        if operation == Operation::Waits
+            && let Source::Other { listener, .. } = &self.listener.borrow().bound.from
+            && !has_progressed()
+            && listener.poll_accept(cx).is_ready()
+        {
+            operation = Operation::Ready;
+        }
+        let _ = cx;
+        withhold(operation, || {
             let addr = self.listener.borrow().local_addr();
             format!("accept {} {addr}", addr.network())
-        });
-        Poll::Pending
+        })
+    }
+
+    /// Tells this accept from others while a stall is explained.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     #[inline]
     fn accepted(&mut self, end: Arc<Endpoint>) -> Conn {
-        got();
         self.ticket = None;
         Conn::new(end, self.listener.borrow().tap.clone())
     }
 
     #[cold]
     fn failed(&mut self, cause: Cause) -> Error {
-        got();
         self.ticket = None;
         let addr = self.listener.borrow().local_addr();
         let network: Arc<str> = addr.network().into();
@@ -301,6 +337,9 @@ impl<L: Borrow<Listener>> Waiting<L> {
 
 impl<L: Borrow<Listener>> Drop for Waiting<L> {
     fn drop(&mut self) {
+        if explaining() {
+            withdraw(self.address());
+        }
         self.leave();
     }
 }

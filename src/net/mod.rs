@@ -170,6 +170,8 @@ pub use host::Host;
 pub use listener::{Incoming, Listener};
 pub use networker::Networker;
 pub use notifier::{Accept, Notifier};
+#[doc(hidden)]
+pub use raw::Outlook;
 pub use raw::RawConn;
 pub use subnetwork::SubNetwork;
 pub use traced::{EventDifference, EventLog, NetEvent, Traced};

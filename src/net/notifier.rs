@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use crate::wait::waiting_for;
+use crate::wait::{Operation, explaining, has_progressed, withdraw, withhold};
 use crate::waiter::Waiter;
 
 use super::addr::{Addr, AddrError};
@@ -184,12 +184,13 @@ impl Future for Knock<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if explaining() {
+            return this.explain();
+        }
         let mut wakers = Wakers::default();
         let outcome = this.knock(cx.waker(), &mut wakers);
         wakers.wake();
         if let Some(Poll::Pending) = outcome {
-            let (src, dst) = (this.src, this.dst);
-            waiting_for(|| format!("dial {} {src}->{dst}", dst.network()));
             return Poll::Pending;
         }
         this.queued = None;
@@ -200,8 +201,36 @@ impl Future for Knock<'_> {
     }
 }
 
+impl Knock<'_> {
+    /// Says how the dial stands while a stall is explained; it takes no offer and joins no queue.
+    #[cold]
+    fn explain<T>(&self) -> Poll<T> {
+        let operation = match self.queued {
+            _ if has_progressed() => Operation::Waits,
+            None => Operation::BeginsAt(self.address()),
+            Some((key, ticket)) => {
+                let ready = self.host.try_table(|table| {
+                    let backlog = table.backlog(key);
+                    backlog.is_none_or(|(backlog, _)| backlog.is_dial_ready(ticket))
+                });
+                if ready == Some(true) { Operation::Ready } else { Operation::Waits }
+            }
+        };
+        let (src, dst) = (self.src, self.dst);
+        withhold(operation, || format!("dial {} {src}->{dst}", dst.network()))
+    }
+
+    /// Tells this dial from others while a stall is explained.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
 impl Drop for Knock<'_> {
     fn drop(&mut self) {
+        if explaining() {
+            withdraw(self.address());
+        }
         let Some((key, ticket)) = self.queued else {
             return;
         };

@@ -4,7 +4,7 @@
 //! others. Does not know who owns it, and who reads and writes.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::addr::Addr;
 #[cfg(feature = "os")]
@@ -40,6 +40,13 @@ pub trait RawConn: Send + Sync + 'static {
         None
     }
 
+    /// Tells what a read or a write would come to, without doing it; `None` where that is unknown.
+    #[doc(hidden)]
+    fn outlook(&self, writes: bool, waker: &Waker) -> Option<Outlook> {
+        let _ = (writes, waker);
+        None
+    }
+
     /// Tears the connection down at once: nothing more is delivered, all who wait are woken.
     fn abort(&self);
 
@@ -52,6 +59,20 @@ pub trait RawConn: Send + Sync + 'static {
     fn close(&self) {
         self.abort();
     }
+}
+
+/// What a read or a write would come to; asked when a stall is explained.
+#[doc(hidden)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outlook {
+    /// It moves bytes.
+    Moves,
+    /// It gives the end of the stream or an error, now and from now on.
+    Ended,
+    /// It is pending, and this waker is kept already.
+    Waits,
+    /// It is pending, and this waker would be kept.
+    WouldWait,
 }
 
 /// One end of a connection, as an engine has handed it over.
@@ -91,6 +112,9 @@ pub(crate) trait Keeper: Send + Sync {
 
     /// Writes something, if nothing whatever is the matter with the connection.
     fn write_plainly(&self, at: Place, buf: &[u8]) -> Option<usize>;
+
+    /// See [`RawConn::outlook`].
+    fn outlook(&self, at: Place, writes: bool, waker: &Waker) -> Outlook;
 
     /// Half-closes.
     fn finish(&self, at: Place);
@@ -163,6 +187,14 @@ impl RawEnd {
                 Poll::Ready(Ok(()))
             }
             Self::Boxed(raw) => raw.poll_close(cx),
+        }
+    }
+
+    /// See [`RawConn::outlook`].
+    pub(crate) fn outlook(&self, writes: bool, waker: &Waker) -> Option<Outlook> {
+        match self {
+            Self::Kept(Kept(Shortcut { place, by })) => Some(by.outlook(*place, writes, waker)),
+            Self::Boxed(raw) => raw.outlook(writes, waker),
         }
     }
 

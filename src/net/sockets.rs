@@ -14,11 +14,12 @@
 //! ```
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::few::Few;
 use crate::lock::{Lock, shelved};
+use crate::wait::acts;
 use crate::waiter::Waiter;
 
 use super::addr::Addr;
@@ -343,12 +344,25 @@ pub(crate) struct Endpoint {
     raw: RawEnd,
     pub(crate) peer: Addr,
     port: Port,
+    told: AtomicU8,
+}
+
+/// What an end has told the program and will tell it again, or what the program has begun with it.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Told {
+    /// A read has given the end of the stream, or an error.
+    Read = 1,
+    /// A write has given an error.
+    Write = 2,
+    /// A half-close has begun.
+    HalfClose = 4,
 }
 
 impl Endpoint {
     #[inline]
     pub(crate) fn new(port: Port, peer: Addr, raw: RawEnd) -> Arc<Self> {
-        Arc::new(Self { down: Latch::default(), raw, peer, port })
+        Arc::new(Self { down: Latch::default(), raw, peer, port, told: AtomicU8::new(0) })
     }
 
     /// Gives the address of this end.
@@ -393,6 +407,18 @@ impl Endpoint {
         self.down.is_down()
     }
 
+    /// Notes what the program is told.
+    #[cold]
+    pub(crate) fn tell(&self, what: Told) {
+        self.told.fetch_or(what as u8, Ordering::Relaxed);
+    }
+
+    /// Returns whether the program was told that before.
+    #[cold]
+    pub(crate) fn has_told(&self, what: Told) -> bool {
+        self.told.load(Ordering::Relaxed) & what as u8 != 0
+    }
+
     /// Says why this end is down, if it is.
     #[cold]
     pub(crate) fn why_down(&self) -> Option<Why> {
@@ -413,6 +439,7 @@ impl Endpoint {
 
     /// Closes this end in good order, and gives the port back.
     pub(crate) fn close(&self) {
+        acts(|| format!("goes on and closes {self:?}"));
         if self.mark_down() {
             self.raw.close();
         }
@@ -436,6 +463,7 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
+        acts(|| format!("goes on and drops {self:?}"));
         // As `close`; nobody else has it, so that nothing has to fall.
         if !self.is_down() {
             self.raw.retire();

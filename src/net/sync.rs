@@ -119,6 +119,15 @@ impl WaitList {
         }
     }
 
+    /// Returns whether whatever `waker` wakes is here. Of a waker that is no task's own and may be
+    /// made anew for each poll, any other of that sort is taken for the same.
+    pub(crate) fn holds(&self, waker: &Waker) -> bool {
+        let more = self.more.iter().flat_map(|more| &more.waiters);
+        let foreign = Waiter::polled(waker).is_none();
+        let same = |kept: &Waiter| kept.is(waker) || (foreign && matches!(kept, Waiter::Other(_)));
+        self.first.iter().chain(more).any(same)
+    }
+
     /// Has them all woken, and waits for nobody any more.
     ///
     /// One task of the run is not moved out first: that takes as long as all else that a message

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::lock::{Lock, shelved};
-use crate::net::{Cause, RawConn, WaitList, Wakers};
+use crate::net::{Cause, Outlook, RawConn, WaitList, Wakers};
 
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (Box<dyn RawConn>, Box<dyn RawConn>) {
@@ -164,6 +164,23 @@ impl Direction {
     }
 }
 
+impl Direction {
+    /// See [`RawConn::outlook`].
+    #[cold]
+    fn outlook(&self, writes: bool, waker: &Waker) -> Outlook {
+        let (moves, waiters) = match writes {
+            true => (self.state == State::Open && self.asked > 0, &self.writers),
+            false => (self.state != State::Reset && !self.handed.is_empty(), &self.readers),
+        };
+        match self.state {
+            _ if moves => Outlook::Moves,
+            State::Closed | State::Reset => Outlook::Ended,
+            State::Open if waiters.holds(waker) => Outlook::Waits,
+            State::Open => Outlook::WouldWait,
+        }
+    }
+}
+
 impl RawConn for End {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let (from, mut wakers) = (self.from(), Wakers::default());
@@ -188,6 +205,11 @@ impl RawConn for End {
     fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.end([self.way], State::Closed);
         Poll::Ready(Ok(()))
+    }
+
+    fn outlook(&self, writes: bool, waker: &Waker) -> Option<Outlook> {
+        let way = if writes { self.way } else { self.from() };
+        self.pipe.try_with(|pipe| pipe.direction(way).outlook(writes, waker))
     }
 
     fn abort(&self) {

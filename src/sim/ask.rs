@@ -8,6 +8,7 @@ use std::panic::Location;
 use rand_chacha::ChaCha8Rng;
 
 use crate::aside::aside;
+use crate::wait::acts;
 use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
@@ -80,6 +81,7 @@ impl World {
         let parent = self.current().unwrap_or(MAIN);
         let node = self.tasks.slots[parent as usize].node;
         if self.phase != Phase::Running || self.nodes.is_dead(node) {
+            acts(|| "goes on and spawns a task".into());
             return Err(future);
         }
         Ok(self.admit(node, Origin::Task(parent), name, future, spawned_at))
@@ -95,6 +97,7 @@ impl World {
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
         if !self.heeds() || self.nodes.is_dead(node) {
+            acts(|| "goes on and spawns a task".into());
             return Err(future);
         }
         Ok(self.admit(node, origin, name, future, spawned_at))
@@ -169,6 +172,7 @@ impl World {
     /// Has a task dropped before anything else happens.
     pub(crate) fn abort(&mut self, task: TaskId) {
         if !self.heeds() || self.tasks.live(task).is_none() {
+            acts(|| "goes on and aborts a task".into());
             return;
         }
         let about = &mut self.tasks.about[task.slot as usize];
@@ -228,7 +232,7 @@ impl World {
 
     /// Makes a choice of the user's own.
     pub(crate) fn choose(&mut self, name: &str, options: usize) -> usize {
-        if !self.heeds() {
+        if !self.is_heeded() {
             return 0;
         }
         let named = Key::word(name);
@@ -262,7 +266,7 @@ impl World {
     /// Chooses where a `select!` of so many branches begins to look, when it is
     /// polled for the `ordinal`-th time.
     pub(crate) fn turn_of_select(&mut self, select: u32, ordinal: u64, branches: u64) -> u64 {
-        if !self.heeds() || self.current().is_none() {
+        if !self.is_heeded() || self.current().is_none() {
             return 0;
         }
         let which = Key::NONE.child(const { hash_name(SELECT) }, select);
@@ -273,7 +277,7 @@ impl World {
 
     /// Adds a note of the current task to the trace.
     pub(crate) fn note(&mut self, text: &str) {
-        if self.heeds() {
+        if self.is_heeded() {
             let (actor, digest) = (self.actor, hash_name(text));
             self.record(RecordKind::Note, actor, Key::NONE, 0, digest, || Some(text.into()));
         }

@@ -1,32 +1,27 @@
-//! After the last step: ask what stalled, drop what is left, write it down.
+//! After the last step: explain a stall, drop the tasks, write down the outcome.
 //!
 //! Knows a run that is over; refuses to change what it was: nothing in here
 //! reaches trace, tape or fingerprint but the record of the ending itself.
 
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::lock::end_scope;
-use crate::wait::{Asked, ask};
 use crate::waiter::foreign_since;
 
 use super::body::{BoxedTask, open};
-use super::choice::{Decision, Key, SOURCES, hash_name};
+use super::choice::{Decision, Key, hash_name};
 use super::current::enter_or_bug;
 use super::decided::Choice;
 use super::executor::Executor;
+use super::explain::{Payload, explain_stall, message_of};
 use super::outcome::Outcome;
 use super::schedule::Schedule;
-use super::stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState, WORDLESS};
+use super::stall::{Ending, Stall, TaskPanic};
 use super::tape::Tape;
-use super::task::Stage;
 use super::time::Instant;
 use super::trace::{Fingerprint, RecordKind, Trace};
 use super::world::{End, Leftovers, MAIN, Phase, World};
-
-type Payload = Box<dyn Any + Send>;
 
 /// How a run ended, in a few words, because it is moved about.
 enum Over {
@@ -61,7 +56,7 @@ pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> F
     let mut over = match (end, panic) {
         (_, Some(panic)) => Over::Panicked(Box::new(panic)),
         (End::Done, _) => Over::Done(enter_or_bug(World::take_result)),
-        (end, _) => Over::Stalled(end, Box::new(report_stall(executor))),
+        (end, _) => Over::Stalled(end, Box::new(explain_stall(executor))),
     };
     if let Some(dropped) = drop_all(executor)
         && end == End::Done
@@ -143,20 +138,6 @@ impl Finished {
     }
 }
 
-/// What a panic said.
-fn message_of(payload: Payload) -> String {
-    let message = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
-        (Some(text), _) => text.clone(),
-        (_, Some(text)) => (*text).into(),
-        _ => WORDLESS.into(),
-    };
-    // A payload may be anything, and panic in its turn.
-    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(another);
-    }
-    message
-}
-
 /// Why a run was ended at once.
 fn doom(world: &mut World) -> Option<TaskPanic> {
     let message = world.pressing.take_doom()?;
@@ -186,81 +167,6 @@ fn blame(world: &World, message: String, while_dropped: bool) -> Option<TaskPani
     let slot = world.current().unwrap_or(MAIN);
     let spawned_at = world.tasks.about[slot as usize].spawned_at;
     Some(TaskPanic { task: world.tasks.path(slot), message, spawned_at, while_dropped })
-}
-
-/// Finds out what every task is about, and whether one could go on.
-fn report_stall(executor: &mut Executor) -> Stall {
-    let (mut stall, waiting) = enter_or_bug(|world| {
-        world.phase = Phase::Asking;
-        world.choices.silence();
-        census(world)
-    });
-    for (place, slot) in waiting {
-        let (reasons, evidence) = ask_task(executor, slot);
-        let elsewhere = executor.is_waker_kept(slot) || reasons.is_empty();
-        stall.tasks[place].state = TaskState::Waiting { reasons, elsewhere };
-        if let Some(evidence) = evidence {
-            let task = stall.tasks[place].task.clone();
-            stall.lost_wakeup = Some(LostWakeup { task, evidence });
-            // What comes after was brought about by asking: it proves nothing.
-            break;
-        }
-    }
-    stall
-}
-
-/// Lists the tasks, and which of them are to be asked: place in list, slot.
-fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
-    let slots = world.tasks.in_spawn_order(|_| true);
-    let key = |slot: &u32| world.tasks.slots[*slot as usize].key;
-    let mut names: BTreeMap<Key, String> =
-        slots.iter().map(|slot| (key(slot), format!("task {}", world.tasks.path(*slot)))).collect();
-    names.extend(SOURCES.map(|(key, word)| (key, word.to_string())));
-    let mut waiting = Vec::new();
-    let mut tasks = Vec::new();
-    for slot in slots {
-        let task = &world.tasks.slots[slot as usize];
-        let state = if task.stage == Stage::Scheduled {
-            let by = names.get(&task.woken_by).cloned();
-            let same = task.polled_at == world.now;
-            TaskState::Woken {
-                by: by.unwrap_or_else(|| "a task that has ended".into()),
-                polls_at_instant: if same { task.polls_at_instant.into() } else { 0 },
-            }
-        } else {
-            waiting.push((tasks.len(), slot));
-            TaskState::NotAsked
-        };
-        let spawned_at = world.tasks.about[slot as usize].spawned_at;
-        tasks.push(StalledTask { task: world.tasks.path(slot), spawned_at, state });
-    }
-    let at = Instant::from_nanos(world.now);
-    let (culprit, foreign_wakes) =
-        (world.culprit.map(|slot| world.tasks.path(slot)), world.foreign_wakes);
-    (Stall { at, tasks, culprit, lost_wakeup: None, foreign_wakes }, waiting)
-}
-
-/// Polls a waiting task once more: what it waits for, and what it did instead.
-fn ask_task(executor: &mut Executor, slot: u32) -> (Vec<String>, Option<String>) {
-    let task = enter_or_bug(|world| {
-        world.woken = None;
-        world.set_current(slot)
-    });
-    let poll = || {
-        // Nobody will ask what it returned.
-        catch_unwind(AssertUnwindSafe(|| executor.poll(task.number()).is_some()))
-    };
-    let Asked { polled, reasons, got } = ask(poll);
-    let evidence = match polled {
-        Ok(true) => Some("completes".into()),
-        Ok(false) => enter_or_bug(|world| {
-            let woken = world.woken.take();
-            let wakes = woken.map(|woken| format!("wakes task {}", world.tasks.path(woken)));
-            wakes.or_else(|| got.then(|| "gets what it waited for".into()))
-        }),
-        Err(payload) => Some(format!("gets on and panics: {}", message_of(payload))),
-    };
-    (reasons, evidence)
 }
 
 /// Drops all tasks, oldest first, and then whatever else is left of the run;

@@ -7,13 +7,13 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::wait::{Operation, explaining, has_progressed, withdraw, withhold};
 use crate::waiter::Waiter;
 
 use super::ask::Unjoined;
 use super::body::{BoxedTask, open};
 use super::current::{enter_run, try_enter_run};
-use super::task::TaskId;
-use super::world::Phase;
+use super::task::{Stage, TaskId};
 
 /// Waits for a task's end and gives what it returned.
 ///
@@ -69,12 +69,14 @@ impl<T: 'static> Future for JoinHandle<T> {
     /// If polled again after it was ready, and outside its run.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         assert!(!self.taken, "virtnet: a JoinHandle was polled after it was ready");
+        if explaining() {
+            return self.explain(cx.waker());
+        }
         let result = match join(self.run, self.task, cx.waker()) {
             Err(Unjoined::Pending) => return Poll::Pending,
             Ok(task) => Ok(open(task)),
             Err(Unjoined::Aborted) => Err(aborted(self.run, self.task)),
         };
-        crate::wait::got();
         self.task = None; // joining has released it
         self.taken = true;
         Poll::Ready(result)
@@ -83,25 +85,43 @@ impl<T: 'static> Future for JoinHandle<T> {
 
 /// Asks how a task has ended: the same code for all types.
 fn join(run: u64, task: Option<TaskId>, waker: &Waker) -> Result<BoxedTask, Unjoined> {
-    let Some(task) = task else { return Err(join_none(run)) };
+    let Some(task) = task else { return Err(Unjoined::Aborted) };
     // Whoever is not woken after all is dropped here, outside the world.
     let mut wait = Some(Waiter::of(waker));
-    let joined = enter_run(run, |world| world.join(task, &mut wait));
-    if matches!(joined, Err(Unjoined::Pending)) {
-        crate::wait::waiting_for(|| {
-            let path = try_enter_run(run, |world| world.tasks.path(task.slot));
-            format!("the end of task {}", path.unwrap_or_default())
-        });
-    }
-    joined
+    enter_run(run, |world| world.join(task, &mut wait))
 }
 
-/// How a task ends that never began. Asked what it waits for, a task must not get on by what it
-/// spawns.
-#[cold]
-fn join_none(run: u64) -> Unjoined {
-    let asked = try_enter_run(run, |world| world.phase == Phase::Asking);
-    if asked == Some(true) { Unjoined::Pending } else { Unjoined::Aborted }
+impl<T> JoinHandle<T> {
+    /// Says how the task stands while a stall is explained; its output stays where it is.
+    #[cold]
+    fn explain<R>(&self, waker: &Waker) -> Poll<R> {
+        let begins = Operation::BeginsAt(self.address());
+        // None is the handle of a task that could not be spawned any more.
+        let Some(task) = self.task else {
+            return withhold(begins, || "join a task that it spawns".into());
+        };
+        let operation = enter_run(self.run, |world| match world.tasks.known(task) {
+            _ if has_progressed() => Operation::Waits,
+            None | Some((Stage::Done, _)) => Operation::Ready,
+            Some((_, about)) => match &about.joiner {
+                None => begins,
+                // A waker may be made anew for each poll.
+                Some(joiner) if joiner.is(waker) || Waiter::polled(waker).is_none() => {
+                    Operation::Waits
+                }
+                Some(_) => begins,
+            },
+        });
+        withhold(operation, || {
+            let path = try_enter_run(self.run, |world| world.tasks.path(task.slot));
+            format!("the end of task {}", path.unwrap_or_default())
+        })
+    }
+
+    /// Tells it from others while a stall is explained.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 }
 
 /// Forgets a task that was aborted, or never began.
@@ -117,6 +137,9 @@ fn aborted(run: u64, task: Option<TaskId>) -> JoinError {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
+        if explaining() {
+            withdraw(self.address());
+        }
         if let Some(task) = self.task {
             // What is left of the task is dropped here, outside the world.
             let _left = try_enter_run(self.run, |world| world.detach(task));

@@ -80,6 +80,7 @@ mod sleep;
 mod handle;
 mod select;
 mod outcome;
+mod explain;
 mod finish;
 mod run;
 #[cfg(feature = "os")]
@@ -98,7 +99,7 @@ pub use sleep::{
     yield_now,
 };
 pub(crate) use stall::WORDLESS;
-pub use stall::{Ending, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
+pub use stall::{Ending, History, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
 pub use tape::{ParseTapeError, Tape};
 pub use time::Instant;
 

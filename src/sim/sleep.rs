@@ -13,9 +13,11 @@ use std::time::Duration;
 use futures::Stream;
 use pin_project_lite::pin_project;
 
+use crate::wait::{Operation, count, explaining, has_progressed, withdraw, withhold};
 use crate::waiter::Waiter;
 
 use super::current::{enter_run, now as now_of, run_and_now, this_run, try_enter_run};
+use super::entry::Serial;
 use super::time::Instant;
 use super::timer::TimerId;
 
@@ -32,7 +34,26 @@ use super::timer::TimerId;
 pub struct Sleep {
     run: u64,
     deadline: Instant,
-    timer: Option<TimerId>,
+    timer: Timer,
+}
+
+/// How far a [`Sleep`] has come.
+#[derive(Clone, Copy)]
+enum Timer {
+    /// It has not been polled since it was made or reset.
+    Idle,
+    Armed(u32, Serial),
+    /// It has completed.
+    Over,
+}
+
+impl Timer {
+    const fn armed(self) -> Option<TimerId> {
+        match self {
+            Self::Armed(slot, serial) => Some(TimerId { slot, serial }),
+            Self::Idle | Self::Over => None,
+        }
+    }
 }
 
 impl fmt::Debug for Sleep {
@@ -44,7 +65,7 @@ impl fmt::Debug for Sleep {
 impl Sleep {
     #[inline]
     pub(crate) const fn new(run: u64, deadline: Instant) -> Self {
-        Self { run, deadline, timer: None }
+        Self { run, deadline, timer: Timer::Idle }
     }
 
     /// Returns the instant it waits for.
@@ -59,7 +80,8 @@ impl Sleep {
     }
 
     fn cancel(&mut self) {
-        if let Some(timer) = self.timer.take() {
+        let timer = std::mem::replace(&mut self.timer, Timer::Idle);
+        if let Some(timer) = timer.armed() {
             // Whom it would have woken is dropped here, outside the world.
             let _waiter = try_enter_run(self.run, |world| world.cancel(timer));
         }
@@ -71,27 +93,62 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
+        if explaining() {
+            return this.explain();
+        }
         let at = this.deadline.as_nanos();
         if now_of(this.run) >= at {
             // Whatever was due by now has fired: that comes before any poll.
-            this.timer = None;
+            this.timer = Timer::Over;
             return Poll::Ready(());
         }
         let waiter = Waiter::of(cx.waker());
+        let mut timer = this.timer.armed();
         // Who waited before is dropped here, outside the world.
-        let before = enter_run(this.run, |world| world.arm(&mut this.timer, at, waiter));
+        let before = enter_run(this.run, |world| world.arm(&mut timer, at, waiter));
         if before.is_err() {
             // It has gone off, though the clock of this node says otherwise by now.
-            this.timer = None;
+            this.timer = Timer::Over;
             return Poll::Ready(());
         }
-        crate::wait::waiting_for(|| format!("sleep until {:?}", this.deadline));
+        this.timer =
+            timer.map_or(Timer::Idle, |TimerId { slot, serial }| Timer::Armed(slot, serial));
         Poll::Pending
+    }
+}
+
+impl Sleep {
+    /// Says how it stands while a stall is explained; it arms no timer.
+    #[cold]
+    fn explain(&self) -> Poll<()> {
+        let operation = match self.timer {
+            _ if has_progressed() => Operation::Waits,
+            // It says so in every poll, and the program may ask in every poll.
+            Timer::Over => {
+                count();
+                return Poll::Ready(());
+            }
+            Timer::Idle => Operation::BeginsAt(self.address()),
+            Timer::Armed(slot, serial) => {
+                let timer = TimerId { slot, serial };
+                let armed = enter_run(self.run, |world| world.timers.waiter(timer).is_some());
+                if armed { Operation::Waits } else { Operation::Ready }
+            }
+        };
+        withhold(operation, || format!("sleep until {:?}", self.deadline))
+    }
+
+    /// Tells it from others while a stall is explained.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
+        if explaining() {
+            withdraw(self.address());
+        }
         self.cancel();
     }
 }
@@ -212,11 +269,14 @@ impl Future for YieldNow {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if explaining() {
+            let operation = if self.yielded { Operation::Ready } else { Operation::Begins };
+            return withhold(operation, || "its turn after `yield_now`".into());
+        }
         if std::mem::replace(&mut self.yielded, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
-        crate::wait::waiting_for(|| "its turn after `yield_now`".into());
         Poll::Pending
     }
 }

@@ -42,11 +42,19 @@ pub enum TaskState {
         /// or a lock of another crate, perhaps.
         elsewhere: bool,
     },
-    /// It was not asked, because the search ended at a lost wake-up before.
+    /// It is parked and was not polled once more: the questions ended at a task before it.
     NotAsked,
+    /// It was polled once more to learn what it waits for, and that poll tried operation after
+    /// operation, all of them pending, until it was ended.
+    Endless {
+        /// What it waits for, as far as it was asked.
+        reasons: Vec<String>,
+        /// How many operations it tried.
+        operations: u64,
+    },
     /// A wake-up by this source was on its way to it.
     Woken {
-        /// The task, or `timer`, that woke it.
+        /// The task, the delivery or the timer that woke it.
         by: String,
         /// How many times it had been polled at that instant.
         polls_at_instant: u64,
@@ -67,6 +75,11 @@ impl fmt::Display for TaskState {
                 Ok(())
             }
             Self::NotAsked => f.write_str("waits (not asked for what)"),
+            Self::Endless { reasons, operations } => write!(
+                f,
+                "tries operations that are all pending, {operations} of them in one poll: {}",
+                reasons.join(", ")
+            ),
             Self::Woken { by, polls_at_instant: 0 | 1 } => write!(f, "was woken by {by}"),
             Self::Woken { by, polls_at_instant } => {
                 write!(f, "was woken by {by}, and polled {polls_at_instant} times at this instant")
@@ -85,19 +98,53 @@ pub struct StalledTask {
     pub spawned_at: &'static Location<'static>,
     /// What it was about.
     pub state: TaskState,
+    /// When and by what it was last polled, unless a poll is due.
+    pub history: Option<History>,
+    /// Whether its node is paused, so that it is not polled.
+    pub paused: bool,
+}
+
+/// The last poll of a task that has not been woken since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct History {
+    /// When it was polled.
+    pub polled_at: Instant,
+    /// What had woken it.
+    pub woken_by: String,
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { polled_at, woken_by } = self;
+        write!(f, "last polled at {polled_at:?}, woken by {woken_by}; not woken since")
+    }
+}
+
+impl StalledTask {
+    /// Returns whether the task waits for something that virtnet does not know.
+    fn is_unknown(&self) -> bool {
+        matches!(self.state, TaskState::Waiting { elsewhere: true, .. })
+    }
 }
 
 impl fmt::Display for StalledTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}\n    spawned at {}", self.task, self.state, self.spawned_at)
+        let paused = if self.paused { ", and its node is paused" } else { "" };
+        write!(f, "{} {}{paused}\n    spawned at {}", self.task, self.state, self.spawned_at)?;
+        match &self.history {
+            Some(history) if self.is_unknown() => write!(f, "\n    {history}"),
+            _ => Ok(()),
+        }
     }
 }
 
 /// A task that could go on, though nothing had woken it.
 ///
-/// When a run is over each task that waits is polled once more. One that gets
-/// on then has waited for something that had come about: whoever brought it
-/// about has not called its waker.
+/// When a run is over, each parked task is polled once more, while no operation
+/// of virtnet completes. A task that gets on all the same, or finds an operation
+/// ready, could have gone on before the run ended: what it waited for had
+/// happened, and its waker was not called.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct LostWakeup {
@@ -127,6 +174,8 @@ pub struct Stall {
     pub lost_wakeup: Option<LostWakeup>,
     /// How many wake-ups came from other threads, which the run cannot await.
     pub foreign_wakes: u64,
+    /// Whether polling the tasks once more was ended, because it took too much real time.
+    pub cut_short: bool,
 }
 
 /// How many tasks a printed report shows.
@@ -146,6 +195,15 @@ impl fmt::Display for Stall {
         }
         if let Some(lost) = &self.lost_wakeup {
             write!(f, "\n  {lost}")?;
+        }
+        if self.cut_short {
+            f.write_str("\n  asking the tasks was ended after 2 s of real time")?;
+        }
+        if self.foreign_wakes == 0 && self.tasks.iter().any(StalledTask::is_unknown) {
+            f.write_str(
+                "\n  (something unknown may also be another thread or a real timer: a run does not \
+                 wait for those)",
+            )?;
         }
         if self.foreign_wakes > 0 {
             write!(

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::aside::{Wipe, aside};
+use crate::wait::acts;
 use crate::waiter::{Waiter, foreign_count};
 
 use super::alarm::Alarms;
@@ -138,6 +139,8 @@ pub(crate) struct World {
     pub(crate) alarms: Alarms,
     /// What an alarm does; it is told which.
     pub(crate) sound: fn(&mut Self, u32),
+    /// What a key of the network stands for, in words; it is told which run.
+    pub(crate) describe: fn(u64, Key) -> Option<String>,
     /// Has the processor load what the alarms are about that will sound before long, and adds the
     /// tasks that they may wake; it is told which run.
     pub(crate) foresee: fn(u64, &mut Foreseen),
@@ -187,6 +190,7 @@ impl World {
             timers: Timers::default(),
             alarms: Alarms::default(),
             sound: |_, _| (),
+            describe: |_, _| None,
             foresee: |_, _| (),
             foreseen: Foreseen::default(),
             nodes: Nodes::default(),
@@ -254,6 +258,7 @@ impl World {
         self.tasks.clear();
         self.alarms.clear();
         self.sound = |_, _| ();
+        self.describe = |_, _| None;
         self.foresee = |_, _| ();
         self.foreseen.alarms.wipe(KEPT);
         self.foreseen.tasks.wipe(KEPT);
@@ -365,6 +370,16 @@ impl World {
     /// by a task whose node is dead and that is being dropped.
     #[inline]
     pub(crate) fn heeds(&self) -> bool {
+        let heeds = self.is_heeded();
+        if !heeds {
+            acts(|| "goes on and changes the world".into());
+        }
+        heeds
+    }
+
+    /// The same for what a task may ask in every poll, whether or not it goes on.
+    #[inline]
+    pub(crate) fn is_heeded(&self) -> bool {
         self.phase == Phase::Running
             && (self.current >= ONCE
                 || !self.nodes.is_dead(self.tasks.slots[self.current as usize].node))

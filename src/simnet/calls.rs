@@ -21,6 +21,11 @@ impl Fabric {
         }
     }
 
+    /// Returns whether a dial or an announcement has come to its end.
+    pub(crate) fn is_over(&self, index: usize) -> bool {
+        self.calls.get(index).is_none_or(|call| matches!(call.stage, Stage::Over { .. }))
+    }
+
     /// What a dial has come to, if it has come to anything; then it is forgotten. If it was in
     /// vain, the cause is told.
     #[inline]

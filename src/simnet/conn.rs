@@ -3,9 +3,9 @@
 //! Knows the number of a connection and which end it is. All else is in the fabric.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use crate::net::{Cause, Keeper, Place, RawEnd, Wakers};
+use crate::net::{Cause, Keeper, Outlook, Place, RawEnd, Wakers};
 
 use super::fabric::{enter, enter_fabric, try_enter, with_fabric};
 use super::pipe::{Connection, Fate, Glance};
@@ -135,6 +135,11 @@ impl Keeper for Ends {
         try_enter(at.run, |fabric, world| {
             fabric.conns.owned(index)?.write_plainly(index, end, buf, world)
         })?
+    }
+
+    #[cold]
+    fn outlook(&self, at: Place, writes: bool, waker: &Waker) -> Outlook {
+        End(at).with(|transit, end| transit.outlook(end, writes, waker))
     }
 
     fn finish(&self, at: Place) {

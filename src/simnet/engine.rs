@@ -5,12 +5,11 @@
 use std::task::{Context, Poll};
 
 use crate::net::{Addr, Carrier, Cause, Dialed, Parts, Whole};
-use crate::wait::got;
 use crate::waiter::Waiter;
 
 use super::call::Met;
 use super::conn::end_of;
-use super::fabric::{enter, try_enter};
+use super::fabric::{enter, enter_fabric, try_enter};
 
 /// A region of a simulated network, as the layer above uses it.
 #[derive(Debug)]
@@ -90,12 +89,15 @@ impl Whole for Region {
             }
         });
         over.map(|outcome| {
-            got();
             let Some(Met { conn, port }) = outcome else {
                 return Err(Box::new(cause.unwrap_or(Cause::TimedOut)));
             };
             Ok((end_of(self.run, conn, 0), port))
         })
+    }
+
+    fn is_over(&self, call: u32) -> bool {
+        enter_fabric(self.run, |fabric| fabric.is_over(call as usize))
     }
 
     fn hang_up(&self, call: u32) {

@@ -302,7 +302,8 @@ fn drop_nodes() {
 }
 
 /// What hears the alarms of a run, and what foresees them.
-pub(crate) type Hooks = (fn(&mut World, u32), fn(u64, &mut Foreseen));
+pub(crate) type Hooks =
+    (fn(&mut World, u32), fn(u64, &mut Foreseen), fn(u64, Key) -> Option<String>);
 
 /// Adds a network to a run, whose alarms are heard by these from then on. Returns its number and
 /// its full name.
@@ -316,7 +317,7 @@ pub(crate) fn add_net(run: u64, name: &str, config: &Config, hooks: Hooks) -> (u
         at_scope_end(clear);
     }
     enter(run, |fabric, world| {
-        (world.sound, world.foresee) = hooks;
+        (world.sound, world.foresee, world.describe) = hooks;
         if fabric.used == fabric.nets.len() {
             fabric.nets.push(Net::default());
         }

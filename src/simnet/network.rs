@@ -19,7 +19,7 @@ use super::ledger::{Fault, Ledger};
 use super::link::{Edits, Pace, StrikeId, WHOLE};
 use super::node::{Node, NodeOutput};
 use super::pipe::Connection;
-use super::shake::sound;
+use super::shake::{describe, sound};
 use super::transit::{Transit, foresee};
 
 /// A simulated network, with latency, and with faults where they are asked for.
@@ -60,7 +60,7 @@ impl Network {
     #[track_caller]
     pub fn with(name: &str, config: Config) -> Self {
         let run = this_run("simnet::Network::new");
-        let (net, name) = add_net(run, name, &config, (sound, foresee));
+        let (net, name) = add_net(run, name, &config, (sound, foresee, describe));
         Self { run, net, name }
     }
 

@@ -96,6 +96,42 @@ const fn shaking(direction: Key) -> Key {
     direction.child(const { hash_name("syn") }, 0)
 }
 
+/// Says what a key of the network stands for: a direction of a connection, a handshake, a registry.
+#[cold]
+pub(crate) fn describe(run: u64, key: Key) -> Option<String> {
+    with_fabric(run, |fabric| {
+        let Fabric { nets, conns, calls, .. } = fabric;
+        let answers = nets.iter().find(|net| net.answers == key);
+        let answer = answers.map(|net| format!("an answer of the registry of {}", net.name));
+        answer
+            .or_else(|| {
+                conns.iter().find_map(|(_, conn)| {
+                    (0..2).find_map(|way| {
+                        let net = &nets[conn.net as usize];
+                        let (from, to) = (conn.ends[way].addr(net), conn.ends[1 - way].addr(net));
+                        match conn.pipes[way].key {
+                            direction if direction == key => {
+                                Some(format!("a delivery {from}->{to}"))
+                            }
+                            direction if shaking(direction) == key => {
+                                Some(format!("the handshake of {from}->{to}"))
+                            }
+                            _ => None,
+                        }
+                    })
+                })
+            })
+            .or_else(|| {
+                let (_, call) =
+                    calls.iter().find(|(_, call)| call.keys.map(shaking).contains(&key))?;
+                let net = &nets[call.net as usize];
+                let from = net.addr(call.from, call.ports[0]);
+                let to = net.addr(call.to.machine, call.ports[1]);
+                Some(format!("the handshake of {from}->{to}"))
+            })
+    })?
+}
+
 impl Fabric {
     #[inline]
     fn shake<'a>(&'a mut self, index: usize, world: &'a mut World) -> Option<Shake<'a>> {

@@ -15,7 +15,9 @@
 //! cost no event: on a way that is clear they arrive, and where something was done to the way it is
 //! looked at whether they do, and in time. How late one is that was lost is drawn in one go.
 
-use crate::net::{Addr, WaitList};
+use std::task::Waker;
+
+use crate::net::{Addr, Outlook, WaitList};
 use crate::sim::{
     Family, Foreseen, Key, Mark, RecordKind, SELDOM, Shape, Subject, TaskId, World, nanos,
 };
@@ -209,6 +211,18 @@ impl EndState {
     }
 }
 
+/// Writes in a destructor, after the run has ended: the bytes fill the window and are sent to
+/// nobody. A full window is an error, because it will never have space again.
+#[cold]
+fn write_after_end(pipe: &mut Pipe, space: u64, buf: &[u8]) -> Result<usize, Fate> {
+    let count = buf.len().min(usize::try_from(space).unwrap_or(usize::MAX));
+    if count == 0 {
+        return Err(Fate::Closed);
+    }
+    pipe.stream.write(&buf[..count]);
+    Ok(count)
+}
+
 /// What the program's side does.
 impl Transit<'_> {
     /// Reads from the pipe that ends at `end`; `None` if there is nothing to be read yet.
@@ -257,11 +271,10 @@ impl Transit<'_> {
             }
             return Some(Err(if told { Fate::Closed } else { fate }));
         }
-        if !self.world.runs() {
-            // By a destructor: it succeeds, and nobody is going to read it.
-            return Some(Ok(buf.len()));
-        }
         let space = pipe.stream.space(pipe.window, self.world.now);
+        if !self.world.runs() {
+            return Some(write_after_end(pipe, space, buf));
+        }
         if space == 0 {
             self.wait_for_space(end);
             return None;
@@ -275,6 +288,29 @@ impl Transit<'_> {
         let written = stream.written;
         self.send(end, What::Data, written, digest, count as u64);
         Some(Ok(count))
+    }
+
+    /// What a read or a write at `end` would come to.
+    #[cold]
+    pub(crate) fn outlook(&mut self, end: usize, writes: bool, waker: &Waker) -> Outlook {
+        let now = self.world.now;
+        let Connection { ends, pipes, .. } = &mut *self.conn;
+        let over = ends[end].fate != Fate::Open;
+        let (moves, ended, waits) = if writes {
+            let pipe = &mut pipes[end];
+            let waits = pipe.writers.as_ref().is_some_and(|writers| writers.holds(waker));
+            (pipe.stream.space(pipe.window, now) > 0, over || pipe.fin_sent, waits)
+        } else {
+            let pipe = &pipes[1 - end];
+            let ready = pipe.stream.ready() > 0;
+            (ready, (over || pipe.fin_arrived) && !ready, pipe.readers.holds(waker))
+        };
+        match (ended, moves, waits) {
+            (true, ..) => Outlook::Ended,
+            (_, true, _) => Outlook::Moves,
+            (_, _, true) => Outlook::Waits,
+            _ => Outlook::WouldWait,
+        }
     }
 
     /// Sees to it that whoever waits for space at `end` hears of it, or of why there will be none.

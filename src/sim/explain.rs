@@ -1,0 +1,181 @@
+//! Why a run stopped short: what each task waits for, and whether one of them could go on.
+//!
+//! Each parked task is polled once more while no operation of this crate completes (see `wait`), so
+//! that the poll runs nothing of the program beyond the point at which it had stopped. The order of
+//! the questions is that of the tasks' births, and ends at the first task that could go on: what
+//! others do after that may have been brought about by the question.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::wait::{Asked, Patience, Stopped, ask};
+use crate::waiter::foreign_since;
+
+use super::choice::{FOREIGN, Key, SPAWN, TIMER};
+use super::current::enter_or_bug;
+use super::executor::Executor;
+use super::stall::{History, LostWakeup, Stall, StalledTask, TaskState, WORDLESS};
+use super::task::{Stage, TaskId};
+use super::time::Instant;
+use super::world::{Phase, World};
+
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// How long a task that could go on is given to be woken by another thread, whose answer may have
+/// come after the run had ended.
+const FOREIGN_GRACE: Duration = Duration::from_millis(10);
+
+/// Returns what a panic said, and drops its payload.
+pub(crate) fn message_of(payload: Payload) -> String {
+    let message = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
+        (Some(text), _) => text.clone(),
+        (_, Some(text)) => (*text).into(),
+        _ => WORDLESS.into(),
+    };
+    // A payload may be anything, and panic in its turn.
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
+    }
+    message
+}
+
+/// Finds out what every task waits for, and whether one could go on.
+pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
+    let (mut stall, parked) = enter_or_bug(|world| {
+        world.phase = Phase::Asking;
+        world.choices.silence();
+        census(world)
+    });
+    let patience = Patience::begin();
+    let mut woken_outside = Vec::new();
+    for (place, slot) in parked {
+        if patience.is_over() {
+            stall.cut_short = true;
+            break;
+        }
+        let (state, evidence) = ask_task(executor, slot, patience);
+        let could_go_on = evidence.is_some();
+        let by_thread = could_go_on && is_woken_by_thread(executor, slot, &mut woken_outside);
+        stall.tasks[place].state = if by_thread {
+            let by = "another thread, after the run had ended".into();
+            TaskState::Woken { by, polls_at_instant: 0 }
+        } else {
+            state
+        };
+        if let Some(evidence) = evidence {
+            if !by_thread {
+                let task = stall.tasks[place].task.clone();
+                stall.lost_wakeup = Some(LostWakeup { task, evidence });
+            }
+            break;
+        }
+    }
+    stall
+}
+
+/// Lists the tasks, and which of them are parked: place in list, slot.
+fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
+    let slots = world.tasks.in_spawn_order(|_| true);
+    let mut names = BTreeMap::new();
+    for slot in &slots {
+        let (key, path) = (world.tasks.slots[*slot as usize].key, world.tasks.path(*slot));
+        names.insert(key.end(), format!("the end of task {path}"));
+        names.insert(key, format!("task {path}"));
+    }
+    let mut parked = Vec::new();
+    let mut tasks = Vec::new();
+    for slot in slots {
+        let task = &world.tasks.slots[slot as usize];
+        let woken_by = source_name(world, &names, task.woken_by);
+        let state = if task.stage == Stage::Scheduled {
+            let same = task.polled_at == world.now;
+            let polls_at_instant = if same { task.polls_at_instant.into() } else { 0 };
+            TaskState::Woken { by: woken_by.clone(), polls_at_instant }
+        } else {
+            parked.push((tasks.len(), slot));
+            TaskState::NotAsked
+        };
+        tasks.push(StalledTask {
+            task: world.tasks.path(slot),
+            spawned_at: world.tasks.about[slot as usize].spawned_at,
+            state,
+            history: (task.stage == Stage::Parked && task.polls_at_instant > 0)
+                .then(|| History { polled_at: Instant::from_nanos(task.polled_at), woken_by }),
+            paused: world.nodes.get(task.node).is_some_and(|node| node.paused),
+        });
+    }
+    let at = Instant::from_nanos(world.now);
+    let (culprit, foreign_wakes) =
+        (world.culprit.map(|slot| world.tasks.path(slot)), world.foreign_wakes);
+    let stall = Stall { at, tasks, culprit, lost_wakeup: None, foreign_wakes, cut_short: false };
+    (stall, parked)
+}
+
+/// Says what has woken a task.
+fn source_name(world: &World, names: &BTreeMap<Key, String>, source: Key) -> String {
+    match source {
+        TIMER => "a timer".into(),
+        FOREIGN => "another thread".into(),
+        SPAWN => "its spawner".into(),
+        Key::NONE => "a waker of another crate".into(),
+        _ => names
+            .get(&source)
+            .cloned()
+            .or_else(|| (world.describe)(world.run, source))
+            .or_else(|| world.names.as_ref()?.get(&source).cloned())
+            .unwrap_or_else(|| "a task or a connection that is gone".into()),
+    }
+}
+
+/// Polls a parked task once more. Returns what it waits for, and how it was seen to go on.
+fn ask_task(executor: &mut Executor, slot: u32, patience: Patience) -> (TaskState, Option<String>) {
+    let task = enter_or_bug(|world| {
+        world.woken = None;
+        world.set_current(slot)
+    });
+    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task.number()).is_some()));
+    let Asked { polled, reasons, progress, stopped } = ask(patience, poll);
+    let (completed, panic) = match polled {
+        Ok(completed) => (completed, None),
+        Err(payload) if payload.is::<Stopped>() => (false, None),
+        Err(payload) => (false, Some(message_of(payload))),
+    };
+    let woken = enter_or_bug(|world| {
+        let woken = world.woken.take().map(|woken| world.tasks.path(woken));
+        woken.map(|path| format!("wakes task {path}"))
+    });
+    let panics = panic.map(|message| format!("gets on and panics: {message}"));
+    let completes = completed.then(|| "completes".into());
+    let evidence = progress.or(completes).or(panics).or(woken);
+    let state = match stopped {
+        Some(operations) => TaskState::Endless { operations: operations.into(), reasons },
+        None => {
+            let elsewhere = executor.is_waker_kept(slot) || reasons.is_empty();
+            TaskState::Waiting { reasons, elsewhere }
+        }
+    };
+    (state, evidence)
+}
+
+/// Returns whether another thread wakes a task that could go on: then its answer has come after the
+/// run had ended, and no wake-up is lost. What it woke besides is kept for the next question.
+fn is_woken_by_thread(executor: &mut Executor, slot: u32, woken: &mut Vec<u64>) -> bool {
+    if !executor.is_waker_kept(slot) {
+        return false;
+    }
+    let hear = |woken: &mut Vec<u64>| {
+        enter_or_bug(|world| {
+            let new = foreign_since(&mut world.foreign_seen, world.run);
+            world.foreign_wakes += new.len() as u64;
+            woken.extend(new.into_iter().map(|who| who.task));
+            woken.iter().any(|task| TaskId::of_number(*task).slot == slot)
+        })
+    };
+    hear(woken) || {
+        // The thread that wakes it unparks this one.
+        std::thread::park_timeout(FOREIGN_GRACE);
+        hear(woken)
+    }
+}
