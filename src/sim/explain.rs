@@ -55,9 +55,10 @@ pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
             stall.cut_short = true;
             break;
         }
-        let (state, evidence) = ask_task(executor, slot, patience);
-        let could_go_on = evidence.is_some();
-        let by_thread = could_go_on && is_woken_by_thread(executor, slot, &mut woken_outside);
+        // Looked at first: a task that goes on may drop what has its waker.
+        let kept = executor.is_waker_kept(slot);
+        let (state, evidence) = ask_task(executor, slot, kept, patience);
+        let by_thread = evidence.is_some() && kept && is_woken_by_thread(slot, &mut woken_outside);
         stall.tasks[place].state = if by_thread {
             let by = "another thread, after the run had ended".into();
             TaskState::Woken { by, polls_at_instant: 0 }
@@ -130,7 +131,12 @@ fn source_name(world: &World, names: &BTreeMap<Key, String>, source: Key) -> Str
 }
 
 /// Polls a parked task once more. Returns what it waits for, and how it was seen to go on.
-fn ask_task(executor: &mut Executor, slot: u32, patience: Patience) -> (TaskState, Option<String>) {
+fn ask_task(
+    executor: &mut Executor,
+    slot: u32,
+    kept: bool,
+    patience: Patience,
+) -> (TaskState, Option<String>) {
     let task = enter_or_bug(|world| {
         world.woken = None;
         world.set_current(slot)
@@ -152,7 +158,7 @@ fn ask_task(executor: &mut Executor, slot: u32, patience: Patience) -> (TaskStat
     let state = match stopped {
         Some(operations) => TaskState::Endless { operations: operations.into(), reasons },
         None => {
-            let elsewhere = executor.is_waker_kept(slot) || reasons.is_empty();
+            let elsewhere = kept || reasons.is_empty();
             TaskState::Waiting { reasons, elsewhere }
         }
     };
@@ -161,10 +167,7 @@ fn ask_task(executor: &mut Executor, slot: u32, patience: Patience) -> (TaskStat
 
 /// Returns whether another thread wakes a task that could go on: then its answer has come after the
 /// run had ended, and no wake-up is lost. What it woke besides is kept for the next question.
-fn is_woken_by_thread(executor: &mut Executor, slot: u32, woken: &mut Vec<u64>) -> bool {
-    if !executor.is_waker_kept(slot) {
-        return false;
-    }
+fn is_woken_by_thread(slot: u32, woken: &mut Vec<u64>) -> bool {
     let hear = |woken: &mut Vec<u64>| {
         enter_or_bug(|world| {
             let new = foreign_since(&mut world.foreign_seen, world.run);

@@ -492,3 +492,106 @@ async fn park(sim: Sim, kind: usize, host: Host, never: futures::channel::onesho
         _ => drop(never.await),
     }
 }
+
+/// The bound in real time: a poll that takes longer is the last one.
+#[test]
+fn explanation_that_takes_longer_than_two_seconds_is_cut_short_and_says_so() {
+    let outcome: Outcome<()> = Run::new(1).execute(async |sim| {
+        let open = Rc::new(Cell::new(false));
+        let seen = open.clone();
+        sim.task("slow").spawn(poll_fn(move |_| {
+            if seen.get() {
+                std::thread::sleep(Duration::from_millis(2100));
+            }
+            Poll::<()>::Pending
+        }));
+        sim.task("after").spawn(pending::<()>());
+        sim.sleep(SEC).await;
+        open.set(true);
+        pending::<()>().await;
+    });
+    let stall = stall(&outcome);
+    assert!(stall.cut_short);
+    assert_eq!(states(stall)[2], ("main/after", "waits (not asked for what)".into()));
+    assert!(outcome.to_string().contains("asking the tasks was ended after 2 s of real time"));
+}
+
+/// What another thread brings about after the end was not lost before it.
+#[test]
+fn answer_of_a_thread_after_the_end_is_no_lost_wakeup() {
+    let (ask, asked) = std::sync::mpsc::channel::<Waker>();
+    let (answer, answered) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        asked.recv().unwrap().wake();
+        answer.send(()).unwrap();
+    });
+    let outcome: Outcome<()> = Run::new(1).execute(async move |sim| {
+        let open = Rc::new(Cell::new(false));
+        let (seen, mut kept) = (open.clone(), None);
+        sim.task("waiting").spawn(poll_fn(move |cx| {
+            if !seen.get() {
+                kept = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            // Polled once more, after the run has ended: the thread answers now.
+            ask.send(cx.waker().clone()).unwrap();
+            answered.recv().unwrap();
+            Poll::Ready(drop(kept.take()))
+        }));
+        sim.sleep(SEC).await;
+        open.set(true);
+        pending::<()>().await;
+    });
+    thread.join().unwrap();
+    let stall = stall(&outcome);
+    assert_eq!(stall.lost_wakeup, None, "{outcome}");
+    assert_eq!(states(stall)[1].1, "was woken by another thread, after the run had ended");
+    assert_eq!(outcome.foreign_wakes, 1);
+}
+
+/// A destructor that writes as long as it can, at each ending: the window fills, and that is all.
+#[test]
+fn destructor_that_writes_in_a_loop_ends_at_each_ending() {
+    struct Writes(Conn, Rc<Cell<usize>>);
+    impl Drop for Writes {
+        fn drop(&mut self) {
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut conn = Pin::new(&mut self.0);
+            loop {
+                match futures::io::AsyncWrite::poll_write(conn.as_mut(), &mut cx, &[1; 7]) {
+                    Poll::Ready(Ok(count)) => self.1.set(self.1.get() + count),
+                    Poll::Ready(Err(_)) | Poll::Pending => return,
+                }
+            }
+        }
+    }
+    for ending in ["done", "panicked", "deadlock", "time limit", "step limit", "livelock"] {
+        let written = Rc::new(Cell::new(0));
+        let count = written.clone();
+        let steps = if ending == "step limit" { 300 } else { 1_000_000 };
+        let run = Run::new(1).time_limit(60 * SEC).step_limit(steps).livelock_limit(100);
+        let outcome: Outcome<()> = run.execute(async move |sim| {
+            let (x, y) = connected(100).await;
+            let writes = Writes(x, count);
+            sim.spawn(async move {
+                let _writes = (writes, y);
+                pending::<()>().await;
+            });
+            sim.sleep(SEC).await;
+            match ending {
+                "done" => return,
+                "panicked" => panic!("as planned"),
+                "deadlock" => pending().await,
+                "time limit" => sim.sleep(100 * SEC).await,
+                "step limit" => loop {
+                    sim.sleep(MS).await;
+                },
+                _ => loop {
+                    sim.yield_now().await;
+                },
+            }
+        });
+        assert_eq!(outcome.ending.name(), ending);
+        assert_eq!(written.get(), 100, "{ending}");
+    }
+}
