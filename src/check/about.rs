@@ -30,6 +30,12 @@ impl About<'_> {
         self.say_with(what, "replay", &seed);
     }
 
+    /// Says something.
+    pub(crate) fn say_only(self, what: &str) {
+        let text = format!("virtnet: {}: {what}\n", self.name);
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+
     /// Says something, and how to go on, with these variables.
     pub(crate) fn say_with(self, what: &str, how: &str, variables: &str) {
         let Self { name, command } = self;

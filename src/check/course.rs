@@ -19,7 +19,7 @@ use super::place::Place;
 use super::report::{Report, Wrong};
 use super::results::{self, Merged, Whose};
 use super::running::{file_name, folder};
-use super::settings::{Determinism, Settings, Work};
+use super::settings::{Determinism, Settings, Work, count, range_text};
 use super::shrink::shrink;
 use super::sweep::{Failed, Subject, Swept, one, sweep};
 use super::trace_file;
@@ -79,7 +79,7 @@ impl<'a> Course<'a> {
         {
             // Seeds are run in order: whatever it had not come to is not smaller.
             let what = format!("if it was to run these seeds, all before {first:#x} were well");
-            self.about.say_with(&what, "go on", &self.seeds_from(*first, seeds.end));
+            self.about.say_with(&what, "go on", &self.rest(*first..seeds.end));
         }
         for (seed, tape) in &self.subject.running.cut {
             let what = format!(
@@ -98,7 +98,7 @@ impl<'a> Course<'a> {
             return self.nothing(Some(error));
         }
         if settings.seeds_drawn {
-            let again = self.seeds_from(seeds.start, seeds.end);
+            let again = self.variables_of(&range_text(&seeds));
             self.about.say_with("these seeds were drawn", "again", &again);
         }
         let swept = sweep(self.subject, seeds.clone());
@@ -112,7 +112,7 @@ impl<'a> Course<'a> {
                 return self.nothing(Some(error));
             }
             // A failure that was found is worth more than its line.
-            let again = self.seeds_from(seeds.start, seeds.end);
+            let again = self.variables_of(&range_text(&seeds));
             self.about.say_with(error.trim_start_matches("virtnet: "), "again", &again);
         }
         if let Some(next) = swept.next {
@@ -125,8 +125,8 @@ impl<'a> Course<'a> {
                 self.traced(&order, report)
             }
             None => {
-                let is_whole = settings.shard.is_none()
-                    && (swept.next.is_none() || swept.runs >= settings.enough);
+                let run = seeds.start..swept.next.unwrap_or(seeds.end);
+                let is_whole = settings.is_whole(&run);
                 let wrong = is_whole.then(|| whole(&swept.ledger, &swept.reached)).flatten();
                 self.report(swept, wrong)
             }
@@ -136,16 +136,20 @@ impl<'a> Course<'a> {
     fn tell_where_to_go_on(&self, seeds: &Range<u64>, next: u64, swept: &Swept) {
         let (runs, took) = (swept.runs, swept.took.as_secs_f64());
         let what = format!("{runs} seeds from {:#x} on in {took:.1} s, all well", seeds.start);
-        self.about.say_with(&what, "go on", &self.seeds_from(next, seeds.end));
+        self.about.say_with(&what, "go on", &self.rest(next..seeds.end));
     }
 
-    /// The variables with which a sweep goes on from a seed.
-    fn seeds_from(&self, next: u64, end: u64) -> String {
-        let end = if end == u64::MAX { String::new() } else { format!("{end:#x}") };
+    /// The variables with which a sweep goes on with what is left of it.
+    fn rest(&self, seeds: Range<u64>) -> String {
+        self.variables_of(&self.settings.rest(&seeds))
+    }
+
+    /// The variables with which these seeds are run, and otherwise as now.
+    fn variables_of(&self, seeds: &str) -> String {
         let time = self.settings.budget.map(|time| format!("VIRTNET_TIME={}ms ", time.as_millis()));
         let shard = self.settings.shard.map(|(own, of)| format!("VIRTNET_SHARD={own}/{of} "));
         let [time, shard] = [time, shard].map(Option::unwrap_or_default);
-        format!("{time}VIRTNET_SEEDS={next:#x}..{end} {shard}")
+        format!("{time}VIRTNET_SEEDS={seeds} {shard}")
     }
 
     fn replay(&self, order: &Order) -> Report {
@@ -185,17 +189,34 @@ impl<'a> Course<'a> {
             Ok(merged) => merged,
             Err(error) => return self.nothing(Some(error)),
         };
-        let Merged { runs, failed, ledger, reached, .. } = merged;
-        let wrong = match &failed {
+        let wrong = match &merged.failed {
             Some((_, what)) => Some(Wrong::Sweep(what.clone())),
-            None => whole(&ledger, &reached),
+            None if self.is_whole(&merged) => whole(&merged.ledger, &merged.reached),
+            None => None,
         };
+        let Merged { runs, failed, ledger, reached, .. } = merged;
         let mut report = self.report(Swept { runs, ledger, reached, ..Swept::default() }, wrong);
         if let Some((seed, _)) = failed {
             report.failed_seed = Some(seed);
             report.replay = format!("VIRTNET_SEED={seed:#x} {}", self.about.command);
         }
         report
+    }
+
+    /// Whether results are of as many seeds as the test asks for, or of its own. Says if not.
+    fn is_whole(&self, merged: &Merged) -> bool {
+        let (run, settings) = (merged.covered(), self.settings);
+        let seeds = run.iter().fold(0, |sum: u64, seeds| sum.saturating_add(count(seeds)));
+        let is_whole =
+            settings.is_as_many(seeds) || run.iter().any(|run| settings.has_own_seeds(run));
+        if !is_whole {
+            let own = count(&settings.own_seeds);
+            self.about.say_only(&format!(
+                "the results have {seeds} seeds, and the test asks for {own}: they are judged as \
+                 a part, by seeds that failed"
+            ));
+        }
+        is_whole
     }
 
     /// Finds out all there is to know of a failure.

@@ -72,8 +72,9 @@ pub fn note_always(holds: bool, label: &'static str) {
 /// Says that something should be reached in some run of a sweep: `sometimes!(condition, "label")`.
 ///
 /// A sweep in which it was asked and never held fails, naming the label: a test that never gets
-/// where it is meant to get proves nothing. One run alone, a replay or a shard never fails by it;
-/// what many shards have reached together is judged by `VIRTNET_JUDGE`.
+/// where it is meant to get proves nothing. One run alone, a replay, a shard or any other part of
+/// the test's seeds never fails by it; what many parts have reached together is judged by
+/// `VIRTNET_JUDGE`.
 ///
 /// ```
 /// use virtnet::check::{Check, sometimes};

@@ -49,8 +49,8 @@
 //! # What a sweep should reach
 //!
 //! `sometimes!(condition, "label")` fails a sweep in which it was asked and never held: a test that
-//! never gets where it is meant to get proves nothing. One run alone, a replay or a shard never
-//! fails by it. `always!(condition, "label")` fails the run in which it does not hold, where and
+//! never gets where it is meant to get proves nothing. One run alone, a replay, a shard and any
+//! other part of the seeds never fail by it: see below. `always!(condition, "label")` fails the run in which it does not hold, where and
 //! when that is: a rule that is broken long before the end of a run, such as that a term has one
 //! leader, is found in more seeds by it than by what is left at the end, and the report ends there.
 //! Both are macros of this module, for the test and for the system under test.
@@ -80,7 +80,21 @@
 //!
 //! Then each test fails if any of its seeds did, if a shard is missing, if a `sometimes!` was
 //! reached on no machine, or if a fault had an effect on none. A shard alone fails by seeds only.
-//! Lines of the same test from other nights may stand in the file, too.
+//! Lines of the same test from other nights may stand in the file, too. If all lines together have
+//! fewer seeds than the test asks for, they are judged as a part, and standard error says so.
+//!
+//! # A whole sweep and a part of one
+//!
+//! `sometimes!` and faults without an effect are judged for a whole sweep only. A sweep is whole if
+//! it is no shard and
+//!
+//! - it has run all seeds that the test itself asks for, or
+//! - `VIRTNET_SEEDS` gave a range with an end or drew seeds, or a stress iteration has fresh ones,
+//!   and it has run at least as many as the test asks for.
+//!
+//! Everything else is a part, and fails by seeds only: fewer seeds, a single one, what a time ended
+//! early, and what goes on from there. A line that goes on says `VIRTNET_SEEDS=rest:..` where its
+//! seeds could be taken for a whole sweep.
 //!
 //! | key | value |
 //! |---|---|
@@ -100,6 +114,7 @@
 //! |---|---|
 //! | `VIRTNET_SEED=0x1f4` | that seed alone |
 //! | `VIRTNET_SEEDS=10000`, `5..105`, `5..`, `random:1000` | those seeds |
+//! | `VIRTNET_SEEDS=rest:5..105` | those seeds, as the rest of a sweep |
 //! | `VIRTNET_TIME=60s` | seed after seed until the time is used up, past those of the test |
 //! | `VIRTNET_TAPE=file` | that tape alone |
 //! | `VIRTNET_SHARD=3/16` | every sixteenth seed, from the third on; Slurm's and Kubernetes' too |
@@ -114,8 +129,7 @@
 //!
 //! In a stress test of nextest's (`cargo nextest run --stress-count 10`) each iteration has the
 //! seeds that follow on those of the one before; its retries have the same again. What two
-//! variables say of seeds and time holds both; a time alone ends with the time, and such a sweep is
-//! judged as a whole once it has run as many seeds as the test asks for.
+//! variables say of seeds and time holds both; a time alone ends with the time.
 //!
 //! A trace is written when a run fails, and whenever one is replayed. The page and Chrome's format
 //! have the shrunk run beside the original. The page is one file that needs no other: a lane for

@@ -3,7 +3,7 @@
 //!
 //! Knows the keys of a line, which stay as they are; refuses to know how runs are executed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::ops::Range;
@@ -103,8 +103,9 @@ pub(crate) struct Merged {
     pub(crate) failed: Option<(u64, String)>,
     pub(crate) ledger: Ledger,
     pub(crate) reached: Reached,
-    /// Which shards there are, of how many: of each count that occurs.
-    shards: BTreeSet<(u64, u64)>,
+    /// Which seeds were run on which shard, of how many: of each count that occurs. What is no
+    /// shard is the only one.
+    shards: BTreeMap<(u64, u64), Vec<Range<u64>>>,
 }
 
 impl Merged {
@@ -138,14 +139,20 @@ impl Merged {
         let sometimes = labels_from(line.get("sometimes")?)?;
         let always = labels_from(line.get("always")?)?;
         self.reached.add(Reached { sometimes, always });
-        if let Some(shard) = line.get("shard")?.as_text() {
-            let (own, of) = shard.split_once('/')?;
-            self.shards.insert((of.parse().ok()?, own.parse().ok()?));
-        }
+        let shard = match line.get("shard")?.as_text() {
+            Some(shard) => {
+                let (own, of) = shard.split_once('/')?;
+                (of.parse().ok()?, own.parse().ok()?)
+            }
+            None => (1, 0),
+        };
+        let [start, end] = line.get("seeds")?.as_list()? else { return None };
+        let next = Some(line.get("next")?).filter(|next| **next != Json::Null);
+        let seeds = seed(start)?..seed(next.unwrap_or(end))?;
+        self.shards.entry(shard).or_default().push(seeds);
         let failed = line.get("failed")?;
         if *failed != Json::Null {
-            let seed = failed.get("seed")?.as_text()?.strip_prefix("0x")?;
-            let seed = u64::from_str_radix(seed, 16).ok()?;
+            let seed = seed(failed.get("seed")?)?;
             self.runs += 1;
             if self.failed.as_ref().is_none_or(|(least, _)| seed < *least) {
                 self.failed = Some((seed, failed.get("what")?.as_text()?.into()));
@@ -156,11 +163,10 @@ impl Merged {
 
     /// Names the shards that are not there: nothing can be said of the whole without them.
     fn missing(&self) -> String {
-        let counts: BTreeSet<u64> = self.shards.iter().map(|(of, _)| *of).collect();
-        let missing: Vec<String> = counts
-            .into_iter()
+        let missing: Vec<String> = self
+            .counts()
             .flat_map(|of| (0..of).map(move |own| (of, own)))
-            .filter(|shard| !self.shards.contains(shard))
+            .filter(|shard| !self.shards.contains_key(shard))
             .take(10)
             .map(|(of, own)| format!("{own}/{of}"))
             .collect();
@@ -168,5 +174,68 @@ impl Merged {
             return String::new();
         }
         format!("the results of these shards are missing: {}", missing.join(", "))
+    }
+
+    /// The numbers of shards that occur.
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        self.shards.keys().map(|(of, _)| *of).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// The seeds that were run on each shard that is to run them, in order.
+    pub(crate) fn covered(&self) -> Vec<Range<u64>> {
+        let of_count = |of: u64| {
+            let shards = self.shards.range((of, 0)..=(of, u64::MAX));
+            let runs = shards.map(|(_, seeds)| united(seeds.clone()));
+            runs.reduce(|one, other| common(&one, &other)).unwrap_or_default()
+        };
+        united(self.counts().flat_map(of_count).collect())
+    }
+}
+
+/// Reads a seed of a line.
+fn seed(json: &Json) -> Option<u64> {
+    u64::from_str_radix(json.as_text()?.strip_prefix("0x")?, 16).ok()
+}
+
+/// The same seeds, each once, in as few ranges as there can be.
+fn united(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut united: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match united.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => united.push(range),
+        }
+    }
+    united
+}
+
+/// The seeds that both have.
+fn common(one: &[Range<u64>], other: &[Range<u64>]) -> Vec<Range<u64>> {
+    let both = |a: &Range<u64>, b: &Range<u64>| a.start.max(b.start)..a.end.min(b.end);
+    let pairs = one.iter().flat_map(|a| other.iter().map(move |b| both(a, b)));
+    united(pairs.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Merged, common, united};
+
+    #[test]
+    fn seeds_of_shards_are_covered_where_each_shard_has_run_them() {
+        let mut merged = Merged::default();
+        assert!(merged.covered().is_empty());
+        merged.shards.insert((2, 0), vec![0..10, 20..30]);
+        merged.shards.insert((2, 1), vec![5..25]);
+        assert_eq!(merged.covered(), [5..10, 20..25]);
+        merged.shards.insert((1, 0), vec![25..40, 10..20, 3..3]);
+        assert_eq!(merged.covered(), [5..40]);
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one_and_empty_ones_are_none() {
+        assert_eq!(united(vec![5..9, 0..5, 7..8, 20..20, 11..12]), [0..9, 11..12]);
+        assert_eq!(common(&[0..5, 8..20], &[4..9, 19..30]), [4..5, 8..9, 19..20]);
     }
 }

@@ -97,8 +97,10 @@ pub(crate) struct Settings {
     pub(crate) seeds_given: bool,
     /// Whether the seeds were drawn, so that nobody knows them who is not told.
     pub(crate) seeds_drawn: bool,
-    /// How many seeds make a sweep whole that ends with its time.
-    pub(crate) enough: u64,
+    /// The seeds that the test itself asks for, whatever the environment says.
+    pub(crate) own_seeds: Range<u64>,
+    /// Whether other seeds stand in for them, if there are as many.
+    is_substitute: bool,
     /// The real time for which a sweep goes on.
     pub(crate) budget: Option<Duration>,
     pub(crate) jobs: Option<usize>,
@@ -129,7 +131,8 @@ impl Default for Settings {
             work: Work::Seeds(0..64),
             seeds_given: false,
             seeds_drawn: false,
-            enough: 0,
+            own_seeds: 0..64,
+            is_substitute: false,
             budget: None,
             jobs: None,
             isolation: Isolation::default(),
@@ -207,6 +210,9 @@ impl Settings {
     ///
     /// With a budget, seeds end only where whoever gave it, or somebody after him, says so.
     fn seeds_of(&mut self, env: Env<'_>) -> Result<(), String> {
+        if let Work::Seeds(seeds) = &self.work {
+            self.own_seeds = seeds.clone();
+        }
         let given = env("VIRTNET_SEEDS");
         let mut is_open = self.budget.is_some() && !self.seeds_given && given.is_none();
         if let Some(text) = env("VIRTNET_TIME") {
@@ -214,20 +220,55 @@ impl Settings {
             is_open = given.is_none();
         }
         if let Some(text) = given {
-            self.work = Work::Seeds(parse("VIRTNET_SEEDS", &text, seeds)?);
+            let rest = text.strip_prefix(REST);
+            let range = parse("VIRTNET_SEEDS", &text, |text| seeds(rest.unwrap_or(text)))?;
+            self.is_substitute = rest.is_none() && range.end < u64::MAX;
+            self.work = Work::Seeds(range);
             self.seeds_drawn = text.starts_with(DRAWN);
         }
         if let Work::Seeds(seeds) = &mut self.work {
-            self.enough = seeds.end - seeds.start;
             if is_open {
                 seeds.end = u64::MAX;
             }
             // Fresh seeds for each iteration of a stress test of nextest's, whose number is from 0
             // on, or `none`. Its retries count elsewhere, and are the same seeds again.
             let number = env("NEXTEST_STRESS_CURRENT").and_then(|text| text.parse::<u64>().ok());
-            *seeds = shifted(seeds.clone(), number.unwrap_or(0)).unwrap_or_else(|| seeds.clone());
+            if let Some(fresh) = shifted(seeds.clone(), number.unwrap_or(0)) {
+                self.is_substitute |= fresh != *seeds;
+                *seeds = fresh;
+            }
         }
         Ok(())
+    }
+
+    /// Whether all of these seeds together, which were run, make a sweep of the whole test and not
+    /// only a part of one. They do if the test's own seeds are among them.
+    pub(crate) fn has_own_seeds(&self, run: &Range<u64>) -> bool {
+        run.start <= self.own_seeds.start && self.own_seeds.end <= run.end
+    }
+
+    /// Whether a sweep that has run these seeds is judged as a whole: `sometimes!` and faults mean
+    /// something only for as many seeds as the test asks for.
+    ///
+    /// Seeds that the environment gives as a range with an end, or draws, stand in for the test's
+    /// own. A range without an end has one where its time is used up, and a rest has lost its
+    /// beginning: each is a whole only with the test's own seeds in it.
+    pub(crate) fn is_whole(&self, run: &Range<u64>) -> bool {
+        let is_all = self.shard.is_none_or(|(_, of)| of == 1);
+        is_all && (self.has_own_seeds(run) || self.is_substitute && self.is_as_many(count(run)))
+    }
+
+    /// Whether the test asks for no more seeds than this.
+    pub(crate) const fn is_as_many(&self, seeds: u64) -> bool {
+        seeds >= count(&self.own_seeds)
+    }
+
+    /// Seeds that are left of a sweep, as `VIRTNET_SEEDS` has them: marked where they would be
+    /// taken for a whole one.
+    pub(crate) fn rest(&self, seeds: &Range<u64>) -> String {
+        let is_open = seeds.end == u64::MAX;
+        let stands_in = !is_open && !self.has_own_seeds(seeds) && self.is_as_many(count(seeds));
+        format!("{}{}", if stands_in { REST } else { "" }, range_text(seeds))
     }
 
     /// Takes how much shrinking may take: `500`, `30s`, or both with a comma.
@@ -258,6 +299,17 @@ impl Settings {
     pub(crate) fn is_ours(&self, seed: u64) -> bool {
         self.shard.is_none_or(|(own, of)| seed % of == own)
     }
+}
+
+/// How many seeds there are.
+pub(crate) const fn count(seeds: &Range<u64>) -> u64 {
+    seeds.end.saturating_sub(seeds.start)
+}
+
+/// A range as `VIRTNET_SEEDS` has it.
+pub(crate) fn range_text(seeds: &Range<u64>) -> String {
+    let Range { start, end } = seeds;
+    if *end == u64::MAX { format!("{start:#x}..") } else { format!("{start:#x}..{end:#x}") }
 }
 
 /// The seeds that follow on as many as these, so many times.
@@ -328,6 +380,8 @@ fn number(text: &str) -> Option<u64> {
 
 /// What seeds begin with that are to be drawn.
 const DRAWN: &str = "random:";
+/// What seeds begin with that are left of a sweep.
+const REST: &str = "rest:";
 
 /// Reads a range of seeds: `1000`, `5..105`, `5..` or `random:1000`.
 pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
