@@ -5,8 +5,13 @@
 //! sweep goes on and removed when it ends. (In one file the threads would wait for each other, a
 //! microsecond a run.) One that is there and not locked was left by a process that died. A
 //! folder that cannot be written is no reason to fail: then nothing is left.
+//!
+//! A file has its lock from before its name exists until after its name is removed, and says
+//! nothing any more by then: another process that opened it in between finds nothing in it. A sweep
+//! that finds what a dead process left locks that too, so that one sweep tells of it.
 
-use std::fs::{File, OpenOptions, create_dir_all, read_dir, read_to_string, remove_file, rename};
+use std::fs::{File, OpenOptions, create_dir_all, read_dir, remove_file, rename};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,10 +46,21 @@ fn target_of(program: &Path) -> Option<&Path> {
     built.parent()?.parent()
 }
 
-/// The name of a test as a part of a file's name, of which every system takes every letter.
+/// The name of a test as a part of a file's name, of which every system takes every letter. Where
+/// that is not the whole name, a digest of it keeps different names apart.
 pub(crate) fn file_name(test: &str) -> String {
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-    test.replace("::", ".").replace(|c| !fits(c), "_")
+    const LONGEST: usize = 100;
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let is_plain = test.split("::").all(|step| step.chars().all(fits));
+    let mut name = test.replace("::", ".");
+    if is_plain && (1..=LONGEST).contains(&name.len()) {
+        return name;
+    }
+    name.truncate(name.floor_char_boundary(LONGEST));
+    let digest = test.bytes().fold(0xCBF2_9CE4_8422_2325, |digest: u64, byte| {
+        (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+    });
+    format!("{}-{digest:016x}", name.replace(|c| !fits(c) && c != '.', "_"))
 }
 
 const ENDING: &str = ".running";
@@ -57,7 +73,8 @@ const LINE: usize = 19;
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     files: Vec<(File, PathBuf)>,
-    left: Vec<PathBuf>,
+    /// What dead processes left, locked by this one.
+    left: Vec<(File, PathBuf)>,
     /// The seeds that were being run when other processes ended.
     pub(crate) lost: Vec<u64>,
     /// The seeds that had failed and were being cut down when they ended, and the tapes they left.
@@ -73,6 +90,8 @@ impl Running {
         running.find(folder, &format!("{test}-"));
         let (process, number) = (std::process::id(), SWEEPS.fetch_add(1, Ordering::Relaxed));
         let name = |worker| format!("{test}-{process}-{number}-{worker}");
+        // Descriptors are few, and a seed that is lost is most often one of many.
+        let workers = workers.min(256);
         running.files = (0..workers).map_while(|worker| open(folder, &name(worker))).collect();
         running
     }
@@ -91,16 +110,15 @@ impl Running {
                 continue;
             }
             let path = file.path();
-            let dead = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
-            if let Some(text) = dead.then(|| read_to_string(&path).ok()).flatten() {
+            if let Some((file, text)) = dead(&path) {
                 let seed = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
                 let cut = |line: &str| {
                     let (own, tape) = line.strip_prefix(CUT)?.split_once(' ')?;
-                    Some((seed(own)?, tape.into()))
+                    Some((seed(own)?, folder.join(tape)))
                 };
                 self.lost.extend(text.lines().filter_map(seed));
                 self.cut.extend(text.lines().filter_map(cut));
-                self.left.push(path);
+                self.left.push((file, path));
             }
         }
         self.lost.sort_unstable();
@@ -129,14 +147,27 @@ impl Running {
         }
     }
 
-    /// Says that a seed has failed and is being cut down, and where the best so far is kept.
+    /// Says that a seed has failed and is being cut down, and where the best so far is kept: in a
+    /// file beside these.
     pub(crate) fn cuts(&self, seed: u64, tape: &Path) {
         let Some((file, _)) = self.files.first() else { return };
-        let line = format!("{CUT}{seed:#x} {}\n", tape.display());
+        // Only its name, which is plain text: the path of a folder need not be.
+        let tape = tape.file_name().unwrap_or_default().to_string_lossy();
+        let line = format!("{CUT}{seed:#x} {tape}\n");
         if file.set_len(0).is_ok() {
             write_at(file, line.as_bytes(), 0);
         }
     }
+}
+
+/// What a file says, and the file with its lock, if the process that made it is dead.
+fn dead(path: &Path) -> Option<(File, String)> {
+    let mut file = File::open(path).ok()?;
+    file.try_lock().ok()?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    // Removed since it was opened: its sweep has come to its end, or another tells of it.
+    path.exists().then_some((file, text))
 }
 
 /// Makes a file that is locked from the moment at which others can find it.
@@ -167,10 +198,14 @@ fn write_at(_file: &File, _line: &[u8], _place: u64) {}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let own = self.files.drain(..).map(|(_, path)| path);
-        for path in self.left.drain(..).chain(own) {
+        for (file, path) in &self.files {
+            let _ = file.set_len(0);
             let _ = remove_file(path);
         }
+        for (_, path) in &self.left {
+            let _ = remove_file(path);
+        }
+        // The locks end with the files, when no name leads to them.
     }
 }
 
@@ -201,7 +236,14 @@ mod tests {
 
     #[test]
     fn a_test_of_any_name_has_a_file() {
-        assert_eq!(file_name("store::a test/of <b>\"β\"\u{2028}"), "store.a_test_of__b__β__");
+        assert_eq!(file_name("store::log::a_β-1"), "store.log.a_β-1");
+        let odd = file_name("store::a test/of <b>\"β\"\u{2028}");
+        assert_eq!(odd.rsplit_once('-').unwrap().0, "store.a_test_of__b__β__");
+        let long = "β".repeat(5000);
+        let names = ["", "a/b", "a_b", "a.b", "a::b", "a:b", "..", &long, &long[2..]];
+        let files: std::collections::BTreeSet<_> = names.map(file_name).into();
+        assert_eq!(files.len(), names.len(), "{files:?}");
+        assert!(files.iter().all(|file| file.len() < 120 && !file.contains(['/', ':'])));
     }
 
     #[test]
@@ -214,20 +256,62 @@ mod tests {
             .unwrap();
         let cut = Running::begin(&folder, "a::cut", 1);
         cut.note(0, Some(4));
-        cut.cuts(5, std::path::Path::new("a folder/x.tape"));
+        cut.cuts(5, &folder.join("x.tape"));
         let copy = std::fs::read(&cut.files[0].1).unwrap();
         drop(cut);
         std::fs::write(folder.join("a.cut-1-0-0.running"), copy).unwrap();
         let found = Running::begin(&folder, "a::cut", 0);
-        assert_eq!((&*found.lost, &*found.cut), (&[][..], &[(5, "a folder/x.tape".into())][..]));
+        assert_eq!((&*found.lost, &*found.cut), (&[][..], &[(5, folder.join("x.tape"))][..]));
         drop(found);
         for other in ["a.test-more-1-0-0.running", "a.test-2-1-0-0.running"] {
             std::fs::write(folder.join(other), "0x0000000000000001\n").unwrap();
         }
-        assert_eq!(Running::begin(&folder, "a::test", 1).lost, [500]);
+        let first = Running::begin(&folder, "a::test", 1);
+        assert_eq!(first.lost, [500]);
+        assert_eq!(Running::begin(&folder, "a::test", 1).lost, [0_u64; 0], "it is told once");
+        drop(first);
         assert_eq!(Running::begin(&folder, "a::test", 1).lost, [0_u64; 0]);
         drop(live);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+    /// Opened by another while it was there, and looked at in each order.
+    #[test]
+    fn file_of_a_sweep_that_ends_while_another_looks_at_it_is_no_dead_one() {
+        let folder = std::env::temp_dir().join(format!("virtnet-ends-{}", std::process::id()));
+        let live = Running::begin(&folder, "a::test", 1);
+        live.cuts(1, &folder.join("x.tape"));
+        let path = live.files[0].1.clone();
+        let opened = std::fs::File::open(&path).unwrap();
+        assert!(opened.try_lock().is_err());
+        drop(live);
+        opened.try_lock().unwrap();
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut &opened, &mut text).unwrap();
+        assert_eq!((text.as_str(), path.exists()), ("", false));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Each thread is a process here: a lock is the file's that was opened.
+    #[test]
+    fn sweeps_that_begin_and_end_beside_each_other_are_never_told_as_dead() {
+        let folder = std::env::temp_dir().join(format!("virtnet-beside-{}", std::process::id()));
+        std::thread::scope(|scope| {
+            for worker in 0..6 {
+                let folder = &folder;
+                scope.spawn(move || {
+                    for seed in 0..300 {
+                        let running = Running::begin(folder, "a::test", 2);
+                        assert_eq!((&*running.lost, &*running.cut), (&[][..], &[][..]));
+                        running.note(1, Some(seed));
+                        if worker % 2 == 0 {
+                            running.cuts(seed, &folder.join("x.tape"));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }
