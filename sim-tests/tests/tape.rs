@@ -42,7 +42,10 @@ fn a_tape_shows_what_it_is() {
 fn malformed_tapes_name_line_and_reason() {
     let error = |text: &str| text.parse::<Tape>().unwrap_err().to_string();
     let tape = |line: &str| error(&format!("# a comment\n\nvirtnet tape 1\n{line}\n"));
-    assert_eq!(error(""), "tape, line 1: expected `virtnet tape 1`, found \"nothing\"");
+    assert_eq!(
+        error(""),
+        "tape, line 1: expected `virtnet tape 1`, found no line that says anything"
+    );
     assert_eq!(
         error("virtnet tape 2\n"),
         "tape, line 1: expected `virtnet tape 1`, found \"virtnet tape 2\""

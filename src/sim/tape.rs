@@ -211,8 +211,11 @@ impl FromStr for Tape {
         let mut lines = text.lines().enumerate().map(|(n, line)| (n + 1, line));
         let first = lines.find(|(_, line)| !skipped(line));
         if first.is_none_or(|(_, line)| line.trim_end() != HEADER) {
-            let (line, found) = first.unwrap_or((1, "nothing"));
-            let reason = format!("expected `{HEADER}`, found {}", shown(found));
+            let (line, found) = match first {
+                Some((line, text)) => (line, shown(text)),
+                None => (1, "no line that says anything".into()),
+            };
+            let reason = format!("expected `{HEADER}`, found {found}");
             return Err(ParseTapeError { line, reason });
         }
         for (line, text) in lines.filter(|(_, line)| !skipped(line)) {
