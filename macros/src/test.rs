@@ -31,6 +31,7 @@ const KNOWN: &[(&str, Values, &str)] = &[
     ("schedule", TEXT, "`schedule = \"pct:3\"`"),
     ("time_limit", TEXT, "`time_limit = \"5min\"`"),
     ("step_limit", NUMBER, "`step_limit = 100000`"),
+    ("poll_limit", TEXT, "`poll_limit = \"60s\"`"),
     ("isolate", TEXT, "`isolate = \"process\"`"),
     ("budget", TEXT, "`budget = \"60s\"`"),
     ("jobs", NUMBER, "`jobs = 2`"),

@@ -4,23 +4,17 @@
 //! goes past whatever captures the output of tests, where it would be lost with the process.
 
 use std::io::Write;
+use std::sync::Arc;
 
-/// A name or a path as a word of a command, whatever a shell would make of it.
-pub(crate) fn shell_word(text: impl std::fmt::Display) -> String {
-    let text = text.to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:=@%,".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text;
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
+use super::again::Again;
 
 /// A test, as one speaks of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct About<'a> {
+    /// Its name, in one line.
     pub(crate) name: &'a str,
     /// The command that runs it.
-    pub(crate) command: &'a str,
+    pub(crate) again: &'a Arc<Again>,
 }
 
 impl About<'_> {
@@ -38,7 +32,8 @@ impl About<'_> {
 
     /// Says something, and how to go on, with these variables.
     pub(crate) fn say_with(self, what: &str, how: &str, variables: &str) {
-        let Self { name, command } = self;
+        let Self { name, again } = self;
+        let command = again.command();
         let text = format!("virtnet: {name}: {what}\n  {how}: {variables}{command}\n");
         let _ = std::io::stderr().write_all(text.as_bytes());
     }

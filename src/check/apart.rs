@@ -10,22 +10,34 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::sim::Tape;
 
+use super::again::{CHILD, LISTS};
 use super::failure::{Failure, Kind};
+use super::json::Json;
 use super::order::Order;
+use super::panics::PANIC;
 use super::play::Played;
 use super::settings::{Settings, environment};
+use super::under_way::begin_as_child;
+use super::watch::Sign;
 use super::wire::{played_from, played_to};
 
-/// Says to a process that it is to play one run: whose child it is, and of which check.
-const CHILD: &str = "VIRTNET_CHILD";
 /// What the line of a result begins with.
 const RESULT: &str = "virtnet-run: ";
 /// The line after which whatever happens is the run's.
 const BEGINS: &str = "virtnet-run begins";
+/// The line that says that steps are made.
+const GOES_ON: &str = "virtnet-run goes on";
+/// What the line begins with that says that none is made any more.
+const STUCK: &str = "virtnet-run is stuck: ";
+/// What the line begins with that says in which task.
+const WHOSE: &str = "virtnet-run is stuck in: ";
 
 thread_local! {
     static CHECKS: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
@@ -63,7 +75,8 @@ impl Apart {
             *number
         });
         let check = format!("{check}#{number}");
-        let role = match environment(CHILD).as_deref().and_then(own_child) {
+        let child = environment(CHILD).map(|value| value.to_string_lossy().into_owned());
+        let role = match child.as_deref().and_then(own_child) {
             None => Role::Parent,
             Some(wanted) if wanted == check => Role::Child,
             Some(_) => Role::Another,
@@ -91,23 +104,32 @@ impl Apart {
         Ok(Self { program, arguments, check, test })
     }
 
-    /// Plays a run in a fresh process. A process that dies is how the run failed.
+    /// Plays a run in a fresh process. A process that dies, or in which nothing goes on any more, is
+    /// how the run failed.
     pub(crate) fn play(&self, order: &Order, settings: &Settings) -> Played {
-        let (kind, text): (Kind, String) = match self.execute(order) {
+        let mut tasks = Vec::new();
+        let (kind, text): (Kind, String) = match self.execute(order, settings.poll_limit) {
             Err(error) => (Kind::NoProcess, error),
-            Ok(ended) => match ended.said.result {
+            Ok(mut ended) => match ended.said.result.take() {
                 Some(Ok(played)) => return played,
                 Some(Err(error)) => (Kind::NoProcess, self.fails(&error)),
+                None if ended.hung => {
+                    tasks.extend(ended.said.task.clone());
+                    ended.hung()
+                }
                 None if ended.said.begun => ended.died(),
                 None => (Kind::NoProcess, self.fails(&ended.why_not_begun(&self.test))),
             },
         };
         let tape = order.tape().cloned();
         // What a process says at its end has its number in it, and is no part of the result.
-        let printed = if let Kind::Died(how) = &kind { how.clone() } else { String::new() };
+        let printed = match &kind {
+            Kind::Died(how) | Kind::Hung(how) => how.clone(),
+            _ => String::new(),
+        };
         Played {
             printed,
-            failure: Some(Failure { kind, text, tasks: Vec::new() }),
+            failure: Some(Failure { kind, text, tasks }),
             seed: order.seed(),
             tape: tape.unwrap_or_else(|| Tape::of_seed(order.seed(), settings.schedule)),
             ..Played::nothing()
@@ -118,36 +140,87 @@ impl Apart {
         format!("virtnet: a run in a process of its own, {}: {what}", self.program.display())
     }
 
-    fn execute(&self, order: &Order) -> Result<Ended, String> {
+    fn execute(&self, order: &Order, limit: Duration) -> Result<Ended, String> {
         let mut command = Command::new(&self.program);
         let child = format!("{} {}", std::process::id(), self.check);
         command.args(&self.arguments).env(CHILD, child);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| self.fails(&error.to_string()))?;
         let order = order.to_json().to_string();
-        // All three at once: a test may print before it reads, and much.
+        // All three at once: a test may print before it reads, and much. What the run has begun
+        // and left may hold them open for long, so that the threads that read are not waited for.
+        let said = child.stdout.take().map(Said::read);
+        let words = child.stderr.take().map(Words::read);
         thread::scope(|scope| {
-            let Child { stdin, stdout, stderr, .. } = &mut child;
-            if let Some(mut stdin) = stdin.take() {
+            if let Some(mut stdin) = child.stdin.take() {
                 // If it ends before it has read all, what it says tells more than this error.
                 scope.spawn(move || drop(stdin.write_all(order.as_bytes())));
             }
-            let heard = stderr.take().map(|stderr| thread::spawn(|| listen(stderr)));
-            let said = stdout.take().map(Said::read).unwrap_or_default();
-            // Whatever the run has begun and left may hold both open for long: who has told how it
-            // went is not waited for.
-            let heard = heard.filter(|_| said.result.is_none());
-            let words = heard.and_then(|heard| heard.join().ok()).unwrap_or_default();
+            let (said, hung) = said.map(|said| hear(&mut child, &said, limit)).unwrap_or_default();
+            if hung {
+                let _ = child.kill();
+            }
             let status = child.wait().map_err(|error| self.fails(&error.to_string()))?;
-            Ok(Ended { said, words, status })
+            let words = words.filter(|_| said.result.is_none());
+            let words = words.map(Words::to_the_end).unwrap_or_default();
+            Ok(Ended { said, words, status, hung })
         })
     }
+}
+
+/// For how long it is waited for what a process has said that has ended, while another one holds
+/// its output open.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Takes in what a process says of its run, until that is over, the process has ended, or nothing
+/// goes on in it any more, which is what is returned beside it.
+fn hear(child: &mut Child, lines: &Receiver<Line>, limit: Duration) -> (Said, bool) {
+    const PAUSE: Duration = Duration::from_millis(100);
+    // A process that is alive says so more often than that, however busy the machine is.
+    let patience = 2 * limit + Duration::from_secs(2);
+    let mut said = Said::default();
+    // For how long the run has gone on, it was asked for its task, and nothing was heard: only
+    // while this process was there to hear it.
+    let [mut ran, mut asked, mut quiet] = [Duration::ZERO; 3];
+    let mut looked = Instant::now();
+    while said.result.is_none() {
+        let line = lines.recv_timeout(PAUSE.min(limit));
+        let is_closed = matches!(line, Err(RecvTimeoutError::Disconnected));
+        let has_ended = line.is_err() && child.try_wait().is_ok_and(|status| status.is_some());
+        let passed = std::mem::replace(&mut looked, Instant::now()).elapsed().min(2 * PAUSE);
+        match line {
+            Ok(line) => {
+                said.add(line);
+                quiet = Duration::ZERO;
+            }
+            Err(_) if has_ended && (is_closed || quiet > LAST_WORDS) => break,
+            Err(_) => quiet += passed,
+        }
+        if is_closed {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // The process finds out by itself which task it is, by running up to there once more.
+        if said.stuck.is_some() {
+            asked += passed;
+        } else if said.begun {
+            ran += passed;
+        }
+        let is_told = said.stuck.is_some() && (said.whose.is_some() || said.is_over);
+        let is_dumb = said.begun && !has_ended && quiet > patience;
+        if is_told || asked > ran + patience || is_dumb && said.stuck.is_none() {
+            return (said, true);
+        }
+    }
+    (said, false)
 }
 
 /// Which check is asked for, if it is the parent who asks: a test may begin processes of its own,
 /// which inherit the variable, and it must not make them skip anything.
 fn own_child(value: &str) -> Option<&str> {
     let (parent, check) = value.split_once(' ')?;
+    if value == LISTS {
+        return Some(check);
+    }
     #[cfg(unix)]
     let is_parent = parent == std::os::unix::process::parent_id().to_string();
     #[cfg(not(unix))]
@@ -155,27 +228,94 @@ fn own_child(value: &str) -> Option<&str> {
     is_parent.then_some(check)
 }
 
-/// Takes in what a process says, and passes on what is ours and cannot wait for its end.
-fn listen(stderr: ChildStderr) -> Vec<String> {
+/// The last that a process said on its standard error.
+#[derive(Clone, Default)]
+struct Words {
+    lines: Vec<String>,
+    /// What its run's panics said, and where they happened.
+    panics: Vec<String>,
+}
+
+/// A thread that takes in what a process says, and passes on what is ours and cannot wait for its
+/// end.
+struct Listener {
+    words: Arc<Mutex<Words>>,
+    /// Disconnected at the end.
+    end: Receiver<()>,
+}
+
+impl Words {
+    fn read(stderr: ChildStderr) -> Listener {
+        let (words, (running, end)) = (Arc::new(Mutex::new(Self::default())), channel());
+        let own = Arc::clone(&words);
+        thread::spawn(move || {
+            listen(stderr, &own);
+            drop(running);
+        });
+        Listener { words, end }
+    }
+
+    /// What was said when nothing more is to be expected.
+    fn to_the_end(listener: Listener) -> Self {
+        let _ = listener.end.recv_timeout(LAST_WORDS);
+        listener.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn listen(stderr: ChildStderr, words: &Mutex<Words>) {
     const KEPT: usize = 12;
-    let (mut words, mut passing, mut in_backtrace) = (Vec::new(), false, false);
+    const PANICS: usize = 4;
+    let (mut passing, mut in_backtrace) = (false, false);
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
+    let keep = |kept: fn(&mut Words) -> &mut Vec<String>, text: String, most: usize| {
+        let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept(&mut words);
+        kept.push(text);
+        kept.drain(..kept.len().saturating_sub(most));
+    };
     while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let text = String::from_utf8_lossy(&line).into_owned();
+        let panic = text.trim_end().strip_prefix(PANIC).and_then(|text| text.parse().ok());
+        let panic = panic.as_ref().and_then(Json::as_text);
         in_backtrace =
             text.starts_with("stack backtrace:") || in_backtrace && !text.starts_with("note: ");
         passing = text.starts_with("virtnet: ") || passing && text.starts_with("  ");
-        if passing {
+        if let Some(panic) = panic {
+            keep(|words| &mut words.panics, panic.to_string(), PANICS);
+        } else if passing {
             let _ = std::io::stderr().write_all(&line);
         } else if !in_backtrace && !text.starts_with("note: ") && !text.trim().is_empty() {
-            words.push(text.trim_end().to_string());
-            let extra = words.len().saturating_sub(KEPT);
-            words.drain(..extra);
+            keep(|words| &mut words.lines, text.trim_end().to_string(), KEPT);
         }
         line.clear();
     }
-    words
+}
+
+/// A line of ours among what a process prints.
+enum Line {
+    Begins,
+    RanNoTest,
+    GoesOn,
+    Stuck(String),
+    Whose(String),
+    Result(String),
+}
+
+impl Line {
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            BEGINS => Self::Begins,
+            GOES_ON => Self::GoesOn,
+            "running 0 tests" => Self::RanNoTest,
+            _ => {
+                let rest = |start| text.strip_prefix(start).map(String::from);
+                let stuck = || rest(STUCK).map(Self::Stuck);
+                let whose = || rest(WHOSE).map(Self::Whose);
+                rest(RESULT).map(Self::Result).or_else(stuck).or_else(whose)?
+            }
+        })
+    }
 }
 
 /// What a process has said of its run.
@@ -184,24 +324,56 @@ struct Said {
     begun: bool,
     result: Option<Result<Played, String>>,
     ran_no_test: bool,
+    /// That it does not go on, and how.
+    stuck: Option<String>,
+    /// Whether no task is to be expected.
+    is_over: bool,
+    /// Where it does not, and the task, if it is known.
+    whose: Option<String>,
+    task: Option<String>,
 }
 
 impl Said {
     /// Reads until it is said how the run went, or to the end.
-    fn read(stdout: ChildStdout) -> Self {
-        let (mut said, mut reader, mut line) =
-            (Self::default(), BufReader::new(stdout), Vec::new());
-        while said.result.is_none()
-            && reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0)
-        {
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end_matches(['\r', '\n']);
-            said.begun |= text == BEGINS;
-            said.ran_no_test |= text == "running 0 tests";
-            said.result = text.strip_prefix(RESULT).map(played_from);
-            line.clear();
+    fn read(stdout: ChildStdout) -> Receiver<Line> {
+        let (lines, read) = channel();
+        thread::spawn(move || {
+            let (mut reader, mut line) = (BufReader::new(stdout), Vec::new());
+            while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let text = String::from_utf8_lossy(&line);
+                let own = Line::read(text.trim_end_matches(['\r', '\n']));
+                let is_last = matches!(own, Some(Line::Result(_)));
+                if own.is_some_and(|own| lines.send(own).is_err()) || is_last {
+                    break;
+                }
+                line.clear();
+            }
+        });
+        read
+    }
+
+    fn add(&mut self, line: Line) {
+        let texts = |text: &str| -> Option<Vec<Option<String>>> {
+            let list = text.parse::<Json>().ok()?;
+            let text = |item: &Json| item.as_text().map(String::from);
+            Some(list.as_list()?.iter().map(text).collect())
+        };
+        match line {
+            Line::Begins => self.begun = true,
+            Line::RanNoTest => self.ran_no_test = true,
+            Line::GoesOn => {}
+            Line::Result(text) => self.result = Some(played_from(&text)),
+            Line::Stuck(text) => {
+                if let Some([stuck, over]) = texts(&text).as_deref() {
+                    (self.stuck, self.is_over) = (stuck.clone(), over.is_some());
+                }
+            }
+            Line::Whose(text) => {
+                if let Some([task, whose]) = texts(&text).as_deref() {
+                    (self.task, self.whose) = (task.clone(), whose.clone());
+                }
+            }
         }
-        said
     }
 }
 
@@ -209,8 +381,9 @@ impl Said {
 struct Ended {
     said: Said,
     status: ExitStatus,
-    /// The last that it said on its standard error.
-    words: Vec<String>,
+    words: Words,
+    /// Whether it was ended, because nothing went on in it any more.
+    hung: bool,
 }
 
 impl Ended {
@@ -223,11 +396,33 @@ impl Ended {
         let how = self.how();
         let what = if self.status.success() { "ended in the middle of it" } else { "died" };
         let mut text = format!("the process of the run {what}: {how}");
-        for (place, words) in self.words.iter().enumerate() {
-            text += if place == 0 { "\n  its last words:" } else { "" };
-            text += &format!("\n    {words}");
-        }
+        text += &self.last_words();
         (Kind::Died(how), text)
+    }
+
+    fn hung(&self) -> (Kind, String) {
+        let Said { stuck, whose, task, .. } = &self.said;
+        let mut text = stuck.clone().unwrap_or_else(|| {
+            "nothing was heard of the run any more, and its process was ended".into()
+        });
+        if let Some(whose) = whose {
+            text += &format!("\n  {whose}");
+        }
+        text += &self.last_words();
+        (Kind::Hung(task.clone().unwrap_or_default()), text)
+    }
+
+    /// What the process said last, with what its panics said.
+    fn last_words(&self) -> String {
+        let Words { lines, panics } = &self.words;
+        let mut text = String::new();
+        for (what, lines) in [("its last panics", panics), ("its last words", lines)] {
+            for (place, line) in lines.iter().enumerate() {
+                text += &if place == 0 { format!("\n  {what}:") } else { String::new() };
+                text += &format!("\n    {}", line.replace('\n', "\n    "));
+            }
+        }
+        text
     }
 
     fn why_not_begun(&self, test: &str) -> String {
@@ -236,7 +431,8 @@ impl Ended {
                 "it has no test named {test}; the check has to be called on the test's own thread"
             );
         }
-        let last = self.words.iter().rev().take(3).rev().cloned().collect::<Vec<_>>().join(" / ");
+        let words = &self.words.lines;
+        let last = words[words.len().saturating_sub(3)..].join(" / ");
         let how = self.how();
         format!("the test {test} ended before it came to the check ({how}; it said {last:?})")
     }
@@ -244,7 +440,10 @@ impl Ended {
 
 /// Plays the run that is asked for by the standard input, says what came of it, and ends the
 /// process.
-pub(crate) fn serve(play: impl FnOnce(&Order) -> Played) -> ! {
+///
+/// `play` is given what passes on each sign that the run goes on or does not.
+pub(crate) fn serve(play: impl FnOnce(&Order, &(dyn Fn(Sign) + Sync)) -> Played) -> ! {
+    begin_as_child();
     let mut text = String::new();
     let order = match std::io::stdin().read_to_string(&mut text) {
         Ok(_) => text.parse().ok().as_ref().and_then(Order::from_json),
@@ -256,9 +455,25 @@ pub(crate) fn serve(play: impl FnOnce(&Order) -> Played) -> ! {
     };
     // A test may have printed half a line before.
     say(&format!("\n{BEGINS}\n"));
-    let played = play(&order);
+    let played = play(&order, &tell);
     say(&format!("\n{RESULT}{}\n", played_to(&played)));
     std::process::exit(0);
+}
+
+/// Tells the parent whether the run goes on.
+fn tell(sign: Sign) {
+    let or_null = |text: Option<String>| text.map_or(Json::Null, Json::Text);
+    match sign {
+        Sign::GoesOn => say(&format!("\n{GOES_ON}\n")),
+        Sign::Stuck { what, is_over } => {
+            let over = or_null(is_over.then(String::new));
+            say(&format!("\n{STUCK}{}\n", Json::List(vec![Json::Text(what), over])));
+        }
+        Sign::Whose(task, whose) => {
+            let list = Json::List(vec![or_null(task), Json::Text(whose)]);
+            say(&format!("\n{WHOSE}{list}\n"));
+        }
+    }
 }
 
 fn say(line: &str) {

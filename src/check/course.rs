@@ -10,12 +10,15 @@ use std::path::{Path, PathBuf};
 use crate::sim::Tape;
 use crate::simnet::Ledger;
 
-use super::about::{About, shell_word};
+use super::about::About;
 use super::apart::serve;
+use super::failure::Failure;
 use super::gather::Reached;
 use super::order::Order;
 use super::panics::quietly;
 use super::place::Place;
+use super::play::Played;
+use super::quote::shell_word;
 use super::report::{Report, Wrong};
 use super::results::{self, Merged, Whose};
 use super::running::{file_name, folder};
@@ -24,7 +27,7 @@ use super::shrink::shrink;
 use super::sweep::{Failed, Subject, Swept, one, sweep};
 use super::trace_file;
 use super::twice;
-use super::watch::{At, watched};
+use super::watch::{At, signalled, watched};
 
 /// A test under way.
 pub(crate) struct Course<'a> {
@@ -42,7 +45,10 @@ impl<'a> Course<'a> {
     pub(crate) fn serve(&self) -> ! {
         let at = At::default();
         let place = self.subject.place(&at);
-        serve(|order| self.watched(&at, || place.on_a_fresh_thread(order)))
+        let what = (self.subject.case, self.settings);
+        serve(|order, tell| {
+            signalled(&at, what, tell, || self.watched(&at, || place.on_a_fresh_thread(order)))
+        })
     }
 
     /// A report of nothing, or of why there is nothing.
@@ -167,7 +173,8 @@ impl<'a> Course<'a> {
     fn traced(&self, order: &Order, mut report: Report) -> Report {
         let unfit = matches!(report.wrong, Some(Wrong::Settings(_)));
         let Some(file) = self.settings.trace.as_ref().filter(|_| !unfit) else { return report };
-        let kept = report.failed.take().filter(|failed| failed.trace.is_some());
+        let hung = matches!(&report.wrong, Some(Wrong::Failed(how)) if how.is_hung());
+        let kept = report.failed.take().filter(|failed| failed.trace.is_some() || hung);
         report.failed = Some(kept.unwrap_or_else(|| {
             let at = At::default();
             let place = self.subject.place(&at);
@@ -198,7 +205,7 @@ impl<'a> Course<'a> {
         let mut report = self.report(Swept { runs, ledger, reached, ..Swept::default() }, wrong);
         if let Some((seed, _)) = failed {
             report.failed_seed = Some(seed);
-            report.replay = format!("VIRTNET_SEED={seed:#x} {}", self.about.command);
+            report.replay = format!("VIRTNET_SEED={seed:#x} {}", self.about.again.command());
         }
         report
     }
@@ -232,6 +239,9 @@ impl<'a> Course<'a> {
             return self.nothing(Some(error.into()));
         }
         let Failed { played, differs } = failed;
+        if played.failure.as_ref().is_some_and(Failure::is_hung) {
+            return self.hung(played, swept);
+        }
         let asked = self.settings.determinism;
         let differs = differs.or_else(|| {
             let always = self.settings.after_failure;
@@ -274,13 +284,24 @@ impl<'a> Course<'a> {
         report
     }
 
+    /// What is said of a run that did not come back. It is neither repeated nor cut down: each time
+    /// it would be waited for as long.
+    fn hung(&self, played: Played, swept: Swept) -> Report {
+        let wrong = played.failure.clone().map(Box::new).map(Wrong::Failed);
+        let mut report = self.report(swept, wrong);
+        let file = self.tape_file(played.seed);
+        report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &played.tape)));
+        report.failed = Some(played);
+        report
+    }
+
     /// Does something in the runs that `at` shows, and tells if one of them does not come back.
     fn watched<T>(&self, at: &At, work: impl FnOnce() -> T) -> T {
         watched(at, (self.subject.case, self.settings, self.about), work)
     }
 
     fn report(&self, swept: Swept, wrong: Option<Wrong>) -> Report {
-        let About { name, command } = self.about;
+        let About { name, again: test } = self.about;
         let failed = swept.failed.map(|failed| failed.played);
         let failed_seed = failed.as_ref().map(|failed| failed.seed);
         let again = match &self.settings.work {
@@ -296,6 +317,9 @@ impl<'a> Course<'a> {
             Some(Wrong::Differs(differs)) => format!("VIRTNET_CHECK={} ", differs.shown_by()),
             _ => String::new(),
         };
+        // To find out how this test is called takes a while, and nobody reads it where all is well.
+        let is_told = wrong.is_some() || self.settings.trace.is_some();
+        let command = if is_told { test.command() } else { "" };
         Report {
             name: name.into(),
             runs: swept.runs,
@@ -360,7 +384,7 @@ fn whole(ledger: &Ledger, reached: &Reached) -> Option<Wrong> {
 
 /// The variable with which a tape is played.
 fn playing(tape: &Path) -> String {
-    format!("VIRTNET_TAPE={} ", shell_word(tape.display()))
+    format!("VIRTNET_TAPE={} ", shell_word(tape))
 }
 
 /// How a tape says which test it is of, in a comment.

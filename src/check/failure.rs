@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Error(String),
     /// The run ended short of its end: `deadlock` and so on.
     Ending(Cow<'static, str>),
+    /// The process of the run was ended because nothing went on in it any more, in this task.
+    Hung(String),
     /// The process of the run died, in this way.
     Died(String),
     /// There was no run at all: no process could be had for it.
@@ -35,6 +37,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Whether the run did not come back, and its process was ended.
+    pub(crate) const fn is_hung(&self) -> bool {
+        matches!(self.kind, Kind::Hung(_))
+    }
+
     /// How a run failed that came to this ending, if it did; where a panic happened says `site`, by
     /// what it said.
     pub(crate) fn of(

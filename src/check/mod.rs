@@ -24,6 +24,7 @@
 //! | `schedule = "pct:3"` | how orders are explored: `fifo`, `random`, `pct:N` | `random` |
 //! | `time_limit = "5min"` | virtual time a run may take: `ns us ms s min h` | an hour |
 //! | `step_limit = 100000` | polls a run may take | ten million |
+//! | `poll_limit = "60s"` | real time of one poll, with `isolate = "process"` | a minute |
 //! | `isolate = "process"` | each run in a process of its own | `thread` |
 //! | `isolate = "none"` | workers go on from run to run, for runs of microseconds | `thread` |
 //! | `jobs = 2` | threads | all cores from 256 seeds on, and for processes |
@@ -58,9 +59,20 @@
 //! # Runs that do not come back
 //!
 //! A run that spends more than ten seconds of real time in one poll is told on standard error, with
-//! its seed and its task. A run that takes the process with it, by an abort or a stack overflow,
-//! leaves its seed in a file beside the tapes: the next sweep of that test says which it was. With
-//! `isolate = "process"` it is a seed that failed, with the signal's name and its last words.
+//! its seed and its task. With `isolate = "process"` its process is ended when a poll takes longer
+//! than `poll_limit`, and the seed has failed: the report names the task. Such a run is neither
+//! repeated nor cut down. A thread cannot be ended, so that elsewhere the sweep waits.
+//!
+//! A run that takes the process with it, by an abort or a stack overflow, leaves its seed in a file
+//! beside the tapes: the next sweep of that test says which it was. With `isolate = "process"` it
+//! is a seed that failed, with the signal's name, the last panics and the last words of its process.
+//! Two panics of which one leaves a destructor while the other unwinds are told at once, too.
+//!
+//! `std::process::exit` in a run ends the process with a status that may say that all is well. It
+//! is told with its seed, and the process aborts instead. That takes a C library that executes the
+//! destructors of the calling thread's locals at an exit, such as glibc or that of macOS, and an
+//! exit on the run's own thread. Otherwise the seed is told by the next sweep of that test only;
+//! with `isolate = "process"` it has failed in any case.
 //!
 //! Ctrl-C ends all at once, as in any test: no handler is installed. The next sweep of that test
 //! says which seeds were being run, of which it cannot know whether one was the reason, and from
@@ -118,9 +130,10 @@
 //! | `VIRTNET_TIME=60s` | seed after seed until the time is used up, past those of the test |
 //! | `VIRTNET_TAPE=file` | that tape alone |
 //! | `VIRTNET_SHARD=3/16` | every sixteenth seed, from the third on; Slurm's and Kubernetes' too |
-//! | `VIRTNET_JOBS=2` | on so many threads |
+//! | `VIRTNET_JOBS=2` | on so many threads, 1024 at most |
 //! | `VIRTNET_CHECK=1`, `cold`, `shuffled`, `all` | every seed is repeated, as above |
 //! | `VIRTNET_SHRINK=100`, `30s`, `100,30s` | runs and real time for shrinking; 0 turns it off |
+//! | `VIRTNET_POLL_LIMIT=60s` | real time of one poll, with processes |
 //! | `VIRTNET_TRACE=run.html` | the run that failed or is replayed, as a page to look at |
 //! | `VIRTNET_TRACE=run.json` | the same for Perfetto, in Chrome's trace event format |
 //! | `VIRTNET_TRACE=file` | the same as text, a line a record; any other ending |
@@ -131,6 +144,9 @@
 //! seeds that follow on those of the one before; its retries have the same again. What two
 //! variables say of seeds and time holds both; a time alone ends with the time.
 //!
+//! A value that is malformed is refused, and so is a name that is nearly one of these. Others that
+//! begin with `VIRTNET_` are the test's own.
+//!
 //! A trace is written when a run fails, and whenever one is replayed. The page and Chrome's format
 //! have the shrunk run beside the original. The page is one file that needs no other: a lane for
 //! each host, arrows for messages, faults, the choices that matter, what led to each record. Name
@@ -138,16 +154,19 @@
 
 mod gather;
 mod json;
+mod quote;
+mod again;
+mod about;
+mod under_way;
 mod panics;
 mod failure;
 mod play;
 mod settings;
-mod about;
 mod order;
 mod wire;
+mod watch;
 mod apart;
 mod running;
-mod watch;
 mod place;
 mod twice;
 mod sweep;

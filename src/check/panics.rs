@@ -6,16 +6,76 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
 use crate::sim::WORDLESS;
 
+use super::json::text;
+use super::under_way::{is_child, say};
+
 thread_local! {
     static LISTENING: Cell<bool> = const { Cell::new(false) };
     /// By what they said: others may have been caught before the one that counts, and destructors
     /// may panic after it.
-    static SITES: RefCell<BTreeMap<String, String>> = const { RefCell::new(BTreeMap::new()) };
+    static SITES: RefCell<BTreeMap<String, Site>> = const { RefCell::new(BTreeMap::new()) };
+    static PANICS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Where a panic happened.
+#[derive(Clone, Debug)]
+struct Site {
+    place: String,
+    /// How many others the thread had had before the last one that said this.
+    number: u64,
+}
+
+/// What the line begins with by which a run in a process of its own tells of each panic: it cannot
+/// know which one ends it.
+pub(crate) const PANIC: &str = "virtnet-panic: ";
+
+/// What the standard library says before it aborts because a panic must not go on.
+const FATAL: [&str; 2] =
+    ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
+
+/// A panic of the thread that listens.
+fn heard(said: &str, place: Option<String>) {
+    if FATAL.contains(&said) {
+        if !is_child() {
+            say(&format!("ends the process: {said}{}", last_panics()));
+        }
+        return;
+    }
+    let Some(place) = place else { return };
+    if is_child() {
+        let mut line = String::from(PANIC);
+        text(&mut line, &panicked(said, &place));
+        line.push('\n');
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+    let _ = SITES.try_with(|sites| {
+        let number = PANICS.try_with(|panics| panics.replace(panics.get() + 1)).unwrap_or(0);
+        sites.borrow_mut().insert(said.into(), Site { place, number });
+    });
+}
+
+fn panicked(said: &str, place: &str) -> String {
+    format!("panicked at {place}: {said}")
+}
+
+/// The last panics of this thread, in order, a line each.
+#[cold]
+fn last_panics() -> String {
+    const TOLD: usize = 4;
+    let panics = SITES.try_with(|sites| {
+        let sites = sites.borrow();
+        let mut panics: Vec<_> = sites.iter().map(|(said, site)| (site.number, said)).collect();
+        panics.sort_unstable();
+        let last = panics.split_off(panics.len().saturating_sub(TOLD));
+        last.iter().map(|(_, said)| panicked(said, &sites[*said].place)).collect::<Vec<_>>()
+    });
+    panics.unwrap_or_default().iter().map(|panic| format!("\n  {panic}")).collect()
 }
 
 /// Listens to the panics of this thread until it is dropped.
@@ -28,9 +88,8 @@ impl Ear {
             let others = take_hook();
             set_hook(Box::new(move |info| {
                 if LISTENING.try_with(Cell::get) == Ok(true) {
-                    let said = info.payload_as_str().unwrap_or(WORDLESS).to_string();
-                    let site = info.location().map(ToString::to_string);
-                    let _ = SITES.try_with(|sites| Some(sites.borrow_mut().insert(said, site?)));
+                    let said = info.payload_as_str().unwrap_or(WORDLESS);
+                    heard(said, info.location().map(ToString::to_string));
                 } else {
                     others(info);
                 }
@@ -44,7 +103,7 @@ impl Ear {
     /// Where the panic happened that said this: file, line and column. Nobody was told of one that
     /// only goes on, nor where the hook is another's by now.
     pub(crate) fn site_of(&self, said: &str) -> Option<String> {
-        SITES.with_borrow(|sites| sites.get(said).cloned())
+        SITES.with_borrow(|sites| sites.get(said).map(|site| site.place.clone()))
     }
 }
 

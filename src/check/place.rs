@@ -4,11 +4,18 @@
 
 use std::thread;
 
+use super::about::About;
 use super::apart::Apart;
 use super::order::Order;
 use super::play::{Case, Played};
 use super::settings::{Isolation, Settings};
+use super::under_way::of_test;
 use super::watch::At;
+
+/// Why a run has no thread.
+pub(crate) fn no_thread(error: &std::io::Error) -> String {
+    format!("virtnet: no thread can be begun for a run: {error}; VIRTNET_JOBS=1 needs the fewest")
+}
 
 /// Where the runs of one worker are executed.
 #[derive(Clone, Copy)]
@@ -16,6 +23,7 @@ pub(crate) struct Place<'a> {
     pub(crate) case: &'a dyn Case,
     pub(crate) settings: &'a Settings,
     pub(crate) apart: &'a Result<Apart, String>,
+    pub(crate) about: About<'a>,
     pub(crate) at: &'a At,
 }
 
@@ -24,6 +32,7 @@ impl Place<'_> {
     pub(crate) fn play(&self, order: &Order) -> Played {
         match self.settings.isolation {
             Isolation::None => {
+                of_test(self.about);
                 let played = self.case.play(self.at.begin(order, self.settings));
                 self.at.end();
                 played
@@ -53,11 +62,19 @@ impl Place<'_> {
     pub(crate) fn on_a_fresh_thread(&self, order: &Order) -> Played {
         let fresh = |order: &Order| {
             let run = self.at.begin(order, self.settings);
-            let ended = thread::scope(|scope| scope.spawn(|| self.case.play(run)).join());
+            let play = || {
+                of_test(self.about);
+                self.case.play(run)
+            };
+            let ended = thread::scope(|scope| {
+                let thread = thread::Builder::new().spawn_scoped(scope, play);
+                thread.map(thread::ScopedJoinHandle::join)
+            });
             self.at.end();
             match ended {
-                Ok(played) => played,
-                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(Ok(played)) => played,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => Played::without_process(order.seed(), no_thread(&error)),
             }
         };
         for seed in order.before() {

@@ -11,6 +11,7 @@ use crate::simnet::{Ledger, NodeOutput, gather_ledgers, take_ledger};
 use super::failure::{Failure, Kind};
 use super::gather::{self, Reached};
 use super::panics::Ear;
+use super::under_way::Begun;
 
 /// The records of a run are kept to be told if it takes no more steps than this: some take half a
 /// kilobyte, and nobody reads of millions.
@@ -110,10 +111,12 @@ where
     gather::begin();
     gather_ledgers();
     let ear = Ear::new();
+    let begun = Begun::new(run.seed(), run.has_tape());
     let outcome = run.execute(|sim| {
         let main = main(sim);
         async move { main.await.error() }
     });
+    drop(begun);
     let reached = gather::take();
     let Outcome { ending, seed, steps, elapsed, fingerprint, trace, tape, choices, .. } = outcome;
     let failure = Failure::of(&ending, |said| ear.site_of(said));

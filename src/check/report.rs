@@ -31,7 +31,7 @@ pub(crate) enum Wrong {
 /// command that repeats it.
 #[must_use = "a failure is raised by `.assert()`"]
 pub struct Report {
-    /// The name of the test.
+    /// The name of the test, in one line: see [`Check::new`](super::Check::new).
     pub name: String,
     /// How many runs were executed, those of shrinking not counted.
     pub runs: u64,

@@ -3,6 +3,7 @@
 //! Knows the variables `VIRTNET_*`, and is the only place that reads them. What is malformed is an
 //! error of one sentence that names the variable, what it held, and what was expected.
 
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -123,6 +124,8 @@ pub(crate) struct Settings {
     pub(crate) results: Option<PathBuf>,
     /// The real time that one poll may take before it is told.
     pub(crate) watchdog: Duration,
+    /// The real time that one poll may take in a process of its own.
+    pub(crate) poll_limit: Duration,
 }
 
 impl Default for Settings {
@@ -147,17 +150,70 @@ impl Default for Settings {
             trace: None,
             results: None,
             watchdog: Duration::from_secs(10),
+            poll_limit: Duration::from_secs(60),
         }
     }
 }
 
 /// Gives the value of a variable, if it is set to anything.
-type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The variables of this process. What is no text is wrong in it, and not as if it were not set.
-pub(crate) fn environment(name: &str) -> Option<String> {
-    let value = std::env::var_os(name)?.to_string_lossy().into_owned();
-    Some(value).filter(|value| !value.is_empty())
+/// The variables of this process.
+pub(crate) fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The variables that there are.
+const VARIABLES: [&str; 13] = [
+    "CHECK",
+    "CHILD",
+    "JOBS",
+    "JUDGE",
+    "POLL_LIMIT",
+    "RESULTS",
+    "SEED",
+    "SEEDS",
+    "SHARD",
+    "SHRINK",
+    "TAPE",
+    "TIME",
+    "TRACE",
+];
+/// What begins the name of each.
+const START: &str = "VIRTNET_";
+
+/// Says which variable of this process looks like a misspelt one of ours. Others may be the test's.
+pub(crate) fn misspelt(names: impl IntoIterator<Item = OsString>) -> Option<String> {
+    let is_known = |own: &str| VARIABLES.contains(&own) || own.starts_with("TESTS_");
+    names.into_iter().find_map(|name| {
+        let name = name.into_string().ok()?;
+        let own = name.strip_prefix(START).filter(|own| !is_known(own))?.to_uppercase();
+        let near = |known: &&str| edits(&own, known) <= if known.len() > 4 { 2 } else { 1 };
+        let nearest = VARIABLES.into_iter().filter(near).min_by_key(|known| edits(&own, known))?;
+        Some(format!(
+            "virtnet: {name}: there is no such variable; expected {START}{nearest}, or another name"
+        ))
+    })
+}
+
+/// How many letters are to be put in, taken out, replaced or swapped with the next to make one word
+/// of another.
+fn edits(from: &str, to: &str) -> usize {
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let mut least = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1);
+            least = least.min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
 }
 
 impl Settings {
@@ -176,7 +232,8 @@ impl Settings {
     /// Lets the environment have its say.
     pub(crate) fn with_environment(mut self, env: Env<'_>) -> Result<Self, String> {
         self.seeds_of(env)?;
-        if let Some(text) = env("VIRTNET_SEED") {
+        let text = |name| text(env, name);
+        if let Some(text) = text("VIRTNET_SEED") {
             self.work = Work::Replay(parse("VIRTNET_SEED", &text, |text| {
                 number(text).ok_or("a seed, decimal or 0x..")
             })?);
@@ -188,13 +245,16 @@ impl Settings {
         if let Some(text) = env("VIRTNET_JUDGE").filter(|_| !matches!(self.work, Work::Given(_))) {
             self.work = Work::Judge(text.into());
         }
-        if let Some(text) = env("VIRTNET_JOBS") {
+        if let Some(text) = text("VIRTNET_JOBS") {
             self.jobs = Some(parse("VIRTNET_JOBS", &text, jobs)?);
         }
-        if let Some(text) = env("VIRTNET_SHRINK") {
+        if let Some(text) = text("VIRTNET_SHRINK") {
             parse("VIRTNET_SHRINK", &text, |text| self.set_shrink(text))?;
         }
-        if let Some(text) = env("VIRTNET_CHECK").filter(|text| text != "0" && text != "false") {
+        if let Some(text) = text("VIRTNET_POLL_LIMIT") {
+            self.poll_limit = parse("VIRTNET_POLL_LIMIT", &text, poll_limit)?;
+        }
+        if let Some(text) = text("VIRTNET_CHECK").filter(|text| text != "0" && text != "false") {
             let more = parse("VIRTNET_CHECK", &text, |text| {
                 Determinism::read(text).ok_or("1, cold, shuffled, all or 0")
             })?;
@@ -213,18 +273,18 @@ impl Settings {
         if let Work::Seeds(seeds) = &self.work {
             self.own_seeds = seeds.clone();
         }
-        let given = env("VIRTNET_SEEDS");
+        let given = text(env, "VIRTNET_SEEDS");
         let mut is_open = self.budget.is_some() && !self.seeds_given && given.is_none();
-        if let Some(text) = env("VIRTNET_TIME") {
+        if let Some(text) = text(env, "VIRTNET_TIME") {
             self.budget = Some(parse("VIRTNET_TIME", &text, budget)?);
             is_open = given.is_none();
         }
         if let Some(text) = given {
-            let rest = text.strip_prefix(REST);
+            let rest = text.strip_prefix(REST).filter(|rest| !is_drawn(rest));
             let range = parse("VIRTNET_SEEDS", &text, |text| seeds(rest.unwrap_or(text)))?;
             self.is_substitute = rest.is_none() && range.end < u64::MAX;
             self.work = Work::Seeds(range);
-            self.seeds_drawn = text.starts_with(DRAWN);
+            self.seeds_drawn = is_drawn(&text);
         }
         if let Work::Seeds(seeds) = &mut self.work {
             if is_open {
@@ -232,8 +292,11 @@ impl Settings {
             }
             // Fresh seeds for each iteration of a stress test of nextest's, whose number is from 0
             // on, or `none`. Its retries count elsewhere, and are the same seeds again.
-            let number = env("NEXTEST_STRESS_CURRENT").and_then(|text| text.parse::<u64>().ok());
-            if let Some(fresh) = shifted(seeds.clone(), number.unwrap_or(0)) {
+            let number = text(env, "NEXTEST_STRESS_CURRENT").filter(|text| text != "none");
+            let number = number.as_deref().map_or(Ok(0), |text| {
+                parse("NEXTEST_STRESS_CURRENT", text, |text| digits(text).ok_or("a number or none"))
+            });
+            if let Some(fresh) = shifted(seeds.clone(), number?) {
                 self.is_substitute |= fresh != *seeds;
                 *seeds = fresh;
             }
@@ -273,13 +336,20 @@ impl Settings {
 
     /// Takes how much shrinking may take: `500`, `30s`, or both with a comma.
     pub(crate) fn set_shrink(&mut self, text: &str) -> Result<(), &'static str> {
+        const EXPECTED: &str = "a number of runs, a time as 30s, or both as 500,30s; 0 is none";
+        let (mut runs, mut time) = (None, None);
         for part in text.split(',').map(str::trim) {
-            match (part.parse(), duration(part)) {
-                (Ok(runs), _) => self.shrink = runs,
-                (_, Some(time)) => self.shrink_time = time,
-                _ => return Err("a number of runs, a time as 30s, or both as 500,30s; 0 is none"),
+            let had = match (digits(part), duration(part)) {
+                (Some(number), _) => runs.replace(number).is_some(),
+                (_, Some(length)) => time.replace(length).is_some(),
+                _ => true,
+            };
+            if had {
+                return Err(EXPECTED);
             }
         }
+        self.shrink = runs.unwrap_or(self.shrink);
+        self.shrink_time = time.unwrap_or(self.shrink_time);
         Ok(())
     }
 
@@ -324,42 +394,62 @@ fn shifted(seeds: Range<u64>, times: u64) -> Option<Range<u64>> {
 
 /// Which shard this process is: by our own variable, or by those of Slurm and Kubernetes.
 fn shard(env: Env<'_>) -> Result<Option<(u64, u64)>, String> {
-    if let Some(text) = env("VIRTNET_SHARD") {
+    if let Some(text) = text(env, "VIRTNET_SHARD") {
         return parse("VIRTNET_SHARD", &text, |text| {
             let (own, of) = text.split_once('/').ok_or("i/n")?;
-            match (own.parse(), of.parse()) {
-                (Ok(own), Ok(of)) if own < of => Ok((own, of)),
+            match (digits(own), digits(of)) {
+                (Some(own), Some(of)) if own < of => Ok((own, of)),
                 _ => Err("i/n with i from 0 to n - 1"),
             }
         })
         .map(Some);
     }
-    let number = |name| env(name).and_then(|text| text.parse::<u64>().ok());
-    let of = |name| number(name).filter(|of| *of > 0);
-    if let (Some(id), Some(of)) = (number("SLURM_ARRAY_TASK_ID"), of("SLURM_ARRAY_TASK_COUNT")) {
-        return slurm(id, of, number("SLURM_ARRAY_TASK_MIN"), number("SLURM_ARRAY_TASK_STEP"));
+    // One alone says nothing: which part is this of how many?
+    if env("SLURM_ARRAY_TASK_ID").is_some() && env("SLURM_ARRAY_TASK_COUNT").is_some() {
+        return slurm(env).map(Some);
     }
-    let own = number("JOB_COMPLETION_INDEX").zip(of("JOB_COMPLETIONS"));
-    Ok(own.map(|(own, of)| (own % of, of)))
+    let [own, of] = [foreign(env, "JOB_COMPLETION_INDEX")?, foreign(env, "JOB_COMPLETIONS")?];
+    match own.zip(of) {
+        // Two pods would be the same shard, and another would be none's.
+        Some((own, of)) if own >= of => Err(format!(
+            "virtnet: JOB_COMPLETION_INDEX=\"{own}\": expected a number below JOB_COMPLETIONS, \
+             which is {of}; VIRTNET_SHARD=i/n says which shard it is"
+        )),
+        shard => Ok(shard),
+    }
 }
 
-/// Which of so many shards a task of Slurm's is: their numbers begin anywhere, and go in steps.
-fn slurm(
-    id: u64,
-    of: u64,
-    first: Option<u64>,
-    step: Option<u64>,
-) -> Result<Option<(u64, u64)>, String> {
-    let Some(first) = first else { return Ok(Some((id % of, of))) };
-    let (past, step) = (id.saturating_sub(first), step.unwrap_or(1).max(1));
-    if past % step == 0 && past / step < of {
-        return Ok(Some((past / step, of)));
+/// A number that another tool gives.
+fn foreign(env: Env<'_>, name: &str) -> Result<Option<u64>, String> {
+    let parsed = |text: String| {
+        parse(name, &text, |text| {
+            digits(text).ok_or("a number; VIRTNET_SHARD=i/n says which shard it is")
+        })
+    };
+    text(env, name).map(parsed).transpose()
+}
+
+/// Which shard a task of Slurm's is: their numbers begin anywhere, and go in steps.
+fn slurm(env: Env<'_>) -> Result<(u64, u64), String> {
+    let number = |name| foreign(env, name);
+    let [id, of] = [number("SLURM_ARRAY_TASK_ID")?, number("SLURM_ARRAY_TASK_COUNT")?];
+    let [first, step] = [number("SLURM_ARRAY_TASK_MIN")?, number("SLURM_ARRAY_TASK_STEP")?];
+    let (id, of) = (id.unwrap_or(0), of.unwrap_or(0));
+    let (first, step) = (first.unwrap_or(0), step.unwrap_or(1).max(1));
+    let past = id.checked_sub(first).filter(|past| past % step == 0);
+    match past.map(|past| past / step).filter(|own| *own < of) {
+        Some(own) => Ok((own, of)),
+        // Two tasks would be the same shard, and another would be none's.
+        None => Err(format!(
+            "virtnet: SLURM_ARRAY_TASK_ID=\"{id}\": expected one of {of} numbers in even steps \
+             from {first} on; VIRTNET_SHARD=i/{of} says which it is"
+        )),
     }
-    // Two tasks would be the same shard, and another would be none's.
-    Err(format!(
-        "virtnet: SLURM_ARRAY_TASK_ID={id:?}: expected one of {of} numbers in even steps from \
-         {first} on; VIRTNET_SHARD=i/{of} says which it is"
-    ))
+}
+
+/// The value of a variable as a text. What is no text is wrong in it, and not as if it were not set.
+fn text(env: Env<'_>, name: &str) -> Option<String> {
+    env(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 fn parse<T>(
@@ -370,11 +460,17 @@ fn parse<T>(
     read(text).map_err(|expected| format!("virtnet: {name}={text:?}: expected {expected}"))
 }
 
+/// Reads digits, and nothing else: a sign is none.
+pub(crate) fn digits(text: &str) -> Option<u64> {
+    let is_plain = text.bytes().all(|c| c.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
 /// Reads a number, decimal or hexadecimal.
 fn number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16).ok(),
-        None => text.parse().ok(),
+        Some(hex) => u64::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+')),
+        None => digits(text),
     }
 }
 
@@ -382,6 +478,11 @@ fn number(text: &str) -> Option<u64> {
 const DRAWN: &str = "random:";
 /// What seeds begin with that are left of a sweep.
 const REST: &str = "rest:";
+
+/// Whether seeds are to be drawn.
+pub(crate) fn is_drawn(text: &str) -> bool {
+    text.starts_with(DRAWN)
+}
 
 /// Reads a range of seeds: `1000`, `5..105`, `5..` or `random:1000`.
 pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
@@ -401,9 +502,18 @@ pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
     range.filter(|range| !range.is_empty()).ok_or(EXPECTED)
 }
 
+/// How many threads a sweep has at most.
+pub(crate) const MOST_JOBS: usize = 1024;
+
 /// Reads how many threads there are to be: with none, no seed would be run.
 pub(crate) fn jobs(text: &str) -> Result<usize, &'static str> {
-    text.parse().ok().filter(|jobs| *jobs > 0).ok_or("a number of threads from 1")
+    let jobs = digits(text).and_then(|jobs| usize::try_from(jobs).ok());
+    jobs.filter(|jobs| (1..=MOST_JOBS).contains(jobs)).ok_or("a number of threads from 1 to 1024")
+}
+
+/// Reads how long one poll may take.
+pub(crate) fn poll_limit(text: &str) -> Result<Duration, &'static str> {
+    duration(text).filter(|time| !time.is_zero()).ok_or("a duration, as 60s")
 }
 
 /// Reads for how long a sweep is to go on: not for no time, in which no seed may be run.
@@ -429,7 +539,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Determinism, Settings, Work, duration};
+    use super::{Determinism, Settings, VARIABLES, Work, duration, misspelt};
     use std::time::Duration;
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
@@ -438,7 +548,7 @@ mod tests {
 
     fn with(own: Settings, variables: &[(&str, &str)]) -> Result<Settings, String> {
         let value = |name: &str| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string())
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
         };
         own.with_environment(&value)
     }
@@ -461,16 +571,19 @@ mod tests {
         let shards = ["1", "5", "9", "13"].map(|id| stepped(id).unwrap().unwrap().0);
         assert_eq!(shards, [0, 1, 2, 3]);
         let error = stepped("17").unwrap_err();
-        assert!(error.starts_with("virtnet: SLURM_ARRAY_TASK_ID=17: expected one of 4"), "{error}");
+        assert!(
+            error.starts_with("virtnet: SLURM_ARRAY_TASK_ID=\"17\": expected one of 4"),
+            "{error}"
+        );
         assert_eq!(of(&[("VIRTNET_SEEDS", "5..")]).work, Work::Seeds(5..u64::MAX));
         assert_eq!(of(&[("VIRTNET_JUDGE", "x")]).work, Work::Judge("x".into()));
     }
 
     #[test]
     fn what_the_variable_asks_of_repetitions_is_added_to_what_the_test_does() {
-        let of = |own, text| {
+        let of = |own, text: &str| {
             let own = Settings { determinism: own, ..Settings::default() };
-            own.with_environment(&|name| (name == "VIRTNET_CHECK").then(|| String::from(text)))
+            own.with_environment(&|name| (name == "VIRTNET_CHECK").then(|| text.into()))
         };
         let (cold, shuffled) = (Some(Determinism::Cold), Some(Determinism::Shuffled));
         assert_eq!(of(None, "1").unwrap().determinism, Some(Determinism::Warm));
@@ -522,26 +635,176 @@ mod tests {
         assert_eq!(of("500, 1min"), (500, Duration::from_secs(60)));
     }
 
+    /// For each variable what it may hold, and what it may not.
+    const VALUES: &[(&str, &[&str], &[&str], &str)] = &[
+        (
+            "VIRTNET_SEED",
+            &["0", "500", "0x1f4", "0xFFFFFFFFFFFFFFFF", "18446744073709551615"],
+            &["x", "+5", "-5", "0x+5", "0x", "0x-1", " 5", "5 ", "5.", "1_000", "1..2"],
+            "expected a seed, decimal or 0x..",
+        ),
+        (
+            "VIRTNET_SEEDS",
+            &["1", "0x10", "5..105", "5..", "0x5..0x6", "random:10", "rest:5..6", "rest:5.."],
+            &[
+                "0",
+                "5..5",
+                "6..5",
+                "..5",
+                "5..=6",
+                "5...6",
+                "+5",
+                "5..+6",
+                "random:0",
+                "random:+5",
+                "random:",
+                "random:5..6",
+                "rest:",
+                "rest:0",
+                "rest:random:5",
+                "random:rest:5",
+                "5,6",
+                "18446744073709551615..",
+            ],
+            "expected a number of seeds, a range as 5..105 or 5.., or random:1000",
+        ),
+        (
+            "VIRTNET_TIME",
+            &["1ns", "1us", "1µs", "60s", "5min", "8h"],
+            &["60", "0s", "+5s", "-5s", "5 s", "s", "5S", "1.5s", "99999999999999h", "5s,5s"],
+            "expected a duration, as 60s",
+        ),
+        (
+            "VIRTNET_POLL_LIMIT",
+            &["1ms", "60s"],
+            &["60", "0s", "+5s", "never"],
+            "expected a duration, as 60s",
+        ),
+        (
+            "VIRTNET_SHARD",
+            &["0/1", "3/16", "15/16"],
+            &["16/16", "1", "1/", "/2", "0/0", "+1/4", "1/+4", "1/2/4", "a/b", "-1/4", "1 / 4"],
+            "expected i/n",
+        ),
+        (
+            "VIRTNET_JOBS",
+            &["1", "64", "1024"],
+            &["0", "1025", "200000", "+5", "-1", "0x4", "all", "18446744073709551616"],
+            "expected a number of threads from 1 to 1024",
+        ),
+        (
+            "VIRTNET_CHECK",
+            &["1", "0", "true", "false", "warm", "cold", "shuffled", "all"],
+            &["yes", "2", "Cold", "cold,shuffled", "+1"],
+            "expected 1, cold, shuffled, all or 0",
+        ),
+        (
+            "VIRTNET_SHRINK",
+            &["0", "500", "30s", "0s", "500,30s", "30s,500", "500, 1min"],
+            &["-1", "+5", "5,", ",", "1,2", "1,2,3", "1s,2s", "5,1s,2s", "5s 5", "none"],
+            "expected a number of runs, a time as 30s, or both as 500,30s; 0 is none",
+        ),
+        (
+            "NEXTEST_STRESS_CURRENT",
+            &["0", "3", "none"],
+            &["+1", "x", "-1"],
+            "expected a number or none",
+        ),
+    ];
+
     #[test]
-    fn what_is_malformed_is_said_in_one_sentence() {
-        for (name, value, expected) in [
-            ("VIRTNET_SEED", "x", "expected a seed, decimal or 0x.."),
-            ("VIRTNET_SEEDS", "5..5", "expected a number of seeds, a range"),
-            ("VIRTNET_SEEDS", "random:0", "expected a number of seeds, a range"),
-            ("VIRTNET_SHARD", "16/16", "expected i/n with i from 0 to n - 1"),
-            ("VIRTNET_JOBS", "0", "expected a number of threads from 1"),
-            ("VIRTNET_CHECK", "yes", "expected 1, cold, shuffled, all or 0"),
-            ("VIRTNET_SHRINK", "-1", "expected a number of runs"),
-            ("VIRTNET_SHRINK", "5,", "expected a number of runs, a time as 30s, or both"),
-            ("VIRTNET_TIME", "60", "expected a duration, as 60s"),
-            ("VIRTNET_TIME", "0s", "expected a duration, as 60s"),
-        ] {
-            let error = settings(&[(name, value)]).unwrap_err();
-            assert!(
-                error.starts_with(&format!("virtnet: {name}={value:?}: {expected}")),
-                "{error}"
-            );
+    fn each_variable_holds_what_it_is_for_and_says_of_all_else_what_it_expects() {
+        for (name, good, bad, expected) in VALUES {
+            for value in *good {
+                assert!(settings(&[(name, value)]).is_ok(), "{name}={value}");
+            }
+            for value in *bad {
+                let error = settings(&[(name, value)]).expect_err(value);
+                let start = format!("virtnet: {name}={value:?}: {expected}");
+                assert!(error.starts_with(&start), "{error}");
+            }
         }
+    }
+
+    #[test]
+    fn numbers_of_other_tools_are_shards_or_refused() {
+        let pod = |index, of| {
+            settings(&[("JOB_COMPLETION_INDEX", index), ("JOB_COMPLETIONS", of)])
+                .map(|settings| settings.shard)
+        };
+        assert_eq!((pod("0", "4"), pod("3", "4")), (Ok(Some((0, 4))), Ok(Some((3, 4)))));
+        let error = "virtnet: JOB_COMPLETION_INDEX=\"7\": expected a number below \
+                     JOB_COMPLETIONS, which is 4; VIRTNET_SHARD=i/n says which shard it is";
+        assert_eq!(pod("7", "4"), Err(error.into()));
+        for (index, of) in [("4", "4"), ("0", "0"), ("+1", "4"), ("x", "4"), ("1", "four")] {
+            assert!(pod(index, of).unwrap_err().contains("VIRTNET_SHARD=i/n"), "{index} of {of}");
+        }
+        let slurm = |id, of, first, step| {
+            let row = [("SLURM_ARRAY_TASK_MIN", first), ("SLURM_ARRAY_TASK_STEP", step)];
+            let own = [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_COUNT", of)];
+            settings(&[row, own].concat()).map(|settings| settings.shard)
+        };
+        assert_eq!(slurm("4", "4", "1", "1"), Ok(Some((3, 4))));
+        for (id, of, first, step) in [
+            ("0", "4", "1", "1"),
+            ("5", "4", "1", "1"),
+            ("6", "4", "1", "4"),
+            ("1", "0", "1", "1"),
+            ("x", "4", "1", "1"),
+            ("1", "+4", "1", "1"),
+        ] {
+            assert!(slurm(id, of, first, step).unwrap_err().contains("VIRTNET_SHARD=i/"), "{id}");
+        }
+        // A part of how many is not said, or of how many this one is.
+        assert_eq!(settings(&[("JOB_COMPLETION_INDEX", "7")]).unwrap().shard, None);
+        assert_eq!(settings(&[("SLURM_ARRAY_TASK_ID", "7")]).unwrap().shard, None);
+        let both = [("VIRTNET_SHARD", "1/2"), ("JOB_COMPLETION_INDEX", "7")];
+        assert_eq!(settings(&both).unwrap().shard, Some((1, 2)));
+    }
+
+    #[test]
+    fn misspelt_variable_is_refused_with_the_nearest_that_there_is() {
+        let of = |name: &str| misspelt([name.into()]);
+        for (name, expected) in [
+            ("VIRTNET_SEDE", "VIRTNET_SEED"),
+            ("VIRTNET_SEEDSS", "VIRTNET_SEEDS"),
+            ("VIRTNET_SHARDS", "VIRTNET_SHARD"),
+            ("VIRTNET_JOB", "VIRTNET_JOBS"),
+            ("VIRTNET_TIMES", "VIRTNET_TIME"),
+            ("VIRTNET_Trace", "VIRTNET_TRACE"),
+            ("VIRTNET_POLLLIMIT", "VIRTNET_POLL_LIMIT"),
+        ] {
+            let error = format!(
+                "virtnet: {name}: there is no such variable; expected {expected}, or another name"
+            );
+            assert_eq!(of(name), Some(error));
+        }
+        for known in VARIABLES {
+            assert_eq!(of(&format!("VIRTNET_{known}")), None);
+        }
+        // Those of somebody else, and of tests.
+        for other in ["SEED", "VIRTNET", "VIRTNET_", "VIRTNET_ROUNDS", "VIRTNET_TESTS_SEED"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn seeds_that_are_a_whole_have_those_of_the_test_or_stand_in_for_them() {
+        let own = Settings { work: Work::Seeds(10..20), ..Settings::default() };
+        let whole =
+            |variables: &[(&str, &str)], run| with(own.clone(), variables).unwrap().is_whole(&run);
+        let seeds = |text| [("VIRTNET_SEEDS", text)];
+        assert!(whole(&[], 10..20) && !whole(&[], 10..19) && !whole(&[], 11..20));
+        assert!(whole(&seeds("30..40"), 30..40) && !whole(&seeds("30..40"), 30..39));
+        assert!(whole(&seeds("random:10"), 90..100) && whole(&seeds("10"), 0..10));
+        assert!(!whole(&seeds("11.."), 11..5000) && whole(&seeds("5.."), 5..20));
+        assert!(!whole(&seeds("rest:15..90"), 15..90) && whole(&seeds("rest:9..90"), 9..90));
+        assert!(whole(&[("NEXTEST_STRESS_CURRENT", "2")], 30..40));
+        assert!(!whole(&[("VIRTNET_SHARD", "0/2")], 10..20));
+        assert!(whole(&[("VIRTNET_SHARD", "0/1")], 10..20));
+        let rest = |seeds| with(own.clone(), &[]).unwrap().rest(&seeds);
+        assert_eq!((rest(15..20), rest(15..25)), ("0xf..0x14".into(), "rest:0xf..0x19".into()));
+        assert_eq!((rest(15..u64::MAX), rest(9..90)), ("0xf..".into(), "0x9..0x5a".into()));
     }
 
     #[test]

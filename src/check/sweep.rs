@@ -93,7 +93,8 @@ pub(crate) struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// The place of whoever shows what he is at there.
     pub(crate) const fn place(&self, at: &'a At) -> Place<'a> {
-        Place { case: self.case, settings: self.settings, apart: self.apart, at }
+        let Self { case, settings, apart, about, .. } = *self;
+        Place { case, settings, apart, about, at }
     }
 }
 
@@ -126,16 +127,19 @@ pub(crate) fn sweep(subject: Subject<'_>, seeds: Range<u64>) -> Swept {
         seeds,
     };
     let mut swept = thread::scope(|scope| {
+        // Fewer where the system has no more.
         let workers: Vec<_> = (0..jobs)
-            .map(|n| {
-                scope.spawn({
-                    let shared = &shared;
-                    move || work(shared, n)
-                })
+            .map_while(|n| {
+                let shared = &shared;
+                let thread = thread::Builder::new();
+                thread.spawn_scoped(scope, move || work(shared, n)).ok()
             })
             .collect();
-        attend(&shared, jobs, start);
+        attend(&shared, workers.len(), start);
         let mut swept = Swept::default();
+        if workers.is_empty() {
+            swept.add(work(&shared, 0));
+        }
         for worker in workers {
             match worker.join() {
                 Ok(own) => swept.add(own),

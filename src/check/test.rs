@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(doc)]
@@ -10,14 +11,17 @@ use crate::sim::Run;
 use crate::sim::{Schedule, Sim, Tape};
 use crate::simnet::NodeOutput;
 
-use super::about::{About, shell_word};
+use super::about::About;
+use super::again::Again;
 use super::apart::{Apart, Role};
 use super::course::Course;
 use super::play::Case;
+use super::quote::in_one_line;
 use super::report::Report;
 use super::running::{Running, folder};
 use super::settings::{Determinism, Isolation, Settings, Work};
-use super::settings::{budget, duration, environment, jobs, seeds};
+use super::settings::{MOST_JOBS, budget, digits, duration, environment, is_drawn, jobs, misspelt};
+use super::settings::{poll_limit, seeds};
 use super::sweep::Subject;
 use super::trace_file;
 
@@ -49,6 +53,9 @@ pub struct Check {
 
 impl Check {
     /// A test of that name, with the seeds from 0 to 63.
+    ///
+    /// In reports and files a name is one line: a backslash, and what ends a line or cannot be
+    /// printed, is written with an escape, as `\\` and `\n`.
     pub fn new(name: &str) -> Self {
         let settings = Settings::default();
         Self { name: name.into(), test: None, replay: None, settings, error: None }
@@ -90,9 +97,10 @@ impl Check {
         self
     }
 
-    /// On so many threads; unless said otherwise, on all cores if there are many seeds.
+    /// On so many threads, from 1 to 1024; unless said otherwise, on all cores if there are many
+    /// seeds.
     pub fn jobs(mut self, jobs: usize) -> Self {
-        self.settings.jobs = Some(jobs.max(1));
+        self.settings.jobs = Some(jobs.clamp(1, MOST_JOBS));
         self
     }
 
@@ -129,6 +137,22 @@ impl Check {
     /// Ends each run after so many steps: see [`Run::step_limit`].
     pub fn step_limit(mut self, steps: u64) -> Self {
         self.settings.step_limit = Some(steps);
+        self
+    }
+
+    /// Ends the process of a run when one poll takes more than this in real time, a minute unless
+    /// said otherwise: then the seed has failed, and the report names the task.
+    ///
+    /// It has an effect where runs have processes of their own: see [`Isolation::Process`]. A
+    /// thread cannot be ended; a poll that takes long there is only told on standard error.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
+    pub fn poll_limit(mut self, limit: Duration) -> Self {
+        assert!(!limit.is_zero(), "virtnet: `poll_limit({limit:?})`: no poll takes so little");
+        self.settings.poll_limit = limit;
         self
     }
 
@@ -169,9 +193,10 @@ impl Check {
     }
 
     pub(crate) fn run_case(mut self, case: &dyn Case) -> Report {
-        let command = self.command();
-        let about = About { name: &self.name, command: &command };
-        let (apart, role) = Apart::new(&self.name, self.test.as_deref());
+        let name = &in_one_line(&self.name);
+        let again = &Arc::new(Again::new(self.replay.take()));
+        let about = About { name, again };
+        let (apart, role) = Apart::new(name, self.test.as_deref());
         let apart = &apart;
         if role != Role::Parent {
             let running = &Running::default();
@@ -181,7 +206,12 @@ impl Check {
                 _ => Course::new(subject).nothing(None),
             };
         }
-        let settings = self.settings.with_environment(&environment).and_then(|settings| {
+        let names = std::env::vars_os().map(|(name, _)| name);
+        let settings = match misspelt(names) {
+            Some(error) => Err(error),
+            None => self.settings.with_environment(&environment),
+        };
+        let settings = settings.and_then(|settings| {
             settings.trace.as_deref().map_or(Ok(()), trace_file::look).map(|()| settings)
         });
         let (settings, error) = match self.error.take().map_or(settings, Err) {
@@ -189,30 +219,12 @@ impl Check {
             Err(error) => (Settings::default(), Some(error)),
         };
         let running = match (&settings.work, &error) {
-            (Work::Seeds(_), None) => Running::begin(&folder(), &self.name, settings.threads()),
+            (Work::Seeds(_), None) => Running::begin(&folder(), name, settings.threads()),
             _ => Running::default(),
         };
         let (settings, running) = (&settings, &running);
         let course = Course::new(Subject { case, settings, apart, about, running });
         if error.is_some() { course.nothing(error) } else { course.run() }
-    }
-
-    /// The command that runs this test alone.
-    fn command(&self) -> String {
-        let mut command = self.replay.clone().unwrap_or_else(|| {
-            // The harness names the thread of a test after it.
-            let thread = std::thread::current().name().unwrap_or("main").to_string();
-            match thread.as_str() {
-                "main" => "cargo test".into(),
-                test => format!("cargo test {} -- --exact", shell_word(test)),
-            }
-        });
-        // Where tests are run that are ignored as a rule, this may be one of them.
-        let is_asked = |argument| argument == "--ignored" || argument == "--include-ignored";
-        if command.ends_with(" -- --exact") && std::env::args_os().any(is_asked) {
-            command += " --include-ignored";
-        }
-        command
     }
 }
 
@@ -272,14 +284,16 @@ impl Check {
             "seeds" => {
                 settings.work = Work::Seeds(seeds(value)?);
                 settings.seeds_given = true;
+                settings.seeds_drawn = is_drawn(value);
             }
+            "poll_limit" => settings.poll_limit = poll_limit(value)?,
             "budget" => settings.budget = Some(budget(value)?),
             "jobs" => settings.jobs = Some(jobs(value)?),
             "time_limit" => {
                 settings.time_limit = Some(duration(value).ok_or("a duration, as 5min")?);
             }
             "step_limit" => {
-                settings.step_limit = Some(value.parse().map_err(|_| "a number of steps")?);
+                settings.step_limit = Some(digits(value).ok_or("a number of steps")?);
             }
             "schedule" => {
                 settings.schedule = value.parse().map_err(|_| "fifo, random or pct:N")?;

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::chrome::chrome;
+use super::failure::Failure;
 use super::report::Report;
 use super::story::Story;
 use super::view::page;
@@ -30,7 +31,15 @@ pub(crate) fn look(file: &Path) -> Result<(), String> {
 pub(crate) fn write(file: &Path, report: &Report) -> Result<(), String> {
     let Some(original) = &report.failed else { return Ok(()) };
     let Some(trace) = &original.trace else {
-        return Err(unfit(file, "the run has taken its process along, and its records with it"));
+        let is_hung = original.failure.as_ref().is_some_and(Failure::is_hung);
+        return Err(unfit(
+            file,
+            if is_hung {
+                "the run did not come back, and its records were in the process that was ended"
+            } else {
+                "the run has taken its process along, and its records with it"
+            },
+        ));
     };
     let extension = file.extension().map(|extension| extension.to_ascii_lowercase());
     let text = match extension.as_ref().and_then(|extension| extension.to_str()) {

@@ -55,7 +55,24 @@ impl At {
     pub(crate) fn end(&self) {
         self.runs.fetch_add(1, Relaxed);
     }
+
+    fn seen(&self) -> Seen {
+        (self.runs.load(Relaxed), self.pulse.read().0, self.pulse.is_over())
+    }
+
+    fn stuck(&self, took: Duration) -> Stuck {
+        let (step, task) = self.pulse.read();
+        Stuck { order: self.order(), step, task, is_over: self.pulse.is_over(), took }
+    }
 }
+
+/// Whether a worker was in a run.
+const fn is_running((runs, ..): Seen) -> bool {
+    runs % 2 == 1
+}
+
+/// How far a worker was when it was looked at: its run, its step, and whether that was the last.
+type Seen = (u64, u64, bool);
 
 /// Watches the workers of a sweep.
 #[derive(Debug)]
@@ -63,12 +80,12 @@ pub(crate) struct Watch<'a> {
     workers: &'a [At],
     limit: Duration,
     /// What each was at when it was last seen to move, when that was, and whether it was told.
-    seen: Vec<((u64, u64), Instant, bool)>,
+    seen: Vec<(Seen, Instant, bool)>,
 }
 
 impl<'a> Watch<'a> {
     pub(crate) fn new(workers: &'a [At], limit: Duration) -> Self {
-        let seen = workers.iter().map(|_| ((0, 0), Instant::now(), false)).collect();
+        let seen = workers.iter().map(|_| ((0, 0, false), Instant::now(), false)).collect();
         Self { workers, limit, seen }
     }
 
@@ -80,13 +97,12 @@ impl<'a> Watch<'a> {
     /// Finds a worker that has been in one poll for too long.
     pub(crate) fn look(&mut self) -> Option<Stuck> {
         for (at, (seen, since, told)) in self.workers.iter().zip(&mut self.seen) {
-            let runs = at.runs.load(Relaxed);
-            let (step, task) = at.pulse.read();
-            if *seen != (runs, step) {
-                (*seen, *since, *told) = ((runs, step), Instant::now(), false);
-            } else if runs % 2 == 1 && !*told && since.elapsed() >= self.limit {
+            let now = at.seen();
+            if *seen != now {
+                (*seen, *since, *told) = (now, Instant::now(), false);
+            } else if is_running(now) && !*told && since.elapsed() >= self.limit {
                 *told = true;
-                return Some(Stuck { order: at.order(), step, task, took: since.elapsed() });
+                return Some(at.stuck(since.elapsed()));
             }
         }
         None
@@ -97,7 +113,9 @@ impl<'a> Watch<'a> {
         if let Some(stuck) = self.look() {
             let seed = Some(stuck.order.seed());
             about.say(&stuck.to_string(), seed);
-            about.say(&stuck.whose(case, settings), seed);
+            if !stuck.is_over {
+                about.say(&stuck.whose(case, settings), seed);
+            }
         }
     }
 }
@@ -108,6 +126,12 @@ pub(crate) fn watched<T>(
     (case, settings, about): (&dyn Case, &Settings, About<'_>),
     work: impl FnOnce() -> T,
 ) -> T {
+    let mut watch = Watch::new(std::slice::from_ref(at), settings.watchdog);
+    beside(watch.pause(), move || watch.tell(case, settings, about), work)
+}
+
+/// Does something, while another thread looks after it again and again.
+fn beside<T>(pause: Duration, mut look: impl FnMut() + Send, work: impl FnOnce() -> T) -> T {
     struct Over<'a>(&'a (Mutex<bool>, Condvar));
     impl Drop for Over<'_> {
         fn drop(&mut self) {
@@ -117,18 +141,18 @@ pub(crate) fn watched<T>(
     }
     let over = (Mutex::new(false), Condvar::new());
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut watch = Watch::new(std::slice::from_ref(at), settings.watchdog);
+        let over = &over;
+        scope.spawn(move || {
             loop {
                 let lock = over.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let wait = over.1.wait_timeout_while(lock, watch.pause(), |over| !*over);
+                let wait = over.1.wait_timeout_while(lock, pause, |over| !*over);
                 if *wait.unwrap_or_else(PoisonError::into_inner).0 {
                     return;
                 }
-                watch.tell(case, settings, about);
+                look();
             }
         });
-        let _over = Over(&over);
+        let _over = Over(over);
         work()
     })
 }
@@ -139,40 +163,142 @@ pub(crate) struct Stuck {
     order: Order,
     step: u64,
     task: u64,
+    /// Whether that step was the last, and what follows it takes long.
+    is_over: bool,
     took: Duration,
 }
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { order, step, took, .. } = self;
+        let Self { order, step, is_over, took, .. } = self;
         let (seed, took) = (order.seed(), took.as_secs_f64());
         let cut = if order.tape().is_some() { ", cut down," } else { "" };
-        write!(
-            f,
-            "the run of seed {seed:#x}{cut} has been in one poll for {took:.1} s, step {step}"
-        )
+        write!(f, "the run of seed {seed:#x}{cut} ")?;
+        if *is_over {
+            let what = "has ended, and what follows has taken";
+            return write!(f, "{what} {took:.1} s: destructors, or the report of a stall");
+        }
+        write!(f, "has been in one poll for {took:.1} s, step {step}")
     }
 }
 
 impl Stuck {
-    /// Repeats the run up to the step, to learn whose it is.
-    pub(crate) fn whose(self, case: &dyn Case, settings: &Settings) -> String {
-        let Self { order, step, task, .. } = self;
-        if step == 0 {
-            return "no task has been polled yet: the test itself does not return a future".into();
-        }
-        let pulse = Pulse::that_names(step);
-        case.play(order.run(settings).watched_by(Arc::clone(&pulse)));
-        match pulse.name() {
-            Some(name) if pulse.read() == (step, task) => format!("step {step} polls task {name}"),
-            _ => format!("whose step {step} is cannot be said: repeated, the run is another"),
+    /// Says whose step it is.
+    pub(crate) fn whose(&self, case: &dyn Case, settings: &Settings) -> String {
+        self.whose_is(self.task(case, settings).as_deref())
+    }
+
+    /// Says whose step it is, where that task was found.
+    fn whose_is(&self, task: Option<&str>) -> String {
+        match (self.step, task) {
+            (0, _) => {
+                "no task has been polled yet: the test itself does not return a future".into()
+            }
+            (step, Some(name)) => format!("step {step} polls task {name}"),
+            (step, None) => {
+                format!("whose step {step} is cannot be said: repeated, the run is another")
+            }
         }
     }
+
+    /// Repeats the run up to the step, to learn whose it is.
+    fn task(&self, case: &dyn Case, settings: &Settings) -> Option<String> {
+        let Self { order, step, task, is_over, .. } = self;
+        if *step == 0 || *is_over {
+            return None;
+        }
+        let pulse = Pulse::that_names(*step);
+        case.play(order.run(settings).watched_by(Arc::clone(&pulse)));
+        pulse.name().filter(|_| pulse.read() == (*step, *task))
+    }
+}
+
+/// What a run in a process of its own shows to the parent, beside what comes of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Sign {
+    /// It has made a step.
+    GoesOn,
+    /// It has made none for too long: what is known of that at once. After its last step no task
+    /// is to be found.
+    Stuck { what: String, is_over: bool },
+    /// What was found out about it: the task, if it has a name, and what is to be said.
+    Whose(Option<String>, String),
+}
+
+/// Finds out whether a run goes on, for another process.
+#[derive(Debug)]
+struct Signs {
+    seen: Seen,
+    /// For how long no step was made, and when that was looked at. A process that was stopped
+    /// meanwhile has been looked at late, and that time does not count.
+    quiet: Duration,
+    looked: Instant,
+    is_told: bool,
+}
+
+impl Signs {
+    fn new() -> Self {
+        let (seen, quiet) = ((0, 0, false), Duration::ZERO);
+        Self { seen, quiet, looked: Instant::now(), is_told: false }
+    }
+
+    /// Looks once more. Nothing is found where no run is under way.
+    fn look(&mut self, at: &At, (pause, limit): (Duration, Duration)) -> Option<Sign> {
+        let passed = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
+        let now = at.seen();
+        if self.seen != now {
+            (self.seen, self.quiet, self.is_told) = (now, Duration::ZERO, false);
+            return Some(Sign::GoesOn);
+        }
+        self.quiet += passed.min(2 * pause);
+        if !is_running(now) || self.is_told || self.quiet < limit {
+            return None;
+        }
+        self.is_told = true;
+        let is_over = now.2;
+        let what = if is_over {
+            "the run has ended, and what follows does not: destructors, or the report of a stall"
+        } else {
+            "one poll does not return"
+        };
+        let limit = limit.as_secs_f64();
+        let what = format!("{what}; its process was ended after {limit:.1} s of it");
+        Some(Sign::Stuck { what, is_over })
+    }
+}
+
+/// Does something, while another thread passes on each sign of the run that `at` shows.
+pub(crate) fn signalled<T>(
+    at: &At,
+    (case, settings): (&dyn Case, &Settings),
+    tell: &(dyn Fn(Sign) + Sync),
+    work: impl FnOnce() -> T,
+) -> T {
+    let limit = settings.poll_limit;
+    let pause = (limit / 8).clamp(Duration::from_millis(1), Duration::from_millis(500));
+    let mut signs = Signs::new();
+    beside(
+        pause,
+        move || match signs.look(at, (pause, limit)) {
+            Some(sign @ Sign::Stuck { is_over, .. }) => {
+                let stuck = at.stuck(limit);
+                tell(sign);
+                if !is_over {
+                    let task = stuck.task(case, settings);
+                    let whose = stuck.whose_is(task.as_deref());
+                    tell(Sign::Whose(task, whose));
+                }
+            }
+            Some(sign) => tell(sign),
+            None => {}
+        },
+        work,
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{At, Watch};
+    use super::{At, Sign, Signs, Watch};
     use crate::check::order::Order;
     use crate::check::play::Case;
     use crate::check::settings::Settings;
@@ -212,5 +338,48 @@ mod tests {
         assert!(text.starts_with("the run of seed 0x1f4 has been in one poll for "), "{text}");
         let whose = stuck.clone().whose(&case, &settings);
         assert!(whose.ends_with(" polls task main/worker"), "{whose}");
+    }
+    /// Its last step is made, and a destructor does not return: that is no poll.
+    #[test]
+    fn run_that_is_over_is_not_said_to_be_in_a_poll() {
+        struct Waits(&'static AtomicBool);
+        impl Drop for Waits {
+            fn drop(&mut self) {
+                while !self.0.load(Relaxed) {
+                    std::thread::yield_now();
+                }
+            }
+        }
+        let (free, at) = (&*Box::leak(Box::new(AtomicBool::new(false))), [At::default()]);
+        let case = move |sim: Sim| async move {
+            let waits = Waits(free);
+            sim.task("left").spawn(async move {
+                let _waits = waits;
+                std::future::pending::<()>().await;
+            });
+            sim.yield_now().await;
+        };
+        let (settings, limits) = (Settings::default(), [50, 100].map(Duration::from_millis));
+        let mut watch = Watch::new(&at, limits[0]);
+        let mut signs = Signs::new();
+        let (mut told, mut signed) = (Vec::new(), Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                case.play(at[0].begin(&Order::of_seed(7), &settings));
+                at[0].end();
+            });
+            while signed.is_empty() || told.is_empty() {
+                told.extend(watch.look());
+                let sign = signs.look(&at[0], (watch.pause(), limits[1]));
+                signed.extend(sign.filter(|sign| *sign != Sign::GoesOn));
+                std::thread::sleep(watch.pause());
+            }
+            free.store(true, Relaxed);
+        });
+        let text = told[0].to_string();
+        assert!(text.starts_with("the run of seed 0x7 has ended, and what follows has"), "{text}");
+        assert_eq!(told[0].task(&case, &settings), None);
+        let [Sign::Stuck { what, is_over: true }] = &signed[..] else { panic!("{signed:?}") };
+        assert!(what.starts_with("the run has ended, and what follows does not: "), "{what}");
     }
 }

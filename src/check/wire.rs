@@ -57,6 +57,7 @@ fn failure_to(failure: &Failure) -> Json {
         Kind::Always(label) => ("always", &**label),
         Kind::Error(error) => ("error", &**error),
         Kind::Ending(name) => ("ending", &**name),
+        Kind::Hung(task) => ("hung", &**task),
         Kind::Died(how) => ("died", &**how),
         Kind::NoProcess => ("no process", ""),
     };
@@ -76,6 +77,7 @@ fn failure_from(json: &Json) -> Option<Failure> {
         "always" => Kind::Always(what.into()),
         "error" => Kind::Error(what),
         "ending" => Kind::Ending(what.into()),
+        "hung" => Kind::Hung(what),
         "died" => Kind::Died(what),
         "no process" => Kind::NoProcess,
         _ => return None,

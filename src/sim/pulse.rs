@@ -2,7 +2,7 @@
 //!
 //! Knows a few numbers; refuses to know who reads them. A run that nobody watches has none.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::choice::Key;
@@ -12,6 +12,8 @@ use super::choice::Key;
 pub(crate) struct Pulse {
     step: AtomicU64,
     task: AtomicU64,
+    /// Whether the last step was made: what follows is no poll.
+    over: AtomicBool,
     /// The step at which the run is to say who is polled, and end; 0 is never.
     asked: u64,
     name: Mutex<Option<String>>,
@@ -25,7 +27,17 @@ impl Pulse {
 
     /// A run begins, and no task has been polled.
     pub(crate) fn begin(&self) {
+        self.over.store(false, Relaxed);
         self.step.store(0, Relaxed);
+    }
+
+    /// The last step was made: the end of the run is put together.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
     }
 
     /// A task is about to be polled. Returns whether its name is asked for.

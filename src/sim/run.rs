@@ -151,6 +151,16 @@ impl Run {
         self
     }
 
+    /// The seed of what is not on a tape.
+    pub(crate) fn seed(&self) -> u64 {
+        self.tape.as_ref().and_then(Tape::seed).unwrap_or(self.seed)
+    }
+
+    /// Whether a tape is replayed.
+    pub(crate) const fn has_tape(&self) -> bool {
+        self.tape.is_some()
+    }
+
     /// Lets another thread see how far the run has come.
     pub(crate) fn watched_by(mut self, pulse: Arc<Pulse>) -> Self {
         self.pulse = Some(pulse);
@@ -174,7 +184,7 @@ impl Run {
     {
         let called_at = Location::caller();
         let tape = self.tape.as_ref();
-        let seed = tape.and_then(Tape::seed).unwrap_or(self.seed);
+        let (seed, pulse) = (self.seed(), self.pulse.clone());
         let schedule = tape.and_then(Tape::schedule).unwrap_or(self.schedule);
         let (mut executor, main_task) = install(|world, run| {
             world.pulse = self.pulse;
@@ -194,6 +204,9 @@ impl Run {
             enter_or_bug(|world| world.bear(main_task, future));
             drive(&mut executor)
         }));
+        if let Some(pulse) = pulse {
+            pulse.end();
+        }
         let finished = finish(driven, &mut executor);
         uninstall(executor);
 

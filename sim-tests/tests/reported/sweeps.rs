@@ -1,13 +1,16 @@
 //! Sweeps that are cut short, resumed, narrowed, or run beside each other.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use virtnet::Sim;
-use virtnet::check::sometimes;
+use virtnet::check::{Check, Isolation, sometimes};
 use virtnet::simnet::Network;
+use virtnet::{Sim, Tape};
 
-use crate::process::{execute, said};
+use crate::process::{command, execute, replay_line, said};
 
 /// Reaches its label in the first ten seeds only.
 #[virtnet::test(seeds = 100)]
@@ -131,4 +134,344 @@ fn results_are_judged_as_a_whole_where_they_have_the_seeds_of_the_test_together(
     let (is_well, text) = judge();
     std::fs::remove_file(file).unwrap();
     assert!(is_well && !text.contains("as a part"), "{text}");
+}
+
+/// Says which tests are to fail, in a process of their own.
+const FAILS: &str = "VIRTNET_TESTS_FAILS";
+
+fn how() -> Option<String> {
+    std::env::var(FAILS).ok()
+}
+
+/// A sweep that fails, and has a file that names its tape until it ends.
+#[test]
+fn sweeps_of_one_test_at_the_same_time_are_not_told_as_dead() {
+    let test = "reported::sweeps::sweeps_of_one_test_at_the_same_time_are_not_told_as_dead";
+    if let Some(name) = how() {
+        let check = Check::new(&name).seeds(1..4).jobs(2).isolate(Isolation::None);
+        let _ = check.run(async |_| panic!("it was asked for"));
+        return;
+    }
+    let name = format!("beside-{}", std::process::id());
+    for _ in 0..3 {
+        let begin = |_| {
+            let mut command = command(&std::env::current_exe().unwrap(), test);
+            command.env(FAILS, &name).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let children: Vec<_> = (0..12).map(begin).collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            let text = said(&output);
+            assert!(output.status.success() && !text.contains("an earlier process"), "{text}");
+        }
+    }
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the second panic, in a destructor");
+    }
+}
+
+async fn double_panic(sim: Sim) {
+    let _ = std::panic::catch_unwind(|| panic!("one that is caught"));
+    if sim.seed() == 2 {
+        let _bomb = Bomb;
+        panic!("the first panic: x = {}", 6 * 7);
+    }
+}
+
+#[test]
+fn both_panics_that_end_a_process_are_told_with_the_seed() {
+    let test = "reported::sweeps::both_panics_that_end_a_process_are_told_with_the_seed";
+    if let Some(isolation) = how() {
+        let isolation = match &*isolation {
+            "process" => Isolation::Process,
+            "thread" => Isolation::Thread,
+            _ => Isolation::None,
+        };
+        let check = Check::new("bombs").seeds(0..4).isolate(isolation).shrink(0);
+        return check.run(double_panic).assert();
+    }
+    let place = "sim-tests/tests/reported/sweeps.rs:";
+    for (isolation, seed) in [
+        ("process", "bombs failed with seed 0x2, run "),
+        ("thread", "virtnet: bombs: the run of seed 0x2 ends the process: panic in a destructor"),
+        ("none", "virtnet: bombs: the run of seed 0x2 ends the process: panic in a destructor"),
+    ] {
+        let output = execute(test, &[(FAILS, isolation)]);
+        let text = said(&output);
+        assert!(!output.status.success() && text.contains(seed), "{isolation}: {text}");
+        let place = |said: &str| {
+            let end = text.find(said).unwrap_or_else(|| panic!("{isolation}: {said}: {text}"));
+            let line = text[..end].rsplit('\n').next().unwrap();
+            assert!(line.contains(place), "{line}");
+            end
+        };
+        let first = place("the first panic: x = 42");
+        assert!(first < place("the second panic, in a destructor"), "{isolation}: {text}");
+        assert!(text.contains("replay: VIRTNET_SEED=0x2 cargo test reported::sweeps"), "{text}");
+    }
+}
+
+/// By the C library's own order of things; others leave the seed on disk only.
+#[test]
+#[cfg(any(all(target_os = "linux", target_env = "gnu"), target_os = "macos"))]
+fn run_that_exits_the_process_fails_the_test_whatever_the_status() {
+    let test = "reported::sweeps::run_that_exits_the_process_fails_the_test_whatever_the_status";
+    if let Some(what) = how() {
+        struct Exits;
+        impl Drop for Exits {
+            fn drop(&mut self) {
+                std::process::exit(0);
+            }
+        }
+        let is_shared = what.starts_with("shared");
+        let isolation = if is_shared { Isolation::None } else { Isolation::Thread };
+        let check = Check::new("exits").seeds(0..4).jobs(1).isolate(isolation);
+        let report = check.run(move |sim| {
+            let what = what.clone();
+            async move {
+                if sim.seed() != 2 {
+                    return;
+                }
+                let exits = || std::process::exit(0);
+                match what.rsplit(' ').next().unwrap() {
+                    "main" => exits(),
+                    "task" => sim.spawn(async move { exits() }).await.unwrap(),
+                    // Dropped when the run is over.
+                    _ => drop(sim.spawn(async move {
+                        let _exits = Exits;
+                        std::future::pending::<()>().await;
+                    })),
+                }
+                sim.yield_now().await;
+            }
+        });
+        return report.assert();
+    }
+    for what in ["thread main", "thread task", "thread drop", "shared main", "shared drop"] {
+        for more in [&[][..], &[("VIRTNET_SEED", "2")][..]] {
+            let output = execute(test, &[&[(FAILS, what)], more].concat());
+            let text = said(&output);
+            assert!(!output.status.success(), "{what}: {text}");
+            let told = "virtnet: exits: the run of seed 0x2 ended the process by \
+                        `std::process::exit`: the test did not come to its end\n  \
+                        replay: VIRTNET_SEED=0x2 cargo test reported::sweeps::run_that_exits";
+            assert!(text.contains(told), "{what}: {text}");
+        }
+    }
+}
+
+/// The program that has a check in its `main`.
+const CHECKS: &str = env!("CARGO_BIN_EXE_checks");
+
+fn checks(arguments: &[&OsStr], variables: &[(&str, &str)]) -> String {
+    let mut command = command(Path::new(CHECKS), "");
+    command.arg("x");
+    let mut own = Command::new(CHECKS);
+    for (name, value) in command.get_envs().filter(|(_, value)| value.is_none()) {
+        assert!(value.is_none());
+        own.env_remove(name);
+    }
+    let output = own.args(arguments).envs(variables.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn hex(name: &str) -> OsString {
+    name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+#[test]
+#[cfg(unix)]
+fn replay_line_of_a_check_in_a_program_runs_the_program_with_its_arguments() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = OsStr::from_bytes(b"it's \xff\n$HOME");
+    let name = hex("in a main");
+    for arguments in
+        [&[&*name][..], &[&*name, OsStr::new(""), odd], &[&*name, OsStr::new("thread")]]
+    {
+        let first = checks(arguments, &[]);
+        let line = replay_line(&first);
+        assert!(line.starts_with("VIRTNET_SEED=0x3 /"), "{line}");
+        let output = Command::new("bash").args(["-c", line]).output().unwrap();
+        let again = String::from_utf8(output.stdout).unwrap();
+        assert!(again.starts_with("in a main failed with seed 0x3, run 1:"), "{line}: {again}");
+        assert_eq!(replay_line(&again), line);
+        assert!(first.contains("0 of 3 choices") || first.contains("none of "), "{first}");
+    }
+}
+
+/// A thread may have any name; that of a test says how it is executed.
+#[test]
+fn replay_line_on_a_thread_that_is_named_otherwise_runs_the_program() {
+    let test = "reported::sweeps::replay_line_on_a_thread_that_is_named_otherwise_runs_the_program";
+    if let Some(name) = how() {
+        let run = || Check::new("elsewhere").run(async |_| panic!("it was asked for")).to_string();
+        let thread = std::thread::Builder::new();
+        let thread = if name.is_empty() { thread } else { thread.name(name) };
+        eprintln!("{}", thread.spawn(run).unwrap().join().unwrap());
+        return;
+    }
+    for name in ["sweeper", ""] {
+        let text = said(&execute(test, &[(FAILS, name)]));
+        let line = replay_line(&text);
+        let program = std::env::current_exe().unwrap();
+        let expected = format!("VIRTNET_SEED=0x0 {} {test} --exact --nocapture", program.display());
+        assert_eq!(line, expected);
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-c", line]).env(FAILS, name).output().unwrap();
+        assert!(said(&output).contains("elsewhere failed with seed 0x0, run 1:"), "{line}");
+    }
+    let text = said(&execute(test, &[(FAILS, test)]));
+    assert_eq!(replay_line(&text), format!("VIRTNET_SEED=0x0 cargo test {test} -- --exact"));
+}
+
+#[test]
+fn tape_of_a_check_of_any_name_is_read_again() {
+    let long = "a long name ".repeat(500);
+    let names = [
+        "plain",
+        "lost\nupdate",
+        "a\r",
+        "\n",
+        "",
+        " ",
+        "a/b",
+        "../up",
+        "a\\nb",
+        "a\"b'c",
+        "\u{1b}[2J",
+        "nul\0",
+        "α::β \u{2028}",
+        "# test: x",
+        "tape: /x",
+        "a: b = 3",
+        &long,
+    ];
+    let mut files = BTreeSet::new();
+    for name in names {
+        let first = checks(&[&hex(name)], &[]);
+        let tape = first.lines().find_map(|line| line.strip_prefix("tape: ")).expect(&first);
+        let tape = if name.starts_with("tape: ") {
+            first.lines().filter_map(|line| line.strip_prefix("tape: ")).next_back().unwrap()
+        } else {
+            tape
+        };
+        let text = std::fs::read_to_string(tape).unwrap();
+        text.parse::<Tape>().unwrap_or_else(|error| panic!("{name:?}: {error}: {text}"));
+        let again = checks(&[&hex(name)], &[("VIRTNET_TAPE", tape)]);
+        let (title, _) = first.split_once(" failed with seed 0x3, run ").expect(&first);
+        assert!(again.starts_with(&format!("{title} failed with seed 0x")), "{name:?}: {again}");
+        assert!(!title.contains(|c: char| c.is_control()), "{title}");
+        let other = checks(&[&hex("another")], &[("VIRTNET_TAPE", tape)]);
+        assert!(other.starts_with("virtnet: VIRTNET_TAPE="), "{other}");
+        assert_eq!(other.lines().count(), 1, "{other}");
+        assert!(files.insert(tape.to_string()), "{name:?} has the file of another");
+    }
+}
+
+#[test]
+fn variable_that_cannot_be_meant_is_refused_in_one_sentence() {
+    for (name, value, expected) in [
+        ("VIRTNET_SEDE", "5", "VIRTNET_SEDE: there is no such variable; expected VIRTNET_SEED"),
+        ("VIRTNET_SEED", "+5", "VIRTNET_SEED=\"+5\": expected a seed, decimal or 0x.."),
+        ("VIRTNET_SHRINK", "1,2,3", "VIRTNET_SHRINK=\"1,2,3\": expected a number of runs"),
+        ("VIRTNET_JOBS", "200000", "VIRTNET_JOBS=\"200000\": expected a number of threads from 1"),
+        ("VIRTNET_POLL_LIMIT", "0s", "VIRTNET_POLL_LIMIT=\"0s\": expected a duration, as 60s"),
+    ] {
+        let output = execute(EARLY, &[(name, value)]);
+        let text = said(&output);
+        assert!(!output.status.success(), "{name}={value}: {text}");
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("virtnet: ")).collect();
+        let [line] = lines[..] else { panic!("{text}") };
+        assert!(line.starts_with(&format!("virtnet: {expected}")), "{line}");
+    }
+    let pod = [("JOB_COMPLETION_INDEX", "7"), ("JOB_COMPLETIONS", "4")];
+    let text = said(&execute(EARLY, &pod));
+    assert!(
+        text.contains("virtnet: JOB_COMPLETION_INDEX=\"7\": expected a number below"),
+        "{text}"
+    );
+    // As many threads as there may be.
+    let output = execute(EARLY, &[("VIRTNET_JOBS", "1024")]);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// A run that does not come back: in the first poll, in one after a while, while its tasks are
+/// dropped, or with what it prints locked.
+async fn hangs(sim: Sim, how: String) {
+    fn forever() -> ! {
+        loop {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    }
+    struct Hangs;
+    impl Drop for Hangs {
+        fn drop(&mut self) {
+            forever();
+        }
+    }
+    if sim.seed() != 2 {
+        return sim.sleep(Duration::from_secs(1)).await;
+    }
+    match &*how {
+        "worker" => {
+            let own = sim.clone();
+            let worker = sim.task("worker").spawn(async move {
+                own.sleep(Duration::from_secs(1)).await;
+                forever();
+            });
+            worker.await.unwrap();
+        }
+        "locked" => {
+            let _stdout = std::io::stdout().lock();
+            forever();
+        }
+        _ => drop(sim.task("left").spawn(async move {
+            let _hangs = Hangs;
+            std::future::pending::<()>().await;
+        })),
+    }
+    sim.yield_now().await;
+}
+
+#[test]
+fn poll_that_does_not_return_is_a_failed_seed_where_runs_have_processes() {
+    let test =
+        "reported::sweeps::poll_that_does_not_return_is_a_failed_seed_where_runs_have_processes";
+    if let Some(how) = how() {
+        let check = Check::new("hangs").seeds(0..6).jobs(2).isolate(Isolation::Process);
+        let check = check.poll_limit(Duration::from_millis(300));
+        let report = check.run(move |sim| hangs(sim, how.clone()));
+        return report.assert();
+    }
+    for (how, expected) in [
+        (
+            "worker",
+            "one poll does not return; its process was ended after 0.3 s of it\n  \
+             step 3 polls task main/worker\n",
+        ),
+        (
+            "left",
+            "the run has ended, and what follows does not: destructors, or the report of a \
+             stall; its process was ended after 0.3 s of it\n",
+        ),
+        ("locked", "nothing was heard of the run any more, and its process was ended\n"),
+    ] {
+        let output = execute(test, &[(FAILS, how)]);
+        let text = said(&output);
+        assert!(!output.status.success(), "{how}: {text}");
+        assert!(text.contains("hangs failed with seed 0x2, run "), "{how}: {text}");
+        assert!(text.contains(&format!(":\n\n{expected}")), "{how}: {text}");
+        assert!(!text.contains("not the same run"), "{how}: {text}");
+        let line = replay_line(&text);
+        assert_eq!(line, format!("VIRTNET_SEED=0x2 cargo test {test} -- --exact"));
+        let seed = [(FAILS, how), ("VIRTNET_SEED", "0x2"), ("VIRTNET_POLL_LIMIT", "200ms")];
+        let again = said(&execute(test, &seed));
+        assert!(again.contains("hangs failed with seed 0x2, run 1:"), "{how}: {again}");
+    }
 }
