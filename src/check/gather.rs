@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::sim::{Elapsed, nanos, now, sleep};
+use crate::sim::{Elapsed, nanos, now, sleep, timeout};
 
 /// Labels, and how often each was reached.
 pub(crate) type Labels = BTreeMap<Cow<'static, str>, u64>;
@@ -112,27 +112,49 @@ pub use __sometimes as sometimes;
 /// Waits until a condition holds, and asks again and again: after a millisecond, then ever more
 /// rarely, up to a twentieth of the limit.
 ///
+/// The limit is on the condition's futures as well: one that is not ready by then is dropped. At
+/// the limit itself a condition is asked a last time, or its future polled a last time, as by
+/// [`timeout`](crate::time::timeout): what holds at the last instant is in time. With a limit of
+/// zero it is asked once. On a node the time is that of the node's clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use virtnet::check::eventually;
+///
+/// virtnet::Run::new(1).execute(async |sim| {
+///     let hangs = eventually(Duration::from_secs(1), || std::future::pending());
+///     assert!(hangs.await.is_err());
+///     assert!(sim.now().as_nanos() >= 1_000_000_000);
+/// }).unwrap();
+/// ```
+///
 /// # Errors
 ///
 /// If it does not hold within the limit of virtual time.
 ///
 /// # Panics
 ///
-/// Outside a run.
+/// Outside a run, and if the condition does.
+///
+/// # Cancel safety
+///
+/// Dropping it drops the future of the condition.
 pub async fn eventually<Fut: Future<Output = bool>>(
     limit: Duration,
     mut condition: impl FnMut() -> Fut,
 ) -> Result<(), Elapsed> {
     let end = now() + limit;
-    let mut pause = Duration::from_millis(1);
-    loop {
-        if condition().await {
-            return Ok(());
+    let asking = async {
+        let mut pause = Duration::from_millis(1);
+        while !condition().await {
+            let rest = end - now();
+            if rest.is_zero() {
+                return Err(Elapsed::new());
+            }
+            sleep(pause.min(rest)).await;
+            pause = (2 * pause).min((limit / 20).max(Duration::from_nanos(nanos(pause))));
         }
-        if now() >= end {
-            return Err(Elapsed::new());
-        }
-        sleep(pause.min(end - now())).await;
-        pause = (2 * pause).min((limit / 20).max(Duration::from_nanos(nanos(pause))));
-    }
+        Ok(())
+    };
+    timeout(limit, asking).await?
 }
