@@ -108,6 +108,9 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
         let text = "a test cannot be generic: nobody says for which types it is to run";
         return Err(Error::new(sig.generics.span(), text));
     }
+    // Names that no argument and nothing in the test can have or see.
+    let hygienic = |name| Ident::new(name, Span::mixed_site());
+    let (sim, test_itself) = (hygienic("sim"), hygienic("test"));
     let (mut outer, mut passed, mut copied) = (Vec::new(), Vec::new(), Vec::new());
     for input in &sig.inputs {
         let FnArg::Typed(argument) = input else {
@@ -117,7 +120,7 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
             ));
         };
         if is_sim(&argument.ty) {
-            passed.push(quote!(__sim));
+            passed.push(quote!(#sim));
             continue;
         }
         if !has_wrapper(attrs) {
@@ -158,11 +161,12 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
         #(#attrs)*
         #test
         #vis fn #name(#(#outer),*) {
-            #inner
-            #attribute.run(move |__sim: ::virtnet::Sim| {
-                let _ = __sim;
+            // It is fetched in a scope of its own, where no argument of the same name hides it.
+            let #test_itself = { #inner #name };
+            #attribute.run(move |#sim: ::virtnet::Sim| {
+                let _ = #sim;
                 #(#copied)*
-                #name(#(#passed),*)
+                #test_itself(#(#passed),*)
             });
         }
     })

@@ -3,3 +3,4 @@
 //! Also what is under a limit of `eventually`, and which names the macros leave to their users.
 
 mod eventually;
+mod macros;
