@@ -108,8 +108,8 @@ pub use virtnet_macros::test;
 /// Virtual time for code that holds no [`Sim`], as in tokio.
 pub mod time {
     pub use crate::sim::{
-        Elapsed, Instant, Interval, Sleep, Timeout, YieldNow, interval, now, sleep, sleep_until,
-        timeout, yield_now,
+        Elapsed, Instant, Interval, MissedTickBehavior, Sleep, Timeout, YieldNow, interval, now,
+        sleep, sleep_until, timeout, yield_now,
     };
 }
 

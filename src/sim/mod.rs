@@ -95,8 +95,8 @@ pub use schedule::{ParseScheduleError, Schedule};
 #[doc(hidden)]
 pub use select::Turns;
 pub use sleep::{
-    Elapsed, Interval, Sleep, Timeout, YieldNow, interval, now, sleep, sleep_until, timeout,
-    yield_now,
+    Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, YieldNow, interval, now, sleep,
+    sleep_until, timeout, yield_now,
 };
 pub(crate) use stall::WORDLESS;
 pub use stall::{Ending, History, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};

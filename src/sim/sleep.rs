@@ -18,7 +18,7 @@ use crate::waiter::Waiter;
 
 use super::current::{enter_run, now as now_of, run_and_now, this_run, try_enter_run};
 use super::entry::Serial;
-use super::time::Instant;
+use super::time::{Instant, nanos};
 use super::timer::TimerId;
 
 /// Waits for an instant of virtual time.
@@ -205,20 +205,71 @@ impl From<Elapsed> for io::Error {
 
 /// Ticks at a fixed period of virtual time; the first tick comes at once.
 ///
-/// Ticks that were missed come one right after the other until it has caught
-/// up, so that their number is the time that has passed.
+/// What it does about ticks that were missed is its [`MissedTickBehavior`].
 #[derive(Debug)]
 #[must_use = "an interval ticks only when awaited"]
 pub struct Interval {
     next: Sleep,
     period: Duration,
+    missed: MissedTickBehavior,
+}
+
+/// Says when an [`Interval`] ticks after it has missed ticks; the rules are tokio's.
+///
+/// A tick is missed if it is taken more than 5 ms after it was due: a little lateness moves
+/// nothing. The late tick itself comes at once in any case, and returns the instant for which it
+/// was due.
+///
+/// ```
+/// use std::time::Duration;
+/// use virtnet::time::MissedTickBehavior;
+///
+/// virtnet::Run::new(0).schedule(virtnet::Schedule::Fifo).execute(async |sim| {
+///     let mut interval = sim.interval(Duration::from_secs(1));
+///     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+///     interval.tick().await;
+///     sim.sleep(Duration::from_millis(2500)).await;
+///     interval.tick().await; // at 2.5 s, due at 1 s
+///     interval.tick().await;
+///     assert_eq!(format!("{:?}", sim.now()), "3s");
+/// }).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MissedTickBehavior {
+    /// Ticks one right after the other until it has caught up, so that the number of ticks is the
+    /// time that has passed.
+    #[default]
+    Burst,
+    /// Ticks a whole period after the late tick was taken, and so on from there.
+    Delay,
+    /// Leaves out what was missed, and ticks at the next instant that is whole periods after the
+    /// late tick was due.
+    Skip,
+}
+
+/// How late a tick may be and count as taken in time.
+const IN_TIME: Duration = Duration::from_millis(5);
+
+impl MissedTickBehavior {
+    /// When the next tick is due after one that was taken late.
+    fn next(self, due: Instant, now: Instant, period: Duration) -> Instant {
+        match self {
+            Self::Delay if now > due + IN_TIME => now + period,
+            Self::Skip if now > due + IN_TIME => {
+                let late = nanos(now - due) % nanos(period);
+                now + (period - Duration::from_nanos(late))
+            }
+            _ => due + period,
+        }
+    }
 }
 
 impl Interval {
     #[track_caller]
     pub(crate) fn new(run: u64, start: Instant, period: Duration) -> Self {
         assert!(!period.is_zero(), "virtnet: an interval's period must not be zero");
-        Self { next: Sleep::new(run, start), period }
+        let (next, missed) = (Sleep::new(run, start), MissedTickBehavior::Burst);
+        Self { next, period, missed }
     }
 
     /// Waits for the next tick and returns the instant for which it was due.
@@ -234,13 +285,27 @@ impl Interval {
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         ready!(Pin::new(&mut self.next).poll(cx));
         let due = self.next.deadline();
-        self.next.reset(due + self.period);
+        let next = match self.missed {
+            MissedTickBehavior::Burst => due + self.period,
+            missed => missed.next(due, Instant::from_nanos(now_of(self.next.run)), self.period),
+        };
+        self.next.reset(next);
         Poll::Ready(due)
     }
 
     /// Returns the period.
     pub const fn period(&self) -> Duration {
         self.period
+    }
+
+    /// Says what it does about ticks that were missed; at first it bursts.
+    pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
+        self.missed = behavior;
+    }
+
+    /// Returns what it does about ticks that were missed.
+    pub const fn missed_tick_behavior(&self) -> MissedTickBehavior {
+        self.missed
     }
 }
 

@@ -4,3 +4,4 @@
 
 mod eventually;
 mod macros;
+mod ticks;
