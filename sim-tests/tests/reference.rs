@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use recording::{Record, lines};
+use recording::{Record, escaped, lines};
 use serde_json::Value;
 use virtnet::{Addr, Args};
 
@@ -96,7 +96,7 @@ fn addresses_are_read_as_the_reference_reads_them() {
         };
         let parsed = Addr::parse("netX", input);
         if let (Err(error), Some(text)) = (&parsed, line["err"].as_str()) {
-            assert_eq!(error.to_string(), text, "{place}");
+            assert_eq!(error.to_string(), escaped(text), "{place}");
         }
         if let Ok(addr) = &parsed {
             assert_eq!(Addr::parse("netX", &addr.to_string()).as_ref(), Ok(addr), "{place}");

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrayvec::ArrayString;
 
+use super::quote::Escaped;
+
 /// Is one end of a connection, or the place where a listener listens.
 ///
 /// Compared by value: network first, then host, then port. Cloning copies one pointer; all
@@ -246,7 +248,7 @@ impl fmt::Display for Addr {
 
 impl fmt::Debug for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {self}", self.network())
+        write!(f, "{}", Escaped(&format!("{} {self}", self.network())))
     }
 }
 
@@ -303,7 +305,7 @@ impl fmt::Display for AddrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.addr.as_str() {
             "" => f.write_str(self.reason),
-            addr => write!(f, "address {addr}: {}", self.reason),
+            addr => write!(f, "address {}: {}", Escaped(addr), self.reason),
         }
     }
 }

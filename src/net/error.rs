@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thiserror::Error as ThisError;
 
 use super::addr::{Addr, AddrError};
-use super::quote::quoted;
+use super::quote::{Escaped, quoted};
 
 /// Says which operation failed, between which addresses, and why.
 ///
@@ -20,6 +20,9 @@ use super::quote::quoted;
 /// dial pipet α:3->β:1: connection refused
 /// virtnet "pipet": new host "γ": network is down
 /// ```
+///
+/// Control characters of names are escaped, where the reference prints them raw: a host `a\nb`
+/// prints as `a\\nb`, so that an error stays on its line.
 ///
 /// A test compares whole errors, or their [`root`](Error::root):
 ///
@@ -266,11 +269,15 @@ impl fmt::Display for Error {
             op => {
                 write!(f, "{op}")?;
                 if !self.network.is_empty() {
-                    write!(f, " {}", self.network)?;
+                    write!(f, " {}", Escaped(&self.network))?;
                 }
                 match (&self.src, &self.addr) {
-                    (Some(src), Some(addr)) => write!(f, " {src}->{addr}")?,
-                    (Some(at), None) | (None, Some(at)) => write!(f, " {at}")?,
+                    (Some(src), Some(addr)) => {
+                        write!(f, " {}", Escaped(&format!("{src}->{addr}")))?;
+                    }
+                    (Some(at), None) | (None, Some(at)) => {
+                        write!(f, " {}", Escaped(&at.to_string()))?;
+                    }
                     (None, None) => {}
                 }
             }
@@ -330,7 +337,7 @@ impl fmt::Display for Several<'_> {
 impl fmt::Display for RegistryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.registry.is_empty() {
-            write!(f, "{}: ", self.registry)?;
+            write!(f, "{}: ", Escaped(&self.registry))?;
         }
         if !self.op.is_empty() {
             write!(f, "{}{}: ", self.op, self.args)?;

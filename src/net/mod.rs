@@ -182,7 +182,7 @@ pub(crate) use notifier::Gate;
 #[cfg(feature = "os")]
 pub(crate) use point::Point;
 #[cfg(feature = "lonet")]
-pub(crate) use quote::Quoted;
+pub(crate) use quote::{Escaped, Quoted};
 #[cfg(feature = "os")]
 pub(crate) use raw::{Arrival, RawListener};
 pub(crate) use raw::{Keeper, Place, RawEnd};

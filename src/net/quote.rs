@@ -1,4 +1,5 @@
-//! Go's `%q`: how a name is quoted in an error and on the wire.
+//! Go's `%q`: how a name is quoted in an error and on the wire; and how text without quotes is
+//! kept from moving the cursor of a terminal.
 //!
 //! Knows one function of Go's `strconv` and nothing of networks. The texts of the reference
 //! are compared to the letter, and a name may hold a newline, a quote or a right-to-left mark,
@@ -36,6 +37,25 @@ impl fmt::Display for Quoted<'_> {
             }
         }
         f.write_char('"')
+    }
+}
+
+/// Prints its text as it is, except for control characters, which it prints as Go quotes them.
+///
+/// Any string is a host name. An error that names a host must stay on its line, and must not
+/// command the terminal that shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printed = 0;
+        for (at, c) in self.0.char_indices().filter(|(_, c)| c.is_control()) {
+            f.write_str(&self.0[printed..at])?;
+            write_char(f, c)?;
+            printed = at + c.len_utf8();
+        }
+        f.write_str(&self.0[printed..])
     }
 }
 
@@ -136,7 +156,7 @@ const RUNS: [u32; 1486] = [
 
 #[cfg(test)]
 mod tests {
-    use super::Quoted;
+    use super::{Escaped, Quoted};
 
     #[test]
     fn bytes_that_are_not_utf8_are_escaped_one_by_one() {
@@ -145,5 +165,13 @@ mod tests {
         assert_eq!(quote(b"\xe2\x82a"), r#""\xe2\x82a""#, "a letter that is cut short");
         assert_eq!(quote(b"\xed\xa0\x80"), r#""\xed\xa0\x80""#, "half of a pair");
         assert_eq!(quote("α\n".as_bytes()), r#""α\n""#);
+    }
+
+    #[test]
+    fn escaped_text_is_raw_except_for_control_characters() {
+        let escape = |text| Escaped(text).to_string();
+        assert_eq!(escape("α \"\\\u{200b}"), "α \"\\\u{200b}");
+        assert_eq!(escape("\n\0a\x1b[31m\x7f\u{85}"), r"\n\x00a\x1b[31m\x7f\u0085");
+        assert_eq!(escape(""), "");
     }
 }

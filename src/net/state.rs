@@ -17,6 +17,7 @@ use super::down::{Falls, Latch};
 use super::engine::{Engine, Registry, Whole};
 use super::error::{Cause, Error, Op, Why};
 use super::line::Line;
+use super::quote::quoted;
 use super::sockets::{HostState, Table};
 use super::sync::each;
 
@@ -230,7 +231,12 @@ impl NetState {
             hosts.auto_close |= hosts.open > 0;
             hosts.open
         });
-        assert!(open > 0, "BUG: no opened hosts");
+        assert!(
+            open > 0,
+            "virtnet: the network {} has no open host whose closing could close it; \
+             make a host before `auto_close`",
+            quoted(&self.name)
+        );
     }
 
     /// Closes a host; and the network, if that was the last and so it was agreed.

@@ -15,7 +15,7 @@ use virtnet::{Addr, Cause, Conn, Error, SubNetwork};
 
 use super::wire::{ends, from_hex, is_quirk, lengthened, line, reply, text};
 use super::{Place, announce, run};
-use crate::reference::recording::lines;
+use crate::reference::recording::{escaped, lines};
 
 /// Waits for the line of the dialer, answers, and says how the connection ended.
 fn answer(listener: &TcpListener, record: &Value) -> (Vec<u8>, &'static str) {
@@ -100,7 +100,8 @@ fn our_dialer_sends_and_understands_what_that_of_the_reference_does() {
         let how = text(&record["peer_sees_after"], "how");
         let reply = reply(&record);
         let said = record["dial"]["err"]["text"].as_str();
-        let said = said.map(|said| lengthened(&said.replace("<osport>", &at.port().to_string())));
+        let said = said
+            .map(|said| escaped(&lengthened(&said.replace("<osport>", &at.port().to_string()))));
         match (dialed, said) {
             // Whoever stops waiting leaves no ghost in the queue of the listener: a reset.
             (None, _) => assert_eq!(answered.1, "RST", "{at_line}"),

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+use virtnet::Args;
 
 /// One scenario in one mode.
 pub(crate) struct Record {
@@ -92,6 +93,16 @@ pub(crate) fn lines(file: &str) -> Vec<(String, Value)> {
         (place, value)
     };
     lines.map(parse).collect()
+}
+
+/// What is said here where the reference prints control characters of a name as they are.
+pub(crate) fn escaped(text: &str) -> String {
+    let quoted = |c: char| Args::One(c.to_string()).to_string();
+    let escape = |c: char| match c.is_control() {
+        true => quoted(c).trim_start().trim_matches('"').to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 fn folder() -> PathBuf {

@@ -23,7 +23,7 @@ pub(crate) struct Case<'a> {
 type Rule = fn(&Case<'_>) -> Option<Value>;
 
 /// All rules, each with its reason.
-pub(crate) const RULES: [(&str, Rule); 8] = [
+pub(crate) const RULES: [(&str, Rule); 10] = [
     ("there are no contexts and no deadlines: a future is dropped", drops),
     ("a port is a u16: a larger one is an invalid port", ports),
     ("nothing comes to life on what is closed: a defect of the reference", closed),
@@ -33,6 +33,8 @@ pub(crate) const RULES: [(&str, Rule); 8] = [
     ),
     ("empty reads and writes are done at once, and nobody notices them", empty),
     ("a registry that lies is a panic in our own words", lies),
+    ("`auto_close` without an open host says what is missing", nothing_open_on_pipenet),
+    ("`auto_close` without an open host says what is missing", nothing_open_on_lonet),
     ("a name that is taken is said to be, and not that a key of a table is", taken),
     ("what the system says of a socket is a cause, without the names of that socket", sockets),
 ];
@@ -99,6 +101,23 @@ fn contexts(case: &Case<'_>) -> Option<Value> {
     };
     // All but the cause stays as it is there.
     error.to_string().starts_with(&text).then(|| failed(error))
+}
+
+fn nothing_open_on_pipenet(case: &Case<'_>) -> Option<Value> {
+    nothing_open(case, "pipet")
+}
+
+fn nothing_open_on_lonet(case: &Case<'_>) -> Option<Value> {
+    nothing_open(case, "lonett")
+}
+
+fn nothing_open(case: &Case<'_>, network: &str) -> Option<Value> {
+    case.expected.get("panic").filter(|text| **text == "BUG: no opened hosts")?;
+    let text = format!(
+        "virtnet: the network {network:?} has no open host whose closing could close it; make a \
+         host before `auto_close`"
+    );
+    Some(json!({ "panic": text }))
 }
 
 fn empty(case: &Case<'_>) -> Option<Value> {
