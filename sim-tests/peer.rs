@@ -9,7 +9,8 @@
 //! peer FOLDER NETWORK short            accepts without a descriptor and with one, says how it went
 //! ```
 //!
-//! What stays does so until its input ends. What fails is said in the place of `ok`.
+//! FOLDER `-` is the default place. What stays does so until its input ends. What fails is said in
+//! the place of `ok`.
 
 use std::fs::File;
 use std::future::Future;
@@ -33,7 +34,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let [folder, network, what @ ..] = args.as_slice() else { return ExitCode::FAILURE };
-    let config = Config::new().folder(*folder);
+    let config = match *folder {
+        "-" => Config::new(),
+        folder => Config::new().folder(folder),
+    };
     let done = match what {
         ["join"] => {
             wait_for_a_line();

@@ -12,4 +12,6 @@ mod operations;
 pub mod proptest;
 
 #[cfg(feature = "os")]
+pub(crate) use real::must_be_real;
+#[cfg(feature = "os")]
 pub use real::run;

@@ -1,11 +1,32 @@
-//! `os::run`: where real time and entropy come from.
+//! `os::run`: where real time and entropy come from; and where they must not come in.
 
 use std::collections::hash_map::RandomState;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Instant;
 
-use crate::sim::{nanos, run_for_real};
+use crate::sim::{is_simulated, nanos, run_for_real};
+
+/// Refuses the real world inside a simulated run, which would be another run each time, and
+/// which does not wait: its time is over before a real answer comes.
+///
+/// # Panics
+///
+/// Inside a simulated run, naming `what` was used there, and that it needs real `things`.
+#[inline]
+pub(crate) fn must_be_real(what: &str, things: &str) {
+    if is_simulated() {
+        refuse(what, things);
+    }
+}
+
+#[cold]
+fn refuse(what: &str, things: &str) -> ! {
+    panic!(
+        "virtnet: {what} needs real {things} and real time, and this is a simulated run: use \
+         `simnet` or `pipenet` in it, or `virtnet::os::run` in its place"
+    )
+}
 
 /// Runs a future and all tasks that it spawns in real time, on this thread.
 ///

@@ -24,8 +24,9 @@ use crate::net::{Cause, Notifier};
 use crate::os::{Door, Socket};
 
 use super::bell::Bell;
-use super::line::{read_line, within, write_line};
-use super::wire;
+use super::line::{read_line, saying, within, write_line};
+use super::secret::{Secret, Subject, nonce};
+use super::wire::{self, Side};
 
 /// How long to wait when the system has no descriptor left for a connection.
 const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
@@ -52,7 +53,8 @@ struct Guests {
 impl Acceptor {
     /// Begins to listen; dials wait until it is started.
     pub(crate) fn bind() -> io::Result<Arc<Self>> {
-        let (door, addr) = Door::bind(&[(Ipv4Addr::LOCALHOST, 0).into()])?;
+        let bound = Door::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]);
+        let (door, addr) = bound.map_err(|error| saying("listen on 127.0.0.1", &error))?;
         let (bell, guests, served) = Default::default();
         Ok(Arc::new(Self { addr, door, bell, guests, served }))
     }
@@ -64,17 +66,20 @@ impl Acceptor {
         self: &Arc<Self>,
         network: Arc<str>,
         notifier: Notifier,
+        secret: Option<Secret>,
         limit: Duration,
     ) -> io::Result<()> {
         let acceptor = self.clone();
         let bell = notifier.clone();
         // It starts once.
-        let _ = self.served.set(Arc::new(Served { network, notifier, limit }));
+        let served = Served { network, at: self.addr, notifier, secret, limit };
+        let _ = self.served.set(Arc::new(served));
         let serve = move || {
             acceptor.bell.start(bell);
             acceptor.serve();
         };
-        thread::Builder::new().name("lonet acceptor".to_string()).spawn(serve).map(drop)
+        let started = thread::Builder::new().name("lonet acceptor".to_string()).spawn(serve);
+        started.map(drop).map_err(|error| saying("start the thread that accepts", &error))
     }
 
     /// Refuses all dials from now on, and lets those go that wait.
@@ -123,7 +128,8 @@ impl Acceptor {
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             // A waker of the program's panicked. To go deaf in silence would be worse.
             self.close();
-            served.notifier.down(Some(Cause::engine("lonet: a panic while accepting")));
+            let text = "lonet: a waker of the program panicked while a connection was accepted";
+            served.notifier.down(Some(Cause::engine(text)));
             Poll::Pending
         })
     }
@@ -170,13 +176,24 @@ impl Guests {
 /// On whose behalf connections are taken, and how.
 struct Served {
     network: Arc<str>,
+    /// Where they come in.
+    at: SocketAddr,
     notifier: Notifier,
+    /// What a dialer has to know.
+    secret: Option<Secret>,
     limit: Duration,
 }
 
 impl Served {
     /// Takes one connection as far as it goes. What goes wrong is told to the dialer alone.
     async fn welcome(self: Arc<Self>, socket: Socket) {
+        if let Some(secret) = &self.secret {
+            match within(self.limit, self.admit(&socket, secret)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => return self.refuse(&socket, why.as_bytes()).await,
+                Err(_) => return,
+            }
+        }
         let Ok(line) = within(self.limit, read_line(&socket, Vec::new())).await else { return };
         let (src, dst) = match wire::read_request(&line, &self.network) {
             Ok(ends) => ends,
@@ -199,6 +216,34 @@ impl Served {
             // The dialer's network is not down, ours is; it hears the end of the stream.
             Err(Cause::NetDown) => {}
             Err(cause) => self.refuse(&socket, cause.to_string().as_bytes()).await,
+        }
+    }
+
+    /// Has the dialer prove that it knows the secret, and proves it to the dialer.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; or why the dialer is refused, in words.
+    async fn admit(
+        &self,
+        socket: &Socket,
+        secret: &Secret,
+    ) -> io::Result<Result<(), &'static str>> {
+        let network = &*self.network;
+        let line = read_line(socket, Vec::new()).await?;
+        let Some(dialer) = wire::read_word(Side::Dialer, &line, network, "secret") else {
+            return Ok(Err("this network has a secret, and the dialer has joined without it: \
+                           join by `lonet::Config::secret`"));
+        };
+        let acceptor = nonce()?;
+        let subject = Subject { network, at: self.at, dialer: &dialer, acceptor: &acceptor };
+        let reply = format!("{acceptor} {}", secret.prove(Side::Acceptor, &subject));
+        write_line(socket, &wire::write_word(Side::Acceptor, network, "secret", &reply)).await?;
+        let line = read_line(socket, Vec::new()).await?;
+        let proof = wire::read_word(Side::Dialer, &line, network, "proof");
+        match proof.is_some_and(|proof| secret.is_proof(&proof, Side::Dialer, &subject)) {
+            true => Ok(Ok(())),
+            false => Ok(Err("the dialer has another secret than this network")),
         }
     }
 

@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 
-use crate::net::{Addr, Cause, Engine, RawConn, Registry};
+use crate::adapt::must_be_real;
+use crate::net::{Addr, Cause, Engine, Quoted, RawConn, Registry};
 use crate::os::{Habit, Socket};
 
 use super::acceptor::Acceptor;
 use super::line::{read_line, read_part, within, write_line};
 use super::registry::File;
-use super::wire::{self, Rejection};
+use super::secret::{Secret, Subject, nonce};
+use super::wire::{self, Rejection, Side};
 
 /// Carries connections as TCP over the loopback interface.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ pub(crate) struct Loopback {
     pub(crate) registry: Arc<File>,
     /// How long a step of the hand-shake may take that depends on no accept.
     pub(crate) limit: Duration,
+    /// What both sides of a dial have to know.
+    pub(crate) secret: Option<Secret>,
+    /// How long the name of a host may be; see [`wire::size`].
+    pub(crate) room: usize,
     /// Of those who have been dialed.
     pub(crate) habit: Habit,
 }
@@ -38,6 +44,15 @@ impl Engine for Loopback {
         registry: &'a dyn Registry,
     ) -> BoxFuture<'a, Result<(), Cause>> {
         async move {
+            must_be_real("lonet", "processes");
+            let (size, room) = (wire::size(hostname), self.room);
+            if size > room {
+                let text = format!(
+                    "the name takes {size} bytes in a request, and a line of the wire has room \
+                     for {room}: use a shorter name"
+                );
+                return Err(told(io::ErrorKind::InvalidInput, text));
+            }
             let osladdr = self.acceptor.addr.to_string();
             Ok(registry.announce(hostname, &osladdr).await?)
         }
@@ -51,6 +66,7 @@ impl Engine for Loopback {
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
+            must_be_real("lonet", "processes");
             let connected = self.connect(src, dst, hostdata).await;
             if !matches!(connected, Ok(_) | Err(Cause::ConnRefused)) {
                 self.registry.forget(dst.host());
@@ -61,6 +77,7 @@ impl Engine for Loopback {
     }
 
     fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
+        must_be_real("lonet", "processes");
         self.acceptor.poll_incoming(cx)
     }
 
@@ -83,7 +100,7 @@ impl Loopback {
             told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
         })?;
         let mut unanswered = Unanswered { socket: &socket, answered: false };
-        let answer = self.shake_hands(&socket, src, dst).await;
+        let answer = self.shake_hands(&socket, at, src, dst).await;
         unanswered.answered = true;
         drop(unanswered);
         let failed =
@@ -95,13 +112,54 @@ impl Loopback {
         }
     }
 
+    /// Has the acceptor prove that it knows the secret, and proves it to the acceptor.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; or that the acceptor does not know the secret.
+    async fn prove(
+        &self,
+        socket: &Socket,
+        at: SocketAddr,
+        network: &str,
+        secret: &Secret,
+    ) -> io::Result<()> {
+        let refused = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        let dialer = nonce()?;
+        write_line(socket, &wire::write_word(Side::Dialer, network, "secret", &dialer)).await?;
+        let line = read_line(socket, Vec::new()).await?;
+        let reply = wire::read_word(Side::Acceptor, &line, network, "secret");
+        let Some((acceptor, proof)) = reply.as_deref().and_then(|reply| reply.split_once(' '))
+        else {
+            return refused(format!(
+                "the acceptor does not prove that it knows the secret of this network, but \
+                 says {}: all processes must join with the same `lonet::Config::secret`",
+                Quoted(line.trim_ascii_end())
+            ));
+        };
+        let subject = Subject { network, at, dialer: &dialer, acceptor };
+        if !secret.is_proof(proof, Side::Acceptor, &subject) {
+            return refused(
+                "the acceptor has another secret: all processes must join with the same \
+                 `lonet::Config::secret`"
+                    .to_string(),
+            );
+        }
+        let proof = secret.prove(Side::Dialer, &subject);
+        write_line(socket, &wire::write_word(Side::Dialer, network, "proof", &proof)).await
+    }
+
     /// Sends the request, and waits for the reply: that comes when somebody accepts.
     async fn shake_hands(
         &self,
         socket: &Socket,
+        at: SocketAddr,
         src: &Addr,
         dst: &Addr,
     ) -> io::Result<Result<Addr, Rejection>> {
+        if let Some(secret) = &self.secret {
+            within(self.limit, self.prove(socket, at, dst.network(), secret)).await?;
+        }
         within(self.limit, write_line(socket, &wire::write_request(src, dst))).await?;
         let mut line = Vec::new();
         read_part(socket, &mut line).await?;

@@ -60,6 +60,11 @@ fn is_whole(line: &[u8]) -> bool {
     line.ends_with(b"\n") || line.len() == LINE
 }
 
+/// An error of the system that says what was being done.
+pub(crate) fn saying(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
 /// Writes a line.
 pub(crate) async fn write_line(socket: &Socket, line: &str) -> io::Result<()> {
     let mut rest = line.as_bytes();

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,12 +18,13 @@ use std::time::{Duration, Instant};
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt, ready};
 use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
 use crate::net::{Args, Cause, Quoted, Registry, RegistryError};
 
-use super::folder;
+use super::folder::{self, Place};
+use super::line::saying;
 
 /// How long one waits for other processes that have the file locked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,7 +35,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// The registry of a network, shared with other processes.
 #[derive(Debug)]
 pub(crate) struct File {
-    path: PathBuf,
+    place: Place,
     /// To the thread that has the file open; `None` once it is closed.
     jobs: Mutex<Option<Sender<Job>>>,
     /// Where hosts were found. A name is given once and for all, so that nobody has to be asked
@@ -54,9 +56,10 @@ impl File {
         let (tell, told) = oneshot::channel();
         let name = name.to_string();
         in_thread(move || run(&all, &name, tell, &todo))?;
-        let gone = |_| Err(Cause::engine("the thread of the registry is gone"));
-        let (path, name) = told.await.unwrap_or_else(gone)?;
-        Ok((Self { path, jobs: Mutex::new(Some(jobs)), found: Mutex::default() }, name))
+        let gone = |_| Err(Cause::engine("the thread of the registry ended before it was open"));
+        let place = told.await.unwrap_or_else(gone)?;
+        let name = place.name.clone();
+        Ok((Self { place, jobs: Mutex::new(Some(jobs)), found: Mutex::default() }, name))
     }
 
     /// Has something done; the answer comes from another thread.
@@ -87,7 +90,7 @@ impl File {
     }
 
     fn error(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
-        error(&self.path, op, args, cause)
+        error(&self.place.shown, op, args, cause)
     }
 }
 
@@ -105,23 +108,20 @@ fn error(path: &Path, op: &'static str, args: &[&str], cause: Cause) -> Registry
 
 fn in_thread(work: impl FnOnce() + Send + 'static) -> Result<(), Cause> {
     let builder = thread::Builder::new().name("lonet registry".to_string());
-    builder.spawn(work).map(drop).map_err(Cause::engine)
+    let started = builder.spawn(work).map(drop);
+    started.map_err(|error| Cause::engine(saying("start the thread of the registry", &error)))
 }
 
 /// The thread: opens the file, and does what it is told until nobody is left to tell it.
-fn run(
-    all: &Path,
-    name: &str,
-    tell: oneshot::Sender<Result<(PathBuf, String), Cause>>,
-    todo: &Receiver<Job>,
-) {
-    let opened = folder::make(all, name).map_err(Cause::engine).and_then(|(name, path)| {
-        let connection = patiently(|| open(&path, &name));
-        let connection = connection.map_err(|problem| error(&path, "open", &[], problem.into()))?;
-        Ok((connection, path, name))
+fn run(all: &Path, name: &str, tell: oneshot::Sender<Result<Place, Cause>>, todo: &Receiver<Job>) {
+    let opened = folder::make(all, name).map_err(Cause::engine).and_then(|place| {
+        let opened = patiently(|| open(&place));
+        let failed = |problem: Problem| error(&place.shown, "open", &[], problem.into());
+        let connection = opened.map_err(failed)?;
+        Ok((connection, place))
     });
     let (told, connection) = match opened {
-        Ok((connection, path, name)) => (Ok((path, name)), Some(connection)),
+        Ok((connection, place)) => (Ok(place), Some(connection)),
         Err(cause) => (Err(cause), None),
     };
     if tell.send(told).is_ok()
@@ -135,6 +135,8 @@ fn run(
 enum Problem {
     Sql(rusqlite::Error),
     Words(String),
+    /// Of the file as such.
+    Io(io::Error),
 }
 
 impl From<rusqlite::Error> for Problem {
@@ -148,6 +150,7 @@ impl From<Problem> for Cause {
         match problem {
             Problem::Sql(error) => Self::engine(error),
             Problem::Words(words) => Self::engine(words),
+            Problem::Io(error) => Self::engine(error),
         }
     }
 }
@@ -176,8 +179,20 @@ fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Problem>) -> Result<T, Pr
     }
 }
 
-fn open(path: &Path, network: &str) -> Result<Connection, Problem> {
-    let mut connection = Connection::open(path)?;
+/// Opens the file, or makes it; what SQLite has beside it is never a link either.
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Connection::open_with_flags(file, flags)
+}
+
+fn open(place: &Place) -> Result<Connection, Problem> {
+    let network = &place.name;
+    let mut connection = connect(&place.file)?;
+    // Before there are files beside it: SQLite gives them the same mode.
+    folder::make_private(&place.file).map_err(Problem::Io)?;
     // First of all: the reference does it later, and cannot wait for what comes before.
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -196,13 +211,20 @@ fn open(path: &Path, network: &str) -> Result<Connection, Problem> {
              value TEXT NON NULL
          );",
     )?;
+    set_up(&transaction, network)?;
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// Notes what the network is called, or sees that it is the same network.
+fn set_up(transaction: &Transaction<'_>, network: &str) -> Result<(), Problem> {
     let setup = |what: &str| Problem::Words(format!("setup {}: {what}", quoted(network)));
     for (key, name, want) in
         [("schemaver", "schema version", "lonet.1"), ("network", "network name", network)]
     {
-        let have = meta(&transaction, key).map_err(|problem| match problem {
+        let have = meta(transaction, key).map_err(|problem| match problem {
             Problem::Words(words) => setup(&words),
-            sql => sql,
+            other => other,
         })?;
         if have.is_empty() {
             transaction.execute("DELETE FROM meta WHERE name = ?", [key])?;
@@ -212,8 +234,7 @@ fn open(path: &Path, network: &str) -> Result<Connection, Problem> {
             return Err(setup(&format!("{name} mismatch: want {want}; have {have}")));
         }
     }
-    transaction.commit()?;
-    Ok(connection)
+    Ok(())
 }
 
 fn quoted(text: &str) -> Quoted<'_> {
@@ -319,9 +340,9 @@ impl Registry for File {
             return;
         }
         // The network was closed in the middle of making a host.
-        let (path, name) = (self.path.clone(), hostname.to_string());
+        let (file, name) = (self.place.file.clone(), hostname.to_string());
         let _ = in_thread(move || {
-            if let Ok(mut connection) = Connection::open(path)
+            if let Ok(mut connection) = connect(&file)
                 && connection.busy_timeout(PATIENCE).is_ok()
             {
                 withdraw(&mut connection, &name);

@@ -9,6 +9,15 @@
 //! < lonet "lonett" E "connection refused"    or why not
 //! ```
 //!
+//! On a network with a secret the two sides first prove that they know it; then all goes on as
+//! above:
+//!
+//! ```text
+//! > lonet "lonett" secret "d5.."             a number that the dialer has drawn
+//! < lonet "lonett" secret "77.. 1f.."        one that the acceptor has drawn, and its proof
+//! > lonet "lonett" proof "a0.."              the dialer's proof
+//! ```
+//!
 //! A line has at most [`LINE`] bytes with its newline, and it does have a newline. (The reference
 //! takes what is complete in 1024 bytes for a line even without one, and the newline that follows
 //! for data; that is not copied.)
@@ -18,12 +27,32 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::net::{Addr, Quoted};
+use crate::net::{Addr, Escaped, Quoted};
 
 use super::unquote::unquote;
 
 /// How long a line may be, in bytes, with its newline.
 pub const LINE: usize = 1024;
+
+/// How many bytes a line has for the name of a host, as it is quoted; `None` if there is no room.
+///
+/// It is half of what two names have together, so that any two hosts can dial each other at any
+/// port.
+pub fn room(network: &str) -> Option<usize> {
+    let at = Addr::new(network, "", u16::MAX);
+    let names = LINE.checked_sub(write_request(&at, &at).len())?;
+    Some(names / 2).filter(|room| *room > 0)
+}
+
+/// How many bytes the name of a host takes in a line.
+pub fn size(host: &str) -> usize {
+    quoted_len(&Addr::new("", host, 0).to_string()) - ":0".len()
+}
+
+/// How many bytes a text takes in a line, between its quotes.
+pub fn quoted_len(text: &str) -> usize {
+    Quoted(text.as_bytes()).to_string().len() - 2
+}
 
 /// What a dialer sends.
 pub fn write_request(src: &Addr, dst: &Addr) -> String {
@@ -41,6 +70,37 @@ pub fn write_connected(addr: &Addr) -> String {
 /// What an acceptor sends when it comes to nothing.
 pub fn write_error(network: &str, text: &[u8]) -> String {
     format!("< lonet {} E {}\n", Quoted(network.as_bytes()), Quoted(text))
+}
+
+/// One of the two sides of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that dials.
+    Dialer,
+    /// The one that is dialed.
+    Acceptor,
+}
+
+impl Side {
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Dialer => ">",
+            Self::Acceptor => "<",
+        }
+    }
+}
+
+/// A line of the proofs that stand before a request: one word.
+pub fn write_word(from: Side, network: &str, verb: &str, word: &str) -> String {
+    let (mark, network, word) = (from.mark(), network.as_bytes(), word.as_bytes());
+    format!("{mark} lonet {} {verb} {}\n", Quoted(network), Quoted(word))
+}
+
+/// Reads such a line; `None` if it is another one, or of another network.
+pub fn read_word(from: Side, line: &[u8], network: &str, verb: &str) -> Option<String> {
+    let (named, said, word) = scan(line, from)?;
+    let is_expected = named == network.as_bytes() && said == verb.as_bytes();
+    String::from_utf8(word).ok().filter(|_| is_expected)
 }
 
 /// Why a request comes to nothing.
@@ -135,12 +195,15 @@ pub enum Rejection {
 /// What the acceptor says; or the first that is wrong of line, verb, network, address and host.
 pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, Rejection> {
     let wrong = |what: fmt::Arguments<'_>| Rejection::Other(format!("protocol error: {what}"));
-    let Some((network, verb, text)) = scan_reply(line) else {
+    let Some((network, verb, text)) = scan(line, Side::Acceptor) else {
         return Err(wrong(format_args!("invalid dial reply: {}", Quoted(line))));
     };
     match &*verb {
         b"E" if text == b"connection refused" => return Err(Rejection::Refused),
-        b"E" => return Err(Rejection::Other(String::from_utf8_lossy(&text).into_owned())),
+        b"E" => {
+            let text = Escaped(&String::from_utf8_lossy(&text)).to_string();
+            return Err(Rejection::Other(text));
+        }
         b"connected" => {}
         verb => return Err(wrong(format_args!("invalid reply verb: {}", Quoted(verb)))),
     }
@@ -161,8 +224,9 @@ pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, Rejection> {
     Ok(addr)
 }
 
-fn scan_reply(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
-    let (network, rest) = unquote(head(line, b"<")?)?;
+/// Reads a line with a network, a verb and a text.
+fn scan(line: &[u8], from: Side) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let (network, rest) = unquote(head(line, from.mark().as_bytes())?)?;
     let rest = blanks(rest)?;
     let mut behind = rest;
     while !behind.is_empty() && blank(behind).is_none() {
@@ -208,7 +272,10 @@ fn blank(text: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LINE, Refusal, Rejection, read_reply, read_request, write_request};
+    use super::{
+        LINE, Refusal, Rejection, Side, read_reply, read_request, read_word, room, size,
+        write_request, write_word,
+    };
     use crate::net::Addr;
 
     fn addr(host: &str, port: u16) -> Addr {
@@ -235,6 +302,40 @@ mod tests {
         let refused = Err(Refusal::Line(first.clone()));
         assert_eq!(read_request(&first, "lonett"), refused, "all there but the newline");
         assert_eq!(read_request(longer.as_bytes(), "lonett"), refused);
+    }
+
+    #[test]
+    fn two_hosts_with_the_longest_names_fit_into_a_line() {
+        for network in ["lonett", "lonet\x01\u{3b2}", &"x".repeat(300)] {
+            let room = room(network).unwrap();
+            let longest = |name: &str| {
+                let mut host = name.repeat(room);
+                while size(&host) > room {
+                    host.pop();
+                }
+                write_request(
+                    &Addr::new(network, host.as_str(), u16::MAX),
+                    &Addr::new(network, host.as_str(), u16::MAX),
+                )
+                .len()
+            };
+            for name in ["x", ":", "\n", "\u{3b2}", "\u{200b}", "[", "\""] {
+                assert!(longest(name) <= LINE && longest(name) > LINE - 20, "{name:?}");
+            }
+        }
+        assert_eq!((room(&"x".repeat(1023)), room(&"x".repeat(9999))), (None, None));
+    }
+
+    #[test]
+    fn words_are_read_as_they_were_written() {
+        let line = write_word(Side::Dialer, "lonett", "secret", "a b\n");
+        assert_eq!(line, "> lonet \"lonett\" secret \"a b\\n\"\n");
+        let read = |from, network, verb| read_word(from, line.as_bytes(), network, verb);
+        assert_eq!(read(Side::Dialer, "lonett", "secret").as_deref(), Some("a b\n"));
+        assert_eq!(read(Side::Acceptor, "lonett", "secret"), None);
+        assert_eq!(read(Side::Dialer, "lonetx", "secret"), None);
+        assert_eq!(read(Side::Dialer, "lonett", "proof"), None);
+        assert_eq!(read_word(Side::Dialer, b"", "lonett", "secret"), None);
     }
 
     #[test]

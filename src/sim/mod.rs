@@ -112,10 +112,8 @@ pub(crate) use current::{this_run, try_enter, try_enter_run};
 pub(crate) use node::NODE;
 pub(crate) use pressing::Errand;
 pub(crate) use pulse::Pulse;
-#[cfg(feature = "lonet")]
-pub(crate) use real::is_simulated;
 #[cfg(feature = "os")]
-pub(crate) use real::run_for_real;
+pub(crate) use real::{is_simulated, run_for_real};
 pub(crate) use tape::INPUT;
 pub(crate) use task::{Name, Origin, TaskId};
 pub(crate) use time::nanos;

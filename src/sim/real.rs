@@ -12,9 +12,7 @@ use std::time::Duration;
 use crate::lock::begin_scope;
 
 use super::body::boxed;
-#[cfg(feature = "lonet")]
-use super::current::try_enter;
-use super::current::{enter_or_bug, install, uninstall};
+use super::current::{enter_or_bug, install, try_enter, uninstall};
 use super::entry::END_OF_TIME;
 use super::finish::finish;
 use super::run::drive;
@@ -67,7 +65,6 @@ pub(crate) fn run_for_real<F: Future + 'static>(
 }
 
 /// Whether a simulated run goes on in this thread.
-#[cfg(feature = "lonet")]
 pub(crate) fn is_simulated() -> bool {
     try_enter(|world| !world.is_real).unwrap_or(false)
 }

@@ -49,7 +49,9 @@ fn nobody_is_led_into_another_folder() {
     let elsewhere = tempfile::TempDir::new().unwrap();
     let link = place.file("link");
     std::os::unix::fs::symlink(elsewhere.path(), link.parent().unwrap()).unwrap();
-    assert_eq!(refused(&place, "link"), "lonet: join \"link\": it is not a folder");
+    let text = "lonet: join \"link\": \"<tmp>/lonet/link\" is a symbolic link, and lonet follows \
+                none: remove it";
+    assert_eq!(refused(&place, "link"), text);
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
 }
 

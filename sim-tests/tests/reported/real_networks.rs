@@ -4,4 +4,7 @@
 
 mod eventually;
 mod macros;
+mod names;
+mod owners;
+mod secrets;
 mod ticks;

@@ -1,0 +1,227 @@
+//! Whose a file or folder is, and who else could replace it.
+//!
+//! Knows owners and modes, and follows no link. On a machine with several users any of them may
+//! make the place of a network first; a process that then went on in there, as root above all,
+//! would change and make what that user has chosen by a link. Does not know what a place is for.
+
+use std::fmt;
+#[cfg(unix)]
+use std::fs::{self, Metadata, OpenOptions, Permissions};
+use std::io;
+#[cfg(unix)]
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+#[cfg(unix)]
+use rustix::fs::OFlags;
+#[cfg(unix)]
+use rustix::process::{getegid, geteuid};
+
+use crate::net::Quoted;
+
+/// An error that says which path it is about.
+pub(crate) fn named(what: impl fmt::Display, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what} {}: {error}", quoted(path)))
+}
+
+fn quoted(path: &Path) -> String {
+    Quoted(path.as_os_str().as_encoded_bytes()).to_string()
+}
+
+#[cfg(unix)]
+const STICKY: u32 = 0o1000;
+#[cfg(unix)]
+const OTHERS_WRITE: u32 = 0o002;
+#[cfg(unix)]
+const GROUP_WRITES: u32 = 0o020;
+
+/// Makes sure that no other user can replace `folder`: checks it and all folders above it.
+///
+/// # Errors
+///
+/// See [`check_shared`].
+#[cfg(unix)]
+pub(crate) fn check_parents(folder: &Path) -> io::Result<()> {
+    folder.ancestors().try_for_each(check_shared)
+}
+
+/// Makes sure that what this user has in a folder stays in its place, whatever else others may
+/// have in there.
+///
+/// # Errors
+///
+/// If the path is no folder, or if another user can rename what is in it: its owner is neither
+/// this user nor root, or others may write to it and it is not sticky.
+#[cfg(unix)]
+pub(crate) fn check_shared(folder: &Path) -> io::Result<()> {
+    let found = look_at_folder(folder)?;
+    // Where root itself has no number, as in some containers, the owner of `/` is root.
+    let trusted = [0, geteuid().as_raw(), fs::symlink_metadata("/")?.uid()];
+    if !trusted.contains(&found.uid()) {
+        return Err(of_another("folder", folder, &found));
+    }
+    if found.mode() & STICKY == 0 && others_write(&found) {
+        return Err(open_to_others(folder, &found));
+    }
+    Ok(())
+}
+
+/// Makes sure that a folder is this user's alone, and says whether others may look into it.
+///
+/// # Errors
+///
+/// If the path is no folder, if it belongs to another user, or if others may write to it: what
+/// they have put there cannot be told from what is ours.
+#[cfg(unix)]
+pub(crate) fn check_own(folder: &Path) -> io::Result<bool> {
+    let found = look_at_folder(folder)?;
+    if found.uid() != geteuid().as_raw() {
+        return Err(of_another("folder", folder, &found));
+    }
+    if others_write(&found) {
+        return Err(open_to_others(folder, &found));
+    }
+    Ok(found.mode() & 0o077 != 0)
+}
+
+/// Makes sure that a file in a folder of this user's is this user's, and says whether others
+/// may look into it; `None` if there is no such file.
+///
+/// The file is not opened: to close it would take away the locks that SQLite has on it for
+/// another connection of this process.
+///
+/// # Errors
+///
+/// If there is something else, a link among others; or if it belongs to another user, or has
+/// another name, by which it may be no file of lonet's.
+#[cfg(unix)]
+pub(crate) fn check_file(file: &Path) -> io::Result<Option<bool>> {
+    let found = match fs::symlink_metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(|error| named("look at", file, &error))?,
+    };
+    refuse_links(file, &found)?;
+    if !found.is_file() {
+        let kind = if found.file_type().is_fifo() { " but a FIFO" } else { "" };
+        return Err(refused(file, &format!("is no regular file{kind}: remove it")));
+    }
+    if found.uid() != geteuid().as_raw() {
+        return Err(of_another("file", file, &found));
+    }
+    if found.nlink() > 1 {
+        let fact = format!(
+            "has {} names (hard links), and may be a file that is not lonet's: remove it",
+            found.nlink()
+        );
+        return Err(refused(file, &fact));
+    }
+    Ok(Some(found.mode() & 0o077 != 0))
+}
+
+/// Changes the mode of a folder or file that was checked before.
+///
+/// # Errors
+///
+/// Those of the system.
+#[cfg(unix)]
+pub(crate) fn restrict(path: &Path, mode: u32) -> io::Result<()> {
+    let mode = Permissions::from_mode(mode);
+    let restricted = if fs::symlink_metadata(path)?.is_dir() {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let open = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
+        open.and_then(|folder| folder.set_permissions(mode))
+    } else {
+        // By its path, because it must not be opened. The folder is this user's alone, so that
+        // nobody has put a link there since it was checked.
+        fs::set_permissions(path, mode)
+    };
+    restricted.map_err(|error| named("change the mode of", path, &error))
+}
+
+#[cfg(unix)]
+fn look_at_folder(folder: &Path) -> io::Result<Metadata> {
+    let found = fs::symlink_metadata(folder);
+    let found = found.map_err(|error| named("look at the folder", folder, &error))?;
+    refuse_links(folder, &found)?;
+    if found.is_dir() {
+        return Ok(found);
+    }
+    let remedy = "remove it, or name another folder by `Config::folder`";
+    let text = format!("{} is no folder: {remedy}", quoted(folder));
+    Err(io::Error::new(io::ErrorKind::NotADirectory, text))
+}
+
+#[cfg(unix)]
+fn refuse_links(path: &Path, found: &Metadata) -> io::Result<()> {
+    match found.is_symlink() {
+        true => Err(refused(path, "is a symbolic link, and lonet follows none: remove it")),
+        false => Ok(()),
+    }
+}
+
+/// Whether another user may write. A group is others, unless it is this process's own: with
+/// a umask of 002 all that a user makes can be written to by the user's own group.
+#[cfg(unix)]
+fn others_write(found: &Metadata) -> bool {
+    let by_group = found.mode() & GROUP_WRITES != 0 && found.gid() != getegid().as_raw();
+    by_group || found.mode() & OTHERS_WRITE != 0
+}
+
+#[cfg(unix)]
+fn refused(path: &Path, fact: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {fact}", quoted(path)))
+}
+
+#[cfg(unix)]
+fn of_another(kind: &str, path: &Path, found: &Metadata) -> io::Error {
+    let text = format!(
+        "the {kind} {} belongs to user {}, and this process runs as user {}: remove it, or \
+         name another folder by `Config::folder`",
+        quoted(path),
+        found.uid(),
+        geteuid().as_raw()
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
+#[cfg(unix)]
+fn open_to_others(folder: &Path, found: &Metadata) -> io::Error {
+    let text = format!(
+        "the folder {} has mode {:04o}: other users may replace what is in it; take that \
+         right from them (`chmod go-w`), or name another folder by `Config::folder`",
+        quoted(folder),
+        found.mode() & 0o7777
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
+}
+
+// Elsewhere the temporary folder is the user's own.
+
+#[cfg(not(unix))]
+pub(crate) fn check_parents(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn check_shared(folder: &Path) -> io::Result<()> {
+    check_own(folder).map(drop)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn check_own(folder: &Path) -> io::Result<bool> {
+    if folder.is_dir() {
+        return Ok(false);
+    }
+    let text = format!("{} is no folder", quoted(folder));
+    Err(io::Error::new(io::ErrorKind::NotADirectory, text))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn check_file(file: &Path) -> io::Result<Option<bool>> {
+    Ok(file.exists().then_some(false))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn restrict(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
