@@ -21,6 +21,7 @@ use socket2::SockRef;
 #[cfg(all(feature = "lonet", target_os = "linux"))]
 use socket2::{Domain, Type};
 
+use crate::adapt::must_be_real;
 use crate::net::{Addr, Cause, RawConn, WaitList, Wakers};
 
 /// A TCP connection of the operating system.
@@ -170,6 +171,7 @@ impl Direction {
         mut attempt: impl FnMut(&T) -> io::Result<R>,
         ready: fn(&Watched<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<R>> {
+        must_be_real("a socket of the operating system", "sockets");
         let Some(io) = open.get() else { return closed() };
         loop {
             match attempt(&io.io) {

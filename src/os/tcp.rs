@@ -12,6 +12,7 @@ use std::thread;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt};
 
+use crate::adapt::must_be_real;
 use crate::net::{Addr, Arrival, Cause, Conn, Error, Listener, Networker, Op, Point, RawListener};
 
 use super::door::Door;
@@ -25,6 +26,13 @@ use super::socket::{Habit, Socket};
 /// [`Networker`] runs on this as it stands.
 ///
 /// It runs on any executor, and is no part of a simulation: what it does is up to the real world.
+///
+/// # Panics
+///
+/// Inside a simulated run to dial and to listen, and to use what was made outside of it: it would
+/// be another run each time, and virtual time does not wait for real sockets. Use
+/// [`simnet`](crate::simnet) or [`pipenet`](crate::pipenet) there. In
+/// [`os::run`](crate::os::run) all is as on any other executor.
 ///
 /// ```
 /// use futures::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,6 +84,7 @@ impl Networker for Tcp {
 
     fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Conn, Error>> {
         async move {
+            must_be_real("os::Tcp", "sockets");
             let dst = Addr::parse("tcp", addr)
                 .map_err(|error| Error::new(Op::Dial, "tcp", None, None, error.into()))?;
             self.point.dial(&dst, connect(&dst, &self.habit)).await
@@ -85,6 +94,7 @@ impl Networker for Tcp {
 
     fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
         async move {
+            must_be_real("os::Tcp", "sockets");
             let fail = |addr, cause| Error::new(Op::Listen, "tcp", None, addr, cause);
             let asked = Addr::parse("tcp", if addr.is_empty() { ":0" } else { addr })
                 .map_err(|error| fail(None, error.into()))?;
@@ -123,7 +133,8 @@ async fn look_up(addr: &Addr, unnamed: Ipv4Addr) -> Result<Vec<SocketAddr>, Caus
         // If nobody waits any more that is no matter.
         let _ = tell.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
     };
-    thread::Builder::new().name("look up".to_string()).spawn(ask).map_err(Cause::engine)?;
+    let started = thread::Builder::new().name("look up".to_string()).spawn(ask);
+    started.map_err(|error| Cause::engine(format!("start a thread to look it up: {error}")))?;
     match told.await {
         Ok(Ok(found)) if !found.is_empty() => Ok(found),
         _ => Err(Cause::NoSuchHost),

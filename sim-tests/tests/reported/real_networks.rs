@@ -6,5 +6,6 @@ mod eventually;
 mod macros;
 mod names;
 mod owners;
+mod refusals;
 mod secrets;
 mod ticks;
