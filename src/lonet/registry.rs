@@ -21,6 +21,7 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
+use crate::adapt::must_be_real;
 use crate::net::{Args, Cause, Quoted, Registry, RegistryError};
 
 use super::folder::{self, Place};
@@ -317,6 +318,8 @@ impl Registry for File {
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
+        // Here a dial begins, and the thread that answers is none of a run's.
+        must_be_real("lonet", "processes");
         if locked(&self.jobs).is_some()
             && let Some(found) = locked(&self.found).get(hostname)
         {
