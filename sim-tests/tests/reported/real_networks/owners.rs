@@ -59,7 +59,10 @@ impl Machine {
     fn other_joins(&self, folder: &Path, network: &str) -> String {
         let peer = self.path("peer");
         if !peer.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_peer"), &peer).unwrap();
+            // Not by this process: a child that another test starts meanwhile would have the file
+            // open for writing for a moment, and it could not be executed.
+            let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_peer")).arg(&peer).status();
+            assert!(copied.unwrap().success());
         }
         let mut join = Command::new(peer);
         join.arg(folder).args([network, "join"]).env("TMPDIR", self.path("tmp"));
