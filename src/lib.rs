@@ -84,10 +84,10 @@ pub use adapt::proptest;
 pub use wait::waiting_for;
 
 pub use sim::{
-    Choice, Divergence, Elapsed, Ending, Fingerprint, Instant, Interval, JoinError, JoinHandle,
-    LostWakeup, Outcome, ParseFingerprintError, ParseScheduleError, ParseTapeError, Record,
-    RecordKind, Run, Schedule, Sim, SimRng, Sleep, Stall, StalledTask, Tape, TaskBuilder,
-    TaskPanic, TaskState, Timeout, Trace, YieldNow, rng, spawn,
+    Choice, Divergence, Elapsed, Ending, Fingerprint, History, Instant, Interval, JoinError,
+    JoinHandle, LostWakeup, Outcome, ParseFingerprintError, ParseScheduleError, ParseTapeError,
+    Record, RecordKind, Run, Schedule, SelectEnd, Sim, SimRng, Sleep, Stall, StalledTask, Tape,
+    TaskBuilder, TaskPanic, TaskState, Timeout, Trace, YieldNow, rng, spawn,
 };
 
 pub use net::{

@@ -19,7 +19,7 @@ use super::entry::Act;
 use super::pressing::Aborted;
 use super::schedule::Standing;
 use super::step::awaited;
-use super::task::{Name, Origin, Stage, TaskId};
+use super::task::{LastSelect, Name, Origin, Stage, TaskId};
 use super::timer::TimerId;
 use super::trace::RecordKind;
 use super::world::{MAIN, Phase, World};
@@ -273,6 +273,14 @@ impl World {
         self.remember(which, || step(SELECT, select));
         let subject = Subject::new(Family::SELECT, self.actor, which);
         self.scheduler.turn(&mut self.choices, subject, ordinal, branches)
+    }
+
+    /// Notes the `select!` that the current task has completed.
+    pub(crate) fn end_select(&mut self, mut select: LastSelect) {
+        if let Some(slot) = self.current().filter(|_| self.is_heeded()) {
+            select.at = self.now;
+            self.tasks.rare(slot).last_select = Some(select);
+        }
     }
 
     /// Adds a note of the current task to the trace.

@@ -16,8 +16,8 @@ use crate::waiter::foreign_since;
 use super::choice::{FOREIGN, Key, SPAWN, TIMER};
 use super::current::enter_or_bug;
 use super::executor::Executor;
-use super::stall::{History, LostWakeup, Stall, StalledTask, TaskState, WORDLESS};
-use super::task::{Stage, TaskId};
+use super::stall::{History, LostWakeup, SelectEnd, Stall, StalledTask, TaskState, WORDLESS};
+use super::task::{LastSelect, Stage, TaskId};
 use super::time::Instant;
 use super::world::{Phase, World};
 
@@ -104,6 +104,7 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
             state,
             history: (task.stage == Stage::Parked && task.polls_at_instant > 0)
                 .then(|| History { polled_at: Instant::from_nanos(task.polled_at), woken_by }),
+            last_select: world.tasks.last_select(slot).map(select_end),
             paused: world.nodes.get(task.node).is_some_and(|node| node.paused),
         });
     }
@@ -112,6 +113,17 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
         (world.culprit.map(|slot| world.tasks.path(slot)), world.foreign_wakes);
     let stall = Stall { at, tasks, culprit, lost_wakeup: None, foreign_wakes, cut_short: false };
     (stall, parked)
+}
+
+/// Says what a `select!` took and what it dropped.
+fn select_end(LastSelect { at, place, branches, took }: LastSelect) -> SelectEnd {
+    let dropped = branches.iter().enumerate().filter(|(n, _)| *n != took);
+    SelectEnd {
+        at: Instant::from_nanos(at),
+        place,
+        took: branches.get(took).map_or_else(|| "else".into(), ToString::to_string),
+        dropped: dropped.map(|(_, branch)| branch.to_string()).collect(),
+    }
 }
 
 /// Says what has woken a task.

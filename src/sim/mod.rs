@@ -99,7 +99,7 @@ pub use sleep::{
     sleep_until, timeout, yield_now,
 };
 pub(crate) use stall::WORDLESS;
-pub use stall::{Ending, History, LostWakeup, Stall, StalledTask, TaskPanic, TaskState};
+pub use stall::{Ending, History, LostWakeup, SelectEnd, Stall, StalledTask, TaskPanic, TaskState};
 pub use tape::{ParseTapeError, Tape};
 pub use time::Instant;
 

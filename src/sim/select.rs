@@ -1,7 +1,10 @@
 //! `select!`: waits for the first of several futures, and whose turn is first
 //! is a choice.
 
+use std::panic::Location;
+
 use super::current::try_enter;
+use super::task::LastSelect;
 
 /// Where one `select!` begins to look, each time it is polled.
 #[doc(hidden)]
@@ -34,6 +37,14 @@ impl Turns {
             world.turn_of_select(select, self.polls - 1, branches as u64)
         });
         turn.unwrap_or(0) as usize
+    }
+
+    /// Notes which branch it took, for a stall report: what its task waits for next may depend on a
+    /// branch that was dropped.
+    #[track_caller]
+    pub fn took(&self, branches: &'static [&'static str], took: usize) {
+        let place = Location::caller();
+        try_enter(|world| world.end_select(LastSelect { at: 0, place, branches, took }));
     }
 }
 
@@ -213,6 +224,7 @@ macro_rules! __select {
                 }
             })
             .await;
+            __turns.took(&[$(::core::stringify!($f)),+], __chosen);
             (__chosen, $($output),+)
         };
         match __chosen {

@@ -100,6 +100,8 @@ pub struct StalledTask {
     pub state: TaskState,
     /// When and by what it was last polled, unless a poll is due.
     pub history: Option<History>,
+    /// The `select!` that it completed last, if any.
+    pub last_select: Option<SelectEnd>,
     /// Whether its node is paused, so that it is not polled.
     pub paused: bool,
 }
@@ -121,6 +123,29 @@ impl fmt::Display for History {
     }
 }
 
+/// How a `select!` ended, which may be why nothing brings about what its task waits for next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct SelectEnd {
+    /// When it ended.
+    pub at: Instant,
+    /// Where it stands in the program.
+    pub place: &'static Location<'static>,
+    /// The future of the branch that it took, as written, or `else`.
+    pub took: String,
+    /// The futures of the branches that it dropped, as written. What is only borrowed there, as in
+    /// `&mut future`, is not dropped but is not polled any more.
+    pub dropped: Vec<String>,
+}
+
+impl fmt::Display for SelectEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, place, took, dropped } = self;
+        write!(f, "its last select! took `{took}`, dropped `{}`", dropped.join("`, `"))?;
+        write!(f, " at {at:?} ({place})")
+    }
+}
+
 impl StalledTask {
     /// Returns whether the task waits for something that virtnet does not know.
     fn is_unknown(&self) -> bool {
@@ -132,9 +157,13 @@ impl fmt::Display for StalledTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let paused = if self.paused { ", and its node is paused" } else { "" };
         write!(f, "{} {}{paused}\n    spawned at {}", self.task, self.state, self.spawned_at)?;
-        match &self.history {
-            Some(history) if self.is_unknown() => write!(f, "\n    {history}"),
-            _ => Ok(()),
+        let unknown = self.is_unknown();
+        if let Some(history) = self.history.as_ref().filter(|_| unknown) {
+            write!(f, "\n    {history}")?;
+        }
+        match self.last_select.as_ref().filter(|_| unknown) {
+            Some(select) => write!(f, "\n    {select}"),
+            None => Ok(()),
         }
     }
 }

@@ -260,11 +260,23 @@ pub(crate) struct Rare {
     pub(crate) chosen: BTreeMap<Key, u64>,
     /// How often it has asked a question, and when the last answer comes.
     pub(crate) asked: Few<Key, (u64, u64)>,
+    /// The `select!` that it completed last.
+    pub(crate) last_select: Option<LastSelect>,
+}
+
+/// A `select!` that has completed: when and where, its branches as written, and which one it took;
+/// `branches.len()` is the `else`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastSelect {
+    pub(crate) at: u64,
+    pub(crate) place: &'static Location<'static>,
+    pub(crate) branches: &'static [&'static str],
+    pub(crate) took: usize,
 }
 
 impl Rare {
     fn forget(&mut self) {
-        (self.rng, self.selects) = (None, 0);
+        (self.rng, self.selects, self.last_select) = (None, 0, None);
         self.chosen.wipe(0);
         self.asked.clear();
     }
@@ -427,6 +439,11 @@ impl Tasks {
         let slot = self.slots.get(task.slot as usize)?;
         let known = slot.life == task.life && slot.stage != Stage::Free;
         known.then(|| (slot.stage, &mut self.about[task.slot as usize]))
+    }
+
+    /// The `select!` that a task completed last.
+    pub(crate) fn last_select(&self, slot: u32) -> Option<LastSelect> {
+        self.about[slot as usize].rare.as_ref()?.last_select
     }
 
     /// What few tasks need, of the task in `slot`.

@@ -595,3 +595,30 @@ fn destructor_that_writes_in_a_loop_ends_at_each_ending() {
         assert_eq!(written.get(), 100, "{ending}");
     }
 }
+
+/// A task that waits behind a `select!` for what a dropped branch was to bring about: the report
+/// names the branch.
+#[test]
+fn dropped_arm_of_a_select_is_named_where_a_task_waits_for_something_unknown() {
+    let outcome: Outcome<()> = Run::new(1).execute(async |sim| {
+        let (sender, receiver) = futures::channel::oneshot::channel::<()>();
+        let work = async move {
+            sim.sleep(10 * SEC).await;
+            let _ = sender.send(());
+        };
+        virtnet::select! {
+            () = work => unreachable!(),
+            () = sim.sleep(SEC) => (),
+        }
+        // The sender was dropped with the branch; another one never sends.
+        let _ = receiver.await;
+        let (_sender, receiver) = futures::channel::oneshot::channel::<()>();
+        let _ = receiver.await;
+    });
+    let task = &stall(&outcome).tasks[0];
+    let select = task.last_select.clone().expect("it completed one");
+    assert_eq!((select.took.as_str(), select.dropped), ("sim.sleep(SEC)", vec!["work".into()]));
+    assert!(select.place.file().ends_with("stalls.rs"), "{}", select.place);
+    let text = task.to_string();
+    assert!(text.contains("its last select! took `sim.sleep(SEC)`, dropped `work` at 1"), "{text}");
+}
