@@ -104,8 +104,8 @@ impl Apart {
         Ok(Self { program, arguments, check, test })
     }
 
-    /// Plays a run in a fresh process. A process that dies, or in which nothing goes on any more, is
-    /// how the run failed.
+    /// Plays a run in a fresh process. That the process dies, or that nothing goes on in it any
+    /// more, is how the run failed.
     pub(crate) fn play(&self, order: &Order, settings: &Settings) -> Played {
         let mut tasks = Vec::new();
         let (kind, text): (Kind, String) = match self.execute(order, settings.poll_limit) {

@@ -51,10 +51,11 @@
 //!
 //! `sometimes!(condition, "label")` fails a sweep in which it was asked and never held: a test that
 //! never gets where it is meant to get proves nothing. One run alone, a replay, a shard and any
-//! other part of the seeds never fail by it: see below. `always!(condition, "label")` fails the run in which it does not hold, where and
-//! when that is: a rule that is broken long before the end of a run, such as that a term has one
-//! leader, is found in more seeds by it than by what is left at the end, and the report ends there.
-//! Both are macros of this module, for the test and for the system under test.
+//! other part of the seeds never fail by it: see below. `always!(condition, "label")` fails the run
+//! in which it does not hold, where and when that is: a rule that is broken long before the end of
+//! a run, such as that a term has one leader, is found in more seeds by it than by what is left at
+//! the end, and the report ends there. Both are macros of this module, for the test and for the
+//! system under test.
 //!
 //! # Runs that do not come back
 //!
@@ -65,7 +66,7 @@
 //!
 //! A run that takes the process with it, by an abort or a stack overflow, leaves its seed in a file
 //! beside the tapes: the next sweep of that test says which it was. With `isolate = "process"` it
-//! is a seed that failed, with the signal's name, the last panics and the last words of its process.
+//! is a seed that failed, with the signal's name, its last panics and its last words.
 //! Two panics of which one leaves a destructor while the other unwinds are told at once, too.
 //!
 //! `std::process::exit` in a run ends the process with a status that may say that all is well. It

@@ -251,9 +251,7 @@ impl Settings {
         if let Some(text) = text("VIRTNET_SHRINK") {
             parse("VIRTNET_SHRINK", &text, |text| self.set_shrink(text))?;
         }
-        if let Some(text) = text("VIRTNET_POLL_LIMIT") {
-            self.poll_limit = parse("VIRTNET_POLL_LIMIT", &text, poll_limit)?;
-        }
+        self.with_poll_limit(env)?;
         if let Some(text) = text("VIRTNET_CHECK").filter(|text| text != "0" && text != "false") {
             let more = parse("VIRTNET_CHECK", &text, |text| {
                 Determinism::read(text).ok_or("1, cold, shuffled, all or 0")
@@ -264,6 +262,14 @@ impl Settings {
         self.results = env("VIRTNET_RESULTS").map(PathBuf::from).or(self.results);
         self.shard = shard(env)?.or(self.shard);
         Ok(self)
+    }
+
+    /// How long a poll may take: the process of a run watches itself, and heeds this variable too.
+    pub(crate) fn with_poll_limit(&mut self, env: Env<'_>) -> Result<(), String> {
+        if let Some(text) = text(env, "VIRTNET_POLL_LIMIT") {
+            self.poll_limit = parse("VIRTNET_POLL_LIMIT", &text, poll_limit)?;
+        }
+        Ok(())
     }
 
     /// Which seeds there are, and for how long.
@@ -447,7 +453,7 @@ fn slurm(env: Env<'_>) -> Result<(u64, u64), String> {
     }
 }
 
-/// The value of a variable as a text. What is no text is wrong in it, and not as if it were not set.
+/// The value of a variable as a text. What is no text is wrong, and not as if it were unset.
 fn text(env: Env<'_>, name: &str) -> Option<String> {
     env(name).map(|value| value.to_string_lossy().into_owned())
 }

@@ -199,6 +199,8 @@ impl Check {
         let (apart, role) = Apart::new(name, self.test.as_deref());
         let apart = &apart;
         if role != Role::Parent {
+            // The parent has refused it if it is malformed.
+            let _ = self.settings.with_poll_limit(&environment);
             let running = &Running::default();
             let subject = Subject { case, settings: &self.settings, apart, about, running };
             return match role {
