@@ -135,23 +135,24 @@ impl Queue {
         Some((entry.serial(), entry.act().slot()))
     }
 
-    /// Makes due what woke itself. Returns whether there was any.
-    pub(crate) fn call_up_behind(&mut self) -> bool {
-        if self.behind.is_empty() {
-            return false;
-        }
+    /// Makes due what woke itself.
+    pub(crate) fn call_up_behind(&mut self) {
         let mut behind = std::mem::take(&mut self.behind);
         for entry in behind.drain(..) {
             self.arrive(entry.key() as u16, entry.serial(), entry.act());
         }
         self.behind = behind;
-        true
     }
 
     /// Whether anything woke itself and waits behind all that is due.
     #[inline]
     pub(crate) const fn has_any_behind(&self) -> bool {
         !self.behind.is_empty()
+    }
+
+    /// What woke itself and waits behind all that is due, in no order.
+    pub(crate) fn behind(&self) -> impl Iterator<Item = Act> {
+        self.behind.iter().map(|entry| entry.act())
     }
 
     /// Whether something woke itself, is still awaited, and waits behind all
@@ -200,6 +201,11 @@ impl Queue {
     /// How many entries lie ahead, the forgotten ones included.
     pub(crate) fn ahead_len(&self) -> usize {
         self.ahead.len()
+    }
+
+    /// All entries ahead, in no order, those included that stand for nothing any more.
+    pub(crate) fn ahead(&self) -> impl Iterator<Item = Entry> {
+        self.ahead.iter()
     }
 
     /// Drops entries ahead that nobody waits for.

@@ -109,9 +109,17 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
         });
     }
     let at = Instant::from_nanos(world.now);
-    let (culprit, foreign_wakes) =
-        (world.culprit.map(|slot| world.tasks.path(slot)), world.foreign_wakes);
-    let stall = Stall { at, tasks, culprit, lost_wakeup: None, foreign_wakes, cut_short: false };
+    let culprits: Vec<String> = world.culprits.iter().map(|slot| world.tasks.path(*slot)).collect();
+    let stall = Stall {
+        at,
+        tasks,
+        culprit: culprits.first().cloned(),
+        culprits,
+        limit: world.limit,
+        lost_wakeup: None,
+        foreign_wakes: world.foreign_wakes,
+        cut_short: false,
+    };
     (stall, parked)
 }
 

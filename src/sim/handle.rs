@@ -156,7 +156,8 @@ impl Sim {
     }
 
     /// Lets all else that is due go first. Spinning on it makes time pass, by a
-    /// microsecond a round.
+    /// microsecond a round, and is a livelock if nothing else happens for 100 000 polls: see
+    /// [`Run::livelock_limit`](crate::Run::livelock_limit).
     pub fn yield_now(&self) -> YieldNow {
         must_go_on(self.run);
         YieldNow::new()

@@ -206,6 +206,7 @@ impl World {
 
     /// Adds a record of a fault, or of the end of one, which concerns everybody.
     pub(crate) fn record_fault(&mut self, text: String) {
+        self.spins.reset();
         let digest = hash_name(&text);
         self.record_event(RecordKind::Fault, Key::NONE, 0, digest, || text);
     }

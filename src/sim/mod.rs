@@ -33,7 +33,7 @@
 //! itself, by `yield_now` or because futures joined in it talk to each other, goes
 //! on at the same instant once, and from then on a microsecond later each time,
 //! unless something happens before. Otherwise a task that spins until a timer fires
-//! would spin for ever. Where instants must be exact, give each future a task.
+//! would spin for ever. If nothing else happens for too many polls, that is a livelock. Where instants must be exact, give each future a task.
 //!
 //! # What an edit moves
 //!
@@ -66,6 +66,8 @@ mod task;
 mod executor;
 mod timer;
 mod alarm;
+mod spin;
+mod limit;
 mod stall;
 mod pulse;
 mod pressing;
@@ -89,6 +91,7 @@ mod real;
 pub use decided::Choice;
 pub use handle::{Sim, SimRng, TaskBuilder, rng, spawn};
 pub use join::{JoinError, JoinHandle};
+pub use limit::Limit;
 pub use outcome::Outcome;
 pub use run::Run;
 pub use schedule::{ParseScheduleError, Schedule};

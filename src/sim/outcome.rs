@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::decided::Choice;
+use super::limit::Limit;
 use super::stall::{Ending, TaskPanic};
 use super::tape::Tape;
 use super::trace::{Fingerprint, Trace};
@@ -44,6 +45,11 @@ impl<T> Outcome<T> {
     /// Returns whether the main task returned.
     pub const fn is_done(&self) -> bool {
         matches!(self.ending, Ending::Done(_))
+    }
+
+    /// Returns the limit that ended the run, if one did.
+    pub const fn limit(&self) -> Option<Limit> {
+        self.ending.limit()
     }
 
     /// Returns what the main task returned.

@@ -113,6 +113,12 @@ impl Radix {
         self.near.len() + self.far.len
     }
 
+    /// All entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> {
+        let far = if self.far.len > 0 { &self.far.vecs[..] } else { &[] };
+        self.near.iter().map(|entry| entry.0).chain(far.iter().flatten().copied())
+    }
+
     /// Moves all that is near into buckets: there is too much of it.
     #[cold]
     fn spill(&mut self) {

@@ -90,19 +90,33 @@ impl Run {
 
     /// Ends the run after so many steps, each the poll of a task: ten million
     /// unless said otherwise.
+    ///
+    /// 0 admits no poll: the run ends before its first.
     #[inline]
     pub fn step_limit(mut self, steps: u64) -> Self {
         self.limits.steps = steps;
         self
     }
 
-    /// Ends the run when one task is polled more often than this at one
-    /// instant: 100 000 times unless said otherwise.
+    /// Ends the run in a livelock after more polls than this in which nothing new happens:
+    /// 100 000 unless said otherwise.
     ///
-    /// A chain of wake-ups from task to task that is ten times as long, with no
-    /// timer in it, ends the run as well: where wake-ups may be late, such tasks
-    /// creep through time. A program that does much on a network without latency,
-    /// and never waits for time to pass, may need more.
+    /// These are counted, and [`Ending::limit`](super::Ending::limit) says which was exceeded:
+    ///
+    /// - The polls of one task at one instant.
+    /// - Consecutive polls of tasks that woke themselves, as by `yield_now`: of one task or of
+    ///   several, with no timer, delivery or fault between them, whatever virtual time they took.
+    ///   A task that spins takes a microsecond a round, so that a spin until a timer that is 0.1 s
+    ///   away is within the limit, and one until a timer that is 1 s away is not; a timer of
+    ///   another task that fires meanwhile starts the count anew. Where the schedule has made the
+    ///   poll of another task late, time leaps to what is next and the count starts anew. A crowd of tasks that yield a few
+    ///   times each is no livelock: there have to be more rounds than a thousandth of the limit.
+    /// - Ten times as many of these, if polls of tasks that others woke are between them.
+    /// - The wake-ups of a chain from task to task that is ten times as long and has no timer in
+    ///   it: where wake-ups may be late, such tasks creep through time.
+    ///
+    /// A program that does much on a network without latency, and never waits for time to pass,
+    /// may need more. 0 admits no poll: the run ends before its first.
     #[inline]
     pub fn livelock_limit(mut self, polls: u64) -> Self {
         self.limits.livelock = polls;

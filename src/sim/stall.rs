@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
+use super::limit::Limit;
 use super::time::Instant;
 
 /// What stands for the message of a panic whose payload is no text.
@@ -197,8 +198,12 @@ pub struct Stall {
     pub at: Instant,
     /// All tasks, oldest first; the main task comes first of all.
     pub tasks: Vec<StalledTask>,
-    /// In a livelock, the task whose polls or wake-ups would not end.
+    /// In a livelock, the task whose polls or wake-ups would not end; the first of several.
     pub culprit: Option<String>,
+    /// In a livelock, all such tasks that were found, oldest first.
+    pub culprits: Vec<String>,
+    /// The limit that stopped the run; none stops a deadlock.
+    pub limit: Option<Limit>,
     /// The first task found that could go on.
     pub lost_wakeup: Option<LostWakeup>,
     /// How many wake-ups came from other threads, which the run cannot await.
@@ -219,9 +224,7 @@ impl fmt::Display for Stall {
         if self.tasks.len() > SHOWN {
             write!(f, "\n  ... and {} more", self.tasks.len() - SHOWN)?;
         }
-        if let Some(culprit) = &self.culprit {
-            write!(f, "\n  {culprit} was polled, or woken by others in turn, without end")?;
-        }
+        self.write_culprits(f)?;
         if let Some(lost) = &self.lost_wakeup {
             write!(f, "\n  {lost}")?;
         }
@@ -246,6 +249,32 @@ impl fmt::Display for Stall {
     }
 }
 
+/// How many culprits of a livelock a printed report names.
+const NAMED: usize = 5;
+
+impl Stall {
+    /// Prints which tasks would not end, and in which way.
+    fn write_culprits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.culprits.is_empty() {
+            return Ok(());
+        }
+        let named = &self.culprits[..self.culprits.len().min(NAMED)];
+        write!(f, "\n  {}", named.join(", "))?;
+        match self.culprits.len() - named.len() {
+            0 => {}
+            more => write!(f, " and {more} more")?,
+        }
+        f.write_str(match self.limit {
+            Some(Limit::SelfWokenPolls(_) | Limit::MixedPolls(_)) if self.culprits.len() > 1 => {
+                " woke themselves without end"
+            }
+            Some(Limit::SelfWokenPolls(_) | Limit::MixedPolls(_)) => " woke itself without end",
+            Some(Limit::PollsAtInstant(_)) => " was polled without end",
+            _ => " was polled, or woken by others in turn, without end",
+        })
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -257,11 +286,16 @@ pub enum Ending<T> {
     Panicked(TaskPanic),
     /// Every task waits, and nothing is going to happen.
     Deadlock(Stall),
-    /// A task was polled too many times at one instant.
+    /// Tasks were polled too many times while nothing else happened.
+    ///
+    /// One task was polled more often than `Run::livelock_limit` at one instant; or there were more
+    /// consecutive polls of tasks that woke themselves than that, with no timer, delivery or fault
+    /// between them, whatever virtual time they took; or ten times as many wake-ups in a chain from
+    /// task to task. [`Stall::limit`] says which.
     Livelock(Stall),
-    /// Virtual time ran out.
+    /// Virtual time reached `Run::time_limit`.
     TimeLimit(Stall),
-    /// The steps ran out.
+    /// The steps reached `Run::step_limit`.
     StepLimit(Stall),
 }
 
@@ -277,6 +311,14 @@ impl<T> Ending<T> {
             Self::StepLimit(_) => "step limit",
         }
     }
+
+    /// Returns the limit that ended the run, if one did.
+    pub const fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Livelock(stall) | Self::TimeLimit(stall) | Self::StepLimit(stall) => stall.limit,
+            Self::Done(_) | Self::Panicked(_) | Self::Deadlock(_) => None,
+        }
+    }
 }
 
 /// Prints everything but what the main task returned.
@@ -286,9 +328,12 @@ impl<T> fmt::Display for Ending<T> {
             Self::Done(_) => f.write_str("done"),
             Self::Panicked(panic) => panic.fmt(f),
             Self::Deadlock(stall) => write!(f, "deadlock, every task waits: {stall}"),
-            Self::Livelock(stall) => write!(f, "livelock, time stands still: {stall}"),
-            Self::TimeLimit(stall) => write!(f, "time limit, the run was stopped: {stall}"),
-            Self::StepLimit(stall) => write!(f, "step limit, the run was stopped: {stall}"),
+            Self::Livelock(stall) | Self::TimeLimit(stall) | Self::StepLimit(stall) => {
+                match stall.limit {
+                    Some(limit) => write!(f, "{limit} reached, the run was stopped: {stall}"),
+                    None => write!(f, "{}, the run was stopped: {stall}", self.name()),
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the clock jumps to the next instant at which anything is.
 
 use std::task::Waker;
+use std::time::Duration;
 
 use prefetch_index::prefetch_index;
 
@@ -14,11 +15,13 @@ use super::alarm::Alarms;
 use super::body::BoxedTask;
 use super::choice::TIMER;
 use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
+use super::limit::Limit;
 use super::pressing::{Aborted, Errand, Urgent};
+use super::spin::Exceeded;
 use super::task::{KEPT, Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
 use super::trace::{Beside, Event, RecordKind};
-use super::world::{End, MAIN, NOBODY, World};
+use super::world::{End, Limits, MAIN, NOBODY, World};
 
 /// What the run loop is to do next. Two words, of which the second is the number of a task where
 /// there is one: so it stays in registers.
@@ -226,7 +229,9 @@ impl World {
 
     #[cold]
     fn advance_with_care(&mut self) -> Result<(), End> {
-        if !self.spun && self.queue.call_up_behind() {
+        if !self.spun && self.queue.has_any_behind() {
+            self.bound_spins()?;
+            self.queue.call_up_behind();
             self.spun = true;
             return Ok(());
         }
@@ -239,18 +244,55 @@ impl World {
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
         let spinning = self.spins().then_some(self.now + 1_000);
+        let leaps = std::mem::take(&mut self.leaps);
         let at = match (spinning, self.next_ahead()) {
+            (Some(_), Some(at)) if leaps => at,
             (Some(soon), Some(at)) => at.min(soon),
             (Some(at), None) | (None, Some(at)) => at,
             (None, None) => return Err(End::Deadlock),
         };
         if at > self.limits.time || at >= END_OF_TIME {
             self.set_now(self.limits.time.max(self.now));
+            self.limit = Some(if self.limits.time >= END_OF_TIME - 1 {
+                Limit::EndOfTime
+            } else {
+                Limit::Time(Duration::from_nanos(self.limits.time))
+            });
             return Err(End::TimeLimit);
         }
         self.set_now(at);
         self.arriving = true;
         Ok(())
+    }
+
+    /// Ends the run if tasks have woken themselves too often while nothing else has happened.
+    #[inline(never)]
+    fn bound_spins(&mut self) -> Result<(), End> {
+        self.spins.count_round();
+        let Limits { livelock, chain, .. } = self.limits;
+        let Some(exceeded) = self.spins.exceeded(self.steps, livelock, chain) else {
+            return Ok(());
+        };
+        let tasks = &self.tasks;
+        // The schedule may hold a task back for seconds, for which others may spin: that is not
+        // endless. What is next happens at once instead, so that the wait does not take millions
+        // of polls.
+        let is_late = |entry: Entry| {
+            entry.act().kind() == Kind::Poll
+                && tasks.slots[entry.act().slot() as usize].pending == entry.serial()
+        };
+        if exceeded == Exceeded::InARow && self.queue.ahead().any(is_late) {
+            self.leaps = true;
+            return Ok(());
+        }
+        let mut spinning: Vec<u32> = self.queue.behind().map(Act::slot).collect();
+        spinning.sort_unstable_by_key(|slot| tasks.about[*slot as usize].born);
+        self.culprits = spinning;
+        self.limit = Some(match exceeded {
+            Exceeded::InARow => Limit::SelfWokenPolls(livelock),
+            Exceeded::InTotal => Limit::MixedPolls(chain),
+        });
+        Err(End::Livelock)
     }
 
     /// Has the processor load what the nearest events will need: where there are many, hardly any
@@ -291,6 +333,7 @@ impl World {
             Kind::Fire => self.fire(entry),
             Kind::Sound if self.alarms.take(slot, serial) => {
                 self.reach(entry.key());
+                self.spins.reset();
                 self.tracer.begin_anew();
                 (self.sound)(self, slot);
             }
@@ -319,6 +362,7 @@ impl World {
             return self.timers.forget_cancelled();
         };
         self.reach(entry.key());
+        self.spins.reset();
         self.tracer.begin_anew();
         self.act_as(TIMER);
         self.wake_waiter(waiter);
@@ -368,6 +412,7 @@ impl World {
     fn step_drop(&mut self, aborted: Aborted) -> Next {
         if self.steps >= self.limits.steps {
             self.pressing.put_back(aborted);
+            self.limit = Some(Limit::Steps(self.limits.steps));
             return Next::End(End::StepLimit);
         }
         let Aborted { task: TaskId { slot, .. }, by, cause } = aborted;
@@ -400,7 +445,20 @@ impl World {
     #[cold]
     fn stop_before(&mut self, slot: u32) -> Next {
         self.tasks.slots[slot as usize].pending = self.queue.push_due(0, Act::poll(slot));
+        self.limit = Some(Limit::Steps(self.limits.steps));
         Next::End(End::StepLimit)
+    }
+
+    /// Ends the run before a task is polled for the `polls`-th time at this instant, or at the end
+    /// of too long a chain of wake-ups.
+    #[cold]
+    fn stop_endless(&mut self, slot: u32, polls: u64) -> Next {
+        let Limits { livelock, chain, .. } = self.limits;
+        let at_instant = polls > livelock;
+        self.limit =
+            Some(if at_instant { Limit::PollsAtInstant(livelock) } else { Limit::Chain(chain) });
+        self.culprits = vec![slot];
+        Next::End(End::Livelock)
     }
 
     /// Makes a task current and counts, limits and records its poll, unless that has been aborted
@@ -427,8 +485,7 @@ impl World {
         // through time; but no timer ever wakes them.
         let polls = u64::from(task.polls_at_instant);
         if polls > self.limits.livelock || u64::from(task.chain) > self.limits.chain {
-            self.culprit = Some(slot);
-            return Some(Next::End(End::Livelock));
+            return Some(self.stop_endless(slot, polls));
         }
         self.steps += 1;
         if let Some(pulse) = &self.pulse

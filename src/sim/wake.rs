@@ -106,6 +106,7 @@ impl World {
         self.current = NOBODY;
         self.actor = FOREIGN;
         self.chain = 0;
+        self.spins.reset();
         for who in &woken {
             let task = TaskId::of_number(who.task);
             self.foreign_wakes += 1;
@@ -176,6 +177,8 @@ impl World {
     /// Has a task polled that woke itself: behind all else that is due.
     #[inline(never)]
     pub(crate) fn go_behind(&mut self, slot: u32, ordinal: u32) {
+        let again = self.tasks.slots[slot as usize].woken_by == self.actor;
+        self.spins.count(self.steps, again);
         let wakeup = self.wakeup(slot, self.actor, ordinal);
         let place = self.scheduler.place(&mut self.choices, wakeup);
         let serial = self.queue.push_behind(place, Act::poll(slot));

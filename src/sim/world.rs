@@ -19,10 +19,12 @@ use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
 use super::clock;
 use super::entry::Act;
 use super::event::Queue;
+use super::limit::Limit;
 use super::node::{NOWHERE, NodeClock, Nodes};
 use super::pressing::{Errand, Pressing};
 use super::pulse::Pulse;
 use super::schedule::{Schedule, Scheduler};
+use super::spin::Spins;
 use super::stall::TaskPanic;
 use super::task::{Name, Origin, TaskId, Tasks};
 use super::timer::Timers;
@@ -155,8 +157,14 @@ pub(crate) struct World {
     pub(crate) pressing: Pressing,
     /// Panics in destructors that crashes ran.
     pub(crate) caught: Vec<TaskPanic>,
-    /// The task whose polls or wake-ups did not end.
-    pub(crate) culprit: Option<u32>,
+    /// The tasks whose polls or wake-ups did not end.
+    pub(crate) culprits: Vec<u32>,
+    /// How often tasks have woken themselves, with nothing else between.
+    pub(crate) spins: Spins,
+    /// Whether time leaps to what is next, though tasks have woken themselves.
+    pub(crate) leaps: bool,
+    /// The limit that was reached.
+    pub(crate) limit: Option<Limit>,
     /// Whether its time is that of the real clock.
     pub(crate) is_real: bool,
     /// Whether there may be entries whose instant has come.
@@ -199,7 +207,10 @@ impl World {
             chain: 0,
             pressing: Pressing::default(),
             caught: Vec::new(),
-            culprit: None,
+            culprits: Vec::new(),
+            spins: Spins::default(),
+            leaps: false,
+            limit: None,
             is_real: false,
             arriving: false,
             spun: false,
@@ -217,7 +228,10 @@ impl World {
     ) -> TaskId {
         self.run = run;
         self.now = 0;
-        self.culprit = None;
+        self.culprits.clear();
+        self.spins = Spins::default();
+        self.leaps = false;
+        self.limit = None;
         self.foreign_seen = foreign_count();
         self.seed = seed;
         self.steps = 0;
@@ -353,8 +367,11 @@ impl World {
     }
 
     /// The same for something that is foreign, and may read the clock: the true one.
+    ///
+    /// It continues the chain of wake-ups of what asked for it: tasks that wake each other by way
+    /// of a waker that is not a task's own would else do so without end.
     pub(crate) fn act_outside(&mut self) {
-        self.act_as(Key::NONE);
+        (self.current, self.actor) = (NOBODY, Key::NONE);
         clock::set(self.run, self.now);
     }
 

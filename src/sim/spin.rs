@@ -1,0 +1,74 @@
+//! Counts polls of tasks that wake themselves, in search of those that do so without end.
+//!
+//! Knows counts of polls; refuses to know tasks. A task that spins creeps through virtual time, a
+//! microsecond a round, so that a count of polls at one instant does not notice it. What does not
+//! spin pays one store for each timer and each alarm.
+
+/// A crowd of tasks that yield a few times each is not endless: as many rounds as this share of
+/// the limit have to pass as well.
+const ROUNDS: u64 = 1000;
+
+/// What tasks that wake themselves have done since a timer, an alarm, a fault or another thread
+/// last did anything.
+#[derive(Debug, Default)]
+pub(crate) struct Spins {
+    /// Wake-ups of tasks by themselves.
+    total: u64,
+    /// Polls of self-woken tasks that woke themselves once more, since the last other poll.
+    in_a_row: u64,
+    /// How many times all that had woken itself was called up.
+    rounds: u64,
+    /// The step in which a task last woke itself.
+    step: u64,
+}
+
+impl Spins {
+    /// Begins anew: something has happened that no task brought about by waking.
+    ///
+    /// The other counts follow when a task wakes itself, which is rare.
+    #[inline(always)]
+    pub(crate) fn reset(&mut self) {
+        self.total = 0;
+    }
+
+    /// Counts a task that wakes itself in its poll, which is the `step`-th step of the run; `again`
+    /// if it had woken itself for this poll as well.
+    pub(crate) fn count(&mut self, step: u64, again: bool) {
+        if self.total == 0 {
+            (self.in_a_row, self.rounds) = (0, 0);
+        }
+        if step != self.step + 1 {
+            self.in_a_row = 0;
+        }
+        self.total += 1;
+        self.in_a_row += u64::from(again);
+        self.step = step;
+    }
+
+    /// Counts a round: all that has woken itself is to be polled once more.
+    pub(crate) fn count_round(&mut self) {
+        self.rounds += 1;
+    }
+
+    /// Whether there were more than `row` in a row until the `step`-th step of the run, or more than
+    /// `total` in all.
+    pub(crate) fn exceeded(&self, step: u64, row: u64, total: u64) -> Option<Exceeded> {
+        let lasts = |limit: u64| self.total > 0 && self.rounds > limit / ROUNDS;
+        if step == self.step && self.in_a_row > row && lasts(row) {
+            Some(Exceeded::InARow)
+        } else if self.total > total && lasts(total) {
+            Some(Exceeded::InTotal)
+        } else {
+            None
+        }
+    }
+}
+
+/// Which of the two limits was exceeded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Exceeded {
+    /// That of self-woken polls with no other poll between them.
+    InARow,
+    /// That of self-woken polls among polls of tasks that others wake.
+    InTotal,
+}
