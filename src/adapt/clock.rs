@@ -19,11 +19,12 @@ impl Instant {
     ///
     /// The result is a fixed real instant plus the virtual time. Comparing it
     /// with `std::time::Instant::now()` tells nothing. Instants that the
-    /// platform cannot express become the latest of some hundred years.
+    /// platform cannot express become one that is a hundred years away.
     pub fn into_std(self) -> StdInstant {
         const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 100);
-        let since = Duration::from_nanos(self.as_nanos()).min(FAR);
-        base().checked_add(since).unwrap_or_else(base)
+        let since = Duration::from_nanos(self.as_nanos());
+        let far = || base().checked_add(FAR).unwrap_or_else(base);
+        base().checked_add(since).unwrap_or_else(far)
     }
 
     /// Converts back what [`Instant::into_std`] gave, or what was computed from

@@ -7,11 +7,11 @@
 use crate::aside::Wipe;
 use crate::prefetch::prefetch;
 
-use super::entry::Serial;
+use super::entry::{SLOT_BITS, Serial, too_many};
 
 /// Slots from this one on are of alarms that are seldom set, and stand apart: so the others stand
 /// close together, and more of them fit into the caches.
-pub(crate) const SELDOM: u32 = 1 << 29;
+pub(crate) const SELDOM: u32 = 1 << (SLOT_BITS - 1);
 
 /// Alarms by slot; one that was cancelled, or set anew, does not sound.
 #[derive(Debug, Default)]
@@ -56,6 +56,9 @@ impl Alarms {
     #[cold]
     fn set_anew(&mut self, slot: u32, serial: Serial) {
         let (pending, slot) = self.place(slot);
+        if slot >= SELDOM as usize {
+            too_many("alarms", SLOT_BITS - 1);
+        }
         pending.resize((slot + 1).next_power_of_two(), Serial::default());
         pending[slot] = serial;
     }

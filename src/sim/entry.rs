@@ -8,30 +8,40 @@
 
 use std::num::NonZero;
 
-/// The end of time, 834 days from the start: instants take 56 bits here.
-pub(crate) const END_OF_TIME: u64 = (1 << 56) - 1;
+const KEY_BITS: u32 = 63;
+const SERIAL_BITS: u32 = 36;
+const KIND_BITS: u32 = 2;
+/// How many bits the number of a slot takes.
+pub(crate) const SLOT_BITS: u32 = 27;
+const ACT_BITS: u32 = KIND_BITS + SLOT_BITS;
 
-/// Names one entry for ever: no two of a run are alike.
+const _: () = assert!(KEY_BITS + SERIAL_BITS + ACT_BITS == 128);
+
+/// The end of time, 292 years from the start: instants take 63 bits here.
+pub(crate) const END_OF_TIME: u64 = (1 << KEY_BITS) - 1;
+
+const LAST_SERIAL: u64 = (1 << SERIAL_BITS) - 1;
+
+/// Names one entry: no two of a simulated run are alike.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Serial(u64);
 
 impl Serial {
-    /// The number after this one.
+    /// The number after this one, if there is one: a run has up to 68 719 476 735.
     #[inline]
-    pub(crate) fn next(self) -> Self {
-        if self.0 == (1 << 40) - 1 {
-            too_many();
-        }
-        Self(self.0 + 1)
+    pub(crate) const fn next(self) -> Option<Self> {
+        if self.0 == LAST_SERIAL { None } else { Some(Self(self.0 + 1)) }
     }
+
+    /// The first number.
+    pub(crate) const FIRST: Self = Self(1);
+
+    /// The last number.
+    #[cfg(test)]
+    pub(crate) const LAST: Self = Self(LAST_SERIAL);
 }
 
-#[cold]
-fn too_many() -> ! {
-    panic!("virtnet: a run is limited to 2^40 events");
-}
-
-/// What an entry will do, and in which slot: `kind: 2 bits, slot: 30 bits`.
+/// What an entry will do, and in which slot: `kind: 2 bits | slot: 27 bits`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Act(u32);
 
@@ -46,7 +56,7 @@ pub(crate) enum Kind {
     Sound,
 }
 
-const SLOT: u32 = (1 << 30) - 1;
+const SLOT: u32 = (1 << SLOT_BITS) - 1;
 
 impl Act {
     /// Poll the task in that slot.
@@ -70,12 +80,12 @@ impl Act {
     #[inline]
     const fn new(kind: u32, slot: u32) -> Self {
         debug_assert!(slot <= SLOT);
-        Self(kind << 30 | slot)
+        Self(kind << SLOT_BITS | slot)
     }
 
     #[inline]
     pub(crate) const fn kind(self) -> Kind {
-        match self.0 >> 30 {
+        match self.0 >> SLOT_BITS {
             1 => Kind::Poll,
             2 => Kind::Fire,
             _ => Kind::Sound,
@@ -88,7 +98,7 @@ impl Act {
     }
 }
 
-/// `key: 56 bits | serial: 40 bits | act: 32 bits`.
+/// `key: 63 bits | serial: 36 bits | act: 29 bits`.
 ///
 /// The key is an instant of what lies ahead and a place of what is due. No act is zero, so that an
 /// entry or none takes no more room than an entry.
@@ -100,9 +110,9 @@ const _: () = assert!(size_of::<Option<Entry>>() == 16);
 impl Entry {
     #[inline(always)]
     pub(crate) fn new(key: u64, serial: Serial, act: Act) -> Self {
-        debug_assert!(key <= END_OF_TIME && serial.0 < 1 << 40);
-        let high = (key << 8) | (serial.0 >> 32);
-        let low = (serial.0 << 32) | u64::from(act.0);
+        debug_assert!(key <= END_OF_TIME && serial.0 <= LAST_SERIAL);
+        let high = (key << 1) | (serial.0 >> (SERIAL_BITS - 1));
+        let low = (serial.0 << ACT_BITS) | u64::from(act.0);
         match NonZero::new((u128::from(high) << 64) | u128::from(low)) {
             Some(entry) => Self(entry),
             None => unreachable!("no act is zero"),
@@ -111,16 +121,46 @@ impl Entry {
 
     #[inline]
     pub(crate) const fn key(self) -> u64 {
-        (self.0.get() >> 72) as u64
+        (self.0.get() >> (SERIAL_BITS + ACT_BITS)) as u64
     }
 
     #[inline]
     pub(crate) const fn serial(self) -> Serial {
-        Serial((self.0.get() >> 32) as u64 & ((1 << 40) - 1))
+        Serial((self.0.get() >> ACT_BITS) as u64 & LAST_SERIAL)
     }
 
     #[inline]
     pub(crate) const fn act(self) -> Act {
-        Act(self.0.get() as u32)
+        Act(self.0.get() as u32 & ((1 << ACT_BITS) - 1))
+    }
+}
+
+/// Says that there are too many of something at once: slots are numbered in `bits` bits.
+#[cold]
+pub(crate) fn too_many(what: &str, bits: u32) -> ! {
+    panic!("virtnet: a run is limited to {} {what} at once", 1u64 << bits);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Act, END_OF_TIME, Entry, SLOT, Serial};
+
+    #[test]
+    fn an_entry_gives_back_its_parts_and_is_ordered_by_key_then_serial() {
+        let (first, last) = (Serial::FIRST, Serial::LAST);
+        let mut before = None;
+        for key in [0, 1, 1 << 55, 1 << 56, END_OF_TIME - 1, END_OF_TIME] {
+            for serial in [first, Serial(1 << 35), last] {
+                for act in [Act::sound(SLOT), Act::fire(5), Act::poll(0)] {
+                    let entry = Entry::new(key, serial, act);
+                    assert_eq!((entry.key(), entry.serial(), entry.act()), (key, serial, act));
+                }
+                let entry = Some(Entry::new(key, serial, Act::poll(SLOT)));
+                assert!(entry > before);
+                before = entry;
+            }
+        }
+        assert_eq!(first.next(), Some(Serial(2)));
+        assert_eq!(last.next(), None);
     }
 }

@@ -16,6 +16,9 @@ use super::radix::Radix;
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     serial: Serial,
+    /// Whether numbers begin anew when they have run out, in place of a panic: those of a program
+    /// of real time, which may go on for years.
+    pub(crate) renumbers: bool,
     /// The only due entry, while there is but one: no heap is touched for it.
     first: Option<Entry>,
     /// Whether the place of `first` has yet to be chosen: nothing contends.
@@ -31,6 +34,7 @@ impl Queue {
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 4096;
         self.serial = Serial::default();
+        self.renumbers = false;
         self.first = None;
         self.first_is_open = false;
         self.due.wipe(KEPT);
@@ -40,8 +44,22 @@ impl Queue {
 
     #[inline]
     fn next_serial(&mut self) -> Serial {
-        self.serial = self.serial.next();
+        self.serial = match self.serial.next() {
+            Some(next) => next,
+            None => self.begin_anew(),
+        };
         self.serial
+    }
+
+    /// Begins with the first number again.
+    ///
+    /// What lies ahead from before keeps its place in time, and goes behind what is new at the same
+    /// instant. Two entries of one slot and one number would have to be 2^36 events apart, the
+    /// first one cancelled and not yet swept up, for one to be taken for the other.
+    #[cold]
+    fn begin_anew(&self) -> Serial {
+        assert!(self.renumbers, "virtnet: a run is limited to 2^36 events");
+        Serial::FIRST
     }
 
     /// Adds what is to happen at once, in its place among what is due.

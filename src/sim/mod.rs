@@ -33,7 +33,8 @@
 //! itself, by `yield_now` or because futures joined in it talk to each other, goes
 //! on at the same instant once, and from then on a microsecond later each time,
 //! unless something happens before. Otherwise a task that spins until a timer fires
-//! would spin for ever. If nothing else happens for too many polls, that is a livelock. Where instants must be exact, give each future a task.
+//! would spin for ever. If nothing else happens for too many polls, that is a
+//! livelock. Where instants must be exact, give each future a task.
 //!
 //! # What an edit moves
 //!

@@ -15,6 +15,10 @@ pub(crate) const NOWHERE: u16 = 0;
 
 const MILLION: u128 = 1_000_000;
 
+/// The instant that no clock reaches, to which arithmetic of instants saturates: if one did, a
+/// sleep of any length would be over at once from then on, without end.
+const NEVER: u64 = u64::MAX;
+
 /// How a node's clocks deviate from the true one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NodeClock {
@@ -28,14 +32,18 @@ pub(crate) struct NodeClock {
 }
 
 impl NodeClock {
-    /// What the node's monotonic clock says at a true instant.
+    /// What the node's monotonic clock says at a true instant: before [`NEVER`], where a clock that
+    /// runs fast stands still.
     pub(crate) fn local(&self, now: u64) -> u64 {
         let passed = u128::from(now.saturating_sub(self.since)) * self.rate() / MILLION;
-        u64::try_from(u128::from(self.then) + passed).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(self.then) + passed).map_or(NEVER - 1, |now| now.min(NEVER - 1))
     }
 
     /// The first true instant at which the node's clock has reached `local`.
     pub(crate) fn truly(&self, local: u64) -> u64 {
+        if local == NEVER {
+            return NEVER;
+        }
         let ahead = u128::from(local.saturating_sub(self.then));
         let passed = (ahead * MILLION).div_ceil(self.rate());
         u64::try_from(u128::from(self.since) + passed).unwrap_or(u64::MAX)
@@ -148,6 +156,17 @@ impl Nodes {
 #[cfg(test)]
 mod tests {
     use super::NodeClock;
+
+    #[test]
+    fn a_clock_that_runs_fast_never_reaches_the_last_instant() {
+        let mut clock = NodeClock::default();
+        clock.change(1, 0, i32::MAX);
+        let end = u64::MAX / 2;
+        assert_eq!((clock.local(end), clock.truly(u64::MAX)), (u64::MAX - 1, u64::MAX));
+        clock.change(end, 0, -999_999);
+        assert_eq!((clock.local(end), clock.local(end + 1)), (u64::MAX - 1, u64::MAX - 1));
+        assert_eq!((clock.truly(u64::MAX - 1), clock.truly(u64::MAX)), (end, u64::MAX));
+    }
 
     #[test]
     fn a_drifting_clock_and_its_inverse_agree_and_never_jump() {

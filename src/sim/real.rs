@@ -36,6 +36,7 @@ pub(crate) fn run_for_real<F: Future + 'static>(
     let limits = Limits { time: 0, steps: 0, livelock: most, chain: most };
     let (mut executor, main) = install(|world, run| {
         world.is_real = true;
+        world.queue.renumbers = true;
         world.choices.begin(seed);
         world.tracer.begin(false);
         world.begin((run, seed), limits, Schedule::Fifo, called_at)

@@ -74,8 +74,11 @@ impl Run {
         }
     }
 
-    /// Ends the run when so much virtual time has passed: one hour unless said
-    /// otherwise, 833 days at most.
+    /// Ends the run when so much virtual time has passed: one hour unless said otherwise.
+    ///
+    /// What happens at the limit still happens. `Duration::ZERO` admits what takes no time.
+    /// `Duration::MAX` is 292 years, where representable time ends: a run that comes so far ends
+    /// there, with [`Limit::EndOfTime`](super::Limit::EndOfTime).
     #[inline]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.limits.time = nanos(limit).min(END_OF_TIME - 1);
@@ -109,8 +112,9 @@ impl Run {
     ///   A task that spins takes a microsecond a round, so that a spin until a timer that is 0.1 s
     ///   away is within the limit, and one until a timer that is 1 s away is not; a timer of
     ///   another task that fires meanwhile starts the count anew. Where the schedule has made the
-    ///   poll of another task late, time leaps to what is next and the count starts anew. A crowd of tasks that yield a few
-    ///   times each is no livelock: there have to be more rounds than a thousandth of the limit.
+    ///   poll of another task late, time leaps to what is next and the count starts anew. A crowd
+    ///   of tasks that yield a few times each is no livelock: there have to be more rounds than a
+    ///   thousandth of the limit.
     /// - Ten times as many of these, if polls of tasks that others woke are between them.
     /// - The wake-ups of a chain from task to task that is ten times as long and has no timer in
     ///   it: where wake-ups may be late, such tasks creep through time.

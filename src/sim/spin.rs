@@ -50,8 +50,8 @@ impl Spins {
         self.rounds += 1;
     }
 
-    /// Whether there were more than `row` in a row until the `step`-th step of the run, or more than
-    /// `total` in all.
+    /// Whether there were more than `row` in a row until the `step`-th step of the run, or more
+    /// than `total` in all.
     pub(crate) fn exceeded(&self, step: u64, row: u64, total: u64) -> Option<Exceeded> {
         let lasts = |limit: u64| self.total > 0 && self.rounds > limit / ROUNDS;
         if step == self.step && self.in_a_row > row && lasts(row) {

@@ -18,7 +18,7 @@ use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
 use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
-use super::entry::Serial;
+use super::entry::{SLOT_BITS, Serial, too_many};
 use super::node::NODE;
 use super::schedule::Standing;
 use super::trace::Mark;
@@ -361,6 +361,9 @@ impl Tasks {
         self.used += 1;
         if self.used > self.slots.len() {
             aside(|| {
+                if slot >> SLOT_BITS > 0 {
+                    too_many("tasks", SLOT_BITS);
+                }
                 self.slots.push(Slot::default());
                 self.about.push(About::nobody());
             });

@@ -9,8 +9,9 @@ pub(crate) const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 /// An instant of virtual time: nanoseconds since the run began.
 ///
-/// Arithmetic saturates at both ends, so `now + Duration::MAX` is an instant
-/// that never comes rather than a panic.
+/// Arithmetic saturates at both ends, at 584 years, so `now + Duration::MAX` is an
+/// instant that never comes rather than a panic. A run ends at 292 years: what
+/// sleeps until later never wakes up.
 ///
 /// ```
 /// use std::time::Duration;

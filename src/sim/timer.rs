@@ -3,7 +3,7 @@
 use crate::aside::{Wipe, aside};
 use crate::waiter::Waiter;
 
-use super::entry::Serial;
+use super::entry::{SLOT_BITS, Serial, too_many};
 
 /// Names an armed timer: its slot and the queue entry that will fire it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +26,9 @@ impl Timers {
     #[inline]
     pub(crate) fn take_slot(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
+            if self.slots.len() >> SLOT_BITS > 0 {
+                too_many("timers", SLOT_BITS);
+            }
             self.slots.push((Serial::default(), None));
             self.slots.len() as u32 - 1
         })

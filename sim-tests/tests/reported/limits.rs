@@ -1,13 +1,16 @@
 //! Endless loops, limits of a run, and what the library says of time, tasks and nodes.
 
+use std::cell::{Cell, RefCell};
 use std::future::pending;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::channel::mpsc;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::FuturesUnordered;
 use virtnet::simnet::Network;
-use virtnet::{Ending, Limit, Outcome, Run, Schedule, Sim, Stall};
+use virtnet::{Ending, Instant, Limit, Outcome, Run, Schedule, Sim, Stall, pipenet};
 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
@@ -368,4 +371,173 @@ fn a_time_limit_of_zero_admits_what_takes_no_time() {
     let outcome = run().execute(async |sim| sim.sleep(Duration::from_nanos(1)).await);
     assert_eq!(outcome.limit(), Some(Limit::Time(Duration::ZERO)), "{}", outcome.ending);
     assert_eq!((outcome.elapsed, outcome.steps), (Duration::ZERO, 1));
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The last instant of a run: 292 years.
+const LAST: Duration = Duration::from_nanos(i64::MAX as u64 - 1);
+
+fn fifo() -> Run {
+    Run::new(0).schedule(Schedule::Fifo).time_limit(MAX)
+}
+
+#[test]
+fn a_time_limit_of_years_is_reached_and_not_cut_short() {
+    for limit in [2 * YEAR, 3 * YEAR, 100 * YEAR, 292 * YEAR] {
+        let outcome: Outcome<()> = fifo().time_limit(limit).execute(async |sim| {
+            loop {
+                sim.sleep(DAY).await;
+            }
+        });
+        assert_eq!(outcome.limit(), Some(Limit::Time(limit)), "{}", outcome.ending);
+        assert_eq!(outcome.elapsed, limit);
+    }
+}
+
+#[test]
+fn a_run_without_a_time_limit_ends_at_292_years_and_says_so() {
+    for limit in [LAST, LAST + Duration::from_nanos(1), MAX] {
+        let ticks = Rc::new(Cell::new(0));
+        let seen = ticks.clone();
+        let outcome: Outcome<()> = fifo().time_limit(limit).execute(async move |sim| {
+            loop {
+                sim.sleep(YEAR).await;
+                seen.set(seen.get() + 1);
+            }
+        });
+        assert_eq!(
+            (ticks.get(), outcome.elapsed, outcome.limit()),
+            (292, LAST, Some(Limit::EndOfTime))
+        );
+        let text = "end of representable time, 292 years reached, the run was stopped: at ";
+        assert!(outcome.to_string().starts_with(text), "{outcome}");
+    }
+}
+
+#[test]
+fn a_sleep_fires_at_the_last_instant_and_never_after_it() {
+    let sleep_until = |at: Instant| {
+        let outcome = fifo().execute(async move |sim| {
+            sim.sleep_until(at).await;
+            sim.now()
+        });
+        assert_eq!(outcome.elapsed, LAST);
+        match outcome.ending {
+            Ending::Done(now) => Ok(now),
+            Ending::TimeLimit(stall) => Err(stall.tasks[0].state.to_string()),
+            ending => panic!("{ending}"),
+        }
+    };
+    let last = Instant::ZERO + LAST;
+    assert_eq!(sleep_until(last), Ok(last));
+    for later in [last + Duration::from_nanos(1), last + 2 * YEAR, last + MAX] {
+        assert_eq!(sleep_until(later), Err(format!("waits for sleep until {later:?}")));
+    }
+}
+
+#[test]
+fn arithmetic_of_instants_saturates_at_both_ends() {
+    let end = Instant::from_nanos(u64::MAX);
+    assert_eq!((Instant::ZERO + MAX, end + Duration::from_nanos(1), end + MAX), (end, end, end));
+    assert_eq!((Instant::ZERO - MAX, Instant::ZERO - end), (Instant::ZERO, Duration::ZERO));
+    let mut at = Instant::ZERO + 300 * YEAR;
+    at += 300 * YEAR;
+    assert_eq!(at, end);
+    at -= MAX;
+    assert_eq!(at, Instant::ZERO);
+}
+
+#[test]
+fn instants_of_292_years_are_the_standard_librarys_and_back() {
+    fifo()
+        .execute(async |sim| {
+            let (start, end) = (sim.now(), sim.now() + LAST);
+            assert_eq!(end.into_std() - start.into_std(), LAST);
+            assert_eq!(Instant::from_std(end.into_std()), end);
+        })
+        .unwrap();
+}
+
+#[test]
+fn many_timers_over_292_years_fire_in_order_at_their_instants() {
+    const COUNT: u64 = 5_000;
+    let outcome = fifo().execute(async |sim| {
+        let fired = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = (0..COUNT)
+            .map(|n| {
+                // Prime to their number, so that each comes once, in no order; close to each other
+                // at the beginning and far from each other in the end.
+                let n = n * 1_877 % COUNT;
+                let part = (n as f64 / COUNT as f64).powi(9);
+                let at = Instant::ZERO + LAST.mul_f64(part) + Duration::from_nanos(n);
+                let fired = fired.clone();
+                sim.spawn(async move {
+                    sim.sleep_until(at).await;
+                    fired.borrow_mut().push((at, sim.now()));
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        fired.take()
+    });
+    let fired = outcome.unwrap();
+    assert_eq!(fired.len() as u64, COUNT);
+    assert!(fired.is_sorted() && fired.iter().all(|(at, now)| at == now));
+    assert!(fired.last().unwrap().0 > Instant::ZERO + 290 * YEAR);
+}
+
+#[test]
+fn clocks_of_nodes_near_the_end_of_time_saturate_and_never_overflow() {
+    for (offset, drift) in [
+        (i64::MAX, i32::MAX),
+        (i64::MIN, i32::MAX),
+        (i64::MAX, -999_999),
+        (i64::MIN, -999_999),
+        (0, 1),
+        (-1, -1),
+    ] {
+        let outcome: Outcome<()> = fifo().execute(async move |sim| {
+            let net = Network::new("t");
+            let node = net.node("n", async |_| {
+                loop {
+                    let sim = Sim::current();
+                    let _ = (sim.system_time(), sim.now() + YEAR);
+                    sim.sleep(20 * YEAR).await;
+                }
+            });
+            sim.sleep(SEC).await;
+            node.clock(offset, drift);
+            sim.sleep_until(Instant::ZERO + LAST - YEAR).await;
+            node.clock(offset, drift);
+            node.poll_cost(MAX);
+            sim.sleep(MAX).await;
+        });
+        assert_eq!((outcome.limit(), outcome.elapsed), (Some(Limit::EndOfTime), LAST));
+    }
+}
+
+#[test]
+fn a_network_works_in_the_291st_year() {
+    fifo()
+        .execute(async |sim| {
+            sim.sleep(291 * YEAR).await;
+            for net in [Network::new("s").join(""), pipenet::Network::new("p").subnetwork()] {
+                let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
+                let listener = b.listen(":1").await.unwrap();
+                let (x, y) = futures::join!(a.dial("b:1"), listener.accept());
+                let (mut x, mut y) = (x.unwrap(), y.unwrap());
+                for _ in 0..100 {
+                    let mut heard = [0; 5];
+                    let (sent, read) =
+                        futures::join!(x.write_all(b"hello"), y.read_exact(&mut heard));
+                    (sent.unwrap(), read.unwrap());
+                    assert_eq!(&heard, b"hello");
+                }
+            }
+            assert!(sim.now() > Instant::ZERO + 291 * YEAR);
+        })
+        .unwrap();
 }
