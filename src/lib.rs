@@ -85,9 +85,10 @@ pub use wait::waiting_for;
 
 pub use sim::{
     Choice, Divergence, Elapsed, Ending, Fingerprint, History, Instant, Interval, JoinError,
-    JoinHandle, Limit, LostWakeup, Outcome, ParseFingerprintError, ParseScheduleError, ParseTapeError,
-    Record, RecordKind, Run, Schedule, SelectEnd, Sim, SimRng, Sleep, Stall, StalledTask, Tape,
-    TaskBuilder, TaskPanic, TaskState, Timeout, Trace, YieldNow, rng, spawn,
+    JoinErrorReason, JoinHandle, Limit, LostWakeup, NodeDeath, Outcome, ParseFingerprintError,
+    ParseScheduleError, ParseTapeError, Record, RecordKind, Run, Schedule, SelectEnd, Sim, SimRng,
+    Sleep, Stall, StalledTask, Tape, TaskBuilder, TaskPanic, TaskState, Timeout, Trace, YieldNow,
+    rng, spawn,
 };
 
 pub use net::{

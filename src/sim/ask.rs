@@ -16,10 +16,11 @@ use super::choice::{
     Family, Key, Lateness, SPAWN, Shape, Subject, escape, generator, hash_name, step,
 };
 use super::entry::Act;
+use super::node::NOWHERE;
 use super::pressing::Aborted;
 use super::schedule::Standing;
 use super::step::awaited;
-use super::task::{LastSelect, Name, Origin, Stage, TaskId};
+use super::task::{Dropped, LastSelect, Name, Origin, Stage, TaskId};
 use super::timer::TimerId;
 use super::trace::RecordKind;
 use super::world::{MAIN, Phase, World};
@@ -103,6 +104,18 @@ impl World {
         Ok(self.admit(node, origin, name, future, spawned_at))
     }
 
+    /// The node that keeps a task from being spawned, because it is down: that of the current task,
+    /// or `target`. No node if the run is over.
+    #[cold]
+    pub(crate) fn node_in_the_way(&self, target: u16) -> u16 {
+        let own = self.tasks.slots[self.current().unwrap_or(MAIN) as usize].node;
+        match self.phase {
+            Phase::Running if self.nodes.is_dead(own) => own,
+            Phase::Running => target,
+            Phase::Asking | Phase::Closing => NOWHERE,
+        }
+    }
+
     /// Takes in a task that is due at once, unless it is late.
     #[inline(always)]
     fn admit(
@@ -176,7 +189,8 @@ impl World {
             return;
         }
         let about = &mut self.tasks.about[task.slot as usize];
-        if !std::mem::replace(&mut about.aborted, true) {
+        if about.dropped == Dropped::No {
+            about.dropped = Dropped::Aborted;
             let (by, cause) = (self.actor, self.tracer.mark());
             self.pressing.abort(Aborted { task, by, cause });
         }

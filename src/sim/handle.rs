@@ -16,6 +16,7 @@ use rand_core::{Rng, TryRng};
 use super::body::{BoxedTask, boxed};
 use super::current::{enter_run, must_go_on, now, this_run, try_run};
 use super::join::JoinHandle;
+use super::node::NOWHERE;
 use super::sleep::{Interval, Sleep, Timeout, YieldNow};
 use super::task::{Name, TaskId};
 use super::time::{EPOCH, Instant};
@@ -88,19 +89,20 @@ impl Sim {
         future: F,
         spawned_at: &'static Location<'static>,
     ) -> JoinHandle<F::Output> {
-        JoinHandle::new(self.run, self.spawn_boxed(name, boxed(future), spawned_at))
+        let spawned = self.spawn_boxed(name, boxed(future), spawned_at);
+        JoinHandle::of_spawned(self.run, spawned, (NOWHERE, spawned_at))
     }
 
-    /// Starts a task, unless the run is over: the same code for all types.
+    /// Starts a task, unless the run is over or its node is down: the same code for all types.
     fn spawn_boxed(
         &self,
         name: &Name,
         task: BoxedTask,
         spawned_at: &'static Location<'static>,
-    ) -> Option<TaskId> {
+    ) -> Result<TaskId, ()> {
         let spawned = enter_run(self.run, |world| world.spawn(name, task, spawned_at));
         // A task that never begins is dropped here, outside the world.
-        spawned.ok()
+        spawned.map_err(drop)
     }
 
     /// Returns the virtual time: monotonic, from the beginning of the run.

@@ -7,9 +7,9 @@ use crate::waiter::Waiter;
 
 use super::choice::{Family, Key, Shape, Subject, hash_name};
 use super::entry::{Act, END_OF_TIME};
-use super::node::NodeClock;
+use super::node::{NodeClock, NodeDeath};
 use super::pressing::{Aborted, Errand};
-use super::task::TaskId;
+use super::task::{Dropped, TaskId};
 use super::time::Instant;
 use super::trace::{Beside, Event, Mark, RecordKind};
 use super::world::{MAIN, Phase, World};
@@ -144,7 +144,7 @@ impl World {
     }
 
     /// Ends a node: its tasks are dropped, oldest first, before anything else happens.
-    pub(crate) fn kill(&mut self, node: u16, by: Key) {
+    pub(crate) fn kill(&mut self, node: u16, death: NodeDeath, by: Key) {
         let Some(state) = self.nodes.get_mut(node).filter(|state| !state.dead) else {
             return;
         };
@@ -153,7 +153,9 @@ impl World {
         state.held.clear();
         let cause = self.tracer.mark();
         for slot in self.tasks.in_spawn_order(|task| task.node == node) {
-            if !std::mem::replace(&mut self.tasks.about[slot as usize].aborted, true) {
+            let dropped = &mut self.tasks.about[slot as usize].dropped;
+            if *dropped == Dropped::No {
+                *dropped = Dropped::Died(death);
                 self.pressing.abort(Aborted { task: self.tasks.id(slot), by, cause });
             }
         }

@@ -91,7 +91,7 @@ mod real;
 
 pub use decided::Choice;
 pub use handle::{Sim, SimRng, TaskBuilder, rng, spawn};
-pub use join::{JoinError, JoinHandle};
+pub use join::{JoinError, JoinErrorReason, JoinHandle};
 pub use limit::Limit;
 pub use outcome::Outcome;
 pub use run::Run;
@@ -114,6 +114,7 @@ pub(crate) use choice::{
 };
 pub(crate) use current::{this_run, try_enter, try_enter_run};
 pub(crate) use node::NODE;
+pub use node::NodeDeath;
 pub(crate) use pressing::Errand;
 pub(crate) use pulse::Pulse;
 #[cfg(feature = "os")]

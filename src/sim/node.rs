@@ -4,6 +4,9 @@
 //! that there are networks. Number 0 is no node: the main task and whatever it spawns live there,
 //! see the true clock, and are never held up.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::entry::Serial;
 
 /// The path above all nodes; a node's tasks are `node/β/..`, those of its second life
@@ -67,9 +70,34 @@ impl NodeClock {
     }
 }
 
+/// How a node died.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NodeDeath {
+    /// Its process crashed.
+    Crash,
+    /// It lost its power.
+    PowerOff,
+    /// It was restarted.
+    Restart,
+}
+
+/// Prints it as a verb: `crashed`.
+impl fmt::Display for NodeDeath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Crash => "crashed",
+            Self::PowerOff => "lost its power",
+            Self::Restart => "was restarted",
+        })
+    }
+}
+
 /// What is known of a node.
 #[derive(Debug)]
 pub(crate) struct NodeState {
+    /// The name of its host.
+    name: Arc<str>,
     /// Whether its tasks have been told to go, and what they ask for has no effect.
     pub(crate) dead: bool,
     pub(crate) paused: bool,
@@ -101,8 +129,9 @@ impl Nodes {
     /// # Panics
     ///
     /// Beyond 65 534 nodes.
-    pub(crate) fn add(&mut self) -> u16 {
+    pub(crate) fn add(&mut self, name: Arc<str>) -> u16 {
         self.list.push(NodeState {
+            name,
             dead: false,
             paused: false,
             held: Vec::new(),
@@ -135,6 +164,11 @@ impl Nodes {
     #[inline]
     pub(crate) fn is_dead(&self, node: u16) -> bool {
         self.any_odd && self.get(node).is_some_and(|node| node.dead)
+    }
+
+    /// The name of a node's host; empty if `node` is none.
+    pub(crate) fn name(&self, node: u16) -> Arc<str> {
+        self.get(node).map_or_else(|| "".into(), |node| node.name.clone())
     }
 
     /// The clock of a node that has one of its own.

@@ -19,7 +19,7 @@ use crate::waiter::Waiter;
 use super::body::BoxedTask;
 use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
 use super::entry::{SLOT_BITS, Serial, too_many};
-use super::node::NODE;
+use super::node::{NODE, NodeDeath};
 use super::schedule::Standing;
 use super::trace::Mark;
 
@@ -165,6 +165,16 @@ impl Slot {
     }
 }
 
+/// Whether a task is dropped before its end, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Dropped {
+    No,
+    /// Its handle aborted it.
+    Aborted,
+    /// Its node died.
+    Died(NodeDeath),
+}
+
 /// What is touched when the task is born, joined, reported or buried.
 pub(crate) struct About {
     pub(crate) name: Name,
@@ -181,7 +191,7 @@ pub(crate) struct About {
     pub(crate) born: u64,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) has_handle: bool,
-    pub(crate) aborted: bool,
+    pub(crate) dropped: Dropped,
     pub(crate) joiner: Option<Waiter>,
     /// Its box, once it has completed.
     pub(crate) output: Option<BoxedTask>,
@@ -204,7 +214,7 @@ impl About {
             born: 0,
             spawned_at: Location::caller(),
             has_handle: false,
-            aborted: false,
+            dropped: Dropped::No,
             joiner: None,
             output: None,
             rare: None,
@@ -217,7 +227,7 @@ impl About {
     #[inline]
     fn wipe(&mut self) {
         self.children = 0;
-        (self.has_handle, self.aborted) = (true, false);
+        (self.has_handle, self.dropped) = (true, Dropped::No);
         self.met_before = (Key::NONE, 0);
         if self.joiner.is_some() || self.output.is_some() || self.rare.is_some() {
             aside(|| {

@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::net::{Cause, Host};
-use crate::sim::{Errand, JoinHandle, Key, Name, Origin, Sleep, World, boxed, nanos};
+use crate::sim::{Errand, JoinHandle, Key, Name, NodeDeath, Origin, Sleep, World, boxed, nanos};
 use crate::wait::waiting_for;
 
 use super::fabric::{Fabric, enter};
@@ -127,7 +127,7 @@ impl Node {
             if made.node.is_some() || made.power == Power::Up {
                 return Err(format!("there is a host {name:?} already on this network"));
             }
-            let number = world.nodes.add();
+            let number = world.nodes.add(name.into());
             let part = NodePart::new(number, program, spawned_at);
             made.node = Some(Box::new(part));
             Ok(Self { run, net, machine, name: name.into() })
@@ -235,22 +235,28 @@ impl Node {
         self.set_poll_cost(cost, true);
     }
 
-    /// Starts a task that belongs to the node and dies with it; it never runs if the node is down.
+    /// Starts a task that belongs to the node and dies with it.
+    ///
+    /// It never runs if the node is down. To join it then gives a
+    /// [`JoinError`](crate::JoinError), as it does if the node dies before the task ends.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         let (name, future) = (Name::Type(std::any::type_name::<F>), boxed(future));
         let spawned_at = Location::caller();
-        let spawned = enter(self.run, |fabric, world| {
+        let (spawned, number) = enter(self.run, |fabric, world| {
             let part = self.part(fabric);
-            match part.root.filter(|root| part.is_up && world.tasks.live(*root).is_some()) {
+            let root = part.root.filter(|root| part.is_up && world.tasks.live(*root).is_some());
+            let spawned = match root {
                 None => Err(future),
                 Some(root) => {
                     let origin = Origin::Task(root.slot);
                     world.spawn_on(part.number, origin, &name, future, spawned_at)
                 }
-            }
+            };
+            (spawned, part.number)
         });
-        JoinHandle::new(self.run, spawned.ok())
+        // A task that never begins is dropped here, outside the world.
+        JoinHandle::of_spawned(self.run, spawned.map_err(drop), (number, spawned_at))
     }
 }
 
@@ -558,7 +564,12 @@ impl Node {
             let number = self.part(fabric).number;
             let by = Key::word(family.name());
             world.remember(by, || family.name().into());
-            world.kill(number, by);
+            let death = match family {
+                Fault::PowerOff => NodeDeath::PowerOff,
+                Fault::Restart => NodeDeath::Restart,
+                _ => NodeDeath::Crash,
+            };
+            world.kill(number, death, by);
         });
     }
 
@@ -593,7 +604,7 @@ impl Node {
             spawned
         });
         if let Ok(task) = spawned {
-            drop(JoinHandle::<()>::new(self.run, Some(task))); // nobody joins it
+            drop(JoinHandle::<()>::new(self.run, task)); // nobody joins it
         }
     }
 

@@ -5,12 +5,14 @@ use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::FuturesUnordered;
-use virtnet::simnet::Network;
-use virtnet::{Ending, Instant, Limit, Outcome, Run, Schedule, Sim, Stall, pipenet};
+use futures::{FutureExt, StreamExt};
+use virtnet::simnet::{Network, Node};
+use virtnet::{
+    Ending, Instant, JoinErrorReason, Limit, NodeDeath, Outcome, Run, Schedule, Sim, Stall, pipenet,
+};
 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
@@ -540,4 +542,173 @@ fn a_network_works_in_the_291st_year() {
             assert!(sim.now() > Instant::ZERO + 291 * YEAR);
         })
         .unwrap();
+}
+
+/// Waits for longer than any fault lasts.
+async fn endless() {
+    pending::<()>().await;
+}
+
+#[test]
+fn joining_a_task_of_a_node_that_died_says_which_node_and_how() {
+    let died: [(fn(&Node), NodeDeath, &str); 3] = [
+        (Node::crash, NodeDeath::Crash, "crashed"),
+        (Node::power_off, NodeDeath::PowerOff, "lost its power"),
+        (Node::restart, NodeDeath::Restart, "was restarted"),
+    ];
+    for (kill, death, word) in died {
+        for join_late in [false, true] {
+            Run::new(1)
+                .execute(async move |sim| {
+                    let net = Network::new("t");
+                    let node = net.node("s", async |_| {});
+                    sim.sleep(SEC).await;
+                    let task = node.spawn(async { endless().await });
+                    let joined_at_once = async {
+                        if join_late {
+                            sim.sleep(2 * SEC).await;
+                            node.restart();
+                            sim.sleep(SEC).await;
+                        }
+                        task.await
+                    };
+                    let (joined, ()) = futures::join!(joined_at_once, async {
+                        sim.sleep(SEC).await;
+                        kill(&node);
+                    });
+                    let error = joined.unwrap_err();
+                    let reason = JoinErrorReason::NodeDied { node: "s".into(), death };
+                    assert_eq!(error.reason(), &reason);
+                    assert!(error.task().starts_with("node/s/"), "{error}");
+                    let text = format!("task {} was dropped: its node \"s\" {word}", error.task());
+                    assert_eq!(error.to_string(), text);
+                })
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn joining_a_task_that_was_spawned_on_a_node_that_is_down_names_the_node() {
+    for kill in [Node::crash, Node::power_off] {
+        Run::new(1)
+            .execute(async move |sim| {
+                let net = Network::new("t");
+                let node = net.node("s", async |_| {});
+                sim.sleep(SEC).await;
+                kill(&node);
+                // Before and after it is dead: both calls come after the one that kills it.
+                for _ in 0..2 {
+                    let task = node.spawn(endless());
+                    assert!(task.is_finished());
+                    task.abort();
+                    let error = task.await.unwrap_err();
+                    let reason = JoinErrorReason::NodeDown { node: "s".into() };
+                    assert_eq!(error.reason(), &reason);
+                    let text =
+                        format!("task {} was not started: the node \"s\" is down", error.task());
+                    assert_eq!(error.to_string(), text);
+                    assert!(
+                        error.task().starts_with("(spawned at sim-tests/tests/reported/"),
+                        "{error}"
+                    );
+                    sim.sleep(SEC).await;
+                }
+                node.restart();
+                assert_eq!(node.spawn(async { 5 }).await.map_err(|it| it.to_string()), Ok(5));
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn joining_says_what_came_first_of_an_abort_and_a_crash() {
+    for (abort_first, reason) in [
+        (Some(true), JoinErrorReason::Aborted),
+        // Tasks that are aborted are dropped before what is done to nodes.
+        (Some(false), JoinErrorReason::Aborted),
+        (None, JoinErrorReason::NodeDied { node: "s".into(), death: NodeDeath::Crash }),
+    ] {
+        Run::new(1)
+            .execute(async move |sim| {
+                let net = Network::new("t");
+                let node = net.node("s", async |_| {});
+                sim.sleep(SEC).await;
+                let task = node.spawn(async { endless().await });
+                sim.sleep(SEC).await;
+                match abort_first {
+                    Some(true) => {
+                        task.abort();
+                        node.crash();
+                    }
+                    Some(false) => {
+                        node.crash();
+                        task.abort();
+                    }
+                    None => {
+                        node.crash();
+                        sim.sleep(SEC).await;
+                        task.abort();
+                    }
+                }
+                assert_eq!(task.await.unwrap_err().reason(), &reason);
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_task_of_a_node_whose_host_is_closed_goes_on_and_a_done_one_keeps_its_output() {
+    Run::new(1)
+        .execute(async |sim| {
+            let net = Network::new("t");
+            let node = net.node("s", async |_| {});
+            sim.sleep(SEC).await;
+            let going_on = node.spawn(async move {
+                sim.sleep(2 * SEC).await;
+                1
+            });
+            let done = node.spawn(async { 2 });
+            node.close();
+            assert_eq!(going_on.await.map_err(|error| error.to_string()), Ok(1));
+            node.crash();
+            sim.sleep(SEC).await;
+            assert_eq!(done.await.map_err(|error| error.to_string()), Ok(2));
+        })
+        .unwrap();
+}
+
+#[test]
+fn spawning_in_a_destructor_of_a_dead_node_or_of_a_run_that_is_over_says_which() {
+    /// Spawns when it is dropped, and keeps what joining that gives.
+    struct Spawns(Rc<RefCell<Vec<JoinErrorReason>>>);
+    impl Drop for Spawns {
+        fn drop(&mut self) {
+            let mut task = Box::pin(virtnet::spawn(async {}));
+            let joined = task.as_mut().now_or_never().expect("it never began");
+            self.0.borrow_mut().push(joined.unwrap_err().reason().clone());
+        }
+    }
+    let reasons = Rc::new(RefCell::new(Vec::new()));
+    let seen = reasons.clone();
+    Run::new(1)
+        .execute(async move |sim| {
+            let net = Network::new("t");
+            let node = net.node("s", async |_| {});
+            sim.sleep(SEC).await;
+            for on_node in [true, false] {
+                let spawns = Spawns(seen.clone());
+                let task = async move {
+                    let _spawns = spawns;
+                    endless().await;
+                };
+                drop(if on_node { node.spawn(task) } else { sim.spawn(task) });
+            }
+            sim.sleep(SEC).await;
+            node.crash();
+            sim.sleep(SEC).await;
+        })
+        .unwrap();
+    let down = JoinErrorReason::NodeDown { node: "s".into() };
+    assert_eq!(reasons.take(), [down, JoinErrorReason::RunOver]);
 }
