@@ -237,7 +237,8 @@ impl Node {
 
     /// Starts a task that belongs to the node and dies with it.
     ///
-    /// It never runs if the node is down. To join it then gives a
+    /// It never runs if the node is down, as it is until the poll returns in which it is started
+    /// again. To join it then gives a
     /// [`JoinError`](crate::JoinError), as it does if the node dies before the task ends.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {

@@ -615,6 +615,9 @@ fn joining_a_task_that_was_spawned_on_a_node_that_is_down_names_the_node() {
                     sim.sleep(SEC).await;
                 }
                 node.restart();
+                let reason = JoinErrorReason::NodeDown { node: "s".into() };
+                assert_eq!(node.spawn(endless()).await.unwrap_err().reason(), &reason);
+                sim.sleep(SEC).await;
                 assert_eq!(node.spawn(async { 5 }).await.map_err(|it| it.to_string()), Ok(5));
             })
             .unwrap();
