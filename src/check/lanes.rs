@@ -81,6 +81,8 @@ impl Lanes {
 
     /// The lanes of the hosts that the text of a fault names; none if it is about all.
     pub(crate) fn of_fault(&self, text: &str) -> Vec<usize> {
+        // Behind the names may stand by how much.
+        let text = text.split_once(": ").map_or(text, |(names, _)| names);
         let named = |word: &str| self.places.get(word).copied();
         let lanes = text.split(' ').skip(1).filter_map(named);
         // A host whose name has a space in it is all that is said behind the first word.
@@ -119,6 +121,8 @@ mod tests {
         assert_eq!(lanes.of_fault("partition α | γ"), [1, 3]);
         assert_eq!(lanes.of_fault("crash two words"), [4]);
         assert_eq!(lanes.of_fault("heal"), []);
+        assert_eq!(lanes.of_fault("latency α γ: undone, 1ms to 10ms"), [1, 3]);
+        assert_eq!(lanes.of_fault("clock two words: offset 5s, drift 0 ppm"), [4]);
         assert_eq!(lanes.of_choice("latency simt/β/α/back"), 1);
         assert_eq!(lanes.of_choice("order node/γ timer"), 3);
         assert_eq!(lanes.of_choice("choose main coin"), 0);

@@ -178,6 +178,22 @@ impl World {
         }
     }
 
+    /// By how many nanoseconds the wall clock of a node is ahead of the true time now.
+    pub(crate) fn wall_error(&self, node: u16) -> i128 {
+        let clock = self.nodes.get(node).map(|state| state.clock).unwrap_or_default();
+        clock.wall_ahead() + i128::from(clock.local(self.now)) - i128::from(self.now)
+    }
+
+    /// Whether the clock of a node is set to anything but the true time.
+    pub(crate) fn has_set_clock(&self, node: u16) -> bool {
+        self.nodes.get(node).is_some_and(|state| state.clock.is_set())
+    }
+
+    /// Whether the polls of a node take time.
+    pub(crate) fn has_poll_cost(&self, node: u16) -> bool {
+        self.nodes.get(node).is_some_and(|state| state.poll_cost > 0)
+    }
+
     /// Changes a node's clock.
     pub(crate) fn set_clock(&mut self, node: u16, offset: i64, drift: i32) {
         let now = self.now;

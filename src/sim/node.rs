@@ -63,6 +63,11 @@ impl NodeClock {
         i128::from(self.offset) + i128::from(self.since) - i128::from(self.then)
     }
 
+    /// Whether it is set to anything but the true time.
+    pub(crate) const fn is_set(&self) -> bool {
+        self.offset != 0 || self.drift != 0
+    }
+
     /// Sets the wall clock, and lets the monotonic one run on at another rate, without a jump.
     pub(crate) fn change(&mut self, now: u64, offset: i64, drift: i32) {
         let then = self.local(now);

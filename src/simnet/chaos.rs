@@ -13,7 +13,7 @@ use super::fabric::{enter, try_enter};
 use super::ledger::Fault;
 use super::link::StrikeId;
 use super::network::Network;
-use super::node::Node;
+use super::node::{Node, clock_in_words};
 use super::plan::{Drawer, Faults, Strike};
 
 /// What has been done, and how it is undone.
@@ -212,10 +212,10 @@ impl Chaos {
             _ => edits.short_io = Some(2 * share),
         });
         let what = match family {
-            Fault::Latency => format!("latency {a} {b} {times} times as high"),
-            Fault::Loss => format!("loss {a} {b} {} %", share / 10_000),
-            Fault::Bandwidth => format!("bandwidth {a} {b} {rate} bytes a second"),
-            _ => format!("short_io {a} {b} {} %", share / 5_000),
+            Fault::Latency => format!("latency {a} {b}: {times} times as high"),
+            Fault::Loss => format!("loss {a} {b}: {} %", share / 10_000),
+            Fault::Bandwidth => format!("bandwidth {a} {b}: {rate} bytes a second"),
+            _ => format!("short_io {a} {b}: {} %", share / 5_000),
         };
         (Some(what), Undo::Link(pair.0, pair.1, family))
     }
@@ -261,13 +261,13 @@ impl Chaos {
                 let offset = [50_000_000, 1_000_000_000, -1_000_000_000, 60_000_000_000][step];
                 let drift = [50, -1_000, 20_000, -100_000][strike.victims[1] as usize % 4];
                 node.set_clock(offset, drift, false);
-                what += &format!(" by {offset} ns and {drift} millionths");
+                what += &format!(": {}", clock_in_words(offset, drift));
                 Undo::Clock(node)
             }
             _ => {
                 let cost = Duration::from_micros([100, 1_000, 5_000, 20_000][step]);
                 node.set_poll_cost(cost, false);
-                what += &format!(" by {cost:?} a poll");
+                what += &format!(": {cost:?} a poll");
                 Undo::Speed(node)
             }
         };

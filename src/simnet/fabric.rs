@@ -5,6 +5,7 @@
 //! it puts it back; and nothing foreign runs meanwhile.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use crate::sim::{Foreseen, Key, World, hash_name, try_enter as try_enter_world, 
 use super::call::Call;
 use super::config::Config;
 use super::latency::Latency;
-use super::ledger::{Lasting, Ledger, hand_in, is_gathering};
-use super::link::Links;
+use super::ledger::{Fault, Lasting, Ledger, hand_in, is_gathering};
+use super::link::{Edits, Links};
 use super::machine::NodePart;
 use super::machines::Machines;
 use super::pipe::Connection;
@@ -107,6 +108,29 @@ impl Net {
     pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
         let name = |host: u32| self.machines[host].name();
         format!("{} {}", name(a), name(b))
+    }
+
+    /// The two sides of a partition, by name.
+    #[cold]
+    pub(crate) fn sides(&self, from: &BTreeSet<u32>, to: &BTreeSet<u32>) -> String {
+        let names = |side: &BTreeSet<u32>| {
+            let name = |host: &u32| self.machines[*host].name();
+            side.iter().map(name).collect::<Vec<_>>().join(" ")
+        };
+        format!("{} | {}", names(from), names(to))
+    }
+
+    /// What applies between two hosts of that which a link edit of this family sets, with its unit.
+    #[cold]
+    pub(crate) fn in_words(&self, (a, b): (u32, u32), family: Fault) -> String {
+        let edits = self.links.edits(a, b);
+        let applies = Edits {
+            latency: Some(self.latency(a, b)),
+            loss: edits.loss.or(Some(0)),
+            short_io: edits.short_io.or(Some(0)),
+            bandwidth: self.rates(a, b)[0],
+        };
+        applies.in_words(family).unwrap_or_else(|| "no limit".into())
     }
 
     /// An address, to be printed.

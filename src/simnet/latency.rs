@@ -107,6 +107,20 @@ impl Latency {
         (self.least, self.more)
     }
 
+    /// The distribution in words, for a record of a fault.
+    pub(crate) fn in_words(self) -> String {
+        let least = self.least();
+        let with = |more: u64| Duration::from_nanos(self.least.saturating_add(more));
+        match self.more {
+            Shape::Uniform(options) if options > 1 => {
+                format!("{least:?} to {:?}", with(options - 1))
+            }
+            Shape::Exponential(mean) => format!("{least:?} at least, {:?} on average", with(mean)),
+            Shape::LogNormal(median) => format!("{least:?} at least, {:?} as median", with(median)),
+            _ => format!("{least:?}"),
+        }
+    }
+
     /// So many times as long.
     pub(crate) fn times(self, factor: u64) -> Self {
         let long = |nanos: u64| nanos.saturating_mul(factor).min(nanos_of_longest());

@@ -61,6 +61,17 @@ impl Edits {
             bandwidth: self.bandwidth.or(other.bandwidth),
         }
     }
+
+    /// What is set for a family, with its unit, if it is set.
+    pub(crate) fn in_words(&self, family: Fault) -> Option<String> {
+        let percent = |share: u32| format!("{} %", f64::from(share) / f64::from(WHOLE / 100));
+        match family {
+            Fault::Latency => self.latency.map(Latency::in_words),
+            Fault::Loss => self.loss.map(percent),
+            Fault::ShortIo => self.short_io.map(percent),
+            _ => self.bandwidth.map(|rate| format!("{rate} bytes a second")),
+        }
+    }
 }
 
 /// One direction between two hosts that something was done to.
@@ -168,11 +179,11 @@ impl Links {
         self.holds.clear();
     }
 
-    /// Undoes the cut that a strike made. Returns whether it was still there.
-    pub(crate) fn mend(&mut self, by: StrikeId) -> bool {
-        let before = self.cuts.len();
-        self.cuts.retain(|cut| cut.by != Some(by));
-        self.cuts.len() < before
+    /// Undoes the cut that a strike made. Returns its two sides if it was still there.
+    pub(crate) fn mend(&mut self, by: StrikeId) -> Option<(BTreeSet<u32>, BTreeSet<u32>)> {
+        let place = self.cuts.iter().position(|cut| cut.by == Some(by))?;
+        let Cut { from, to, .. } = self.cuts.remove(place);
+        Some((from, to))
     }
 
     /// Changes a direction between two hosts, by hand or as a plan does.
@@ -189,14 +200,14 @@ impl Links {
         link.felt.insert(family, false);
     }
 
-    /// Undoes what a plan changed about a direction between two hosts.
-    pub(crate) fn unedit(&mut self, from: u32, to: u32, family: Fault) {
-        let Some(Link { by_plan, .. }) = self.edited.get_mut(&(from, to)) else { return };
+    /// Undoes what a plan changed about a direction between two hosts. Returns whether it had.
+    pub(crate) fn unedit(&mut self, from: u32, to: u32, family: Fault) -> bool {
+        let Some(Link { by_plan, .. }) = self.edited.get_mut(&(from, to)) else { return false };
         match family {
-            Fault::Latency => by_plan.latency = None,
-            Fault::Loss => by_plan.loss = None,
-            Fault::Bandwidth => by_plan.bandwidth = None,
-            _ => by_plan.short_io = None,
+            Fault::Latency => by_plan.latency.take().is_some(),
+            Fault::Loss => by_plan.loss.take().is_some(),
+            Fault::Bandwidth => by_plan.bandwidth.take().is_some(),
+            _ => by_plan.short_io.take().is_some(),
         }
     }
 

@@ -285,12 +285,7 @@ impl Network {
             let counts = net.ledger.counts(family);
             counts.requested += u64::from(by.is_none());
             counts.applied += 1;
-            let names = |side: &BTreeSet<u32>| {
-                let name = |host: &u32| net.machines[*host].name();
-                side.iter().map(name).collect::<Vec<_>>().join(" ")
-            };
-            let text = format!("{} {} | {}", family.name(), names(&from), names(&to));
-            world.record_fault(text);
+            world.record_fault(format!("{} {}", family.name(), net.sides(&from, &to)));
             let concerned = {
                 let (from, to) = (from.clone(), to.clone());
                 move |a: u32, b: u32| {
@@ -390,7 +385,14 @@ impl Network {
             let counts = net.ledger.counts(family);
             counts.requested += u64::from(!by_plan);
             counts.applied += 1;
-            let text = format!("edit {} {}", family.name(), net.names_of(a, b));
+            // What a plan has set applies before what was set by hand.
+            let applies = net.in_words((a, b), family);
+            let mut text = format!("{} {}: {applies}", family.name(), net.names_of(a, b));
+            let mut own = Edits::default();
+            change(&mut own);
+            if let Some(own) = own.in_words(family).filter(|own| *own != applies) {
+                text += &format!("; {own} after the plan");
+            }
             world.record_fault(text);
             self.repace(fabric, world, (a, b), rates);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
@@ -400,8 +402,10 @@ impl Network {
     /// Undoes the cut that a strike made, unless that was done before.
     pub(crate) fn mend(&self, by: StrikeId, family: Fault) {
         enter(self.run, |fabric, world| {
-            if fabric.nets[self.net as usize].links.mend(by) {
-                world.record_fault(format!("the end of a {}", family.name()));
+            let net = self.net(fabric);
+            if let Some((from, to)) = net.links.mend(by) {
+                let sides = net.sides(&from, &to);
+                world.record_fault(format!("{} {sides}: undone", family.name()));
                 self.disturb(fabric, world, |_, _| true);
             }
         });
@@ -412,10 +416,13 @@ impl Network {
         enter(self.run, |fabric, world| {
             let net = self.net(fabric);
             let rates = net.rates(a, b);
-            net.links.unedit(a, b, family);
-            net.links.unedit(b, a, family);
-            let text = format!("edit {} {} undone", family.name(), net.names_of(a, b));
-            world.record_fault(text);
+            // Two strikes alike are undone at once.
+            if !(net.links.unedit(a, b, family) | net.links.unedit(b, a, family)) {
+                return;
+            }
+            let applies = net.in_words((a, b), family);
+            let names = net.names_of(a, b);
+            world.record_fault(format!("{} {names}: undone, {applies}", family.name()));
             self.repace(fabric, world, (a, b), rates);
             self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
         });

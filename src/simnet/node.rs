@@ -449,9 +449,16 @@ impl Node {
         let part = self.part(fabric);
         let number = part.number;
         part.clock_felt = fault.map(|_| false);
+        let step = i128::from(offset) - world.wall_error(number);
         if let Some(by_hand) = fault {
             self.request(fabric, Fault::Clock, by_hand);
-            self.applied(fabric, world, Fault::Clock, false);
+            self.count(fabric, Fault::Clock, false);
+        }
+        if fault.is_some() || world.has_set_clock(number) {
+            let undone = if fault.is_none() { "undone, " } else { "" };
+            let (setting, step) = (clock_in_words(offset, drift_ppm), signed(rounded(step)));
+            let what = format!("{undone}{setting}; the wall clock steps by {step}");
+            self.record_details(world, Fault::Clock, &what);
         }
         world.set_clock(number, offset, drift_ppm);
     }
@@ -470,7 +477,11 @@ impl Node {
         part.slow_felt = fault.map(|_| false);
         if let Some(by_hand) = fault {
             self.request(fabric, Fault::SlowNode, by_hand);
-            self.applied(fabric, world, Fault::SlowNode, false);
+            self.count(fabric, Fault::SlowNode, false);
+        }
+        if fault.is_some() || world.has_poll_cost(number) {
+            let undone = if fault.is_none() { "undone, " } else { "" };
+            self.record_details(world, Fault::SlowNode, &format!("{undone}{cost:?} a poll"));
         }
         world.set_poll_cost(number, nanos(cost));
     }
@@ -494,10 +505,20 @@ impl Node {
     }
 
     fn applied(&self, fabric: &mut Fabric, world: &mut World, family: Fault, felt: bool) {
+        self.count(fabric, family, felt);
+        self.record(world, family.name());
+    }
+
+    fn count(&self, fabric: &mut Fabric, family: Fault, felt: bool) {
         let counts = fabric.nets[self.net as usize].ledger.counts(family);
         counts.applied += 1;
         counts.effective += u64::from(felt);
-        self.record(world, family.name());
+    }
+
+    /// Records a fault of the node, or its end, with what it is set to.
+    #[cold]
+    fn record_details(&self, world: &mut World, family: Fault, what: &str) {
+        world.record_fault(format!("{} {}: {what}", family.name(), self.name));
     }
 
     fn record(&self, world: &mut World, what: &str) {
@@ -639,6 +660,25 @@ impl Node {
         })
         .await;
     }
+}
+
+/// The settings of a clock: nanoseconds ahead, and millionths by which it runs too fast.
+pub(crate) fn clock_in_words(offset: i64, drift_ppm: i32) -> String {
+    format!("offset {}, drift {drift_ppm} ppm", signed(offset.into()))
+}
+
+/// A number of nanoseconds as a duration, which may be negative.
+fn signed(nanos: i128) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX);
+    format!("{sign}{:?}", Duration::from_nanos(nanos))
+}
+
+/// The number with at most three significant digits.
+fn rounded(number: i128) -> i128 {
+    let unit = (0..).map(|power| 10_i128.pow(power)).find(|unit| number.abs() / unit < 1000);
+    let unit = unit.unwrap_or(1);
+    (number + number.signum() * unit / 2) / unit * unit
 }
 
 /// After how long a node that finds the registry down tries again.
