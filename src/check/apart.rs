@@ -112,8 +112,11 @@ impl Apart {
             Err(error) => (Kind::NoProcess, error),
             Ok(mut ended) => match ended.said.result.take() {
                 Some(Ok(played)) => return played,
+                None if ended.why_ended == Some(WhyEnded::Stopped) => {
+                    (Kind::Stopped, Failure::stopped().text)
+                }
                 Some(Err(error)) => (Kind::NoProcess, self.fails(&error)),
-                None if ended.hung => {
+                None if ended.why_ended == Some(WhyEnded::Hung) => {
                     tasks.extend(ended.said.task.clone());
                     ended.hung()
                 }
@@ -146,6 +149,7 @@ impl Apart {
         command.args(&self.arguments).env(CHILD, child);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| self.fails(&error.to_string()))?;
+        let patience = order.stops_after();
         let order = order.to_json().to_string();
         // All three at once: a test may print before it reads, and much. What the run has begun
         // and left may hold them open for long, so that the threads that read are not waited for.
@@ -156,14 +160,16 @@ impl Apart {
                 // If it ends before it has read all, what it says tells more than this error.
                 scope.spawn(move || drop(stdin.write_all(order.as_bytes())));
             }
-            let (said, hung) = said.map(|said| hear(&mut child, &said, limit)).unwrap_or_default();
-            if hung {
+            let heard = said.map(|said| hear(&mut child, &said, limit, patience));
+            let (said, why_ended) = heard.unwrap_or_default();
+            if why_ended.is_some() {
                 let _ = child.kill();
             }
             let status = child.wait().map_err(|error| self.fails(&error.to_string()))?;
-            let words = words.filter(|_| said.result.is_none());
+            let is_stopped = why_ended == Some(WhyEnded::Stopped);
+            let words = words.filter(|_| said.result.is_none() && !is_stopped);
             let words = words.map(Words::to_the_end).unwrap_or_default();
-            Ok(Ended { said, words, status, hung })
+            Ok(Ended { said, words, status, why_ended })
         })
     }
 }
@@ -172,9 +178,27 @@ impl Apart {
 /// its output open.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Takes in what a process says of its run, until that is over, the process has ended, or nothing
-/// goes on in it any more, which is what is returned beside it.
-fn hear(child: &mut Child, lines: &Receiver<Line>, limit: Duration) -> (Said, bool) {
+/// What a process may take longer than its run: it executes the test up to the check first.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why a process is ended from here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum WhyEnded {
+    /// Nothing goes on in it any more.
+    Hung,
+    /// It has taken longer than the run may take altogether.
+    Stopped,
+}
+
+/// Takes in what a process says of its run, until that is over, the process has ended, or it is to
+/// be ended; `stops_after` is how long the run may take, where that is bounded.
+fn hear(
+    child: &mut Child,
+    lines: &Receiver<Line>,
+    limit: Duration,
+    stops_after: Option<Duration>,
+) -> (Said, Option<WhyEnded>) {
+    let began = Instant::now();
     const PAUSE: Duration = Duration::from_millis(100);
     // A process that is alive says so more often than that, however busy the machine is.
     let patience = 2 * limit + Duration::from_secs(2);
@@ -208,10 +232,14 @@ fn hear(child: &mut Child, lines: &Receiver<Line>, limit: Duration) -> (Said, bo
         let is_told = said.stuck.is_some() && (said.whose.is_some() || said.is_over);
         let is_dumb = said.begun && !has_ended && quiet > patience;
         if is_told || asked > ran + patience || is_dumb && said.stuck.is_none() {
-            return (said, true);
+            return (said, Some(WhyEnded::Hung));
+        }
+        if stops_after.is_some_and(|most| began.elapsed() > most + GRACE) && !has_ended {
+            // It has not even come to its run, or its poll does not return.
+            return (said, Some(WhyEnded::Stopped));
         }
     }
-    (said, false)
+    (said, None)
 }
 
 /// Which check is asked for, if it is the parent who asks: a test may begin processes of its own,
@@ -382,8 +410,8 @@ struct Ended {
     said: Said,
     status: ExitStatus,
     words: Words,
-    /// Whether it was ended, because nothing went on in it any more.
-    hung: bool,
+    /// Why it was ended from here, if it was.
+    why_ended: Option<WhyEnded>,
 }
 
 impl Ended {

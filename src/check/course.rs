@@ -6,18 +6,21 @@
 use std::fs::{create_dir_all, rename, write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::sim::Tape;
 use crate::simnet::Ledger;
 
 use super::about::About;
 use super::apart::serve;
-use super::failure::Failure;
+use super::earlier::earlier;
+use super::failure::{Failure, Kind};
 use super::gather::Reached;
 use super::order::Order;
 use super::panics::quietly;
+use super::patience::Patience;
 use super::place::Place;
-use super::play::Played;
+use super::play::{Played, TRACED};
 use super::quote::shell_word;
 use super::report::{Report, Wrong};
 use super::results::{self, Merged, Whose};
@@ -26,7 +29,7 @@ use super::settings::{Determinism, Settings, Work, count, range_text};
 use super::shrink::shrink;
 use super::sweep::{Failed, Subject, Swept, one, sweep};
 use super::trace_file;
-use super::twice;
+use super::twice::{self, Differs, Repeated};
 use super::watch::{At, signalled, watched};
 
 /// A test under way.
@@ -242,46 +245,121 @@ impl<'a> Course<'a> {
         if played.failure.as_ref().is_some_and(Failure::is_hung) {
             return self.hung(played, swept);
         }
-        let asked = self.settings.determinism;
-        let differs = differs.or_else(|| {
-            let always = self.settings.after_failure;
-            let modes = asked.map_or(always, |asked| asked.and(always));
-            twice::check(place, order, &played, modes)
-        });
-        if let Some(differs) = differs {
-            match &differs.error {
-                None => return self.report(swept, Some(Wrong::Differs(Box::new(differs)))),
-                Some(error) if asked.is_some_and(Determinism::is_cold) => {
-                    return self.nothing(Some(error.clone()));
-                }
-                // Nobody has asked for a process, and none can be had here.
-                Some(_) => {}
-            }
+        let repeated = match differs {
+            Some(_) => None,
+            None => Some(self.repeat(place, order, &played)),
+        };
+        let differs = differs.or_else(|| repeated.as_ref().and_then(|one| one.differs.clone()));
+        if let Some(error) = differs.as_ref().and_then(|differs| differs.error.clone()) {
+            return self.nothing(Some(error));
         }
-        let wrong = played.failure.clone().map(Box::new).map(Wrong::Failed);
-        let mut report = self.report(swept, wrong);
-        let traced = place.isolated(&order.clone().keep_trace_of(&played).record_choices());
-        let file = self.tape_file(traced.seed);
+        let (Some(failure), Some(repeated)) = (&played.failure, repeated) else {
+            let wrong = differs.map(|differs| Wrong::Differs(Box::new(differs)));
+            return self.report(swept, wrong);
+        };
+        let wrong = Wrong::Failed(Box::new(failure.clone()));
+        let mut report = self.report(swept, Some(wrong));
+        let again = repeated.again;
+        let is_same = again.failure.as_ref().is_some_and(|again| again.kind == failure.kind);
+        if let Some(spent) = Self::unrepeated(&again) {
+            report.left_out.push(spent);
+        }
+        if let Some(differs) = differs {
+            self.tell_difference(place, &played, differs, &mut report);
+        }
+        if is_same && report.differs.as_ref().is_none_or(|differs| differs.always_ends_so()) {
+            self.cut_down(place, &played, again, &mut report);
+        } else if is_same {
+            report.failed = Some(again);
+        }
+        report
+    }
+
+    /// Runs a seed that has failed again, as often as that is asked for or makes sense.
+    fn repeat(&self, place: &Place<'_>, order: &Order, played: &Played) -> Repeated {
+        const LEAST: Duration = Duration::from_secs(1);
+        let patience = Patience::of(self.settings.shrink_time.max(LEAST));
+        let (asked, always) = (self.settings.determinism, self.settings.after_failure);
+        let modes = asked.map_or(always, |asked| asked.and(always));
+        let mut order = order.clone().keep_trace_of(played);
+        if played.steps <= TRACED {
+            order = order.record_choices();
+        }
+        let mut repeated = twice::repeat(place, &order, played, modes, patience);
+        // Where nobody has asked for a process, it is no matter that none can be had.
+        if !asked.is_some_and(Determinism::is_cold) {
+            repeated.differs = repeated.differs.filter(|differs| differs.error.is_none());
+        }
+        repeated
+    }
+
+    /// Why it is not known whether a run repeats, if its repetition was stopped.
+    fn unrepeated(again: &Played) -> Option<String> {
+        let is_stopped = again.failure.as_ref().is_some_and(|again| again.kind == Kind::Stopped);
+        is_stopped.then(|| {
+            "it was neither repeated nor shrunk: a repetition was stopped after its real time; \
+             VIRTNET_SHRINK=60s\nis more, step_limit and time_limit end a run sooner"
+                .into()
+        })
+    }
+
+    /// Tells how the runs of a seed that failed differ, and which of them can be made to fail.
+    fn tell_difference(
+        &self,
+        place: &Place<'_>,
+        played: &Played,
+        differs: Differs,
+        report: &mut Report,
+    ) {
+        if let Work::Seeds(seeds) = &self.settings.work {
+            let patience = Patience::of(self.settings.shrink_time);
+            report.earlier = earlier(place, (played, &differs), seeds.start, patience);
+        }
+        let again = report.earlier.as_ref().map(|earlier| earlier.seeds());
+        match again {
+            Some(Some(seeds)) => {
+                let command = self.about.again.command();
+                report.replay = format!("VIRTNET_SEEDS={seeds} VIRTNET_JOBS=1 {command}");
+            }
+            Some(None) => {}
+            // It need not fail alone: it is to be held against the same again.
+            None if !differs.always_ends_so() => {
+                report.replay = format!("VIRTNET_CHECK={} {}", differs.shown_by(), report.replay);
+            }
+            None => {}
+        }
+        report.differs = Some(Box::new(differs));
+    }
+
+    /// Cuts a failure down that fails each time; `again` is its repetition, with its choices.
+    fn cut_down(&self, place: &Place<'_>, played: &Played, again: Played, report: &mut Report) {
+        let file = self.tape_file(again.seed);
         if self.settings.shrink > 0 {
             let save = |tape: &Tape| {
                 if let Ok(file) = &file {
                     let _ = self.write_tape(file, tape);
                 }
             };
-            save(&traced.tape);
+            save(&again.tape);
             if let Ok(file) = &file {
-                self.subject.running.cuts(traced.seed, file);
+                self.subject.running.cuts(again.seed, file);
             }
-            report.shrunk = shrink(place, order, &played, &save);
+            report.shrunk = shrink(place, played, &again, &save);
+            if report.shrunk.is_none() && played.steps > TRACED {
+                report.left_out.push(format!(
+                    "it was not shrunk: a run of {} steps makes too many choices; step_limit ends \
+                     it sooner",
+                    played.steps
+                ));
+            }
         }
-        report.failed = Some(traced);
+        report.failed = Some(again);
         let tape = report.tape().cloned().unwrap_or_else(Tape::zero);
         report.input = self.text_of_input(&tape);
         report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &tape)));
         if let (Work::Given(_), Some(Ok(file))) = (&self.settings.work, &report.tape_file) {
             report.replay = playing(file) + &report.replay;
         }
-        report
     }
 
     /// What is said of a run that did not come back. It is neither repeated nor cut down: each time
@@ -328,7 +406,10 @@ impl<'a> Course<'a> {
             ledger: swept.ledger,
             reached: swept.reached,
             wrong,
+            differs: None,
+            earlier: None,
             shrunk: None,
+            left_out: Vec::new(),
             input: None,
             failed,
             tape_file: None,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::panic::Location;
 
-use crate::sim::{Ending, Stall, TaskPanic};
+use crate::sim::{Ending, STOPPED, Stall, TaskPanic};
 
 use super::gather::BROKEN;
 
@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Hung(String),
     /// The process of the run died, in this way.
     Died(String),
+    /// The run was stopped after its real time: it says nothing of the program.
+    Stopped,
     /// There was no run at all: no process could be had for it.
     NoProcess,
 }
@@ -72,6 +74,11 @@ impl Failure {
         }
     }
 
+    /// Of a run that was stopped.
+    pub(crate) fn stopped() -> Self {
+        Self { kind: Kind::Stopped, text: STOPPED.into(), tasks: Vec::new() }
+    }
+
     fn of_panic(panic: &TaskPanic, site: Option<String>) -> Self {
         let mut text = match panic.task.as_str() {
             "main" => without_place(&panic.to_string(), panic.spawned_at),
@@ -79,6 +86,9 @@ impl Failure {
         };
         if let Some(site) = &site {
             text += &format!("\n  panicked at {site}");
+        }
+        if panic.message == STOPPED {
+            return Self::stopped();
         }
         let kind = match panic.message.strip_prefix(BROKEN) {
             Some(label) => Kind::Always(label.to_string().into()),

@@ -2,7 +2,7 @@
 //!
 //! A test is a function that is executed once a seed. When a seed fails it is first run twice more,
 //! to see whether it is the same run at all; then its choices are left out one after the other, as
-//! long as it fails in the same way; and what is left is told in words.
+//! long as it fails in the same way; and the report says in words which choices remain.
 //!
 //! ```
 //! # // An example, and not a test of this library: it is not executed here.
@@ -43,9 +43,15 @@
 //! | `shuffled` | and itself after eight other seeds | what those leave in a static |
 //! | `all` | all of these | |
 //!
-//! A seed that has failed is held against two more runs, and that of a test with the attribute
-//! against a fresh process as well, which is what its replay line begins. A difference is a failure
-//! of its own: the first record that differs, from both sides, and which repetition has shown it.
+//! A seed that has failed is held against two more runs and, on the thread of a test, against a
+//! fresh process as well, which is what its replay line begins. A difference stands beside the
+//! failure: the first record that differs, from both sides, which repetition has shown it, and how
+//! each repetition ended. A failure that is the same in all of them is shrunk all the same. One that
+//! only earlier runs bring about, through a static or a thread-local, is reported as that, with a
+//! replay line that runs those seeds first.
+//!
+//! Repetitions of a failure have as much real time together as shrinking has, and one second at
+//! least. A run that is under way when the time is over is stopped, and the report says so.
 //!
 //! # What a sweep should reach
 //!
@@ -164,12 +170,14 @@ mod failure;
 mod play;
 mod settings;
 mod order;
+mod patience;
 mod wire;
 mod watch;
 mod apart;
 mod running;
 mod place;
 mod twice;
+mod earlier;
 mod sweep;
 mod results;
 mod words;

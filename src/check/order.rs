@@ -19,6 +19,10 @@ pub(crate) struct Order {
     record_choices: bool,
     /// How much virtual time it may take, where that is less than the test allows.
     time_limit: Option<Duration>,
+    /// How many steps it may take, where that is less than the test allows.
+    step_limit: Option<u64>,
+    /// The real time after which it is stopped.
+    patience: Option<Duration>,
     /// Seeds that are run before, in the same process, for whatever they may leave behind.
     before: Vec<u64>,
 }
@@ -31,6 +35,8 @@ impl Order {
             keep_trace: false,
             record_choices: false,
             time_limit: None,
+            step_limit: None,
+            patience: None,
             before: Vec::new(),
         }
     }
@@ -63,6 +69,18 @@ impl Order {
         self
     }
 
+    /// The run of the same, which is given up when it takes more steps than this.
+    pub(crate) fn step_limit(mut self, limit: Option<u64>) -> Self {
+        self.step_limit = limit;
+        self
+    }
+
+    /// The run of the same, which is stopped when it has taken so much real time.
+    pub(crate) fn patience(mut self, patience: Option<Duration>) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// The run of the same, in a process in which others were before.
     pub(crate) fn after(mut self, seeds: impl IntoIterator<Item = u64>) -> Self {
         self.before.extend(seeds);
@@ -75,6 +93,11 @@ impl Order {
 
     pub(crate) const fn tape(&self) -> Option<&Tape> {
         self.tape.as_ref()
+    }
+
+    /// The real time after which it is stopped, if it is.
+    pub(crate) const fn stops_after(&self) -> Option<Duration> {
+        self.patience
     }
 
     pub(crate) fn before(&self) -> &[u64] {
@@ -96,18 +119,23 @@ impl Order {
         if let Some(limit) = self.time_limit {
             run = run.time_limit_at_most(limit);
         }
+        if let Some(limit) = self.step_limit {
+            run = run.step_limit_at_most(limit);
+        }
         run
     }
 
     pub(crate) fn to_json(&self) -> Json {
         let tape = self.tape.as_ref().map_or(Json::Null, Json::text);
-        let limit = self.time_limit.map_or(Json::Null, |limit| Json::Number(nanos(limit)));
+        let number = |number: Option<u64>| number.map_or(Json::Null, Json::Number);
         Json::map([
             ("seed", Json::Number(self.seed)),
             ("tape", tape),
             ("keep_trace", Json::Bool(self.keep_trace)),
             ("record_choices", Json::Bool(self.record_choices)),
-            ("time_limit", limit),
+            ("time_limit", number(self.time_limit.map(nanos))),
+            ("step_limit", number(self.step_limit)),
+            ("patience", number(self.patience.map(nanos))),
             ("before", Json::List(self.before.iter().copied().map(Json::Number).collect())),
         ])
     }
@@ -117,9 +145,9 @@ impl Order {
             Json::Null => None,
             tape => Some(tape.as_text()?.parse().ok()?),
         };
-        let time_limit = match json.get("time_limit")? {
-            Json::Null => None,
-            limit => Some(Duration::from_nanos(limit.as_number()?)),
+        let number = |name| match json.get(name)? {
+            Json::Null => Some(None),
+            number => Some(Some(number.as_number()?)),
         };
         let before = json.get("before")?.as_list()?.iter().map(Json::as_number);
         Some(Self {
@@ -127,7 +155,9 @@ impl Order {
             tape,
             keep_trace: json.get("keep_trace")?.as_bool()?,
             record_choices: json.get("record_choices")?.as_bool()?,
-            time_limit,
+            time_limit: number("time_limit")?.map(Duration::from_nanos),
+            step_limit: number("step_limit")?,
+            patience: number("patience")?.map(Duration::from_nanos),
             before: before.collect::<Option<_>>()?,
         })
     }
@@ -143,7 +173,8 @@ mod tests {
         let tape = Tape::zero().with("choose main coin", 3, 1);
         let order = Order::of_tape(tape).keep_trace().record_choices().after([7, u64::MAX]);
         let limited = order.clone().time_limit(Some(std::time::Duration::from_millis(3)));
-        for order in [order, limited, Order::of_seed(u64::MAX)] {
+        let stopped = limited.clone().step_limit(Some(7)).patience(limited.time_limit);
+        for order in [order, limited, stopped, Order::of_seed(u64::MAX)] {
             let text = order.to_json().to_string();
             assert_eq!(Order::from_json(&text.parse().unwrap()), Some(order));
         }

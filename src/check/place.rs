@@ -7,6 +7,7 @@ use std::thread;
 use super::about::About;
 use super::apart::Apart;
 use super::order::Order;
+use super::patience::Patience;
 use super::play::{Case, Played};
 use super::settings::{Isolation, Settings};
 use super::under_way::of_test;
@@ -31,12 +32,7 @@ impl Place<'_> {
     /// Executes a run of a sweep.
     pub(crate) fn play(&self, order: &Order) -> Played {
         match self.settings.isolation {
-            Isolation::None => {
-                of_test(self.about);
-                let played = self.case.play(self.at.begin(order, self.settings));
-                self.at.end();
-                played
-            }
+            Isolation::None => self.here(order),
             Isolation::Thread => self.on_a_fresh_thread(order),
             Isolation::Process => self.cold(order),
         }
@@ -58,28 +54,44 @@ impl Place<'_> {
         }
     }
 
+    /// Executes a run and those that are to be before it on one thread, which is fresh.
+    pub(crate) fn in_a_row(&self, order: &Order) -> Played {
+        on_a_thread(order, || self.row(order, |order| self.here(order)))
+    }
+
     /// Executes a run on a fresh thread of this process, and those that are to be before it.
     pub(crate) fn on_a_fresh_thread(&self, order: &Order) -> Played {
-        let fresh = |order: &Order| {
-            let run = self.at.begin(order, self.settings);
-            let play = || {
-                of_test(self.about);
-                self.case.play(run)
-            };
-            let ended = thread::scope(|scope| {
-                let thread = thread::Builder::new().spawn_scoped(scope, play);
-                thread.map(thread::ScopedJoinHandle::join)
-            });
-            self.at.end();
-            match ended {
-                Ok(Ok(played)) => played,
-                Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                Err(error) => Played::without_process(order.seed(), no_thread(&error)),
-            }
-        };
+        self.row(order, |order| on_a_thread(order, || self.here(order)))
+    }
+
+    /// Executes a run on this thread.
+    fn here(&self, order: &Order) -> Played {
+        let run = self.at.begin(order, self.settings);
+        of_test(self.about);
+        let played = self.case.play(run);
+        self.at.end();
+        played
+    }
+
+    /// Executes a run after those that are to be before it; all together have its real time.
+    fn row(&self, order: &Order, play: impl Fn(&Order) -> Played) -> Played {
+        let patience = order.stops_after().map(Patience::of).unwrap_or_default();
         for seed in order.before() {
-            fresh(&Order::of_seed(*seed));
+            play(&patience.bound(Order::of_seed(*seed)));
         }
-        fresh(order)
+        play(&patience.bound(order.clone()))
+    }
+}
+
+/// Executes a run on a fresh thread, where one can be had.
+fn on_a_thread(order: &Order, play: impl FnOnce() -> Played + Send) -> Played {
+    let ended = thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, play);
+        thread.map(thread::ScopedJoinHandle::join)
+    });
+    match ended {
+        Ok(Ok(played)) => played,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => Played::without_process(order.seed(), no_thread(&error)),
     }
 }

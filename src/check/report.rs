@@ -1,14 +1,17 @@
 //! What came of a test, made to be read at three in the morning.
 
 use std::fmt;
+use std::ops::Range;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 
+use crate::sim::Instant;
 use crate::simnet::Ledger;
 
+use super::earlier::Earlier;
 use super::failure::Failure;
 use super::gather::Reached;
-use super::past::{causal_past, worth_reading};
+use super::past::{causal_past, lines, worth_reading};
 use super::play::Played;
 use super::shrink::Shrunk;
 use super::twice::Differs;
@@ -43,7 +46,13 @@ pub struct Report {
     pub ledger: Ledger,
     pub(crate) reached: Reached,
     pub(crate) wrong: Option<Wrong>,
+    /// How runs of the seed that failed differ, if they do.
+    pub(crate) differs: Option<Box<Differs>>,
+    /// Whether it fails by what earlier runs have left.
+    pub(crate) earlier: Option<Earlier>,
     pub(crate) shrunk: Option<Shrunk>,
+    /// Why it was not repeated, or not shrunk.
+    pub(crate) left_out: Vec<String>,
     /// What the test was given, if it takes an input: the simplest that fails.
     pub(crate) input: Option<String>,
     /// The run that failed, with its trace; also one that did not, while its trace is written.
@@ -63,7 +72,7 @@ impl Report {
 
     /// Returns how many choices matter to the failure, and how many were made, if it was shrunk.
     pub fn choices(&self) -> Option<(usize, usize)> {
-        self.shrunk.as_ref().map(|shrunk| (shrunk.played.choices.len(), shrunk.of))
+        self.shrunk.as_ref().and_then(|shrunk| Some((shrunk.played.choices.len(), shrunk.of?)))
     }
 
     /// Returns the simplest input that fails, printed, if the test takes one: see
@@ -105,7 +114,10 @@ impl Report {
     /// What is wrong, without what explains it.
     pub(crate) fn wrong_text(&self) -> Option<String> {
         self.wrong.as_ref().map(|wrong| match wrong {
-            Wrong::Failed(failure) => failure.text.clone(),
+            Wrong::Failed(failure) => match &self.differs {
+                Some(_) => format!("{}\n\n{}", failure.text, DiffersOf(self)),
+                None => failure.text.clone(),
+            },
             Wrong::Differs(differs) => differs.to_string(),
             Wrong::Sweep(text) | Wrong::Settings(text) => text.clone(),
         })
@@ -114,19 +126,27 @@ impl Report {
     fn write_choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(shrunk) = &self.shrunk else { return Ok(()) };
         let choices = &shrunk.played.choices;
-        let of = grouped(shrunk.of);
+        let of = shrunk.of.map_or_else(|| "its".to_string(), |of| grouped(of));
+        // Where it has stopped before its end, fewer may matter.
+        let most = if shrunk.stopped.is_some() { "at most " } else { "" };
         match choices.len() {
             0 => write!(f, "\n\nnone of {of} choices matters: it fails whatever is chosen")?,
-            1 => write!(f, "\n\n1 of {of} choices matters")?,
-            matter => write!(f, "\n\n{} of {of} choices matter", grouped(matter))?,
+            1 => write!(f, "\n\n{most}1 of {of} choices matters")?,
+            matter => write!(f, "\n\n{most}{} of {of} choices matter", grouped(matter))?,
         }
         write!(f, " ({} runs, {:.1} s)", shrunk.runs, shrunk.took.as_secs_f64())?;
         const SHOWN: usize = 30;
-        for choice in choices.iter().take(SHOWN) {
-            write!(f, "\n  {:>14} {}", choice.at, in_words(choice))?;
+        let (mut next, mut shown) = (0, 0);
+        while let Some(choice) = choices.get(next).filter(|_| shown < SHOWN) {
+            let words = in_words(choice);
+            write!(f, "\n  {:>14} {words}", choice.at)?;
+            let alike = choices[next..].iter().take_while(|choice| in_words(choice) == words);
+            let end = next + alike.count().max(1);
+            write_alike(f, end - next, (choice.at, choices[end - 1].at))?;
+            (next, shown) = (end, shown + 1);
         }
-        if choices.len() > SHOWN {
-            write!(f, "\n  .. and {} more", choices.len() - SHOWN)?;
+        if next < choices.len() {
+            write!(f, "\n  .. and {} more", grouped(choices.len() - next))?;
         }
         if let Some(stopped) = shrunk.stopped {
             write!(f, "\n  ({stopped})")?;
@@ -144,15 +164,49 @@ impl Report {
         f.write_str("\n\nwhat led to it:")?;
         let (past, records) = (causal_past(trace, &failure.tasks), trace.records());
         let matter = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.played.choices);
+        let lines = lines(&past, records);
         let mut next = 0;
-        for place in worth_reading(&past, records, matter) {
-            if place > next {
-                write!(f, "\n  .. {} more", grouped(place - next))?;
+        for line in worth_reading(&lines, &past, records, matter) {
+            let Range { start, end } = lines[line].clone();
+            if start > next {
+                write!(f, "\n  .. {} more", grouped(start - next))?;
             }
-            write!(f, "\n  {}", records[past[place]])?;
-            next = place + 1;
+            write!(f, "\n  {}", records[past[start]])?;
+            write_alike(f, end - start, (records[past[start]].at, records[past[end - 1]].at))?;
+            next = end;
         }
         Ok(())
+    }
+}
+
+/// Says of a line how many there are of it, and until when, if there are several.
+fn write_alike(
+    f: &mut fmt::Formatter<'_>,
+    count: usize,
+    (from, until): (Instant, Instant),
+) -> fmt::Result {
+    match count {
+        0 | 1 => Ok(()),
+        _ if until == from => write!(f, "  ({} times)", grouped(count)),
+        _ => write!(f, "  ({} times until {until})", grouped(count)),
+    }
+}
+
+/// How runs of a seed differ that has failed, beside its failure.
+struct DiffersOf<'a>(&'a Report);
+
+impl fmt::Display for DiffersOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { differs: Some(differs), earlier, shrunk, .. } = self.0 else { return Ok(()) };
+        if let Some(earlier) = earlier {
+            write!(f, "{earlier}\n\n")?;
+        }
+        write!(f, "{differs}\n\n{}", differs.how_repeats_ended())?;
+        f.write_str(match shrunk {
+            Some(_) => "\nWhat is said of choices may change from one report to the next.",
+            None if differs.always_ends_so() => "",
+            None => "\nSo it was not shrunk.",
+        })
     }
 }
 
@@ -179,12 +233,22 @@ impl fmt::Display for Report {
                 write!(f, "{} failed{seed} after {} run(s):\n\n{text}", self.name, self.runs)?;
             }
             Some(Wrong::Differs(differs)) => {
-                write!(f, "{} failed{seed}, run {}:\n\n{differs}", self.name, self.runs)?;
+                write!(f, "{} failed{seed}, run {}:\n\n", self.name, self.runs)?;
+                if let Some(text) = differs.failed_otherwise() {
+                    write!(f, "it passed, and failed when it was repeated:\n{text}\n\n")?;
+                }
+                write!(f, "{differs}")?;
             }
             Some(Wrong::Failed(failure)) => {
                 write!(f, "{} failed{seed}, run {}:\n\n{}", self.name, self.runs, failure.text)?;
                 if let Some(input) = &self.input {
                     write!(f, "\n\ninput: {input}")?;
+                }
+                if self.differs.is_some() {
+                    write!(f, "\n\n{}", DiffersOf(self))?;
+                }
+                for left_out in &self.left_out {
+                    write!(f, "\n\n{left_out}")?;
                 }
                 self.write_choices(f)?;
                 self.write_past(f)?;

@@ -14,24 +14,27 @@
 //! thousands. But a run with half of them, any half, is then about as likely to fail as any run is.
 //! So as long as there are many, halves and eighths are tried that are drawn at random.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::sim::{Choice, INPUT, Schedule, Tape, stir};
+use crate::simnet::strikes;
 
 use super::failure::Kind;
 use super::order::Order;
 use super::panics::quietly;
+use super::patience::Patience;
 use super::place::Place;
-use super::play::Played;
+use super::play::{Played, TRACED};
 
 /// What a run was cut down to.
 #[derive(Clone, Debug)]
 pub(crate) struct Shrunk {
     /// The smallest run that fails the same way, with its trace.
     pub(crate) played: Played,
-    /// How many choices there were, and how many runs it took.
-    pub(crate) of: usize,
+    /// How many choices there were, if they were recorded.
+    pub(crate) of: Option<usize>,
+    /// How many runs it took.
     pub(crate) runs: u64,
     pub(crate) took: Duration,
     /// Why it stopped before it was done, if it did.
@@ -43,6 +46,12 @@ const ORDERS: &[&str] = &["order", "delay", "pct", "select"];
 
 /// How long the network takes, and how much of it.
 const DURATIONS: &[&str] = &["latency", "again", "credit", "registry", "short"];
+
+/// What passes the time until a strike of a plan, which is at a fixed instant.
+const TIMES: &[&[&str]] = &[
+    &["order", "delay", "pct", "select", "latency", "again", "credit", "registry"],
+    &["latency", "again", "credit", "registry"],
+];
 
 /// Families that are tried together, in this order: what is left out first is the least telling.
 const FAMILIES: &[&[&str]] = &[
@@ -67,6 +76,8 @@ const FAMILIES: &[&[&str]] = &[
     &["choose"],
 ];
 
+const OUT_OF_TIME: &str = "the time for shrinking is used up: VIRTNET_SHRINK=60s is more";
+
 /// What a run may take longer than twice the one that failed.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -82,24 +93,30 @@ struct Shrinker<'a> {
     /// After how much virtual time a run is given up: one that is longer seldom fails the same way,
     /// and where a rule breaks early a run that goes on to its end takes many times as long.
     limit: Option<Duration>,
+    /// After how many steps, for the same reason.
+    step_limit: Option<u64>,
     runs: u64,
     start: Instant,
+    /// How much real time the longest run has taken.
+    longest: Duration,
+    /// How long the slots of each plan are, in nanoseconds, by the beginning of its subjects.
+    slots: BTreeMap<String, u64>,
     stopped: Option<&'static str>,
     /// Keeps the best so far, so that nothing is lost if this is interrupted.
     save: &'a dyn Fn(&Tape),
 }
 
-/// Cuts down a run that failed, and has each better one saved at once. `None` if it does not fail
-/// again.
+/// Cuts down a run that failed, and has each better one saved at once; `first` is the same run with
+/// its choices. `None` if that did not fail in the same way.
 pub(crate) fn shrink(
     place: &Place<'_>,
-    order: &Order,
     failed: &Played,
+    first: &Played,
     save: &dyn Fn(&Tape),
 ) -> Option<Shrunk> {
     let kind = failed.failure.as_ref()?.kind.clone();
     let (seed, start) = (failed.seed, Instant::now());
-    let first = without_input(place.isolated(&order.clone().record_choices()));
+    let first = without_input(first.clone());
     // A process that died has not told what it chose.
     let is_same = first.failure.as_ref().is_some_and(|failure| failure.kind == kind);
     if !is_same || matches!(kind, Kind::Died(_)) {
@@ -109,23 +126,42 @@ pub(crate) fn shrink(
     let (of, input) = (first.choices.len(), first.tape.input());
     let breaks = matches!(kind, Kind::Panic(_) | Kind::Always(_) | Kind::Error(_));
     let limit = breaks.then(|| 2 * first.elapsed + SLACK);
-    let (best, runs, stopped) = (first, 1, None);
-    let mut shrinker =
-        Shrinker { place, kind, seed, schedule, best, input, limit, runs, start, stopped, save };
+    let step_limit = breaks.then(|| first.steps.saturating_mul(2).saturating_add(10_000));
+    let is_long = first.steps > TRACED;
+    let slots = first.choices.iter().filter_map(slot_of).collect();
+    let (best, runs, stopped, longest) = (first, 1, None, Duration::ZERO);
+    let mut shrinker = Shrinker {
+        place,
+        kind,
+        seed,
+        schedule,
+        best,
+        input,
+        limit,
+        step_limit,
+        runs,
+        start,
+        longest,
+        slots,
+        stopped,
+        save,
+    };
     shrinker.simplify_input(&failed.tape);
-    shrinker.drop_families();
-    shrinker.thin_out();
-    shrinker.drop_groups(place_of);
-    shrinker.drop_groups(|choice| choice.subject.clone());
-    shrinker.drop_stretches();
-    shrinker.concentrate();
-    shrinker.lower_values();
-    shrinker.drop_stretches();
+    if is_long {
+        // Its choices were not recorded: they are too many to be left out one by one.
+        return shrinker.attempt_order(&shrinker.order(&[]), usize::MAX).then(|| {
+            let (runs, took) = (shrinker.runs, start.elapsed());
+            Shrunk { played: shrinker.best, of: None, runs, took, stopped: None }
+        });
+    }
+    shrinker.cut_down();
     let traced = shrinker.order(&shrinker.best.choices).keep_trace_of(&shrinker.best);
-    let traced = without_input(place.isolated(&traced));
-    let played = if traced.failure.is_some() { traced } else { shrinker.best };
+    // It takes as long as without a trace, or somewhat longer.
+    let patience = Patience::of(4 * shrinker.longest + SLACK);
+    let traced = without_input(place.isolated(&patience.bound(traced)));
+    let played = if shrinker.is_same(&traced) { traced } else { shrinker.best };
     let (runs, took, stopped) = (shrinker.runs + 1, start.elapsed(), shrinker.stopped);
-    Some(Shrunk { played, of, runs, took, stopped })
+    Some(Shrunk { played, of: Some(of), runs, took, stopped })
 }
 
 /// The input is no choice: it is made simpler by itself, and on the tape it is still there.
@@ -139,6 +175,29 @@ fn family_of(choice: &Choice) -> &str {
     choice.subject.split(' ').next().unwrap_or_default()
 }
 
+/// What a choice about a strike of a plan is about, without its slot, and the slot.
+fn strike_of(choice: &Choice) -> Option<(String, u64)> {
+    let (strike, slot) = choice.subject.rsplit_once('#')?;
+    let slot = slot.parse().ok().filter(|_| family_of(choice) == "fault")?;
+    (!strike.ends_with(" quiet")).then(|| (strike.to_string(), slot))
+}
+
+/// The beginning of the subjects of a plan.
+fn plan_of(strike: &str) -> &str {
+    strike.rsplit_once(' ').map_or(strike, |(plan, _)| plan)
+}
+
+/// How long the slots of a plan are, if a choice shows it.
+fn slot_of(choice: &Choice) -> Option<(String, u64)> {
+    let (strike, _) = strike_of(choice)?;
+    let slot = match choice.ordinal {
+        strikes::AT => choice.options,
+        strikes::LASTS => choice.options / strikes::LONGEST,
+        _ => return None,
+    };
+    Some((plan_of(&strike).to_string(), slot))
+}
+
 /// Where a choice is made: a node, or the beginning of a path.
 fn place_of(choice: &Choice) -> String {
     let who = choice.subject.split(' ').nth(1).unwrap_or_default();
@@ -146,9 +205,26 @@ fn place_of(choice: &Choice) -> String {
 }
 
 impl Shrinker<'_> {
+    fn cut_down(&mut self) {
+        self.drop_families();
+        self.thin_out();
+        self.drop_groups(place_of);
+        self.drop_groups(|choice| choice.subject.clone());
+        self.move_strikes();
+        self.drop_stretches();
+        self.move_strikes();
+        self.concentrate();
+        self.lower_values();
+        self.drop_stretches();
+    }
+
+    fn is_same(&self, played: &Played) -> bool {
+        played.failure.as_ref().is_some_and(|failure| failure.kind == self.kind)
+    }
+
     fn order(&self, choices: &[Choice]) -> Order {
         let tape = Tape::of_choices(self.seed, self.schedule, choices).with_input(&self.input);
-        Order::of_tape(tape).record_choices().time_limit(self.limit)
+        Order::of_tape(tape).record_choices().time_limit(self.limit).step_limit(self.step_limit)
     }
 
     /// Tries a run in which only these choices are not 0. If it fails the same way it is the best
@@ -165,15 +241,21 @@ impl Shrinker<'_> {
         if self.runs >= settings.shrink {
             self.stopped = Some("the runs for shrinking are used up: VIRTNET_SHRINK=5000 is more");
         } else if self.start.elapsed() >= settings.shrink_time {
-            self.stopped = Some("the time for shrinking is used up: VIRTNET_SHRINK=60s is more");
+            self.stopped = Some(OUT_OF_TIME);
         }
         if self.stopped.is_some() {
             return false;
         }
         self.runs += 1;
-        let played = without_input(self.place.isolated(order));
-        let same = played.failure.as_ref().is_some_and(|failure| failure.kind == self.kind);
-        if !same || played.choices.len() > most {
+        let begun = Instant::now();
+        let left = settings.shrink_time.saturating_sub(self.start.elapsed());
+        let played = self.place.isolated(&order.clone().patience(Some(left)));
+        let played = without_input(played);
+        self.longest = self.longest.max(begun.elapsed());
+        if played.failure.as_ref().is_some_and(|failure| failure.kind == Kind::Stopped) {
+            self.stopped = Some(OUT_OF_TIME);
+        }
+        if !self.is_same(&played) || played.choices.len() > most {
             return false;
         }
         self.best = played;
@@ -246,6 +328,79 @@ impl Shrinker<'_> {
                 self.attempt_without(|_, choice| group(choice) == own);
             }
         }
+    }
+
+    /// Lets the strikes of plans begin earlier and last longer, and leaves out what only passed the
+    /// time until they struck.
+    fn move_strikes(&mut self) {
+        const FEW: usize = 4;
+        const MANY: usize = 6;
+        let strikes: BTreeSet<String> =
+            self.best.choices.iter().filter_map(strike_of).map(|(strike, _)| strike).collect();
+        if self.best.choices.len() <= FEW || strikes.len() > MANY {
+            return;
+        }
+        let last = self.runs + self.place.settings.shrink / 8;
+        for strike in strikes {
+            let slots = self.best.choices.iter().filter_map(strike_of);
+            let slots: BTreeSet<u64> =
+                slots.filter(|(own, _)| *own == strike).map(|(_, slot)| slot).collect();
+            for slot in slots {
+                let begins = self.begin_of_strike(&strike, slot);
+                let mut tries =
+                    (1..=slot).flat_map(|to| TIMES.iter().map(move |times| (to, times)));
+                while self.runs < last
+                    && let Some((to, times)) = tries.next()
+                {
+                    let left = self.with_strike_at(&strike, slot, to).into_iter();
+                    let passes = |choice: &Choice| {
+                        choice.at.as_nanos() < begins && times.contains(&family_of(choice))
+                    };
+                    let left: Vec<Choice> = left.filter(|choice| !passes(choice)).collect();
+                    if left.len() < self.best.choices.len() && self.attempt(&left) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// When a strike begins in the best run so far, in nanoseconds.
+    fn begin_of_strike(&self, strike: &str, slot: u64) -> u64 {
+        let subject = format!("{strike}#{slot}");
+        let own = || self.best.choices.iter().filter(|choice| choice.subject == subject);
+        let plan = own().next().map_or(0, |choice| choice.at.as_nanos());
+        let length = self.slots.get(plan_of(strike)).copied().unwrap_or(0);
+        let later = own().find(|choice| choice.ordinal == strikes::AT);
+        plan + slot.saturating_sub(1) * length + later.map_or(0, |choice| choice.value)
+    }
+
+    /// The choices, with a strike at the beginning of another slot, certain, and as long as it can
+    /// be. Unchanged where that is another strike's slot.
+    fn with_strike_at(&self, strike: &str, slot: u64, to: u64) -> Vec<Choice> {
+        let mut choices = self.best.choices.clone();
+        let (from, to) = (format!("{strike}#{slot}"), format!("{strike}#{to}"));
+        if from != to && choices.iter().any(|choice| choice.subject == to) {
+            return choices;
+        }
+        // That it strikes more often is no matter where it strikes for certain.
+        choices.retain(|choice| choice.subject != strike || choice.ordinal != 1);
+        choices.retain(|choice| choice.subject != from || choice.ordinal != strikes::AT);
+        for choice in choices.iter_mut().filter(|choice| choice.subject == from) {
+            choice.subject.clone_from(&to);
+            if choice.ordinal == strikes::WHETHER {
+                choice.value = choice.options - 1;
+            }
+        }
+        choices.retain(|choice| choice.subject != to || choice.ordinal != strikes::LASTS);
+        let whether = choices.iter().find(|choice| choice.subject == to);
+        if let (Some(whether), Some(slot)) = (whether, self.slots.get(plan_of(strike))) {
+            let options = slot * strikes::LONGEST;
+            let value = options - 1;
+            let lasts = Choice { ordinal: strikes::LASTS, value, options, ..whether.clone() };
+            choices.push(lasts);
+        }
+        choices
     }
 
     /// Leaves out stretches of time, ever shorter, until no single choice can be left out.

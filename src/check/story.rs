@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::sim::{Choice, Record};
 
 use super::lanes::{Lanes, Spot};
-use super::past::{causal_past, worth_reading};
+use super::past::{causal_past, lines, worth_reading};
 use super::play::Played;
 use super::report::Report;
 
@@ -81,12 +81,14 @@ fn side<'a>(
         (Some(trace), Some(failure)) => causal_past(trace, &failure.tasks),
         _ => vec![],
     };
+    let lines = lines(&past, records);
+    let worth = worth_reading(&lines, &past, records, matter);
     Side {
         label,
         seed: played.seed,
         records,
         spots: records.iter().map(|record| lanes.spot(record)).collect(),
-        worth: worth_reading(&past, records, matter).into_iter().map(|at| past[at]).collect(),
+        worth: worth.into_iter().map(|line| past[lines[line].start]).collect(),
         past,
         choices: played.choices.iter().filter(|one| keys.contains(&key(one))).collect(),
         of: played.choices.len(),

@@ -198,6 +198,9 @@ impl Check {
         let about = About { name, again };
         let (apart, role) = Apart::new(name, self.test.as_deref());
         let apart = &apart;
+        if is_of_a_harness() {
+            self.settings.after_failure = Determinism::Cold;
+        }
         if role != Role::Parent {
             // The parent has refused it if it is malformed.
             let _ = self.settings.with_poll_limit(&environment);
@@ -228,6 +231,12 @@ impl Check {
         let course = Course::new(Subject { case, settings, apart, about, running });
         if error.is_some() { course.nothing(error) } else { course.run() }
     }
+}
+
+/// Whether this is the thread of a test, which its harness can execute again in a process of its
+/// own. A `main` may do anything before it comes to its check.
+fn is_of_a_harness() -> bool {
+    std::thread::current().name().is_some_and(|name| name != "main")
 }
 
 /// What `#[virtnet::test]` knows of a function.

@@ -27,12 +27,23 @@ pub(crate) struct At {
     /// The tape that is played, if one is: sweeps have none, and lock nothing.
     tape: Mutex<Option<Tape>>,
     has_tape: AtomicBool,
+    /// When the run is to be stopped, if it is: the runs of sweeps are not, and lock nothing.
+    stops_at: Mutex<Option<Instant>>,
+    has_stop: AtomicBool,
 }
 
 impl At {
     /// The run that a worker begins with, which can be watched.
     pub(crate) fn begin(&self, order: &Order, settings: &Settings) -> Run {
-        self.pulse.begin();
+        if order.stops_after().is_some() || self.has_stop.load(Relaxed) {
+            let mut stops_at = self.stops_at.lock().unwrap_or_else(PoisonError::into_inner);
+            *stops_at = order.stops_after().map(|patience| Instant::now() + patience);
+            self.has_stop.store(stops_at.is_some(), Relaxed);
+            // With the lock, so that the end of the run before does not stop this one.
+            self.pulse.begin();
+        } else {
+            self.pulse.begin();
+        }
         self.seed.store(order.seed(), Relaxed);
         if let Some(tape) = order.tape() {
             *self.tape.lock().unwrap_or_else(PoisonError::into_inner) = Some(tape.clone());
@@ -48,6 +59,14 @@ impl At {
         match tape.filter(|_| self.has_tape.load(Relaxed)) {
             Some(tape) => Order::of_tape(tape),
             None => Order::of_seed(self.seed.load(Relaxed)),
+        }
+    }
+
+    /// Stops the run if its real time is over.
+    fn stop_in_time(&self) {
+        let stops_at = self.stops_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if stops_at.is_some_and(|at| at <= Instant::now()) {
+            self.pulse.stop();
         }
     }
 
@@ -120,6 +139,9 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// How often a run is looked at that may have to be stopped.
+const LOOKS: Duration = Duration::from_millis(50);
+
 /// Does something, while the runs that `at` shows are watched from another thread.
 pub(crate) fn watched<T>(
     at: &At,
@@ -127,7 +149,12 @@ pub(crate) fn watched<T>(
     work: impl FnOnce() -> T,
 ) -> T {
     let mut watch = Watch::new(std::slice::from_ref(at), settings.watchdog);
-    beside(watch.pause(), move || watch.tell(case, settings, about), work)
+    let pause = watch.pause().min(LOOKS);
+    let look = move || {
+        at.stop_in_time();
+        watch.tell(case, settings, about);
+    };
+    beside(pause, look, work)
 }
 
 /// Does something, while another thread looks after it again and again.

@@ -59,6 +59,7 @@ fn failure_to(failure: &Failure) -> Json {
         Kind::Ending(name) => ("ending", &**name),
         Kind::Hung(task) => ("hung", &**task),
         Kind::Died(how) => ("died", &**how),
+        Kind::Stopped => ("stopped", ""),
         Kind::NoProcess => ("no process", ""),
     };
     let kind = Json::List(vec![Json::text(kind), Json::text(what)]);
@@ -79,6 +80,7 @@ fn failure_from(json: &Json) -> Option<Failure> {
         "ending" => Kind::Ending(what.into()),
         "hung" => Kind::Hung(what),
         "died" => Kind::Died(what),
+        "stopped" => Kind::Stopped,
         "no process" => Kind::NoProcess,
         _ => return None,
     };
@@ -120,18 +122,19 @@ fn record_from(json: &Json) -> Option<Record> {
 }
 
 fn choice_to(choice: &Choice) -> Json {
-    let Choice { at, subject, ordinal, value } = choice;
-    let numbers = [at.as_nanos(), *ordinal, *value].map(Json::Number);
+    let Choice { at, subject, ordinal, value, options } = choice;
+    let numbers = [at.as_nanos(), *ordinal, *value, *options].map(Json::Number);
     Json::List(std::iter::once(Json::text(subject)).chain(numbers).collect())
 }
 
 fn choice_from(json: &Json) -> Option<Choice> {
-    let [subject, at, ordinal, value] = json.as_list()? else { return None };
+    let [subject, at, ordinal, value, options] = json.as_list()? else { return None };
     Some(Choice {
         at: Instant::from_nanos(at.as_number()?),
         subject: subject.as_text()?.into(),
         ordinal: ordinal.as_number()?,
         value: value.as_number()?,
+        options: options.as_number()?,
     })
 }
 

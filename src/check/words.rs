@@ -1,12 +1,10 @@
-//! A choice in words, for somebody who has not read how choices are named.
+//! A choice in words, for a reader who has not read how choices are named.
 
-use std::time::Duration;
-
-use crate::sim::Choice;
+use crate::sim::{Choice, in_three_digits};
 
 /// Says what a plan decided about a family of faults, or about one of them in a slot of its time.
 fn fault(what: &str, ordinal: u64, value: u64) -> String {
-    let nanos = Duration::from_nanos(value);
+    let nanos = in_three_digits(value);
     let (family, slot) = what.rsplit_once('#').unwrap_or((what, "0"));
     match (family, slot, ordinal) {
         ("quiet", ..) => format!("the plan may be quiet in slot {slot} ({value} of 3)"),
@@ -16,7 +14,7 @@ fn fault(what: &str, ordinal: u64, value: u64) -> String {
         (.., 1) => format!("{what} of the plan strikes {nanos:?} later"),
         (.., 2) => format!("{what} of the plan lasts {nanos:?} longer"),
         (.., 5) => format!("{what} of the plan strikes harder, or elsewhere ({value})"),
-        _ => format!("{what} of the plan hits somebody else ({value})"),
+        _ => format!("{what} of the plan hits another host ({value})"),
     }
 }
 
@@ -26,7 +24,7 @@ pub(crate) fn in_words(choice: &Choice) -> String {
     let mut word = || words.next().unwrap_or_default();
     let (family, who, what) = (word(), word(), word());
     let (ordinal, value) = (choice.ordinal, choice.value);
-    let nanos = Duration::from_nanos(value);
+    let nanos = in_three_digits(value);
     let by = |what: &str| match what {
         "timer" => "its timer".to_string(),
         "spawn" => "its being spawned".to_string(),

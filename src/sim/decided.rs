@@ -16,12 +16,14 @@ pub struct Choice {
     pub ordinal: u64,
     /// What was chosen.
     pub value: u64,
+    /// How many values there were to choose from.
+    pub(crate) options: u64,
 }
 
 /// Prints it as a tape has it, after its instant.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, subject, ordinal, value } = self;
+        let Self { at, subject, ordinal, value, .. } = self;
         write!(f, "{at:>14} {subject} {ordinal} = {value}")
     }
 }

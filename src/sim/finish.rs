@@ -86,6 +86,7 @@ fn write_down(world: &mut World, over: Over) -> Finished {
             subject: decision.subject.write(named),
             ordinal: decision.ordinal,
             value: decision.value,
+            options: decision.options,
         };
         decided.into_iter().map(text).collect()
     });

@@ -116,12 +116,12 @@ pub(crate) use current::{this_run, try_enter, try_enter_run};
 pub(crate) use node::NODE;
 pub use node::NodeDeath;
 pub(crate) use pressing::Errand;
-pub(crate) use pulse::Pulse;
+pub(crate) use pulse::{Pulse, STOPPED};
 #[cfg(feature = "os")]
 pub(crate) use real::{is_simulated, run_for_real};
 pub(crate) use tape::INPUT;
 pub(crate) use task::{Name, Origin, TaskId};
-pub(crate) use time::nanos;
+pub(crate) use time::{in_three_digits, nanos};
 pub(crate) use trace::Mark;
 pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};
 pub(crate) use world::{Foreseen, World};

@@ -7,28 +7,48 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::choice::Key;
 
+/// The message of a run that another thread has stopped: its ending says nothing of the program.
+pub(crate) const STOPPED: &str = "virtnet: the run was stopped after its real time";
+
 /// What a run shows of itself while it goes on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pulse {
     step: AtomicU64,
     task: AtomicU64,
     /// Whether the last step was made: what follows is no poll.
     over: AtomicBool,
-    /// The step at which the run is to say who is polled, and end; 0 is never.
-    asked: u64,
+    /// The first step at which the run is to end and to say why: its name is asked for, or it is
+    /// to stop.
+    ends_at: AtomicU64,
     name: Mutex<Option<String>>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            step: zero(),
+            task: zero(),
+            over: AtomicBool::default(),
+            ends_at: u64::MAX.into(),
+            name: Mutex::default(),
+        }
+    }
 }
 
 impl Pulse {
     /// The pulse of a run that ends when it comes to this step, and says whose it is.
     pub(crate) fn that_names(step: u64) -> Arc<Self> {
-        Arc::new(Self { asked: step, ..Self::default() })
+        let pulse = Self::default();
+        pulse.ends_at.store(step, Relaxed);
+        Arc::new(pulse)
     }
 
     /// A run begins, and no task has been polled.
     pub(crate) fn begin(&self) {
         self.over.store(false, Relaxed);
         self.step.store(0, Relaxed);
+        self.ends_at.store(u64::MAX, Relaxed);
     }
 
     /// The last step was made: the end of the run is put together.
@@ -40,12 +60,22 @@ impl Pulse {
         self.over.load(Relaxed)
     }
 
-    /// A task is about to be polled. Returns whether its name is asked for.
+    /// Ends the run before its next poll, with the message [`STOPPED`].
+    pub(crate) fn stop(&self) {
+        self.ends_at.store(0, Relaxed);
+    }
+
+    /// Whether the run is to stop, and not to name a task.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.ends_at.load(Relaxed) == 0
+    }
+
+    /// A task is about to be polled. Returns whether the run ends before that.
     #[inline]
     pub(crate) fn beat(&self, step: u64, task: Key) -> bool {
         self.step.store(step, Relaxed);
         self.task.store(task.0, Relaxed);
-        self.asked == step
+        self.ends_at.load(Relaxed) <= step
     }
 
     /// The number of the step, and what stands for the task that is polled in it.

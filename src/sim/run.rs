@@ -91,6 +91,12 @@ impl Run {
         self
     }
 
+    /// Ends the run after so many steps, where they are not limited to fewer already.
+    pub(crate) fn step_limit_at_most(mut self, steps: u64) -> Self {
+        self.limits.steps = self.limits.steps.min(steps);
+        self
+    }
+
     /// Ends the run after so many steps, each the poll of a task: ten million
     /// unless said otherwise.
     ///

@@ -17,6 +17,7 @@ use super::choice::TIMER;
 use super::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
 use super::limit::Limit;
 use super::pressing::{Aborted, Errand, Urgent};
+use super::pulse::STOPPED;
 use super::spin::Exceeded;
 use super::task::{KEPT, Stage, TaskId, Tasks};
 use super::timer::{TimerId, Timers};
@@ -430,14 +431,19 @@ impl World {
         }
     }
 
-    /// Tells whoever watches the name of the task whose turn it is, and ends the run: that was all
-    /// that was asked for.
+    /// Ends the run because the thread that watches it asks for that: either to stop it, or to
+    /// learn the name of the task whose turn it is.
     #[cold]
-    fn name(&mut self, slot: u32) -> Next {
+    fn end_for_pulse(&mut self, slot: u32) -> Next {
+        let mut reason = "the name of a task was asked for";
         if let Some(pulse) = &self.pulse {
-            pulse.set_name(self.tasks.path(slot));
+            if pulse.is_stopped() {
+                reason = STOPPED;
+            } else {
+                pulse.set_name(self.tasks.path(slot));
+            }
         }
-        self.pressing.end("the name of a task was asked for".into());
+        self.pressing.end(reason.into());
         Next::End(End::Panicked)
     }
 
@@ -491,7 +497,7 @@ impl World {
         if let Some(pulse) = &self.pulse
             && pulse.beat(self.steps, task.key)
         {
-            return Some(self.name(slot));
+            return Some(self.end_for_pulse(slot));
         }
         task.stage = Stage::Parked;
         task.pending = Serial::default();

@@ -51,6 +51,15 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// So many nanoseconds, rounded to three significant digits, for a text.
+pub(crate) fn in_three_digits(nanos: u64) -> Duration {
+    let mut unit = 1;
+    while nanos / unit >= 1000 {
+        unit *= 10;
+    }
+    Duration::from_nanos(nanos.saturating_add(unit / 2) / unit * unit)
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
     #[inline]

@@ -130,3 +130,4 @@ pub(crate) use ledger::{gather_ledgers, take_ledger};
 pub use network::{LinkEdit, Network};
 pub use node::{Node, NodeOutput};
 pub use plan::Faults;
+pub(crate) use plan::strikes;

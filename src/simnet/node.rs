@@ -14,7 +14,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::net::{Cause, Host};
-use crate::sim::{Errand, JoinHandle, Key, Name, NodeDeath, Origin, Sleep, World, boxed, nanos};
+use crate::sim::{
+    Errand, JoinHandle, Key, Name, NodeDeath, Origin, Sleep, World, boxed, in_three_digits, nanos,
+};
 use crate::wait::waiting_for;
 
 use super::fabric::{Fabric, enter};
@@ -456,7 +458,8 @@ impl Node {
         }
         if fault.is_some() || world.has_set_clock(number) {
             let undone = if fault.is_none() { "undone, " } else { "" };
-            let (setting, step) = (clock_in_words(offset, drift_ppm), signed(rounded(step)));
+            let (setting, step) =
+                (clock_in_words(offset, drift_ppm), signed(step, in_three_digits));
             let what = format!("{undone}{setting}; the wall clock steps by {step}");
             self.record_details(world, Fault::Clock, &what);
         }
@@ -664,21 +667,13 @@ impl Node {
 
 /// The settings of a clock: nanoseconds ahead, and millionths by which it runs too fast.
 pub(crate) fn clock_in_words(offset: i64, drift_ppm: i32) -> String {
-    format!("offset {}, drift {drift_ppm} ppm", signed(offset.into()))
+    format!("offset {}, drift {drift_ppm} ppm", signed(offset.into(), Duration::from_nanos))
 }
 
-/// A number of nanoseconds as a duration, which may be negative.
-fn signed(nanos: i128) -> String {
+/// A number of nanoseconds as a duration, which may be negative, as `text` writes one.
+fn signed(nanos: i128, text: fn(u64) -> Duration) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
-    let nanos = u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX);
-    format!("{sign}{:?}", Duration::from_nanos(nanos))
-}
-
-/// The number with at most three significant digits.
-fn rounded(number: i128) -> i128 {
-    let unit = (0..).map(|power| 10_i128.pow(power)).find(|unit| number.abs() / unit < 1000);
-    let unit = unit.unwrap_or(1);
-    (number + number.signum() * unit / 2) / unit * unit
+    format!("{sign}{:?}", text(u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX)))
 }
 
 /// After how long a node that finds the registry down tries again.

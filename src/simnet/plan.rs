@@ -14,6 +14,18 @@ use super::ledger::Fault;
 /// What a plan decides.
 const FAULT: Family = Family::new("fault");
 
+/// What the choices of one strike decide, by ordinal: whether it strikes, when in its slot, and how
+/// much longer than the least it lasts; then whom it hits, and how hard.
+pub(crate) mod strikes {
+    pub(crate) const WHETHER: u64 = 0;
+    pub(crate) const AT: u64 = 1;
+    pub(crate) const LASTS: u64 = 2;
+    pub(crate) const VICTIMS: [u64; 2] = [3, 4];
+    pub(crate) const STRENGTH: u64 = 5;
+    /// How many slots a strike lasts longer than the least, at most.
+    pub(crate) const LONGEST: u64 = 2;
+}
+
 /// How many slots a plan has.
 const SLOTS: u64 = 12;
 
@@ -204,16 +216,16 @@ impl Drawer<'_> {
             }
             for (family, odds) in &families {
                 let name = family.name();
-                if self.choose(name, number + 1, 0, 12) < 12 - odds {
+                if self.choose(name, number + 1, strikes::WHETHER, 12) < 12 - odds {
                     continue;
                 }
                 let mut of = |ordinal, options| self.choose(name, number + 1, ordinal, options);
                 strikes.push(Strike {
                     family: *family,
-                    at: number * slot + of(1, slot),
-                    lasts: slot / 8 + of(2, slot * 2),
-                    victims: [of(3, 1 << 16), of(4, 1 << 16)],
-                    strength: of(5, 1 << 16),
+                    at: number * slot + of(strikes::AT, slot),
+                    lasts: slot / 8 + of(strikes::LASTS, slot * strikes::LONGEST),
+                    victims: strikes::VICTIMS.map(|ordinal| of(ordinal, 1 << 16)),
+                    strength: of(strikes::STRENGTH, 1 << 16),
                 });
             }
         }

@@ -1,10 +1,15 @@
 //! What a report of a failing seed says, and what shrinking leaves of it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use virtnet::check::{Check, Isolation, Report};
 use virtnet::simnet::{Config, Faults, Latency, Network};
-use virtnet::{RecordKind, Run, Sim, Trace};
+use virtnet::{Host, RecordKind, Run, Sim, Trace};
 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
@@ -121,4 +126,283 @@ fn the_end_of_each_fault_of_a_plan_stands_in_the_trace() {
         assert_eq!(open, BTreeMap::new(), "seed {seed}: {:?}", outcome.unwrap());
     }
     assert_eq!(seen, FAMILIES.iter().map(ToString::to_string).collect());
+}
+
+/// Says that all of these stand in a report, in this order.
+#[track_caller]
+fn tells(report: &Report, texts: &[&str]) {
+    let whole = report.to_string();
+    let mut rest = whole.as_str();
+    for text in texts {
+        rest = rest.split_once(text).unwrap_or_else(|| panic!("{text:?} is missing:\n{whole}")).1;
+    }
+}
+
+/// Says that none of these stand in a report.
+#[track_caller]
+fn lacks(report: &Report, texts: &[&str]) {
+    let whole = report.to_string();
+    for text in texts {
+        assert!(!whole.contains(text), "{text:?} is there:\n{whole}");
+    }
+}
+
+#[test]
+fn a_failure_by_a_static_of_an_earlier_run_is_told_with_a_replay_line_that_fails() {
+    static FIRST: OnceLock<u64> = OnceLock::new();
+    let report = Check::new("left-static").seeds(0..50).jobs(1).run(|sim: Sim| async move {
+        let first = *FIRST.get_or_init(|| sim.seed());
+        sim.sleep(SEC).await;
+        assert!(first == sim.seed() || sim.seed() < 20, "seed {} after {first}", sim.seed());
+    });
+    tells(
+        &report,
+        &[
+            "left-static failed with seed 0x14, run 21:\n\ntask main panicked: seed 20 after 0\n",
+            "\n\nseed 0x14 fails only after other seeds ran in this process: a static",
+            "fails there after seed 0x13.\n\n",
+            "the same seed was not the same run",
+            "Run again, it failed in the same way 2 of 2 times;\nin a fresh process, it passed.",
+            "what led to it:",
+            "replay: VIRTNET_SEEDS=0x13..0x15 VIRTNET_JOBS=1 cargo test",
+        ],
+    );
+    lacks(&report, &["whatever is chosen"]);
+}
+
+#[test]
+fn a_failure_by_a_static_that_an_early_seed_has_set_names_all_seeds_up_to_it() {
+    static FIVE: AtomicU64 = AtomicU64::new(0);
+    let report = Check::new("left-early").seeds(0..50).jobs(1).run(|sim: Sim| async move {
+        if sim.seed() == 5 {
+            FIVE.store(1, Relaxed);
+        }
+        assert!(sim.seed() < 9 || FIVE.load(Relaxed) == 0, "it meets what seed 5 has left");
+    });
+    tells(&report, &["fails there after seeds 0x0 to 0x8.", "replay: VIRTNET_SEEDS=0x0..0xa VIR"]);
+}
+
+#[test]
+fn a_failure_by_a_thread_local_of_an_earlier_run_is_told_with_a_replay_line_that_fails() {
+    thread_local!(static FIRST: Cell<Option<u64>> = const { Cell::new(None) });
+    let check = Check::new("left-local").seeds(0..50).jobs(1).isolate(Isolation::None);
+    let report = check.run(|sim: Sim| async move {
+        let first = FIRST.get().unwrap_or(sim.seed());
+        FIRST.set(Some(first));
+        sim.sleep(SEC).await;
+        assert!(first == sim.seed() || sim.seed() < 20, "seed {} after {first}", sim.seed());
+    });
+    tells(
+        &report,
+        &[
+            "failed with seed 0x14, run 21:\n\ntask main panicked: seed 20 after 0\n",
+            "\n\nseed 0x14 fails only after other seeds ran in this process: a thread-local",
+            "It passes alone on a fresh thread, and fails there after seed 0x13.",
+            "Run again, it passed 2 of 2 times",
+            "So it was not shrunk.",
+            "replay: VIRTNET_SEEDS=0x13..0x15 VIRTNET_JOBS=1 cargo test",
+        ],
+    );
+}
+
+#[test]
+fn a_failure_that_is_another_run_each_time_is_told_first_and_shrunk_all_the_same() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let report = Check::new("differs-fails").seeds(0..5).run(|sim: Sim| async move {
+        sim.note(RUNS.fetch_add(1, Relaxed));
+        let sum: usize = (0..9).map(|_| sim.choose("die", 6)).sum();
+        assert!(sum < 5, "more than four");
+    });
+    tells(
+        &report,
+        &[
+            "differs-fails failed with seed 0x0, run 1:\n\ntask main panicked: more than four\n",
+            "the same seed was not the same run",
+            "first difference at record 1:",
+            "Run again, it failed in the same way 2 of 2 times.\n",
+            "What is said of choices may change",
+            "2 of 8 choices matter (",
+            "what led to it:",
+            "replay: VIRTNET_SEED=0x0 cargo test",
+        ],
+    );
+}
+
+#[test]
+fn a_failure_that_passes_now_and_then_is_told_first_and_not_shrunk() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let report = Check::new("differs-passes").seeds(0..5).run(|sim: Sim| async move {
+        let run = RUNS.fetch_add(1, Relaxed);
+        sim.choose("die", 6);
+        assert!(run % 2 == 1, "every other time");
+    });
+    tells(
+        &report,
+        &[
+            "failed with seed 0x0, run 1:\n\ntask main panicked: every other time\n",
+            "the same seed was not the same run",
+            "Run again, it failed in the same way 1 of 2 times and passed 1 of 2 times",
+            "So it was not shrunk.",
+            "replay: VIRTNET_CHECK=1 VIRTNET_SEED=0x0 cargo test",
+        ],
+    );
+    assert_eq!(report.choices(), None);
+}
+
+#[test]
+fn a_seed_that_passes_and_fails_when_it_is_repeated_tells_how_it_failed() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let check = Check::new("passes-first").seeds(0..5).check_determinism();
+    let report = check.run(|sim: Sim| async move {
+        sim.note("before");
+        assert!(RUNS.fetch_add(1, Relaxed) == 0, "the second time");
+    });
+    tells(
+        &report,
+        &[
+            "it passed, and failed when it was repeated:\ntask main panicked: the second time",
+            "the same seed was not the same run",
+            "replay: VIRTNET_CHECK=1 VIRTNET_SEED=0x0 cargo test",
+        ],
+    );
+}
+
+#[test]
+fn a_note_stands_in_what_led_to_a_failure_whoever_wrote_it() {
+    let report = Check::new("notes").seeds(0..1).run(|sim: Sim| async move {
+        let node = Network::new("t").node("n1", async |_| {
+            virtnet::time::sleep(10 * SEC).await;
+            Sim::current().note("n1 leads term 7");
+        });
+        for second in 0..40 {
+            if second == 20 {
+                sim.note("half of it");
+            }
+            sim.sleep(SEC).await;
+        }
+        assert!(!node.is_up(), "at last");
+    });
+    let told =
+        ["what led to it:", "note    node/n1 n1 leads term 7\n", "note    main half of it\n"];
+    tells(&report, &told);
+}
+
+#[test]
+fn records_in_a_row_that_tell_the_same_are_one_line_with_their_number_and_time() {
+    let report = Check::new("alike").seeds(0..1).run(|sim: Sim| async move {
+        for _ in 0..1_000 {
+            sim.yield_now().await;
+        }
+        panic!("at last");
+    });
+    tells(&report, &["what led to it:", " poll    main by main 0  (1 000 times until 0.0"]);
+    let text = report.to_string();
+    let polls = text.lines().filter(|line| line.contains(" poll ")).count();
+    assert!(polls <= 2, "{text}");
+}
+
+#[test]
+fn a_choice_that_is_asked_for_twice_counts_once() {
+    let mut asked_again = false;
+    for seed in 0..40 {
+        let outcome = Run::new(seed).record_choices().execute(async |sim| {
+            plan_of(&["loss", "partition", "crash", "latency", "registry"], sim).await
+        });
+        let keys = outcome.choices.iter().map(|choice| (choice.subject.clone(), choice.ordinal));
+        let distinct: BTreeSet<_> = keys.collect();
+        asked_again |= distinct.len() > 20;
+        assert_eq!(distinct.len(), outcome.choices.len(), "seed {seed}");
+    }
+    assert!(asked_again);
+}
+
+/// A server that writes a message of 300 bytes, and a client that takes one read for one message.
+async fn one_read_is_one_message(sim: Sim) {
+    let net = Network::new("t");
+    net.node("server", async |host: Host| {
+        let listener = host.listen(":1").await.unwrap();
+        while let Ok(mut conn) = listener.accept().await {
+            virtnet::spawn(async move {
+                if conn.write_all(&[7; 300]).await.is_ok() {
+                    let _ = conn.read(&mut [0]).await;
+                }
+            });
+        }
+    });
+    let client = net.host("client").await.unwrap();
+    sim.sleep(SEC).await;
+    let mut chaos = net.chaos(Faults::none().with("short_io"));
+    let work = async {
+        for _ in 0..20 {
+            let mut conn = client.dial("server:1").await.unwrap();
+            let n = conn.read(&mut [0; 4096]).await.unwrap();
+            assert_eq!(n, 300, "one read, one message");
+            sim.sleep(100 * MS).await;
+        }
+    };
+    virtnet::join!(work, chaos.run_for(5 * SEC));
+}
+
+#[test]
+fn latencies_that_pass_the_time_until_a_strike_are_left_out() {
+    let mut left = Vec::new();
+    for start in [2, 3000, 4000, 5000, 8000] {
+        let check = Check::new("strike").seeds(start..start + 300).shrink_time(60 * SEC);
+        let report = check.run(one_read_is_one_message);
+        left.push((start, report.choices().unwrap(), report.shrink_runs()));
+    }
+    let few = |(_, (matter, _), runs): &(u64, (usize, usize), u64)| *matter <= 10 && *runs <= 700;
+    assert!(left.iter().all(few), "{left:?}");
+}
+
+#[test]
+fn a_run_of_more_than_a_million_steps_is_not_shrunk_choice_by_choice_and_says_why() {
+    let check = Check::new("long").seeds(0..1).step_limit(1_000_001).shrink_time(60 * SEC);
+    let report = check.run(move |sim: Sim| async move {
+        let coin = sim.choose("coin", usize::MAX);
+        // No livelock: a timer fires now and then.
+        while coin > 0 {
+            for _ in 0..1_000 {
+                sim.yield_now().await;
+            }
+            sim.sleep(MS).await;
+        }
+    });
+    let why = "it was not shrunk: a run of 1000001 steps makes too many choices; step_limit ends";
+    tells(&report, &["long failed with seed 0x0, run 1:\n\nstep limit", why]);
+    assert_eq!(report.choices(), None);
+    assert!(report.to_string().lines().count() < 20, "{report}");
+}
+
+#[test]
+fn a_repetition_that_takes_long_is_stopped_and_that_is_said() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let report = Check::new("slow-again").seeds(0..1).shrink_time(SEC).run(|sim: Sim| async move {
+        // It goes on for ever from the second run on, poll after poll.
+        while RUNS.load(Relaxed) > 0 {
+            std::thread::sleep(MS);
+            sim.sleep(MS).await;
+        }
+        RUNS.fetch_add(1, Relaxed);
+        panic!("at once");
+    });
+    tells(&report, &["task main panicked: at once", "it was neither repeated nor shrunk: a repet"]);
+    lacks(&report, &["was not the same run", "virtnet: the run was stopped"]);
+}
+
+#[test]
+fn an_attempt_of_shrinking_that_takes_long_is_stopped_and_that_is_said() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let check = Check::new("slow").seeds(0..1).shrink_time(SEC);
+    let report = check.run(|sim: Sim| async move {
+        let sum: usize = (0..9).map(|_| sim.choose("die", 6)).sum();
+        // From the fourth run on it goes on for an hour of real time, poll after poll.
+        while RUNS.load(Relaxed) >= 3 {
+            std::thread::sleep(MS);
+            sim.yield_now().await;
+        }
+        RUNS.fetch_add(1, Relaxed);
+        assert!(sum < 5, "more than four");
+    });
+    tells(&report, &["at most ", " choices matter (", "the time for shrinking is used up"]);
 }
