@@ -259,11 +259,9 @@ impl<'a> Course<'a> {
         };
         let wrong = Wrong::Failed(Box::new(failure.clone()));
         let mut report = self.report(swept, Some(wrong));
+        report.left_out.extend(cut_short(&repeated).map(String::from));
         let again = repeated.again;
         let is_same = again.failure.as_ref().is_some_and(|again| again.kind == failure.kind);
-        if let Some(spent) = Self::unrepeated(&again) {
-            report.left_out.push(spent);
-        }
         if let Some(differs) = differs {
             self.tell_difference(place, &played, differs, &mut report);
         }
@@ -277,8 +275,7 @@ impl<'a> Course<'a> {
 
     /// Runs a seed that has failed again, as often as that is asked for or makes sense.
     fn repeat(&self, place: &Place<'_>, order: &Order, played: &Played) -> Repeated {
-        const LEAST: Duration = Duration::from_secs(1);
-        let patience = Patience::of(self.settings.shrink_time.max(LEAST));
+        let patience = self.patience_of_repetitions();
         let (asked, always) = (self.settings.determinism, self.settings.after_failure);
         let modes = asked.map_or(always, |asked| asked.and(always));
         let mut order = order.clone().keep_trace_of(played);
@@ -293,14 +290,11 @@ impl<'a> Course<'a> {
         repeated
     }
 
-    /// Why it is not known whether a run repeats, if its repetition was stopped.
-    fn unrepeated(again: &Played) -> Option<String> {
-        let is_stopped = again.failure.as_ref().is_some_and(|again| again.kind == Kind::Stopped);
-        is_stopped.then(|| {
-            "it was neither repeated nor shrunk: a repetition was stopped after its real time; \
-             VIRTNET_SHRINK=60s\nis more, step_limit and time_limit end a run sooner"
-                .into()
-        })
+    /// The real time for the repetitions of a failure. They are at least three, and a run that can
+    /// be shrunk in time is to be repeated in time.
+    fn patience_of_repetitions(&self) -> Patience {
+        const LEAST: Duration = Duration::from_secs(1);
+        Patience::of(2 * self.settings.shrink_time.max(LEAST))
     }
 
     /// Tells how the runs of a seed that failed differ, and which of them can be made to fail.
@@ -312,7 +306,7 @@ impl<'a> Course<'a> {
         report: &mut Report,
     ) {
         if let Work::Seeds(seeds) = &self.settings.work {
-            let patience = Patience::of(self.settings.shrink_time);
+            let patience = self.patience_of_repetitions();
             report.earlier = earlier(place, (played, &differs), seeds.start, patience);
         }
         let again = report.earlier.as_ref().map(|earlier| earlier.seeds());
@@ -445,6 +439,19 @@ impl<'a> Course<'a> {
             .map_err(|error| format!("no tape was written: {}: {error}", file.display()))?;
         Ok(file.to_path_buf())
     }
+}
+
+/// Says that repetitions were ended, if they were.
+fn cut_short(repeated: &Repeated) -> Option<&'static str> {
+    let is_stopped =
+        repeated.again.failure.as_ref().is_some_and(|again| again.kind == Kind::Stopped);
+    repeated.is_cut_short.then_some(if is_stopped {
+        "it was neither repeated nor shrunk: a repetition was stopped after its real time; \
+         VIRTNET_SHRINK=60s\nis more, step_limit and time_limit end a run sooner"
+    } else {
+        "whether it is the same run each time is not known: the real time for repetitions was over \
+         before\nall were done; VIRTNET_SHRINK=60s is more"
+    })
 }
 
 /// What is wrong with a whole sweep in which no run failed.

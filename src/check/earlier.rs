@@ -9,7 +9,7 @@ use super::patience::Patience;
 use super::place::Place;
 use super::play::Played;
 use super::settings::Isolation;
-use super::twice::{Against, Differs};
+use super::twice::{Against, Differs, Fails};
 
 /// How many seeds are run before one at most, to see whether it fails then.
 const MANY: u64 = 1000;
@@ -44,31 +44,39 @@ pub(crate) fn earlier(
 ) -> Option<Earlier> {
     let kind = &failed.failure.as_ref()?.kind;
     let isolation = place.settings.isolation;
-    let alone = match (differs.ends_so(Against::Again), differs.ends_so(Against::FreshProcess)) {
-        (Some(false), _) if isolation == Isolation::None => Alone::OnAThread,
-        (Some(true), Some(false)) if isolation != Isolation::Process => Alone::InAProcess,
-        _ => return None,
-    };
+    let (here, cold) = (differs.fails(Against::Again), differs.fails(Against::FreshProcess));
+    // What fails now and then proves nothing, whatever was run before.
+    if isolation == Isolation::Process || here == Fails::NowAndThen {
+        return None;
+    }
+    let thread = (isolation == Isolation::None && here == Fails::Never).then_some(Alone::OnAThread);
+    let process = (cold == Fails::Never).then_some(Alone::InAProcess);
     let seed = failed.seed;
-    let mut found = Earlier { seed, alone, after: None, tried: false };
-    // The one right before it is as often enough, and then all.
-    let starts = [seed.saturating_sub(1).max(first), first.max(seed.saturating_sub(MANY))];
-    for start in starts.into_iter().filter(|start| *start < seed) {
-        let order = patience.bound(Order::of_seed(seed).after(start..seed));
-        let played = match alone {
-            Alone::OnAThread => place.in_a_row(&order),
-            Alone::InAProcess => place.cold(&order),
+    let mut found = None;
+    for alone in thread.into_iter().chain(process) {
+        let fails = |start: u64| {
+            let order = patience.bound(Order::of_seed(seed).after(start..seed));
+            let played = match alone {
+                Alone::OnAThread => place.in_a_row(&order),
+                Alone::InAProcess => place.cold(&order),
+            };
+            played.failure.as_ref().is_some_and(|failure| failure.kind == *kind)
         };
-        if patience.spent().is_some() {
-            break;
+        // The one right before it is as often enough, and then all.
+        let starts = [seed.saturating_sub(1).max(first), first.max(seed.saturating_sub(MANY))];
+        let mut starts = starts.into_iter().filter(|start| *start < seed);
+        let after = starts.find(|start| fails(*start));
+        let tried = seed > first && patience.spent().is_none();
+        // Once could be by chance.
+        if after.is_some_and(|start| fails(seed) || !fails(start)) && patience.spent().is_none() {
+            return None;
         }
-        found.tried = true;
-        if played.failure.as_ref().is_some_and(|failure| failure.kind == *kind) {
-            found.after = Some(start);
+        found = Some(Earlier { seed, alone, after, tried });
+        if after.is_some() {
             break;
         }
     }
-    Some(found)
+    found
 }
 
 impl Earlier {
@@ -97,14 +105,14 @@ impl fmt::Display for Earlier {
                 seeds(*start)
             ),
             None => {
-                write!(f, "seed {seed:#x} passes alone {place}")?;
+                write!(f, "seed {seed:#x} passed alone {place}")?;
                 if *tried {
                     f.write_str(", and after the seeds before it")?;
                 }
                 write!(
                     f,
-                    ". It fails by what something else has left in this process, in\n{left}, or by \
-                     an address or the environment. The replay line need not fail."
+                    ".\nWhat decides may be left in this process by something else, in {left};\nit \
+                     may be an address or the environment. The replay line need not fail."
                 )
             }
         }

@@ -50,8 +50,8 @@
 //! only earlier runs bring about, through a static or a thread-local, is reported as that, with a
 //! replay line that runs those seeds first.
 //!
-//! Repetitions of a failure have as much real time together as shrinking has, and one second at
-//! least. A run that is under way when the time is over is stopped, and the report says so.
+//! Repetitions of a failure have twice as much real time together as shrinking has, and two seconds
+//! at least. A run that is under way when the time is over is stopped, and the report says so.
 //!
 //! # What a sweep should reach
 //!

@@ -38,6 +38,15 @@ pub(crate) enum How {
     Failed(String),
 }
 
+/// Whether repetitions of one kind failed in the way of the first run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fails {
+    Unknown,
+    Never,
+    NowAndThen,
+    Always,
+}
+
 /// Where two runs of a seed part.
 #[derive(Clone, Debug)]
 enum Parting {
@@ -74,6 +83,8 @@ pub(crate) struct Repeated {
     /// The first of them.
     pub(crate) again: Played,
     pub(crate) differs: Option<Differs>,
+    /// Whether the real time was over before all of them were done.
+    pub(crate) is_cut_short: bool,
 }
 
 fn same(a: &Played, b: &Played) -> bool {
@@ -113,7 +124,7 @@ pub(crate) fn repeat(
     let is_over = || patience.spent().is_some();
     let one = again();
     if is_over() {
-        return Repeated { again: one, differs: None };
+        return Repeated { again: one, differs: None, is_cut_short: true };
     }
     let other = again();
     let apart = place.settings.isolation == Isolation::Process;
@@ -148,7 +159,7 @@ pub(crate) fn repeat(
         }
     }
     let differs = differs.map(|differs| Differs { repeats, ..differs });
-    Repeated { again: one, differs }
+    Repeated { again: one, differs, is_cut_short: is_over() }
 }
 
 /// How a repetition ended, beside the first run.
@@ -210,11 +221,16 @@ impl Differs {
         self.repeats.iter().all(|(_, how)| *how == How::Same)
     }
 
-    /// Whether it ended in this way each time that it was held against that, if it was.
-    pub(crate) fn ends_so(&self, against: Against) -> Option<bool> {
-        let mut own = self.repeats.iter().filter(|(other, _)| *other == against).peekable();
-        own.peek()?;
-        Some(own.all(|(_, how)| *how == How::Same))
+    /// Whether a failure was the same where the run was held against that.
+    pub(crate) fn fails(&self, against: Against) -> Fails {
+        let own = self.repeats.iter().filter(|(other, _)| *other == against);
+        let same = |(_, how): &&(Against, How)| *how == How::Same;
+        match (own.clone().count(), own.filter(same).count()) {
+            (0, _) => Fails::Unknown,
+            (_, 0) => Fails::Never,
+            (all, same) if all == same => Fails::Always,
+            _ => Fails::NowAndThen,
+        }
     }
 
     /// How a repetition failed that did not end as the first run did, if one did.

@@ -13,6 +13,8 @@ use virtnet::{Host, RecordKind, Run, Sim, Trace};
 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
+/// Real time that no busy machine uses up.
+const LONG: Duration = Duration::from_secs(600);
 
 /// The fault records of a trace: the second and the text.
 fn faults(trace: &Trace) -> Vec<String> {
@@ -150,11 +152,13 @@ fn lacks(report: &Report, texts: &[&str]) {
 #[test]
 fn a_failure_by_a_static_of_an_earlier_run_is_told_with_a_replay_line_that_fails() {
     static FIRST: OnceLock<u64> = OnceLock::new();
-    let report = Check::new("left-static").seeds(0..50).jobs(1).run(|sim: Sim| async move {
-        let first = *FIRST.get_or_init(|| sim.seed());
-        sim.sleep(SEC).await;
-        assert!(first == sim.seed() || sim.seed() < 20, "seed {} after {first}", sim.seed());
-    });
+    let report = Check::new("left-static").seeds(0..50).jobs(1).shrink_time(LONG).run(
+        |sim: Sim| async move {
+            let first = *FIRST.get_or_init(|| sim.seed());
+            sim.sleep(SEC).await;
+            assert!(first == sim.seed() || sim.seed() < 20, "seed {} after {first}", sim.seed());
+        },
+    );
     tells(
         &report,
         &[
@@ -173,19 +177,71 @@ fn a_failure_by_a_static_of_an_earlier_run_is_told_with_a_replay_line_that_fails
 #[test]
 fn a_failure_by_a_static_that_an_early_seed_has_set_names_all_seeds_up_to_it() {
     static FIVE: AtomicU64 = AtomicU64::new(0);
-    let report = Check::new("left-early").seeds(0..50).jobs(1).run(|sim: Sim| async move {
-        if sim.seed() == 5 {
-            FIVE.store(1, Relaxed);
-        }
-        assert!(sim.seed() < 9 || FIVE.load(Relaxed) == 0, "it meets what seed 5 has left");
-    });
+    let report = Check::new("left-early").seeds(0..50).jobs(1).shrink_time(LONG).run(
+        |sim: Sim| async move {
+            if sim.seed() == 5 {
+                FIVE.store(1, Relaxed);
+            }
+            assert!(sim.seed() < 9 || FIVE.load(Relaxed) == 0, "it meets what seed 5 has left");
+        },
+    );
     tells(&report, &["fails there after seeds 0x0 to 0x8.", "replay: VIRTNET_SEEDS=0x0..0xa VIR"]);
+}
+
+/// A sweep whose thirtieth run fails, and what its report says.
+#[track_caller]
+fn thirtieth(runs: &'static AtomicU64, isolation: Isolation) {
+    let check = Check::new("thirtieth").seeds(0..50).jobs(1).shrink_time(LONG).isolate(isolation);
+    let report = check.run(|_| async {
+        assert!(runs.fetch_add(1, Relaxed) != 29, "the thirtieth run");
+    });
+    tells(
+        &report,
+        &[
+            "thirtieth failed with seed 0x1d, run 30:\n\ntask main panicked: the thirtieth",
+            "\n\nseed 0x1d fails only after other seeds ran in this process: a static",
+            "fails there after seeds 0x0 to 0x1c.\n\n",
+            "Run again, it passed 2 of 2 times;\nin a fresh process, it passed.",
+            "replay: VIRTNET_SEEDS=0x0..0x1e VIRTNET_JOBS=1 cargo test",
+        ],
+    );
+}
+
+#[test]
+fn a_failure_of_the_thirtieth_run_names_the_seeds_that_make_it_fail() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    thirtieth(&RUNS, Isolation::Thread);
+}
+
+#[test]
+fn a_failure_of_the_thirtieth_run_of_workers_that_go_on_names_the_seeds_that_make_it_fail() {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    thirtieth(&RUNS, Isolation::None);
+}
+
+#[test]
+fn a_failure_by_what_another_sweep_has_left_is_not_said_to_be_of_other_seeds() {
+    static SWEEPS: AtomicU64 = AtomicU64::new(0);
+    let check = || Check::new("another").seeds(0..3).jobs(1).shrink_time(LONG);
+    check().run(|sim: Sim| async move { SWEEPS.store(1 + sim.seed(), Relaxed) }).assert();
+    let report = check().run(|_| async { assert_eq!(SWEEPS.load(Relaxed), 0, "something") });
+    tells(
+        &report,
+        &[
+            "another failed with seed 0x0, run 1:\n\ntask main panicked:",
+            "\n\nseed 0x0 passed alone in a fresh process.\nWhat decides may be left in",
+            "The replay line need not fail.",
+            "Run again, it failed in the same way 2 of 2 times;\nin a fresh process, it passed.",
+        ],
+    );
+    lacks(&report, &["only after other seeds", "whatever is chosen"]);
 }
 
 #[test]
 fn a_failure_by_a_thread_local_of_an_earlier_run_is_told_with_a_replay_line_that_fails() {
     thread_local!(static FIRST: Cell<Option<u64>> = const { Cell::new(None) });
-    let check = Check::new("left-local").seeds(0..50).jobs(1).isolate(Isolation::None);
+    let check =
+        Check::new("left-local").seeds(0..50).jobs(1).shrink_time(LONG).isolate(Isolation::None);
     let report = check.run(|sim: Sim| async move {
         let first = FIRST.get().unwrap_or(sim.seed());
         FIRST.set(Some(first));
@@ -347,7 +403,7 @@ async fn one_read_is_one_message(sim: Sim) {
 fn latencies_that_pass_the_time_until_a_strike_are_left_out() {
     let mut left = Vec::new();
     for start in [2, 3000, 4000, 5000, 8000] {
-        let check = Check::new("strike").seeds(start..start + 300).shrink_time(60 * SEC);
+        let check = Check::new("strike").seeds(start..start + 300).shrink_time(LONG);
         let report = check.run(one_read_is_one_message);
         left.push((start, report.choices().unwrap(), report.shrink_runs()));
     }
@@ -357,7 +413,7 @@ fn latencies_that_pass_the_time_until_a_strike_are_left_out() {
 
 #[test]
 fn a_run_of_more_than_a_million_steps_is_not_shrunk_choice_by_choice_and_says_why() {
-    let check = Check::new("long").seeds(0..1).step_limit(1_000_001).shrink_time(60 * SEC);
+    let check = Check::new("long").seeds(0..1).step_limit(1_000_001).shrink_time(LONG);
     let report = check.run(move |sim: Sim| async move {
         let coin = sim.choose("coin", usize::MAX);
         // No livelock: a timer fires now and then.
