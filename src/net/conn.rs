@@ -35,9 +35,9 @@ pub(crate) fn both(inner: Option<Tap>, outer: Tap) -> Tap {
 
 /// One endpoint of a connection.
 ///
-/// A clone is another handle to the same endpoint; it is closed when the last one drops. Reads
-/// and writes go through `futures::io`'s traits, implemented for `Conn` and for `&Conn`, so that
-/// several tasks can use it at once.
+/// A clone is another handle to the same endpoint; it is closed when the last one drops, as by
+/// [`close`](Self::close). Reads and writes go through `futures::io`'s traits, implemented for
+/// `Conn` and for `&Conn`, so that several tasks can use it at once.
 ///
 /// Errors are `io::Error`s that carry an [`Error`]. A read's `src` is the other end and its `addr`
 /// this one, the way the bytes would have gone: `read pipet β:2->α:2: host is down`.
@@ -76,6 +76,13 @@ impl Conn {
     ///
     /// What was written is still delivered; then the other end reads the end of the stream.
     /// Whatever is blocked on this end fails with `socket is down`. A second time does nothing.
+    ///
+    /// Where the network is TCP or simulates it, that holds if everything that had arrived was
+    /// read. Otherwise the connection is reset: what has arrived at the other end stays readable,
+    /// what has not is lost, and then reads and writes there fail with `connection reset by peer`.
+    /// Bytes that arrive at an end that is closed are answered with a reset as well. So to close on
+    /// a request that was not read to its end loses the answer: half-close with
+    /// [`shutdown`](Self::shutdown) and read on.
     ///
     /// # Errors
     ///

@@ -59,6 +59,16 @@ pub(crate) enum Trouble {
     Held,
 }
 
+/// Whether a direction carries a reset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reset {
+    None,
+    /// One was sent, which is not repeated if it is lost.
+    Sent,
+    /// The one that was sent answers something that the other end repeats until it arrives.
+    Answers,
+}
+
 /// One direction of a connection, in the order in which it stands in memory: among thousands of
 /// connections, most of the time goes into loading what a message touches, so that is first and
 /// together.
@@ -87,10 +97,10 @@ pub(crate) struct Pipe {
     pub(crate) odd: bool,
     /// Whether the trace is to tell what is read.
     pub(crate) traced: bool,
-    /// Whether the end of the stream was sent, and has arrived; and the same of a reset.
+    /// Whether the end of the stream was sent, and has arrived.
     pub(crate) fin_sent: bool,
     pub(crate) fin_arrived: bool,
-    pub(crate) reset_sent: bool,
+    pub(crate) reset: Reset,
     /// Whether the writer has missed an announcement of space, and how many times it was announced
     /// again then.
     pub(crate) missed_credit: bool,
@@ -127,7 +137,7 @@ impl Default for Pipe {
             heard_at: 0,
             fin_sent: false,
             fin_arrived: false,
-            reset_sent: false,
+            reset: Reset::None,
         }
     }
 }
@@ -144,7 +154,7 @@ impl Pipe {
         (self.last_at, self.heard_at, self.losses) = (0, now, 0);
         (self.head, self.unheard_since, self.trouble) = (None, None, Trouble::None);
         (self.odd, self.traced, self.missed_credit, self.again) = (false, false, false, 0);
-        (self.fin_sent, self.fin_arrived, self.reset_sent) = (false, false, false);
+        (self.fin_sent, self.fin_arrived, self.reset) = (false, false, Reset::None);
     }
 
     /// Ends: nothing is kept that takes up memory, or is somebody else's.
@@ -198,6 +208,18 @@ impl Pipe {
         self.losses = 0;
     }
 
+    /// Forgets what is not out yet: what was lost and has to be sent again, and what waits for
+    /// bandwidth. Returns whether nothing is left on its way.
+    pub(crate) fn drop_unsent(&mut self, now: u64) -> bool {
+        let is_out = |item: &Item| item.sent_at <= now;
+        if self.trouble == Trouble::Lost || !self.head.as_ref().is_some_and(is_out) {
+            self.drop_items();
+        } else if let Some(behind) = self.behind.queue() {
+            behind.retain(is_out);
+        }
+        self.head.is_none()
+    }
+
     /// Counts what is on its way: items.
     pub(crate) fn on_the_way(&self) -> usize {
         usize::from(self.head.is_some()) + self.behind.len()
@@ -231,14 +253,16 @@ impl Pipe {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Fate {
     Open,
-    /// Closed by its owner; what it has written is still delivered.
+    /// Closed by its owner, who had read all that had arrived; what it has written is still
+    /// delivered.
     #[default]
     Closed,
     /// Torn down by the other end.
     Reset,
     /// The other end did not answer in time.
     TimedOut,
-    /// Its host has crashed, or was restarted since: the network answers in its place.
+    /// It was torn down, or its host has crashed or was restarted since: whatever arrives is
+    /// answered with a reset.
     Gone,
     /// Its host has no power: nobody answers.
     Silent,

@@ -225,11 +225,6 @@ impl Stream {
         4 * (self.read - self.announced_to) >= u64::from(window)
     }
 
-    /// Whether the writer finds no space when he has heard all that was announced.
-    pub(crate) fn is_full(&self, window: u32) -> bool {
-        self.written - self.announced_to >= u64::from(window)
-    }
-
     /// Tells the writer how much has been read; he hears it `at` that instant.
     pub(crate) fn announce(&mut self, at: u64) {
         self.announced_to = self.read;

@@ -27,7 +27,7 @@ use super::fabric::{Fabric, Net};
 use super::latency::Latency;
 use super::ledger::Fault;
 use super::link::{Pace, Passage, WHOLE};
-use super::pipe::{Connection, EndState, Fate, Item, Pipe, Trouble, What};
+use super::pipe::{Connection, EndState, Fate, Item, Pipe, Reset, Trouble, What};
 use super::pool::Pool;
 use super::stream::Corrupted;
 
@@ -339,29 +339,36 @@ impl Transit<'_> {
         }
     }
 
-    /// Closes `end` both ways; what it has written is still delivered.
+    /// Closes `end` both ways, as TCP does: what it has written is still delivered if it has read
+    /// all that had arrived, and otherwise the connection is torn down.
     #[inline(always)]
     pub(crate) fn close(&mut self, end: usize) {
         if self.conn.ends[end].fate == Fate::Open {
+            if self.conn.pipes[1 - end].stream.ready() > 0 {
+                return self.tear_down(end);
+            }
             self.finish(end);
             self.end(end, Fate::Closed);
-            let unread = &mut self.conn.pipes[1 - end].stream;
-            if unread.is_full(self.net.config.window) {
-                // Who waits for space there gets it, and is answered with a reset.
-                unread.discard();
-                self.announce(1 - end);
-            }
         }
     }
 
-    /// Tears the connection down: nothing more is delivered from `end`.
+    /// Tears the connection down, unless it is closed already.
     #[inline(always)]
     pub(crate) fn abort(&mut self, end: usize) {
         if self.conn.ends[end].fate == Fate::Open {
-            self.forget_sent(end);
-            self.send_reset(end);
-            self.end(end, Fate::Closed);
+            self.tear_down(end);
         }
+    }
+
+    /// Tears the connection down: what `end` has sent and has not arrived is lost, and the other
+    /// end gets a reset.
+    #[cold]
+    #[inline(never)]
+    fn tear_down(&mut self, end: usize) {
+        self.forget_sent(end);
+        self.send_reset(end, false);
+        self.conn.pipes[1 - end].stream.discard();
+        self.end(end, Fate::Gone);
     }
 
     /// Lets the program's side of `end` go. Returns whether nobody needs the connection any more.
@@ -448,13 +455,35 @@ impl Transit<'_> {
         (out, late)
     }
 
-    /// Sends a reset, unless one was sent before.
-    fn send_reset(&mut self, way: usize) {
+    /// Sends a reset, unless one was sent before; `answers` says whether it answers something whose
+    /// sender repeats that until it hears the answer.
+    fn send_reset(&mut self, way: usize, answers: bool) {
         let pipe = &mut self.conn.pipes[way];
-        if !std::mem::replace(&mut pipe.reset_sent, true) {
+        let was_sent = pipe.reset != Reset::None;
+        if answers || !was_sent {
+            pipe.reset = if answers { Reset::Answers } else { Reset::Sent };
+        }
+        if !was_sent {
             pipe.fin_sent = true;
             self.send_mark(way, What::Reset);
         }
+    }
+
+    /// Lets an end of this fate send another reset, because the last one did not arrive.
+    fn allow_reset(&mut self, way: usize, sender: Fate) {
+        if sender != Fate::Silent {
+            self.conn.pipes[way].reset = Reset::None;
+        }
+    }
+
+    /// Answers with a reset what arrives at an end that takes nothing any more. By this an end that
+    /// was closed is torn down.
+    fn refuse(&mut self, end: usize) {
+        if self.conn.ends[end].fate == Fate::Closed {
+            self.lose_unsent(end);
+            self.conn.ends[end].fate = Fate::Gone;
+        }
+        self.send_reset(end, true);
     }
 
     /// Sends what has no bytes.
@@ -570,14 +599,30 @@ impl Transit<'_> {
         });
         match self.conn.ends[way].fate {
             sender @ (Fate::Gone | Fate::TimedOut | Fate::Silent) if passage == Passage::Cut => {
-                // Nobody is left to send it again; who speaks to the dead is answered again.
-                self.conn.pipes[way].reset_sent &= sender == Fate::Silent;
-                self.forget_sent(way);
-                self.watch(1 - way);
+                // Nothing is left that sends it again. Whatever else arrives is answered again.
+                if sender == Fate::Silent || !self.is_asked_for(way, item) {
+                    self.allow_reset(way, sender);
+                    self.forget_sent(way);
+                    self.watch(1 - way);
+                }
             }
             _ => self.worry(way, item.sent_at),
         }
         false
+    }
+
+    /// Whether the other end repeats something to which this item is the answer, until it gets it:
+    /// then a reset is repeated as well, for as long as that end has not timed out.
+    fn is_asked_for(&mut self, way: usize, item: Item) -> bool {
+        let asks = self.conn.ends[1 - way].fate == Fate::Open && item.what == What::Reset;
+        if asks && self.conn.pipes[way].reset == Reset::Answers {
+            self.worry(1 - way, item.sent_at);
+        }
+        let asks = asks && self.conn.pipes[1 - way].unheard_since.is_some();
+        if asks {
+            self.conn.pipes[way].reset = Reset::Answers;
+        }
+        asks
     }
 
     /// Lets something arrive at its end: what it is, where its bytes end and their digest, and when
@@ -637,9 +682,8 @@ impl Transit<'_> {
                 self.end(end, Fate::Reset);
                 return false;
             }
-            (Fate::Gone, What::Data | What::Fin) | (_, What::Data) => {
-                // Nobody is there to take it, and says so.
-                self.send_reset(end);
+            (Fate::Gone | Fate::TimedOut, What::Data | What::Fin) | (_, What::Data) => {
+                self.refuse(end);
             }
             _ => {}
         }
@@ -763,7 +807,7 @@ impl Transit<'_> {
             format!("{}->{} timed out", ends[end].addr(net), ends[1 - end].addr(net))
         });
         // Whatever answered the other end was given up as well: it is answered anew.
-        self.conn.pipes[end].reset_sent &= self.conn.ends[end].fate == Fate::Silent;
+        self.allow_reset(end, self.conn.ends[end].fate);
         if matches!(self.conn.ends[end].fate, Fate::Open | Fate::Closed) {
             self.end(end, Fate::TimedOut);
             self.watch(1 - end);
@@ -831,7 +875,7 @@ impl Transit<'_> {
             self.ask_in_vain(end);
         } else if matches!(other, Fate::Gone | Fate::Reset | Fate::TimedOut) {
             self.world.act_as(self.conn.pipes[1 - end].key);
-            self.send_reset(1 - end);
+            self.send_reset(1 - end, true);
         } else if self.loss_between(from, to).is_some() {
             self.ask_with_luck(end);
         }
@@ -972,8 +1016,13 @@ impl Transit<'_> {
         if self.conn.pipes[way].missed_credit {
             self.announce(way);
         }
-        let pipe = &self.conn.pipes[way];
-        if both_ways && pipe.trouble == Trouble::None {
+        let Pipe { trouble, head, unheard_since, .. } = &self.conn.pipes[way];
+        if both_ways && *trouble == Trouble::None {
+            let is_over = matches!(self.conn.ends[1 - way].fate, Fate::Gone | Fate::TimedOut);
+            if is_over && head.is_none() && unheard_since.is_some() {
+                // It repeats what was not acknowledged, and is answered with a reset.
+                self.send_reset(1 - way, true);
+            }
             self.hear_all(way);
         }
     }
@@ -1008,7 +1057,7 @@ impl Transit<'_> {
         match self.conn.ends[end].fate {
             Fate::Open | Fate::Reset | Fate::TimedOut => {
                 self.lose_unsent(end);
-                self.send_reset(end);
+                self.send_reset(end, false);
             }
             Fate::Closed => self.lose_unsent(end),
             Fate::Gone | Fate::Silent => return,
@@ -1022,7 +1071,7 @@ impl Transit<'_> {
         if self.conn.ends[end].fate != Fate::Silent {
             self.lose_unsent(end);
             self.conn.pipes[end].fin_sent = true;
-            self.conn.pipes[end].reset_sent = true;
+            self.conn.pipes[end].reset = Reset::Sent;
             self.end(end, Fate::Silent);
             self.look_around();
         }
@@ -1032,18 +1081,21 @@ impl Transit<'_> {
     pub(crate) fn wake_up(&mut self, end: usize) {
         if self.conn.ends[end].fate == Fate::Silent {
             self.conn.ends[end].fate = Fate::Gone;
-            self.conn.pipes[end].reset_sent = false;
+            self.conn.pipes[end].reset = Reset::None;
             self.conn.pipes[1 - end].stream.discard();
             self.look_around();
         }
     }
 
-    /// What can only be sent again is not sent any more.
+    /// What has not left the host, or would have to leave it again, is lost.
     fn lose_unsent(&mut self, end: usize) {
         self.relax(end);
-        if self.conn.pipes[end].trouble == Trouble::Lost {
+        let was_lost = self.conn.pipes[end].trouble == Trouble::Lost;
+        if self.conn.pipes[end].drop_unsent(self.world.now) {
             self.forget_sent(end);
-            self.conn.pipes[end].reset_sent = false;
+        }
+        if was_lost {
+            self.conn.pipes[end].reset = Reset::None;
             self.watch(1 - end);
         }
     }
@@ -1056,7 +1108,7 @@ impl Transit<'_> {
             if self.conn.ends[end].fate == Fate::Open {
                 hit = true;
                 self.forget_sent(end);
-                self.conn.pipes[end].reset_sent = true;
+                self.conn.pipes[end].reset = Reset::Sent;
                 self.end(end, Fate::Reset);
             }
         }

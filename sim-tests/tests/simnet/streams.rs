@@ -120,11 +120,23 @@ fn a_blocked_writer_and_a_blocked_reader_are_woken_by_every_end_of_a_connection(
             ba.close().unwrap();
         })
         .await;
+        assert_eq!(
+            told,
+            (Ok(4), Err(Cause::ConnReset)),
+            "what was written into the room is unread"
+        );
+        let told = blocked(async |t| {
+            let ba = &t.ba;
+            assert_eq!(read(ba).await, Ok("full".into()));
+            assert_eq!(read(ba).await, Ok("more".into()));
+            ba.close().unwrap();
+        })
+        .await;
         assert_eq!(told, (Ok(4), Ok(String::new())));
         let told = blocked(async |t| t.ba.close().unwrap()).await;
-        assert_eq!(told, (Ok(4), Ok(String::new())), "it succeeds once, unread or not");
+        assert_eq!(told, both(Cause::ConnReset), "closed with bytes unread");
         let told = blocked(async |t| t.b.close().unwrap()).await;
-        assert_eq!(told, (Ok(4), Ok(String::new())));
+        assert_eq!(told, both(Cause::ConnReset));
         let told = blocked(async |t| {
             t.ab.shutdown().await.unwrap();
             t.ba.shutdown().await.unwrap();
@@ -332,8 +344,12 @@ fn a_writer_that_waits_for_space_fails_when_the_reader_closes() {
             drop(far);
             let (took, wrote) = timed(async { sim.timeout(secs(60), writer).await }).await;
             let error = wrote.expect("it waits for ever").unwrap().unwrap_err();
-            // It hears of the end, or of space, writes on, and is answered with a reset.
-            assert_eq!((took, cause(&error)), (ms(30), Cause::BrokenPipe), "{unread} unread");
+            // It hears of space, writes on, and is answered with a reset; or is reset at once.
+            let expected = match unread {
+                0 => (ms(30), Cause::BrokenPipe),
+                _ => (ms(10), Cause::ConnReset),
+            };
+            assert_eq!((took, cause(&error)), expected, "{unread} unread");
         });
     }
 }

@@ -1,1 +1,3 @@
 //! Connections of the simulated network: closes, resets, timeouts and faults in every state.
+
+mod closes;
