@@ -74,7 +74,7 @@ impl End {
         let mut outside = Wakers::default();
         self.with_conn(|conn, end| {
             let waiters = if writes {
-                &mut **conn.pipes[end].writers.get_or_insert_default()
+                &mut conn.pipes[end].writers.get_or_insert_default().waiting
             } else {
                 &mut conn.pipes[1 - end].readers
             };

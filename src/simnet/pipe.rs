@@ -69,6 +69,14 @@ pub(crate) enum Reset {
     Answers,
 }
 
+/// Those who wait for space in a direction.
+#[derive(Debug, Default)]
+pub(crate) struct Writers {
+    pub(crate) waiting: WaitList,
+    /// When the end that writes asks next whether the other is still there, if it is going to.
+    pub(crate) asks_at: u64,
+}
+
 /// One direction of a connection, in the order in which it stands in memory: among thousands of
 /// connections, most of the time goes into loading what a message touches, so that is first and
 /// together.
@@ -107,8 +115,8 @@ pub(crate) struct Pipe {
     pub(crate) again: u8,
     /// Since when the sender has waited for an acknowledgement that does not come of itself.
     pub(crate) unheard_since: Option<u64>,
-    /// Those who have ever waited for space.
-    pub(crate) writers: Option<Box<WaitList>>,
+    /// What is kept of those who wait for space, as soon as anything is.
+    pub(crate) writers: Option<Box<Writers>>,
 }
 
 // Two of them are most of what a connection takes.
@@ -191,13 +199,13 @@ impl Pipe {
     /// Hands out all who wait for space.
     pub(crate) fn drain_writers(&mut self, wake: impl FnMut(Waiter)) {
         if let Some(writers) = &mut self.writers {
-            writers.drain(wake);
+            writers.waiting.drain(wake);
         }
     }
 
     /// Whether anybody waits for space.
     pub(crate) fn has_writers(&self) -> bool {
-        self.writers.as_ref().is_some_and(|writers| !writers.is_empty())
+        self.writers.as_ref().is_some_and(|writers| !writers.waiting.is_empty())
     }
 
     /// Forgets what is on its way.

@@ -298,7 +298,7 @@ impl Transit<'_> {
         let over = ends[end].fate != Fate::Open;
         let (moves, ended, waits) = if writes {
             let pipe = &mut pipes[end];
-            let waits = pipe.writers.as_ref().is_some_and(|writers| writers.holds(waker));
+            let waits = pipe.writers.as_ref().is_some_and(|writers| writers.waiting.holds(waker));
             (pipe.stream.space(pipe.window, now) > 0, over || pipe.fin_sent, waits)
         } else {
             let pipe = &pipes[1 - end];
@@ -1034,9 +1034,11 @@ impl Transit<'_> {
         self.ask_soon(end, blocked);
     }
 
+    /// Has an end ask: when it has heard nothing for as long as connections are kept alive, and a
+    /// while from now if it waits for space. What it was going to do sooner, it still does then.
     fn ask_soon(&mut self, end: usize, blocked: bool) {
         let alarm = bell(self.index, end, Bell::Probe);
-        if self.conn.ends[end].fate != Fate::Open || self.world.alarms.is_set(alarm) {
+        if self.conn.ends[end].fate != Fate::Open {
             return;
         }
         let now = self.world.now;
@@ -1047,7 +1049,10 @@ impl Transit<'_> {
             heard.saturating_add(nanos(idle).saturating_mul(missed + 1))
         });
         let blocked = blocked.then(|| now.saturating_add(RETRY));
-        if let Some(at) = kept_alive.into_iter().chain(blocked).min() {
+        let Some(at) = kept_alive.into_iter().chain(blocked).min() else { return };
+        let writers = self.conn.pipes[end].writers.get_or_insert_default();
+        if !self.world.alarms.is_set(alarm) || at < writers.asks_at {
+            writers.asks_at = at;
             self.world.set_alarm(alarm, at);
         }
     }

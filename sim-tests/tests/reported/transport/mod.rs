@@ -1,3 +1,4 @@
 //! Connections of the simulated network: closes, resets, timeouts and faults in every state.
 
 mod closes;
+mod windows;

@@ -1,0 +1,118 @@
+//! A writer that waits for room is never made to wait longer by keep-alive.
+
+use std::time::Duration;
+
+use virtnet::simnet::{Latency, Network};
+use virtnet::{Cause, Host, Run, Schedule, time};
+
+use crate::simnet::{exact, ms, read, secs, timed, write, write_all};
+
+/// What is done to the way between α and β, or to β.
+const FAULTS: [&str; 6] = ["partition", "one way there", "one way back", "hold", "loss", "power"];
+
+/// A node that accepts and holds one connection, and reads nothing.
+async fn keeps(host: Host) {
+    let listener = host.listen(":1").await.unwrap();
+    let _conn = listener.accept().await.unwrap();
+    std::future::pending::<()>().await;
+}
+
+/// How long a write waits, beginning so long after (or before) the fault, until it fails, and why.
+fn waited(fault: &'static str, keep_alive: Option<Duration>, before: bool) -> (Duration, Cause) {
+    let run = Run::new(7).schedule(Schedule::Fifo).time_limit(secs(100_000));
+    let outcome = run.execute(async move |sim| {
+        let net = Network::with("t", exact().window(4).keep_alive(keep_alive));
+        let node = net.node("β", keeps);
+        let a = net.host("α").await.unwrap();
+        sim.sleep(secs(1)).await;
+        let ab = a.dial("β:1").await.unwrap();
+        write_all(&ab, b"full").await.unwrap();
+        sim.sleep(secs(1)).await;
+        let strike = async {
+            if before {
+                time::sleep(ms(100)).await;
+            }
+            match fault {
+                "partition" => net.partition(&["α"], &["β"]),
+                "one way there" => net.partition_one_way(&["α"], &["β"]),
+                "one way back" => net.partition_one_way(&["β"], &["α"]),
+                "hold" => net.hold("α", "β"),
+                "loss" => drop(net.link("α", "β").loss(1.0)),
+                "power" => node.power_off(),
+                _ => unreachable!("no fault {fault}"),
+            }
+            if !before {
+                time::sleep(ms(100)).await;
+            }
+        };
+        let write = async {
+            if !before {
+                time::sleep(ms(100)).await;
+            }
+            timed(write(&ab, "x")).await
+        };
+        let (_, (took, wrote)) = futures::future::join(strike, write).await;
+        (took, wrote.unwrap_err())
+    });
+    outcome.unwrap()
+}
+
+#[test]
+fn keep_alive_never_prolongs_the_wait_of_a_writer_for_room() {
+    let mut wrong = String::new();
+    for fault in FAULTS {
+        for before in [false, true] {
+            let (without, cause) = waited(fault, None, before);
+            assert_eq!(cause, Cause::TimedOut, "{fault}");
+            assert!(without <= secs(61), "{fault}: {without:?}");
+            for idle in [ms(1), ms(150), secs(1), secs(30), secs(60), secs(7_200), Duration::MAX] {
+                let (with, cause) = waited(fault, Some(idle), before);
+                if with > without || cause != Cause::TimedOut {
+                    wrong += &format!("\n{fault} {before} {idle:?}: {with:?}, not {without:?}");
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// The news of room is lost: who waits for it asks 200 ms after it began to wait, whenever else it
+/// would have asked, and however often it is polled.
+#[test]
+fn keep_alive_does_not_delay_the_question_for_room() {
+    for keep_alive in [None, Some(ms(50)), Some(secs(60)), Some(secs(7_200))] {
+        let run = Run::new(7).schedule(Schedule::Fifo).time_limit(secs(100_000));
+        let outcome = run.execute(async move |sim| {
+            let net = Network::with("t", exact().window(4).keep_alive(keep_alive));
+            let (a, b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+            let lb = b.listen(":1").await.unwrap();
+            let (ab, ba) = crate::simnet::connect(&a, &lb).await;
+            write_all(&ab, b"full").await.unwrap();
+            sim.sleep(secs(1)).await;
+            // A link that has been touched is looked at for all that it carries.
+            drop(net.link("α", "β").latency(Latency::constant(ms(10))));
+            net.partition_one_way(&["β"], &["α"]);
+            assert_eq!(read(&ba).await, Ok("full".into()));
+            sim.sleep(ms(20)).await;
+            let healing = async {
+                sim.sleep(ms(100)).await;
+                net.heal();
+            };
+            let polled_often = async {
+                let mut writing = std::pin::pin!(timed(write(&ab, "x")));
+                loop {
+                    let tick = std::pin::pin!(sim.sleep(ms(7)));
+                    match futures::future::select(writing.as_mut(), tick).await {
+                        futures::future::Either::Left((wrote, _)) => return wrote,
+                        futures::future::Either::Right(_) => {}
+                    }
+                }
+            };
+            let (_, (took, wrote)) = futures::future::join(healing, polled_often).await;
+            assert_eq!(wrote, Ok(1));
+            took
+        });
+        let took = outcome.unwrap();
+        assert!(took <= ms(230), "{keep_alive:?}: {took:?}");
+    }
+}
