@@ -30,8 +30,8 @@ pub(crate) enum Stage {
     /// There is none.
     #[default]
     None,
-    /// The registry is asked where its host stands.
-    Asks,
+    /// The registry is asked where its host stands, and has answered then.
+    Asks { answered: u64 },
     /// It is none: the registry is asked to take a name.
     Announces,
     /// It is on its way, and arrives then.
@@ -80,10 +80,8 @@ pub(crate) struct Call {
     pub(crate) losses: u64,
     /// The record in which it set out.
     pub(crate) sent: Mark,
-    /// Until when what it does now may take.
+    /// Until when it may take.
     pub(crate) limit: u64,
-    /// When it came to the door.
-    pub(crate) knocked_at: u64,
     /// What it brings back: the one or the other, each where it can be taken without the other.
     pub(crate) met: Option<Met>,
     pub(crate) failed: Option<Cause>,

@@ -84,8 +84,21 @@ impl Config {
         self
     }
 
-    /// How long a dial tries before it fails with `timed out`.
+    /// How long a dial may take before it fails with `timed out`: the question to the registry, the
+    /// way there, the wait for an accept and the way back, all together.
+    ///
+    /// A dial that has timed out is in no queue any more. If it was accepted at the last moment, so
+    /// that the answer came too late, the accepted connection is reset.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero, as for `std`'s `TcpStream::connect_timeout`.
+    #[track_caller]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        assert!(
+            !timeout.is_zero(),
+            "virtnet: connect_timeout(0): every dial would time out at once; use 1 ns or more"
+        );
         self.connect_timeout = timeout;
         self
     }

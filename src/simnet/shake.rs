@@ -12,7 +12,8 @@
 //!   └──┘
 //! ```
 //!
-//! What has got to a listener waits there as long as it has to, and as the way is clear.
+//! What has got to a listener waits there for an accept. All stages together, from the question
+//! where the host stands to the answer of its listener, may take the connect timeout.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
@@ -34,8 +35,6 @@ use super::transit::{
     AGAIN, CALL, LATENCY, Transit, call_alarm, connect, head_of, retry_after, whose,
 };
 
-/// A dial that is queued is looked at again no sooner than so many nanoseconds later.
-const LEAST: u64 = 1_000_000;
 /// What a record of a knock or its answer carries, where data has a digest.
 const SAID: u64 = 3;
 
@@ -158,22 +157,26 @@ impl Fabric {
         let at = state.ask(world, about, dst.host());
         state.machines[from].calls += 1;
         let (index, call) = self.calls.add();
-        (call.net, call.from, call.stage) = (number, from, Stage::Asks);
+        (call.net, call.from, call.stage) = (number, from, Stage::Asks { answered: at });
+        call.limit = world.after(nanos(state.config.connect_timeout));
         call.to = Place { machine: about.unwrap_or_default(), life: 0 };
         call.unknown = if about.is_none() { Some(dst.host().into()) } else { None };
         (call.asker, call.sent) = (world.acting(), world.mark());
         call.src = Some(src.with_port(port));
         call.ports = [port, dst.port()];
         call.dialer = Some(waiter);
-        world.set_alarm(call_alarm(index), at);
+        world.set_alarm(call_alarm(index), at.min(call.limit));
         index
     }
 
     /// Lets those dials of a host set out that were told where to while its node was paused.
     pub(crate) fn let_askers_hear(&mut self, world: &mut World, net: u32, machine: u32) {
         for (index, call) in self.calls.iter() {
-            let asks = matches!(call.stage, Stage::Asks) && (call.net, call.from) == (net, machine);
-            if asks && !world.alarms.is_set(call_alarm(index)) {
+            let asks = matches!(call.stage, Stage::Asks { .. });
+            if asks
+                && (call.net, call.from) == (net, machine)
+                && !world.alarms.is_set(call_alarm(index))
+            {
                 world.set_alarm(call_alarm(index), world.now);
             }
         }
@@ -228,8 +231,13 @@ impl Shake<'_> {
     /// Goes on at the instant for which the alarm was set.
     #[inline(always)]
     fn move_on(&mut self) {
+        let (now, limit) = (self.world.now, self.call.limit);
         match self.call.stage {
-            Stage::Asks => return self.hear(),
+            Stage::Asks { answered } if answered <= limit && now <= limit => return self.hear(),
+            Stage::Asks { .. } => {
+                self.net.act_as_answer(self.world);
+                return self.end(false);
+            }
             // Whoever announces does so when he is told that he may.
             Stage::Announces => {
                 self.net.act_as_answer(self.world);
@@ -238,7 +246,6 @@ impl Shake<'_> {
             _ => {}
         }
         self.world.act_as_once(shaking(self.call.keys[self.call.way]));
-        let limit = self.call.limit;
         match self.call.stage {
             Stage::Travels { arrives } if arrives <= limit => self.arrive(),
             Stage::Held => self.arrive(),
@@ -290,7 +297,6 @@ impl Shake<'_> {
         }
         (call.to, call.keys) = (to, keys);
         (call.way, call.losses) = (THERE, 0);
-        call.limit = world.after(nanos(net.config.connect_timeout));
         world.act_as_once(shaking(there));
         let mut at = self.arrival();
         // Dials from one host to another arrive in the order in which they set out, as long as
@@ -351,7 +357,6 @@ impl Shake<'_> {
         match passage {
             Passage::Clear if call.way == THERE => {
                 call.stage = Stage::AtDoor;
-                call.knocked_at = world.now;
                 if !self.is_let_in() {
                     self.go_to_door();
                 }
@@ -449,6 +454,10 @@ impl Shake<'_> {
                     Some(Ok(gate)) => Door::Open(gate.clone(), src, dst),
                 })
             }
+            Stage::Queued(queued) if self.world.now >= self.call.limit => {
+                self.end(false);
+                Some(Door::Left(queued))
+            }
             Stage::Queued(queued) => Some(Door::Queue(queued)),
             other => {
                 self.call.stage = other;
@@ -457,30 +466,22 @@ impl Shake<'_> {
         }
     }
 
-    /// Stands in the queue of the listener, unless it has done so for long and the way is not
-    /// clear any more. Returns what is to be dropped.
+    /// Stands in the queue of the listener, until the limit. Returns what is to be dropped.
     fn queue(&mut self, queued: Box<Queued>) -> Option<Box<Queued>> {
         if !matches!(self.call.stage, Stage::AtDoor) {
             return Some(queued);
         }
         if self.world.now >= self.call.limit {
-            if !self.is_clear() {
-                self.end(false);
-                return Some(queued);
-            }
-            // However short it is, time goes on meanwhile.
-            self.call.limit = self.next_limit().max(self.world.after(LEAST));
+            self.end(false);
+            return Some(queued);
         }
         self.call.stage = Stage::Queued(queued);
         self.wait_until(self.call.limit);
         None
     }
 
-    /// Turns back with an answer. If it had to wait for that, the answer has a time of its own.
+    /// Turns back with an answer.
     fn turn_back(&mut self) {
-        if self.world.now > self.call.knocked_at {
-            self.call.limit = self.next_limit();
-        }
         (self.call.way, self.call.losses) = (BACK, 0);
         self.depart();
     }
@@ -489,20 +490,6 @@ impl Shake<'_> {
     fn hear_nothing(&mut self) {
         self.call.stage = Stage::Unanswered;
         self.wait_until(self.call.limit);
-    }
-
-    /// Until when what is begun now may take.
-    fn next_limit(&self) -> u64 {
-        self.world.after(nanos(self.net.config.connect_timeout))
-    }
-
-    /// Whether the other host is there, and the way open in both directions.
-    fn is_clear(&self) -> bool {
-        let Self { net, call, .. } = self;
-        let clear = |from, to| net.links.look(from, to) == Passage::Clear;
-        net.machines[call.to.machine].power != Power::Silent
-            && clear(call.from, call.to.machine)
-            && clear(call.to.machine, call.from)
     }
 }
 
@@ -533,6 +520,8 @@ enum Door {
     Shut(Cause),
     /// The queue that it stands in already.
     Queue(Box<Queued>),
+    /// The queue that it has left, because it has taken too long.
+    Left(Box<Queued>),
 }
 
 /// Knocks at the door, or looks how it is in the queue; nobody holds the world meanwhile.
@@ -541,6 +530,8 @@ fn visit(run: u64, index: u32) {
     let door = try_enter(run, |fabric, world| fabric.shake(index, world)?.look());
     let mut queued = match door.flatten() {
         None => return,
+        // Dropped with the world in its place: by that the dial leaves the queue.
+        Some(Door::Left(queued)) => return drop(queued),
         Some(Door::Shut(cause)) => return answer(run, index, Err(cause)),
         Some(Door::Queue(queued)) => queued,
         Some(Door::Open(gate, src, dst)) => {

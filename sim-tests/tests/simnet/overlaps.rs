@@ -280,13 +280,13 @@ fn a_crash_behind_a_hold_is_a_reset_when_that_is_released() {
 fn a_dial_that_waits_to_be_accepted_is_told_of_every_death() {
     for (death, took, expected) in [
         ("crash", ms(10), Cause::ConnRefused),
-        ("power_off", secs(10), Cause::TimedOut),
+        ("power_off", secs(35), Cause::TimedOut),
         ("close", ms(10), Cause::ConnRefused),
         ("restart", ms(10), Cause::ConnRefused),
-        ("partition", secs(10), Cause::TimedOut),
+        ("partition", secs(35), Cause::TimedOut),
     ] {
         fifo(async move |sim| {
-            let net = Network::with("t", exact());
+            let net = Network::with("t", exact().connect_timeout(secs(60)));
             let node = net.node("β", async |host| {
                 let _listener = host.listen(":1").await.unwrap();
                 pending::<()>().await;

@@ -1,4 +1,5 @@
 //! Connections of the simulated network: closes, resets, timeouts and faults in every state.
 
 mod closes;
+mod dials;
 mod windows;
