@@ -23,7 +23,7 @@
 //! | `budget = "60s"` | goes on for so long, past those if they are not given | no limit |
 //! | `schedule = "pct:3"` | how orders are explored: `fifo`, `random`, `pct:N` | `random` |
 //! | `time_limit = "5min"` | virtual time a run may take: `ns us ms s min h` | an hour |
-//! | `step_limit = 100000` | polls a run may take | ten million |
+//! | `step_limit = 100000` | steps a run may take: `Run::step_limit` says which | ten million |
 //! | `poll_limit = "60s"` | real time of one poll, with `isolate = "process"` | a minute |
 //! | `isolate = "process"` | each run in a process of its own | `thread` |
 //! | `isolate = "none"` | workers go on from run to run, for runs of microseconds | `thread` |

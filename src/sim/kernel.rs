@@ -25,6 +25,23 @@ impl World {
         self.alarms.set(slot, serial);
     }
 
+    /// Counts what an alarm does as a step. Returns whether it is to be done: when the run has
+    /// taken all steps that it may, it ends instead.
+    ///
+    /// An alarm that may set itself again without a task being polled has to be counted, because
+    /// nothing else would ever end the run.
+    pub(crate) fn step_by_alarm(&mut self) -> bool {
+        if self.steps >= self.limits.steps {
+            self.pressing.exhaust();
+            return false;
+        }
+        self.steps += 1;
+        if let Some(pulse) = &self.pulse {
+            pulse.go_on(self.steps);
+        }
+        true
+    }
+
     /// The instant so many nanoseconds from now.
     #[inline]
     pub(crate) fn after(&self, nanos: u64) -> u64 {

@@ -20,7 +20,8 @@ pub struct Outcome<T> {
     pub seed: u64,
     /// The virtual time that passed.
     pub elapsed: Duration,
-    /// How many times a task was polled.
+    /// How many steps it took: polls of tasks, and what a simulated network did by itself. See
+    /// [`Run::step_limit`](crate::Run::step_limit).
     pub steps: u64,
     /// The identity of the run: two runs are the same if these are equal.
     pub fingerprint: Fingerprint,

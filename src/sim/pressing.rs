@@ -40,6 +40,8 @@ pub(crate) struct Aborted {
 pub(crate) enum Urgent {
     /// The run must end.
     Doom,
+    /// The run has taken all steps that it may.
+    StepLimit,
     /// A waker that is not a task's own.
     Wake(Waker),
     Drop(Aborted),
@@ -53,6 +55,8 @@ pub(crate) struct Pressing {
     any: bool,
     /// Why the run must end at once, if anybody has said so.
     doom: Option<String>,
+    /// Whether the run has taken all steps that it may.
+    exhausted: bool,
     wakers: VecDeque<Waker>,
     aborted: VecDeque<Aborted>,
     errands: VecDeque<Errand>,
@@ -70,6 +74,9 @@ impl Pressing {
     pub(crate) fn pop(&mut self) -> Option<Urgent> {
         if self.doom.is_some() {
             return Some(Urgent::Doom);
+        }
+        if self.exhausted {
+            return Some(Urgent::StepLimit);
         }
         let wake = self.wakers.pop_front().map(Urgent::Wake);
         let drop = |this: &mut Self| this.aborted.pop_front().map(Urgent::Drop);
@@ -116,6 +123,12 @@ impl Pressing {
         self.doom.get_or_insert(reason);
     }
 
+    /// Has the run end because it has taken all steps that it may.
+    #[cold]
+    pub(crate) fn exhaust(&mut self) {
+        (self.any, self.exhausted) = (true, true);
+    }
+
     /// Whether the run must end.
     pub(crate) const fn is_doomed(&self) -> bool {
         self.doom.is_some()
@@ -139,7 +152,7 @@ impl Pressing {
     /// Forgets all that is left and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 1024;
-        (self.any, self.doom) = (false, None);
+        (self.any, self.doom, self.exhausted) = (false, None, false);
         self.aborted.wipe(KEPT);
         self.wakers.wipe(KEPT);
         self.errands.wipe(KEPT);

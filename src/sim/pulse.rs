@@ -78,6 +78,11 @@ impl Pulse {
         self.ends_at.load(Relaxed) <= step
     }
 
+    /// A step is made in which no task is polled.
+    pub(crate) fn go_on(&self, step: u64) {
+        self.step.store(step, Relaxed);
+    }
+
     /// The number of the step, and what stands for the task that is polled in it.
     pub(crate) fn read(&self) -> (u64, u64) {
         (self.step.load(Relaxed), self.task.load(Relaxed))

@@ -97,10 +97,13 @@ impl Run {
         self
     }
 
-    /// Ends the run after so many steps, each the poll of a task: ten million
-    /// unless said otherwise.
+    /// Ends the run after so many steps: ten million unless said otherwise.
     ///
-    /// 0 admits no poll: the run ends before its first.
+    /// A step is the poll of a task, or something that a simulated network does by itself: it sends
+    /// again what was lost, asks whether the other end is still there, announces room to a writer
+    /// that waits, gives up, or moves a dial on. That data arrives is no step.
+    ///
+    /// 0 admits no step: the run ends before its first poll.
     #[inline]
     pub fn step_limit(mut self, steps: u64) -> Self {
         self.limits.steps = steps;

@@ -144,6 +144,7 @@ impl World {
             let outside = match self.pressing.pop()? {
                 // Whoever was polled last is to blame.
                 Urgent::Doom => return Some(Next::End(End::Panicked)),
+                Urgent::StepLimit => return Some(Next::End(End::StepLimit)),
                 // It may have completed since.
                 Urgent::Drop(aborted) if self.tasks.live(aborted.task).is_none() => continue,
                 Urgent::Drop(aborted) => return Some(self.step_drop(aborted)),

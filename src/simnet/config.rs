@@ -106,7 +106,16 @@ impl Config {
     /// How long a byte may go unacknowledged before its sender fails with `timed out`; `None` is
     /// for ever. A round trip that takes longer is a timeout, too; the time that bytes take up on a
     /// link of little bandwidth does not count, in which they are acknowledged one by one.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero: `None` is no timeout.
+    #[track_caller]
     pub fn stream_timeout(mut self, timeout: Option<Duration>) -> Self {
+        assert!(
+            timeout != Some(Duration::ZERO),
+            "virtnet: stream_timeout(0): every byte would time out at once; `None` is no timeout"
+        );
         self.stream_timeout = timeout;
         self
     }

@@ -53,9 +53,12 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
     }
 }
 
-/// What an alarm does that is seldom set.
+/// What an alarm does that is seldom set, which is a step of the run.
 #[inline(never)]
 fn sound_seldom(world: &mut World, alarm: u32) {
+    if !world.step_by_alarm() {
+        return;
+    }
     match whose(alarm) {
         (index, CALL) => {
             world.act_as(Key::NONE);

@@ -545,6 +545,8 @@ impl Transit<'_> {
             let pipe = &mut self.conn.pipes[way];
             let Some(mut item) = pipe.head else { return };
             match std::mem::replace(&mut pipe.trouble, Trouble::None) {
+                // It is sent again, which is a step of the run.
+                Trouble::Lost if !self.world.step_by_alarm() => return,
                 Trouble::Lost => {
                     let (key, latency, ordinal) = (pipe.key, pipe.latency, pipe.attempt());
                     let takes = self.world.draw_latency(AGAIN, key, ordinal, latency);

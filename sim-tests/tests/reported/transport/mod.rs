@@ -2,4 +2,5 @@
 
 mod closes;
 mod dials;
+mod steps;
 mod windows;
