@@ -28,7 +28,7 @@ const SCRIPT: &str = concat!(
 );
 
 /// The kinds of records, by the numbers that stand for them.
-const KINDS: [RecordKind; 10] = [
+const KINDS: [RecordKind; 11] = [
     RecordKind::Poll,
     RecordKind::Note,
     RecordKind::Choose,
@@ -39,6 +39,7 @@ const KINDS: [RecordKind; 10] = [
     RecordKind::Deliver,
     RecordKind::Lose,
     RecordKind::Fault,
+    RecordKind::Fail,
 ];
 
 /// Writes a story.

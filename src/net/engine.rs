@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 
 use super::addr::Addr;
-use super::error::{Cause, RegistryError};
+use super::error::{Cause, Error, RegistryError};
 use super::raw::{RawConn, RawEnd};
 
 /// Carries connections between hosts.
@@ -105,6 +105,9 @@ pub(crate) trait Whole: Send + Sync {
 
     /// See [`Registry::withdraw`].
     fn withdraw(&self, hostname: &str);
+
+    /// Notes that an accept fails, of which no message tells.
+    fn accept_failed(&self, error: &Error);
 }
 
 /// Knows the hosts of a network by name.

@@ -58,6 +58,20 @@ impl Bound {
             Source::Other { addr, .. } => addr.clone(),
         }
     }
+
+    /// Lets the network note that an accept fails.
+    #[cold]
+    fn note(&self, error: &Error) {
+        match &self.from {
+            Source::Net { net } => {
+                if let Carrier::Whole(whole) = net.carrier() {
+                    whole.accept_failed(error);
+                }
+            }
+            #[cfg(feature = "os")]
+            Source::Other { .. } => {}
+        }
+    }
 }
 
 #[cfg(feature = "os")]
@@ -243,7 +257,9 @@ impl<L: Borrow<Listener>> Waiting<L> {
         self.ticket = None;
         let addr = self.listener.borrow().local_addr();
         let network: Arc<str> = addr.network().into();
-        Error::new(Op::Accept, network, None, Some(addr), cause)
+        let error = Error::new(Op::Accept, network, None, Some(addr), cause);
+        self.listener.borrow().bound.note(&error);
+        error
     }
 
     /// Looks into the queue, and joins it if there is nothing to be found.

@@ -259,6 +259,15 @@ impl World {
         self.record(kind, subject, Key::NONE, ordinal, digest, || Some(text().into()));
     }
 
+    /// Records that an operation of the current task fails, of which no message tells.
+    #[cold]
+    pub(crate) fn record_failure(&mut self, text: &str) {
+        if self.heeds() {
+            let (actor, digest) = (self.actor, hash_name(text));
+            self.record(RecordKind::Fail, actor, Key::NONE, 0, digest, || Some(text.into()));
+        }
+    }
+
     /// The record in which that is done which is being done now.
     #[inline]
     pub(crate) const fn mark(&self) -> Mark {

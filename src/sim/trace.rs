@@ -37,10 +37,12 @@ pub enum RecordKind {
     Lose,
     /// A fault was applied to the network, or undone; or something happened to a node.
     Fault,
+    /// An operation of a task failed on a simulated network, and no message told it so: an accept.
+    Fail,
 }
 
 impl RecordKind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Poll,
         Self::Note,
         Self::Choose,
@@ -51,6 +53,7 @@ impl RecordKind {
         Self::Deliver,
         Self::Lose,
         Self::Fault,
+        Self::Fail,
     ];
 }
 
@@ -65,6 +68,7 @@ impl fmt::Display for RecordKind {
             Self::Deliver => "deliver",
             Self::Lose => "lose",
             Self::Fault => "fault",
+            Self::Fail => "fail",
             Self::Foreign => "foreign",
             Self::Ending => "ending",
         })
@@ -108,9 +112,11 @@ impl fmt::Display for Record {
             RecordKind::Deliver | RecordKind::Lose => {
                 write!(f, " {} {}", self.ordinal, in_one_line(&self.text))
             }
-            RecordKind::Note | RecordKind::Ending | RecordKind::Caught | RecordKind::Fault => {
-                write!(f, " {}", in_one_line(&self.text))
-            }
+            RecordKind::Note
+            | RecordKind::Ending
+            | RecordKind::Caught
+            | RecordKind::Fault
+            | RecordKind::Fail => write!(f, " {}", in_one_line(&self.text)),
             RecordKind::Foreign => Ok(()),
         }
     }

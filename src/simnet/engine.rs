@@ -4,7 +4,7 @@
 
 use std::task::{Context, Poll};
 
-use crate::net::{Addr, Carrier, Cause, Dialed, Parts, Whole};
+use crate::net::{Addr, Carrier, Cause, Dialed, Error, Parts, Whole};
 use crate::waiter::Waiter;
 
 use super::call::Met;
@@ -112,6 +112,10 @@ impl Whole for Region {
         try_enter(self.run, |fabric, world| {
             fabric.interrupt(world, (self.net, self.number), number);
         });
+    }
+
+    fn accept_failed(&self, error: &Error) {
+        try_enter(self.run, |_, world| world.record_failure(&error.to_string()));
     }
 
     fn withdraw(&self, hostname: &str) {

@@ -92,6 +92,14 @@ struct Shake<'a> {
     world: &'a mut World,
 }
 
+/// A text, and what is added to it if anything is.
+fn with(text: String, between: &str, more: Option<&str>) -> String {
+    match more {
+        Some(more) => text + between + more,
+        None => text,
+    }
+}
+
 /// The name under which a hand-shake wakes somebody: what is sent in that direction later counts
 /// its own wake-ups from the first on.
 const fn shaking(direction: Key) -> Key {
@@ -365,17 +373,17 @@ impl Shake<'_> {
                 }
             }
             Passage::Clear => {
-                self.tell(RecordKind::Deliver, "");
+                self.tell(RecordKind::Deliver, None);
                 self.end(true);
             }
             Passage::Held if world.now >= call.limit => self.end(false),
             Passage::Held => {
-                self.tell(RecordKind::Lose, " held");
+                self.tell(RecordKind::Lose, Some("held"));
                 self.call.stage = Stage::Held;
                 self.wait_until(self.call.limit);
             }
             Passage::Cut => {
-                self.tell(RecordKind::Lose, " lost");
+                self.tell(RecordKind::Lose, Some("lost"));
                 self.call.losses += 1;
                 let again = self.world.after(retry_after(self.call.losses as u32));
                 self.call.stage = Stage::Lost { again };
@@ -384,16 +392,20 @@ impl Shake<'_> {
         }
     }
 
-    /// Records what became of it.
+    /// Records that it arrived, or else how it did not.
     #[inline(always)]
-    fn tell(&mut self, kind: RecordKind, how: &str) {
+    fn tell(&mut self, kind: RecordKind, how: Option<&str>) {
         let Self { net, call, world, .. } = self;
         world.record_arrival(kind, call.keys[call.way], (call.losses, SAID), call.sent, || {
             let src = net.addr(call.from, call.ports[0]);
             let dst = net.addr(call.to.machine, call.ports[1]);
-            match call.way {
-                THERE => format!("SYN {src}->{dst}{how}"),
-                _ => format!("SYN-ACK {dst}->{src}{how}"),
+            match (call.way, &call.failed) {
+                (THERE, _) => with(format!("SYN {src}->{dst}"), " ", how),
+                (_, None) => with(format!("SYN-ACK {dst}->{src}"), " ", how),
+                (_, Some(Cause::ConnRefused)) => {
+                    with(format!("RST {dst}->{src} refused"), ", ", how)
+                }
+                (_, Some(cause)) => with(format!("RST {dst}->{src} {cause}"), ", ", how),
             }
         });
     }
@@ -418,7 +430,7 @@ impl Shake<'_> {
         });
         let Some((met, accepts)) = met.zip(let_in) else { return false };
         self.call.met = Some(met);
-        self.tell(RecordKind::Deliver, "");
+        self.tell(RecordKind::Deliver, None);
         self.turn_back();
         self.world.wake_waiter(accepts);
         true
@@ -448,7 +460,7 @@ impl Shake<'_> {
             Stage::AtDoor => {
                 // If they are gone somebody stands at the door already.
                 let src = self.call.src.take()?;
-                self.tell(RecordKind::Deliver, "");
+                self.tell(RecordKind::Deliver, None);
                 let (to, port) = (self.call.to, self.call.ports[1]);
                 let dst = self.net.addr(to.machine, port);
                 Some(match self.net.gate(to, port) {

@@ -22,6 +22,7 @@ const LOOKS = {
   choose: ["choose", "diamond"],
   abort: ["abort", "ring"],
   caught: ["lose", "ring"],
+  fail: ["lose", "square"],
   foreign: ["foreign", "diamond"],
   ending: ["ending", "flag"],
 };

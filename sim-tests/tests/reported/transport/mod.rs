@@ -3,4 +3,5 @@
 mod closes;
 mod dials;
 mod steps;
+mod traces;
 mod windows;
