@@ -2,6 +2,9 @@
 
 mod closes;
 mod dials;
+mod endings;
+mod real;
 mod steps;
+mod table;
 mod traces;
 mod windows;
