@@ -46,9 +46,9 @@
 //! A seed that has failed is held against two more runs and, on the thread of a test, against a
 //! fresh process as well, which is what its replay line begins. A difference stands beside the
 //! failure: the first record that differs, from both sides, which repetition has shown it, and how
-//! each repetition ended. A failure that is the same in all of them is shrunk all the same. One that
-//! only earlier runs bring about, through a static or a thread-local, is reported as that, with a
-//! replay line that runs those seeds first.
+//! each repetition ended. A failure that is the same in all of them is shrunk all the same. One
+//! that only earlier runs bring about, through a static or a thread-local, is reported as that,
+//! with a replay line that runs those seeds first.
 //!
 //! Repetitions of a failure have twice as much real time together as shrinking has, and two seconds
 //! at least. A run that is under way when the time is over is stopped, and the report says so.

@@ -18,8 +18,7 @@ pub(crate) fn before(records: &[Record]) -> Vec<Option<usize>> {
     before
 }
 
-/// The places of the records that can have had a part in what happened to `tasks` at the end, and
-/// of all that was noted.
+/// The places of the records that can have had a part in what happened to `tasks` at the end.
 ///
 /// A record has a part in what its subject does later, and in all that it brought about: in what
 /// those do whom it woke, and in the arrival of what was sent in it.
@@ -38,9 +37,7 @@ pub(crate) fn causal_past(trace: &Trace, tasks: &[String]) -> Vec<usize> {
             causes.iter().copied().chain(before[place]).for_each(|place| has_part[place] = true);
         }
     }
-    // What the program notes is meant to be read.
-    let is_told = |place: &usize| has_part[*place] || records[*place].kind == RecordKind::Note;
-    (0..records.len()).filter(is_told).collect()
+    (0..records.len()).filter(|place| has_part[*place]).collect()
 }
 
 /// A past in lines: each is a record, or several in a row that tell the same but for their time, as

@@ -126,7 +126,7 @@ impl Report {
     fn write_choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(shrunk) = &self.shrunk else { return Ok(()) };
         let choices = &shrunk.played.choices;
-        let of = shrunk.of.map_or_else(|| "its".to_string(), |of| grouped(of));
+        let of = shrunk.of.map_or_else(|| "its".to_string(), grouped);
         // Where it has stopped before its end, fewer may matter.
         let most = if shrunk.stopped.is_some() { "at most " } else { "" };
         match choices.len() {
