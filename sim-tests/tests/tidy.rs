@@ -301,7 +301,7 @@ fn each_broken_rule_is_found() {
         ("src/sim/task.rs", "//! x\nuse crate::Sim;\n", "src/sim/task.rs:2: `crate::Sim`"),
         ("src/net/addr.rs", "//! x\nuse crate::sim::Sim;\n", "but the network knows no simulator"),
         ("src/sim/lost.rs", "//! x\n", "src/sim/lost.rs: no `mod lost;`"),
-        ("src/wait.rs", "//! x\nlet x = Instant::now();\n", "`Instant::now` is banned"),
+        ("src/sim/task.rs", "//! x\nlet x = Instant::now();\n", "`Instant::now` is banned"),
         ("src/wait.rs", "//! x\nuse std::collections::HashMap;\n", "use BTreeMap"),
         ("src/wait.rs", "//! x\nx.unwrap();\n", "`.unwrap()` is banned"),
         ("src/wait.rs", "fn x() {}\n", "src/wait.rs:1: a file opens with"),
