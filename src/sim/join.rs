@@ -176,7 +176,7 @@ fn aborted(run: u64, task: TaskId) -> JoinError {
             _ => JoinErrorReason::Aborted,
         };
         let path = dropped.map(|_| world.tasks.path(task.slot)).unwrap_or_default();
-        (JoinError { task: path, reason }, world.detach(task))
+        (JoinError::new(path, reason), world.detach(task))
     });
     error
 }
@@ -196,7 +196,7 @@ fn refused(run: u64, node: u16, spawned_at: &Location<'_>) -> JoinError {
             JoinErrorReason::NodeDown { node: node.to_string() }
         }
     };
-    JoinError { task: format!("(spawned at {spawned_at})"), reason }
+    JoinError::new(format!("(spawned at {spawned_at})"), reason)
 }
 
 impl<T> Drop for JoinHandle<T> {
@@ -215,8 +215,13 @@ impl<T> Drop for JoinHandle<T> {
 ///
 /// A panic of a task is no such error: it ends the run.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("task {task} {reason}")]
-pub struct JoinError {
+#[error("task {} {}", .0.task, .0.reason)]
+pub struct JoinError(Box<Unreturned>);
+
+/// Which task has returned nothing, and why: boxed, because what a task returns would else be moved
+/// about in as many words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Unreturned {
     task: String,
     reason: JoinErrorReason,
 }
@@ -257,15 +262,19 @@ impl fmt::Display for JoinErrorReason {
 }
 
 impl JoinError {
+    fn new(task: String, reason: JoinErrorReason) -> Self {
+        Self(Box::new(Unreturned { task, reason }))
+    }
+
     /// Returns the path of the task: `main/client/worker#2`; of one that never began, where
     /// it was spawned: `(spawned at src/server.rs:7:9)`.
     pub fn task(&self) -> &str {
-        &self.task
+        &self.0.task
     }
 
     /// Returns why the task has returned nothing.
-    pub const fn reason(&self) -> &JoinErrorReason {
-        &self.reason
+    pub fn reason(&self) -> &JoinErrorReason {
+        &self.0.reason
     }
 }
 

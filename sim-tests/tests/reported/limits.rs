@@ -70,7 +70,7 @@ fn several_tasks_that_yield_without_end_are_a_livelock_that_names_all() {
                     }
                 });
             }
-            pending().await
+            pending::<()>().await;
         });
         assert!((100_000..100_200).contains(&outcome.steps), "{schedule}: {}", outcome.steps);
         let text = outcome.to_string();
@@ -95,7 +95,7 @@ fn a_livelock_of_more_tasks_than_are_printed_counts_the_others() {
                 }
             });
         }
-        pending().await
+        pending::<()>().await;
     });
     let text = outcome.to_string();
     let line =
@@ -176,7 +176,7 @@ fn tasks_that_wake_themselves_and_others_in_turn_are_a_livelock() {
             let run = Run::new(5).schedule(schedule).livelock_limit(1_000).time_limit(MAX);
             let outcome: Outcome<()> = run.execute(async move |sim| {
                 program(sim);
-                pending().await
+                pending::<()>().await;
             });
             let steps = outcome.steps;
             assert!(outcome.ending.name() == "livelock", "{what}, {schedule}: {}", outcome.ending);
@@ -334,7 +334,7 @@ fn an_outcome_names_the_limit_that_ended_it_and_its_value() {
     for (run, program, name, limit, text) in cases {
         let outcome: Outcome<()> = run.execute(async move |sim| {
             program(sim);
-            pending().await
+            pending::<()>().await;
         });
         let printed = outcome.to_string();
         assert_eq!((outcome.ending.name(), outcome.limit()), (name, Some(limit)), "{printed}");
@@ -535,7 +535,8 @@ fn a_network_works_in_the_291st_year() {
                     let mut heard = [0; 5];
                     let (sent, read) =
                         futures::join!(x.write_all(b"hello"), y.read_exact(&mut heard));
-                    (sent.unwrap(), read.unwrap());
+                    sent.unwrap();
+                    read.unwrap();
                     assert_eq!(&heard, b"hello");
                 }
             }
@@ -549,9 +550,12 @@ async fn endless() {
     pending::<()>().await;
 }
 
+/// What is done to a node, as what it dies by, and the words for that.
+type Death = (fn(&Node), NodeDeath, &'static str);
+
 #[test]
 fn joining_a_task_of_a_node_that_died_says_which_node_and_how() {
-    let died: [(fn(&Node), NodeDeath, &str); 3] = [
+    let died: [Death; 3] = [
         (Node::crash, NodeDeath::Crash, "crashed"),
         (Node::power_off, NodeDeath::PowerOff, "lost its power"),
         (Node::restart, NodeDeath::Restart, "was restarted"),

@@ -396,7 +396,7 @@ async fn hand_on(sim: Sim, (wait, cause): (Wait, Cause), first: First) -> String
             Some(output) => finish(output),
             None => {
                 to_first.send(wait).unwrap_or_else(|_| panic!("the first task has ended"));
-                pending().await
+                pending::<()>().await;
             }
         }
     });
@@ -464,8 +464,8 @@ fn a_wait_of_an_engine_that_moves_to_another_task_wakes_that_one() {
             let lab = Lab::new(0);
             let (a, b) = (lab.host("a"), lab.host("b"));
             let listener = b.listen(":1").await.unwrap();
-            let src = a.listen("").await.unwrap().local_addr().clone();
-            let dst = listener.local_addr().clone();
+            let src = a.listen("").await.unwrap().local_addr();
+            let dst = listener.local_addr();
             let (notifier, wire) = (lab.notifier.clone(), lab.wire());
             let wait = wait(async move {
                 notifier.accept(&src, &dst).await.unwrap().confirm(wire);

@@ -196,7 +196,7 @@ where
         });
         sim.sleep(SEC).await;
         open.set(true);
-        pending().await
+        pending::<()>().await;
     });
     let lost = stall(&outcome).lost_wakeup.as_ref()?;
     assert_eq!(lost.task, "main/careless");
@@ -214,13 +214,13 @@ fn lost_wakeup_is_proved_by_each_operation_that_the_task_goes_on_to() {
         lost(|_, _, x| async move { drop(x.shutdown().await) }),
         lost(|_, _, x| async move {
             let _ = x.close();
-            pending().await
+            pending::<()>().await;
         }),
         lost(|_, a, _| async move { drop(a.dial("b:1").await) }),
         lost(|_, a, _| async move { drop(a.listen(":5").await) }),
         lost(|_, a, _| async move {
             let _ = a.close();
-            pending().await
+            pending::<()>().await;
         }),
     ];
     let expected = [
@@ -448,10 +448,12 @@ fn random_stalls_are_reported_as_they_are() {
             }
             sim.sleep(60 * SEC).await;
             open.set(true);
-            while endless {
+            if !endless {
+                pending::<()>().await;
+            }
+            loop {
                 sim.sleep(SEC).await;
             }
-            pending::<()>().await;
         });
         assert_eq!(passed.get(), 0, "seed {seed}: a task went on");
         let stall = stall(&outcome);
@@ -536,7 +538,8 @@ fn answer_of_a_thread_after_the_end_is_no_lost_wakeup() {
             // Polled once more, after the run has ended: the thread answers now.
             ask.send(cx.waker().clone()).unwrap();
             answered.recv().unwrap();
-            Poll::Ready(drop(kept.take()))
+            drop(kept.take());
+            Poll::Ready(())
         }));
         sim.sleep(SEC).await;
         open.set(true);
@@ -579,7 +582,7 @@ fn destructor_that_writes_in_a_loop_ends_at_each_ending() {
             });
             sim.sleep(SEC).await;
             match ending {
-                "done" => return,
+                "done" => {}
                 "panicked" => panic!("as planned"),
                 "deadlock" => pending().await,
                 "time limit" => sim.sleep(100 * SEC).await,

@@ -420,7 +420,7 @@ async fn hangs(sim: Sim, how: String) {
     }
     match &*how {
         "worker" => {
-            let own = sim.clone();
+            let own = sim;
             let worker = sim.task("worker").spawn(async move {
                 own.sleep(Duration::from_secs(1)).await;
                 forever();
