@@ -234,7 +234,9 @@ fn hear(
         if is_told || asked > ran + patience || is_dumb && said.stuck.is_none() {
             return (said, Some(WhyEnded::Hung));
         }
-        if stops_after.is_some_and(|most| began.elapsed() > most + GRACE) && !has_ended {
+        if stops_after.is_some_and(|most| began.elapsed() > most.saturating_add(GRACE))
+            && !has_ended
+        {
             // It has not even come to its run, or its poll does not return.
             return (said, Some(WhyEnded::Stopped));
         }

@@ -294,7 +294,7 @@ impl<'a> Course<'a> {
     /// be shrunk in time is to be repeated in time.
     fn patience_of_repetitions(&self) -> Patience {
         const LEAST: Duration = Duration::from_secs(1);
-        Patience::of(2 * self.settings.shrink_time.max(LEAST))
+        Patience::of(self.settings.shrink_time.max(LEAST).saturating_mul(2))
     }
 
     /// Tells how the runs of a seed that failed differ, and which of them can be made to fail.

@@ -286,7 +286,7 @@ impl Shrinker<'_> {
                 self.input = words;
             }
             let spent = 2 * self.runs >= settings.shrink;
-            if spent || 2 * self.start.elapsed() >= settings.shrink_time {
+            if spent || self.start.elapsed() >= settings.shrink_time / 2 {
                 return;
             }
         }

@@ -37,7 +37,8 @@ impl At {
     pub(crate) fn begin(&self, order: &Order, settings: &Settings) -> Run {
         if order.stops_after().is_some() || self.has_stop.load(Relaxed) {
             let mut stops_at = self.stops_at.lock().unwrap_or_else(PoisonError::into_inner);
-            *stops_at = order.stops_after().map(|patience| Instant::now() + patience);
+            let patience = order.stops_after();
+            *stops_at = patience.and_then(|patience| Instant::now().checked_add(patience));
             self.has_stop.store(stops_at.is_some(), Relaxed);
             // With the lock, so that the end of the run before does not stop this one.
             self.pulse.begin();

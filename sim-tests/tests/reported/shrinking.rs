@@ -468,3 +468,13 @@ fn an_attempt_of_shrinking_that_takes_long_is_stopped_and_that_is_said() {
     });
     tells(&report, &["at most ", " choices matter (", "the time for shrinking is used up"]);
 }
+
+#[test]
+fn the_real_time_for_shrinking_may_be_any() {
+    for time in [Duration::ZERO, Duration::MAX] {
+        let report = Check::new("any-time").seeds(0..1).shrink_time(time).run(|sim| async move {
+            assert_eq!(sim.choose("die", 2), 2, "never");
+        });
+        tells(&report, &["any-time failed with seed 0x0, run 1:\n\ntask main panicked", "never"]);
+    }
+}
