@@ -405,7 +405,7 @@ fn stuck_in(what: usize, host: &str) -> String {
 
 /// Random deadlocks and runs that are cut off: each task makes some harmless steps and stops in a
 /// wait that is known, at each kind of ending. No report calls one of them a lost wake-up, each
-/// names what its task waits for, and no task goes on; where a lost wake-up is planted, it is named.
+/// names what its task waits for, and no task goes on. A lost wake-up that is planted is named.
 #[test]
 fn random_stalls_are_reported_as_they_are() {
     for seed in 0..500_u64 {
