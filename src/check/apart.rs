@@ -205,7 +205,7 @@ fn hear(
     let mut said = Said::default();
     // For how long the run has gone on, it was asked for its task, and nothing was heard: only
     // while this process was there to hear it.
-    let [mut ran, mut asked, mut quiet] = [Duration::ZERO; 3];
+    let [mut ran, mut asked, mut quiet, mut after] = [Duration::ZERO; 4];
     let mut looked = Instant::now();
     while said.result.is_none() {
         let line = lines.recv_timeout(PAUSE.min(limit));
@@ -217,8 +217,12 @@ fn hear(
                 said.add(line);
                 quiet = Duration::ZERO;
             }
-            Err(_) if has_ended && (is_closed || quiet > LAST_WORDS) => break,
-            Err(_) => quiet += passed,
+            Err(_) if has_ended && (is_closed || after > LAST_WORDS) => break,
+            Err(_) => {
+                quiet += passed;
+                // What was said before it ended may be long, and may come late.
+                after += if has_ended { passed } else { Duration::ZERO };
+            }
         }
         if is_closed {
             thread::sleep(Duration::from_millis(1));

@@ -63,6 +63,12 @@ impl Order {
         self
     }
 
+    /// The run of the same, of which only the result is wanted.
+    pub(crate) fn bare(mut self) -> Self {
+        (self.keep_trace, self.record_choices) = (false, false);
+        self
+    }
+
     /// The run of the same, which is given up when it takes longer than this.
     pub(crate) fn time_limit(mut self, limit: Option<Duration>) -> Self {
         self.time_limit = limit;

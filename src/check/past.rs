@@ -40,24 +40,42 @@ pub(crate) fn causal_past(trace: &Trace, tasks: &[String]) -> Vec<usize> {
     (0..records.len()).filter(|place| has_part[*place]).collect()
 }
 
-/// A past in lines: each is a record, or several in a row that tell the same but for their time, as
-/// ranges of places in the past.
-pub(crate) fn lines(past: &[usize], records: &[Record]) -> Vec<Range<usize>> {
+/// One entry of a past that is printed: a record, or a few of them that tell the same again and
+/// again but for their time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    /// The places in the past.
+    pub(crate) places: Range<usize>,
+    /// How many records it is that come again, of which the first are printed.
+    pub(crate) period: usize,
+}
+
+impl Entry {
+    /// How often its records come.
+    pub(crate) const fn times(&self) -> usize {
+        (self.places.end - self.places.start) / self.period
+    }
+}
+
+/// The entries of a past, in order.
+pub(crate) fn entries(past: &[usize], records: &[Record]) -> Vec<Entry> {
     const FEW: usize = 4;
-    let mut lines: Vec<Range<usize>> = Vec::new();
+    const LONGEST: usize = 4;
+    let mut entries = Vec::new();
     let mut start = 0;
     while start < past.len() {
-        let first = &records[past[start]];
-        let alike = past[start..].iter().take_while(|place| is_alike(first, &records[**place]));
-        let end = start + alike.count().max(1);
-        if end - start < FEW {
-            lines.extend((start..end).map(|place| place..place + 1));
-        } else {
-            lines.push(start..end);
-        }
-        start = end;
+        let rest = &past[start..];
+        let times = |period: usize| {
+            let again = rest.iter().zip(rest.iter().cycle().take(rest.len()).skip(period));
+            let alike = again.take_while(|(a, b)| is_alike(&records[**a], &records[**b]));
+            (alike.count() + period) / period
+        };
+        let period = (1..=LONGEST.min(rest.len())).find(|period| times(*period) >= FEW);
+        let length = period.map_or(1, |period| period * times(period));
+        entries.push(Entry { places: start..start + length, period: period.unwrap_or(1) });
+        start += length;
     }
-    lines
+    entries
 }
 
 /// Whether two records tell the same, but for when it was and how often it had been before.
@@ -66,10 +84,10 @@ fn is_alike(a: &Record, b: &Record) -> bool {
         == (b.kind, &b.subject, &b.source, &b.text, b.digest)
 }
 
-/// Which lines of a past are worth reading: what happened right after each choice that matters, the
+/// Which entries of a past are worth reading: what happened right after each choice that matters, the
 /// last faults and notes, and the last of all.
 pub(crate) fn worth_reading(
-    lines: &[Range<usize>],
+    entries: &[Entry],
     past: &[usize],
     records: &[Record],
     choices: &[Choice],
@@ -80,16 +98,19 @@ pub(crate) fn worth_reading(
     const LAST: usize = 8;
     const FAULTS: usize = 6;
     const NOTES: usize = 12;
-    let mut worth: BTreeSet<usize> = (lines.len().saturating_sub(LAST)..lines.len()).collect();
-    let first = |line: usize| &records[past[lines[line].start]];
-    let last = |line: &Range<usize>| &records[past[line.end - 1]];
+    let mut worth: BTreeSet<usize> = (entries.len().saturating_sub(LAST)..entries.len()).collect();
+    let is_of = |entry: &Entry, kind: RecordKind| {
+        let shown = entry.places.clone().take(entry.period);
+        shown.into_iter().any(|place| records[past[place]].kind == kind)
+    };
+    let last = |entry: &Entry| &records[past[entry.places.end - 1]];
     for (kind, most) in [(RecordKind::Fault, FAULTS), (RecordKind::Note, NOTES)] {
-        let own = (0..lines.len()).rev().filter(|line| first(*line).kind == kind);
+        let own = (0..entries.len()).rev().filter(|entry| is_of(&entries[*entry], kind));
         worth.extend(own.take(most));
     }
     for choice in choices.iter().take(CHOICES) {
-        let place = lines.partition_point(|line| last(line).at < choice.at);
-        worth.extend(place.saturating_sub(BEFORE)..(place + AFTER).min(lines.len()));
+        let place = entries.partition_point(|entry| last(entry).at < choice.at);
+        worth.extend(place.saturating_sub(BEFORE)..(place + AFTER).min(entries.len()));
     }
     worth
 }

@@ -1,7 +1,6 @@
 //! What came of a test, made to be read at three in the morning.
 
 use std::fmt;
-use std::ops::Range;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 
@@ -11,7 +10,7 @@ use crate::simnet::Ledger;
 use super::earlier::Earlier;
 use super::failure::Failure;
 use super::gather::Reached;
-use super::past::{causal_past, lines, worth_reading};
+use super::past::{Entry, causal_past, entries, worth_reading};
 use super::play::Played;
 use super::shrink::Shrunk;
 use super::twice::Differs;
@@ -142,7 +141,7 @@ impl Report {
             write!(f, "\n  {:>14} {words}", choice.at)?;
             let alike = choices[next..].iter().take_while(|choice| in_words(choice) == words);
             let end = next + alike.count().max(1);
-            write_alike(f, end - next, (choice.at, choices[end - 1].at))?;
+            write_alike(f, ("", end - next), (choice.at, choices[end - 1].at))?;
             (next, shown) = (end, shown + 1);
         }
         if next < choices.len() {
@@ -164,16 +163,20 @@ impl Report {
         f.write_str("\n\nwhat led to it:")?;
         let (past, records) = (causal_past(trace, &failure.tasks), trace.records());
         let matter = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.played.choices);
-        let lines = lines(&past, records);
+        let entries = entries(&past, records);
         let mut next = 0;
-        for line in worth_reading(&lines, &past, records, matter) {
-            let Range { start, end } = lines[line].clone();
-            if start > next {
-                write!(f, "\n  .. {} more", grouped(start - next))?;
+        for place in worth_reading(&entries, &past, records, matter) {
+            let Entry { places, period } = &entries[place];
+            if places.start > next {
+                write!(f, "\n  .. {} more", grouped(places.start - next))?;
             }
-            write!(f, "\n  {}", records[past[start]])?;
-            write_alike(f, end - start, (records[past[start]].at, records[past[end - 1]].at))?;
-            next = end;
+            for place in places.clone().take(*period) {
+                write!(f, "\n  {}", records[past[place]])?;
+            }
+            let [from, until] = [places.start, places.end - 1].map(|place| records[past[place]].at);
+            let these = if *period > 1 { format!("these {period} ") } else { String::new() };
+            write_alike(f, (&these, entries[place].times()), (from, until))?;
+            next = places.end;
         }
         Ok(())
     }
@@ -182,13 +185,13 @@ impl Report {
 /// Says of a line how many there are of it, and until when, if there are several.
 fn write_alike(
     f: &mut fmt::Formatter<'_>,
-    count: usize,
+    (these, count): (&str, usize),
     (from, until): (Instant, Instant),
 ) -> fmt::Result {
     match count {
         0 | 1 => Ok(()),
-        _ if until == from => write!(f, "  ({} times)", grouped(count)),
-        _ => write!(f, "  ({} times until {until})", grouped(count)),
+        _ if until == from => write!(f, "  ({these}{} times)", grouped(count)),
+        _ => write!(f, "  ({these}{} times until {until})", grouped(count)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::sim::{Choice, Record};
 
 use super::lanes::{Lanes, Spot};
-use super::past::{causal_past, lines, worth_reading};
+use super::past::{causal_past, entries, worth_reading};
 use super::play::Played;
 use super::report::Report;
 
@@ -81,14 +81,15 @@ fn side<'a>(
         (Some(trace), Some(failure)) => causal_past(trace, &failure.tasks),
         _ => vec![],
     };
-    let lines = lines(&past, records);
-    let worth = worth_reading(&lines, &past, records, matter);
+    let entries = entries(&past, records);
+    let worth = worth_reading(&entries, &past, records, matter);
+    let shown = |entry: usize| entries[entry].places.clone().take(entries[entry].period);
     Side {
         label,
         seed: played.seed,
         records,
         spots: records.iter().map(|record| lanes.spot(record)).collect(),
-        worth: worth.into_iter().map(|line| past[lines[line].start]).collect(),
+        worth: worth.into_iter().flat_map(shown).map(|place| past[place]).collect(),
         past,
         choices: played.choices.iter().filter(|one| keys.contains(&key(one))).collect(),
         of: played.choices.len(),

@@ -38,7 +38,8 @@ pub(crate) enum How {
     Failed(String),
 }
 
-/// Whether repetitions of one kind failed in the way of the first run.
+/// Whether repetitions of one kind failed in the way of the first run. What failed in another way
+/// has neither failed nor passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fails {
     Unknown,
@@ -59,6 +60,8 @@ enum Parting {
     },
     /// Not in their records.
     Result(String, String),
+    /// It is not known, because one of them told no records.
+    Unknown(String, String),
     /// Only the first run was another, which kept no records.
     First,
     /// It is not known, because their records were not kept.
@@ -137,13 +140,16 @@ pub(crate) fn repeat(
     // Where the runs of a failure differ here, a fresh process may still show when it fails.
     let is_open = differs.is_none() || repeats.iter().any(|(_, how)| *how != How::Same);
     if modes.is_cold() && !apart && is_open && !is_over() {
-        let cold = place.cold(&bound(order));
+        // Its records come over as text, which takes long: only if they are to be shown.
+        let cold = place.cold(&bound(&order.clone().bare()));
         let is_new = differs.is_none() && !same(&one, &cold);
         if !is(&cold, |kind| *kind == Kind::NoProcess || *kind == Kind::Stopped) {
             repeats.push((Against::FreshProcess, how(first, &cold)));
         }
         if is_new && !is_over() {
-            differs = Some(Differs::new(Against::FreshProcess, &one, &cold));
+            let traced = place.cold(&bound(order));
+            let shown = if same(&one, &traced) { &cold } else { &traced };
+            differs = Some(Differs::new(Against::FreshProcess, &one, shown));
         }
     }
     if modes.is_shuffled() && differs.is_none() && !is_over() {
@@ -224,11 +230,11 @@ impl Differs {
     /// Whether a failure was the same where the run was held against that.
     pub(crate) fn fails(&self, against: Against) -> Fails {
         let own = self.repeats.iter().filter(|(other, _)| *other == against);
-        let same = |(_, how): &&(Against, How)| *how == How::Same;
-        match (own.clone().count(), own.filter(same).count()) {
-            (0, _) => Fails::Unknown,
-            (_, 0) => Fails::Never,
-            (all, same) if all == same => Fails::Always,
+        let count = |what: How| own.clone().filter(|(_, how)| *how == what).count();
+        match (own.clone().count(), count(How::Same), count(How::Passed)) {
+            (0, ..) => Fails::Unknown,
+            (all, same, _) if all == same => Fails::Always,
+            (all, _, passed) if all == passed => Fails::Never,
             _ => Fails::NowAndThen,
         }
     }
@@ -288,7 +294,12 @@ impl Parting {
         }
         match one.untraced() {
             Some(untraced) => Self::Untraced(untraced),
-            None => Self::Result(one.printed.clone(), other.printed.clone()),
+            None => {
+                let results = (one.printed.clone(), other.printed.clone());
+                let is_known = one.trace.is_some() == other.trace.is_some();
+                let parting = if is_known { Self::Result } else { Self::Unknown };
+                parting(results.0, results.1)
+            }
         }
     }
 }
@@ -339,6 +350,12 @@ impl fmt::Display for Differs {
             }
             Parting::Result(one, other) => {
                 write!(f, "\n\nthe same events, but another result:\n  {one}\n  {other}")?;
+            }
+            Parting::Unknown(one, other) => {
+                write!(
+                    f,
+                    "\n\nanother result, of which no records are known:\n  {one}\n  {other}"
+                )?;
             }
             Parting::First => f.write_str(
                 "\n\nonly the first run was another, which kept no records; those that kept them \

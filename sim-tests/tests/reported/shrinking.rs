@@ -361,6 +361,30 @@ fn records_in_a_row_that_tell_the_same_are_one_line_with_their_number_and_time()
 }
 
 #[test]
+fn a_spin_on_a_closed_host_is_two_lines_with_their_number() {
+    let check = Check::new("spin").seeds(0..1).shrink_time(LONG);
+    let report = check.run(|sim: Sim| async move {
+        let host = Network::new("t").host("a").await.unwrap();
+        let listener = host.listen(":1").await.unwrap();
+        sim.task("server").spawn(async move {
+            while listener.accept().await.is_err() {
+                virtnet::time::yield_now().await;
+            }
+        });
+        sim.sleep(SEC).await;
+        host.close().unwrap();
+        std::future::pending::<()>().await;
+    });
+    tells(
+        &report,
+        &["spin failed with seed 0x0, run 1:\n\nlivelock", " (these 2 ", " times until "],
+    );
+    let text = report.to_string();
+    let server = text.lines().filter(|line| line.contains("main/server by main/server")).count();
+    assert!(server <= 2 && text.lines().count() < 40, "{text}");
+}
+
+#[test]
 fn a_choice_that_is_asked_for_twice_counts_once() {
     let mut asked_again = false;
     for seed in 0..40 {
