@@ -84,8 +84,8 @@ fn is_alike(a: &Record, b: &Record) -> bool {
         == (b.kind, &b.subject, &b.source, &b.text, b.digest)
 }
 
-/// Which entries of a past are worth reading: what happened right after each choice that matters, the
-/// last faults and notes, and the last of all.
+/// Which entries of a past are worth reading: what happened right after each choice that matters,
+/// the last faults and notes, and the last of all.
 pub(crate) fn worth_reading(
     entries: &[Entry],
     past: &[usize],

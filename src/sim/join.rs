@@ -201,10 +201,10 @@ fn refused(run: u64, node: u16, spawned_at: &Location<'_>) -> JoinError {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if explaining() {
-            withdraw(self.address());
-        }
         if let Some(task) = self.task() {
+            if explaining() {
+                withdraw(self.address());
+            }
             // What is left of the task is dropped here, outside the world.
             let _left = try_enter_run(self.run, |world| world.detach(task));
         }
