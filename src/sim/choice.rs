@@ -707,7 +707,8 @@ mod tests {
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
         assert_eq!(choices.draw(subject, 2, Shape::Uniform(4)), 1, "asked again");
         let decided = choices.take_decided().unwrap();
-        assert_eq!(decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(), [0, 2, 2]);
+        // One choice, however often it is asked for.
+        assert_eq!(decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]
