@@ -112,6 +112,11 @@ pub(crate) enum Operation {
     BeginsAt(usize),
 }
 
+/// Tells an operation from others of the same poll, for [`Operation::BeginsAt`].
+pub(crate) fn address_of<T>(operation: &T) -> usize {
+    std::ptr::from_ref(operation).addr()
+}
+
 /// Keeps an operation pending while a stall is explained, and notes what that shows.
 #[cold]
 pub(crate) fn withhold<T>(operation: Operation, describe: impl FnOnce() -> String) -> Poll<T> {

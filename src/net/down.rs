@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::wait::{Operation, explaining, has_progressed, withdraw, withhold};
+use crate::wait::{Operation, address_of, explaining, has_progressed, withdraw, withhold};
 use crate::waiter::Waiter;
 
 use super::engine::Whole;
@@ -115,7 +115,7 @@ where
         if explaining() {
             let operation = match () {
                 () if has_progressed() => Operation::Waits,
-                () if this.seat.taken.is_none() => Operation::BeginsAt(this.seat.address()),
+                () if this.seat.taken.is_none() => Operation::BeginsAt(address_of(this.seat)),
                 // The value that comes of it, and is dropped, is nobody's: the run is over.
                 () if thing.is_down() || this.operation.poll(cx).is_ready() => Operation::Ready,
                 () => Operation::Waits,
@@ -204,11 +204,6 @@ where
     }
 }
 
-/// Tells an operation from others while a stall is explained.
-fn address_of<T>(operation: &T) -> usize {
-    std::ptr::from_ref(operation).addr()
-}
-
 impl<F: ?Sized, D, P> Drop for Numbered<'_, F, D, P> {
     fn drop(&mut self) {
         if explaining() {
@@ -228,10 +223,6 @@ struct Seat<'a, F: Falls + ?Sized> {
 }
 
 impl<F: Falls + ?Sized> Seat<'_, F> {
-    fn address(&self) -> usize {
-        address_of(self)
-    }
-
     fn keep(&mut self, waker: &Waker) {
         if self.taken.as_ref().is_some_and(|(_, waiter)| waiter.is(waker)) {
             return;
@@ -252,7 +243,7 @@ impl<F: Falls + ?Sized> Seat<'_, F> {
 impl<F: Falls + ?Sized> Drop for Seat<'_, F> {
     fn drop(&mut self) {
         if explaining() {
-            withdraw(self.address());
+            withdraw(address_of(self));
         }
         if let Some((ticket, _)) = self.taken {
             // A task of the run is nobody's to drop: nothing has to be moved out for that.

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
-use crate::wait::{Operation, acts, explaining, has_progressed, withdraw, withhold};
+use crate::wait::{Operation, acts, address_of, explaining, has_progressed, withdraw, withhold};
 
 use super::addr::Addr;
 use super::conn::{Conn, Tap, both};
@@ -216,7 +216,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
         #[cfg_attr(not(feature = "os"), expect(unused_mut, reason = "no listener is another's"))]
         let mut operation = match ticket {
             _ if has_progressed() => Operation::Waits,
-            None => Operation::BeginsAt(self.address()),
+            None => Operation::BeginsAt(address_of(self)),
             Some(ticket) => {
                 let ready = host.try_table(|table| {
                     let backlog = table.backlog(key);
@@ -239,11 +239,6 @@ impl<L: Borrow<Listener>> Waiting<L> {
             let addr = self.listener.borrow().local_addr();
             format!("accept {} {addr}", addr.network())
         })
-    }
-
-    /// Tells this accept from others while a stall is explained.
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
     }
 
     #[inline]
@@ -354,7 +349,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
 impl<L: Borrow<Listener>> Drop for Waiting<L> {
     fn drop(&mut self) {
         if explaining() {
-            withdraw(self.address());
+            withdraw(address_of(self));
         }
         self.leave();
     }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use crate::wait::{Operation, explaining, has_progressed, withdraw, withhold};
+use crate::wait::{Operation, address_of, explaining, has_progressed, withdraw, withhold};
 use crate::waiter::Waiter;
 
 use super::addr::{Addr, AddrError};
@@ -207,7 +207,7 @@ impl Knock<'_> {
     fn explain<T>(&self) -> Poll<T> {
         let operation = match self.queued {
             _ if has_progressed() => Operation::Waits,
-            None => Operation::BeginsAt(self.address()),
+            None => Operation::BeginsAt(address_of(self)),
             Some((key, ticket)) => {
                 let ready = self.host.try_table(|table| {
                     let backlog = table.backlog(key);
@@ -219,17 +219,12 @@ impl Knock<'_> {
         let (src, dst) = (self.src, self.dst);
         withhold(operation, || format!("dial {} {src}->{dst}", dst.network()))
     }
-
-    /// Tells this dial from others while a stall is explained.
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
 }
 
 impl Drop for Knock<'_> {
     fn drop(&mut self) {
         if explaining() {
-            withdraw(self.address());
+            withdraw(address_of(self));
         }
         let Some((key, ticket)) = self.queued else {
             return;

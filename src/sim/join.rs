@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use crate::wait::{Operation, explaining, has_progressed, withdraw, withhold};
+use crate::wait::{Operation, address_of, explaining, has_progressed, withdraw, withhold};
 use crate::waiter::Waiter;
 
 use super::ask::Unjoined;
@@ -134,7 +134,7 @@ impl<T> JoinHandle<T> {
     /// Says how the task stands while a stall is explained; its output stays where it is.
     #[cold]
     fn explain<R>(&self, waker: &Waker) -> Poll<R> {
-        let begins = Operation::BeginsAt(self.address());
+        let begins = Operation::BeginsAt(address_of(self));
         // None is the handle of a task that could not be spawned any more.
         let Some(task) = self.task() else {
             return withhold(begins, || "join a task that it spawns".into());
@@ -155,11 +155,6 @@ impl<T> JoinHandle<T> {
             let path = try_enter_run(self.run, |world| world.tasks.path(task.slot));
             format!("the end of task {}", path.unwrap_or_default())
         })
-    }
-
-    /// Tells it from others while a stall is explained.
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
     }
 }
 
@@ -203,7 +198,7 @@ impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         if let Some(task) = self.task() {
             if explaining() {
-                withdraw(self.address());
+                withdraw(address_of(self));
             }
             // What is left of the task is dropped here, outside the world.
             let _left = try_enter_run(self.run, |world| world.detach(task));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::Stream;
 use pin_project_lite::pin_project;
 
-use crate::wait::{Operation, count, explaining, has_progressed, withdraw, withhold};
+use crate::wait::{Operation, address_of, count, explaining, has_progressed, withdraw, withhold};
 use crate::waiter::Waiter;
 
 use super::current::{enter_run, now as now_of, run_and_now, this_run, try_enter_run};
@@ -128,7 +128,7 @@ impl Sleep {
                 count();
                 return Poll::Ready(());
             }
-            Timer::Idle => Operation::BeginsAt(self.address()),
+            Timer::Idle => Operation::BeginsAt(address_of(self)),
             Timer::Armed(slot, serial) => {
                 let timer = TimerId { slot, serial };
                 let armed = enter_run(self.run, |world| world.timers.waiter(timer).is_some());
@@ -137,17 +137,12 @@ impl Sleep {
         };
         withhold(operation, || format!("sleep until {:?}", self.deadline))
     }
-
-    /// Tells it from others while a stall is explained.
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
         if explaining() {
-            withdraw(self.address());
+            withdraw(address_of(self));
         }
         self.cancel();
     }
