@@ -58,16 +58,16 @@ fn fingerprint(seed: u64) -> Fingerprint {
 
 /// Ten runs whose identity may change only on purpose; the changelog says when.
 const GOLDEN: [&str; 10] = [
-    "6f38b801bd58d8c0",
-    "d01be40cb1cffff7",
-    "807b82b416566fc2",
-    "78d497fe2b3f5bb3",
-    "9ffc0c6de7fb5e94",
-    "cf5f1e36001acbe0",
-    "fe32f8450fce8a64",
-    "083534b18301fe4c",
-    "bbfc72124f1f7d64",
-    "7e77d30d4063bbf2",
+    "2a86858eaa8c522c",
+    "03c3341807a695a7",
+    "1cf09ed4a45fab64",
+    "6302e5979585f6c6",
+    "d91d429b485f0f22",
+    "ce8f8fd781b12942",
+    "452729a5cb318ae4",
+    "a28786f85c7b4115",
+    "07abc78eccf0fef1",
+    "18bf1ceab8eb1a89",
 ];
 
 #[test]
@@ -198,7 +198,7 @@ fn a_trace_reads_as_a_story() {
             0.005000000 poll    main/worker by timer 0\n   \
             0.005000000 choose  main/worker coin 0 = {coin}\n   \
             0.005000000 note    main/worker done\n   \
-            0.005000000 poll    main by main/worker/%end 0\n   \
+            0.005000000 poll    main by main/worker/%exit 0\n   \
             0.005000000 ending   done\n"
     );
     assert_eq!(outcome.trace.unwrap().to_string(), expected);

@@ -36,7 +36,7 @@ async fn order(sim: Sim, tasks: usize) -> Vec<usize> {
 #[test]
 fn two_tasks_that_race_are_seen_in_both_orders_within_a_few_seeds() {
     let seen: BTreeSet<_> =
-        (0..10).map(|seed| run(seed, Schedule::Random, async |sim| order(sim, 2).await)).collect();
+        (0..20).map(|seed| run(seed, Schedule::Random, async |sim| order(sim, 2).await)).collect();
     assert_eq!(seen.len(), 2);
 }
 

@@ -161,7 +161,7 @@ fn tape_of(name: &str) -> Option<String> {
         // A tape that is just being written is called `.tape.new`, and not for long.
         let is_ours = found.starts_with(&format!("{name}-0x")) && found.ends_with(".tape");
         let text = std::fs::read_to_string(file.path()).unwrap_or_default();
-        let is_cut = text.contains("rest zero") && text.matches("choose").count() < 18;
+        let is_cut = text.contains("default zero") && text.matches("choose").count() < 18;
         (is_ours && is_cut).then(|| file.path().to_str().unwrap().into())
     })
 }

@@ -40,7 +40,7 @@ fn run(check: Check, store: Store) -> Report {
 /// more operations do: as many as it takes for the message that comes late to be the how-manieth it
 /// is.
 fn shelf() -> Check {
-    Check::new("shelf").seeds(5000..6000)
+    Check::new("shelf").seeds(3500..4500)
 }
 
 /// Whether the store that forgets fails on this tape.

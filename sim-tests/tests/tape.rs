@@ -19,7 +19,7 @@ fn a_tape_reads_as_it_was_written() {
             2,
         ),
         Tape::zero().with("# not a comment", 3, 4).with("new\nline\r\u{85}", 5, 6),
-        Tape::zero().with("seed", 1, 2).with("rest zero", 1, 2),
+        Tape::zero().with("seed", 1, 2).with("default zero", 1, 2),
         Run::new(500).schedule(Schedule::Pct { depth: 3 }).execute(async |_| ()).tape,
     ];
     for tape in tapes {
@@ -57,16 +57,16 @@ fn malformed_tapes_name_line_and_reason() {
             "schedule pct:0",
             "`pct:0` is no schedule: expected `fifo`, `random` or `pct:N` with N from 1",
         ),
-        ("rest bytes 0", "`bytes` has an odd number of digits: 1"),
-        ("rest bytes 0g", "`bytes` may hold hexadecimal digits only: \"0g\""),
-        ("rest bytes +1", "`bytes` may hold hexadecimal digits only: \"+1\""),
-        ("rest bytesff", "expected `zero` or `bytes 00ff..`: \"bytesff\""),
+        ("default bytes 0", "`bytes` has an odd number of digits: 1"),
+        ("default bytes 0g", "`bytes` may hold hexadecimal digits only: \"0g\""),
+        ("default bytes +1", "`bytes` may hold hexadecimal digits only: \"+1\""),
+        ("default bytesff", "expected `zero` or `bytes 00ff..`: \"bytesff\""),
         ("seed 0x+5", "\"0x+5\" is no number from 0 to 2^64 - 1"),
         (
             "schedule pct:+3",
             "`pct:+3` is no schedule: expected `fifo`, `random` or `pct:N` with N from 1",
         ),
-        ("rest ones", "expected `zero` or `bytes 00ff..`: \"ones\""),
+        ("default ones", "expected `zero` or `bytes 00ff..`: \"ones\""),
         ("x 1 = 2\nx 1 = 3", "\"x 1\" is given twice"),
         ("seed 1\nseed 1", "`seed` is given twice"),
         ("lonely = 3", "\"lonely\" lacks an ordinal before ` = `"),
@@ -74,7 +74,8 @@ fn malformed_tapes_name_line_and_reason() {
         ("x y = 1", "\"y\" is no number from 0 to 2^64 - 1"),
         (
             "what is",
-            "expected `schedule`, `seed`, `rest` or `subject ordinal = value`, found \"what is\"",
+            "expected `schedule`, `seed`, `default` or `subject ordinal = value`, \
+             found \"what is\"",
         ),
     ] {
         let at = 3 + line.lines().count();
@@ -84,7 +85,7 @@ fn malformed_tapes_name_line_and_reason() {
 
 #[test]
 fn a_tape_edited_by_hand_means_what_it_says() {
-    let tape = "virtnet tape 1\n\trest   zero\n  choose  main\tcoin  0  =  1 \n";
+    let tape = "virtnet tape 1\n\tdefault   zero\n  choose  main\tcoin  0  =  1 \n";
     let tape: Tape = tape.parse().unwrap();
     assert_eq!(tape, Tape::zero().with("choose main coin", 0, 1));
     let coin = Run::new(0).tape(tape).execute(async |sim| sim.choose("coin", 2));
@@ -93,8 +94,8 @@ fn a_tape_edited_by_hand_means_what_it_says() {
 
 #[test]
 fn a_tape_may_be_written_with_tabs() {
-    let tabs = "virtnet tape 1\nseed\t0x5\nrest\tzero\nchoose\tmain coin\t0 =\t1\n";
-    let blanks = "virtnet tape 1\nseed 0x5\nrest zero\nchoose main coin 0 = 1\n";
+    let tabs = "virtnet tape 1\nseed\t0x5\ndefault\tzero\nchoose\tmain coin\t0 =\t1\n";
+    let blanks = "virtnet tape 1\nseed 0x5\ndefault zero\nchoose main coin 0 = 1\n";
     assert_eq!(tabs.parse::<Tape>().unwrap().to_string(), blanks);
 }
 
@@ -114,8 +115,10 @@ fn a_tape_overrides_under_fifo_too() {
 fn no_text_whatever_crashes_the_reader_or_a_run() {
     let tapes = Rc::new(RefCell::new(Vec::new()));
     let legal = tapes.clone();
-    let seed_text =
-        Tape::zero().with("choose main coin", 0, 1).with("order main/w spawn", 1, 77).to_string();
+    let seed_text = Tape::zero()
+        .with("choose main coin", 0, 1)
+        .with("priority main/w spawn", 1, 77)
+        .to_string();
     Run::new(1)
         .time_limit(std::time::Duration::MAX)
         .execute(async move |sim| {

@@ -309,7 +309,7 @@ fn a_task_may_spawn_its_successor_for_ever() {
     let outcome = run();
     let virtnet::Ending::Deadlock(stall) = &outcome.ending else { panic!("{}", outcome.ending) };
     let path = &stall.tasks[1].task;
-    assert!(path.starts_with("%:") && path.ends_with("/link") && path.len() < 300, "{path}");
+    assert!(path.starts_with("%hash:") && path.ends_with("/link") && path.len() < 300, "{path}");
     // What stands for the ancestors on a tape is read back as the same task.
     let tape = outcome.tape.clone().with(&format!("delay {path} spawn"), 0, 1_000_000);
     let late = fifo().tape(tape).execute(async |sim| {

@@ -27,7 +27,7 @@ fn way_of(direction: &str) -> Option<[String; 2]> {
     let steps: Vec<&str> = direction.split('/').collect();
     match steps[..] {
         [_, near, far] => Some([name(near), name(far)]),
-        [_, near, far, "back"] => Some([name(far), name(near)]),
+        [_, near, far, "reverse"] => Some([name(far), name(near)]),
         _ => None,
     }
 }
@@ -108,7 +108,7 @@ mod tests {
         }
         let way = |from: &str, to: &str| Some([from.to_string(), to.to_string()]);
         assert_eq!(way_of("simt/α/β"), way("α", "β"));
-        assert_eq!(way_of("simt/α/β#3/back"), way("β", "α"));
+        assert_eq!(way_of("simt/α/β#3/reverse"), way("β", "α"));
         assert_eq!(way_of("simt/α"), None);
     }
 
@@ -123,8 +123,8 @@ mod tests {
         assert_eq!(lanes.of_fault("heal"), []);
         assert_eq!(lanes.of_fault("latency α γ: undone, 1ms to 10ms"), [1, 3]);
         assert_eq!(lanes.of_fault("clock two words: offset 5s, drift 0 ppm"), [4]);
-        assert_eq!(lanes.of_choice("latency simt/β/α/back"), 1);
-        assert_eq!(lanes.of_choice("order node/γ timer"), 3);
+        assert_eq!(lanes.of_choice("latency simt/β/α/reverse"), 1);
+        assert_eq!(lanes.of_choice("priority node/γ timer"), 3);
         assert_eq!(lanes.of_choice("choose main coin"), 0);
     }
 }

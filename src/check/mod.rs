@@ -180,7 +180,6 @@ mod twice;
 mod earlier;
 mod sweep;
 mod results;
-mod words;
 mod shrink;
 mod past;
 mod report;

@@ -14,7 +14,6 @@ use super::past::{Entry, causal_past, entries, worth_reading};
 use super::play::Played;
 use super::shrink::Shrunk;
 use super::twice::Differs;
-use super::words::in_words;
 
 /// What is wrong.
 #[derive(Debug)]
@@ -137,9 +136,9 @@ impl Report {
         const SHOWN: usize = 30;
         let (mut next, mut shown) = (0, 0);
         while let Some(choice) = choices.get(next).filter(|_| shown < SHOWN) {
-            let words = in_words(choice);
+            let words = choice.describe();
             write!(f, "\n  {:>14} {words}", choice.at)?;
-            let alike = choices[next..].iter().take_while(|choice| in_words(choice) == words);
+            let alike = choices[next..].iter().take_while(|choice| choice.describe() == words);
             let end = next + alike.count().max(1);
             write_alike(f, ("", end - next), (choice.at, choices[end - 1].at))?;
             (next, shown) = (end, shown + 1);

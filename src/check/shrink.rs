@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::sim::{Choice, INPUT, Schedule, Tape, stir};
+use crate::sim::{Choice, ChoiceFamily, ChoiceGroup, INPUT, Schedule, Tape, splitmix64};
 use crate::simnet::strikes;
 
 use super::failure::Kind;
@@ -41,40 +41,9 @@ pub(crate) struct Shrunk {
     pub(crate) stopped: Option<&'static str>,
 }
 
-/// In which order things happen that could happen in any.
-const ORDERS: &[&str] = &["order", "delay", "pct", "select"];
-
-/// How long the network takes, and how much of it.
-const DURATIONS: &[&str] = &["latency", "again", "credit", "registry", "short"];
-
-/// What passes the time until a strike of a plan, which is at a fixed instant.
-const TIMES: &[&[&str]] = &[
-    &["order", "delay", "pct", "select", "latency", "again", "credit", "registry"],
-    &["latency", "again", "credit", "registry"],
-];
-
-/// Families that are tried together, in this order: what is left out first is the least telling.
-const FAMILIES: &[&[&str]] = &[
-    ORDERS,
-    DURATIONS,
-    &["order"],
-    &["delay"],
-    &["pct"],
-    &["select"],
-    &["latency"],
-    &["again"],
-    &["credit"],
-    &["registry"],
-    &["short"],
-    &["stale"],
-    &["loss", "ack", "space", "ask"],
-    &["ack"],
-    &["space"],
-    &["ask"],
-    &["loss"],
-    &["fault"],
-    &["choose"],
-];
+/// The choices by which time passes until a fault of a plan, which begins at a fixed instant.
+const TIMES: [&[ChoiceGroup]; 2] =
+    [&[ChoiceGroup::Schedule, ChoiceGroup::Timing], &[ChoiceGroup::Timing]];
 
 const OUT_OF_TIME: &str = "the time for shrinking is used up: VIRTNET_SHRINK=60s is more";
 
@@ -170,15 +139,15 @@ fn without_input(mut played: Played) -> Played {
     played
 }
 
-/// What is chosen: `order`, `latency` and so on.
-fn family_of(choice: &Choice) -> &str {
-    choice.subject.split(' ').next().unwrap_or_default()
+/// What kind of decision a choice is, if its family is known.
+fn group_of(choice: &Choice) -> Option<ChoiceGroup> {
+    choice.family().map(ChoiceFamily::group)
 }
 
 /// What a choice about a strike of a plan is about, without its slot, and the slot.
 fn strike_of(choice: &Choice) -> Option<(String, u64)> {
     let (strike, slot) = choice.subject.rsplit_once('#')?;
-    let slot = slot.parse().ok().filter(|_| family_of(choice) == "fault")?;
+    let slot = slot.parse().ok().filter(|_| choice.family() == Some(ChoiceFamily::Fault))?;
     (!strike.ends_with(" quiet")).then(|| (strike.to_string(), slot))
 }
 
@@ -296,8 +265,11 @@ impl Shrinker<'_> {
         if self.attempt(&[]) {
             return;
         }
-        for families in FAMILIES {
-            self.attempt_without(|_, choice| families.contains(&family_of(choice)));
+        for group in ChoiceGroup::ALL {
+            self.attempt_without(|_, choice| group_of(choice) == Some(group));
+        }
+        for family in ChoiceFamily::ALL {
+            self.attempt_without(|_, choice| choice.family() == Some(*family));
         }
     }
 
@@ -312,9 +284,9 @@ impl Shrinker<'_> {
         while self.best.choices.len() > MANY && vain < patience && self.stopped.is_none() {
             let (kept, of_all) = KEPT[trial as usize % KEPT.len()];
             let better = self.attempt_without(|n, choice| {
-                let family = family_of(choice);
-                let counts = of_all || ORDERS.contains(&family) || DURATIONS.contains(&family);
-                counts && stir(trial << 32 | n as u64) % 8 >= kept
+                let counts =
+                    of_all || group_of(choice).is_some_and(|group| TIMES[0].contains(&group));
+                counts && splitmix64(trial << 32 | n as u64) % 8 >= kept
             });
             vain = if better { 0 } else { vain + 1 };
             trial += 1;
@@ -354,7 +326,8 @@ impl Shrinker<'_> {
                 {
                     let left = self.with_strike_at(&strike, slot, to).into_iter();
                     let passes = |choice: &Choice| {
-                        choice.at.as_nanos() < begins && times.contains(&family_of(choice))
+                        choice.at.as_nanos() < begins
+                            && group_of(choice).is_some_and(|group| times.contains(&group))
                     };
                     let left: Vec<Choice> = left.filter(|choice| !passes(choice)).collect();
                     if left.len() < self.best.choices.len() && self.attempt(&left) {

@@ -11,7 +11,6 @@ use super::json::{list, name, numbers, text};
 use super::lanes::Lanes;
 use super::past::before;
 use super::story::{Side, Story};
-use super::words::in_words;
 
 const PAGE: &str = include_str!("view/page.html");
 const STYLE: &str = include_str!("view/style.css");
@@ -180,6 +179,6 @@ fn chosen(out: &mut String, choice: &Choice, lanes: &Lanes) {
     name(out, "key");
     text(out, &format!("{} {}", choice.subject, choice.ordinal));
     name(out, "words");
-    text(out, &in_words(choice));
+    text(out, &choice.describe());
     out.push('}');
 }

@@ -19,48 +19,8 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::aside::aside;
 
-/// 2^64 divided by the golden ratio: the step of a Weyl sequence.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-const LEFT: u64 = 0xA076_1D64_78BD_642F;
-const RIGHT: u64 = 0xE703_7ED1_A0B4_28DB;
-
-/// Multiplies to 128 bits and folds the halves together.
-#[inline]
-pub(crate) const fn fold(a: u64, b: u64) -> u64 {
-    let wide = (a as u128) * (b as u128);
-    (wide as u64) ^ ((wide >> 64) as u64)
-}
-
-/// The finaliser of SplitMix64: a bijection in which every bit stirs every bit.
-#[inline]
-pub(crate) const fn stir(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// Maps 64 random bits to `0..options` by multiplication, without division.
-#[inline]
-const fn spread(raw: u64, options: u64) -> u64 {
-    (((raw as u128) * (options as u128)) >> 64) as u64
-}
-
-/// Hashes a name; the same on every machine and in every run.
-pub(crate) const fn hash_name(name: &str) -> u64 {
-    let mut bytes = name.as_bytes();
-    let mut hash = bytes.len() as u64 ^ LEFT;
-    while let Some((chunk, rest)) = bytes.split_first_chunk() {
-        let word = u64::from_le_bytes(*chunk);
-        hash = fold(hash ^ word, RIGHT) ^ word.rotate_left(29);
-        bytes = rest;
-    }
-    let mut word = 0;
-    while let Some((byte, rest)) = bytes.split_last() {
-        word = word << 8 | *byte as u64;
-        bytes = rest;
-    }
-    fold(hash ^ word, RIGHT) ^ word.rotate_left(29)
-}
+use super::family::ChoiceFamily;
+use super::hash::{MIX_A, MIX_B, WEYL, hash_name, mul_fold, scale_to_range, splitmix64};
 
 /// What stands for a path, such as that of a task: `main/client/worker#2`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -73,13 +33,13 @@ impl Key {
     /// The path one step below this one: the `index`-th of that name.
     #[inline]
     pub(crate) const fn child(self, name_hash: u64, index: u32) -> Self {
-        Self(stir(fold(self.0 ^ LEFT, name_hash ^ RIGHT).wrapping_add(index as u64)))
+        Self(splitmix64(mul_fold(self.0 ^ MIX_A, name_hash ^ MIX_B).wrapping_add(index as u64)))
     }
 
     /// What stands for the end of the task that this path names.
     #[inline]
     pub(crate) const fn end(self) -> Self {
-        Self(stir(self.0 ^ GOLDEN))
+        Self(splitmix64(self.0 ^ WEYL))
     }
 
     /// A path of a single word.
@@ -116,8 +76,8 @@ pub(crate) const SOURCES: [(Key, &str); 3] =
 
 /// How a path writes the end of a task, and ancestors that are not spelt out.
 /// No name is written like them: a percent sign of a name is itself encoded.
-pub(crate) const END: &str = "%end";
-pub(crate) const ABOVE: &str = "%:";
+pub(crate) const END: &str = "%exit";
+pub(crate) const ABOVE: &str = "%hash:";
 
 fn parse_hex(hex: &str) -> Option<u64> {
     u64::from_str_radix(hex, 16).ok()
@@ -166,60 +126,32 @@ pub(crate) fn unescape(text: &str) -> String {
     String::from_utf8(name).unwrap_or_else(|_| text.to_string())
 }
 
-/// A family of choices: the first word of its subjects.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Family {
-    name: &'static str,
-    hash: u64,
-}
-
-impl Family {
-    /// A wake-up's place among what is due at the same instant.
-    pub(crate) const ORDER: Self = Self::new("order");
-    /// How long a wake-up is held back.
-    pub(crate) const DELAY: Self = Self::new("delay");
-    /// A task's standing under `Schedule::Pct`.
-    pub(crate) const PCT: Self = Self::new("pct");
-    /// Where a `select!` begins to look.
-    pub(crate) const SELECT: Self = Self::new("select");
-    /// A user's own.
-    pub(crate) const CHOOSE: Self = Self::new("choose");
-    /// How the input of a test is simpler than what is drawn: only a tape says so.
-    #[cfg(feature = "proptest")]
-    pub(crate) const INPUT: Self = Self::new("input");
-
-    /// Whoever poses choices names their family; these six are this floor's own.
-    pub(crate) const fn new(name: &'static str) -> Self {
-        Self { name, hash: hash_name(name) }
-    }
-}
-
 /// Who chooses what: `delay main/client timer` is a family, a task, a waker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject {
-    pub(crate) family: Family,
+    pub(crate) family: ChoiceFamily,
     pub(crate) who: Key,
     pub(crate) what: Key,
 }
 
 impl Subject {
-    pub(crate) const fn new(family: Family, who: Key, what: Key) -> Self {
+    pub(crate) const fn new(family: ChoiceFamily, who: Key, what: Key) -> Self {
         Self { family, who, what }
     }
 
     #[inline]
     pub(crate) fn key(self) -> Key {
-        Self::join(self.family.hash, self.who, self.what)
+        Self::join(self.family.hash(), self.who, self.what)
     }
 
     #[inline]
     fn join(family: u64, who: Key, what: Key) -> Key {
-        Key(fold(who.0 ^ LEFT, what.0.rotate_left(32) ^ RIGHT) ^ family)
+        Key(mul_fold(who.0 ^ MIX_A, what.0.rotate_left(32) ^ MIX_B) ^ family)
     }
 
     /// Writes the subject as it stands on a tape; `name` gives a key's text.
     pub(crate) fn write(self, name: impl Fn(Key) -> String) -> String {
-        let family = self.family.name;
+        let family = self.family.name();
         match self.what {
             Key::NONE => format!("{family} {}", name(self.who)),
             what => format!("{family} {} {}", name(self.who), name(what)),
@@ -297,7 +229,7 @@ impl Shape {
     #[inline(always)]
     fn shape(self, raw: u64) -> u64 {
         match self {
-            Self::Uniform(options) => spread(raw, options),
+            Self::Uniform(options) => scale_to_range(raw, options),
             rarer => rarer.shape_rarer(raw),
         }
     }
@@ -392,7 +324,7 @@ fn two_to_the_normal(raw: u64) -> u64 {
 #[inline]
 fn scaled(exponent: u32, raw: u64) -> u64 {
     let scale = 1_000 << (2 * exponent);
-    scale + spread(raw, 3 * scale)
+    scale + scale_to_range(raw, 3 * scale)
 }
 
 /// A user's random generator: the stream of a task. Its words are no choices.
@@ -445,7 +377,7 @@ impl Choices {
     /// Every choice comes from the seed.
     pub(crate) fn of_seed(seed: u64) -> Self {
         Self {
-            base: stir(stir(seed ^ LEFT).wrapping_add(GOLDEN)),
+            base: splitmix64(splitmix64(seed ^ MIX_A).wrapping_add(WEYL)),
             rest: Rest::Seed,
             eaten: 0,
             overrides: BTreeMap::new(),
@@ -459,7 +391,7 @@ impl Choices {
     /// that was just written cannot be moved at once.
     #[inline(always)]
     pub(crate) fn begin(&mut self, seed: u64) {
-        self.base = stir(stir(seed ^ LEFT).wrapping_add(GOLDEN));
+        self.base = splitmix64(splitmix64(seed ^ MIX_A).wrapping_add(WEYL));
         self.rest = Rest::Seed;
         self.decided = None;
         (self.eaten, self.plain, self.now) = (0, true, 0);
@@ -533,8 +465,8 @@ impl Choices {
 
     #[inline]
     fn raw(&self, key: Key, ordinal: u64) -> u64 {
-        let state = (self.base ^ key.0).wrapping_add(ordinal.wrapping_mul(GOLDEN));
-        fold(state, state ^ RIGHT)
+        let state = (self.base ^ key.0).wrapping_add(ordinal.wrapping_mul(WEYL));
+        mul_fold(state, state ^ MIX_B)
     }
 
     fn draw_with_tape(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
@@ -600,7 +532,8 @@ impl Choices {
 
 #[cfg(test)]
 mod tests {
-    use super::{Choices, Family, Key, Lateness, Rest, Shape, Subject, escape, step};
+    use super::{ChoiceFamily, Choices, Key, Lateness, Rest, Shape, Subject, escape, step};
+    use crate::sim::hash::hash_name;
 
     fn seeded(seed: u64) -> Choices {
         Choices::of_seed(seed)
@@ -608,22 +541,20 @@ mod tests {
 
     #[test]
     fn a_path_read_from_text_is_the_path_that_was_built() {
-        let built = Key::word("main")
-            .child(super::hash_name("a b/c#1"), 0)
-            .child(super::hash_name("worker"), 12);
+        let built = Key::word("main").child(hash_name("a b/c#1"), 0).child(hash_name("worker"), 12);
         let text = format!("main/{}/{}", step("a b/c#1", 0), step("worker", 12));
         assert_eq!(text, "main/a%20b%2Fc%231/worker#12");
         assert_eq!(Key::path(&text), built);
         assert_eq!(
             Key::path(&format!("main/{}", escape(""))),
-            Key::word("main").child(super::hash_name(""), 0)
+            Key::word("main").child(hash_name(""), 0)
         );
     }
 
     #[test]
     fn values_of_one_subject_are_spread_evenly() {
         let mut choices = seeded(7);
-        let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::word("die"));
+        let subject = Subject::new(ChoiceFamily::Choose, Key::word("main"), Key::word("die"));
         let mut counts = [0u32; 6];
         for ordinal in 0..60_000 {
             counts[choices.draw(subject, ordinal, Shape::Uniform(6)) as usize] += 1;
@@ -637,7 +568,7 @@ mod tests {
     fn every_bit_of_seed_subject_and_ordinal_stirs_the_value() {
         let raw = |seed, subject: &str, ordinal| {
             seeded(seed).draw(
-                Subject::new(Family::CHOOSE, Key::path(subject), Key::NONE),
+                Subject::new(ChoiceFamily::Choose, Key::path(subject), Key::NONE),
                 ordinal,
                 Shape::Uniform(u64::MAX),
             )
@@ -656,7 +587,7 @@ mod tests {
     #[test]
     fn delays_are_mostly_none_mostly_short_and_sometimes_long() {
         let mut choices = seeded(3);
-        let subject = Subject::new(Family::DELAY, Key::word("main"), Key::word("timer"));
+        let subject = Subject::new(ChoiceFamily::Delay, Key::word("main"), Key::word("timer"));
         let delays: Vec<u64> =
             (0..100_000).map(|n| choices.draw(subject, n, Shape::Delay(Lateness::OFTEN))).collect();
         let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
@@ -677,7 +608,7 @@ mod tests {
     #[test]
     fn tails_have_their_means_and_medians() {
         let mut choices = seeded(4);
-        let subject = Subject::new(Family::new("latency"), Key::word("a"), Key::NONE);
+        let subject = Subject::new(ChoiceFamily::Latency, Key::word("a"), Key::NONE);
         let mut draw = |shape| -> Vec<u64> {
             let mut drawn: Vec<u64> =
                 (0..100_000).map(|n| choices.draw(subject, n, shape)).collect();
@@ -702,7 +633,7 @@ mod tests {
     fn bytes_answer_in_order_then_zero_and_leave_their_decisions() {
         let mut choices = seeded(9);
         choices.play(Rest::Bytes(vec![5, 0, 9]), std::iter::empty());
-        let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::NONE);
+        let subject = Subject::new(ChoiceFamily::Choose, Key::word("main"), Key::NONE);
         let drawn: Vec<u64> = (0..5).map(|n| choices.draw(subject, n, Shape::Uniform(4))).collect();
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
         assert_eq!(choices.draw(subject, 2, Shape::Uniform(4)), 1, "asked again");
@@ -741,7 +672,7 @@ mod tests {
         let overrides = [("choose main coin", 1, 7), ("nobody knows this", 0, 3)];
         let mut choices = seeded(1);
         choices.play(Rest::Zero, overrides.into_iter());
-        let subject = Subject::new(Family::CHOOSE, Key::word("main"), Key::word("coin"));
+        let subject = Subject::new(ChoiceFamily::Choose, Key::word("main"), Key::word("coin"));
         assert_eq!(choices.draw(subject, 0, Shape::Uniform(4)), 0);
         assert_eq!(choices.draw(subject, 1, Shape::Uniform(4)), 3);
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::family::{ChoiceFamily, describe};
 use super::time::Instant;
 
 /// A choice of a run whose value was not 0: see `Run::record_choices`.
@@ -18,6 +19,18 @@ pub struct Choice {
     pub value: u64,
     /// How many values there were to choose from.
     pub(crate) options: u64,
+}
+
+impl Choice {
+    /// Returns the family, which the first word of the subject names.
+    pub fn family(&self) -> Option<ChoiceFamily> {
+        ChoiceFamily::of_subject(&self.subject)
+    }
+
+    /// Says in a sentence what was decided: "main/client runs 17µs late, after its timer".
+    pub fn describe(&self) -> String {
+        describe(&self.subject, self.ordinal, self.value)
+    }
 }
 
 /// Prints it as a tape has it, after its instant.

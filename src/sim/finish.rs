@@ -10,11 +10,12 @@ use crate::lock::end_scope;
 use crate::waiter::foreign_since;
 
 use super::body::{BoxedTask, open};
-use super::choice::{Decision, Key, hash_name};
+use super::choice::{Decision, Key};
 use super::current::enter_or_bug;
 use super::decided::Choice;
 use super::executor::Executor;
 use super::explain::{Payload, explain_stall, message_of};
+use super::hash::hash_name;
 use super::outcome::Outcome;
 use super::schedule::Schedule;
 use super::stall::{Ending, Stall, TaskPanic};

@@ -5,8 +5,10 @@
 
 use crate::waiter::Waiter;
 
-use super::choice::{Family, Key, Shape, Subject, hash_name};
+use super::choice::{Key, Shape, Subject};
 use super::entry::{Act, END_OF_TIME};
+use super::family::ChoiceFamily;
+use super::hash::hash_name;
 use super::node::{NodeClock, NodeDeath};
 use super::pressing::{Aborted, Errand};
 use super::task::{Dropped, TaskId};
@@ -66,7 +68,7 @@ impl World {
     #[inline(always)]
     pub(crate) fn draw_answer(
         &mut self,
-        family: Family,
+        family: ChoiceFamily,
         (hash, question): (u64, &str),
         least: u64,
         more: Shape,
@@ -88,7 +90,7 @@ impl World {
     pub(crate) fn draw_for(
         &mut self,
         task: Option<TaskId>,
-        family: Family,
+        family: ChoiceFamily,
         what: &str,
         shape: Shape,
     ) -> u64 {

@@ -51,9 +51,11 @@
 //! It must not take decisions from outside: the real clock,
 //! other threads, the order of a `HashMap`, addresses.
 
+mod hash;
+mod time;
+mod family;
 mod choice;
 mod schedule;
-mod time;
 mod decided;
 mod tape;
 mod clock;
@@ -90,7 +92,9 @@ mod run;
 mod real;
 
 pub use decided::Choice;
+pub use family::{ChoiceFamily, ChoiceGroup};
 pub use handle::{Sim, SimRng, TaskBuilder, rng, spawn};
+pub(crate) use hash::{hash_name, splitmix64};
 pub use join::{JoinError, JoinErrorReason, JoinHandle};
 pub use limit::Limit;
 pub use outcome::Outcome;
@@ -109,9 +113,7 @@ pub use time::Instant;
 
 pub(crate) use alarm::SELDOM;
 pub(crate) use body::boxed;
-pub(crate) use choice::{
-    Family, Key, Lateness, Shape, Subject, hash_name, step as path_step, stir, unescape,
-};
+pub(crate) use choice::{Key, Lateness, Shape, Subject, step as path_step, unescape};
 pub(crate) use current::{this_run, try_enter, try_enter_run};
 pub(crate) use node::NODE;
 pub use node::NodeDeath;

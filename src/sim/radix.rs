@@ -251,8 +251,8 @@ mod tests {
     use std::cmp::Reverse;
     use std::collections::BinaryHeap;
 
-    use super::super::choice::stir;
     use super::super::entry::{Act, END_OF_TIME, Entry, Serial};
+    use super::super::hash::splitmix64;
     use super::Radix;
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
             let (mut now, mut state) = (0, seed);
             let mut random = || {
                 state += 1;
-                stir(state.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+                splitmix64(state.wrapping_mul(0x9E37_79B9_7F4A_7C15))
             };
             for step in 0..20_000 {
                 // Grows to some hundreds or thousands, then shrinks to nothing.

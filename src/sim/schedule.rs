@@ -6,7 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::choice::{Choices, Family, Key, Lateness, Shape, Subject};
+use super::choice::{Choices, Key, Lateness, Shape, Subject};
+use super::family::ChoiceFamily;
 
 /// How the order of what happens is explored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -138,7 +139,7 @@ impl Scheduler {
             return Standing::default();
         };
         let mut draw = |ordinal, shape| {
-            choices.draw(Subject::new(Family::PCT, task, Key::NONE), ordinal, shape)
+            choices.draw(Subject::new(ChoiceFamily::Pct, task, Key::NONE), ordinal, shape)
         };
         // The upper half of the places is for those who fall.
         let place = draw(0, Shape::Uniform(PLACES / 2)) as u16;
@@ -158,7 +159,7 @@ impl Scheduler {
     /// The choice how late a wake-up of a task by a source is.
     #[inline]
     pub(crate) const fn delay_of(task: Key, source: Key) -> Subject {
-        Subject::new(Family::DELAY, task, source)
+        Subject::new(ChoiceFamily::Delay, task, source)
     }
 
     /// Chooses how late a wake-up by something other than the task itself is.
@@ -189,8 +190,10 @@ impl Scheduler {
     /// Chooses the place of a wake-up among what is due at the same instant.
     #[inline]
     pub(crate) fn place(self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
-        let (subject, shape) =
-            (Subject::new(Family::ORDER, wakeup.task, wakeup.source), Shape::Uniform(PLACES));
+        let (subject, shape) = (
+            Subject::new(ChoiceFamily::Priority, wakeup.task, wakeup.source),
+            Shape::Uniform(PLACES),
+        );
         match self.schedule {
             Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, shape) as u16,
             Schedule::Random => choices.draw(subject, wakeup.ordinal, shape) as u16,

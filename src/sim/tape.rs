@@ -7,14 +7,14 @@
 //! virtnet tape 1
 //! schedule random
 //! seed 0x1f4
-//! rest zero
+//! default zero
 //! delay main/client timer 3 = 17000
 //! choose main/server drop 0 = 1
 //! ```
 //!
 //! Every tape is a legal run: a value out of range wraps round, a choice that
 //! is never asked is ignored, and what the tape does not say comes from the
-//! seed, or is zero where it says `rest zero`.
+//! seed, or is zero where it says `default zero`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -178,9 +178,9 @@ impl fmt::Display for Tape {
         }
         match &self.rest {
             Rest::Seed => {}
-            Rest::Zero => writeln!(f, "rest zero")?,
+            Rest::Zero => writeln!(f, "default zero")?,
             Rest::Bytes(bytes) => {
-                write!(f, "rest bytes ")?;
+                write!(f, "default bytes ")?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
                 writeln!(f)?;
             }
@@ -258,10 +258,10 @@ impl Tape {
                 self.schedule = Some(value.parse().map_err(|error| format!("{error}"))?);
             }
             "seed" if self.seed.is_none() => self.seed = Some(number(value)?),
-            "rest" if self.rest == Rest::Seed => self.rest = read_rest(value)?,
-            "schedule" | "seed" | "rest" => return Err(format!("`{word}` is given twice")),
+            "default" if self.rest == Rest::Seed => self.rest = read_rest(value)?,
+            "schedule" | "seed" | "default" => return Err(format!("`{word}` is given twice")),
             _ => {
-                let expected = "`schedule`, `seed`, `rest` or `subject ordinal = value`";
+                let expected = "`schedule`, `seed`, `default` or `subject ordinal = value`";
                 return Err(format!("expected {expected}, found {}", shown(line)));
             }
         }

@@ -5,6 +5,7 @@
 //! name, and its index among siblings of that name. No address, line number or
 //! counter that unrelated code moves too has a part in it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::panic::Location;
@@ -17,8 +18,9 @@ use crate::few::Few;
 use crate::waiter::Waiter;
 
 use super::body::BoxedTask;
-use super::choice::{ABOVE, Key, SOURCES, hash_name, step};
+use super::choice::{ABOVE, Key, SOURCES, step};
 use super::entry::{SLOT_BITS, Serial, too_many};
+use super::hash::hash_name;
 use super::node::{NODE, NodeDeath};
 use super::schedule::Standing;
 use super::trace::Mark;
@@ -71,8 +73,8 @@ impl TaskId {
 /// What a task is called.
 #[derive(Clone, Debug)]
 pub(crate) enum Name {
-    /// By the type of its future, which says the function and not the line. Its
-    /// address and not the text, so that a name is two words.
+    /// By the type of its future, which says the function and not the line. A function that gives
+    /// the text and not the text, so that a name is two words.
     Type(fn() -> &'static str),
     Given(Arc<str>),
 }
@@ -80,12 +82,43 @@ pub(crate) enum Name {
 const _: () = assert!(size_of::<Name>() == 16);
 
 impl Name {
-    fn text(&self) -> &str {
+    fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::Type(text) => text(),
-            Self::Given(text) => text,
+            Self::Type(type_name) => Cow::Owned(short_type_name(type_name())),
+            Self::Given(text) => Cow::Borrowed(text),
         }
     }
+}
+
+/// Shortens the name of a future's type to that of the function, method or type behind it:
+/// `bank::Server::run::{{closure}}` to `Server::run`, and so within type arguments. The modules are
+/// left out, so that a function that moves keeps its choices.
+fn short_type_name(full: &str) -> String {
+    let mut short = String::new();
+    let mut rest = full;
+    while !rest.is_empty() {
+        let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '{' | '}');
+        let end = rest.find(|c| !is_path(c)).unwrap_or(rest.len());
+        let (path, after) = rest.split_at(end);
+        let names = path.split("::").filter(|name| !name.is_empty() && *name != "{{closure}}");
+        let names: Vec<&str> = names.collect();
+        // Behind type arguments a path goes on: `Map<T>::poll`.
+        if !names.is_empty() && path.starts_with("::") {
+            short.push_str("::");
+        }
+        if let Some((last, above)) = names.split_last() {
+            let is_type = |name: &&str| name.starts_with(char::is_uppercase);
+            if let Some(owner) = above.last().filter(|owner| is_type(owner) && !is_type(last)) {
+                short.push_str(owner);
+                short.push_str("::");
+            }
+            short.push_str(last);
+        }
+        let mut after_chars = after.chars();
+        short.extend(after_chars.next());
+        rest = after_chars.as_str();
+    }
+    short
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -404,7 +437,7 @@ impl Tasks {
         let address = name as usize;
         let cached = &mut self.types[address / 16 % TYPES];
         if cached.0 != address {
-            *cached = (address, aside(|| hash_name(name())));
+            *cached = (address, aside(|| hash_name(&short_type_name(name()))));
         }
         cached.1
     }
@@ -536,7 +569,7 @@ impl Tasks {
         let mut steps = Vec::new();
         let mut next = slot;
         while let Some(about) = self.about.get(next as usize) {
-            steps.push(step(about.name.text(), about.index));
+            steps.push(step(&about.name.text(), about.index));
             next = about.parent;
             if next == NO_PARENT && about.above == Key::word(NODE) {
                 steps.push(NODE.to_string());
@@ -603,5 +636,28 @@ impl Tasks {
         self.met.wipe(0);
         self.siblings.clear();
         self.sweep_at = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_type_name;
+
+    #[test]
+    fn type_name_of_a_future_is_shortened_to_its_function() {
+        for (full, short) in [
+            ("bank::serve::{{closure}}", "serve"),
+            ("bank::tests::transfer::{{closure}}::{{closure}}", "transfer"),
+            ("bank::Server::run::{{closure}}", "Server::run"),
+            ("<bank::Server as bank::Service>::call::{{closure}}", "<Server as Service>::call"),
+            ("bank::Pool<alloc::string::String>::fill::{{closure}}", "Pool<String>::fill"),
+            ("futures::Map<bank::serve::{{closure}}, bank::main::{{closure}}>", "Map<serve, main>"),
+            (
+                "core::pin::Pin<alloc::boxed::Box<dyn core::future::Future<Output = ()>>>",
+                "Pin<Box<dyn Future<Output = ()>>>",
+            ),
+        ] {
+            assert_eq!(short_type_name(full), short);
+        }
     }
 }

@@ -10,7 +10,8 @@ use std::str::FromStr;
 
 use crate::aside::aside;
 
-use super::choice::{Key, fold, stir};
+use super::choice::Key;
+use super::hash::{mul_fold, splitmix64};
 use super::time::Instant;
 
 /// What kind of thing a [`Record`] tells of.
@@ -356,7 +357,7 @@ impl Tracer {
     pub(crate) fn follow(&mut self, event: &Event) {
         // The time is small, and the subject, the source and a digest are hashes; where a source or
         // a digest is none or small, it and the ordinal stand at opposite ends of the word.
-        let what = fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
+        let what = mul_fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
             ^ event.source.0
             ^ event.ordinal
             ^ event.digest.rotate_left(32);
@@ -399,7 +400,7 @@ impl Tracer {
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(stir(self.state ^ self.count))
+        Fingerprint(splitmix64(self.state ^ self.count))
     }
 
     pub(crate) fn take_checkpoints(&mut self) -> Vec<Fingerprint> {

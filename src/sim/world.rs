@@ -15,10 +15,11 @@ use crate::waiter::{Waiter, foreign_count};
 
 use super::alarm::Alarms;
 use super::body::BoxedTask;
-use super::choice::{Choices, Key, SOURCES, SPAWN, hash_name};
+use super::choice::{Choices, Key, SOURCES, SPAWN};
 use super::clock;
 use super::entry::Act;
 use super::event::Queue;
+use super::hash::hash_name;
 use super::limit::Limit;
 use super::node::{NOWHERE, NodeClock, Nodes};
 use super::pressing::{Errand, Pressing};

@@ -20,7 +20,7 @@
 
 use fearless_simd::{Level, Simd, dispatch};
 
-use crate::sim::stir;
+use crate::sim::splitmix64;
 
 /// The bytes of a word.
 const WORD: usize = 8;
@@ -47,7 +47,7 @@ const PLACES: [[u64; 2]; LONG / PAIR] = {
     let mut places = [[0; 2]; LONG / PAIR];
     let mut at = 0;
     while at < 2 * places.len() {
-        places[at / 2][at % 2] = stir((at as u64 + 1).wrapping_mul(ODD));
+        places[at / 2][at % 2] = splitmix64((at as u64 + 1).wrapping_mul(ODD));
         at += 1;
     }
     places

@@ -80,7 +80,7 @@
 //! # Choices
 //!
 //! As written on tapes, where `simt/α/β#2` is the third connection that α dialed to β, and
-//! `simt/α/β#2/back` its other direction:
+//! `simt/α/β#2/reverse` its other direction:
 //!
 //! | subject | what, in which values | ordinal |
 //! |---|---|---|

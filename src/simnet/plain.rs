@@ -4,10 +4,11 @@
 //! this way, which saves 110 instructions a round trip; where anything else has a say, nothing is
 //! done here, and `transit` does it all.
 
+use crate::sim::ChoiceFamily;
 use crate::sim::{TaskId, World};
 
 use super::pipe::{Connection, Fate, Item, Trouble, What};
-use super::transit::{Bell, LATENCY, bell};
+use super::transit::{Bell, bell};
 
 /// What comes of letting data arrive that may not be so plain.
 pub(crate) enum Arrival {
@@ -71,7 +72,7 @@ impl Connection {
             return None;
         }
         let digest = pipe.stream.write(&buf[..count]);
-        let takes = world.draw_latency(LATENCY, pipe.key, pipe.items, pipe.latency);
+        let takes = world.draw_latency(ChoiceFamily::Latency, pipe.key, pipe.items, pipe.latency);
         pipe.items += 1;
         let at = (now + takes).max(pipe.last_at);
         pipe.last_at = at;

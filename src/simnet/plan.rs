@@ -7,12 +7,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::sim::{Family, Key, Shape, Subject, World, hash_name, nanos, path_step};
+use crate::sim::{ChoiceFamily, Key, Shape, Subject, World, hash_name, nanos, path_step};
 
 use super::ledger::Fault;
-
-/// What a plan decides.
-const FAULT: Family = Family::new("fault");
 
 /// What the choices of one strike decide, by ordinal: whether it strikes, when in its slot, and how
 /// much longer than the least it lasts; then whom it hits, and how hard.
@@ -249,6 +246,10 @@ impl Drawer<'_> {
         let network = self.network;
         self.world.remember(who, || [path_step(network, 0), path_step("plan", plan)].join("/"));
         self.world.remember(named, || path_step(what, index));
-        self.world.draw(Subject::new(FAULT, who, named), ordinal, Shape::Uniform(options))
+        self.world.draw(
+            Subject::new(ChoiceFamily::Fault, who, named),
+            ordinal,
+            Shape::Uniform(options),
+        )
     }
 }

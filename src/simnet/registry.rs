@@ -5,7 +5,7 @@
 //! For a while after a host was restarted, some are still told where it stood before.
 
 use crate::net::{Addr, Args, Cause, RegistryError};
-use crate::sim::{Family, Shape, World, hash_name, path_step};
+use crate::sim::{ChoiceFamily, Shape, World, hash_name, path_step};
 use crate::waiter::Waiter;
 
 use super::call::{Call, Stage};
@@ -13,11 +13,6 @@ use super::fabric::{Fabric, Net};
 use super::ledger::Fault;
 use super::machine::{Announced, Place, Power};
 use super::transit::call_alarm;
-
-/// How long an answer takes.
-const REGISTRY: Family = Family::new("registry");
-/// Whether an answer is out of date.
-const STALE: Family = Family::new("stale");
 
 /// For how long after a restart an answer may be out of date.
 const STALE_FOR: u64 = 1_000_000_000;
@@ -29,7 +24,7 @@ impl Net {
     pub(crate) fn ask(&self, world: &mut World, machine: Option<u32>, hostname: &str) -> u64 {
         let hash = machine.map_or_else(|| hash_name(hostname), |it| self.machines[it].hash);
         let (least, more) = self.config.registry_latency.parts();
-        world.draw_answer(REGISTRY, (hash, hostname), least, more)
+        world.draw_answer(ChoiceFamily::RegistryLatency, (hash, hostname), least, more)
     }
 
     /// Has what happens be an answer of the registry's doing.
@@ -97,7 +92,12 @@ impl Net {
                 self.machines[machine].announced = Some(Announced { life, stale: None });
             }
             Some((before, _))
-                if world.draw_for(call.asker, STALE, name, Shape::Uniform(4)) == 3 =>
+                if world.draw_for(
+                    call.asker,
+                    ChoiceFamily::StaleLookup,
+                    name,
+                    Shape::Uniform(4),
+                ) == 3 =>
             {
                 return Ok(Place { machine, life: before });
             }

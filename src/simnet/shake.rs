@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
 use crate::net::{Accept, Addr, AddrError, Cause, Gate};
-use crate::sim::{Errand, Key, Lateness, RecordKind, World, hash_name, nanos, path_step};
+use crate::sim::{
+    ChoiceFamily, Errand, Key, Lateness, RecordKind, World, hash_name, nanos, path_step,
+};
 use crate::waiter::Waiter;
 
 use super::call::{BACK, Call, Met, Queued, Stage, THERE};
@@ -31,9 +33,7 @@ use super::machine::{Place, Power};
 use super::pipe::Connection;
 use super::plain::Arrival;
 use super::pool::Pool;
-use super::transit::{
-    AGAIN, CALL, LATENCY, Transit, call_alarm, connect, head_of, retry_after, whose,
-};
+use super::transit::{CALL, Transit, call_alarm, connect, head_of, retry_after, whose};
 
 /// What a record of a knock or its answer carries, where data has a digest.
 const SAID: u64 = 3;
@@ -212,9 +212,9 @@ impl Net {
         let text =
             || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
         world.remember(there, text);
-        world.remember(back, || format!("{}/back", text()));
+        world.remember(back, || format!("{}/reverse", text()));
         world.remember(shaking(there), || format!("{}/syn", text()));
-        world.remember(shaking(back), || format!("{}/back/syn", text()));
+        world.remember(shaking(back), || format!("{}/reverse/syn", text()));
     }
 
     /// The gate of a host, which is found once in each of its lives; `None` if that life is over.
@@ -302,7 +302,7 @@ impl Shake<'_> {
         let Pair { dials: number, last_at } = *net.pairs.or_default((from, to.machine));
         let hash = |machine: u32| net.machines[machine].hash;
         let there = net.key.child(hash(from), 0).child(hash(to.machine), number);
-        let keys = [there, there.child(const { hash_name("back") }, 0)];
+        let keys = [there, there.child(const { hash_name("reverse") }, 0)];
         if world.remembers() {
             net.remember(world, keys, (from, to.machine, number));
         }
@@ -340,7 +340,8 @@ impl Shake<'_> {
     fn arrival(&mut self) -> u64 {
         let Self { net, call, world, .. } = self;
         let (from, to) = call.route();
-        let family = if call.losses == 0 { LATENCY } else { AGAIN };
+        let family =
+            if call.losses == 0 { ChoiceFamily::Latency } else { ChoiceFamily::Retransmit };
         let latency = net.latency(from, to);
         let takes = world.draw_latency(family, call.keys[call.way], call.losses, latency);
         let at = world.after(takes);

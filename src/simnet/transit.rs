@@ -19,7 +19,7 @@ use std::task::Waker;
 
 use crate::net::{Addr, Outlook, WaitList};
 use crate::sim::{
-    Family, Foreseen, Key, Mark, RecordKind, SELDOM, Shape, Subject, TaskId, World, nanos,
+    ChoiceFamily, Foreseen, Key, Mark, RecordKind, SELDOM, Shape, Subject, TaskId, World, nanos,
 };
 use crate::waiter::Waiter;
 
@@ -30,23 +30,6 @@ use super::link::{Pace, Passage, WHOLE};
 use super::pipe::{Connection, EndState, Fate, Item, Pipe, Reset, Trouble, What};
 use super::pool::Pool;
 use super::stream::Corrupted;
-
-/// How long something takes, beyond the least.
-pub(crate) const LATENCY: Family = Family::new("latency");
-/// The same, for what was lost and is sent again.
-pub(crate) const AGAIN: Family = Family::new("again");
-/// The same, for an announcement of space.
-const CREDIT: Family = Family::new("credit");
-/// Whether something is lost, of a million.
-const LOSS: Family = Family::new("loss");
-/// Whether an acknowledgement is lost, of a million.
-const ACK: Family = Family::new("ack");
-/// The same, of an announcement of space.
-const SPACE: Family = Family::new("space");
-/// The same, of a question whether the other end is still there, or of its answer.
-const ASK: Family = Family::new("ask");
-/// Whether a read or a write is short, of a million, and by how much.
-const SHORT: Family = Family::new("short");
 
 /// After how long something is sent again the first time; the next time after twice as long.
 pub(crate) const RETRY: u64 = 200_000_000;
@@ -394,7 +377,7 @@ impl Transit<'_> {
         };
         let pipe = &self.conn.pipes[way];
         let place = if write == 1 { pipe.stream.written } else { pipe.stream.read };
-        let subject = Subject::new(SHORT, pipe.key, Key::NONE);
+        let subject = Subject::new(ChoiceFamily::ShortIo, pipe.key, Key::NONE);
         // Keyed by the place in the stream: one such read more or less moves no other.
         let ordinal = place * 4 + write * 2;
         if !self.world.befalls(subject, ordinal, share) || len < 2 {
@@ -428,7 +411,7 @@ impl Transit<'_> {
         let pipe = &mut self.conn.pipes[way];
         let (key, ordinal, latency) = (pipe.key, pipe.items, pipe.latency);
         pipe.items += 1;
-        let mut at = now + self.world.draw_latency(LATENCY, key, ordinal, latency);
+        let mut at = now + self.world.draw_latency(ChoiceFamily::Latency, key, ordinal, latency);
         let mut sent_at = now;
         if pipe.odd {
             (sent_at, at) = self.send_with_care(way, at, bytes);
@@ -549,7 +532,8 @@ impl Transit<'_> {
                 Trouble::Lost if !self.world.step_by_alarm() => return,
                 Trouble::Lost => {
                     let (key, latency, ordinal) = (pipe.key, pipe.latency, pipe.attempt());
-                    let takes = self.world.draw_latency(AGAIN, key, ordinal, latency);
+                    let takes =
+                        self.world.draw_latency(ChoiceFamily::Retransmit, key, ordinal, latency);
                     item.at = self.world.now + takes;
                     (pipe.head, pipe.last_at) = (Some(item), pipe.last_at.max(item.at));
                     return self.set_bell(way, Bell::Head, item.at);
@@ -699,7 +683,7 @@ impl Transit<'_> {
         let (from, to) = self.conn.route(way);
         if self.net.links.pass(to, from, &mut self.net.ledger) == Passage::Clear {
             let item = self.conn.pipes[way].arrived();
-            let late = self.late(way, ACK, item, false);
+            let late = self.late(way, ChoiceFamily::AckLoss, item, false);
             self.hear(way, sent_at, late);
         } else {
             self.worry(way, sent_at);
@@ -758,7 +742,7 @@ impl Transit<'_> {
 
     /// How much later than it could be an end gets an answer, because that is lost, or else what
     /// asks for it again. `asks` says whether it has yet to ask for the first time.
-    fn late(&mut self, way: usize, family: Family, number: u64, asks: bool) -> u64 {
+    fn late(&mut self, way: usize, family: ChoiceFamily, number: u64, asks: bool) -> u64 {
         let (from, to) = self.conn.route(way);
         let Some(share) = self.loss_between(to, from) else { return 0 };
         let passes = u64::from(WHOLE - share);
@@ -839,7 +823,10 @@ impl Transit<'_> {
         let (from, to) = self.conn.route(way);
         let Some(share) = self.loss_between(to, from) else { return false };
         let pipe = &self.conn.pipes[way];
-        let (subject, ordinal) = (Subject::new(SPACE, pipe.key, Key::NONE), pipe.announcement());
+        let (subject, ordinal) = (
+            Subject::new(ChoiceFamily::WindowUpdateLoss, pipe.key, Key::NONE),
+            pipe.announcement(),
+        );
         self.world.befalls(subject, ordinal, share)
     }
 
@@ -848,7 +835,12 @@ impl Transit<'_> {
         let latency = self.conn.pipes[1 - way].latency;
         let pipe = &mut self.conn.pipes[way];
         pipe.missed_credit = false;
-        let takes = self.world.draw_latency(CREDIT, pipe.key, pipe.announcement(), latency);
+        let takes = self.world.draw_latency(
+            ChoiceFamily::WindowUpdate,
+            pipe.key,
+            pipe.announcement(),
+            latency,
+        );
         pipe.stream.announce(self.world.now + takes + late);
         if pipe.has_writers()
             && !self.world.alarms.is_set(bell(self.index, way, Bell::Credit))
@@ -903,7 +895,7 @@ impl Transit<'_> {
         let heard = &self.conn.pipes[1 - end];
         // Keyed by what it has heard by now, and by how long ago that was.
         let number = heard.stream.arrived + (self.world.now - heard.heard_at) / RETRY;
-        let late = self.late(end, ASK, number, true);
+        let late = self.late(end, ChoiceFamily::ProbeLoss, number, true);
         let answered = late != NEVER && !self.is_too_late(self.world.now, self.world.now + late);
         let missed_credit = self.conn.pipes[end].missed_credit;
         if missed_credit || !answered {
@@ -1142,7 +1134,7 @@ impl World {
     #[inline]
     pub(crate) fn draw_latency(
         &mut self,
-        family: Family,
+        family: ChoiceFamily,
         key: Key,
         ordinal: u64,
         latency: Latency,
@@ -1169,7 +1161,7 @@ impl Net {
         let Some(share) = loss.filter(|_| passage == Passage::Clear) else {
             return passage;
         };
-        let subject = Subject::new(LOSS, key, Key::NONE);
+        let subject = Subject::new(ChoiceFamily::Loss, key, Key::NONE);
         if !world.befalls(subject, attempt, share) {
             return Passage::Clear;
         }

@@ -242,10 +242,13 @@ fn run_that_exits_the_process_fails_the_test_whatever_the_status() {
                     "main" => exits(),
                     "task" => sim.spawn(async move { exits() }).await.unwrap(),
                     // Dropped when the run is over.
-                    _ => drop(sim.spawn(async move {
-                        let _exits = Exits;
-                        std::future::pending::<()>().await;
-                    })),
+                    _ => {
+                        let exits = Exits;
+                        drop(sim.spawn(async move {
+                            let _exits = exits;
+                            std::future::pending::<()>().await;
+                        }));
+                    }
                 }
                 sim.yield_now().await;
             }

@@ -176,11 +176,11 @@ fn space_after(reads_at: Duration, tape: Tape) -> Duration {
 fn an_announcement_of_space_that_is_lost_is_asked_for() {
     let lost = |tape: Tape, subject, ordinal| tape.with(subject, ordinal, 999_999);
     assert_eq!(space_after(ms(100), Tape::zero()), ms(110));
-    let tape = lost(Tape::zero(), "space simt/α/β", 2);
+    let tape = lost(Tape::zero(), "window_update_loss simt/α/β", 2);
     assert_eq!(space_after(ms(100), tape.clone()), ms(210), "asked for after 200 ms");
     assert_eq!(space_after(ms(1_000), tape.clone()), ms(1_210));
     // The question is lost as well: it heard something when it was connected, 221 ms before.
-    let tape = lost(lost(tape, "ask simt/α/β", 64), "ask simt/α/β", 65);
+    let tape = lost(lost(tape, "probe_loss simt/α/β", 64), "probe_loss simt/α/β", 65);
     assert_eq!(space_after(ms(100), tape), ms(210 + 200 + 400));
 }
 
@@ -253,7 +253,8 @@ fn an_announcement_that_is_made_again_has_a_choice_of_its_own() {
         let mut made: Vec<_> = first.choices.iter().map(|it| (&it.subject, it.ordinal)).collect();
         made.sort_unstable();
         assert!(made.is_sorted_by(|one, other| one < other), "{made:?}");
-        let of_four = |it: &&(&String, u64)| it.0 == "credit simt/α/β" && it.1 % (1 << 56) == 4;
+        let of_four =
+            |it: &&(&String, u64)| it.0 == "window_update simt/α/β" && it.1 % (1 << 56) == 4;
         assert_eq!(made.iter().filter(of_four).count(), 2, "{made:?}");
         let again = execute(Run::new(seed + 1).tape(first.tape));
         assert_eq!(again.fingerprint, first.fingerprint);

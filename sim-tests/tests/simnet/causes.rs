@@ -104,7 +104,7 @@ fn the_past_of_a_failure_goes_across_a_message_to_the_task_that_sent_it() {
     let text = report.to_string();
     let (_, past) = text.split_once("what led to it:").unwrap();
     assert!(past.contains("note    node/bad bad decides"), "{past}");
-    assert!(past.contains("deliver simt/client/bad/back"), "{past}");
+    assert!(past.contains("deliver simt/client/bad/reverse"), "{past}");
     assert!(!past.contains("good decides"), "{past}");
 }
 
