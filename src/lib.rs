@@ -46,19 +46,7 @@
 //! Read them in this order, `os` and `lonet` last. What a program needs stands at the root, too;
 //! [`prelude`] has what a test needs.
 
-mod wait;
-
-mod waiter;
-
-mod aside;
-
-mod lock;
-
-mod few;
-
-mod behind;
-
-mod prefetch;
+mod util;
 
 pub mod sim;
 
@@ -70,8 +58,6 @@ pub mod simnet;
 
 pub mod check;
 
-mod adapt;
-
 #[cfg(feature = "os")]
 pub mod os;
 
@@ -79,9 +65,9 @@ pub mod os;
 pub mod lonet;
 
 #[cfg(feature = "proptest")]
-pub use adapt::proptest;
+pub use check::proptest;
 
-pub use wait::waiting_for;
+pub use util::stall_probe::waiting_for;
 
 pub use sim::{
     Choice, Divergence, Elapsed, Ending, Fingerprint, History, Instant, Interval, JoinError,

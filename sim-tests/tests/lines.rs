@@ -4,8 +4,8 @@
 //! then reads the same; what is refused is refused in a line that the other end understands.
 
 use virtnet::Addr;
-use virtnet::lonet::unquote::unquote;
-use virtnet::lonet::wire::{
+use virtnet::lonet::go_unquote::unquote;
+use virtnet::lonet::handshake::{
     LINE, Rejection, read_reply, read_request, write_connected, write_error, write_request,
 };
 

@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use crate::sim::{Ending, STOPPED, Stall, TaskPanic};
 
-use super::gather::BROKEN;
+use crate::check::assertions::BROKEN;
 
 /// What two failures have in common that are the same.
 #[derive(Clone, PartialEq, Eq, Debug)]

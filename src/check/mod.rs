@@ -159,46 +159,31 @@
 //! each host, arrows for messages, faults, the choices that matter, what led to each record. Name
 //! one test when asking for a trace: others that fail write the same file.
 
-mod gather;
-mod json;
-mod quote;
-mod again;
-mod about;
-mod under_way;
-mod panics;
-mod failure;
-mod play;
-mod settings;
-mod order;
-mod patience;
-mod wire;
-mod watch;
-mod apart;
-mod running;
-mod place;
-mod twice;
-mod earlier;
-mod sweep;
-mod results;
-mod shrink;
-mod past;
-mod report;
-mod lanes;
-mod story;
-mod chrome;
-mod view;
-mod trace_file;
-mod course;
-mod test;
+pub(crate) mod analysis;
+pub(crate) mod assertions;
+pub(crate) mod check;
+pub(crate) mod exec;
+pub(crate) mod failure;
+pub(crate) mod json;
+#[cfg(feature = "proptest")]
+pub mod proptest;
+pub(crate) mod replay_command;
+pub(crate) mod report;
+pub(crate) mod runner;
+pub(crate) mod settings;
+pub(crate) mod shell_quote;
+pub(crate) mod sweep;
+pub(crate) mod sweep_results;
+pub(crate) mod test_id;
 
-pub use gather::{always, eventually, sometimes};
+pub use assertions::{always, eventually, sometimes};
 #[doc(hidden)]
-pub use gather::{note_always, note_sometimes};
-pub use report::Report;
+pub use assertions::{note_always, note_sometimes};
+#[doc(hidden)]
+pub use check::Attribute;
+pub use check::Check;
+pub use report::text::Report;
 pub use settings::{Determinism, Isolation};
-#[doc(hidden)]
-pub use test::Attribute;
-pub use test::Check;
 
 #[cfg(feature = "proptest")]
-pub(crate) use play::{Case, Input, Played, play};
+pub(crate) use exec::run_once::{Case, Input, Played, play};

@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 
 use crate::simnet::Ledger;
 
-use super::about::About;
-use super::apart::Apart;
-use super::failure::Kind;
-use super::gather::Reached;
-use super::order::Order;
-use super::place::Place;
-use super::play::{Case, Played};
-use super::running::Running;
-use super::settings::Settings;
-use super::twice::{Differs, check};
-use super::watch::{At, Watch};
+use crate::check::analysis::determinism::{Differs, check};
+use crate::check::assertions::Reached;
+use crate::check::exec::executor::Place;
+use crate::check::exec::in_progress::Running;
+use crate::check::exec::run_once::{Case, Played};
+use crate::check::exec::run_request::Order;
+use crate::check::exec::subprocess::Apart;
+use crate::check::exec::watchdog::{At, Watch};
+use crate::check::failure::Kind;
+use crate::check::settings::Settings;
+use crate::check::test_id::About;
 
 /// A seed with which something is wrong.
 #[derive(Clone, Debug)]

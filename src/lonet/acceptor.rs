@@ -23,10 +23,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use crate::net::{Cause, Notifier};
 use crate::os::{Door, Socket};
 
-use super::bell::Bell;
-use super::line::{read_line, saying, within, write_line};
-use super::secret::{Secret, Subject, nonce};
-use super::wire::{self, Side};
+use crate::lonet::accept_signal::Bell;
+use crate::lonet::framing::{read_line, saying, within, write_line};
+use crate::lonet::handshake;
+use crate::lonet::handshake::Side;
+use crate::lonet::secret::{Secret, Subject, nonce};
 
 /// How long to wait when the system has no descriptor left for a connection.
 const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
@@ -195,7 +196,7 @@ impl Served {
             }
         }
         let Ok(line) = within(self.limit, read_line(&socket, Vec::new())).await else { return };
-        let (src, dst) = match wire::read_request(&line, &self.network) {
+        let (src, dst) = match handshake::read_request(&line, &self.network) {
             Ok(ends) => ends,
             Err(refusal) => return self.refuse(&socket, &refusal.reply()).await,
         };
@@ -207,7 +208,7 @@ impl Served {
         };
         match accepted {
             Ok(accept) => {
-                let reply = wire::write_connected(accept.addr());
+                let reply = handshake::write_connected(accept.addr());
                 match within(self.limit, write_line(&socket, &reply)).await {
                     Ok(()) => accept.confirm(Box::new(socket)),
                     Err(error) => accept.refuse(error.into()),
@@ -231,16 +232,17 @@ impl Served {
     ) -> io::Result<Result<(), &'static str>> {
         let network = &*self.network;
         let line = read_line(socket, Vec::new()).await?;
-        let Some(dialer) = wire::read_word(Side::Dialer, &line, network, "secret") else {
+        let Some(dialer) = handshake::read_word(Side::Dialer, &line, network, "secret") else {
             return Ok(Err("this network has a secret, and the dialer has joined without it: \
                            join by `lonet::Config::secret`"));
         };
         let acceptor = nonce()?;
         let subject = Subject { network, at: self.at, dialer: &dialer, acceptor: &acceptor };
         let reply = format!("{acceptor} {}", secret.prove(Side::Acceptor, &subject));
-        write_line(socket, &wire::write_word(Side::Acceptor, network, "secret", &reply)).await?;
+        write_line(socket, &handshake::write_word(Side::Acceptor, network, "secret", &reply))
+            .await?;
         let line = read_line(socket, Vec::new()).await?;
-        let proof = wire::read_word(Side::Dialer, &line, network, "proof");
+        let proof = handshake::read_word(Side::Dialer, &line, network, "proof");
         match proof.is_some_and(|proof| secret.is_proof(&proof, Side::Dialer, &subject)) {
             true => Ok(Ok(())),
             false => Ok(Err("the dialer has another secret than this network")),
@@ -248,7 +250,7 @@ impl Served {
     }
 
     async fn refuse(&self, socket: &Socket, text: &[u8]) {
-        let reply = wire::write_error(&self.network, text);
+        let reply = handshake::write_error(&self.network, text);
         // Who does not listen to the answer does not need it.
         let _ = within(self.limit, write_line(socket, &reply)).await;
     }

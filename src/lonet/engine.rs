@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 
-use crate::adapt::must_be_real;
 use crate::net::{Addr, Cause, Engine, Quoted, RawConn, Registry};
+use crate::os::run::must_be_real;
 use crate::os::{Habit, Socket};
 
-use super::acceptor::Acceptor;
-use super::line::{read_line, read_part, within, write_line};
-use super::registry::File;
-use super::secret::{Secret, Subject, nonce};
-use super::wire::{self, Rejection, Side};
+use crate::lonet::acceptor::Acceptor;
+use crate::lonet::framing::{read_line, read_part, within, write_line};
+use crate::lonet::handshake;
+use crate::lonet::handshake::{Rejection, Side};
+use crate::lonet::secret::{Secret, Subject, nonce};
+use crate::lonet::sqlite_registry::File;
 
 /// Carries connections as TCP over the loopback interface.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(crate) struct Loopback {
     pub(crate) limit: Duration,
     /// What both sides of a dial have to know.
     pub(crate) secret: Option<Secret>,
-    /// How long the name of a host may be; see [`wire::size`].
+    /// How long the name of a host may be; see [`handshake::size`].
     pub(crate) room: usize,
     /// Of those who have been dialed.
     pub(crate) habit: Habit,
@@ -45,7 +46,7 @@ impl Engine for Loopback {
     ) -> BoxFuture<'a, Result<(), Cause>> {
         async move {
             must_be_real("lonet", "processes");
-            let (size, room) = (wire::size(hostname), self.room);
+            let (size, room) = (handshake::size(hostname), self.room);
             if size > room {
                 let text = format!(
                     "the name takes {size} bytes in a request, and a line of the wire has room \
@@ -126,9 +127,10 @@ impl Loopback {
     ) -> io::Result<()> {
         let refused = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         let dialer = nonce()?;
-        write_line(socket, &wire::write_word(Side::Dialer, network, "secret", &dialer)).await?;
+        write_line(socket, &handshake::write_word(Side::Dialer, network, "secret", &dialer))
+            .await?;
         let line = read_line(socket, Vec::new()).await?;
-        let reply = wire::read_word(Side::Acceptor, &line, network, "secret");
+        let reply = handshake::read_word(Side::Acceptor, &line, network, "secret");
         let Some((acceptor, proof)) = reply.as_deref().and_then(|reply| reply.split_once(' '))
         else {
             return refused(format!(
@@ -146,7 +148,7 @@ impl Loopback {
             );
         }
         let proof = secret.prove(Side::Dialer, &subject);
-        write_line(socket, &wire::write_word(Side::Dialer, network, "proof", &proof)).await
+        write_line(socket, &handshake::write_word(Side::Dialer, network, "proof", &proof)).await
     }
 
     /// Sends the request, and waits for the reply: that comes when somebody accepts.
@@ -160,11 +162,11 @@ impl Loopback {
         if let Some(secret) = &self.secret {
             within(self.limit, self.prove(socket, at, dst.network(), secret)).await?;
         }
-        within(self.limit, write_line(socket, &wire::write_request(src, dst))).await?;
+        within(self.limit, write_line(socket, &handshake::write_request(src, dst))).await?;
         let mut line = Vec::new();
         read_part(socket, &mut line).await?;
         let line = within(self.limit, read_line(socket, line)).await?;
-        Ok(wire::read_reply(&line, dst))
+        Ok(handshake::read_reply(&line, dst))
     }
 }
 

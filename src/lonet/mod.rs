@@ -81,15 +81,15 @@
 //!   less on a network with a long name. Go takes longer ones, which nobody can dial.
 
 #[doc(hidden)]
-pub mod unquote;
+pub mod go_unquote;
 #[doc(hidden)]
-pub mod wire;
-mod line;
+pub mod handshake;
+mod framing;
 mod secret;
 mod owner;
-mod folder;
-mod registry;
-mod bell;
+mod network_dir;
+mod sqlite_registry;
+mod accept_signal;
 mod acceptor;
 mod engine;
 
@@ -98,14 +98,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::adapt::must_be_real;
 use crate::net::{Cause, Error, Op, SubNetwork, full_name};
 use crate::os::Habit;
+use crate::os::run::must_be_real;
 
 use acceptor::Acceptor;
 use engine::Loopback;
-use registry::File;
 use secret::Secret;
+use sqlite_registry::File;
 
 /// Joins the network of this name, on this machine and of this user.
 ///
@@ -198,11 +198,11 @@ impl Config {
         }
         // A new name is a short one.
         let network = full_name("lonet", if name.is_empty() { "4294967295" } else { name });
-        let Some(room) = wire::room(&network) else {
+        let Some(room) = handshake::room(&network) else {
             return Err(invalid(format!(
                 "the name takes {} bytes in a request, and with it a line of the wire has no room \
                  for the names of hosts: use a shorter name",
-                wire::quoted_len(name)
+                handshake::quoted_len(name)
             )));
         };
         let (registry, name) = File::open(self.folder.clone(), name).await?;

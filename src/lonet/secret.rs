@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use ring::hmac::{self, HMAC_SHA256, Key};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::wire::Side;
+use crate::lonet::handshake::Side;
 
 /// What all processes of a network know; nothing prints it.
 #[derive(Clone)]
@@ -99,8 +99,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use super::super::wire::Side;
     use super::{Secret, Subject, nonce};
+    use crate::lonet::handshake::Side;
 
     #[test]
     fn proof_is_good_for_its_subject_side_and_secret_alone() {

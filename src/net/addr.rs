@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arrayvec::ArrayString;
 
-use super::quote::Escaped;
+use crate::net::go_quote::Escaped;
 
 /// Is one end of a connection, or the place where a listener listens.
 ///

@@ -1,7 +1,7 @@
 //! One endpoint of a connection, as a program has it in hand.
 //!
 //! Knows how to read, write and close, and raises every error to the level of the network. Does
-//! not know how bytes travel: that is the engine's [`RawConn`](super::raw::RawConn).
+//! not know how bytes travel: that is the engine's [`RawConn`](crate::net::RawConn).
 
 use std::fmt;
 use std::future::poll_fn;
@@ -12,12 +12,12 @@ use std::task::{Context, Poll, Waker};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use crate::wait::{Operation, count, explaining, has_progressed, withhold};
+use crate::util::stall_probe::{Operation, count, explaining, has_progressed, withhold};
 
-use super::addr::Addr;
-use super::error::{Cause, Error, Op};
-use super::raw::{Outlook, Shortcut};
-use super::sockets::{Endpoint, Told};
+use crate::net::addr::Addr;
+use crate::net::engine::raw_conn::{Outlook, Shortcut};
+use crate::net::error::{Cause, Error, Op};
+use crate::net::state::host_state::{Endpoint, Told};
 
 /// Sees every write that succeeds; how a connection is traced.
 pub(crate) type Tap = Arc<dyn Fn(&Conn, &[u8]) + Send + Sync>;

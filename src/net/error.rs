@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use thiserror::Error as ThisError;
 
-use super::addr::{Addr, AddrError};
-use super::quote::{Escaped, quoted};
+use crate::net::addr::{Addr, AddrError};
+use crate::net::go_quote::{Escaped, quoted};
 
 /// Says which operation failed, between which addresses, and why.
 ///

@@ -7,17 +7,17 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use crate::wait::{Operation, acts, explaining, withhold};
+use crate::util::stall_probe::{Operation, acts, explaining, withhold};
 
-use super::addr::{Addr, split};
-use super::conn::Conn;
-use super::down::{numbered, unless_down};
-use super::engine::{Dialed, Engine, Registry};
-use super::error::{Cause, Error, Op, Why};
-use super::granted::is_granted;
-use super::listener::Listener;
-use super::sockets::{Endpoint, HostState, Port};
-use super::state::{Carrier, NetState};
+use crate::net::addr::{Addr, split};
+use crate::net::conn::Conn;
+use crate::net::engine::ready::is_granted;
+use crate::net::engine::{Dialed, Engine, Registry};
+use crate::net::error::{Cause, Error, Op, Why};
+use crate::net::listener::Listener;
+use crate::net::state::host_state::{Endpoint, HostState, Port};
+use crate::net::state::network_state::{Carrier, NetState};
+use crate::net::state::shutdown::{numbered, unless_down};
 
 /// A host of a network, and the way onto that network for what runs there.
 ///
@@ -25,8 +25,8 @@ use super::state::{Carrier, NetState};
 /// one. Dropping handles closes nothing.
 #[derive(Clone)]
 pub struct Host {
-    pub(super) net: Arc<NetState>,
-    pub(super) state: Arc<HostState>,
+    pub(crate) net: Arc<NetState>,
+    pub(crate) state: Arc<HostState>,
 }
 
 impl Host {

@@ -12,16 +12,18 @@ use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
 
-use crate::wait::{Operation, acts, address_of, explaining, has_progressed, withdraw, withhold};
+use crate::util::stall_probe::{
+    Operation, acts, address_of, explaining, has_progressed, withdraw, withhold,
+};
 
-use super::addr::Addr;
-use super::conn::{Conn, Tap, both};
-use super::error::{Cause, Error, Op, Why};
+use crate::net::addr::Addr;
+use crate::net::conn::{Conn, Tap, both};
 #[cfg(feature = "os")]
-use super::raw::{Arrival, RawListener};
-use super::sockets::{Endpoint, HostState, ListenerKey, Port};
-use super::state::{Carrier, NetState};
-use super::sync::Wakers;
+use crate::net::engine::raw_conn::{Arrival, RawListener};
+use crate::net::error::{Cause, Error, Op, Why};
+use crate::net::state::host_state::{Endpoint, HostState, ListenerKey, Port};
+use crate::net::state::network_state::{Carrier, NetState};
+use crate::net::state::wait_list::Wakers;
 
 /// Waits for connections at one port of a host.
 ///

@@ -138,53 +138,44 @@
 //! Closing reaches an engine as [`RawConn::close`] for each connection, then [`Engine::close`].
 //! What it may rely on, and what it must bear, stands at each method of the traits.
 
-mod quote;
-mod addr;
-mod error;
-mod raw;
-mod engine;
-mod granted;
-mod sync;
-mod line;
-mod down;
-mod port;
-mod backlog;
-mod sockets;
-mod state;
-mod notifier;
-mod conn;
-mod listener;
-mod host;
-mod subnetwork;
-mod networker;
+pub(crate) mod addr;
+pub(crate) mod conn;
+pub(crate) mod engine;
+pub(crate) mod error;
 #[cfg(feature = "os")]
-mod point;
-mod traced;
+pub(crate) mod external_host;
+pub(crate) mod go_quote;
+pub(crate) mod host;
+pub(crate) mod listener;
+pub(crate) mod networker;
+pub(crate) mod state;
+pub(crate) mod subnetwork;
+pub(crate) mod traced;
 
 pub(crate) use addr::full_name;
 pub use addr::{Addr, AddrError};
 pub use conn::{Conn, ReadHalf, WriteHalf};
+pub use engine::notifier::{Accept, Notifier};
+#[doc(hidden)]
+pub use engine::raw_conn::Outlook;
+pub use engine::raw_conn::RawConn;
 pub use engine::{Engine, Registry};
 pub use error::{Args, Cause, Error, Op, RegistryError};
 pub use host::Host;
 pub use listener::{Incoming, Listener};
 pub use networker::Networker;
-pub use notifier::{Accept, Notifier};
-#[doc(hidden)]
-pub use raw::Outlook;
-pub use raw::RawConn;
 pub use subnetwork::SubNetwork;
 pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
+pub(crate) use engine::notifier::Gate;
+#[cfg(feature = "os")]
+pub(crate) use engine::raw_conn::{Arrival, RawListener};
+pub(crate) use engine::raw_conn::{Keeper, Place, RawEnd};
+pub(crate) use engine::ready::{Granted, is_granted};
 pub(crate) use engine::{Dialed, Whole};
-pub(crate) use granted::{Granted, is_granted};
-pub(crate) use notifier::Gate;
 #[cfg(feature = "os")]
-pub(crate) use point::Point;
+pub(crate) use external_host::Point;
 #[cfg(feature = "lonet")]
-pub(crate) use quote::{Escaped, Quoted};
-#[cfg(feature = "os")]
-pub(crate) use raw::{Arrival, RawListener};
-pub(crate) use raw::{Keeper, Place, RawEnd};
-pub(crate) use state::{Carrier, Parts};
-pub(crate) use sync::{WaitList, Wakers};
+pub(crate) use go_quote::{Escaped, Quoted};
+pub(crate) use state::network_state::{Carrier, Parts};
+pub(crate) use state::wait_list::{WaitList, Wakers};

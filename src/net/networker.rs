@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
 
-use super::conn::Conn;
-use super::error::Error;
-use super::host::Host;
-use super::listener::Listener;
+use crate::net::conn::Conn;
+use crate::net::error::Error;
+use crate::net::host::Host;
+use crate::net::listener::Listener;
 
 /// Is a way onto a network: a host, or the network of the operating system.
 ///

@@ -12,15 +12,15 @@ use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 
-use super::addr::Addr;
-use super::down::{numbered, unless_down};
-use super::engine::{Engine, Registry};
-use super::error::{Cause, Error, Op, RegistryError, Why};
-use super::granted::{Granted, is_granted};
-use super::host::Host;
-use super::notifier::{Gate, Notifier};
-use super::sockets::HostState;
-use super::state::{Carrier, NetState, Parts};
+use crate::net::addr::Addr;
+use crate::net::engine::notifier::{Gate, Notifier};
+use crate::net::engine::ready::{Granted, is_granted};
+use crate::net::engine::{Engine, Registry};
+use crate::net::error::{Cause, Error, Op, RegistryError, Why};
+use crate::net::host::Host;
+use crate::net::state::host_state::HostState;
+use crate::net::state::network_state::{Carrier, NetState, Parts};
+use crate::net::state::shutdown::{numbered, unless_down};
 
 /// A part of a network: all its hosts share an engine and a registry.
 ///

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt};
 
-use super::addr::Addr;
-use super::conn::{Conn, Tap};
-use super::error::Error;
-use super::listener::Listener;
-use super::networker::Networker;
+use crate::net::addr::Addr;
+use crate::net::conn::{Conn, Tap};
+use crate::net::error::Error;
+use crate::net::listener::Listener;
+use crate::net::networker::Networker;
 
 /// Wraps a [`Networker`] and gives every event to a sink, in the task that caused it.
 ///

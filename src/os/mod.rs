@@ -5,20 +5,20 @@
 //! [`Listener`](crate::Listener) as every other [`Networker`](crate::Networker), with the same
 //! errors, and closing them interrupts what is blocked.
 
+mod listener;
+pub(crate) mod run;
 mod socket;
-mod door;
 mod tcp;
 #[cfg(feature = "tls")]
-mod buffered;
-#[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod write_buffered;
 
-pub use crate::adapt::run;
+#[cfg(feature = "lonet")]
+pub(crate) use listener::Door;
+pub use run::run;
+#[cfg(feature = "lonet")]
+pub(crate) use socket::{Habit, Socket};
 pub use tcp::Tcp;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, rustls};
-#[cfg(feature = "lonet")]
-pub(crate) use {
-    door::Door,
-    socket::{Habit, Socket},
-};

@@ -21,8 +21,8 @@ use socket2::SockRef;
 #[cfg(all(feature = "lonet", target_os = "linux"))]
 use socket2::{Domain, Type};
 
-use crate::adapt::must_be_real;
 use crate::net::{Addr, Cause, RawConn, WaitList, Wakers};
+use crate::os::run::must_be_real;
 
 /// A TCP connection of the operating system.
 pub(crate) struct Socket {

@@ -12,11 +12,11 @@ use std::thread;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt};
 
-use crate::adapt::must_be_real;
 use crate::net::{Addr, Arrival, Cause, Conn, Error, Listener, Networker, Op, Point, RawListener};
+use crate::os::run::must_be_real;
 
-use super::door::Door;
-use super::socket::{Habit, Socket};
+use crate::os::listener::Door;
+use crate::os::socket::{Habit, Socket};
 
 /// Plain TCP, as the operating system has it; its network is called `tcp`.
 ///

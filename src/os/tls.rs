@@ -20,7 +20,7 @@ use crate::net::{
     RawListener, WaitList, Wakers,
 };
 
-use super::buffered::Buffered;
+use crate::os::write_buffered::Buffered;
 
 /// What configurations are made of.
 pub use futures_rustls::rustls;

@@ -17,8 +17,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::lock::{Lock, shelved};
 use crate::net::{Cause, Outlook, RawConn, WaitList, Wakers};
+use crate::util::run_cell::{Lock, shelved};
 
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (Box<dyn RawConn>, Box<dyn RawConn>) {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
 
-use crate::few::Few;
-use crate::lock::{Lock, shelved};
 use crate::net::{Args, Cause, Granted, Registry, RegistryError};
+use crate::util::run_cell::{Lock, shelved};
+use crate::util::small_map::Few;
 
 /// A registry in memory; it answers at once.
 #[derive(Debug)]

@@ -51,79 +51,53 @@
 //! It must not take decisions from outside: the real clock,
 //! other threads, the order of a `HashMap`, addresses.
 
-mod hash;
-mod time;
-mod family;
-mod choice;
-mod schedule;
-mod decided;
-mod tape;
-mod clock;
-mod trace;
-mod entry;
-mod radix;
-mod event;
-mod node;
-mod body;
-mod task;
-mod executor;
-mod timer;
-mod alarm;
-mod spin;
-mod limit;
-mod stall;
-mod pulse;
-mod pressing;
-mod world;
-mod wake;
-mod step;
-mod ask;
-mod kernel;
-mod current;
-mod join;
-mod sleep;
-mod handle;
-mod select;
-mod outcome;
-mod explain;
-mod finish;
-mod run;
-#[cfg(feature = "os")]
-mod real;
+pub(crate) mod choice;
+pub(crate) mod handle;
+pub(crate) mod instant;
+pub(crate) mod queue;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod std_instant;
+pub(crate) mod task;
+pub(crate) mod world;
 
-pub use decided::Choice;
-pub use family::{ChoiceFamily, ChoiceGroup};
-pub use handle::{Sim, SimRng, TaskBuilder, rng, spawn};
-pub(crate) use hash::{hash_name, splitmix64};
-pub use join::{JoinError, JoinErrorReason, JoinHandle};
-pub use limit::Limit;
-pub use outcome::Outcome;
-pub use run::Run;
-pub use schedule::{ParseScheduleError, Schedule};
+pub use choice::family::{ChoiceFamily, ChoiceGroup};
+pub(crate) use choice::hash::{hash_name, splitmix64};
+pub use choice::recorded::Choice;
+pub use choice::schedule::{ParseScheduleError, Schedule};
+pub use choice::tape::{ParseTapeError, Tape};
+pub use handle::join::{JoinError, JoinErrorReason, JoinHandle};
 #[doc(hidden)]
-pub use select::Turns;
-pub use sleep::{
+pub use handle::select::Turns;
+pub use handle::sim::{Sim, SimRng, TaskBuilder, rng, spawn};
+pub use handle::sleep::{
     Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, YieldNow, interval, now, sleep,
     sleep_until, timeout, yield_now,
 };
-pub(crate) use stall::WORDLESS;
-pub use stall::{Ending, History, LostWakeup, SelectEnd, Stall, StalledTask, TaskPanic, TaskState};
-pub use tape::{ParseTapeError, Tape};
-pub use time::Instant;
+pub use instant::Instant;
+pub use report::limit::Limit;
+pub use report::outcome::Outcome;
+pub(crate) use report::stall::WORDLESS;
+pub use report::stall::{
+    Ending, History, LostWakeup, SelectEnd, Stall, StalledTask, TaskPanic, TaskState,
+};
+pub use run::builder::Run;
 
-pub(crate) use alarm::SELDOM;
-pub(crate) use body::boxed;
-pub(crate) use choice::{Key, Lateness, Shape, Subject, step as path_step, unescape};
-pub(crate) use current::{this_run, try_enter, try_enter_run};
-pub(crate) use node::NODE;
-pub use node::NodeDeath;
-pub(crate) use pressing::Errand;
-pub(crate) use pulse::{Pulse, STOPPED};
+pub(crate) use choice::draw::{Key, Lateness, Shape, Subject, step as path_step, unescape};
+pub(crate) use choice::tape::INPUT;
+pub(crate) use instant::{in_three_digits, nanos};
+pub(crate) use queue::callback_timers::SELDOM;
+pub(crate) use report::trace::Mark;
+pub use report::trace::{
+    Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace,
+};
 #[cfg(feature = "os")]
-pub(crate) use real::{is_simulated, run_for_real};
-pub(crate) use tape::INPUT;
-pub(crate) use task::{Name, Origin, TaskId};
-pub(crate) use time::{in_three_digits, nanos};
-pub(crate) use trace::Mark;
-pub use trace::{Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace};
-pub(crate) use world::{Foreseen, World};
+pub(crate) use run::real_time::{is_simulated, run_for_real};
+pub(crate) use task::boxed_task::boxed;
+pub(crate) use task::table::{Name, Origin, TaskId};
+pub(crate) use world::current::{this_run, try_enter, try_enter_run};
+pub(crate) use world::deferred::Errand;
+pub(crate) use world::node::NODE;
+pub use world::node::NodeDeath;
+pub(crate) use world::progress::{Pulse, STOPPED};
+pub(crate) use world::state::{Foreseen, World};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::sim::nanos;
 
-use super::latency::Latency;
+use crate::simnet::latency::Latency;
 
-/// How a simulated network behaves: what [`Network::with`](super::Network::with) takes.
+/// How a simulated network behaves: what [`Network::with`](crate::simnet::Network::with) takes.
 ///
 /// The default is a quick data centre: 1 to 10 ms between hosts of one region, 20 to 80 ms between
 /// regions, a window of 64 KiB, connects that give up after 10 s and streams after 60 s, look-ups

@@ -5,11 +5,11 @@
 use std::task::{Context, Poll};
 
 use crate::net::{Addr, Carrier, Cause, Dialed, Error, Parts, Whole};
-use crate::waiter::Waiter;
+use crate::util::waiter::Waiter;
 
-use super::call::Met;
-use super::conn::end_of;
-use super::fabric::{enter, enter_fabric, try_enter};
+use crate::simnet::state::{enter, enter_fabric, try_enter};
+use crate::simnet::tcp::dial::Met;
+use crate::simnet::tcp::socket::end_of;
 
 /// A region of a simulated network, as the layer above uses it.
 #[derive(Debug)]

@@ -96,38 +96,25 @@
 //! | `stale main/client β` | 3 of 4: where β was before | how often it could be |
 //! | `fault simt/plan crash#3` | whether, when, how long, whom, how hard | 0 to 5 |
 
-mod latency;
-mod config;
-mod ledger;
-mod link;
-mod digest;
-mod ring;
-mod pool;
-mod stream;
-mod machine;
-mod machines;
-mod pipe;
-mod call;
-mod fabric;
-mod transit;
-mod plain;
-mod conn;
-mod calls;
-mod registry;
-mod shake;
-mod engine;
-mod node;
-mod network;
-mod sockets;
-mod plan;
-mod chaos;
+pub(crate) mod config;
+pub(crate) mod engine;
+pub(crate) mod fault;
+pub(crate) mod host;
+pub(crate) mod latency;
+pub(crate) mod name_service;
+pub(crate) mod netstat;
+pub(crate) mod network;
+pub(crate) mod node;
+pub(crate) mod slab;
+pub(crate) mod state;
+pub(crate) mod tcp;
 
-pub use chaos::Chaos;
 pub use config::Config;
+pub use fault::plan::Chaos;
+pub use fault::set::Faults;
+pub(crate) use fault::set::strikes;
+pub use fault::stats::{Counts, Ledger};
+pub(crate) use fault::stats::{gather_ledgers, take_ledger};
 pub use latency::Latency;
-pub use ledger::{Counts, Ledger};
-pub(crate) use ledger::{gather_ledgers, take_ledger};
 pub use network::{LinkEdit, Network};
 pub use node::{Node, NodeOutput};
-pub use plan::Faults;
-pub(crate) use plan::strikes;

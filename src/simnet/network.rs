@@ -11,16 +11,16 @@ use std::sync::Arc;
 use crate::net::{Host, SubNetwork};
 use crate::sim::{World, this_run};
 
-use super::config::Config;
-use super::engine::Region;
-use super::fabric::{Fabric, Net, RegionState, add_net, enter};
-use super::latency::Latency;
-use super::ledger::{Fault, Ledger};
-use super::link::{Edits, Pace, StrikeId, WHOLE};
-use super::node::{Node, NodeOutput};
-use super::pipe::Connection;
-use super::shake::{describe, sound};
-use super::transit::{Transit, foresee};
+use crate::simnet::config::Config;
+use crate::simnet::engine::Region;
+use crate::simnet::fault::links::{Edits, Pace, StrikeId, WHOLE};
+use crate::simnet::fault::stats::{Fault, Ledger};
+use crate::simnet::latency::Latency;
+use crate::simnet::node::{Node, NodeOutput};
+use crate::simnet::state::{Fabric, Net, RegionState, add_net, enter};
+use crate::simnet::tcp::connection::Connection;
+use crate::simnet::tcp::handshake::{describe, sound};
+use crate::simnet::tcp::transfer::{Transit, foresee};
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///

@@ -17,12 +17,12 @@ use crate::net::{Cause, Host};
 use crate::sim::{
     Errand, JoinHandle, Key, Name, NodeDeath, Origin, Sleep, World, boxed, in_three_digits, nanos,
 };
-use crate::wait::waiting_for;
+use crate::util::stall_probe::waiting_for;
 
-use super::fabric::{Fabric, enter};
-use super::ledger::Fault;
-use super::machine::{Life, Machine, NodePart, Power};
-use super::transit::Transit;
+use crate::simnet::fault::stats::Fault;
+use crate::simnet::host::sim_host::{Life, Machine, NodePart, Power};
+use crate::simnet::state::{Fabric, enter};
+use crate::simnet::tcp::transfer::Transit;
 
 /// What a node's program may come to: nothing, or a `Result` whose error ends the run as a panic
 /// does.
@@ -543,7 +543,7 @@ impl Node {
         world: &mut World,
         mut work: impl FnMut(&mut Transit<'_>, usize),
     ) {
-        let own = |(index, conn): (usize, &super::pipe::Connection)| {
+        let own = |(index, conn): (usize, &crate::simnet::tcp::connection::Connection)| {
             let at = |end: usize| conn.ends[end].machine == self.machine;
             let ends: Vec<usize> = (0..2).filter(|end| at(*end)).collect();
             (conn.net == self.net).then_some((index, ends))

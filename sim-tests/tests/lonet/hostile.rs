@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::SubNetwork;
-use virtnet::lonet::wire::{LINE, read_reply, read_request};
+use virtnet::lonet::handshake::{LINE, read_reply, read_request};
 
 use super::{Place, announce, os_address, run};
 

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 use virtnet::Addr;
-use virtnet::lonet::unquote::unquote;
-use virtnet::lonet::wire::{
+use virtnet::lonet::go_unquote::unquote;
+use virtnet::lonet::handshake::{
     LINE, Refusal, Rejection, read_reply, read_request, write_connected, write_error, write_request,
 };
 

@@ -1,0 +1,161 @@
+//! What a run says of itself to the sweep around it: what was reached, and what must always hold.
+//!
+//! Knows labels and counts, in the run's thread; refuses to know runs.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::sim::sleep;
+use crate::sim::{Elapsed, nanos, now, timeout};
+
+/// Labels, and how often each was reached.
+pub(crate) type Labels = BTreeMap<Cow<'static, str>, u64>;
+
+/// What was reached, in a run or in many.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Reached {
+    /// How often each `sometimes!` held.
+    pub(crate) sometimes: Labels,
+    /// How often each `always!` was asked, and held.
+    pub(crate) always: Labels,
+}
+
+impl Reached {
+    const NOTHING: Self = Self { sometimes: BTreeMap::new(), always: BTreeMap::new() };
+
+    /// Adds what others have reached.
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { sometimes, always } = other;
+        for (own, others) in [(&mut self.sometimes, sometimes), (&mut self.always, always)] {
+            for (label, count) in others {
+                *own.entry(label).or_insert(0) += count;
+            }
+        }
+    }
+}
+
+thread_local! {
+    static REACHED: RefCell<Reached> = const { RefCell::new(Reached::NOTHING) };
+}
+
+/// What an `always!` that does not hold says before its label.
+pub(crate) const BROKEN: &str = "always! does not hold: ";
+
+/// Forgets what runs before have said.
+pub(crate) fn begin() {
+    REACHED.take();
+}
+
+/// Takes what has been reached.
+pub(crate) fn take() -> Reached {
+    REACHED.take()
+}
+
+#[doc(hidden)]
+pub fn note_sometimes(holds: bool, label: &'static str) {
+    REACHED.with_borrow_mut(|reached| {
+        *reached.sometimes.entry(label.into()).or_insert(0) += u64::from(holds);
+    });
+}
+
+#[doc(hidden)]
+#[track_caller]
+pub fn note_always(holds: bool, label: &'static str) {
+    REACHED.with_borrow_mut(|reached| {
+        *reached.always.entry(label.into()).or_insert(0) += u64::from(holds);
+    });
+    assert!(holds, "{BROKEN}{label}");
+}
+
+/// Says that something should be reached in some run of a sweep: `sometimes!(condition, "label")`.
+///
+/// A sweep in which it was asked and never held fails, naming the label: a test that never gets
+/// where it is meant to get proves nothing. One run alone, a replay, a shard or any other part of
+/// the test's seeds never fails by it; what many parts have reached together is judged by
+/// `VIRTNET_JUDGE`.
+///
+/// ```
+/// use virtnet::check::{Check, sometimes};
+///
+/// let report = Check::new("doc").seeds(0..50).run(|sim| async move {
+///     sometimes!(sim.choose("coin", 2) == 1, "heads");
+/// });
+/// report.assert();
+/// ```
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __sometimes {
+    ($condition:expr, $label:literal $(,)?) => {
+        $crate::check::note_sometimes($condition, $label)
+    };
+}
+
+/// Says what must hold whenever it is asked, in every run: `always!(condition, "label")`.
+///
+/// It panics where it does not. Failures of one label are the same failure to the shrinker,
+/// wherever they happen.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __always {
+    ($condition:expr, $label:literal $(,)?) => {
+        $crate::check::note_always($condition, $label)
+    };
+}
+
+#[doc(inline)]
+pub use __always as always;
+#[doc(inline)]
+pub use __sometimes as sometimes;
+
+/// Waits until a condition holds, and asks again and again: after a millisecond, then ever more
+/// rarely, up to a twentieth of the limit.
+///
+/// The limit is on the condition's futures as well: one that is not ready by then is dropped. At
+/// the limit itself a condition is asked a last time, or its future polled a last time, as by
+/// [`timeout`](crate::time::timeout): what holds at the last instant is in time. With a limit of
+/// zero it is asked once. On a node the time is that of the node's clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use virtnet::check::eventually;
+///
+/// virtnet::Run::new(1).execute(async |sim| {
+///     let hangs = eventually(Duration::from_secs(1), || std::future::pending());
+///     assert!(hangs.await.is_err());
+///     assert!(sim.now().as_nanos() >= 1_000_000_000);
+/// }).unwrap();
+/// ```
+///
+/// # Errors
+///
+/// If it does not hold within the limit of virtual time.
+///
+/// # Panics
+///
+/// Outside a run, and if the condition does.
+///
+/// # Cancel safety
+///
+/// Dropping it drops the future of the condition.
+pub async fn eventually<Fut: Future<Output = bool>>(
+    limit: Duration,
+    mut condition: impl FnMut() -> Fut,
+) -> Result<(), Elapsed> {
+    let end = now() + limit;
+    let asking = async {
+        let mut pause = Duration::from_millis(1);
+        while !condition().await {
+            let rest = end - now();
+            if rest.is_zero() {
+                return Err(Elapsed::new());
+            }
+            sleep(pause.min(rest)).await;
+            pause = (2 * pause).min((limit / 20).max(Duration::from_nanos(nanos(pause))));
+        }
+        Ok(())
+    };
+    timeout(limit, asking).await?
+}

@@ -1,0 +1,390 @@
+//! A test of many runs: what `#[virtnet::test]` makes of a function, and the same by hand.
+
+use std::future::Future;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(doc)]
+use crate::sim::Run;
+use crate::sim::{Schedule, Sim, Tape};
+use crate::simnet::NodeOutput;
+
+use crate::check::exec::in_progress::{Running, folder};
+use crate::check::exec::run_once::Case;
+use crate::check::exec::subprocess::{Apart, Role};
+use crate::check::replay_command::Again;
+use crate::check::report::text::Report;
+use crate::check::report::trace_file;
+use crate::check::runner::Course;
+use crate::check::settings::{Determinism, Isolation, Settings, Work};
+use crate::check::settings::{
+    MOST_JOBS, budget, digits, duration, environment, is_drawn, jobs, misspelt,
+};
+use crate::check::settings::{poll_limit, seeds};
+use crate::check::shell_quote::in_one_line;
+use crate::check::sweep::Subject;
+use crate::check::test_id::About;
+
+/// A test of many runs.
+///
+/// ```
+/// use virtnet::check::Check;
+///
+/// let report = Check::new("coins").seeds(0..100).run(|sim| async move {
+///     assert!((0..6).any(|_| sim.choose("coin", 2) == 0), "six heads in a row");
+/// });
+/// assert!(!report.is_ok());
+/// assert_eq!(report.choices(), Some((6, 6)));
+/// assert!(report.to_string().contains("6 of 6 choices matter"));
+/// ```
+///
+/// The variables of the environment win over what is said here: see the [module](super).
+#[derive(Clone, Debug)]
+#[must_use = "a check does nothing until `.run(test)`"]
+pub struct Check {
+    name: String,
+    /// The test of the harness, where it is known.
+    test: Option<String>,
+    replay: Option<String>,
+    settings: Settings,
+    /// What could not be read of an attribute.
+    error: Option<String>,
+}
+
+impl Check {
+    /// A test of that name, with the seeds from 0 to 63.
+    ///
+    /// In reports and files a name is one line: a backslash, and what ends a line or cannot be
+    /// printed, is written with an escape, as `\\` and `\n`.
+    pub fn new(name: &str) -> Self {
+        let settings = Settings::default();
+        Self { name: name.into(), test: None, replay: None, settings, error: None }
+    }
+
+    /// Runs it once for each of these seeds.
+    ///
+    /// # Panics
+    ///
+    /// If there is none among them: a test that is never run would pass.
+    #[track_caller]
+    pub fn seeds(mut self, seeds: Range<u64>) -> Self {
+        assert!(!seeds.is_empty(), "virtnet: `seeds({seeds:?})`: there is no seed in it");
+        self.settings.work = Work::Seeds(seeds);
+        self.settings.seeds_given = true;
+        self
+    }
+
+    /// Goes on for so much real time, through the seeds that were given, or through ever more if
+    /// none were; the report says where to go on.
+    pub fn budget(mut self, time: Duration) -> Self {
+        self.settings.budget = Some(time);
+        self
+    }
+
+    /// Runs it once, from this tape and not from seeds: for a fuzzer, whose bytes are one by
+    /// [`Tape::from_bytes`], and for failures that are kept beside the test.
+    ///
+    /// ```
+    /// use virtnet::{Tape, check::Check};
+    ///
+    /// let report = Check::new("bytes").tape(Tape::from_bytes(&[3])).run(|sim| async move {
+    ///     assert_ne!(sim.choose("die", 6), 3);
+    /// });
+    /// assert!(report.to_string().contains("main chooses 3 as `die`"));
+    /// ```
+    pub fn tape(mut self, tape: Tape) -> Self {
+        self.settings.work = Work::Given(tape);
+        self
+    }
+
+    /// On so many threads, from 1 to 1024; unless said otherwise, on all cores if there are many
+    /// seeds.
+    pub fn jobs(mut self, jobs: usize) -> Self {
+        self.settings.jobs = Some(jobs.clamp(1, MOST_JOBS));
+        self
+    }
+
+    /// Where each run is executed; unless said otherwise, on a fresh thread.
+    pub fn isolate(mut self, isolation: Isolation) -> Self {
+        self.settings.isolation = isolation;
+        self
+    }
+
+    /// Executes every seed three times, and fails if they differ; after a failure that is done
+    /// anyhow.
+    pub fn check_determinism(self) -> Self {
+        self.check_determinism_against(Determinism::Warm)
+    }
+
+    /// Executes every seed three times and as often as that asks for, and fails if they differ.
+    pub fn check_determinism_against(mut self, runs: Determinism) -> Self {
+        self.settings.determinism = Some(runs);
+        self
+    }
+
+    /// Explores in another way than `Schedule::Random`.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.settings.schedule = schedule;
+        self
+    }
+
+    /// Ends each run when so much virtual time has passed: see [`Run::time_limit`].
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.settings.time_limit = Some(limit);
+        self
+    }
+
+    /// Ends each run after so many steps: see [`Run::step_limit`].
+    pub fn step_limit(mut self, steps: u64) -> Self {
+        self.settings.step_limit = Some(steps);
+        self
+    }
+
+    /// Ends the process of a run when one poll takes more than this in real time, a minute unless
+    /// said otherwise: then the seed has failed, and the report names the task.
+    ///
+    /// It has an effect where runs have processes of their own: see [`Isolation::Process`]. A
+    /// thread cannot be ended; a poll that takes long there is only told on standard error.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    #[track_caller]
+    pub fn poll_limit(mut self, limit: Duration) -> Self {
+        assert!(!limit.is_zero(), "virtnet: `poll_limit({limit:?})`: no poll takes so little");
+        self.settings.poll_limit = limit;
+        self
+    }
+
+    /// Spends so many runs on cutting a failure down; 0 is none, 1 000 unless said otherwise.
+    pub fn shrink(mut self, runs: u64) -> Self {
+        self.settings.shrink = runs;
+        self
+    }
+
+    /// Writes the trace of the run that fails there: what `VIRTNET_TRACE` does.
+    ///
+    /// `run.html` is a page to look at, `run.json` is for Perfetto, any other ending is text; see
+    /// the [module](super). A run that does not fail leaves a trace only if it is replayed.
+    pub fn trace(mut self, file: impl Into<PathBuf>) -> Self {
+        self.settings.trace = Some(file.into());
+        self
+    }
+
+    /// Spends so much real time on it at most, 8 s unless said otherwise.
+    pub fn shrink_time(mut self, time: Duration) -> Self {
+        self.settings.shrink_time = time;
+        self
+    }
+
+    /// Tells of a poll that has taken so long.
+    #[cfg(test)]
+    pub(crate) fn set_watchdog(&mut self, limit: Duration) {
+        self.settings.watchdog = limit;
+    }
+
+    /// Executes all of it, and explains the first failure.
+    pub fn run<F, Fut>(self, test: F) -> Report
+    where
+        F: Fn(Sim) -> Fut + Sync,
+        Fut: Future<Output: NodeOutput> + 'static,
+    {
+        self.run_case(&test)
+    }
+
+    pub(crate) fn run_case(mut self, case: &dyn Case) -> Report {
+        let name = &in_one_line(&self.name);
+        let again = &Arc::new(Again::new(self.replay.take()));
+        let about = About { name, again };
+        let (apart, role) = Apart::new(name, self.test.as_deref());
+        let apart = &apart;
+        if is_of_a_harness() {
+            self.settings.after_failure = Determinism::Cold;
+        }
+        if role != Role::Parent {
+            // The parent has refused it if it is malformed.
+            let _ = self.settings.with_poll_limit(&environment);
+            let running = &Running::default();
+            let subject = Subject { case, settings: &self.settings, apart, about, running };
+            return match role {
+                Role::Child => Course::new(subject).serve(),
+                _ => Course::new(subject).nothing(None),
+            };
+        }
+        let names = std::env::vars_os().map(|(name, _)| name);
+        let settings = match misspelt(names) {
+            Some(error) => Err(error),
+            None => self.settings.with_environment(&environment),
+        };
+        let settings = settings.and_then(|settings| {
+            settings.trace.as_deref().map_or(Ok(()), trace_file::look).map(|()| settings)
+        });
+        let (settings, error) = match self.error.take().map_or(settings, Err) {
+            Ok(settings) => (settings, None),
+            Err(error) => (Settings::default(), Some(error)),
+        };
+        let running = match (&settings.work, &error) {
+            (Work::Seeds(_), None) => Running::begin(&folder(), name, settings.threads()),
+            _ => Running::default(),
+        };
+        let (settings, running) = (&settings, &running);
+        let course = Course::new(Subject { case, settings, apart, about, running });
+        if error.is_some() { course.nothing(error) } else { course.run() }
+    }
+}
+
+/// Whether this is the thread of a test, which its harness can execute again in a process of its
+/// own. A `main` may do anything before it comes to its check.
+fn is_of_a_harness() -> bool {
+    std::thread::current().name().is_some_and(|name| name != "main")
+}
+
+/// What `#[virtnet::test]` knows of a function.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Attribute {
+    pub package: &'static str,
+    pub module: &'static str,
+    pub function: &'static str,
+    pub file: &'static str,
+    /// The name of the program that it is compiled for, if that is a binary or an example.
+    pub program: Option<&'static str>,
+    /// Whether it is compiled for an integration test or a bench.
+    pub is_apart: bool,
+    /// What stands in its parentheses: names and values.
+    pub options: &'static [(&'static str, &'static str)],
+}
+
+impl Attribute {
+    /// Runs the function as the attribute says, and passes on what comes of it.
+    pub fn run<F, Fut>(self, test: F)
+    where
+        F: Fn(Sim) -> Fut + Sync,
+        Fut: Future<Output: NodeOutput> + 'static,
+    {
+        self.check().run_case(&test).assert();
+    }
+
+    fn check(self) -> Check {
+        let (name, module) = (self.function, self.module);
+        let (crate_name, path) = match module.split_once("::") {
+            Some((crate_name, module)) => (crate_name, format!("{module}::{name}")),
+            None => (module, name.to_string()),
+        };
+        let mut check = Check::new(&path);
+        check.test = Some(path.clone());
+        // Its name is known, and there is nothing around its runs that would be done twice.
+        check.settings.after_failure = Determinism::Cold;
+        let (package, target) = (self.package, self.target(crate_name));
+        check.replay = Some(format!("cargo test -p {package} {target} {path} -- --exact"));
+        for (option, value) in self.options {
+            if let Err(expected) = check.set(option, value) {
+                let error = format!("virtnet: {option} = {value:?}: expected {expected}");
+                check.error.get_or_insert(error);
+            }
+        }
+        check
+    }
+}
+
+impl Check {
+    /// Takes an option of the attribute.
+    fn set(&mut self, option: &str, value: &str) -> Result<(), &'static str> {
+        let settings = &mut self.settings;
+        match option {
+            "seeds" => {
+                settings.work = Work::Seeds(seeds(value)?);
+                settings.seeds_given = true;
+                settings.seeds_drawn = is_drawn(value);
+            }
+            "poll_limit" => settings.poll_limit = poll_limit(value)?,
+            "budget" => settings.budget = Some(budget(value)?),
+            "jobs" => settings.jobs = Some(jobs(value)?),
+            "time_limit" => {
+                settings.time_limit = Some(duration(value).ok_or("a duration, as 5min")?);
+            }
+            "step_limit" => {
+                settings.step_limit = Some(digits(value).ok_or("a number of steps")?);
+            }
+            "schedule" => {
+                settings.schedule = value.parse().map_err(|_| "fifo, random or pct:N")?;
+            }
+            "isolate" => {
+                settings.isolation = match value {
+                    "none" => Isolation::None,
+                    "thread" => Isolation::Thread,
+                    "process" => Isolation::Process,
+                    _ => return Err("thread, process or none"),
+                };
+            }
+            "check_determinism" if value == "false" => settings.determinism = None,
+            "check_determinism" => {
+                let runs = Determinism::read(value).ok_or("cold, shuffled, all, true or false")?;
+                settings.determinism = Some(runs);
+            }
+            "shrink" => settings.set_shrink(value)?,
+            _ => return Err("an option of #[virtnet::test]"),
+        }
+        Ok(())
+    }
+}
+
+impl Attribute {
+    /// Which of a package's targets it belongs to, as an argument of Cargo's.
+    fn target(self, crate_name: &str) -> String {
+        let file = format!("/{}", self.file.replace('\\', "/"));
+        // The step of the path below a folder of targets, unless that is a module of that name, or
+        // has packages in it.
+        let below = |folder: &str| {
+            let (before, after) = file.rsplit_once(folder)?;
+            let is_of_targets = !before.ends_with("/src") && !after.contains("/src/");
+            is_of_targets.then(|| after.split('/').next().unwrap_or(after).trim_end_matches(".rs"))
+        };
+        match (self.program, self.is_apart) {
+            (Some(program), _) if below("/examples/").is_some() => format!("--example {program}"),
+            (Some(program), _) => format!("--bin {program}"),
+            (None, false) => "--lib".into(),
+            (None, true) => {
+                let test = below("/tests/").map(|step| ("--test", step));
+                let found = test.or_else(|| below("/benches/").map(|step| ("--bench", step)));
+                let (option, step) = found.unwrap_or(("--test", crate_name));
+                // Crates have no hyphens, targets may have. A target may have many files.
+                let is_own = step.replace('-', "_") == crate_name;
+                format!("{option} {}", if is_own { step } else { crate_name })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Attribute;
+
+    #[test]
+    fn a_replay_names_the_target() {
+        for (file, crate_name, program, is_apart, expected) in [
+            ("tests/my-sim.rs", "my_sim", None, true, "--test my-sim"),
+            ("store/tests/main.rs", "sim", None, true, "--test sim"),
+            ("store/tests/sim/paxos.rs", "sim", None, true, "--test sim"),
+            ("store/tests/sim/tests/paxos.rs", "sim", None, true, "--test sim"),
+            ("benches/my-bench.rs", "my_bench", None, true, "--bench my-bench"),
+            ("it/far.rs", "far", None, true, "--test far"),
+            ("examples/http/main.rs", "http", Some("http"), false, "--example http"),
+            ("examples/my-http.rs", "my_http", Some("my-http"), false, "--example my-http"),
+            ("examples/http/src/main.rs", "http", Some("http"), false, "--bin http"),
+            ("store/src/examples/x.rs", "store", Some("store"), false, "--bin store"),
+            ("src/main.rs", "my_store", Some("my-store"), false, "--bin my-store"),
+            ("src/bin/my-tool.rs", "my_tool", Some("my-tool"), false, "--bin my-tool"),
+            ("store/src/log.rs", "store", None, false, "--lib"),
+            ("store/src/tests/log.rs", "store", None, false, "--lib"),
+            ("tests/support/src/lib.rs", "support", None, false, "--lib"),
+        ] {
+            let (package, module, function) = ("", crate_name, "");
+            let attribute =
+                Attribute { package, module, function, file, program, is_apart, options: &[] };
+            assert_eq!(attribute.target(crate_name), expected, "{file}");
+        }
+    }
+}

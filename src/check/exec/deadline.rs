@@ -1,0 +1,31 @@
+//! The real time that the analyses of one failure may take together.
+//!
+//! Knows the clock of the machine. It ends a run that is under way, and never changes what a run
+//! that comes to its end has come to.
+
+use std::time::{Duration, Instant};
+
+use crate::check::exec::run_request::Order;
+
+/// Until when runs may go on; without an end they may go on as long as they like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Patience {
+    end: Option<(Instant, Duration)>,
+}
+
+impl Patience {
+    /// From now on.
+    pub(crate) fn of(time: Duration) -> Self {
+        Self { end: Instant::now().checked_add(time).map(|end| (end, time)) }
+    }
+
+    /// The run, stopped when the time is over.
+    pub(crate) fn bound(self, order: Order) -> Order {
+        order.patience(self.end.map(|(end, _)| end.saturating_duration_since(Instant::now())))
+    }
+
+    /// How much time there was, if it is over.
+    pub(crate) fn spent(self) -> Option<Duration> {
+        self.end.filter(|(end, _)| *end <= Instant::now()).map(|(_, time)| time)
+    }
+}

@@ -1,0 +1,116 @@
+//! How a line of the hand-shake gets through a socket.
+//!
+//! Knows bytes and time. Does not know what a line says.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, Read};
+use std::net::TcpStream;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_io::Timer;
+use futures::future::{Either, select};
+use futures::poll;
+
+use crate::net::RawConn;
+use crate::os::Socket;
+
+use crate::lonet::handshake::LINE;
+
+/// Reads the rest of a line, and not a byte of what follows it: that belongs to the connection.
+///
+/// It is cut off after [`LINE`] bytes.
+///
+/// # Errors
+///
+/// If the stream ends before the line does.
+pub(crate) async fn read_line(socket: &Socket, mut line: Vec<u8>) -> io::Result<Vec<u8>> {
+    while !is_whole(&line) {
+        read_part(socket, &mut line).await?;
+    }
+    Ok(line)
+}
+
+/// Reads what is there of a line, as soon as something is.
+///
+/// # Errors
+///
+/// See [`read_line`].
+pub(crate) async fn read_part(socket: &Socket, line: &mut Vec<u8>) -> io::Result<()> {
+    poll_fn(|cx| socket.poll_readable(cx, |io| take_part(io, line))).await
+}
+
+/// So as to take no more than the line it is looked at before.
+fn take_part(mut io: &TcpStream, line: &mut Vec<u8>) -> io::Result<()> {
+    let mut seen = [0; LINE];
+    let count = io.peek(&mut seen[..LINE - line.len()])?;
+    if count == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"));
+    }
+    let newline = seen[..count].iter().position(|&byte| byte == b'\n');
+    let seen = &mut seen[..newline.map_or(count, |at| at + 1)];
+    // What was seen is there.
+    io.read_exact(seen)?;
+    line.extend_from_slice(seen);
+    Ok(())
+}
+
+fn is_whole(line: &[u8]) -> bool {
+    line.ends_with(b"\n") || line.len() == LINE
+}
+
+/// An error of the system that says what was being done.
+pub(crate) fn saying(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// Writes a line.
+pub(crate) async fn write_line(socket: &Socket, line: &str) -> io::Result<()> {
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() {
+        let count = poll_fn(|cx| socket.poll_write(cx, rest)).await?;
+        rest = &rest[count..];
+    }
+    Ok(())
+}
+
+/// How often something is looked at before an alarm is set for it.
+const TURNS: usize = 2;
+
+/// Lets the executor do what else there is to do.
+async fn turn() {
+    let mut turned = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut turned, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Waits for something, but not for ever.
+///
+/// # Errors
+///
+/// Its own, or that the time is over.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    future: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let mut future = pin!(future);
+    // Mostly it takes no longer than a few turns; to set an alarm for that costs several system
+    // calls and wakes the reactor's thread.
+    for _ in 0..TURNS {
+        if let Poll::Ready(result) = poll!(&mut future) {
+            return result;
+        }
+        turn().await;
+    }
+    match select(future, Timer::after(limit)).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}

@@ -1,0 +1,364 @@
+//! The hand-shake as text: one line from the dialer, one from the acceptor.
+//!
+//! Knows both lines, both ways, as pure functions of bytes; knows no socket. The words and the
+//! order of checks are those of the reference.
+//!
+//! ```text
+//! > lonet "lonett" dial "β:9" "α:1"          source and destination
+//! < lonet "lonett" connected "α:2"           the address of the accepted end
+//! < lonet "lonett" E "connection refused"    or why not
+//! ```
+//!
+//! On a network with a secret the two sides first prove that they know it; then all goes on as
+//! above:
+//!
+//! ```text
+//! > lonet "lonett" secret "d5.."             a number that the dialer has drawn
+//! < lonet "lonett" secret "77.. 1f.."        one that the acceptor has drawn, and its proof
+//! > lonet "lonett" proof "a0.."              the dialer's proof
+//! ```
+//!
+//! A line has at most [`LINE`] bytes with its newline, and it does have a newline. (The reference
+//! takes what is complete in 1024 bytes for a line even without one, and the newline that follows
+//! for data; that is not copied.)
+//!
+//! Where one blank is written any number of them may stand, but not none.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::net::{Addr, Escaped, Quoted};
+
+use crate::lonet::go_unquote::unquote;
+
+/// How long a line may be, in bytes, with its newline.
+pub const LINE: usize = 1024;
+
+/// How many bytes a line has for the name of a host, as it is quoted; `None` if there is no room.
+///
+/// It is half of what two names have together, so that any two hosts can dial each other at any
+/// port.
+pub fn room(network: &str) -> Option<usize> {
+    let at = Addr::new(network, "", u16::MAX);
+    let names = LINE.checked_sub(write_request(&at, &at).len())?;
+    Some(names / 2).filter(|room| *room > 0)
+}
+
+/// How many bytes the name of a host takes in a line.
+pub fn size(host: &str) -> usize {
+    quoted_len(&Addr::new("", host, 0).to_string()) - ":0".len()
+}
+
+/// How many bytes a text takes in a line, between its quotes.
+pub fn quoted_len(text: &str) -> usize {
+    Quoted(text.as_bytes()).to_string().len() - 2
+}
+
+/// What a dialer sends.
+pub fn write_request(src: &Addr, dst: &Addr) -> String {
+    let (network, from, to) = (dst.network().as_bytes(), src.to_string(), dst.to_string());
+    let (from, to) = (Quoted(from.as_bytes()), Quoted(to.as_bytes()));
+    format!("> lonet {} dial {from} {to}\n", Quoted(network))
+}
+
+/// What an acceptor sends once somebody has accepted, at `addr`.
+pub fn write_connected(addr: &Addr) -> String {
+    let network = Quoted(addr.network().as_bytes());
+    format!("< lonet {network} connected {}\n", Quoted(addr.to_string().as_bytes()))
+}
+
+/// What an acceptor sends when it comes to nothing.
+pub fn write_error(network: &str, text: &[u8]) -> String {
+    format!("< lonet {} E {}\n", Quoted(network.as_bytes()), Quoted(text))
+}
+
+/// One of the two sides of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that dials.
+    Dialer,
+    /// The one that is dialed.
+    Acceptor,
+}
+
+impl Side {
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Dialer => ">",
+            Self::Acceptor => "<",
+        }
+    }
+}
+
+/// A line of the proofs that stand before a request: one word.
+pub fn write_word(from: Side, network: &str, verb: &str, word: &str) -> String {
+    let (mark, network, word) = (from.mark(), network.as_bytes(), word.as_bytes());
+    format!("{mark} lonet {} {verb} {}\n", Quoted(network), Quoted(word))
+}
+
+/// Reads such a line; `None` if it is another one, or of another network.
+pub fn read_word(from: Side, line: &[u8], network: &str, verb: &str) -> Option<String> {
+    let (named, said, word) = scan(line, from)?;
+    let is_expected = named == network.as_bytes() && said == verb.as_bytes();
+    String::from_utf8(word).ok().filter(|_| is_expected)
+}
+
+/// Why a request comes to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The line is no request; all of it, or its first [`LINE`] bytes.
+    Line(Vec<u8>),
+    /// It is for this network.
+    Network(Vec<u8>),
+    /// The source is no address.
+    Source(Vec<u8>),
+    /// The destination is no address.
+    Destination(Vec<u8>),
+    /// No host can be called that: the destination is not UTF-8.
+    Host(Vec<u8>),
+}
+
+impl Refusal {
+    /// What the dialer is told. What it sent itself is left out: it knows that.
+    pub fn reply(&self) -> Cow<'static, [u8]> {
+        let text: &str = match self {
+            Self::Line(_) => "protocol error: invalid dial request",
+            Self::Network(_) => "protocol error: network mismatch",
+            Self::Source(_) => "protocol error: src address invalid",
+            Self::Destination(_) => "protocol error: dst address invalid",
+            Self::Host(addr) => return [b"address ", &addr[..], b": no such host"].concat().into(),
+        };
+        text.as_bytes().into()
+    }
+}
+
+/// As the reference has it in its log, with what was wrong.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reply = self.reply();
+        f.write_str(&String::from_utf8_lossy(&reply))?;
+        match self {
+            Self::Line(what) | Self::Network(what) => write!(f, ": {}", Quoted(what)),
+            Self::Source(what) | Self::Destination(what) => write!(f, ": {}", Quoted(what)),
+            Self::Host(_) => Ok(()),
+        }
+    }
+}
+
+/// Reads what a dialer sent: source and destination.
+///
+/// # Errors
+///
+/// The first that is wrong of line, network, source and destination.
+pub fn read_request(line: &[u8], network: &str) -> Result<(Addr, Addr), Refusal> {
+    let Some((named, src, dst)) = scan_request(line) else {
+        return Err(Refusal::Line(line[..line.len().min(LINE)].to_vec()));
+    };
+    if named != network.as_bytes() {
+        return Err(Refusal::Network(named));
+    }
+    // Nobody verifies a source, so that a name that is not UTF-8 does no harm there.
+    let Ok(from) = Addr::parse(network, &String::from_utf8_lossy(&src)) else {
+        return Err(Refusal::Source(src));
+    };
+    match (Addr::parse(network, &String::from_utf8_lossy(&dst)), String::from_utf8(dst)) {
+        (Ok(to), Ok(_)) => Ok((from, to)),
+        (Ok(_), Err(dst)) => Err(Refusal::Host(dst.into_bytes())),
+        (Err(_), dst) => {
+            let dst = dst.map_or_else(|error| error.into_bytes(), String::into_bytes);
+            Err(Refusal::Destination(dst))
+        }
+    }
+}
+
+fn scan_request(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let (network, rest) = unquote(head(line, b">")?)?;
+    let rest = blanks(blanks(rest)?.strip_prefix(b"dial")?)?;
+    let (src, rest) = unquote(rest)?;
+    let (dst, rest) = unquote(blanks(rest)?)?;
+    ends(rest).then_some((network, src, dst))
+}
+
+/// Why a reply is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Nobody listens there.
+    Refused,
+    /// Something else, in words.
+    Other(String),
+}
+
+/// Reads what an acceptor sent: the address of the accepted end of a dial to `dst`.
+///
+/// # Errors
+///
+/// What the acceptor says; or the first that is wrong of line, verb, network, address and host.
+pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, Rejection> {
+    let wrong = |what: fmt::Arguments<'_>| Rejection::Other(format!("protocol error: {what}"));
+    let Some((network, verb, text)) = scan(line, Side::Acceptor) else {
+        return Err(wrong(format_args!("invalid dial reply: {}", Quoted(line))));
+    };
+    match &*verb {
+        b"E" if text == b"connection refused" => return Err(Rejection::Refused),
+        b"E" => {
+            let text = Escaped(&String::from_utf8_lossy(&text)).to_string();
+            return Err(Rejection::Other(text));
+        }
+        b"connected" => {}
+        verb => return Err(wrong(format_args!("invalid reply verb: {}", Quoted(verb)))),
+    }
+    if network != dst.network().as_bytes() {
+        let network = Quoted(&network);
+        return Err(wrong(format_args!("connected, but network mismatch: {network}")));
+    }
+    let Ok(addr) = Addr::parse(dst.network(), &String::from_utf8_lossy(&text)) else {
+        // These very words are what the reference says.
+        return Err(wrong(format_args!("connected, but accept address invalid: <nil>")));
+    };
+    if addr.host() != dst.host() {
+        let host = Quoted(addr.host().as_bytes());
+        return Err(wrong(format_args!(
+            "connected, but accept address is for different host: {host}"
+        )));
+    }
+    Ok(addr)
+}
+
+/// Reads a line with a network, a verb and a text.
+fn scan(line: &[u8], from: Side) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let (network, rest) = unquote(head(line, from.mark().as_bytes())?)?;
+    let rest = blanks(rest)?;
+    let mut behind = rest;
+    while !behind.is_empty() && blank(behind).is_none() {
+        behind = &behind[1..];
+    }
+    let verb = &rest[..rest.len() - behind.len()];
+    let (text, rest) = unquote(blanks(behind)?)?;
+    let verb = String::from_utf8_lossy(verb).into_owned().into_bytes();
+    ends(rest).then_some((network, verb, text))
+}
+
+/// Reads the beginning that both lines have, as far as the name of the network.
+fn head<'a>(line: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
+    let line = line.strip_suffix(b"\n").filter(|_| line.len() <= LINE)?;
+    blanks(blanks(line.strip_prefix(mark)?)?.strip_prefix(b"lonet")?)
+}
+
+/// Says whether nothing but blanks is left; the newline is off already.
+fn ends(rest: &[u8]) -> bool {
+    rest.is_empty() || blanks(rest).is_some_and(<[u8]>::is_empty)
+}
+
+/// Reads blanks, at least one.
+fn blanks(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = &text[blank(text)?..];
+    while let Some(len) = blank(rest) {
+        rest = &rest[len..];
+    }
+    Some(rest)
+}
+
+/// The length of the blank that `text` begins with; a newline is none.
+fn blank(text: &[u8]) -> Option<usize> {
+    match text.first()? {
+        b' ' => return Some(1),
+        byte if byte.is_ascii_graphic() => return None,
+        _ => {}
+    }
+    let chunk = text[..text.len().min(4)].utf8_chunks().next()?;
+    let first = chunk.valid().chars().next()?;
+    (first.is_whitespace() && first != '\n').then(|| first.len_utf8())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        LINE, Refusal, Rejection, Side, read_reply, read_request, read_word, room, size,
+        write_request, write_word,
+    };
+    use crate::net::Addr;
+
+    fn addr(host: &str, port: u16) -> Addr {
+        Addr::new("lonett", host, port)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for host in ["α", "", "a:b", "a\"b\\", "\n\0\x1b", "\u{fffd}\u{200b}"] {
+            let (src, dst) = (addr("β", 9), addr(host, 1));
+            let line = write_request(&src, &dst);
+            assert_eq!(read_request(line.as_bytes(), "lonett"), Ok((src, dst)));
+        }
+    }
+
+    #[test]
+    fn a_line_of_1024_bytes_is_one_and_a_longer_one_or_an_endless_one_is_none() {
+        let line = |host: usize| write_request(&addr(&"x".repeat(host), 9), &addr("α", 1));
+        let host = 1 + LINE - line(1).len();
+        let (longest, longer) = (line(host), line(host + 1));
+        assert_eq!((longest.len(), longer.len()), (LINE, LINE + 1));
+        assert!(read_request(longest.as_bytes(), "lonett").is_ok());
+        let first = longer.as_bytes()[..LINE].to_vec();
+        let refused = Err(Refusal::Line(first.clone()));
+        assert_eq!(read_request(&first, "lonett"), refused, "all there but the newline");
+        assert_eq!(read_request(longer.as_bytes(), "lonett"), refused);
+    }
+
+    #[test]
+    fn two_hosts_with_the_longest_names_fit_into_a_line() {
+        for network in ["lonett", "lonet\x01\u{3b2}", &"x".repeat(300)] {
+            let room = room(network).unwrap();
+            let longest = |name: &str| {
+                let each = size(&name.repeat(2)) - size(name);
+                let mut host = name.repeat(room / each);
+                while size(&host) > room {
+                    host.pop();
+                }
+                write_request(
+                    &Addr::new(network, host.as_str(), u16::MAX),
+                    &Addr::new(network, host.as_str(), u16::MAX),
+                )
+                .len()
+            };
+            for name in ["x", ":", "\n", "\u{3b2}", "\u{200b}", "[", "\""] {
+                assert!(longest(name) <= LINE && longest(name) > LINE - 20, "{name:?}");
+            }
+        }
+        assert_eq!((room(&"x".repeat(1023)), room(&"x".repeat(9999))), (None, None));
+    }
+
+    #[test]
+    fn words_are_read_as_they_were_written() {
+        let line = write_word(Side::Dialer, "lonett", "secret", "a b\n");
+        assert_eq!(line, "> lonet \"lonett\" secret \"a b\\n\"\n");
+        let read = |from, network, verb| read_word(from, line.as_bytes(), network, verb);
+        assert_eq!(read(Side::Dialer, "lonett", "secret").as_deref(), Some("a b\n"));
+        assert_eq!(read(Side::Acceptor, "lonett", "secret"), None);
+        assert_eq!(read(Side::Dialer, "lonetx", "secret"), None);
+        assert_eq!(read(Side::Dialer, "lonett", "proof"), None);
+        assert_eq!(read_word(Side::Dialer, b"", "lonett", "secret"), None);
+    }
+
+    #[test]
+    fn blanks_are_what_go_takes_for_blanks() {
+        let read = |line: &str| read_request(line.as_bytes(), "lonett").is_ok();
+        for blank in [" ", "\t", "\r", "\x0b", "\x0c", "\u{85}", "\u{a0}", "\u{3000}", " \r "] {
+            assert!(
+                read(&format!("> lonet `lonett` dial{blank}`β:9` `α:1`{blank}\n")),
+                "{blank:?}"
+            );
+        }
+        for none in ["", "\n", "\u{200b}", "\0"] {
+            assert!(!read(&format!("> lonet `lonett` dial{none}`β:9` `α:1`\n")), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_verb_is_whatever_stands_between_blanks() {
+        let read = |line: &[u8]| read_reply(line, &addr("β", 7));
+        assert_eq!(read(b"< lonet `lonett` connected `\xce\xb2:8`\n"), Ok(addr("β", 8)));
+        let other = Rejection::Other("protocol error: invalid reply verb: \"x\u{fffd}\"".into());
+        assert_eq!(read(b"< lonet `x` x\xff ``\n"), Err(other));
+        assert_eq!(read(b"< lonet `x` E `connection refused`\r\n"), Err(Rejection::Refused));
+    }
+}

@@ -1,0 +1,131 @@
+//! Where a network of several processes is found.
+//!
+//! Knows the folders and the file, and makes what is missing. Whose they have to be is `owner`'s
+//! matter. Does not know what is in the file.
+
+use std::fs::DirBuilder;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+use std::{io, process};
+
+use crate::lonet::owner::{check_file, check_own, check_parents, check_shared, named, restrict};
+
+/// The file of a registry, and what SQLite puts beside it.
+const FILES: [&str; 4] =
+    ["registry.db", "registry.db-wal", "registry.db-shm", "registry.db-journal"];
+
+/// Where one network is.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The name of the network.
+    pub(crate) name: String,
+    /// The file of its registry as it is called in errors.
+    pub(crate) shown: PathBuf,
+    /// The same file by a path without links.
+    pub(crate) file: PathBuf,
+}
+
+/// Makes the place of a network, private to the user; `""` makes a new one with a name of its own.
+///
+/// The registry may not be there yet.
+///
+/// # Errors
+///
+/// If the name would lead out of the folder of all networks, if another user has made or could
+/// replace any of it, or if it cannot be made.
+pub(crate) fn make(all: &Path, name: &str) -> io::Result<Place> {
+    if !name.is_empty() && !is_plain(name) {
+        let text = "the name of a network must be that of a folder";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let real = make_all(all)?;
+    let name = if name.is_empty() { make_new(&real)? } else { name.to_string() };
+    let folder = real.join(&name);
+    match mode(&mut DirBuilder::new(), 0o700).create(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(named("make the folder", &folder, &error));
+        }
+        _ => {}
+    }
+    let is_open = check_own(&folder)?;
+    for file in FILES {
+        let found = check_file(&folder.join(file))?;
+        // A folder that has a registry is lonet's, and was maybe made by a looser version of it.
+        if is_open && file == FILES[0] && found.is_some() {
+            restrict(&folder, 0o700)?;
+        }
+    }
+    let shown = all.join(&name).join(FILES[0]);
+    Ok(Place { shown, file: folder.join(FILES[0]), name })
+}
+
+/// Lets only the user read the file of a registry, which SQLite has just opened.
+///
+/// # Errors
+///
+/// If it is not this user's after all, or as the system has it.
+pub(crate) fn make_private(file: &Path) -> io::Result<()> {
+    match check_file(file)? {
+        Some(true) => restrict(file, 0o600),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the folder of all networks, and gives its path without links.
+fn make_all(all: &Path) -> io::Result<PathBuf> {
+    let parent = match all.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => all,
+    };
+    let base = parent.canonicalize();
+    let base = base.map_err(|error| named("find the folder", parent, &error))?;
+    check_parents(&base)?;
+    // Without a name of its own, as in `..`, it is there already.
+    let Some(own) = all.file_name() else {
+        let all = all.canonicalize().map_err(|error| named("find the folder", all, &error))?;
+        return check_parents(&all).map(|()| all);
+    };
+    let all = base.join(own);
+    match mode(&mut DirBuilder::new(), 0o1777).create(&all) {
+        // As the temporary folder itself: any user may put a folder there, and take no other's.
+        Ok(()) => restrict(&all, 0o1777)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(named("make the folder", &all, &error)),
+    }
+    check_shared(&all).map(|()| all)
+}
+
+/// Whether a name names something in a folder: no path, and no way out.
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let first = parts.next();
+    matches!(first, Some(Component::Normal(part)) if part == name) && parts.next().is_none()
+}
+
+/// Makes a folder that there was none of, named by a number.
+fn make_new(all: &Path) -> io::Result<String> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let mut number = since.map_or(0, |since| since.subsec_nanos()).wrapping_mul(process::id());
+    loop {
+        let name = number.to_string();
+        let folder = all.join(&name);
+        match mode(&mut DirBuilder::new(), 0o700).create(&folder) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                number = number.wrapping_add(0x9e37_79b9);
+            }
+            Err(error) => return Err(named("make the folder", &folder, &error)),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn mode(builder: &mut DirBuilder, mode: u32) -> &mut DirBuilder {
+    std::os::unix::fs::DirBuilderExt::mode(builder, mode)
+}
+
+#[cfg(not(unix))]
+fn mode(builder: &mut DirBuilder, _mode: u32) -> &mut DirBuilder {
+    builder
+}

@@ -1,0 +1,392 @@
+//! The registry that processes share: a file of SQLite.
+//!
+//! Knows the two tables of the reference, and that others have the file in hand at the same time.
+//! SQLite waits for them, so it lives in a thread of its own, which ends with the registry; an
+//! executor only ever waits for a message.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, FutureExt, ready};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+
+use crate::net::{Args, Cause, Quoted, Registry, RegistryError};
+use crate::os::run::must_be_real;
+
+use crate::lonet::framing::saying;
+use crate::lonet::network_dir;
+use crate::lonet::network_dir::Place;
+
+/// How long one waits for other processes that have the file locked.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is done with the file, in its thread.
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The registry of a network, shared with other processes.
+#[derive(Debug)]
+pub(crate) struct File {
+    place: Place,
+    /// To the thread that has the file open; `None` once it is closed.
+    jobs: Mutex<Option<Sender<Job>>>,
+    /// Where hosts were found. A name is given once and for all, so that nobody has to be asked
+    /// twice; but one that was taken back, because its host did not come to be, is forgotten.
+    found: Mutex<BTreeMap<String, String>>,
+}
+
+impl File {
+    /// Opens the registry of a network in the folder of all networks, and makes it if need be.
+    ///
+    /// Returns it with the network's name, which is a new one for `""`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it lets the thread end as soon as it comes to know.
+    pub(crate) async fn open(all: PathBuf, name: &str) -> Result<(Self, String), Cause> {
+        let (jobs, todo) = channel();
+        let (tell, told) = oneshot::channel();
+        let name = name.to_string();
+        in_thread(move || run(&all, &name, tell, &todo))?;
+        let gone = |_| Err(Cause::engine("the thread of the registry ended before it was open"));
+        let place = told.await.unwrap_or_else(gone)?;
+        let name = place.name.clone();
+        Ok((Self { place, jobs: Mutex::new(Some(jobs)), found: Mutex::default() }, name))
+    }
+
+    /// Has something done; the answer comes from another thread.
+    fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Cause> + Send + 'static,
+        undo: impl FnOnce(&mut Connection) + Send + 'static,
+    ) -> Answer<T> {
+        let (tell, told) = oneshot::channel();
+        let job = move |connection: &mut Connection| {
+            // Whoever has asked may be gone by now: then it is as if they never had.
+            if let Err(Ok(_)) = tell.send(work(connection)) {
+                undo(connection);
+            }
+        };
+        self.send(Box::new(job));
+        told
+    }
+
+    /// Says whether there is a thread to do it.
+    fn send(&self, job: Job) -> bool {
+        locked(&self.jobs).as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+    }
+
+    /// Asks again next time: the host was not where it should be.
+    pub(crate) fn forget(&self, hostname: &str) {
+        locked(&self.found).remove(hostname);
+    }
+
+    fn error(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
+        error(&self.place.shown, op, args, cause)
+    }
+}
+
+/// What the thread answers; nothing if the registry is closed.
+type Answer<T> = oneshot::Receiver<Result<T, Cause>>;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn error(path: &Path, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
+    let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
+    RegistryError { registry: path.display().to_string(), op, args, cause }
+}
+
+fn in_thread(work: impl FnOnce() + Send + 'static) -> Result<(), Cause> {
+    let builder = thread::Builder::new().name("lonet registry".to_string());
+    let started = builder.spawn(work).map(drop);
+    started.map_err(|error| Cause::engine(saying("start the thread of the registry", &error)))
+}
+
+/// The thread: opens the file, and does what it is told until nobody is left to tell it.
+fn run(all: &Path, name: &str, tell: oneshot::Sender<Result<Place, Cause>>, todo: &Receiver<Job>) {
+    let opened = network_dir::make(all, name).map_err(Cause::engine).and_then(|place| {
+        let opened = patiently(|| open(&place));
+        let failed = |problem: Problem| error(&place.shown, "open", &[], problem.into());
+        let connection = opened.map_err(failed)?;
+        Ok((connection, place))
+    });
+    let (told, connection) = match opened {
+        Ok((connection, place)) => (Ok(place), Some(connection)),
+        Err(cause) => (Err(cause), None),
+    };
+    if tell.send(told).is_ok()
+        && let Some(mut connection) = connection
+    {
+        todo.iter().for_each(|job| job(&mut connection));
+    }
+}
+
+/// Why the file cannot be used.
+enum Problem {
+    Sql(rusqlite::Error),
+    Words(String),
+    /// Of the file as such.
+    Io(io::Error),
+}
+
+impl From<rusqlite::Error> for Problem {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<Problem> for Cause {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Sql(error) => Self::engine(error),
+            Problem::Words(words) => Self::engine(words),
+            Problem::Io(error) => Self::engine(error),
+        }
+    }
+}
+
+/// Tries again while others have the file locked in a way that SQLite itself does not wait for:
+/// to switch to a write-ahead log, to recover one, to make one.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Problem>) -> Result<T, Problem> {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let result = attempt();
+        let Err(Problem::Sql(rusqlite::Error::SqliteFailure(error, _))) = &result else {
+            return result;
+        };
+        let others = [
+            ErrorCode::DatabaseBusy,
+            ErrorCode::DatabaseLocked,
+            ErrorCode::FileLockingProtocolFailed,
+            ErrorCode::CannotOpen,
+        ];
+        if !others.contains(&error.code) || start.elapsed() > PATIENCE {
+            return result;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Opens the file, or makes it; what SQLite has beside it is never a link either.
+fn connect(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    Connection::open_with_flags(file, flags)
+}
+
+fn open(place: &Place) -> Result<Connection, Problem> {
+    let network = &place.name;
+    let mut connection = connect(&place.file)?;
+    // Before there are files beside it: SQLite gives them the same mode.
+    network_dir::make_private(&place.file).map_err(Problem::Io)?;
+    // First of all: the reference does it later, and cannot wait for what comes before.
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // It is to outlive processes, not the machine.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    // Not one that begins with a look: two who have looked cannot both go on to write.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // The words NON NULL are the reference's own. They mean nothing to SQLite.
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS hosts (
+             hostname TEXT NON NULL PRIMARY KEY,
+             osladdr  TEXT NON NULL
+         );
+         CREATE TABLE IF NOT EXISTS meta (
+             name  TEXT NON NULL PRIMARY KEY,
+             value TEXT NON NULL
+         );",
+    )?;
+    set_up(&transaction, network)?;
+    transaction.commit()?;
+    Ok(connection)
+}
+
+/// Notes what the network is called, or sees that it is the same network.
+fn set_up(transaction: &Transaction<'_>, network: &str) -> Result<(), Problem> {
+    let setup = |what: &str| Problem::Words(format!("setup {}: {what}", quoted(network)));
+    for (key, name, want) in
+        [("schemaver", "schema version", "lonet.1"), ("network", "network name", network)]
+    {
+        let have = meta(transaction, key).map_err(|problem| match problem {
+            Problem::Words(words) => setup(&words),
+            other => other,
+        })?;
+        if have.is_empty() {
+            transaction.execute("DELETE FROM meta WHERE name = ?", [key])?;
+            transaction.execute("INSERT INTO meta (name, value) VALUES (?, ?)", [key, want])?;
+        } else if have != want {
+            let (want, have) = (quoted(want), quoted(&have));
+            return Err(setup(&format!("{name} mismatch: want {want}; have {have}")));
+        }
+    }
+    Ok(())
+}
+
+fn quoted(text: &str) -> Quoted<'_> {
+    Quoted(text.as_bytes())
+}
+
+/// Gives what the network has noted of itself; nothing if it has not.
+fn meta(transaction: &Transaction<'_>, key: &str) -> Result<String, Problem> {
+    let values = select(transaction, "SELECT value FROM meta WHERE name = ?", key)?;
+    match values.as_slice() {
+        [] => Ok(String::new()),
+        [value] => Ok(value.clone()),
+        _ => {
+            let key = quoted(key);
+            Err(Problem::Words(format!("config: get {key}: query: multiple results")))
+        }
+    }
+}
+
+/// Gives the texts in one column, of at most two rows.
+fn select(connection: &Connection, sql: &str, key: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let text = |row: &rusqlite::Row<'_>| Ok(row.get::<_, Option<String>>(0)?.unwrap_or_default());
+    statement.query_map([key], text)?.take(2).collect()
+}
+
+fn query(connection: &Connection, hostname: &str) -> Result<String, Cause> {
+    let found = select(connection, "SELECT osladdr FROM hosts WHERE hostname = ?", hostname);
+    match found.map_err(Cause::engine)?.as_slice() {
+        [] => Err(Cause::NoSuchHost),
+        [osladdr] => Ok(osladdr.clone()),
+        _ => Err(Cause::engine("registry broken: duplicate host entries")),
+    }
+}
+
+fn announce(connection: &mut Connection, hostname: &str, osladdr: &str) -> Result<(), Cause> {
+    match insert(connection, hostname, osladdr) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Cause::HostExists),
+        Err(error) => Err(Cause::engine(error)),
+    }
+}
+
+/// Adds a host; false if somebody has the name.
+fn insert(connection: &mut Connection, hostname: &str, osladdr: &str) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Asked, and not left to the key: the table may have been made by others, without one.
+    let taken = transaction
+        .query_row("SELECT 1 FROM hosts WHERE hostname = ?", [hostname], |_| Ok(()))
+        .optional()?;
+    if taken.is_none() {
+        let row = params![hostname, osladdr];
+        transaction.execute("INSERT INTO hosts (hostname, osladdr) VALUES (?, ?)", row)?;
+        transaction.commit()?;
+    }
+    Ok(taken.is_none())
+}
+
+fn withdraw(connection: &mut Connection, hostname: &str) {
+    // If that fails the name stays taken, as that of a process that died.
+    let _ = connection.execute("DELETE FROM hosts WHERE hostname = ?", [hostname]);
+}
+
+impl Registry for File {
+    fn announce<'a>(
+        &'a self,
+        hostname: &'a str,
+        hostdata: &'a str,
+    ) -> BoxFuture<'a, Result<(), RegistryError>> {
+        let (name, osladdr) = (hostname.to_string(), hostdata.to_string());
+        let unwanted = hostname.to_string();
+        let answer = self.ask(
+            move |connection| announce(connection, &name, &osladdr),
+            move |connection| withdraw(connection, &unwanted),
+        );
+        let announcing = Announcing { file: self, hostname, answer: Some(answer) };
+        let args = [hostname, hostdata];
+        async move { announcing.await.map_err(|cause| self.error("announce", &args, cause)) }
+            .boxed()
+    }
+
+    fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
+        // Here a dial begins, and the thread that answers is none of a run's.
+        must_be_real("lonet", "processes");
+        if locked(&self.jobs).is_some()
+            && let Some(found) = locked(&self.found).get(hostname)
+        {
+            return ready(Ok(found.clone())).boxed();
+        }
+        let name = hostname.to_string();
+        let answer = self.ask(move |connection| query(connection, &name), |_| ());
+        let down = |_| Err(Cause::RegistryDown);
+        async move {
+            let found = answer.await.unwrap_or_else(down);
+            let found = found.map_err(|cause| self.error("query", &[hostname], cause))?;
+            locked(&self.found).insert(hostname.to_string(), found.clone());
+            Ok(found)
+        }
+        .boxed()
+    }
+
+    fn withdraw(&self, hostname: &str) {
+        let name = hostname.to_string();
+        if self.send(Box::new(move |connection| withdraw(connection, &name))) {
+            return;
+        }
+        // The network was closed in the middle of making a host.
+        let (file, name) = (self.place.file.clone(), hostname.to_string());
+        let _ = in_thread(move || {
+            if let Ok(mut connection) = connect(&file)
+                && connection.busy_timeout(PATIENCE).is_ok()
+            {
+                withdraw(&mut connection, &name);
+            }
+        });
+    }
+
+    fn close(&self) -> Result<(), RegistryError> {
+        *locked(&self.jobs) = None;
+        Ok(())
+    }
+}
+
+/// A name that is being announced; given back if nobody waits for it any more.
+struct Announcing<'a> {
+    file: &'a File,
+    hostname: &'a str,
+    answer: Option<Answer<()>>,
+}
+
+impl Future for Announcing<'_> {
+    type Output = Result<(), Cause>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(answer) = &mut self.answer else { return Poll::Ready(Err(Cause::RegistryDown)) };
+        let polled = answer.poll_unpin(cx);
+        if polled.is_ready() {
+            self.answer = None;
+        }
+        polled.map(|answer| answer.unwrap_or(Err(Cause::RegistryDown)))
+    }
+}
+
+impl Drop for Announcing<'_> {
+    fn drop(&mut self) {
+        let Some(mut answer) = self.answer.take() else { return };
+        // From here on the thread undoes it by itself; it may have said yes before.
+        answer.close();
+        if let Ok(Some(Ok(()))) = answer.try_recv() {
+            self.file.withdraw(self.hostname);
+        }
+    }
+}

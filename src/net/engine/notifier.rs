@@ -1,0 +1,337 @@
+//! What an engine may ask of the network it carries.
+//!
+//! Knows how a dial that has arrived finds its listener. Does not know where it came from: the
+//! engine vouches for the source.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use crate::util::stall_probe::{
+    Operation, address_of, explaining, has_progressed, withdraw, withhold,
+};
+use crate::util::waiter::Waiter;
+
+use crate::net::addr::{Addr, AddrError};
+use crate::net::engine::raw_conn::{RawConn, RawEnd};
+use crate::net::error::Cause;
+use crate::net::state::accept_queue::Offer;
+use crate::net::state::host_state::{Endpoint, HostState, ListenerKey, Port};
+use crate::net::state::network_state::NetState;
+use crate::net::state::wait_list::Wakers;
+
+/// Tells a subnetwork what happens outside of it; for engines.
+///
+/// It holds the subnetwork weakly, so that an engine may keep it.
+#[derive(Clone, Debug)]
+pub struct Notifier {
+    net: Weak<NetState>,
+}
+
+impl Notifier {
+    pub(crate) fn new(net: Weak<NetState>) -> Self {
+        Self { net }
+    }
+
+    /// Waits until the listener at `dst` accepts a dial from `src`.
+    ///
+    /// The port of the accepted end is taken when this returns. The engine makes the connection,
+    /// and confirms or refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::InvalidAddr`] for a host that this subnetwork does not have, and
+    /// [`Cause::ConnRefused`] if nobody listens there, or stops doing so before accepting.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it takes the dial out of the queue. To keep it and poll it no more is another
+    /// thing: once accepted it holds up the dials behind it.
+    pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
+        self.gate(dst)?.accept(src, dst).await
+    }
+
+    /// Wakes somebody who waits in an accept, at whatever listener, so that `Engine::poll_incoming`
+    /// is called in its turn; false if nobody does.
+    #[doc(hidden)]
+    pub fn wake_accept(&self) -> bool {
+        let accepting = self.net.upgrade().and_then(|net| net.accepting());
+        accepting.map(Waiter::wake).is_some()
+    }
+
+    /// Finds the host of an address.
+    fn gate(&self, addr: &Addr) -> Result<Gate, Cause> {
+        let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(addr.host());
+        Ok(Gate::of(host.ok_or_else(|| AddrError::no_such_host(addr))?))
+    }
+
+    /// Ends the network, for a reason or without one.
+    ///
+    /// Like `SubNetwork::close`, which reports the reason from then
+    /// on; after the first time it does nothing.
+    pub fn down(&self, cause: Option<Cause>) {
+        if let Some(net) = self.net.upgrade() {
+            // Whoever closes the subnetwork is told.
+            let _ = net.close(cause);
+        }
+    }
+}
+
+/// A host as dials reach it, for an engine that has many for it: found once.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    host: Arc<HostState>,
+}
+
+impl Gate {
+    pub(crate) fn of(host: Arc<HostState>) -> Self {
+        Self { host }
+    }
+
+    /// See [`Notifier::accept`].
+    pub(crate) async fn accept(self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
+        let (key, offer) = Knock { host: &self.host, src, dst, queued: None }.await?;
+        Ok(Accept::new(self.host, key, offer, src.clone()))
+    }
+
+    /// Has a listener that accepts at this moment take the other end of what `make` makes, which is
+    /// told the port of that end. Returns who is to be woken by that. `src` must be there, and is
+    /// taken then.
+    ///
+    /// Nothing foreign runs meanwhile, and what makes and wakes may be a world that is in hand. So
+    /// there is no answer, and nothing happens, where anything else is to be done.
+    #[inline]
+    pub(crate) fn let_in(
+        &self,
+        src: &mut Option<Addr>,
+        port: u16,
+        make: impl FnOnce(u16) -> RawEnd,
+    ) -> Option<Waiter> {
+        let host = &self.host;
+        host.table(|table| {
+            if host.down().is_some() {
+                return None;
+            }
+            let (_, backlog, ports) = table.listener(port)?;
+            let (accept, number) = backlog.first_to_accept(ports)?;
+            let (raw, src) = (make(number), src.take()?);
+            let end = Endpoint::new(Port::taken(host.clone(), number), src, raw);
+            let entry = Arc::downgrade(&end);
+            let woken = accept.complete(end);
+            table.insert(number, entry);
+            Some(woken)
+        })
+    }
+
+    /// As `accept`, for a listener that accepts at this moment. If there is one but it does not,
+    /// what was given is given back: then there is a queue to wait in.
+    pub(crate) fn accept_now(
+        self,
+        src: Addr,
+        dst: &Addr,
+    ) -> Result<Result<Accept, Cause>, (Self, Addr)> {
+        let mut wakers = Wakers::default();
+        let found = self.host.table(|table| {
+            if self.host.down().is_some() {
+                return None;
+            }
+            let (key, backlog, ports) = table.listener(dst.port())?;
+            Some((key, backlog.dial_now(ports, &mut wakers)))
+        });
+        wakers.wake();
+        match found {
+            Some((key, Some(offer))) => Ok(Ok(Accept::new(self.host, key, offer, src))),
+            Some((_, None)) => Err((self, src)),
+            None => Ok(Err(Cause::ConnRefused)),
+        }
+    }
+}
+
+/// A dial at a listener's door.
+struct Knock<'a> {
+    host: &'a HostState,
+    src: &'a Addr,
+    dst: &'a Addr,
+    /// Where it waits, if it does.
+    queued: Option<(ListenerKey, u64)>,
+}
+
+impl Knock<'_> {
+    /// Takes an offer or queues for one; `None` if nobody listens, or does no more.
+    fn knock(&mut self, waker: &Waker, wakers: &mut Wakers) -> Option<Poll<(ListenerKey, Offer)>> {
+        let Self { host, dst, queued, .. } = self;
+        host.table(|table| {
+            if let Some((key, ticket)) = *queued {
+                let (backlog, _) = table.backlog(key)?;
+                return Some(backlog.poll_dial(ticket, waker, wakers)?.map(|offer| (key, offer)));
+            }
+            if host.down().is_some() {
+                return None;
+            }
+            let (key, backlog, ports) = table.listener(dst.port())?;
+            match backlog.dial(ports, waker, wakers) {
+                Ok(offer) => Some(Poll::Ready((key, offer))),
+                Err(ticket) => {
+                    *queued = Some((key, ticket));
+                    Some(Poll::Pending)
+                }
+            }
+        })
+    }
+}
+
+impl Future for Knock<'_> {
+    type Output = Result<(ListenerKey, Offer), Cause>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if explaining() {
+            return this.explain();
+        }
+        let mut wakers = Wakers::default();
+        let outcome = this.knock(cx.waker(), &mut wakers);
+        wakers.wake();
+        if let Some(Poll::Pending) = outcome {
+            return Poll::Pending;
+        }
+        this.queued = None;
+        match outcome {
+            Some(offered) => offered.map(Ok),
+            None => Poll::Ready(Err(Cause::ConnRefused)),
+        }
+    }
+}
+
+impl Knock<'_> {
+    /// Says how the dial stands while a stall is explained; it takes no offer and joins no queue.
+    #[cold]
+    fn explain<T>(&self) -> Poll<T> {
+        let operation = match self.queued {
+            _ if has_progressed() => Operation::Waits,
+            None => Operation::BeginsAt(address_of(self)),
+            Some((key, ticket)) => {
+                let ready = self.host.try_table(|table| {
+                    let backlog = table.backlog(key);
+                    backlog.is_none_or(|(backlog, _)| backlog.is_dial_ready(ticket))
+                });
+                if ready == Some(true) { Operation::Ready } else { Operation::Waits }
+            }
+        };
+        let (src, dst) = (self.src, self.dst);
+        withhold(operation, || format!("dial {} {src}->{dst}", dst.network()))
+    }
+}
+
+impl Drop for Knock<'_> {
+    fn drop(&mut self) {
+        if explaining() {
+            withdraw(address_of(self));
+        }
+        let Some((key, ticket)) = self.queued else {
+            return;
+        };
+        let mut wakers = Wakers::default();
+        self.host.try_table(|table| {
+            if let Some((backlog, ports)) = table.backlog(key) {
+                backlog.leave_dial(ticket, ports, &mut wakers);
+            }
+        });
+        wakers.wake();
+    }
+}
+
+/// An accept that has picked up a dial, and waits for the engine's answer.
+///
+/// It must be answered; dropping it refuses.
+#[must_use = "dropping it refuses the dial"]
+#[derive(Debug)]
+pub struct Accept {
+    addr: Addr,
+    pending: Pending,
+}
+
+/// What is to be answered; dropping it refuses.
+#[must_use = "dropping it refuses the dial"]
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// The port of the accepted end, and where the dial comes from; `None` once it is answered.
+    dial: Option<(Port, Addr)>,
+    key: ListenerKey,
+    /// The ticket of the accept in the listener's queue.
+    accept: u64,
+}
+
+impl Accept {
+    fn new(host: Arc<HostState>, key: ListenerKey, offer: Offer, src: Addr) -> Self {
+        let port = Port::taken(host, offer.port);
+        let addr = port.addr();
+        Self { addr, pending: Pending { dial: Some((port, src)), key, accept: offer.accept } }
+    }
+
+    /// Gives the address of the accepted end, for the dialer to be told.
+    pub fn addr(&self) -> &Addr {
+        &self.addr
+    }
+
+    /// Hands over the accepted end of the connection.
+    ///
+    /// If the acceptor is gone by now (dropped, or the listener or anything around it closed),
+    /// the connection is torn down, so that the dialer sees a reset and never a live connection to
+    /// nobody.
+    pub fn confirm(self, conn: Box<dyn RawConn>) {
+        self.pending.confirm(conn.into());
+    }
+
+    /// Gives the address and what is to be answered, for who keeps the one before the other.
+    pub(crate) fn into_parts(self) -> (Addr, Pending) {
+        (self.addr, self.pending)
+    }
+
+    /// Says that the dial came to nothing; the acceptor gives the port back and waits on.
+    ///
+    /// The acceptor is not told the cause: one dial that failed is no failure of accepting.
+    pub fn refuse(self, cause: Cause) {
+        drop((self, cause));
+    }
+}
+
+impl Pending {
+    /// See [`Accept::confirm`].
+    pub(crate) fn confirm(mut self, conn: RawEnd) {
+        let Some((port, src)) = self.dial.take() else {
+            return;
+        };
+        let end = Endpoint::new(port, src, conn);
+        let mut wakers = Wakers::default();
+        let confirmed = end.host().table(|table| {
+            table.add(&end);
+            // If the host is down its queues are empty, or are about to be emptied under this
+            // lock. What is handed back on failure is not the last owner: nothing ends in here.
+            table.backlog(self.key).is_some_and(|(backlog, _)| {
+                backlog.confirm(self.accept, end.clone(), &mut wakers).is_ok()
+            })
+        });
+        if !confirmed {
+            end.abort();
+        }
+        wakers.wake();
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let Some((port, _)) = self.dial.take() else {
+            return;
+        };
+        // The port first: the next dial that is picked up takes the lowest again.
+        port.give_back();
+        let mut wakers = Wakers::default();
+        port.host.try_table(|table| {
+            if let Some((backlog, ports)) = table.backlog(self.key) {
+                backlog.refuse(self.accept, ports, &mut wakers);
+            }
+        });
+        wakers.wake();
+    }
+}

@@ -1,0 +1,94 @@
+//! A way onto a network that is none of this layer's: that of the operating system, or one that is
+//! wrapped.
+//!
+//! Knows how somebody else's sockets become a [`Conn`] and a [`Listener`], so that closing, errors
+//! and tracing are the same everywhere. Does not know where they come from.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::net::addr::Addr;
+use crate::net::conn::Conn;
+use crate::net::engine::raw_conn::{Arrival, RawListener};
+use crate::net::error::{Cause, Error, Op, Why};
+use crate::net::listener::Listener;
+use crate::net::state::host_state::{Endpoint, HostState, Port};
+use crate::net::state::shutdown::unless_down;
+
+/// An access point; what a host is on a network of this layer.
+///
+/// Its ports are mere numbers of sockets that are open: what a socket is called elsewhere stands
+/// in its address.
+#[derive(Debug)]
+pub(crate) struct Point {
+    state: Arc<HostState>,
+    listeners: Mutex<Vec<Weak<dyn RawListener>>>,
+}
+
+impl Point {
+    pub(crate) fn new(network: &str, name: &str) -> Self {
+        let state = HostState::new(Addr::of(network, name, 0));
+        Self { state, listeners: Mutex::default() }
+    }
+
+    pub(crate) fn network(&self) -> &str {
+        self.state.addr.network()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.state.addr.host()
+    }
+
+    /// Waits for a connection that somebody else makes, unless this is closed meanwhile.
+    pub(crate) async fn dial(
+        &self,
+        dst: &Addr,
+        connecting: impl Future<Output = Result<Arrival, Cause>>,
+    ) -> Result<Conn, Error> {
+        let describe = || format!("dial {} {dst}", self.network());
+        let connected = unless_down(&*self.state, connecting, describe).await;
+        let attached = match connected {
+            Some(Ok(Arrival { raw, peer })) => Port::lowest(&self.state)
+                .ok_or(Why::NoFreePort)
+                .and_then(|port| Endpoint::attach(port, peer, raw.into()))
+                .map_err(Cause::from),
+            Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
+            None => Err(self.state.down().unwrap_or(Why::HostDown).into()),
+        };
+        match attached {
+            Ok(end) => Ok(Conn::new(end, None)),
+            Err(cause) => Err(Error::new(Op::Dial, self.network(), None, Some(dst.clone()), cause)),
+        }
+    }
+
+    /// Says why nothing can be done here, if so.
+    pub(crate) fn down(&self) -> Option<Cause> {
+        self.state.down().map(Cause::from)
+    }
+
+    /// Takes connections from somebody else's listener, which listens at `addr`.
+    pub(crate) fn listen(
+        &self,
+        addr: &Addr,
+        listener: Arc<dyn RawListener>,
+    ) -> Result<Listener, Cause> {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(&listener));
+        drop(listeners);
+        // Whoever closes this finds it in the list; or else it is down by now, and this fails.
+        let bound = Listener::on(&self.state, addr.clone(), listener.clone());
+        bound.map_err(Cause::from).inspect_err(|_| listener.close())
+    }
+
+    /// Closes everything that was made here, and interrupts what is blocked on it.
+    pub(crate) fn close(&self) {
+        self.state.assert_here();
+        self.state.shut_down();
+        let listeners =
+            std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            listener.close();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Choices: every uncertain thing of a run has a key, and its value is a pure function of the seed
+//! and the key.
+
+pub(crate) mod hash;
+pub(crate) mod family;
+pub(crate) mod draw;
+pub(crate) mod recorded;
+pub(crate) mod tape;
+pub(crate) mod schedule;

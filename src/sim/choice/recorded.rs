@@ -1,0 +1,42 @@
+//! A choice that was made, as text. Knows what a tape says of it; refuses to know what it meant.
+
+use std::fmt;
+
+use crate::sim::choice::family::{ChoiceFamily, describe};
+use crate::sim::instant::Instant;
+
+/// A choice of a run whose value was not 0: see `Run::record_choices`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub struct Choice {
+    /// When it was made, in true virtual time.
+    pub at: Instant,
+    /// Who chose what: `delay main/client timer`, as on a tape.
+    pub subject: String,
+    /// How many choices this subject had made before.
+    pub ordinal: u64,
+    /// What was chosen.
+    pub value: u64,
+    /// How many values there were to choose from.
+    pub(crate) options: u64,
+}
+
+impl Choice {
+    /// Returns the family, which the first word of the subject names.
+    pub fn family(&self) -> Option<ChoiceFamily> {
+        ChoiceFamily::of_subject(&self.subject)
+    }
+
+    /// Says in a sentence what was decided: "main/client runs 17µs late, after its timer".
+    pub fn describe(&self) -> String {
+        describe(&self.subject, self.ordinal, self.value)
+    }
+}
+
+/// Prints it as a tape has it, after its instant.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, subject, ordinal, value, .. } = self;
+        write!(f, "{at:>14} {subject} {ordinal} = {value}")
+    }
+}

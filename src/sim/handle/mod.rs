@@ -1,0 +1,6 @@
+//! What a program holds: `Sim`, join handles, sleeps and timeouts, `select!`.
+
+pub(crate) mod sim;
+pub(crate) mod join;
+pub(crate) mod sleep;
+pub(crate) mod select;

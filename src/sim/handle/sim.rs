@@ -1,0 +1,281 @@
+//! What a program holds of its run: `Sim`, and the same for code without it.
+//!
+//! Knows what tasks may ask for; refuses to know how it comes about.
+
+use std::any::type_name;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, TryRng};
+
+use crate::sim::handle::join::JoinHandle;
+use crate::sim::handle::sleep::{Interval, Sleep, Timeout, YieldNow};
+use crate::sim::instant::{EPOCH, Instant};
+use crate::sim::task::boxed_task::{BoxedTask, boxed};
+use crate::sim::task::table::{Name, TaskId};
+use crate::sim::world::current::{enter_run, must_go_on, now, this_run, try_run};
+use crate::sim::world::node::NOWHERE;
+use crate::sim::world::state::World;
+
+/// The handle to a simulated run.
+///
+/// It is a token: whoever holds it, each call acts for the task that is being
+/// polled. It is `Copy`, and `Send + Sync` so that it can be kept in whatever
+/// demands that.
+///
+/// # Panics
+///
+/// Its methods panic after the run and on another thread than the run's; none
+/// gives a wrong answer there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sim {
+    run: u64,
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sim")
+    }
+}
+
+impl Sim {
+    /// Returns the run that goes on in this thread.
+    ///
+    /// # Panics
+    ///
+    /// Outside a run; see [`Sim::try_current`].
+    #[track_caller]
+    #[inline]
+    pub fn current() -> Self {
+        Self { run: this_run("Sim::current()") }
+    }
+
+    /// Returns the run that goes on in this thread, if one does.
+    pub fn try_current() -> Option<Self> {
+        try_run().map(|run| Self { run })
+    }
+
+    /// Starts a task. It may be `!Send`: one thread runs them all.
+    ///
+    /// The task is known by the type of its future, which names the function it
+    /// was written in, and by its index among siblings of that name. Give tasks
+    /// that matter a name of their own with [`Sim::task`]: then what is chosen
+    /// for them survives a renamed function.
+    #[track_caller]
+    pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
+        self.spawn_named(&Name::Type(type_name::<F>), future, Location::caller())
+    }
+
+    /// Names a task that is to be spawned.
+    ///
+    /// ```
+    /// virtnet::Run::new(0).execute(async |sim| {
+    ///     let worker = sim.task("worker").spawn(async { 6 * 7 });
+    ///     assert_eq!(worker.await.unwrap(), 42);
+    /// }).unwrap();
+    /// ```
+    pub fn task(&self, name: &str) -> TaskBuilder {
+        TaskBuilder { sim: *self, name: name.into() }
+    }
+
+    fn spawn_named<F: Future + 'static>(
+        &self,
+        name: &Name,
+        future: F,
+        spawned_at: &'static Location<'static>,
+    ) -> JoinHandle<F::Output> {
+        let spawned = self.spawn_boxed(name, boxed(future), spawned_at);
+        JoinHandle::of_spawned(self.run, spawned, (NOWHERE, spawned_at))
+    }
+
+    /// Starts a task, unless the run is over or its node is down: the same code for all types.
+    fn spawn_boxed(
+        &self,
+        name: &Name,
+        task: BoxedTask,
+        spawned_at: &'static Location<'static>,
+    ) -> Result<TaskId, ()> {
+        let spawned = enter_run(self.run, |world| world.spawn(name, task, spawned_at));
+        // A task that never begins is dropped here, outside the world.
+        spawned.map_err(drop)
+    }
+
+    /// Returns the virtual time: monotonic, from the beginning of the run.
+    #[inline]
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(now(self.run))
+    }
+
+    /// Returns the virtual wall clock, which begins at 2026-01-01 00:00 UTC; on a node, that of
+    /// the node, which may be ahead or behind.
+    pub fn system_time(&self) -> SystemTime {
+        let true_time = SystemTime::UNIX_EPOCH + EPOCH + (self.now() - Instant::ZERO);
+        let ahead = enter_run(self.run, World::read_wall_ahead);
+        let by = Duration::from_nanos_u128(ahead.unsigned_abs());
+        let moved = if ahead < 0 { true_time.checked_sub(by) } else { true_time.checked_add(by) };
+        moved.unwrap_or(true_time)
+    }
+
+    /// Waits until so much virtual time has passed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it forgets the timer; nothing is lost.
+    #[inline]
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// Waits until the instant has come; at once if it has passed.
+    #[inline]
+    pub fn sleep_until(&self, at: Instant) -> Sleep {
+        must_go_on(self.run);
+        Sleep::new(self.run, at)
+    }
+
+    /// Gives a future so much time, then drops it.
+    ///
+    /// # Errors
+    ///
+    /// [`Elapsed`](crate::sim::Elapsed) if it did not complete in time.
+    pub fn timeout<F: Future>(&self, limit: Duration, future: F) -> Timeout<F> {
+        Timeout::new(self.sleep(limit), future)
+    }
+
+    /// Ticks at a fixed period; the first tick comes at once.
+    ///
+    /// # Panics
+    ///
+    /// If `period` is zero.
+    #[track_caller]
+    pub fn interval(&self, period: Duration) -> Interval {
+        Interval::new(self.run, self.now(), period)
+    }
+
+    /// Lets all else that is due go first. Spinning on it makes time pass, by a
+    /// microsecond a round, and is a livelock if nothing else happens for 100 000 polls: see
+    /// [`Run::livelock_limit`](crate::Run::livelock_limit).
+    pub fn yield_now(&self) -> YieldNow {
+        must_go_on(self.run);
+        YieldNow::new()
+    }
+
+    /// Returns the calling task's random generator.
+    pub fn rng(&self) -> SimRng {
+        must_go_on(self.run);
+        SimRng { run: self.run }
+    }
+
+    /// Chooses one of so many options; 0 is the benign one.
+    ///
+    /// The choice is keyed by the calling task, the name and how often that pair
+    /// has chosen before. It stands on tapes, and shrinking makes it 0 unless it
+    /// matters; words of [`Sim::rng`] are not choices.
+    ///
+    /// # Panics
+    ///
+    /// If there are no options.
+    #[track_caller]
+    pub fn choose(&self, subject: &str, options: usize) -> usize {
+        assert!(options > 0, "virtnet: `choose({subject:?}, 0)`: nothing to choose from");
+        enter_run(self.run, |world| world.choose(subject, options))
+    }
+
+    /// Adds a record to the trace, and so to the fingerprint.
+    pub fn note(&self, text: impl fmt::Display) {
+        let text = text.to_string();
+        enter_run(self.run, |world| world.note(&text));
+    }
+
+    /// What the tape says of the input of this run: see `Tape::input`.
+    #[cfg(feature = "proptest")]
+    pub(crate) fn word_of_input(&self, ordinal: u64) -> u64 {
+        enter_run(self.run, |world| world.word_of_input(ordinal))
+    }
+
+    /// Returns the seed of this run.
+    pub fn seed(&self) -> u64 {
+        enter_run(self.run, |world| world.seed)
+    }
+}
+
+/// A task that has a name and is to be spawned.
+#[derive(Clone, Debug)]
+#[must_use = "a task is started by `.spawn(future)`"]
+pub struct TaskBuilder {
+    sim: Sim,
+    name: Arc<str>,
+}
+
+impl TaskBuilder {
+    /// Starts the task.
+    #[track_caller]
+    pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
+        self.sim.spawn_named(&Name::Given(self.name), future, Location::caller())
+    }
+}
+
+/// A random generator of the run, by ChaCha with 8 rounds.
+///
+/// It is a token like [`Sim`]: whoever holds it draws from the stream of the
+/// task that is being polled. A stream is keyed by the seed and the task, so
+/// what one task draws shifts nothing for another.
+///
+/// ```
+/// use virtnet::rand_core::Rng;
+/// let draw = || virtnet::Run::new(7).execute(async |sim| sim.rng().next_u64()).unwrap();
+/// assert_eq!(draw(), draw());
+/// ```
+#[derive(Clone, Debug)]
+pub struct SimRng {
+    run: u64,
+}
+
+impl SimRng {
+    fn draw<R>(&self, draw: impl FnOnce(&mut ChaCha8Rng) -> R) -> R {
+        enter_run(self.run, |world| draw(world.rng()))
+    }
+}
+
+impl TryRng for SimRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.draw(|rng| rng.next_u32()))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.draw(|rng| rng.next_u64()))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.draw(|rng| rng.fill_bytes(bytes));
+        Ok(())
+    }
+}
+
+/// Starts a task of the current run; see [`Sim::spawn`].
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
+    let sim = Sim { run: this_run("virtnet::spawn") };
+    sim.spawn_named(&Name::Type(type_name::<F>), future, Location::caller())
+}
+
+/// Returns the current task's random generator; see [`Sim::rng`].
+///
+/// # Panics
+///
+/// Outside a run.
+#[track_caller]
+pub fn rng() -> SimRng {
+    SimRng { run: this_run("virtnet::rng") }
+}

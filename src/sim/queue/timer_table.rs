@@ -1,0 +1,83 @@
+//! The table of armed timers. Knows whom to wake; refuses to know when.
+
+use crate::util::cold::{Wipe, aside};
+use crate::util::waiter::Waiter;
+
+use crate::sim::queue::entry::{SLOT_BITS, Serial, too_many};
+
+/// Names an armed timer: its slot and the queue entry that will fire it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TimerId {
+    pub(crate) slot: u32,
+    pub(crate) serial: Serial,
+}
+
+/// Timers by slot; one that was cancelled is simply not found any more.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    slots: Vec<(Serial, Option<Waiter>)>,
+    free: Vec<u32>,
+    /// Queue entries that stand for cancelled timers.
+    pub(crate) cancelled: usize,
+}
+
+impl Timers {
+    /// Takes a slot; [`Timers::arm`] must follow.
+    #[inline]
+    pub(crate) fn take_slot(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            if self.slots.len() >> SLOT_BITS > 0 {
+                too_many("timers", SLOT_BITS);
+            }
+            self.slots.push((Serial::default(), None));
+            self.slots.len() as u32 - 1
+        })
+    }
+
+    #[inline]
+    pub(crate) fn arm(&mut self, timer: TimerId, wait: Waiter) {
+        self.slots[timer.slot as usize] = (timer.serial, Some(wait));
+    }
+
+    /// Whom an armed timer will wake.
+    #[inline]
+    pub(crate) fn waiter(&mut self, timer: TimerId) -> Option<&mut Waiter> {
+        let (serial, wait) = self.slots.get_mut(timer.slot as usize)?;
+        wait.as_mut().filter(|_| *serial == timer.serial)
+    }
+
+    /// Whom the timer in a slot will wake.
+    #[inline]
+    pub(crate) fn look(&self, slot: u32) -> Option<&Waiter> {
+        self.slots.get(slot as usize)?.1.as_ref()
+    }
+
+    /// Takes a timer out, if it is still armed.
+    #[inline]
+    pub(crate) fn take(&mut self, timer: TimerId) -> Option<Waiter> {
+        let (serial, wait) = self.slots.get_mut(timer.slot as usize)?;
+        if *serial != timer.serial {
+            return None;
+        }
+        let wait = wait.take()?;
+        self.free.push(timer.slot);
+        Some(wait)
+    }
+
+    /// Notes that the queue has dropped the entry of a cancelled timer.
+    #[cold]
+    pub(crate) fn forget_cancelled(&mut self) {
+        self.cancelled = self.cancelled.saturating_sub(1);
+    }
+
+    /// Takes what waits, to be dropped elsewhere, and empties the table.
+    pub(crate) fn clear(&mut self, waits: &mut Vec<Waiter>) {
+        const KEPT: usize = 1024;
+        self.free.wipe(KEPT);
+        self.cancelled = 0;
+        if !self.slots.is_empty() {
+            aside(|| waits.extend(self.slots.drain(..).filter_map(|(_, wait)| wait)));
+        }
+        self.slots.wipe(KEPT);
+    }
+}

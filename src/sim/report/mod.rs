@@ -1,0 +1,6 @@
+//! What a run leaves behind: its trace, how it ended, and why it stalled.
+
+pub(crate) mod trace;
+pub(crate) mod stall;
+pub(crate) mod limit;
+pub(crate) mod outcome;

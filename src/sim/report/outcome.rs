@@ -1,0 +1,77 @@
+//! What a run leaves behind. Knows results; refuses to know how they came about.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::sim::choice::recorded::Choice;
+use crate::sim::choice::tape::Tape;
+use crate::sim::report::limit::Limit;
+use crate::sim::report::stall::{Ending, TaskPanic};
+use crate::sim::report::trace::{Fingerprint, Trace};
+
+/// What came of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+#[must_use = "a run that failed says so in its ending; unwrap it to panic with that"]
+pub struct Outcome<T> {
+    /// How the run ended.
+    pub ending: Ending<T>,
+    /// The seed that decided it.
+    pub seed: u64,
+    /// The virtual time that passed.
+    pub elapsed: Duration,
+    /// How many steps it took: polls of tasks, and what a simulated network did by itself. See
+    /// [`Run::step_limit`](crate::Run::step_limit).
+    pub steps: u64,
+    /// The identity of the run: two runs are the same if these are equal.
+    pub fingerprint: Fingerprint,
+    /// The fingerprint as it stood after every 4096th record, to find where
+    /// two runs part without keeping their traces.
+    pub checkpoints: Vec<Fingerprint>,
+    /// All records, if `Run::keep_trace` asked for them.
+    pub trace: Option<Trace>,
+    /// What replays this run: always keyed, never a fuzzer's bytes.
+    pub tape: Tape,
+    /// All choices that were not 0, in the order in which they were made, if
+    /// `Run::record_choices` asked for them or a fuzzer's bytes made them.
+    pub choices: Vec<Choice>,
+    /// How many wake-ups came from other threads: if not zero, what happened
+    /// was not decided by the seed alone.
+    pub foreign_wakes: u64,
+    /// Panics of destructors that the crash of a node ran: they harmed nobody.
+    pub caught: Vec<TaskPanic>,
+}
+
+impl<T> Outcome<T> {
+    /// Returns whether the main task returned.
+    pub const fn is_done(&self) -> bool {
+        matches!(self.ending, Ending::Done(_))
+    }
+
+    /// Returns the limit that ended the run, if one did.
+    pub const fn limit(&self) -> Option<Limit> {
+        self.ending.limit()
+    }
+
+    /// Returns what the main task returned.
+    ///
+    /// # Panics
+    ///
+    /// If the run ended otherwise: with the ending, the table of what every
+    /// task waits for, and the seed.
+    #[track_caller]
+    pub fn unwrap(self) -> T {
+        match self.ending {
+            Ending::Done(output) => output,
+            _ => panic!("{self}"),
+        }
+    }
+}
+
+/// Prints the ending, and the seed that brings it about.
+impl<T> fmt::Display for Outcome<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\nseed {:#x}, ", self.ending, self.seed)?;
+        write!(f, "{} steps, {:?} of virtual time", self.steps, self.elapsed)
+    }
+}

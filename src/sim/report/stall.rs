@@ -1,0 +1,339 @@
+//! Why a run did not finish, in words. Knows reports; refuses to know the run.
+
+use std::fmt;
+use std::panic::Location;
+
+use crate::sim::instant::Instant;
+use crate::sim::report::limit::Limit;
+
+/// What stands for the message of a panic whose payload is no text.
+pub(crate) const WORDLESS: &str = "(a panic without a message)";
+
+/// A task's panic ended the run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TaskPanic {
+    /// The path of the task that panicked: `main/client/worker#2`.
+    pub task: String,
+    /// What the panic said.
+    pub message: String,
+    /// Where the task was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// Whether it panicked while the run, already over, dropped its tasks.
+    pub while_dropped: bool,
+}
+
+impl fmt::Display for TaskPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = if self.while_dropped { " while it was dropped" } else { "" };
+        write!(f, "task {} panicked{when}: {}", self.task, self.message)?;
+        write!(f, "\n  spawned at {}", self.spawned_at)
+    }
+}
+
+/// What a task was about when the run stopped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TaskState {
+    /// It waits.
+    Waiting {
+        /// For these operations, as far as virtnet knows.
+        reasons: Vec<String>,
+        /// Whether somebody else has its waker, or nothing is known: a channel
+        /// or a lock of another crate, perhaps.
+        elsewhere: bool,
+    },
+    /// It is parked and was not polled once more: the questions ended at a task before it.
+    NotAsked,
+    /// It was polled once more to learn what it waits for, and that poll tried operation after
+    /// operation, all of them pending, until it was ended.
+    Endless {
+        /// What it waits for, as far as it was asked.
+        reasons: Vec<String>,
+        /// How many operations it tried.
+        operations: u64,
+    },
+    /// A wake-up by this source was on its way to it.
+    Woken {
+        /// The task, the delivery or the timer that woke it.
+        by: String,
+        /// How many times it had been polled at that instant.
+        polls_at_instant: u64,
+    },
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting { reasons, .. } if reasons.is_empty() => {
+                f.write_str("waits for something unknown to virtnet (a channel? a lock?)")
+            }
+            Self::Waiting { reasons, elsewhere } => {
+                write!(f, "waits for {}", reasons.join(", or "))?;
+                if *elsewhere {
+                    f.write_str(", or something unknown to virtnet (a channel? a lock?)")?;
+                }
+                Ok(())
+            }
+            Self::NotAsked => f.write_str("waits (not asked for what)"),
+            Self::Endless { reasons, operations } => write!(
+                f,
+                "tries operations that are all pending, {operations} of them in one poll: {}",
+                reasons.join(", ")
+            ),
+            Self::Woken { by, polls_at_instant: 0 | 1 } => write!(f, "was woken by {by}"),
+            Self::Woken { by, polls_at_instant } => {
+                write!(f, "was woken by {by}, and polled {polls_at_instant} times at this instant")
+            }
+        }
+    }
+}
+
+/// One task of a stalled run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct StalledTask {
+    /// The path of the task.
+    pub task: String,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// What it was about.
+    pub state: TaskState,
+    /// When and by what it was last polled, unless a poll is due.
+    pub history: Option<History>,
+    /// The `select!` that it completed last, if any.
+    pub last_select: Option<SelectEnd>,
+    /// Whether its node is paused, so that it is not polled.
+    pub paused: bool,
+}
+
+/// The last poll of a task that has not been woken since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct History {
+    /// When it was polled.
+    pub polled_at: Instant,
+    /// What had woken it.
+    pub woken_by: String,
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { polled_at, woken_by } = self;
+        write!(f, "last polled at {polled_at:?}, woken by {woken_by}; not woken since")
+    }
+}
+
+/// How a `select!` ended, which may be why nothing brings about what its task waits for next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct SelectEnd {
+    /// When it ended.
+    pub at: Instant,
+    /// Where it stands in the program.
+    pub place: &'static Location<'static>,
+    /// The future of the branch that it took, as written, or `else`.
+    pub took: String,
+    /// The futures of the branches that it dropped, as written. What is only borrowed there, as in
+    /// `&mut future`, is not dropped but is not polled any more.
+    pub dropped: Vec<String>,
+}
+
+impl fmt::Display for SelectEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, place, took, dropped } = self;
+        write!(f, "its last select! took `{took}`, dropped `{}`", dropped.join("`, `"))?;
+        write!(f, " at {at:?} ({place})")
+    }
+}
+
+impl StalledTask {
+    /// Returns whether the task waits for something that virtnet does not know.
+    fn is_unknown(&self) -> bool {
+        matches!(self.state, TaskState::Waiting { elsewhere: true, .. })
+    }
+}
+
+impl fmt::Display for StalledTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paused = if self.paused { ", and its node is paused" } else { "" };
+        write!(f, "{} {}{paused}\n    spawned at {}", self.task, self.state, self.spawned_at)?;
+        let unknown = self.is_unknown();
+        if let Some(history) = self.history.as_ref().filter(|_| unknown) {
+            write!(f, "\n    {history}")?;
+        }
+        match self.last_select.as_ref().filter(|_| unknown) {
+            Some(select) => write!(f, "\n    {select}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A task that could go on, though nothing had woken it.
+///
+/// When a run is over, each parked task is polled once more, while no operation
+/// of virtnet completes. A task that gets on all the same, or finds an operation
+/// ready, could have gone on before the run ended: what it waited for had
+/// happened, and its waker was not called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct LostWakeup {
+    /// The path of the task.
+    pub task: String,
+    /// How it was seen to get on.
+    pub evidence: String,
+}
+
+impl fmt::Display for LostWakeup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "probably a lost wake-up: {}, polled once more, {}", self.task, self.evidence)
+    }
+}
+
+/// What every task was about when the run stopped short of its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Stall {
+    /// When the run stopped.
+    pub at: Instant,
+    /// All tasks, oldest first; the main task comes first of all.
+    pub tasks: Vec<StalledTask>,
+    /// In a livelock, the task whose polls or wake-ups would not end; the first of several.
+    pub culprit: Option<String>,
+    /// In a livelock, all such tasks that were found, oldest first.
+    pub culprits: Vec<String>,
+    /// The limit that stopped the run; none stops a deadlock.
+    pub limit: Option<Limit>,
+    /// The first task found that could go on.
+    pub lost_wakeup: Option<LostWakeup>,
+    /// How many wake-ups came from other threads, which the run cannot await.
+    pub foreign_wakes: u64,
+    /// Whether polling the tasks once more was ended, because it took too much real time.
+    pub cut_short: bool,
+}
+
+/// How many tasks a printed report shows.
+const SHOWN: usize = 50;
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:?}; {} task(s):", self.at, self.tasks.len())?;
+        for task in self.tasks.iter().take(SHOWN) {
+            write!(f, "\n  {task}")?;
+        }
+        if self.tasks.len() > SHOWN {
+            write!(f, "\n  ... and {} more", self.tasks.len() - SHOWN)?;
+        }
+        self.write_culprits(f)?;
+        if let Some(lost) = &self.lost_wakeup {
+            write!(f, "\n  {lost}")?;
+        }
+        if self.cut_short {
+            f.write_str("\n  asking the tasks was ended after 2 s of real time")?;
+        }
+        if self.foreign_wakes == 0 && self.tasks.iter().any(StalledTask::is_unknown) {
+            f.write_str(
+                "\n  (something unknown may also be another thread or a real timer: a run does not \
+                 wait for those)",
+            )?;
+        }
+        if self.foreign_wakes > 0 {
+            write!(
+                f,
+                "\n  {} wake-up(s) came from other threads; what those do is not simulated, \
+                 and a run does not wait for it",
+                self.foreign_wakes
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// How many culprits of a livelock a printed report names.
+const NAMED: usize = 5;
+
+impl Stall {
+    /// Prints which tasks would not end, and in which way.
+    fn write_culprits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.culprits.is_empty() {
+            return Ok(());
+        }
+        let named = &self.culprits[..self.culprits.len().min(NAMED)];
+        write!(f, "\n  {}", named.join(", "))?;
+        match self.culprits.len() - named.len() {
+            0 => {}
+            more => write!(f, " and {more} more")?,
+        }
+        f.write_str(match self.limit {
+            Some(Limit::SelfWokenPolls(_) | Limit::MixedPolls(_)) if self.culprits.len() > 1 => {
+                " woke themselves without end"
+            }
+            Some(Limit::SelfWokenPolls(_) | Limit::MixedPolls(_)) => " woke itself without end",
+            Some(Limit::PollsAtInstant(_)) => " was polled without end",
+            _ => " was polled, or woken by others in turn, without end",
+        })
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+#[must_use]
+pub enum Ending<T> {
+    /// The main task returned; the others were dropped.
+    Done(T),
+    /// A task panicked.
+    Panicked(TaskPanic),
+    /// Every task waits, and nothing is going to happen.
+    Deadlock(Stall),
+    /// Tasks were polled too many times while nothing else happened.
+    ///
+    /// One task was polled more often than `Run::livelock_limit` at one instant; or there were more
+    /// consecutive polls of tasks that woke themselves than that, with no timer, delivery or fault
+    /// between them, whatever virtual time they took; or ten times as many wake-ups in a chain from
+    /// task to task. [`Stall::limit`] says which.
+    Livelock(Stall),
+    /// Virtual time reached `Run::time_limit`.
+    TimeLimit(Stall),
+    /// The steps reached `Run::step_limit`.
+    StepLimit(Stall),
+}
+
+impl<T> Ending<T> {
+    /// The name of the ending: `done`, `panicked`, `deadlock` and so on.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Panicked(_) => "panicked",
+            Self::Deadlock(_) => "deadlock",
+            Self::Livelock(_) => "livelock",
+            Self::TimeLimit(_) => "time limit",
+            Self::StepLimit(_) => "step limit",
+        }
+    }
+
+    /// Returns the limit that ended the run, if one did.
+    pub const fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Livelock(stall) | Self::TimeLimit(stall) | Self::StepLimit(stall) => stall.limit,
+            Self::Done(_) | Self::Panicked(_) | Self::Deadlock(_) => None,
+        }
+    }
+}
+
+/// Prints everything but what the main task returned.
+impl<T> fmt::Display for Ending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done(_) => f.write_str("done"),
+            Self::Panicked(panic) => panic.fmt(f),
+            Self::Deadlock(stall) => write!(f, "deadlock, every task waits: {stall}"),
+            Self::Livelock(stall) | Self::TimeLimit(stall) | Self::StepLimit(stall) => {
+                match stall.limit {
+                    Some(limit) => write!(f, "{limit} reached, the run was stopped: {stall}"),
+                    None => write!(f, "{}, the run was stopped: {stall}", self.name()),
+                }
+            }
+        }
+    }
+}

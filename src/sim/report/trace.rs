@@ -1,0 +1,434 @@
+//! What happened, as a fingerprint always and as records on demand.
+//!
+//! Knows events as keys and numbers; refuses to know what they did. Two runs
+//! are the same run if and only if their fingerprints agree; which event came
+//! out differently, two kept traces say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::util::cold::aside;
+
+use crate::sim::choice::draw::Key;
+use crate::sim::choice::hash::{mul_fold, splitmix64};
+use crate::sim::instant::Instant;
+
+/// What kind of thing a [`Record`] tells of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum RecordKind {
+    /// A task was polled.
+    Poll,
+    /// A task wrote a note with `Sim::note`.
+    Note,
+    /// A task made a choice with `Sim::choose`.
+    Choose,
+    /// A task that another had aborted was dropped, or one that died with its node.
+    Abort,
+    /// Another thread woke a task: what follows is not decided by the seed.
+    Foreign,
+    /// The run ended; always the last record.
+    Ending,
+    /// A destructor that a crash ran panicked, which harmed nobody.
+    Caught,
+    /// Something arrived at the end of a direction of a connection.
+    Deliver,
+    /// Something was lost on its way, or held there.
+    Lose,
+    /// A fault was applied to the network, or undone; or something happened to a node.
+    Fault,
+    /// An operation of a task failed on a simulated network, and no message told it so: an accept.
+    Fail,
+}
+
+impl RecordKind {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Poll,
+        Self::Note,
+        Self::Choose,
+        Self::Abort,
+        Self::Foreign,
+        Self::Ending,
+        Self::Caught,
+        Self::Deliver,
+        Self::Lose,
+        Self::Fault,
+        Self::Fail,
+    ];
+}
+
+impl fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Poll => "poll",
+            Self::Note => "note",
+            Self::Choose => "choose",
+            Self::Abort => "abort",
+            Self::Caught => "caught",
+            Self::Deliver => "deliver",
+            Self::Lose => "lose",
+            Self::Fault => "fault",
+            Self::Fail => "fail",
+            Self::Foreign => "foreign",
+            Self::Ending => "ending",
+        })
+    }
+}
+
+/// One event of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Record {
+    /// When it happened, in true virtual time.
+    pub at: Instant,
+    /// What kind of event it was.
+    pub kind: RecordKind,
+    /// Whose event it was: a task's path, such as `main/client#2`.
+    pub subject: String,
+    /// What brought it about: the waker of a poll, the name of a choice.
+    pub source: String,
+    /// How often this source had woken, or been chosen by, this subject before;
+    /// wake-ups that found it woken already count.
+    pub ordinal: u64,
+    /// What was noted, or how the run ended; empty elsewhere.
+    pub text: String,
+    /// What the event carried: the value of a choice, a hash of a note.
+    pub digest: u64,
+    /// The places in the trace of the records that led to this one: that in which the task was
+    /// woken, in which what arrives was sent, in which a fault was asked for; and those in which
+    /// that arrived which was read then. None for what a timer brings about.
+    pub causes: Vec<usize>,
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>14} {:<7} {}", self.at, self.kind, self.subject)?;
+        match self.kind {
+            RecordKind::Poll => write!(f, " by {} {}", self.source, self.ordinal),
+            RecordKind::Abort => write!(f, " by {}", self.source),
+            RecordKind::Choose => {
+                write!(f, " {} {} = {}", self.source, self.ordinal, self.digest)
+            }
+            RecordKind::Deliver | RecordKind::Lose => {
+                write!(f, " {} {}", self.ordinal, in_one_line(&self.text))
+            }
+            RecordKind::Note
+            | RecordKind::Ending
+            | RecordKind::Caught
+            | RecordKind::Fault
+            | RecordKind::Fail => write!(f, " {}", in_one_line(&self.text)),
+            RecordKind::Foreign => Ok(()),
+        }
+    }
+}
+
+/// A text whose control characters are escaped: a panic's message has line ends.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
+/// The identity of a run: equal if and only if the runs were the same.
+///
+/// 64 bits over every record; prints as 16 hexadecimal digits and reads them.
+/// What the main task returned is not in it, because it need not be printable:
+/// note it with `Sim::note` where it matters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// That of a run of which nothing is known.
+    pub(crate) const NONE: Self = Self(0);
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{:016x}", self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// A fingerprint could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{input}` is no fingerprint: expected 16 hexadecimal digits")]
+pub struct ParseFingerprintError {
+    /// What was to be read.
+    pub input: String,
+}
+
+impl FromStr for Fingerprint {
+    type Err = ParseFingerprintError;
+    fn from_str(input: &str) -> Result<Self, ParseFingerprintError> {
+        let digits = input.len() == 16 && input.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = u64::from_str_radix(input, 16).ok().filter(|_| digits);
+        value.map(Self).ok_or_else(|| ParseFingerprintError { input: input.into() })
+    }
+}
+
+/// The records of one run in order; the last is its ending.
+///
+/// Printed, it has one line a record: time in seconds, kind, task, cause.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trace {
+    records: Vec<Record>,
+}
+
+impl Trace {
+    /// The trace of a run in another process.
+    pub(crate) const fn of(records: Vec<Record>) -> Self {
+        Self { records }
+    }
+
+    /// Returns the records, oldest first.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Finds the first record in which two traces differ.
+    pub fn first_difference(&self, other: &Self) -> Option<Divergence> {
+        let longer = self.records.len().max(other.records.len());
+        let index = (0..longer).find(|n| self.records.get(*n) != other.records.get(*n))?;
+        Some(Divergence {
+            index,
+            left: self.records.get(index).cloned(),
+            right: other.records.get(index).cloned(),
+        })
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.records.iter().try_for_each(|record| writeln!(f, "{record}"))
+    }
+}
+
+/// The first record in which two traces differ, from both sides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Divergence {
+    /// How many records the traces have in common.
+    pub index: usize,
+    /// The record of the first trace, unless it ended before.
+    pub left: Option<Record>,
+    /// The record of the other trace, unless it ended before.
+    pub right: Option<Record>,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |record: &Option<Record>| match record {
+            Some(record) => record.to_string(),
+            None => "(no further record)".into(),
+        };
+        let (left, right) = (side(&self.left), side(&self.right));
+        writeln!(f, "first difference at record {}:", self.index)?;
+        writeln!(f, "  left  {left}")?;
+        write!(f, "  right {right}")?;
+        match (&self.left, &self.right) {
+            (Some(one), Some(other)) if left == right => {
+                let what = if one.digest == other.digest {
+                    "were brought about by other records"
+                } else {
+                    "carry other bytes"
+                };
+                write!(f, "\n  both read alike, but {what}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An event before its keys are turned into names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) at: u64,
+    pub(crate) kind: RecordKind,
+    pub(crate) subject: Key,
+    pub(crate) source: Key,
+    pub(crate) ordinal: u64,
+    pub(crate) digest: u64,
+}
+
+/// The record in which something is done, as its place and one, or 0: it is done in none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Mark(u32);
+
+impl Mark {
+    /// This one, or the other if this is none.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        if self.0 == 0 { other } else { self }
+    }
+
+    fn place(self) -> Option<usize> {
+        (self.0 as usize).checked_sub(1)
+    }
+}
+
+/// What is kept of an event beside its keys and numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    pub(crate) text: Option<Box<str>>,
+    pub(crate) cause: Mark,
+}
+
+/// How many records lie between two checkpoints.
+const CHECKPOINT: u64 = 4096;
+/// The most checkpoints of a run: beyond four thousand million records there are none.
+const CHECKPOINTS: usize = 1 << 20;
+
+/// The records of a run, before their keys are turned into names.
+#[derive(Debug, Default)]
+struct Kept {
+    events: Vec<(Event, Beside)>,
+    /// Where something arrived, by direction and place in its stream.
+    arrivals: BTreeMap<(Key, u64), Mark>,
+    /// In which records something was read, and where that had arrived.
+    heard: Vec<(Mark, Mark)>,
+}
+
+/// Follows one run.
+#[derive(Debug, Default)]
+pub(crate) struct Tracer {
+    state: u64,
+    count: u64,
+    /// How many records there were when that began of which none tells yet.
+    since: u64,
+    checkpoints: Vec<Fingerprint>,
+    kept: Option<Box<Kept>>,
+}
+
+impl Tracer {
+    /// Begins to follow another run, whose records are to be kept or not.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, keep: bool) {
+        (self.state, self.count, self.since) = (0, 0, 0);
+        self.checkpoints.clear();
+        self.kept = keep.then(Box::default);
+    }
+
+    /// Whether records are kept, and names are therefore worth remembering.
+    pub(crate) const fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Begins something that no record so far tells of: a timer or an alarm has come due.
+    #[inline]
+    pub(crate) fn begin_anew(&mut self) {
+        self.since = self.count;
+    }
+
+    /// The record in which that is done which is being done now.
+    #[inline]
+    pub(crate) const fn mark(&self) -> Mark {
+        self.mark_after(self.count)
+    }
+
+    /// That after so many records.
+    #[inline]
+    const fn mark_after(&self, count: u64) -> Mark {
+        // Numbers that do not fit belong to more records than can be kept.
+        if count > self.since { Mark(count as u32) } else { Mark(0) }
+    }
+
+    /// Adds one event; `beside` is asked for only if records are kept, and is told in which record
+    /// this comes about.
+    #[inline(always)]
+    pub(crate) fn record(&mut self, event: Event, beside: impl FnOnce(Mark) -> Beside) {
+        self.follow(&event);
+        if self.kept.is_some() {
+            aside(move || {
+                let mark = self.mark_after(self.count - 1);
+                self.keep(event, beside(mark));
+            });
+        }
+    }
+
+    /// Lets the fingerprint follow what happens.
+    #[inline(always)]
+    pub(crate) fn follow(&mut self, event: &Event) {
+        // The time is small, and the subject, the source and a digest are hashes; where a source or
+        // a digest is none or small, it and the ordinal stand at opposite ends of the word.
+        let what = mul_fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
+            ^ event.source.0
+            ^ event.ordinal
+            ^ event.digest.rotate_left(32);
+        // A bijection of the state for any event: nothing that happened is lost.
+        self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.count += 1;
+        if self.count.is_multiple_of(CHECKPOINT) {
+            self.check();
+        }
+    }
+
+    /// Keeps the fingerprint of so far, unless there are many.
+    #[cold]
+    #[inline(never)]
+    fn check(&mut self) {
+        if self.checkpoints.len() < CHECKPOINTS {
+            self.checkpoints.push(self.fingerprint());
+        }
+    }
+
+    fn keep(&mut self, event: Event, beside: Beside) {
+        let Some(kept) = &mut self.kept else { return };
+        kept.events.push((event, beside));
+        if event.kind == RecordKind::Deliver {
+            let mark = Mark(kept.events.len() as u32);
+            kept.arrivals.insert((event.subject, event.ordinal), mark);
+        }
+    }
+
+    /// Notes that something was read of a direction: from one place of its stream to another.
+    #[cold]
+    pub(crate) fn hear(&mut self, direction: Key, from: u64, to: u64) {
+        let mark = self.mark();
+        if let Some(kept) = &mut self.kept {
+            let start = kept.arrivals.range((direction, 0)..=(direction, from)).next_back();
+            let start = start.map_or((direction, from), |(start, _)| *start);
+            let arrived = kept.arrivals.range(start..(direction, to));
+            kept.heard.extend(arrived.map(|(_, arrived)| (mark, *arrived)));
+        }
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(splitmix64(self.state ^ self.count))
+    }
+
+    pub(crate) fn take_checkpoints(&mut self) -> Vec<Fingerprint> {
+        std::mem::take(&mut self.checkpoints)
+    }
+
+    /// Turns what was kept into a trace, with the names of `paths`.
+    pub(crate) fn take_trace(&mut self, paths: &BTreeMap<Key, String>) -> Option<Trace> {
+        let name = |key: Key| paths.get(&key).cloned().unwrap_or_default();
+        let Kept { events, heard, .. } = *self.kept.take()?;
+        let records = events.into_iter().map(|(event, Beside { text, cause })| Record {
+            at: Instant::from_nanos(event.at),
+            kind: event.kind,
+            subject: name(event.subject),
+            source: name(event.source),
+            ordinal: event.ordinal,
+            text: text.map_or_else(String::new, String::from),
+            digest: event.digest,
+            causes: cause.place().into_iter().collect(),
+        });
+        let mut records: Vec<Record> = records.collect();
+        for (mark, arrived) in heard {
+            if let (Some(place), Some(arrived)) = (mark.place(), arrived.place())
+                && !records[place].causes.contains(&arrived)
+            {
+                records[place].causes.push(arrived);
+            }
+        }
+        Some(Trace { records })
+    }
+}

@@ -1,0 +1,302 @@
+//! One run from its seed to its ending: the loop, and what is said about it.
+//!
+//! Knows the whole floor below; it is what turns a future into an `Outcome`.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sim::choice::schedule::Schedule;
+use crate::sim::choice::tape::Tape;
+use crate::sim::handle::sim::Sim;
+use crate::sim::instant::nanos;
+use crate::sim::queue::entry::END_OF_TIME;
+use crate::sim::report::outcome::Outcome;
+use crate::sim::run::teardown::{bury, finish};
+use crate::sim::task::boxed_task::boxed;
+use crate::sim::task::executor::Executor;
+use crate::sim::task::table::TaskId;
+use crate::sim::world::current::{enter_or_bug, install, uninstall};
+use crate::sim::world::progress::Pulse;
+use crate::sim::world::state::{End, Limits};
+use crate::sim::world::step::{Aside, Hand, Next, Outside, Over};
+
+/// How many wake-ups in a chain stand for one poll at an instant.
+const CHAIN: u64 = 10;
+
+/// How one simulated run is executed.
+///
+/// ```
+/// use std::time::Duration;
+/// use virtnet::{Ending, Run};
+///
+/// let outcome = Run::new(7).execute(async |sim| {
+///     let worker = sim.task("worker").spawn(async move {
+///         sim.sleep(Duration::from_secs(3600 / 2)).await;
+///         "done after half an hour of virtual time"
+///     });
+///     worker.await.unwrap()
+/// });
+/// assert!(outcome.elapsed >= Duration::from_secs(1800));
+/// assert!(matches!(outcome.ending, Ending::Done("done after half an hour of virtual time")));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a run does nothing until `.execute(main)`"]
+pub struct Run {
+    seed: u64,
+    limits: Limits,
+    schedule: Schedule,
+    tape: Option<Tape>,
+    keep_trace: bool,
+    record_choices: bool,
+    pulse: Option<Arc<Pulse>>,
+}
+
+impl Run {
+    /// A run in which every choice comes from `seed`.
+    #[inline]
+    pub fn new(seed: u64) -> Self {
+        let limits = Limits {
+            time: nanos(Duration::from_secs(3600)),
+            steps: 10_000_000,
+            livelock: 100_000,
+            chain: 100_000 * CHAIN,
+        };
+        Self {
+            seed,
+            limits,
+            schedule: Schedule::default(),
+            tape: None,
+            keep_trace: false,
+            record_choices: false,
+            pulse: None,
+        }
+    }
+
+    /// Ends the run when so much virtual time has passed: one hour unless said otherwise.
+    ///
+    /// What happens at the limit still happens. `Duration::ZERO` admits what takes no time.
+    /// `Duration::MAX` is 292 years, where representable time ends: a run that comes so far ends
+    /// there, with [`Limit::EndOfTime`](crate::sim::Limit::EndOfTime).
+    #[inline]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.limits.time = nanos(limit).min(END_OF_TIME - 1);
+        self
+    }
+
+    /// The same, where it is not limited to less already.
+    pub(crate) fn time_limit_at_most(mut self, limit: Duration) -> Self {
+        self.limits.time = self.limits.time.min(nanos(limit));
+        self
+    }
+
+    /// Ends the run after so many steps, where they are not limited to fewer already.
+    pub(crate) fn step_limit_at_most(mut self, steps: u64) -> Self {
+        self.limits.steps = self.limits.steps.min(steps);
+        self
+    }
+
+    /// Ends the run after so many steps: ten million unless said otherwise.
+    ///
+    /// A step is the poll of a task, or something that a simulated network does by itself: it sends
+    /// again what was lost, asks whether the other end is still there, announces room to a writer
+    /// that waits, gives up, or moves a dial on. That data arrives is no step.
+    ///
+    /// 0 admits no step: the run ends before its first poll.
+    #[inline]
+    pub fn step_limit(mut self, steps: u64) -> Self {
+        self.limits.steps = steps;
+        self
+    }
+
+    /// Ends the run in a livelock after more polls than this in which nothing new happens:
+    /// 100 000 unless said otherwise.
+    ///
+    /// These are counted, and [`Ending::limit`](crate::sim::Ending::limit) says which was exceeded:
+    ///
+    /// - The polls of one task at one instant.
+    /// - Consecutive polls of tasks that woke themselves, as by `yield_now`: of one task or of
+    ///   several, with no timer, delivery or fault between them, whatever virtual time they took.
+    ///   A task that spins takes a microsecond a round, so that a spin until a timer that is 0.1 s
+    ///   away is within the limit, and one until a timer that is 1 s away is not; a timer of
+    ///   another task that fires meanwhile starts the count anew. Where the schedule has made the
+    ///   poll of another task late, time leaps to what is next and the count starts anew. A crowd
+    ///   of tasks that yield a few times each is no livelock: there have to be more rounds than a
+    ///   thousandth of the limit.
+    /// - Ten times as many of these, if polls of tasks that others woke are between them.
+    /// - The wake-ups of a chain from task to task that is ten times as long and has no timer in
+    ///   it: where wake-ups may be late, such tasks creep through time.
+    ///
+    /// A program that does much on a network without latency, and never waits for time to pass,
+    /// may need more. 0 admits no poll: the run ends before its first.
+    #[inline]
+    pub fn livelock_limit(mut self, polls: u64) -> Self {
+        self.limits.livelock = polls;
+        self.limits.chain = polls.saturating_mul(CHAIN);
+        self
+    }
+
+    /// Explores in another way than `Schedule::Random`.
+    #[inline]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = match schedule {
+            Schedule::Pct { depth: 0 } => Schedule::Pct { depth: 1 },
+            schedule => schedule,
+        };
+        self
+    }
+
+    /// Replays a tape. The seed and the schedule that it names win.
+    #[inline]
+    pub fn tape(mut self, tape: Tape) -> Self {
+        self.tape = Some(tape);
+        self
+    }
+
+    /// Keeps the records of all that happens, not only their fingerprint.
+    #[inline]
+    pub fn keep_trace(mut self) -> Self {
+        self.keep_trace = true;
+        self
+    }
+
+    /// Records every choice that is not 0; then the tape of the outcome holds them one by one, in
+    /// place of the seed that they came from.
+    ///
+    /// ```
+    /// let outcome = virtnet::Run::new(7).record_choices().execute(async |sim| {
+    ///     (0..20).map(|_| sim.choose("coin", 2)).sum::<usize>()
+    /// });
+    /// assert_eq!(outcome.choices[0].subject, "choose main coin");
+    /// let heads = outcome.choices.len();
+    /// assert_eq!(outcome.unwrap(), heads);
+    /// ```
+    #[inline]
+    pub fn record_choices(mut self) -> Self {
+        self.record_choices = true;
+        self
+    }
+
+    /// The seed of what is not on a tape.
+    pub(crate) fn seed(&self) -> u64 {
+        self.tape.as_ref().and_then(Tape::seed).unwrap_or(self.seed)
+    }
+
+    /// Whether a tape is replayed.
+    pub(crate) const fn has_tape(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// Lets another thread see how far the run has come.
+    pub(crate) fn watched_by(mut self, pulse: Arc<Pulse>) -> Self {
+        self.pulse = Some(pulse);
+        self
+    }
+
+    /// Runs the future that `main` makes, and all tasks it spawns, to an ending.
+    ///
+    /// The run ends when the main task does; the other tasks are dropped then,
+    /// oldest first, and whatever their destructors ask of the run is inert.
+    ///
+    /// # Panics
+    ///
+    /// Inside another run. A panic of a task does not come out: it is the
+    /// ending.
+    #[track_caller]
+    pub fn execute<F, Fut>(self, main: F) -> Outcome<Fut::Output>
+    where
+        F: FnOnce(Sim) -> Fut,
+        Fut: Future + 'static,
+    {
+        let called_at = Location::caller();
+        let tape = self.tape.as_ref();
+        let (seed, pulse) = (self.seed(), self.pulse.clone());
+        let schedule = tape.and_then(Tape::schedule).unwrap_or(self.schedule);
+        let (mut executor, main_task) = install(|world, run| {
+            world.pulse = self.pulse;
+            world.choices.begin(seed);
+            if let Some(tape) = tape {
+                world.choices.play(tape.rest().clone(), tape.iter());
+            }
+            if self.record_choices {
+                world.choices.remember();
+            }
+            world.tracer.begin(self.keep_trace);
+            world.begin((run, seed), self.limits, schedule, called_at)
+        });
+
+        let driven = catch_unwind(AssertUnwindSafe(|| {
+            let future = boxed(main(Sim::current()));
+            enter_or_bug(|world| world.bear(main_task, future));
+            drive(&mut executor)
+        }));
+        if let Some(pulse) = pulse {
+            pulse.end();
+        }
+        let finished = finish(driven, &mut executor);
+        uninstall(executor);
+
+        let tape = self.tape.unwrap_or_else(|| Tape::of_seed(seed, schedule));
+        finished.into_outcome(seed, tape, schedule)
+    }
+}
+
+/// The run loop: one step after another until the run is over.
+///
+/// The world says what is next, by `World::next`; the step itself is made with
+/// the world back in its place, because what it runs may ask for anything.
+pub(crate) fn drive(executor: &mut Executor) -> End {
+    let mut over = None;
+    let mut hand = Hand::default();
+    loop {
+        let next = enter_or_bug(|world| {
+            executor.adopt(&mut world.born, &world.tasks);
+            // Before what is next is found: to keep that in hand until this is done, instead of
+            // giving it back as it is made, takes 19 ns a round trip.
+            if !world.foreseen.tasks.is_empty() {
+                executor.prefetch(&mut world.foreseen.tasks);
+            }
+            world.next(over, &mut hand)
+        });
+        over = match next {
+            Next::Poll(number) => match executor.poll(number) {
+                None => None,
+                done => {
+                    hand.done = done;
+                    Some(Over(TaskId::of_number(number).slot))
+                }
+            },
+            Next::End(end) => return end,
+            Next::Aside(aside) => see_to(executor, aside, &mut hand),
+        }
+    }
+}
+
+/// Does what is next and is no poll. Returns the task that is over by that.
+#[inline(never)]
+fn see_to(executor: &mut Executor, aside: Aside, hand: &mut Hand) -> Option<Over> {
+    let slot = |number| TaskId::of_number(number).slot;
+    match aside {
+        Aside::Discard(number) => {
+            hand.done = None;
+            Some(Over(slot(number)))
+        }
+        Aside::Drop(number) => {
+            drop(executor.take(slot(number)));
+            Some(Over(slot(number)))
+        }
+        Aside::Bury(number) => {
+            bury(executor, slot(number));
+            Some(Over(slot(number)))
+        }
+        Aside::Outside => {
+            match hand.outside.take() {
+                Some(Outside::Wake(waker)) => waker.wake(),
+                Some(Outside::Errand(errand)) => errand.run(),
+                None => {}
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Why a run stopped short: what each task waits for, and whether one of them could go on.
+//!
+//! Each parked task is polled once more while no operation of this crate completes (see `wait`), so
+//! that the poll runs nothing of the program beyond the point at which it had stopped. The order of
+//! the questions is that of the tasks' births, and ends at the first task that could go on: what
+//! others do after that may have been brought about by the question.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use crate::util::stall_probe::{Asked, Patience, Stopped, ask};
+use crate::util::waiter::foreign_since;
+
+use crate::sim::choice::draw::{FOREIGN, Key, SPAWN, TIMER};
+use crate::sim::instant::Instant;
+use crate::sim::report::stall::{
+    History, LostWakeup, SelectEnd, Stall, StalledTask, TaskState, WORDLESS,
+};
+use crate::sim::task::executor::Executor;
+use crate::sim::task::table::{LastSelect, Stage, TaskId};
+use crate::sim::world::current::enter_or_bug;
+use crate::sim::world::state::{Phase, World};
+
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// How long a task that could go on is given to be woken by another thread, whose answer may have
+/// come after the run had ended.
+const FOREIGN_GRACE: Duration = Duration::from_millis(10);
+
+/// Returns what a panic said, and drops its payload.
+pub(crate) fn message_of(payload: Payload) -> String {
+    let message = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
+        (Some(text), _) => text.clone(),
+        (_, Some(text)) => (*text).into(),
+        _ => WORDLESS.into(),
+    };
+    // A payload may be anything, and panic in its turn.
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
+    }
+    message
+}
+
+/// Finds out what every task waits for, and whether one could go on.
+pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
+    let (mut stall, parked) = enter_or_bug(|world| {
+        world.phase = Phase::Asking;
+        world.choices.silence();
+        census(world)
+    });
+    let patience = Patience::begin();
+    let mut woken_outside = Vec::new();
+    for (place, slot) in parked {
+        if patience.is_over() {
+            stall.cut_short = true;
+            break;
+        }
+        // Looked at first: a task that goes on may drop what has its waker.
+        let kept = executor.is_waker_kept(slot);
+        let (state, evidence) = ask_task(executor, slot, kept, patience);
+        let by_thread = evidence.is_some() && kept && is_woken_by_thread(slot, &mut woken_outside);
+        stall.tasks[place].state = if by_thread {
+            let by = "another thread, after the run had ended".into();
+            TaskState::Woken { by, polls_at_instant: 0 }
+        } else {
+            state
+        };
+        if let Some(evidence) = evidence {
+            if !by_thread {
+                let task = stall.tasks[place].task.clone();
+                stall.lost_wakeup = Some(LostWakeup { task, evidence });
+            }
+            break;
+        }
+    }
+    stall
+}
+
+/// Lists the tasks, and which of them are parked: place in list, slot.
+fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
+    let slots = world.tasks.in_spawn_order(|_| true);
+    let mut names = BTreeMap::new();
+    for slot in &slots {
+        let (key, path) = (world.tasks.slots[*slot as usize].key, world.tasks.path(*slot));
+        names.insert(key.end(), format!("the end of task {path}"));
+        names.insert(key, format!("task {path}"));
+    }
+    let mut parked = Vec::new();
+    let mut tasks = Vec::new();
+    for slot in slots {
+        let task = &world.tasks.slots[slot as usize];
+        let woken_by = source_name(world, &names, task.woken_by);
+        let state = if task.stage == Stage::Scheduled {
+            let same = task.polled_at == world.now;
+            let polls_at_instant = if same { task.polls_at_instant.into() } else { 0 };
+            TaskState::Woken { by: woken_by.clone(), polls_at_instant }
+        } else {
+            parked.push((tasks.len(), slot));
+            TaskState::NotAsked
+        };
+        tasks.push(StalledTask {
+            task: world.tasks.path(slot),
+            spawned_at: world.tasks.about[slot as usize].spawned_at,
+            state,
+            history: (task.stage == Stage::Parked && task.polls_at_instant > 0)
+                .then(|| History { polled_at: Instant::from_nanos(task.polled_at), woken_by }),
+            last_select: world.tasks.last_select(slot).map(select_end),
+            paused: world.nodes.get(task.node).is_some_and(|node| node.paused),
+        });
+    }
+    let at = Instant::from_nanos(world.now);
+    let culprits: Vec<String> = world.culprits.iter().map(|slot| world.tasks.path(*slot)).collect();
+    let stall = Stall {
+        at,
+        tasks,
+        culprit: culprits.first().cloned(),
+        culprits,
+        limit: world.limit,
+        lost_wakeup: None,
+        foreign_wakes: world.foreign_wakes,
+        cut_short: false,
+    };
+    (stall, parked)
+}
+
+/// Says what a `select!` took and what it dropped.
+fn select_end(LastSelect { at, place, branches, took }: LastSelect) -> SelectEnd {
+    let dropped = branches.iter().enumerate().filter(|(n, _)| *n != took);
+    SelectEnd {
+        at: Instant::from_nanos(at),
+        place,
+        took: branches.get(took).map_or_else(|| "else".into(), ToString::to_string),
+        dropped: dropped.map(|(_, branch)| branch.to_string()).collect(),
+    }
+}
+
+/// Says what has woken a task.
+fn source_name(world: &World, names: &BTreeMap<Key, String>, source: Key) -> String {
+    match source {
+        TIMER => "a timer".into(),
+        FOREIGN => "another thread".into(),
+        SPAWN => "its spawner".into(),
+        Key::NONE => "a waker of another crate".into(),
+        _ => names
+            .get(&source)
+            .cloned()
+            .or_else(|| (world.describe)(world.run, source))
+            .or_else(|| world.names.as_ref()?.get(&source).cloned())
+            .unwrap_or_else(|| "a task or a connection that is gone".into()),
+    }
+}
+
+/// Polls a parked task once more. Returns what it waits for, and how it was seen to go on.
+fn ask_task(
+    executor: &mut Executor,
+    slot: u32,
+    kept: bool,
+    patience: Patience,
+) -> (TaskState, Option<String>) {
+    let task = enter_or_bug(|world| {
+        world.woken = None;
+        world.set_current(slot)
+    });
+    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task.number()).is_some()));
+    let Asked { polled, reasons, progress, stopped } = ask(patience, poll);
+    let (completed, panic) = match polled {
+        Ok(completed) => (completed, None),
+        Err(payload) if payload.is::<Stopped>() => (false, None),
+        Err(payload) => (false, Some(message_of(payload))),
+    };
+    let woken = enter_or_bug(|world| {
+        let woken = world.woken.take().map(|woken| world.tasks.path(woken));
+        woken.map(|path| format!("wakes task {path}"))
+    });
+    let panics = panic.map(|message| format!("gets on and panics: {message}"));
+    let completes = completed.then(|| "completes".into());
+    let evidence = progress.or(completes).or(panics).or(woken);
+    let state = match stopped {
+        Some(operations) => TaskState::Endless { operations: operations.into(), reasons },
+        None => {
+            let elsewhere = kept || reasons.is_empty();
+            TaskState::Waiting { reasons, elsewhere }
+        }
+    };
+    (state, evidence)
+}
+
+/// Returns whether another thread wakes a task that could go on: then its answer has come after the
+/// run had ended, and no wake-up is lost. What it woke besides is kept for the next question.
+fn is_woken_by_thread(slot: u32, woken: &mut Vec<u64>) -> bool {
+    let hear = |woken: &mut Vec<u64>| {
+        enter_or_bug(|world| {
+            let new = foreign_since(&mut world.foreign_seen, world.run);
+            world.foreign_wakes += new.len() as u64;
+            woken.extend(new.into_iter().map(|who| who.task));
+            woken.iter().any(|task| TaskId::of_number(*task).slot == slot)
+        })
+    };
+    hear(woken) || {
+        // The thread that wakes it unparks this one.
+        std::thread::park_timeout(FOREIGN_GRACE);
+        hear(woken)
+    }
+}

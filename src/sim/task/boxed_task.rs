@@ -1,0 +1,92 @@
+//! The box of a task: its future, and then what that has returned.
+//!
+//! Knows one future and its output; refuses to know whose they are, who polls,
+//! and who asks for the output. Both lie in one box, one after the other, so
+//! that a handle is a number and a task takes one allocation.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use crate::util::prefetch::prefetch;
+
+/// A task's box, whatever type its future has.
+pub(crate) type BoxedTask = Pin<Box<dyn Body>>;
+
+/// What can be done with a task's box, whatever type its future has.
+pub(crate) trait Body {
+    /// Polls the future, which is dropped once it has returned.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Has the processor load the box.
+    fn prefetch(&self);
+
+    /// What the future has returned: an `Option` of its type, until somebody takes it.
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any>;
+}
+
+pin_project! {
+    #[repr(C)]
+    struct Task<F: Future> {
+        // The first byte: the rest is counted from it, which is no business of a future.
+        start: u8,
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = Pinned]
+    enum State<F: Future> {
+        Running {
+            #[pin]
+            future: F,
+        },
+        Done {
+            output: Option<F::Output>,
+        },
+    }
+}
+
+impl<F: Future + 'static> Body for Task<F> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.project().state;
+        if let Pinned::Running { future } = state.as_mut().project() {
+            let output = ready!(future.poll(cx));
+            state.set(State::Done { output: Some(output) });
+        }
+        Poll::Ready(())
+    }
+
+    fn prefetch(&self) {
+        /// Of a large one, nobody knows what is needed.
+        const MUCH: usize = 512;
+        prefetch(&self.start, size_of::<Self>().min(MUCH));
+    }
+
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
+        match self.project().state.project() {
+            Pinned::Running { .. } => None,
+            Pinned::Done { output } => Some(output),
+        }
+    }
+}
+
+/// Puts a future into the box of a task.
+pub(crate) fn boxed<F: Future + 'static>(future: F) -> BoxedTask {
+    Box::pin(Task { start: 0, state: State::Running { future } })
+}
+
+/// Takes out what the future has returned.
+#[inline(always)]
+pub(crate) fn open<T: 'static>(mut task: BoxedTask) -> T {
+    let output = task.as_mut().output().and_then(|output| output.downcast_mut::<Option<T>>());
+    match output.and_then(Option::take) {
+        Some(output) => output,
+        None => unreachable!("a task leaves what its handle was made for"),
+    }
+}

@@ -1,0 +1,229 @@
+//! How a handle reaches the world of its run: the only file that knows where
+//! the world is kept.
+//!
+//! A thread has at most one world, in a cell. An operation takes it out, works,
+//! and puts it back, on a panic too; an empty cell means "outside a run", so that
+//! asking is free. A world in a `RefCell` costs 3 to 4 ns more a message, and one
+//! behind a lock 11 ns an access, with ten accesses a message.
+
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::util::run_cell::begin_scope;
+use crate::util::waiter::{begin_run, end_run};
+
+use crate::sim::task::executor::Executor;
+use crate::sim::task::table::TaskId;
+use crate::sim::world::cached_clock;
+use crate::sim::world::state::World;
+
+/// A world in its place. When a thread ends there is none in it, so that nothing has to be dropped
+/// then; and to say so saves every access two looks, at whether there is and at whether the place
+/// itself still is: of world and fabric together 190 instructions a round trip of simnet.
+type Placed = Option<ManuallyDrop<Box<World>>>;
+
+thread_local! {
+    static WORLD: Cell<Placed> = const { Cell::new(None) };
+    /// The memory of the last run on this thread, for the next.
+    static SPARE: Cell<Option<(Box<World>, Executor)>> = const { Cell::new(None) };
+}
+
+/// Tells the handles of different runs apart; no decision depends on it.
+static RUNS: AtomicU64 = AtomicU64::new(1);
+
+/// The world, taken out of its place; dropping this puts it back.
+struct Taken(Placed);
+
+impl Taken {
+    /// Takes the world of this thread.
+    ///
+    /// It is taken here and not by whoever works on it: what the work has captured would be moved
+    /// once more for each closure that it is wrapped in, in wider words than it was written in,
+    /// and that stops a processor for some 7 ns.
+    #[inline]
+    fn take() -> Option<Self> {
+        // `try_with`: a destructor may ask while the thread's locals are torn down.
+        Some(Self(Some(WORLD.try_with(Cell::take).ok()??)))
+    }
+}
+
+impl Drop for Taken {
+    #[inline]
+    fn drop(&mut self) {
+        WORLD.with(|place| place.set(self.0.take()));
+    }
+}
+
+/// Works on the world of this thread, whichever run it is of; `None` outside.
+#[inline]
+pub(crate) fn try_enter<R>(work: impl FnOnce(&mut World) -> R) -> Option<R> {
+    let mut taken = Taken::take()?;
+    Some(work(taken.0.as_deref_mut()?))
+}
+
+/// Works on the world of `run`; `None` outside of it.
+#[inline]
+pub(crate) fn try_enter_run<R>(run: u64, work: impl FnOnce(&mut World) -> R) -> Option<R> {
+    let mut taken = Taken::take()?;
+    let world = taken.0.as_deref_mut()?;
+    if world.run == run { Some(work(world)) } else { None }
+}
+
+/// Works on the world of `run`.
+///
+/// # Panics
+///
+/// Outside of it: a handle must not be used after its run or off its thread.
+#[inline]
+#[track_caller]
+pub(crate) fn enter_run<R>(run: u64, work: impl FnOnce(&mut World) -> R) -> R {
+    match try_enter_run(run, work) {
+        Some(result) => result,
+        None => outside(),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn outside() -> ! {
+    panic!(
+        "virtnet: this handle belongs to a run that has ended or that goes on in another thread; \
+         handles may only be used inside the run that made them"
+    )
+}
+
+/// The time of `run`, nearly always without a look at its world.
+///
+/// # Panics
+///
+/// Outside of it.
+#[inline]
+#[track_caller]
+pub(crate) fn now(run: u64) -> u64 {
+    match cached_clock::now(run) {
+        Some(now) => now,
+        None => now_of_world(run),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn now_of_world(run: u64) -> u64 {
+    enter_run(run, World::read_clock)
+}
+
+/// Makes sure that `run` goes on in this thread.
+///
+/// # Panics
+///
+/// If it does not.
+#[inline]
+#[track_caller]
+pub(crate) fn must_go_on(run: u64) {
+    if cached_clock::now(run).is_none() {
+        enter_run(run, |_| ());
+    }
+}
+
+/// The run that goes on in this thread and its time.
+///
+/// # Panics
+///
+/// Outside a run, naming `what` was called there.
+#[inline]
+#[track_caller]
+pub(crate) fn run_and_now(what: &str) -> (u64, u64) {
+    match cached_clock::current() {
+        Some(current) => current,
+        None => run_and_now_of_world(what),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn run_and_now_of_world(what: &str) -> (u64, u64) {
+    match try_enter(|world| (world.run, world.read_clock())) {
+        Some(current) => current,
+        None => no_run(what),
+    }
+}
+
+/// The run that goes on in this thread, if one does.
+#[inline]
+pub(crate) fn try_run() -> Option<u64> {
+    match cached_clock::current() {
+        Some((run, _)) => Some(run),
+        None => try_enter(|world| world.run),
+    }
+}
+
+/// The run that goes on in this thread.
+///
+/// # Panics
+///
+/// Outside a run, naming `what` was called there.
+#[inline]
+#[track_caller]
+pub(crate) fn this_run(what: &str) -> u64 {
+    match try_run() {
+        Some(run) => run,
+        None => no_run(what),
+    }
+}
+
+/// Works on the world of this thread where there must be one.
+#[inline]
+pub(crate) fn enter_or_bug<R>(work: impl FnOnce(&mut World) -> R) -> R {
+    match try_enter(work) {
+        Some(result) => result,
+        None => unreachable!("the run loop has a world"),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn no_run(what: &str) -> ! {
+    panic!(
+        "virtnet: `{what}` was called outside a simulated run; \
+         call it in a future that `virtnet::Run::execute` runs"
+    )
+}
+
+/// Makes a world current on this thread, with memory of an earlier run.
+///
+/// # Panics
+///
+/// Inside a run: a run inside a run is refused.
+#[track_caller]
+pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor, R) {
+    assert!(
+        try_enter(|_| ()).is_none(),
+        "virtnet: a run inside a run is refused; \
+         spawn tasks in the run that goes on, or execute the other run after it"
+    );
+    let (mut world, mut executor) =
+        SPARE.take().unwrap_or_else(|| (Box::new(World::empty()), Executor::default()));
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let begun = begin(&mut world, run);
+    executor.begin(run);
+    WORLD.set(Some(ManuallyDrop::new(world)));
+    cached_clock::set(run, 0);
+    begin_scope(run);
+    begin_run(run, |who| {
+        try_enter_run(who.run, |world| world.wake(TaskId::of_number(who.task)));
+    });
+    (executor, begun)
+}
+
+/// Ends the run of this thread, of which nothing is left but memory, and keeps
+/// that for the next.
+pub(crate) fn uninstall(mut executor: Executor) {
+    let Some(world) = WORLD.take() else { return };
+    let mut world = ManuallyDrop::into_inner(world);
+    end_run();
+    cached_clock::set(0, 0);
+    world.clear();
+    executor.clear();
+    SPARE.set(Some((world, executor)));
+}

@@ -1,0 +1,310 @@
+//! What those ask of the world who stand above it: a network, and whoever breaks one.
+//!
+//! Knows alarms, nodes and tasks that are not the program's; refuses to know what for. Everything
+//! in here is called with the world in hand, also while an alarm sounds.
+
+use crate::util::waiter::Waiter;
+
+use crate::sim::choice::draw::{Key, Shape, Subject};
+use crate::sim::choice::family::ChoiceFamily;
+use crate::sim::choice::hash::hash_name;
+use crate::sim::instant::Instant;
+use crate::sim::queue::entry::{Act, END_OF_TIME};
+use crate::sim::report::trace::{Beside, Event, Mark, RecordKind};
+use crate::sim::task::table::{Dropped, TaskId};
+use crate::sim::world::deferred::{Aborted, Errand};
+use crate::sim::world::node::{NodeClock, NodeDeath};
+use crate::sim::world::state::{MAIN, Phase, World};
+
+impl World {
+    /// Sets an alarm, instead of what it was set to before.
+    #[inline]
+    pub(crate) fn set_alarm(&mut self, slot: u32, at: u64) {
+        if at <= self.now {
+            self.arriving = true;
+        }
+        let serial = self.queue.push_at(at.max(self.now), Act::sound(slot));
+        self.alarms.set(slot, serial);
+    }
+
+    /// Counts what an alarm does as a step. Returns whether it is to be done: when the run has
+    /// taken all steps that it may, it ends instead.
+    ///
+    /// An alarm that may set itself again without a task being polled has to be counted, because
+    /// nothing else would ever end the run.
+    pub(crate) fn step_by_alarm(&mut self) -> bool {
+        if self.steps >= self.limits.steps {
+            self.pressing.exhaust();
+            return false;
+        }
+        self.steps += 1;
+        if let Some(pulse) = &self.pulse {
+            pulse.go_on(self.steps);
+        }
+        true
+    }
+
+    /// The instant so many nanoseconds from now.
+    #[inline]
+    pub(crate) fn after(&self, nanos: u64) -> u64 {
+        self.now.saturating_add(nanos).min(END_OF_TIME)
+    }
+
+    /// Whether the run is still going on, so that what happens has consequences.
+    #[inline]
+    pub(crate) fn runs(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Draws the value of a choice that is no task's.
+    #[inline]
+    pub(crate) fn draw(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
+        self.choices.draw(subject, ordinal, shape)
+    }
+
+    /// Draws how long the answer to a question of the current task takes, and gives the instant
+    /// of true time at which it comes. Answers to one question that is asked again come in order.
+    /// With the question goes its hash.
+    #[inline(always)]
+    pub(crate) fn draw_answer(
+        &mut self,
+        family: ChoiceFamily,
+        (hash, question): (u64, &str),
+        least: u64,
+        more: Shape,
+    ) -> u64 {
+        let what = Key::NONE.child(hash, 0);
+        self.remember(what, || crate::sim::choice::draw::escape(question));
+        let subject = Subject::new(family, self.actor, what);
+        let slot = self.current().unwrap_or(MAIN);
+        let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
+        let (count, last) = self.tasks.rare(slot).asked.or_default(subject.key());
+        let drawn = self.choices.draw(subject, *count, more);
+        let at = after(least.saturating_add(drawn)).max(*last);
+        (*count, *last) = (*count + 1, at);
+        at
+    }
+
+    /// Draws the value of a choice of a task about something that has a name, when it is not the
+    /// task that acts but what it has asked for.
+    pub(crate) fn draw_for(
+        &mut self,
+        task: Option<TaskId>,
+        family: ChoiceFamily,
+        what: &str,
+        shape: Shape,
+    ) -> u64 {
+        let named = Key::word(what);
+        self.remember(named, || crate::sim::choice::draw::escape(what));
+        let slot = task.filter(|task| self.tasks.live(*task).is_some()).map_or(MAIN, |it| it.slot);
+        let subject = Subject::new(family, self.tasks.slots[slot as usize].key, named);
+        let next = self.tasks.rare(slot).chosen.entry(subject.key()).or_insert(0);
+        let ordinal = std::mem::replace(next, *next + 1);
+        self.choices.draw(subject, ordinal, shape)
+    }
+
+    /// Wakes one who waited for what has just happened, now or as soon as that can be done.
+    #[inline(always)]
+    pub(crate) fn wake_waiter(&mut self, waiter: Waiter) {
+        match waiter {
+            Waiter::Task(who) => self.wake(TaskId::of_number(who.task)),
+            Waiter::Other(waker) => self.pressing.wake(waker),
+        }
+    }
+
+    /// Has something done outside of the world as soon as the current poll returns.
+    pub(crate) fn run_errand(&mut self, errand: Errand) {
+        self.pressing.run(errand);
+    }
+
+    /// Ends the run at once, and blames the current task.
+    #[cold]
+    pub(crate) fn end_at_once(&mut self, reason: String) {
+        self.pressing.end(reason);
+    }
+
+    /// The task that acts, if one does.
+    pub(crate) fn acting(&self) -> Option<TaskId> {
+        self.current().map(|slot| self.tasks.id(slot))
+    }
+
+    /// The node of a task, if that is not over.
+    pub(crate) fn node_of(&mut self, task: TaskId) -> Option<u16> {
+        self.tasks.live(task).map(|task| task.node)
+    }
+
+    /// The clock of the current task's node, if it is not the true one.
+    #[inline]
+    pub(crate) fn own_clock(&self) -> Option<&NodeClock> {
+        if !self.nodes.any_odd {
+            return None;
+        }
+        let node = self.current().map(|slot| self.tasks.slots[slot as usize].node)?;
+        self.nodes.clock(node)
+    }
+
+    /// What the clock of the current task says.
+    pub(crate) fn own_now(&self) -> Instant {
+        Instant::from_nanos(self.own_clock().map_or(self.now, |clock| clock.local(self.now)))
+    }
+
+    /// What the clock of the current task says at an instant of true time.
+    pub(crate) fn own_instant(&self, at: Instant) -> Instant {
+        self.own_clock().map_or(at, |clock| Instant::from_nanos(clock.local(at.as_nanos())))
+    }
+
+    /// Lets a node live, or live again.
+    pub(crate) fn revive(&mut self, node: u16) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            (node.dead, node.paused) = (false, false);
+            node.busy_until = 0;
+            node.held.clear();
+        }
+    }
+
+    /// Ends a node: its tasks are dropped, oldest first, before anything else happens.
+    pub(crate) fn kill(&mut self, node: u16, death: NodeDeath, by: Key) {
+        let Some(state) = self.nodes.get_mut(node).filter(|state| !state.dead) else {
+            return;
+        };
+        state.dead = true;
+        state.paused = false;
+        state.held.clear();
+        let cause = self.tracer.mark();
+        for slot in self.tasks.in_spawn_order(|task| task.node == node) {
+            let dropped = &mut self.tasks.about[slot as usize].dropped;
+            if *dropped == Dropped::No {
+                *dropped = Dropped::Died(death);
+                self.pressing.abort(Aborted { task: self.tasks.id(slot), by, cause });
+            }
+        }
+    }
+
+    /// Lets no task of a node be polled, or all those that would have been meanwhile.
+    pub(crate) fn pause(&mut self, node: u16, paused: bool) {
+        let Some(state) = self.nodes.get_mut(node) else { return };
+        state.paused = paused;
+        if paused {
+            return;
+        }
+        for (slot, serial) in std::mem::take(&mut state.held) {
+            if self.tasks.slots[slot as usize].pending == serial {
+                self.place_lone();
+                let place = self.place_of(slot);
+                let serial = self.queue.push_due(place, Act::poll(slot));
+                self.tasks.slots[slot as usize].pending = serial;
+            }
+        }
+    }
+
+    /// By how many nanoseconds the wall clock of a node is ahead of the true time now.
+    pub(crate) fn wall_error(&self, node: u16) -> i128 {
+        let clock = self.nodes.get(node).map(|state| state.clock).unwrap_or_default();
+        clock.wall_ahead() + i128::from(clock.local(self.now)) - i128::from(self.now)
+    }
+
+    /// Whether the clock of a node is set to anything but the true time.
+    pub(crate) fn has_set_clock(&self, node: u16) -> bool {
+        self.nodes.get(node).is_some_and(|state| state.clock.is_set())
+    }
+
+    /// Whether the polls of a node take time.
+    pub(crate) fn has_poll_cost(&self, node: u16) -> bool {
+        self.nodes.get(node).is_some_and(|state| state.poll_cost > 0)
+    }
+
+    /// Changes a node's clock.
+    pub(crate) fn set_clock(&mut self, node: u16, offset: i64, drift: i32) {
+        let now = self.now;
+        if let Some(state) = self.nodes.get_mut(node) {
+            state.has_own_clock = true;
+            state.was_misled = false;
+            state.clock.change(now, offset, drift);
+        }
+        if let Some(slot) = self.current() {
+            self.act_for(slot);
+        }
+    }
+
+    /// Lets every poll of a task of a node keep it busy for so long.
+    pub(crate) fn set_poll_cost(&mut self, node: u16, nanos: u64) {
+        if let Some(state) = self.nodes.get_mut(node) {
+            state.poll_cost = nanos;
+            state.was_slow = false;
+        }
+    }
+
+    /// What a node has felt: polls that are held up by its pause; a wrong time that was read, and
+    /// polls that had to wait, since its clock or its speed was changed.
+    pub(crate) fn felt(&self, node: u16) -> [bool; 3] {
+        let state = self.nodes.get(node);
+        state.map_or([false; 3], |node| [!node.held.is_empty(), node.was_misled, node.was_slow])
+    }
+
+    /// Adds a record of a fault, or of the end of one, which concerns everybody.
+    pub(crate) fn record_fault(&mut self, text: String) {
+        self.spins.reset();
+        let digest = hash_name(&text);
+        self.record_event(RecordKind::Fault, Key::NONE, 0, digest, || text);
+    }
+
+    /// Adds a record of something that no task did.
+    #[inline]
+    pub(crate) fn record_event(
+        &mut self,
+        kind: RecordKind,
+        subject: Key,
+        ordinal: u64,
+        digest: u64,
+        text: impl FnOnce() -> String,
+    ) {
+        self.record(kind, subject, Key::NONE, ordinal, digest, || Some(text().into()));
+    }
+
+    /// Records that an operation of the current task fails, of which no message tells.
+    #[cold]
+    pub(crate) fn record_failure(&mut self, text: &str) {
+        if self.heeds() {
+            let (actor, digest) = (self.actor, hash_name(text));
+            self.record(RecordKind::Fail, actor, Key::NONE, 0, digest, || Some(text.into()));
+        }
+    }
+
+    /// The record in which that is done which is being done now.
+    #[inline]
+    pub(crate) const fn mark(&self) -> Mark {
+        self.tracer.mark()
+    }
+
+    /// Whether records are kept, so that it is worth telling what was read where.
+    #[inline]
+    pub(crate) const fn keeps_trace(&self) -> bool {
+        self.tracer.keeps()
+    }
+
+    /// Notes that something was read of a direction: from one place of its stream to another.
+    pub(crate) fn hear(&mut self, direction: Key, from: u64, to: u64) {
+        self.tracer.hear(direction, from, to);
+    }
+
+    /// Follows a delivery that nobody is going to read about: no records are kept.
+    #[inline(always)]
+    pub(crate) fn follow_delivery(&mut self, subject: Key, ordinal: u64, digest: u64) {
+        let (at, kind) = (self.now, RecordKind::Deliver);
+        self.tracer.follow(&Event { at, kind, subject, source: Key::NONE, ordinal, digest });
+    }
+
+    /// Adds a record of what became of something that was sent; `sent` is the mark of then.
+    #[inline]
+    pub(crate) fn record_arrival(
+        &mut self,
+        kind: RecordKind,
+        subject: Key,
+        (ordinal, digest): (u64, u64),
+        sent: Mark,
+        text: impl FnOnce() -> String,
+    ) {
+        let event = Event { at: self.now, kind, subject, source: Key::NONE, ordinal, digest };
+        self.tracer.record(event, |_| Beside { text: Some(text().into()), cause: sent });
+    }
+}

@@ -1,0 +1,98 @@
+//! How far a run has come, for another thread that watches it.
+//!
+//! Knows a few numbers; refuses to know who reads them. A run that nobody watches has none.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::sim::choice::draw::Key;
+
+/// The message of a run that another thread has stopped: its ending says nothing of the program.
+pub(crate) const STOPPED: &str = "virtnet: the run was stopped after its real time";
+
+/// What a run shows of itself while it goes on.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    step: AtomicU64,
+    task: AtomicU64,
+    /// Whether the last step was made: what follows is no poll.
+    over: AtomicBool,
+    /// The first step at which the run is to end and to say why: its name is asked for, or it is
+    /// to stop.
+    ends_at: AtomicU64,
+    name: Mutex<Option<String>>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            step: zero(),
+            task: zero(),
+            over: AtomicBool::default(),
+            ends_at: u64::MAX.into(),
+            name: Mutex::default(),
+        }
+    }
+}
+
+impl Pulse {
+    /// The pulse of a run that ends when it comes to this step, and says whose it is.
+    pub(crate) fn that_names(step: u64) -> Arc<Self> {
+        let pulse = Self::default();
+        pulse.ends_at.store(step, Relaxed);
+        Arc::new(pulse)
+    }
+
+    /// A run begins, and no task has been polled.
+    pub(crate) fn begin(&self) {
+        self.over.store(false, Relaxed);
+        self.step.store(0, Relaxed);
+        self.ends_at.store(u64::MAX, Relaxed);
+    }
+
+    /// The last step was made: the end of the run is put together.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    /// Ends the run before its next poll, with the message [`STOPPED`].
+    pub(crate) fn stop(&self) {
+        self.ends_at.store(0, Relaxed);
+    }
+
+    /// Whether the run is to stop, and not to name a task.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.ends_at.load(Relaxed) == 0
+    }
+
+    /// A task is about to be polled. Returns whether the run ends before that.
+    #[inline]
+    pub(crate) fn beat(&self, step: u64, task: Key) -> bool {
+        self.step.store(step, Relaxed);
+        self.task.store(task.0, Relaxed);
+        self.ends_at.load(Relaxed) <= step
+    }
+
+    /// A step is made in which no task is polled.
+    pub(crate) fn go_on(&self, step: u64) {
+        self.step.store(step, Relaxed);
+    }
+
+    /// The number of the step, and what stands for the task that is polled in it.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (self.step.load(Relaxed), self.task.load(Relaxed))
+    }
+
+    pub(crate) fn set_name(&self, name: String) {
+        *self.name.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+    }
+
+    pub(crate) fn name(&self) -> Option<String> {
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -1,0 +1,455 @@
+//! One simulated world: the state of a run.
+//!
+//! Knows tasks, timers, choices and the clock as data; refuses to know futures
+//! and threads. Nothing foreign runs in here: no waker, no destructor, no code
+//! of the user. What must be woken or dropped is handed out to whoever called.
+
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::util::cold::{Wipe, aside};
+use crate::util::stall_probe::acts;
+use crate::util::waiter::{Waiter, foreign_count};
+
+use crate::sim::choice::draw::{Choices, Key, SOURCES, SPAWN};
+use crate::sim::choice::hash::hash_name;
+use crate::sim::choice::schedule::{Schedule, Scheduler};
+use crate::sim::queue::callback_timers::Alarms;
+use crate::sim::queue::entry::Act;
+use crate::sim::queue::event_queue::Queue;
+use crate::sim::queue::timer_table::Timers;
+use crate::sim::report::limit::Limit;
+use crate::sim::report::stall::TaskPanic;
+use crate::sim::report::trace::{Beside, Event, RecordKind, Tracer};
+use crate::sim::task::boxed_task::BoxedTask;
+use crate::sim::task::table::{Name, Origin, TaskId, Tasks};
+use crate::sim::world::cached_clock;
+use crate::sim::world::deferred::{Errand, Pressing};
+use crate::sim::world::livelock::Spins;
+use crate::sim::world::node::{NOWHERE, NodeClock, Nodes};
+use crate::sim::world::progress::Pulse;
+
+/// The slot of the main task, which is the first.
+pub(crate) const MAIN: u32 = 0;
+/// Stands for "no task is being polled".
+pub(crate) const NOBODY: u32 = u32::MAX;
+/// Stands for no task either, while something acts that wakes each task once at most: to count how
+/// often it has done so would be a waste of memory.
+pub(crate) const ONCE: u32 = NOBODY - 1;
+
+/// How far a run may go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Nanoseconds of virtual time.
+    pub(crate) time: u64,
+    pub(crate) steps: u64,
+    /// Polls of one task at one instant.
+    pub(crate) livelock: u64,
+    /// Wake-ups of task by task without a timer in between.
+    pub(crate) chain: u64,
+}
+
+/// Why a run is over: a whole word, because it is read as one at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub(crate) enum End {
+    Done,
+    Panicked,
+    Deadlock,
+    Livelock,
+    TimeLimit,
+    StepLimit,
+}
+
+impl End {
+    /// What it is called in traces.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Panicked => "panicked",
+            Self::Deadlock => "deadlock",
+            Self::Livelock => "livelock",
+            Self::TimeLimit => "time limit",
+            Self::StepLimit => "step limit",
+        }
+    }
+}
+
+/// Which requests the world heeds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Running,
+    /// The run is over and its tasks are asked what they wait for.
+    Asking,
+    /// The tasks are being dropped: whatever they ask for is inert.
+    Closing,
+}
+
+/// What left the world and is to be dropped outside of it.
+#[derive(Default)]
+pub(crate) struct Leftovers {
+    outputs: Vec<BoxedTask>,
+    waits: Vec<Waiter>,
+    wakers: Vec<Waker>,
+    errands: Vec<Errand>,
+}
+
+impl Leftovers {
+    /// Drops one thing, which may panic: one at a time, because a second panic while others are
+    /// dropped would end the process. Returns whether there was any.
+    pub(crate) fn drop_one(&mut self) -> bool {
+        self.outputs.pop().map(drop).is_some()
+            || self.waits.pop().map(drop).is_some()
+            || self.wakers.pop().map(drop).is_some()
+            || self.errands.pop().map(drop).is_some()
+    }
+}
+
+/// What will happen before long; see `World::look_ahead`.
+#[derive(Default)]
+pub(crate) struct Foreseen {
+    pub(crate) alarms: Vec<u32>,
+    /// The slots of the tasks that will probably be polled.
+    pub(crate) tasks: Vec<u32>,
+}
+
+/// The state of one run.
+pub(crate) struct World {
+    /// Tells this run's handles from all others'; no decision depends on it.
+    pub(crate) run: u64,
+    pub(crate) seed: u64,
+    pub(crate) now: u64,
+    pub(crate) steps: u64,
+    pub(crate) phase: Phase,
+    pub(crate) tracer: Tracer,
+    pub(crate) choices: Choices,
+    pub(crate) tasks: Tasks,
+    /// Tasks that the executor has yet to take in, and their slots.
+    pub(crate) born: Vec<(u32, BoxedTask)>,
+    /// How many wake-ups came from other threads.
+    pub(crate) foreign_wakes: u64,
+    pub(crate) foreign_seen: u64,
+    /// Whom the last poll woke, while tasks are asked.
+    pub(crate) woken: Option<u32>,
+    pub(crate) limits: Limits,
+    /// What a thread that watches the run reads, if there is one.
+    pub(crate) pulse: Option<Arc<Pulse>>,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) queue: Queue,
+    pub(crate) timers: Timers,
+    pub(crate) alarms: Alarms,
+    /// What an alarm does; it is told which.
+    pub(crate) sound: fn(&mut Self, u32),
+    /// What a key of the network stands for, in words; it is told which run.
+    pub(crate) describe: fn(u64, Key) -> Option<String>,
+    /// Has the processor load what the alarms are about that will sound before long, and adds the
+    /// tasks that they may wake; it is told which run.
+    pub(crate) foresee: fn(u64, &mut Foreseen),
+    pub(crate) foreseen: Foreseen,
+    pub(crate) nodes: Nodes,
+    pub(crate) current: u32,
+    /// Who acts: the task that is polled, or the timer that fires.
+    pub(crate) actor: Key,
+    /// How long the chain of wake-ups is that whoever acts continues.
+    pub(crate) chain: u32,
+    /// What is to be done outside, as soon as the current poll returns.
+    pub(crate) pressing: Pressing,
+    /// Panics in destructors that crashes ran.
+    pub(crate) caught: Vec<TaskPanic>,
+    /// The tasks whose polls or wake-ups did not end.
+    pub(crate) culprits: Vec<u32>,
+    /// How often tasks have woken themselves, with nothing else between.
+    pub(crate) spins: Spins,
+    /// Whether time leaps to what is next, though tasks have woken themselves.
+    pub(crate) leaps: bool,
+    /// The limit that was reached.
+    pub(crate) limit: Option<Limit>,
+    /// Whether its time is that of the real clock.
+    pub(crate) is_real: bool,
+    /// Whether there may be entries whose instant has come.
+    pub(crate) arriving: bool,
+    /// Whether what woke itself has had its turn at this instant.
+    pub(crate) spun: bool,
+    /// The texts of keys, for whoever will want to read them.
+    pub(crate) names: Option<BTreeMap<Key, String>>,
+}
+
+impl World {
+    /// A world that has run nothing and is to be begun.
+    pub(crate) fn empty() -> Self {
+        Self {
+            run: 0,
+            seed: 0,
+            now: 0,
+            steps: 0,
+            phase: Phase::Closing,
+            tracer: Tracer::default(),
+            pulse: None,
+            scheduler: Scheduler::new(Schedule::Fifo),
+            choices: Choices::of_seed(0),
+            tasks: Tasks::default(),
+            born: Vec::new(),
+            foreign_wakes: 0,
+            foreign_seen: 0,
+            woken: None,
+            limits: Limits { time: 0, steps: 0, livelock: 0, chain: 0 },
+            queue: Queue::default(),
+            timers: Timers::default(),
+            alarms: Alarms::default(),
+            sound: |_, _| (),
+            describe: |_, _| None,
+            foresee: |_, _| (),
+            foreseen: Foreseen::default(),
+            nodes: Nodes::default(),
+            current: NOBODY,
+            actor: Key::NONE,
+            chain: 0,
+            pressing: Pressing::default(),
+            caught: Vec::new(),
+            culprits: Vec::new(),
+            spins: Spins::default(),
+            leaps: false,
+            limit: None,
+            is_real: false,
+            arriving: false,
+            spun: false,
+            names: None,
+        }
+    }
+
+    /// Begins a run, with its main task due and current; its choices and its tracer have begun.
+    pub(crate) fn begin(
+        &mut self,
+        (run, seed): (u64, u64),
+        limits: Limits,
+        schedule: Schedule,
+        spawned_at: &'static Location<'static>,
+    ) -> TaskId {
+        self.run = run;
+        self.now = 0;
+        self.culprits.clear();
+        self.spins = Spins::default();
+        self.leaps = false;
+        self.limit = None;
+        self.foreign_seen = foreign_count();
+        self.seed = seed;
+        self.steps = 0;
+        self.phase = Phase::Running;
+        self.names = (self.tracer.keeps() || self.choices.remembers()).then(BTreeMap::new);
+        self.scheduler = Scheduler::new(schedule);
+        self.limits = limits;
+        self.foreign_wakes = 0;
+        if self.names.is_some() {
+            for (key, word) in SOURCES {
+                self.remember(key, || word.into());
+            }
+        }
+        let main = self.enroll(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
+        // The main task has nothing to be late for.
+        let serial = self.queue.push_due(0, Act::poll(main.slot));
+        (self.actor, self.chain) = (SPAWN, 0);
+        self.expect(main.slot, serial, SPAWN, 0);
+        self.act_for(main.slot);
+        main
+    }
+
+    /// Takes what is left when all tasks have been dropped: their outputs, and
+    /// the wakers of who waited. They may be the users' own.
+    pub(crate) fn take_leftovers(&mut self, left: &mut Leftovers) {
+        self.tasks.take_leftovers(&mut left.waits, &mut left.outputs);
+        if !self.born.is_empty() {
+            aside(|| left.outputs.extend(self.born.drain(..).map(|(_, task)| task)));
+        }
+        self.timers.clear(&mut left.waits);
+        self.pressing.take_left(&mut left.wakers, &mut left.errands);
+    }
+
+    /// Forgets the run and keeps its memory for the next one, unless it is much.
+    pub(crate) fn clear(&mut self) {
+        const KEPT: usize = 1024;
+        self.queue.clear();
+        self.tasks.clear();
+        self.alarms.clear();
+        self.sound = |_, _| ();
+        self.describe = |_, _| None;
+        self.foresee = |_, _| ();
+        self.foreseen.alarms.wipe(KEPT);
+        self.foreseen.tasks.wipe(KEPT);
+        self.nodes.clear();
+        self.born.wipe(KEPT);
+        self.pressing.clear();
+        self.current = NOBODY;
+        self.is_real = false;
+        self.arriving = false;
+        self.spun = false;
+        self.names = None;
+    }
+
+    /// The task that is being polled or dropped.
+    pub(crate) fn current(&self) -> Option<u32> {
+        (self.current < ONCE).then_some(self.current)
+    }
+
+    /// Makes a task current that is polled or dropped outside of the run loop.
+    pub(crate) fn set_current(&mut self, slot: u32) -> TaskId {
+        self.act_for(slot);
+        self.tasks.id(slot)
+    }
+
+    /// Whatever happens until the next step is this task's doing.
+    #[inline]
+    pub(crate) fn act_for(&mut self, slot: u32) {
+        let task = &self.tasks.slots[slot as usize];
+        let (key, chain, node) = (task.key, task.chain, task.node);
+        self.act_for_known(slot, key, chain, node);
+    }
+
+    /// The same where these are known of it: its key, the chain that led to it, and its node.
+    #[inline(always)]
+    pub(crate) fn act_for_known(&mut self, slot: u32, key: Key, chain: u32, node: u16) {
+        self.current = slot;
+        self.actor = key;
+        self.chain = chain.saturating_add(1);
+        if self.nodes.any_odd {
+            self.set_clock_of(node);
+        } else {
+            cached_clock::set(self.run, self.now);
+        }
+    }
+
+    /// Sets the clock that a task of a node reads. As long as nobody knows that it is wrong, who
+    /// reads it is to be noticed.
+    #[cold]
+    fn set_clock_of(&mut self, node: u16) {
+        match self.nodes.get(node) {
+            Some(node) if node.has_own_clock && !node.was_misled => cached_clock::veil(),
+            Some(node) if node.has_own_clock => {
+                cached_clock::set(self.run, node.clock.local(self.now))
+            }
+            _ => cached_clock::set(self.run, self.now),
+        }
+    }
+
+    /// The time as the current task reads it.
+    pub(crate) fn read_clock(&mut self) -> u64 {
+        let now = self.own_now().as_nanos();
+        if now != self.now {
+            self.mislead();
+        }
+        cached_clock::set(self.run, now);
+        now
+    }
+
+    /// By how many nanoseconds the wall clock of the current task is ahead of the monotonic one.
+    pub(crate) fn read_wall_ahead(&mut self) -> i128 {
+        let ahead = self.own_clock().map_or(0, NodeClock::wall_ahead);
+        if ahead != 0 {
+            self.mislead();
+        }
+        ahead
+    }
+
+    /// Notes that the current task has had to do with a clock that is wrong.
+    #[cold]
+    pub(crate) fn mislead(&mut self) {
+        if let Some(slot) = self.current()
+            && let Some(node) = self.nodes.get_mut(self.tasks.slots[slot as usize].node)
+        {
+            node.was_misled = true;
+        }
+    }
+
+    /// Whatever happens until the next step is the doing of something that is no task.
+    #[inline]
+    pub(crate) fn act_as(&mut self, actor: Key) {
+        self.current = NOBODY;
+        self.actor = actor;
+        self.chain = 0;
+    }
+
+    /// The same for something that is foreign, and may read the clock: the true one.
+    ///
+    /// It continues the chain of wake-ups of what asked for it: tasks that wake each other by way
+    /// of a waker that is not a task's own would else do so without end.
+    pub(crate) fn act_outside(&mut self) {
+        (self.current, self.actor) = (NOBODY, Key::NONE);
+        cached_clock::set(self.run, self.now);
+    }
+
+    /// The same for something that wakes each task once at most, and of which no record tells yet.
+    #[inline]
+    pub(crate) fn act_as_once(&mut self, actor: Key) {
+        self.tracer.begin_anew();
+        self.act_as(actor);
+        self.current = ONCE;
+    }
+
+    /// Whether what is asked for has an effect: not when the run is over, and not when it is asked
+    /// by a task whose node is dead and that is being dropped.
+    #[inline]
+    pub(crate) fn heeds(&self) -> bool {
+        let heeds = self.is_heeded();
+        if !heeds {
+            acts(|| "goes on and changes the world".into());
+        }
+        heeds
+    }
+
+    /// The same for what a task may ask in every poll, whether or not it goes on.
+    #[inline]
+    pub(crate) fn is_heeded(&self) -> bool {
+        self.phase == Phase::Running
+            && (self.current >= ONCE
+                || !self.nodes.is_dead(self.tasks.slots[self.current as usize].node))
+    }
+
+    /// Lets it be later, which nobody sees before it is his turn.
+    pub(crate) fn set_now(&mut self, now: u64) {
+        self.now = now;
+        self.choices.now = now;
+    }
+
+    /// Whether the texts of keys are kept.
+    #[inline]
+    pub(crate) const fn remembers(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// Keeps the text of a key for whoever will want to read it.
+    pub(crate) fn remember(&mut self, key: Key, text: impl FnOnce() -> String) {
+        if let Some(names) = &mut self.names {
+            names.entry(key).or_insert_with(text);
+        }
+    }
+
+    /// The text of a key, where texts are kept.
+    pub(crate) fn name_of(&self, key: Key) -> String {
+        let name = self.names.as_ref().and_then(|names| names.get(&key));
+        name.cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn record(
+        &mut self,
+        kind: RecordKind,
+        subject: Key,
+        source: Key,
+        ordinal: u64,
+        digest: u64,
+        text: impl FnOnce() -> Option<Box<str>>,
+    ) {
+        let event = Event { at: self.now, kind, subject, source, ordinal, digest };
+        self.tracer.record(event, |cause| Beside { text: text(), cause });
+    }
+
+    /// Records the ending, after which the fingerprint stands; `stalled` if nobody brought it
+    /// about.
+    pub(crate) fn record_ending(&mut self, text: &str, stalled: bool) {
+        if stalled {
+            self.tracer.begin_anew();
+        }
+        let digest = hash_name(text);
+        self.record(RecordKind::Ending, Key::NONE, Key::NONE, 0, digest, || Some(text.into()));
+    }
+}

@@ -1,0 +1,384 @@
+//! A plan of faults at work: it strikes, lets go again, and in the end undoes all it did.
+//!
+//! Knows hosts, pairs and nodes as they are when a fault strikes; what is drawn is taken modulo
+//! those. Faults that would take more nodes down than are allowed are left out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::sim::{Errand, Instant, Sleep};
+
+use crate::simnet::fault::links::StrikeId;
+use crate::simnet::fault::set::{Drawer, Faults, Strike};
+use crate::simnet::fault::stats::Fault;
+use crate::simnet::network::Network;
+use crate::simnet::node::{Node, clock_in_words};
+use crate::simnet::state::{enter, try_enter};
+
+/// What has been done, and how it is undone.
+#[derive(Debug)]
+enum Undo {
+    Nothing,
+    Cut(StrikeId, Fault),
+    Release(String, String),
+    Link(u32, u32, Fault),
+    /// To be started again, unless that was done since this life.
+    Start(Node, u32),
+    Resume(Node),
+    Clock(Node),
+    Speed(Node),
+    Registry,
+}
+
+impl Undo {
+    /// Whether what this undoes is the very thing that `other` does: a second strike of the same
+    /// kind on the same victims goes on when the first is over.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Release(a, b), Self::Release(c, d)) => (a, b) == (c, d) || (a, b) == (d, c),
+            (Self::Link(a, b, family), Self::Link(c, d, others)) => {
+                family == others && ((a, b) == (c, d) || (a, b) == (d, c))
+            }
+            (Self::Clock(node), Self::Clock(other)) | (Self::Speed(node), Self::Speed(other)) => {
+                node.machine == other.machine
+            }
+            (Self::Registry, Self::Registry) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A plan of faults: see [`Network::chaos`]. Printed, it tells what it did and when.
+pub struct Chaos {
+    network: Network,
+    faults: Faults,
+    plan: u32,
+    /// Whether it has run: then it runs as another plan the next time.
+    has_run: bool,
+    /// What is to be undone, and when: by instant, then by order.
+    undone_at: BTreeMap<(u64, u64), Undo>,
+    done: Vec<(Instant, String)>,
+}
+
+impl Network {
+    /// Makes a plan of faults, which strikes when it is run.
+    ///
+    /// What happens in it is drawn from the seed: which faults, when, for how long, and whom they
+    /// hit. Each decision is a choice; on `Tape::zero()` nothing happens.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use virtnet::{Run, simnet::{Faults, Network}};
+    /// Run::new(1).execute(async |_| {
+    ///     let net = Network::new("t");
+    ///     # net.host("α").await.unwrap();
+    ///     // .. make nodes, start clients ..
+    ///     net.chaos(Faults::all().swarm()).run_for(Duration::from_secs(30)).await;
+    ///     // All is well again: now progress can be demanded.
+    /// }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn chaos(&self, faults: Faults) -> Chaos {
+        let plan = enter(self.run, |fabric, _| {
+            let net = &mut fabric.nets[self.net as usize];
+            net.plans += 1;
+            for family in faults.families() {
+                net.ledger.counts(family).requested += 1;
+            }
+            net.plans - 1
+        });
+        let (undone_at, done) = (BTreeMap::new(), Vec::new());
+        Chaos { network: self.clone(), faults, plan, has_run: false, undone_at, done }
+    }
+}
+
+impl Chaos {
+    /// Lets the faults strike for so long, then undoes all it did: partitions, links, nodes,
+    /// clocks and pauses. It may be run again, and then does other things.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped in the middle it stops; what it did is undone when the `Chaos` is dropped.
+    pub async fn run_for(&mut self, duration: Duration) {
+        let (start, strikes) = enter(self.network.run, |fabric, world| {
+            if std::mem::replace(&mut self.has_run, true) {
+                let plans = &mut fabric.nets[self.network.net as usize].plans;
+                self.plan = *plans;
+                *plans += 1;
+            }
+            let (start, network) = (world.now, self.network.name().to_string());
+            let mut drawer = Drawer { world, network: &network, plan: self.plan };
+            let strikes = drawer.draw(&self.faults, duration);
+            let ledger = &mut fabric.nets[self.network.net as usize].ledger;
+            strikes.iter().for_each(|strike| ledger.counts(strike.family).drawn += 1);
+            (Instant::from_nanos(start), strikes)
+        });
+        for strike in strikes {
+            let at = start + Duration::from_nanos(strike.at);
+            self.undo_until(at).await;
+            self.wait_until(at).await;
+            let until = (at + Duration::from_nanos(strike.lasts)).as_nanos();
+            let number = self.done.len() as u64;
+            let (what, undo) = self.strike(strike, (self.plan, number));
+            if let Some(what) = what {
+                self.done.push((at, what));
+                self.undone_at.insert((until, number), undo);
+            }
+        }
+        self.undo_until(start + duration).await;
+        self.wait_until(start + duration).await;
+        self.undo_all();
+    }
+
+    /// Returns what it has done so far, and when.
+    pub fn done(&self) -> &[(Instant, String)] {
+        &self.done
+    }
+
+    /// Undoes what is due until an instant, each at its own.
+    async fn undo_until(&mut self, end: Instant) {
+        while let Some(&(at, number)) = self.undone_at.keys().next()
+            && at <= end.as_nanos()
+        {
+            self.wait_until(Instant::from_nanos(at)).await;
+            // Not taken out before: it may be dropped while it waits.
+            if let Some(undo) = self.undone_at.remove(&(at, number))
+                && !self.undone_at.values().any(|later| later.covers(&undo))
+            {
+                self.undo(&undo);
+            }
+        }
+    }
+
+    /// Waits for an instant of true time.
+    async fn wait_until(&self, at: Instant) {
+        let at = enter(self.network.run, |_, world| world.own_instant(at));
+        Sleep::new(self.network.run, at).await;
+    }
+
+    /// Brings a fault about. Says what it was, unless there was nobody to hit, and how to undo it.
+    fn strike(&self, strike: Strike, id: StrikeId) -> (Option<String>, Undo) {
+        let nothing = (None, Undo::Nothing);
+        let net = &self.network;
+        match strike.family {
+            Fault::Partition | Fault::OneWay => {
+                let Some((few, rest)) = self.split(strike) else { return nothing };
+                let both_ways = strike.family == Fault::Partition;
+                let turned = !both_ways && strike.strength % 2 == 1;
+                let (from, to) = if turned { (&rest, &few) } else { (&few, &rest) };
+                let names = |side: &[String]| side.join(" ");
+                let what = format!("{} {} | {}", strike.family.name(), names(from), names(to));
+                let from: Vec<&str> = from.iter().map(String::as_str).collect();
+                let to: Vec<&str> = to.iter().map(String::as_str).collect();
+                net.cut(&from, &to, both_ways, Some(id));
+                (Some(what), Undo::Cut(id, strike.family))
+            }
+            Fault::Hold | Fault::Reset => {
+                let Some(((a, b), _)) = self.pair(strike) else { return nothing };
+                let what = format!("{} {a} {b}", strike.family.name());
+                if strike.family == Fault::Hold {
+                    net.hold_pair(&a, &b, false);
+                    (Some(what), Undo::Release(a, b))
+                } else {
+                    net.reset_pair(&a, &b, false);
+                    (Some(what), Undo::Nothing)
+                }
+            }
+            Fault::Latency | Fault::Loss | Fault::Bandwidth | Fault::ShortIo => self.edit(strike),
+            Fault::Registry => {
+                net.set_registry(true, false);
+                (Some("registry down".into()), Undo::Registry)
+            }
+            _ => self.strike_node(strike),
+        }
+    }
+
+    /// Changes the link between two hosts.
+    fn edit(&self, strike: Strike) -> (Option<String>, Undo) {
+        let Some(((a, b), pair)) = self.pair(strike) else { return (None, Undo::Nothing) };
+        let (step, family) = ((strike.strength % 4) as usize, strike.family);
+        // Not as another strike has left it: two of them would be ten thousand times as high.
+        let usual = enter(self.network.run, |fabric, _| {
+            fabric.nets[self.network.net as usize].usual_latency(pair.0, pair.1)
+        });
+        let share = [10_000, 50_000, 200_000, 500_000][step];
+        let times = [4, 10, 30, 100][step];
+        let rate = [1_000_000, 100_000, 20_000, 4_000][step];
+        self.network.edit_pair(pair, family, true, |edits| match family {
+            Fault::Latency => edits.latency = Some(usual.times(times)),
+            Fault::Loss => edits.loss = Some(share),
+            Fault::Bandwidth => edits.bandwidth = Some(rate),
+            _ => edits.short_io = Some(2 * share),
+        });
+        let what = match family {
+            Fault::Latency => format!("latency {a} {b}: {times} times as high"),
+            Fault::Loss => format!("loss {a} {b}: {} %", share / 10_000),
+            Fault::Bandwidth => format!("bandwidth {a} {b}: {rate} bytes a second"),
+            _ => format!("short_io {a} {b}: {} %", share / 5_000),
+        };
+        (Some(what), Undo::Link(pair.0, pair.1, family))
+    }
+
+    /// Does something to a node.
+    fn strike_node(&self, strike: Strike) -> (Option<String>, Undo) {
+        let (nodes, up) = self.nodes();
+        let nothing = (None, Undo::Nothing);
+        let Some(node) = nodes.get(strike.victims[0] as usize % nodes.len().max(1)).cloned() else {
+            return nothing;
+        };
+        let least =
+            self.faults.max_down.unwrap_or_else(|| (nodes.len().saturating_sub(1) / 2).max(1));
+        let takes_down = matches!(
+            strike.family,
+            Fault::Crash | Fault::PowerOff | Fault::Close | Fault::Pause | Fault::Restart
+        );
+        let is_up = up.contains(&node.machine);
+        if !is_up || (takes_down && nodes.len() - up.len() >= least) {
+            return nothing;
+        }
+        let step = (strike.strength % 4) as usize;
+        let mut what = format!("{} {}", strike.family.name(), node.name());
+        let life = node.life();
+        let undo = match strike.family {
+            Fault::Crash | Fault::PowerOff => {
+                node.stop(strike.family, false);
+                Undo::Start(node, life)
+            }
+            Fault::Close => {
+                node.close_host(false);
+                Undo::Start(node, life)
+            }
+            Fault::Pause => {
+                node.hold(true, false);
+                Undo::Resume(node)
+            }
+            Fault::Restart => {
+                node.start_again(false);
+                Undo::Nothing
+            }
+            Fault::Clock => {
+                let offset = [50_000_000, 1_000_000_000, -1_000_000_000, 60_000_000_000][step];
+                let drift = [50, -1_000, 20_000, -100_000][strike.victims[1] as usize % 4];
+                node.set_clock(offset, drift, false);
+                what += &format!(": {}", clock_in_words(offset, drift));
+                Undo::Clock(node)
+            }
+            _ => {
+                let cost = Duration::from_micros([100, 1_000, 5_000, 20_000][step]);
+                node.set_poll_cost(cost, false);
+                what += &format!(": {cost:?} a poll");
+                Undo::Speed(node)
+            }
+        };
+        (Some(what), undo)
+    }
+
+    /// Undoes one thing.
+    fn undo(&self, undo: &Undo) {
+        let net = &self.network;
+        match undo {
+            Undo::Nothing => {}
+            Undo::Cut(id, family) => net.mend(*id, *family),
+            Undo::Release(a, b) => net.release_pair(a, b, false),
+            Undo::Link(a, b, family) => net.unedit_pair((*a, *b), *family),
+            Undo::Start(node, life) => node.recover(*life),
+            Undo::Resume(node) => node.hold(false, false),
+            Undo::Clock(node) => node.restore_clock(),
+            Undo::Speed(node) => node.restore_poll_cost(),
+            Undo::Registry => net.set_registry(false, false),
+        }
+    }
+
+    /// Undoes everything that is left.
+    fn undo_all(&mut self) {
+        let undone_at = std::mem::take(&mut self.undone_at);
+        undone_at.values().for_each(|undo| self.undo(undo));
+    }
+
+    /// Parts the hosts in two, if there are two.
+    fn split(&self, strike: Strike) -> Option<(Vec<String>, Vec<String>)> {
+        let mut names: Vec<String> = enter(self.network.run, |fabric, _| {
+            let net = &fabric.nets[self.network.net as usize];
+            net.machines.names().into_iter().map(str::to_string).collect()
+        });
+        if names.len() < 2 {
+            return None;
+        }
+        let few = 1 + strike.victims[1] as usize % (names.len() / 2);
+        let first = strike.victims[0] as usize % names.len();
+        names.rotate_left(first);
+        let rest = names.split_off(few);
+        Some((names, rest))
+    }
+
+    /// Two hosts of which one has dialed the other: names and numbers.
+    fn pair(&self, strike: Strike) -> Option<((String, String), (u32, u32))> {
+        enter(self.network.run, |fabric, _| {
+            let net = &fabric.nets[self.network.net as usize];
+            let pairs: Vec<(u32, u32)> =
+                net.pairs.keys().filter(|(a, b)| a != b).copied().collect();
+            let (a, b) = *pairs.get(strike.victims[0] as usize % pairs.len().max(1))?;
+            let name = |machine: u32| net.machines[machine].name().to_string();
+            Some(((name(a), name(b)), (a, b)))
+        })
+    }
+
+    /// All nodes, and the numbers of those that are up, and have a host.
+    fn nodes(&self) -> (Vec<Node>, Vec<u32>) {
+        enter(self.network.run, |fabric, _| {
+            let net = &fabric.nets[self.network.net as usize];
+            let (mut nodes, mut up) = (Vec::new(), Vec::new());
+            for (machine, number) in net.machines.iter().zip(0..) {
+                let Some(part) = &machine.node else { continue };
+                nodes.push(Node {
+                    run: self.network.run,
+                    net: self.network.net,
+                    machine: number,
+                    name: machine.name().into(),
+                });
+                let open = machine.host.as_ref().is_some_and(|host| !host.is_closed());
+                if part.is_up && part.pause.is_none() && open {
+                    up.push(number);
+                }
+            }
+            (nodes, up)
+        })
+    }
+}
+
+impl Drop for Chaos {
+    fn drop(&mut self) {
+        match try_enter(self.network.run, |_, world| (world.runs(), world.heeds())) {
+            Some((true, true)) => self.undo_all(),
+            // It belonged to a task that dies with its node: that is no reason to stop here.
+            Some((true, false)) if !self.undone_at.is_empty() => {
+                let (network, faults) = (self.network.clone(), self.faults.clone());
+                let (plan, undone_at) = (self.plan, std::mem::take(&mut self.undone_at));
+                let (has_run, done) = (true, Vec::new());
+                let mut rest = Self { network, faults, plan, has_run, undone_at, done };
+                try_enter(self.network.run, |_, world| {
+                    world.run_errand(Errand::Once(Box::new(move || rest.undo_all())));
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for Chaos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chaos").field("plan", &self.plan).field("done", &self.done).finish()
+    }
+}
+
+/// Prints a line for each fault that struck: when, and what it was.
+impl fmt::Display for Chaos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (at, what)) in self.done.iter().enumerate() {
+            let line = if number == 0 { "" } else { "\n" };
+            write!(f, "{line}{at} {what}")?;
+        }
+        Ok(())
+    }
+}

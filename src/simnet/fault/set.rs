@@ -1,0 +1,255 @@
+//! A plan of faults: what may be drawn, and what is drawn from the seed.
+//!
+//! Knows choices and instants; refuses to know how a fault is brought about. Time is divided into
+//! slots, and in each slot each family strikes or does not. Every decision is keyed by the plan,
+//! the family and the slot, so that one less moves no other; 0 is always no fault.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::sim::{ChoiceFamily, Key, Shape, Subject, World, hash_name, nanos, path_step};
+
+use crate::simnet::fault::stats::Fault;
+
+/// What the choices of one strike decide, by ordinal: whether it strikes, when in its slot, and how
+/// much longer than the least it lasts; then whom it hits, and how hard.
+pub(crate) mod strikes {
+    pub(crate) const WHETHER: u64 = 0;
+    pub(crate) const AT: u64 = 1;
+    pub(crate) const LASTS: u64 = 2;
+    pub(crate) const VICTIMS: [u64; 2] = [3, 4];
+    pub(crate) const STRENGTH: u64 = 5;
+    /// How many slots a strike lasts longer than the least, at most.
+    pub(crate) const LONGEST: u64 = 2;
+}
+
+/// How many slots a plan has.
+const SLOTS: u64 = 12;
+
+/// Which families of faults a plan may draw.
+///
+/// ```
+/// use virtnet::simnet::Faults;
+///
+/// let all_but_clocks = Faults::all().without("clock");
+/// let two = Faults::none().partitions().crashes().swarm();
+/// ```
+#[derive(Clone)]
+#[must_use = "it does nothing until it is given to `Network::chaos`"]
+pub struct Faults {
+    allowed: [bool; Fault::ALL.len()],
+    swarm: bool,
+    pub(crate) max_down: Option<usize>,
+}
+
+/// A method for each family.
+macro_rules! families {
+    ($($(#[$doc:meta])* $method:ident $family:ident;)+) => {
+        impl Faults {
+            $($(#[$doc])*
+            pub fn $method(self) -> Self {
+                self.allow(Fault::$family, true)
+            })+
+        }
+
+        /// What allows a family.
+        const METHODS: &[(Fault, &str)] = &[$((Fault::$family, stringify!($method))),+];
+    };
+}
+
+families! {
+    /// Groups of hosts are cut off from the others, both ways.
+    partitions Partition;
+    /// Groups of hosts are cut off from the others, one way.
+    one_way OneWay;
+    /// What travels between two hosts is held, and then arrives at once.
+    holds Hold;
+    /// Connections between two hosts are reset.
+    resets Reset;
+    /// The latency between two hosts is many times as high.
+    latency Latency;
+    /// Some of what is sent between two hosts is lost, and sent again later.
+    loss Loss;
+    /// Little passes between two hosts in a second.
+    bandwidth Bandwidth;
+    /// Nodes crash, and are started again later.
+    crashes Crash;
+    /// Nodes lose their power, and are started again later.
+    power_offs PowerOff;
+    /// Nodes stop, and go on later.
+    pauses Pause;
+    /// The hosts of nodes are closed in good order, and the nodes are started again later. Until
+    /// then every accept fails, and a program that returns that as its error ends the run.
+    closes Close;
+    /// Nodes are restarted.
+    restarts Restart;
+    /// The clocks of nodes are ahead or behind, and run too fast or too slow.
+    clocks Clock;
+    /// The polls of nodes take time.
+    slow_nodes SlowNode;
+    /// The registry answers nobody.
+    registry Registry;
+    /// Reads and writes between two hosts are short.
+    short_io ShortIo;
+}
+
+impl Faults {
+    /// All families.
+    pub fn all() -> Self {
+        Self { allowed: [true; Fault::ALL.len()], swarm: false, max_down: None }
+    }
+
+    /// No family, to which those wanted are added.
+    pub fn none() -> Self {
+        Self { allowed: [false; Fault::ALL.len()], ..Self::all() }
+    }
+
+    /// Adds a family, by the name that the ledger has for it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such family.
+    #[track_caller]
+    pub fn with(self, family: &str) -> Self {
+        self.allow(named(family), true)
+    }
+
+    /// Leaves a family out, by the name that the ledger has for it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such family.
+    #[track_caller]
+    pub fn without(self, family: &str) -> Self {
+        self.allow(named(family), false)
+    }
+
+    /// Lets every seed draw a subset of the families, each with a strength of its own: all faults
+    /// slightly on find little.
+    pub fn swarm(mut self) -> Self {
+        self.swarm = true;
+        self
+    }
+
+    /// Lets at most so many nodes be down, closed or paused at once, or have yet to boot after
+    /// that; unless said otherwise, less than half of them, but one at least.
+    pub fn max_down(mut self, nodes: usize) -> Self {
+        self.max_down = Some(nodes);
+        self
+    }
+
+    pub(crate) fn allow(mut self, family: Fault, allowed: bool) -> Self {
+        self.allowed[family as usize] = allowed;
+        self
+    }
+
+    /// The families that may be drawn.
+    pub(crate) fn families(&self) -> impl Iterator<Item = Fault> + '_ {
+        Fault::ALL.into_iter().filter(|family| self.allowed[*family as usize])
+    }
+}
+
+#[track_caller]
+fn named(family: &str) -> Fault {
+    match Fault::ALL.into_iter().find(|known| known.name() == family) {
+        Some(family) => family,
+        None => {
+            let names = Fault::ALL.map(Fault::name).join(", ");
+            panic!("virtnet: there is no fault family {family:?}; there are {names}")
+        }
+    }
+}
+
+/// Prints the expression that makes it, as `Faults::none().crashes().swarm()`.
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.allowed == [true; Fault::ALL.len()] {
+            f.write_str("Faults::all()")?;
+        } else {
+            f.write_str("Faults::none()")?;
+            let allowed = METHODS.iter().filter(|(family, _)| self.allowed[*family as usize]);
+            allowed.clone().try_for_each(|(_, method)| write!(f, ".{method}()"))?;
+        }
+        if let Some(nodes) = self.max_down {
+            write!(f, ".max_down({nodes})")?;
+        }
+        f.write_str(if self.swarm { ".swarm()" } else { "" })
+    }
+}
+
+/// A fault that was drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strike {
+    pub(crate) family: Fault,
+    /// When it strikes and for how long, in nanoseconds from the beginning of the plan.
+    pub(crate) at: u64,
+    pub(crate) lasts: u64,
+    /// Whom it hits, and how hard, to be taken modulo whatever there is.
+    pub(crate) victims: [u64; 2],
+    pub(crate) strength: u64,
+}
+
+/// Whoever draws the entries of one plan.
+pub(crate) struct Drawer<'a> {
+    pub(crate) world: &'a mut World,
+    pub(crate) network: &'a str,
+    pub(crate) plan: u32,
+}
+
+impl Drawer<'_> {
+    /// Draws a plan that takes so long.
+    pub(crate) fn draw(&mut self, faults: &Faults, duration: Duration) -> Vec<Strike> {
+        let slot = (nanos(duration) / SLOTS).max(1);
+        let families: Vec<(Fault, u64)> =
+            faults.families().filter_map(|family| self.strength(family, faults.swarm)).collect();
+        let mut strikes: Vec<Strike> = Vec::new();
+        for number in 0..SLOTS {
+            // Quiet gaps, in which what was shaken settles: what began before is over by then.
+            if self.choose("quiet", number, 0, 4) == 3 {
+                for strike in &mut strikes {
+                    strike.lasts = strike.lasts.min(number * slot - strike.at);
+                }
+                continue;
+            }
+            for (family, odds) in &families {
+                let name = family.name();
+                if self.choose(name, number + 1, strikes::WHETHER, 12) < 12 - odds {
+                    continue;
+                }
+                let mut of = |ordinal, options| self.choose(name, number + 1, ordinal, options);
+                strikes.push(Strike {
+                    family: *family,
+                    at: number * slot + of(strikes::AT, slot),
+                    lasts: slot / 8 + of(strikes::LASTS, slot * strikes::LONGEST),
+                    victims: strikes::VICTIMS.map(|ordinal| of(ordinal, 1 << 16)),
+                    strength: of(strikes::STRENGTH, 1 << 16),
+                });
+            }
+        }
+        strikes.sort_by_key(|strike| strike.at);
+        strikes
+    }
+
+    /// How many times of twelve a family strikes in a slot, if it does in this plan.
+    fn strength(&mut self, family: Fault, swarm: bool) -> Option<(Fault, u64)> {
+        if swarm && self.choose(family.name(), 0, 0, 2) == 0 {
+            return None;
+        }
+        let odds = [2, 4, 8][self.choose(family.name(), 0, 1, 3) as usize];
+        Some((family, odds))
+    }
+
+    fn choose(&mut self, what: &str, index: u64, ordinal: u64, options: u64) -> u64 {
+        let (plan, index) = (self.plan, index as u32);
+        let who = Key::word(self.network).child(const { hash_name("plan") }, plan);
+        let named = Key::NONE.child(hash_name(what), index);
+        let network = self.network;
+        self.world.remember(who, || [path_step(network, 0), path_step("plan", plan)].join("/"));
+        self.world.remember(named, || path_step(what, index));
+        self.world.draw(
+            Subject::new(ChoiceFamily::Fault, who, named),
+            ordinal,
+            Shape::Uniform(options),
+        )
+    }
+}

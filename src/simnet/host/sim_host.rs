@@ -1,0 +1,196 @@
+//! A host as the network sees it: a name, a life, and whether anybody is at home.
+//!
+//! Knows what outlives a crash: the name, the place in a region, the program that is started
+//! again. Refuses to know sockets and what runs.
+
+use std::borrow::Borrow;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::net::{Addr, Gate, Host};
+use crate::sim::{TaskId, World, hash_name};
+use crate::util::cold::aside;
+
+use crate::simnet::fault::stats::{Fault, Lasting, Ledger};
+
+/// What a node's program comes to: nothing, or why it failed.
+pub(crate) type Life = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// What a node runs, in each of its lives.
+pub(crate) type Program = Rc<dyn Fn(Host) -> Life>;
+
+/// Whether anybody is at home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Power {
+    /// It answers.
+    Up,
+    /// It answers everything with a reset: not started yet, or crashed.
+    Down,
+    /// It answers nothing.
+    Silent,
+}
+
+impl Power {
+    #[inline]
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Silent => "without power",
+        }
+    }
+}
+
+/// What the registry knows of a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Announced {
+    /// In which life it stands.
+    pub(crate) life: u32,
+    /// In which it stood before, until when somebody may still be told so.
+    pub(crate) stale: Option<(u32, u64)>,
+}
+
+/// A host as the network sees it.
+pub(crate) struct Machine {
+    /// Its address, with port 0: where its name stands.
+    pub(crate) addr: Addr,
+    /// The hash of the name, of which the names of its connections are made.
+    pub(crate) hash: u64,
+    pub(crate) region: u32,
+    pub(crate) power: Power,
+    /// How many times it has been restarted.
+    pub(crate) life: u32,
+    /// `None` while the registry does not know it.
+    pub(crate) announced: Option<Announced>,
+    /// How many dials and announcements of it are under way.
+    pub(crate) calls: u32,
+    /// The life in which it was last dialed, and its host then.
+    pub(crate) gate: Option<(u32, Gate)>,
+    /// The host of the present life, once it is announced.
+    pub(crate) host: Option<Host>,
+    /// What makes it a node, if it is one: boxed, because most hosts are none.
+    pub(crate) node: Option<Box<NodePart>>,
+}
+
+/// What a node is, beyond being a host.
+pub(crate) struct NodePart {
+    /// Its number among the nodes of the run.
+    pub(crate) number: u16,
+    pub(crate) program: Program,
+    /// The task that runs the program in the present life.
+    pub(crate) root: Option<TaskId>,
+    /// Whether it is meant to run: what has been asked for, even if it has yet to be done.
+    pub(crate) is_up: bool,
+    /// Its pause, while it is paused.
+    pub(crate) pause: Option<Lasting>,
+    /// How many deaths and births of it were asked for and have yet to come.
+    pub(crate) in_transition: u32,
+    /// Where it was made, which is where its tasks are said to be spawned.
+    pub(crate) spawned_at: &'static Location<'static>,
+    /// What was set by hand: the offset and drift of its clock, and what a poll costs it.
+    pub(crate) own_clock: (i64, i32),
+    pub(crate) own_cost: Duration,
+    /// Whether these faults, if they are on, have been felt.
+    pub(crate) clock_felt: Option<bool>,
+    pub(crate) slow_felt: Option<bool>,
+}
+
+impl NodePart {
+    pub(crate) fn new(
+        number: u16,
+        program: Program,
+        spawned_at: &'static Location<'static>,
+    ) -> Self {
+        Self {
+            number,
+            program,
+            root: None,
+            is_up: true,
+            pause: None,
+            in_transition: 0,
+            spawned_at,
+            own_clock: (0, 0),
+            own_cost: Duration::ZERO,
+            clock_felt: None,
+            slow_felt: None,
+        }
+    }
+
+    /// Notes which faults have been felt by now.
+    pub(crate) fn feel(&mut self, ledger: &mut Ledger, world: &World) {
+        let [held_up, misled, slow] = world.felt(self.number);
+        let pause_felt = self.pause.as_mut().map(|pause| &mut pause.felt);
+        let felt = [
+            (Fault::Pause, pause_felt, held_up),
+            (Fault::Clock, self.clock_felt.as_mut(), misled),
+            (Fault::SlowNode, self.slow_felt.as_mut(), slow),
+        ];
+        for (family, felt, now) in felt {
+            if let Some(felt) = felt.filter(|_| now) {
+                ledger.felt(family, felt);
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// A host that is not up yet; its address has port 0.
+    pub(crate) fn new(addr: Addr) -> Self {
+        Self {
+            hash: hash_name(addr.host()),
+            addr,
+            region: 0,
+            power: Power::Down,
+            life: 0,
+            announced: None,
+            calls: 0,
+            gate: None,
+            host: None,
+            node: None,
+        }
+    }
+
+    /// Makes it as it was when it was new; of a field that is not named in here nobody would know
+    /// that it stays. What made a node of it is a user's in part, and is handed out.
+    pub(crate) fn forget(&mut self, nodes: &mut Vec<NodePart>) {
+        let Self { addr, hash: _, region, power, life, announced, calls, gate, host, node } = self;
+        addr.forget_number();
+        (*region, *power, *life, *announced, *calls) = (0, Power::Down, 0, None, 0);
+        (*gate, *host) = (None, None);
+        if let Some(node) = node.take() {
+            aside(|| nodes.push(*node));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn name(&self) -> &str {
+        self.addr.host()
+    }
+}
+
+/// The name of a machine, which is found by it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name(Addr);
+
+impl Name {
+    pub(crate) fn of(machine: &Machine) -> Self {
+        Self(machine.addr.clone())
+    }
+}
+
+/// Addresses of one network and with one port are in the order of their hosts.
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.0.host()
+    }
+}
+
+/// What the registry tells of a host: which machine, and in which life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) machine: u32,
+    pub(crate) life: u32,
+}

@@ -1,0 +1,86 @@
+//! What a host has open, as a table to be read: the netstat of a simulated network.
+
+use std::fmt::Write;
+
+use crate::net::Host;
+
+use crate::simnet::network::Network;
+use crate::simnet::state::enter;
+use crate::simnet::tcp::connection::{EndState, Pipe, Trouble};
+
+impl Network {
+    /// Prints the listeners and connections of a host: queues, windows, and what is the matter.
+    ///
+    /// `unread` has arrived and was not read, `unsent` was written and has not arrived, `window`
+    /// can still be written; all in bytes.
+    ///
+    /// ```text
+    /// β is up, in its second life
+    ///   β:1  listens, 2 dials wait
+    ///   β:2->α:1  open, unread 0, unsent 512, window 65024; lost on the way, sent 3 times
+    /// ```
+    #[track_caller]
+    pub fn sockets(&self, host: &str) -> String {
+        let (own, mut text) = self.own_host(host);
+        for (addr, dials, accepts) in own.iter().flat_map(Host::listeners) {
+            let _ =
+                write!(text, "\n  {addr}  listens, {dials} dial(s) and {accepts} accept(s) wait");
+        }
+        enter(self.run, |fabric, world| {
+            let window = fabric.nets[self.net as usize].config.window;
+            let machine = fabric.nets[self.net as usize].machines.find(host);
+            let net = &fabric.nets[self.net as usize];
+            let addr = |end: &EndState| net.addr(end.machine, end.port);
+            for (_, conn) in fabric.conns.iter_mut().filter(|(_, conn)| conn.net == self.net) {
+                for end in (0..2).filter(|end| Some(conn.ends[*end].machine) == machine) {
+                    let (own, other) = (&conn.ends[end], &conn.ends[1 - end]);
+                    let _ = write!(text, "\n  {}->{}  {}", addr(own), addr(other), own.fate.name());
+                    let unread = conn.pipes[1 - end].stream.ready();
+                    let out = &mut conn.pipes[end];
+                    let unsent = out.stream.written - out.stream.arrived;
+                    let space = out.stream.space(window, world.now);
+                    let _ = write!(text, ", unread {unread}, unsent {unsent}, window {space}");
+                    text += &matter(out);
+                }
+            }
+        });
+        text
+    }
+
+    /// The host of a name, if it has one now, and how it is.
+    #[track_caller]
+    fn own_host(&self, name: &str) -> (Option<Host>, String) {
+        let found = enter(self.run, |fabric, _| {
+            let net = &fabric.nets[self.net as usize];
+            let machine = &net.machines[net.machines.find(name)?];
+            let subnetwork = net.regions.get(machine.region as usize)?.subnetwork.clone();
+            let paused = machine.node.as_ref().is_some_and(|node| node.pause.is_some());
+            let is = if paused { "paused" } else { machine.power.name() };
+            Some((subnetwork, format!("{name} is {is}, restarted {} time(s)", machine.life)))
+        });
+        match found {
+            Some((subnetwork, text)) => (subnetwork.host(name), text),
+            None => {
+                panic!("virtnet: no host {name:?} was ever made on the network {}", self.name())
+            }
+        }
+    }
+}
+
+/// What is the matter with a direction, if anything is.
+fn matter(pipe: &Pipe) -> String {
+    let mut text = String::new();
+    match pipe.trouble {
+        Trouble::None => {}
+        Trouble::Lost => text += &format!("; lost on the way, {} time(s)", pipe.losses),
+        Trouble::Held => text += "; held on the way",
+    }
+    if let Some(since) = pipe.unheard_since {
+        let since = std::time::Duration::from_nanos(since);
+        text += &format!("; not acknowledged since {since:?}");
+    }
+    if pipe.fin_sent {
+        text += "; writes no more";
+    }
+    text
+}

@@ -1,0 +1,391 @@
+//! All simulated networks of a run, and where they are kept.
+//!
+//! Knows networks, hosts and connections as tables; refuses to know what happens to them. As the
+//! world itself, it lies in a cell of the thread, from which an operation takes it and into which
+//! it puts it back; and nothing foreign runs meanwhile.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+use crate::net::{Addr, SubNetwork, full_name};
+use crate::sim::{Foreseen, Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
+use crate::util::cold::{Wipe, aside};
+use crate::util::run_cell::at_scope_end;
+use crate::util::small_map::Few;
+
+use crate::simnet::config::Config;
+use crate::simnet::fault::links::{Edits, Links};
+use crate::simnet::fault::stats::{Fault, Lasting, Ledger, hand_in, is_gathering};
+use crate::simnet::host::sim_host::NodePart;
+use crate::simnet::host::table::Machines;
+use crate::simnet::latency::Latency;
+use crate::simnet::slab::Pool;
+use crate::simnet::tcp::connection::Connection;
+use crate::simnet::tcp::dial::Call;
+
+/// What two hosts have had to do with each other, as dialer and dialed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pair {
+    pub(crate) dials: u32,
+    /// When the last dial arrives: the next one arrives later.
+    pub(crate) last_at: u64,
+}
+
+/// A region of a network; its number is its place in the list.
+pub(crate) struct RegionState {
+    pub(crate) name: String,
+    pub(crate) subnetwork: SubNetwork,
+}
+
+/// One simulated network.
+#[derive(Default)]
+pub(crate) struct Net {
+    pub(crate) name: Arc<str>,
+    pub(crate) key: Key,
+    /// The name under which an answer of the registry wakes who has asked.
+    pub(crate) answers: Key,
+    pub(crate) config: Config,
+    pub(crate) machines: Machines,
+    pub(crate) regions: Vec<RegionState>,
+    /// Whether the registry answers nobody.
+    pub(crate) registry_down: Option<Lasting>,
+    pub(crate) links: Links,
+    /// Whether everything that goes from one host to another has to be looked at.
+    all_odd: bool,
+    pub(crate) pairs: Few<(u32, u32), Pair>,
+    pub(crate) ledger: Ledger,
+    /// How many plans there have been.
+    pub(crate) plans: u32,
+}
+
+impl Net {
+    /// Begins, with the memory of a network that is no more.
+    fn begin(&mut self, name: &str, config: &Config) {
+        const KIND: &str = "sim";
+        if self.name.strip_prefix(KIND) != Some(name) {
+            self.name = full_name(KIND, name);
+            self.key = Key::NONE.child(hash_name(&self.name), 0);
+            self.answers = self.key.child(const { hash_name("registry") }, 0);
+            self.machines.begin_anew();
+        }
+        self.config.clone_from(config);
+        self.all_odd = config.bandwidth.is_some() || config.may_be_too_slow();
+    }
+
+    /// Forgets everything and keeps the memory, unless it is much.
+    fn clear(&mut self, nodes: &mut Vec<NodePart>) {
+        const KEPT: usize = 64;
+        self.machines.clear(nodes);
+        self.regions.wipe(KEPT);
+        self.registry_down = None;
+        self.links.clear();
+        self.pairs.clear();
+        self.ledger = Ledger::default();
+        self.plans = 0;
+    }
+
+    /// A region that there is, and its number.
+    #[inline]
+    pub(crate) fn region(&self, name: &str) -> Option<(u32, SubNetwork)> {
+        let number = self.regions.iter().position(|region| region.name == name)?;
+        Some((number as u32, self.regions[number].subnetwork.clone()))
+    }
+
+    /// The host of an address of a socket, or of a host that is to be.
+    #[inline(always)]
+    pub(crate) fn machine_at(&mut self, addr: &Addr, region: u32) -> u32 {
+        if let Some(number) = addr.number() {
+            return number;
+        }
+        let number = self.machines.find_or_add(addr, region);
+        addr.set_number(number);
+        number
+    }
+
+    /// The names of two hosts, for a record.
+    pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
+        let name = |host: u32| self.machines[host].name();
+        format!("{} {}", name(a), name(b))
+    }
+
+    /// The two sides of a partition, by name.
+    #[cold]
+    pub(crate) fn sides(&self, from: &BTreeSet<u32>, to: &BTreeSet<u32>) -> String {
+        let names = |side: &BTreeSet<u32>| {
+            let name = |host: &u32| self.machines[*host].name();
+            side.iter().map(name).collect::<Vec<_>>().join(" ")
+        };
+        format!("{} | {}", names(from), names(to))
+    }
+
+    /// What applies between two hosts of that which a link edit of this family sets, with its unit.
+    #[cold]
+    pub(crate) fn in_words(&self, (a, b): (u32, u32), family: Fault) -> String {
+        let edits = self.links.edits(a, b);
+        let applies = Edits {
+            latency: Some(self.latency(a, b)),
+            loss: edits.loss.or(Some(0)),
+            short_io: edits.short_io.or(Some(0)),
+            bandwidth: self.rates(a, b)[0],
+        };
+        applies.in_words(family).unwrap_or_else(|| "no limit".into())
+    }
+
+    /// An address, to be printed.
+    #[cold]
+    pub(crate) fn addr(&self, machine: u32, port: u16) -> Addr {
+        self.machines[machine].addr.with_port(port)
+    }
+
+    /// How long things take from one host to another.
+    #[inline]
+    pub(crate) fn latency(&self, from: u32, to: u32) -> Latency {
+        if from == to {
+            return Latency::LOOPBACK;
+        }
+        let edited = self.links.edited((from, to), |edits| edits.latency);
+        edited.unwrap_or_else(|| self.first_latency(from, to))
+    }
+
+    /// Whether the way between two hosts has to be looked at for everything that takes it.
+    #[inline]
+    pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
+        self.links.is_odd(from, to) || (self.all_odd && from != to)
+    }
+
+    /// How many bytes a second pass between two hosts, there and back; `None` is no limit.
+    pub(crate) fn rates(&self, a: u32, b: u32) -> [Option<u64>; 2] {
+        let rate = |from, to| self.links.edits(from, to).bandwidth.or(self.config.bandwidth);
+        [(a, b), (b, a)].map(|(from, to)| rate(from, to).filter(|_| from != to))
+    }
+
+    /// How long it takes from one to another if nothing has changed it.
+    #[inline]
+    fn first_latency(&self, from: u32, to: u32) -> Latency {
+        let region = |machine: u32| self.machines[machine].region;
+        if region(from) == region(to) { self.config.latency } else { self.config.region_latency }
+    }
+
+    /// How long it takes from one to another if no plan has changed it.
+    pub(crate) fn usual_latency(&self, from: u32, to: u32) -> Latency {
+        self.links.by_hand(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
+    }
+}
+
+/// All simulated networks of a run.
+#[derive(Default)]
+pub(crate) struct Fabric {
+    run: u64,
+    pub(crate) nets: Vec<Net>,
+    /// How many of them this run has made; the others are memory.
+    used: usize,
+    pub(crate) conns: Pool<Connection>,
+    pub(crate) calls: Pool<Call>,
+}
+
+impl Fabric {
+    /// Hands in what has become of the faults, for whoever adds up the runs of a sweep.
+    fn hand_in(&mut self, world: &World) {
+        for net in &mut self.nets[..self.used] {
+            net.feel(world);
+            hand_in(&net.ledger);
+        }
+    }
+
+    /// Forgets the run and keeps its memory, unless it is much. Returns what made nodes of hosts.
+    fn clear(&mut self) -> Vec<NodePart> {
+        const KEPT: usize = 16;
+        let mut nodes = Vec::new();
+        self.run = 0;
+        self.calls.clear(KEPT);
+        self.conns.clear(KEPT);
+        self.nets[..self.used].iter_mut().for_each(|net| net.clear(&mut nodes));
+        self.nets.truncate(1);
+        self.used = 0;
+        nodes
+    }
+}
+
+impl Net {
+    /// Notes which faults of nodes have been felt by now.
+    pub(crate) fn feel(&mut self, world: &World) {
+        for part in self.machines.iter_mut().filter_map(|machine| machine.node.as_mut()) {
+            part.feel(&mut self.ledger, world);
+        }
+    }
+}
+
+/// A fabric in its place; as a world, it is gone before its thread ends.
+type Placed = Option<ManuallyDrop<Box<Fabric>>>;
+
+thread_local! {
+    static FABRIC: Cell<Placed> = const { Cell::new(None) };
+    /// The memory of the last run on this thread that had one, for the next.
+    static SPARE: Cell<Option<Box<Fabric>>> = const { Cell::new(None) };
+    /// What made nodes of hosts, the last first, while a run ends.
+    static NODES: RefCell<Vec<NodePart>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The fabric, taken out of its place; dropping this puts it back.
+struct Taken(Placed);
+
+impl Taken {
+    /// Takes the fabric of this thread: here, and not in one closure with the work, as in
+    /// `sim/current.rs`.
+    #[inline]
+    fn take() -> Option<Self> {
+        Some(Self(Some(FABRIC.try_with(Cell::take).ok()??)))
+    }
+}
+
+impl Drop for Taken {
+    #[inline]
+    fn drop(&mut self) {
+        FABRIC.with(|place| place.set(self.0.take()));
+    }
+}
+
+/// Works on the fabric of `run`, if that goes on in this thread.
+#[inline]
+pub(crate) fn with_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> Option<R> {
+    let mut taken = Taken::take()?;
+    let fabric = taken.0.as_deref_mut()?;
+    if fabric.run == run { Some(work(fabric)) } else { None }
+}
+
+/// Works on the fabric of `run` alone, which saves half of what it takes to enter the world too.
+///
+/// # Panics
+///
+/// Outside of it.
+#[inline]
+#[track_caller]
+pub(crate) fn enter_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> R {
+    match with_fabric(run, work) {
+        Some(result) => result,
+        None => outside(),
+    }
+}
+
+/// Works on the fabric and the world of `run`, if that goes on in this thread.
+#[inline]
+pub(crate) fn try_enter<R>(run: u64, work: impl FnOnce(&mut Fabric, &mut World) -> R) -> Option<R> {
+    try_enter_run(run, |world| with_fabric(run, |fabric| work(fabric, world))).flatten()
+}
+
+/// Works on the fabric and the world of `run`.
+///
+/// # Panics
+///
+/// Outside of it: a handle must not be used after its run or off its thread.
+#[inline]
+#[track_caller]
+pub(crate) fn enter<R>(run: u64, work: impl FnOnce(&mut Fabric, &mut World) -> R) -> R {
+    match try_enter(run, work) {
+        Some(result) => result,
+        None => outside(),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn outside() -> ! {
+    panic!(
+        "virtnet: this network, node or connection was made in a run that has ended or that goes \
+         on in another thread; it may only be used inside that run"
+    )
+}
+
+/// Takes the fabric away when its run is over, and keeps its memory. What is left of it may hold
+/// anything of a user's, and is dropped where it cannot be found.
+fn clear() {
+    if is_gathering() {
+        try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
+    }
+    if let Some(mut fabric) = FABRIC.take().map(ManuallyDrop::into_inner) {
+        let nodes = fabric.clear();
+        SPARE.set(Some(fabric));
+        if !nodes.is_empty() {
+            aside(|| {
+                NODES.set(nodes.into_iter().rev().collect());
+                at_scope_end(drop_nodes);
+            });
+        }
+    }
+}
+
+/// Drops what made nodes of hosts, which holds their programs: one at a time, because a second
+/// panic while others are dropped would end the process.
+fn drop_nodes() {
+    if let Some(node) = NODES.with_borrow_mut(Vec::pop) {
+        at_scope_end(drop_nodes);
+        drop(node);
+    }
+}
+
+/// What hears the alarms of a run, and what foresees them.
+pub(crate) type Hooks =
+    (fn(&mut World, u32), fn(u64, &mut Foreseen), fn(u64, Key) -> Option<String>);
+
+/// Adds a network to a run, whose alarms are heard by these from then on. Returns its number and
+/// its full name.
+///
+/// The configuration is copied once, where it stays: it is large to move.
+pub(crate) fn add_net(run: u64, name: &str, config: &Config, hooks: Hooks) -> (u32, Arc<str>) {
+    if with_fabric(run, |_| ()).is_none() {
+        let mut fabric = SPARE.take().unwrap_or_default();
+        fabric.run = run;
+        FABRIC.set(Some(ManuallyDrop::new(fabric)));
+        at_scope_end(clear);
+    }
+    enter(run, |fabric, world| {
+        (world.sound, world.foresee, world.describe) = hooks;
+        if fabric.used == fabric.nets.len() {
+            fabric.nets.push(Net::default());
+        }
+        let net = &mut fabric.nets[fabric.used];
+        net.begin(name, config);
+        fabric.used += 1;
+        (fabric.used as u32 - 1, net.name.clone())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::{AsyncReadExt, AsyncWriteExt};
+
+    use super::try_enter_world;
+    use crate::sim::{Run, Schedule};
+    use crate::simnet::Network;
+
+    /// Each request leaves behind a timer that was cancelled and an alarm that stands for nothing.
+    #[test]
+    fn cancelled_timers_are_swept_up_beside_stale_alarms() {
+        let run = Run::new(3).schedule(Schedule::Fifo).execute(async |sim| {
+            let net = Network::new("t");
+            let listener = net.host("b").await.unwrap().listen(":1").await.unwrap();
+            sim.spawn(async move {
+                while let Ok(mut conn) = listener.accept().await {
+                    let mut byte = [0; 1];
+                    conn.read_exact(&mut byte).await.unwrap();
+                    conn.write_all(&byte).await.unwrap();
+                }
+            });
+            let a = net.host("a").await.unwrap();
+            for _ in 0..30_000 {
+                let mut conn = a.dial("b:1").await.unwrap();
+                conn.write_all(&[1]).await.unwrap();
+                let mut byte = [0; 1];
+                let read = sim.timeout(Duration::from_secs(3_000), conn.read_exact(&mut byte));
+                assert!(read.await.is_ok_and(|read| read.is_ok()));
+            }
+            try_enter_world(|world| world.queue.ahead_len())
+        });
+        let ahead = run.unwrap().unwrap();
+        assert!(ahead < 5_000, "{ahead} entries of 30 000 requests are kept");
+    }
+}
