@@ -525,8 +525,8 @@ mod tests {
         if let Ok(what) = std::env::var(HANGS) {
             return hang(&what);
         }
-        let test = "check::course::tests::\
-                    runs_that_repeat_a_failure_are_watched_and_so_are_those_in_processes";
+        let thread = std::thread::current();
+        let test = thread.name().expect("a test's thread has the name of the test");
         for (what, expected) in [
             ("shrinking", "the run of seed 0x0, cut down, has been in one poll for 0."),
             ("apart", "the run of seed 0x0 has been in one poll for 0."),

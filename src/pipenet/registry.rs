@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, ready};
 
 use crate::net::{Args, Cause, Granted, Registry, RegistryError};
 use crate::util::run_cell::{Lock, shelved};
-use crate::util::small_map::Few;
+use crate::util::small_map::SmallMap;
 
 /// A registry in memory; it answers at once.
 #[derive(Debug)]
@@ -20,13 +20,13 @@ pub(crate) struct Ram {
 
 /// What was announced by which host; `None` once the registry is closed.
 #[derive(Debug)]
-struct Names(Option<Few<String, String>>);
+struct Names(Option<SmallMap<String, String>>);
 
 shelved!(Names);
 
 impl Ram {
     pub(crate) fn new(network: Arc<str>) -> Self {
-        Self { network, hosts: Lock::new(|| Names(Some(Few::default()))) }
+        Self { network, hosts: Lock::new(|| Names(Some(SmallMap::default()))) }
     }
 
     #[cold]

@@ -83,7 +83,7 @@ pub use report::stall::{
 };
 pub use run::builder::Run;
 
-pub(crate) use choice::draw::{Key, Lateness, Shape, Subject, step as path_step, unescape};
+pub(crate) use choice::draw::{ChoiceKey, Key, Lateness, Shape, step as path_step, unescape};
 pub(crate) use choice::tape::INPUT;
 pub(crate) use instant::{in_three_digits, nanos};
 pub(crate) use queue::callback_timers::SELDOM;

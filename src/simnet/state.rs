@@ -13,7 +13,7 @@ use crate::net::{Addr, SubNetwork, full_name};
 use crate::sim::{Foreseen, Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
 use crate::util::cold::{Wipe, aside};
 use crate::util::run_cell::at_scope_end;
-use crate::util::small_map::Few;
+use crate::util::small_map::SmallMap;
 
 use crate::simnet::config::Config;
 use crate::simnet::fault::links::{Edits, Links};
@@ -54,7 +54,7 @@ pub(crate) struct Net {
     pub(crate) links: Links,
     /// Whether everything that goes from one host to another has to be looked at.
     all_odd: bool,
-    pub(crate) pairs: Few<(u32, u32), Pair>,
+    pub(crate) pairs: SmallMap<(u32, u32), Pair>,
     pub(crate) ledger: Ledger,
     /// How many plans there have been.
     pub(crate) plans: u32,

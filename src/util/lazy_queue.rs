@@ -11,15 +11,15 @@ use crate::util::cold::Wipe;
 /// What stands behind the first, in order; the memory comes with the first use.
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "a word, where a queue would be four")]
-pub(crate) struct Behind<T>(Option<Box<VecDeque<T>>>);
+pub(crate) struct LazyQueue<T>(Option<Box<VecDeque<T>>>);
 
-impl<T> Default for Behind<T> {
+impl<T> Default for LazyQueue<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> Behind<T> {
+impl<T> LazyQueue<T> {
     /// What stands there, in order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.0.iter_mut().flat_map(|queue| queue.iter_mut())

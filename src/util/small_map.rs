@@ -13,19 +13,19 @@ use crate::util::cold::aside;
 
 /// Things found by a key, in the order of the keys.
 #[derive(Debug)]
-pub(crate) enum Few<K, V> {
+pub(crate) enum SmallMap<K, V> {
     /// Sorted.
     Few(ArrayVec<(K, V), 4>),
     Many(BTreeMap<K, V>),
 }
 
-impl<K, V> Default for Few<K, V> {
+impl<K, V> Default for SmallMap<K, V> {
     fn default() -> Self {
         Self::Few(ArrayVec::new_const())
     }
 }
 
-impl<K: Ord, V> Few<K, V> {
+impl<K: Ord, V> SmallMap<K, V> {
     /// Finds a key and what belongs to it.
     #[inline]
     pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
@@ -160,16 +160,16 @@ impl<K: Ord, V> Few<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::Few;
+    use super::SmallMap;
 
-    fn insert(map: &mut Few<i32, i32>, key: i32, value: i32) -> bool {
+    fn insert(map: &mut SmallMap<i32, i32>, key: i32, value: i32) -> bool {
         map.insert(&key, || (key, value))
     }
 
     #[test]
     fn few_or_many_it_is_a_sorted_map() {
         for count in [3, 4, 5, 100] {
-            let mut map = Few::default();
+            let mut map = SmallMap::default();
             // 37 is prime to all of them, so that every key comes once, in no order.
             (0..count).for_each(|n| assert!(insert(&mut map, n * 37 % count, n * 37 % count * 10)));
             assert!((0..count).all(|key| !insert(&mut map, key, 0)));

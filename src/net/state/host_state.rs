@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::util::run_cell::{Lock, shelved};
-use crate::util::small_map::Few;
+use crate::util::small_map::SmallMap;
 use crate::util::stall_probe::acts;
 use crate::util::waiter::Waiter;
 
@@ -51,7 +51,7 @@ pub(crate) struct Table {
     pub(crate) ports: PortSet,
     /// A port that is taken and not here belongs to a dial or an accept under way. Not a
     /// vector by port: a listener on port 50 051 should not cost a megabyte.
-    sockets: Few<u16, Socket>,
+    sockets: SmallMap<u16, Socket>,
     /// How many listeners there have been.
     listeners: u64,
     /// Whoever is blocked by an operation that the host's closing interrupts: dials.
@@ -82,7 +82,7 @@ impl HostState {
     pub(crate) fn new(addr: Addr) -> Arc<Self> {
         let table = || Table {
             ports: PortSet::new(),
-            sockets: Few::default(),
+            sockets: SmallMap::default(),
             listeners: 0,
             blocked: Line::default(),
         };

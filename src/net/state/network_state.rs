@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::util::run_cell::{Lock, shelved};
-use crate::util::small_map::Few;
+use crate::util::small_map::SmallMap;
 use crate::util::waiter::Waiter;
 
 use crate::net::addr::Addr;
@@ -53,7 +53,7 @@ impl<E: Engine, R: Registry> Parts for (E, R) {
 #[derive(Default)]
 struct Hosts {
     /// Never shrinks: a closed host is still found.
-    by_name: Few<ByName, ()>,
+    by_name: SmallMap<ByName, ()>,
     /// How many have not been asked to close.
     open: usize,
     /// Whether the network closes with the last of them.

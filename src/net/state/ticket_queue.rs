@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::util::cold::aside;
-use crate::util::lazy_queue::Behind;
+use crate::util::lazy_queue::LazyQueue;
 
 /// Things in the order in which they arrived, each reached by its ticket.
 #[derive(Debug)]
@@ -18,12 +18,12 @@ pub(crate) struct Line<T> {
     next: u64,
     /// `None` only while nobody is in line.
     head: Option<(u64, T)>,
-    behind: Behind<(u64, T)>,
+    behind: LazyQueue<(u64, T)>,
 }
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self { next: 0, head: None, behind: Behind::default() }
+        Self { next: 0, head: None, behind: LazyQueue::default() }
     }
 }
 

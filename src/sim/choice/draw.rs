@@ -130,19 +130,19 @@ pub(crate) fn unescape(text: &str) -> String {
 
 /// Who chooses what: `delay main/client timer` is a family, a task, a waker.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct ChoiceKey {
     pub(crate) family: ChoiceFamily,
     pub(crate) who: Key,
     pub(crate) what: Key,
 }
 
-impl Subject {
+impl ChoiceKey {
     pub(crate) const fn new(family: ChoiceFamily, who: Key, what: Key) -> Self {
         Self { family, who, what }
     }
 
     #[inline]
-    pub(crate) fn key(self) -> Key {
+    pub(crate) fn path_hash(self) -> Key {
         Self::join(self.family.hash(), self.who, self.what)
     }
 
@@ -350,7 +350,7 @@ pub(crate) enum Rest {
 /// A value that was chosen and was not 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decision {
-    pub(crate) subject: Subject,
+    pub(crate) subject: ChoiceKey,
     pub(crate) ordinal: u64,
     pub(crate) value: u64,
     /// How many values there were to choose from.
@@ -409,7 +409,7 @@ impl Choices {
         overrides: impl Iterator<Item = (&'a str, u64, u64)>,
     ) {
         self.overrides = overrides
-            .map(|(subject, ordinal, value)| ((Subject::read(subject), ordinal), value))
+            .map(|(subject, ordinal, value)| ((ChoiceKey::read(subject), ordinal), value))
             .collect();
         self.plain = rest == Rest::Seed && self.overrides.is_empty();
         self.decided = matches!(rest, Rest::Bytes(_)).then(Vec::new);
@@ -424,19 +424,19 @@ impl Choices {
 
     /// What a tape says of a choice that is not drawn, or else 0.
     #[inline]
-    pub(crate) fn overridden(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
+    pub(crate) fn overridden(&mut self, subject: ChoiceKey, ordinal: u64, shape: Shape) -> u64 {
         if self.overrides_nothing() {
             return 0;
         }
         aside(move || {
-            let value = self.overrides.get(&(subject.key(), ordinal));
+            let value = self.overrides.get(&(subject.path_hash(), ordinal));
             let value = value.map_or(0, |value| value % shape.options());
             self.write_down(subject, ordinal, (value, shape.options()));
             value
         })
     }
 
-    fn write_down(&mut self, subject: Subject, ordinal: u64, (value, options): (u64, u64)) {
+    fn write_down(&mut self, subject: ChoiceKey, ordinal: u64, (value, options): (u64, u64)) {
         let at = self.now;
         if let Some(decided) = self.decided.as_mut().filter(|_| value != 0) {
             decided.push(Decision { subject, ordinal, value, options, at });
@@ -451,9 +451,9 @@ impl Choices {
 
     /// The value of a choice.
     #[inline(always)]
-    pub(crate) fn draw(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
+    pub(crate) fn draw(&mut self, subject: ChoiceKey, ordinal: u64, shape: Shape) -> u64 {
         if self.plain {
-            return shape.shape(self.raw(subject.key(), ordinal));
+            return shape.shape(self.raw(subject.path_hash(), ordinal));
         }
         aside(move || self.draw_with_tape(subject, ordinal, shape))
     }
@@ -461,8 +461,8 @@ impl Choices {
     /// The random bits of a choice in which nothing but the seed has a say, and about which nobody
     /// wants to know.
     #[inline(always)]
-    pub(crate) fn plain_bits(&self, subject: Subject, ordinal: u64) -> Option<u64> {
-        if self.plain { Some(self.raw(subject.key(), ordinal)) } else { None }
+    pub(crate) fn plain_bits(&self, subject: ChoiceKey, ordinal: u64) -> Option<u64> {
+        if self.plain { Some(self.raw(subject.path_hash(), ordinal)) } else { None }
     }
 
     #[inline]
@@ -471,8 +471,8 @@ impl Choices {
         mul_fold(state, state ^ MIX_B)
     }
 
-    fn draw_with_tape(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
-        let key = subject.key();
+    fn draw_with_tape(&mut self, subject: ChoiceKey, ordinal: u64, shape: Shape) -> u64 {
+        let key = subject.path_hash();
         let value = match self.overrides.get(&(key, ordinal)) {
             // Any value is legal: what is out of range wraps round.
             Some(value) => value % shape.options(),
@@ -527,14 +527,14 @@ impl Choices {
         let mut decided = self.decided.take()?;
         // A choice that is asked for again has the same value, and is one choice.
         let mut seen = BTreeSet::new();
-        decided.retain(|decision| seen.insert((decision.subject.key(), decision.ordinal)));
+        decided.retain(|decision| seen.insert((decision.subject.path_hash(), decision.ordinal)));
         Some(decided)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ChoiceFamily, Choices, Key, Lateness, Rest, Shape, Subject, escape, step};
+    use super::{ChoiceFamily, ChoiceKey, Choices, Key, Lateness, Rest, Shape, escape, step};
     use crate::sim::choice::hash::hash_name;
 
     fn seeded(seed: u64) -> Choices {
@@ -556,7 +556,7 @@ mod tests {
     #[test]
     fn values_of_one_subject_are_spread_evenly() {
         let mut choices = seeded(7);
-        let subject = Subject::new(ChoiceFamily::Choose, Key::word("main"), Key::word("die"));
+        let subject = ChoiceKey::new(ChoiceFamily::Choose, Key::word("main"), Key::word("die"));
         let mut counts = [0u32; 6];
         for ordinal in 0..60_000 {
             counts[choices.draw(subject, ordinal, Shape::Uniform(6)) as usize] += 1;
@@ -570,7 +570,7 @@ mod tests {
     fn every_bit_of_seed_subject_and_ordinal_stirs_the_value() {
         let raw = |seed, subject: &str, ordinal| {
             seeded(seed).draw(
-                Subject::new(ChoiceFamily::Choose, Key::path(subject), Key::NONE),
+                ChoiceKey::new(ChoiceFamily::Choose, Key::path(subject), Key::NONE),
                 ordinal,
                 Shape::Uniform(u64::MAX),
             )
@@ -589,7 +589,7 @@ mod tests {
     #[test]
     fn delays_are_mostly_none_mostly_short_and_sometimes_long() {
         let mut choices = seeded(3);
-        let subject = Subject::new(ChoiceFamily::Delay, Key::word("main"), Key::word("timer"));
+        let subject = ChoiceKey::new(ChoiceFamily::Delay, Key::word("main"), Key::word("timer"));
         let delays: Vec<u64> =
             (0..100_000).map(|n| choices.draw(subject, n, Shape::Delay(Lateness::OFTEN))).collect();
         let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
@@ -610,7 +610,7 @@ mod tests {
     #[test]
     fn tails_have_their_means_and_medians() {
         let mut choices = seeded(4);
-        let subject = Subject::new(ChoiceFamily::Latency, Key::word("a"), Key::NONE);
+        let subject = ChoiceKey::new(ChoiceFamily::Latency, Key::word("a"), Key::NONE);
         let mut draw = |shape| -> Vec<u64> {
             let mut drawn: Vec<u64> =
                 (0..100_000).map(|n| choices.draw(subject, n, shape)).collect();
@@ -635,7 +635,7 @@ mod tests {
     fn bytes_answer_in_order_then_zero_and_leave_their_decisions() {
         let mut choices = seeded(9);
         choices.play(Rest::Bytes(vec![5, 0, 9]), std::iter::empty());
-        let subject = Subject::new(ChoiceFamily::Choose, Key::word("main"), Key::NONE);
+        let subject = ChoiceKey::new(ChoiceFamily::Choose, Key::word("main"), Key::NONE);
         let drawn: Vec<u64> = (0..5).map(|n| choices.draw(subject, n, Shape::Uniform(4))).collect();
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
         assert_eq!(choices.draw(subject, 2, Shape::Uniform(4)), 1, "asked again");
@@ -674,7 +674,7 @@ mod tests {
         let overrides = [("choose main coin", 1, 7), ("nobody knows this", 0, 3)];
         let mut choices = seeded(1);
         choices.play(Rest::Zero, overrides.into_iter());
-        let subject = Subject::new(ChoiceFamily::Choose, Key::word("main"), Key::word("coin"));
+        let subject = ChoiceKey::new(ChoiceFamily::Choose, Key::word("main"), Key::word("coin"));
         assert_eq!(choices.draw(subject, 0, Shape::Uniform(4)), 0);
         assert_eq!(choices.draw(subject, 1, Shape::Uniform(4)), 3);
     }

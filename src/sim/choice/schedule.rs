@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::sim::choice::draw::{Choices, Key, Lateness, Shape, Subject};
+use crate::sim::choice::draw::{ChoiceKey, Choices, Key, Lateness, Shape};
 use crate::sim::choice::family::ChoiceFamily;
 
 /// How the order of what happens is explored.
@@ -139,7 +139,7 @@ impl Scheduler {
             return Standing::default();
         };
         let mut draw = |ordinal, shape| {
-            choices.draw(Subject::new(ChoiceFamily::Pct, task, Key::NONE), ordinal, shape)
+            choices.draw(ChoiceKey::new(ChoiceFamily::Pct, task, Key::NONE), ordinal, shape)
         };
         // The upper half of the places is for those who fall.
         let place = draw(0, Shape::Uniform(PLACES / 2)) as u16;
@@ -158,8 +158,8 @@ impl Scheduler {
 
     /// The choice how late a wake-up of a task by a source is.
     #[inline]
-    pub(crate) const fn delay_of(task: Key, source: Key) -> Subject {
-        Subject::new(ChoiceFamily::Delay, task, source)
+    pub(crate) const fn delay_of(task: Key, source: Key) -> ChoiceKey {
+        ChoiceKey::new(ChoiceFamily::Delay, task, source)
     }
 
     /// Chooses how late a wake-up by something other than the task itself is.
@@ -177,7 +177,7 @@ impl Scheduler {
     pub(crate) fn plain_delay(
         self,
         choices: &Choices,
-        subject: Subject,
+        subject: ChoiceKey,
         ordinal: u64,
     ) -> Option<u64> {
         match self.schedule {
@@ -191,7 +191,7 @@ impl Scheduler {
     #[inline]
     pub(crate) fn place(self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
         let (subject, shape) = (
-            Subject::new(ChoiceFamily::Priority, wakeup.task, wakeup.source),
+            ChoiceKey::new(ChoiceFamily::Priority, wakeup.task, wakeup.source),
             Shape::Uniform(PLACES),
         );
         match self.schedule {
@@ -206,7 +206,7 @@ impl Scheduler {
     pub(crate) fn turn(
         self,
         choices: &mut Choices,
-        subject: Subject,
+        subject: ChoiceKey,
         ordinal: u64,
         of: u64,
     ) -> u64 {

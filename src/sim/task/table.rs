@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rand_chacha::ChaCha8Rng;
 
 use crate::util::cold::{Wipe, aside};
-use crate::util::small_map::Few;
+use crate::util::small_map::SmallMap;
 use crate::util::waiter::Waiter;
 
 use crate::sim::choice::draw::{ABOVE, Key, SOURCES, step};
@@ -302,7 +302,7 @@ pub(crate) struct Rare {
     pub(crate) selects: u32,
     pub(crate) chosen: BTreeMap<Key, u64>,
     /// How often it has asked a question, and when the last answer comes.
-    pub(crate) asked: Few<Key, (u64, u64)>,
+    pub(crate) asked: SmallMap<Key, (u64, u64)>,
     /// The `select!` that it completed last.
     pub(crate) last_select: Option<LastSelect>,
 }

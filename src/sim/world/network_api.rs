@@ -5,7 +5,7 @@
 
 use crate::util::waiter::Waiter;
 
-use crate::sim::choice::draw::{Key, Shape, Subject};
+use crate::sim::choice::draw::{ChoiceKey, Key, Shape};
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::hash::hash_name;
 use crate::sim::instant::Instant;
@@ -58,7 +58,7 @@ impl World {
 
     /// Draws the value of a choice that is no task's.
     #[inline]
-    pub(crate) fn draw(&mut self, subject: Subject, ordinal: u64, shape: Shape) -> u64 {
+    pub(crate) fn draw(&mut self, subject: ChoiceKey, ordinal: u64, shape: Shape) -> u64 {
         self.choices.draw(subject, ordinal, shape)
     }
 
@@ -75,10 +75,10 @@ impl World {
     ) -> u64 {
         let what = Key::NONE.child(hash, 0);
         self.remember(what, || crate::sim::choice::draw::escape(question));
-        let subject = Subject::new(family, self.actor, what);
+        let subject = ChoiceKey::new(family, self.actor, what);
         let slot = self.current().unwrap_or(MAIN);
         let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
-        let (count, last) = self.tasks.rare(slot).asked.or_default(subject.key());
+        let (count, last) = self.tasks.rare(slot).asked.or_default(subject.path_hash());
         let drawn = self.choices.draw(subject, *count, more);
         let at = after(least.saturating_add(drawn)).max(*last);
         (*count, *last) = (*count + 1, at);
@@ -97,8 +97,8 @@ impl World {
         let named = Key::word(what);
         self.remember(named, || crate::sim::choice::draw::escape(what));
         let slot = task.filter(|task| self.tasks.live(*task).is_some()).map_or(MAIN, |it| it.slot);
-        let subject = Subject::new(family, self.tasks.slots[slot as usize].key, named);
-        let next = self.tasks.rare(slot).chosen.entry(subject.key()).or_insert(0);
+        let subject = ChoiceKey::new(family, self.tasks.slots[slot as usize].key, named);
+        let next = self.tasks.rare(slot).chosen.entry(subject.path_hash()).or_insert(0);
         let ordinal = std::mem::replace(next, *next + 1);
         self.choices.draw(subject, ordinal, shape)
     }

@@ -11,7 +11,7 @@ use crate::util::cold::aside;
 use crate::util::stall_probe::acts;
 use crate::util::waiter::Waiter;
 
-use crate::sim::choice::draw::{Key, Lateness, SPAWN, Shape, Subject, escape, generator, step};
+use crate::sim::choice::draw::{ChoiceKey, Key, Lateness, SPAWN, Shape, escape, generator, step};
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::hash::hash_name;
 use crate::sim::choice::schedule::Standing;
@@ -251,7 +251,7 @@ impl World {
         }
         let named = Key::word(name);
         self.remember(named, || escape(name));
-        let subject = Subject::new(ChoiceFamily::Choose, self.actor, named);
+        let subject = ChoiceKey::new(ChoiceFamily::Choose, self.actor, named);
         let slot = self.current().unwrap_or(MAIN);
         let next = self.tasks.rare(slot).chosen.entry(named).or_insert(0);
         let ordinal = std::mem::replace(next, *next + 1);
@@ -265,7 +265,7 @@ impl World {
     #[cfg(feature = "proptest")]
     pub(crate) fn word_of_input(&mut self, ordinal: u64) -> u64 {
         let main = self.tasks.slots[MAIN as usize].key;
-        let subject = Subject::new(ChoiceFamily::Input, main, Key::NONE);
+        let subject = ChoiceKey::new(ChoiceFamily::Input, main, Key::NONE);
         self.choices.overridden(subject, ordinal, Shape::Uniform(u64::MAX))
     }
 
@@ -285,7 +285,7 @@ impl World {
         }
         let which = Key::NONE.child(const { hash_name(SELECT) }, select);
         self.remember(which, || step(SELECT, select));
-        let subject = Subject::new(ChoiceFamily::Select, self.actor, which);
+        let subject = ChoiceKey::new(ChoiceFamily::Select, self.actor, which);
         self.scheduler.turn(&mut self.choices, subject, ordinal, branches)
     }
 

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::sim::{ChoiceFamily, Key, Shape, Subject, World, hash_name, nanos, path_step};
+use crate::sim::{ChoiceFamily, ChoiceKey, Key, Shape, World, hash_name, nanos, path_step};
 
 use crate::simnet::fault::stats::Fault;
 
@@ -247,7 +247,7 @@ impl Drawer<'_> {
         self.world.remember(who, || [path_step(network, 0), path_step("plan", plan)].join("/"));
         self.world.remember(named, || path_step(what, index));
         self.world.draw(
-            Subject::new(ChoiceFamily::Fault, who, named),
+            ChoiceKey::new(ChoiceFamily::Fault, who, named),
             ordinal,
             Shape::Uniform(options),
         )

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use crate::net::{Cause, WaitList};
 use crate::sim::{Key, Mark};
-use crate::util::lazy_queue::Behind;
+use crate::util::lazy_queue::LazyQueue;
 use crate::util::prefetch::prefetch;
 use crate::util::waiter::Waiter;
 
@@ -93,7 +93,7 @@ pub(crate) struct Pipe {
     pub(crate) last_at: u64,
     /// The oldest item on its way, and those behind it.
     pub(crate) head: Option<Item>,
-    pub(crate) behind: Behind<Item>,
+    pub(crate) behind: LazyQueue<Item>,
     pub(crate) readers: WaitList,
     /// When something last arrived.
     pub(crate) heard_at: u64,
@@ -127,7 +127,7 @@ impl Default for Pipe {
         Self {
             stream: Stream::default(),
             head: None,
-            behind: Behind::default(),
+            behind: LazyQueue::default(),
             last_at: 0,
             items: 0,
             key: Key::NONE,

@@ -6,7 +6,7 @@
 //! its end must have the same, in however many parts it is read. This is looked at in every run,
 //! over every byte.
 
-use crate::util::lazy_queue::Behind;
+use crate::util::lazy_queue::LazyQueue;
 
 use crate::simnet::tcp::checksum::{Digest, LONG};
 use crate::simnet::tcp::ring_buffer::Ring;
@@ -35,11 +35,11 @@ pub(crate) struct Stream {
     ring: Ring,
     /// The segment that is read next, while there is one, and those behind it.
     head: Segment,
-    behind: Behind<Segment>,
+    behind: LazyQueue<Segment>,
     /// How much had been read when that was last announced.
     announced_to: u64,
     /// What else the writer is going to hear: how much was read, and when he does.
-    announced: Behind<(u64, u64)>,
+    announced: LazyQueue<(u64, u64)>,
     /// The digest of what was read of a segment that was not read to its end.
     heard: Option<Box<Digest>>,
 }

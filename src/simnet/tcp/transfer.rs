@@ -19,7 +19,7 @@ use std::task::Waker;
 
 use crate::net::{Addr, Outlook, WaitList};
 use crate::sim::{
-    ChoiceFamily, Foreseen, Key, Mark, RecordKind, SELDOM, Shape, Subject, TaskId, World, nanos,
+    ChoiceFamily, ChoiceKey, Foreseen, Key, Mark, RecordKind, SELDOM, Shape, TaskId, World, nanos,
 };
 use crate::util::waiter::Waiter;
 
@@ -379,7 +379,7 @@ impl Transit<'_> {
         };
         let pipe = &self.conn.pipes[way];
         let place = if write == 1 { pipe.stream.written } else { pipe.stream.read };
-        let subject = Subject::new(ChoiceFamily::ShortIo, pipe.key, Key::NONE);
+        let subject = ChoiceKey::new(ChoiceFamily::ShortIo, pipe.key, Key::NONE);
         // Keyed by the place in the stream: one such read more or less moves no other.
         let ordinal = place * 4 + write * 2;
         if !self.world.befalls(subject, ordinal, share) || len < 2 {
@@ -749,7 +749,7 @@ impl Transit<'_> {
         let Some(share) = self.loss_between(to, from) else { return 0 };
         let passes = u64::from(WHOLE - share);
         let both_pass = passes * passes / u64::from(WHOLE);
-        let subject = Subject::new(family, self.conn.pipes[way].key, Key::NONE);
+        let subject = ChoiceKey::new(family, self.conn.pipes[way].key, Key::NONE);
         let mut late: u64 = 0;
         for attempt in 0..64 {
             let passes = if attempt == 0 && !asks { passes } else { both_pass };
@@ -826,7 +826,7 @@ impl Transit<'_> {
         let Some(share) = self.loss_between(to, from) else { return false };
         let pipe = &self.conn.pipes[way];
         let (subject, ordinal) = (
-            Subject::new(ChoiceFamily::WindowUpdateLoss, pipe.key, Key::NONE),
+            ChoiceKey::new(ChoiceFamily::WindowUpdateLoss, pipe.key, Key::NONE),
             pipe.announcement(),
         );
         self.world.befalls(subject, ordinal, share)
@@ -1128,7 +1128,7 @@ pub(crate) fn wake(waiters: &mut WaitList, world: &mut World) {
 
 impl World {
     /// Draws whether what befalls so many of a million befalls this one.
-    fn befalls(&mut self, subject: Subject, ordinal: u64, share: u32) -> bool {
+    fn befalls(&mut self, subject: ChoiceKey, ordinal: u64, share: u32) -> bool {
         self.draw(subject, ordinal, Shape::Uniform(WHOLE.into())) >= u64::from(WHOLE - share)
     }
 
@@ -1143,7 +1143,9 @@ impl World {
     ) -> u64 {
         match latency.parts() {
             (least, Shape::Uniform(1)) => least,
-            (least, more) => least + self.draw(Subject::new(family, key, Key::NONE), ordinal, more),
+            (least, more) => {
+                least + self.draw(ChoiceKey::new(family, key, Key::NONE), ordinal, more)
+            }
         }
     }
 }
@@ -1163,7 +1165,7 @@ impl Net {
         let Some(share) = loss.filter(|_| passage == Passage::Clear) else {
             return passage;
         };
-        let subject = Subject::new(ChoiceFamily::Loss, key, Key::NONE);
+        let subject = ChoiceKey::new(ChoiceFamily::Loss, key, Key::NONE);
         if !world.befalls(subject, attempt, share) {
             return Passage::Clear;
         }
