@@ -11,7 +11,7 @@ use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
 pub fn test(options: TokenStream, function: TokenStream) -> TokenStream {
     let options = syn::parse_macro_input!(options as test::Options);
     let Ok(function) = syn::parse::<syn::ItemFn>(function.clone()) else {
-        return test::no_function(function.into()).into();
+        return test::expand_non_function(function.into()).into();
     };
     test::expand(&options, &function).unwrap_or_else(|error| error.to_compile_error()).into()
 }
@@ -29,22 +29,22 @@ pub fn clean_pattern(pattern: TokenStream) -> TokenStream {
     pattern
         .into_iter()
         .filter_map(|token| {
-            let keep = match &token {
+            let is_kept = match &token {
                 // `&mut x` keeps its `mut`: there it is a type of reference.
-                TokenTree::Ident(word) => match word.to_string().as_str() {
+                TokenTree::Ident(ident) => match ident.to_string().as_str() {
                     "mut" => after_ampersand,
                     "ref" => false,
                     _ => true,
                 },
                 _ => true,
             };
-            after_ampersand = matches!(&token, TokenTree::Punct(mark) if mark.as_char() == '&');
-            keep.then(|| descend(token))
+            after_ampersand = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '&');
+            is_kept.then(|| clean_group(token))
         })
         .collect()
 }
 
-fn descend(token: TokenTree) -> TokenTree {
+fn clean_group(token: TokenTree) -> TokenTree {
     match token {
         TokenTree::Group(group)
             if group.delimiter() != Delimiter::Brace || !group.stream().is_empty() =>

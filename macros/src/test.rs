@@ -14,20 +14,20 @@ pub(crate) struct Options(Vec<(Ident, LitStr)>);
 
 /// What the values of an option may be.
 #[derive(Clone, Copy)]
-struct Values {
+struct ValueKinds {
     text: bool,
     number: bool,
-    truth: bool,
+    boolean: bool,
 }
 
-const TEXT: Values = Values { text: true, number: false, truth: false };
-const NUMBER: Values = Values { text: false, number: true, truth: false };
-const EITHER: Values = Values { text: true, number: true, truth: false };
-const TEXT_OR_TRUTH: Values = Values { text: true, number: false, truth: true };
+const TEXT: ValueKinds = ValueKinds { text: true, number: false, boolean: false };
+const NUMBER: ValueKinds = ValueKinds { text: false, number: true, boolean: false };
+const TEXT_OR_NUMBER: ValueKinds = ValueKinds { text: true, number: true, boolean: false };
+const TEXT_OR_BOOL: ValueKinds = ValueKinds { text: true, number: false, boolean: true };
 
 /// The options that there are, and what their values look like.
-const KNOWN: &[(&str, Values, &str)] = &[
-    ("seeds", EITHER, "`seeds = 1000` or `seeds = \"5..105\"`"),
+const KNOWN_OPTIONS: &[(&str, ValueKinds, &str)] = &[
+    ("seeds", TEXT_OR_NUMBER, "`seeds = 1000` or `seeds = \"5..105\"`"),
     ("schedule", TEXT, "`schedule = \"pct:3\"`"),
     ("time_limit", TEXT, "`time_limit = \"5min\"`"),
     ("step_limit", NUMBER, "`step_limit = 100000`"),
@@ -35,8 +35,8 @@ const KNOWN: &[(&str, Values, &str)] = &[
     ("isolate", TEXT, "`isolate = \"process\"`"),
     ("budget", TEXT, "`budget = \"60s\"`"),
     ("jobs", NUMBER, "`jobs = 2`"),
-    ("shrink", EITHER, "`shrink = 100` or `shrink = \"100,30s\"`"),
-    ("check_determinism", TEXT_OR_TRUTH, "`check_determinism` or `check_determinism = \"cold\"`"),
+    ("shrink", TEXT_OR_NUMBER, "`shrink = 100` or `shrink = \"100,30s\"`"),
+    ("check_determinism", TEXT_OR_BOOL, "`check_determinism` or `check_determinism = \"cold\"`"),
 ];
 
 impl Parse for Options {
@@ -44,8 +44,9 @@ impl Parse for Options {
         let mut options: Vec<(Ident, LitStr)> = Vec::new();
         while !input.is_empty() {
             let name: Ident = input.parse()?;
-            let Some((_, values, example)) = KNOWN.iter().find(|(known, ..)| name == known) else {
-                let names: Vec<&str> = KNOWN.iter().map(|(known, ..)| *known).collect();
+            let Some((_, values, example)) = KNOWN_OPTIONS.iter().find(|(known, ..)| name == known)
+            else {
+                let names: Vec<&str> = KNOWN_OPTIONS.iter().map(|(known, ..)| *known).collect();
                 let names = names.join(", ");
                 let text = format!("there is no option `{name}`; there are {names}");
                 return Err(Error::new(name.span(), text));
@@ -71,24 +72,26 @@ impl Parse for Options {
 fn parse_value(
     input: ParseStream<'_>,
     name: &Ident,
-    values: Values,
+    kinds: ValueKinds,
     example: &str,
 ) -> syn::Result<LitStr> {
-    let wrong = |span: Span| Error::new(span, format!("expected {example}"));
-    input.parse::<Token![=]>().map_err(|_| wrong(name.span()))?;
-    let value: Lit = input.parse().map_err(|error| wrong(error.span()))?;
+    let value_error = |span: Span| Error::new(span, format!("expected {example}"));
+    input.parse::<Token![=]>().map_err(|_| value_error(name.span()))?;
+    let value: Lit = input.parse().map_err(|error| value_error(error.span()))?;
     match &value {
-        Lit::Str(text) if values.text => Ok(text.clone()),
-        Lit::Int(number) if values.number => Ok(LitStr::new(number.base10_digits(), number.span())),
-        Lit::Bool(truth) if values.truth => Ok(LitStr::new(&truth.value.to_string(), truth.span())),
-        _ => Err(wrong(value.span())),
+        Lit::Str(text) if kinds.text => Ok(text.clone()),
+        Lit::Int(number) if kinds.number => Ok(LitStr::new(number.base10_digits(), number.span())),
+        Lit::Bool(boolean) if kinds.boolean => {
+            Ok(LitStr::new(&boolean.value.to_string(), boolean.span()))
+        }
+        _ => Err(value_error(value.span())),
     }
 }
 
 /// Says what is wrong with what could not be read as a function.
 ///
 /// A body that has a mistake of its own is left to the compiler, which says it better.
-pub(crate) fn no_function(item: TokenStream) -> TokenStream {
+pub(crate) fn expand_non_function(item: TokenStream) -> TokenStream {
     let is_function = item.clone().into_iter().any(|token| token.to_string() == "fn");
     if is_function {
         return item;
@@ -144,7 +147,7 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
     });
     // Who passes arguments makes the test; a second `#[test]` would be one too many.
     let test = outer.is_empty().then(|| quote!(#[::core::prelude::v1::test]));
-    let inner = bare(function);
+    let inner = strip_param_attrs(function);
     let text = name.to_string();
     let attribute = quote_spanned! { name.span() =>
         ::virtnet::check::Attribute {
@@ -174,7 +177,7 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
 
 /// The function as its test has it inside. What stands at an argument is for a wrapper, which looks
 /// for it in there, too.
-fn bare(function: &ItemFn) -> ItemFn {
+fn strip_param_attrs(function: &ItemFn) -> ItemFn {
     let mut bare =
         ItemFn { attrs: Vec::new(), vis: syn::Visibility::Inherited, ..function.clone() };
     for input in &mut bare.sig.inputs {
@@ -187,9 +190,9 @@ fn bare(function: &ItemFn) -> ItemFn {
 
 /// Whether anything else may make a test of the function: without that it would be none.
 fn has_wrapper(attrs: &[Attribute]) -> bool {
-    const PLAIN: [&str; 9] =
+    const NON_WRAPPERS: [&str; 9] =
         ["allow", "cfg", "deny", "doc", "expect", "forbid", "ignore", "should_panic", "warn"];
-    attrs.iter().any(|attr| !PLAIN.iter().any(|plain| attr.path().is_ident(plain)))
+    attrs.iter().any(|attr| !NON_WRAPPERS.iter().any(|name| attr.path().is_ident(name)))
 }
 
 fn is_sim(ty: &Type) -> bool {
@@ -203,7 +206,7 @@ mod tests {
     use syn::parse_quote;
 
     #[test]
-    fn attributes_of_arguments_are_for_the_wrapper_alone() {
+    fn argument_attributes_are_passed_to_the_wrapper_only() {
         let function = parse_quote! {
             #[rstest]
             #[case(1)]

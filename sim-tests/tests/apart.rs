@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use virtnet::Sim;
-use virtnet::check::{Check, Determinism, Isolation, always, sometimes};
+use virtnet::check::{Check, DeterminismCheck, Isolation, always, sometimes};
 
 use crate::planted::programs::{Noise, PROGRAMS};
 use crate::process::{execute, replay_line, said};
@@ -139,7 +139,7 @@ fn what_no_process_can_be_had_for_is_said_in_one_sentence() {
     assert!(text.starts_with("virtnet: no process can be begun for a run: this thread"), "{text}");
     let text = elsewhere(Some("nobody"));
     assert!(text.contains(": it has no test named nobody; the check has to be called"), "{text}");
-    let cold = Check::new("cold").check_determinism_against(Determinism::Cold);
+    let cold = Check::new("cold").check_determinism_against(DeterminismCheck::FreshProcess);
     let cold = std::thread::spawn(|| cold.run(async |_| ()).to_string()).join().unwrap();
     assert!(cold.starts_with("virtnet: no process can be begun for a run: "), "{cold}");
 }
@@ -184,7 +184,8 @@ fn a_seed_that_is_run_after_one_that_dies_is_not_to_blame() {
         assert!(!text.contains("not the same run"), "{text}");
         return;
     };
-    let check = check("blame").seeds(0..4).check_determinism_against(Determinism::Shuffled);
+    let check =
+        check("blame").seeds(0..4).check_determinism_against(DeterminismCheck::AfterOtherSeeds);
     let report = check.run(async |sim: Sim| {
         if sim.seed() == 3 {
             std::process::abort();

@@ -131,7 +131,7 @@ fn failures_are_not_the_same_because_nobody_says_where_they_are() {
 
 #[test]
 fn the_smallest_seed_that_fails_is_reported_whatever_the_threads_do() {
-    for isolation in [Isolation::None, Isolation::Thread] {
+    for isolation in [Isolation::Shared, Isolation::Thread] {
         for jobs in [1, 2, 4] {
             let report = Check::new("smallest")
                 .seeds(0..400)
@@ -155,7 +155,7 @@ fn a_thread_local_does_not_survive_into_the_next_run() {
         })
     };
     assert!(count(Isolation::Thread).is_ok());
-    assert_eq!(count(Isolation::None).failed_seed, Some(1));
+    assert_eq!(count(Isolation::Shared).failed_seed, Some(1));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::shelf::{Op, Store, play};
 /// The store and its client: which operations, which faults, and all that comes of them.
 pub(crate) fn shelf(bytes: &[u8], store: Store) -> Report {
     let check = Check::new("shelf_of_bytes").tape(Tape::from_bytes(bytes));
-    check.isolate(Isolation::None).run(move |sim: Sim| async move {
+    check.isolate(Isolation::Shared).run(move |sim: Sim| async move {
         let mut ops = Vec::new();
         for _ in 0..12 {
             let (what, at) = (sim.choose("what", 3), sim.choose("at", 256) as u16);

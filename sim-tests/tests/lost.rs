@@ -21,7 +21,7 @@ fn name(test: &str) -> String {
 fn the_seed_of_a_run_that_aborts_is_said_by_the_next_sweep() {
     if let Ok(what) = std::env::var(PLANTED) {
         let aborts = what == "abort";
-        let check = Check::new(&name("run")).seeds(0..20).jobs(1).isolate(Isolation::None);
+        let check = Check::new(&name("run")).seeds(0..20).jobs(1).isolate(Isolation::Shared);
         let report = check.run(move |sim| async move {
             if aborts && sim.seed() == 13 {
                 std::process::abort();
@@ -77,7 +77,7 @@ fn a_seed_that_has_failed_is_not_lost_with_a_run_that_takes_longer() {
             }
         };
         let aborts = what == "abort";
-        let check = Check::new(&name("early")).seeds(0..20).jobs(2).isolate(Isolation::None);
+        let check = Check::new(&name("early")).seeds(0..20).jobs(2).isolate(Isolation::Shared);
         let report = check.run(move |sim| async move {
             if aborts && sim.seed() == 3 {
                 wait_for(&BEGUN);

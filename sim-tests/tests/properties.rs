@@ -46,7 +46,7 @@ fn shelf() -> Check {
 /// Whether the store that forgets fails on this tape.
 fn fails(tape: &Tape) -> bool {
     let check = Check::new("once").tape(tape.clone()).shrink(0);
-    !run(check.isolate(Isolation::None), Store::Forgets).is_ok()
+    !run(check.isolate(Isolation::Shared), Store::Forgets).is_ok()
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_a_run_is_given_hangs_on_its_seed_alone() {
     };
     let one = notes(Check::new("one").jobs(1));
     assert_eq!(one.len(), 40);
-    assert_eq!(one, notes(Check::new("two").jobs(2).isolate(Isolation::None)));
+    assert_eq!(one, notes(Check::new("two").jobs(2).isolate(Isolation::Shared)));
     let inputs: HashSet<&String> = one.iter().map(|(_, input)| input).collect();
     assert!(inputs.len() > 35, "{one:?}");
 }

@@ -12,51 +12,51 @@ use crate::sim::sleep;
 use crate::sim::{Elapsed, nanos, now, timeout};
 
 /// Labels, and how often each was reached.
-pub(crate) type Labels = BTreeMap<Cow<'static, str>, u64>;
+pub(crate) type LabelCounts = BTreeMap<Cow<'static, str>, u64>;
 
 /// What was reached, in a run or in many.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Reached {
+pub(crate) struct AssertionCounts {
     /// How often each `sometimes!` held.
-    pub(crate) sometimes: Labels,
+    pub(crate) sometimes: LabelCounts,
     /// How often each `always!` was asked, and held.
-    pub(crate) always: Labels,
+    pub(crate) always: LabelCounts,
 }
 
-impl Reached {
-    const NOTHING: Self = Self { sometimes: BTreeMap::new(), always: BTreeMap::new() };
+impl AssertionCounts {
+    const EMPTY: Self = Self { sometimes: BTreeMap::new(), always: BTreeMap::new() };
 
     /// Adds what others have reached.
     pub(crate) fn add(&mut self, other: Self) {
         let Self { sometimes, always } = other;
-        for (own, others) in [(&mut self.sometimes, sometimes), (&mut self.always, always)] {
-            for (label, count) in others {
-                *own.entry(label).or_insert(0) += count;
+        for (totals, added) in [(&mut self.sometimes, sometimes), (&mut self.always, always)] {
+            for (label, count) in added {
+                *totals.entry(label).or_insert(0) += count;
             }
         }
     }
 }
 
 thread_local! {
-    static REACHED: RefCell<Reached> = const { RefCell::new(Reached::NOTHING) };
+    static ASSERTIONS: RefCell<AssertionCounts> = const { RefCell::new(AssertionCounts::EMPTY) };
 }
 
 /// What an `always!` that does not hold says before its label.
-pub(crate) const BROKEN: &str = "always! does not hold: ";
+pub(crate) const ALWAYS_FAILED: &str = "always! does not hold: ";
 
 /// Forgets what runs before have said.
-pub(crate) fn begin() {
-    REACHED.take();
+pub(crate) fn reset() {
+    ASSERTIONS.take();
 }
 
 /// Takes what has been reached.
-pub(crate) fn take() -> Reached {
-    REACHED.take()
+pub(crate) fn take() -> AssertionCounts {
+    ASSERTIONS.take()
 }
 
 #[doc(hidden)]
 pub fn note_sometimes(holds: bool, label: &'static str) {
-    REACHED.with_borrow_mut(|reached| {
+    ASSERTIONS.with_borrow_mut(|reached| {
         *reached.sometimes.entry(label.into()).or_insert(0) += u64::from(holds);
     });
 }
@@ -64,10 +64,10 @@ pub fn note_sometimes(holds: bool, label: &'static str) {
 #[doc(hidden)]
 #[track_caller]
 pub fn note_always(holds: bool, label: &'static str) {
-    REACHED.with_borrow_mut(|reached| {
+    ASSERTIONS.with_borrow_mut(|reached| {
         *reached.always.entry(label.into()).or_insert(0) += u64::from(holds);
     });
-    assert!(holds, "{BROKEN}{label}");
+    assert!(holds, "{ALWAYS_FAILED}{label}");
 }
 
 /// Says that something should be reached in some run of a sweep: `sometimes!(condition, "label")`.
@@ -144,18 +144,18 @@ pub async fn eventually<Fut: Future<Output = bool>>(
     limit: Duration,
     mut condition: impl FnMut() -> Fut,
 ) -> Result<(), Elapsed> {
-    let end = now() + limit;
-    let asking = async {
+    let deadline = now() + limit;
+    let polling = async {
         let mut pause = Duration::from_millis(1);
         while !condition().await {
-            let rest = end - now();
-            if rest.is_zero() {
+            let remaining = deadline - now();
+            if remaining.is_zero() {
                 return Err(Elapsed::new());
             }
-            sleep(pause.min(rest)).await;
+            sleep(pause.min(remaining)).await;
             pause = (2 * pause).min((limit / 20).max(Duration::from_nanos(nanos(pause))));
         }
         Ok(())
     };
-    timeout(limit, asking).await?
+    timeout(limit, polling).await?
 }

@@ -11,21 +11,22 @@ use crate::sim::Run;
 use crate::sim::{Schedule, Sim, Tape};
 use crate::simnet::NodeOutput;
 
-use crate::check::exec::in_progress::{Running, folder};
-use crate::check::exec::run_once::Case;
-use crate::check::exec::subprocess::{Apart, Role};
-use crate::check::replay_command::Again;
+use crate::check::exec::in_progress::{InProgressFiles, output_dir};
+use crate::check::exec::run_once::TestFn;
+use crate::check::exec::subprocess::{Role, Subprocess};
+use crate::check::replay_command::ReplayCommand;
 use crate::check::report::text::Report;
 use crate::check::report::trace_file;
-use crate::check::runner::Course;
-use crate::check::settings::{Determinism, Isolation, Settings, Work};
+use crate::check::runner::Runner;
+use crate::check::settings::{DeterminismCheck, Isolation, Mode, Settings};
 use crate::check::settings::{
-    MOST_JOBS, budget, digits, duration, environment, is_drawn, jobs, misspelt,
+    MAX_JOBS, env_var, find_misspelled, is_random, parse_budget, parse_digits, parse_duration,
+    parse_jobs,
 };
-use crate::check::settings::{poll_limit, seeds};
-use crate::check::shell_quote::in_one_line;
-use crate::check::sweep::Subject;
-use crate::check::test_id::About;
+use crate::check::settings::{parse_poll_limit, parse_seeds};
+use crate::check::shell_quote::escape_line;
+use crate::check::sweep::TestContext;
+use crate::check::test_id::TestId;
 
 /// A test of many runs.
 ///
@@ -46,11 +47,11 @@ use crate::check::test_id::About;
 pub struct Check {
     name: String,
     /// The test of the harness, where it is known.
-    test: Option<String>,
-    replay: Option<String>,
+    harness_test: Option<String>,
+    replay_command: Option<String>,
     settings: Settings,
     /// What could not be read of an attribute.
-    error: Option<String>,
+    option_error: Option<String>,
 }
 
 impl Check {
@@ -60,7 +61,13 @@ impl Check {
     /// printed, is written with an escape, as `\\` and `\n`.
     pub fn new(name: &str) -> Self {
         let settings = Settings::default();
-        Self { name: name.into(), test: None, replay: None, settings, error: None }
+        Self {
+            name: name.into(),
+            harness_test: None,
+            replay_command: None,
+            settings,
+            option_error: None,
+        }
     }
 
     /// Runs it once for each of these seeds.
@@ -71,8 +78,8 @@ impl Check {
     #[track_caller]
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
         assert!(!seeds.is_empty(), "virtnet: `seeds({seeds:?})`: there is no seed in it");
-        self.settings.work = Work::Seeds(seeds);
-        self.settings.seeds_given = true;
+        self.settings.mode = Mode::Seeds(seeds);
+        self.settings.has_fixed_seeds = true;
         self
     }
 
@@ -95,14 +102,14 @@ impl Check {
     /// assert!(report.to_string().contains("main chooses 3 as `die`"));
     /// ```
     pub fn tape(mut self, tape: Tape) -> Self {
-        self.settings.work = Work::Given(tape);
+        self.settings.mode = Mode::ProvidedTape(tape);
         self
     }
 
     /// On so many threads, from 1 to 1024; unless said otherwise, on all cores if there are many
     /// seeds.
     pub fn jobs(mut self, jobs: usize) -> Self {
-        self.settings.jobs = Some(jobs.clamp(1, MOST_JOBS));
+        self.settings.jobs = Some(jobs.clamp(1, MAX_JOBS));
         self
     }
 
@@ -115,12 +122,12 @@ impl Check {
     /// Executes every seed three times, and fails if they differ; after a failure that is done
     /// anyhow.
     pub fn check_determinism(self) -> Self {
-        self.check_determinism_against(Determinism::Warm)
+        self.check_determinism_against(DeterminismCheck::SameProcess)
     }
 
     /// Executes every seed three times and as often as that asks for, and fails if they differ.
-    pub fn check_determinism_against(mut self, runs: Determinism) -> Self {
-        self.settings.determinism = Some(runs);
+    pub fn check_determinism_against(mut self, check: DeterminismCheck) -> Self {
+        self.settings.determinism = Some(check);
         self
     }
 
@@ -160,7 +167,7 @@ impl Check {
 
     /// Spends so many runs on cutting a failure down; 0 is none, 1 000 unless said otherwise.
     pub fn shrink(mut self, runs: u64) -> Self {
-        self.settings.shrink = runs;
+        self.settings.shrink_runs = runs;
         self
     }
 
@@ -169,7 +176,7 @@ impl Check {
     /// `run.html` is a page to look at, `run.json` is for Perfetto, any other ending is text; see
     /// the [module](super). A run that does not fail leaves a trace only if it is replayed.
     pub fn trace(mut self, file: impl Into<PathBuf>) -> Self {
-        self.settings.trace = Some(file.into());
+        self.settings.trace_file = Some(file.into());
         self
     }
 
@@ -182,7 +189,7 @@ impl Check {
     /// Tells of a poll that has taken so long.
     #[cfg(test)]
     pub(crate) fn set_watchdog(&mut self, limit: Duration) {
-        self.settings.watchdog = limit;
+        self.settings.watchdog_limit = limit;
     }
 
     /// Executes all of it, and explains the first failure.
@@ -191,53 +198,61 @@ impl Check {
         F: Fn(Sim) -> Fut + Sync,
         Fut: Future<Output: NodeOutput> + 'static,
     {
-        self.run_case(&test)
+        self.run_test_fn(&test)
     }
 
-    pub(crate) fn run_case(mut self, case: &dyn Case) -> Report {
-        let name = &in_one_line(&self.name);
-        let again = &Arc::new(Again::new(self.replay.take()));
-        let about = About { name, again };
-        let (apart, role) = Apart::new(name, self.test.as_deref());
-        let apart = &apart;
-        if is_of_a_harness() {
-            self.settings.after_failure = Determinism::Cold;
+    pub(crate) fn run_test_fn(mut self, test_fn: &dyn TestFn) -> Report {
+        let name = &escape_line(&self.name);
+        let replay_command = &Arc::new(ReplayCommand::new(self.replay_command.take()));
+        let test_id = TestId { name, replay_command };
+        let (subprocess, role) = Subprocess::new(name, self.harness_test.as_deref());
+        let subprocess = &subprocess;
+        if is_harness_thread() {
+            self.settings.determinism_after_failure = DeterminismCheck::FreshProcess;
         }
         if role != Role::Parent {
             // The parent has refused it if it is malformed.
-            let _ = self.settings.with_poll_limit(&environment);
-            let running = &Running::default();
-            let subject = Subject { case, settings: &self.settings, apart, about, running };
+            let _ = self.settings.read_poll_limit(&env_var);
+            let in_progress = &InProgressFiles::default();
+            let context =
+                TestContext { test_fn, settings: &self.settings, subprocess, test_id, in_progress };
             return match role {
-                Role::Child => Course::new(subject).serve(),
-                _ => Course::new(subject).nothing(None),
+                Role::Child => Runner::new(context).serve(),
+                _ => Runner::new(context).empty_report(None),
             };
         }
         let names = std::env::vars_os().map(|(name, _)| name);
-        let settings = match misspelt(names) {
+        let settings = match find_misspelled(names) {
             Some(error) => Err(error),
-            None => self.settings.with_environment(&environment),
+            None => self.settings.with_environment(&env_var),
         };
         let settings = settings.and_then(|settings| {
-            settings.trace.as_deref().map_or(Ok(()), trace_file::look).map(|()| settings)
+            settings
+                .trace_file
+                .as_deref()
+                .map_or(Ok(()), trace_file::check_writable)
+                .map(|()| settings)
         });
-        let (settings, error) = match self.error.take().map_or(settings, Err) {
+        let (settings, error) = match self.option_error.take().map_or(settings, Err) {
             Ok(settings) => (settings, None),
             Err(error) => (Settings::default(), Some(error)),
         };
-        let running = match (&settings.work, &error) {
-            (Work::Seeds(_), None) => Running::begin(&folder(), name, settings.threads()),
-            _ => Running::default(),
+        let in_progress = match (&settings.mode, &error) {
+            (Mode::Seeds(_), None) => {
+                InProgressFiles::create(&output_dir(), name, settings.thread_count())
+            }
+            _ => InProgressFiles::default(),
         };
-        let (settings, running) = (&settings, &running);
-        let course = Course::new(Subject { case, settings, apart, about, running });
-        if error.is_some() { course.nothing(error) } else { course.run() }
+        let (settings, in_progress) = (&settings, &in_progress);
+        let runner =
+            Runner::new(TestContext { test_fn, settings, subprocess, test_id, in_progress });
+        if error.is_some() { runner.empty_report(error) } else { runner.run() }
     }
 }
 
 /// Whether this is the thread of a test, which its harness can execute again in a process of its
 /// own. A `main` may do anything before it comes to its check.
-fn is_of_a_harness() -> bool {
+fn is_harness_thread() -> bool {
     std::thread::current().name().is_some_and(|name| name != "main")
 }
 
@@ -264,25 +279,25 @@ impl Attribute {
         F: Fn(Sim) -> Fut + Sync,
         Fut: Future<Output: NodeOutput> + 'static,
     {
-        self.check().run_case(&test).assert();
+        self.to_check().run_test_fn(&test).assert();
     }
 
-    fn check(self) -> Check {
+    fn to_check(self) -> Check {
         let (name, module) = (self.function, self.module);
         let (crate_name, path) = match module.split_once("::") {
             Some((crate_name, module)) => (crate_name, format!("{module}::{name}")),
             None => (module, name.to_string()),
         };
         let mut check = Check::new(&path);
-        check.test = Some(path.clone());
+        check.harness_test = Some(path.clone());
         // Its name is known, and there is nothing around its runs that would be done twice.
-        check.settings.after_failure = Determinism::Cold;
-        let (package, target) = (self.package, self.target(crate_name));
-        check.replay = Some(format!("cargo test -p {package} {target} {path} -- --exact"));
+        check.settings.determinism_after_failure = DeterminismCheck::FreshProcess;
+        let (package, target) = (self.package, self.cargo_target(crate_name));
+        check.replay_command = Some(format!("cargo test -p {package} {target} {path} -- --exact"));
         for (option, value) in self.options {
-            if let Err(expected) = check.set(option, value) {
+            if let Err(expected) = check.set_option(option, value) {
                 let error = format!("virtnet: {option} = {value:?}: expected {expected}");
-                check.error.get_or_insert(error);
+                check.option_error.get_or_insert(error);
             }
         }
         check
@@ -291,29 +306,29 @@ impl Attribute {
 
 impl Check {
     /// Takes an option of the attribute.
-    fn set(&mut self, option: &str, value: &str) -> Result<(), &'static str> {
+    fn set_option(&mut self, option: &str, value: &str) -> Result<(), &'static str> {
         let settings = &mut self.settings;
         match option {
             "seeds" => {
-                settings.work = Work::Seeds(seeds(value)?);
-                settings.seeds_given = true;
-                settings.seeds_drawn = is_drawn(value);
+                settings.mode = Mode::Seeds(parse_seeds(value)?);
+                settings.has_fixed_seeds = true;
+                settings.has_random_seeds = is_random(value);
             }
-            "poll_limit" => settings.poll_limit = poll_limit(value)?,
-            "budget" => settings.budget = Some(budget(value)?),
-            "jobs" => settings.jobs = Some(jobs(value)?),
+            "poll_limit" => settings.poll_limit = parse_poll_limit(value)?,
+            "budget" => settings.budget = Some(parse_budget(value)?),
+            "jobs" => settings.jobs = Some(parse_jobs(value)?),
             "time_limit" => {
-                settings.time_limit = Some(duration(value).ok_or("a duration, as 5min")?);
+                settings.time_limit = Some(parse_duration(value).ok_or("a duration, as 5min")?);
             }
             "step_limit" => {
-                settings.step_limit = Some(digits(value).ok_or("a number of steps")?);
+                settings.step_limit = Some(parse_digits(value).ok_or("a number of steps")?);
             }
             "schedule" => {
                 settings.schedule = value.parse().map_err(|_| "fifo, random or pct:N")?;
             }
             "isolate" => {
                 settings.isolation = match value {
-                    "none" => Isolation::None,
+                    "none" => Isolation::Shared,
                     "thread" => Isolation::Thread,
                     "process" => Isolation::Process,
                     _ => return Err("thread, process or none"),
@@ -321,8 +336,9 @@ impl Check {
             }
             "check_determinism" if value == "false" => settings.determinism = None,
             "check_determinism" => {
-                let runs = Determinism::read(value).ok_or("cold, shuffled, all, true or false")?;
-                settings.determinism = Some(runs);
+                let check =
+                    DeterminismCheck::parse(value).ok_or("cold, shuffled, all, true or false")?;
+                settings.determinism = Some(check);
             }
             "shrink" => settings.set_shrink(value)?,
             _ => return Err("an option of #[virtnet::test]"),
@@ -333,26 +349,28 @@ impl Check {
 
 impl Attribute {
     /// Which of a package's targets it belongs to, as an argument of Cargo's.
-    fn target(self, crate_name: &str) -> String {
+    fn cargo_target(self, crate_name: &str) -> String {
         let file = format!("/{}", self.file.replace('\\', "/"));
         // The step of the path below a folder of targets, unless that is a module of that name, or
         // has packages in it.
-        let below = |folder: &str| {
+        let target_name = |folder: &str| {
             let (before, after) = file.rsplit_once(folder)?;
-            let is_of_targets = !before.ends_with("/src") && !after.contains("/src/");
-            is_of_targets.then(|| after.split('/').next().unwrap_or(after).trim_end_matches(".rs"))
+            let is_target_dir = !before.ends_with("/src") && !after.contains("/src/");
+            is_target_dir.then(|| after.split('/').next().unwrap_or(after).trim_end_matches(".rs"))
         };
         match (self.program, self.is_apart) {
-            (Some(program), _) if below("/examples/").is_some() => format!("--example {program}"),
+            (Some(program), _) if target_name("/examples/").is_some() => {
+                format!("--example {program}")
+            }
             (Some(program), _) => format!("--bin {program}"),
             (None, false) => "--lib".into(),
             (None, true) => {
-                let test = below("/tests/").map(|step| ("--test", step));
-                let found = test.or_else(|| below("/benches/").map(|step| ("--bench", step)));
-                let (option, step) = found.unwrap_or(("--test", crate_name));
+                let test = target_name("/tests/").map(|name| ("--test", name));
+                let found = test.or_else(|| target_name("/benches/").map(|name| ("--bench", name)));
+                let (option, name) = found.unwrap_or(("--test", crate_name));
                 // Crates have no hyphens, targets may have. A target may have many files.
-                let is_own = step.replace('-', "_") == crate_name;
-                format!("{option} {}", if is_own { step } else { crate_name })
+                let is_crate_name = name.replace('-', "_") == crate_name;
+                format!("{option} {}", if is_crate_name { name } else { crate_name })
             }
         }
     }
@@ -363,7 +381,7 @@ mod tests {
     use super::Attribute;
 
     #[test]
-    fn a_replay_names_the_target() {
+    fn replay_command_names_the_cargo_target() {
         for (file, crate_name, program, is_apart, expected) in [
             ("tests/my-sim.rs", "my_sim", None, true, "--test my-sim"),
             ("store/tests/main.rs", "sim", None, true, "--test sim"),
@@ -384,7 +402,7 @@ mod tests {
             let (package, module, function) = ("", crate_name, "");
             let attribute =
                 Attribute { package, module, function, file, program, is_apart, options: &[] };
-            assert_eq!(attribute.target(crate_name), expected, "{file}");
+            assert_eq!(attribute.cargo_target(crate_name), expected, "{file}");
         }
     }
 }

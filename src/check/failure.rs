@@ -5,11 +5,11 @@ use std::panic::Location;
 
 use crate::sim::{Ending, STOPPED, Stall, TaskPanic};
 
-use crate::check::assertions::BROKEN;
+use crate::check::assertions::ALWAYS_FAILED;
 
 /// What two failures have in common that are the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum FailureKind {
     /// A panic, by where it happened, or by its text without digits where that is not known.
     Panic(String),
     /// An `always!` that did not hold, by its label.
@@ -21,17 +21,17 @@ pub(crate) enum Kind {
     /// The process of the run was ended because nothing went on in it any more, in this task.
     Hung(String),
     /// The process of the run died, in this way.
-    Died(String),
+    ProcessDied(String),
     /// The run was stopped after its real time: it says nothing of the program.
     Stopped,
     /// There was no run at all: no process could be had for it.
-    NoProcess,
+    SpawnFailed,
 }
 
 /// How a run failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) kind: Kind,
+    pub(crate) kind: FailureKind,
     /// What happened, in as many lines as it takes.
     pub(crate) text: String,
     /// The paths of the tasks to which it happened.
@@ -41,20 +41,20 @@ pub(crate) struct Failure {
 impl Failure {
     /// Whether the run did not come back, and its process was ended.
     pub(crate) const fn is_hung(&self) -> bool {
-        matches!(self.kind, Kind::Hung(_))
+        matches!(self.kind, FailureKind::Hung(_))
     }
 
     /// How a run failed that came to this ending, if it did; where a panic happened says `site`, by
     /// what it said.
-    pub(crate) fn of(
+    pub(crate) fn from_ending(
         ending: &Ending<Option<String>>,
         site: impl FnOnce(&str) -> Option<String>,
     ) -> Option<Self> {
         let stalled = |name: &'static str, stall: &Stall| Self {
-            kind: Kind::Ending(name.into()),
+            kind: FailureKind::Ending(name.into()),
             // The main task comes first.
             text: match stall.tasks.first() {
-                Some(main) => without_place(&ending.to_string(), main.spawned_at),
+                Some(main) => strip_spawn_location(&ending.to_string(), main.spawned_at),
                 None => ending.to_string(),
             },
             tasks: stall.tasks.iter().map(|task| task.task.clone()).collect(),
@@ -62,11 +62,11 @@ impl Failure {
         match ending {
             Ending::Done(None) => None,
             Ending::Done(Some(error)) => Some(Self {
-                kind: Kind::Error(without_digits(error)),
+                kind: FailureKind::Error(strip_digits(error)),
                 text: format!("the test returned an error: {error}"),
                 tasks: vec!["main".into()],
             }),
-            Ending::Panicked(panic) => Some(Self::of_panic(panic, site(&panic.message))),
+            Ending::Panicked(panic) => Some(Self::from_panic(panic, site(&panic.message))),
             Ending::Deadlock(stall)
             | Ending::Livelock(stall)
             | Ending::TimeLimit(stall)
@@ -76,12 +76,12 @@ impl Failure {
 
     /// Of a run that was stopped.
     pub(crate) fn stopped() -> Self {
-        Self { kind: Kind::Stopped, text: STOPPED.into(), tasks: Vec::new() }
+        Self { kind: FailureKind::Stopped, text: STOPPED.into(), tasks: Vec::new() }
     }
 
-    fn of_panic(panic: &TaskPanic, site: Option<String>) -> Self {
+    fn from_panic(panic: &TaskPanic, site: Option<String>) -> Self {
         let mut text = match panic.task.as_str() {
-            "main" => without_place(&panic.to_string(), panic.spawned_at),
+            "main" => strip_spawn_location(&panic.to_string(), panic.spawned_at),
             _ => panic.to_string(),
         };
         if let Some(site) = &site {
@@ -90,21 +90,21 @@ impl Failure {
         if panic.message == STOPPED {
             return Self::stopped();
         }
-        let kind = match panic.message.strip_prefix(BROKEN) {
-            Some(label) => Kind::Always(label.to_string().into()),
-            None => Kind::Panic(site.unwrap_or_else(|| without_digits(&panic.message))),
+        let kind = match panic.message.strip_prefix(ALWAYS_FAILED) {
+            Some(label) => FailureKind::Always(label.to_string().into()),
+            None => FailureKind::Panic(site.unwrap_or_else(|| strip_digits(&panic.message))),
         };
         Self { kind, text, tasks: vec![panic.task.clone()] }
     }
 }
 
 /// Where the main task is spawned says nothing: it is not the test that does it.
-fn without_place(text: &str, spawned_at: &Location<'_>) -> String {
-    let place = format!("spawned at {spawned_at}");
-    text.lines().filter(|line| line.trim_start() != place).collect::<Vec<_>>().join("\n")
+fn strip_spawn_location(text: &str, spawned_at: &Location<'_>) -> String {
+    let location = format!("spawned at {spawned_at}");
+    text.lines().filter(|line| line.trim_start() != location).collect::<Vec<_>>().join("\n")
 }
 
 /// A text in which numbers do not matter: ids, addresses and times differ from run to run.
-fn without_digits(text: &str) -> String {
+fn strip_digits(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }

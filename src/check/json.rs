@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Appends a text with its quotes.
-pub(crate) fn text(out: &mut String, text: &str) {
+pub(crate) fn write_text(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -27,14 +27,14 @@ pub(crate) fn text(out: &mut String, text: &str) {
 }
 
 /// Appends a list, each item as `write` does it.
-pub(crate) fn list<T>(
+pub(crate) fn write_list<T>(
     out: &mut String,
     items: impl IntoIterator<Item = T>,
     mut write: impl FnMut(&mut String, T),
 ) {
     out.push('[');
-    for (place, item) in items.into_iter().enumerate() {
-        if place > 0 {
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
             out.push(',');
         }
         write(out, item);
@@ -43,22 +43,22 @@ pub(crate) fn list<T>(
 }
 
 /// Appends a list of what prints as JSON does: numbers, truths.
-pub(crate) fn numbers<T: ToString>(out: &mut String, items: impl IntoIterator<Item = T>) {
-    list(out, items, |out, item| out.push_str(&item.to_string()));
+pub(crate) fn write_numbers<T: ToString>(out: &mut String, items: impl IntoIterator<Item = T>) {
+    write_list(out, items, |out, item| out.push_str(&item.to_string()));
 }
 
 /// Appends the name of a member, with a comma before all but the first.
-pub(crate) fn name(out: &mut String, name: &str) {
+pub(crate) fn write_key(out: &mut String, name: &str) {
     if !out.ends_with('{') {
         out.push(',');
     }
-    text(out, name);
+    write_text(out, name);
     out.push(':');
 }
 
-fn quoted(of: &str) -> String {
+fn quoted(value: &str) -> String {
     let mut out = String::new();
-    text(&mut out, of);
+    write_text(&mut out, value);
     out
 }
 
@@ -120,16 +120,16 @@ impl fmt::Display for Json {
             Self::Text(text) => f.write_str(&quoted(text)),
             Self::List(list) => {
                 f.write_str("[")?;
-                for (place, value) in list.iter().enumerate() {
-                    let comma = if place > 0 { "," } else { "" };
+                for (index, value) in list.iter().enumerate() {
+                    let comma = if index > 0 { "," } else { "" };
                     write!(f, "{comma}{value}")?;
                 }
                 f.write_str("]")
             }
             Self::Map(entries) => {
                 f.write_str("{")?;
-                for (place, (name, value)) in entries.iter().enumerate() {
-                    f.write_str(if place > 0 { "," } else { "" })?;
+                for (index, (name, value)) in entries.iter().enumerate() {
+                    f.write_str(if index > 0 { "," } else { "" })?;
                     f.write_str(&quoted(name))?;
                     write!(f, ":{value}")?;
                 }
@@ -144,87 +144,87 @@ impl FromStr for Json {
 
     /// Reads one value, and says at which byte it cannot.
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut reader = Reader { text, at: 0, depth: 0 };
-        let value = reader.value()?;
-        reader.blank();
-        if reader.at < text.len() { Err(reader.expected("the end")) } else { Ok(value) }
+        let mut reader = Parser { text, offset: 0, depth: 0 };
+        let value = reader.parse_value()?;
+        reader.skip_whitespace();
+        if reader.offset < text.len() { Err(reader.expected("the end")) } else { Ok(value) }
     }
 }
 
-struct Reader<'a> {
+struct Parser<'a> {
     text: &'a str,
-    at: usize,
+    offset: usize,
     depth: u32,
 }
 
-impl Reader<'_> {
-    fn expected(&self, what: &str) -> String {
-        format!("expected {what} at byte {}", self.at)
+impl Parser<'_> {
+    fn expected(&self, wanted: &str) -> String {
+        format!("expected {wanted} at byte {}", self.offset)
     }
 
-    fn blank(&mut self) {
-        let rest = &self.text[self.at..];
-        self.at += rest.len() - rest.trim_ascii_start().len();
+    fn skip_whitespace(&mut self) {
+        let remaining = &self.text[self.offset..];
+        self.offset += remaining.len() - remaining.trim_ascii_start().len();
     }
 
-    fn takes(&mut self, word: &str) -> bool {
-        self.blank();
-        let is_next = self.text[self.at..].starts_with(word);
-        self.at += if is_next { word.len() } else { 0 };
+    fn eat(&mut self, token: &str) -> bool {
+        self.skip_whitespace();
+        let is_next = self.text[self.offset..].starts_with(token);
+        self.offset += if is_next { token.len() } else { 0 };
         is_next
     }
 
-    fn value(&mut self) -> Result<Json, String> {
-        const DEEP: u32 = 64;
+    fn parse_value(&mut self) -> Result<Json, String> {
+        const MAX_DEPTH: u32 = 64;
         for (word, value) in
             [("null", Json::Null), ("true", Json::Bool(true)), ("false", Json::Bool(false))]
         {
-            if self.takes(word) {
+            if self.eat(word) {
                 return Ok(value);
             }
         }
-        if self.takes("\"") {
-            return self.text().map(Json::Text);
+        if self.eat("\"") {
+            return self.parse_text().map(Json::Text);
         }
         self.depth += 1;
-        if self.depth > DEEP {
+        if self.depth > MAX_DEPTH {
             return Err(self.expected("less depth"));
         }
-        let value = if self.takes("[") {
-            self.items("]", Self::value).map(Json::List)
-        } else if self.takes("{") {
-            self.items("}", Self::entry).map(Json::Map)
+        let value = if self.eat("[") {
+            self.parse_items("]", Self::parse_value).map(Json::List)
+        } else if self.eat("{") {
+            self.parse_items("}", Self::parse_member).map(Json::Map)
         } else {
-            self.number()
+            self.parse_number()
         };
         self.depth -= 1;
         value
     }
 
-    fn number(&mut self) -> Result<Json, String> {
-        let rest = &self.text[self.at..];
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let number = rest[..end].parse().map_err(|_| self.expected("a value"))?;
-        self.at += end;
+    fn parse_number(&mut self) -> Result<Json, String> {
+        let remaining = &self.text[self.offset..];
+        let end = remaining.find(|c: char| !c.is_ascii_digit()).unwrap_or(remaining.len());
+        let number = remaining[..end].parse().map_err(|_| self.expected("a value"))?;
+        self.offset += end;
         Ok(Json::Number(number))
     }
 
-    fn entry(&mut self) -> Result<(String, Json), String> {
-        if !self.takes("\"") {
+    fn parse_member(&mut self) -> Result<(String, Json), String> {
+        if !self.eat("\"") {
             return Err(self.expected("a name"));
         }
-        let name = self.text()?;
-        if self.takes(":") { Ok((name, self.value()?)) } else { Err(self.expected("a colon")) }
+        let name = self.parse_text()?;
+        if self.eat(":") { Ok((name, self.parse_value()?)) } else { Err(self.expected("a colon")) }
     }
 
-    fn items<T>(
+    fn parse_items<T>(
         &mut self,
         end: &str,
         read: impl Fn(&mut Self) -> Result<T, String>,
     ) -> Result<Vec<T>, String> {
         let mut items = Vec::new();
-        while !self.takes(end) {
-            if !items.is_empty() && !self.takes(",") {
+        while !self.eat(end) {
+            if !items.is_empty() && !self.eat(",") {
                 return Err(self.expected("a comma"));
             }
             items.push(read(self)?);
@@ -233,24 +233,25 @@ impl Reader<'_> {
     }
 
     /// The text up to the next quotation mark, the first having been read.
-    fn text(&mut self) -> Result<String, String> {
+    fn parse_text(&mut self) -> Result<String, String> {
         let mut text = String::new();
         loop {
-            let rest = &self.text[self.at..];
-            let plain = rest.find(['"', '\\']).ok_or_else(|| self.expected("a quotation mark"))?;
-            text.push_str(&rest[..plain]);
-            self.at += plain + 1;
-            if rest[plain..].starts_with('"') {
+            let remaining = &self.text[self.offset..];
+            let plain_len =
+                remaining.find(['"', '\\']).ok_or_else(|| self.expected("a quotation mark"))?;
+            text.push_str(&remaining[..plain_len]);
+            self.offset += plain_len + 1;
+            if remaining[plain_len..].starts_with('"') {
                 return Ok(text);
             }
-            text.push(self.escape()?);
+            text.push(self.parse_escape()?);
         }
     }
 
-    fn escape(&mut self) -> Result<char, String> {
-        let wrong = self.expected("an escape");
-        let c = self.text[self.at..].chars().next().ok_or_else(|| wrong.clone())?;
-        self.at += c.len_utf8();
+    fn parse_escape(&mut self) -> Result<char, String> {
+        let error = self.expected("an escape");
+        let c = self.text[self.offset..].chars().next().ok_or_else(|| error.clone())?;
+        self.offset += c.len_utf8();
         Ok(match c {
             'n' => '\n',
             't' => '\t',
@@ -258,34 +259,34 @@ impl Reader<'_> {
             'b' => '\u{8}',
             'f' => '\u{c}',
             'u' => {
-                let high = self.unit().ok_or_else(|| wrong.clone())?;
+                let high = self.parse_hex4().ok_or_else(|| error.clone())?;
                 // Others write what lies beyond 16 bits as two halves.
-                let is_half = (0xD800..0xDC00).contains(&high) && self.takes("\\u");
-                let low = if is_half { self.unit() } else { None };
+                let is_surrogate = (0xD800..0xDC00).contains(&high) && self.eat("\\u");
+                let low = if is_surrogate { self.parse_hex4() } else { None };
                 let code = low.map_or(high, |low| {
                     0x1_0000 + ((high - 0xD800) << 10) + (low.wrapping_sub(0xDC00) & 0x3FF)
                 });
-                char::from_u32(code).ok_or(wrong)?
+                char::from_u32(code).ok_or(error)?
             }
             '"' | '\\' | '/' => c,
-            _ => return Err(wrong),
+            _ => return Err(error),
         })
     }
 
     /// Four hexadecimal digits.
-    fn unit(&mut self) -> Option<u32> {
-        let digits = self.text.get(self.at..self.at + 4)?;
-        self.at += 4;
+    fn parse_hex4(&mut self) -> Option<u32> {
+        let digits = self.text.get(self.offset..self.offset + 4)?;
+        self.offset += 4;
         u32::from_str_radix(digits, 16).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Json, list, name, numbers, text};
+    use super::{Json, write_key, write_list, write_numbers, write_text};
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_json_is_read_back() {
         let value = Json::map([
             ("text", Json::text("a \"quote\", a \\, a\nline, \u{1}, α, 🦀")),
             ("numbers", Json::List(vec![Json::Number(0), Json::Number(u64::MAX)])),
@@ -297,13 +298,13 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_is_read() {
+    fn json_with_whitespace_and_surrogates_is_read() {
         let value: Json = " { \"a\" : [ 1 , \"\\ud83e\\udd80\\/\\t\" ] }\n".parse().unwrap();
         assert_eq!(value.to_string(), "{\"a\":[1,\"🦀/\\u0009\"]}");
     }
 
     #[test]
-    fn what_is_cut_off_or_malformed_is_an_error() {
+    fn truncated_or_malformed_json_is_an_error() {
         let text = "{\"a\":[1,\"\\u0041\",true]}";
         for end in 0..text.len() {
             assert!(text[..end].parse::<Json>().is_err(), "{}", &text[..end]);
@@ -316,9 +317,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_text_ends_it_or_the_script_around_it() {
+    fn text_is_escaped_for_json_and_html_scripts() {
         let mut out = String::new();
-        text(&mut out, "a\"b\\c\n</script><!--&\u{2028}\0\x1b\u{85}é🦀");
+        write_text(&mut out, "a\"b\\c\n</script><!--&\u{2028}\0\x1b\u{85}é🦀");
         let expected = concat!(
             r#""a\"b\\c\n\u003c/script\u003e\u003c!--\u0026"#,
             r#"\u2028\u0000\u001b\u0085é🦀""#
@@ -327,12 +328,12 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_members_have_their_commas() {
+    fn lists_and_members_are_separated_by_commas() {
         let mut out = String::from("{");
-        name(&mut out, "a");
-        numbers(&mut out, [1, 2]);
-        name(&mut out, "b");
-        list(&mut out, ["x"], text);
+        write_key(&mut out, "a");
+        write_numbers(&mut out, [1, 2]);
+        write_key(&mut out, "b");
+        write_list(&mut out, ["x"], write_text);
         assert_eq!(out, r#"{"a":[1,2],"b":["x"]"#);
     }
 }

@@ -183,7 +183,7 @@ pub use assertions::{note_always, note_sometimes};
 pub use check::Attribute;
 pub use check::Check;
 pub use report::text::Report;
-pub use settings::{Determinism, Isolation};
+pub use settings::{DeterminismCheck, Isolation};
 
 #[cfg(feature = "proptest")]
-pub(crate) use exec::run_once::{Case, Input, Played, play};
+pub(crate) use exec::run_once::{RunResult, TestFn, TestInput, run_once};

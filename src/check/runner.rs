@@ -12,184 +12,203 @@ use crate::sim::Tape;
 use crate::simnet::Ledger;
 
 use crate::check::analysis::determinism;
-use crate::check::analysis::determinism::{Differs, Repeated};
-use crate::check::analysis::earlier_runs::earlier;
+use crate::check::analysis::determinism::{Nondeterminism, RepeatResult};
+use crate::check::analysis::earlier_runs::find_leaked_state;
 use crate::check::analysis::shrink::shrink;
-use crate::check::assertions::Reached;
-use crate::check::exec::deadline::Patience;
-use crate::check::exec::executor::Place;
-use crate::check::exec::in_progress::{file_name, folder};
-use crate::check::exec::panic_hook::quietly;
-use crate::check::exec::run_once::{Played, TRACED};
-use crate::check::exec::run_request::Order;
+use crate::check::assertions::AssertionCounts;
+use crate::check::exec::deadline::Deadline;
+use crate::check::exec::executor::RunExecutor;
+use crate::check::exec::in_progress::{output_dir, test_file_name};
+use crate::check::exec::panic_hook::catch_silently;
+use crate::check::exec::run_once::{MAX_TRACED_STEPS, RunResult};
+use crate::check::exec::run_request::RunRequest;
 use crate::check::exec::subprocess::serve;
-use crate::check::exec::watchdog::{At, signalled, watched};
-use crate::check::failure::{Failure, Kind};
-use crate::check::report::text::{Report, Wrong};
+use crate::check::exec::watchdog::{WorkerProgress, with_watch_events, with_watchdog};
+use crate::check::failure::{Failure, FailureKind};
+use crate::check::report::text::{Report, TestFailure};
 use crate::check::report::trace_file;
-use crate::check::settings::{Determinism, Settings, Work, count, range_text};
+use crate::check::settings::{DeterminismCheck, Mode, Settings, format_seeds, seed_count};
 use crate::check::shell_quote::shell_word;
-use crate::check::sweep::{Failed, Subject, Swept, one, sweep};
+use crate::check::sweep::{FailedSeed, SweepResult, TestContext, run_and_check, sweep};
 use crate::check::sweep_results;
-use crate::check::sweep_results::{Merged, Whose};
-use crate::check::test_id::About;
+use crate::check::sweep_results::{MergedResults, ResultKey};
+use crate::check::test_id::TestId;
 
 /// A test under way.
-pub(crate) struct Course<'a> {
-    subject: Subject<'a>,
+pub(crate) struct Runner<'a> {
+    context: TestContext<'a>,
     settings: &'a Settings,
-    about: About<'a>,
+    test_id: TestId<'a>,
 }
 
-impl<'a> Course<'a> {
-    pub(crate) const fn new(subject: Subject<'a>) -> Self {
-        Self { subject, settings: subject.settings, about: subject.about }
+impl<'a> Runner<'a> {
+    pub(crate) const fn new(context: TestContext<'a>) -> Self {
+        Self { context, settings: context.settings, test_id: context.test_id }
     }
 
     /// Plays the one run that another process asks for.
     pub(crate) fn serve(&self) -> ! {
-        let at = At::default();
-        let place = self.subject.place(&at);
-        let what = (self.subject.case, self.settings);
-        serve(|order, tell| {
-            signalled(&at, what, tell, || self.watched(&at, || place.on_a_fresh_thread(order)))
+        let progress = WorkerProgress::default();
+        let executor = self.context.executor(&progress);
+        let test = (self.context.test_fn, self.settings);
+        serve(|request, send_event| {
+            with_watch_events(&progress, test, send_event, || {
+                self.with_watchdog(&progress, || executor.on_fresh_thread(request))
+            })
         })
     }
 
     /// A report of nothing, or of why there is nothing.
-    pub(crate) fn nothing(&self, error: Option<String>) -> Report {
-        self.report(Swept::default(), error.map(Wrong::Settings))
+    pub(crate) fn empty_report(&self, error: Option<String>) -> Report {
+        self.report(SweepResult::default(), error.map(TestFailure::Settings))
     }
 
     /// Does what the settings say.
     pub(crate) fn run(&self) -> Report {
-        self.tell_what_was_left();
-        match self.settings.work.clone() {
-            Work::Seeds(seeds) => self.sweep(seeds),
-            Work::Replay(seed) => self.replay(&Order::of_seed(seed)),
-            Work::Given(tape) => self.replay(&Order::of_tape(tape)),
-            Work::Tape(file) => match read_tape(&file, self.about.name) {
+        self.print_interrupted();
+        match self.settings.mode.clone() {
+            Mode::Seeds(seeds) => self.sweep(seeds),
+            Mode::Replay(seed) => self.replay(&RunRequest::from_seed(seed)),
+            Mode::ProvidedTape(tape) => self.replay(&RunRequest::from_tape(tape)),
+            Mode::TapeFile(file) => match read_tape(&file, self.test_id.name) {
                 // A tape without a seed is one of seed zero.
-                Ok(tape) => self.replay(&Order::of_tape(tape)),
-                Err(error) => self.nothing(Some(error)),
+                Ok(tape) => self.replay(&RunRequest::from_tape(tape)),
+                Err(error) => self.empty_report(Some(error)),
             },
-            Work::Judge(file) => self.judge(&file),
+            Mode::MergeResults(file) => self.merge_results(&file),
         }
     }
 
     /// Says what earlier processes were at when they ended, by themselves or not.
-    fn tell_what_was_left(&self) {
-        for seed in &self.subject.running.lost {
-            let what =
+    fn print_interrupted(&self) {
+        for seed in &self.context.in_progress.crashed_seeds {
+            let message =
                 format!("an earlier process ended, or was ended, in the run of seed {seed:#x}");
-            self.about.say(&what, Some(*seed));
+            self.test_id.eprint_replay(&message, Some(*seed));
         }
-        if let (Some(first), Work::Seeds(seeds)) =
-            (self.subject.running.lost.first(), &self.settings.work)
+        if let (Some(first), Mode::Seeds(seeds)) =
+            (self.context.in_progress.crashed_seeds.first(), &self.settings.mode)
             && (seeds.start + 1..seeds.end).contains(first)
         {
             // Seeds are run in order: whatever it had not come to is not smaller.
-            let what = format!("if it was to run these seeds, all before {first:#x} were well");
-            self.about.say_with(&what, "go on", &self.rest(*first..seeds.end));
+            let message = format!("if it was to run these seeds, all before {first:#x} were well");
+            self.test_id.eprint_command(
+                &message,
+                "go on",
+                &self.remaining_variables(*first..seeds.end),
+            );
         }
-        for (seed, tape) in &self.subject.running.cut {
-            let what = format!(
+        for (seed, tape) in &self.context.in_progress.interrupted_shrinks {
+            let message = format!(
                 "an earlier process found that seed {seed:#x} fails, and ended while it cut that \
                  down; it had come to {}",
                 tape.display()
             );
-            self.about.say_with(&what, "replay", &playing(tape));
+            self.test_id.eprint_command(&message, "replay", &tape_variable(tape));
         }
     }
 
     fn sweep(&self, seeds: Range<u64>) -> Report {
         let settings = self.settings;
-        let whose = Whose::new(self.about.name);
-        if let Some(Err(error)) = settings.results.as_ref().map(|file| sweep_results::can_add(file))
+        let key = ResultKey::new(self.test_id.name);
+        if let Some(Err(error)) =
+            settings.results_file.as_ref().map(|file| sweep_results::check_writable(file))
         {
-            return self.nothing(Some(error));
+            return self.empty_report(Some(error));
         }
-        if settings.seeds_drawn {
-            let again = self.variables_of(&range_text(&seeds));
-            self.about.say_with("these seeds were drawn", "again", &again);
+        if settings.has_random_seeds {
+            let variables = self.sweep_variables(&format_seeds(&seeds));
+            self.test_id.eprint_command("these seeds were drawn", "again", &variables);
         }
-        let swept = sweep(self.subject, seeds.clone());
-        if let Some(error) = swept.failed.as_ref().and_then(Failed::want_of_a_process) {
-            return self.nothing(Some(error.into()));
+        let result = sweep(self.context, seeds.clone());
+        if let Some(error) = result.failed_seed.as_ref().and_then(FailedSeed::spawn_error) {
+            return self.empty_report(Some(error.into()));
         }
-        if let Some(file) = &settings.results
-            && let Err(error) = sweep_results::add(file, &whose, (&seeds, settings.shard), &swept)
+        if let Some(file) = &settings.results_file
+            && let Err(error) =
+                sweep_results::append_line(file, &key, (&seeds, settings.shard), &result)
         {
-            if swept.failed.is_none() {
-                return self.nothing(Some(error));
+            if result.failed_seed.is_none() {
+                return self.empty_report(Some(error));
             }
             // A failure that was found is worth more than its line.
-            let again = self.variables_of(&range_text(&seeds));
-            self.about.say_with(error.trim_start_matches("virtnet: "), "again", &again);
+            let variables = self.sweep_variables(&format_seeds(&seeds));
+            self.test_id.eprint_command(error.trim_start_matches("virtnet: "), "again", &variables);
         }
-        if let Some(next) = swept.next {
-            self.tell_where_to_go_on(&seeds, next, &swept);
+        if let Some(next) = result.next_seed {
+            self.print_continuation(&seeds, next, &result);
         }
-        match &swept.failed {
+        match &result.failed_seed {
             Some(failed) => {
-                let order = Order::of_seed(failed.played.seed);
-                let report = self.explain(&order, swept);
-                self.traced(&order, report)
+                let request = RunRequest::from_seed(failed.result.seed);
+                let report = self.explain(&request, result);
+                self.with_trace_file(&request, report)
             }
             None => {
-                let run = seeds.start..swept.next.unwrap_or(seeds.end);
-                let is_whole = settings.is_whole(&run);
-                let wrong = is_whole.then(|| whole(&swept.ledger, &swept.reached)).flatten();
-                self.report(swept, wrong)
+                let covered = seeds.start..result.next_seed.unwrap_or(seeds.end);
+                let is_whole = settings.is_whole(&covered);
+                let failure = is_whole
+                    .then(|| whole_sweep_failure(&result.fault_stats, &result.assertions))
+                    .flatten();
+                self.report(result, failure)
             }
         }
     }
 
-    fn tell_where_to_go_on(&self, seeds: &Range<u64>, next: u64, swept: &Swept) {
-        let (runs, took) = (swept.runs, swept.took.as_secs_f64());
-        let what = format!("{runs} seeds from {:#x} on in {took:.1} s, all well", seeds.start);
-        self.about.say_with(&what, "go on", &self.rest(next..seeds.end));
+    fn print_continuation(&self, seeds: &Range<u64>, next: u64, result: &SweepResult) {
+        let (runs, elapsed) = (result.runs, result.elapsed.as_secs_f64());
+        let message =
+            format!("{runs} seeds from {:#x} on in {elapsed:.1} s, all well", seeds.start);
+        self.test_id.eprint_command(&message, "go on", &self.remaining_variables(next..seeds.end));
     }
 
     /// The variables with which a sweep goes on with what is left of it.
-    fn rest(&self, seeds: Range<u64>) -> String {
-        self.variables_of(&self.settings.rest(&seeds))
+    fn remaining_variables(&self, seeds: Range<u64>) -> String {
+        self.sweep_variables(&self.settings.remaining_seeds(&seeds))
     }
 
     /// The variables with which these seeds are run, and otherwise as now.
-    fn variables_of(&self, seeds: &str) -> String {
-        let time = self.settings.budget.map(|time| format!("VIRTNET_TIME={}ms ", time.as_millis()));
-        let shard = self.settings.shard.map(|(own, of)| format!("VIRTNET_SHARD={own}/{of} "));
-        let [time, shard] = [time, shard].map(Option::unwrap_or_default);
-        format!("{time}VIRTNET_SEEDS={seeds} {shard}")
+    fn sweep_variables(&self, seeds: &str) -> String {
+        let budget =
+            self.settings.budget.map(|budget| format!("VIRTNET_TIME={}ms ", budget.as_millis()));
+        let shard =
+            self.settings.shard.map(|(index, count)| format!("VIRTNET_SHARD={index}/{count} "));
+        let [budget, shard] = [budget, shard].map(Option::unwrap_or_default);
+        format!("{budget}VIRTNET_SEEDS={seeds} {shard}")
     }
 
-    fn replay(&self, order: &Order) -> Report {
-        let at = At::default();
-        let place = self.subject.place(&at);
-        let swept = self.watched(&at, || one(&place, order));
-        let report = match swept.failed {
-            Some(_) => self.explain(order, swept),
-            None => self.report(swept, None),
+    fn replay(&self, request: &RunRequest) -> Report {
+        let progress = WorkerProgress::default();
+        let executor = self.context.executor(&progress);
+        let result = self.with_watchdog(&progress, || run_and_check(&executor, request));
+        let report = match result.failed_seed {
+            Some(_) => self.explain(request, result),
+            None => self.report(result, None),
         };
-        self.traced(order, report)
+        self.with_trace_file(request, report)
     }
 
     /// Writes the trace of a run that was replayed or has failed, if one is asked for.
-    fn traced(&self, order: &Order, mut report: Report) -> Report {
-        let unfit = matches!(report.wrong, Some(Wrong::Settings(_)));
-        let Some(file) = self.settings.trace.as_ref().filter(|_| !unfit) else { return report };
-        let hung = matches!(&report.wrong, Some(Wrong::Failed(how)) if how.is_hung());
-        let kept = report.failed.take().filter(|failed| failed.trace.is_some() || hung);
-        report.failed = Some(kept.unwrap_or_else(|| {
-            let at = At::default();
-            let place = self.subject.place(&at);
-            self.watched(&at, || place.isolated(&order.clone().keep_trace().record_choices()))
+    fn with_trace_file(&self, request: &RunRequest, mut report: Report) -> Report {
+        let is_invalid = matches!(report.failure, Some(TestFailure::Settings(_)));
+        let Some(file) = self.settings.trace_file.as_ref().filter(|_| !is_invalid) else {
+            return report;
+        };
+        let is_hung =
+            matches!(&report.failure, Some(TestFailure::Run(failure)) if failure.is_hung());
+        let usable_run =
+            report.failed_run.take().filter(|failed| failed.trace.is_some() || is_hung);
+        report.failed_run = Some(usable_run.unwrap_or_else(|| {
+            let progress = WorkerProgress::default();
+            let executor = self.context.executor(&progress);
+            self.with_watchdog(&progress, || {
+                executor.isolated(&request.clone().keep_trace().record_choices())
+            })
         }));
         let written = trace_file::write(file, &report);
         if report.is_ok() {
-            report.failed = None;
-            report.wrong = written.err().map(Wrong::Settings);
+            report.failed_run = None;
+            report.failure = written.err().map(TestFailure::Settings);
         } else {
             report.trace_file = Some(written.map(|()| file.clone()));
         }
@@ -197,35 +216,46 @@ impl<'a> Course<'a> {
     }
 
     /// Puts together what many sweeps have come to, and judges it as if it were one.
-    fn judge(&self, file: &Path) -> Report {
-        let merged = match Merged::read(file, &Whose::new(self.about.name)) {
+    fn merge_results(&self, file: &Path) -> Report {
+        let merged = match MergedResults::read(file, &ResultKey::new(self.test_id.name)) {
             Ok(merged) => merged,
-            Err(error) => return self.nothing(Some(error)),
+            Err(error) => return self.empty_report(Some(error)),
         };
-        let wrong = match &merged.failed {
-            Some((_, what)) => Some(Wrong::Sweep(what.clone())),
-            None if self.is_whole(&merged) => whole(&merged.ledger, &merged.reached),
+        let failure = match &merged.failed {
+            Some((_, message)) => Some(TestFailure::Sweep(message.clone())),
+            None if self.is_whole(&merged) => {
+                whole_sweep_failure(&merged.fault_stats, &merged.assertions)
+            }
             None => None,
         };
-        let Merged { runs, failed, ledger, reached, .. } = merged;
-        let mut report = self.report(Swept { runs, ledger, reached, ..Swept::default() }, wrong);
+        let MergedResults { runs, failed, fault_stats: ledger, assertions: reached, .. } = merged;
+        let mut report = self.report(
+            SweepResult {
+                runs,
+                fault_stats: ledger,
+                assertions: reached,
+                ..SweepResult::default()
+            },
+            failure,
+        );
         if let Some((seed, _)) = failed {
             report.failed_seed = Some(seed);
-            report.replay = format!("VIRTNET_SEED={seed:#x} {}", self.about.again.command());
+            report.replay =
+                format!("VIRTNET_SEED={seed:#x} {}", self.test_id.replay_command.command());
         }
         report
     }
 
     /// Whether results are of as many seeds as the test asks for, or of its own. Says if not.
-    fn is_whole(&self, merged: &Merged) -> bool {
-        let (run, settings) = (merged.covered(), self.settings);
-        let seeds = run.iter().fold(0, |sum: u64, seeds| sum.saturating_add(count(seeds)));
-        let is_whole =
-            settings.is_as_many(seeds) || run.iter().any(|run| settings.has_own_seeds(run));
+    fn is_whole(&self, merged: &MergedResults) -> bool {
+        let (covered, settings) = (merged.covered_seeds(), self.settings);
+        let seeds = covered.iter().fold(0, |sum: u64, seeds| sum.saturating_add(seed_count(seeds)));
+        let is_whole = settings.has_enough_seeds(seeds)
+            || covered.iter().any(|covered| settings.covers_test_seeds(covered));
         if !is_whole {
-            let own = count(&settings.own_seeds);
-            self.about.say_only(&format!(
-                "the results have {seeds} seeds, and the test asks for {own}: they are judged as \
+            let expected = seed_count(&settings.test_seeds);
+            self.test_id.eprint_note(&format!(
+                "the results have {seeds} seeds, and the test asks for {expected}: they are judged as \
                  a part, by seeds that failed"
             ));
         }
@@ -233,222 +263,262 @@ impl<'a> Course<'a> {
     }
 
     /// Finds out all there is to know of a failure.
-    fn explain(&self, order: &Order, swept: Swept) -> Report {
-        let Some(failed) = swept.failed.clone() else { return self.report(swept, None) };
-        let at = At::default();
-        self.subject.running.note_alone(failed.played.seed);
-        self.watched(&at, || self.explain_at(&self.subject.place(&at), order, failed, swept))
+    fn explain(&self, request: &RunRequest, result: SweepResult) -> Report {
+        let Some(failed) = result.failed_seed.clone() else { return self.report(result, None) };
+        let progress = WorkerProgress::default();
+        self.context.in_progress.set_only_seed(failed.result.seed);
+        self.with_watchdog(&progress, || {
+            self.explain_watched(&self.context.executor(&progress), request, failed, result)
+        })
     }
 
-    fn explain_at(&self, place: &Place<'_>, order: &Order, failed: Failed, swept: Swept) -> Report {
-        if let Some(error) = failed.want_of_a_process() {
-            return self.nothing(Some(error.into()));
+    fn explain_watched(
+        &self,
+        executor: &RunExecutor<'_>,
+        request: &RunRequest,
+        failed: FailedSeed,
+        sweep_result: SweepResult,
+    ) -> Report {
+        if let Some(error) = failed.spawn_error() {
+            return self.empty_report(Some(error.into()));
         }
-        let Failed { played, differs } = failed;
-        if played.failure.as_ref().is_some_and(Failure::is_hung) {
-            return self.hung(played, swept);
+        let FailedSeed { result, nondeterminism } = failed;
+        if result.failure.as_ref().is_some_and(Failure::is_hung) {
+            return self.hung_report(result, sweep_result);
         }
-        let repeated = match differs {
+        let repeated = match nondeterminism {
             Some(_) => None,
-            None => Some(self.repeat(place, order, &played)),
+            None => Some(self.repeat(executor, request, &result)),
         };
-        let differs = differs.or_else(|| repeated.as_ref().and_then(|one| one.differs.clone()));
-        if let Some(error) = differs.as_ref().and_then(|differs| differs.error.clone()) {
-            return self.nothing(Some(error));
+        let nondeterminism =
+            nondeterminism.or_else(|| repeated.as_ref().and_then(|one| one.nondeterminism.clone()));
+        if let Some(error) =
+            nondeterminism.as_ref().and_then(|nondeterminism| nondeterminism.spawn_error.clone())
+        {
+            return self.empty_report(Some(error));
         }
-        let (Some(failure), Some(repeated)) = (&played.failure, repeated) else {
-            let wrong = differs.map(|differs| Wrong::Differs(Box::new(differs)));
-            return self.report(swept, wrong);
+        let (Some(failure), Some(repeated)) = (&result.failure, repeated) else {
+            let test_failure = nondeterminism
+                .map(|nondeterminism| TestFailure::Nondeterminism(Box::new(nondeterminism)));
+            return self.report(sweep_result, test_failure);
         };
-        let wrong = Wrong::Failed(Box::new(failure.clone()));
-        let mut report = self.report(swept, Some(wrong));
-        report.left_out.extend(cut_short(&repeated).map(String::from));
-        let again = repeated.again;
-        let is_same = again.failure.as_ref().is_some_and(|again| again.kind == failure.kind);
-        if let Some(differs) = differs {
-            self.tell_difference(place, &played, differs, &mut report);
+        let test_failure = TestFailure::Run(Box::new(failure.clone()));
+        let mut report = self.report(sweep_result, Some(test_failure));
+        report.skipped.extend(interruption_text(&repeated).map(String::from));
+        let first_repeat = repeated.first_repeat;
+        let fails_same_way = first_repeat
+            .failure
+            .as_ref()
+            .is_some_and(|first_repeat| first_repeat.kind == failure.kind);
+        if let Some(nondeterminism) = nondeterminism {
+            self.add_nondeterminism(executor, &result, nondeterminism, &mut report);
         }
-        if is_same && report.differs.as_ref().is_none_or(|differs| differs.always_ends_so()) {
-            self.cut_down(place, &played, again, &mut report);
-        } else if is_same {
-            report.failed = Some(again);
+        if fails_same_way
+            && report
+                .nondeterminism
+                .as_ref()
+                .is_none_or(|nondeterminism| nondeterminism.always_ends_same())
+        {
+            self.shrink_failure(executor, &result, first_repeat, &mut report);
+        } else if fails_same_way {
+            report.failed_run = Some(first_repeat);
         }
         report
     }
 
     /// Runs a seed that has failed again, as often as that is asked for or makes sense.
-    fn repeat(&self, place: &Place<'_>, order: &Order, played: &Played) -> Repeated {
-        let patience = self.patience_of_repetitions();
-        let (asked, always) = (self.settings.determinism, self.settings.after_failure);
-        let modes = asked.map_or(always, |asked| asked.and(always));
-        let mut order = order.clone().keep_trace_of(played);
-        if played.steps <= TRACED {
-            order = order.record_choices();
+    fn repeat(
+        &self,
+        executor: &RunExecutor<'_>,
+        request: &RunRequest,
+        result: &RunResult,
+    ) -> RepeatResult {
+        let deadline = self.repetition_deadline();
+        let (requested, minimum) =
+            (self.settings.determinism, self.settings.determinism_after_failure);
+        let modes = requested.map_or(minimum, |requested| requested.union(minimum));
+        let mut request = request.clone().keep_trace_unless_long(result);
+        if result.steps <= MAX_TRACED_STEPS {
+            request = request.record_choices();
         }
-        let mut repeated = determinism::repeat(place, &order, played, modes, patience);
+        let mut repeated = determinism::repeat(executor, &request, result, modes, deadline);
         // Where nobody has asked for a process, it is no matter that none can be had.
-        if !asked.is_some_and(Determinism::is_cold) {
-            repeated.differs = repeated.differs.filter(|differs| differs.error.is_none());
+        if !requested.is_some_and(DeterminismCheck::needs_fresh_process) {
+            repeated.nondeterminism =
+                repeated.nondeterminism.filter(|differs| differs.spawn_error.is_none());
         }
         repeated
     }
 
     /// The real time for the repetitions of a failure. They are at least three, and a run that can
     /// be shrunk in time is to be repeated in time.
-    fn patience_of_repetitions(&self) -> Patience {
-        const LEAST: Duration = Duration::from_secs(1);
-        Patience::of(self.settings.shrink_time.max(LEAST).saturating_mul(2))
+    fn repetition_deadline(&self) -> Deadline {
+        const MIN: Duration = Duration::from_secs(1);
+        Deadline::after(self.settings.shrink_time.max(MIN).saturating_mul(2))
     }
 
     /// Tells how the runs of a seed that failed differ, and which of them can be made to fail.
-    fn tell_difference(
+    fn add_nondeterminism(
         &self,
-        place: &Place<'_>,
-        played: &Played,
-        differs: Differs,
+        executor: &RunExecutor<'_>,
+        result: &RunResult,
+        nondeterminism: Nondeterminism,
         report: &mut Report,
     ) {
-        if let Work::Seeds(seeds) = &self.settings.work {
-            let patience = self.patience_of_repetitions();
-            report.earlier = earlier(place, (played, &differs), seeds.start, patience);
+        if let Mode::Seeds(seeds) = &self.settings.mode {
+            let deadline = self.repetition_deadline();
+            report.leaked_state =
+                find_leaked_state(executor, (result, &nondeterminism), seeds.start, deadline);
         }
-        let again = report.earlier.as_ref().map(|earlier| earlier.seeds());
-        match again {
+        let leaked_seeds = report.leaked_state.as_ref().map(|earlier| earlier.replay_seeds());
+        match leaked_seeds {
             Some(Some(seeds)) => {
-                let command = self.about.again.command();
+                let command = self.test_id.replay_command.command();
                 report.replay = format!("VIRTNET_SEEDS={seeds} VIRTNET_JOBS=1 {command}");
             }
             Some(None) => {}
             // It need not fail alone: it is to be held against the same again.
-            None if !differs.always_ends_so() => {
-                report.replay = format!("VIRTNET_CHECK={} {}", differs.shown_by(), report.replay);
+            None if !nondeterminism.always_ends_same() => {
+                report.replay =
+                    format!("VIRTNET_CHECK={} {}", nondeterminism.variable_value(), report.replay);
             }
             None => {}
         }
-        report.differs = Some(Box::new(differs));
+        report.nondeterminism = Some(Box::new(nondeterminism));
     }
 
     /// Cuts a failure down that fails each time; `again` is its repetition, with its choices.
-    fn cut_down(&self, place: &Place<'_>, played: &Played, again: Played, report: &mut Report) {
-        let file = self.tape_file(again.seed);
-        if self.settings.shrink > 0 {
+    fn shrink_failure(
+        &self,
+        executor: &RunExecutor<'_>,
+        result: &RunResult,
+        first_repeat: RunResult,
+        report: &mut Report,
+    ) {
+        let file = self.tape_file(first_repeat.seed);
+        if self.settings.shrink_runs > 0 {
             let save = |tape: &Tape| {
                 if let Ok(file) = &file {
                     let _ = self.write_tape(file, tape);
                 }
             };
-            save(&again.tape);
+            save(&first_repeat.tape);
             if let Ok(file) = &file {
-                self.subject.running.cuts(again.seed, file);
+                self.context.in_progress.mark_shrinking(first_repeat.seed, file);
             }
-            report.shrunk = shrink(place, played, &again, &save);
-            if report.shrunk.is_none() && played.steps > TRACED {
-                report.left_out.push(format!(
+            report.shrunk = shrink(executor, result, &first_repeat, &save);
+            if report.shrunk.is_none() && result.steps > MAX_TRACED_STEPS {
+                report.skipped.push(format!(
                     "it was not shrunk: a run of {} steps makes too many choices; step_limit ends \
                      it sooner",
-                    played.steps
+                    result.steps
                 ));
             }
         }
-        report.failed = Some(again);
+        report.failed_run = Some(first_repeat);
         let tape = report.tape().cloned().unwrap_or_else(Tape::zero);
-        report.input = self.text_of_input(&tape);
+        report.input = self.input_text(&tape);
         report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &tape)));
-        if let (Work::Given(_), Some(Ok(file))) = (&self.settings.work, &report.tape_file) {
-            report.replay = playing(file) + &report.replay;
+        if let (Mode::ProvidedTape(_), Some(Ok(file))) = (&self.settings.mode, &report.tape_file) {
+            report.replay = tape_variable(file) + &report.replay;
         }
     }
 
     /// What is said of a run that did not come back. It is neither repeated nor cut down: each time
     /// it would be waited for as long.
-    fn hung(&self, played: Played, swept: Swept) -> Report {
-        let wrong = played.failure.clone().map(Box::new).map(Wrong::Failed);
-        let mut report = self.report(swept, wrong);
-        let file = self.tape_file(played.seed);
-        report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &played.tape)));
-        report.failed = Some(played);
+    fn hung_report(&self, result: RunResult, sweep_result: SweepResult) -> Report {
+        let test_failure = result.failure.clone().map(Box::new).map(TestFailure::Run);
+        let mut report = self.report(sweep_result, test_failure);
+        let file = self.tape_file(result.seed);
+        report.tape_file = Some(file.and_then(|file| self.write_tape(&file, &result.tape)));
+        report.failed_run = Some(result);
         report
     }
 
     /// Does something in the runs that `at` shows, and tells if one of them does not come back.
-    fn watched<T>(&self, at: &At, work: impl FnOnce() -> T) -> T {
-        watched(at, (self.subject.case, self.settings, self.about), work)
+    fn with_watchdog<T>(&self, progress: &WorkerProgress, work: impl FnOnce() -> T) -> T {
+        with_watchdog(progress, (self.context.test_fn, self.settings, self.test_id), work)
     }
 
-    fn report(&self, swept: Swept, wrong: Option<Wrong>) -> Report {
-        let About { name, again: test } = self.about;
-        let failed = swept.failed.map(|failed| failed.played);
+    fn report(&self, sweep_result: SweepResult, failure: Option<TestFailure>) -> Report {
+        let TestId { name, replay_command } = self.test_id;
+        let failed = sweep_result.failed_seed.map(|failed| failed.result);
         let failed_seed = failed.as_ref().map(|failed| failed.seed);
-        let again = match &self.settings.work {
-            Work::Tape(file) => playing(file),
-            Work::Replay(seed) => format!("VIRTNET_SEED={seed:#x} "),
-            Work::Given(_) => String::new(),
-            Work::Seeds(_) | Work::Judge(_) => {
+        let variables = match &self.settings.mode {
+            Mode::TapeFile(file) => tape_variable(file),
+            Mode::Replay(seed) => format!("VIRTNET_SEED={seed:#x} "),
+            Mode::ProvidedTape(_) => String::new(),
+            Mode::Seeds(_) | Mode::MergeResults(_) => {
                 failed_seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default()
             }
         };
         // A run that is repeated alone need not fail: it is to be held against the same again.
-        let check = match &wrong {
-            Some(Wrong::Differs(differs)) => format!("VIRTNET_CHECK={} ", differs.shown_by()),
+        let check_variable = match &failure {
+            Some(TestFailure::Nondeterminism(differs)) => {
+                format!("VIRTNET_CHECK={} ", differs.variable_value())
+            }
             _ => String::new(),
         };
         // To find out how this test is called takes a while, and nobody reads it where all is well.
-        let is_told = wrong.is_some() || self.settings.trace.is_some();
-        let command = if is_told { test.command() } else { "" };
+        let is_printed = failure.is_some() || self.settings.trace_file.is_some();
+        let command = if is_printed { replay_command.command() } else { "" };
         Report {
             name: name.into(),
-            runs: swept.runs,
+            runs: sweep_result.runs,
             failed_seed,
-            next_seed: swept.next,
-            ledger: swept.ledger,
-            reached: swept.reached,
-            wrong,
-            differs: None,
-            earlier: None,
+            next_seed: sweep_result.next_seed,
+            fault_stats: sweep_result.fault_stats,
+            assertions: sweep_result.assertions,
+            failure,
+            nondeterminism: None,
+            leaked_state: None,
             shrunk: None,
-            left_out: Vec::new(),
+            skipped: Vec::new(),
             input: None,
-            failed,
+            failed_run: failed,
             tape_file: None,
             trace_file: None,
-            replay: check + &again + command,
+            replay: check_variable + &variables + command,
         }
     }
 
     /// What a test is given on a tape, if it is given something.
-    fn text_of_input(&self, tape: &Tape) -> Option<String> {
+    fn input_text(&self, tape: &Tape) -> Option<String> {
         let seed = tape.seed().unwrap_or(0);
-        quietly(|| Some(self.subject.case.input(seed, &tape.input())?.text()))
+        catch_silently(|| Some(self.context.test_fn.input(seed, &tape.input())?.text()))
     }
 
     fn tape_file(&self, seed: u64) -> Result<PathBuf, String> {
-        let folder = folder();
+        let folder = output_dir();
         create_dir_all(&folder)
             .map_err(|error| format!("no tape was written: {}: {error}", folder.display()))?;
-        let name = file_name(self.about.name);
+        let name = test_file_name(self.test_id.name);
         Ok(folder.join(format!("{name}-{seed:#x}.tape")))
     }
 
     /// Writes a tape, so that there is a whole one at any moment.
     fn write_tape(&self, file: &Path, tape: &Tape) -> Result<PathBuf, String> {
         // In one line, whatever the test's types print.
-        let input = self.text_of_input(tape);
+        let input = self.input_text(tape);
         let input = input.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
         let input = input.map(|text| format!("# input: {text}\n")).unwrap_or_default();
-        let text = format!("# {TEST}{}\n{input}{tape}", self.about.name);
-        let new = file.with_extension("tape.new");
-        write(&new, text)
-            .and_then(|()| rename(&new, file))
+        let text = format!("# {TEST_PREFIX}{}\n{input}{tape}", self.test_id.name);
+        let temporary = file.with_extension("tape.new");
+        write(&temporary, text)
+            .and_then(|()| rename(&temporary, file))
             .map_err(|error| format!("no tape was written: {}: {error}", file.display()))?;
         Ok(file.to_path_buf())
     }
 }
 
 /// Says that repetitions were ended, if they were.
-fn cut_short(repeated: &Repeated) -> Option<&'static str> {
-    let is_stopped =
-        repeated.again.failure.as_ref().is_some_and(|again| again.kind == Kind::Stopped);
-    repeated.is_cut_short.then_some(if is_stopped {
+fn interruption_text(repeated: &RepeatResult) -> Option<&'static str> {
+    let is_stopped = repeated
+        .first_repeat
+        .failure
+        .as_ref()
+        .is_some_and(|again| again.kind == FailureKind::Stopped);
+    repeated.is_interrupted.then_some(if is_stopped {
         "it was neither repeated nor shrunk: a repetition was stopped after its real time; \
          VIRTNET_SHRINK=60s\nis more, step_limit and time_limit end a run sooner"
     } else {
@@ -458,36 +528,37 @@ fn cut_short(repeated: &Repeated) -> Option<&'static str> {
 }
 
 /// What is wrong with a whole sweep in which no run failed.
-fn whole(ledger: &Ledger, reached: &Reached) -> Option<Wrong> {
-    let labels = reached.sometimes.iter();
-    let never: Vec<&str> =
+fn whole_sweep_failure(fault_stats: &Ledger, assertions: &AssertionCounts) -> Option<TestFailure> {
+    let labels = assertions.sometimes.iter();
+    let unreached: Vec<&str> =
         labels.filter(|(_, count)| **count == 0).map(|(label, _)| &**label).collect();
-    if !never.is_empty() {
-        let labels = never.join(", ");
-        return Some(Wrong::Sweep(format!("sometimes! was never reached: {labels}")));
+    if !unreached.is_empty() {
+        let labels = unreached.join(", ");
+        return Some(TestFailure::Sweep(format!("sometimes! was never reached: {labels}")));
     }
-    let idle = ledger.ineffective();
-    (!idle.is_empty()).then(|| {
-        let families = idle.join(", ");
-        Wrong::Sweep(format!("faults were requested that never had an effect: {families}"))
+    let ineffective = fault_stats.ineffective();
+    (!ineffective.is_empty()).then(|| {
+        let families = ineffective.join(", ");
+        TestFailure::Sweep(format!("faults were requested that never had an effect: {families}"))
     })
 }
 
 /// The variable with which a tape is played.
-fn playing(tape: &Path) -> String {
+fn tape_variable(tape: &Path) -> String {
     format!("VIRTNET_TAPE={} ", shell_word(tape))
 }
 
 /// How a tape says which test it is of, in a comment.
-const TEST: &str = "test: ";
+const TEST_PREFIX: &str = "test: ";
 
 /// Reads the tape of a test, unless it is another's.
 fn read_tape(file: &Path, name: &str) -> Result<Tape, String> {
-    let fail = |what: String| format!("virtnet: VIRTNET_TAPE={}: {what}", file.display());
+    let fail = |reason: String| format!("virtnet: VIRTNET_TAPE={}: {reason}", file.display());
     let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
-    let of = text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(TEST));
-    if let Some(of) = of.filter(|of| *of != name) {
-        return Err(fail(format!("it is a tape of the test {of}, and this is {name}")));
+    let recorded_name =
+        text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(TEST_PREFIX));
+    if let Some(recorded_name) = recorded_name.filter(|recorded_name| *recorded_name != name) {
+        return Err(fail(format!("it is a tape of the test {recorded_name}, and this is {name}")));
     }
     text.parse().map_err(|error| fail(format!("{error}")))
 }
@@ -500,20 +571,20 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
 
-    const HANGS: &str = "VIRTNET_TESTS_HANGS";
+    const HANG_VARIABLE: &str = "VIRTNET_TESTS_HANGS";
 
     /// In a process of its own, whose standard error can be read: a run that fails and does not
     /// come back soon, either in all its runs or from the fifth on.
-    fn hang(what: &str) {
+    fn hang(mode: &str) {
         static RUNS: AtomicU64 = AtomicU64::new(0);
-        let apart = what == "apart";
-        let isolation = if apart { Isolation::Process } else { Isolation::Thread };
-        let check = Check::new(&format!("hangs-{what}")).seeds(0..1);
-        let mut check = check.isolate(isolation).shrink(if apart { 0 } else { 3 });
+        let in_process = mode == "apart";
+        let isolation = if in_process { Isolation::Process } else { Isolation::Thread };
+        let check = Check::new(&format!("hangs-{mode}")).seeds(0..1);
+        let mut check = check.isolate(isolation).shrink(if in_process { 0 } else { 3 });
         check.set_watchdog(Duration::from_millis(50));
         let _ = check.run(move |sim| async move {
             let coin = sim.choose("coin", 1000);
-            if apart || RUNS.fetch_add(1, Relaxed) >= 5 {
+            if in_process || RUNS.fetch_add(1, Relaxed) >= 5 {
                 std::thread::sleep(Duration::from_millis(400));
             }
             assert_eq!(coin, 0, "it fails");
@@ -521,8 +592,8 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_repeat_a_failure_are_watched_and_so_are_those_in_processes() {
-        if let Ok(what) = std::env::var(HANGS) {
+    fn watchdog_covers_repetitions_and_subprocesses() {
+        if let Ok(what) = std::env::var(HANG_VARIABLE) {
             return hang(&what);
         }
         let thread = std::thread::current();
@@ -532,7 +603,7 @@ mod tests {
             ("apart", "the run of seed 0x0 has been in one poll for 0."),
         ] {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args([test, "--exact", "--nocapture"]).env(HANGS, what);
+            command.args([test, "--exact", "--nocapture"]).env(HANG_VARIABLE, what);
             let text = String::from_utf8(command.output().unwrap().stderr).unwrap();
             assert!(text.contains(expected), "{what}: {text}");
             assert!(text.contains("step 1 polls task main\n  replay: "), "{what}: {text}");

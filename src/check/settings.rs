@@ -16,7 +16,7 @@ use crate::sim::{Run, Schedule, Tape};
 pub enum Isolation {
     /// On workers that go on from run to run: for runs of microseconds. What a dependency keeps in
     /// thread-locals survives into the next run.
-    None,
+    Shared,
     /// Each on a fresh thread, which costs some 30 µs a run.
     #[default]
     Thread,
@@ -32,98 +32,101 @@ pub enum Isolation {
 /// Against which repetitions of itself a run is held.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Determinism {
+pub enum DeterminismCheck {
     /// Twice more in the same process.
-    Warm,
+    SameProcess,
     /// And once in a fresh process, where addresses are others and nothing was left by any run.
-    Cold,
+    FreshProcess,
     /// And once in the same process after eight other seeds, which may have left something.
-    Shuffled,
+    AfterOtherSeeds,
     /// All of these.
     All,
 }
 
-impl Determinism {
+impl DeterminismCheck {
     /// Reads `cold` and so on.
-    pub(crate) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text {
-            "1" | "true" | "warm" => Self::Warm,
-            "cold" => Self::Cold,
-            "shuffled" => Self::Shuffled,
+            "1" | "true" | "warm" => Self::SameProcess,
+            "cold" => Self::FreshProcess,
+            "shuffled" => Self::AfterOtherSeeds,
             "all" => Self::All,
             _ => return None,
         })
     }
 
     /// Whether a fresh process is asked for.
-    pub(crate) const fn is_cold(self) -> bool {
-        matches!(self, Self::Cold | Self::All)
+    pub(crate) const fn needs_fresh_process(self) -> bool {
+        matches!(self, Self::FreshProcess | Self::All)
     }
 
     /// Whether other seeds are to be run before.
-    pub(crate) const fn is_shuffled(self) -> bool {
-        matches!(self, Self::Shuffled | Self::All)
+    pub(crate) const fn needs_other_seeds(self) -> bool {
+        matches!(self, Self::AfterOtherSeeds | Self::All)
     }
 
     /// What either asks for.
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (self.is_cold() || other.is_cold(), self.is_shuffled() || other.is_shuffled()) {
+    pub(crate) fn union(self, other: Self) -> Self {
+        match (
+            self.needs_fresh_process() || other.needs_fresh_process(),
+            self.needs_other_seeds() || other.needs_other_seeds(),
+        ) {
             (true, true) => Self::All,
-            (true, false) => Self::Cold,
-            (false, true) => Self::Shuffled,
-            (false, false) => Self::Warm,
+            (true, false) => Self::FreshProcess,
+            (false, true) => Self::AfterOtherSeeds,
+            (false, false) => Self::SameProcess,
         }
     }
 }
 
 /// What is swept over.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Work {
+pub(crate) enum Mode {
     Seeds(Range<u64>),
     /// One seed again.
     Replay(u64),
     /// One tape again.
-    Tape(PathBuf),
+    TapeFile(PathBuf),
     /// One tape that the test has.
-    Given(Tape),
+    ProvidedTape(Tape),
     /// None: what other sweeps have come to is put together from these lines, and judged.
-    Judge(PathBuf),
+    MergeResults(PathBuf),
 }
 
 /// What a sweep is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) work: Work,
+    pub(crate) mode: Mode,
     /// Whether the test says which seeds, and does not only begin with them.
-    pub(crate) seeds_given: bool,
+    pub(crate) has_fixed_seeds: bool,
     /// Whether the seeds were drawn, so that nobody knows them who is not told.
-    pub(crate) seeds_drawn: bool,
+    pub(crate) has_random_seeds: bool,
     /// The seeds that the test itself asks for, whatever the environment says.
-    pub(crate) own_seeds: Range<u64>,
+    pub(crate) test_seeds: Range<u64>,
     /// Whether other seeds stand in for them, if there are as many.
-    is_substitute: bool,
+    replaces_test_seeds: bool,
     /// The real time for which a sweep goes on.
     pub(crate) budget: Option<Duration>,
     pub(crate) jobs: Option<usize>,
     pub(crate) isolation: Isolation,
     /// How every seed is repeated.
-    pub(crate) determinism: Option<Determinism>,
+    pub(crate) determinism: Option<DeterminismCheck>,
     /// How a seed that failed is repeated, at least.
-    pub(crate) after_failure: Determinism,
+    pub(crate) determinism_after_failure: DeterminismCheck,
     pub(crate) schedule: Schedule,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) step_limit: Option<u64>,
     /// How many runs shrinking may take; 0 is none.
-    pub(crate) shrink: u64,
+    pub(crate) shrink_runs: u64,
     /// The real time that shrinking may take.
     pub(crate) shrink_time: Duration,
     /// Which of how many shards this is.
     pub(crate) shard: Option<(u64, u64)>,
-    pub(crate) trace: Option<PathBuf>,
+    pub(crate) trace_file: Option<PathBuf>,
     /// Where a sweep adds a line of what came of it.
-    pub(crate) results: Option<PathBuf>,
+    pub(crate) results_file: Option<PathBuf>,
     /// The real time that one poll may take before it is told.
-    pub(crate) watchdog: Duration,
+    pub(crate) watchdog_limit: Duration,
     /// The real time that one poll may take in a process of its own.
     pub(crate) poll_limit: Duration,
 }
@@ -131,25 +134,25 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            work: Work::Seeds(0..64),
-            seeds_given: false,
-            seeds_drawn: false,
-            own_seeds: 0..64,
-            is_substitute: false,
+            mode: Mode::Seeds(0..64),
+            has_fixed_seeds: false,
+            has_random_seeds: false,
+            test_seeds: 0..64,
+            replaces_test_seeds: false,
             budget: None,
             jobs: None,
             isolation: Isolation::default(),
             determinism: None,
-            after_failure: Determinism::Warm,
+            determinism_after_failure: DeterminismCheck::SameProcess,
             schedule: Schedule::default(),
             time_limit: None,
             step_limit: None,
-            shrink: 1000,
+            shrink_runs: 1000,
             shrink_time: Duration::from_secs(8),
             shard: None,
-            trace: None,
-            results: None,
-            watchdog: Duration::from_secs(10),
+            trace_file: None,
+            results_file: None,
+            watchdog_limit: Duration::from_secs(10),
             poll_limit: Duration::from_secs(60),
         }
     }
@@ -159,7 +162,7 @@ impl Default for Settings {
 type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// The variables of this process.
-pub(crate) fn environment(name: &str) -> Option<OsString> {
+pub(crate) fn env_var(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
@@ -180,36 +183,36 @@ const VARIABLES: [&str; 13] = [
     "TRACE",
 ];
 /// What begins the name of each.
-const START: &str = "VIRTNET_";
+const VARIABLE_PREFIX: &str = "VIRTNET_";
 
 /// Says which variable of this process looks like a misspelt one of ours. Others may be the test's.
-pub(crate) fn misspelt(names: impl IntoIterator<Item = OsString>) -> Option<String> {
-    let is_known = |own: &str| VARIABLES.contains(&own) || own.starts_with("TESTS_");
+pub(crate) fn find_misspelled(names: impl IntoIterator<Item = OsString>) -> Option<String> {
+    let is_known = |suffix: &str| VARIABLES.contains(&suffix) || suffix.starts_with("TESTS_");
     names.into_iter().find_map(|name| {
         let name = name.into_string().ok()?;
-        let own = name.strip_prefix(START).filter(|own| !is_known(own))?.to_uppercase();
-        let near = |known: &&str| edits(&own, known) <= if known.len() > 4 { 2 } else { 1 };
-        let nearest = VARIABLES.into_iter().filter(near).min_by_key(|known| edits(&own, known))?;
+        let suffix = name.strip_prefix(VARIABLE_PREFIX).filter(|suffix| !is_known(suffix))?.to_uppercase();
+        let is_near = |known: &&str| edit_distance(&suffix, known) <= if known.len() > 4 { 2 } else { 1 };
+        let nearest = VARIABLES.into_iter().filter(is_near).min_by_key(|known| edit_distance(&suffix, known))?;
         Some(format!(
-            "virtnet: {name}: there is no such variable; expected {START}{nearest}, or another name"
+            "virtnet: {name}: there is no such variable; expected {VARIABLE_PREFIX}{nearest}, or another name"
         ))
     })
 }
 
 /// How many letters are to be put in, taken out, replaced or swapped with the next to make one word
 /// of another.
-fn edits(from: &str, to: &str) -> usize {
+fn edit_distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
     for (i, a) in from.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, b) in to.iter().enumerate() {
-            let mut least = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1);
-            least = least.min(row[j] + 1);
+            let mut min = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1);
+            min = min.min(row[j] + 1);
             if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
-                least = least.min(rows[i - 1][j - 1] + 1);
+                min = min.min(rows[i - 1][j - 1] + 1);
             }
-            row.push(least);
+            row.push(min);
         }
         rows.push(row);
     }
@@ -218,7 +221,7 @@ fn edits(from: &str, to: &str) -> usize {
 
 impl Settings {
     /// A run of this seed.
-    pub(crate) fn run(&self, seed: u64) -> Run {
+    pub(crate) fn to_run(&self, seed: u64) -> Run {
         let mut run = Run::new(seed).schedule(self.schedule);
         if let Some(limit) = self.time_limit {
             run = run.time_limit(limit);
@@ -231,43 +234,46 @@ impl Settings {
 
     /// Lets the environment have its say.
     pub(crate) fn with_environment(mut self, env: Env<'_>) -> Result<Self, String> {
-        self.seeds_of(env)?;
-        let text = |name| text(env, name);
+        self.read_seeds(env)?;
+        let text = |name| read_text(env, name);
         if let Some(text) = text("VIRTNET_SEED") {
-            self.work = Work::Replay(parse("VIRTNET_SEED", &text, |text| {
-                number(text).ok_or("a seed, decimal or 0x..")
+            self.mode = Mode::Replay(parse_variable("VIRTNET_SEED", &text, |text| {
+                parse_number(text).ok_or("a seed, decimal or 0x..")
             })?);
         }
         if let Some(text) = env("VIRTNET_TAPE") {
-            self.work = Work::Tape(text.into());
+            self.mode = Mode::TapeFile(text.into());
         }
         // What a test has on a tape is no sweep, and leaves no line that could be judged.
-        if let Some(text) = env("VIRTNET_JUDGE").filter(|_| !matches!(self.work, Work::Given(_))) {
-            self.work = Work::Judge(text.into());
+        if let Some(text) =
+            env("VIRTNET_JUDGE").filter(|_| !matches!(self.mode, Mode::ProvidedTape(_)))
+        {
+            self.mode = Mode::MergeResults(text.into());
         }
         if let Some(text) = text("VIRTNET_JOBS") {
-            self.jobs = Some(parse("VIRTNET_JOBS", &text, jobs)?);
+            self.jobs = Some(parse_variable("VIRTNET_JOBS", &text, parse_jobs)?);
         }
         if let Some(text) = text("VIRTNET_SHRINK") {
-            parse("VIRTNET_SHRINK", &text, |text| self.set_shrink(text))?;
+            parse_variable("VIRTNET_SHRINK", &text, |text| self.set_shrink(text))?;
         }
-        self.with_poll_limit(env)?;
+        self.read_poll_limit(env)?;
         if let Some(text) = text("VIRTNET_CHECK").filter(|text| text != "0" && text != "false") {
-            let more = parse("VIRTNET_CHECK", &text, |text| {
-                Determinism::read(text).ok_or("1, cold, shuffled, all or 0")
+            let requested = parse_variable("VIRTNET_CHECK", &text, |text| {
+                DeterminismCheck::parse(text).ok_or("1, cold, shuffled, all or 0")
             })?;
-            self.determinism = Some(self.determinism.map_or(more, |own| own.and(more)));
+            self.determinism =
+                Some(self.determinism.map_or(requested, |configured| configured.union(requested)));
         }
-        self.trace = env("VIRTNET_TRACE").map(PathBuf::from).or(self.trace);
-        self.results = env("VIRTNET_RESULTS").map(PathBuf::from).or(self.results);
-        self.shard = shard(env)?.or(self.shard);
+        self.trace_file = env("VIRTNET_TRACE").map(PathBuf::from).or(self.trace_file);
+        self.results_file = env("VIRTNET_RESULTS").map(PathBuf::from).or(self.results_file);
+        self.shard = read_shard(env)?.or(self.shard);
         Ok(self)
     }
 
     /// How long a poll may take: the process of a run watches itself, and heeds this variable too.
-    pub(crate) fn with_poll_limit(&mut self, env: Env<'_>) -> Result<(), String> {
-        if let Some(text) = text(env, "VIRTNET_POLL_LIMIT") {
-            self.poll_limit = parse("VIRTNET_POLL_LIMIT", &text, poll_limit)?;
+    pub(crate) fn read_poll_limit(&mut self, env: Env<'_>) -> Result<(), String> {
+        if let Some(text) = read_text(env, "VIRTNET_POLL_LIMIT") {
+            self.poll_limit = parse_variable("VIRTNET_POLL_LIMIT", &text, parse_poll_limit)?;
         }
         Ok(())
     }
@@ -275,36 +281,41 @@ impl Settings {
     /// Which seeds there are, and for how long.
     ///
     /// With a budget, seeds end only where whoever gave it, or somebody after him, says so.
-    fn seeds_of(&mut self, env: Env<'_>) -> Result<(), String> {
-        if let Work::Seeds(seeds) = &self.work {
-            self.own_seeds = seeds.clone();
+    fn read_seeds(&mut self, env: Env<'_>) -> Result<(), String> {
+        if let Mode::Seeds(seeds) = &self.mode {
+            self.test_seeds = seeds.clone();
         }
-        let given = text(env, "VIRTNET_SEEDS");
-        let mut is_open = self.budget.is_some() && !self.seeds_given && given.is_none();
-        if let Some(text) = text(env, "VIRTNET_TIME") {
-            self.budget = Some(parse("VIRTNET_TIME", &text, budget)?);
-            is_open = given.is_none();
+        let given = read_text(env, "VIRTNET_SEEDS");
+        let mut is_unbounded = self.budget.is_some() && !self.has_fixed_seeds && given.is_none();
+        if let Some(text) = read_text(env, "VIRTNET_TIME") {
+            self.budget = Some(parse_variable("VIRTNET_TIME", &text, parse_budget)?);
+            is_unbounded = given.is_none();
         }
         if let Some(text) = given {
-            let rest = text.strip_prefix(REST).filter(|rest| !is_drawn(rest));
-            let range = parse("VIRTNET_SEEDS", &text, |text| seeds(rest.unwrap_or(text)))?;
-            self.is_substitute = rest.is_none() && range.end < u64::MAX;
-            self.work = Work::Seeds(range);
-            self.seeds_drawn = is_drawn(&text);
+            let remaining =
+                text.strip_prefix(REST_PREFIX).filter(|remaining| !is_random(remaining));
+            let range = parse_variable("VIRTNET_SEEDS", &text, |text| {
+                parse_seeds(remaining.unwrap_or(text))
+            })?;
+            self.replaces_test_seeds = remaining.is_none() && range.end < u64::MAX;
+            self.mode = Mode::Seeds(range);
+            self.has_random_seeds = is_random(&text);
         }
-        if let Work::Seeds(seeds) = &mut self.work {
-            if is_open {
+        if let Mode::Seeds(seeds) = &mut self.mode {
+            if is_unbounded {
                 seeds.end = u64::MAX;
             }
             // Fresh seeds for each iteration of a stress test of nextest's, whose number is from 0
             // on, or `none`. Its retries count elsewhere, and are the same seeds again.
-            let number = text(env, "NEXTEST_STRESS_CURRENT").filter(|text| text != "none");
-            let number = number.as_deref().map_or(Ok(0), |text| {
-                parse("NEXTEST_STRESS_CURRENT", text, |text| digits(text).ok_or("a number or none"))
+            let iteration = read_text(env, "NEXTEST_STRESS_CURRENT").filter(|text| text != "none");
+            let iteration = iteration.as_deref().map_or(Ok(0), |text| {
+                parse_variable("NEXTEST_STRESS_CURRENT", text, |text| {
+                    parse_digits(text).ok_or("a number or none")
+                })
             });
-            if let Some(fresh) = shifted(seeds.clone(), number?) {
-                self.is_substitute |= fresh != *seeds;
-                *seeds = fresh;
+            if let Some(shifted_seeds) = shift_seeds(seeds.clone(), iteration?) {
+                self.replaces_test_seeds |= shifted_seeds != *seeds;
+                *seeds = shifted_seeds;
             }
         }
         Ok(())
@@ -312,8 +323,8 @@ impl Settings {
 
     /// Whether all of these seeds together, which were run, make a sweep of the whole test and not
     /// only a part of one. They do if the test's own seeds are among them.
-    pub(crate) fn has_own_seeds(&self, run: &Range<u64>) -> bool {
-        run.start <= self.own_seeds.start && self.own_seeds.end <= run.end
+    pub(crate) fn covers_test_seeds(&self, covered: &Range<u64>) -> bool {
+        covered.start <= self.test_seeds.start && self.test_seeds.end <= covered.end
     }
 
     /// Whether a sweep that has run these seeds is judged as a whole: `sometimes!` and faults mean
@@ -322,22 +333,26 @@ impl Settings {
     /// Seeds that the environment gives as a range with an end, or draws, stand in for the test's
     /// own. A range without an end has one where its time is used up, and a rest has lost its
     /// beginning: each is a whole only with the test's own seeds in it.
-    pub(crate) fn is_whole(&self, run: &Range<u64>) -> bool {
-        let is_all = self.shard.is_none_or(|(_, of)| of == 1);
-        is_all && (self.has_own_seeds(run) || self.is_substitute && self.is_as_many(count(run)))
+    pub(crate) fn is_whole(&self, covered: &Range<u64>) -> bool {
+        let is_only_shard = self.shard.is_none_or(|(_, shards)| shards == 1);
+        is_only_shard
+            && (self.covers_test_seeds(covered)
+                || self.replaces_test_seeds && self.has_enough_seeds(seed_count(covered)))
     }
 
     /// Whether the test asks for no more seeds than this.
-    pub(crate) const fn is_as_many(&self, seeds: u64) -> bool {
-        seeds >= count(&self.own_seeds)
+    pub(crate) const fn has_enough_seeds(&self, seeds: u64) -> bool {
+        seeds >= seed_count(&self.test_seeds)
     }
 
     /// Seeds that are left of a sweep, as `VIRTNET_SEEDS` has them: marked where they would be
     /// taken for a whole one.
-    pub(crate) fn rest(&self, seeds: &Range<u64>) -> String {
-        let is_open = seeds.end == u64::MAX;
-        let stands_in = !is_open && !self.has_own_seeds(seeds) && self.is_as_many(count(seeds));
-        format!("{}{}", if stands_in { REST } else { "" }, range_text(seeds))
+    pub(crate) fn remaining_seeds(&self, seeds: &Range<u64>) -> String {
+        let is_unbounded = seeds.end == u64::MAX;
+        let looks_whole = !is_unbounded
+            && !self.covers_test_seeds(seeds)
+            && self.has_enough_seeds(seed_count(seeds));
+        format!("{}{}", if looks_whole { REST_PREFIX } else { "" }, format_seeds(seeds))
     }
 
     /// Takes how much shrinking may take: `500`, `30s`, or both with a comma.
@@ -345,66 +360,66 @@ impl Settings {
         const EXPECTED: &str = "a number of runs, a time as 30s, or both as 500,30s; 0 is none";
         let (mut runs, mut time) = (None, None);
         for part in text.split(',').map(str::trim) {
-            let had = match (digits(part), duration(part)) {
+            let is_repeated = match (parse_digits(part), parse_duration(part)) {
                 (Some(number), _) => runs.replace(number).is_some(),
                 (_, Some(length)) => time.replace(length).is_some(),
                 _ => true,
             };
-            if had {
+            if is_repeated {
                 return Err(EXPECTED);
             }
         }
-        self.shrink = runs.unwrap_or(self.shrink);
+        self.shrink_runs = runs.unwrap_or(self.shrink_runs);
         self.shrink_time = time.unwrap_or(self.shrink_time);
         Ok(())
     }
 
     /// How many threads a sweep is to have: all cores for many seeds, and for processes; few are
     /// done before the threads have begun.
-    pub(crate) fn threads(&self) -> usize {
-        let all = || std::thread::available_parallelism().map_or(1, usize::from);
-        let is_long = match &self.work {
-            Work::Seeds(seeds) => seeds.end - seeds.start >= 256,
+    pub(crate) fn thread_count(&self) -> usize {
+        let all_cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let is_long = match &self.mode {
+            Mode::Seeds(seeds) => seeds.end - seeds.start >= 256,
             _ => false,
         };
-        let is_all = is_long || self.isolation == Isolation::Process;
-        self.jobs.unwrap_or_else(|| if is_all { all() } else { 1 })
+        let use_all_cores = is_long || self.isolation == Isolation::Process;
+        self.jobs.unwrap_or_else(|| if use_all_cores { all_cores() } else { 1 })
     }
 
     /// The seeds that are this shard's: every n-th.
-    pub(crate) fn is_ours(&self, seed: u64) -> bool {
-        self.shard.is_none_or(|(own, of)| seed % of == own)
+    pub(crate) fn is_in_shard(&self, seed: u64) -> bool {
+        self.shard.is_none_or(|(index, count)| seed % count == index)
     }
 }
 
 /// How many seeds there are.
-pub(crate) const fn count(seeds: &Range<u64>) -> u64 {
+pub(crate) const fn seed_count(seeds: &Range<u64>) -> u64 {
     seeds.end.saturating_sub(seeds.start)
 }
 
 /// A range as `VIRTNET_SEEDS` has it.
-pub(crate) fn range_text(seeds: &Range<u64>) -> String {
+pub(crate) fn format_seeds(seeds: &Range<u64>) -> String {
     let Range { start, end } = seeds;
     if *end == u64::MAX { format!("{start:#x}..") } else { format!("{start:#x}..{end:#x}") }
 }
 
 /// The seeds that follow on as many as these, so many times.
-fn shifted(seeds: Range<u64>, times: u64) -> Option<Range<u64>> {
+fn shift_seeds(seeds: Range<u64>, times: u64) -> Option<Range<u64>> {
     // Where there is no end there is room.
-    let is_open = seeds.end == u64::MAX;
-    let count = if is_open { 1 << 32 } else { seeds.end - seeds.start };
+    let is_unbounded = seeds.end == u64::MAX;
+    let count = if is_unbounded { 1 << 32 } else { seeds.end - seeds.start };
     let shift = count.checked_mul(times)?;
-    let end = if is_open { seeds.end } else { seeds.end.checked_add(shift)? };
+    let end = if is_unbounded { seeds.end } else { seeds.end.checked_add(shift)? };
     Some(seeds.start.checked_add(shift)?..end).filter(|seeds| !seeds.is_empty())
 }
 
 /// Which shard this process is: by our own variable, or by those of Slurm and Kubernetes.
-fn shard(env: Env<'_>) -> Result<Option<(u64, u64)>, String> {
-    if let Some(text) = text(env, "VIRTNET_SHARD") {
-        return parse("VIRTNET_SHARD", &text, |text| {
-            let (own, of) = text.split_once('/').ok_or("i/n")?;
-            match (digits(own), digits(of)) {
-                (Some(own), Some(of)) if own < of => Ok((own, of)),
+fn read_shard(env: Env<'_>) -> Result<Option<(u64, u64)>, String> {
+    if let Some(text) = read_text(env, "VIRTNET_SHARD") {
+        return parse_variable("VIRTNET_SHARD", &text, |text| {
+            let (index, count) = text.split_once('/').ok_or("i/n")?;
+            match (parse_digits(index), parse_digits(count)) {
+                (Some(index), Some(count)) if index < count => Ok((index, count)),
                 _ => Err("i/n with i from 0 to n - 1"),
             }
         })
@@ -412,53 +427,54 @@ fn shard(env: Env<'_>) -> Result<Option<(u64, u64)>, String> {
     }
     // One alone says nothing: which part is this of how many?
     if env("SLURM_ARRAY_TASK_ID").is_some() && env("SLURM_ARRAY_TASK_COUNT").is_some() {
-        return slurm(env).map(Some);
+        return slurm_shard(env).map(Some);
     }
-    let [own, of] = [foreign(env, "JOB_COMPLETION_INDEX")?, foreign(env, "JOB_COMPLETIONS")?];
-    match own.zip(of) {
+    let [index, count] =
+        [read_number(env, "JOB_COMPLETION_INDEX")?, read_number(env, "JOB_COMPLETIONS")?];
+    match index.zip(count) {
         // Two pods would be the same shard, and another would be none's.
-        Some((own, of)) if own >= of => Err(format!(
-            "virtnet: JOB_COMPLETION_INDEX=\"{own}\": expected a number below JOB_COMPLETIONS, \
-             which is {of}; VIRTNET_SHARD=i/n says which shard it is"
+        Some((index, count)) if index >= count => Err(format!(
+            "virtnet: JOB_COMPLETION_INDEX=\"{index}\": expected a number below JOB_COMPLETIONS, \
+             which is {count}; VIRTNET_SHARD=i/n says which shard it is"
         )),
         shard => Ok(shard),
     }
 }
 
 /// A number that another tool gives.
-fn foreign(env: Env<'_>, name: &str) -> Result<Option<u64>, String> {
+fn read_number(env: Env<'_>, name: &str) -> Result<Option<u64>, String> {
     let parsed = |text: String| {
-        parse(name, &text, |text| {
-            digits(text).ok_or("a number; VIRTNET_SHARD=i/n says which shard it is")
+        parse_variable(name, &text, |text| {
+            parse_digits(text).ok_or("a number; VIRTNET_SHARD=i/n says which shard it is")
         })
     };
-    text(env, name).map(parsed).transpose()
+    read_text(env, name).map(parsed).transpose()
 }
 
 /// Which shard a task of Slurm's is: their numbers begin anywhere, and go in steps.
-fn slurm(env: Env<'_>) -> Result<(u64, u64), String> {
-    let number = |name| foreign(env, name);
-    let [id, of] = [number("SLURM_ARRAY_TASK_ID")?, number("SLURM_ARRAY_TASK_COUNT")?];
+fn slurm_shard(env: Env<'_>) -> Result<(u64, u64), String> {
+    let number = |name| read_number(env, name);
+    let [id, count] = [number("SLURM_ARRAY_TASK_ID")?, number("SLURM_ARRAY_TASK_COUNT")?];
     let [first, step] = [number("SLURM_ARRAY_TASK_MIN")?, number("SLURM_ARRAY_TASK_STEP")?];
-    let (id, of) = (id.unwrap_or(0), of.unwrap_or(0));
+    let (id, count) = (id.unwrap_or(0), count.unwrap_or(0));
     let (first, step) = (first.unwrap_or(0), step.unwrap_or(1).max(1));
-    let past = id.checked_sub(first).filter(|past| past % step == 0);
-    match past.map(|past| past / step).filter(|own| *own < of) {
-        Some(own) => Ok((own, of)),
+    let offset = id.checked_sub(first).filter(|offset| offset % step == 0);
+    match offset.map(|offset| offset / step).filter(|index| *index < count) {
+        Some(index) => Ok((index, count)),
         // Two tasks would be the same shard, and another would be none's.
         None => Err(format!(
-            "virtnet: SLURM_ARRAY_TASK_ID=\"{id}\": expected one of {of} numbers in even steps \
-             from {first} on; VIRTNET_SHARD=i/{of} says which it is"
+            "virtnet: SLURM_ARRAY_TASK_ID=\"{id}\": expected one of {count} numbers in even steps \
+             from {first} on; VIRTNET_SHARD=i/{count} says which it is"
         )),
     }
 }
 
 /// The value of a variable as a text. What is no text is wrong, and not as if it were unset.
-fn text(env: Env<'_>, name: &str) -> Option<String> {
+fn read_text(env: Env<'_>, name: &str) -> Option<String> {
     env(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-fn parse<T>(
+fn parse_variable<T>(
     name: &str,
     text: &str,
     read: impl FnOnce(&str) -> Result<T, &'static str>,
@@ -467,68 +483,70 @@ fn parse<T>(
 }
 
 /// Reads digits, and nothing else: a sign is none.
-pub(crate) fn digits(text: &str) -> Option<u64> {
+pub(crate) fn parse_digits(text: &str) -> Option<u64> {
     let is_plain = text.bytes().all(|c| c.is_ascii_digit());
     text.parse().ok().filter(|_| is_plain)
 }
 
 /// Reads a number, decimal or hexadecimal.
-fn number(text: &str) -> Option<u64> {
+fn parse_number(text: &str) -> Option<u64> {
     match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+')),
-        None => digits(text),
+        None => parse_digits(text),
     }
 }
 
 /// What seeds begin with that are to be drawn.
-const DRAWN: &str = "random:";
+const RANDOM_PREFIX: &str = "random:";
 /// What seeds begin with that are left of a sweep.
-const REST: &str = "rest:";
+const REST_PREFIX: &str = "rest:";
 
 /// Whether seeds are to be drawn.
-pub(crate) fn is_drawn(text: &str) -> bool {
-    text.starts_with(DRAWN)
+pub(crate) fn is_random(text: &str) -> bool {
+    text.starts_with(RANDOM_PREFIX)
 }
 
 /// Reads a range of seeds: `1000`, `5..105`, `5..` or `random:1000`.
-pub(crate) fn seeds(text: &str) -> Result<Range<u64>, &'static str> {
+pub(crate) fn parse_seeds(text: &str) -> Result<Range<u64>, &'static str> {
     const EXPECTED: &str = "a number of seeds, a range as 5..105 or 5.., or random:1000";
-    if let Some(count) = text.strip_prefix(DRAWN) {
-        let count = number(count).filter(|count| *count > 0).ok_or(EXPECTED)?;
+    if let Some(count) = text.strip_prefix(RANDOM_PREFIX) {
+        let count = parse_number(count).filter(|count| *count > 0).ok_or(EXPECTED)?;
         // From outside, on purpose: each sweep is to be another. It is told.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let start = now.map_or(0, |now| now.as_nanos() as u64) >> 8 & 0xFFFF_FFFF;
         return Ok(start..start.saturating_add(count));
     }
     let range = match text.split_once("..") {
-        Some((start, "")) => number(start).map(|start| start..u64::MAX),
-        Some((start, end)) => number(start).zip(number(end)).map(|(start, end)| start..end),
-        None => number(text).map(|count| 0..count),
+        Some((start, "")) => parse_number(start).map(|start| start..u64::MAX),
+        Some((start, end)) => {
+            parse_number(start).zip(parse_number(end)).map(|(start, end)| start..end)
+        }
+        None => parse_number(text).map(|count| 0..count),
     };
     range.filter(|range| !range.is_empty()).ok_or(EXPECTED)
 }
 
 /// How many threads a sweep has at most.
-pub(crate) const MOST_JOBS: usize = 1024;
+pub(crate) const MAX_JOBS: usize = 1024;
 
 /// Reads how many threads there are to be: with none, no seed would be run.
-pub(crate) fn jobs(text: &str) -> Result<usize, &'static str> {
-    let jobs = digits(text).and_then(|jobs| usize::try_from(jobs).ok());
-    jobs.filter(|jobs| (1..=MOST_JOBS).contains(jobs)).ok_or("a number of threads from 1 to 1024")
+pub(crate) fn parse_jobs(text: &str) -> Result<usize, &'static str> {
+    let jobs = parse_digits(text).and_then(|jobs| usize::try_from(jobs).ok());
+    jobs.filter(|jobs| (1..=MAX_JOBS).contains(jobs)).ok_or("a number of threads from 1 to 1024")
 }
 
 /// Reads how long one poll may take.
-pub(crate) fn poll_limit(text: &str) -> Result<Duration, &'static str> {
-    duration(text).filter(|time| !time.is_zero()).ok_or("a duration, as 60s")
+pub(crate) fn parse_poll_limit(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).filter(|time| !time.is_zero()).ok_or("a duration, as 60s")
 }
 
 /// Reads for how long a sweep is to go on: not for no time, in which no seed may be run.
-pub(crate) fn budget(text: &str) -> Result<Duration, &'static str> {
-    duration(text).filter(|time| !time.is_zero()).ok_or("a duration, as 60s")
+pub(crate) fn parse_budget(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).filter(|time| !time.is_zero()).ok_or("a duration, as 60s")
 }
 
 /// Reads a duration: `300ms`, `5s`, `5min`, `1h`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (count, unit) = (text[..digits].parse::<u64>().ok()?, &text[digits..]);
     let nanos = match unit {
@@ -545,27 +563,27 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Determinism, Settings, VARIABLES, Work, duration, misspelt};
+    use super::{DeterminismCheck, Mode, Settings, VARIABLES, find_misspelled, parse_duration};
     use std::time::Duration;
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
         with(Settings::default(), variables)
     }
 
-    fn with(own: Settings, variables: &[(&str, &str)]) -> Result<Settings, String> {
+    fn with(base: Settings, variables: &[(&str, &str)]) -> Result<Settings, String> {
         let value = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
         };
-        own.with_environment(&value)
+        base.with_environment(&value)
     }
 
     #[test]
-    fn the_environment_has_the_last_word() {
+    fn environment_overrides_the_settings_of_the_test() {
         let of = |variables: &[(&str, &str)]| settings(variables).unwrap();
-        assert_eq!(of(&[]).work, Work::Seeds(0..64));
-        assert_eq!(of(&[("VIRTNET_SEEDS", "10000")]).work, Work::Seeds(0..10_000));
-        assert_eq!(of(&[("VIRTNET_SEEDS", "5..105")]).work, Work::Seeds(5..105));
-        assert_eq!(of(&[("VIRTNET_SEED", "0x1f4")]).work, Work::Replay(500));
+        assert_eq!(of(&[]).mode, Mode::Seeds(0..64));
+        assert_eq!(of(&[("VIRTNET_SEEDS", "10000")]).mode, Mode::Seeds(0..10_000));
+        assert_eq!(of(&[("VIRTNET_SEEDS", "5..105")]).mode, Mode::Seeds(5..105));
+        assert_eq!(of(&[("VIRTNET_SEED", "0x1f4")]).mode, Mode::Replay(500));
         assert_eq!(of(&[("VIRTNET_SHARD", "3/16")]).shard, Some((3, 16)));
         let slurm = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "4")];
         assert_eq!(of(&slurm).shard, Some((2, 4)));
@@ -581,60 +599,61 @@ mod tests {
             error.starts_with("virtnet: SLURM_ARRAY_TASK_ID=\"17\": expected one of 4"),
             "{error}"
         );
-        assert_eq!(of(&[("VIRTNET_SEEDS", "5..")]).work, Work::Seeds(5..u64::MAX));
-        assert_eq!(of(&[("VIRTNET_JUDGE", "x")]).work, Work::Judge("x".into()));
+        assert_eq!(of(&[("VIRTNET_SEEDS", "5..")]).mode, Mode::Seeds(5..u64::MAX));
+        assert_eq!(of(&[("VIRTNET_JUDGE", "x")]).mode, Mode::MergeResults("x".into()));
     }
 
     #[test]
-    fn what_the_variable_asks_of_repetitions_is_added_to_what_the_test_does() {
+    fn check_variable_is_added_to_the_check_of_the_test() {
         let of = |own, text: &str| {
             let own = Settings { determinism: own, ..Settings::default() };
             own.with_environment(&|name| (name == "VIRTNET_CHECK").then(|| text.into()))
         };
-        let (cold, shuffled) = (Some(Determinism::Cold), Some(Determinism::Shuffled));
-        assert_eq!(of(None, "1").unwrap().determinism, Some(Determinism::Warm));
+        let (cold, shuffled) =
+            (Some(DeterminismCheck::FreshProcess), Some(DeterminismCheck::AfterOtherSeeds));
+        assert_eq!(of(None, "1").unwrap().determinism, Some(DeterminismCheck::SameProcess));
         assert_eq!(of(None, "0").unwrap().determinism, None);
         assert_eq!(of(cold, "0").unwrap().determinism, cold);
         assert_eq!(of(cold, "1").unwrap().determinism, cold);
-        assert_eq!(of(cold, "shuffled").unwrap().determinism, Some(Determinism::All));
+        assert_eq!(of(cold, "shuffled").unwrap().determinism, Some(DeterminismCheck::All));
         assert_eq!(of(shuffled, "1").unwrap().determinism, shuffled);
     }
 
     #[test]
-    fn with_a_budget_seeds_end_only_where_somebody_says_so() {
-        let of = |own: &Settings, variables: &[_]| with(own.clone(), variables).unwrap().work;
-        let (test, all) = (Settings::default(), Work::Seeds(0..u64::MAX));
+    fn budget_leaves_seeds_unbounded_unless_an_end_is_given() {
+        let of = |own: &Settings, variables: &[_]| with(own.clone(), variables).unwrap().mode;
+        let (test, all) = (Settings::default(), Mode::Seeds(0..u64::MAX));
         let time = ("VIRTNET_TIME", "60s");
         assert_eq!(with(test.clone(), &[time]).unwrap().budget, Some(Duration::from_secs(60)));
         assert_eq!(of(&test, &[time]), all);
-        assert_eq!(of(&test, &[time, ("VIRTNET_SEEDS", "9")]), Work::Seeds(0..9));
+        assert_eq!(of(&test, &[time, ("VIRTNET_SEEDS", "9")]), Mode::Seeds(0..9));
         let budget = Settings { budget: Some(Duration::from_secs(1)), ..test };
         assert_eq!(of(&budget, &[]), all);
-        assert_eq!(of(&budget, &[("VIRTNET_SEEDS", "9")]), Work::Seeds(0..9));
-        let both = Settings { seeds_given: true, ..budget };
-        assert_eq!(of(&both, &[]), Work::Seeds(0..64));
+        assert_eq!(of(&budget, &[("VIRTNET_SEEDS", "9")]), Mode::Seeds(0..9));
+        let both = Settings { has_fixed_seeds: true, ..budget };
+        assert_eq!(of(&both, &[]), Mode::Seeds(0..64));
         assert_eq!(of(&both, &[time]), all);
     }
 
     #[test]
-    fn stress_iterations_have_fresh_seeds_and_retries_have_the_same() {
-        let of = |variables: &[(&str, &str)]| settings(variables).unwrap().work;
+    fn stress_iterations_have_new_seeds_and_retries_repeat_them() {
+        let of = |variables: &[(&str, &str)]| settings(variables).unwrap().mode;
         let number = |number| ("NEXTEST_STRESS_CURRENT", number);
-        assert_eq!(of(&[number("none"), ("NEXTEST_ATTEMPT", "1")]), Work::Seeds(0..64));
-        assert_eq!(of(&[number("0")]), Work::Seeds(0..64));
-        assert_eq!(of(&[number("2"), ("NEXTEST_ATTEMPT", "3")]), Work::Seeds(128..192));
-        assert_eq!(of(&[number("3"), ("VIRTNET_SEEDS", "5..15")]), Work::Seeds(35..45));
+        assert_eq!(of(&[number("none"), ("NEXTEST_ATTEMPT", "1")]), Mode::Seeds(0..64));
+        assert_eq!(of(&[number("0")]), Mode::Seeds(0..64));
+        assert_eq!(of(&[number("2"), ("NEXTEST_ATTEMPT", "3")]), Mode::Seeds(128..192));
+        assert_eq!(of(&[number("3"), ("VIRTNET_SEEDS", "5..15")]), Mode::Seeds(35..45));
         let open = of(&[number("1"), ("VIRTNET_SEEDS", "5..")]);
-        assert_eq!(open, Work::Seeds(5 + (1 << 32)..u64::MAX));
-        assert_eq!(of(&[number("1"), ("VIRTNET_SEED", "7")]), Work::Replay(7));
-        assert_eq!(of(&[number("18446744073709551615")]), Work::Seeds(0..64));
+        assert_eq!(open, Mode::Seeds(5 + (1 << 32)..u64::MAX));
+        assert_eq!(of(&[number("1"), ("VIRTNET_SEED", "7")]), Mode::Replay(7));
+        assert_eq!(of(&[number("18446744073709551615")]), Mode::Seeds(0..64));
     }
 
     #[test]
-    fn shrinking_has_a_budget_of_runs_and_of_time() {
+    fn shrink_variable_sets_runs_and_time() {
         let of = |text| {
             let settings = settings(&[("VIRTNET_SHRINK", text)]).unwrap();
-            (settings.shrink, settings.shrink_time)
+            (settings.shrink_runs, settings.shrink_time)
         };
         assert_eq!(of("500"), (500, Duration::from_secs(8)));
         assert_eq!(of("30s"), (1000, Duration::from_secs(30)));
@@ -719,7 +738,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_variable_holds_what_it_is_for_and_says_of_all_else_what_it_expects() {
+    fn each_variable_accepts_valid_values_and_names_what_it_expects() {
         for (name, good, bad, expected) in VALUES {
             for value in *good {
                 assert!(settings(&[(name, value)]).is_ok(), "{name}={value}");
@@ -733,7 +752,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_other_tools_are_shards_or_refused() {
+    fn slurm_and_kubernetes_numbers_become_shards_or_errors() {
         let pod = |index, of| {
             settings(&[("JOB_COMPLETION_INDEX", index), ("JOB_COMPLETIONS", of)])
                 .map(|settings| settings.shard)
@@ -769,8 +788,8 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_variable_is_refused_with_the_nearest_that_there_is() {
-        let of = |name: &str| misspelt([name.into()]);
+    fn misspelled_variable_is_an_error_with_the_nearest_name() {
+        let of = |name: &str| find_misspelled([name.into()]);
         for (name, expected) in [
             ("VIRTNET_SEDE", "VIRTNET_SEED"),
             ("VIRTNET_SEEDSS", "VIRTNET_SEEDS"),
@@ -795,8 +814,8 @@ mod tests {
     }
 
     #[test]
-    fn seeds_that_are_a_whole_have_those_of_the_test_or_stand_in_for_them() {
-        let own = Settings { work: Work::Seeds(10..20), ..Settings::default() };
+    fn whole_sweep_covers_or_replaces_the_seeds_of_the_test() {
+        let own = Settings { mode: Mode::Seeds(10..20), ..Settings::default() };
         let whole =
             |variables: &[(&str, &str)], run| with(own.clone(), variables).unwrap().is_whole(&run);
         let seeds = |text| [("VIRTNET_SEEDS", text)];
@@ -808,15 +827,18 @@ mod tests {
         assert!(whole(&[("NEXTEST_STRESS_CURRENT", "2")], 30..40));
         assert!(!whole(&[("VIRTNET_SHARD", "0/2")], 10..20));
         assert!(whole(&[("VIRTNET_SHARD", "0/1")], 10..20));
-        let rest = |seeds| with(own.clone(), &[]).unwrap().rest(&seeds);
+        let rest = |seeds| with(own.clone(), &[]).unwrap().remaining_seeds(&seeds);
         assert_eq!((rest(15..20), rest(15..25)), ("0xf..0x14".into(), "rest:0xf..0x19".into()));
         assert_eq!((rest(15..u64::MAX), rest(9..90)), ("0xf..".into(), "0x9..0x5a".into()));
     }
 
     #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("5min"), Some(Duration::from_secs(300)));
-        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-        assert_eq!((duration("5"), duration("min"), duration("5 min")), (None, None, None));
+    fn duration_needs_a_unit() {
+        assert_eq!(parse_duration("5min"), Some(Duration::from_secs(300)));
+        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(
+            (parse_duration("5"), parse_duration("min"), parse_duration("5 min")),
+            (None, None, None)
+        );
     }
 }

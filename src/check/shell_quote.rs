@@ -29,18 +29,18 @@ fn escaped(text: &OsStr) -> String {
                 '\'' | '\\' => out.extend(['\\', c]),
                 c if is_unprintable(c) => {
                     let mut bytes = [0; 4];
-                    out.extend(c.encode_utf8(&mut bytes).bytes().map(octal));
+                    out.extend(c.encode_utf8(&mut bytes).bytes().map(octal_escape));
                 }
                 c => out.push(c),
             }
         }
-        out.extend(chunk.invalid().iter().copied().map(octal));
+        out.extend(chunk.invalid().iter().copied().map(octal_escape));
     }
     out
 }
 
 /// Three digits, so that a digit behind them is none of theirs.
-fn octal(byte: u8) -> String {
+fn octal_escape(byte: u8) -> String {
     format!("\\{byte:03o}")
 }
 
@@ -50,7 +50,7 @@ fn is_unprintable(c: char) -> bool {
 }
 
 /// A name in one line, whatever is in it. Different names stay different.
-pub(crate) fn in_one_line(name: &str) -> String {
+pub(crate) fn escape_line(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
         match c {
@@ -64,11 +64,11 @@ pub(crate) fn in_one_line(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{in_one_line, shell_word};
+    use super::{escape_line, shell_word};
     use std::ffi::OsString;
 
     #[test]
-    fn words_are_quoted_as_far_as_a_shell_needs_it() {
+    fn shell_word_quotes_only_where_needed() {
         for (word, expected) in [
             ("a::b/c-1.tape", "a::b/c-1.tape"),
             ("", "''"),
@@ -84,7 +84,7 @@ mod tests {
     /// What the shell makes of it is what went in.
     #[test]
     #[cfg(unix)]
-    fn words_come_out_of_a_shell_as_they_went_in() {
+    fn shell_word_is_read_back_by_bash() {
         use std::os::unix::ffi::OsStringExt;
         let Ok(version) = std::process::Command::new("bash").arg("--version").output() else {
             return;
@@ -99,8 +99,8 @@ mod tests {
     }
 
     #[test]
-    fn names_are_one_line_and_stay_different() {
-        assert_eq!(in_one_line("store::a test \"β\"'"), "store::a test \"β\"'");
-        assert_eq!(in_one_line("a\nb\\n\u{7f}\0\u{2029}"), r"a\nb\\n\u{7f}\u{0}\u{2029}");
+    fn escaped_names_are_one_line_and_stay_distinct() {
+        assert_eq!(escape_line("store::a test \"β\"'"), "store::a test \"β\"'");
+        assert_eq!(escape_line("a\nb\\n\u{7f}\0\u{2029}"), r"a\nb\\n\u{7f}\u{0}\u{2029}");
     }
 }

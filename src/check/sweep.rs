@@ -12,240 +12,255 @@ use std::time::{Duration, Instant};
 
 use crate::simnet::Ledger;
 
-use crate::check::analysis::determinism::{Differs, check};
-use crate::check::assertions::Reached;
-use crate::check::exec::executor::Place;
-use crate::check::exec::in_progress::Running;
-use crate::check::exec::run_once::{Case, Played};
-use crate::check::exec::run_request::Order;
-use crate::check::exec::subprocess::Apart;
-use crate::check::exec::watchdog::{At, Watch};
-use crate::check::failure::Kind;
+use crate::check::analysis::determinism::{Nondeterminism, check_determinism};
+use crate::check::assertions::AssertionCounts;
+use crate::check::exec::executor::RunExecutor;
+use crate::check::exec::in_progress::InProgressFiles;
+use crate::check::exec::run_once::{RunResult, TestFn};
+use crate::check::exec::run_request::RunRequest;
+use crate::check::exec::subprocess::Subprocess;
+use crate::check::exec::watchdog::{Watchdog, WorkerProgress};
+use crate::check::failure::FailureKind;
 use crate::check::settings::Settings;
-use crate::check::test_id::About;
+use crate::check::test_id::TestId;
 
 /// A seed with which something is wrong.
 #[derive(Clone, Debug)]
-pub(crate) struct Failed {
-    pub(crate) played: Played,
+pub(crate) struct FailedSeed {
+    pub(crate) result: RunResult,
     /// How its runs differ, if that is what is wrong.
-    pub(crate) differs: Option<Differs>,
+    pub(crate) nondeterminism: Option<Nondeterminism>,
 }
 
-impl Failed {
+impl FailedSeed {
     /// Why there was no run at all, if there was none.
-    pub(crate) fn want_of_a_process(&self) -> Option<&str> {
-        let failure = self.played.failure.as_ref();
-        let none = failure.filter(|failure| failure.kind == Kind::NoProcess);
-        let again = self.differs.as_ref().and_then(|differs| differs.error.as_deref());
-        none.map(|failure| &*failure.text).or(again)
+    pub(crate) fn spawn_error(&self) -> Option<&str> {
+        let failure = self.result.failure.as_ref();
+        let no_process = failure.filter(|failure| failure.kind == FailureKind::SpawnFailed);
+        let repeat_error =
+            self.nondeterminism.as_ref().and_then(|differs| differs.spawn_error.as_deref());
+        no_process.map(|failure| &*failure.text).or(repeat_error)
     }
 }
 
 /// What came of a sweep.
 #[derive(Debug, Default)]
-pub(crate) struct Swept {
+pub(crate) struct SweepResult {
     pub(crate) runs: u64,
     /// How many of them failed: several threads may come to one before any looks.
     pub(crate) failures: u64,
     /// The failure of the smallest seed that failed.
-    pub(crate) failed: Option<Failed>,
-    pub(crate) ledger: Ledger,
-    pub(crate) reached: Reached,
-    pub(crate) took: Duration,
+    pub(crate) failed_seed: Option<FailedSeed>,
+    pub(crate) fault_stats: Ledger,
+    pub(crate) assertions: AssertionCounts,
+    pub(crate) elapsed: Duration,
     /// The seed to go on from, if the time was used up before the seeds were.
-    pub(crate) next: Option<u64>,
+    pub(crate) next_seed: Option<u64>,
 }
 
-impl Swept {
+impl SweepResult {
     /// Of one run.
-    fn of(played: Played, differs: Option<Differs>) -> Self {
-        let is_wrong = played.failure.is_some() || differs.is_some();
-        let failed = is_wrong.then(|| Failed { played: played.clone(), differs });
-        let Played { ledger, reached, .. } = played;
-        let failures = u64::from(is_wrong);
-        Self { runs: 1, failures, failed, ledger, reached, ..Self::default() }
+    fn from_run(result: RunResult, nondeterminism: Option<Nondeterminism>) -> Self {
+        let is_failed = result.failure.is_some() || nondeterminism.is_some();
+        let failed = is_failed.then(|| FailedSeed { result: result.clone(), nondeterminism });
+        let RunResult { fault_stats: ledger, assertions: reached, .. } = result;
+        let failures = u64::from(is_failed);
+        Self {
+            runs: 1,
+            failures,
+            failed_seed: failed,
+            fault_stats: ledger,
+            assertions: reached,
+            ..Self::default()
+        }
     }
 
     fn add(&mut self, other: Self) {
         self.runs += other.runs;
         self.failures += other.failures;
-        self.ledger += &other.ledger;
-        self.reached.add(other.reached);
-        let seed =
-            |failed: &Option<Failed>| failed.as_ref().map_or(u64::MAX, |failed| failed.played.seed);
-        if other.failed.is_some() && seed(&other.failed) <= seed(&self.failed) {
-            self.failed = other.failed;
+        self.fault_stats += &other.fault_stats;
+        self.assertions.add(other.assertions);
+        let seed = |failed: &Option<FailedSeed>| {
+            failed.as_ref().map_or(u64::MAX, |failed| failed.result.seed)
+        };
+        if other.failed_seed.is_some() && seed(&other.failed_seed) <= seed(&self.failed_seed) {
+            self.failed_seed = other.failed_seed;
         }
     }
 }
 
 /// A test, and how its runs are executed.
 #[derive(Clone, Copy)]
-pub(crate) struct Subject<'a> {
-    pub(crate) case: &'a dyn Case,
+pub(crate) struct TestContext<'a> {
+    pub(crate) test_fn: &'a dyn TestFn,
     pub(crate) settings: &'a Settings,
-    pub(crate) apart: &'a Result<Apart, String>,
-    pub(crate) about: About<'a>,
-    pub(crate) running: &'a Running,
+    pub(crate) subprocess: &'a Result<Subprocess, String>,
+    pub(crate) test_id: TestId<'a>,
+    pub(crate) in_progress: &'a InProgressFiles,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> TestContext<'a> {
     /// The place of whoever shows what he is at there.
-    pub(crate) const fn place(&self, at: &'a At) -> Place<'a> {
-        let Self { case, settings, apart, about, .. } = *self;
-        Place { case, settings, apart, about, at }
+    pub(crate) const fn executor(&self, progress: &'a WorkerProgress) -> RunExecutor<'a> {
+        let Self { test_fn: case, settings, subprocess: apart, test_id: about, .. } = *self;
+        RunExecutor { test_fn: case, settings, subprocess: apart, test_id: about, progress }
     }
 }
 
 /// What the threads of a sweep share.
-struct Shared<'a> {
-    subject: Subject<'a>,
+struct SweepState<'a> {
+    context: TestContext<'a>,
     seeds: Range<u64>,
-    next: AtomicU64,
+    next_seed: AtomicU64,
     /// The smallest seed that has failed: no greater one is begun.
-    failed: AtomicU64,
+    min_failed_seed: AtomicU64,
     /// The time is used up: none is begun.
-    over: AtomicBool,
+    is_time_up: AtomicBool,
     /// Tells whoever shows the progress that a thread has come to its end.
-    ended: (Mutex<usize>, Condvar),
-    workers: Vec<At>,
+    finished_workers: (Mutex<usize>, Condvar),
+    workers: Vec<WorkerProgress>,
 }
 
 /// Runs a test once for each seed, until one fails, or the time is used up.
-pub(crate) fn sweep(subject: Subject<'_>, seeds: Range<u64>) -> Swept {
+pub(crate) fn sweep(context: TestContext<'_>, seeds: Range<u64>) -> SweepResult {
     let start = Instant::now();
-    let settings = subject.settings;
-    let jobs = settings.threads();
-    let shared = Shared {
-        subject,
-        next: AtomicU64::new(seeds.start),
-        failed: AtomicU64::new(u64::MAX),
-        over: AtomicBool::new(false),
-        ended: (Mutex::new(0), Condvar::new()),
-        workers: (0..jobs).map(|_| At::default()).collect(),
+    let settings = context.settings;
+    let jobs = settings.thread_count();
+    let state = SweepState {
+        context,
+        next_seed: AtomicU64::new(seeds.start),
+        min_failed_seed: AtomicU64::new(u64::MAX),
+        is_time_up: AtomicBool::new(false),
+        finished_workers: (Mutex::new(0), Condvar::new()),
+        workers: (0..jobs).map(|_| WorkerProgress::default()).collect(),
         seeds,
     };
-    let mut swept = thread::scope(|scope| {
+    let mut result = thread::scope(|scope| {
         // Fewer where the system has no more.
         let workers: Vec<_> = (0..jobs)
             .map_while(|n| {
-                let shared = &shared;
+                let state = &state;
                 let thread = thread::Builder::new();
-                thread.spawn_scoped(scope, move || work(shared, n)).ok()
+                thread.spawn_scoped(scope, move || run_worker(state, n)).ok()
             })
             .collect();
-        attend(&shared, workers.len(), start);
-        let mut swept = Swept::default();
+        wait_for_workers(&state, workers.len(), start);
+        let mut result = SweepResult::default();
         if workers.is_empty() {
-            swept.add(work(&shared, 0));
+            result.add(run_worker(&state, 0));
         }
         for worker in workers {
             match worker.join() {
-                Ok(own) => swept.add(own),
+                Ok(worker_result) => result.add(worker_result),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        swept
+        result
     });
-    swept.took = start.elapsed();
+    result.elapsed = start.elapsed();
     // Whoever took a seed has run it: only after that does he look at the time.
-    let next = shared.next.into_inner();
-    let is_cut_short = swept.failed.is_none() && next < shared.seeds.end;
-    swept.next = is_cut_short.then_some(next);
-    swept
+    let next = state.next_seed.into_inner();
+    let is_out_of_time = result.failed_seed.is_none() && next < state.seeds.end;
+    result.next_seed = is_out_of_time.then_some(next);
+    result
 }
 
 /// Executes one run, and repeats it as the test asks, if it has not failed already.
-pub(crate) fn one(place: &Place<'_>, order: &Order) -> Swept {
-    let played = place.play(order);
-    let again = place.settings.determinism.filter(|_| played.failure.is_none());
-    let differs = again.and_then(|modes| check(place, order, &played, modes));
-    Swept::of(played, differs)
+pub(crate) fn run_and_check(executor: &RunExecutor<'_>, request: &RunRequest) -> SweepResult {
+    let result = executor.execute(request);
+    let modes_to_check = executor.settings.determinism.filter(|_| result.failure.is_none());
+    let nondeterminism =
+        modes_to_check.and_then(|modes| check_determinism(executor, request, &result, modes));
+    SweepResult::from_run(result, nondeterminism)
 }
 
 /// Takes one seed after the other.
-fn work(shared: &Shared<'_>, worker: usize) -> Swept {
-    struct Ended<'a>(&'a (Mutex<usize>, Condvar));
-    impl Drop for Ended<'_> {
+fn run_worker(state: &SweepState<'_>, worker: usize) -> SweepResult {
+    struct FinishGuard<'a>(&'a (Mutex<usize>, Condvar));
+    impl Drop for FinishGuard<'_> {
         fn drop(&mut self) {
             *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             self.0.1.notify_all();
         }
     }
-    let _ended = Ended(&shared.ended);
-    let Subject { settings, running, .. } = shared.subject;
-    let place = shared.subject.place(&shared.workers[worker]);
-    let mut own = Swept::default();
-    while !shared.over.load(Ordering::Relaxed) {
+    let _guard = FinishGuard(&state.finished_workers);
+    let TestContext { settings, in_progress, .. } = state.context;
+    let executor = state.context.executor(&state.workers[worker]);
+    let mut result = SweepResult::default();
+    while !state.is_time_up.load(Ordering::Relaxed) {
         let next = |seed: u64| seed.checked_add(1);
-        let taken = shared.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        let Ok(seed) = taken else { break };
-        if seed >= shared.seeds.end || seed > shared.failed.load(Ordering::Relaxed) {
+        let claimed = state.next_seed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let Ok(seed) = claimed else { break };
+        if seed >= state.seeds.end || seed > state.min_failed_seed.load(Ordering::Relaxed) {
             break;
         }
-        if !settings.is_ours(seed) {
+        if !settings.is_in_shard(seed) {
             continue;
         }
-        running.note(worker, Some(seed));
-        let run = one(&place, &Order::of_seed(seed));
-        if run.failed.is_some() {
-            shared.failed.fetch_min(seed, Ordering::Relaxed);
+        in_progress.set_seed(worker, Some(seed));
+        let run = run_and_check(&executor, &RunRequest::from_seed(seed));
+        if run.failed_seed.is_some() {
+            state.min_failed_seed.fetch_min(seed, Ordering::Relaxed);
         }
-        own.add(run);
+        result.add(run);
     }
     // While others have not come to their end, whatever ends the process must not hide a failure.
-    if own.failed.is_none() {
-        running.note(worker, None);
+    if result.failed_seed.is_none() {
+        in_progress.set_seed(worker, None);
     }
-    own
+    result
 }
 
 /// Watches over a sweep: over its time, over polls that do not end, and over the terminal, where it
 /// shows how far it has come, if it takes long.
-fn attend(shared: &Shared<'_>, jobs: usize, start: Instant) {
-    const LONG: Duration = Duration::from_secs(2);
-    let Subject { case, settings, about, .. } = shared.subject;
-    let shown = std::io::stderr().is_terminal();
-    let mut ended = shared.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut printed = false;
-    let mut watch = Watch::new(&shared.workers, settings.watchdog);
-    while *ended < jobs {
-        let left = settings.budget.map(|budget| budget.saturating_sub(start.elapsed()));
-        shared.over.store(left.is_some_and(|left| left.is_zero()), Ordering::Relaxed);
-        let left = left.filter(|left| !left.is_zero()).unwrap_or(Duration::MAX);
-        let wait = shared.ended.1.wait_timeout(ended, watch.pause().min(left));
-        ended = wait.unwrap_or_else(PoisonError::into_inner).0;
-        if *ended < jobs {
+fn wait_for_workers(state: &SweepState<'_>, jobs: usize, start: Instant) {
+    const PROGRESS_DELAY: Duration = Duration::from_secs(2);
+    let TestContext { test_fn, settings, test_id, .. } = state.context;
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut finished = state.finished_workers.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut has_printed = false;
+    let mut watchdog = Watchdog::new(&state.workers, settings.watchdog_limit);
+    while *finished < jobs {
+        let remaining = settings.budget.map(|budget| budget.saturating_sub(start.elapsed()));
+        state
+            .is_time_up
+            .store(remaining.is_some_and(|remaining| remaining.is_zero()), Ordering::Relaxed);
+        let remaining = remaining.filter(|remaining| !remaining.is_zero()).unwrap_or(Duration::MAX);
+        let wait = state
+            .finished_workers
+            .1
+            .wait_timeout(finished, watchdog.check_interval().min(remaining));
+        finished = wait.unwrap_or_else(PoisonError::into_inner).0;
+        if *finished < jobs {
             // A worker that ends meanwhile must not wait for what is found out about another.
-            drop(ended);
-            watch.tell(case, settings, about);
-            ended = shared.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(finished);
+            watchdog.report_stuck(test_fn, settings, test_id);
+            finished = state.finished_workers.0.lock().unwrap_or_else(PoisonError::into_inner);
         }
-        if shown && start.elapsed() > LONG && *ended < jobs {
-            let progress = progress(shared, start.elapsed());
+        if is_terminal && start.elapsed() > PROGRESS_DELAY && *finished < jobs {
+            let progress = progress_text(state, start.elapsed());
             let mut terminal = std::io::stderr().lock();
-            let _ = write!(terminal, "\r\x1b[K{}: {progress}", about.name);
+            let _ = write!(terminal, "\r\x1b[K{}: {progress}", test_id.name);
             let _ = terminal.flush();
-            printed = true;
+            has_printed = true;
         }
     }
-    if printed {
+    if has_printed {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
 }
 
 /// How far a sweep has come, and how long it will take.
-fn progress(shared: &Shared<'_>, took: Duration) -> String {
-    let settings = shared.subject.settings;
+fn progress_text(state: &SweepState<'_>, elapsed: Duration) -> String {
+    let settings = state.context.settings;
     let of = settings.shard.map_or(1, |(_, of)| of);
-    let next = shared.next.load(Ordering::Relaxed).min(shared.seeds.end);
-    let done = (next - shared.seeds.start) / of;
-    let rate = done as f64 / took.as_secs_f64();
-    let all = (shared.seeds.end - shared.seeds.start) / of;
-    let left = all.saturating_sub(done) as f64 / rate.max(0.1);
+    let next = state.next_seed.load(Ordering::Relaxed).min(state.seeds.end);
+    let done = (next - state.seeds.start) / of;
+    let rate = done as f64 / elapsed.as_secs_f64();
+    let total = (state.seeds.end - state.seeds.start) / of;
+    let seconds_left = total.saturating_sub(done) as f64 / rate.max(0.1);
     let time =
-        settings.budget.map_or(f64::INFINITY, |time| time.saturating_sub(took).as_secs_f64());
-    let of = if shared.seeds.end == u64::MAX { String::new() } else { format!(" of {all}") };
-    format!("{done}{of} seeds, {rate:.0} a second, {:.0} s left", left.min(time))
+        settings.budget.map_or(f64::INFINITY, |time| time.saturating_sub(elapsed).as_secs_f64());
+    let of = if state.seeds.end == u64::MAX { String::new() } else { format!(" of {total}") };
+    format!("{done}{of} seeds, {rate:.0} a second, {:.0} s left", seconds_left.min(time))
 }

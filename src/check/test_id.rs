@@ -6,35 +6,35 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::check::replay_command::Again;
+use crate::check::replay_command::ReplayCommand;
 
 /// A test, as one speaks of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct About<'a> {
+pub(crate) struct TestId<'a> {
     /// Its name, in one line.
     pub(crate) name: &'a str,
     /// The command that runs it.
-    pub(crate) again: &'a Arc<Again>,
+    pub(crate) replay_command: &'a Arc<ReplayCommand>,
 }
 
-impl About<'_> {
+impl TestId<'_> {
     /// Says something, and how to run that seed.
-    pub(crate) fn say(self, what: &str, seed: Option<u64>) {
+    pub(crate) fn eprint_replay(self, message: &str, seed: Option<u64>) {
         let seed = seed.map(|seed| format!("VIRTNET_SEED={seed:#x} ")).unwrap_or_default();
-        self.say_with(what, "replay", &seed);
+        self.eprint_command(message, "replay", &seed);
     }
 
     /// Says something.
-    pub(crate) fn say_only(self, what: &str) {
-        let text = format!("virtnet: {}: {what}\n", self.name);
+    pub(crate) fn eprint_note(self, message: &str) {
+        let text = format!("virtnet: {}: {message}\n", self.name);
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
     /// Says something, and how to go on, with these variables.
-    pub(crate) fn say_with(self, what: &str, how: &str, variables: &str) {
-        let Self { name, again } = self;
-        let command = again.command();
-        let text = format!("virtnet: {name}: {what}\n  {how}: {variables}{command}\n");
+    pub(crate) fn eprint_command(self, message: &str, label: &str, variables: &str) {
+        let Self { name, replay_command } = self;
+        let command = replay_command.command();
+        let text = format!("virtnet: {name}: {message}\n  {label}: {variables}{command}\n");
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Addr, Cause, Engine, Quoted, RawConn, Registry};
-use crate::os::run::must_be_real;
+use crate::os::run::assert_not_simulated;
 use crate::os::{Habit, Socket};
 
 use crate::lonet::acceptor::Acceptor;
@@ -45,7 +45,7 @@ impl Engine for Loopback {
         registry: &'a dyn Registry,
     ) -> BoxFuture<'a, Result<(), Cause>> {
         async move {
-            must_be_real("lonet", "processes");
+            assert_not_simulated("lonet", "processes");
             let (size, room) = (handshake::size(hostname), self.room);
             if size > room {
                 let text = format!(
@@ -67,7 +67,7 @@ impl Engine for Loopback {
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
-            must_be_real("lonet", "processes");
+            assert_not_simulated("lonet", "processes");
             let connected = self.connect(src, dst, hostdata).await;
             if !matches!(connected, Ok(_) | Err(Cause::ConnRefused)) {
                 self.registry.forget(dst.host());
@@ -78,7 +78,7 @@ impl Engine for Loopback {
     }
 
     fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
-        must_be_real("lonet", "processes");
+        assert_not_simulated("lonet", "processes");
         self.acceptor.poll_incoming(cx)
     }
 

@@ -100,7 +100,7 @@ use std::time::Duration;
 
 use crate::net::{Cause, Error, Op, SubNetwork, full_name};
 use crate::os::Habit;
-use crate::os::run::must_be_real;
+use crate::os::run::assert_not_simulated;
 
 use acceptor::Acceptor;
 use engine::Loopback;
@@ -188,7 +188,7 @@ impl Config {
     ///
     /// See [`join`].
     pub async fn join(&self, name: &str) -> Result<SubNetwork, Error> {
-        must_be_real("lonet", "processes");
+        assert_not_simulated("lonet", "processes");
         self.try_join(name).await.map_err(|cause| Error::new(Op::Join, name, None, None, cause))
     }
 

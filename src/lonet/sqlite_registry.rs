@@ -22,7 +22,7 @@ use rusqlite::{
 };
 
 use crate::net::{Args, Cause, Quoted, Registry, RegistryError};
-use crate::os::run::must_be_real;
+use crate::os::run::assert_not_simulated;
 
 use crate::lonet::framing::saying;
 use crate::lonet::network_dir;
@@ -320,7 +320,7 @@ impl Registry for File {
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
         // Here a dial begins, and the thread that answers is none of a run's.
-        must_be_real("lonet", "processes");
+        assert_not_simulated("lonet", "processes");
         if locked(&self.jobs).is_some()
             && let Some(found) = locked(&self.found).get(hostname)
         {

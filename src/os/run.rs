@@ -5,7 +5,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Instant;
 
-use crate::sim::{is_simulated, nanos, run_for_real};
+use crate::sim::{is_simulated, nanos, run_real_time};
 
 /// Refuses the real world inside a simulated run, which would be another run each time, and
 /// which does not wait: its time is over before a real answer comes.
@@ -14,16 +14,16 @@ use crate::sim::{is_simulated, nanos, run_for_real};
 ///
 /// Inside a simulated run, naming `what` was used there, and that it needs real `things`.
 #[inline]
-pub(crate) fn must_be_real(what: &str, things: &str) {
+pub(crate) fn assert_not_simulated(operation: &str, resource: &str) {
     if is_simulated() {
-        refuse(what, things);
+        panic_simulated(operation, resource);
     }
 }
 
 #[cold]
-fn refuse(what: &str, things: &str) -> ! {
+fn panic_simulated(operation: &str, resource: &str) -> ! {
     panic!(
-        "virtnet: {what} needs real {things} and real time, and this is a simulated run: use \
+        "virtnet: {operation} needs real {resource} and real time, and this is a simulated run: use \
          `simnet` or `pipenet` in it, or `virtnet::os::run` in its place"
     )
 }
@@ -58,5 +58,5 @@ pub fn run<F: Future + 'static>(future: F) -> F::Output {
     // It is keyed anew each time, by the operating system.
     let seed = RandomState::new().build_hasher().finish();
     let start = Instant::now();
-    run_for_real(seed, || nanos(start.elapsed()), future)
+    run_real_time(seed, || nanos(start.elapsed()), future)
 }

@@ -22,7 +22,7 @@ use socket2::SockRef;
 use socket2::{Domain, Type};
 
 use crate::net::{Addr, Cause, RawConn, WaitList, Wakers};
-use crate::os::run::must_be_real;
+use crate::os::run::assert_not_simulated;
 
 /// A TCP connection of the operating system.
 pub(crate) struct Socket {
@@ -171,7 +171,7 @@ impl Direction {
         mut attempt: impl FnMut(&T) -> io::Result<R>,
         ready: fn(&Watched<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<R>> {
-        must_be_real("a socket of the operating system", "sockets");
+        assert_not_simulated("a socket of the operating system", "sockets");
         let Some(io) = open.get() else { return closed() };
         loop {
             match attempt(&io.io) {

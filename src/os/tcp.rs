@@ -13,7 +13,7 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Addr, Arrival, Cause, Conn, Error, Listener, Networker, Op, Point, RawListener};
-use crate::os::run::must_be_real;
+use crate::os::run::assert_not_simulated;
 
 use crate::os::listener::Door;
 use crate::os::socket::{Habit, Socket};
@@ -84,7 +84,7 @@ impl Networker for Tcp {
 
     fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Conn, Error>> {
         async move {
-            must_be_real("os::Tcp", "sockets");
+            assert_not_simulated("os::Tcp", "sockets");
             let dst = Addr::parse("tcp", addr)
                 .map_err(|error| Error::new(Op::Dial, "tcp", None, None, error.into()))?;
             self.point.dial(&dst, connect(&dst, &self.habit)).await
@@ -94,7 +94,7 @@ impl Networker for Tcp {
 
     fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
         async move {
-            must_be_real("os::Tcp", "sockets");
+            assert_not_simulated("os::Tcp", "sockets");
             let fail = |addr, cause| Error::new(Op::Listen, "tcp", None, addr, cause);
             let asked = Addr::parse("tcp", if addr.is_empty() { ":0" } else { addr })
                 .map_err(|error| fail(None, error.into()))?;

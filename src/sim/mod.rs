@@ -68,7 +68,7 @@ pub use choice::schedule::{ParseScheduleError, Schedule};
 pub use choice::tape::{ParseTapeError, Tape};
 pub use handle::join::{JoinError, JoinErrorReason, JoinHandle};
 #[doc(hidden)]
-pub use handle::select::Turns;
+pub use handle::select::SelectOrder;
 pub use handle::sim::{Sim, SimRng, TaskBuilder, rng, spawn};
 pub use handle::sleep::{
     Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, YieldNow, interval, now, sleep,
@@ -92,12 +92,12 @@ pub use report::trace::{
     Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace,
 };
 #[cfg(feature = "os")]
-pub(crate) use run::real_time::{is_simulated, run_for_real};
+pub(crate) use run::real_time::{is_simulated, run_real_time};
 pub(crate) use task::boxed_task::boxed;
 pub(crate) use task::table::{Name, Origin, TaskId};
-pub(crate) use world::current::{this_run, try_enter, try_enter_run};
+pub(crate) use world::current::{current_run, try_enter, try_enter_run};
 pub(crate) use world::deferred::Errand;
 pub(crate) use world::node::NODE;
 pub use world::node::NodeDeath;
 pub(crate) use world::progress::{Pulse, STOPPED};
-pub(crate) use world::state::{Foreseen, World};
+pub(crate) use world::state::{PrefetchSet, World};

@@ -21,10 +21,10 @@ impl Instant {
     /// with `std::time::Instant::now()` tells nothing. Instants that the
     /// platform cannot express become one that is a hundred years away.
     pub fn into_std(self) -> StdInstant {
-        const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 100);
-        let since = Duration::from_nanos(self.as_nanos());
-        let far = || base().checked_add(FAR).unwrap_or_else(base);
-        base().checked_add(since).unwrap_or_else(far)
+        const CENTURY: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 100);
+        let elapsed = Duration::from_nanos(self.as_nanos());
+        let fallback = || base().checked_add(CENTURY).unwrap_or_else(base);
+        base().checked_add(elapsed).unwrap_or_else(fallback)
     }
 
     /// Converts back what [`Instant::into_std`] gave, or what was computed from

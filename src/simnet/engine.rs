@@ -37,7 +37,7 @@ impl Whole for Region {
         let mut _before = None;
         enter(self.run, |fabric, world| {
             let Some(index) = *call else {
-                if world.heeds() {
+                if world.accepts_effect() {
                     let waiter = Waiter::of(cx.waker());
                     *call = Some(fabric.announce(world, place, host, waiter) as u32);
                 }
@@ -69,7 +69,7 @@ impl Whole for Region {
         let mut cause = None;
         let over = enter(self.run, |fabric, world| {
             let Some(index) = *call else {
-                if !world.heeds() {
+                if !world.accepts_effect() {
                     cause = Some(Cause::HostDown);
                     return Poll::Ready(None);
                 }

@@ -24,14 +24,14 @@ impl Net {
     pub(crate) fn ask(&self, world: &mut World, machine: Option<u32>, hostname: &str) -> u64 {
         let hash = machine.map_or_else(|| hash_name(hostname), |it| self.machines[it].hash);
         let (least, more) = self.config.registry_latency.parts();
-        world.draw_answer(ChoiceFamily::RegistryLatency, (hash, hostname), least, more)
+        world.draw_reply_time(ChoiceFamily::RegistryLatency, (hash, hostname), least, more)
     }
 
     /// Has what happens be an answer of the registry's doing.
     #[inline(always)]
     pub(crate) fn act_as_answer(&self, world: &mut World) {
-        world.remember(self.answers, || format!("{}/registry", path_step(&self.name, 0)));
-        world.act_as(self.answers);
+        world.intern_name(self.answers, || format!("{}/registry", path_step(&self.name, 0)));
+        world.set_actor(self.answers);
     }
 
     /// Says that the registry is down, if it is.
@@ -92,7 +92,7 @@ impl Net {
                 self.machines[machine].announced = Some(Announced { life, stale: None });
             }
             Some((before, _))
-                if world.draw_for(
+                if world.draw_for_task(
                     call.asker,
                     ChoiceFamily::StaleLookup,
                     name,
@@ -126,7 +126,7 @@ impl Fabric {
         (call.net, call.from, call.stage) = (number, machine, Stage::Announces);
         call.to = Place { machine, life: state.life };
         call.dialer = Some(waiter);
-        world.set_alarm(call_alarm(index), at);
+        world.set_callback_timer(call_alarm(index), at);
         index
     }
 
@@ -171,7 +171,7 @@ impl Net {
             // Only a node that was restarted comes again, and with a later life.
             Some(before) if before >= life => Cause::HostExists,
             before => {
-                let stale = before.map(|before| (before, world.after(STALE_FOR)));
+                let stale = before.map(|before| (before, world.instant_after(STALE_FOR)));
                 self.machines[machine].announced = Some(Announced { life, stale });
                 return Ok(());
             }

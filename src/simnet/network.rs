@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::net::{Host, SubNetwork};
-use crate::sim::{World, this_run};
+use crate::sim::{World, current_run};
 
 use crate::simnet::config::Config;
 use crate::simnet::engine::Region;
@@ -59,7 +59,7 @@ impl Network {
     /// Outside a run.
     #[track_caller]
     pub fn with(name: &str, config: Config) -> Self {
-        let run = this_run("simnet::Network::new");
+        let run = current_run("simnet::Network::new");
         let (net, name) = add_net(run, name, &config, (sound, foresee, describe));
         Self { run, net, name }
     }
@@ -239,7 +239,7 @@ impl Network {
     #[track_caller]
     pub fn heal(&self) {
         enter(self.run, |fabric, world| {
-            if !world.heeds() {
+            if !world.accepts_effect() {
                 return;
             }
             let net = self.net(fabric);
@@ -348,7 +348,7 @@ impl Network {
     pub(crate) fn set_registry(&self, down: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
             let net = self.net(fabric);
-            if !world.heeds() {
+            if !world.accepts_effect() {
                 return;
             }
             if down {
@@ -374,7 +374,7 @@ impl Network {
         change: impl Fn(&mut Edits),
     ) {
         enter(self.run, |fabric, world| {
-            if !world.heeds() {
+            if !world.accepts_effect() {
                 return;
             }
             let net = self.net(fabric);
@@ -459,7 +459,7 @@ impl Network {
         let changed = enter(self.run, |fabric, world| {
             let hosts: Result<Vec<_>, String> =
                 names.iter().map(|names| self.find(fabric, names)).collect();
-            if world.heeds() { work(fabric, world, hosts?) } else { Ok(()) }
+            if world.accepts_effect() { work(fabric, world, hosts?) } else { Ok(()) }
         });
         if let Err(error) = changed {
             panic!("virtnet: {error}");

@@ -259,7 +259,7 @@ impl Node {
             (spawned, part.number)
         });
         // A task that never begins is dropped here, outside the world.
-        JoinHandle::of_spawned(self.run, spawned.map_err(drop), (number, spawned_at))
+        JoinHandle::from_spawn_result(self.run, spawned.map_err(drop), (number, spawned_at))
     }
 }
 
@@ -268,7 +268,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn stop(&self, family: Fault, by_hand: bool) {
         enter(self.run, |fabric, world| {
-            if world.heeds() {
+            if world.accepts_effect() {
                 self.request(fabric, family, by_hand);
                 self.stop_if_up(fabric, world, family);
             }
@@ -294,7 +294,7 @@ impl Node {
     ) {
         self.part(fabric).in_transition += 1;
         let node = self.clone();
-        world.run_errand(Errand::Once(Box::new(move || {
+        world.defer_callback(Errand::Once(Box::new(move || {
             enter(node.run, |fabric, _| node.part(fabric).in_transition -= 1);
             errand(&node);
         })));
@@ -327,7 +327,7 @@ impl Node {
     #[track_caller]
     fn start_over(&self, is_fault: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
-            if world.heeds() {
+            if world.accepts_effect() {
                 self.request(fabric, Fault::Restart, by_hand);
                 self.stop_if_up(fabric, world, Fault::Restart);
                 self.part(fabric).is_up = true;
@@ -339,7 +339,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn close_host(&self, by_hand: bool) {
         let host = enter(self.run, |fabric, world| {
-            if !world.heeds() {
+            if !world.accepts_effect() {
                 return None;
             }
             self.request(fabric, Fault::Close, by_hand);
@@ -355,7 +355,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn hold(&self, paused: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
-            if self.part(fabric).in_transition > 0 && world.heeds() {
+            if self.part(fabric).in_transition > 0 && world.accepts_effect() {
                 // It concerns the life that begins.
                 self.run_errand(fabric, world, move |node| {
                     enter(node.run, |fabric, world| node.hold_in(fabric, world, paused, by_hand));
@@ -371,7 +371,7 @@ impl Node {
         let part = self.part(fabric);
         let number = part.number;
         // Who is down is not paused: there is nothing to be held up.
-        if !world.heeds() || (paused && !part.is_up) {
+        if !world.accepts_effect() || (paused && !part.is_up) {
             return;
         }
         if paused {
@@ -392,13 +392,13 @@ impl Node {
         } else {
             return;
         }
-        world.pause(number, paused);
+        world.set_paused(number, paused);
     }
 
     #[track_caller]
     pub(crate) fn set_clock(&self, offset: i64, drift_ppm: i32, by_hand: bool) {
         enter(self.run, |fabric, world| {
-            if !world.heeds() {
+            if !world.accepts_effect() {
                 return;
             }
             if by_hand {
@@ -412,7 +412,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn set_poll_cost(&self, cost: Duration, by_hand: bool) {
         enter(self.run, |fabric, world| {
-            if !world.heeds() {
+            if !world.accepts_effect() {
                 return;
             }
             if by_hand {
@@ -451,12 +451,12 @@ impl Node {
         let part = self.part(fabric);
         let number = part.number;
         part.clock_felt = fault.map(|_| false);
-        let step = i128::from(offset) - world.wall_error(number);
+        let step = i128::from(offset) - world.wall_clock_error(number);
         if let Some(by_hand) = fault {
             self.request(fabric, Fault::Clock, by_hand);
             self.count(fabric, Fault::Clock, false);
         }
-        if fault.is_some() || world.has_set_clock(number) {
+        if fault.is_some() || world.has_clock_skew(number) {
             let undone = if fault.is_none() { "undone, " } else { "" };
             let (setting, step) =
                 (clock_in_words(offset, drift_ppm), signed(step, in_three_digits));
@@ -588,13 +588,13 @@ impl Node {
         enter(self.run, |fabric, world| {
             let number = self.part(fabric).number;
             let by = Key::word(family.name());
-            world.remember(by, || family.name().into());
+            world.intern_name(by, || family.name().into());
             let death = match family {
                 Fault::PowerOff => NodeDeath::PowerOff,
                 Fault::Restart => NodeDeath::Restart,
                 _ => NodeDeath::Crash,
             };
-            world.kill(number, death, by);
+            world.stop_node(number, death, by);
         });
     }
 
@@ -610,7 +610,7 @@ impl Node {
             machine.life += 1;
             machine.power = Power::Down;
             let number = self.part(fabric).number;
-            world.revive(number);
+            world.start_node(number);
             self.with_conns(fabric, world, |transit, end| transit.wake_up(end));
         });
         self.boot();
@@ -647,7 +647,7 @@ impl Node {
             match subnetwork.clone().into_host(addr.clone()).await {
                 Ok(host) => break host,
                 Err(error) if *error.root() == Cause::RegistryDown => {
-                    let again = enter(self.run, |_, world| world.own_now()) + RETRY_BOOT;
+                    let again = enter(self.run, |_, world| world.local_now()) + RETRY_BOOT;
                     Sleep::new(self.run, again).await;
                 }
                 Err(error) => panic!("node {} did not start: {error}", self.name),

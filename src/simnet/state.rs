@@ -10,7 +10,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use crate::net::{Addr, SubNetwork, full_name};
-use crate::sim::{Foreseen, Key, World, hash_name, try_enter as try_enter_world, try_enter_run};
+use crate::sim::{Key, PrefetchSet, World, hash_name, try_enter as try_enter_world, try_enter_run};
 use crate::util::cold::{Wipe, aside};
 use crate::util::run_cell::at_scope_end;
 use crate::util::small_map::SmallMap;
@@ -327,7 +327,7 @@ fn drop_nodes() {
 
 /// What hears the alarms of a run, and what foresees them.
 pub(crate) type Hooks =
-    (fn(&mut World, u32), fn(u64, &mut Foreseen), fn(u64, Key) -> Option<String>);
+    (fn(&mut World, u32), fn(u64, &mut PrefetchSet), fn(u64, Key) -> Option<String>);
 
 /// Adds a network to a run, whose alarms are heard by these from then on. Returns its number and
 /// its full name.
@@ -341,7 +341,7 @@ pub(crate) fn add_net(run: u64, name: &str, config: &Config, hooks: Hooks) -> (u
         at_scope_end(clear);
     }
     enter(run, |fabric, world| {
-        (world.sound, world.foresee, world.describe) = hooks;
+        (world.on_callback_timer, world.prefetch_callbacks, world.describe_key) = hooks;
         if fabric.used == fabric.nets.len() {
             fabric.nets.push(Net::default());
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::Sim;
-use virtnet::check::{Check, Determinism, Isolation};
+use virtnet::check::{Check, DeterminismCheck, Isolation};
 
 #[test]
 #[expect(clippy::iter_over_hash_type, reason = "this is the planted bug")]
@@ -72,7 +72,12 @@ fn checked<Fut>(name: &str, test: impl Fn(Sim) -> Fut + Sync) -> [String; 3]
 where
     Fut: Future<Output = ()> + 'static,
 {
-    [Determinism::Warm, Determinism::Cold, Determinism::Shuffled].map(|runs| {
+    [
+        DeterminismCheck::SameProcess,
+        DeterminismCheck::FreshProcess,
+        DeterminismCheck::AfterOtherSeeds,
+    ]
+    .map(|runs| {
         let check = Check::new(&format!("{name}-{runs:?}")).seeds(0..1);
         check.check_determinism_against(runs).run(&test).to_string()
     })
@@ -94,7 +99,7 @@ fn what_other_seeds_leave_in_a_static_is_reported_by_running_after_them_alone() 
     };
     let apart = Check::new("static-apart").seeds(0..9).isolate(Isolation::Process);
     let well = apart.clone().check_determinism().run(test).to_string();
-    let apart = apart.check_determinism_against(Determinism::All).run(test).to_string();
+    let apart = apart.check_determinism_against(DeterminismCheck::All).run(test).to_string();
     let [warm, cold, shuffled] = checked("static", test);
     assert!(well.ends_with("9 run(s), all well"), "{well}");
     assert!(apart.contains("It differs after 8 other seeds in the same process"), "{apart}");

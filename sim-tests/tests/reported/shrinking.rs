@@ -216,7 +216,7 @@ fn a_failure_of_the_thirtieth_run_names_the_seeds_that_make_it_fail() {
 #[test]
 fn a_failure_of_the_thirtieth_run_of_workers_that_go_on_names_the_seeds_that_make_it_fail() {
     static RUNS: AtomicU64 = AtomicU64::new(0);
-    thirtieth(&RUNS, Isolation::None);
+    thirtieth(&RUNS, Isolation::Shared);
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_failure_by_what_another_sweep_has_left_is_not_said_to_be_of_other_seeds() {
 fn a_failure_by_a_thread_local_of_an_earlier_run_is_told_with_a_replay_line_that_fails() {
     thread_local!(static FIRST: Cell<Option<u64>> = const { Cell::new(None) });
     let check =
-        Check::new("left-local").seeds(0..50).jobs(1).shrink_time(LONG).isolate(Isolation::None);
+        Check::new("left-local").seeds(0..50).jobs(1).shrink_time(LONG).isolate(Isolation::Shared);
     let report = check.run(|sim: Sim| async move {
         let first = FIRST.get().unwrap_or(sim.seed());
         FIRST.set(Some(first));

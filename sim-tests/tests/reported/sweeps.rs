@@ -148,7 +148,7 @@ fn how() -> Option<String> {
 fn sweeps_of_one_test_at_the_same_time_are_not_told_as_dead() {
     let test = "reported::sweeps::sweeps_of_one_test_at_the_same_time_are_not_told_as_dead";
     if let Some(name) = how() {
-        let check = Check::new(&name).seeds(1..4).jobs(2).isolate(Isolation::None);
+        let check = Check::new(&name).seeds(1..4).jobs(2).isolate(Isolation::Shared);
         let _ = check.run(async |_| panic!("it was asked for"));
         return;
     }
@@ -190,7 +190,7 @@ fn both_panics_that_end_a_process_are_told_with_the_seed() {
         let isolation = match &*isolation {
             "process" => Isolation::Process,
             "thread" => Isolation::Thread,
-            _ => Isolation::None,
+            _ => Isolation::Shared,
         };
         let check = Check::new("bombs").seeds(0..4).isolate(isolation).shrink(0);
         return check.run(double_panic).assert();
@@ -229,7 +229,7 @@ fn run_that_exits_the_process_fails_the_test_whatever_the_status() {
             }
         }
         let is_shared = what.starts_with("shared");
-        let isolation = if is_shared { Isolation::None } else { Isolation::Thread };
+        let isolation = if is_shared { Isolation::Shared } else { Isolation::Thread };
         let check = Check::new("exits").seeds(0..4).jobs(1).isolate(isolation);
         let report = check.run(move |sim| {
             let what = what.clone();

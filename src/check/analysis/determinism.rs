@@ -7,30 +7,30 @@ use std::fmt;
 
 use crate::sim::{Divergence, RecordKind};
 
-use crate::check::exec::deadline::Patience;
-use crate::check::exec::executor::Place;
-use crate::check::exec::run_once::Played;
-use crate::check::exec::run_request::Order;
-use crate::check::failure::Kind;
-use crate::check::settings::{Determinism, Isolation};
+use crate::check::exec::deadline::Deadline;
+use crate::check::exec::executor::RunExecutor;
+use crate::check::exec::run_once::RunResult;
+use crate::check::exec::run_request::RunRequest;
+use crate::check::failure::FailureKind;
+use crate::check::settings::{DeterminismCheck, Isolation};
 
 /// How many other seeds are run before one, to see what they leave behind.
-const OTHERS: u64 = 8;
+const OTHER_SEEDS: u64 = 8;
 
 /// What a run was held against.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Against {
+pub(crate) enum Comparison {
     /// The same run right after it, in this process.
-    Again,
+    SameProcess,
     /// The same run in a fresh process.
     FreshProcess,
     /// The same run after other seeds in the same process.
-    OtherSeeds,
+    AfterOtherSeeds,
 }
 
 /// How a repetition ended, beside the first run.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum How {
+pub(crate) enum RepeatOutcome {
     /// It failed in the same way, or passed as the first run did.
     Same,
     Passed,
@@ -41,16 +41,16 @@ pub(crate) enum How {
 /// Whether repetitions of one kind failed in the way of the first run. What failed in another way
 /// has neither failed nor passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fails {
+pub(crate) enum FailureRate {
     Unknown,
     Never,
-    NowAndThen,
+    Sometimes,
     Always,
 }
 
 /// Where two runs of a seed part.
 #[derive(Clone, Debug)]
-enum Parting {
+enum Difference {
     Record {
         divergence: Box<Divergence>,
         /// What the first of the two says last before that.
@@ -61,219 +61,250 @@ enum Parting {
     /// Not in their records.
     Result(String, String),
     /// It is not known, because one of them told no records.
-    Unknown(String, String),
+    NoRecords(String, String),
     /// Only the first run was another, which kept no records.
-    First,
+    FirstRunOnly,
     /// It is not known, because their records were not kept.
     Untraced(String),
 }
 
 /// The runs of one seed differ.
 #[derive(Clone, Debug)]
-pub(crate) struct Differs {
-    against: Against,
-    parting: Parting,
+pub(crate) struct Nondeterminism {
+    comparison: Comparison,
+    difference: Difference,
     foreign_wakes: u64,
     /// How each repetition ended.
-    repeats: Vec<(Against, How)>,
+    repeats: Vec<(Comparison, RepeatOutcome)>,
     /// Why it was not even tried, if no process could be had.
-    pub(crate) error: Option<String>,
+    pub(crate) spawn_error: Option<String>,
 }
 
 /// What came of the repetitions of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Repeated {
+pub(crate) struct RepeatResult {
     /// The first of them.
-    pub(crate) again: Played,
-    pub(crate) differs: Option<Differs>,
+    pub(crate) first_repeat: RunResult,
+    pub(crate) nondeterminism: Option<Nondeterminism>,
     /// Whether the real time was over before all of them were done.
-    pub(crate) is_cut_short: bool,
+    pub(crate) is_interrupted: bool,
 }
 
-fn same(a: &Played, b: &Played) -> bool {
-    a.fingerprint == b.fingerprint && a.printed == b.printed
+fn is_same_run(a: &RunResult, b: &RunResult) -> bool {
+    a.fingerprint == b.fingerprint && a.printed_result == b.printed_result
 }
 
-fn is(played: &Played, what: impl Fn(&Kind) -> bool) -> bool {
-    played.failure.as_ref().is_some_and(|failure| what(&failure.kind))
+fn has_failure_kind(result: &RunResult, predicate: impl Fn(&FailureKind) -> bool) -> bool {
+    result.failure.as_ref().is_some_and(|failure| predicate(&failure.kind))
 }
 
-fn died(played: &Played) -> bool {
-    is(played, |kind| matches!(kind, Kind::Died(_)))
+fn has_died(result: &RunResult) -> bool {
+    has_failure_kind(result, |kind| matches!(kind, FailureKind::ProcessDied(_)))
 }
 
 /// Executes a run twice more, and further as `modes` say, and compares all of them.
-pub(crate) fn check(
-    place: &Place<'_>,
-    order: &Order,
-    first: &Played,
-    modes: Determinism,
-) -> Option<Differs> {
-    let order = order.clone().keep_trace_of(first);
-    repeat(place, &order, first, modes, Patience::default()).differs
+pub(crate) fn check_determinism(
+    executor: &RunExecutor<'_>,
+    request: &RunRequest,
+    first: &RunResult,
+    modes: DeterminismCheck,
+) -> Option<Nondeterminism> {
+    let request = request.clone().keep_trace_unless_long(first);
+    repeat(executor, &request, first, modes, Deadline::default()).nondeterminism
 }
 
 /// The same, in so much time, for a failure that is to be explained. Where a repetition was stopped
 /// nothing is said of it.
 pub(crate) fn repeat(
-    place: &Place<'_>,
-    order: &Order,
-    first: &Played,
-    modes: Determinism,
-    patience: Patience,
-) -> Repeated {
-    let bound = |order: &Order| patience.bound(order.clone());
-    let again = || place.isolated(&bound(order));
-    let is_over = || patience.spent().is_some();
-    let one = again();
+    executor: &RunExecutor<'_>,
+    request: &RunRequest,
+    first: &RunResult,
+    modes: DeterminismCheck,
+    deadline: Deadline,
+) -> RepeatResult {
+    let with_deadline = |request: &RunRequest| deadline.apply_to(request.clone());
+    let run_again = || executor.isolated(&with_deadline(request));
+    let is_over = || deadline.expired_after().is_some();
+    let first_repeat = run_again();
     if is_over() {
-        return Repeated { again: one, differs: None, is_cut_short: true };
+        return RepeatResult { first_repeat, nondeterminism: None, is_interrupted: true };
     }
-    let other = again();
-    let apart = place.settings.isolation == Isolation::Process;
-    let against = if apart { Against::FreshProcess } else { Against::Again };
-    let mut repeats = vec![(against, how(first, &one)), (against, how(first, &other))];
-    let mut differs = None;
-    if !is_over() && (!same(first, &one) || !same(&one, &other)) {
-        differs = Some(differs_here(against, first, (&one, &other), &again));
+    let second_repeat = run_again();
+    let in_processes = executor.settings.isolation == Isolation::Process;
+    let comparison = if in_processes { Comparison::FreshProcess } else { Comparison::SameProcess };
+    let mut repeats = vec![
+        (comparison, repeat_outcome(first, &first_repeat)),
+        (comparison, repeat_outcome(first, &second_repeat)),
+    ];
+    let mut nondeterminism = None;
+    if !is_over()
+        && (!is_same_run(first, &first_repeat) || !is_same_run(&first_repeat, &second_repeat))
+    {
+        nondeterminism =
+            Some(difference_here(comparison, first, (&first_repeat, &second_repeat), &run_again));
     }
     // Where the runs of a failure differ here, a fresh process may still show when it fails.
-    let is_open = differs.is_none() || repeats.iter().any(|(_, how)| *how != How::Same);
-    if modes.is_cold() && !apart && is_open && !is_over() {
+    let is_undecided =
+        nondeterminism.is_none() || repeats.iter().any(|(_, how)| *how != RepeatOutcome::Same);
+    if modes.needs_fresh_process() && !in_processes && is_undecided && !is_over() {
         // Its records come over as text, which takes long: only if they are to be shown.
-        let cold = place.cold(&bound(&order.clone().bare()));
-        let is_new = differs.is_none() && !same(&one, &cold);
-        if !is(&cold, |kind| *kind == Kind::NoProcess || *kind == Kind::Stopped) {
-            repeats.push((Against::FreshProcess, how(first, &cold)));
+        let fresh = executor.in_subprocess(&with_deadline(&request.clone().result_only()));
+        let is_new = nondeterminism.is_none() && !is_same_run(&first_repeat, &fresh);
+        if !has_failure_kind(&fresh, |kind| {
+            *kind == FailureKind::SpawnFailed || *kind == FailureKind::Stopped
+        }) {
+            repeats.push((Comparison::FreshProcess, repeat_outcome(first, &fresh)));
         }
         if is_new && !is_over() {
-            let traced = place.cold(&bound(order));
-            let shown = if same(&one, &traced) { &cold } else { &traced };
-            differs = Some(Differs::new(Against::FreshProcess, &one, shown));
+            let traced = executor.in_subprocess(&with_deadline(request));
+            let shown = if is_same_run(&first_repeat, &traced) { &fresh } else { &traced };
+            nondeterminism =
+                Some(Nondeterminism::new(Comparison::FreshProcess, &first_repeat, shown));
         }
     }
-    if modes.is_shuffled() && differs.is_none() && !is_over() {
-        let seed = order.seed();
-        let others = || (1..OTHERS).map(|n| seed.wrapping_add(n));
-        let last = Order::of_seed(seed.wrapping_add(OTHERS));
-        let shuffled = place.isolated(&bound(order).after(others().chain([last.seed()])));
+    if modes.needs_other_seeds() && nondeterminism.is_none() && !is_over() {
+        let seed = request.seed();
+        let other_seeds = || (1..OTHER_SEEDS).map(|n| seed.wrapping_add(n));
+        let last_request = RunRequest::from_seed(seed.wrapping_add(OTHER_SEEDS));
+        let after_others = executor.isolated(
+            &with_deadline(request).after_seeds(other_seeds().chain([last_request.seed()])),
+        );
         // Where one of the others takes the process along, that is its own failure.
-        let is_theirs = || died(&shuffled) && died(&place.isolated(&last.after(others())));
-        if !same(&one, &shuffled) && !is_theirs() && !is_over() {
-            repeats.push((Against::OtherSeeds, how(first, &shuffled)));
-            differs = Some(Differs::new(Against::OtherSeeds, &one, &shuffled));
+        let is_their_failure = || {
+            has_died(&after_others)
+                && has_died(&executor.isolated(&last_request.after_seeds(other_seeds())))
+        };
+        if !is_same_run(&first_repeat, &after_others) && !is_their_failure() && !is_over() {
+            repeats.push((Comparison::AfterOtherSeeds, repeat_outcome(first, &after_others)));
+            nondeterminism = Some(Nondeterminism::new(
+                Comparison::AfterOtherSeeds,
+                &first_repeat,
+                &after_others,
+            ));
         }
     }
-    let differs = differs.map(|differs| Differs { repeats, ..differs });
-    Repeated { again: one, differs, is_cut_short: is_over() }
+    let nondeterminism =
+        nondeterminism.map(|nondeterminism| Nondeterminism { repeats, ..nondeterminism });
+    RepeatResult { first_repeat, nondeterminism, is_interrupted: is_over() }
 }
 
 /// How a repetition ended, beside the first run.
-fn how(first: &Played, again: &Played) -> How {
-    match (&first.failure, &again.failure) {
-        (None, None) => How::Same,
-        (Some(_), None) => How::Passed,
-        (Some(first), Some(again)) if first.kind == again.kind => How::Same,
-        (_, Some(again)) => How::Failed(again.text.clone()),
+fn repeat_outcome(first: &RunResult, repeat: &RunResult) -> RepeatOutcome {
+    match (&first.failure, &repeat.failure) {
+        (None, None) => RepeatOutcome::Same,
+        (Some(_), None) => RepeatOutcome::Passed,
+        (Some(first), Some(repeat)) if first.kind == repeat.kind => RepeatOutcome::Same,
+        (_, Some(repeat)) => RepeatOutcome::Failed(repeat.text.clone()),
     }
 }
 
 /// Where runs of a seed part that were executed here.
-fn differs_here(
-    against: Against,
-    first: &Played,
-    (one, other): (&Played, &Played),
-    again: &dyn Fn() -> Played,
-) -> Differs {
+fn difference_here(
+    comparison: Comparison,
+    first: &RunResult,
+    (first_repeat, second_repeat): (&RunResult, &RunResult),
+    run_again: &dyn Fn() -> RunResult,
+) -> Nondeterminism {
     // The first one left no trace. If only it was another, some more may show what it was.
-    let more: Vec<Played> =
-        if same(one, other) { (0..3).map(|_| again()).collect() } else { vec![] };
-    let differing = std::iter::once(other).chain(&more).find(|played| !same(one, played));
-    let differs = match differing {
-        Some(differing) => Differs::new(against, one, differing),
+    let extra_runs: Vec<RunResult> = if is_same_run(first_repeat, second_repeat) {
+        (0..3).map(|_| run_again()).collect()
+    } else {
+        vec![]
+    };
+    let differing = std::iter::once(second_repeat)
+        .chain(&extra_runs)
+        .find(|played| !is_same_run(first_repeat, played));
+    let nondeterminism = match differing {
+        Some(differing) => Nondeterminism::new(comparison, first_repeat, differing),
         None => {
-            let untraced = one.untraced().map(Parting::Untraced);
-            let parting = untraced.unwrap_or(Parting::First);
-            Differs { parting, ..Differs::new(against, one, one) }
+            let untraced = first_repeat.untraced_reason().map(Difference::Untraced);
+            let difference = untraced.unwrap_or(Difference::FirstRunOnly);
+            Nondeterminism {
+                difference,
+                ..Nondeterminism::new(comparison, first_repeat, first_repeat)
+            }
         }
     };
-    let wakes = first.foreign_wakes.max(other.foreign_wakes);
-    Differs { foreign_wakes: differs.foreign_wakes.max(wakes), ..differs }
+    let wakes = first.foreign_wakes.max(second_repeat.foreign_wakes);
+    Nondeterminism { foreign_wakes: nondeterminism.foreign_wakes.max(wakes), ..nondeterminism }
 }
 
-impl Differs {
-    fn new(against: Against, one: &Played, other: &Played) -> Self {
-        let error = other.failure.as_ref().filter(|failure| failure.kind == Kind::NoProcess);
+impl Nondeterminism {
+    fn new(comparison: Comparison, left: &RunResult, right: &RunResult) -> Self {
+        let error =
+            right.failure.as_ref().filter(|failure| failure.kind == FailureKind::SpawnFailed);
         Self {
-            against,
-            parting: Parting::new(one, other),
-            foreign_wakes: one.foreign_wakes.max(other.foreign_wakes),
+            comparison,
+            difference: Difference::new(left, right),
+            foreign_wakes: left.foreign_wakes.max(right.foreign_wakes),
             repeats: Vec::new(),
-            error: error.map(|failure| failure.text.clone()),
+            spawn_error: error.map(|failure| failure.text.clone()),
         }
     }
 
     /// The word by which a variable asks for the repetition that has shown it.
-    pub(crate) const fn shown_by(&self) -> &'static str {
-        match self.against {
-            Against::Again => "1",
-            Against::FreshProcess => "cold",
-            Against::OtherSeeds => "shuffled",
+    pub(crate) const fn variable_value(&self) -> &'static str {
+        match self.comparison {
+            Comparison::SameProcess => "1",
+            Comparison::FreshProcess => "cold",
+            Comparison::AfterOtherSeeds => "shuffled",
         }
     }
 
     /// Whether all repetitions ended in the way of the first run, though the runs differ.
-    pub(crate) fn always_ends_so(&self) -> bool {
-        self.repeats.iter().all(|(_, how)| *how == How::Same)
+    pub(crate) fn always_ends_same(&self) -> bool {
+        self.repeats.iter().all(|(_, how)| *how == RepeatOutcome::Same)
     }
 
     /// Whether a failure was the same where the run was held against that.
-    pub(crate) fn fails(&self, against: Against) -> Fails {
-        let own = self.repeats.iter().filter(|(other, _)| *other == against);
-        let count = |what: How| own.clone().filter(|(_, how)| *how == what).count();
-        match (own.clone().count(), count(How::Same), count(How::Passed)) {
-            (0, ..) => Fails::Unknown,
-            (all, same, _) if all == same => Fails::Always,
-            (all, _, passed) if all == passed => Fails::Never,
-            _ => Fails::NowAndThen,
+    pub(crate) fn failure_rate(&self, comparison: Comparison) -> FailureRate {
+        let outcomes = self.repeats.iter().filter(|(other, _)| *other == comparison);
+        let count =
+            |outcome: RepeatOutcome| outcomes.clone().filter(|(_, how)| *how == outcome).count();
+        match (outcomes.clone().count(), count(RepeatOutcome::Same), count(RepeatOutcome::Passed)) {
+            (0, ..) => FailureRate::Unknown,
+            (all, same, _) if all == same => FailureRate::Always,
+            (all, _, passed) if all == passed => FailureRate::Never,
+            _ => FailureRate::Sometimes,
         }
     }
 
     /// How a repetition failed that did not end as the first run did, if one did.
-    pub(crate) fn failed_otherwise(&self) -> Option<&str> {
+    pub(crate) fn other_failure(&self) -> Option<&str> {
         self.repeats.iter().find_map(|(_, how)| match how {
-            How::Failed(text) => Some(&**text),
+            RepeatOutcome::Failed(text) => Some(&**text),
             _ => None,
         })
     }
 
     /// Says of a seed that failed how its repetitions ended.
-    pub(crate) fn how_repeats_ended(&self) -> String {
-        let of = |against: Against| {
-            let own: Vec<&How> = self
+    pub(crate) fn repeats_text(&self) -> String {
+        let outcomes_text = |comparison: Comparison| {
+            let outcomes: Vec<&RepeatOutcome> = self
                 .repeats
                 .iter()
-                .filter(|(other, _)| *other == against)
+                .filter(|(other, _)| *other == comparison)
                 .map(|(_, how)| how)
                 .collect();
-            let count = |is: fn(&How) -> bool| own.iter().filter(|how| is(how)).count();
-            let ways = [
-                (count(|how| *how == How::Same), "failed in the same way"),
-                (count(|how| matches!(how, How::Failed(_))), "failed in another way"),
-                (count(|how| *how == How::Passed), "passed"),
+            let count =
+                |is: fn(&RepeatOutcome) -> bool| outcomes.iter().filter(|how| is(how)).count();
+            let counts = [
+                (count(|how| *how == RepeatOutcome::Same), "failed in the same way"),
+                (count(|how| matches!(how, RepeatOutcome::Failed(_))), "failed in another way"),
+                (count(|how| *how == RepeatOutcome::Passed), "passed"),
             ];
-            let ways: Vec<String> = ways
+            let counts: Vec<String> = counts
                 .into_iter()
                 .filter(|(count, _)| *count > 0)
-                .map(|(count, way)| match own.len() {
+                .map(|(count, way)| match outcomes.len() {
                     1 => way.to_string(),
                     all => format!("{way} {count} of {all} times"),
                 })
                 .collect();
-            (!ways.is_empty()).then(|| format!("{against}, it {}", ways.join(" and ")))
+            (!counts.is_empty()).then(|| format!("{comparison}, it {}", counts.join(" and ")))
         };
-        let all = [Against::Again, Against::FreshProcess, Against::OtherSeeds];
-        let mut text = all.into_iter().filter_map(of).collect::<Vec<_>>().join(";\n");
+        let all = [Comparison::SameProcess, Comparison::FreshProcess, Comparison::AfterOtherSeeds];
+        let mut text = all.into_iter().filter_map(outcomes_text).collect::<Vec<_>>().join(";\n");
         if let Some(first) = text.get_mut(..1) {
             first.make_ascii_uppercase();
         }
@@ -281,23 +312,24 @@ impl Differs {
     }
 }
 
-impl Parting {
-    fn new(one: &Played, other: &Played) -> Self {
-        let traces = one.trace.as_ref().zip(other.trace.as_ref());
-        let told = |place: usize| Some(one.trace.as_ref()?.records().get(place)?.to_string());
-        if let Some(divergence) = traces.and_then(|(one, other)| one.first_difference(other)) {
-            let before = divergence.index.checked_sub(1).and_then(told);
-            let arrived = divergence.left.as_ref();
-            let arrived = arrived.filter(|record| record.kind == RecordKind::Deliver);
-            let sent = arrived.and_then(|record| told(*record.causes.first()?));
+impl Difference {
+    fn new(left: &RunResult, right: &RunResult) -> Self {
+        let traces = left.trace.as_ref().zip(right.trace.as_ref());
+        let record_text =
+            |place: usize| Some(left.trace.as_ref()?.records().get(place)?.to_string());
+        if let Some(divergence) = traces.and_then(|(left, right)| left.first_difference(right)) {
+            let before = divergence.index.checked_sub(1).and_then(record_text);
+            let delivery = divergence.left.as_ref();
+            let delivery = delivery.filter(|record| record.kind == RecordKind::Deliver);
+            let sent = delivery.and_then(|record| record_text(*record.causes.first()?));
             return Self::Record { divergence: Box::new(divergence), before, sent };
         }
-        match one.untraced() {
+        match left.untraced_reason() {
             Some(untraced) => Self::Untraced(untraced),
             None => {
-                let results = (one.printed.clone(), other.printed.clone());
-                let is_known = one.trace.is_some() == other.trace.is_some();
-                let parting = if is_known { Self::Result } else { Self::Unknown };
+                let results = (left.printed_result.clone(), right.printed_result.clone());
+                let is_known = left.trace.is_some() == right.trace.is_some();
+                let parting = if is_known { Self::Result } else { Self::NoRecords };
                 parting(results.0, results.1)
             }
         }
@@ -305,26 +337,26 @@ impl Parting {
 }
 
 /// As a part of a sentence.
-impl fmt::Display for Against {
+impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Again => "run again",
+            Self::SameProcess => "run again",
             Self::FreshProcess => "in a fresh process",
-            Self::OtherSeeds => "after other seeds in the same process",
+            Self::AfterOtherSeeds => "after other seeds in the same process",
         })
     }
 }
 
-impl Against {
-    const fn sentence(self) -> &'static str {
+impl Comparison {
+    const fn explanation(self) -> &'static str {
         match self {
-            Self::Again => "It differs when it is run again.",
+            Self::SameProcess => "It differs when it is run again.",
             Self::FreshProcess => {
                 "It differs in a fresh process (right): what decides is an address, the \
                  environment,\nor was left in this process by an earlier run."
             }
             // As many as `OTHERS`.
-            Self::OtherSeeds => {
+            Self::AfterOtherSeeds => {
                 "It differs after 8 other seeds in the same process (right): they left \
                  something\nbehind, in a static or in a thread-local."
             }
@@ -332,11 +364,11 @@ impl Against {
     }
 }
 
-impl fmt::Display for Differs {
+impl fmt::Display for Nondeterminism {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the same seed was not the same run: something is not decided by the seed")?;
-        match &self.parting {
-            Parting::Record { divergence, before, sent } => {
+        match &self.difference {
+            Difference::Record { divergence, before, sent } => {
                 write!(f, "\n\n{divergence}")?;
                 if let Some(before) = before.as_ref().filter(|_| sent != before) {
                     write!(f, "\n  before {before}")?;
@@ -345,24 +377,24 @@ impl fmt::Display for Differs {
                     write!(f, "\n  sent in {sent}")?;
                 }
             }
-            Parting::Untraced(untraced) => {
-                write!(f, "\n\nwhere they part is not told: {untraced}")?;
+            Difference::Untraced(reason) => {
+                write!(f, "\n\nwhere they part is not told: {reason}")?;
             }
-            Parting::Result(one, other) => {
-                write!(f, "\n\nthe same events, but another result:\n  {one}\n  {other}")?;
+            Difference::Result(left, right) => {
+                write!(f, "\n\nthe same events, but another result:\n  {left}\n  {right}")?;
             }
-            Parting::Unknown(one, other) => {
+            Difference::NoRecords(left, right) => {
                 write!(
                     f,
-                    "\n\nanother result, of which no records are known:\n  {one}\n  {other}"
+                    "\n\nanother result, of which no records are known:\n  {left}\n  {right}"
                 )?;
             }
-            Parting::First => f.write_str(
+            Difference::FirstRunOnly => f.write_str(
                 "\n\nonly the first run was another, which kept no records; those that kept them \
                  agree.\nSomething was left by an earlier run, or is made once a process",
             )?,
         }
-        write!(f, "\n\n{}", self.against.sentence())?;
+        write!(f, "\n\n{}", self.comparison.explanation())?;
         if self.foreign_wakes > 0 {
             write!(f, "\n\n{} wake-up(s) came from other threads.", self.foreign_wakes)?;
         }

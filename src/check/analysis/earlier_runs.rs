@@ -4,114 +4,123 @@
 
 use std::fmt;
 
-use crate::check::analysis::determinism::{Against, Differs, Fails};
-use crate::check::exec::deadline::Patience;
-use crate::check::exec::executor::Place;
-use crate::check::exec::run_once::Played;
-use crate::check::exec::run_request::Order;
+use crate::check::analysis::determinism::{Comparison, FailureRate, Nondeterminism};
+use crate::check::exec::deadline::Deadline;
+use crate::check::exec::executor::RunExecutor;
+use crate::check::exec::run_once::RunResult;
+use crate::check::exec::run_request::RunRequest;
 use crate::check::settings::Isolation;
 
 /// How many seeds are run before one at most, to see whether it fails then.
-const MANY: u64 = 1000;
+const MAX_EARLIER_SEEDS: u64 = 1000;
 
 /// Where a failure passes when it is run alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Alone {
+enum PassesIn {
     /// On a fresh thread of the same process: a thread-local is what is left.
-    OnAThread,
+    FreshThread,
     /// In a fresh process: a static is what may be left.
-    InAProcess,
+    FreshProcess,
 }
 
 /// A seed that fails in a sweep and passes alone.
 #[derive(Clone, Debug)]
-pub(crate) struct Earlier {
+pub(crate) struct LeakedState {
     seed: u64,
-    alone: Alone,
+    passes_in: PassesIn,
     /// The first of the seeds after which it failed again, up to the one before it, if it did.
-    pub(crate) after: Option<u64>,
+    pub(crate) fails_after: Option<u64>,
     /// Whether that was tried.
-    tried: bool,
+    seeds_tried: bool,
 }
 
 /// Finds out whether a failure is an earlier run's doing, if it passes alone; `first` is the first
 /// seed of the sweep.
-pub(crate) fn earlier(
-    place: &Place<'_>,
-    (failed, differs): (&Played, &Differs),
-    first: u64,
-    patience: Patience,
-) -> Option<Earlier> {
-    let kind = &failed.failure.as_ref()?.kind;
-    let isolation = place.settings.isolation;
-    let (here, cold) = (differs.fails(Against::Again), differs.fails(Against::FreshProcess));
+pub(crate) fn find_leaked_state(
+    executor: &RunExecutor<'_>,
+    (result, nondeterminism): (&RunResult, &Nondeterminism),
+    first_seed: u64,
+    deadline: Deadline,
+) -> Option<LeakedState> {
+    let kind = &result.failure.as_ref()?.kind;
+    let isolation = executor.settings.isolation;
+    let (in_process, in_fresh_process) = (
+        nondeterminism.failure_rate(Comparison::SameProcess),
+        nondeterminism.failure_rate(Comparison::FreshProcess),
+    );
     // What fails now and then proves nothing, whatever was run before.
-    if isolation == Isolation::Process || here == Fails::NowAndThen {
+    if isolation == Isolation::Process || in_process == FailureRate::Sometimes {
         return None;
     }
-    let thread = (isolation == Isolation::None && here == Fails::Never).then_some(Alone::OnAThread);
-    let process = (cold == Fails::Never).then_some(Alone::InAProcess);
-    let seed = failed.seed;
+    let thread = (isolation == Isolation::Shared && in_process == FailureRate::Never)
+        .then_some(PassesIn::FreshThread);
+    let process = (in_fresh_process == FailureRate::Never).then_some(PassesIn::FreshProcess);
+    let seed = result.seed;
     let mut found = None;
-    for alone in thread.into_iter().chain(process) {
+    for passes_in in thread.into_iter().chain(process) {
         let fails = |start: u64| {
-            let order = patience.bound(Order::of_seed(seed).after(start..seed));
-            let played = match alone {
-                Alone::OnAThread => place.in_a_row(&order),
-                Alone::InAProcess => place.cold(&order),
+            let request = deadline.apply_to(RunRequest::from_seed(seed).after_seeds(start..seed));
+            let repeat = match passes_in {
+                PassesIn::FreshThread => executor.in_sequence(&request),
+                PassesIn::FreshProcess => executor.in_subprocess(&request),
             };
-            played.failure.as_ref().is_some_and(|failure| failure.kind == *kind)
+            repeat.failure.as_ref().is_some_and(|failure| failure.kind == *kind)
         };
         // The one right before it is as often enough, and then all.
-        let starts = [seed.saturating_sub(1).max(first), first.max(seed.saturating_sub(MANY))];
+        let starts = [
+            seed.saturating_sub(1).max(first_seed),
+            first_seed.max(seed.saturating_sub(MAX_EARLIER_SEEDS)),
+        ];
         let mut starts = starts.into_iter().filter(|start| *start < seed);
-        let after = starts.find(|start| fails(*start));
-        let tried = seed > first && patience.spent().is_none();
+        let fails_after = starts.find(|start| fails(*start));
+        let tried = seed > first_seed && deadline.expired_after().is_none();
         // Once could be by chance.
-        if after.is_some_and(|start| fails(seed) || !fails(start)) && patience.spent().is_none() {
+        if fails_after.is_some_and(|start| fails(seed) || !fails(start))
+            && deadline.expired_after().is_none()
+        {
             return None;
         }
-        found = Some(Earlier { seed, alone, after, tried });
-        if after.is_some() {
+        found = Some(LeakedState { seed, passes_in, fails_after, seeds_tried: tried });
+        if fails_after.is_some() {
             break;
         }
     }
     found
 }
 
-impl Earlier {
+impl LeakedState {
     /// The seeds that are to be run for it to fail again, if that is known.
-    pub(crate) fn seeds(&self) -> Option<String> {
-        self.after.map(|start| format!("{start:#x}..{:#x}", self.seed.saturating_add(1)))
+    pub(crate) fn replay_seeds(&self) -> Option<String> {
+        self.fails_after.map(|start| format!("{start:#x}..{:#x}", self.seed.saturating_add(1)))
     }
 }
 
-impl fmt::Display for Earlier {
+impl fmt::Display for LeakedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, alone, after, tried } = self;
-        let (place, left) = match alone {
-            Alone::OnAThread => ("on a fresh thread", "a thread-local"),
-            Alone::InAProcess => ("in a fresh process", "a static or a thread-local"),
+        let Self { seed, passes_in, fails_after, seeds_tried } = self;
+        let (location, leaked) = match passes_in {
+            PassesIn::FreshThread => ("on a fresh thread", "a thread-local"),
+            PassesIn::FreshProcess => ("in a fresh process", "a static or a thread-local"),
         };
         let seeds = |start: u64| match start {
             start if start + 1 == *seed => format!("seed {start:#x}"),
             start => format!("seeds {start:#x} to {:#x}", seed - 1),
         };
-        match after {
+        match fails_after {
             Some(start) => write!(
                 f,
-                "seed {seed:#x} fails only after other seeds ran in this process: {left} has kept \
-                 something of\nan earlier run. It passes alone {place}, and fails there after {}.",
+                "seed {seed:#x} fails only after other seeds ran in this process: {leaked} has kept \
+                 something of\nan earlier run. It passes alone {location}, and fails there after {}.",
                 seeds(*start)
             ),
             None => {
-                write!(f, "seed {seed:#x} passed alone {place}")?;
-                if *tried {
+                write!(f, "seed {seed:#x} passed alone {location}")?;
+                if *seeds_tried {
                     f.write_str(", and after the seeds before it")?;
                 }
                 write!(
                     f,
-                    ".\nWhat decides may be left in this process by something else, in {left};\nit \
+                    ".\nWhat decides may be left in this process by something else, in {leaked};\nit \
                      may be an address or the environment. The replay line need not fail."
                 )
             }

@@ -20,57 +20,57 @@ use std::time::{Duration, Instant};
 use crate::sim::{Choice, ChoiceFamily, ChoiceGroup, INPUT, Schedule, Tape, splitmix64};
 use crate::simnet::strikes;
 
-use crate::check::exec::deadline::Patience;
-use crate::check::exec::executor::Place;
-use crate::check::exec::panic_hook::quietly;
-use crate::check::exec::run_once::{Played, TRACED};
-use crate::check::exec::run_request::Order;
-use crate::check::failure::Kind;
+use crate::check::exec::deadline::Deadline;
+use crate::check::exec::executor::RunExecutor;
+use crate::check::exec::panic_hook::catch_silently;
+use crate::check::exec::run_once::{MAX_TRACED_STEPS, RunResult};
+use crate::check::exec::run_request::RunRequest;
+use crate::check::failure::FailureKind;
 
 /// What a run was cut down to.
 #[derive(Clone, Debug)]
-pub(crate) struct Shrunk {
+pub(crate) struct ShrinkResult {
     /// The smallest run that fails the same way, with its trace.
-    pub(crate) played: Played,
+    pub(crate) result: RunResult,
     /// How many choices there were, if they were recorded.
-    pub(crate) of: Option<usize>,
+    pub(crate) total: Option<usize>,
     /// How many runs it took.
     pub(crate) runs: u64,
-    pub(crate) took: Duration,
+    pub(crate) elapsed: Duration,
     /// Why it stopped before it was done, if it did.
-    pub(crate) stopped: Option<&'static str>,
+    pub(crate) stop_reason: Option<&'static str>,
 }
 
 /// The choices by which time passes until a fault of a plan, which begins at a fixed instant.
-const TIMES: [&[ChoiceGroup]; 2] =
+const TIMING_FAMILIES: [&[ChoiceGroup]; 2] =
     [&[ChoiceGroup::Schedule, ChoiceGroup::Timing], &[ChoiceGroup::Timing]];
 
 const OUT_OF_TIME: &str = "the time for shrinking is used up: VIRTNET_SHRINK=60s is more";
 
 /// What a run may take longer than twice the one that failed.
-const SLACK: Duration = Duration::from_secs(1);
+const TIME_MARGIN: Duration = Duration::from_secs(1);
 
 struct Shrinker<'a> {
-    place: &'a Place<'a>,
+    executor: &'a RunExecutor<'a>,
     /// How it must fail.
-    kind: Kind,
+    kind: FailureKind,
     seed: u64,
     schedule: Schedule,
-    best: Played,
+    best: RunResult,
     /// How the input is simpler than what the seed draws.
     input: Vec<u64>,
     /// After how much virtual time a run is given up: one that is longer seldom fails the same way,
     /// and where a rule breaks early a run that goes on to its end takes many times as long.
-    limit: Option<Duration>,
+    time_limit: Option<Duration>,
     /// After how many steps, for the same reason.
     step_limit: Option<u64>,
     runs: u64,
     start: Instant,
     /// How much real time the longest run has taken.
-    longest: Duration,
+    longest_run: Duration,
     /// How long the slots of each plan are, in nanoseconds, by the beginning of its subjects.
-    slots: BTreeMap<String, u64>,
-    stopped: Option<&'static str>,
+    slot_lengths: BTreeMap<String, u64>,
+    stop_reason: Option<&'static str>,
     /// Keeps the best so far, so that nothing is lost if this is interrupted.
     save: &'a dyn Fn(&Tape),
 }
@@ -78,65 +78,66 @@ struct Shrinker<'a> {
 /// Cuts down a run that failed, and has each better one saved at once; `first` is the same run with
 /// its choices. `None` if that did not fail in the same way.
 pub(crate) fn shrink(
-    place: &Place<'_>,
-    failed: &Played,
-    first: &Played,
+    executor: &RunExecutor<'_>,
+    failed: &RunResult,
+    first: &RunResult,
     save: &dyn Fn(&Tape),
-) -> Option<Shrunk> {
+) -> Option<ShrinkResult> {
     let kind = failed.failure.as_ref()?.kind.clone();
     let (seed, start) = (failed.seed, Instant::now());
-    let first = without_input(first.clone());
+    let first = remove_input(first.clone());
     // A process that died has not told what it chose.
-    let is_same = first.failure.as_ref().is_some_and(|failure| failure.kind == kind);
-    if !is_same || matches!(kind, Kind::Died(_)) {
+    let fails_same_way = first.failure.as_ref().is_some_and(|failure| failure.kind == kind);
+    if !fails_same_way || matches!(kind, FailureKind::ProcessDied(_)) {
         return None;
     }
     let schedule = first.tape.schedule().unwrap_or_default();
-    let (of, input) = (first.choices.len(), first.tape.input());
-    let breaks = matches!(kind, Kind::Panic(_) | Kind::Always(_) | Kind::Error(_));
-    let limit = breaks.then(|| 2 * first.elapsed + SLACK);
-    let step_limit = breaks.then(|| first.steps.saturating_mul(2).saturating_add(10_000));
-    let is_long = first.steps > TRACED;
-    let slots = first.choices.iter().filter_map(slot_of).collect();
-    let (best, runs, stopped, longest) = (first, 1, None, Duration::ZERO);
+    let (total, input) = (first.choices.len(), first.tape.input());
+    let is_early_failure =
+        matches!(kind, FailureKind::Panic(_) | FailureKind::Always(_) | FailureKind::Error(_));
+    let time_limit = is_early_failure.then(|| 2 * first.elapsed + TIME_MARGIN);
+    let step_limit = is_early_failure.then(|| first.steps.saturating_mul(2).saturating_add(10_000));
+    let is_long = first.steps > MAX_TRACED_STEPS;
+    let slot_lengths = first.choices.iter().filter_map(slot_length).collect();
+    let (best, runs, stop_reason, longest_run) = (first, 1, None, Duration::ZERO);
     let mut shrinker = Shrinker {
-        place,
+        executor,
         kind,
         seed,
         schedule,
         best,
         input,
-        limit,
+        time_limit,
         step_limit,
         runs,
         start,
-        longest,
-        slots,
-        stopped,
+        longest_run,
+        slot_lengths,
+        stop_reason,
         save,
     };
     shrinker.simplify_input(&failed.tape);
     if is_long {
         // Its choices were not recorded: they are too many to be left out one by one.
-        return shrinker.attempt_order(&shrinker.order(&[]), usize::MAX).then(|| {
-            let (runs, took) = (shrinker.runs, start.elapsed());
-            Shrunk { played: shrinker.best, of: None, runs, took, stopped: None }
+        return shrinker.attempt_request(&shrinker.request(&[]), usize::MAX).then(|| {
+            let (runs, elapsed) = (shrinker.runs, start.elapsed());
+            ShrinkResult { result: shrinker.best, total: None, runs, elapsed, stop_reason: None }
         });
     }
-    shrinker.cut_down();
-    let traced = shrinker.order(&shrinker.best.choices).keep_trace_of(&shrinker.best);
+    shrinker.shrink_choices();
+    let traced = shrinker.request(&shrinker.best.choices).keep_trace_unless_long(&shrinker.best);
     // It takes as long as without a trace, or somewhat longer.
-    let patience = Patience::of(4 * shrinker.longest + SLACK);
-    let traced = without_input(place.isolated(&patience.bound(traced)));
-    let played = if shrinker.is_same(&traced) { traced } else { shrinker.best };
-    let (runs, took, stopped) = (shrinker.runs + 1, start.elapsed(), shrinker.stopped);
-    Some(Shrunk { played, of: Some(of), runs, took, stopped })
+    let deadline = Deadline::after(4 * shrinker.longest_run + TIME_MARGIN);
+    let traced = remove_input(executor.isolated(&deadline.apply_to(traced)));
+    let result = if shrinker.fails_same_way(&traced) { traced } else { shrinker.best };
+    let (runs, elapsed, stop_reason) = (shrinker.runs + 1, start.elapsed(), shrinker.stop_reason);
+    Some(ShrinkResult { result, total: Some(total), runs, elapsed, stop_reason })
 }
 
 /// The input is no choice: it is made simpler by itself, and on the tape it is still there.
-fn without_input(mut played: Played) -> Played {
-    played.choices.retain(|choice| choice.subject != INPUT);
-    played
+fn remove_input(mut result: RunResult) -> RunResult {
+    result.choices.retain(|choice| choice.subject != INPUT);
+    result
 }
 
 /// What kind of decision a choice is, if its family is known.
@@ -145,117 +146,124 @@ fn group_of(choice: &Choice) -> Option<ChoiceGroup> {
 }
 
 /// What a choice about a strike of a plan is about, without its slot, and the slot.
-fn strike_of(choice: &Choice) -> Option<(String, u64)> {
-    let (strike, slot) = choice.subject.rsplit_once('#')?;
+fn planned_fault(choice: &Choice) -> Option<(String, u64)> {
+    let (fault, slot) = choice.subject.rsplit_once('#')?;
     let slot = slot.parse().ok().filter(|_| choice.family() == Some(ChoiceFamily::Fault))?;
-    (!strike.ends_with(" quiet")).then(|| (strike.to_string(), slot))
+    (!fault.ends_with(" quiet")).then(|| (fault.to_string(), slot))
 }
 
 /// The beginning of the subjects of a plan.
-fn plan_of(strike: &str) -> &str {
-    strike.rsplit_once(' ').map_or(strike, |(plan, _)| plan)
+fn plan_prefix(fault: &str) -> &str {
+    fault.rsplit_once(' ').map_or(fault, |(plan, _)| plan)
 }
 
 /// How long the slots of a plan are, if a choice shows it.
-fn slot_of(choice: &Choice) -> Option<(String, u64)> {
-    let (strike, _) = strike_of(choice)?;
+fn slot_length(choice: &Choice) -> Option<(String, u64)> {
+    let (fault, _) = planned_fault(choice)?;
     let slot = match choice.ordinal {
         strikes::AT => choice.options,
         strikes::LASTS => choice.options / strikes::LONGEST,
         _ => return None,
     };
-    Some((plan_of(&strike).to_string(), slot))
+    Some((plan_prefix(&fault).to_string(), slot))
 }
 
 /// Where a choice is made: a node, or the beginning of a path.
-fn place_of(choice: &Choice) -> String {
-    let who = choice.subject.split(' ').nth(1).unwrap_or_default();
-    who.splitn(3, '/').take(2).collect::<Vec<_>>().join("/")
+fn choice_owner(choice: &Choice) -> String {
+    let path = choice.subject.split(' ').nth(1).unwrap_or_default();
+    path.splitn(3, '/').take(2).collect::<Vec<_>>().join("/")
 }
 
 impl Shrinker<'_> {
-    fn cut_down(&mut self) {
+    fn shrink_choices(&mut self) {
         self.drop_families();
-        self.thin_out();
-        self.drop_groups(place_of);
+        self.drop_random_subsets();
+        self.drop_groups(choice_owner);
         self.drop_groups(|choice| choice.subject.clone());
-        self.move_strikes();
-        self.drop_stretches();
-        self.move_strikes();
-        self.concentrate();
+        self.move_planned_faults();
+        self.drop_ranges();
+        self.move_planned_faults();
+        self.merge_values();
         self.lower_values();
-        self.drop_stretches();
+        self.drop_ranges();
     }
 
-    fn is_same(&self, played: &Played) -> bool {
-        played.failure.as_ref().is_some_and(|failure| failure.kind == self.kind)
+    fn fails_same_way(&self, result: &RunResult) -> bool {
+        result.failure.as_ref().is_some_and(|failure| failure.kind == self.kind)
     }
 
-    fn order(&self, choices: &[Choice]) -> Order {
+    fn request(&self, choices: &[Choice]) -> RunRequest {
         let tape = Tape::of_choices(self.seed, self.schedule, choices).with_input(&self.input);
-        Order::of_tape(tape).record_choices().time_limit(self.limit).step_limit(self.step_limit)
+        RunRequest::from_tape(tape)
+            .record_choices()
+            .time_limit(self.time_limit)
+            .step_limit(self.step_limit)
     }
 
     /// Tries a run in which only these choices are not 0. If it fails the same way it is the best
     /// so far.
     fn attempt(&mut self, choices: &[Choice]) -> bool {
-        let order = self.order(choices);
+        let request = self.request(choices);
         // Those that were never asked for are left out by themselves.
-        self.attempt_order(&order, self.best.choices.len())
+        self.attempt_request(&request, self.best.choices.len())
     }
 
     /// Tries a run, which may make so many choices.
-    fn attempt_order(&mut self, order: &Order, most: usize) -> bool {
-        let settings = self.place.settings;
-        if self.runs >= settings.shrink {
-            self.stopped = Some("the runs for shrinking are used up: VIRTNET_SHRINK=5000 is more");
+    fn attempt_request(&mut self, request: &RunRequest, max_choices: usize) -> bool {
+        let settings = self.executor.settings;
+        if self.runs >= settings.shrink_runs {
+            self.stop_reason =
+                Some("the runs for shrinking are used up: VIRTNET_SHRINK=5000 is more");
         } else if self.start.elapsed() >= settings.shrink_time {
-            self.stopped = Some(OUT_OF_TIME);
+            self.stop_reason = Some(OUT_OF_TIME);
         }
-        if self.stopped.is_some() {
+        if self.stop_reason.is_some() {
             return false;
         }
         self.runs += 1;
-        let begun = Instant::now();
-        let left = settings.shrink_time.saturating_sub(self.start.elapsed());
-        let played = self.place.isolated(&order.clone().patience(Some(left)));
-        let played = without_input(played);
-        self.longest = self.longest.max(begun.elapsed());
-        if played.failure.as_ref().is_some_and(|failure| failure.kind == Kind::Stopped) {
-            self.stopped = Some(OUT_OF_TIME);
+        let run_start = Instant::now();
+        let remaining = settings.shrink_time.saturating_sub(self.start.elapsed());
+        let result = self.executor.isolated(&request.clone().with_real_time_limit(Some(remaining)));
+        let result = remove_input(result);
+        self.longest_run = self.longest_run.max(run_start.elapsed());
+        if result.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Stopped) {
+            self.stop_reason = Some(OUT_OF_TIME);
         }
-        if !self.is_same(&played) || played.choices.len() > most {
+        if !self.fails_same_way(&result) || result.choices.len() > max_choices {
             return false;
         }
-        self.best = played;
+        self.best = result;
         (self.save)(&self.best.tape);
         true
     }
 
     /// Tries to leave choices out, by their places and by themselves.
-    fn attempt_without(&mut self, gone: impl Fn(usize, &Choice) -> bool) -> bool {
-        if self.stopped.is_some() {
+    fn attempt_without(&mut self, is_dropped: impl Fn(usize, &Choice) -> bool) -> bool {
+        if self.stop_reason.is_some() {
             return false;
         }
-        let stay = self.best.choices.iter().enumerate().filter(|(n, choice)| !gone(*n, choice));
-        let left: Vec<Choice> = stay.map(|(_, choice)| choice.clone()).collect();
-        left.len() < self.best.choices.len() && self.attempt(&left)
+        let kept =
+            self.best.choices.iter().enumerate().filter(|(n, choice)| !is_dropped(*n, choice));
+        let remaining: Vec<Choice> = kept.map(|(_, choice)| choice.clone()).collect();
+        remaining.len() < self.best.choices.len() && self.attempt(&remaining)
     }
 
     /// Makes the input simpler, if there is one, as long as it fails the same way; `tape` is that
     /// of the run that failed. It leaves half of what may be spent to the choices.
     fn simplify_input(&mut self, tape: &Tape) {
-        let (case, settings) = (self.place.case, self.place.settings);
-        let mut input = quietly(|| case.input(self.seed, &self.input));
+        let (test_fn, settings) = (self.executor.test_fn, self.executor.settings);
+        let mut input = catch_silently(|| test_fn.input(self.seed, &self.input));
         let mut failed = true;
-        while let Some(words) = input.as_mut().and_then(|input| quietly(|| input.simpler(failed))) {
-            let order = Order::of_tape(tape.clone().with_input(&words)).record_choices();
-            failed = self.attempt_order(&order, usize::MAX);
+        while let Some(words) =
+            input.as_mut().and_then(|input| catch_silently(|| input.simplify(failed)))
+        {
+            let request = RunRequest::from_tape(tape.clone().with_input(&words)).record_choices();
+            failed = self.attempt_request(&request, usize::MAX);
             if failed {
                 self.input = words;
             }
-            let spent = 2 * self.runs >= settings.shrink;
-            if spent || self.start.elapsed() >= settings.shrink_time / 2 {
+            let is_half_spent = 2 * self.runs >= settings.shrink_runs;
+            if is_half_spent || self.start.elapsed() >= settings.shrink_time / 2 {
                 return;
             }
         }
@@ -274,21 +282,24 @@ impl Shrinker<'_> {
     }
 
     /// Leaves out as much as it can, drawn at random, until that was in vain for too long.
-    fn thin_out(&mut self) {
+    fn drop_random_subsets(&mut self) {
         // How many eighths stay: of all choices, or of those alone that decide when what happens.
-        const KEPT: [(u64, bool); 6] =
+        const SUBSETS: [(u64, bool); 6] =
             [(4, true), (4, false), (2, true), (1, false), (6, true), (1, true)];
-        const MANY: usize = 64;
-        let patience = self.place.settings.shrink / 16;
-        let (mut trial, mut vain) = (0, 0);
-        while self.best.choices.len() > MANY && vain < patience && self.stopped.is_none() {
-            let (kept, of_all) = KEPT[trial as usize % KEPT.len()];
-            let better = self.attempt_without(|n, choice| {
-                let counts =
-                    of_all || group_of(choice).is_some_and(|group| TIMES[0].contains(&group));
-                counts && splitmix64(trial << 32 | n as u64) % 8 >= kept
+        const MIN_CHOICES: usize = 64;
+        let max_failures = self.executor.settings.shrink_runs / 16;
+        let (mut trial, mut failures) = (0, 0);
+        while self.best.choices.len() > MIN_CHOICES
+            && failures < max_failures
+            && self.stop_reason.is_none()
+        {
+            let (kept_eighths, of_all) = SUBSETS[trial as usize % SUBSETS.len()];
+            let improved = self.attempt_without(|n, choice| {
+                let is_candidate = of_all
+                    || group_of(choice).is_some_and(|group| TIMING_FAMILIES[0].contains(&group));
+                is_candidate && splitmix64(trial << 32 | n as u64) % 8 >= kept_eighths
             });
-            vain = if better { 0 } else { vain + 1 };
+            failures = if improved { 0 } else { failures + 1 };
             trial += 1;
         }
     }
@@ -296,41 +307,42 @@ impl Shrinker<'_> {
     fn drop_groups(&mut self, group: impl Fn(&Choice) -> String) {
         let groups: BTreeSet<String> = self.best.choices.iter().map(&group).collect();
         if groups.len() > 1 {
-            for own in groups {
-                self.attempt_without(|_, choice| group(choice) == own);
+            for dropped in groups {
+                self.attempt_without(|_, choice| group(choice) == dropped);
             }
         }
     }
 
     /// Lets the strikes of plans begin earlier and last longer, and leaves out what only passed the
     /// time until they struck.
-    fn move_strikes(&mut self) {
-        const FEW: usize = 4;
-        const MANY: usize = 6;
-        let strikes: BTreeSet<String> =
-            self.best.choices.iter().filter_map(strike_of).map(|(strike, _)| strike).collect();
-        if self.best.choices.len() <= FEW || strikes.len() > MANY {
+    fn move_planned_faults(&mut self) {
+        const MIN_CHOICES: usize = 4;
+        const MAX_FAULTS: usize = 6;
+        let faults: BTreeSet<String> =
+            self.best.choices.iter().filter_map(planned_fault).map(|(fault, _)| fault).collect();
+        if self.best.choices.len() <= MIN_CHOICES || faults.len() > MAX_FAULTS {
             return;
         }
-        let last = self.runs + self.place.settings.shrink / 8;
-        for strike in strikes {
-            let slots = self.best.choices.iter().filter_map(strike_of);
+        let max_runs = self.runs + self.executor.settings.shrink_runs / 8;
+        for fault in faults {
+            let slots = self.best.choices.iter().filter_map(planned_fault);
             let slots: BTreeSet<u64> =
-                slots.filter(|(own, _)| *own == strike).map(|(_, slot)| slot).collect();
+                slots.filter(|(candidate, _)| *candidate == fault).map(|(_, slot)| slot).collect();
             for slot in slots {
-                let begins = self.begin_of_strike(&strike, slot);
-                let mut tries =
-                    (1..=slot).flat_map(|to| TIMES.iter().map(move |times| (to, times)));
-                while self.runs < last
-                    && let Some((to, times)) = tries.next()
+                let start = self.fault_start(&fault, slot);
+                let mut tries = (1..=slot)
+                    .flat_map(|to| TIMING_FAMILIES.iter().map(move |families| (to, families)));
+                while self.runs < max_runs
+                    && let Some((to, families)) = tries.next()
                 {
-                    let left = self.with_strike_at(&strike, slot, to).into_iter();
-                    let passes = |choice: &Choice| {
-                        choice.at.as_nanos() < begins
-                            && group_of(choice).is_some_and(|group| times.contains(&group))
+                    let remaining = self.with_fault_at(&fault, slot, to).into_iter();
+                    let only_passes_time = |choice: &Choice| {
+                        choice.at.as_nanos() < start
+                            && group_of(choice).is_some_and(|group| families.contains(&group))
                     };
-                    let left: Vec<Choice> = left.filter(|choice| !passes(choice)).collect();
-                    if left.len() < self.best.choices.len() && self.attempt(&left) {
+                    let remaining: Vec<Choice> =
+                        remaining.filter(|choice| !only_passes_time(choice)).collect();
+                    if remaining.len() < self.best.choices.len() && self.attempt(&remaining) {
                         break;
                     }
                 }
@@ -339,25 +351,25 @@ impl Shrinker<'_> {
     }
 
     /// When a strike begins in the best run so far, in nanoseconds.
-    fn begin_of_strike(&self, strike: &str, slot: u64) -> u64 {
-        let subject = format!("{strike}#{slot}");
-        let own = || self.best.choices.iter().filter(|choice| choice.subject == subject);
-        let plan = own().next().map_or(0, |choice| choice.at.as_nanos());
-        let length = self.slots.get(plan_of(strike)).copied().unwrap_or(0);
-        let later = own().find(|choice| choice.ordinal == strikes::AT);
-        plan + slot.saturating_sub(1) * length + later.map_or(0, |choice| choice.value)
+    fn fault_start(&self, fault: &str, slot: u64) -> u64 {
+        let subject = format!("{fault}#{slot}");
+        let own_choices = || self.best.choices.iter().filter(|choice| choice.subject == subject);
+        let plan_start = own_choices().next().map_or(0, |choice| choice.at.as_nanos());
+        let length = self.slot_lengths.get(plan_prefix(fault)).copied().unwrap_or(0);
+        let delay = own_choices().find(|choice| choice.ordinal == strikes::AT);
+        plan_start + slot.saturating_sub(1) * length + delay.map_or(0, |choice| choice.value)
     }
 
     /// The choices, with a strike at the beginning of another slot, certain, and as long as it can
     /// be. Unchanged where that is another strike's slot.
-    fn with_strike_at(&self, strike: &str, slot: u64, to: u64) -> Vec<Choice> {
+    fn with_fault_at(&self, fault: &str, slot: u64, to: u64) -> Vec<Choice> {
         let mut choices = self.best.choices.clone();
-        let (from, to) = (format!("{strike}#{slot}"), format!("{strike}#{to}"));
+        let (from, to) = (format!("{fault}#{slot}"), format!("{fault}#{to}"));
         if from != to && choices.iter().any(|choice| choice.subject == to) {
             return choices;
         }
         // That it strikes more often is no matter where it strikes for certain.
-        choices.retain(|choice| choice.subject != strike || choice.ordinal != 1);
+        choices.retain(|choice| choice.subject != fault || choice.ordinal != 1);
         choices.retain(|choice| choice.subject != from || choice.ordinal != strikes::AT);
         for choice in choices.iter_mut().filter(|choice| choice.subject == from) {
             choice.subject.clone_from(&to);
@@ -367,7 +379,7 @@ impl Shrinker<'_> {
         }
         choices.retain(|choice| choice.subject != to || choice.ordinal != strikes::LASTS);
         let whether = choices.iter().find(|choice| choice.subject == to);
-        if let (Some(whether), Some(slot)) = (whether, self.slots.get(plan_of(strike))) {
+        if let (Some(whether), Some(slot)) = (whether, self.slot_lengths.get(plan_prefix(fault))) {
             let options = slot * strikes::LONGEST;
             let value = options - 1;
             let lasts = Choice { ordinal: strikes::LASTS, value, options, ..whether.clone() };
@@ -377,20 +389,20 @@ impl Shrinker<'_> {
     }
 
     /// Leaves out stretches of time, ever shorter, until no single choice can be left out.
-    fn drop_stretches(&mut self) {
+    fn drop_ranges(&mut self) {
         let mut length = self.best.choices.len().div_ceil(2);
-        while length > 0 && self.stopped.is_none() {
-            let (mut at, mut better) = (0, false);
-            while at < self.best.choices.len() && self.stopped.is_none() {
-                let end = (at + length).min(self.best.choices.len());
-                if self.attempt_without(|n, _| (at..end).contains(&n)) {
-                    better = true;
+        while length > 0 && self.stop_reason.is_none() {
+            let (mut start, mut improved) = (0, false);
+            while start < self.best.choices.len() && self.stop_reason.is_none() {
+                let end = (start + length).min(self.best.choices.len());
+                if self.attempt_without(|n, _| (start..end).contains(&n)) {
+                    improved = true;
                 } else {
-                    at = end;
+                    start = end;
                 }
             }
             length = match length {
-                1 if better => 1,
+                1 if improved => 1,
                 1 => 0,
                 _ => length.div_ceil(2).min(self.best.choices.len().max(1)),
             };
@@ -399,40 +411,40 @@ impl Shrinker<'_> {
 
     /// Where many small values add up, tries one that is larger in place of all others, of those
     /// before it, or of those after it.
-    fn concentrate(&mut self) {
-        const FEW: usize = 4;
+    fn merge_values(&mut self) {
+        const MIN_CHOICES: usize = 4;
         // What is beyond the options is taken modulo their number: another value, and as good.
-        const LARGER: [u64; 3] = [3, 17, 1025];
-        let mut at = 0;
-        while self.best.choices.len() > at.max(FEW) && self.stopped.is_none() {
+        const FACTORS: [u64; 3] = [3, 17, 1025];
+        let mut index = 0;
+        while self.best.choices.len() > index.max(MIN_CHOICES) && self.stop_reason.is_none() {
             let choices = self.best.choices.clone();
-            let larger = LARGER.into_iter().any(|times| {
-                let mut one = choices[at].clone();
-                one.value = one.value.saturating_mul(times);
-                let (before, after) = (&choices[..at], &choices[at + 1..]);
+            let improved = FACTORS.into_iter().any(|factor| {
+                let mut larger_choice = choices[index].clone();
+                larger_choice.value = larger_choice.value.saturating_mul(factor);
+                let (before, after) = (&choices[..index], &choices[index + 1..]);
                 [(&[][..], &[][..]), (before, &[][..]), (&[][..], after)].into_iter().any(
                     |(a, b)| {
-                        let left = [a, std::slice::from_ref(&one), b].concat();
-                        left.len() < choices.len() && self.attempt(&left)
+                        let remaining = [a, std::slice::from_ref(&larger_choice), b].concat();
+                        remaining.len() < choices.len() && self.attempt(&remaining)
                     },
                 )
             });
-            at = if larger { 0 } else { at + 1 };
+            index = if improved { 0 } else { index + 1 };
         }
     }
 
     /// Moves values towards zero.
     fn lower_values(&mut self) {
-        for at in 0..self.best.choices.len() {
+        for index in 0..self.best.choices.len() {
             for shift in [63, 16, 8, 4, 2, 1, 1, 1, 1] {
-                let choice = self.best.choices.get(at).filter(|_| self.stopped.is_none());
+                let choice = self.best.choices.get(index).filter(|_| self.stop_reason.is_none());
                 let Some(choice) = choice else { return };
                 let lower = (choice.value >> shift).max(1);
                 if lower == choice.value {
                     break;
                 }
                 let mut choices = self.best.choices.clone();
-                choices[at].value = lower;
+                choices[index].value = lower;
                 self.attempt(&choices);
             }
         }

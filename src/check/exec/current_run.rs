@@ -13,90 +13,97 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::check::replay_command::Again;
-use crate::check::test_id::About;
+use crate::check::replay_command::ReplayCommand;
+use crate::check::test_id::TestId;
 
 /// Whether this process plays one run for another one.
-static IS_CHILD: AtomicBool = AtomicBool::new(false);
+static IS_CHILD_PROCESS: AtomicBool = AtomicBool::new(false);
 
 /// Says that this process plays one run for another one, which sees how it ends.
-pub(crate) fn begin_as_child() {
-    IS_CHILD.store(true, Relaxed);
+pub(crate) fn mark_child_process() {
+    IS_CHILD_PROCESS.store(true, Relaxed);
 }
 
 /// Whether this process plays one run for another one.
-pub(crate) fn is_child() -> bool {
-    IS_CHILD.load(Relaxed)
+pub(crate) fn is_child_process() -> bool {
+    IS_CHILD_PROCESS.load(Relaxed)
 }
 
 /// The test of a thread's runs, and the run that it executes.
-struct UnderWay {
+struct CurrentRun {
     /// The name of the test, and the command that runs it.
-    test: RefCell<Option<(String, Arc<Again>)>>,
+    test: RefCell<Option<(String, Arc<ReplayCommand>)>>,
     /// The seed, and whether its tape is played.
     run: Cell<Option<(u64, bool)>>,
 }
 
 thread_local! {
-    static UNDER_WAY: UnderWay = const {
-        UnderWay { test: RefCell::new(None), run: Cell::new(None) }
+    static CURRENT_RUN: CurrentRun = const {
+        CurrentRun { test: RefCell::new(None), run: Cell::new(None) }
     };
 }
 
-impl UnderWay {
+impl CurrentRun {
     /// Says how the run ends the process, and how to replay it.
-    fn say(&self, how: &str) {
+    fn eprint_process_end(&self, ending: &str) {
         let (Some((seed, is_tape)), Ok(test)) = (self.run.get(), self.test.try_borrow()) else {
             return;
         };
-        let cut = if is_tape { ", from a tape," } else { "" };
-        let what = format!("the run of seed {seed:#x}{cut} {how}");
+        let suffix = if is_tape { ", from a tape," } else { "" };
+        let message = format!("the run of seed {seed:#x}{suffix} {ending}");
         match &*test {
-            Some((name, again)) => About { name, again }.say(&what, Some(seed)),
+            Some((name, replay_command)) => {
+                TestId { name, replay_command }.eprint_replay(&message, Some(seed))
+            }
             None => {
-                let _ = writeln!(std::io::stderr(), "virtnet: {what}");
+                let _ = writeln!(std::io::stderr(), "virtnet: {message}");
             }
         }
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for CurrentRun {
     fn drop(&mut self) {
-        if self.run.get().is_some() && !is_child() {
-            self.say("ended the process by `std::process::exit`: the test did not come to its end");
+        if self.run.get().is_some() && !is_child_process() {
+            self.eprint_process_end(
+                "ended the process by `std::process::exit`: the test did not come to its end",
+            );
             std::process::abort();
         }
     }
 }
 
 /// Says of which test the runs of this thread are.
-pub(crate) fn of_test(about: About<'_>) {
-    let _ = UNDER_WAY.try_with(|own| {
-        let mut test = own.test.borrow_mut();
-        if !test.as_ref().is_some_and(|(_, again)| Arc::ptr_eq(again, about.again)) {
-            *test = Some((about.name.into(), Arc::clone(about.again)));
+pub(crate) fn set_test(test_id: TestId<'_>) {
+    let _ = CURRENT_RUN.try_with(|current| {
+        let mut test = current.test.borrow_mut();
+        if !test
+            .as_ref()
+            .is_some_and(|(_, replay_command)| Arc::ptr_eq(replay_command, test_id.replay_command))
+        {
+            *test = Some((test_id.name.into(), Arc::clone(test_id.replay_command)));
         }
     });
 }
 
 /// Says how the run of this thread ends the process.
 #[cold]
-pub(crate) fn say(how: &str) {
-    let _ = UNDER_WAY.try_with(|own| own.say(how));
+pub(crate) fn eprint_process_end(ending: &str) {
+    let _ = CURRENT_RUN.try_with(|current| current.eprint_process_end(ending));
 }
 
 /// A run of this thread goes on until it is dropped.
-pub(crate) struct Begun(());
+pub(crate) struct RunGuard(());
 
-impl Begun {
+impl RunGuard {
     pub(crate) fn new(seed: u64, is_tape: bool) -> Self {
-        let _ = UNDER_WAY.try_with(|own| own.run.set(Some((seed, is_tape))));
+        let _ = CURRENT_RUN.try_with(|current| current.run.set(Some((seed, is_tape))));
         Self(())
     }
 }
 
-impl Drop for Begun {
+impl Drop for RunGuard {
     fn drop(&mut self) {
-        let _ = UNDER_WAY.try_with(|own| own.run.set(None));
+        let _ = CURRENT_RUN.try_with(|current| current.run.set(None));
     }
 }

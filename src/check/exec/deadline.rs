@@ -5,27 +5,29 @@
 
 use std::time::{Duration, Instant};
 
-use crate::check::exec::run_request::Order;
+use crate::check::exec::run_request::RunRequest;
 
 /// Until when runs may go on; without an end they may go on as long as they like.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Patience {
+pub(crate) struct Deadline {
     end: Option<(Instant, Duration)>,
 }
 
-impl Patience {
+impl Deadline {
     /// From now on.
-    pub(crate) fn of(time: Duration) -> Self {
+    pub(crate) fn after(time: Duration) -> Self {
         Self { end: Instant::now().checked_add(time).map(|end| (end, time)) }
     }
 
     /// The run, stopped when the time is over.
-    pub(crate) fn bound(self, order: Order) -> Order {
-        order.patience(self.end.map(|(end, _)| end.saturating_duration_since(Instant::now())))
+    pub(crate) fn apply_to(self, request: RunRequest) -> RunRequest {
+        request.with_real_time_limit(
+            self.end.map(|(end, _)| end.saturating_duration_since(Instant::now())),
+        )
     }
 
     /// How much time there was, if it is over.
-    pub(crate) fn spent(self) -> Option<Duration> {
+    pub(crate) fn expired_after(self) -> Option<Duration> {
         self.end.filter(|(end, _)| *end <= Instant::now()).map(|(_, time)| time)
     }
 }

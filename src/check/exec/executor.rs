@@ -4,94 +4,102 @@
 
 use std::thread;
 
-use crate::check::exec::current_run::of_test;
-use crate::check::exec::deadline::Patience;
-use crate::check::exec::run_once::{Case, Played};
-use crate::check::exec::run_request::Order;
-use crate::check::exec::subprocess::Apart;
-use crate::check::exec::watchdog::At;
+use crate::check::exec::current_run::set_test;
+use crate::check::exec::deadline::Deadline;
+use crate::check::exec::run_once::{RunResult, TestFn};
+use crate::check::exec::run_request::RunRequest;
+use crate::check::exec::subprocess::Subprocess;
+use crate::check::exec::watchdog::WorkerProgress;
 use crate::check::settings::{Isolation, Settings};
-use crate::check::test_id::About;
+use crate::check::test_id::TestId;
 
 /// Why a run has no thread.
-pub(crate) fn no_thread(error: &std::io::Error) -> String {
+pub(crate) fn thread_error(error: &std::io::Error) -> String {
     format!("virtnet: no thread can be begun for a run: {error}; VIRTNET_JOBS=1 needs the fewest")
 }
 
 /// Where the runs of one worker are executed.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
-    pub(crate) case: &'a dyn Case,
+pub(crate) struct RunExecutor<'a> {
+    pub(crate) test_fn: &'a dyn TestFn,
     pub(crate) settings: &'a Settings,
-    pub(crate) apart: &'a Result<Apart, String>,
-    pub(crate) about: About<'a>,
-    pub(crate) at: &'a At,
+    pub(crate) subprocess: &'a Result<Subprocess, String>,
+    pub(crate) test_id: TestId<'a>,
+    pub(crate) progress: &'a WorkerProgress,
 }
 
-impl Place<'_> {
+impl RunExecutor<'_> {
     /// Executes a run of a sweep.
-    pub(crate) fn play(&self, order: &Order) -> Played {
+    pub(crate) fn execute(&self, request: &RunRequest) -> RunResult {
         match self.settings.isolation {
-            Isolation::None => self.here(order),
-            Isolation::Thread => self.on_a_fresh_thread(order),
-            Isolation::Process => self.cold(order),
+            Isolation::Shared => self.on_this_thread(request),
+            Isolation::Thread => self.on_fresh_thread(request),
+            Isolation::Process => self.in_subprocess(request),
         }
     }
 
     /// Executes a run to which no run before has left anything, or as little as the test asks for.
-    pub(crate) fn isolated(&self, order: &Order) -> Played {
+    pub(crate) fn isolated(&self, request: &RunRequest) -> RunResult {
         match self.settings.isolation {
-            Isolation::None | Isolation::Thread => self.on_a_fresh_thread(order),
-            Isolation::Process => self.cold(order),
+            Isolation::Shared | Isolation::Thread => self.on_fresh_thread(request),
+            Isolation::Process => self.in_subprocess(request),
         }
     }
 
     /// Executes a run in a fresh process.
-    pub(crate) fn cold(&self, order: &Order) -> Played {
-        match self.apart {
-            Ok(apart) => apart.play(order, self.settings),
-            Err(error) => Played::without_process(order.seed(), error.clone()),
+    pub(crate) fn in_subprocess(&self, request: &RunRequest) -> RunResult {
+        match self.subprocess {
+            Ok(subprocess) => subprocess.run(request, self.settings),
+            Err(error) => RunResult::spawn_failed(request.seed(), error.clone()),
         }
     }
 
     /// Executes a run and those that are to be before it on one thread, which is fresh.
-    pub(crate) fn in_a_row(&self, order: &Order) -> Played {
-        on_a_thread(order, || self.row(order, |order| self.here(order)))
+    pub(crate) fn in_sequence(&self, request: &RunRequest) -> RunResult {
+        run_on_thread(request, || {
+            self.after_earlier_seeds(request, |request| self.on_this_thread(request))
+        })
     }
 
     /// Executes a run on a fresh thread of this process, and those that are to be before it.
-    pub(crate) fn on_a_fresh_thread(&self, order: &Order) -> Played {
-        self.row(order, |order| on_a_thread(order, || self.here(order)))
+    pub(crate) fn on_fresh_thread(&self, request: &RunRequest) -> RunResult {
+        self.after_earlier_seeds(request, |request| {
+            run_on_thread(request, || self.on_this_thread(request))
+        })
     }
 
     /// Executes a run on this thread.
-    fn here(&self, order: &Order) -> Played {
-        let run = self.at.begin(order, self.settings);
-        of_test(self.about);
-        let played = self.case.play(run);
-        self.at.end();
-        played
+    fn on_this_thread(&self, request: &RunRequest) -> RunResult {
+        let run = self.progress.begin_run(request, self.settings);
+        set_test(self.test_id);
+        let result = self.test_fn.execute(run);
+        self.progress.end_run();
+        result
     }
 
     /// Executes a run after those that are to be before it; all together have its real time.
-    fn row(&self, order: &Order, play: impl Fn(&Order) -> Played) -> Played {
-        let patience = order.stops_after().map(Patience::of).unwrap_or_default();
-        for seed in order.before() {
-            play(&patience.bound(Order::of_seed(*seed)));
+    fn after_earlier_seeds(
+        &self,
+        request: &RunRequest,
+        execute: impl Fn(&RunRequest) -> RunResult,
+    ) -> RunResult {
+        let deadline = request.real_time_limit().map(Deadline::after).unwrap_or_default();
+        for seed in request.earlier_seeds() {
+            execute(&deadline.apply_to(RunRequest::from_seed(*seed)));
         }
-        play(&patience.bound(order.clone()))
+        execute(&deadline.apply_to(request.clone()))
     }
 }
 
 /// Executes a run on a fresh thread, where one can be had.
-fn on_a_thread(order: &Order, play: impl FnOnce() -> Played + Send) -> Played {
-    let ended = thread::scope(|scope| {
-        let thread = thread::Builder::new().spawn_scoped(scope, play);
+fn run_on_thread(request: &RunRequest, execute: impl FnOnce() -> RunResult + Send) -> RunResult {
+    let joined = thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, execute);
         thread.map(thread::ScopedJoinHandle::join)
     });
-    match ended {
-        Ok(Ok(played)) => played,
+    match joined {
+        Ok(Ok(result)) => result,
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        Err(error) => Played::without_process(order.seed(), no_thread(&error)),
+        Err(error) => RunResult::spawn_failed(request.seed(), thread_error(&error)),
     }
 }

@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where the tests of this program leave what outlives them: another one may have tests of the same
 /// names. It is below Cargo's folder for what is built, that in which this program lies.
-pub(crate) fn folder() -> PathBuf {
+pub(crate) fn output_dir() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
-    let target = target_of(&program).unwrap_or_else(|| Path::new("target"));
+    let target = target_dir(&program).unwrap_or_else(|| Path::new("target"));
     target.join("virtnet").join(program_name())
 }
 
@@ -27,133 +27,135 @@ pub(crate) fn folder() -> PathBuf {
 pub(crate) fn program_name() -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let stem = program.file_stem().unwrap_or_default().to_string_lossy();
-    without_hash(&stem).into()
+    strip_build_hash(&stem).into()
 }
 
 /// As `sim` of `sim-3c254538fb30e394`.
-fn without_hash(stem: &str) -> &str {
+fn strip_build_hash(stem: &str) -> &str {
     let is_hash = |hash: &str| hash.len() == 16 && hash.bytes().all(|c| c.is_ascii_hexdigit());
     stem.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).map_or(stem, |(name, _)| name)
 }
 
-fn target_of(program: &Path) -> Option<&Path> {
+fn target_dir(program: &Path) -> Option<&Path> {
     let mut folders = program.ancestors().skip(1);
     if let Some(target) = folders.clone().filter(|folder| folder.ends_with("target")).last() {
         return Some(target);
     }
     // Below it there is a folder for each profile, and in that these.
-    let built = folders.find(|folder| folder.ends_with("deps") || folder.ends_with("examples"))?;
-    built.parent()?.parent()
+    let profile_subdir =
+        folders.find(|folder| folder.ends_with("deps") || folder.ends_with("examples"))?;
+    profile_subdir.parent()?.parent()
 }
 
 /// The name of a test as a part of a file's name, of which every system takes every letter. Where
 /// that is not the whole name, a digest of it keeps different names apart.
-pub(crate) fn file_name(test: &str) -> String {
-    const LONGEST: usize = 100;
-    let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    let is_plain = test.split("::").all(|step| step.chars().all(fits));
+pub(crate) fn test_file_name(test: &str) -> String {
+    const MAX_LEN: usize = 100;
+    let is_allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let is_plain = test.split("::").all(|step| step.chars().all(is_allowed));
     let mut name = test.replace("::", ".");
-    if is_plain && (1..=LONGEST).contains(&name.len()) {
+    if is_plain && (1..=MAX_LEN).contains(&name.len()) {
         return name;
     }
-    name.truncate(name.floor_char_boundary(LONGEST));
+    name.truncate(name.floor_char_boundary(MAX_LEN));
     let digest = test.bytes().fold(0xCBF2_9CE4_8422_2325, |digest: u64, byte| {
         (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
     });
-    format!("{}-{digest:016x}", name.replace(|c| !fits(c) && c != '.', "_"))
+    format!("{}-{digest:016x}", name.replace(|c| !is_allowed(c) && c != '.', "_"))
 }
 
-const ENDING: &str = ".running";
+const FILE_SUFFIX: &str = ".running";
 /// What the line of a seed begins with that has failed already.
-const CUT: &str = "cut ";
+const SHRINK_PREFIX: &str = "cut ";
 /// A seed and the end of its line.
-const LINE: usize = 19;
+const LINE_LEN: usize = 19;
 
 /// The files of one sweep.
 #[derive(Debug, Default)]
-pub(crate) struct Running {
+pub(crate) struct InProgressFiles {
     files: Vec<(File, PathBuf)>,
     /// What dead processes left, locked by this one.
-    left: Vec<(File, PathBuf)>,
+    orphaned: Vec<(File, PathBuf)>,
     /// The seeds that were being run when other processes ended.
-    pub(crate) lost: Vec<u64>,
+    pub(crate) crashed_seeds: Vec<u64>,
     /// The seeds that had failed and were being cut down when they ended, and the tapes they left.
-    pub(crate) cut: Vec<(u64, PathBuf)>,
+    pub(crate) interrupted_shrinks: Vec<(u64, PathBuf)>,
 }
 
-impl Running {
+impl InProgressFiles {
     /// Opens the files of a sweep of `test`, and looks for what others have left.
-    pub(crate) fn begin(folder: &Path, test: &str, workers: usize) -> Self {
-        static SWEEPS: AtomicU64 = AtomicU64::new(0);
-        let test = file_name(test);
-        let mut running = Self::default();
-        running.find(folder, &format!("{test}-"));
-        let (process, number) = (std::process::id(), SWEEPS.fetch_add(1, Ordering::Relaxed));
+    pub(crate) fn create(folder: &Path, test: &str, workers: usize) -> Self {
+        static SWEEP_COUNT: AtomicU64 = AtomicU64::new(0);
+        let test = test_file_name(test);
+        let mut in_progress = Self::default();
+        in_progress.collect_orphaned(folder, &format!("{test}-"));
+        let (process, number) = (std::process::id(), SWEEP_COUNT.fetch_add(1, Ordering::Relaxed));
         let name = |worker| format!("{test}-{process}-{number}-{worker}");
         // Descriptors are few, and a seed that is lost is most often one of many.
         let workers = workers.min(256);
-        running.files = (0..workers).map_while(|worker| open(folder, &name(worker))).collect();
-        running
+        in_progress.files =
+            (0..workers).map_while(|worker| create_locked(folder, &name(worker))).collect();
+        in_progress
     }
 
-    fn find(&mut self, folder: &Path, start: &str) {
+    fn collect_orphaned(&mut self, folder: &Path, prefix: &str) {
         let Ok(files) = read_dir(folder) else { return };
         for file in files.flatten() {
             let name = file.file_name();
             let name = name.to_string_lossy();
-            let ours = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(ENDING));
+            let suffix = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(FILE_SUFFIX));
             // A longer name of another test has more there than three numbers.
             let is_number = |part: &str| part.bytes().all(|c| c.is_ascii_digit());
-            if !ours
+            if !suffix
                 .is_some_and(|rest| rest.split('-').count() == 3 && rest.split('-').all(is_number))
             {
                 continue;
             }
             let path = file.path();
-            if let Some((file, text)) = dead(&path) {
+            if let Some((file, text)) = lock_orphaned(&path) {
                 let seed = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
-                let cut = |line: &str| {
-                    let (own, tape) = line.strip_prefix(CUT)?.split_once(' ')?;
-                    Some((seed(own)?, folder.join(tape)))
+                let shrink_entry = |line: &str| {
+                    let (seed_text, tape) = line.strip_prefix(SHRINK_PREFIX)?.split_once(' ')?;
+                    Some((seed(seed_text)?, folder.join(tape)))
                 };
-                self.lost.extend(text.lines().filter_map(seed));
-                self.cut.extend(text.lines().filter_map(cut));
-                self.left.push((file, path));
+                self.crashed_seeds.extend(text.lines().filter_map(seed));
+                self.interrupted_shrinks.extend(text.lines().filter_map(shrink_entry));
+                self.orphaned.push((file, path));
             }
         }
-        self.lost.sort_unstable();
-        self.lost.dedup();
+        self.crashed_seeds.sort_unstable();
+        self.crashed_seeds.dedup();
     }
 
     /// Says which seed a worker runs from now on, or that it runs none.
     #[inline]
-    pub(crate) fn note(&self, worker: usize, seed: Option<u64>) {
+    pub(crate) fn set_seed(&self, worker: usize, seed: Option<u64>) {
         let Some((file, _)) = self.files.get(worker) else { return };
-        let mut line = [b' '; LINE];
-        line[LINE - 1] = b'\n';
+        let mut line = [b' '; LINE_LEN];
+        line[LINE_LEN - 1] = b'\n';
         if let Some(seed) = seed {
             line[..2].copy_from_slice(b"0x");
-            for (place, digit) in line[2..LINE - 1].iter_mut().enumerate() {
-                *digit = b"0123456789abcdef"[(seed >> (60 - 4 * place) & 15) as usize];
+            for (index, digit) in line[2..LINE_LEN - 1].iter_mut().enumerate() {
+                *digit = b"0123456789abcdef"[(seed >> (60 - 4 * index) & 15) as usize];
             }
         }
         write_at(file, &line, 0);
     }
 
     /// Says that a seed is run again, and no other.
-    pub(crate) fn note_alone(&self, seed: u64) {
+    pub(crate) fn set_only_seed(&self, seed: u64) {
         for worker in 0..self.files.len() {
-            self.note(worker, (worker == 0).then_some(seed));
+            self.set_seed(worker, (worker == 0).then_some(seed));
         }
     }
 
     /// Says that a seed has failed and is being cut down, and where the best so far is kept: in a
     /// file beside these.
-    pub(crate) fn cuts(&self, seed: u64, tape: &Path) {
+    pub(crate) fn mark_shrinking(&self, seed: u64, tape: &Path) {
         let Some((file, _)) = self.files.first() else { return };
         // Only its name, which is plain text: the path of a folder need not be.
         let tape = tape.file_name().unwrap_or_default().to_string_lossy();
-        let line = format!("{CUT}{seed:#x} {tape}\n");
+        let line = format!("{SHRINK_PREFIX}{seed:#x} {tape}\n");
         if file.set_len(0).is_ok() {
             write_at(file, line.as_bytes(), 0);
         }
@@ -161,7 +163,7 @@ impl Running {
 }
 
 /// What a file says, and the file with its lock, if the process that made it is dead.
-fn dead(path: &Path) -> Option<(File, String)> {
+fn lock_orphaned(path: &Path) -> Option<(File, String)> {
     let mut file = File::open(path).ok()?;
     file.try_lock().ok()?;
     let mut text = String::new();
@@ -171,13 +173,13 @@ fn dead(path: &Path) -> Option<(File, String)> {
 }
 
 /// Makes a file that is locked from the moment at which others can find it.
-fn open(folder: &Path, name: &str) -> Option<(File, PathBuf)> {
+fn create_locked(folder: &Path, name: &str) -> Option<(File, PathBuf)> {
     create_dir_all(folder).ok()?;
-    let new = folder.join(format!("{name}.new"));
-    let path = folder.join(format!("{name}{ENDING}"));
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&new).ok()?;
-    if file.try_lock().is_err() || rename(&new, &path).is_err() {
-        let _ = remove_file(&new);
+    let temporary = folder.join(format!("{name}.new"));
+    let path = folder.join(format!("{name}{FILE_SUFFIX}"));
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary).ok()?;
+    if file.try_lock().is_err() || rename(&temporary, &path).is_err() {
+        let _ = remove_file(&temporary);
         return None;
     }
     Some((file, path))
@@ -196,13 +198,13 @@ fn write_at(file: &File, line: &[u8], place: u64) {
 #[cfg(not(any(unix, windows)))]
 fn write_at(_file: &File, _line: &[u8], _place: u64) {}
 
-impl Drop for Running {
+impl Drop for InProgressFiles {
     fn drop(&mut self) {
         for (file, path) in &self.files {
             let _ = file.set_len(0);
             let _ = remove_file(path);
         }
-        for (_, path) in &self.left {
+        for (_, path) in &self.orphaned {
             let _ = remove_file(path);
         }
         // The locks end with the files, when no name leads to them.
@@ -211,11 +213,11 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use super::{Running, file_name, target_of, without_hash};
+    use super::{InProgressFiles, strip_build_hash, target_dir, test_file_name};
     use std::path::Path;
 
     #[test]
-    fn the_folder_for_what_is_built_is_found_whatever_it_is_called() {
+    fn target_dir_is_found_under_any_name() {
         for (program, target) in [
             ("/a/target/debug/deps/sim-1", Some("/a/target")),
             ("/a/target/x86_64-unknown-linux-musl/debug/deps/sim-1", Some("/a/target")),
@@ -223,64 +225,71 @@ mod tests {
             ("/a/built/release/examples/http", Some("/a/built")),
             ("/usr/bin/sim", None),
         ] {
-            assert_eq!(target_of(Path::new(program)), target.map(Path::new));
+            assert_eq!(target_dir(Path::new(program)), target.map(Path::new));
         }
     }
 
     #[test]
-    fn a_program_is_known_by_its_name_and_not_by_its_build() {
-        assert_eq!(without_hash("sim-3c254538fb30e394"), "sim");
-        assert_eq!(without_hash("my-sim"), "my-sim");
-        assert_eq!(without_hash("my-sim-3c254538fb30e39"), "my-sim-3c254538fb30e39");
+    fn program_name_has_no_build_hash() {
+        assert_eq!(strip_build_hash("sim-3c254538fb30e394"), "sim");
+        assert_eq!(strip_build_hash("my-sim"), "my-sim");
+        assert_eq!(strip_build_hash("my-sim-3c254538fb30e39"), "my-sim-3c254538fb30e39");
     }
 
     #[test]
-    fn a_test_of_any_name_has_a_file() {
-        assert_eq!(file_name("store::log::a_β-1"), "store.log.a_β-1");
-        let odd = file_name("store::a test/of <b>\"β\"\u{2028}");
-        assert_eq!(odd.rsplit_once('-').unwrap().0, "store.a_test_of__b__β__");
+    fn test_file_name_is_valid_and_unique_for_any_test() {
+        assert_eq!(test_file_name("store::log::a_β-1"), "store.log.a_β-1");
+        let escaped = test_file_name("store::a test/of <b>\"β\"\u{2028}");
+        assert_eq!(escaped.rsplit_once('-').unwrap().0, "store.a_test_of__b__β__");
         let long = "β".repeat(5000);
         let names = ["", "a/b", "a_b", "a.b", "a::b", "a:b", "..", &long, &long[2..]];
-        let files: std::collections::BTreeSet<_> = names.map(file_name).into();
+        let files: std::collections::BTreeSet<_> = names.map(test_file_name).into();
         assert_eq!(files.len(), names.len(), "{files:?}");
         assert!(files.iter().all(|file| file.len() < 120 && !file.contains(['/', ':'])));
     }
 
     #[test]
-    fn what_a_dead_process_left_is_found_once_and_what_a_live_one_writes_is_not() {
+    fn orphaned_files_are_reported_once_and_live_ones_never() {
         let folder = std::env::temp_dir().join(format!("virtnet-running-{}", std::process::id()));
-        let live = Running::begin(&folder, "a::test", 2);
-        live.note(0, Some(3));
-        live.note(1, Some(7));
+        let live = InProgressFiles::create(&folder, "a::test", 2);
+        live.set_seed(0, Some(3));
+        live.set_seed(1, Some(7));
         std::fs::write(folder.join("a.test-1-0-0.running"), "0x00000000000001f4\n        \n")
             .unwrap();
-        let cut = Running::begin(&folder, "a::cut", 1);
-        cut.note(0, Some(4));
-        cut.cuts(5, &folder.join("x.tape"));
-        let copy = std::fs::read(&cut.files[0].1).unwrap();
-        drop(cut);
+        let shrinking = InProgressFiles::create(&folder, "a::cut", 1);
+        shrinking.set_seed(0, Some(4));
+        shrinking.mark_shrinking(5, &folder.join("x.tape"));
+        let copy = std::fs::read(&shrinking.files[0].1).unwrap();
+        drop(shrinking);
         std::fs::write(folder.join("a.cut-1-0-0.running"), copy).unwrap();
-        let found = Running::begin(&folder, "a::cut", 0);
-        assert_eq!((&*found.lost, &*found.cut), (&[][..], &[(5, folder.join("x.tape"))][..]));
+        let found = InProgressFiles::create(&folder, "a::cut", 0);
+        assert_eq!(
+            (&*found.crashed_seeds, &*found.interrupted_shrinks),
+            (&[][..], &[(5, folder.join("x.tape"))][..])
+        );
         drop(found);
         for other in ["a.test-more-1-0-0.running", "a.test-2-1-0-0.running"] {
             std::fs::write(folder.join(other), "0x0000000000000001\n").unwrap();
         }
-        let first = Running::begin(&folder, "a::test", 1);
-        assert_eq!(first.lost, [500]);
-        assert_eq!(Running::begin(&folder, "a::test", 1).lost, [0_u64; 0], "it is told once");
+        let first = InProgressFiles::create(&folder, "a::test", 1);
+        assert_eq!(first.crashed_seeds, [500]);
+        assert_eq!(
+            InProgressFiles::create(&folder, "a::test", 1).crashed_seeds,
+            [0_u64; 0],
+            "it is told once"
+        );
         drop(first);
-        assert_eq!(Running::begin(&folder, "a::test", 1).lost, [0_u64; 0]);
+        assert_eq!(InProgressFiles::create(&folder, "a::test", 1).crashed_seeds, [0_u64; 0]);
         drop(live);
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
         std::fs::remove_dir_all(folder).unwrap();
     }
     /// Opened by another while it was there, and looked at in each order.
     #[test]
-    fn file_of_a_sweep_that_ends_while_another_looks_at_it_is_no_dead_one() {
+    fn file_of_ending_sweep_opened_by_another_is_not_orphaned() {
         let folder = std::env::temp_dir().join(format!("virtnet-ends-{}", std::process::id()));
-        let live = Running::begin(&folder, "a::test", 1);
-        live.cuts(1, &folder.join("x.tape"));
+        let live = InProgressFiles::create(&folder, "a::test", 1);
+        live.mark_shrinking(1, &folder.join("x.tape"));
         let path = live.files[0].1.clone();
         let opened = std::fs::File::open(&path).unwrap();
         assert!(opened.try_lock().is_err());
@@ -294,18 +303,21 @@ mod tests {
 
     /// Each thread is a process here: a lock is the file's that was opened.
     #[test]
-    fn sweeps_that_begin_and_end_beside_each_other_are_never_told_as_dead() {
+    fn concurrent_sweeps_are_never_reported_as_orphaned() {
         let folder = std::env::temp_dir().join(format!("virtnet-beside-{}", std::process::id()));
         std::thread::scope(|scope| {
             for worker in 0..6 {
                 let folder = &folder;
                 scope.spawn(move || {
                     for seed in 0..300 {
-                        let running = Running::begin(folder, "a::test", 2);
-                        assert_eq!((&*running.lost, &*running.cut), (&[][..], &[][..]));
-                        running.note(1, Some(seed));
+                        let running = InProgressFiles::create(folder, "a::test", 2);
+                        assert_eq!(
+                            (&*running.crashed_seeds, &*running.interrupted_shrinks),
+                            (&[][..], &[][..])
+                        );
+                        running.set_seed(1, Some(seed));
                         if worker % 2 == 0 {
-                            running.cuts(seed, &folder.join("x.tape"));
+                            running.mark_shrinking(seed, &folder.join("x.tape"));
                         }
                     }
                 });

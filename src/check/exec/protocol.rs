@@ -7,89 +7,89 @@ use std::time::Duration;
 use crate::sim::{Choice, Instant, Record, RecordKind, Trace, nanos};
 use crate::simnet::{Counts, Ledger};
 
-use crate::check::assertions::{Labels, Reached};
-use crate::check::exec::run_once::Played;
-use crate::check::failure::{Failure, Kind};
+use crate::check::assertions::{AssertionCounts, LabelCounts};
+use crate::check::exec::run_once::RunResult;
+use crate::check::failure::{Failure, FailureKind};
 use crate::check::json::Json;
 
 /// Nothing that was written by another version is read.
 const MALFORMED: &str = "malformed";
 
-fn texts<'a>(list: impl IntoIterator<Item = &'a String>) -> Json {
+fn text_list<'a>(list: impl IntoIterator<Item = &'a String>) -> Json {
     Json::List(list.into_iter().map(Json::text).collect())
 }
 
-fn text(json: &Json, name: &str) -> Option<String> {
+fn get_text(json: &Json, name: &str) -> Option<String> {
     Some(json.get(name)?.as_text()?.to_string())
 }
 
-pub(crate) fn ledger_to(ledger: &Ledger) -> Json {
-    let asked = ledger.iter().filter(|(_, counts)| *counts != Counts::default());
-    Json::map(asked.map(|(name, counts)| {
+pub(crate) fn fault_stats_to_json(fault_stats: &Ledger) -> Json {
+    let used = fault_stats.iter().filter(|(_, counts)| *counts != Counts::default());
+    Json::map(used.map(|(name, counts)| {
         let Counts { requested, drawn, applied, effective } = counts;
         let counts = [requested, drawn, applied, effective];
         (name, Json::List(counts.map(Json::Number).into()))
     }))
 }
 
-pub(crate) fn ledger_from(json: &Json) -> Option<Ledger> {
-    let mut ledger = Ledger::default();
+pub(crate) fn fault_stats_from_json(json: &Json) -> Option<Ledger> {
+    let mut fault_stats = Ledger::default();
     for (name, counts) in json.as_map()? {
         let counts: Vec<u64> = counts.as_list()?.iter().filter_map(Json::as_number).collect();
         let [requested, drawn, applied, effective] = counts[..] else { return None };
-        ledger.add(name, Counts { requested, drawn, applied, effective });
+        fault_stats.add(name, Counts { requested, drawn, applied, effective });
     }
-    Some(ledger)
+    Some(fault_stats)
 }
 
-pub(crate) fn labels_to(labels: &Labels) -> Json {
+pub(crate) fn labels_to_json(labels: &LabelCounts) -> Json {
     Json::map(labels.iter().map(|(label, count)| (&**label, Json::Number(*count))))
 }
 
-pub(crate) fn labels_from(json: &Json) -> Option<Labels> {
+pub(crate) fn labels_from_json(json: &Json) -> Option<LabelCounts> {
     let entry = |(label, count): &(String, Json)| Some((label.clone().into(), count.as_number()?));
     json.as_map()?.iter().map(entry).collect()
 }
 
-fn failure_to(failure: &Failure) -> Json {
-    let (kind, what) = match &failure.kind {
-        Kind::Panic(site) => ("panic", &**site),
-        Kind::Always(label) => ("always", &**label),
-        Kind::Error(error) => ("error", &**error),
-        Kind::Ending(name) => ("ending", &**name),
-        Kind::Hung(task) => ("hung", &**task),
-        Kind::Died(how) => ("died", &**how),
-        Kind::Stopped => ("stopped", ""),
-        Kind::NoProcess => ("no process", ""),
+fn failure_to_json(failure: &Failure) -> Json {
+    let (kind, detail) = match &failure.kind {
+        FailureKind::Panic(site) => ("panic", &**site),
+        FailureKind::Always(label) => ("always", &**label),
+        FailureKind::Error(error) => ("error", &**error),
+        FailureKind::Ending(name) => ("ending", &**name),
+        FailureKind::Hung(task) => ("hung", &**task),
+        FailureKind::ProcessDied(how) => ("died", &**how),
+        FailureKind::Stopped => ("stopped", ""),
+        FailureKind::SpawnFailed => ("no process", ""),
     };
-    let kind = Json::List(vec![Json::text(kind), Json::text(what)]);
+    let kind = Json::List(vec![Json::text(kind), Json::text(detail)]);
     Json::map([
         ("kind", kind),
         ("text", Json::text(&failure.text)),
-        ("tasks", texts(&failure.tasks)),
+        ("tasks", text_list(&failure.tasks)),
     ])
 }
 
-fn failure_from(json: &Json) -> Option<Failure> {
-    let [kind, what] = json.get("kind")?.as_list()? else { return None };
-    let what = what.as_text()?.to_string();
+fn failure_from_json(json: &Json) -> Option<Failure> {
+    let [kind, detail] = json.get("kind")?.as_list()? else { return None };
+    let detail = detail.as_text()?.to_string();
     let kind = match kind.as_text()? {
-        "panic" => Kind::Panic(what),
-        "always" => Kind::Always(what.into()),
-        "error" => Kind::Error(what),
-        "ending" => Kind::Ending(what.into()),
-        "hung" => Kind::Hung(what),
-        "died" => Kind::Died(what),
-        "stopped" => Kind::Stopped,
-        "no process" => Kind::NoProcess,
+        "panic" => FailureKind::Panic(detail),
+        "always" => FailureKind::Always(detail.into()),
+        "error" => FailureKind::Error(detail),
+        "ending" => FailureKind::Ending(detail.into()),
+        "hung" => FailureKind::Hung(detail),
+        "died" => FailureKind::ProcessDied(detail),
+        "stopped" => FailureKind::Stopped,
+        "no process" => FailureKind::SpawnFailed,
         _ => return None,
     };
     let tasks = json.get("tasks")?.as_list()?.iter();
     let tasks = tasks.map(|task| task.as_text().map(String::from)).collect::<Option<_>>()?;
-    Some(Failure { kind, text: text(json, "text")?, tasks })
+    Some(Failure { kind, text: get_text(json, "text")?, tasks })
 }
 
-fn record_to(record: &Record) -> Json {
+fn record_to_json(record: &Record) -> Json {
     let Record { at, kind, subject, source, ordinal, text, digest, causes } = record;
     Json::List(vec![
         Json::Number(at.as_nanos()),
@@ -103,12 +103,12 @@ fn record_to(record: &Record) -> Json {
     ])
 }
 
-fn record_from(json: &Json) -> Option<Record> {
+fn record_from_json(json: &Json) -> Option<Record> {
     let [at, kind, subject, source, ordinal, text, digest, causes] = json.as_list()? else {
         return None;
     };
     let kind = kind.as_text()?;
-    let place = |place: &Json| usize::try_from(place.as_number()?).ok();
+    let index = |index: &Json| usize::try_from(index.as_number()?).ok();
     Some(Record {
         at: Instant::from_nanos(at.as_number()?),
         kind: RecordKind::ALL.into_iter().find(|known| known.to_string() == kind)?,
@@ -117,17 +117,17 @@ fn record_from(json: &Json) -> Option<Record> {
         ordinal: ordinal.as_number()?,
         text: text.as_text()?.into(),
         digest: digest.as_number()?,
-        causes: causes.as_list()?.iter().map(place).collect::<Option<_>>()?,
+        causes: causes.as_list()?.iter().map(index).collect::<Option<_>>()?,
     })
 }
 
-fn choice_to(choice: &Choice) -> Json {
+fn choice_to_json(choice: &Choice) -> Json {
     let Choice { at, subject, ordinal, value, options } = choice;
     let numbers = [at.as_nanos(), *ordinal, *value, *options].map(Json::Number);
     Json::List(std::iter::once(Json::text(subject)).chain(numbers).collect())
 }
 
-fn choice_from(json: &Json) -> Option<Choice> {
+fn choice_from_json(json: &Json) -> Option<Choice> {
     let [subject, at, ordinal, value, options] = json.as_list()? else { return None };
     Some(Choice {
         at: Instant::from_nanos(at.as_number()?),
@@ -138,58 +138,59 @@ fn choice_from(json: &Json) -> Option<Choice> {
     })
 }
 
-pub(crate) fn played_to(played: &Played) -> Json {
+pub(crate) fn run_result_to_json(result: &RunResult) -> Json {
     let or_null = |value: Option<Json>| value.unwrap_or(Json::Null);
-    let trace = played.trace.as_ref();
-    let records = trace.map(|trace| Json::List(trace.records().iter().map(record_to).collect()));
+    let trace = result.trace.as_ref();
+    let records =
+        trace.map(|trace| Json::List(trace.records().iter().map(record_to_json).collect()));
     Json::map([
-        ("failure", or_null(played.failure.as_ref().map(failure_to))),
-        ("seed", Json::Number(played.seed)),
-        ("fingerprint", Json::text(played.fingerprint)),
-        ("printed", Json::text(&played.printed)),
+        ("failure", or_null(result.failure.as_ref().map(failure_to_json))),
+        ("seed", Json::Number(result.seed)),
+        ("fingerprint", Json::text(result.fingerprint)),
+        ("printed", Json::text(&result.printed_result)),
         ("trace", or_null(records)),
-        ("tape", Json::text(&played.tape)),
-        ("choices", Json::List(played.choices.iter().map(choice_to).collect())),
-        ("ledger", ledger_to(&played.ledger)),
-        ("sometimes", labels_to(&played.reached.sometimes)),
-        ("always", labels_to(&played.reached.always)),
-        ("foreign_wakes", Json::Number(played.foreign_wakes)),
-        ("steps", Json::Number(played.steps)),
-        ("elapsed", Json::Number(nanos(played.elapsed))),
+        ("tape", Json::text(&result.tape)),
+        ("choices", Json::List(result.choices.iter().map(choice_to_json).collect())),
+        ("ledger", fault_stats_to_json(&result.fault_stats)),
+        ("sometimes", labels_to_json(&result.assertions.sometimes)),
+        ("always", labels_to_json(&result.assertions.always)),
+        ("foreign_wakes", Json::Number(result.foreign_wakes)),
+        ("steps", Json::Number(result.steps)),
+        ("elapsed", Json::Number(nanos(result.elapsed))),
     ])
 }
 
-pub(crate) fn played_from(line: &str) -> Result<Played, String> {
+pub(crate) fn parse_run_result(line: &str) -> Result<RunResult, String> {
     let json = line.parse::<Json>()?;
-    played_of(&json).ok_or_else(|| MALFORMED.into())
+    run_result_from_json(&json).ok_or_else(|| MALFORMED.into())
 }
 
-fn played_of(json: &Json) -> Option<Played> {
-    let some = |name| json.get(name).filter(|value| **value != Json::Null);
-    let failure = match some("failure") {
-        Some(failure) => Some(failure_from(failure)?),
+fn run_result_from_json(json: &Json) -> Option<RunResult> {
+    let non_null = |name| json.get(name).filter(|value| **value != Json::Null);
+    let failure = match non_null("failure") {
+        Some(failure) => Some(failure_from_json(failure)?),
         None => None,
     };
-    let trace = match some("trace") {
+    let trace = match non_null("trace") {
         Some(records) => {
-            let records = records.as_list()?.iter().map(record_from);
+            let records = records.as_list()?.iter().map(record_from_json);
             Some(Trace::of(records.collect::<Option<_>>()?))
         }
         None => None,
     };
-    let choices = json.get("choices")?.as_list()?.iter().map(choice_from);
-    let sometimes = labels_from(json.get("sometimes")?)?;
-    let always = labels_from(json.get("always")?)?;
-    Some(Played {
+    let choices = json.get("choices")?.as_list()?.iter().map(choice_from_json);
+    let sometimes = labels_from_json(json.get("sometimes")?)?;
+    let always = labels_from_json(json.get("always")?)?;
+    Some(RunResult {
         failure,
         seed: json.get("seed")?.as_number()?,
-        fingerprint: text(json, "fingerprint")?.parse().ok()?,
-        printed: text(json, "printed")?,
+        fingerprint: get_text(json, "fingerprint")?.parse().ok()?,
+        printed_result: get_text(json, "printed")?,
         trace,
-        tape: text(json, "tape")?.parse().ok()?,
+        tape: get_text(json, "tape")?.parse().ok()?,
         choices: choices.collect::<Option<_>>()?,
-        ledger: ledger_from(json.get("ledger")?)?,
-        reached: Reached { sometimes, always },
+        fault_stats: fault_stats_from_json(json.get("ledger")?)?,
+        assertions: AssertionCounts { sometimes, always },
         foreign_wakes: json.get("foreign_wakes")?.as_number()?,
         steps: json.get("steps")?.as_number()?,
         elapsed: Duration::from_nanos(json.get("elapsed")?.as_number()?),
@@ -198,15 +199,15 @@ fn played_of(json: &Json) -> Option<Played> {
 
 #[cfg(test)]
 mod tests {
-    use super::{played_from, played_to};
+    use super::{parse_run_result, run_result_to_json};
     use crate::check::assertions::{note_always, note_sometimes};
-    use crate::check::exec::run_once::Case;
+    use crate::check::exec::run_once::TestFn;
     use crate::sim::{Run, Sim};
     use crate::simnet::Network;
     use std::time::Duration;
 
     #[test]
-    fn all_that_is_known_of_a_run_comes_over() {
+    fn run_result_is_read_back_from_json() {
         let case = |sim: Sim| async move {
             let net = Network::new("t");
             net.node("α", async |host| host.listen(":1").await.map(drop));
@@ -223,18 +224,18 @@ mod tests {
             }
         };
         for seed in 0..10 {
-            let played = case.play(Run::new(seed).keep_trace().record_choices());
-            let line = played_to(&played).to_string();
-            let again = played_from(&line).unwrap();
+            let played = case.execute(Run::new(seed).keep_trace().record_choices());
+            let line = run_result_to_json(&played).to_string();
+            let again = parse_run_result(&line).unwrap();
             assert_eq!(format!("{again:?}"), format!("{played:?}"));
             assert!(again.trace.unwrap().records().len() > 10 && !again.choices.is_empty());
         }
     }
 
     #[test]
-    fn what_is_not_a_run_is_refused() {
+    fn malformed_run_result_is_an_error() {
         for line in ["", "{}", "{\"failure\":null,\"seed\":1}"] {
-            assert!(played_from(line).is_err(), "{line}");
+            assert!(parse_run_result(line).is_err(), "{line}");
         }
     }
 }

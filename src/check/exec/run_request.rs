@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::sim::{Run, Tape, nanos};
 
-use crate::check::exec::run_once::{Played, TRACED};
+use crate::check::exec::run_once::{MAX_TRACED_STEPS, RunResult};
 use crate::check::json::Json;
 use crate::check::settings::Settings;
 
 /// A run that is to be executed.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Order {
+pub(crate) struct RunRequest {
     seed: u64,
     tape: Option<Tape>,
     keep_trace: bool,
@@ -22,13 +22,13 @@ pub(crate) struct Order {
     /// How many steps it may take, where that is less than the test allows.
     step_limit: Option<u64>,
     /// The real time after which it is stopped.
-    patience: Option<Duration>,
+    real_time_limit: Option<Duration>,
     /// Seeds that are run before, in the same process, for whatever they may leave behind.
-    before: Vec<u64>,
+    earlier_seeds: Vec<u64>,
 }
 
-impl Order {
-    pub(crate) const fn of_seed(seed: u64) -> Self {
+impl RunRequest {
+    pub(crate) const fn from_seed(seed: u64) -> Self {
         Self {
             seed,
             tape: None,
@@ -36,14 +36,14 @@ impl Order {
             record_choices: false,
             time_limit: None,
             step_limit: None,
-            patience: None,
-            before: Vec::new(),
+            real_time_limit: None,
+            earlier_seeds: Vec::new(),
         }
     }
 
-    pub(crate) fn of_tape(tape: Tape) -> Self {
+    pub(crate) fn from_tape(tape: Tape) -> Self {
         let seed = tape.seed().unwrap_or(0);
-        Self { tape: Some(tape), ..Self::of_seed(seed) }
+        Self { tape: Some(tape), ..Self::from_seed(seed) }
     }
 
     /// The run of the same, with its records.
@@ -53,8 +53,8 @@ impl Order {
     }
 
     /// The same, unless the run is so long that nobody could read of it.
-    pub(crate) fn keep_trace_of(self, played: &Played) -> Self {
-        if played.steps > TRACED { self } else { self.keep_trace() }
+    pub(crate) fn keep_trace_unless_long(self, previous: &RunResult) -> Self {
+        if previous.steps > MAX_TRACED_STEPS { self } else { self.keep_trace() }
     }
 
     /// The run of the same, with its choices.
@@ -64,7 +64,7 @@ impl Order {
     }
 
     /// The run of the same, of which only the result is wanted.
-    pub(crate) fn bare(mut self) -> Self {
+    pub(crate) fn result_only(mut self) -> Self {
         (self.keep_trace, self.record_choices) = (false, false);
         self
     }
@@ -82,14 +82,14 @@ impl Order {
     }
 
     /// The run of the same, which is stopped when it has taken so much real time.
-    pub(crate) fn patience(mut self, patience: Option<Duration>) -> Self {
-        self.patience = patience;
+    pub(crate) fn with_real_time_limit(mut self, limit: Option<Duration>) -> Self {
+        self.real_time_limit = limit;
         self
     }
 
     /// The run of the same, in a process in which others were before.
-    pub(crate) fn after(mut self, seeds: impl IntoIterator<Item = u64>) -> Self {
-        self.before.extend(seeds);
+    pub(crate) fn after_seeds(mut self, seeds: impl IntoIterator<Item = u64>) -> Self {
+        self.earlier_seeds.extend(seeds);
         self
     }
 
@@ -102,17 +102,17 @@ impl Order {
     }
 
     /// The real time after which it is stopped, if it is.
-    pub(crate) const fn stops_after(&self) -> Option<Duration> {
-        self.patience
+    pub(crate) const fn real_time_limit(&self) -> Option<Duration> {
+        self.real_time_limit
     }
 
-    pub(crate) fn before(&self) -> &[u64] {
-        &self.before
+    pub(crate) fn earlier_seeds(&self) -> &[u64] {
+        &self.earlier_seeds
     }
 
     /// The run, as the test wants its runs.
-    pub(crate) fn run(&self, settings: &Settings) -> Run {
-        let mut run = settings.run(self.seed);
+    pub(crate) fn to_run(&self, settings: &Settings) -> Run {
+        let mut run = settings.to_run(self.seed);
         if let Some(tape) = &self.tape {
             run = run.tape(tape.clone());
         }
@@ -123,10 +123,10 @@ impl Order {
             run = run.record_choices();
         }
         if let Some(limit) = self.time_limit {
-            run = run.time_limit_at_most(limit);
+            run = run.cap_time_limit(limit);
         }
         if let Some(limit) = self.step_limit {
-            run = run.step_limit_at_most(limit);
+            run = run.cap_step_limit(limit);
         }
         run
     }
@@ -141,8 +141,8 @@ impl Order {
             ("record_choices", Json::Bool(self.record_choices)),
             ("time_limit", number(self.time_limit.map(nanos))),
             ("step_limit", number(self.step_limit)),
-            ("patience", number(self.patience.map(nanos))),
-            ("before", Json::List(self.before.iter().copied().map(Json::Number).collect())),
+            ("patience", number(self.real_time_limit.map(nanos))),
+            ("before", Json::List(self.earlier_seeds.iter().copied().map(Json::Number).collect())),
         ])
     }
 
@@ -155,7 +155,7 @@ impl Order {
             Json::Null => Some(None),
             number => Some(Some(number.as_number()?)),
         };
-        let before = json.get("before")?.as_list()?.iter().map(Json::as_number);
+        let earlier_seeds = json.get("before")?.as_list()?.iter().map(Json::as_number);
         Some(Self {
             seed: json.get("seed")?.as_number()?,
             tape,
@@ -163,26 +163,27 @@ impl Order {
             record_choices: json.get("record_choices")?.as_bool()?,
             time_limit: number("time_limit")?.map(Duration::from_nanos),
             step_limit: number("step_limit")?,
-            patience: number("patience")?.map(Duration::from_nanos),
-            before: before.collect::<Option<_>>()?,
+            real_time_limit: number("patience")?.map(Duration::from_nanos),
+            earlier_seeds: earlier_seeds.collect::<Option<_>>()?,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Order;
+    use super::RunRequest;
     use crate::sim::Tape;
 
     #[test]
-    fn an_order_is_read_as_it_was_written() {
+    fn run_request_is_read_back_from_json() {
         let tape = Tape::zero().with("choose main coin", 3, 1);
-        let order = Order::of_tape(tape).keep_trace().record_choices().after([7, u64::MAX]);
-        let limited = order.clone().time_limit(Some(std::time::Duration::from_millis(3)));
-        let stopped = limited.clone().step_limit(Some(7)).patience(limited.time_limit);
-        for order in [order, limited, stopped, Order::of_seed(u64::MAX)] {
-            let text = order.to_json().to_string();
-            assert_eq!(Order::from_json(&text.parse().unwrap()), Some(order));
+        let request =
+            RunRequest::from_tape(tape).keep_trace().record_choices().after_seeds([7, u64::MAX]);
+        let limited = request.clone().time_limit(Some(std::time::Duration::from_millis(3)));
+        let stopped = limited.clone().step_limit(Some(7)).with_real_time_limit(limited.time_limit);
+        for request in [request, limited, stopped, RunRequest::from_seed(u64::MAX)] {
+            let text = request.to_json().to_string();
+            assert_eq!(RunRequest::from_json(&text.parse().unwrap()), Some(request));
         }
     }
 }

@@ -17,30 +17,30 @@ use std::time::{Duration, Instant};
 
 use crate::sim::Tape;
 
-use crate::check::exec::current_run::begin_as_child;
-use crate::check::exec::panic_hook::PANIC;
-use crate::check::exec::protocol::{played_from, played_to};
-use crate::check::exec::run_once::Played;
-use crate::check::exec::run_request::Order;
-use crate::check::exec::watchdog::Sign;
-use crate::check::failure::{Failure, Kind};
+use crate::check::exec::current_run::mark_child_process;
+use crate::check::exec::panic_hook::PANIC_PREFIX;
+use crate::check::exec::protocol::{parse_run_result, run_result_to_json};
+use crate::check::exec::run_once::RunResult;
+use crate::check::exec::run_request::RunRequest;
+use crate::check::exec::watchdog::WatchEvent;
+use crate::check::failure::{Failure, FailureKind};
 use crate::check::json::Json;
-use crate::check::replay_command::{CHILD, LISTS};
-use crate::check::settings::{Settings, environment};
+use crate::check::replay_command::{CHILD_VARIABLE, LIST_ONLY};
+use crate::check::settings::{Settings, env_var};
 
 /// What the line of a result begins with.
-const RESULT: &str = "virtnet-run: ";
+const RESULT_PREFIX: &str = "virtnet-run: ";
 /// The line after which whatever happens is the run's.
-const BEGINS: &str = "virtnet-run begins";
+const BEGIN_LINE: &str = "virtnet-run begins";
 /// The line that says that steps are made.
-const GOES_ON: &str = "virtnet-run goes on";
+const PROGRESS_LINE: &str = "virtnet-run goes on";
 /// What the line begins with that says that none is made any more.
-const STUCK: &str = "virtnet-run is stuck: ";
+const STUCK_PREFIX: &str = "virtnet-run is stuck: ";
 /// What the line begins with that says in which task.
-const WHOSE: &str = "virtnet-run is stuck in: ";
+const STUCK_TASK_PREFIX: &str = "virtnet-run is stuck in: ";
 
 thread_local! {
-    static CHECKS: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
+    static CHECK_COUNTS: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Whether this process is to play one run, and of whom.
@@ -49,14 +49,14 @@ pub(crate) enum Role {
     /// It is no child: it does whatever the test says.
     Parent,
     /// It is to play a run of another check than the one that asks.
-    Another,
+    OtherCheck,
     /// It is to play a run of the check that asks.
     Child,
 }
 
 /// How to play the runs of a check in processes of their own.
 #[derive(Clone, Debug)]
-pub(crate) struct Apart {
+pub(crate) struct Subprocess {
     program: PathBuf,
     arguments: Vec<OsString>,
     /// Which check it is: its name, and the how-manieth of that name in its test.
@@ -65,26 +65,26 @@ pub(crate) struct Apart {
     test: String,
 }
 
-impl Apart {
+impl Subprocess {
     /// Finds out how to execute the test of this thread once more, which the harness has named
     /// after it. `test` is used where it has not. Says what this process is to do, too.
     pub(crate) fn new(check: &str, test: Option<&str>) -> (Result<Self, String>, Role) {
-        let number = CHECKS.with_borrow_mut(|checks| {
+        let number = CHECK_COUNTS.with_borrow_mut(|checks| {
             let number = checks.entry(check.to_string()).or_insert(0);
             *number += 1;
             *number
         });
         let check = format!("{check}#{number}");
-        let child = environment(CHILD).map(|value| value.to_string_lossy().into_owned());
-        let role = match child.as_deref().and_then(own_child) {
+        let child = env_var(CHILD_VARIABLE).map(|value| value.to_string_lossy().into_owned());
+        let role = match child.as_deref().and_then(requested_check) {
             None => Role::Parent,
             Some(wanted) if wanted == check => Role::Child,
-            Some(_) => Role::Another,
+            Some(_) => Role::OtherCheck,
         };
-        (Self::find(check, test), role)
+        (Self::find_command(check, test), role)
     }
 
-    fn find(check: String, test: Option<&str>) -> Result<Self, String> {
+    fn find_command(check: String, test: Option<&str>) -> Result<Self, String> {
         let program = std::env::current_exe()
             .map_err(|error| format!("virtnet: no process can be begun: this program: {error}"))?;
         let thread = thread::current();
@@ -106,84 +106,93 @@ impl Apart {
 
     /// Plays a run in a fresh process. That the process dies, or that nothing goes on in it any
     /// more, is how the run failed.
-    pub(crate) fn play(&self, order: &Order, settings: &Settings) -> Played {
+    pub(crate) fn run(&self, request: &RunRequest, settings: &Settings) -> RunResult {
         let mut tasks = Vec::new();
-        let (kind, text): (Kind, String) = match self.execute(order, settings.poll_limit) {
-            Err(error) => (Kind::NoProcess, error),
-            Ok(mut ended) => match ended.said.result.take() {
-                Some(Ok(played)) => return played,
-                None if ended.why_ended == Some(WhyEnded::Stopped) => {
-                    (Kind::Stopped, Failure::stopped().text)
-                }
-                Some(Err(error)) => (Kind::NoProcess, self.fails(&error)),
-                None if ended.why_ended == Some(WhyEnded::Hung) => {
-                    tasks.extend(ended.said.task.clone());
-                    ended.hung()
-                }
-                None if ended.said.begun => ended.died(),
-                None => (Kind::NoProcess, self.fails(&ended.why_not_begun(&self.test))),
-            },
-        };
-        let tape = order.tape().cloned();
+        let (kind, text): (FailureKind, String) =
+            match self.spawn_and_wait(request, settings.poll_limit) {
+                Err(error) => (FailureKind::SpawnFailed, error),
+                Ok(mut exited) => match exited.messages.result.take() {
+                    Some(Ok(result)) => return result,
+                    None if exited.kill_reason == Some(KillReason::Stopped) => {
+                        (FailureKind::Stopped, Failure::stopped().text)
+                    }
+                    Some(Err(error)) => (FailureKind::SpawnFailed, self.error_text(&error)),
+                    None if exited.kill_reason == Some(KillReason::Hung) => {
+                        tasks.extend(exited.messages.stuck_task.clone());
+                        exited.hung_failure()
+                    }
+                    None if exited.messages.has_begun => exited.died_failure(),
+                    None => (
+                        FailureKind::SpawnFailed,
+                        self.error_text(&exited.not_started_reason(&self.test)),
+                    ),
+                },
+            };
+        let tape = request.tape().cloned();
         // What a process says at its end has its number in it, and is no part of the result.
-        let printed = match &kind {
-            Kind::Died(how) | Kind::Hung(how) => how.clone(),
+        let printed_result = match &kind {
+            FailureKind::ProcessDied(detail) | FailureKind::Hung(detail) => detail.clone(),
             _ => String::new(),
         };
-        Played {
-            printed,
+        RunResult {
+            printed_result,
             failure: Some(Failure { kind, text, tasks }),
-            seed: order.seed(),
-            tape: tape.unwrap_or_else(|| Tape::of_seed(order.seed(), settings.schedule)),
-            ..Played::nothing()
+            seed: request.seed(),
+            tape: tape.unwrap_or_else(|| Tape::of_seed(request.seed(), settings.schedule)),
+            ..RunResult::empty()
         }
     }
 
-    fn fails(&self, what: &str) -> String {
-        format!("virtnet: a run in a process of its own, {}: {what}", self.program.display())
+    fn error_text(&self, reason: &str) -> String {
+        format!("virtnet: a run in a process of its own, {}: {reason}", self.program.display())
     }
 
-    fn execute(&self, order: &Order, limit: Duration) -> Result<Ended, String> {
+    fn spawn_and_wait(
+        &self,
+        request: &RunRequest,
+        poll_limit: Duration,
+    ) -> Result<ExitedProcess, String> {
         let mut command = Command::new(&self.program);
         let child = format!("{} {}", std::process::id(), self.check);
-        command.args(&self.arguments).env(CHILD, child);
+        command.args(&self.arguments).env(CHILD_VARIABLE, child);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| self.fails(&error.to_string()))?;
-        let patience = order.stops_after();
-        let order = order.to_json().to_string();
+        let mut child = command.spawn().map_err(|error| self.error_text(&error.to_string()))?;
+        let real_time_limit = request.real_time_limit();
+        let request = request.to_json().to_string();
         // All three at once: a test may print before it reads, and much. What the run has begun
         // and left may hold them open for long, so that the threads that read are not waited for.
-        let said = child.stdout.take().map(Said::read);
-        let words = child.stderr.take().map(Words::read);
+        let messages = child.stdout.take().map(RunMessages::spawn_reader);
+        let stderr = child.stderr.take().map(StderrTail::spawn_reader);
         thread::scope(|scope| {
             if let Some(mut stdin) = child.stdin.take() {
                 // If it ends before it has read all, what it says tells more than this error.
-                scope.spawn(move || drop(stdin.write_all(order.as_bytes())));
+                scope.spawn(move || drop(stdin.write_all(request.as_bytes())));
             }
-            let heard = said.map(|said| hear(&mut child, &said, limit, patience));
-            let (said, why_ended) = heard.unwrap_or_default();
-            if why_ended.is_some() {
+            let monitored = messages
+                .map(|messages| monitor(&mut child, &messages, poll_limit, real_time_limit));
+            let (messages, kill_reason) = monitored.unwrap_or_default();
+            if kill_reason.is_some() {
                 let _ = child.kill();
             }
-            let status = child.wait().map_err(|error| self.fails(&error.to_string()))?;
-            let is_stopped = why_ended == Some(WhyEnded::Stopped);
-            let words = words.filter(|_| said.result.is_none() && !is_stopped);
-            let words = words.map(Words::to_the_end).unwrap_or_default();
-            Ok(Ended { said, words, status, why_ended })
+            let status = child.wait().map_err(|error| self.error_text(&error.to_string()))?;
+            let is_stopped = kill_reason == Some(KillReason::Stopped);
+            let stderr = stderr.filter(|_| messages.result.is_none() && !is_stopped);
+            let stderr = stderr.map(StderrTail::collect).unwrap_or_default();
+            Ok(ExitedProcess { messages, stderr, status, kill_reason })
         })
     }
 }
 
 /// For how long it is waited for what a process has said that has ended, while another one holds
 /// its output open.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a process may take longer than its run: it executes the test up to the check first.
-const GRACE: Duration = Duration::from_secs(2);
+const STARTUP_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a process is ended from here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum WhyEnded {
+enum KillReason {
     /// Nothing goes on in it any more.
     Hung,
     /// It has taken longer than the run may take altogether.
@@ -192,79 +201,84 @@ enum WhyEnded {
 
 /// Takes in what a process says of its run, until that is over, the process has ended, or it is to
 /// be ended; `stops_after` is how long the run may take, where that is bounded.
-fn hear(
+fn monitor(
     child: &mut Child,
-    lines: &Receiver<Line>,
-    limit: Duration,
-    stops_after: Option<Duration>,
-) -> (Said, Option<WhyEnded>) {
+    messages: &Receiver<Message>,
+    poll_limit: Duration,
+    real_time_limit: Option<Duration>,
+) -> (RunMessages, Option<KillReason>) {
     let began = Instant::now();
-    const PAUSE: Duration = Duration::from_millis(100);
+    const INTERVAL: Duration = Duration::from_millis(100);
     // A process that is alive says so more often than that, however busy the machine is.
-    let patience = 2 * limit + Duration::from_secs(2);
-    let mut said = Said::default();
+    let silence_limit = 2 * poll_limit + Duration::from_secs(2);
+    let mut received = RunMessages::default();
     // For how long the run has gone on, it was asked for its task, and nothing was heard: only
     // while this process was there to hear it.
-    let [mut ran, mut asked, mut quiet, mut after] = [Duration::ZERO; 4];
-    let mut looked = Instant::now();
-    while said.result.is_none() {
-        let line = lines.recv_timeout(PAUSE.min(limit));
-        let is_closed = matches!(line, Err(RecvTimeoutError::Disconnected));
-        let has_ended = line.is_err() && child.try_wait().is_ok_and(|status| status.is_some());
-        let passed = std::mem::replace(&mut looked, Instant::now()).elapsed().min(2 * PAUSE);
-        match line {
-            Ok(line) => {
-                said.add(line);
-                quiet = Duration::ZERO;
+    let [mut running_for, mut naming_for, mut silent_for, mut since_exit] = [Duration::ZERO; 4];
+    let mut last_check = Instant::now();
+    while received.result.is_none() {
+        let message = messages.recv_timeout(INTERVAL.min(poll_limit));
+        let is_closed = matches!(message, Err(RecvTimeoutError::Disconnected));
+        let has_exited = message.is_err() && child.try_wait().is_ok_and(|status| status.is_some());
+        let elapsed =
+            std::mem::replace(&mut last_check, Instant::now()).elapsed().min(2 * INTERVAL);
+        match message {
+            Ok(message) => {
+                received.add(message);
+                silent_for = Duration::ZERO;
             }
-            Err(_) if has_ended && (is_closed || after > LAST_WORDS) => break,
+            Err(_) if has_exited && (is_closed || since_exit > DRAIN_TIMEOUT) => break,
             Err(_) => {
-                quiet += passed;
+                silent_for += elapsed;
                 // What was said before it ended may be long, and may come late.
-                after += if has_ended { passed } else { Duration::ZERO };
+                since_exit += if has_exited { elapsed } else { Duration::ZERO };
             }
         }
         if is_closed {
             thread::sleep(Duration::from_millis(1));
         }
         // The process finds out by itself which task it is, by running up to there once more.
-        if said.stuck.is_some() {
-            asked += passed;
-        } else if said.begun {
-            ran += passed;
+        if received.stuck_text.is_some() {
+            naming_for += elapsed;
+        } else if received.has_begun {
+            running_for += elapsed;
         }
-        let is_told = said.stuck.is_some() && (said.whose.is_some() || said.is_over);
-        let is_dumb = said.begun && !has_ended && quiet > patience;
-        if is_told || asked > ran + patience || is_dumb && said.stuck.is_none() {
-            return (said, Some(WhyEnded::Hung));
+        let is_diagnosed = received.stuck_text.is_some()
+            && (received.stuck_task_text.is_some() || received.is_over);
+        let is_silent = received.has_begun && !has_exited && silent_for > silence_limit;
+        if is_diagnosed
+            || naming_for > running_for + silence_limit
+            || is_silent && received.stuck_text.is_none()
+        {
+            return (received, Some(KillReason::Hung));
         }
-        if stops_after.is_some_and(|most| began.elapsed() > most.saturating_add(GRACE))
-            && !has_ended
+        if real_time_limit.is_some_and(|max| began.elapsed() > max.saturating_add(STARTUP_GRACE))
+            && !has_exited
         {
             // It has not even come to its run, or its poll does not return.
-            return (said, Some(WhyEnded::Stopped));
+            return (received, Some(KillReason::Stopped));
         }
     }
-    (said, None)
+    (received, None)
 }
 
 /// Which check is asked for, if it is the parent who asks: a test may begin processes of its own,
 /// which inherit the variable, and it must not make them skip anything.
-fn own_child(value: &str) -> Option<&str> {
+fn requested_check(value: &str) -> Option<&str> {
     let (parent, check) = value.split_once(' ')?;
-    if value == LISTS {
+    if value == LIST_ONLY {
         return Some(check);
     }
     #[cfg(unix)]
-    let is_parent = parent == std::os::unix::process::parent_id().to_string();
+    let is_from_parent = parent == std::os::unix::process::parent_id().to_string();
     #[cfg(not(unix))]
     let is_parent = !parent.is_empty();
-    is_parent.then_some(check)
+    is_from_parent.then_some(check)
 }
 
 /// The last that a process said on its standard error.
 #[derive(Clone, Default)]
-struct Words {
+struct StderrTail {
     lines: Vec<String>,
     /// What its run's panics said, and where they happened.
     panics: Vec<String>,
@@ -272,81 +286,82 @@ struct Words {
 
 /// A thread that takes in what a process says, and passes on what is ours and cannot wait for its
 /// end.
-struct Listener {
-    words: Arc<Mutex<Words>>,
+struct StderrReader {
+    tail: Arc<Mutex<StderrTail>>,
     /// Disconnected at the end.
-    end: Receiver<()>,
+    done: Receiver<()>,
 }
 
-impl Words {
-    fn read(stderr: ChildStderr) -> Listener {
-        let (words, (running, end)) = (Arc::new(Mutex::new(Self::default())), channel());
-        let own = Arc::clone(&words);
+impl StderrTail {
+    fn spawn_reader(stderr: ChildStderr) -> StderrReader {
+        let (tail, (sender, done)) = (Arc::new(Mutex::new(Self::default())), channel());
+        let writer_tail = Arc::clone(&tail);
         thread::spawn(move || {
-            listen(stderr, &own);
-            drop(running);
+            read_stderr(stderr, &writer_tail);
+            drop(sender);
         });
-        Listener { words, end }
+        StderrReader { tail, done }
     }
 
     /// What was said when nothing more is to be expected.
-    fn to_the_end(listener: Listener) -> Self {
-        let _ = listener.end.recv_timeout(LAST_WORDS);
-        listener.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn collect(reader: StderrReader) -> Self {
+        let _ = reader.done.recv_timeout(DRAIN_TIMEOUT);
+        reader.tail.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn listen(stderr: ChildStderr, words: &Mutex<Words>) {
-    const KEPT: usize = 12;
-    const PANICS: usize = 4;
-    let (mut passing, mut in_backtrace) = (false, false);
+fn read_stderr(stderr: ChildStderr, tail: &Mutex<StderrTail>) {
+    const MAX_LINES: usize = 12;
+    const MAX_PANICS: usize = 4;
+    let (mut is_forwarded, mut in_backtrace) = (false, false);
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
-    let keep = |kept: fn(&mut Words) -> &mut Vec<String>, text: String, most: usize| {
-        let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept(&mut words);
-        kept.push(text);
-        kept.drain(..kept.len().saturating_sub(most));
-    };
+    let push_bounded =
+        |kept: fn(&mut StderrTail) -> &mut Vec<String>, text: String, most: usize| {
+            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = kept(&mut tail);
+            kept.push(text);
+            kept.drain(..kept.len().saturating_sub(most));
+        };
     while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let text = String::from_utf8_lossy(&line).into_owned();
-        let panic = text.trim_end().strip_prefix(PANIC).and_then(|text| text.parse().ok());
+        let panic = text.trim_end().strip_prefix(PANIC_PREFIX).and_then(|text| text.parse().ok());
         let panic = panic.as_ref().and_then(Json::as_text);
         in_backtrace =
             text.starts_with("stack backtrace:") || in_backtrace && !text.starts_with("note: ");
-        passing = text.starts_with("virtnet: ") || passing && text.starts_with("  ");
+        is_forwarded = text.starts_with("virtnet: ") || is_forwarded && text.starts_with("  ");
         if let Some(panic) = panic {
-            keep(|words| &mut words.panics, panic.to_string(), PANICS);
-        } else if passing {
+            push_bounded(|tail| &mut tail.panics, panic.to_string(), MAX_PANICS);
+        } else if is_forwarded {
             let _ = std::io::stderr().write_all(&line);
         } else if !in_backtrace && !text.starts_with("note: ") && !text.trim().is_empty() {
-            keep(|words| &mut words.lines, text.trim_end().to_string(), KEPT);
+            push_bounded(|tail| &mut tail.lines, text.trim_end().to_string(), MAX_LINES);
         }
         line.clear();
     }
 }
 
 /// A line of ours among what a process prints.
-enum Line {
-    Begins,
+enum Message {
+    Begin,
     RanNoTest,
-    GoesOn,
+    Progress,
     Stuck(String),
-    Whose(String),
+    StuckTask(String),
     Result(String),
 }
 
-impl Line {
-    fn read(text: &str) -> Option<Self> {
+impl Message {
+    fn parse(text: &str) -> Option<Self> {
         Some(match text {
-            BEGINS => Self::Begins,
-            GOES_ON => Self::GoesOn,
+            BEGIN_LINE => Self::Begin,
+            PROGRESS_LINE => Self::Progress,
             "running 0 tests" => Self::RanNoTest,
             _ => {
-                let rest = |start| text.strip_prefix(start).map(String::from);
-                let stuck = || rest(STUCK).map(Self::Stuck);
-                let whose = || rest(WHOSE).map(Self::Whose);
-                rest(RESULT).map(Self::Result).or_else(stuck).or_else(whose)?
+                let suffix = |start| text.strip_prefix(start).map(String::from);
+                let stuck = || suffix(STUCK_PREFIX).map(Self::Stuck);
+                let stuck_task = || suffix(STUCK_TASK_PREFIX).map(Self::StuckTask);
+                suffix(RESULT_PREFIX).map(Self::Result).or_else(stuck).or_else(stuck_task)?
             }
         })
     }
@@ -354,30 +369,30 @@ impl Line {
 
 /// What a process has said of its run.
 #[derive(Default)]
-struct Said {
-    begun: bool,
-    result: Option<Result<Played, String>>,
+struct RunMessages {
+    has_begun: bool,
+    result: Option<Result<RunResult, String>>,
     ran_no_test: bool,
     /// That it does not go on, and how.
-    stuck: Option<String>,
+    stuck_text: Option<String>,
     /// Whether no task is to be expected.
     is_over: bool,
     /// Where it does not, and the task, if it is known.
-    whose: Option<String>,
-    task: Option<String>,
+    stuck_task_text: Option<String>,
+    stuck_task: Option<String>,
 }
 
-impl Said {
+impl RunMessages {
     /// Reads until it is said how the run went, or to the end.
-    fn read(stdout: ChildStdout) -> Receiver<Line> {
-        let (lines, read) = channel();
+    fn spawn_reader(stdout: ChildStdout) -> Receiver<Message> {
+        let (sender, read) = channel();
         thread::spawn(move || {
             let (mut reader, mut line) = (BufReader::new(stdout), Vec::new());
             while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let text = String::from_utf8_lossy(&line);
-                let own = Line::read(text.trim_end_matches(['\r', '\n']));
-                let is_last = matches!(own, Some(Line::Result(_)));
-                if own.is_some_and(|own| lines.send(own).is_err()) || is_last {
+                let message = Message::parse(text.trim_end_matches(['\r', '\n']));
+                let is_last = matches!(message, Some(Message::Result(_)));
+                if message.is_some_and(|message| sender.send(message).is_err()) || is_last {
                     break;
                 }
                 line.clear();
@@ -386,25 +401,25 @@ impl Said {
         read
     }
 
-    fn add(&mut self, line: Line) {
+    fn add(&mut self, message: Message) {
         let texts = |text: &str| -> Option<Vec<Option<String>>> {
             let list = text.parse::<Json>().ok()?;
             let text = |item: &Json| item.as_text().map(String::from);
             Some(list.as_list()?.iter().map(text).collect())
         };
-        match line {
-            Line::Begins => self.begun = true,
-            Line::RanNoTest => self.ran_no_test = true,
-            Line::GoesOn => {}
-            Line::Result(text) => self.result = Some(played_from(&text)),
-            Line::Stuck(text) => {
+        match message {
+            Message::Begin => self.has_begun = true,
+            Message::RanNoTest => self.ran_no_test = true,
+            Message::Progress => {}
+            Message::Result(text) => self.result = Some(parse_run_result(&text)),
+            Message::Stuck(text) => {
                 if let Some([stuck, over]) = texts(&text).as_deref() {
-                    (self.stuck, self.is_over) = (stuck.clone(), over.is_some());
+                    (self.stuck_text, self.is_over) = (stuck.clone(), over.is_some());
                 }
             }
-            Line::Whose(text) => {
-                if let Some([task, whose]) = texts(&text).as_deref() {
-                    (self.task, self.whose) = (task.clone(), whose.clone());
+            Message::StuckTask(text) => {
+                if let Some([task, task_text]) = texts(&text).as_deref() {
+                    (self.stuck_task, self.stuck_task_text) = (task.clone(), task_text.clone());
                 }
             }
         }
@@ -412,63 +427,64 @@ impl Said {
 }
 
 /// A process that has ended.
-struct Ended {
-    said: Said,
+struct ExitedProcess {
+    messages: RunMessages,
     status: ExitStatus,
-    words: Words,
+    stderr: StderrTail,
     /// Why it was ended from here, if it was.
-    why_ended: Option<WhyEnded>,
+    kill_reason: Option<KillReason>,
 }
 
-impl Ended {
+impl ExitedProcess {
     /// How the status names what happened: `signal: 6 (SIGABRT)`.
-    fn how(&self) -> String {
+    fn status_text(&self) -> String {
         self.status.to_string().replace(" (core dumped)", "")
     }
 
-    fn died(&self) -> (Kind, String) {
-        let how = self.how();
-        let what = if self.status.success() { "ended in the middle of it" } else { "died" };
-        let mut text = format!("the process of the run {what}: {how}");
-        text += &self.last_words();
-        (Kind::Died(how), text)
+    fn died_failure(&self) -> (FailureKind, String) {
+        let status = self.status_text();
+        let verb = if self.status.success() { "ended in the middle of it" } else { "died" };
+        let mut text = format!("the process of the run {verb}: {status}");
+        text += &self.stderr_excerpt();
+        (FailureKind::ProcessDied(status), text)
     }
 
-    fn hung(&self) -> (Kind, String) {
-        let Said { stuck, whose, task, .. } = &self.said;
+    fn hung_failure(&self) -> (FailureKind, String) {
+        let RunMessages { stuck_text: stuck, stuck_task_text: task_text, stuck_task: task, .. } =
+            &self.messages;
         let mut text = stuck.clone().unwrap_or_else(|| {
             "nothing was heard of the run any more, and its process was ended".into()
         });
-        if let Some(whose) = whose {
-            text += &format!("\n  {whose}");
+        if let Some(task_text) = task_text {
+            text += &format!("\n  {task_text}");
         }
-        text += &self.last_words();
-        (Kind::Hung(task.clone().unwrap_or_default()), text)
+        text += &self.stderr_excerpt();
+        (FailureKind::Hung(task.clone().unwrap_or_default()), text)
     }
 
     /// What the process said last, with what its panics said.
-    fn last_words(&self) -> String {
-        let Words { lines, panics } = &self.words;
+    fn stderr_excerpt(&self) -> String {
+        let StderrTail { lines, panics } = &self.stderr;
         let mut text = String::new();
-        for (what, lines) in [("its last panics", panics), ("its last words", lines)] {
-            for (place, line) in lines.iter().enumerate() {
-                text += &if place == 0 { format!("\n  {what}:") } else { String::new() };
+        for (title, lines) in [("its last panics", panics), ("its last words", lines)] {
+            for (index, line) in lines.iter().enumerate() {
+                text += &if index == 0 { format!("\n  {title}:") } else { String::new() };
                 text += &format!("\n    {}", line.replace('\n', "\n    "));
             }
         }
         text
     }
 
-    fn why_not_begun(&self, test: &str) -> String {
-        if self.said.ran_no_test {
+    fn not_started_reason(&self, test: &str) -> String {
+        if self.messages.ran_no_test {
             return format!(
                 "it has no test named {test}; the check has to be called on the test's own thread"
             );
         }
-        let words = &self.words.lines;
-        let last = words[words.len().saturating_sub(3)..].join(" / ");
-        let how = self.how();
-        format!("the test {test} ended before it came to the check ({how}; it said {last:?})")
+        let stderr_lines = &self.stderr.lines;
+        let last = stderr_lines[stderr_lines.len().saturating_sub(3)..].join(" / ");
+        let status = self.status_text();
+        format!("the test {test} ended before it came to the check ({status}; it said {last:?})")
     }
 }
 
@@ -476,41 +492,49 @@ impl Ended {
 /// process.
 ///
 /// `play` is given what passes on each sign that the run goes on or does not.
-pub(crate) fn serve(play: impl FnOnce(&Order, &(dyn Fn(Sign) + Sync)) -> Played) -> ! {
-    begin_as_child();
+pub(crate) fn serve(
+    execute: impl FnOnce(&RunRequest, &(dyn Fn(WatchEvent) + Sync)) -> RunResult,
+) -> ! {
+    mark_child_process();
     let mut text = String::new();
-    let order = match std::io::stdin().read_to_string(&mut text) {
-        Ok(_) => text.parse().ok().as_ref().and_then(Order::from_json),
+    let request = match std::io::stdin().read_to_string(&mut text) {
+        Ok(_) => text.parse().ok().as_ref().and_then(RunRequest::from_json),
         Err(_) => None,
     };
-    let Some(order) = order else {
-        let _ = writeln!(std::io::stderr(), "{CHILD} is set, and no run is asked for: unset it");
+    let Some(request) = request else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "{CHILD_VARIABLE} is set, and no run is asked for: unset it"
+        );
         std::process::exit(2);
     };
     // A test may have printed half a line before.
-    say(&format!("\n{BEGINS}\n"));
-    let played = play(&order, &tell);
-    say(&format!("\n{RESULT}{}\n", played_to(&played)));
+    print_line(&format!("\n{BEGIN_LINE}\n"));
+    let result = execute(&request, &send_event);
+    print_line(&format!("\n{RESULT_PREFIX}{}\n", run_result_to_json(&result)));
     std::process::exit(0);
 }
 
 /// Tells the parent whether the run goes on.
-fn tell(sign: Sign) {
+fn send_event(event: WatchEvent) {
     let or_null = |text: Option<String>| text.map_or(Json::Null, Json::Text);
-    match sign {
-        Sign::GoesOn => say(&format!("\n{GOES_ON}\n")),
-        Sign::Stuck { what, is_over } => {
+    match event {
+        WatchEvent::Progress => print_line(&format!("\n{PROGRESS_LINE}\n")),
+        WatchEvent::Stuck { what: description, is_over } => {
             let over = or_null(is_over.then(String::new));
-            say(&format!("\n{STUCK}{}\n", Json::List(vec![Json::Text(what), over])));
+            print_line(&format!(
+                "\n{STUCK_PREFIX}{}\n",
+                Json::List(vec![Json::Text(description), over])
+            ));
         }
-        Sign::Whose(task, whose) => {
-            let list = Json::List(vec![or_null(task), Json::Text(whose)]);
-            say(&format!("\n{WHOSE}{list}\n"));
+        WatchEvent::StuckTask(task, task_text) => {
+            let list = Json::List(vec![or_null(task), Json::Text(task_text)]);
+            print_line(&format!("\n{STUCK_TASK_PREFIX}{list}\n"));
         }
     }
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
 }

@@ -11,213 +11,235 @@ use std::time::{Duration, Instant};
 
 use crate::sim::{Pulse, Run, Tape};
 
-use crate::check::exec::run_once::Case;
-use crate::check::exec::run_request::Order;
+use crate::check::exec::run_once::TestFn;
+use crate::check::exec::run_request::RunRequest;
 use crate::check::settings::Settings;
-use crate::check::test_id::About;
+use crate::check::test_id::TestId;
 
 /// What one worker is at. On a cache line of its own: its neighbour writes as often.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct At {
+pub(crate) struct WorkerProgress {
     seed: AtomicU64,
     /// How many runs it has begun, or one too many while it runs none.
     runs: AtomicU64,
-    pulse: Arc<Pulse>,
+    progress: Arc<Pulse>,
     /// The tape that is played, if one is: sweeps have none, and lock nothing.
     tape: Mutex<Option<Tape>>,
     has_tape: AtomicBool,
     /// When the run is to be stopped, if it is: the runs of sweeps are not, and lock nothing.
-    stops_at: Mutex<Option<Instant>>,
-    has_stop: AtomicBool,
+    deadline: Mutex<Option<Instant>>,
+    has_deadline: AtomicBool,
 }
 
-impl At {
+impl WorkerProgress {
     /// The run that a worker begins with, which can be watched.
-    pub(crate) fn begin(&self, order: &Order, settings: &Settings) -> Run {
-        if order.stops_after().is_some() || self.has_stop.load(Relaxed) {
-            let mut stops_at = self.stops_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let patience = order.stops_after();
-            *stops_at = patience.and_then(|patience| Instant::now().checked_add(patience));
-            self.has_stop.store(stops_at.is_some(), Relaxed);
+    pub(crate) fn begin_run(&self, request: &RunRequest, settings: &Settings) -> Run {
+        if request.real_time_limit().is_some() || self.has_deadline.load(Relaxed) {
+            let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+            let real_time_limit = request.real_time_limit();
+            *deadline = real_time_limit
+                .and_then(|real_time_limit| Instant::now().checked_add(real_time_limit));
+            self.has_deadline.store(deadline.is_some(), Relaxed);
             // With the lock, so that the end of the run before does not stop this one.
-            self.pulse.begin();
+            self.progress.begin();
         } else {
-            self.pulse.begin();
+            self.progress.begin();
         }
-        self.seed.store(order.seed(), Relaxed);
-        if let Some(tape) = order.tape() {
+        self.seed.store(request.seed(), Relaxed);
+        if let Some(tape) = request.tape() {
             *self.tape.lock().unwrap_or_else(PoisonError::into_inner) = Some(tape.clone());
         }
-        self.has_tape.store(order.tape().is_some(), Relaxed);
+        self.has_tape.store(request.tape().is_some(), Relaxed);
         self.runs.fetch_add(1, Relaxed);
-        order.run(settings).watched_by(Arc::clone(&self.pulse))
+        request.to_run(settings).with_progress(Arc::clone(&self.progress))
     }
 
     /// What is played.
-    fn order(&self) -> Order {
+    fn request(&self) -> RunRequest {
         let tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match tape.filter(|_| self.has_tape.load(Relaxed)) {
-            Some(tape) => Order::of_tape(tape),
-            None => Order::of_seed(self.seed.load(Relaxed)),
+            Some(tape) => RunRequest::from_tape(tape),
+            None => RunRequest::from_seed(self.seed.load(Relaxed)),
         }
     }
 
     /// Stops the run if its real time is over.
-    fn stop_in_time(&self) {
-        let stops_at = self.stops_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if stops_at.is_some_and(|at| at <= Instant::now()) {
-            self.pulse.stop();
+    fn stop_if_overdue(&self) {
+        let deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            self.progress.stop();
         }
     }
 
     /// The run is over.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end_run(&self) {
         self.runs.fetch_add(1, Relaxed);
     }
 
-    fn seen(&self) -> Seen {
-        (self.runs.load(Relaxed), self.pulse.read().0, self.pulse.is_over())
+    fn snapshot(&self) -> ProgressSnapshot {
+        (self.runs.load(Relaxed), self.progress.read().0, self.progress.is_over())
     }
 
-    fn stuck(&self, took: Duration) -> Stuck {
-        let (step, task) = self.pulse.read();
-        Stuck { order: self.order(), step, task, is_over: self.pulse.is_over(), took }
+    fn stuck_poll(&self, elapsed: Duration) -> StuckPoll {
+        let (step, task) = self.progress.read();
+        StuckPoll {
+            request: self.request(),
+            step,
+            task_hash: task,
+            is_over: self.progress.is_over(),
+            elapsed,
+        }
     }
 }
 
 /// Whether a worker was in a run.
-const fn is_running((runs, ..): Seen) -> bool {
+const fn is_running((runs, ..): ProgressSnapshot) -> bool {
     runs % 2 == 1
 }
 
 /// How far a worker was when it was looked at: its run, its step, and whether that was the last.
-type Seen = (u64, u64, bool);
+type ProgressSnapshot = (u64, u64, bool);
 
 /// Watches the workers of a sweep.
 #[derive(Debug)]
-pub(crate) struct Watch<'a> {
-    workers: &'a [At],
+pub(crate) struct Watchdog<'a> {
+    workers: &'a [WorkerProgress],
     limit: Duration,
     /// What each was at when it was last seen to move, when that was, and whether it was told.
-    seen: Vec<(Seen, Instant, bool)>,
+    last_seen: Vec<(ProgressSnapshot, Instant, bool)>,
 }
 
-impl<'a> Watch<'a> {
-    pub(crate) fn new(workers: &'a [At], limit: Duration) -> Self {
-        let seen = workers.iter().map(|_| ((0, 0, false), Instant::now(), false)).collect();
-        Self { workers, limit, seen }
+impl<'a> Watchdog<'a> {
+    pub(crate) fn new(workers: &'a [WorkerProgress], limit: Duration) -> Self {
+        let last_seen = workers.iter().map(|_| ((0, 0, false), Instant::now(), false)).collect();
+        Self { workers, limit, last_seen }
     }
 
     /// How long to wait until the next look.
-    pub(crate) fn pause(&self) -> Duration {
+    pub(crate) fn check_interval(&self) -> Duration {
         (self.limit / 4).min(Duration::from_millis(500))
     }
 
     /// Finds a worker that has been in one poll for too long.
-    pub(crate) fn look(&mut self) -> Option<Stuck> {
-        for (at, (seen, since, told)) in self.workers.iter().zip(&mut self.seen) {
-            let now = at.seen();
-            if *seen != now {
-                (*seen, *since, *told) = (now, Instant::now(), false);
-            } else if is_running(now) && !*told && since.elapsed() >= self.limit {
-                *told = true;
-                return Some(at.stuck(since.elapsed()));
+    pub(crate) fn find_stuck(&mut self) -> Option<StuckPoll> {
+        for (worker, (last_snapshot, unchanged_since, is_reported)) in
+            self.workers.iter().zip(&mut self.last_seen)
+        {
+            let snapshot = worker.snapshot();
+            if *last_snapshot != snapshot {
+                (*last_snapshot, *unchanged_since, *is_reported) =
+                    (snapshot, Instant::now(), false);
+            } else if is_running(snapshot)
+                && !*is_reported
+                && unchanged_since.elapsed() >= self.limit
+            {
+                *is_reported = true;
+                return Some(worker.stuck_poll(unchanged_since.elapsed()));
             }
         }
         None
     }
 
     /// Tells of a worker that has been in one poll for too long, if there is one.
-    pub(crate) fn tell(&mut self, case: &dyn Case, settings: &Settings, about: About<'_>) {
-        if let Some(stuck) = self.look() {
-            let seed = Some(stuck.order.seed());
-            about.say(&stuck.to_string(), seed);
+    pub(crate) fn report_stuck(
+        &mut self,
+        test_fn: &dyn TestFn,
+        settings: &Settings,
+        test_id: TestId<'_>,
+    ) {
+        if let Some(stuck) = self.find_stuck() {
+            let seed = Some(stuck.request.seed());
+            test_id.eprint_replay(&stuck.to_string(), seed);
             if !stuck.is_over {
-                about.say(&stuck.whose(case, settings), seed);
+                test_id.eprint_replay(&stuck.find_task_text(test_fn, settings), seed);
             }
         }
     }
 }
 
 /// How often a run is looked at that may have to be stopped.
-const LOOKS: Duration = Duration::from_millis(50);
+const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Does something, while the runs that `at` shows are watched from another thread.
-pub(crate) fn watched<T>(
-    at: &At,
-    (case, settings, about): (&dyn Case, &Settings, About<'_>),
+pub(crate) fn with_watchdog<T>(
+    progress: &WorkerProgress,
+    (test_fn, settings, test_id): (&dyn TestFn, &Settings, TestId<'_>),
     work: impl FnOnce() -> T,
 ) -> T {
-    let mut watch = Watch::new(std::slice::from_ref(at), settings.watchdog);
-    let pause = watch.pause().min(LOOKS);
-    let look = move || {
-        at.stop_in_time();
-        watch.tell(case, settings, about);
+    let mut watchdog = Watchdog::new(std::slice::from_ref(progress), settings.watchdog_limit);
+    let interval = watchdog.check_interval().min(MAX_CHECK_INTERVAL);
+    let check = move || {
+        progress.stop_if_overdue();
+        watchdog.report_stuck(test_fn, settings, test_id);
     };
-    beside(pause, look, work)
+    with_side_thread(interval, check, work)
 }
 
 /// Does something, while another thread looks after it again and again.
-fn beside<T>(pause: Duration, mut look: impl FnMut() + Send, work: impl FnOnce() -> T) -> T {
-    struct Over<'a>(&'a (Mutex<bool>, Condvar));
-    impl Drop for Over<'_> {
+fn with_side_thread<T>(
+    interval: Duration,
+    mut check: impl FnMut() + Send,
+    work: impl FnOnce() -> T,
+) -> T {
+    struct DoneGuard<'a>(&'a (Mutex<bool>, Condvar));
+    impl Drop for DoneGuard<'_> {
         fn drop(&mut self) {
             *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
             self.0.1.notify_all();
         }
     }
-    let over = (Mutex::new(false), Condvar::new());
+    let done = (Mutex::new(false), Condvar::new());
     thread::scope(|scope| {
-        let over = &over;
+        let done = &done;
         scope.spawn(move || {
             loop {
-                let lock = over.0.lock().unwrap_or_else(PoisonError::into_inner);
-                let wait = over.1.wait_timeout_while(lock, pause, |over| !*over);
+                let lock = done.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let wait = done.1.wait_timeout_while(lock, interval, |done| !*done);
                 if *wait.unwrap_or_else(PoisonError::into_inner).0 {
                     return;
                 }
-                look();
+                check();
             }
         });
-        let _over = Over(over);
+        let _guard = DoneGuard(done);
         work()
     })
 }
 
 /// A run that has been in one poll for long.
 #[derive(Clone, Debug)]
-pub(crate) struct Stuck {
-    order: Order,
+pub(crate) struct StuckPoll {
+    request: RunRequest,
     step: u64,
-    task: u64,
+    task_hash: u64,
     /// Whether that step was the last, and what follows it takes long.
     is_over: bool,
-    took: Duration,
+    elapsed: Duration,
 }
 
-impl fmt::Display for Stuck {
+impl fmt::Display for StuckPoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { order, step, is_over, took, .. } = self;
-        let (seed, took) = (order.seed(), took.as_secs_f64());
-        let cut = if order.tape().is_some() { ", cut down," } else { "" };
-        write!(f, "the run of seed {seed:#x}{cut} ")?;
+        let Self { request, step, is_over, elapsed, .. } = self;
+        let (seed, elapsed) = (request.seed(), elapsed.as_secs_f64());
+        let suffix = if request.tape().is_some() { ", cut down," } else { "" };
+        write!(f, "the run of seed {seed:#x}{suffix} ")?;
         if *is_over {
-            let what = "has ended, and what follows has taken";
-            return write!(f, "{what} {took:.1} s: destructors, or the report of a stall");
+            let state = "has ended, and what follows has taken";
+            return write!(f, "{state} {elapsed:.1} s: destructors, or the report of a stall");
         }
-        write!(f, "has been in one poll for {took:.1} s, step {step}")
+        write!(f, "has been in one poll for {elapsed:.1} s, step {step}")
     }
 }
 
-impl Stuck {
+impl StuckPoll {
     /// Says whose step it is.
-    pub(crate) fn whose(&self, case: &dyn Case, settings: &Settings) -> String {
-        self.whose_is(self.task(case, settings).as_deref())
+    pub(crate) fn find_task_text(&self, test_fn: &dyn TestFn, settings: &Settings) -> String {
+        self.task_text(self.find_task(test_fn, settings).as_deref())
     }
 
     /// Says whose step it is, where that task was found.
-    fn whose_is(&self, task: Option<&str>) -> String {
+    fn task_text(&self, task: Option<&str>) -> String {
         match (self.step, task) {
             (0, _) => {
                 "no task has been polled yet: the test itself does not return a future".into()
@@ -230,94 +252,99 @@ impl Stuck {
     }
 
     /// Repeats the run up to the step, to learn whose it is.
-    fn task(&self, case: &dyn Case, settings: &Settings) -> Option<String> {
-        let Self { order, step, task, is_over, .. } = self;
+    fn find_task(&self, test_fn: &dyn TestFn, settings: &Settings) -> Option<String> {
+        let Self { request: order, step, task_hash: task, is_over, .. } = self;
         if *step == 0 || *is_over {
             return None;
         }
-        let pulse = Pulse::that_names(*step);
-        case.play(order.run(settings).watched_by(Arc::clone(&pulse)));
-        pulse.name().filter(|_| pulse.read() == (*step, *task))
+        let progress = Pulse::that_names(*step);
+        test_fn.execute(order.to_run(settings).with_progress(Arc::clone(&progress)));
+        progress.name().filter(|_| progress.read() == (*step, *task))
     }
 }
 
 /// What a run in a process of its own shows to the parent, beside what comes of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Sign {
+pub(crate) enum WatchEvent {
     /// It has made a step.
-    GoesOn,
+    Progress,
     /// It has made none for too long: what is known of that at once. After its last step no task
     /// is to be found.
     Stuck { what: String, is_over: bool },
     /// What was found out about it: the task, if it has a name, and what is to be said.
-    Whose(Option<String>, String),
+    StuckTask(Option<String>, String),
 }
 
 /// Finds out whether a run goes on, for another process.
 #[derive(Debug)]
-struct Signs {
-    seen: Seen,
+struct StuckDetector {
+    last_seen: ProgressSnapshot,
     /// For how long no step was made, and when that was looked at. A process that was stopped
     /// meanwhile has been looked at late, and that time does not count.
-    quiet: Duration,
-    looked: Instant,
-    is_told: bool,
+    unchanged_for: Duration,
+    last_check: Instant,
+    is_reported: bool,
 }
 
-impl Signs {
+impl StuckDetector {
     fn new() -> Self {
-        let (seen, quiet) = ((0, 0, false), Duration::ZERO);
-        Self { seen, quiet, looked: Instant::now(), is_told: false }
+        let (last_seen, unchanged_for) = ((0, 0, false), Duration::ZERO);
+        Self { last_seen, unchanged_for, last_check: Instant::now(), is_reported: false }
     }
 
     /// Looks once more. Nothing is found where no run is under way.
-    fn look(&mut self, at: &At, (pause, limit): (Duration, Duration)) -> Option<Sign> {
-        let passed = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
-        let now = at.seen();
-        if self.seen != now {
-            (self.seen, self.quiet, self.is_told) = (now, Duration::ZERO, false);
-            return Some(Sign::GoesOn);
+    fn check(
+        &mut self,
+        progress: &WorkerProgress,
+        (interval, poll_limit): (Duration, Duration),
+    ) -> Option<WatchEvent> {
+        let elapsed = std::mem::replace(&mut self.last_check, Instant::now()).elapsed();
+        let snapshot = progress.snapshot();
+        if self.last_seen != snapshot {
+            (self.last_seen, self.unchanged_for, self.is_reported) =
+                (snapshot, Duration::ZERO, false);
+            return Some(WatchEvent::Progress);
         }
-        self.quiet += passed.min(2 * pause);
-        if !is_running(now) || self.is_told || self.quiet < limit {
+        self.unchanged_for += elapsed.min(2 * interval);
+        if !is_running(snapshot) || self.is_reported || self.unchanged_for < poll_limit {
             return None;
         }
-        self.is_told = true;
-        let is_over = now.2;
-        let what = if is_over {
+        self.is_reported = true;
+        let is_over = snapshot.2;
+        let text = if is_over {
             "the run has ended, and what follows does not: destructors, or the report of a stall"
         } else {
             "one poll does not return"
         };
-        let limit = limit.as_secs_f64();
-        let what = format!("{what}; its process was ended after {limit:.1} s of it");
-        Some(Sign::Stuck { what, is_over })
+        let poll_limit = poll_limit.as_secs_f64();
+        let text = format!("{text}; its process was ended after {poll_limit:.1} s of it");
+        Some(WatchEvent::Stuck { what: text, is_over })
     }
 }
 
 /// Does something, while another thread passes on each sign of the run that `at` shows.
-pub(crate) fn signalled<T>(
-    at: &At,
-    (case, settings): (&dyn Case, &Settings),
-    tell: &(dyn Fn(Sign) + Sync),
+pub(crate) fn with_watch_events<T>(
+    progress: &WorkerProgress,
+    (test_fn, settings): (&dyn TestFn, &Settings),
+    send_event: &(dyn Fn(WatchEvent) + Sync),
     work: impl FnOnce() -> T,
 ) -> T {
-    let limit = settings.poll_limit;
-    let pause = (limit / 8).clamp(Duration::from_millis(1), Duration::from_millis(500));
-    let mut signs = Signs::new();
-    beside(
-        pause,
-        move || match signs.look(at, (pause, limit)) {
-            Some(sign @ Sign::Stuck { is_over, .. }) => {
-                let stuck = at.stuck(limit);
-                tell(sign);
+    let poll_limit = settings.poll_limit;
+    let interval = (poll_limit / 8).clamp(Duration::from_millis(1), Duration::from_millis(500));
+    let mut detector = StuckDetector::new();
+    with_side_thread(
+        interval,
+        move || match detector.check(progress, (interval, poll_limit)) {
+            Some(event @ WatchEvent::Stuck { is_over, .. }) => {
+                let stuck_poll = progress.stuck_poll(poll_limit);
+                send_event(event);
                 if !is_over {
-                    let task = stuck.task(case, settings);
-                    let whose = stuck.whose_is(task.as_deref());
-                    tell(Sign::Whose(task, whose));
+                    let task = stuck_poll.find_task(test_fn, settings);
+                    let task_text = stuck_poll.task_text(task.as_deref());
+                    send_event(WatchEvent::StuckTask(task, task_text));
                 }
             }
-            Some(sign) => tell(sign),
+            Some(event) => send_event(event),
             None => {}
         },
         work,
@@ -326,17 +353,18 @@ pub(crate) fn signalled<T>(
 
 #[cfg(test)]
 mod tests {
-    use super::{At, Sign, Signs, Watch};
-    use crate::check::exec::run_once::Case;
-    use crate::check::exec::run_request::Order;
+    use super::{StuckDetector, WatchEvent, Watchdog, WorkerProgress};
+    use crate::check::exec::run_once::TestFn;
+    use crate::check::exec::run_request::RunRequest;
     use crate::check::settings::Settings;
     use crate::sim::Sim;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::time::Duration;
 
     #[test]
-    fn a_poll_that_does_not_end_is_told_once_with_seed_and_task() {
-        let (free, at) = (AtomicBool::new(false), [At::default(), At::default()]);
+    fn endless_poll_is_reported_once_with_seed_and_task() {
+        let (free, at) =
+            (AtomicBool::new(false), [WorkerProgress::default(), WorkerProgress::default()]);
         let free = &*Box::leak(Box::new(free));
         let case = move |sim: Sim| async move {
             let worker = sim.task("worker").spawn(async move {
@@ -348,39 +376,40 @@ mod tests {
             worker.await.map_err(|error| error.to_string())
         };
         let settings = Settings::default();
-        let mut watch = Watch::new(&at, Duration::from_millis(50));
+        let mut watch = Watchdog::new(&at, Duration::from_millis(50));
         let mut told = Vec::new();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                case.play(at[1].begin(&Order::of_seed(0x1f4), &settings));
-                at[1].end();
+                case.execute(at[1].begin_run(&RunRequest::from_seed(0x1f4), &settings));
+                at[1].end_run();
             });
             for _ in 0..40 {
-                told.extend(watch.look());
-                std::thread::sleep(watch.pause());
+                told.extend(watch.find_stuck());
+                std::thread::sleep(watch.check_interval());
             }
             free.store(true, Relaxed);
         });
         let [stuck] = &told[..] else { panic!("{told:?}") };
         let text = stuck.to_string();
         assert!(text.starts_with("the run of seed 0x1f4 has been in one poll for "), "{text}");
-        let whose = stuck.clone().whose(&case, &settings);
+        let whose = stuck.clone().find_task_text(&case, &settings);
         assert!(whose.ends_with(" polls task main/worker"), "{whose}");
     }
     /// Its last step is made, and a destructor does not return: that is no poll.
     #[test]
-    fn run_that_is_over_is_not_said_to_be_in_a_poll() {
-        struct Waits(&'static AtomicBool);
-        impl Drop for Waits {
+    fn finished_run_with_slow_destructor_is_not_reported_as_poll() {
+        struct BlockingDrop(&'static AtomicBool);
+        impl Drop for BlockingDrop {
             fn drop(&mut self) {
                 while !self.0.load(Relaxed) {
                     std::thread::yield_now();
                 }
             }
         }
-        let (free, at) = (&*Box::leak(Box::new(AtomicBool::new(false))), [At::default()]);
+        let (free, at) =
+            (&*Box::leak(Box::new(AtomicBool::new(false))), [WorkerProgress::default()]);
         let case = move |sim: Sim| async move {
-            let waits = Waits(free);
+            let waits = BlockingDrop(free);
             sim.task("left").spawn(async move {
                 let _waits = waits;
                 std::future::pending::<()>().await;
@@ -388,26 +417,26 @@ mod tests {
             sim.yield_now().await;
         };
         let (settings, limits) = (Settings::default(), [50, 100].map(Duration::from_millis));
-        let mut watch = Watch::new(&at, limits[0]);
-        let mut signs = Signs::new();
+        let mut watch = Watchdog::new(&at, limits[0]);
+        let mut signs = StuckDetector::new();
         let (mut told, mut signed) = (Vec::new(), Vec::new());
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                case.play(at[0].begin(&Order::of_seed(7), &settings));
-                at[0].end();
+                case.execute(at[0].begin_run(&RunRequest::from_seed(7), &settings));
+                at[0].end_run();
             });
             while signed.is_empty() || told.is_empty() {
-                told.extend(watch.look());
-                let sign = signs.look(&at[0], (watch.pause(), limits[1]));
-                signed.extend(sign.filter(|sign| *sign != Sign::GoesOn));
-                std::thread::sleep(watch.pause());
+                told.extend(watch.find_stuck());
+                let sign = signs.check(&at[0], (watch.check_interval(), limits[1]));
+                signed.extend(sign.filter(|sign| *sign != WatchEvent::Progress));
+                std::thread::sleep(watch.check_interval());
             }
             free.store(true, Relaxed);
         });
         let text = told[0].to_string();
         assert!(text.starts_with("the run of seed 0x7 has ended, and what follows has"), "{text}");
-        assert_eq!(told[0].task(&case, &settings), None);
-        let [Sign::Stuck { what, is_over: true }] = &signed[..] else { panic!("{signed:?}") };
+        assert_eq!(told[0].find_task(&case, &settings), None);
+        let [WatchEvent::Stuck { what, is_over: true }] = &signed[..] else { panic!("{signed:?}") };
         assert!(what.starts_with("the run has ended, and what follows does not: "), "{what}");
     }
 }

@@ -62,7 +62,7 @@ use proptest::sample::subsequence;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::check::{Case, Check, Input, Played, Report, play};
+use crate::check::{Check, Report, RunResult, TestFn, TestInput, run_once};
 use crate::sim::{Run, Sim};
 use crate::simnet::{Faults, NodeOutput};
 
@@ -85,28 +85,28 @@ impl Check {
         F: Fn(Sim, S::Value) -> Fut + Sync,
         Fut: Future<Output: NodeOutput> + 'static,
     {
-        self.run_case(&Given { inputs, test })
+        self.run_test_fn(&TestWithInput { inputs, test })
     }
 }
 
 /// A test that is given an input.
-struct Given<M, F> {
+struct TestWithInput<M, F> {
     inputs: M,
     test: F,
 }
 
-impl<M, S, F, Fut> Case for Given<M, F>
+impl<M, S, F, Fut> TestFn for TestWithInput<M, F>
 where
     M: Fn() -> S + Sync,
     S: Strategy<Tree: 'static>,
     F: Fn(Sim, S::Value) -> Fut + Sync,
     Fut: Future<Output: NodeOutput> + 'static,
 {
-    fn play(&self, run: Run) -> Played {
-        play(run, |sim| {
-            let mut tree = draw(&(self.inputs)(), sim.seed());
-            let words = (0..).map(|ordinal| sim.word_of_input(ordinal));
-            walk(&mut tree, words.take_while(|word| *word != 0));
+    fn execute(&self, run: Run) -> RunResult {
+        run_once(run, |sim| {
+            let mut tree = draw_tree(&(self.inputs)(), sim.seed());
+            let words = (0..).map(|ordinal| sim.input_word(ordinal));
+            replay_steps(&mut tree, words.take_while(|word| *word != 0));
             let input = tree.current();
             let text = format!("input {input:?}");
             let test = (self.test)(sim, input);
@@ -117,17 +117,17 @@ where
         })
     }
 
-    fn input(&self, seed: u64, words: &[u64]) -> Option<Box<dyn Input>> {
+    fn input(&self, seed: u64, words: &[u64]) -> Option<Box<dyn TestInput>> {
         // The strategy is gone when this returns, and its tree knows nothing of it.
-        let mut tree = draw(&(self.inputs)(), seed);
-        let steps = walk(&mut tree, words.iter().copied());
+        let mut tree = draw_tree(&(self.inputs)(), seed);
+        let steps = replay_steps(&mut tree, words.iter().copied());
         let text = format!("{:?}", tree.current());
-        Some(Box::new(Tree { tree, steps, text }))
+        Some(Box::new(InputTree { tree, steps, failing_text: text }))
     }
 }
 
 /// Draws what a run of that seed is given.
-fn draw<S: Strategy>(strategy: &S, seed: u64) -> S::Tree {
+fn draw_tree<S: Strategy>(strategy: &S, seed: u64) -> S::Tree {
     // Another stream than any task's.
     let mut key = *b"........ is the seed of an input";
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -148,20 +148,20 @@ fn draw<S: Strategy>(strategy: &S, seed: u64) -> S::Tree {
 }
 
 /// How many steps a word of a tape holds, each in two bits, the first in the lowest.
-const STEPS: usize = 31;
+const STEPS_PER_WORD: usize = 31;
 /// A step: what was given before has failed, and is made simpler; anything else: it has not, and
 /// half of the last step is undone.
-const SIMPLER: u64 = 1;
-const BACK: u64 = 2;
+const SIMPLIFY: u64 = 1;
+const COMPLICATE: u64 = 2;
 
 /// Takes the steps that a tape has of a tree.
-fn walk(tree: &mut impl ValueTree, words: impl Iterator<Item = u64>) -> Vec<u64> {
+fn replay_steps(tree: &mut impl ValueTree, words: impl Iterator<Item = u64>) -> Vec<u64> {
     let mut steps = Vec::new();
     for mut word in words {
         while word != 0 {
             let step = word & 3;
             word >>= 2;
-            _ = if step == SIMPLER { tree.simplify() } else { tree.complicate() };
+            _ = if step == SIMPLIFY { tree.simplify() } else { tree.complicate() };
             steps.push(step);
         }
     }
@@ -169,35 +169,35 @@ fn walk(tree: &mut impl ValueTree, words: impl Iterator<Item = u64>) -> Vec<u64>
 }
 
 /// A tree of proptest's, and the steps it has taken.
-struct Tree<T> {
+struct InputTree<T> {
     tree: T,
     steps: Vec<u64>,
     /// The last that is known to fail.
-    text: String,
+    failing_text: String,
 }
 
-impl<T: ValueTree> Input for Tree<T> {
-    fn simpler(&mut self, mut failed: bool) -> Option<Vec<u64>> {
+impl<T: ValueTree> TestInput for InputTree<T> {
+    fn simplify(&mut self, mut failed: bool) -> Option<Vec<u64>> {
         if failed {
-            self.text = format!("{:?}", self.tree.current());
+            self.failing_text = format!("{:?}", self.tree.current());
         }
         loop {
-            let moved = if failed { self.tree.simplify() } else { self.tree.complicate() };
-            if !moved {
+            let changed = if failed { self.tree.simplify() } else { self.tree.complicate() };
+            if !changed {
                 return None;
             }
-            self.steps.push(if failed { SIMPLER } else { BACK });
+            self.steps.push(if failed { SIMPLIFY } else { COMPLICATE });
             // Often a step back leads to what was there before.
-            failed = format!("{:?}", self.tree.current()) == self.text;
+            failed = format!("{:?}", self.tree.current()) == self.failing_text;
             if !failed {
                 let word = |steps: &[u64]| steps.iter().rfold(0, |word, step| word << 2 | step);
-                return Some(self.steps.chunks(STEPS).map(word).collect());
+                return Some(self.steps.chunks(STEPS_PER_WORD).map(word).collect());
             }
         }
     }
 
     fn text(&self) -> String {
-        self.text.clone()
+        self.failing_text.clone()
     }
 }
 

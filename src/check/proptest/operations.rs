@@ -29,13 +29,19 @@ impl<S: Strategy> Strategy for Operations<S> {
     type Value = Vec<S::Value>;
 
     fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
-        let (least, most) = self.count.start_end_incl();
-        let count = (least..=most).new_tree(runner)?.current();
+        let (min_count, max_count) = self.count.start_end_incl();
+        let count = (min_count..=max_count).new_tree(runner)?.current();
         let operations = (0..count).map(|_| self.operation.new_tree(runner));
         let operations: Vec<_> = operations.collect::<Result<_, _>>()?;
-        let kept = (0..count).collect();
-        let leave_out = Pass::LeaveOut { at: 0, length: count.div_ceil(2), better: false };
-        Ok(OperationsTree { operations, kept, least, pass: leave_out, last: Last::Nothing })
+        let active = (0..count).collect();
+        let first_pass = Pass::Remove { at: 0, length: count.div_ceil(2), improved: false };
+        Ok(OperationsTree {
+            operations,
+            active,
+            min_count,
+            pass: first_pass,
+            last_change: LastChange::Unchanged,
+        })
     }
 }
 
@@ -43,17 +49,17 @@ impl<S: Strategy> Strategy for Operations<S> {
 #[derive(Clone, Copy, Debug)]
 enum Pass {
     /// To leave out so many of those kept, from that one on.
-    LeaveOut { at: usize, length: usize, better: bool },
+    Remove { at: usize, length: usize, improved: bool },
     /// To make that one simpler, of those kept.
-    Simplify { at: usize, better: bool },
+    Simplify { at: usize, improved: bool },
 }
 
 /// What was tried last.
 #[derive(Clone, Debug)]
-enum Last {
-    Nothing,
+enum LastChange {
+    Unchanged,
     /// These, from that place on, were left out.
-    LeftOut(usize, Vec<usize>),
+    Removed(usize, Vec<usize>),
     Simplified(usize),
 }
 
@@ -62,33 +68,34 @@ enum Last {
 pub struct OperationsTree<T> {
     operations: Vec<T>,
     /// Which are left, in order.
-    kept: Vec<usize>,
-    least: usize,
+    active: Vec<usize>,
+    min_count: usize,
     pass: Pass,
-    last: Last,
+    last_change: LastChange,
 }
 
 impl<T: ValueTree> OperationsTree<T> {
     /// Leaves out the next stretch; if there is none, all stretches are done.
-    fn leave_out(&mut self) -> bool {
-        if let Last::LeftOut(..) = std::mem::replace(&mut self.last, Last::Nothing)
-            && let Pass::LeaveOut { better, .. } = &mut self.pass
+    fn remove_next(&mut self) -> bool {
+        if let LastChange::Removed(..) =
+            std::mem::replace(&mut self.last_change, LastChange::Unchanged)
+            && let Pass::Remove { improved, .. } = &mut self.pass
         {
             // It was not put back.
-            *better = true;
+            *improved = true;
         }
-        while let Pass::LeaveOut { at, length, better } = self.pass {
-            let spare = self.kept.len() - self.least;
-            let some = length.min(spare).min(self.kept.len().saturating_sub(at));
-            if some > 0 {
-                let gone = self.kept.drain(at..at + some).collect();
-                self.last = Last::LeftOut(at, gone);
+        while let Pass::Remove { at, length, improved } = self.pass {
+            let removable = self.active.len() - self.min_count;
+            let removed_count = length.min(removable).min(self.active.len().saturating_sub(at));
+            if removed_count > 0 {
+                let removed = self.active.drain(at..at + removed_count).collect();
+                self.last_change = LastChange::Removed(at, removed);
                 return true;
             }
             self.pass = match length {
-                0 | 1 if !better || spare == 0 => Pass::Simplify { at: 0, better: false },
-                0 | 1 => Pass::LeaveOut { at: 0, length: 1, better: false },
-                _ => Pass::LeaveOut { at: 0, length: length.div_ceil(2), better },
+                0 | 1 if !improved || removable == 0 => Pass::Simplify { at: 0, improved: false },
+                0 | 1 => Pass::Remove { at: 0, length: 1, improved: false },
+                _ => Pass::Remove { at: 0, length: length.div_ceil(2), improved },
             };
         }
         false
@@ -99,26 +106,26 @@ impl<T: ValueTree> ValueTree for OperationsTree<T> {
     type Value = Vec<T::Value>;
 
     fn current(&self) -> Self::Value {
-        self.kept.iter().map(|place| self.operations[*place].current()).collect()
+        self.active.iter().map(|index| self.operations[*index].current()).collect()
     }
 
     fn simplify(&mut self) -> bool {
         loop {
-            if self.leave_out() {
+            if self.remove_next() {
                 return true;
             }
-            let Pass::Simplify { at, better } = &mut self.pass else { return false };
+            let Pass::Simplify { at, improved } = &mut self.pass else { return false };
             // Whatever was tried last has failed, or has been undone step by step.
-            *better |= matches!(self.last, Last::Simplified(_));
-            match self.kept.get(*at) {
-                Some(place) if self.operations[*place].simplify() => {
-                    self.last = Last::Simplified(*place);
+            *improved |= matches!(self.last_change, LastChange::Simplified(_));
+            match self.active.get(*at) {
+                Some(index) if self.operations[*index].simplify() => {
+                    self.last_change = LastChange::Simplified(*index);
                     return true;
                 }
-                Some(_) => (*at, self.last) = (*at + 1, Last::Nothing),
+                Some(_) => (*at, self.last_change) = (*at + 1, LastChange::Unchanged),
                 // Where others are simpler, one may be left out that could not be before.
-                None if *better => {
-                    self.pass = Pass::LeaveOut { at: 0, length: 1, better: false };
+                None if *improved => {
+                    self.pass = Pass::Remove { at: 0, length: 1, improved: false };
                 }
                 None => return false,
             }
@@ -126,21 +133,21 @@ impl<T: ValueTree> ValueTree for OperationsTree<T> {
     }
 
     fn complicate(&mut self) -> bool {
-        match std::mem::replace(&mut self.last, Last::Nothing) {
-            Last::Nothing => false,
-            Last::LeftOut(from, gone) => {
-                if let Pass::LeaveOut { at, .. } = &mut self.pass {
-                    *at = from + gone.len();
+        match std::mem::replace(&mut self.last_change, LastChange::Unchanged) {
+            LastChange::Unchanged => false,
+            LastChange::Removed(start, removed) => {
+                if let Pass::Remove { at, .. } = &mut self.pass {
+                    *at = start + removed.len();
                 }
-                self.kept.splice(from..from, gone);
+                self.active.splice(start..start, removed);
                 true
             }
-            Last::Simplified(place) => {
-                let moved = self.operations[place].complicate();
-                if moved {
-                    self.last = Last::Simplified(place);
+            LastChange::Simplified(index) => {
+                let changed = self.operations[index].complicate();
+                if changed {
+                    self.last_change = LastChange::Simplified(index);
                 }
-                moved
+                changed
             }
         }
     }

@@ -8,14 +8,14 @@ use std::ops::Range;
 use crate::sim::{Choice, Record, RecordKind, Trace};
 
 /// The record before each one of the same task or direction, if there is one.
-pub(crate) fn before(records: &[Record]) -> Vec<Option<usize>> {
+pub(crate) fn previous_of_subject(records: &[Record]) -> Vec<Option<usize>> {
     let mut last = BTreeMap::new();
-    let mut before = Vec::with_capacity(records.len());
-    for (place, record) in records.iter().enumerate() {
+    let mut previous = Vec::with_capacity(records.len());
+    for (index, record) in records.iter().enumerate() {
         let subject = record.subject.as_str();
-        before.push(if subject.is_empty() { None } else { last.insert(subject, place) });
+        previous.push(if subject.is_empty() { None } else { last.insert(subject, index) });
     }
-    before
+    previous
 }
 
 /// The places of the records that can have had a part in what happened to `tasks` at the end.
@@ -24,55 +24,61 @@ pub(crate) fn before(records: &[Record]) -> Vec<Option<usize>> {
 /// those do whom it woke, and in the arrival of what was sent in it.
 pub(crate) fn causal_past(trace: &Trace, tasks: &[String]) -> Vec<usize> {
     let records = trace.records();
-    let before = before(records);
-    let mut has_part = vec![false; records.len()];
-    let mut left: BTreeSet<&str> = tasks.iter().map(String::as_str).collect();
-    for (place, record) in records.iter().enumerate().rev() {
+    let previous = previous_of_subject(records);
+    let mut is_included = vec![false; records.len()];
+    let mut remaining_tasks: BTreeSet<&str> = tasks.iter().map(String::as_str).collect();
+    for (index, record) in records.iter().enumerate().rev() {
         // Faults have no subject, and concern everybody.
-        let end = matches!(record.kind, RecordKind::Ending | RecordKind::Fault);
-        has_part[place] |= end || left.remove(record.subject.as_str());
-        if has_part[place] {
+        let is_root = matches!(record.kind, RecordKind::Ending | RecordKind::Fault);
+        is_included[index] |= is_root || remaining_tasks.remove(record.subject.as_str());
+        if is_included[index] {
             // Who asked for a fault is of no concern for it.
             let causes = if record.kind == RecordKind::Fault { &[] } else { &record.causes[..] };
-            causes.iter().copied().chain(before[place]).for_each(|place| has_part[place] = true);
+            causes
+                .iter()
+                .copied()
+                .chain(previous[index])
+                .for_each(|index| is_included[index] = true);
         }
     }
-    (0..records.len()).filter(|place| has_part[*place]).collect()
+    (0..records.len()).filter(|index| is_included[*index]).collect()
 }
 
 /// One entry of a past that is printed: a record, or a few of them that tell the same again and
 /// again but for their time.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct PastEntry {
     /// The places in the past.
-    pub(crate) places: Range<usize>,
+    pub(crate) range: Range<usize>,
     /// How many records it is that come again, of which the first are printed.
     pub(crate) period: usize,
 }
 
-impl Entry {
+impl PastEntry {
     /// How often its records come.
-    pub(crate) const fn times(&self) -> usize {
-        (self.places.end - self.places.start) / self.period
+    pub(crate) const fn repetitions(&self) -> usize {
+        (self.range.end - self.range.start) / self.period
     }
 }
 
 /// The entries of a past, in order.
-pub(crate) fn entries(past: &[usize], records: &[Record]) -> Vec<Entry> {
-    const FEW: usize = 4;
-    const LONGEST: usize = 4;
+pub(crate) fn group_repetitions(past: &[usize], records: &[Record]) -> Vec<PastEntry> {
+    const MIN_REPETITIONS: usize = 4;
+    const MAX_PERIOD: usize = 4;
     let mut entries = Vec::new();
     let mut start = 0;
     while start < past.len() {
-        let rest = &past[start..];
-        let times = |period: usize| {
-            let again = rest.iter().zip(rest.iter().cycle().take(rest.len()).skip(period));
-            let alike = again.take_while(|(a, b)| is_alike(&records[**a], &records[**b]));
+        let remaining = &past[start..];
+        let repetitions = |period: usize| {
+            let shifted =
+                remaining.iter().zip(remaining.iter().cycle().take(remaining.len()).skip(period));
+            let alike = shifted.take_while(|(a, b)| is_alike(&records[**a], &records[**b]));
             (alike.count() + period) / period
         };
-        let period = (1..=LONGEST.min(rest.len())).find(|period| times(*period) >= FEW);
-        let length = period.map_or(1, |period| period * times(period));
-        entries.push(Entry { places: start..start + length, period: period.unwrap_or(1) });
+        let period = (1..=MAX_PERIOD.min(remaining.len()))
+            .find(|period| repetitions(*period) >= MIN_REPETITIONS);
+        let length = period.map_or(1, |period| period * repetitions(period));
+        entries.push(PastEntry { range: start..start + length, period: period.unwrap_or(1) });
         start += length;
     }
     entries
@@ -86,31 +92,34 @@ fn is_alike(a: &Record, b: &Record) -> bool {
 
 /// Which entries of a past are worth reading: what happened right after each choice that matters,
 /// the last faults and notes, and the last of all.
-pub(crate) fn worth_reading(
-    entries: &[Entry],
+pub(crate) fn select_highlights(
+    entries: &[PastEntry],
     past: &[usize],
     records: &[Record],
     choices: &[Choice],
 ) -> BTreeSet<usize> {
-    const BEFORE: usize = 1;
-    const AFTER: usize = 4;
-    const CHOICES: usize = 8;
-    const LAST: usize = 8;
-    const FAULTS: usize = 6;
-    const NOTES: usize = 12;
-    let mut worth: BTreeSet<usize> = (entries.len().saturating_sub(LAST)..entries.len()).collect();
-    let is_of = |entry: &Entry, kind: RecordKind| {
-        let shown = entry.places.clone().take(entry.period);
-        shown.into_iter().any(|place| records[past[place]].kind == kind)
+    const CONTEXT_BEFORE: usize = 1;
+    const CONTEXT_AFTER: usize = 4;
+    const MAX_CHOICES: usize = 8;
+    const LAST_ENTRIES: usize = 8;
+    const MAX_FAULTS: usize = 6;
+    const MAX_NOTES: usize = 12;
+    let mut selected: BTreeSet<usize> =
+        (entries.len().saturating_sub(LAST_ENTRIES)..entries.len()).collect();
+    let has_kind = |entry: &PastEntry, kind: RecordKind| {
+        let shown = entry.range.clone().take(entry.period);
+        shown.into_iter().any(|index| records[past[index]].kind == kind)
     };
-    let last = |entry: &Entry| &records[past[entry.places.end - 1]];
-    for (kind, most) in [(RecordKind::Fault, FAULTS), (RecordKind::Note, NOTES)] {
-        let own = (0..entries.len()).rev().filter(|entry| is_of(&entries[*entry], kind));
-        worth.extend(own.take(most));
+    let last = |entry: &PastEntry| &records[past[entry.range.end - 1]];
+    for (kind, max) in [(RecordKind::Fault, MAX_FAULTS), (RecordKind::Note, MAX_NOTES)] {
+        let matching = (0..entries.len()).rev().filter(|entry| has_kind(&entries[*entry], kind));
+        selected.extend(matching.take(max));
     }
-    for choice in choices.iter().take(CHOICES) {
-        let place = entries.partition_point(|entry| last(entry).at < choice.at);
-        worth.extend(place.saturating_sub(BEFORE)..(place + AFTER).min(entries.len()));
+    for choice in choices.iter().take(MAX_CHOICES) {
+        let index = entries.partition_point(|entry| last(entry).at < choice.at);
+        selected.extend(
+            index.saturating_sub(CONTEXT_BEFORE)..(index + CONTEXT_AFTER).min(entries.len()),
+        );
     }
-    worth
+    selected
 }

@@ -8,38 +8,44 @@ use std::fmt::Write;
 
 use crate::sim::{Instant, Record, RecordKind};
 
-use crate::check::json::{list, numbers, text};
-use crate::check::report::lanes::WORLD;
-use crate::check::report::timeline::{Side, Story};
+use crate::check::json::{write_list, write_numbers, write_text};
+use crate::check::report::lanes::WORLD_LANE;
+use crate::check::report::timeline::{RunView, Timeline};
 
 /// A process and a thread.
 type Thread = (usize, usize);
 
 /// Writes a story.
-pub(crate) fn chrome(story: &Story<'_>) -> String {
+pub(crate) fn chrome_trace(timeline: &Timeline<'_>) -> String {
     let mut events = Vec::new();
-    for (place, side) in story.sides.iter().enumerate() {
-        let first = 1 + place * story.lanes.names.len();
-        let threads = threads(side, first);
+    for (index, view) in timeline.runs.iter().enumerate() {
+        let first_process = 1 + index * timeline.lanes.names.len();
+        let threads = record_threads(view, first_process);
         let label =
-            if story.sides.len() > 1 { format!(" ({})", side.label) } else { String::new() };
-        for (lane, name) in story.lanes.names.iter().enumerate() {
-            events.push(named("process_name", (first + lane, 0), &format!("{name}{label}")));
+            if timeline.runs.len() > 1 { format!(" ({})", view.label) } else { String::new() };
+        for (lane, name) in timeline.lanes.names.iter().enumerate() {
+            events.push(metadata_event(
+                "process_name",
+                (first_process + lane, 0),
+                &format!("{name}{label}"),
+            ));
         }
         let subjects: BTreeMap<Thread, &str> =
-            side.records.iter().zip(&threads).map(|(r, thread)| (*thread, subject(r))).collect();
-        events.extend(subjects.iter().map(|(thread, name)| named("thread_name", *thread, name)));
-        for (place, record) in side.records.iter().enumerate() {
-            events.push(event(place, record, threads[place]));
+            view.records.iter().zip(&threads).map(|(r, thread)| (*thread, subject(r))).collect();
+        events.extend(
+            subjects.iter().map(|(thread, name)| metadata_event("thread_name", *thread, name)),
+        );
+        for (index, record) in view.records.iter().enumerate() {
+            events.push(event(index, record, threads[index]));
         }
-        flows(side, &threads, &mut events);
+        flows(view, &threads, &mut events);
     }
     let mut out = String::from("{\"displayTimeUnit\":\"ns\",\"otherData\":{\"test\":");
-    text(&mut out, story.name);
+    write_text(&mut out, timeline.name);
     out.push_str(",\"replay\":");
-    text(&mut out, story.replay);
+    write_text(&mut out, timeline.replay);
     out.push_str("},\"traceEvents\":");
-    list(&mut out, events, |out, event| {
+    write_list(&mut out, events, |out, event| {
         out.push('\n');
         out.push_str(&event);
     });
@@ -53,21 +59,21 @@ fn subject(record: &Record) -> &str {
 }
 
 /// The process and the thread of each record.
-fn threads(side: &Side<'_>, first: usize) -> Vec<Thread> {
+fn record_threads(view: &RunView<'_>, first_process: usize) -> Vec<Thread> {
     let mut numbers = BTreeMap::new();
     let mut thread = |(record, lane)| {
         let next = numbers.len() + 1;
-        (first + lane, *numbers.entry(subject(record)).or_insert(next))
+        (first_process + lane, *numbers.entry(subject(record)).or_insert(next))
     };
-    let lanes = side.spots.iter().map(|spot| spot.lane);
-    side.records.iter().zip(lanes).map(&mut thread).collect()
+    let lanes = view.positions.iter().map(|spot| spot.lane);
+    view.records.iter().zip(lanes).map(&mut thread).collect()
 }
 
 /// The name of a process or a thread.
-fn named(what: &str, (process, thread): Thread, name: &str) -> String {
+fn metadata_event(kind: &str, (process, thread): Thread, name: &str) -> String {
     let mut out =
-        format!(r#"{{"ph":"M","name":"{what}","pid":{process},"tid":{thread},"args":{{"name":"#);
-    text(&mut out, name);
+        format!(r#"{{"ph":"M","name":"{kind}","pid":{process},"tid":{thread},"args":{{"name":"#);
+    write_text(&mut out, name);
     out.push_str("}}");
     out
 }
@@ -77,7 +83,7 @@ fn micros(at: Instant) -> String {
     format!("{}.{:03}", at.as_nanos() / 1000, at.as_nanos() % 1000)
 }
 
-fn event(place: usize, record: &Record, (process, thread): Thread) -> String {
+fn event(index: usize, record: &Record, (process, thread): Thread) -> String {
     let shape = match record.kind {
         RecordKind::Fault | RecordKind::Ending => r#""ph":"i","s":"g""#,
         _ => r#""ph":"X","dur":0.001"#,
@@ -92,36 +98,36 @@ fn event(place: usize, record: &Record, (process, thread): Thread) -> String {
         _ if record.text.is_empty() => kind.to_string(),
         _ => format!("{kind} {}", record.text),
     };
-    text(&mut out, &name);
-    let _ = write!(out, r#","args":{{"record":{place},"causes":"#);
-    numbers(&mut out, &record.causes);
+    write_text(&mut out, &name);
+    let _ = write!(out, r#","args":{{"record":{index},"causes":"#);
+    write_numbers(&mut out, &record.causes);
     out.push_str(",\"text\":");
-    text(&mut out, &record.to_string());
+    write_text(&mut out, &record.to_string());
     out.push_str("}}");
     out
 }
 
 /// What goes from one host to another: messages, and wake-ups that no message explains.
-fn flows(side: &Side<'_>, threads: &[Thread], events: &mut Vec<String>) {
-    for (place, record) in side.records.iter().enumerate() {
-        let spot = side.spots[place];
+fn flows(view: &RunView<'_>, threads: &[Thread], events: &mut Vec<String>) {
+    for (place, record) in view.records.iter().enumerate() {
+        let position = view.positions[place];
         let Some(&cause) = record.causes.first() else { continue };
         if record.kind == RecordKind::Fault || record.kind == RecordKind::Ending {
             continue;
         }
-        let across = side.spots[cause].lane != spot.lane;
-        let what = match spot.from {
+        let crosses_lanes = view.positions[cause].lane != position.lane;
+        let category = match position.source_lane {
             Some(_) => "message",
-            None if across && side.spots[cause].lane != WORLD => "wake",
+            None if crosses_lanes && view.positions[cause].lane != WORLD_LANE => "wake",
             None => continue,
         };
         let id = events.len();
-        for (end, at) in [("\"s\"", cause), ("\"f\",\"bp\":\"e\"", place)] {
+        for (phase, at) in [("\"s\"", cause), ("\"f\",\"bp\":\"e\"", place)] {
             let (process, thread) = threads[at];
-            let ts = micros(side.records[at].at);
+            let ts = micros(view.records[at].at);
             let place = format!(r#""ts":{ts},"pid":{process},"tid":{thread}"#);
             events.push(format!(
-                r#"{{"ph":{end},"id":{id},"cat":"{what}","name":"{what}",{place}}}"#
+                r#"{{"ph":{phase},"id":{id},"cat":"{category}","name":"{category}",{place}}}"#
             ));
         }
     }

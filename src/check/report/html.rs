@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::sim::{Choice, Record, RecordKind};
 
-use crate::check::json::{list, name, numbers, text};
-use crate::check::report::causality::before;
+use crate::check::json::{write_key, write_list, write_numbers, write_text};
+use crate::check::report::causality::previous_of_subject;
 use crate::check::report::lanes::Lanes;
-use crate::check::report::timeline::{Side, Story};
+use crate::check::report::timeline::{RunView, Timeline};
 
 const PAGE: &str = include_str!("html/page.html");
 const STYLE: &str = include_str!("html/style.css");
@@ -42,143 +42,159 @@ const KINDS: [RecordKind; 11] = [
 ];
 
 /// Writes a story.
-pub(crate) fn page(story: &Story<'_>) -> String {
-    let data = data(story);
+pub(crate) fn html_page(timeline: &Timeline<'_>) -> String {
+    let data = page_data(timeline);
     let mut out = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
     // Piece by piece: what stands in the data must not be taken for a mark.
-    let mut rest = PAGE;
-    for (mark, piece) in [("{style}", STYLE), ("{data}", &data), ("{script}", SCRIPT)] {
-        let (before, after) = rest.split_once(&format!("/*{mark}*/")).unwrap_or((rest, ""));
+    let mut remaining = PAGE;
+    for (placeholder, piece) in [("{style}", STYLE), ("{data}", &data), ("{script}", SCRIPT)] {
+        let (before, after) =
+            remaining.split_once(&format!("/*{placeholder}*/")).unwrap_or((remaining, ""));
         out.push_str(before);
         out.push_str(piece);
-        rest = after;
+        remaining = after;
     }
-    out + rest
+    out + remaining
 }
 
-fn data(story: &Story<'_>) -> String {
+fn page_data(timeline: &Timeline<'_>) -> String {
     let mut out = String::from("{");
-    for (member, value) in [
-        ("name", story.name),
-        ("wrong", story.wrong.as_deref().unwrap_or_default()),
-        ("report", &story.report),
-        ("replay", story.replay),
-        ("stopped", story.stopped.unwrap_or_default()),
+    for (key, value) in [
+        ("name", timeline.name),
+        ("wrong", timeline.failure_text.as_deref().unwrap_or_default()),
+        ("report", &timeline.report),
+        ("replay", timeline.replay),
+        ("stopped", timeline.stop_reason.unwrap_or_default()),
     ] {
-        name(&mut out, member);
-        text(&mut out, value);
+        write_key(&mut out, key);
+        write_text(&mut out, value);
     }
-    for (member, value) in [("failed", story.wrong.is_some()), ("isShrunk", story.shrunk)] {
-        name(&mut out, member);
+    for (key, value) in
+        [("failed", timeline.failure_text.is_some()), ("isShrunk", timeline.is_shrunk)]
+    {
+        write_key(&mut out, key);
         out.push_str(if value { "true" } else { "false" });
     }
-    name(&mut out, "lanes");
-    list(&mut out, &story.lanes.names, |out, lane| text(out, lane));
-    name(&mut out, "kinds");
-    list(&mut out, KINDS, |out, kind| text(out, &kind.to_string()));
-    name(&mut out, "runs");
-    list(&mut out, &story.sides, |out, side| run(out, side, &story.lanes));
+    write_key(&mut out, "lanes");
+    write_list(&mut out, &timeline.lanes.names, |out, lane| write_text(out, lane));
+    write_key(&mut out, "kinds");
+    write_list(&mut out, KINDS, |out, kind| write_text(out, &kind.to_string()));
+    write_key(&mut out, "runs");
+    write_list(&mut out, &timeline.runs, |out, side| write_run(out, side, &timeline.lanes));
     out.push('}');
     out
 }
 
 /// Texts by their numbers.
 #[derive(Default)]
-struct Texts<'a> {
-    numbers: BTreeMap<&'a str, usize>,
-    list: Vec<&'a str>,
+struct TextTable<'a> {
+    indices: BTreeMap<&'a str, usize>,
+    texts: Vec<&'a str>,
 }
 
-impl<'a> Texts<'a> {
-    fn of(&mut self, text: &'a str) -> usize {
-        *self.numbers.entry(text).or_insert_with(|| {
-            self.list.push(text);
-            self.list.len() - 1
+impl<'a> TextTable<'a> {
+    fn intern(&mut self, text: &'a str) -> usize {
+        *self.indices.entry(text).or_insert_with(|| {
+            self.texts.push(text);
+            self.texts.len() - 1
         })
     }
 }
 
 /// A column of one number a record.
-fn column(out: &mut String, title: &str, records: &[Record], of: impl FnMut(&Record) -> u64) {
-    name(out, title);
-    numbers(out, records.iter().map(of));
+fn write_column(
+    out: &mut String,
+    key: &str,
+    records: &[Record],
+    value: impl FnMut(&Record) -> u64,
+) {
+    write_key(out, key);
+    write_numbers(out, records.iter().map(value));
 }
 
-fn run(out: &mut String, side: &Side<'_>, lanes: &Lanes) {
-    let records = side.records;
-    let mut texts = Texts::default();
+fn write_run(out: &mut String, view: &RunView<'_>, lanes: &Lanes) {
+    let records = view.records;
+    let mut texts = TextTable::default();
     out.push('{');
-    name(out, "label");
-    text(out, side.label);
-    name(out, "seed");
-    text(out, &format!("{:#x}", side.seed));
-    name(out, "of");
-    out.push_str(&side.of.to_string());
+    write_key(out, "label");
+    write_text(out, view.label);
+    write_key(out, "seed");
+    write_text(out, &format!("{:#x}", view.seed));
+    write_key(out, "of");
+    out.push_str(&view.total_choices.to_string());
     // Apart, because together they may be more than a number of JavaScript holds.
-    column(out, "seconds", records, |record| record.at.as_nanos() / 1_000_000_000);
-    column(out, "nanos", records, |record| record.at.as_nanos() % 1_000_000_000);
+    write_column(out, "seconds", records, |record| record.at.as_nanos() / 1_000_000_000);
+    write_column(out, "nanos", records, |record| record.at.as_nanos() % 1_000_000_000);
     let kind = |record: &Record| KINDS.iter().position(|kind| *kind == record.kind).unwrap_or(0);
-    column(out, "kind", records, |record| kind(record) as u64);
-    column(out, "ordinal", records, |record| record.ordinal);
-    for (title, of) in [
+    write_column(out, "kind", records, |record| kind(record) as u64);
+    write_column(out, "ordinal", records, |record| record.ordinal);
+    for (key, value) in [
         ("subject", (|record| &record.subject) as fn(&Record) -> &String),
         ("source", |record| &record.source),
         ("text", |record| &record.text),
     ] {
-        name(out, title);
-        numbers(out, records.iter().map(|record| texts.of(of(record))));
+        write_key(out, key);
+        write_numbers(out, records.iter().map(|record| texts.intern(value(record))));
     }
-    name(out, "texts");
-    list(out, texts.list, text);
-    name(out, "lane");
-    numbers(out, side.spots.iter().map(|spot| spot.lane));
-    name(out, "from");
-    numbers(out, side.spots.iter().map(|spot| spot.from.map_or(-1, |from| from as i64)));
-    name(out, "causes");
-    list(out, records, |out, record| numbers(out, &record.causes));
-    name(out, "before");
-    numbers(out, before(records).iter().map(|place| place.map_or(-1, |place| place as i64)));
-    name(out, "past");
-    numbers(out, &side.past);
-    name(out, "worth");
-    numbers(out, &side.worth);
-    name(out, "values");
-    sparse(out, records, RecordKind::Choose, |out, record| text(out, &record.digest.to_string()));
-    name(out, "hosts");
-    sparse(out, records, RecordKind::Fault, |out, record| {
-        numbers(out, lanes.of_fault(&record.text));
+    write_key(out, "texts");
+    write_list(out, texts.texts, write_text);
+    write_key(out, "lane");
+    write_numbers(out, view.positions.iter().map(|spot| spot.lane));
+    write_key(out, "from");
+    write_numbers(
+        out,
+        view.positions.iter().map(|spot| spot.source_lane.map_or(-1, |from| from as i64)),
+    );
+    write_key(out, "causes");
+    write_list(out, records, |out, record| write_numbers(out, &record.causes));
+    write_key(out, "before");
+    write_numbers(
+        out,
+        previous_of_subject(records).iter().map(|index| index.map_or(-1, |index| index as i64)),
+    );
+    write_key(out, "past");
+    write_numbers(out, &view.past);
+    write_key(out, "worth");
+    write_numbers(out, &view.highlights);
+    write_key(out, "values");
+    write_sparse(out, records, RecordKind::Choose, |out, record| {
+        write_text(out, &record.digest.to_string())
     });
-    name(out, "choices");
-    list(out, &side.choices, |out, choice| chosen(out, choice, lanes));
+    write_key(out, "hosts");
+    write_sparse(out, records, RecordKind::Fault, |out, record| {
+        write_numbers(out, lanes.fault_lanes(&record.text));
+    });
+    write_key(out, "choices");
+    write_list(out, &view.choices, |out, choice| write_choice(out, choice, lanes));
     out.push('}');
 }
 
 /// What only records of one kind have, by their places.
-fn sparse(
+fn write_sparse(
     out: &mut String,
     records: &[Record],
     kind: RecordKind,
     write: impl Fn(&mut String, &Record),
 ) {
     out.push('{');
-    for (place, record) in records.iter().enumerate().filter(|(_, record)| record.kind == kind) {
-        name(out, &place.to_string());
+    for (index, record) in records.iter().enumerate().filter(|(_, record)| record.kind == kind) {
+        write_key(out, &index.to_string());
         write(out, record);
     }
     out.push('}');
 }
 
-fn chosen(out: &mut String, choice: &Choice, lanes: &Lanes) {
+fn write_choice(out: &mut String, choice: &Choice, lanes: &Lanes) {
     out.push('{');
-    name(out, "seconds");
+    write_key(out, "seconds");
     out.push_str(&(choice.at.as_nanos() / 1_000_000_000).to_string());
-    name(out, "nanos");
+    write_key(out, "nanos");
     out.push_str(&(choice.at.as_nanos() % 1_000_000_000).to_string());
-    name(out, "lane");
-    out.push_str(&lanes.of_choice(&choice.subject).to_string());
-    name(out, "key");
-    text(out, &format!("{} {}", choice.subject, choice.ordinal));
-    name(out, "words");
-    text(out, &choice.describe());
+    write_key(out, "lane");
+    out.push_str(&lanes.choice_lane(&choice.subject).to_string());
+    write_key(out, "key");
+    write_text(out, &format!("{} {}", choice.subject, choice.ordinal));
+    write_key(out, "words");
+    write_text(out, &choice.describe());
     out.push('}');
 }

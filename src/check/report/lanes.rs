@@ -8,95 +8,102 @@ use std::collections::BTreeMap;
 use crate::sim::{NODE, Record, RecordKind, unescape};
 
 /// The lane of what belongs to no host.
-pub(crate) const WORLD: usize = 0;
+pub(crate) const WORLD_LANE: usize = 0;
 
 /// The name of a host or node, as a path writes it with the number of its life behind.
-fn name(step: &str) -> String {
-    let numbered = step.rsplit_once('#').filter(|(_, number)| number.parse::<u32>().is_ok());
-    unescape(numbered.map_or(step, |(name, _)| name))
+fn host_name(segment: &str) -> String {
+    let without_index =
+        segment.rsplit_once('#').filter(|(_, number)| number.parse::<u32>().is_ok());
+    unescape(without_index.map_or(segment, |(name, _)| name))
 }
 
 /// The host on which a task lives.
-fn host_of(task: &str) -> Option<String> {
-    let mut steps = task.split('/');
-    (steps.next() == Some(NODE)).then(|| steps.next().map(name)).flatten()
+fn task_host(task: &str) -> Option<String> {
+    let mut segments = task.split('/');
+    (segments.next() == Some(NODE)).then(|| segments.next().map(host_name)).flatten()
 }
 
 /// The hosts between which something travels in a direction: from, to.
-fn way_of(direction: &str) -> Option<[String; 2]> {
-    let steps: Vec<&str> = direction.split('/').collect();
-    match steps[..] {
-        [_, near, far] => Some([name(near), name(far)]),
-        [_, near, far, "reverse"] => Some([name(far), name(near)]),
+fn direction_hosts(direction: &str) -> Option<[String; 2]> {
+    let segments: Vec<&str> = direction.split('/').collect();
+    match segments[..] {
+        [_, dialer, acceptor] => Some([host_name(dialer), host_name(acceptor)]),
+        [_, dialer, acceptor, "reverse"] => Some([host_name(acceptor), host_name(dialer)]),
         _ => None,
     }
 }
 
 /// Where a record is drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Spot {
+pub(crate) struct LanePosition {
     pub(crate) lane: usize,
     /// Where it was sent from, if it is about something that was.
-    pub(crate) from: Option<usize>,
+    pub(crate) source_lane: Option<usize>,
 }
 
 /// The hosts of some runs, in the order in which anything happens there; first of all the world.
 #[derive(Clone, Debug)]
 pub(crate) struct Lanes {
     pub(crate) names: Vec<String>,
-    places: BTreeMap<String, usize>,
+    by_host: BTreeMap<String, usize>,
 }
 
 impl Lanes {
     /// No hosts yet.
     pub(crate) fn new() -> Self {
-        Self { names: vec!["world".into()], places: BTreeMap::new() }
+        Self { names: vec!["world".into()], by_host: BTreeMap::new() }
     }
 
-    fn of(&mut self, host: String) -> usize {
-        *self.places.entry(host).or_insert_with_key(|host| {
+    fn get_or_insert(&mut self, host: String) -> usize {
+        *self.by_host.entry(host).or_insert_with_key(|host| {
             self.names.push(host.clone());
             self.names.len() - 1
         })
     }
 
     /// Where a record is drawn; its hosts get lanes if they had none.
-    pub(crate) fn spot(&mut self, record: &Record) -> Spot {
-        let travels = matches!(record.kind, RecordKind::Deliver | RecordKind::Lose);
-        if let Some([from, to]) = way_of(&record.subject).filter(|_| travels) {
-            let (from, to) = (self.of(from), self.of(to));
+    pub(crate) fn position(&mut self, record: &Record) -> LanePosition {
+        let is_segment = matches!(record.kind, RecordKind::Deliver | RecordKind::Lose);
+        if let Some([from, to]) = direction_hosts(&record.subject).filter(|_| is_segment) {
+            let (from, to) = (self.get_or_insert(from), self.get_or_insert(to));
             // Who gives up has nothing that was sent: it happens where it waits.
-            let gives_up = record.kind == RecordKind::Lose && record.causes.is_empty();
-            return Spot { lane: if gives_up { from } else { to }, from: Some(from) };
+            let is_give_up = record.kind == RecordKind::Lose && record.causes.is_empty();
+            return LanePosition {
+                lane: if is_give_up { from } else { to },
+                source_lane: Some(from),
+            };
         }
-        Spot { lane: host_of(&record.subject).map_or(WORLD, |host| self.of(host)), from: None }
+        LanePosition {
+            lane: task_host(&record.subject).map_or(WORLD_LANE, |host| self.get_or_insert(host)),
+            source_lane: None,
+        }
     }
 
     /// The lane of a choice, by the second word of its subject.
-    pub(crate) fn of_choice(&self, subject: &str) -> usize {
-        let who = subject.split(' ').nth(1).unwrap_or_default();
-        let host = host_of(who).or_else(|| way_of(who).map(|[from, _]| from));
-        host.and_then(|host| self.places.get(&host).copied()).unwrap_or(WORLD)
+    pub(crate) fn choice_lane(&self, subject: &str) -> usize {
+        let path = subject.split(' ').nth(1).unwrap_or_default();
+        let host = task_host(path).or_else(|| direction_hosts(path).map(|[from, _]| from));
+        host.and_then(|host| self.by_host.get(&host).copied()).unwrap_or(WORLD_LANE)
     }
 
     /// The lanes of the hosts that the text of a fault names; none if it is about all.
-    pub(crate) fn of_fault(&self, text: &str) -> Vec<usize> {
+    pub(crate) fn fault_lanes(&self, text: &str) -> Vec<usize> {
         // Behind the names may stand by how much.
         let text = text.split_once(": ").map_or(text, |(names, _)| names);
-        let named = |word: &str| self.places.get(word).copied();
+        let named = |word: &str| self.by_host.get(word).copied();
         let lanes = text.split(' ').skip(1).filter_map(named);
         // A host whose name has a space in it is all that is said behind the first word.
-        let whole = text.split_once(' ').and_then(|(_, rest)| named(rest));
-        whole.map_or_else(|| lanes.collect(), |lane| vec![lane])
+        let single_host = text.split_once(' ').and_then(|(_, rest)| named(rest));
+        single_host.map_or_else(|| lanes.collect(), |lane| vec![lane])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lanes, host_of, way_of};
+    use super::{Lanes, direction_hosts, task_host};
 
     #[test]
-    fn paths_say_where_something_happens() {
+    fn lane_of_a_path_is_its_host() {
         for (task, host) in [
             ("node/β", Some("β")),
             ("node/β#2/serve#7", Some("β")),
@@ -104,27 +111,27 @@ mod tests {
             ("main/node/β", None),
             ("main", None),
         ] {
-            assert_eq!(host_of(task).as_deref(), host, "{task}");
+            assert_eq!(task_host(task).as_deref(), host, "{task}");
         }
-        let way = |from: &str, to: &str| Some([from.to_string(), to.to_string()]);
-        assert_eq!(way_of("simt/α/β"), way("α", "β"));
-        assert_eq!(way_of("simt/α/β#3/reverse"), way("β", "α"));
-        assert_eq!(way_of("simt/α"), None);
+        let hosts = |from: &str, to: &str| Some([from.to_string(), to.to_string()]);
+        assert_eq!(direction_hosts("simt/α/β"), hosts("α", "β"));
+        assert_eq!(direction_hosts("simt/α/β#3/reverse"), hosts("β", "α"));
+        assert_eq!(direction_hosts("simt/α"), None);
     }
 
     #[test]
-    fn a_fault_concerns_those_it_names_or_all() {
+    fn fault_lanes_are_the_named_hosts_or_none() {
         let mut lanes = Lanes::new();
         for host in ["α", "β", "γ", "two words"] {
-            lanes.of(host.into());
+            lanes.get_or_insert(host.into());
         }
-        assert_eq!(lanes.of_fault("partition α | γ"), [1, 3]);
-        assert_eq!(lanes.of_fault("crash two words"), [4]);
-        assert_eq!(lanes.of_fault("heal"), []);
-        assert_eq!(lanes.of_fault("latency α γ: undone, 1ms to 10ms"), [1, 3]);
-        assert_eq!(lanes.of_fault("clock two words: offset 5s, drift 0 ppm"), [4]);
-        assert_eq!(lanes.of_choice("latency simt/β/α/reverse"), 1);
-        assert_eq!(lanes.of_choice("priority node/γ timer"), 3);
-        assert_eq!(lanes.of_choice("choose main coin"), 0);
+        assert_eq!(lanes.fault_lanes("partition α | γ"), [1, 3]);
+        assert_eq!(lanes.fault_lanes("crash two words"), [4]);
+        assert_eq!(lanes.fault_lanes("heal"), []);
+        assert_eq!(lanes.fault_lanes("latency α γ: undone, 1ms to 10ms"), [1, 3]);
+        assert_eq!(lanes.fault_lanes("clock two words: offset 5s, drift 0 ppm"), [4]);
+        assert_eq!(lanes.choice_lane("latency simt/β/α/reverse"), 1);
+        assert_eq!(lanes.choice_lane("priority node/γ timer"), 3);
+        assert_eq!(lanes.choice_lane("choose main coin"), 0);
     }
 }

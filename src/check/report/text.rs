@@ -7,21 +7,23 @@ use std::path::PathBuf;
 use crate::sim::Instant;
 use crate::simnet::Ledger;
 
-use crate::check::analysis::determinism::Differs;
-use crate::check::analysis::earlier_runs::Earlier;
-use crate::check::analysis::shrink::Shrunk;
-use crate::check::assertions::Reached;
-use crate::check::exec::run_once::Played;
+use crate::check::analysis::determinism::Nondeterminism;
+use crate::check::analysis::earlier_runs::LeakedState;
+use crate::check::analysis::shrink::ShrinkResult;
+use crate::check::assertions::AssertionCounts;
+use crate::check::exec::run_once::RunResult;
 use crate::check::failure::Failure;
-use crate::check::report::causality::{Entry, causal_past, entries, worth_reading};
+use crate::check::report::causality::{
+    PastEntry, causal_past, group_repetitions, select_highlights,
+};
 
 /// What is wrong.
 #[derive(Debug)]
-pub(crate) enum Wrong {
+pub(crate) enum TestFailure {
     /// A run failed.
-    Failed(Box<Failure>),
+    Run(Box<Failure>),
     /// A seed was not the same run twice.
-    Differs(Box<Differs>),
+    Nondeterminism(Box<Nondeterminism>),
     /// Something about the whole sweep.
     Sweep(String),
     /// The sweep could not be begun.
@@ -41,20 +43,20 @@ pub struct Report {
     /// The seed to go on from, if the time was used up before the seeds were.
     pub next_seed: Option<u64>,
     /// What became of the faults of all runs.
-    pub ledger: Ledger,
-    pub(crate) reached: Reached,
-    pub(crate) wrong: Option<Wrong>,
+    pub fault_stats: Ledger,
+    pub(crate) assertions: AssertionCounts,
+    pub(crate) failure: Option<TestFailure>,
     /// How runs of the seed that failed differ, if they do.
-    pub(crate) differs: Option<Box<Differs>>,
+    pub(crate) nondeterminism: Option<Box<Nondeterminism>>,
     /// Whether it fails by what earlier runs have left.
-    pub(crate) earlier: Option<Earlier>,
-    pub(crate) shrunk: Option<Shrunk>,
+    pub(crate) leaked_state: Option<LeakedState>,
+    pub(crate) shrunk: Option<ShrinkResult>,
     /// Why it was not repeated, or not shrunk.
-    pub(crate) left_out: Vec<String>,
+    pub(crate) skipped: Vec<String>,
     /// What the test was given, if it takes an input: the simplest that fails.
     pub(crate) input: Option<String>,
     /// The run that failed, with its trace; also one that did not, while its trace is written.
-    pub(crate) failed: Option<Played>,
+    pub(crate) failed_run: Option<RunResult>,
     /// Where its tape was written, or why it could not be.
     pub(crate) tape_file: Option<Result<PathBuf, String>>,
     /// Where its trace was written, or why it could not be, if it was asked for.
@@ -65,12 +67,12 @@ pub struct Report {
 impl Report {
     /// Returns whether all is well.
     pub const fn is_ok(&self) -> bool {
-        self.wrong.is_none()
+        self.failure.is_none()
     }
 
     /// Returns how many choices matter to the failure, and how many were made, if it was shrunk.
     pub fn choices(&self) -> Option<(usize, usize)> {
-        self.shrunk.as_ref().and_then(|shrunk| Some((shrunk.played.choices.len(), shrunk.of?)))
+        self.shrunk.as_ref().and_then(|shrunk| Some((shrunk.result.choices.len(), shrunk.total?)))
     }
 
     /// Returns the simplest input that fails, printed, if the test takes one: see
@@ -86,13 +88,13 @@ impl Report {
 
     /// Returns the tape of the smallest run that fails, if there is one.
     pub fn tape(&self) -> Option<&crate::sim::Tape> {
-        let shrunk = self.shrunk.as_ref().map(|shrunk| &shrunk.played);
-        shrunk.or(self.failed.as_ref()).map(|played| &played.tape)
+        let shrunk = self.shrunk.as_ref().map(|shrunk| &shrunk.result);
+        shrunk.or(self.failed_run.as_ref()).map(|result| &result.tape)
     }
 
     /// Returns how often each `sometimes!` was reached.
     pub fn reached(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.reached.sometimes.iter().map(|(label, count)| (&**label, *count))
+        self.assertions.sometimes.iter().map(|(label, count)| (&**label, *count))
     }
 
     /// Passes on a failure: prints the report and panics with it.
@@ -101,7 +103,7 @@ impl Report {
     ///
     /// If something is wrong.
     pub fn assert(&self) {
-        if self.wrong.is_some() {
+        if self.failure.is_some() {
             let text = self.to_string();
             eprintln!("{text}");
             // Not `panic!`, whose hook would print all of it once more, and something after it.
@@ -110,71 +112,71 @@ impl Report {
     }
 
     /// What is wrong, without what explains it.
-    pub(crate) fn wrong_text(&self) -> Option<String> {
-        self.wrong.as_ref().map(|wrong| match wrong {
-            Wrong::Failed(failure) => match &self.differs {
-                Some(_) => format!("{}\n\n{}", failure.text, DiffersOf(self)),
+    pub(crate) fn failure_text(&self) -> Option<String> {
+        self.failure.as_ref().map(|test_failure| match test_failure {
+            TestFailure::Run(failure) => match &self.nondeterminism {
+                Some(_) => format!("{}\n\n{}", failure.text, NondeterminismText(self)),
                 None => failure.text.clone(),
             },
-            Wrong::Differs(differs) => differs.to_string(),
-            Wrong::Sweep(text) | Wrong::Settings(text) => text.clone(),
+            TestFailure::Nondeterminism(nondeterminism) => nondeterminism.to_string(),
+            TestFailure::Sweep(text) | TestFailure::Settings(text) => text.clone(),
         })
     }
 
     fn write_choices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(shrunk) = &self.shrunk else { return Ok(()) };
-        let choices = &shrunk.played.choices;
-        let of = shrunk.of.map_or_else(|| "its".to_string(), grouped);
+        let choices = &shrunk.result.choices;
+        let total = shrunk.total.map_or_else(|| "its".to_string(), group_digits);
         // Where it has stopped before its end, fewer may matter.
-        let most = if shrunk.stopped.is_some() { "at most " } else { "" };
+        let prefix = if shrunk.stop_reason.is_some() { "at most " } else { "" };
         match choices.len() {
-            0 => write!(f, "\n\nnone of {of} choices matters: it fails whatever is chosen")?,
-            1 => write!(f, "\n\n{most}1 of {of} choices matters")?,
-            matter => write!(f, "\n\n{most}{} of {of} choices matter", grouped(matter))?,
+            0 => write!(f, "\n\nnone of {total} choices matters: it fails whatever is chosen")?,
+            1 => write!(f, "\n\n{prefix}1 of {total} choices matters")?,
+            count => write!(f, "\n\n{prefix}{} of {total} choices matter", group_digits(count))?,
         }
-        write!(f, " ({} runs, {:.1} s)", shrunk.runs, shrunk.took.as_secs_f64())?;
-        const SHOWN: usize = 30;
+        write!(f, " ({} runs, {:.1} s)", shrunk.runs, shrunk.elapsed.as_secs_f64())?;
+        const MAX_SHOWN: usize = 30;
         let (mut next, mut shown) = (0, 0);
-        while let Some(choice) = choices.get(next).filter(|_| shown < SHOWN) {
-            let words = choice.describe();
-            write!(f, "\n  {:>14} {words}", choice.at)?;
-            let alike = choices[next..].iter().take_while(|choice| choice.describe() == words);
-            let end = next + alike.count().max(1);
-            write_alike(f, ("", end - next), (choice.at, choices[end - 1].at))?;
+        while let Some(choice) = choices.get(next).filter(|_| shown < MAX_SHOWN) {
+            let description = choice.describe();
+            write!(f, "\n  {:>14} {description}", choice.at)?;
+            let same = choices[next..].iter().take_while(|choice| choice.describe() == description);
+            let end = next + same.count().max(1);
+            write_repetitions(f, ("", end - next), (choice.at, choices[end - 1].at))?;
             (next, shown) = (end, shown + 1);
         }
         if next < choices.len() {
-            write!(f, "\n  .. and {} more", grouped(choices.len() - next))?;
+            write!(f, "\n  .. and {} more", group_digits(choices.len() - next))?;
         }
-        if let Some(stopped) = shrunk.stopped {
-            write!(f, "\n  ({stopped})")?;
+        if let Some(stop_reason) = shrunk.stop_reason {
+            write!(f, "\n  ({stop_reason})")?;
         }
         Ok(())
     }
 
     fn write_past(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shrunk = self.shrunk.as_ref().map(|shrunk| &shrunk.played);
-        let Some(played) = shrunk.or(self.failed.as_ref()) else { return Ok(()) };
-        if let Some(untraced) = played.untraced() {
-            return write!(f, "\n\nwhat led to it is not told: {untraced}");
+        let shrunk = self.shrunk.as_ref().map(|shrunk| &shrunk.result);
+        let Some(result) = shrunk.or(self.failed_run.as_ref()) else { return Ok(()) };
+        if let Some(reason) = result.untraced_reason() {
+            return write!(f, "\n\nwhat led to it is not told: {reason}");
         }
-        let (Some(trace), Some(failure)) = (&played.trace, &played.failure) else { return Ok(()) };
+        let (Some(trace), Some(failure)) = (&result.trace, &result.failure) else { return Ok(()) };
         f.write_str("\n\nwhat led to it:")?;
         let (past, records) = (causal_past(trace, &failure.tasks), trace.records());
-        let matter = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.played.choices);
-        let entries = entries(&past, records);
+        let choices = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.result.choices);
+        let entries = group_repetitions(&past, records);
         let mut next = 0;
-        for place in worth_reading(&entries, &past, records, matter) {
-            let Entry { places, period } = &entries[place];
+        for place in select_highlights(&entries, &past, records, choices) {
+            let PastEntry { range: places, period } = &entries[place];
             if places.start > next {
-                write!(f, "\n  .. {} more", grouped(places.start - next))?;
+                write!(f, "\n  .. {} more", group_digits(places.start - next))?;
             }
             for place in places.clone().take(*period) {
                 write!(f, "\n  {}", records[past[place]])?;
             }
             let [from, until] = [places.start, places.end - 1].map(|place| records[past[place]].at);
-            let these = if *period > 1 { format!("these {period} ") } else { String::new() };
-            write_alike(f, (&these, entries[place].times()), (from, until))?;
+            let unit = if *period > 1 { format!("these {period} ") } else { String::new() };
+            write_repetitions(f, (&unit, entries[place].repetitions()), (from, until))?;
             next = places.end;
         }
         Ok(())
@@ -182,42 +184,45 @@ impl Report {
 }
 
 /// Says of a line how many there are of it, and until when, if there are several.
-fn write_alike(
+fn write_repetitions(
     f: &mut fmt::Formatter<'_>,
-    (these, count): (&str, usize),
+    (unit, count): (&str, usize),
     (from, until): (Instant, Instant),
 ) -> fmt::Result {
     match count {
         0 | 1 => Ok(()),
-        _ if until == from => write!(f, "  ({these}{} times)", grouped(count)),
-        _ => write!(f, "  ({these}{} times until {until})", grouped(count)),
+        _ if until == from => write!(f, "  ({unit}{} times)", group_digits(count)),
+        _ => write!(f, "  ({unit}{} times until {until})", group_digits(count)),
     }
 }
 
 /// How runs of a seed differ that has failed, beside its failure.
-struct DiffersOf<'a>(&'a Report);
+struct NondeterminismText<'a>(&'a Report);
 
-impl fmt::Display for DiffersOf<'_> {
+impl fmt::Display for NondeterminismText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { differs: Some(differs), earlier, shrunk, .. } = self.0 else { return Ok(()) };
-        if let Some(earlier) = earlier {
-            write!(f, "{earlier}\n\n")?;
+        let Report { nondeterminism: Some(nondeterminism), leaked_state, shrunk, .. } = self.0
+        else {
+            return Ok(());
+        };
+        if let Some(leaked_state) = leaked_state {
+            write!(f, "{leaked_state}\n\n")?;
         }
-        write!(f, "{differs}\n\n{}", differs.how_repeats_ended())?;
+        write!(f, "{nondeterminism}\n\n{}", nondeterminism.repeats_text())?;
         f.write_str(match shrunk {
             Some(_) => "\nWhat is said of choices may change from one report to the next.",
-            None if differs.always_ends_so() => "",
+            None if nondeterminism.always_ends_same() => "",
             None => "\nSo it was not shrunk.",
         })
     }
 }
 
 /// A number with its digits in groups of three.
-fn grouped(number: usize) -> String {
+fn group_digits(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);
@@ -228,41 +233,42 @@ fn grouped(number: usize) -> String {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seed = self.failed_seed.map(|seed| format!(" with seed {seed:#x}")).unwrap_or_default();
-        match &self.wrong {
+        match &self.failure {
             None => return write!(f, "{}: {} run(s), all well", self.name, self.runs),
-            Some(Wrong::Settings(error)) => return f.write_str(error),
-            Some(Wrong::Sweep(text)) => {
+            Some(TestFailure::Settings(error)) => return f.write_str(error),
+            Some(TestFailure::Sweep(text)) => {
                 write!(f, "{} failed{seed} after {} run(s):\n\n{text}", self.name, self.runs)?;
             }
-            Some(Wrong::Differs(differs)) => {
+            Some(TestFailure::Nondeterminism(nondeterminism)) => {
                 write!(f, "{} failed{seed}, run {}:\n\n", self.name, self.runs)?;
-                if let Some(text) = differs.failed_otherwise() {
+                if let Some(text) = nondeterminism.other_failure() {
                     write!(f, "it passed, and failed when it was repeated:\n{text}\n\n")?;
                 }
-                write!(f, "{differs}")?;
+                write!(f, "{nondeterminism}")?;
             }
-            Some(Wrong::Failed(failure)) => {
+            Some(TestFailure::Run(failure)) => {
                 write!(f, "{} failed{seed}, run {}:\n\n{}", self.name, self.runs, failure.text)?;
                 if let Some(input) = &self.input {
                     write!(f, "\n\ninput: {input}")?;
                 }
-                if self.differs.is_some() {
-                    write!(f, "\n\n{}", DiffersOf(self))?;
+                if self.nondeterminism.is_some() {
+                    write!(f, "\n\n{}", NondeterminismText(self))?;
                 }
-                for left_out in &self.left_out {
-                    write!(f, "\n\n{left_out}")?;
+                for reason in &self.skipped {
+                    write!(f, "\n\n{reason}")?;
                 }
                 self.write_choices(f)?;
                 self.write_past(f)?;
             }
         }
-        let ledger = self.failed.as_ref().map_or(&self.ledger, |failed| &failed.ledger);
-        if ledger.iter().any(|(_, counts)| counts.requested > 0) {
-            write!(f, "\n\n{ledger}")?;
+        let fault_stats =
+            self.failed_run.as_ref().map_or(&self.fault_stats, |failed| &failed.fault_stats);
+        if fault_stats.iter().any(|(_, counts)| counts.requested > 0) {
+            write!(f, "\n\n{fault_stats}")?;
         }
-        for (what, file) in [("tape", &self.tape_file), ("trace", &self.trace_file)] {
+        for (label, file) in [("tape", &self.tape_file), ("trace", &self.trace_file)] {
             match file {
-                Some(Ok(file)) => write!(f, "\n\n{what}: {}", file.display())?,
+                Some(Ok(file)) => write!(f, "\n\n{label}: {}", file.display())?,
                 Some(Err(error)) => write!(f, "\n\n{error}")?,
                 None => {}
             }

@@ -6,92 +6,94 @@ use std::collections::BTreeSet;
 
 use crate::sim::{Choice, Record};
 
-use crate::check::exec::run_once::Played;
-use crate::check::report::causality::{causal_past, entries, worth_reading};
-use crate::check::report::lanes::{Lanes, Spot};
+use crate::check::exec::run_once::RunResult;
+use crate::check::report::causality::{causal_past, group_repetitions, select_highlights};
+use crate::check::report::lanes::{LanePosition, Lanes};
 use crate::check::report::text::Report;
 
 /// One run.
-pub(crate) struct Side<'a> {
+pub(crate) struct RunView<'a> {
     pub(crate) label: &'static str,
     pub(crate) seed: u64,
     pub(crate) records: &'a [Record],
     /// Where each record is drawn.
-    pub(crate) spots: Vec<Spot>,
+    pub(crate) positions: Vec<LanePosition>,
     /// The places of the records that led to the failure, if it failed.
     pub(crate) past: Vec<usize>,
     /// Those of them that the report prints.
-    pub(crate) worth: BTreeSet<usize>,
+    pub(crate) highlights: BTreeSet<usize>,
     /// The choices that matter, and how many there were.
     pub(crate) choices: Vec<&'a Choice>,
-    pub(crate) of: usize,
+    pub(crate) total_choices: usize,
 }
 
 /// What is told of a run, or of two.
-pub(crate) struct Story<'a> {
+pub(crate) struct Timeline<'a> {
     pub(crate) name: &'a str,
     /// What went wrong, if anything did.
-    pub(crate) wrong: Option<String>,
+    pub(crate) failure_text: Option<String>,
     /// Whether it is known which choices matter, and why it is not known for certain.
-    pub(crate) shrunk: bool,
-    pub(crate) stopped: Option<&'static str>,
+    pub(crate) is_shrunk: bool,
+    pub(crate) stop_reason: Option<&'static str>,
     /// The whole report, as on the terminal.
     pub(crate) report: String,
     pub(crate) replay: &'a str,
     pub(crate) lanes: Lanes,
-    pub(crate) sides: Vec<Side<'a>>,
+    pub(crate) runs: Vec<RunView<'a>>,
 }
 
-impl<'a> Story<'a> {
+impl<'a> Timeline<'a> {
     /// What is told of a run whose records were kept, and of what it was cut down to.
-    pub(crate) fn new(report: &'a Report, original: &'a Played) -> Self {
+    pub(crate) fn new(report: &'a Report, original: &'a RunResult) -> Self {
         let mut lanes = Lanes::new();
-        let shrunk = report.shrunk.as_ref().map(|shrunk| &shrunk.played);
-        let matter = shrunk.map_or(&[][..], |shrunk| &shrunk.choices);
+        let shrunk = report.shrunk.as_ref().map(|shrunk| &shrunk.result);
+        let relevant_choices = shrunk.map_or(&[][..], |shrunk| &shrunk.choices);
         // What cannot be cut down is told once.
-        let same = |one: &Played| one.fingerprint == original.fingerprint;
-        let beside = shrunk.filter(|shrunk| !same(shrunk) && shrunk.trace.is_some());
-        let label = if beside.is_some() { "original" } else { "run" };
-        let mut sides = vec![side(label, original, matter, &mut lanes)];
-        sides.extend(beside.map(|shrunk| side("shrunk", shrunk, matter, &mut lanes)));
+        let is_original = |one: &RunResult| one.fingerprint == original.fingerprint;
+        let shrunk_view = shrunk.filter(|shrunk| !is_original(shrunk) && shrunk.trace.is_some());
+        let label = if shrunk_view.is_some() { "original" } else { "run" };
+        let mut runs = vec![run_view(label, original, relevant_choices, &mut lanes)];
+        runs.extend(
+            shrunk_view.map(|shrunk| run_view("shrunk", shrunk, relevant_choices, &mut lanes)),
+        );
         Self {
             name: &report.name,
-            wrong: report.wrong_text(),
-            shrunk: shrunk.is_some(),
-            stopped: report.shrunk.as_ref().and_then(|shrunk| shrunk.stopped),
+            failure_text: report.failure_text(),
+            is_shrunk: shrunk.is_some(),
+            stop_reason: report.shrunk.as_ref().and_then(|shrunk| shrunk.stop_reason),
             report: report.to_string(),
             replay: &report.replay,
             lanes,
-            sides,
+            runs,
         }
     }
 }
 
-fn side<'a>(
+fn run_view<'a>(
     label: &'static str,
-    played: &'a Played,
-    matter: &[Choice],
+    result: &'a RunResult,
+    relevant_choices: &[Choice],
     lanes: &mut Lanes,
-) -> Side<'a> {
-    let records = played.trace.as_ref().map_or(&[][..], |trace| trace.records());
+) -> RunView<'a> {
+    let records = result.trace.as_ref().map_or(&[][..], |trace| trace.records());
     let key = |choice: &'a Choice| (choice.subject.as_str(), choice.ordinal);
     let keys: BTreeSet<(&str, u64)> =
-        matter.iter().map(|choice| (choice.subject.as_str(), choice.ordinal)).collect();
-    let past = match (&played.trace, &played.failure) {
+        relevant_choices.iter().map(|choice| (choice.subject.as_str(), choice.ordinal)).collect();
+    let past = match (&result.trace, &result.failure) {
         (Some(trace), Some(failure)) => causal_past(trace, &failure.tasks),
         _ => vec![],
     };
-    let entries = entries(&past, records);
-    let worth = worth_reading(&entries, &past, records, matter);
-    let shown = |entry: usize| entries[entry].places.clone().take(entries[entry].period);
-    Side {
+    let entries = group_repetitions(&past, records);
+    let highlights = select_highlights(&entries, &past, records, relevant_choices);
+    let shown = |entry: usize| entries[entry].range.clone().take(entries[entry].period);
+    RunView {
         label,
-        seed: played.seed,
+        seed: result.seed,
         records,
-        spots: records.iter().map(|record| lanes.spot(record)).collect(),
-        worth: worth.into_iter().flat_map(shown).map(|place| past[place]).collect(),
+        positions: records.iter().map(|record| lanes.position(record)).collect(),
+        highlights: highlights.into_iter().flat_map(shown).map(|place| past[place]).collect(),
         past,
-        choices: played.choices.iter().filter(|one| keys.contains(&key(one))).collect(),
-        of: played.choices.len(),
+        choices: result.choices.iter().filter(|one| keys.contains(&key(one))).collect(),
+        total_choices: result.choices.len(),
     }
 }

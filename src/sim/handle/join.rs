@@ -17,7 +17,7 @@ use crate::sim::task::boxed_task::{BoxedTask, open};
 use crate::sim::task::table::{Dropped, Stage, TaskId};
 use crate::sim::world::current::{enter_run, try_enter_run};
 use crate::sim::world::node::{NOWHERE, NodeDeath};
-use crate::sim::world::task_api::Unjoined;
+use crate::sim::world::task_api::JoinStatus;
 
 /// Waits for a task's end and gives what it returned.
 ///
@@ -62,7 +62,7 @@ impl<T> JoinHandle<T> {
     /// The handle of a task that was spawned; or was not, because its run was over or a node was
     /// down. The node is the one that it was to be spawned on, unless that is where its parent is.
     #[inline]
-    pub(crate) fn of_spawned(
+    pub(crate) fn from_spawn_result(
         run: u64,
         spawned: Result<TaskId, ()>,
         (node, spawned_at): (u16, &'static Location<'static>),
@@ -70,7 +70,7 @@ impl<T> JoinHandle<T> {
         match spawned {
             Ok(task) => Self::new(run, task),
             Err(()) => {
-                let state = State::Refused(node_in_the_way(run, node), spawned_at);
+                let state = State::Refused(find_down_node(run, node), spawned_at);
                 Self { run, state, output: PhantomData }
             }
         }
@@ -113,11 +113,11 @@ impl<T: 'static> Future for JoinHandle<T> {
         let run = self.run;
         let result = match &self.state {
             State::Spawned(task) => match join(run, *task, cx.waker()) {
-                Err(Unjoined::Pending) => return Poll::Pending,
+                Err(JoinStatus::Pending) => return Poll::Pending,
                 Ok(output) => Ok(open(output)),
-                Err(Unjoined::Aborted) => Err(aborted(run, *task)),
+                Err(JoinStatus::Aborted) => Err(aborted_error(run, *task)),
             },
-            State::Refused(node, at) => Err(refused(run, *node, at)),
+            State::Refused(node, at) => Err(refused_error(run, *node, at)),
             State::Taken => panic!("virtnet: a JoinHandle was polled after it was ready"),
         };
         self.state = State::Taken; // joining has released it
@@ -126,31 +126,31 @@ impl<T: 'static> Future for JoinHandle<T> {
 }
 
 /// Asks how a task has ended: the same code for all types.
-fn join(run: u64, task: TaskId, waker: &Waker) -> Result<BoxedTask, Unjoined> {
+fn join(run: u64, task: TaskId, waker: &Waker) -> Result<BoxedTask, JoinStatus> {
     // Whoever is not woken after all is dropped here, outside the world.
-    let mut wait = Some(Waiter::of(waker));
-    enter_run(run, |world| world.join(task, &mut wait))
+    let mut waiter = Some(Waiter::of(waker));
+    enter_run(run, |world| world.join(task, &mut waiter))
 }
 
 impl<T> JoinHandle<T> {
     /// Says how the task stands while a stall is explained; its output stays where it is.
     #[cold]
     fn explain<R>(&self, waker: &Waker) -> Poll<R> {
-        let begins = Operation::BeginsAt(address_of(self));
+        let not_begun = Operation::BeginsAt(address_of(self));
         // None is the handle of a task that could not be spawned any more.
         let Some(task) = self.task() else {
-            return withhold(begins, || "join a task that it spawns".into());
+            return withhold(not_begun, || "join a task that it spawns".into());
         };
         let operation = enter_run(self.run, |world| match world.tasks.known(task) {
             _ if has_progressed() => Operation::Waits,
             None | Some((Stage::Done, _)) => Operation::Ready,
-            Some((_, about)) => match &about.joiner {
-                None => begins,
+            Some((_, info)) => match &info.joiner {
+                None => not_begun,
                 // A waker may be made anew for each poll.
                 Some(joiner) if joiner.is(waker) || Waiter::polled(waker).is_none() => {
                     Operation::Waits
                 }
-                Some(_) => begins,
+                Some(_) => not_begun,
             },
         });
         withhold(operation, || {
@@ -162,9 +162,9 @@ impl<T> JoinHandle<T> {
 
 /// Forgets a task that was dropped before its end.
 #[cold]
-fn aborted(run: u64, task: TaskId) -> JoinError {
-    let (error, _left) = enter_run(run, |world| {
-        let dropped = world.tasks.known(task).map(|(_, about)| about.dropped);
+fn aborted_error(run: u64, task: TaskId) -> JoinError {
+    let (error, _leftover) = enter_run(run, |world| {
+        let dropped = world.tasks.known(task).map(|(_, info)| info.dropped);
         let node = world.tasks.slots[task.slot as usize].node;
         let reason = match dropped {
             Some(Dropped::Died(death)) => {
@@ -179,13 +179,13 @@ fn aborted(run: u64, task: TaskId) -> JoinError {
 }
 
 #[cold]
-fn node_in_the_way(run: u64, node: u16) -> u16 {
-    try_enter_run(run, |world| world.node_in_the_way(node)).unwrap_or(NOWHERE)
+fn find_down_node(run: u64, node: u16) -> u16 {
+    try_enter_run(run, |world| world.find_down_node(node)).unwrap_or(NOWHERE)
 }
 
 /// Why a task never began.
 #[cold]
-fn refused(run: u64, node: u16, spawned_at: &Location<'_>) -> JoinError {
+fn refused_error(run: u64, node: u16, spawned_at: &Location<'_>) -> JoinError {
     let reason = match node {
         NOWHERE => JoinErrorReason::RunOver,
         _ => {
@@ -203,7 +203,7 @@ impl<T> Drop for JoinHandle<T> {
                 withdraw(address_of(self));
             }
             // What is left of the task is dropped here, outside the world.
-            let _left = try_enter_run(self.run, |world| world.detach(task));
+            let _leftover = try_enter_run(self.run, |world| world.detach(task));
         }
     }
 }
@@ -213,12 +213,12 @@ impl<T> Drop for JoinHandle<T> {
 /// A panic of a task is no such error: it ends the run.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("task {} {}", .0.task, .0.reason)]
-pub struct JoinError(Box<Unreturned>);
+pub struct JoinError(Box<JoinErrorInfo>);
 
 /// Which task has returned nothing, and why: boxed, because what a task returns would else be moved
 /// about in as many words.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Unreturned {
+struct JoinErrorInfo {
     task: String,
     reason: JoinErrorReason,
 }
@@ -260,7 +260,7 @@ impl fmt::Display for JoinErrorReason {
 
 impl JoinError {
     fn new(task: String, reason: JoinErrorReason) -> Self {
-        Self(Box::new(Unreturned { task, reason }))
+        Self(Box::new(JoinErrorInfo { task, reason }))
     }
 
     /// Returns the path of the task: `main/client/worker#2`; of one that never began, where

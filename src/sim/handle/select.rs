@@ -9,42 +9,44 @@ use crate::sim::world::current::try_enter;
 /// Where one `select!` begins to look, each time it is polled.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Turns {
+pub struct SelectOrder {
     biased: bool,
     /// Which of the task's `select!`s it is; known once it is polled.
-    select: Option<u32>,
+    select_index: Option<u32>,
     polls: u64,
 }
 
-impl Turns {
+impl SelectOrder {
     pub const fn chosen() -> Self {
-        Self { biased: false, select: None, polls: 0 }
+        Self { biased: false, select_index: None, polls: 0 }
     }
 
     pub const fn biased() -> Self {
-        Self { biased: true, select: None, polls: 0 }
+        Self { biased: true, select_index: None, polls: 0 }
     }
 
     /// Chooses a branch to begin with; outside a run, the first.
     #[inline]
-    pub fn next(&mut self, branches: usize) -> usize {
+    pub fn first_branch(&mut self, branches: usize) -> usize {
         if self.biased || branches == 1 {
             return 0;
         }
-        let turn = try_enter(|world| {
-            let select = *self.select.get_or_insert_with(|| world.begin_select());
+        let branch = try_enter(|world| {
+            let select_index = *self.select_index.get_or_insert_with(|| world.begin_select());
             self.polls += 1;
-            world.turn_of_select(select, self.polls - 1, branches as u64)
+            world.choose_first_branch(select_index, self.polls - 1, branches as u64)
         });
-        turn.unwrap_or(0) as usize
+        branch.unwrap_or(0) as usize
     }
 
     /// Notes which branch it took, for a stall report: what its task waits for next may depend on a
     /// branch that was dropped.
     #[track_caller]
-    pub fn took(&self, branches: &'static [&'static str], took: usize) {
-        let place = Location::caller();
-        try_enter(|world| world.end_select(LastSelect { at: 0, place, branches, took }));
+    pub fn record_end(&self, branches: &'static [&'static str], taken: usize) {
+        let location = Location::caller();
+        try_enter(|world| {
+            world.end_select(LastSelect { at: 0, place: location, branches, took: taken })
+        });
     }
 }
 
@@ -190,9 +192,9 @@ macro_rules! __select {
             $(let mut $future = ::core::pin::pin!(::core::future::IntoFuture::into_future($f));)+
             $(let mut $output = ::core::option::Option::None;)+
             let __branches = [$($n),+].len();
-            let mut __turns = $crate::sim::Turns::$start();
+            let mut __order = $crate::sim::SelectOrder::$start();
             let __chosen = ::core::future::poll_fn(|__cx| {
-                let __start = __turns.next(__branches);
+                let __start = __order.first_branch(__branches);
                 let mut __any_open = false;
                 for __turn in __start..__start + __branches {
                     match if __turn < __branches { __turn } else { __turn - __branches } {
@@ -224,7 +226,7 @@ macro_rules! __select {
                 }
             })
             .await;
-            __turns.took(&[$(::core::stringify!($f)),+], __chosen);
+            __order.record_end(&[$(::core::stringify!($f)),+], __chosen);
             (__chosen, $($output),+)
         };
         match __chosen {

@@ -18,7 +18,7 @@ use crate::sim::handle::sleep::{Interval, Sleep, Timeout, YieldNow};
 use crate::sim::instant::{EPOCH, Instant};
 use crate::sim::task::boxed_task::{BoxedTask, boxed};
 use crate::sim::task::table::{Name, TaskId};
-use crate::sim::world::current::{enter_run, must_go_on, now, this_run, try_run};
+use crate::sim::world::current::{assert_active, current_run, enter_run, now, try_current_run};
 use crate::sim::world::node::NOWHERE;
 use crate::sim::world::state::World;
 
@@ -52,12 +52,12 @@ impl Sim {
     #[track_caller]
     #[inline]
     pub fn current() -> Self {
-        Self { run: this_run("Sim::current()") }
+        Self { run: current_run("Sim::current()") }
     }
 
     /// Returns the run that goes on in this thread, if one does.
     pub fn try_current() -> Option<Self> {
-        try_run().map(|run| Self { run })
+        try_current_run().map(|run| Self { run })
     }
 
     /// Starts a task. It may be `!Send`: one thread runs them all.
@@ -90,7 +90,7 @@ impl Sim {
         spawned_at: &'static Location<'static>,
     ) -> JoinHandle<F::Output> {
         let spawned = self.spawn_boxed(name, boxed(future), spawned_at);
-        JoinHandle::of_spawned(self.run, spawned, (NOWHERE, spawned_at))
+        JoinHandle::from_spawn_result(self.run, spawned, (NOWHERE, spawned_at))
     }
 
     /// Starts a task, unless the run is over or its node is down: the same code for all types.
@@ -115,10 +115,14 @@ impl Sim {
     /// the node, which may be ahead or behind.
     pub fn system_time(&self) -> SystemTime {
         let true_time = SystemTime::UNIX_EPOCH + EPOCH + (self.now() - Instant::ZERO);
-        let ahead = enter_run(self.run, World::read_wall_ahead);
-        let by = Duration::from_nanos_u128(ahead.unsigned_abs());
-        let moved = if ahead < 0 { true_time.checked_sub(by) } else { true_time.checked_add(by) };
-        moved.unwrap_or(true_time)
+        let offset_nanos = enter_run(self.run, World::read_wall_offset);
+        let offset = Duration::from_nanos_u128(offset_nanos.unsigned_abs());
+        let shifted = if offset_nanos < 0 {
+            true_time.checked_sub(offset)
+        } else {
+            true_time.checked_add(offset)
+        };
+        shifted.unwrap_or(true_time)
     }
 
     /// Waits until so much virtual time has passed.
@@ -134,7 +138,7 @@ impl Sim {
     /// Waits until the instant has come; at once if it has passed.
     #[inline]
     pub fn sleep_until(&self, at: Instant) -> Sleep {
-        must_go_on(self.run);
+        assert_active(self.run);
         Sleep::new(self.run, at)
     }
 
@@ -161,13 +165,13 @@ impl Sim {
     /// microsecond a round, and is a livelock if nothing else happens for 100 000 polls: see
     /// [`Run::livelock_limit`](crate::Run::livelock_limit).
     pub fn yield_now(&self) -> YieldNow {
-        must_go_on(self.run);
+        assert_active(self.run);
         YieldNow::new()
     }
 
     /// Returns the calling task's random generator.
     pub fn rng(&self) -> SimRng {
-        must_go_on(self.run);
+        assert_active(self.run);
         SimRng { run: self.run }
     }
 
@@ -194,8 +198,8 @@ impl Sim {
 
     /// What the tape says of the input of this run: see `Tape::input`.
     #[cfg(feature = "proptest")]
-    pub(crate) fn word_of_input(&self, ordinal: u64) -> u64 {
-        enter_run(self.run, |world| world.word_of_input(ordinal))
+    pub(crate) fn input_word(&self, ordinal: u64) -> u64 {
+        enter_run(self.run, |world| world.input_word(ordinal))
     }
 
     /// Returns the seed of this run.
@@ -266,7 +270,7 @@ impl TryRng for SimRng {
 /// Outside a run.
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
-    let sim = Sim { run: this_run("virtnet::spawn") };
+    let sim = Sim { run: current_run("virtnet::spawn") };
     sim.spawn_named(&Name::Type(type_name::<F>), future, Location::caller())
 }
 
@@ -277,5 +281,5 @@ pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
 /// Outside a run.
 #[track_caller]
 pub fn rng() -> SimRng {
-    SimRng { run: this_run("virtnet::rng") }
+    SimRng { run: current_run("virtnet::rng") }
 }

@@ -21,7 +21,9 @@ use crate::util::waiter::Waiter;
 use crate::sim::instant::{Instant, nanos};
 use crate::sim::queue::entry::Serial;
 use crate::sim::queue::timer_table::TimerId;
-use crate::sim::world::current::{enter_run, now as now_of, run_and_now, this_run, try_enter_run};
+use crate::sim::world::current::{
+    current_run, enter_run, now as now_of, run_and_now, try_enter_run,
+};
 
 /// Waits for an instant of virtual time.
 ///
@@ -36,24 +38,24 @@ use crate::sim::world::current::{enter_run, now as now_of, run_and_now, this_run
 pub struct Sleep {
     run: u64,
     deadline: Instant,
-    timer: Timer,
+    timer: TimerState,
 }
 
 /// How far a [`Sleep`] has come.
 #[derive(Clone, Copy)]
-enum Timer {
+enum TimerState {
     /// It has not been polled since it was made or reset.
     Idle,
     Armed(u32, Serial),
     /// It has completed.
-    Over,
+    Completed,
 }
 
-impl Timer {
-    const fn armed(self) -> Option<TimerId> {
+impl TimerState {
+    const fn timer_id(self) -> Option<TimerId> {
         match self {
             Self::Armed(slot, serial) => Some(TimerId { slot, serial }),
-            Self::Idle | Self::Over => None,
+            Self::Idle | Self::Completed => None,
         }
     }
 }
@@ -67,7 +69,7 @@ impl fmt::Debug for Sleep {
 impl Sleep {
     #[inline]
     pub(crate) const fn new(run: u64, deadline: Instant) -> Self {
-        Self { run, deadline, timer: Timer::Idle }
+        Self { run, deadline, timer: TimerState::Idle }
     }
 
     /// Returns the instant it waits for.
@@ -82,10 +84,10 @@ impl Sleep {
     }
 
     fn cancel(&mut self) {
-        let timer = std::mem::replace(&mut self.timer, Timer::Idle);
-        if let Some(timer) = timer.armed() {
+        let timer = std::mem::replace(&mut self.timer, TimerState::Idle);
+        if let Some(timer) = timer.timer_id() {
             // Whom it would have woken is dropped here, outside the world.
-            let _waiter = try_enter_run(self.run, |world| world.cancel(timer));
+            let _waiter = try_enter_run(self.run, |world| world.cancel_timer(timer));
         }
     }
 }
@@ -101,20 +103,20 @@ impl Future for Sleep {
         let at = this.deadline.as_nanos();
         if now_of(this.run) >= at {
             // Whatever was due by now has fired: that comes before any poll.
-            this.timer = Timer::Over;
+            this.timer = TimerState::Completed;
             return Poll::Ready(());
         }
         let waiter = Waiter::of(cx.waker());
-        let mut timer = this.timer.armed();
+        let mut timer = this.timer.timer_id();
         // Who waited before is dropped here, outside the world.
-        let before = enter_run(this.run, |world| world.arm(&mut timer, at, waiter));
-        if before.is_err() {
+        let replaced = enter_run(this.run, |world| world.arm_timer(&mut timer, at, waiter));
+        if replaced.is_err() {
             // It has gone off, though the clock of this node says otherwise by now.
-            this.timer = Timer::Over;
+            this.timer = TimerState::Completed;
             return Poll::Ready(());
         }
-        this.timer =
-            timer.map_or(Timer::Idle, |TimerId { slot, serial }| Timer::Armed(slot, serial));
+        this.timer = timer
+            .map_or(TimerState::Idle, |TimerId { slot, serial }| TimerState::Armed(slot, serial));
         Poll::Pending
     }
 }
@@ -126,12 +128,12 @@ impl Sleep {
         let operation = match self.timer {
             _ if has_progressed() => Operation::Waits,
             // It says so in every poll, and the program may ask in every poll.
-            Timer::Over => {
+            TimerState::Completed => {
                 count();
                 return Poll::Ready(());
             }
-            Timer::Idle => Operation::BeginsAt(address_of(self)),
-            Timer::Armed(slot, serial) => {
+            TimerState::Idle => Operation::BeginsAt(address_of(self)),
+            TimerState::Armed(slot, serial) => {
                 let timer = TimerId { slot, serial };
                 let armed = enter_run(self.run, |world| world.timers.waiter(timer).is_some());
                 if armed { Operation::Waits } else { Operation::Ready }
@@ -208,7 +210,7 @@ impl From<Elapsed> for io::Error {
 pub struct Interval {
     next: Sleep,
     period: Duration,
-    missed: MissedTickBehavior,
+    missed_tick_behavior: MissedTickBehavior,
 }
 
 /// Says when an [`Interval`] ticks after it has missed ticks; the rules are tokio's.
@@ -245,14 +247,14 @@ pub enum MissedTickBehavior {
 }
 
 /// How late a tick may be and count as taken in time.
-const IN_TIME: Duration = Duration::from_millis(5);
+const TICK_TOLERANCE: Duration = Duration::from_millis(5);
 
 impl MissedTickBehavior {
     /// When the next tick is due after one that was taken late.
-    fn next(self, due: Instant, now: Instant, period: Duration) -> Instant {
+    fn next_due(self, due: Instant, now: Instant, period: Duration) -> Instant {
         match self {
-            Self::Delay if now > due + IN_TIME => now + period,
-            Self::Skip if now > due + IN_TIME => {
+            Self::Delay if now > due + TICK_TOLERANCE => now + period,
+            Self::Skip if now > due + TICK_TOLERANCE => {
                 let late = nanos(now - due) % nanos(period);
                 now + (period - Duration::from_nanos(late))
             }
@@ -265,8 +267,8 @@ impl Interval {
     #[track_caller]
     pub(crate) fn new(run: u64, start: Instant, period: Duration) -> Self {
         assert!(!period.is_zero(), "virtnet: an interval's period must not be zero");
-        let (next, missed) = (Sleep::new(run, start), MissedTickBehavior::Burst);
-        Self { next, period, missed }
+        let (next, missed_tick_behavior) = (Sleep::new(run, start), MissedTickBehavior::Burst);
+        Self { next, period, missed_tick_behavior }
     }
 
     /// Waits for the next tick and returns the instant for which it was due.
@@ -282,9 +284,11 @@ impl Interval {
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         ready!(Pin::new(&mut self.next).poll(cx));
         let due = self.next.deadline();
-        let next = match self.missed {
+        let next = match self.missed_tick_behavior {
             MissedTickBehavior::Burst => due + self.period,
-            missed => missed.next(due, Instant::from_nanos(now_of(self.next.run)), self.period),
+            behavior => {
+                behavior.next_due(due, Instant::from_nanos(now_of(self.next.run)), self.period)
+            }
         };
         self.next.reset(next);
         Poll::Ready(due)
@@ -297,12 +301,12 @@ impl Interval {
 
     /// Says what it does about ticks that were missed; at first it bursts.
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
-        self.missed = behavior;
+        self.missed_tick_behavior = behavior;
     }
 
     /// Returns what it does about ticks that were missed.
     pub const fn missed_tick_behavior(&self) -> MissedTickBehavior {
-        self.missed
+        self.missed_tick_behavior
     }
 }
 
@@ -386,7 +390,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 #[inline]
 #[track_caller]
 pub fn sleep_until(at: Instant) -> Sleep {
-    Sleep::new(this_run("virtnet::time::sleep_until"), at)
+    Sleep::new(current_run("virtnet::time::sleep_until"), at)
 }
 
 /// Gives a future so much time; see [`Sim::timeout`](crate::sim::Sim::timeout).
@@ -418,6 +422,6 @@ pub fn interval(period: Duration) -> Interval {
 /// Outside a run.
 #[track_caller]
 pub fn yield_now() -> YieldNow {
-    this_run("virtnet::time::yield_now");
+    current_run("virtnet::time::yield_now");
     YieldNow::new()
 }

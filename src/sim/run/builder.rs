@@ -13,17 +13,17 @@ use crate::sim::handle::sim::Sim;
 use crate::sim::instant::nanos;
 use crate::sim::queue::entry::END_OF_TIME;
 use crate::sim::report::outcome::Outcome;
-use crate::sim::run::teardown::{bury, finish};
+use crate::sim::run::teardown::{drop_crashed_task, finish};
 use crate::sim::task::boxed_task::boxed;
 use crate::sim::task::executor::Executor;
 use crate::sim::task::table::TaskId;
-use crate::sim::world::current::{enter_or_bug, install, uninstall};
+use crate::sim::world::current::{enter_current, install, uninstall};
 use crate::sim::world::progress::Pulse;
-use crate::sim::world::state::{End, Limits};
-use crate::sim::world::step::{Aside, Hand, Next, Outside, Over};
+use crate::sim::world::state::{EndReason, Limits};
+use crate::sim::world::step::{ExternalCall, FinishedTask, NextStep, RareStep, StepHandoff};
 
 /// How many wake-ups in a chain stand for one poll at an instant.
-const CHAIN: u64 = 10;
+const CHAIN_PER_POLL: u64 = 10;
 
 /// How one simulated run is executed.
 ///
@@ -50,7 +50,7 @@ pub struct Run {
     tape: Option<Tape>,
     keep_trace: bool,
     record_choices: bool,
-    pulse: Option<Arc<Pulse>>,
+    progress: Option<Arc<Pulse>>,
 }
 
 impl Run {
@@ -61,7 +61,7 @@ impl Run {
             time: nanos(Duration::from_secs(3600)),
             steps: 10_000_000,
             livelock: 100_000,
-            chain: 100_000 * CHAIN,
+            chain: 100_000 * CHAIN_PER_POLL,
         };
         Self {
             seed,
@@ -70,7 +70,7 @@ impl Run {
             tape: None,
             keep_trace: false,
             record_choices: false,
-            pulse: None,
+            progress: None,
         }
     }
 
@@ -86,13 +86,13 @@ impl Run {
     }
 
     /// The same, where it is not limited to less already.
-    pub(crate) fn time_limit_at_most(mut self, limit: Duration) -> Self {
+    pub(crate) fn cap_time_limit(mut self, limit: Duration) -> Self {
         self.limits.time = self.limits.time.min(nanos(limit));
         self
     }
 
     /// Ends the run after so many steps, where they are not limited to fewer already.
-    pub(crate) fn step_limit_at_most(mut self, steps: u64) -> Self {
+    pub(crate) fn cap_step_limit(mut self, steps: u64) -> Self {
         self.limits.steps = self.limits.steps.min(steps);
         self
     }
@@ -133,7 +133,7 @@ impl Run {
     #[inline]
     pub fn livelock_limit(mut self, polls: u64) -> Self {
         self.limits.livelock = polls;
-        self.limits.chain = polls.saturating_mul(CHAIN);
+        self.limits.chain = polls.saturating_mul(CHAIN_PER_POLL);
         self
     }
 
@@ -189,8 +189,8 @@ impl Run {
     }
 
     /// Lets another thread see how far the run has come.
-    pub(crate) fn watched_by(mut self, pulse: Arc<Pulse>) -> Self {
-        self.pulse = Some(pulse);
+    pub(crate) fn with_progress(mut self, progress: Arc<Pulse>) -> Self {
+        self.progress = Some(progress);
         self
     }
 
@@ -211,10 +211,10 @@ impl Run {
     {
         let called_at = Location::caller();
         let tape = self.tape.as_ref();
-        let (seed, pulse) = (self.seed(), self.pulse.clone());
+        let (seed, progress) = (self.seed(), self.progress.clone());
         let schedule = tape.and_then(Tape::schedule).unwrap_or(self.schedule);
         let (mut executor, main_task) = install(|world, run| {
-            world.pulse = self.pulse;
+            world.progress = self.progress;
             world.choices.begin(seed);
             if let Some(tape) = tape {
                 world.choices.play(tape.rest().clone(), tape.iter());
@@ -226,15 +226,15 @@ impl Run {
             world.begin((run, seed), self.limits, schedule, called_at)
         });
 
-        let driven = catch_unwind(AssertUnwindSafe(|| {
+        let loop_result = catch_unwind(AssertUnwindSafe(|| {
             let future = boxed(main(Sim::current()));
-            enter_or_bug(|world| world.bear(main_task, future));
-            drive(&mut executor)
+            enter_current(|world| world.push_spawned(main_task, future));
+            run_steps(&mut executor)
         }));
-        if let Some(pulse) = pulse {
-            pulse.end();
+        if let Some(progress) = progress {
+            progress.end();
         }
-        let finished = finish(driven, &mut executor);
+        let finished = finish(loop_result, &mut executor);
         uninstall(executor);
 
         let tape = self.tape.unwrap_or_else(|| Tape::of_seed(seed, schedule));
@@ -246,54 +246,58 @@ impl Run {
 ///
 /// The world says what is next, by `World::next`; the step itself is made with
 /// the world back in its place, because what it runs may ask for anything.
-pub(crate) fn drive(executor: &mut Executor) -> End {
-    let mut over = None;
-    let mut hand = Hand::default();
+pub(crate) fn run_steps(executor: &mut Executor) -> EndReason {
+    let mut finished = None;
+    let mut handoff = StepHandoff::default();
     loop {
-        let next = enter_or_bug(|world| {
-            executor.adopt(&mut world.born, &world.tasks);
+        let next = enter_current(|world| {
+            executor.adopt(&mut world.spawned, &world.tasks);
             // Before what is next is found: to keep that in hand until this is done, instead of
             // giving it back as it is made, takes 19 ns a round trip.
-            if !world.foreseen.tasks.is_empty() {
-                executor.prefetch(&mut world.foreseen.tasks);
+            if !world.prefetch_set.tasks.is_empty() {
+                executor.prefetch(&mut world.prefetch_set.tasks);
             }
-            world.next(over, &mut hand)
+            world.next_step(finished, &mut handoff)
         });
-        over = match next {
-            Next::Poll(number) => match executor.poll(number) {
+        finished = match next {
+            NextStep::Poll(task_bits) => match executor.poll(task_bits) {
                 None => None,
-                done => {
-                    hand.done = done;
-                    Some(Over(TaskId::of_number(number).slot))
+                output => {
+                    handoff.output = output;
+                    Some(FinishedTask(TaskId::of_number(task_bits).slot))
                 }
             },
-            Next::End(end) => return end,
-            Next::Aside(aside) => see_to(executor, aside, &mut hand),
+            NextStep::End(end) => return end,
+            NextStep::Rare(rare_step) => run_rare_step(executor, rare_step, &mut handoff),
         }
     }
 }
 
 /// Does what is next and is no poll. Returns the task that is over by that.
 #[inline(never)]
-fn see_to(executor: &mut Executor, aside: Aside, hand: &mut Hand) -> Option<Over> {
-    let slot = |number| TaskId::of_number(number).slot;
-    match aside {
-        Aside::Discard(number) => {
-            hand.done = None;
-            Some(Over(slot(number)))
+fn run_rare_step(
+    executor: &mut Executor,
+    rare_step: RareStep,
+    handoff: &mut StepHandoff,
+) -> Option<FinishedTask> {
+    let slot = |task_bits| TaskId::of_number(task_bits).slot;
+    match rare_step {
+        RareStep::DiscardOutput(task_bits) => {
+            handoff.output = None;
+            Some(FinishedTask(slot(task_bits)))
         }
-        Aside::Drop(number) => {
-            drop(executor.take(slot(number)));
-            Some(Over(slot(number)))
+        RareStep::DropAborted(task_bits) => {
+            drop(executor.take(slot(task_bits)));
+            Some(FinishedTask(slot(task_bits)))
         }
-        Aside::Bury(number) => {
-            bury(executor, slot(number));
-            Some(Over(slot(number)))
+        RareStep::DropCrashed(task_bits) => {
+            drop_crashed_task(executor, slot(task_bits));
+            Some(FinishedTask(slot(task_bits)))
         }
-        Aside::Outside => {
-            match hand.outside.take() {
-                Some(Outside::Wake(waker)) => waker.wake(),
-                Some(Outside::Errand(errand)) => errand.run(),
+        RareStep::RunExternal => {
+            match handoff.external.take() {
+                Some(ExternalCall::Wake(waker)) => waker.wake(),
+                Some(ExternalCall::Callback(callback)) => callback.run(),
                 None => {}
             }
             None

@@ -20,56 +20,57 @@ use crate::sim::report::stall::{
 };
 use crate::sim::task::executor::Executor;
 use crate::sim::task::table::{LastSelect, Stage, TaskId};
-use crate::sim::world::current::enter_or_bug;
+use crate::sim::world::current::enter_current;
 use crate::sim::world::state::{Phase, World};
 
-pub(crate) type Payload = Box<dyn Any + Send>;
+pub(crate) type PanicPayload = Box<dyn Any + Send>;
 
 /// How long a task that could go on is given to be woken by another thread, whose answer may have
 /// come after the run had ended.
 const FOREIGN_GRACE: Duration = Duration::from_millis(10);
 
 /// Returns what a panic said, and drops its payload.
-pub(crate) fn message_of(payload: Payload) -> String {
+pub(crate) fn panic_message(payload: PanicPayload) -> String {
     let message = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
         (Some(text), _) => text.clone(),
         (_, Some(text)) => (*text).into(),
         _ => WORDLESS.into(),
     };
     // A payload may be anything, and panic in its turn.
-    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(another);
+    if let Err(second_payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second_payload);
     }
     message
 }
 
 /// Finds out what every task waits for, and whether one could go on.
 pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
-    let (mut stall, parked) = enter_or_bug(|world| {
-        world.phase = Phase::Asking;
+    let (mut stall, parked) = enter_current(|world| {
+        world.phase = Phase::Probing;
         world.choices.silence();
-        census(world)
+        list_tasks(world)
     });
     let patience = Patience::begin();
-    let mut woken_outside = Vec::new();
-    for (place, slot) in parked {
+    let mut foreign_woken = Vec::new();
+    for (index, slot) in parked {
         if patience.is_over() {
             stall.cut_short = true;
             break;
         }
         // Looked at first: a task that goes on may drop what has its waker.
-        let kept = executor.is_waker_kept(slot);
-        let (state, evidence) = ask_task(executor, slot, kept, patience);
-        let by_thread = evidence.is_some() && kept && is_woken_by_thread(slot, &mut woken_outside);
-        stall.tasks[place].state = if by_thread {
-            let by = "another thread, after the run had ended".into();
-            TaskState::Woken { by, polls_at_instant: 0 }
+        let is_waker_cloned = executor.is_waker_kept(slot);
+        let (state, evidence) = probe_task(executor, slot, is_waker_cloned, patience);
+        let woken_by_thread =
+            evidence.is_some() && is_waker_cloned && is_woken_by_thread(slot, &mut foreign_woken);
+        stall.tasks[index].state = if woken_by_thread {
+            let source = "another thread, after the run had ended".into();
+            TaskState::Woken { by: source, polls_at_instant: 0 }
         } else {
             state
         };
         if let Some(evidence) = evidence {
-            if !by_thread {
-                let task = stall.tasks[place].task.clone();
+            if !woken_by_thread {
+                let task = stall.tasks[index].task.clone();
                 stall.lost_wakeup = Some(LostWakeup { task, evidence });
             }
             break;
@@ -79,7 +80,7 @@ pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
 }
 
 /// Lists the tasks, and which of them are parked: place in list, slot.
-fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
+fn list_tasks(world: &World) -> (Stall, Vec<(usize, u32)>) {
     let slots = world.tasks.in_spawn_order(|_| true);
     let mut names = BTreeMap::new();
     for slot in &slots {
@@ -93,8 +94,8 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
         let task = &world.tasks.slots[slot as usize];
         let woken_by = source_name(world, &names, task.woken_by);
         let state = if task.stage == Stage::Scheduled {
-            let same = task.polled_at == world.now;
-            let polls_at_instant = if same { task.polls_at_instant.into() } else { 0 };
+            let polled_now = task.polled_at == world.now;
+            let polls_at_instant = if polled_now { task.polls_at_instant.into() } else { 0 };
             TaskState::Woken { by: woken_by.clone(), polls_at_instant }
         } else {
             parked.push((tasks.len(), slot));
@@ -117,7 +118,7 @@ fn census(world: &World) -> (Stall, Vec<(usize, u32)>) {
         tasks,
         culprit: culprits.first().cloned(),
         culprits,
-        limit: world.limit,
+        limit: world.limit_reached,
         lost_wakeup: None,
         foreign_wakes: world.foreign_wakes,
         cut_short: false,
@@ -146,32 +147,32 @@ fn source_name(world: &World, names: &BTreeMap<Key, String>, source: Key) -> Str
         _ => names
             .get(&source)
             .cloned()
-            .or_else(|| (world.describe)(world.run, source))
+            .or_else(|| (world.describe_key)(world.run, source))
             .or_else(|| world.names.as_ref()?.get(&source).cloned())
             .unwrap_or_else(|| "a task or a connection that is gone".into()),
     }
 }
 
 /// Polls a parked task once more. Returns what it waits for, and how it was seen to go on.
-fn ask_task(
+fn probe_task(
     executor: &mut Executor,
     slot: u32,
-    kept: bool,
+    is_waker_cloned: bool,
     patience: Patience,
 ) -> (TaskState, Option<String>) {
-    let task = enter_or_bug(|world| {
-        world.woken = None;
-        world.set_current(slot)
+    let task = enter_current(|world| {
+        world.woken_by_probe = None;
+        world.set_current_task(slot)
     });
     let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task.number()).is_some()));
     let Asked { polled, reasons, progress, stopped } = ask(patience, poll);
     let (completed, panic) = match polled {
         Ok(completed) => (completed, None),
         Err(payload) if payload.is::<Stopped>() => (false, None),
-        Err(payload) => (false, Some(message_of(payload))),
+        Err(payload) => (false, Some(panic_message(payload))),
     };
-    let woken = enter_or_bug(|world| {
-        let woken = world.woken.take().map(|woken| world.tasks.path(woken));
+    let woken = enter_current(|world| {
+        let woken = world.woken_by_probe.take().map(|woken| world.tasks.path(woken));
         woken.map(|path| format!("wakes task {path}"))
     });
     let panics = panic.map(|message| format!("gets on and panics: {message}"));
@@ -180,7 +181,7 @@ fn ask_task(
     let state = match stopped {
         Some(operations) => TaskState::Endless { operations: operations.into(), reasons },
         None => {
-            let elsewhere = kept || reasons.is_empty();
+            let elsewhere = is_waker_cloned || reasons.is_empty();
             TaskState::Waiting { reasons, elsewhere }
         }
     };
@@ -190,17 +191,17 @@ fn ask_task(
 /// Returns whether another thread wakes a task that could go on: then its answer has come after the
 /// run had ended, and no wake-up is lost. What it woke besides is kept for the next question.
 fn is_woken_by_thread(slot: u32, woken: &mut Vec<u64>) -> bool {
-    let hear = |woken: &mut Vec<u64>| {
-        enter_or_bug(|world| {
-            let new = foreign_since(&mut world.foreign_seen, world.run);
-            world.foreign_wakes += new.len() as u64;
-            woken.extend(new.into_iter().map(|who| who.task));
+    let drain_wakes = |woken: &mut Vec<u64>| {
+        enter_current(|world| {
+            let new_wakes = foreign_since(&mut world.foreign_wakes_seen, world.run);
+            world.foreign_wakes += new_wakes.len() as u64;
+            woken.extend(new_wakes.into_iter().map(|task_ref| task_ref.task));
             woken.iter().any(|task| TaskId::of_number(*task).slot == slot)
         })
     };
-    hear(woken) || {
+    drain_wakes(woken) || {
         // The thread that wakes it unparks this one.
         std::thread::park_timeout(FOREIGN_GRACE);
-        hear(woken)
+        drain_wakes(woken)
     }
 }

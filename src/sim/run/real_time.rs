@@ -15,27 +15,27 @@ use crate::sim::choice::schedule::Schedule;
 use crate::sim::choice::tape::Tape;
 use crate::sim::queue::entry::END_OF_TIME;
 use crate::sim::report::stall::Ending;
-use crate::sim::run::builder::drive;
+use crate::sim::run::builder::run_steps;
 use crate::sim::run::teardown::finish;
 use crate::sim::task::boxed_task::boxed;
-use crate::sim::world::current::{enter_or_bug, install, try_enter, uninstall};
-use crate::sim::world::state::{End, Limits, World};
+use crate::sim::world::current::{enter_current, install, try_enter, uninstall};
+use crate::sim::world::state::{EndReason, Limits, World};
 
 /// After so many polls it is seen how late it has become, and who was woken from elsewhere.
-const POLLS: u64 = 64;
+const POLLS_PER_CHECK: u64 = 64;
 
 /// Runs a future and all tasks that it spawns, as `clock` goes on: nanoseconds since the beginning.
 #[track_caller]
-pub(crate) fn run_for_real<F: Future + 'static>(
+pub(crate) fn run_real_time<F: Future + 'static>(
     seed: u64,
     clock: impl Fn() -> u64,
     future: F,
 ) -> F::Output {
     let called_at = Location::caller();
-    let most = u64::MAX;
-    let limits = Limits { time: 0, steps: 0, livelock: most, chain: most };
+    let unlimited = u64::MAX;
+    let limits = Limits { time: 0, steps: 0, livelock: unlimited, chain: unlimited };
     let (mut executor, main) = install(|world, run| {
-        world.is_real = true;
+        world.is_real_time = true;
         world.queue.renumbers = true;
         world.choices.begin(seed);
         world.tracer.begin(false);
@@ -43,17 +43,17 @@ pub(crate) fn run_for_real<F: Future + 'static>(
     });
     // Other threads may work on what is made in here: no lock is one of this thread alone.
     begin_scope(0);
-    let driven = catch_unwind(AssertUnwindSafe(|| {
-        enter_or_bug(|world| world.bear(main, boxed(future)));
+    let loop_result = catch_unwind(AssertUnwindSafe(|| {
+        enter_current(|world| world.push_spawned(main, boxed(future)));
         loop {
-            enter_or_bug(|world| wait(world, &clock));
-            match drive(&mut executor) {
-                End::TimeLimit | End::StepLimit | End::Deadlock => {}
+            enter_current(|world| wait_for_work(world, &clock));
+            match run_steps(&mut executor) {
+                EndReason::TimeLimit | EndReason::StepLimit | EndReason::Deadlock => {}
                 end => return end,
             }
         }
     }));
-    let finished = finish(driven, &mut executor);
+    let finished = finish(loop_result, &mut executor);
     uninstall(executor);
     let tape = Tape::of_seed(seed, Schedule::Fifo);
     match finished.into_outcome(seed, tape, Schedule::Fifo).ending {
@@ -67,20 +67,20 @@ pub(crate) fn run_for_real<F: Future + 'static>(
 
 /// Whether a simulated run goes on in this thread.
 pub(crate) fn is_simulated() -> bool {
-    try_enter(|world| !world.is_real).unwrap_or(false)
+    try_enter(|world| !world.is_real_time).unwrap_or(false)
 }
 
 /// Sleeps until there is something to do, and lets the loop come as far as real time has.
-fn wait(world: &mut World, clock: impl Fn() -> u64) {
+fn wait_for_work(world: &mut World, clock: impl Fn() -> u64) {
     loop {
         world.set_now(clock().clamp(world.now, END_OF_TIME - 1));
-        world.arriving = true;
+        world.may_have_due_entries = true;
         world.limits.time = world.now;
-        world.limits.steps = world.steps + POLLS;
-        if world.hear_foreign() {
+        world.limits.steps = world.steps + POLLS_PER_CHECK;
+        if world.handle_foreign_wakes() {
             return;
         }
-        match world.rests_until() {
+        match world.next_deadline() {
             Some(at) if at <= world.now => return,
             Some(at) => thread::park_timeout(Duration::from_nanos(at - world.now)),
             None => thread::park(),
@@ -91,8 +91,8 @@ fn wait(world: &mut World, clock: impl Fn() -> u64) {
 impl World {
     /// The instant at which there is something to do again; the present one if there is now, and
     /// `None` if only another thread can change that.
-    fn rests_until(&mut self) -> Option<u64> {
-        let busy = self.pressing.any() || !self.queue.is_idle() || self.spins();
-        if busy { Some(self.now) } else { self.next_ahead() }
+    fn next_deadline(&mut self) -> Option<u64> {
+        let has_work = self.deferred.any() || !self.queue.is_idle() || self.has_self_woken_task();
+        if has_work { Some(self.now) } else { self.next_entry_instant() }
     }
 }

@@ -18,97 +18,100 @@ use crate::sim::instant::Instant;
 use crate::sim::report::outcome::Outcome;
 use crate::sim::report::stall::{Ending, Stall, TaskPanic};
 use crate::sim::report::trace::{Fingerprint, RecordKind, Trace};
-use crate::sim::run::explain_stall::{Payload, explain_stall, message_of};
+use crate::sim::run::explain_stall::{PanicPayload, explain_stall, panic_message};
 use crate::sim::task::boxed_task::{BoxedTask, open};
 use crate::sim::task::executor::Executor;
-use crate::sim::world::current::enter_or_bug;
-use crate::sim::world::state::{End, Leftovers, MAIN, Phase, World};
+use crate::sim::world::current::enter_current;
+use crate::sim::world::state::{DropQueue, EndReason, MAIN, Phase, World};
 
 /// How a run ended, in a few words, because it is moved about.
-enum Over {
+enum ErasedEnding {
     Done(BoxedTask),
     Panicked(Box<TaskPanic>),
-    Stalled(End, Box<Stall>),
+    Stalled(EndReason, Box<Stall>),
 }
 
 /// A run that is over, with what its main task returned still in a box.
-pub(crate) struct Finished {
-    over: Over,
-    now: u64,
+pub(crate) struct FinishedRun {
+    ending: ErasedEnding,
+    elapsed_nanos: u64,
     steps: u64,
     fingerprint: Fingerprint,
     checkpoints: Vec<Fingerprint>,
     trace: Option<Trace>,
-    decided: Option<Vec<Choice>>,
+    choices: Option<Vec<Choice>>,
     foreign_wakes: u64,
-    caught: Vec<TaskPanic>,
+    caught_panics: Vec<TaskPanic>,
 }
 
 /// Winds a run up: `driven` is what came of its loop.
-pub(crate) fn finish(driven: Result<End, Payload>, executor: &mut Executor) -> Finished {
-    let (end, panic) = match driven {
-        Ok(End::Panicked) => (End::Panicked, enter_or_bug(doom)),
+pub(crate) fn finish(
+    loop_result: Result<EndReason, PanicPayload>,
+    executor: &mut Executor,
+) -> FinishedRun {
+    let (end, panic) = match loop_result {
+        Ok(EndReason::Panicked) => (EndReason::Panicked, enter_current(take_abort_panic)),
         Ok(end) => (end, None),
         Err(payload) => {
-            let message = message_of(payload);
-            (End::Panicked, enter_or_bug(|world| blame(world, message, false)))
+            let message = panic_message(payload);
+            (EndReason::Panicked, enter_current(|world| attribute_panic(world, message, false)))
         }
     };
-    let mut over = match (end, panic) {
-        (_, Some(panic)) => Over::Panicked(Box::new(panic)),
-        (End::Done, _) => Over::Done(enter_or_bug(World::take_result)),
-        (end, _) => Over::Stalled(end, Box::new(explain_stall(executor))),
+    let mut ending = match (end, panic) {
+        (_, Some(panic)) => ErasedEnding::Panicked(Box::new(panic)),
+        (EndReason::Done, _) => ErasedEnding::Done(enter_current(World::take_main_output)),
+        (end, _) => ErasedEnding::Stalled(end, Box::new(explain_stall(executor))),
     };
-    if let Some(dropped) = drop_all(executor)
-        && end == End::Done
+    if let Some(drop_panic) = drop_all(executor)
+        && end == EndReason::Done
     {
-        over = Over::Panicked(Box::new(dropped));
+        ending = ErasedEnding::Panicked(Box::new(drop_panic));
     }
-    enter_or_bug(|world| {
-        match &over {
-            Over::Done(_) => world.record_ending("done", false),
-            Over::Panicked(panic) => {
+    enter_current(|world| {
+        match &ending {
+            ErasedEnding::Done(_) => world.record_ending("done", false),
+            ErasedEnding::Panicked(panic) => {
                 let TaskPanic { task, message, .. } = &**panic;
                 world.record_ending(&format!("panicked: {task}: {message}"), false);
             }
-            Over::Stalled(end, _) => world.record_ending(end.name(), true),
+            ErasedEnding::Stalled(end, _) => world.record_ending(end.name(), true),
         }
-        write_down(world, over)
+        collect_finished_run(world, ending)
     })
 }
 
-fn write_down(world: &mut World, over: Over) -> Finished {
+fn collect_finished_run(world: &mut World, ending: ErasedEnding) -> FinishedRun {
     // Those that came too late to be heard tell of the same uncertainty.
-    world.foreign_wakes += foreign_since(&mut world.foreign_seen, world.run).len() as u64;
-    let decided = world.choices.take_decided().map(|decided| {
-        let named = |key: Key| world.name_of(key);
-        let text = |decision: Decision| Choice {
-            at: Instant::from_nanos(decision.at),
-            subject: decision.subject.write(named),
-            ordinal: decision.ordinal,
-            value: decision.value,
-            options: decision.options,
+    world.foreign_wakes += foreign_since(&mut world.foreign_wakes_seen, world.run).len() as u64;
+    let choices = world.choices.take_decided().map(|choices| {
+        let name_of = |key: Key| world.name_of(key);
+        let to_choice = |recorded_choice: Decision| Choice {
+            at: Instant::from_nanos(recorded_choice.at),
+            subject: recorded_choice.subject.write(name_of),
+            ordinal: recorded_choice.ordinal,
+            value: recorded_choice.value,
+            options: recorded_choice.options,
         };
-        decided.into_iter().map(text).collect()
+        choices.into_iter().map(to_choice).collect()
     });
     let trace = match world.names.take() {
         Some(names) => world.tracer.take_trace(&names),
         None => None,
     };
-    Finished {
-        over,
-        now: world.now,
+    FinishedRun {
+        ending,
+        elapsed_nanos: world.now,
         steps: world.steps,
         fingerprint: world.tracer.fingerprint(),
         checkpoints: world.tracer.take_checkpoints(),
         trace,
-        decided,
+        choices,
         foreign_wakes: world.foreign_wakes,
-        caught: std::mem::take(&mut world.caught),
+        caught_panics: std::mem::take(&mut world.caught_panics),
     }
 }
 
-impl Finished {
+impl FinishedRun {
     /// Adds what only the caller knows.
     pub(crate) fn into_outcome<T: 'static>(
         self,
@@ -116,85 +119,90 @@ impl Finished {
         tape: Tape,
         schedule: Schedule,
     ) -> Outcome<T> {
-        let ending = match self.over {
-            Over::Done(result) => Ending::Done(open(result)),
-            Over::Panicked(panic) => Ending::Panicked(*panic),
-            Over::Stalled(End::Livelock, stall) => Ending::Livelock(*stall),
-            Over::Stalled(End::TimeLimit, stall) => Ending::TimeLimit(*stall),
-            Over::Stalled(End::StepLimit, stall) => Ending::StepLimit(*stall),
-            Over::Stalled(_, stall) => Ending::Deadlock(*stall),
+        let ending = match self.ending {
+            ErasedEnding::Done(result) => Ending::Done(open(result)),
+            ErasedEnding::Panicked(panic) => Ending::Panicked(*panic),
+            ErasedEnding::Stalled(EndReason::Livelock, stall) => Ending::Livelock(*stall),
+            ErasedEnding::Stalled(EndReason::TimeLimit, stall) => Ending::TimeLimit(*stall),
+            ErasedEnding::Stalled(EndReason::StepLimit, stall) => Ending::StepLimit(*stall),
+            ErasedEnding::Stalled(_, stall) => Ending::Deadlock(*stall),
         };
         Outcome {
             ending,
             seed,
-            elapsed: Duration::from_nanos(self.now),
+            elapsed: Duration::from_nanos(self.elapsed_nanos),
             steps: self.steps,
             fingerprint: self.fingerprint,
             checkpoints: self.checkpoints,
             trace: self.trace,
-            tape: tape.keyed(seed, schedule, self.decided.as_deref()),
-            choices: self.decided.unwrap_or_default(),
+            tape: tape.keyed(seed, schedule, self.choices.as_deref()),
+            choices: self.choices.unwrap_or_default(),
             foreign_wakes: self.foreign_wakes,
-            caught: self.caught,
+            caught: self.caught_panics,
         }
     }
 }
 
 /// Why a run was ended at once.
-fn doom(world: &mut World) -> Option<TaskPanic> {
-    let message = world.pressing.take_doom()?;
-    blame(world, message, false)
+fn take_abort_panic(world: &mut World) -> Option<TaskPanic> {
+    let message = world.deferred.take_doom()?;
+    attribute_panic(world, message, false)
 }
 
 /// Drops a task that died in a crash: a panic of its destructors is written down and harms nobody.
-pub(crate) fn bury(executor: &mut Executor, slot: u32) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(executor.take(slot))));
-    if let Err(payload) = dropped {
-        let message = message_of(payload);
-        enter_or_bug(|world| {
-            let panic = blame(world, message, true);
+pub(crate) fn drop_crashed_task(executor: &mut Executor, slot: u32) {
+    let result = catch_unwind(AssertUnwindSafe(|| drop(executor.take(slot))));
+    if let Err(payload) = result {
+        let message = panic_message(payload);
+        enter_current(|world| {
+            let panic = attribute_panic(world, message, true);
             if let Some(panic) = &panic {
                 let task = world.tasks.slots[slot as usize].key;
                 let digest = hash_name(&panic.message);
                 let text = || Some(panic.message.as_str().into());
                 world.record(RecordKind::Caught, task, Key::NONE, 0, digest, text);
             }
-            world.caught.extend(panic);
+            world.caught_panics.extend(panic);
         });
     }
 }
 
 /// Lays a panic to the task that is current.
-fn blame(world: &World, message: String, while_dropped: bool) -> Option<TaskPanic> {
-    let slot = world.current().unwrap_or(MAIN);
+fn attribute_panic(world: &World, message: String, during_drop: bool) -> Option<TaskPanic> {
+    let slot = world.current_slot().unwrap_or(MAIN);
     let spawned_at = world.tasks.about[slot as usize].spawned_at;
-    Some(TaskPanic { task: world.tasks.path(slot), message, spawned_at, while_dropped })
+    Some(TaskPanic {
+        task: world.tasks.path(slot),
+        message,
+        spawned_at,
+        while_dropped: during_drop,
+    })
 }
 
 /// Drops all tasks, oldest first, and then whatever else is left of the run;
 /// what their destructors ask for is inert. Returns the first panic among them.
 fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
-    let slots = enter_or_bug(|world| {
+    let slots = enter_current(|world| {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
-        executor.adopt(&mut world.born, &world.tasks);
+        executor.adopt(&mut world.spawned, &world.tasks);
         world.tasks.in_spawn_order(|_| true)
     });
     let mut slots = slots.into_iter();
-    let (mut first, mut left) = (None, Leftovers::default());
+    let (mut first_panic, mut drop_queue) = (None, DropQueue::default());
     // One guard for all of them, renewed only when one has panicked.
     while let Err(payload) = catch_unwind(AssertUnwindSafe(|| {
         for slot in slots.by_ref() {
-            enter_or_bug(|world| world.set_current(slot));
+            enter_current(|world| world.set_current_task(slot));
             drop(executor.take(slot));
         }
-        enter_or_bug(|world| world.take_leftovers(&mut left));
-        while left.drop_one() {}
+        enter_current(|world| world.fill_drop_queue(&mut drop_queue));
+        while drop_queue.drop_one() {}
         end_scope();
     })) {
-        let message = message_of(payload);
-        let panic = enter_or_bug(|world| blame(world, message, true));
-        first = first.or(panic);
+        let message = panic_message(payload);
+        let panic = enter_current(|world| attribute_panic(world, message, true));
+        first_panic = first_panic.or(panic);
     }
-    first
+    first_panic
 }

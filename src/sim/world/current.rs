@@ -21,21 +21,21 @@ use crate::sim::world::state::World;
 /// A world in its place. When a thread ends there is none in it, so that nothing has to be dropped
 /// then; and to say so saves every access two looks, at whether there is and at whether the place
 /// itself still is: of world and fabric together 190 instructions a round trip of simnet.
-type Placed = Option<ManuallyDrop<Box<World>>>;
+type StoredWorld = Option<ManuallyDrop<Box<World>>>;
 
 thread_local! {
-    static WORLD: Cell<Placed> = const { Cell::new(None) };
+    static WORLD: Cell<StoredWorld> = const { Cell::new(None) };
     /// The memory of the last run on this thread, for the next.
     static SPARE: Cell<Option<(Box<World>, Executor)>> = const { Cell::new(None) };
 }
 
 /// Tells the handles of different runs apart; no decision depends on it.
-static RUNS: AtomicU64 = AtomicU64::new(1);
+static NEXT_RUN: AtomicU64 = AtomicU64::new(1);
 
 /// The world, taken out of its place; dropping this puts it back.
-struct Taken(Placed);
+struct WorldGuard(StoredWorld);
 
-impl Taken {
+impl WorldGuard {
     /// Takes the world of this thread.
     ///
     /// It is taken here and not by whoever works on it: what the work has captured would be moved
@@ -48,25 +48,25 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for WorldGuard {
     #[inline]
     fn drop(&mut self) {
-        WORLD.with(|place| place.set(self.0.take()));
+        WORLD.with(|cell| cell.set(self.0.take()));
     }
 }
 
 /// Works on the world of this thread, whichever run it is of; `None` outside.
 #[inline]
 pub(crate) fn try_enter<R>(work: impl FnOnce(&mut World) -> R) -> Option<R> {
-    let mut taken = Taken::take()?;
-    Some(work(taken.0.as_deref_mut()?))
+    let mut guard = WorldGuard::take()?;
+    Some(work(guard.0.as_deref_mut()?))
 }
 
 /// Works on the world of `run`; `None` outside of it.
 #[inline]
 pub(crate) fn try_enter_run<R>(run: u64, work: impl FnOnce(&mut World) -> R) -> Option<R> {
-    let mut taken = Taken::take()?;
-    let world = taken.0.as_deref_mut()?;
+    let mut guard = WorldGuard::take()?;
+    let world = guard.0.as_deref_mut()?;
     if world.run == run { Some(work(world)) } else { None }
 }
 
@@ -80,13 +80,13 @@ pub(crate) fn try_enter_run<R>(run: u64, work: impl FnOnce(&mut World) -> R) -> 
 pub(crate) fn enter_run<R>(run: u64, work: impl FnOnce(&mut World) -> R) -> R {
     match try_enter_run(run, work) {
         Some(result) => result,
-        None => outside(),
+        None => panic_outside_run(),
     }
 }
 
 #[cold]
 #[track_caller]
-fn outside() -> ! {
+fn panic_outside_run() -> ! {
     panic!(
         "virtnet: this handle belongs to a run that has ended or that goes on in another thread; \
          handles may only be used inside the run that made them"
@@ -103,13 +103,13 @@ fn outside() -> ! {
 pub(crate) fn now(run: u64) -> u64 {
     match cached_clock::now(run) {
         Some(now) => now,
-        None => now_of_world(run),
+        None => now_slow(run),
     }
 }
 
 #[cold]
 #[track_caller]
-fn now_of_world(run: u64) -> u64 {
+fn now_slow(run: u64) -> u64 {
     enter_run(run, World::read_clock)
 }
 
@@ -120,7 +120,7 @@ fn now_of_world(run: u64) -> u64 {
 /// If it does not.
 #[inline]
 #[track_caller]
-pub(crate) fn must_go_on(run: u64) {
+pub(crate) fn assert_active(run: u64) {
     if cached_clock::now(run).is_none() {
         enter_run(run, |_| ());
     }
@@ -133,25 +133,25 @@ pub(crate) fn must_go_on(run: u64) {
 /// Outside a run, naming `what` was called there.
 #[inline]
 #[track_caller]
-pub(crate) fn run_and_now(what: &str) -> (u64, u64) {
+pub(crate) fn run_and_now(function: &str) -> (u64, u64) {
     match cached_clock::current() {
         Some(current) => current,
-        None => run_and_now_of_world(what),
+        None => run_and_now_slow(function),
     }
 }
 
 #[cold]
 #[track_caller]
-fn run_and_now_of_world(what: &str) -> (u64, u64) {
+fn run_and_now_slow(function: &str) -> (u64, u64) {
     match try_enter(|world| (world.run, world.read_clock())) {
         Some(current) => current,
-        None => no_run(what),
+        None => panic_no_run(function),
     }
 }
 
 /// The run that goes on in this thread, if one does.
 #[inline]
-pub(crate) fn try_run() -> Option<u64> {
+pub(crate) fn try_current_run() -> Option<u64> {
     match cached_clock::current() {
         Some((run, _)) => Some(run),
         None => try_enter(|world| world.run),
@@ -165,16 +165,16 @@ pub(crate) fn try_run() -> Option<u64> {
 /// Outside a run, naming `what` was called there.
 #[inline]
 #[track_caller]
-pub(crate) fn this_run(what: &str) -> u64 {
-    match try_run() {
+pub(crate) fn current_run(function: &str) -> u64 {
+    match try_current_run() {
         Some(run) => run,
-        None => no_run(what),
+        None => panic_no_run(function),
     }
 }
 
 /// Works on the world of this thread where there must be one.
 #[inline]
-pub(crate) fn enter_or_bug<R>(work: impl FnOnce(&mut World) -> R) -> R {
+pub(crate) fn enter_current<R>(work: impl FnOnce(&mut World) -> R) -> R {
     match try_enter(work) {
         Some(result) => result,
         None => unreachable!("the run loop has a world"),
@@ -183,9 +183,9 @@ pub(crate) fn enter_or_bug<R>(work: impl FnOnce(&mut World) -> R) -> R {
 
 #[cold]
 #[track_caller]
-fn no_run(what: &str) -> ! {
+fn panic_no_run(function: &str) -> ! {
     panic!(
-        "virtnet: `{what}` was called outside a simulated run; \
+        "virtnet: `{function}` was called outside a simulated run; \
          call it in a future that `virtnet::Run::execute` runs"
     )
 }
@@ -204,16 +204,16 @@ pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor,
     );
     let (mut world, mut executor) =
         SPARE.take().unwrap_or_else(|| (Box::new(World::empty()), Executor::default()));
-    let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let begun = begin(&mut world, run);
+    let run = NEXT_RUN.fetch_add(1, Ordering::Relaxed);
+    let result = begin(&mut world, run);
     executor.begin(run);
     WORLD.set(Some(ManuallyDrop::new(world)));
     cached_clock::set(run, 0);
     begin_scope(run);
-    begin_run(run, |who| {
-        try_enter_run(who.run, |world| world.wake(TaskId::of_number(who.task)));
+    begin_run(run, |task_ref| {
+        try_enter_run(task_ref.run, |world| world.wake(TaskId::of_number(task_ref.task)));
     });
-    (executor, begun)
+    (executor, result)
 }
 
 /// Ends the run of this thread, of which nothing is left but memory, and keeps

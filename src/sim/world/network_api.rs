@@ -19,12 +19,12 @@ use crate::sim::world::state::{MAIN, Phase, World};
 impl World {
     /// Sets an alarm, instead of what it was set to before.
     #[inline]
-    pub(crate) fn set_alarm(&mut self, slot: u32, at: u64) {
+    pub(crate) fn set_callback_timer(&mut self, slot: u32, at: u64) {
         if at <= self.now {
-            self.arriving = true;
+            self.may_have_due_entries = true;
         }
-        let serial = self.queue.push_at(at.max(self.now), Act::sound(slot));
-        self.alarms.set(slot, serial);
+        let entry_id = self.queue.push_at(at.max(self.now), Act::sound(slot));
+        self.callback_timers.set(slot, entry_id);
     }
 
     /// Counts what an alarm does as a step. Returns whether it is to be done: when the run has
@@ -32,100 +32,101 @@ impl World {
     ///
     /// An alarm that may set itself again without a task being polled has to be counted, because
     /// nothing else would ever end the run.
-    pub(crate) fn step_by_alarm(&mut self) -> bool {
+    pub(crate) fn try_count_callback_step(&mut self) -> bool {
         if self.steps >= self.limits.steps {
-            self.pressing.exhaust();
+            self.deferred.exhaust();
             return false;
         }
         self.steps += 1;
-        if let Some(pulse) = &self.pulse {
-            pulse.go_on(self.steps);
+        if let Some(progress) = &self.progress {
+            progress.go_on(self.steps);
         }
         true
     }
 
     /// The instant so many nanoseconds from now.
     #[inline]
-    pub(crate) fn after(&self, nanos: u64) -> u64 {
+    pub(crate) fn instant_after(&self, nanos: u64) -> u64 {
         self.now.saturating_add(nanos).min(END_OF_TIME)
     }
 
     /// Whether the run is still going on, so that what happens has consequences.
     #[inline]
-    pub(crate) fn runs(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.phase == Phase::Running
     }
 
     /// Draws the value of a choice that is no task's.
     #[inline]
-    pub(crate) fn draw(&mut self, subject: ChoiceKey, ordinal: u64, shape: Shape) -> u64 {
-        self.choices.draw(subject, ordinal, shape)
+    pub(crate) fn draw(&mut self, choice_key: ChoiceKey, ordinal: u64, distribution: Shape) -> u64 {
+        self.choices.draw(choice_key, ordinal, distribution)
     }
 
     /// Draws how long the answer to a question of the current task takes, and gives the instant
     /// of true time at which it comes. Answers to one question that is asked again come in order.
     /// With the question goes its hash.
     #[inline(always)]
-    pub(crate) fn draw_answer(
+    pub(crate) fn draw_reply_time(
         &mut self,
         family: ChoiceFamily,
         (hash, question): (u64, &str),
-        least: u64,
-        more: Shape,
+        min_nanos: u64,
+        extra_distribution: Shape,
     ) -> u64 {
-        let what = Key::NONE.child(hash, 0);
-        self.remember(what, || crate::sim::choice::draw::escape(question));
-        let subject = ChoiceKey::new(family, self.actor, what);
-        let slot = self.current().unwrap_or(MAIN);
+        let question_hash = Key::NONE.child(hash, 0);
+        self.intern_name(question_hash, || crate::sim::choice::draw::escape(question));
+        let choice_key = ChoiceKey::new(family, self.actor, question_hash);
+        let slot = self.current_slot().unwrap_or(MAIN);
         let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
-        let (count, last) = self.tasks.rare(slot).asked.or_default(subject.path_hash());
-        let drawn = self.choices.draw(subject, *count, more);
-        let at = after(least.saturating_add(drawn)).max(*last);
+        let (count, last) = self.tasks.rare(slot).asked.or_default(choice_key.path_hash());
+        let drawn = self.choices.draw(choice_key, *count, extra_distribution);
+        let at = after(min_nanos.saturating_add(drawn)).max(*last);
         (*count, *last) = (*count + 1, at);
         at
     }
 
     /// Draws the value of a choice of a task about something that has a name, when it is not the
     /// task that acts but what it has asked for.
-    pub(crate) fn draw_for(
+    pub(crate) fn draw_for_task(
         &mut self,
         task: Option<TaskId>,
         family: ChoiceFamily,
-        what: &str,
-        shape: Shape,
+        name: &str,
+        distribution: Shape,
     ) -> u64 {
-        let named = Key::word(what);
-        self.remember(named, || crate::sim::choice::draw::escape(what));
-        let slot = task.filter(|task| self.tasks.live(*task).is_some()).map_or(MAIN, |it| it.slot);
-        let subject = ChoiceKey::new(family, self.tasks.slots[slot as usize].key, named);
-        let next = self.tasks.rare(slot).chosen.entry(subject.path_hash()).or_insert(0);
-        let ordinal = std::mem::replace(next, *next + 1);
-        self.choices.draw(subject, ordinal, shape)
+        let name_hash = Key::word(name);
+        self.intern_name(name_hash, || crate::sim::choice::draw::escape(name));
+        let slot =
+            task.filter(|task| self.tasks.live(*task).is_some()).map_or(MAIN, |task| task.slot);
+        let choice_key = ChoiceKey::new(family, self.tasks.slots[slot as usize].key, name_hash);
+        let next_ordinal = self.tasks.rare(slot).chosen.entry(choice_key.path_hash()).or_insert(0);
+        let ordinal = std::mem::replace(next_ordinal, *next_ordinal + 1);
+        self.choices.draw(choice_key, ordinal, distribution)
     }
 
     /// Wakes one who waited for what has just happened, now or as soon as that can be done.
     #[inline(always)]
     pub(crate) fn wake_waiter(&mut self, waiter: Waiter) {
         match waiter {
-            Waiter::Task(who) => self.wake(TaskId::of_number(who.task)),
-            Waiter::Other(waker) => self.pressing.wake(waker),
+            Waiter::Task(task_ref) => self.wake(TaskId::of_number(task_ref.task)),
+            Waiter::Other(waker) => self.deferred.wake(waker),
         }
     }
 
     /// Has something done outside of the world as soon as the current poll returns.
-    pub(crate) fn run_errand(&mut self, errand: Errand) {
-        self.pressing.run(errand);
+    pub(crate) fn defer_callback(&mut self, callback: Errand) {
+        self.deferred.run(callback);
     }
 
     /// Ends the run at once, and blames the current task.
     #[cold]
-    pub(crate) fn end_at_once(&mut self, reason: String) {
-        self.pressing.end(reason);
+    pub(crate) fn abort_run(&mut self, reason: String) {
+        self.deferred.end(reason);
     }
 
     /// The task that acts, if one does.
-    pub(crate) fn acting(&self) -> Option<TaskId> {
-        self.current().map(|slot| self.tasks.id(slot))
+    pub(crate) fn current_task(&self) -> Option<TaskId> {
+        self.current_slot().map(|slot| self.tasks.id(slot))
     }
 
     /// The node of a task, if that is not over.
@@ -135,26 +136,26 @@ impl World {
 
     /// The clock of the current task's node, if it is not the true one.
     #[inline]
-    pub(crate) fn own_clock(&self) -> Option<&NodeClock> {
+    pub(crate) fn local_clock(&self) -> Option<&NodeClock> {
         if !self.nodes.any_odd {
             return None;
         }
-        let node = self.current().map(|slot| self.tasks.slots[slot as usize].node)?;
+        let node = self.current_slot().map(|slot| self.tasks.slots[slot as usize].node)?;
         self.nodes.clock(node)
     }
 
     /// What the clock of the current task says.
-    pub(crate) fn own_now(&self) -> Instant {
-        Instant::from_nanos(self.own_clock().map_or(self.now, |clock| clock.local(self.now)))
+    pub(crate) fn local_now(&self) -> Instant {
+        Instant::from_nanos(self.local_clock().map_or(self.now, |clock| clock.local(self.now)))
     }
 
     /// What the clock of the current task says at an instant of true time.
-    pub(crate) fn own_instant(&self, at: Instant) -> Instant {
-        self.own_clock().map_or(at, |clock| Instant::from_nanos(clock.local(at.as_nanos())))
+    pub(crate) fn to_local_instant(&self, at: Instant) -> Instant {
+        self.local_clock().map_or(at, |clock| Instant::from_nanos(clock.local(at.as_nanos())))
     }
 
     /// Lets a node live, or live again.
-    pub(crate) fn revive(&mut self, node: u16) {
+    pub(crate) fn start_node(&mut self, node: u16) {
         if let Some(node) = self.nodes.get_mut(node) {
             (node.dead, node.paused) = (false, false);
             node.busy_until = 0;
@@ -163,7 +164,7 @@ impl World {
     }
 
     /// Ends a node: its tasks are dropped, oldest first, before anything else happens.
-    pub(crate) fn kill(&mut self, node: u16, death: NodeDeath, by: Key) {
+    pub(crate) fn stop_node(&mut self, node: u16, death: NodeDeath, source: Key) {
         let Some(state) = self.nodes.get_mut(node).filter(|state| !state.dead) else {
             return;
         };
@@ -175,36 +176,36 @@ impl World {
             let dropped = &mut self.tasks.about[slot as usize].dropped;
             if *dropped == Dropped::No {
                 *dropped = Dropped::Died(death);
-                self.pressing.abort(Aborted { task: self.tasks.id(slot), by, cause });
+                self.deferred.abort(Aborted { task: self.tasks.id(slot), by: source, cause });
             }
         }
     }
 
     /// Lets no task of a node be polled, or all those that would have been meanwhile.
-    pub(crate) fn pause(&mut self, node: u16, paused: bool) {
+    pub(crate) fn set_paused(&mut self, node: u16, paused: bool) {
         let Some(state) = self.nodes.get_mut(node) else { return };
         state.paused = paused;
         if paused {
             return;
         }
-        for (slot, serial) in std::mem::take(&mut state.held) {
-            if self.tasks.slots[slot as usize].pending == serial {
-                self.place_lone();
-                let place = self.place_of(slot);
-                let serial = self.queue.push_due(place, Act::poll(slot));
-                self.tasks.slots[slot as usize].pending = serial;
+        for (slot, entry_id) in std::mem::take(&mut state.held) {
+            if self.tasks.slots[slot as usize].pending == entry_id {
+                self.rank_sole_entry();
+                let rank = self.draw_rank(slot);
+                let entry_id = self.queue.push_due(rank, Act::poll(slot));
+                self.tasks.slots[slot as usize].pending = entry_id;
             }
         }
     }
 
     /// By how many nanoseconds the wall clock of a node is ahead of the true time now.
-    pub(crate) fn wall_error(&self, node: u16) -> i128 {
+    pub(crate) fn wall_clock_error(&self, node: u16) -> i128 {
         let clock = self.nodes.get(node).map(|state| state.clock).unwrap_or_default();
         clock.wall_ahead() + i128::from(clock.local(self.now)) - i128::from(self.now)
     }
 
     /// Whether the clock of a node is set to anything but the true time.
-    pub(crate) fn has_set_clock(&self, node: u16) -> bool {
+    pub(crate) fn has_clock_skew(&self, node: u16) -> bool {
         self.nodes.get(node).is_some_and(|state| state.clock.is_set())
     }
 
@@ -214,15 +215,15 @@ impl World {
     }
 
     /// Changes a node's clock.
-    pub(crate) fn set_clock(&mut self, node: u16, offset: i64, drift: i32) {
+    pub(crate) fn set_clock(&mut self, node: u16, offset_nanos: i64, drift_ppm: i32) {
         let now = self.now;
         if let Some(state) = self.nodes.get_mut(node) {
             state.has_own_clock = true;
             state.was_misled = false;
-            state.clock.change(now, offset, drift);
+            state.clock.change(now, offset_nanos, drift_ppm);
         }
-        if let Some(slot) = self.current() {
-            self.act_for(slot);
+        if let Some(slot) = self.current_slot() {
+            self.set_actor_task(slot);
         }
     }
 
@@ -236,7 +237,7 @@ impl World {
 
     /// What a node has felt: polls that are held up by its pause; a wrong time that was read, and
     /// polls that had to wait, since its clock or its speed was changed.
-    pub(crate) fn felt(&self, node: u16) -> [bool; 3] {
+    pub(crate) fn fault_effects(&self, node: u16) -> [bool; 3] {
         let state = self.nodes.get(node);
         state.map_or([false; 3], |node| [!node.held.is_empty(), node.was_misled, node.was_slow])
     }
@@ -264,7 +265,7 @@ impl World {
     /// Records that an operation of the current task fails, of which no message tells.
     #[cold]
     pub(crate) fn record_failure(&mut self, text: &str) {
-        if self.heeds() {
+        if self.accepts_effect() {
             let (actor, digest) = (self.actor, hash_name(text));
             self.record(RecordKind::Fail, actor, Key::NONE, 0, digest, || Some(text.into()));
         }
@@ -272,7 +273,7 @@ impl World {
 
     /// The record in which that is done which is being done now.
     #[inline]
-    pub(crate) const fn mark(&self) -> Mark {
+    pub(crate) const fn current_record(&self) -> Mark {
         self.tracer.mark()
     }
 
@@ -283,13 +284,13 @@ impl World {
     }
 
     /// Notes that something was read of a direction: from one place of its stream to another.
-    pub(crate) fn hear(&mut self, direction: Key, from: u64, to: u64) {
+    pub(crate) fn trace_read(&mut self, direction: Key, from: u64, to: u64) {
         self.tracer.hear(direction, from, to);
     }
 
     /// Follows a delivery that nobody is going to read about: no records are kept.
     #[inline(always)]
-    pub(crate) fn follow_delivery(&mut self, subject: Key, ordinal: u64, digest: u64) {
+    pub(crate) fn fingerprint_delivery(&mut self, subject: Key, ordinal: u64, digest: u64) {
         let (at, kind) = (self.now, RecordKind::Deliver);
         self.tracer.follow(&Event { at, kind, subject, source: Key::NONE, ordinal, digest });
     }
@@ -301,10 +302,10 @@ impl World {
         kind: RecordKind,
         subject: Key,
         (ordinal, digest): (u64, u64),
-        sent: Mark,
+        cause: Mark,
         text: impl FnOnce() -> String,
     ) {
         let event = Event { at: self.now, kind, subject, source: Key::NONE, ordinal, digest };
-        self.tracer.record(event, |_| Beside { text: Some(text().into()), cause: sent });
+        self.tracer.record(event, |_| Beside { text: Some(text().into()), cause });
     }
 }

@@ -34,10 +34,10 @@ use crate::sim::world::progress::Pulse;
 /// The slot of the main task, which is the first.
 pub(crate) const MAIN: u32 = 0;
 /// Stands for "no task is being polled".
-pub(crate) const NOBODY: u32 = u32::MAX;
+pub(crate) const NO_TASK: u32 = u32::MAX;
 /// Stands for no task either, while something acts that wakes each task once at most: to count how
 /// often it has done so would be a waste of memory.
-pub(crate) const ONCE: u32 = NOBODY - 1;
+pub(crate) const ANONYMOUS: u32 = NO_TASK - 1;
 
 /// How far a run may go.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct Limits {
 /// Why a run is over: a whole word, because it is read as one at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
-pub(crate) enum End {
+pub(crate) enum EndReason {
     Done,
     Panicked,
     Deadlock,
@@ -63,7 +63,7 @@ pub(crate) enum End {
     StepLimit,
 }
 
-impl End {
+impl EndReason {
     /// What it is called in traces.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -82,35 +82,35 @@ impl End {
 pub(crate) enum Phase {
     Running,
     /// The run is over and its tasks are asked what they wait for.
-    Asking,
+    Probing,
     /// The tasks are being dropped: whatever they ask for is inert.
     Closing,
 }
 
 /// What left the world and is to be dropped outside of it.
 #[derive(Default)]
-pub(crate) struct Leftovers {
+pub(crate) struct DropQueue {
     outputs: Vec<BoxedTask>,
-    waits: Vec<Waiter>,
+    waiters: Vec<Waiter>,
     wakers: Vec<Waker>,
-    errands: Vec<Errand>,
+    callbacks: Vec<Errand>,
 }
 
-impl Leftovers {
+impl DropQueue {
     /// Drops one thing, which may panic: one at a time, because a second panic while others are
     /// dropped would end the process. Returns whether there was any.
     pub(crate) fn drop_one(&mut self) -> bool {
         self.outputs.pop().map(drop).is_some()
-            || self.waits.pop().map(drop).is_some()
+            || self.waiters.pop().map(drop).is_some()
             || self.wakers.pop().map(drop).is_some()
-            || self.errands.pop().map(drop).is_some()
+            || self.callbacks.pop().map(drop).is_some()
     }
 }
 
 /// What will happen before long; see `World::look_ahead`.
 #[derive(Default)]
-pub(crate) struct Foreseen {
-    pub(crate) alarms: Vec<u32>,
+pub(crate) struct PrefetchSet {
+    pub(crate) callback_timers: Vec<u32>,
     /// The slots of the tasks that will probably be polled.
     pub(crate) tasks: Vec<u32>,
 }
@@ -127,27 +127,27 @@ pub(crate) struct World {
     pub(crate) choices: Choices,
     pub(crate) tasks: Tasks,
     /// Tasks that the executor has yet to take in, and their slots.
-    pub(crate) born: Vec<(u32, BoxedTask)>,
+    pub(crate) spawned: Vec<(u32, BoxedTask)>,
     /// How many wake-ups came from other threads.
     pub(crate) foreign_wakes: u64,
-    pub(crate) foreign_seen: u64,
+    pub(crate) foreign_wakes_seen: u64,
     /// Whom the last poll woke, while tasks are asked.
-    pub(crate) woken: Option<u32>,
+    pub(crate) woken_by_probe: Option<u32>,
     pub(crate) limits: Limits,
     /// What a thread that watches the run reads, if there is one.
-    pub(crate) pulse: Option<Arc<Pulse>>,
+    pub(crate) progress: Option<Arc<Pulse>>,
     pub(crate) scheduler: Scheduler,
     pub(crate) queue: Queue,
     pub(crate) timers: Timers,
-    pub(crate) alarms: Alarms,
+    pub(crate) callback_timers: Alarms,
     /// What an alarm does; it is told which.
-    pub(crate) sound: fn(&mut Self, u32),
+    pub(crate) on_callback_timer: fn(&mut Self, u32),
     /// What a key of the network stands for, in words; it is told which run.
-    pub(crate) describe: fn(u64, Key) -> Option<String>,
+    pub(crate) describe_key: fn(u64, Key) -> Option<String>,
     /// Has the processor load what the alarms are about that will sound before long, and adds the
     /// tasks that they may wake; it is told which run.
-    pub(crate) foresee: fn(u64, &mut Foreseen),
-    pub(crate) foreseen: Foreseen,
+    pub(crate) prefetch_callbacks: fn(u64, &mut PrefetchSet),
+    pub(crate) prefetch_set: PrefetchSet,
     pub(crate) nodes: Nodes,
     pub(crate) current: u32,
     /// Who acts: the task that is polled, or the timer that fires.
@@ -155,23 +155,23 @@ pub(crate) struct World {
     /// How long the chain of wake-ups is that whoever acts continues.
     pub(crate) chain: u32,
     /// What is to be done outside, as soon as the current poll returns.
-    pub(crate) pressing: Pressing,
+    pub(crate) deferred: Pressing,
     /// Panics in destructors that crashes ran.
-    pub(crate) caught: Vec<TaskPanic>,
+    pub(crate) caught_panics: Vec<TaskPanic>,
     /// The tasks whose polls or wake-ups did not end.
     pub(crate) culprits: Vec<u32>,
     /// How often tasks have woken themselves, with nothing else between.
     pub(crate) spins: Spins,
     /// Whether time leaps to what is next, though tasks have woken themselves.
-    pub(crate) leaps: bool,
+    pub(crate) jumps_over_spins: bool,
     /// The limit that was reached.
-    pub(crate) limit: Option<Limit>,
+    pub(crate) limit_reached: Option<Limit>,
     /// Whether its time is that of the real clock.
-    pub(crate) is_real: bool,
+    pub(crate) is_real_time: bool,
     /// Whether there may be entries whose instant has come.
-    pub(crate) arriving: bool,
+    pub(crate) may_have_due_entries: bool,
     /// Whether what woke itself has had its turn at this instant.
-    pub(crate) spun: bool,
+    pub(crate) self_woken_ran: bool,
     /// The texts of keys, for whoever will want to read them.
     pub(crate) names: Option<BTreeMap<Key, String>>,
 }
@@ -186,35 +186,35 @@ impl World {
             steps: 0,
             phase: Phase::Closing,
             tracer: Tracer::default(),
-            pulse: None,
+            progress: None,
             scheduler: Scheduler::new(Schedule::Fifo),
             choices: Choices::of_seed(0),
             tasks: Tasks::default(),
-            born: Vec::new(),
+            spawned: Vec::new(),
             foreign_wakes: 0,
-            foreign_seen: 0,
-            woken: None,
+            foreign_wakes_seen: 0,
+            woken_by_probe: None,
             limits: Limits { time: 0, steps: 0, livelock: 0, chain: 0 },
             queue: Queue::default(),
             timers: Timers::default(),
-            alarms: Alarms::default(),
-            sound: |_, _| (),
-            describe: |_, _| None,
-            foresee: |_, _| (),
-            foreseen: Foreseen::default(),
+            callback_timers: Alarms::default(),
+            on_callback_timer: |_, _| (),
+            describe_key: |_, _| None,
+            prefetch_callbacks: |_, _| (),
+            prefetch_set: PrefetchSet::default(),
             nodes: Nodes::default(),
-            current: NOBODY,
+            current: NO_TASK,
             actor: Key::NONE,
             chain: 0,
-            pressing: Pressing::default(),
-            caught: Vec::new(),
+            deferred: Pressing::default(),
+            caught_panics: Vec::new(),
             culprits: Vec::new(),
             spins: Spins::default(),
-            leaps: false,
-            limit: None,
-            is_real: false,
-            arriving: false,
-            spun: false,
+            jumps_over_spins: false,
+            limit_reached: None,
+            is_real_time: false,
+            may_have_due_entries: false,
+            self_woken_ran: false,
             names: None,
         }
     }
@@ -231,9 +231,9 @@ impl World {
         self.now = 0;
         self.culprits.clear();
         self.spins = Spins::default();
-        self.leaps = false;
-        self.limit = None;
-        self.foreign_seen = foreign_count();
+        self.jumps_over_spins = false;
+        self.limit_reached = None;
+        self.foreign_wakes_seen = foreign_count();
         self.seed = seed;
         self.steps = 0;
         self.phase = Phase::Running;
@@ -242,78 +242,78 @@ impl World {
         self.limits = limits;
         self.foreign_wakes = 0;
         if self.names.is_some() {
-            for (key, word) in SOURCES {
-                self.remember(key, || word.into());
+            for (key, name) in SOURCES {
+                self.intern_name(key, || name.into());
             }
         }
-        let main = self.enroll(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
+        let main = self.register_task(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
         // The main task has nothing to be late for.
-        let serial = self.queue.push_due(0, Act::poll(main.slot));
+        let entry_id = self.queue.push_due(0, Act::poll(main.slot));
         (self.actor, self.chain) = (SPAWN, 0);
-        self.expect(main.slot, serial, SPAWN, 0);
-        self.act_for(main.slot);
+        self.set_pending_poll(main.slot, entry_id, SPAWN, 0);
+        self.set_actor_task(main.slot);
         main
     }
 
     /// Takes what is left when all tasks have been dropped: their outputs, and
     /// the wakers of who waited. They may be the users' own.
-    pub(crate) fn take_leftovers(&mut self, left: &mut Leftovers) {
-        self.tasks.take_leftovers(&mut left.waits, &mut left.outputs);
-        if !self.born.is_empty() {
-            aside(|| left.outputs.extend(self.born.drain(..).map(|(_, task)| task)));
+    pub(crate) fn fill_drop_queue(&mut self, drop_queue: &mut DropQueue) {
+        self.tasks.take_leftovers(&mut drop_queue.waiters, &mut drop_queue.outputs);
+        if !self.spawned.is_empty() {
+            aside(|| drop_queue.outputs.extend(self.spawned.drain(..).map(|(_, task)| task)));
         }
-        self.timers.clear(&mut left.waits);
-        self.pressing.take_left(&mut left.wakers, &mut left.errands);
+        self.timers.clear(&mut drop_queue.waiters);
+        self.deferred.take_left(&mut drop_queue.wakers, &mut drop_queue.callbacks);
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
     pub(crate) fn clear(&mut self) {
-        const KEPT: usize = 1024;
+        const MAX_CAPACITY: usize = 1024;
         self.queue.clear();
         self.tasks.clear();
-        self.alarms.clear();
-        self.sound = |_, _| ();
-        self.describe = |_, _| None;
-        self.foresee = |_, _| ();
-        self.foreseen.alarms.wipe(KEPT);
-        self.foreseen.tasks.wipe(KEPT);
+        self.callback_timers.clear();
+        self.on_callback_timer = |_, _| ();
+        self.describe_key = |_, _| None;
+        self.prefetch_callbacks = |_, _| ();
+        self.prefetch_set.callback_timers.wipe(MAX_CAPACITY);
+        self.prefetch_set.tasks.wipe(MAX_CAPACITY);
         self.nodes.clear();
-        self.born.wipe(KEPT);
-        self.pressing.clear();
-        self.current = NOBODY;
-        self.is_real = false;
-        self.arriving = false;
-        self.spun = false;
+        self.spawned.wipe(MAX_CAPACITY);
+        self.deferred.clear();
+        self.current = NO_TASK;
+        self.is_real_time = false;
+        self.may_have_due_entries = false;
+        self.self_woken_ran = false;
         self.names = None;
     }
 
     /// The task that is being polled or dropped.
-    pub(crate) fn current(&self) -> Option<u32> {
-        (self.current < ONCE).then_some(self.current)
+    pub(crate) fn current_slot(&self) -> Option<u32> {
+        (self.current < ANONYMOUS).then_some(self.current)
     }
 
     /// Makes a task current that is polled or dropped outside of the run loop.
-    pub(crate) fn set_current(&mut self, slot: u32) -> TaskId {
-        self.act_for(slot);
+    pub(crate) fn set_current_task(&mut self, slot: u32) -> TaskId {
+        self.set_actor_task(slot);
         self.tasks.id(slot)
     }
 
     /// Whatever happens until the next step is this task's doing.
     #[inline]
-    pub(crate) fn act_for(&mut self, slot: u32) {
+    pub(crate) fn set_actor_task(&mut self, slot: u32) {
         let task = &self.tasks.slots[slot as usize];
         let (key, chain, node) = (task.key, task.chain, task.node);
-        self.act_for_known(slot, key, chain, node);
+        self.set_actor_task_fast(slot, key, chain, node);
     }
 
     /// The same where these are known of it: its key, the chain that led to it, and its node.
     #[inline(always)]
-    pub(crate) fn act_for_known(&mut self, slot: u32, key: Key, chain: u32, node: u16) {
+    pub(crate) fn set_actor_task_fast(&mut self, slot: u32, key: Key, chain: u32, node: u16) {
         self.current = slot;
         self.actor = key;
         self.chain = chain.saturating_add(1);
         if self.nodes.any_odd {
-            self.set_clock_of(node);
+            self.set_cached_clock_slow(node);
         } else {
             cached_clock::set(self.run, self.now);
         }
@@ -322,7 +322,7 @@ impl World {
     /// Sets the clock that a task of a node reads. As long as nobody knows that it is wrong, who
     /// reads it is to be noticed.
     #[cold]
-    fn set_clock_of(&mut self, node: u16) {
+    fn set_cached_clock_slow(&mut self, node: u16) {
         match self.nodes.get(node) {
             Some(node) if node.has_own_clock && !node.was_misled => cached_clock::veil(),
             Some(node) if node.has_own_clock => {
@@ -334,27 +334,27 @@ impl World {
 
     /// The time as the current task reads it.
     pub(crate) fn read_clock(&mut self) -> u64 {
-        let now = self.own_now().as_nanos();
+        let now = self.local_now().as_nanos();
         if now != self.now {
-            self.mislead();
+            self.mark_clock_error_observed();
         }
         cached_clock::set(self.run, now);
         now
     }
 
     /// By how many nanoseconds the wall clock of the current task is ahead of the monotonic one.
-    pub(crate) fn read_wall_ahead(&mut self) -> i128 {
-        let ahead = self.own_clock().map_or(0, NodeClock::wall_ahead);
-        if ahead != 0 {
-            self.mislead();
+    pub(crate) fn read_wall_offset(&mut self) -> i128 {
+        let offset = self.local_clock().map_or(0, NodeClock::wall_ahead);
+        if offset != 0 {
+            self.mark_clock_error_observed();
         }
-        ahead
+        offset
     }
 
     /// Notes that the current task has had to do with a clock that is wrong.
     #[cold]
-    pub(crate) fn mislead(&mut self) {
-        if let Some(slot) = self.current()
+    pub(crate) fn mark_clock_error_observed(&mut self) {
+        if let Some(slot) = self.current_slot()
             && let Some(node) = self.nodes.get_mut(self.tasks.slots[slot as usize].node)
         {
             node.was_misled = true;
@@ -363,8 +363,8 @@ impl World {
 
     /// Whatever happens until the next step is the doing of something that is no task.
     #[inline]
-    pub(crate) fn act_as(&mut self, actor: Key) {
-        self.current = NOBODY;
+    pub(crate) fn set_actor(&mut self, actor: Key) {
+        self.current = NO_TASK;
         self.actor = actor;
         self.chain = 0;
     }
@@ -373,35 +373,35 @@ impl World {
     ///
     /// It continues the chain of wake-ups of what asked for it: tasks that wake each other by way
     /// of a waker that is not a task's own would else do so without end.
-    pub(crate) fn act_outside(&mut self) {
-        (self.current, self.actor) = (NOBODY, Key::NONE);
+    pub(crate) fn set_actor_external(&mut self) {
+        (self.current, self.actor) = (NO_TASK, Key::NONE);
         cached_clock::set(self.run, self.now);
     }
 
     /// The same for something that wakes each task once at most, and of which no record tells yet.
     #[inline]
-    pub(crate) fn act_as_once(&mut self, actor: Key) {
+    pub(crate) fn set_actor_anonymous(&mut self, actor: Key) {
         self.tracer.begin_anew();
-        self.act_as(actor);
-        self.current = ONCE;
+        self.set_actor(actor);
+        self.current = ANONYMOUS;
     }
 
     /// Whether what is asked for has an effect: not when the run is over, and not when it is asked
     /// by a task whose node is dead and that is being dropped.
     #[inline]
-    pub(crate) fn heeds(&self) -> bool {
-        let heeds = self.is_heeded();
-        if !heeds {
+    pub(crate) fn accepts_effect(&self) -> bool {
+        let accepted = self.accepts_requests();
+        if !accepted {
             acts(|| "goes on and changes the world".into());
         }
-        heeds
+        accepted
     }
 
     /// The same for what a task may ask in every poll, whether or not it goes on.
     #[inline]
-    pub(crate) fn is_heeded(&self) -> bool {
+    pub(crate) fn accepts_requests(&self) -> bool {
         self.phase == Phase::Running
-            && (self.current >= ONCE
+            && (self.current >= ANONYMOUS
                 || !self.nodes.is_dead(self.tasks.slots[self.current as usize].node))
     }
 
@@ -413,12 +413,12 @@ impl World {
 
     /// Whether the texts of keys are kept.
     #[inline]
-    pub(crate) const fn remembers(&self) -> bool {
+    pub(crate) const fn keeps_names(&self) -> bool {
         self.names.is_some()
     }
 
     /// Keeps the text of a key for whoever will want to read it.
-    pub(crate) fn remember(&mut self, key: Key, text: impl FnOnce() -> String) {
+    pub(crate) fn intern_name(&mut self, key: Key, text: impl FnOnce() -> String) {
         if let Some(names) = &mut self.names {
             names.entry(key).or_insert_with(text);
         }

@@ -22,99 +22,103 @@ use crate::sim::task::table::{KEPT, Stage, TaskId, Tasks};
 use crate::sim::world::deferred::{Aborted, Errand, Urgent};
 use crate::sim::world::livelock::Exceeded;
 use crate::sim::world::progress::STOPPED;
-use crate::sim::world::state::{End, Limits, MAIN, NOBODY, World};
+use crate::sim::world::state::{EndReason, Limits, MAIN, NO_TASK, World};
 
 /// What the run loop is to do next. Two words, of which the second is the number of a task where
 /// there is one: so it stays in registers.
 #[derive(Clone, Copy)]
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     Poll(u64),
-    Aside(Aside),
-    End(End),
+    Rare(RareStep),
+    End(EndReason),
 }
 
 /// What happens rarely beside the polls.
 #[derive(Clone, Copy)]
-pub(crate) enum Aside {
+pub(crate) enum RareStep {
     /// Drop what the task has returned: nobody will ask for it.
-    Discard(u64),
+    DiscardOutput(u64),
     /// Drop an aborted task.
-    Drop(u64),
+    DropAborted(u64),
     /// The same after a crash: what its destructors do is no concern of others.
-    Bury(u64),
+    DropCrashed(u64),
     /// Do what is in the hand.
-    Outside,
+    RunExternal,
 }
 
 /// What the halves of the loop hand each other, beside what is next.
 #[derive(Default)]
-pub(crate) struct Hand {
+pub(crate) struct StepHandoff {
     /// The box of the task that is done.
-    pub(crate) done: Option<BoxedTask>,
+    pub(crate) output: Option<BoxedTask>,
     /// What is to be done outside of the world.
-    pub(crate) outside: Option<Outside>,
+    pub(crate) external: Option<ExternalCall>,
 }
 
 /// Something foreign.
-pub(crate) enum Outside {
+pub(crate) enum ExternalCall {
     /// A waker that is not a task's own.
     Wake(Waker),
-    Errand(Errand),
+    Callback(Errand),
 }
 
 /// A task that is over, because it was polled or dropped: its slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Over(pub(crate) u32);
+pub(crate) struct FinishedTask(pub(crate) u32);
 
 /// Whether a queue entry still stands for something.
 #[inline]
-pub(crate) fn awaited(
+pub(crate) fn is_entry_live(
     tasks: &Tasks,
     timers: &mut Timers,
-    alarms: &Alarms,
-    serial: Serial,
-    act: Act,
+    callback_timers: &Alarms,
+    entry_id: Serial,
+    action: Act,
 ) -> bool {
-    let slot = act.slot();
-    match act.kind() {
-        Kind::Poll => tasks.slots[slot as usize].pending == serial,
-        Kind::Fire => timers.waiter(TimerId { slot, serial }).is_some(),
-        Kind::Sound => alarms.awaits(slot, serial),
+    let slot = action.slot();
+    match action.kind() {
+        Kind::Poll => tasks.slots[slot as usize].pending == entry_id,
+        Kind::Fire => timers.waiter(TimerId { slot, serial: entry_id }).is_some(),
+        Kind::Sound => callback_timers.awaits(slot, entry_id),
     }
 }
 
 impl World {
     /// Takes note of the last step and finds the next: the heart of a run.
     #[inline]
-    pub(crate) fn next(&mut self, over: Option<Over>, hand: &mut Hand) -> Next {
-        if let Some(Over(slot)) = over
-            && let Some(next) = self.settle(slot, hand)
+    pub(crate) fn next_step(
+        &mut self,
+        finished: Option<FinishedTask>,
+        handoff: &mut StepHandoff,
+    ) -> NextStep {
+        if let Some(FinishedTask(slot)) = finished
+            && let Some(next) = self.finish_task(slot, handoff)
         {
             return next;
         }
         loop {
-            if self.pressing.any()
-                && let Some(next) = self.press(hand)
+            if self.deferred.any()
+                && let Some(next) = self.next_deferred_step(handoff)
             {
                 return next;
             }
             // A task is polled only when all that is due has arrived.
-            if self.arriving && self.let_arrive(hand) {
-                return Next::Aside(Aside::Outside);
+            if self.may_have_due_entries && self.drain_due_entries(handoff) {
+                return NextStep::Rare(RareStep::RunExternal);
             }
-            if self.pressing.any() {
+            if self.deferred.any() {
                 continue;
             }
-            if let Some((serial, slot)) = self.queue.pop_due() {
-                match self.step(slot, serial) {
+            if let Some((entry_id, slot)) = self.queue.pop_due() {
+                match self.begin_poll(slot, entry_id) {
                     Some(next) => return next,
                     None => continue,
                 }
             }
-            if !self.advance()
-                && let Err(end) = self.advance_with_care()
+            if !self.advance_fast()
+                && let Err(end) = self.advance_slow()
             {
-                return Next::End(end);
+                return NextStep::End(end);
             }
         }
     }
@@ -122,61 +126,61 @@ impl World {
     /// Lets all arrive whose instant has come, but for what comes behind one who wakes somebody
     /// outside. Returns whether there is such a one.
     #[inline]
-    fn let_arrive(&mut self, hand: &mut Hand) -> bool {
+    fn drain_due_entries(&mut self, handoff: &mut StepHandoff) -> bool {
         while let Some(entry) = self.queue.pop_until(self.now) {
-            self.arrive(entry);
-            if self.pressing.any()
-                && let Some(waker) = self.pressing.pop_waker()
+            self.handle_due_entry(entry);
+            if self.deferred.any()
+                && let Some(waker) = self.deferred.pop_waker()
             {
-                self.act_outside();
-                hand.outside = Some(Outside::Wake(waker));
+                self.set_actor_external();
+                handoff.external = Some(ExternalCall::Wake(waker));
                 return true;
             }
         }
-        self.arriving = false;
+        self.may_have_due_entries = false;
         false
     }
 
     /// Sees to the first of what presses.
     #[cold]
-    fn press(&mut self, hand: &mut Hand) -> Option<Next> {
+    fn next_deferred_step(&mut self, handoff: &mut StepHandoff) -> Option<NextStep> {
         loop {
-            let outside = match self.pressing.pop()? {
+            let call = match self.deferred.pop()? {
                 // Whoever was polled last is to blame.
-                Urgent::Doom => return Some(Next::End(End::Panicked)),
-                Urgent::StepLimit => return Some(Next::End(End::StepLimit)),
+                Urgent::Doom => return Some(NextStep::End(EndReason::Panicked)),
+                Urgent::StepLimit => return Some(NextStep::End(EndReason::StepLimit)),
                 // It may have completed since.
                 Urgent::Drop(aborted) if self.tasks.live(aborted.task).is_none() => continue,
-                Urgent::Drop(aborted) => return Some(self.step_drop(aborted)),
-                Urgent::Wake(waker) => Outside::Wake(waker),
-                Urgent::Errand(errand) => Outside::Errand(errand),
+                Urgent::Drop(aborted) => return Some(self.begin_drop(aborted)),
+                Urgent::Wake(waker) => ExternalCall::Wake(waker),
+                Urgent::Errand(callback) => ExternalCall::Callback(callback),
             };
-            self.act_outside();
-            hand.outside = Some(outside);
-            return Some(Next::Aside(Aside::Outside));
+            self.set_actor_external();
+            handoff.external = Some(call);
+            return Some(NextStep::Rare(RareStep::RunExternal));
         }
     }
 
     /// Buries a task that has completed or was aborted, and wakes its joiner.
     #[inline]
-    fn settle(&mut self, slot: u32, hand: &mut Hand) -> Option<Next> {
-        let about = &mut self.tasks.about[slot as usize];
-        if hand.done.is_some() {
-            if !about.has_handle {
-                return Some(Next::Aside(Aside::Discard(self.tasks.id(slot).number())));
+    fn finish_task(&mut self, slot: u32, handoff: &mut StepHandoff) -> Option<NextStep> {
+        let info = &mut self.tasks.about[slot as usize];
+        if handoff.output.is_some() {
+            if !info.has_handle {
+                return Some(NextStep::Rare(RareStep::DiscardOutput(self.tasks.id(slot).number())));
             }
-            about.output = hand.done.take();
+            info.output = handoff.output.take();
         }
-        if self.pressing.is_doomed() {
-            return Some(Next::End(End::Panicked));
+        if self.deferred.is_doomed() {
+            return Some(NextStep::End(EndReason::Panicked));
         }
         if slot == MAIN {
             self.tasks.slots[MAIN as usize].stage = Stage::Done;
-            return Some(Next::End(End::Done));
+            return Some(NextStep::End(EndReason::Done));
         }
         self.tasks.slots[slot as usize].pending = Serial::default();
-        let (joiner, has_handle) = (about.joiner.take(), about.has_handle);
-        about.forget_rare();
+        let (joiner, has_handle) = (info.joiner.take(), info.has_handle);
+        info.forget_rare();
         if let Some(joiner) = joiner {
             self.wake_joiner(joiner, slot);
         }
@@ -184,25 +188,31 @@ impl World {
         if !has_handle {
             self.tasks.release(slot);
         }
-        self.current = NOBODY;
+        self.current = NO_TASK;
         None
     }
 
     /// Whether a task woke itself and is still to be polled.
     #[inline(always)]
-    pub(crate) fn spins(&mut self) -> bool {
+    pub(crate) fn has_self_woken_task(&mut self) -> bool {
         let tasks = &self.tasks;
-        self.queue.has_behind(|serial, slot| tasks.slots[slot as usize].pending == serial)
+        self.queue.has_behind(|entry_id, slot| tasks.slots[slot as usize].pending == entry_id)
     }
 
     /// The earliest entry ahead that still stands for something, and its instant.
-    pub(crate) fn next_ahead(&mut self) -> Option<u64> {
+    pub(crate) fn next_entry_instant(&mut self) -> Option<u64> {
         loop {
             let entry = self.queue.peek_ahead()?;
             if self.queue.has_fresh() {
-                self.look_ahead();
+                self.prefetch_ahead();
             }
-            if awaited(&self.tasks, &mut self.timers, &self.alarms, entry.serial(), entry.act()) {
+            if is_entry_live(
+                &self.tasks,
+                &mut self.timers,
+                &self.callback_timers,
+                entry.serial(),
+                entry.act(),
+            ) {
                 return Some(entry.key());
             }
             // It stands for nothing any more.
@@ -216,8 +226,8 @@ impl World {
     /// Lets the next thing happen that lies ahead, if that is as simple as it is nearly always.
     /// Returns whether it is.
     #[inline]
-    fn advance(&mut self) -> bool {
-        if self.queue.has_any_behind() || self.has_foreign() {
+    fn advance_fast(&mut self) -> bool {
+        if self.queue.has_any_behind() || self.has_foreign_wakes() {
             return false;
         }
         let Some(entry) = self.queue.peek_ahead() else { return false };
@@ -225,51 +235,51 @@ impl World {
             return false;
         }
         self.queue.pop_ahead();
-        self.arrive(entry);
+        self.handle_due_entry(entry);
         true
     }
 
     #[cold]
-    fn advance_with_care(&mut self) -> Result<(), End> {
-        if !self.spun && self.queue.has_any_behind() {
-            self.bound_spins()?;
+    fn advance_slow(&mut self) -> Result<(), EndReason> {
+        if !self.self_woken_ran && self.queue.has_any_behind() {
+            self.check_spin_limit()?;
             self.queue.call_up_behind();
-            self.spun = true;
+            self.self_woken_ran = true;
             return Ok(());
         }
-        if self.hear_foreign() {
+        if self.handle_foreign_wakes() {
             return Ok(());
         }
-        self.spun = false;
+        self.self_woken_ran = false;
         // A crowd that was born at once has been taken in.
-        self.born.shrink_to(KEPT);
+        self.spawned.shrink_to(KEPT);
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
-        let spinning = self.spins().then_some(self.now + 1_000);
-        let leaps = std::mem::take(&mut self.leaps);
-        let at = match (spinning, self.next_ahead()) {
-            (Some(_), Some(at)) if leaps => at,
-            (Some(soon), Some(at)) => at.min(soon),
+        let next_spin_at = self.has_self_woken_task().then_some(self.now + 1_000);
+        let jumps = std::mem::take(&mut self.jumps_over_spins);
+        let at = match (next_spin_at, self.next_entry_instant()) {
+            (Some(_), Some(at)) if jumps => at,
+            (Some(spin_at), Some(at)) => at.min(spin_at),
             (Some(at), None) | (None, Some(at)) => at,
-            (None, None) => return Err(End::Deadlock),
+            (None, None) => return Err(EndReason::Deadlock),
         };
         if at > self.limits.time || at >= END_OF_TIME {
             self.set_now(self.limits.time.max(self.now));
-            self.limit = Some(if self.limits.time >= END_OF_TIME - 1 {
+            self.limit_reached = Some(if self.limits.time >= END_OF_TIME - 1 {
                 Limit::EndOfTime
             } else {
                 Limit::Time(Duration::from_nanos(self.limits.time))
             });
-            return Err(End::TimeLimit);
+            return Err(EndReason::TimeLimit);
         }
         self.set_now(at);
-        self.arriving = true;
+        self.may_have_due_entries = true;
         Ok(())
     }
 
     /// Ends the run if tasks have woken themselves too often while nothing else has happened.
     #[inline(never)]
-    fn bound_spins(&mut self) -> Result<(), End> {
+    fn check_spin_limit(&mut self) -> Result<(), EndReason> {
         self.spins.count_round();
         let Limits { livelock, chain, .. } = self.limits;
         let Some(exceeded) = self.spins.exceeded(self.steps, livelock, chain) else {
@@ -279,48 +289,48 @@ impl World {
         // The schedule may hold a task back for seconds, for which others may spin: that is not
         // endless. What is next happens at once instead, so that the wait does not take millions
         // of polls.
-        let is_late = |entry: Entry| {
+        let is_delayed_poll = |entry: Entry| {
             entry.act().kind() == Kind::Poll
                 && tasks.slots[entry.act().slot() as usize].pending == entry.serial()
         };
-        if exceeded == Exceeded::InARow && self.queue.ahead().any(is_late) {
-            self.leaps = true;
+        if exceeded == Exceeded::InARow && self.queue.ahead().any(is_delayed_poll) {
+            self.jumps_over_spins = true;
             return Ok(());
         }
-        let mut spinning: Vec<u32> = self.queue.behind().map(Act::slot).collect();
-        spinning.sort_unstable_by_key(|slot| tasks.about[*slot as usize].born);
-        self.culprits = spinning;
-        self.limit = Some(match exceeded {
+        let mut spinning_slots: Vec<u32> = self.queue.behind().map(Act::slot).collect();
+        spinning_slots.sort_unstable_by_key(|slot| tasks.about[*slot as usize].born);
+        self.culprits = spinning_slots;
+        self.limit_reached = Some(match exceeded {
             Exceeded::InARow => Limit::SelfWokenPolls(livelock),
             Exceeded::InTotal => Limit::MixedPolls(chain),
         });
-        Err(End::Livelock)
+        Err(EndReason::Livelock)
     }
 
     /// Has the processor load what the nearest events will need: where there are many, hardly any
     /// of it is in the caches. One event after the other would wait for each of its loads, which
     /// depend on each other; these do not, and so overlap. It changes nothing.
     #[cold]
-    fn look_ahead(&mut self) {
-        let Self { queue, timers, alarms, tasks, foreseen, .. } = self;
-        for act in queue.nearest() {
-            let slot = act.slot();
-            match act.kind() {
-                Kind::Poll => foreseen.tasks.push(slot),
+    fn prefetch_ahead(&mut self) {
+        let Self { queue, timers, callback_timers, tasks, prefetch_set, .. } = self;
+        for action in queue.nearest() {
+            let slot = action.slot();
+            match action.kind() {
+                Kind::Poll => prefetch_set.tasks.push(slot),
                 Kind::Fire => {
-                    if let Some(Waiter::Task(who)) = timers.look(slot) {
-                        foreseen.tasks.push(TaskId::of_number(who.task).slot);
+                    if let Some(Waiter::Task(task_ref)) = timers.look(slot) {
+                        prefetch_set.tasks.push(TaskId::of_number(task_ref.task).slot);
                     }
                 }
                 Kind::Sound => {
-                    alarms.prefetch(slot);
-                    foreseen.alarms.push(slot);
+                    callback_timers.prefetch(slot);
+                    prefetch_set.callback_timers.push(slot);
                 }
             }
         }
-        (self.foresee)(self.run, foreseen);
-        foreseen.alarms.clear();
-        for slot in &foreseen.tasks {
+        (self.prefetch_callbacks)(self.run, prefetch_set);
+        prefetch_set.callback_timers.clear();
+        for slot in &prefetch_set.tasks {
             prefetch_index(&tasks.slots, *slot as usize);
         }
     }
@@ -328,77 +338,77 @@ impl World {
     /// Lets an entry arrive, and the clock reach its instant, unless nobody awaits it any more.
     /// Not inlined, because the loop is faster the fewer registers it needs.
     #[inline(never)]
-    fn arrive(&mut self, entry: Entry) {
-        let (serial, slot) = (entry.serial(), entry.act().slot());
+    fn handle_due_entry(&mut self, entry: Entry) {
+        let (entry_id, slot) = (entry.serial(), entry.act().slot());
         match entry.act().kind() {
-            Kind::Poll => self.arrive_poll(entry),
-            Kind::Fire => self.fire(entry),
-            Kind::Sound if self.alarms.take(slot, serial) => {
-                self.reach(entry.key());
+            Kind::Poll => self.handle_due_poll(entry),
+            Kind::Fire => self.fire_timer(entry),
+            Kind::Sound if self.callback_timers.take(slot, entry_id) => {
+                self.advance_clock_to(entry.key());
                 self.spins.reset();
                 self.tracer.begin_anew();
-                (self.sound)(self, slot);
+                (self.on_callback_timer)(self, slot);
             }
             Kind::Sound => (),
         }
     }
 
     #[inline(never)]
-    fn arrive_poll(&mut self, entry: Entry) {
-        let (serial, slot) = (entry.serial(), entry.act().slot());
-        if self.tasks.slots[slot as usize].pending != serial {
+    fn handle_due_poll(&mut self, entry: Entry) {
+        let (entry_id, slot) = (entry.serial(), entry.act().slot());
+        if self.tasks.slots[slot as usize].pending != entry_id {
             return;
         }
-        self.reach(entry.key());
+        self.advance_clock_to(entry.key());
         if self.queue.is_idle() {
-            self.queue.arrive_lone(serial, entry.act());
+            self.queue.arrive_lone(entry_id, entry.act());
         } else {
-            self.arrive_among_others(serial, slot);
+            self.push_due_poll_slow(entry_id, slot);
         }
     }
 
     #[inline(never)]
-    fn fire(&mut self, entry: Entry) {
-        let (serial, slot) = (entry.serial(), entry.act().slot());
-        let Some(waiter) = self.timers.take(TimerId { slot, serial }) else {
+    fn fire_timer(&mut self, entry: Entry) {
+        let (entry_id, slot) = (entry.serial(), entry.act().slot());
+        let Some(waiter) = self.timers.take(TimerId { slot, serial: entry_id }) else {
             return self.timers.forget_cancelled();
         };
-        self.reach(entry.key());
+        self.advance_clock_to(entry.key());
         self.spins.reset();
         self.tracer.begin_anew();
-        self.act_as(TIMER);
+        self.set_actor(TIMER);
         self.wake_waiter(waiter);
     }
 
     /// Lets the clock reach the instant of something that happens.
     #[inline]
-    fn reach(&mut self, at: u64) {
+    fn advance_clock_to(&mut self, at: u64) {
         if at > self.now {
             self.set_now(at);
-            self.arriving = true;
-            self.spun = false;
+            self.may_have_due_entries = true;
+            self.self_woken_ran = false;
         }
     }
 
     #[inline(never)]
-    fn arrive_among_others(&mut self, serial: Serial, slot: u32) {
-        self.place_lone();
-        let place = self.place_of(slot);
-        self.queue.arrive(place, serial, Act::poll(slot));
+    fn push_due_poll_slow(&mut self, entry_id: Serial, slot: u32) {
+        self.rank_sole_entry();
+        let rank = self.draw_rank(slot);
+        self.queue.arrive(rank, entry_id, Act::poll(slot));
     }
 
     /// Does not let a task be polled whose node is paused, or busy with another poll.
     #[cold]
-    fn is_held_up(&mut self, slot: u32, serial: Serial) -> bool {
+    fn defer_if_node_blocked(&mut self, slot: u32, entry_id: Serial) -> bool {
         let task = &mut self.tasks.slots[slot as usize];
-        if task.pending != serial {
+        if task.pending != entry_id {
             return false;
         }
         let Some(node) = self.nodes.get_mut(task.node) else {
             return false;
         };
         if node.paused {
-            node.held.push((slot, serial));
+            node.held.push((slot, entry_id));
             return true;
         }
         if self.now < node.busy_until {
@@ -411,76 +421,76 @@ impl World {
     }
 
     /// Has an aborted task dropped, which is a step as well.
-    fn step_drop(&mut self, aborted: Aborted) -> Next {
+    fn begin_drop(&mut self, aborted: Aborted) -> NextStep {
         if self.steps >= self.limits.steps {
-            self.pressing.put_back(aborted);
-            self.limit = Some(Limit::Steps(self.limits.steps));
-            return Next::End(End::StepLimit);
+            self.deferred.put_back(aborted);
+            self.limit_reached = Some(Limit::Steps(self.limits.steps));
+            return NextStep::End(EndReason::StepLimit);
         }
-        let Aborted { task: TaskId { slot, .. }, by, cause } = aborted;
+        let Aborted { task: TaskId { slot, .. }, by: source, cause } = aborted;
         self.steps += 1;
         let subject = self.tasks.slots[slot as usize].key;
         let (at, kind) = (self.now, RecordKind::Abort);
-        let event = Event { at, kind, subject, source: by, ordinal: 0, digest: 0 };
+        let event = Event { at, kind, subject, source, ordinal: 0, digest: 0 };
         self.tracer.record(event, |_| Beside { text: None, cause });
-        self.act_for(slot);
-        let number = self.tasks.id(slot).number();
+        self.set_actor_task(slot);
+        let task_bits = self.tasks.id(slot).number();
         if self.nodes.is_dead(self.tasks.slots[slot as usize].node) {
-            Next::Aside(Aside::Bury(number))
+            NextStep::Rare(RareStep::DropCrashed(task_bits))
         } else {
-            Next::Aside(Aside::Drop(number))
+            NextStep::Rare(RareStep::DropAborted(task_bits))
         }
     }
 
     /// Ends the run because the thread that watches it asks for that: either to stop it, or to
     /// learn the name of the task whose turn it is.
     #[cold]
-    fn end_for_pulse(&mut self, slot: u32) -> Next {
+    fn end_for_watchdog(&mut self, slot: u32) -> NextStep {
         let mut reason = "the name of a task was asked for";
-        if let Some(pulse) = &self.pulse {
-            if pulse.is_stopped() {
+        if let Some(progress) = &self.progress {
+            if progress.is_stopped() {
                 reason = STOPPED;
             } else {
-                pulse.set_name(self.tasks.path(slot));
+                progress.set_name(self.tasks.path(slot));
             }
         }
-        self.pressing.end(reason.into());
-        Next::End(End::Panicked)
+        self.deferred.end(reason.into());
+        NextStep::End(EndReason::Panicked)
     }
 
     /// Ends the run before a task is polled, which is due still.
     #[cold]
-    fn stop_before(&mut self, slot: u32) -> Next {
+    fn end_at_step_limit(&mut self, slot: u32) -> NextStep {
         self.tasks.slots[slot as usize].pending = self.queue.push_due(0, Act::poll(slot));
-        self.limit = Some(Limit::Steps(self.limits.steps));
-        Next::End(End::StepLimit)
+        self.limit_reached = Some(Limit::Steps(self.limits.steps));
+        NextStep::End(EndReason::StepLimit)
     }
 
     /// Ends the run before a task is polled for the `polls`-th time at this instant, or at the end
     /// of too long a chain of wake-ups.
     #[cold]
-    fn stop_endless(&mut self, slot: u32, polls: u64) -> Next {
+    fn end_in_livelock(&mut self, slot: u32, polls: u64) -> NextStep {
         let Limits { livelock, chain, .. } = self.limits;
         let at_instant = polls > livelock;
-        self.limit =
+        self.limit_reached =
             Some(if at_instant { Limit::PollsAtInstant(livelock) } else { Limit::Chain(chain) });
         self.culprits = vec![slot];
-        Next::End(End::Livelock)
+        NextStep::End(EndReason::Livelock)
     }
 
     /// Makes a task current and counts, limits and records its poll, unless that has been aborted
     /// since, or is held up.
     #[inline]
-    fn step(&mut self, slot: u32, serial: Serial) -> Option<Next> {
-        if self.nodes.any_odd && self.is_held_up(slot, serial) {
+    fn begin_poll(&mut self, slot: u32, entry_id: Serial) -> Option<NextStep> {
+        if self.nodes.any_odd && self.defer_if_node_blocked(slot, entry_id) {
             return None;
         }
         let task = &mut self.tasks.slots[slot as usize];
-        if task.pending != serial {
+        if task.pending != entry_id {
             return None;
         }
         if self.steps >= self.limits.steps {
-            return Some(self.stop_before(slot));
+            return Some(self.end_at_step_limit(slot));
         }
         if task.polled_at == self.now {
             task.polls_at_instant = task.polls_at_instant.saturating_add(1);
@@ -492,17 +502,17 @@ impl World {
         // through time; but no timer ever wakes them.
         let polls = u64::from(task.polls_at_instant);
         if polls > self.limits.livelock || u64::from(task.chain) > self.limits.chain {
-            return Some(self.stop_endless(slot, polls));
+            return Some(self.end_in_livelock(slot, polls));
         }
         self.steps += 1;
-        if let Some(pulse) = &self.pulse
-            && pulse.beat(self.steps, task.key)
+        if let Some(progress) = &self.progress
+            && progress.beat(self.steps, task.key)
         {
-            return Some(self.end_for_pulse(slot));
+            return Some(self.end_for_watchdog(slot));
         }
         task.stage = Stage::Parked;
         task.pending = Serial::default();
-        let number = TaskId { slot, life: task.life }.number();
+        let task_bits = TaskId { slot, life: task.life }.number();
         let event = Event {
             at: self.now,
             kind: RecordKind::Poll,
@@ -516,7 +526,7 @@ impl World {
         if self.scheduler.ranks() {
             self.tasks.standings[slot as usize].count_poll();
         }
-        self.act_for_known(slot, event.subject, chain, node);
-        Some(Next::Poll(number))
+        self.set_actor_task_fast(slot, event.subject, chain, node);
+        Some(NextStep::Poll(task_bits))
     }
 }

@@ -23,7 +23,7 @@ use crate::sim::task::table::{Dropped, LastSelect, Name, Origin, Stage, TaskId};
 use crate::sim::world::deferred::Aborted;
 use crate::sim::world::node::NOWHERE;
 use crate::sim::world::state::{MAIN, Phase, World};
-use crate::sim::world::step::awaited;
+use crate::sim::world::step::is_entry_live;
 
 /// What a subject calls the `select!`s of a task, which have no names.
 const SELECT: &str = "select";
@@ -31,7 +31,7 @@ const SELECT: &str = "select";
 /// Why a join gives nothing. A whole word, because it is read as one at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
-pub(crate) enum Unjoined {
+pub(crate) enum JoinStatus {
     Pending,
     Aborted,
 }
@@ -39,7 +39,7 @@ pub(crate) enum Unjoined {
 impl World {
     /// Takes in a task, which somebody is to have polled.
     #[inline(always)]
-    pub(crate) fn enroll(
+    pub(crate) fn register_task(
         &mut self,
         name: &Name,
         origin: Origin,
@@ -48,7 +48,7 @@ impl World {
     ) -> TaskId {
         let task = self.tasks.spawn(name, origin, node, spawned_at);
         if self.names.is_some() || self.scheduler.ranks() {
-            self.introduce(task.slot);
+            self.register_task_slow(task.slot);
         }
         task
     }
@@ -56,17 +56,17 @@ impl World {
     /// Keeps the name of a task that is new, and gives it a standing. Cold, because it would be in
     /// the way of a run that needs neither.
     #[cold]
-    fn introduce(&mut self, slot: u32) {
+    fn register_task_slow(&mut self, slot: u32) {
         let key = self.tasks.slots[slot as usize].key;
         if self.names.is_some() {
             let path = self.tasks.path(slot);
-            self.remember(key, || path);
+            self.intern_name(key, || path);
         }
         if self.scheduler.ranks() {
-            let standing = self.scheduler.standing(&mut self.choices, key);
-            let (slot, standings) = (slot as usize, &mut self.tasks.standings);
-            standings.resize(standings.len().max(slot + 1), Standing::default());
-            standings[slot] = standing;
+            let pct_state = self.scheduler.standing(&mut self.choices, key);
+            let (slot, pct_states) = (slot as usize, &mut self.tasks.standings);
+            pct_states.resize(pct_states.len().max(slot + 1), Standing::default());
+            pct_states[slot] = pct_state;
         }
     }
 
@@ -79,13 +79,13 @@ impl World {
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
-        let parent = self.current().unwrap_or(MAIN);
+        let parent = self.current_slot().unwrap_or(MAIN);
         let node = self.tasks.slots[parent as usize].node;
         if self.phase != Phase::Running || self.nodes.is_dead(node) {
             acts(|| "goes on and spawns a task".into());
             return Err(future);
         }
-        Ok(self.admit(node, Origin::Task(parent), name, future, spawned_at))
+        Ok(self.spawn_and_schedule(node, Origin::Task(parent), name, future, spawned_at))
     }
 
     /// Spawns a task on a node, or gives the future back if nothing is spawned there any more.
@@ -97,28 +97,28 @@ impl World {
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
-        if !self.heeds() || self.nodes.is_dead(node) {
+        if !self.accepts_effect() || self.nodes.is_dead(node) {
             acts(|| "goes on and spawns a task".into());
             return Err(future);
         }
-        Ok(self.admit(node, origin, name, future, spawned_at))
+        Ok(self.spawn_and_schedule(node, origin, name, future, spawned_at))
     }
 
     /// The node that keeps a task from being spawned, because it is down: that of the current task,
     /// or `target`. No node if the run is over.
     #[cold]
-    pub(crate) fn node_in_the_way(&self, target: u16) -> u16 {
-        let own = self.tasks.slots[self.current().unwrap_or(MAIN) as usize].node;
+    pub(crate) fn find_down_node(&self, target: u16) -> u16 {
+        let parent_node = self.tasks.slots[self.current_slot().unwrap_or(MAIN) as usize].node;
         match self.phase {
-            Phase::Running if self.nodes.is_dead(own) => own,
+            Phase::Running if self.nodes.is_dead(parent_node) => parent_node,
             Phase::Running => target,
-            Phase::Asking | Phase::Closing => NOWHERE,
+            Phase::Probing | Phase::Closing => NOWHERE,
         }
     }
 
     /// Takes in a task that is due at once, unless it is late.
     #[inline(always)]
-    fn admit(
+    fn spawn_and_schedule(
         &mut self,
         node: u16,
         origin: Origin,
@@ -126,20 +126,20 @@ impl World {
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> TaskId {
-        let task = self.enroll(name, origin, node, spawned_at);
-        self.bear(task, future);
-        self.schedule(task.slot, SPAWN, 0, Lateness::OFTEN);
+        let task = self.register_task(name, origin, node, spawned_at);
+        self.push_spawned(task, future);
+        self.schedule_poll(task.slot, SPAWN, 0, Lateness::OFTEN);
         task
     }
 
     /// Has the executor take in a task that was enrolled.
     #[inline]
-    pub(crate) fn bear(&mut self, task: TaskId, future: BoxedTask) {
-        self.born.push((task.slot, future));
+    pub(crate) fn push_spawned(&mut self, task: TaskId, future: BoxedTask) {
+        self.spawned.push((task.slot, future));
     }
 
     /// Takes what the main task has returned.
-    pub(crate) fn take_result(&mut self) -> BoxedTask {
+    pub(crate) fn take_main_output(&mut self) -> BoxedTask {
         match self.tasks.about[MAIN as usize].output.take() {
             Some(result) => result,
             None => unreachable!("a main task that is done has returned"),
@@ -152,47 +152,47 @@ impl World {
     pub(crate) fn join(
         &mut self,
         task: TaskId,
-        wait: &mut Option<Waiter>,
-    ) -> Result<BoxedTask, Unjoined> {
-        let Some((stage, about)) = self.tasks.known(task) else {
-            return Err(Unjoined::Aborted);
+        waiter: &mut Option<Waiter>,
+    ) -> Result<BoxedTask, JoinStatus> {
+        let Some((state, info)) = self.tasks.known(task) else {
+            return Err(JoinStatus::Aborted);
         };
-        if stage != Stage::Done {
-            if about.joiner.is_some() {
-                aside(|| std::mem::swap(&mut about.joiner, wait));
+        if state != Stage::Done {
+            if info.joiner.is_some() {
+                aside(|| std::mem::swap(&mut info.joiner, waiter));
             } else {
-                about.joiner = wait.take();
+                info.joiner = waiter.take();
             }
-            return Err(Unjoined::Pending);
+            return Err(JoinStatus::Pending);
         }
-        let output = about.output.take().ok_or(Unjoined::Aborted)?;
-        about.has_handle = false;
+        let output = info.output.take().ok_or(JoinStatus::Aborted)?;
+        info.has_handle = false;
         self.tasks.release(task.slot);
         Ok(output)
     }
 
     /// Forgets a task's handle. Returns what nobody will ask for any more.
     pub(crate) fn detach(&mut self, task: TaskId) -> (Option<BoxedTask>, Option<Waiter>) {
-        let Some((_, about)) = self.tasks.known(task) else {
+        let Some((_, info)) = self.tasks.known(task) else {
             return (None, None);
         };
-        about.has_handle = false;
-        let left = (about.output.take(), about.joiner.take());
+        info.has_handle = false;
+        let output_and_joiner = (info.output.take(), info.joiner.take());
         self.tasks.release(task.slot);
-        left
+        output_and_joiner
     }
 
     /// Has a task dropped before anything else happens.
     pub(crate) fn abort(&mut self, task: TaskId) {
-        if !self.heeds() || self.tasks.live(task).is_none() {
+        if !self.accepts_effect() || self.tasks.live(task).is_none() {
             acts(|| "goes on and aborts a task".into());
             return;
         }
-        let about = &mut self.tasks.about[task.slot as usize];
-        if about.dropped == Dropped::No {
-            about.dropped = Dropped::Aborted;
-            let (by, cause) = (self.actor, self.tracer.mark());
-            self.pressing.abort(Aborted { task, by, cause });
+        let info = &mut self.tasks.about[task.slot as usize];
+        if info.dropped == Dropped::No {
+            info.dropped = Dropped::Aborted;
+            let (source, cause) = (self.actor, self.tracer.mark());
+            self.deferred.abort(Aborted { task, by: source, cause });
         }
     }
 
@@ -201,77 +201,80 @@ impl World {
     ///
     /// The instant is that of the current task's clock, and is fixed by this.
     #[inline]
-    pub(crate) fn arm(
+    pub(crate) fn arm_timer(
         &mut self,
         timer: &mut Option<TimerId>,
         at: u64,
-        wait: Waiter,
+        new_waiter: Waiter,
     ) -> Result<Option<Waiter>, Waiter> {
-        if let Some(armed) = *timer {
-            return match self.timers.waiter(armed) {
-                Some(waiter) => Ok(Some(std::mem::replace(waiter, wait))),
-                None => Err(wait),
+        if let Some(timer_id) = *timer {
+            return match self.timers.waiter(timer_id) {
+                Some(waiter) => Ok(Some(std::mem::replace(waiter, new_waiter))),
+                None => Err(new_waiter),
             };
         }
-        let at = if self.nodes.any_odd { self.truly(at) } else { at };
+        let at = if self.nodes.any_odd { self.to_true_time(at) } else { at };
         let slot = self.timers.take_slot();
-        let serial = self.queue.push_at(at, Act::fire(slot));
-        let armed = TimerId { slot, serial };
-        self.timers.arm(armed, wait);
-        *timer = Some(armed);
+        let entry_id = self.queue.push_at(at, Act::fire(slot));
+        let timer_id = TimerId { slot, serial: entry_id };
+        self.timers.arm(timer_id, new_waiter);
+        *timer = Some(timer_id);
         Ok(None)
     }
 
     /// The true time at which the clock of the current task comes to an instant.
     #[cold]
-    fn truly(&mut self, at: u64) -> u64 {
-        let truly = self.own_clock().map_or(at, |clock| clock.truly(at));
-        if truly != at {
-            self.mislead();
+    fn to_true_time(&mut self, at: u64) -> u64 {
+        let true_at = self.local_clock().map_or(at, |clock| clock.truly(at));
+        if true_at != at {
+            self.mark_clock_error_observed();
         }
-        truly
+        true_at
     }
 
     /// Cancels a timer; its queue entry is forgotten, and swept up some time.
-    pub(crate) fn cancel(&mut self, timer: TimerId) -> Option<Waiter> {
-        let wait = self.timers.take(timer)?;
+    pub(crate) fn cancel_timer(&mut self, timer: TimerId) -> Option<Waiter> {
+        let waiter = self.timers.take(timer)?;
         self.timers.cancelled += 1;
         if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.ahead_len() / 2 {
-            let (timers, tasks, alarms) = (&mut self.timers, &self.tasks, &self.alarms);
-            self.queue.retain_ahead(|serial, act| awaited(tasks, timers, alarms, serial, act));
+            let (timers, tasks, callback_timers) =
+                (&mut self.timers, &self.tasks, &self.callback_timers);
+            self.queue.retain_ahead(|entry_id, action| {
+                is_entry_live(tasks, timers, callback_timers, entry_id, action)
+            });
             self.timers.cancelled = 0;
         }
-        Some(wait)
+        Some(waiter)
     }
 
     /// Makes a choice of the user's own.
     pub(crate) fn choose(&mut self, name: &str, options: usize) -> usize {
-        if !self.is_heeded() {
+        if !self.accepts_requests() {
             return 0;
         }
-        let named = Key::word(name);
-        self.remember(named, || escape(name));
-        let subject = ChoiceKey::new(ChoiceFamily::Choose, self.actor, named);
-        let slot = self.current().unwrap_or(MAIN);
-        let next = self.tasks.rare(slot).chosen.entry(named).or_insert(0);
-        let ordinal = std::mem::replace(next, *next + 1);
-        let value = self.choices.draw(subject, ordinal, Shape::Uniform(options as u64));
-        self.record(RecordKind::Choose, subject.who, named, ordinal, value, || None);
+        let name_hash = Key::word(name);
+        self.intern_name(name_hash, || escape(name));
+        let choice_key = ChoiceKey::new(ChoiceFamily::Choose, self.actor, name_hash);
+        let slot = self.current_slot().unwrap_or(MAIN);
+        let next_ordinal = self.tasks.rare(slot).chosen.entry(name_hash).or_insert(0);
+        let ordinal = std::mem::replace(next_ordinal, *next_ordinal + 1);
+        let value = self.choices.draw(choice_key, ordinal, Shape::Uniform(options as u64));
+        self.record(RecordKind::Choose, choice_key.who, name_hash, ordinal, value, || None);
         value as usize
     }
 
     /// What the tape says of the input that the main task is given: the words of how it is simpler
     /// than what the seed draws, of which 0 is the end.
     #[cfg(feature = "proptest")]
-    pub(crate) fn word_of_input(&mut self, ordinal: u64) -> u64 {
+    pub(crate) fn input_word(&mut self, ordinal: u64) -> u64 {
         let main = self.tasks.slots[MAIN as usize].key;
-        let subject = ChoiceKey::new(ChoiceFamily::Input, main, Key::NONE);
-        self.choices.overridden(subject, ordinal, Shape::Uniform(u64::MAX))
+        let choice_key = ChoiceKey::new(ChoiceFamily::Input, main, Key::NONE);
+        self.choices.overridden(choice_key, ordinal, Shape::Uniform(u64::MAX))
     }
 
     /// Numbers a `select!` of the current task.
     pub(crate) fn begin_select(&mut self) -> u32 {
-        let Some(slot) = self.current() else { return 0 };
+        let Some(slot) = self.current_slot() else { return 0 };
         let selects = &mut self.tasks.rare(slot).selects;
         *selects = selects.wrapping_add(1);
         *selects - 1
@@ -279,19 +282,19 @@ impl World {
 
     /// Chooses where a `select!` of so many branches begins to look, when it is
     /// polled for the `ordinal`-th time.
-    pub(crate) fn turn_of_select(&mut self, select: u32, ordinal: u64, branches: u64) -> u64 {
-        if !self.is_heeded() || self.current().is_none() {
+    pub(crate) fn choose_first_branch(&mut self, select: u32, ordinal: u64, branches: u64) -> u64 {
+        if !self.accepts_requests() || self.current_slot().is_none() {
             return 0;
         }
-        let which = Key::NONE.child(const { hash_name(SELECT) }, select);
-        self.remember(which, || step(SELECT, select));
-        let subject = ChoiceKey::new(ChoiceFamily::Select, self.actor, which);
-        self.scheduler.turn(&mut self.choices, subject, ordinal, branches)
+        let select_hash = Key::NONE.child(const { hash_name(SELECT) }, select);
+        self.intern_name(select_hash, || step(SELECT, select));
+        let choice_key = ChoiceKey::new(ChoiceFamily::Select, self.actor, select_hash);
+        self.scheduler.turn(&mut self.choices, choice_key, ordinal, branches)
     }
 
     /// Notes the `select!` that the current task has completed.
     pub(crate) fn end_select(&mut self, mut select: LastSelect) {
-        if let Some(slot) = self.current().filter(|_| self.is_heeded()) {
+        if let Some(slot) = self.current_slot().filter(|_| self.accepts_requests()) {
             select.at = self.now;
             self.tasks.rare(slot).last_select = Some(select);
         }
@@ -299,7 +302,7 @@ impl World {
 
     /// Adds a note of the current task to the trace.
     pub(crate) fn note(&mut self, text: &str) {
-        if self.is_heeded() {
+        if self.accepts_requests() {
             let (actor, digest) = (self.actor, hash_name(text));
             self.record(RecordKind::Note, actor, Key::NONE, 0, digest, || Some(text.into()));
         }
@@ -307,7 +310,7 @@ impl World {
 
     /// The current task's random generator.
     pub(crate) fn rng(&mut self) -> &mut ChaCha8Rng {
-        let slot = self.current().unwrap_or(MAIN);
+        let slot = self.current_slot().unwrap_or(MAIN);
         let (seed, task) = (self.seed, self.tasks.slots[slot as usize].key);
         self.tasks.rare(slot).rng.get_or_insert_with(|| Box::new(generator(seed, task)))
     }

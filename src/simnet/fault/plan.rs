@@ -153,7 +153,7 @@ impl Chaos {
 
     /// Waits for an instant of true time.
     async fn wait_until(&self, at: Instant) {
-        let at = enter(self.network.run, |_, world| world.own_instant(at));
+        let at = enter(self.network.run, |_, world| world.to_local_instant(at));
         Sleep::new(self.network.run, at).await;
     }
 
@@ -349,7 +349,7 @@ impl Chaos {
 
 impl Drop for Chaos {
     fn drop(&mut self) {
-        match try_enter(self.network.run, |_, world| (world.runs(), world.heeds())) {
+        match try_enter(self.network.run, |_, world| (world.is_running(), world.accepts_effect())) {
             Some((true, true)) => self.undo_all(),
             // It belonged to a task that dies with its node: that is no reason to stop here.
             Some((true, false)) if !self.undone_at.is_empty() => {
@@ -358,7 +358,7 @@ impl Drop for Chaos {
                 let (has_run, done) = (true, Vec::new());
                 let mut rest = Self { network, faults, plan, has_run, undone_at, done };
                 try_enter(self.network.run, |_, world| {
-                    world.run_errand(Errand::Once(Box::new(move || rest.undo_all())));
+                    world.defer_callback(Errand::Once(Box::new(move || rest.undo_all())));
                 });
             }
             _ => {}

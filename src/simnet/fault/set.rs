@@ -244,8 +244,8 @@ impl Drawer<'_> {
         let who = Key::word(self.network).child(const { hash_name("plan") }, plan);
         let named = Key::NONE.child(hash_name(what), index);
         let network = self.network;
-        self.world.remember(who, || [path_step(network, 0), path_step("plan", plan)].join("/"));
-        self.world.remember(named, || path_step(what, index));
+        self.world.intern_name(who, || [path_step(network, 0), path_step("plan", plan)].join("/"));
+        self.world.intern_name(named, || path_step(what, index));
         self.world.draw(
             ChoiceKey::new(ChoiceFamily::Fault, who, named),
             ordinal,

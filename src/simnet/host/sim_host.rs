@@ -121,7 +121,7 @@ impl NodePart {
 
     /// Notes which faults have been felt by now.
     pub(crate) fn feel(&mut self, ledger: &mut Ledger, world: &World) {
-        let [held_up, misled, slow] = world.felt(self.number);
+        let [held_up, misled, slow] = world.fault_effects(self.number);
         let pause_felt = self.pause.as_mut().map(|pause| &mut pause.felt);
         let felt = [
             (Fault::Pause, pause_felt, held_up),

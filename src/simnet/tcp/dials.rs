@@ -78,7 +78,7 @@ impl Fabric {
         world: &mut World,
         index: usize,
     ) -> Option<(Stage, Option<Waiter>)> {
-        world.alarms.cancel(call_alarm(index));
+        world.callback_timers.cancel(call_alarm(index));
         let call = self.calls.get_mut(index)?;
         let left = (std::mem::replace(&mut call.stage, Stage::AtDoor), call.dialer.take());
         self.forget(world, index);

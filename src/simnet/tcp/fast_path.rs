@@ -44,9 +44,9 @@ impl Connection {
         };
         pipe.head = None;
         pipe.losses = 0;
-        world.follow_delivery(pipe.key, pipe.stream.arrived, digest);
+        world.fingerprint_delivery(pipe.key, pipe.stream.arrived, digest);
         pipe.heard_at = world.now;
-        world.act_as(pipe.key);
+        world.set_actor(pipe.key);
         pipe.stream.arrive(until, digest);
         reader
     }
@@ -63,7 +63,7 @@ impl Connection {
     ) -> Option<usize> {
         let Self { ends, pipes, .. } = self;
         let pipe = &mut pipes[end];
-        if pipe.odd || pipe.fin_sent || ends[end].fate != Fate::Open || !world.runs() {
+        if pipe.odd || pipe.fin_sent || ends[end].fate != Fate::Open || !world.is_running() {
             return None;
         }
         let now = world.now;
@@ -78,14 +78,14 @@ impl Connection {
         pipe.last_at = at;
         let item = Item {
             what: What::Data,
-            sent: world.mark(),
+            sent: world.current_record(),
             end: pipe.stream.written,
             digest,
             sent_at: now,
             at,
         };
         if pipe.put_on_way(item) {
-            world.set_alarm(bell(index, end, Bell::Head), at);
+            world.set_callback_timer(bell(index, end, Bell::Head), at);
         }
         Some(count)
     }

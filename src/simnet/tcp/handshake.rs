@@ -49,7 +49,7 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
     });
     match arrival {
         // With the fabric back in its place: so nothing is left to be done afterwards.
-        Some(Arrival::Heard(task)) => world.wake_late(task, Lateness::RARELY),
+        Some(Arrival::Heard(task)) => world.wake_with(task, Lateness::RARELY),
         Some(Arrival::Unheard) => {}
         Some(Arrival::Odd) | None => move_conn(world, index, way as u32),
     }
@@ -58,12 +58,12 @@ pub(crate) fn sound(world: &mut World, alarm: u32) {
 /// What an alarm does that is seldom set, which is a step of the run.
 #[inline(never)]
 fn sound_seldom(world: &mut World, alarm: u32) {
-    if !world.step_by_alarm() {
+    if !world.try_count_callback_step() {
         return;
     }
     match whose(alarm) {
         (index, CALL) => {
-            world.act_as(Key::NONE);
+            world.set_actor(Key::NONE);
             with_fabric(world.run, |fabric| {
                 if let Some(mut shake) = fabric.shake(index, world) {
                     shake.move_on();
@@ -77,7 +77,7 @@ fn sound_seldom(world: &mut World, alarm: u32) {
 /// What an alarm of a connection does, whatever is the matter with that.
 #[inline(never)]
 fn move_conn(world: &mut World, index: usize, which: u32) {
-    world.act_as(Key::NONE);
+    world.set_actor(Key::NONE);
     with_fabric(world.run, |fabric| {
         if let Some(mut transit) = fabric.transit(index, world) {
             transit.sound(which);
@@ -171,14 +171,14 @@ impl Fabric {
         state.machines[from].calls += 1;
         let (index, call) = self.calls.add();
         (call.net, call.from, call.stage) = (number, from, Stage::Asks { answered: at });
-        call.limit = world.after(nanos(state.config.connect_timeout));
+        call.limit = world.instant_after(nanos(state.config.connect_timeout));
         call.to = Place { machine: about.unwrap_or_default(), life: 0 };
         call.unknown = if about.is_none() { Some(dst.host().into()) } else { None };
-        (call.asker, call.sent) = (world.acting(), world.mark());
+        (call.asker, call.sent) = (world.current_task(), world.current_record());
         call.src = Some(src.with_port(port));
         call.ports = [port, dst.port()];
         call.dialer = Some(waiter);
-        world.set_alarm(call_alarm(index), at.min(call.limit));
+        world.set_callback_timer(call_alarm(index), at.min(call.limit));
         index
     }
 
@@ -188,9 +188,9 @@ impl Fabric {
             let asks = matches!(call.stage, Stage::Asks { .. });
             if asks
                 && (call.net, call.from) == (net, machine)
-                && !world.alarms.is_set(call_alarm(index))
+                && !world.callback_timers.is_set(call_alarm(index))
             {
-                world.set_alarm(call_alarm(index), world.now);
+                world.set_callback_timer(call_alarm(index), world.now);
             }
         }
     }
@@ -199,7 +199,7 @@ impl Fabric {
     pub(crate) fn let_dials_go(&mut self, world: &mut World, net: u32) {
         for (index, call) in self.calls.iter() {
             if call.net == net && matches!(call.stage, Stage::Held) {
-                world.set_alarm(call_alarm(index), world.now);
+                world.set_callback_timer(call_alarm(index), world.now);
             }
         }
     }
@@ -213,10 +213,10 @@ impl Net {
         let [near, far] = [near, far].map(|place| self.machines[place].name());
         let text =
             || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
-        world.remember(there, text);
-        world.remember(back, || format!("{}/reverse", text()));
-        world.remember(shaking(there), || format!("{}/syn", text()));
-        world.remember(shaking(back), || format!("{}/reverse/syn", text()));
+        world.intern_name(there, text);
+        world.intern_name(back, || format!("{}/reverse", text()));
+        world.intern_name(shaking(there), || format!("{}/syn", text()));
+        world.intern_name(shaking(back), || format!("{}/reverse/syn", text()));
     }
 
     /// The gate of a host, which is found once in each of its lives; `None` if that life is over.
@@ -258,7 +258,7 @@ impl Shake<'_> {
             }
             _ => {}
         }
-        self.world.act_as_once(shaking(self.call.keys[self.call.way]));
+        self.world.set_actor_anonymous(shaking(self.call.keys[self.call.way]));
         match self.call.stage {
             Stage::Travels { arrives } if arrives <= limit => self.arrive(),
             Stage::Held => self.arrive(),
@@ -305,12 +305,12 @@ impl Shake<'_> {
         let hash = |machine: u32| net.machines[machine].hash;
         let there = net.key.child(hash(from), 0).child(hash(to.machine), number);
         let keys = [there, there.child(const { hash_name("reverse") }, 0)];
-        if world.remembers() {
+        if world.keeps_names() {
             net.remember(world, keys, (from, to.machine, number));
         }
         (call.to, call.keys) = (to, keys);
         (call.way, call.losses) = (THERE, 0);
-        world.act_as_once(shaking(there));
+        world.set_actor_anonymous(shaking(there));
         let mut at = self.arrival();
         // Dials from one host to another arrive in the order in which they set out, as long as
         // nothing was done to the way.
@@ -328,7 +328,7 @@ impl Shake<'_> {
 
     /// Is heard of again at an instant, or at the limit if that is before.
     fn wait_until(&mut self, at: u64) {
-        self.world.set_alarm(call_alarm(self.index), at.min(self.call.limit));
+        self.world.set_callback_timer(call_alarm(self.index), at.min(self.call.limit));
     }
 
     /// Sets out again, or back.
@@ -346,14 +346,14 @@ impl Shake<'_> {
             if call.losses == 0 { ChoiceFamily::Latency } else { ChoiceFamily::Retransmit };
         let latency = net.latency(from, to);
         let takes = world.draw_latency(family, call.keys[call.way], call.losses, latency);
-        let at = world.after(takes);
+        let at = world.instant_after(takes);
         if net.is_odd(from, to) { net.serialised(from, to, world.now, at, 0) } else { at }
     }
 
     /// Is on its way until then.
     #[inline(always)]
     fn travel(&mut self, arrives: u64) {
-        self.call.sent = self.world.mark().or(self.call.sent);
+        self.call.sent = self.world.current_record().or(self.call.sent);
         self.call.stage = Stage::Travels { arrives };
         self.wait_until(arrives);
     }
@@ -388,7 +388,7 @@ impl Shake<'_> {
             Passage::Cut => {
                 self.tell(RecordKind::Lose, Some("lost"));
                 self.call.losses += 1;
-                let again = self.world.after(retry_after(self.call.losses as u32));
+                let again = self.world.instant_after(retry_after(self.call.losses as u32));
                 self.call.stage = Stage::Lost { again };
                 self.wait_until(again);
             }
@@ -441,7 +441,7 @@ impl Shake<'_> {
 
     /// Knocks, or looks again, when the world is out of hand.
     fn go_to_door(&mut self) {
-        self.world.run_errand(Errand::Visit(visit, self.world.run, self.index as u32));
+        self.world.defer_callback(Errand::Visit(visit, self.world.run, self.index as u32));
     }
 
     /// Is over.
@@ -458,7 +458,7 @@ impl Shake<'_> {
 impl Shake<'_> {
     /// Looks who is there.
     fn look(&mut self) -> Option<Door> {
-        self.world.act_as_once(shaking(self.call.keys[THERE]));
+        self.world.set_actor_anonymous(shaking(self.call.keys[THERE]));
         match std::mem::replace(&mut self.call.stage, Stage::AtDoor) {
             Stage::AtDoor => {
                 // If they are gone somebody stands at the door already.
@@ -523,8 +523,8 @@ impl Wake for Nudge {
             if let Some(Shake { call, world, .. }) = fabric.shake(self.index, world)
                 && matches!(call.stage, Stage::Queued(_))
             {
-                call.sent = world.mark().or(call.sent);
-                world.set_alarm(call_alarm(self.index), world.now);
+                call.sent = world.current_record().or(call.sent);
+                world.set_callback_timer(call_alarm(self.index), world.now);
             }
         });
     }

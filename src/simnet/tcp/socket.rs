@@ -47,7 +47,7 @@ impl End {
     /// Works on the connection while its run goes on and has not begun to end.
     fn try_with(self, work: impl FnOnce(&mut Transit<'_>, usize)) {
         try_enter(self.0.run, |fabric, world| {
-            if world.runs()
+            if world.is_running()
                 && let Some(mut transit) = fabric.transit(self.conn(), world)
             {
                 work(&mut transit, self.end());

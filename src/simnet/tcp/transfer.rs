@@ -19,7 +19,8 @@ use std::task::Waker;
 
 use crate::net::{Addr, Outlook, WaitList};
 use crate::sim::{
-    ChoiceFamily, ChoiceKey, Foreseen, Key, Mark, RecordKind, SELDOM, Shape, TaskId, World, nanos,
+    ChoiceFamily, ChoiceKey, Key, Mark, PrefetchSet, RecordKind, SELDOM, Shape, TaskId, World,
+    nanos,
 };
 use crate::util::waiter::Waiter;
 
@@ -103,7 +104,7 @@ pub(crate) struct Transit<'a> {
 
 /// Has the processor load what alarms will touch, and names the tasks that they will wake; see
 /// `World::look_ahead`. Each round of loads needs only what the one before has loaded.
-pub(crate) fn foresee(run: u64, Foreseen { alarms, tasks }: &mut Foreseen) {
+pub(crate) fn foresee(run: u64, PrefetchSet { callback_timers: alarms, tasks }: &mut PrefetchSet) {
     crate::simnet::state::with_fabric(run, |fabric| {
         let heads = || alarms.iter().filter_map(|alarm| head_of(*alarm));
         for (conn, _) in heads() {
@@ -140,7 +141,7 @@ impl Fabric {
     /// Whoever waits at a connection that is over may be a task of the run, or poll by himself.
     #[inline(always)]
     pub(crate) fn let_go(&mut self, world: &mut World, (index, end): (usize, usize), closes: bool) {
-        if !world.runs() {
+        if !world.is_running() {
             return;
         }
         let Some(mut transit) = self.transit(index, world) else { return };
@@ -219,7 +220,7 @@ impl Transit<'_> {
             let fate = self.conn.ends[end].fate;
             let over = pipe.fin_arrived;
             if over || fate == Fate::Reset {
-                self.world.hear(pipe.key, pipe.stream.read, u64::MAX);
+                self.world.trace_read(pipe.key, pipe.stream.read, u64::MAX);
             }
             return match fate {
                 _ if over => Some(Ok(0)),
@@ -232,7 +233,7 @@ impl Transit<'_> {
         let from = stream.read;
         match stream.read(&mut buf[..most]) {
             Ok(count) => {
-                self.world.hear(*key, from, stream.read);
+                self.world.trace_read(*key, from, stream.read);
                 if stream.is_worth_announcing(*window) {
                     self.announce(way);
                 }
@@ -252,12 +253,12 @@ impl Transit<'_> {
             let told = fate == Fate::Reset && self.conn.pipes[1 - end].fin_arrived;
             if fate == Fate::Reset {
                 let Pipe { key, stream, .. } = &self.conn.pipes[1 - end];
-                self.world.hear(*key, stream.arrived, u64::MAX);
+                self.world.trace_read(*key, stream.arrived, u64::MAX);
             }
             return Some(Err(if told { Fate::Closed } else { fate }));
         }
         let space = pipe.stream.space(pipe.window, self.world.now);
-        if !self.world.runs() {
+        if !self.world.is_running() {
             return Some(write_after_end(pipe, space, buf));
         }
         if space == 0 {
@@ -364,8 +365,8 @@ impl Transit<'_> {
         let over = !self.conn.ends[1 - end].held;
         if over {
             // All that a connection has; what else stands there is a dial's.
-            self.world.alarms.cancel_all(bell(self.index, 0, Bell::Head), 2);
-            self.world.alarms.cancel_all(bell(self.index, 0, Bell::Limit), 6);
+            self.world.callback_timers.cancel_all(bell(self.index, 0, Bell::Head), 2);
+            self.world.callback_timers.cancel_all(bell(self.index, 0, Bell::Limit), 6);
         }
         over
     }
@@ -399,7 +400,7 @@ impl Transit<'_> {
             std::time::Duration::from_nanos(self.world.now),
             self.conn.pipes[way].items,
         );
-        self.world.end_at_once(reason.clone());
+        self.world.abort_run(reason.clone());
         panic!("{reason}")
     }
 }
@@ -421,9 +422,9 @@ impl Transit<'_> {
         let pipe = &mut self.conn.pipes[way];
         at = at.max(pipe.last_at);
         pipe.last_at = at;
-        let item = Item { what, sent: self.world.mark(), end, digest, sent_at, at };
+        let item = Item { what, sent: self.world.current_record(), end, digest, sent_at, at };
         if pipe.put_on_way(item) {
-            self.world.set_alarm(bell(self.index, way, Bell::Head), at);
+            self.world.set_callback_timer(bell(self.index, way, Bell::Head), at);
         }
     }
 
@@ -483,7 +484,7 @@ impl Transit<'_> {
         self.conn.pipes[end].drop_items();
         self.conn.pipes[end].unheard_since = None;
         for which in [Bell::Head, Bell::Limit] {
-            self.world.alarms.cancel(bell(self.index, end, which));
+            self.world.callback_timers.cancel(bell(self.index, end, which));
         }
     }
 
@@ -521,7 +522,7 @@ impl Transit<'_> {
     /// haste only by `send`.
     #[inline(never)]
     fn set_bell(&mut self, way: usize, which: Bell, at: u64) {
-        self.world.set_alarm(bell(self.index, way, which), at);
+        self.world.set_callback_timer(bell(self.index, way, which), at);
     }
 
     /// Lets what is due of a direction arrive, or says what is the matter with it.
@@ -531,7 +532,7 @@ impl Transit<'_> {
             let Some(mut item) = pipe.head else { return };
             match std::mem::replace(&mut pipe.trouble, Trouble::None) {
                 // It is sent again, which is a step of the run.
-                Trouble::Lost if !self.world.step_by_alarm() => return,
+                Trouble::Lost if !self.world.try_count_callback_step() => return,
                 Trouble::Lost => {
                     let (key, latency, ordinal) = (pipe.key, pipe.latency, pipe.attempt());
                     let takes =
@@ -637,7 +638,7 @@ impl Transit<'_> {
             format!("{} {from}->{to} {} bytes", what.name(), until - ordinal)
         });
         pipe.heard_at = self.world.now;
-        self.world.act_as(key);
+        self.world.set_actor(key);
         match (ends[end].fate, what) {
             (Fate::Open, What::Data) => {
                 pipe.stream.arrive(until, digest);
@@ -778,14 +779,14 @@ impl Transit<'_> {
     /// Lets the sender wait for nothing any more.
     fn relax(&mut self, way: usize) {
         if self.conn.pipes[way].unheard_since.take().is_some() {
-            self.world.alarms.cancel(bell(self.index, way, Bell::Limit));
+            self.world.callback_timers.cancel(bell(self.index, way, Bell::Limit));
         }
     }
 
     /// Lets a sender give up that has not been acknowledged for too long.
     fn give_up(&mut self, end: usize) {
         let (key, machine) = (self.conn.pipes[end].key, self.conn.ends[end].machine);
-        self.world.act_as(key);
+        self.world.set_actor(key);
         if self.conn.pipes[end].trouble == Trouble::Lost {
             self.forget_sent(end);
         }
@@ -845,7 +846,7 @@ impl Transit<'_> {
         );
         pipe.stream.announce(self.world.now + takes + late);
         if pipe.has_writers()
-            && !self.world.alarms.is_set(bell(self.index, way, Bell::Credit))
+            && !self.world.callback_timers.is_set(bell(self.index, way, Bell::Credit))
             && let Some(at) = pipe.stream.next_credit()
         {
             self.set_bell(way, Bell::Credit, at);
@@ -854,7 +855,7 @@ impl Transit<'_> {
 
     /// Lets the writer hear that there is space.
     fn hear_credit(&mut self, way: usize) {
-        self.world.act_as(self.conn.pipes[way].key);
+        self.world.set_actor(self.conn.pipes[way].key);
         self.wake_writers(way);
     }
 
@@ -870,7 +871,7 @@ impl Transit<'_> {
         if !clear || other == Fate::Silent {
             self.ask_in_vain(end);
         } else if matches!(other, Fate::Gone | Fate::Reset | Fate::TimedOut) {
-            self.world.act_as(self.conn.pipes[1 - end].key);
+            self.world.set_actor(self.conn.pipes[1 - end].key);
             self.send_reset(1 - end, true);
         } else if self.loss_between(from, to).is_some() {
             self.ask_with_luck(end);
@@ -1047,9 +1048,9 @@ impl Transit<'_> {
         let blocked = blocked.then(|| now.saturating_add(RETRY));
         let Some(at) = kept_alive.into_iter().chain(blocked).min() else { return };
         let writers = self.conn.pipes[end].writers.get_or_insert_default();
-        if !self.world.alarms.is_set(alarm) || at < writers.asks_at {
+        if !self.world.callback_timers.is_set(alarm) || at < writers.asks_at {
             writers.asks_at = at;
-            self.world.set_alarm(alarm, at);
+            self.world.set_callback_timer(alarm, at);
         }
     }
 
