@@ -53,7 +53,7 @@ fn a_sweep_is_a_line_with_keys_that_stay() {
     let well = serde_json::json!({
         "virtnet": 1, "program": "sim", "test": SWEPT, "seeds": ["0x5", "0x69"], "shard": null,
         "passed": 100, "failed": null, "next": null, "sometimes": {"seven": 1, "a hundred": 1},
-        "always": {"few": 100}, "ledger": {}, "millis": null
+        "always": {"few": 100}, "fault_stats": {}, "millis": null
     });
     assert_eq!(lines[0], well);
     assert_eq!((&lines[1]["passed"], &lines[1]["failed"]["seed"]), (&9.into(), &"0x9".into()));
@@ -136,7 +136,7 @@ fn what_cannot_be_written_or_judged_is_one_sentence() {
     assert!(nowhere.starts_with("virtnet: VIRTNET_JUDGE=/nowhere/x: No such file"), "{nowhere}");
     for (text, error) in [
         ("", "it has no line of the test results::swept of sim"),
-        ("{\"virtnet\":1", "line 1: expected a comma at byte 12"),
+        ("{\"virtnet\":1", "line 1: it is not JSON: EOF while parsing an object, column 12"),
         ("\n{\"virtnet\":2}", "line 2: it is no line of VIRTNET_RESULTS, or of another version"),
         (
             "{\"virtnet\":1,\"program\":\"sim\",\"test\":\"results::swept\"}",

@@ -85,7 +85,7 @@ fn the_page_holds_every_record_and_its_arrows_go_from_host_to_host() {
             let kinds = run["kind"].as_array().unwrap();
             assert_eq!(data["kinds"][number(kinds.last().unwrap())], "ending");
             for i in (0..kinds.len()).filter(|i| data["kinds"][number(&kinds[*i])] == "deliver") {
-                let from = number(&run["from"][i]);
+                let from = number(&run["sourceLane"][i]);
                 let cause = number(&run["causes"][i][0]);
                 assert!(cause < i && from != lane(run, i), "record {i} of {}", program.name);
                 // Tasks of the test itself act for hosts that are no nodes.
@@ -205,7 +205,7 @@ fn a_seed_that_is_not_the_same_run_twice_is_drawn_once_and_says_so() {
     let report = check.run(|sim| async move { sim.note(RUNS.fetch_add(1, Ordering::Relaxed)) });
     let data = data(&std::fs::read_to_string(&file).unwrap());
     assert_eq!(data["runs"].as_array().map(Vec::len), Some(1), "{report}");
-    let wrong = data["wrong"].as_str().unwrap();
+    let wrong = data["failureText"].as_str().unwrap();
     assert!(wrong.starts_with("the same seed was not the same run"), "{wrong}");
 }
 

@@ -164,7 +164,6 @@ pub(crate) mod assertions;
 pub(crate) mod check;
 pub(crate) mod exec;
 pub(crate) mod failure;
-pub(crate) mod json;
 #[cfg(feature = "proptest")]
 pub mod proptest;
 pub(crate) mod replay_command;

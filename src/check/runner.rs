@@ -255,8 +255,8 @@ impl<'a> Runner<'a> {
         if !is_whole {
             let expected = seed_count(&settings.test_seeds);
             self.test_id.eprint_note(&format!(
-                "the results have {seeds} seeds, and the test asks for {expected}: they are judged as \
-                 a part, by seeds that failed"
+                "the results have {seeds} seeds, and the test asks for {expected}: they are \
+                 judged as a part, by seeds that failed"
             ));
         }
         is_whole

@@ -190,11 +190,14 @@ pub(crate) fn find_misspelled(names: impl IntoIterator<Item = OsString>) -> Opti
     let is_known = |suffix: &str| VARIABLES.contains(&suffix) || suffix.starts_with("TESTS_");
     names.into_iter().find_map(|name| {
         let name = name.into_string().ok()?;
-        let suffix = name.strip_prefix(VARIABLE_PREFIX).filter(|suffix| !is_known(suffix))?.to_uppercase();
-        let is_near = |known: &&str| edit_distance(&suffix, known) <= if known.len() > 4 { 2 } else { 1 };
-        let nearest = VARIABLES.into_iter().filter(is_near).min_by_key(|known| edit_distance(&suffix, known))?;
+        let suffix = name.strip_prefix(VARIABLE_PREFIX).filter(|suffix| !is_known(suffix))?;
+        let suffix = suffix.to_uppercase();
+        let distance = |known: &str| edit_distance(&suffix, known);
+        let is_near = |known: &&str| distance(known) <= if known.len() > 4 { 2 } else { 1 };
+        let nearest = VARIABLES.into_iter().filter(is_near).min_by_key(|known| distance(known))?;
         Some(format!(
-            "virtnet: {name}: there is no such variable; expected {VARIABLE_PREFIX}{nearest}, or another name"
+            "virtnet: {name}: there is no such variable; expected {VARIABLE_PREFIX}{nearest}, or \
+             another name"
         ))
     })
 }

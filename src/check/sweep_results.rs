@@ -9,6 +9,8 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use crate::simnet::Ledger;
 
 use crate::check::assertions::AssertionCounts;
@@ -16,7 +18,6 @@ use crate::check::exec::in_progress::program_name;
 use crate::check::exec::protocol::{
     fault_stats_from_json, fault_stats_to_json, labels_from_json, labels_to_json,
 };
-use crate::check::json::Json;
 use crate::check::sweep::{FailedSeed, SweepResult};
 
 /// Which test a line is of: the program that has it, without what the build adds to its name, and
@@ -32,9 +33,9 @@ impl ResultKey {
         Self { program: program_name(), test: test.into() }
     }
 
-    fn matches(&self, line: &Json) -> bool {
+    fn matches(&self, line: &Value) -> bool {
         let has_value =
-            |name, expected: &str| line.get(name).and_then(Json::as_text) == Some(expected);
+            |name, expected: &str| line.get(name).and_then(Value::as_str) == Some(expected);
         has_value("program", &self.program) && has_value("test", &self.test)
     }
 }
@@ -72,34 +73,32 @@ fn line(
     key: &ResultKey,
     (seeds, shard): (&Range<u64>, Option<(u64, u64)>),
     result: &SweepResult,
-) -> Json {
-    let hex = |number: u64| Json::Text(format!("{number:#x}"));
-    let or_null = |value: Option<Json>| value.unwrap_or(Json::Null);
+) -> Value {
+    let hex = |number: u64| format!("{number:#x}");
     let failed = result.failed_seed.as_ref().map(|failed| {
         let FailedSeed { result, nondeterminism } = failed;
         let what = match (&result.failure, nondeterminism) {
             (Some(failure), _) => failure.text.clone(),
             (None, _) => "the same seed was not the same run".into(),
         };
-        let fingerprint = Json::text(result.fingerprint);
-        let entries = [("seed", hex(result.seed)), ("fingerprint", fingerprint)];
-        Json::map(entries.into_iter().chain([("what", Json::text(what))]))
+        let fingerprint = result.fingerprint.to_string();
+        json!({ "seed": hex(result.seed), "fingerprint": fingerprint, "what": what })
     });
     let passed = result.runs - result.failures;
-    Json::map([
-        ("virtnet", Json::Number(1)),
-        ("program", Json::text(&key.program)),
-        ("test", Json::text(&key.test)),
-        ("seeds", Json::List(vec![hex(seeds.start), hex(seeds.end)])),
-        ("shard", or_null(shard.map(|(index, count)| Json::Text(format!("{index}/{count}"))))),
-        ("passed", Json::Number(passed)),
-        ("failed", or_null(failed)),
-        ("next", or_null(result.next_seed.map(hex))),
-        ("sometimes", labels_to_json(&result.assertions.sometimes)),
-        ("always", labels_to_json(&result.assertions.always)),
-        ("ledger", fault_stats_to_json(&result.fault_stats)),
-        ("millis", Json::Number(result.elapsed.as_millis() as u64)),
-    ])
+    json!({
+        "virtnet": 1,
+        "program": key.program,
+        "test": key.test,
+        "seeds": [hex(seeds.start), hex(seeds.end)],
+        "shard": shard.map(|(index, count)| format!("{index}/{count}")),
+        "passed": passed,
+        "failed": failed,
+        "next": result.next_seed.map(hex),
+        "sometimes": labels_to_json(&result.assertions.sometimes),
+        "always": labels_to_json(&result.assertions.always),
+        "fault_stats": fault_stats_to_json(&result.fault_stats),
+        "millis": result.elapsed.as_millis() as u64,
+    })
 }
 
 /// What many sweeps of one test have come to together.
@@ -123,8 +122,12 @@ impl MergedResults {
         let (mut merged, mut lines) = (Self::default(), 0);
         for (index, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
             let error_at = |reason: &str| fail(format!("line {}: {reason}", index + 1));
-            let line: Json = text.parse().map_err(|error: String| error_at(&error))?;
-            if line.get("virtnet") != Some(&Json::Number(1)) {
+            let line: Value = text.parse().map_err(|error: serde_json::Error| {
+                let reason = error.to_string();
+                let reason = reason.split(" at line ").next().unwrap_or_default();
+                error_at(&format!("it is not JSON: {reason}, column {}", error.column()))
+            })?;
+            if line.get("virtnet") != Some(&Value::from(1)) {
                 return Err(error_at("it is no line of VIRTNET_RESULTS, or of another version"));
             }
             if key.matches(&line) {
@@ -142,29 +145,29 @@ impl MergedResults {
         if missing.is_empty() { Ok(merged) } else { Err(fail(missing)) }
     }
 
-    fn add_line(&mut self, line: &Json) -> Option<()> {
-        self.runs += line.get("passed")?.as_number()?;
-        self.fault_stats += &fault_stats_from_json(line.get("ledger")?)?;
+    fn add_line(&mut self, line: &Value) -> Option<()> {
+        self.runs += line.get("passed")?.as_u64()?;
+        self.fault_stats += &fault_stats_from_json(line.get("fault_stats")?)?;
         let sometimes = labels_from_json(line.get("sometimes")?)?;
         let always = labels_from_json(line.get("always")?)?;
         self.assertions.add(AssertionCounts { sometimes, always });
-        let shard = match line.get("shard")?.as_text() {
+        let shard = match line.get("shard")?.as_str() {
             Some(shard) => {
                 let (index, count) = shard.split_once('/')?;
                 (count.parse().ok()?, index.parse().ok()?)
             }
             None => (1, 0),
         };
-        let [start, end] = line.get("seeds")?.as_list()? else { return None };
-        let next = Some(line.get("next")?).filter(|next| **next != Json::Null);
+        let [start, end] = &line.get("seeds")?.as_array()?[..] else { return None };
+        let next = Some(line.get("next")?).filter(|next| **next != Value::Null);
         let seeds = parse_seed(start)?..parse_seed(next.unwrap_or(end))?;
         self.seeds_by_shard.entry(shard).or_default().push(seeds);
         let failed = line.get("failed")?;
-        if *failed != Json::Null {
+        if *failed != Value::Null {
             let seed = parse_seed(failed.get("seed")?)?;
             self.runs += 1;
             if self.failed.as_ref().is_none_or(|(smallest, _)| seed < *smallest) {
-                self.failed = Some((seed, failed.get("what")?.as_text()?.into()));
+                self.failed = Some((seed, failed.get("what")?.as_str()?.into()));
             }
         }
         Some(())
@@ -202,8 +205,8 @@ impl MergedResults {
 }
 
 /// Reads a seed of a line.
-fn parse_seed(json: &Json) -> Option<u64> {
-    u64::from_str_radix(json.as_text()?.strip_prefix("0x")?, 16).ok()
+fn parse_seed(json: &Value) -> Option<u64> {
+    u64::from_str_radix(json.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
 /// The same seeds, each once, in as few ranges as there can be.

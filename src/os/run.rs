@@ -23,8 +23,8 @@ pub(crate) fn assert_not_simulated(operation: &str, resource: &str) {
 #[cold]
 fn panic_simulated(operation: &str, resource: &str) -> ! {
     panic!(
-        "virtnet: {operation} needs real {resource} and real time, and this is a simulated run: use \
-         `simnet` or `pipenet` in it, or `virtnet::os::run` in its place"
+        "virtnet: {operation} needs real {resource} and real time, and this is a simulated run: \
+         use `simnet` or `pipenet` in it, or `virtnet::os::run` in its place"
     )
 }
 

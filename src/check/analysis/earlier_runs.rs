@@ -109,8 +109,9 @@ impl fmt::Display for LeakedState {
         match fails_after {
             Some(start) => write!(
                 f,
-                "seed {seed:#x} fails only after other seeds ran in this process: {leaked} has kept \
-                 something of\nan earlier run. It passes alone {location}, and fails there after {}.",
+                "seed {seed:#x} fails only after other seeds ran in this process: {leaked} has \
+                 kept something of\nan earlier run. It passes alone {location}, and fails there \
+                 after {}.",
                 seeds(*start)
             ),
             None => {
@@ -120,8 +121,9 @@ impl fmt::Display for LeakedState {
                 }
                 write!(
                     f,
-                    ".\nWhat decides may be left in this process by something else, in {leaked};\nit \
-                     may be an address or the environment. The replay line need not fail."
+                    ".\nWhat decides may be left in this process by something else, in \
+                     {leaked};\nit may be an address or the environment. The replay line need not \
+                     fail."
                 )
             }
         }

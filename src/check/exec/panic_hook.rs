@@ -13,13 +13,13 @@ use std::sync::Once;
 use crate::sim::WORDLESS;
 
 use crate::check::exec::current_run::{eprint_process_end, is_child_process};
-use crate::check::json::write_text;
 
 thread_local! {
     static CAPTURING: Cell<bool> = const { Cell::new(false) };
     /// By what they said: others may have been caught before the one that counts, and destructors
     /// may panic after it.
-    static PANIC_SITES: RefCell<BTreeMap<String, PanicSite>> = const { RefCell::new(BTreeMap::new()) };
+    static PANIC_SITES: RefCell<BTreeMap<String, PanicSite>> =
+        const { RefCell::new(BTreeMap::new()) };
     static PANIC_COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -49,9 +49,8 @@ fn on_panic(message: &str, location: Option<String>) {
     }
     let Some(location) = location else { return };
     if is_child_process() {
-        let mut line = String::from(PANIC_PREFIX);
-        write_text(&mut line, &panic_line(message, &location));
-        line.push('\n');
+        let text = serde_json::Value::from(panic_line(message, &location));
+        let line = format!("{PANIC_PREFIX}{text}\n");
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
     let _ = PANIC_SITES.try_with(|sites| {

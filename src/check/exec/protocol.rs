@@ -4,54 +4,52 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
 use crate::sim::{Choice, Instant, Record, RecordKind, Trace, nanos};
 use crate::simnet::{Counts, Ledger};
 
 use crate::check::assertions::{AssertionCounts, LabelCounts};
 use crate::check::exec::run_once::RunResult;
 use crate::check::failure::{Failure, FailureKind};
-use crate::check::json::Json;
 
 /// Nothing that was written by another version is read.
 const MALFORMED: &str = "malformed";
 
-fn text_list<'a>(list: impl IntoIterator<Item = &'a String>) -> Json {
-    Json::List(list.into_iter().map(Json::text).collect())
+fn get_text(json: &Value, name: &str) -> Option<String> {
+    Some(json.get(name)?.as_str()?.to_string())
 }
 
-fn get_text(json: &Json, name: &str) -> Option<String> {
-    Some(json.get(name)?.as_text()?.to_string())
-}
-
-pub(crate) fn fault_stats_to_json(fault_stats: &Ledger) -> Json {
+pub(crate) fn fault_stats_to_json(fault_stats: &Ledger) -> Value {
     let used = fault_stats.iter().filter(|(_, counts)| *counts != Counts::default());
-    Json::map(used.map(|(name, counts)| {
+    let entries = used.map(|(name, counts)| {
         let Counts { requested, drawn, applied, effective } = counts;
-        let counts = [requested, drawn, applied, effective];
-        (name, Json::List(counts.map(Json::Number).into()))
-    }))
+        (name.to_string(), json!([requested, drawn, applied, effective]))
+    });
+    Value::Object(entries.collect())
 }
 
-pub(crate) fn fault_stats_from_json(json: &Json) -> Option<Ledger> {
+pub(crate) fn fault_stats_from_json(json: &Value) -> Option<Ledger> {
     let mut fault_stats = Ledger::default();
-    for (name, counts) in json.as_map()? {
-        let counts: Vec<u64> = counts.as_list()?.iter().filter_map(Json::as_number).collect();
+    for (name, counts) in json.as_object()? {
+        let counts: Vec<u64> = counts.as_array()?.iter().filter_map(Value::as_u64).collect();
         let [requested, drawn, applied, effective] = counts[..] else { return None };
         fault_stats.add(name, Counts { requested, drawn, applied, effective });
     }
     Some(fault_stats)
 }
 
-pub(crate) fn labels_to_json(labels: &LabelCounts) -> Json {
-    Json::map(labels.iter().map(|(label, count)| (&**label, Json::Number(*count))))
+pub(crate) fn labels_to_json(labels: &LabelCounts) -> Value {
+    let entries = labels.iter().map(|(label, count)| (label.to_string(), Value::from(*count)));
+    Value::Object(entries.collect::<Map<_, _>>())
 }
 
-pub(crate) fn labels_from_json(json: &Json) -> Option<LabelCounts> {
-    let entry = |(label, count): &(String, Json)| Some((label.clone().into(), count.as_number()?));
-    json.as_map()?.iter().map(entry).collect()
+pub(crate) fn labels_from_json(json: &Value) -> Option<LabelCounts> {
+    let entries = json.as_object()?.iter();
+    entries.map(|(label, count)| Some((label.clone().into(), count.as_u64()?))).collect()
 }
 
-fn failure_to_json(failure: &Failure) -> Json {
+fn failure_to_json(failure: &Failure) -> Value {
     let (kind, detail) = match &failure.kind {
         FailureKind::Panic(site) => ("panic", &**site),
         FailureKind::Always(label) => ("always", &**label),
@@ -62,18 +60,13 @@ fn failure_to_json(failure: &Failure) -> Json {
         FailureKind::Stopped => ("stopped", ""),
         FailureKind::SpawnFailed => ("no process", ""),
     };
-    let kind = Json::List(vec![Json::text(kind), Json::text(detail)]);
-    Json::map([
-        ("kind", kind),
-        ("text", Json::text(&failure.text)),
-        ("tasks", text_list(&failure.tasks)),
-    ])
+    json!({ "kind": [kind, detail], "text": failure.text, "tasks": failure.tasks })
 }
 
-fn failure_from_json(json: &Json) -> Option<Failure> {
-    let [kind, detail] = json.get("kind")?.as_list()? else { return None };
-    let detail = detail.as_text()?.to_string();
-    let kind = match kind.as_text()? {
+fn failure_from_json(json: &Value) -> Option<Failure> {
+    let [kind, detail] = &json.get("kind")?.as_array()?[..] else { return None };
+    let detail = detail.as_str()?.to_string();
+    let kind = match kind.as_str()? {
         "panic" => FailureKind::Panic(detail),
         "always" => FailureKind::Always(detail.into()),
         "error" => FailureKind::Error(detail),
@@ -84,116 +77,104 @@ fn failure_from_json(json: &Json) -> Option<Failure> {
         "no process" => FailureKind::SpawnFailed,
         _ => return None,
     };
-    let tasks = json.get("tasks")?.as_list()?.iter();
-    let tasks = tasks.map(|task| task.as_text().map(String::from)).collect::<Option<_>>()?;
+    let tasks = json.get("tasks")?.as_array()?.iter();
+    let tasks = tasks.map(|task| task.as_str().map(String::from)).collect::<Option<_>>()?;
     Some(Failure { kind, text: get_text(json, "text")?, tasks })
 }
 
-fn record_to_json(record: &Record) -> Json {
+fn record_to_json(record: &Record) -> Value {
     let Record { at, kind, subject, source, ordinal, text, digest, causes } = record;
-    Json::List(vec![
-        Json::Number(at.as_nanos()),
-        Json::text(kind),
-        Json::text(subject),
-        Json::text(source),
-        Json::Number(*ordinal),
-        Json::text(text),
-        Json::Number(*digest),
-        Json::List(causes.iter().map(|place| Json::Number(*place as u64)).collect()),
-    ])
+    let kind = kind.to_string();
+    json!([at.as_nanos(), kind, subject, source, ordinal, text, digest, causes])
 }
 
-fn record_from_json(json: &Json) -> Option<Record> {
-    let [at, kind, subject, source, ordinal, text, digest, causes] = json.as_list()? else {
+fn record_from_json(json: &Value) -> Option<Record> {
+    let [at, kind, subject, source, ordinal, text, digest, causes] = &json.as_array()?[..] else {
         return None;
     };
-    let kind = kind.as_text()?;
-    let index = |index: &Json| usize::try_from(index.as_number()?).ok();
+    let kind = kind.as_str()?;
+    let index = |index: &Value| usize::try_from(index.as_u64()?).ok();
     Some(Record {
-        at: Instant::from_nanos(at.as_number()?),
+        at: Instant::from_nanos(at.as_u64()?),
         kind: RecordKind::ALL.into_iter().find(|known| known.to_string() == kind)?,
-        subject: subject.as_text()?.into(),
-        source: source.as_text()?.into(),
-        ordinal: ordinal.as_number()?,
-        text: text.as_text()?.into(),
-        digest: digest.as_number()?,
-        causes: causes.as_list()?.iter().map(index).collect::<Option<_>>()?,
+        subject: subject.as_str()?.into(),
+        source: source.as_str()?.into(),
+        ordinal: ordinal.as_u64()?,
+        text: text.as_str()?.into(),
+        digest: digest.as_u64()?,
+        causes: causes.as_array()?.iter().map(index).collect::<Option<_>>()?,
     })
 }
 
-fn choice_to_json(choice: &Choice) -> Json {
+fn choice_to_json(choice: &Choice) -> Value {
     let Choice { at, subject, ordinal, value, options } = choice;
-    let numbers = [at.as_nanos(), *ordinal, *value, *options].map(Json::Number);
-    Json::List(std::iter::once(Json::text(subject)).chain(numbers).collect())
+    json!([subject, at.as_nanos(), ordinal, value, options])
 }
 
-fn choice_from_json(json: &Json) -> Option<Choice> {
-    let [subject, at, ordinal, value, options] = json.as_list()? else { return None };
+fn choice_from_json(json: &Value) -> Option<Choice> {
+    let [subject, at, ordinal, value, options] = &json.as_array()?[..] else { return None };
     Some(Choice {
-        at: Instant::from_nanos(at.as_number()?),
-        subject: subject.as_text()?.into(),
-        ordinal: ordinal.as_number()?,
-        value: value.as_number()?,
-        options: options.as_number()?,
+        at: Instant::from_nanos(at.as_u64()?),
+        subject: subject.as_str()?.into(),
+        ordinal: ordinal.as_u64()?,
+        value: value.as_u64()?,
+        options: options.as_u64()?,
     })
 }
 
-pub(crate) fn run_result_to_json(result: &RunResult) -> Json {
-    let or_null = |value: Option<Json>| value.unwrap_or(Json::Null);
-    let trace = result.trace.as_ref();
-    let records =
-        trace.map(|trace| Json::List(trace.records().iter().map(record_to_json).collect()));
-    Json::map([
-        ("failure", or_null(result.failure.as_ref().map(failure_to_json))),
-        ("seed", Json::Number(result.seed)),
-        ("fingerprint", Json::text(result.fingerprint)),
-        ("printed", Json::text(&result.printed_result)),
-        ("trace", or_null(records)),
-        ("tape", Json::text(&result.tape)),
-        ("choices", Json::List(result.choices.iter().map(choice_to_json).collect())),
-        ("ledger", fault_stats_to_json(&result.fault_stats)),
-        ("sometimes", labels_to_json(&result.assertions.sometimes)),
-        ("always", labels_to_json(&result.assertions.always)),
-        ("foreign_wakes", Json::Number(result.foreign_wakes)),
-        ("steps", Json::Number(result.steps)),
-        ("elapsed", Json::Number(nanos(result.elapsed))),
-    ])
+pub(crate) fn run_result_to_json(result: &RunResult) -> Value {
+    let records = |trace: &Trace| trace.records().iter().map(record_to_json).collect::<Vec<_>>();
+    json!({
+        "failure": result.failure.as_ref().map(failure_to_json),
+        "seed": result.seed,
+        "fingerprint": result.fingerprint.to_string(),
+        "printed": result.printed_result,
+        "trace": result.trace.as_ref().map(records),
+        "tape": result.tape.to_string(),
+        "choices": result.choices.iter().map(choice_to_json).collect::<Vec<_>>(),
+        "fault_stats": fault_stats_to_json(&result.fault_stats),
+        "sometimes": labels_to_json(&result.assertions.sometimes),
+        "always": labels_to_json(&result.assertions.always),
+        "foreign_wakes": result.foreign_wakes,
+        "steps": result.steps,
+        "elapsed": nanos(result.elapsed),
+    })
 }
 
 pub(crate) fn parse_run_result(line: &str) -> Result<RunResult, String> {
-    let json = line.parse::<Json>()?;
+    let json = line.parse::<Value>().map_err(|error| error.to_string())?;
     run_result_from_json(&json).ok_or_else(|| MALFORMED.into())
 }
 
-fn run_result_from_json(json: &Json) -> Option<RunResult> {
-    let non_null = |name| json.get(name).filter(|value| **value != Json::Null);
+fn run_result_from_json(json: &Value) -> Option<RunResult> {
+    let non_null = |name| json.get(name).filter(|value| **value != Value::Null);
     let failure = match non_null("failure") {
         Some(failure) => Some(failure_from_json(failure)?),
         None => None,
     };
     let trace = match non_null("trace") {
         Some(records) => {
-            let records = records.as_list()?.iter().map(record_from_json);
+            let records = records.as_array()?.iter().map(record_from_json);
             Some(Trace::of(records.collect::<Option<_>>()?))
         }
         None => None,
     };
-    let choices = json.get("choices")?.as_list()?.iter().map(choice_from_json);
+    let choices = json.get("choices")?.as_array()?.iter().map(choice_from_json);
     let sometimes = labels_from_json(json.get("sometimes")?)?;
     let always = labels_from_json(json.get("always")?)?;
     Some(RunResult {
         failure,
-        seed: json.get("seed")?.as_number()?,
+        seed: json.get("seed")?.as_u64()?,
         fingerprint: get_text(json, "fingerprint")?.parse().ok()?,
         printed_result: get_text(json, "printed")?,
         trace,
         tape: get_text(json, "tape")?.parse().ok()?,
         choices: choices.collect::<Option<_>>()?,
-        fault_stats: fault_stats_from_json(json.get("ledger")?)?,
+        fault_stats: fault_stats_from_json(json.get("fault_stats")?)?,
         assertions: AssertionCounts { sometimes, always },
-        foreign_wakes: json.get("foreign_wakes")?.as_number()?,
-        steps: json.get("steps")?.as_number()?,
-        elapsed: Duration::from_nanos(json.get("elapsed")?.as_number()?),
+        foreign_wakes: json.get("foreign_wakes")?.as_u64()?,
+        steps: json.get("steps")?.as_u64()?,
+        elapsed: Duration::from_nanos(json.get("elapsed")?.as_u64()?),
     })
 }
 

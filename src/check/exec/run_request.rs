@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::sim::{Run, Tape, nanos};
 
 use crate::check::exec::run_once::{MAX_TRACED_STEPS, RunResult};
-use crate::check::json::Json;
 use crate::check::settings::Settings;
 
 /// A run that is to be executed.
@@ -131,39 +132,37 @@ impl RunRequest {
         run
     }
 
-    pub(crate) fn to_json(&self) -> Json {
-        let tape = self.tape.as_ref().map_or(Json::Null, Json::text);
-        let number = |number: Option<u64>| number.map_or(Json::Null, Json::Number);
-        Json::map([
-            ("seed", Json::Number(self.seed)),
-            ("tape", tape),
-            ("keep_trace", Json::Bool(self.keep_trace)),
-            ("record_choices", Json::Bool(self.record_choices)),
-            ("time_limit", number(self.time_limit.map(nanos))),
-            ("step_limit", number(self.step_limit)),
-            ("patience", number(self.real_time_limit.map(nanos))),
-            ("before", Json::List(self.earlier_seeds.iter().copied().map(Json::Number).collect())),
-        ])
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "seed": self.seed,
+            "tape": self.tape.as_ref().map(Tape::to_string),
+            "keep_trace": self.keep_trace,
+            "record_choices": self.record_choices,
+            "time_limit": self.time_limit.map(nanos),
+            "step_limit": self.step_limit,
+            "real_time_limit": self.real_time_limit.map(nanos),
+            "earlier_seeds": self.earlier_seeds,
+        })
     }
 
-    pub(crate) fn from_json(json: &Json) -> Option<Self> {
+    pub(crate) fn from_json(json: &Value) -> Option<Self> {
         let tape = match json.get("tape")? {
-            Json::Null => None,
-            tape => Some(tape.as_text()?.parse().ok()?),
+            Value::Null => None,
+            tape => Some(tape.as_str()?.parse().ok()?),
         };
         let number = |name| match json.get(name)? {
-            Json::Null => Some(None),
-            number => Some(Some(number.as_number()?)),
+            Value::Null => Some(None),
+            number => Some(Some(number.as_u64()?)),
         };
-        let earlier_seeds = json.get("before")?.as_list()?.iter().map(Json::as_number);
+        let earlier_seeds = json.get("earlier_seeds")?.as_array()?.iter().map(Value::as_u64);
         Some(Self {
-            seed: json.get("seed")?.as_number()?,
+            seed: json.get("seed")?.as_u64()?,
             tape,
             keep_trace: json.get("keep_trace")?.as_bool()?,
             record_choices: json.get("record_choices")?.as_bool()?,
             time_limit: number("time_limit")?.map(Duration::from_nanos),
             step_limit: number("step_limit")?,
-            real_time_limit: number("patience")?.map(Duration::from_nanos),
+            real_time_limit: number("real_time_limit")?.map(Duration::from_nanos),
             earlier_seeds: earlier_seeds.collect::<Option<_>>()?,
         })
     }

@@ -4,6 +4,7 @@
 //! that process; refuses to know what a run is. The order goes in by the standard input; what came
 //! of it comes out by the standard output, in a line of its own among whatever the test prints.
 
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,7 +25,6 @@ use crate::check::exec::run_once::RunResult;
 use crate::check::exec::run_request::RunRequest;
 use crate::check::exec::watchdog::WatchEvent;
 use crate::check::failure::{Failure, FailureKind};
-use crate::check::json::Json;
 use crate::check::replay_command::{CHILD_VARIABLE, LIST_ONLY};
 use crate::check::settings::{Settings, env_var};
 
@@ -326,7 +326,7 @@ fn read_stderr(stderr: ChildStderr, tail: &Mutex<StderrTail>) {
     while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let text = String::from_utf8_lossy(&line).into_owned();
         let panic = text.trim_end().strip_prefix(PANIC_PREFIX).and_then(|text| text.parse().ok());
-        let panic = panic.as_ref().and_then(Json::as_text);
+        let panic = panic.as_ref().and_then(Value::as_str);
         in_backtrace =
             text.starts_with("stack backtrace:") || in_backtrace && !text.starts_with("note: ");
         is_forwarded = text.starts_with("virtnet: ") || is_forwarded && text.starts_with("  ");
@@ -402,11 +402,7 @@ impl RunMessages {
     }
 
     fn add(&mut self, message: Message) {
-        let texts = |text: &str| -> Option<Vec<Option<String>>> {
-            let list = text.parse::<Json>().ok()?;
-            let text = |item: &Json| item.as_text().map(String::from);
-            Some(list.as_list()?.iter().map(text).collect())
-        };
+        let texts = |text: &str| -> Option<Vec<Option<String>>> { serde_json::from_str(text).ok() };
         match message {
             Message::Begin => self.has_begun = true,
             Message::RanNoTest => self.ran_no_test = true,
@@ -517,18 +513,14 @@ pub(crate) fn serve(
 
 /// Tells the parent whether the run goes on.
 fn send_event(event: WatchEvent) {
-    let or_null = |text: Option<String>| text.map_or(Json::Null, Json::Text);
     match event {
         WatchEvent::Progress => print_line(&format!("\n{PROGRESS_LINE}\n")),
         WatchEvent::Stuck { what: description, is_over } => {
-            let over = or_null(is_over.then(String::new));
-            print_line(&format!(
-                "\n{STUCK_PREFIX}{}\n",
-                Json::List(vec![Json::Text(description), over])
-            ));
+            let list = json!([description, is_over.then_some("")]);
+            print_line(&format!("\n{STUCK_PREFIX}{list}\n"));
         }
         WatchEvent::StuckTask(task, task_text) => {
-            let list = Json::List(vec![or_null(task), Json::Text(task_text)]);
+            let list = json!([task, task_text]);
             print_line(&format!("\n{STUCK_TASK_PREFIX}{list}\n"));
         }
     }

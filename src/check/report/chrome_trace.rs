@@ -4,11 +4,11 @@
 //! a slice of one nanosecond; messages, and wake-ups across hosts, are flows. Times are virtual.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+
+use serde_json::{Value, json};
 
 use crate::sim::{Instant, Record, RecordKind};
 
-use crate::check::json::{write_list, write_numbers, write_text};
 use crate::check::report::lanes::WORLD_LANE;
 use crate::check::report::timeline::{RunView, Timeline};
 
@@ -40,17 +40,10 @@ pub(crate) fn chrome_trace(timeline: &Timeline<'_>) -> String {
         }
         flows(view, &threads, &mut events);
     }
-    let mut out = String::from("{\"displayTimeUnit\":\"ns\",\"otherData\":{\"test\":");
-    write_text(&mut out, timeline.name);
-    out.push_str(",\"replay\":");
-    write_text(&mut out, timeline.replay);
-    out.push_str("},\"traceEvents\":");
-    write_list(&mut out, events, |out, event| {
-        out.push('\n');
-        out.push_str(&event);
-    });
-    out.push_str("}\n");
-    out
+    let head = json!({ "test": timeline.name, "replay": timeline.replay });
+    let events: Vec<String> = events.iter().map(Value::to_string).collect();
+    let events = events.join(",\n");
+    format!("{{\"displayTimeUnit\":\"ns\",\"otherData\":{head},\"traceEvents\":[\n{events}]}}\n")
 }
 
 /// Whose a record is; what has no subject is the run's.
@@ -70,47 +63,49 @@ fn record_threads(view: &RunView<'_>, first_process: usize) -> Vec<Thread> {
 }
 
 /// The name of a process or a thread.
-fn metadata_event(kind: &str, (process, thread): Thread, name: &str) -> String {
-    let mut out =
-        format!(r#"{{"ph":"M","name":"{kind}","pid":{process},"tid":{thread},"args":{{"name":"#);
-    write_text(&mut out, name);
-    out.push_str("}}");
-    out
+fn metadata_event(kind: &str, (process, thread): Thread, name: &str) -> Value {
+    json!({ "ph": "M", "name": kind, "pid": process, "tid": thread, "args": { "name": name } })
 }
 
-/// An instant in microseconds, exactly.
-fn micros(at: Instant) -> String {
-    format!("{}.{:03}", at.as_nanos() / 1000, at.as_nanos() % 1000)
+/// An instant in microseconds: exact to the nanosecond for the first hundred days.
+fn micros(at: Instant) -> f64 {
+    at.as_nanos() as f64 / 1000.0
 }
 
-fn event(index: usize, record: &Record, (process, thread): Thread) -> String {
-    let shape = match record.kind {
-        RecordKind::Fault | RecordKind::Ending => r#""ph":"i","s":"g""#,
-        _ => r#""ph":"X","dur":0.001"#,
-    };
-    let at = micros(record.at);
+fn event(index: usize, record: &Record, (process, thread): Thread) -> Value {
     let kind = record.kind;
-    let mut out =
-        format!(r#"{{{shape},"cat":"{kind}","ts":{at},"pid":{process},"tid":{thread},"name":"#);
     let name = match kind {
         RecordKind::Poll | RecordKind::Abort => format!("{kind} by {}", record.source),
         RecordKind::Choose => format!("{kind} {} = {}", record.source, record.digest),
         _ if record.text.is_empty() => kind.to_string(),
         _ => format!("{kind} {}", record.text),
     };
-    write_text(&mut out, &name);
-    let _ = write!(out, r#","args":{{"record":{index},"causes":"#);
-    write_numbers(&mut out, &record.causes);
-    out.push_str(",\"text\":");
-    write_text(&mut out, &record.to_string());
-    out.push_str("}}");
-    out
+    let mut event = json!({
+        "cat": kind.to_string(),
+        "ts": micros(record.at),
+        "pid": process,
+        "tid": thread,
+        "name": name,
+        "args": { "record": index, "causes": record.causes, "text": record.to_string() },
+    });
+    match kind {
+        // An instant of all processes.
+        RecordKind::Fault | RecordKind::Ending => {
+            event["ph"] = "i".into();
+            event["s"] = "g".into();
+        }
+        _ => {
+            event["ph"] = "X".into();
+            event["dur"] = 0.001.into();
+        }
+    }
+    event
 }
 
 /// What goes from one host to another: messages, and wake-ups that no message explains.
-fn flows(view: &RunView<'_>, threads: &[Thread], events: &mut Vec<String>) {
-    for (place, record) in view.records.iter().enumerate() {
-        let position = view.positions[place];
+fn flows(view: &RunView<'_>, threads: &[Thread], events: &mut Vec<Value>) {
+    for (index, record) in view.records.iter().enumerate() {
+        let position = view.positions[index];
         let Some(&cause) = record.causes.first() else { continue };
         if record.kind == RecordKind::Fault || record.kind == RecordKind::Ending {
             continue;
@@ -122,13 +117,18 @@ fn flows(view: &RunView<'_>, threads: &[Thread], events: &mut Vec<String>) {
             None => continue,
         };
         let id = events.len();
-        for (phase, at) in [("\"s\"", cause), ("\"f\",\"bp\":\"e\"", place)] {
+        let flow = |at: usize| {
             let (process, thread) = threads[at];
             let ts = micros(view.records[at].at);
-            let place = format!(r#""ts":{ts},"pid":{process},"tid":{thread}"#);
-            events.push(format!(
-                r#"{{"ph":{phase},"id":{id},"cat":"{category}","name":"{category}",{place}}}"#
-            ));
-        }
+            json!({
+                "id": id, "cat": category, "name": category,
+                "ts": ts, "pid": process, "tid": thread,
+            })
+        };
+        let (mut start, mut end) = (flow(cause), flow(index));
+        start["ph"] = "s".into();
+        end["ph"] = "f".into();
+        end["bp"] = "e".into();
+        events.extend([start, end]);
     }
 }

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
+
 use crate::sim::{Choice, Record, RecordKind};
 
-use crate::check::json::{write_key, write_list, write_numbers, write_text};
 use crate::check::report::causality::previous_of_subject;
 use crate::check::report::lanes::Lanes;
 use crate::check::report::timeline::{RunView, Timeline};
@@ -43,7 +44,7 @@ const KINDS: [RecordKind; 11] = [
 
 /// Writes a story.
 pub(crate) fn html_page(timeline: &Timeline<'_>) -> String {
-    let data = page_data(timeline);
+    let data = html_safe(&page_data(timeline));
     let mut out = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
     // Piece by piece: what stands in the data must not be taken for a mark.
     let mut remaining = PAGE;
@@ -57,32 +58,36 @@ pub(crate) fn html_page(timeline: &Timeline<'_>) -> String {
     out + remaining
 }
 
-fn page_data(timeline: &Timeline<'_>) -> String {
-    let mut out = String::from("{");
-    for (key, value) in [
-        ("name", timeline.name),
-        ("wrong", timeline.failure_text.as_deref().unwrap_or_default()),
-        ("report", &timeline.report),
-        ("replay", timeline.replay),
-        ("stopped", timeline.stop_reason.unwrap_or_default()),
-    ] {
-        write_key(&mut out, key);
-        write_text(&mut out, value);
+/// JSON in which nothing ends the script element around it: what HTML reads is escaped, and so
+/// are control characters.
+fn html_safe(data: &Value) -> String {
+    let text = data.to_string();
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // They stand in strings alone, where JSON has an escape for each.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\u{7f}'..='\u{9f}' => {
+                safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => safe.push(c),
+        }
     }
-    for (key, value) in
-        [("failed", timeline.failure_text.is_some()), ("isShrunk", timeline.is_shrunk)]
-    {
-        write_key(&mut out, key);
-        out.push_str(if value { "true" } else { "false" });
-    }
-    write_key(&mut out, "lanes");
-    write_list(&mut out, &timeline.lanes.names, |out, lane| write_text(out, lane));
-    write_key(&mut out, "kinds");
-    write_list(&mut out, KINDS, |out, kind| write_text(out, &kind.to_string()));
-    write_key(&mut out, "runs");
-    write_list(&mut out, &timeline.runs, |out, side| write_run(out, side, &timeline.lanes));
-    out.push('}');
-    out
+    safe
+}
+
+fn page_data(timeline: &Timeline<'_>) -> Value {
+    json!({
+        "name": timeline.name,
+        "failureText": timeline.failure_text.as_deref().unwrap_or_default(),
+        "report": timeline.report,
+        "replay": timeline.replay,
+        "stopReason": timeline.stop_reason.unwrap_or_default(),
+        "failed": timeline.failure_text.is_some(),
+        "isShrunk": timeline.is_shrunk,
+        "lanes": timeline.lanes.names,
+        "kinds": KINDS.map(|kind| kind.to_string()),
+        "runs": timeline.runs.iter().map(|run| run_data(run, &timeline.lanes)).collect::<Vec<_>>(),
+    })
 }
 
 /// Texts by their numbers.
@@ -101,100 +106,63 @@ impl<'a> TextTable<'a> {
     }
 }
 
-/// A column of one number a record.
-fn write_column(
-    out: &mut String,
-    key: &str,
-    records: &[Record],
-    value: impl FnMut(&Record) -> u64,
-) {
-    write_key(out, key);
-    write_numbers(out, records.iter().map(value));
-}
-
-fn write_run(out: &mut String, view: &RunView<'_>, lanes: &Lanes) {
+fn run_data(view: &RunView<'_>, lanes: &Lanes) -> Value {
     let records = view.records;
     let mut texts = TextTable::default();
-    out.push('{');
-    write_key(out, "label");
-    write_text(out, view.label);
-    write_key(out, "seed");
-    write_text(out, &format!("{:#x}", view.seed));
-    write_key(out, "of");
-    out.push_str(&view.total_choices.to_string());
-    // Apart, because together they may be more than a number of JavaScript holds.
-    write_column(out, "seconds", records, |record| record.at.as_nanos() / 1_000_000_000);
-    write_column(out, "nanos", records, |record| record.at.as_nanos() % 1_000_000_000);
-    let kind = |record: &Record| KINDS.iter().position(|kind| *kind == record.kind).unwrap_or(0);
-    write_column(out, "kind", records, |record| kind(record) as u64);
-    write_column(out, "ordinal", records, |record| record.ordinal);
-    for (key, value) in [
-        ("subject", (|record| &record.subject) as fn(&Record) -> &String),
-        ("source", |record| &record.source),
-        ("text", |record| &record.text),
-    ] {
-        write_key(out, key);
-        write_numbers(out, records.iter().map(|record| texts.intern(value(record))));
-    }
-    write_key(out, "texts");
-    write_list(out, texts.texts, write_text);
-    write_key(out, "lane");
-    write_numbers(out, view.positions.iter().map(|spot| spot.lane));
-    write_key(out, "from");
-    write_numbers(
-        out,
-        view.positions.iter().map(|spot| spot.source_lane.map_or(-1, |from| from as i64)),
-    );
-    write_key(out, "causes");
-    write_list(out, records, |out, record| write_numbers(out, &record.causes));
-    write_key(out, "before");
-    write_numbers(
-        out,
-        previous_of_subject(records).iter().map(|index| index.map_or(-1, |index| index as i64)),
-    );
-    write_key(out, "past");
-    write_numbers(out, &view.past);
-    write_key(out, "worth");
-    write_numbers(out, &view.highlights);
-    write_key(out, "values");
-    write_sparse(out, records, RecordKind::Choose, |out, record| {
-        write_text(out, &record.digest.to_string())
-    });
-    write_key(out, "hosts");
-    write_sparse(out, records, RecordKind::Fault, |out, record| {
-        write_numbers(out, lanes.fault_lanes(&record.text));
-    });
-    write_key(out, "choices");
-    write_list(out, &view.choices, |out, choice| write_choice(out, choice, lanes));
-    out.push('}');
+    let numbers = |value: fn(&Record) -> u64| records.iter().map(value).collect::<Vec<_>>();
+    let kind = |record: &Record| KINDS.iter().position(|kind| *kind == record.kind);
+    let mut indices = |value: fn(&Record) -> &str| {
+        records.iter().map(|record| texts.intern(value(record))).collect::<Vec<_>>()
+    };
+    let subject = indices(|record| &record.subject);
+    let source = indices(|record| &record.source);
+    let text = indices(|record| &record.text);
+    let or_minus_one = |index: Option<usize>| index.map_or(-1, |index| index as i64);
+    let lane = view.positions.iter().map(|position| position.lane);
+    let from = view.positions.iter().map(|position| or_minus_one(position.source_lane));
+    let previous = previous_of_subject(records).into_iter().map(or_minus_one);
+    json!({
+        "label": view.label,
+        "seed": format!("{:#x}", view.seed),
+        "totalChoices": view.total_choices,
+        // Apart, because together they may be more than a number of JavaScript holds.
+        "seconds": numbers(|record| record.at.as_nanos() / 1_000_000_000),
+        "nanos": numbers(|record| record.at.as_nanos() % 1_000_000_000),
+        "kind": records.iter().map(|record| kind(record).unwrap_or(0)).collect::<Vec<_>>(),
+        "ordinal": numbers(|record| record.ordinal),
+        "subject": subject,
+        "source": source,
+        "text": text,
+        "texts": texts.texts,
+        "lane": lane.collect::<Vec<_>>(),
+        "sourceLane": from.collect::<Vec<_>>(),
+        "causes": records.iter().map(|record| &record.causes).collect::<Vec<_>>(),
+        "previous": previous.collect::<Vec<_>>(),
+        "causalPast": view.past,
+        "highlights": view.highlights,
+        "values": by_index(records, RecordKind::Choose, |record| {
+            Value::from(record.digest.to_string())
+        }),
+        "faultLanes": by_index(records, RecordKind::Fault, |record| {
+            Value::from(lanes.fault_lanes(&record.text))
+        }),
+        "choices": view.choices.iter().map(|choice| choice_data(choice, lanes)).collect::<Vec<_>>(),
+    })
 }
 
-/// What only records of one kind have, by their places.
-fn write_sparse(
-    out: &mut String,
-    records: &[Record],
-    kind: RecordKind,
-    write: impl Fn(&mut String, &Record),
-) {
-    out.push('{');
-    for (index, record) in records.iter().enumerate().filter(|(_, record)| record.kind == kind) {
-        write_key(out, &index.to_string());
-        write(out, record);
-    }
-    out.push('}');
+/// A value for each record of one kind, by the record's index.
+fn by_index(records: &[Record], kind: RecordKind, value: impl Fn(&Record) -> Value) -> Value {
+    let records = records.iter().enumerate().filter(|(_, record)| record.kind == kind);
+    let entries = records.map(|(index, record)| (index.to_string(), value(record)));
+    Value::Object(entries.collect::<Map<_, _>>())
 }
 
-fn write_choice(out: &mut String, choice: &Choice, lanes: &Lanes) {
-    out.push('{');
-    write_key(out, "seconds");
-    out.push_str(&(choice.at.as_nanos() / 1_000_000_000).to_string());
-    write_key(out, "nanos");
-    out.push_str(&(choice.at.as_nanos() % 1_000_000_000).to_string());
-    write_key(out, "lane");
-    out.push_str(&lanes.choice_lane(&choice.subject).to_string());
-    write_key(out, "key");
-    write_text(out, &format!("{} {}", choice.subject, choice.ordinal));
-    write_key(out, "words");
-    write_text(out, &choice.describe());
-    out.push('}');
+fn choice_data(choice: &Choice, lanes: &Lanes) -> Value {
+    json!({
+        "seconds": choice.at.as_nanos() / 1_000_000_000,
+        "nanos": choice.at.as_nanos() % 1_000_000_000,
+        "lane": lanes.choice_lane(&choice.subject),
+        "key": format!("{} {}", choice.subject, choice.ordinal),
+        "description": choice.describe(),
+    })
 }

@@ -127,7 +127,7 @@ mod tests {
         }
         assert_eq!(lanes.fault_lanes("partition α | γ"), [1, 3]);
         assert_eq!(lanes.fault_lanes("crash two words"), [4]);
-        assert_eq!(lanes.fault_lanes("heal"), []);
+        assert_eq!(lanes.fault_lanes("heal"), Vec::<usize>::new());
         assert_eq!(lanes.fault_lanes("latency α γ: undone, 1ms to 10ms"), [1, 3]);
         assert_eq!(lanes.fault_lanes("clock two words: offset 5s, drift 0 ppm"), [4]);
         assert_eq!(lanes.choice_lane("latency simt/β/α/reverse"), 1);

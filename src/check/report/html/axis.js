@@ -1,11 +1,11 @@
 // Where an instant lies on the axis, which both runs share.
 
 /** All instants at which anything happens, and where each begins and ends on the axis. */
-const axis = { at: null, begin: null, end: null, cut: true, length: 1 };
+const axis = { at: null, begin: null, end: null, isCompressed: true, length: 1 };
 
 /** Lays the instants out. With idle time cut short, each record of an instant has a place of its
     own, and a gap is as wide as its logarithm: what follows can be seen to follow. */
-function layOut() {
+function layOutAxis() {
   const all = data.runs.map((run) => run.at);
   const merged = Float64Array.from(all.flatMap((at) => Array.from(at))).sort();
   const at = merged.filter((instant, i) => i === 0 || instant !== merged[i - 1]);
@@ -19,7 +19,7 @@ function layOut() {
       while (next[r] < run.count && run.at[next[r]] === at[n]) next[r]++;
       return next[r] - start;
     });
-    if (axis.cut) {
+    if (axis.isCompressed) {
       if (n > 0) u += 1 + 2.5 * Math.log10(1 + (at[n] - at[n - 1]) / 1e3);
       begin[n] = u;
       u += 1.6 * Math.min(64, Math.max(...counts) - 1);
@@ -39,7 +39,7 @@ function layOut() {
 }
 
 /** The first place of a sorted list whose value is not less. */
-function lower(list, value) {
+function lowerBound(list, value) {
   let [low, high] = [0, list.length];
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -50,8 +50,8 @@ function lower(list, value) {
 }
 
 /** Where an instant lies. */
-function uOf(at) {
-  const n = lower(axis.at, at);
+function axisOfTime(at) {
+  const n = lowerBound(axis.at, at);
   if (n >= axis.at.length) return axis.length;
   if (axis.at[n] === at || n === 0) return axis.begin[n];
   const share = (at - axis.at[n - 1]) / (axis.at[n] - axis.at[n - 1]);
@@ -59,8 +59,8 @@ function uOf(at) {
 }
 
 /** Which instant lies there. */
-function atOf(u) {
-  const n = lower(axis.end, u);
+function timeOfAxis(u) {
+  const n = lowerBound(axis.end, u);
   if (n >= axis.at.length) return axis.at[axis.at.length - 1] || 0;
   if (u >= axis.begin[n] || n === 0) return axis.at[n];
   const share = (u - axis.end[n - 1]) / (axis.begin[n] - axis.end[n - 1]);

@@ -1,5 +1,5 @@
 // Draws the records of a run, or of two, as lanes over virtual time. The files of this folder are
-// one script, in the order in which `view.rs` has them.
+// one script, in the order in which `report/html.rs` has them.
 //
 // Knows what is packed in the element `data`; refuses to know how it is drawn.
 "use strict";
@@ -9,11 +9,11 @@ const $ = (id) => document.getElementById(id);
 const KIND = Object.fromEntries(data.kinds.map((name, number) => [name, number]));
 /** The lanes from top to bottom: the world, then hosts by their names. */
 const collator = new Intl.Collator(undefined, { numeric: true });
-const ORDER = data.lanes
+const LANE_ORDER = data.lanes
   .map((_, lane) => lane)
   .sort((a, b) => (a && b ? collator.compare(data.lanes[a], data.lanes[b]) : a - b));
 /** The ways to draw a kind: colour and shape. */
-const LOOKS = {
+const KIND_STYLES = {
   poll: ["poll", "dot"],
   deliver: ["deliver", "down"],
   lose: ["lose", "cross"],
@@ -31,13 +31,13 @@ const LOOKS = {
 const tracks = data.lanes.map(() => new Map());
 
 /** What is known of a run beside its columns: how records lie in time, and what they led to. */
-function prepare(run) {
+function prepareRun(run) {
   const count = run.kind.length;
   run.count = count;
   run.at = Float64Array.from(run.seconds, (second, i) => second * 1e9 + run.nanos[i]);
   run.u = new Float64Array(count);
   run.isPast = new Uint8Array(count);
-  for (const i of run.past) run.isPast[i] = 1;
+  for (const i of run.causalPast) run.isPast[i] = 1;
   run.messages = 0;
   // What could be an arrow, as pairs of a cause and what it led to.
   const pairs = [];
@@ -48,7 +48,7 @@ function prepare(run) {
     }
   }
   run.pairs = Int32Array.from(pairs);
-  for (const column of ["kind", "lane", "from"]) run[column] = Int16Array.from(run[column]);
+  for (const column of ["kind", "lane", "sourceLane"]) run[column] = Int16Array.from(run[column]);
   run.tasks = data.lanes.map(() => new Set());
   run.isUsed = data.lanes.map(() => false);
   run.track = new Int16Array(count).fill(-1);
@@ -56,20 +56,20 @@ function prepare(run) {
     const lane = run.lane[i];
     run.isUsed[lane] = true;
     const subject = run.texts[run.subject[i]];
-    if (run.from[i] >= 0) run.isUsed[run.from[i]] = true;
-    if (run.from[i] >= 0 || !subject) continue;
+    if (run.sourceLane[i] >= 0) run.isUsed[run.sourceLane[i]] = true;
+    if (run.sourceLane[i] >= 0 || !subject) continue;
     run.tasks[lane].add(subject);
     const track = subject.replace(/#\d+$/, "");
-    const own = tracks[lane];
-    if (!own.has(track)) own.set(track, own.size);
-    run.track[i] = own.get(track);
+    const laneTracks = tracks[lane];
+    if (!laneTracks.has(track)) laneTracks.set(track, laneTracks.size);
+    run.track[i] = laneTracks.get(track);
   }
   for (const choice of run.choices) choice.at = choice.seconds * 1e9 + choice.nanos;
-  run.spans = spans(run);
+  run.spans = faultSpans(run);
 }
 
 /** What lasts: hosts that are down or paused, ways that are cut; from its beginning to its end. */
-function spans(run) {
+function faultSpans(run) {
   const open = [];
   const done = [];
   const close = (i, test) => {
@@ -87,7 +87,7 @@ function spans(run) {
     const text = run.texts[run.text[i]];
     const [verb, ...rest] = text.split(" ");
     const about = rest.join(" ");
-    const hosts = run.hosts[i];
+    const hosts = run.faultLanes[i];
     const begin = (what, more) => open.push({ what, text, begin: i, hosts, about, ...more });
     const same = (what) => (span) => span.what === what && span.about === about;
     if (verb === "crash" || verb === "power_off") {
@@ -114,7 +114,7 @@ function spans(run) {
 }
 
 /** An instant as records print it. */
-const stamp = (seconds, nanos) => `${seconds}.${String(nanos).padStart(9, "0")}`;
+const formatInstant = (seconds, nanos) => `${seconds}.${String(nanos).padStart(9, "0")}`;
 
 /** A text in one line, as the library prints it. */
 const inOneLine = (text) =>
@@ -124,7 +124,7 @@ const inOneLine = (text) =>
   });
 
 /** A record without its time. */
-function tail(run, i) {
+function recordText(run, i) {
   const kind = data.kinds[run.kind[i]];
   const subject = run.texts[run.subject[i]];
   const source = run.texts[run.source[i]];
@@ -148,12 +148,12 @@ function tail(run, i) {
 }
 
 /** A record, letter by letter as the trace prints it. */
-const line = (run, i) => `${stamp(run.seconds[i], run.nanos[i]).padStart(14)} ${tail(run, i)}`;
+const recordLine = (run, i) => `${formatInstant(run.seconds[i], run.nanos[i]).padStart(14)} ${recordText(run, i)}`;
 
-const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+const pluralize = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 /** A length of time in the unit that suits it. */
-function span(nanos) {
+function formatDuration(nanos) {
   for (const [unit, size] of [
     ["s", 1e9],
     ["ms", 1e6],

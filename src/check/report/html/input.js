@@ -2,15 +2,15 @@
 // `#run=1&record=17&q=text&gaps=1&theme=dark`.
 
 /** The record under the pointer, or nearly so. */
-function at(x, y) {
+function recordAt(x, y) {
   let [best, distance] = [null, 14];
   for (const pane of panes) {
     if (y < pane.strip || y > pane.bottom || x < LEFT) continue;
     const { run } = pane;
-    const [start, end] = [lower(run.u, uAt(x - 14)), lower(run.u, uAt(x + 14))];
+    const [start, end] = [lowerBound(run.u, axisOfX(x - 14)), lowerBound(run.u, axisOfX(x + 14))];
     for (let i = start; i < Math.min(end + 1, run.count); i++) {
-      const far = Math.hypot(xOf(run.u[i]) - x, yOf(pane, i) - y) + (weight(run, i) < 1 ? 4 : 0);
-      if (far < distance) [best, distance] = [[pane.r, i], far];
+      const gap = Math.hypot(xOfAxis(run.u[i]) - x, recordY(pane, i) - y) + (recordOpacity(run, i) < 1 ? 4 : 0);
+      if (gap < distance) [best, distance] = [[pane.r, i], gap];
     }
   }
   return best;
@@ -19,7 +19,7 @@ function at(x, y) {
 function choiceAt(x, y) {
   for (const pane of panes) {
     for (const choice of pane.run.choices) {
-      if (choice.spot && Math.hypot(choice.spot[0] - x, choice.spot[1] - y) < 9)
+      if (choice.position && Math.hypot(choice.position[0] - x, choice.position[1] - y) < 9)
         return [pane.r, choice];
     }
   }
@@ -52,16 +52,16 @@ canvas.addEventListener("pointermove", (event) => {
       ? ((x - drag.x) / width) * axis.length
       : ((drag.x - x) / width) * (drag.to - drag.from);
     if (!drag.overview) state.scroll = drag.scroll + drag.y - y;
-    look(drag.from + move, drag.to + move);
+    setView(drag.from + move, drag.to + move);
     return;
   }
   const choice = choiceAt(x, y);
-  const hover = choice ? null : at(x, y);
+  const hover = choice ? null : recordAt(x, y);
   canvas.className = choice || hover ? "over" : "";
   const tip = $("tip");
   tip.hidden = !choice && !hover;
-  if (choice) tip.textContent = `choice ${numberOf(choice[1])}: ${choice[1].words}`;
-  else if (hover) tip.textContent = line(data.runs[hover[0]], hover[1]).trim();
+  if (choice) tip.textContent = `choice ${choiceNumber(choice[1])}: ${choice[1].description}`;
+  else if (hover) tip.textContent = recordLine(data.runs[hover[0]], hover[1]).trim();
   if (!tip.hidden) {
     tip.style.left = `${Math.min(x + 14, Math.max(0, size.width - tip.offsetWidth - 8))}px`;
     const isLow = y + 18 + tip.offsetHeight > size.height;
@@ -69,29 +69,29 @@ canvas.addEventListener("pointermove", (event) => {
   }
   if (String(hover) !== String(state.hover)) {
     state.hover = hover;
-    draw();
+    requestDraw();
   }
 });
 canvas.addEventListener("pointerup", (event) => {
   const [x, y] = [event.offsetX, event.offsetY];
-  const was = drag;
+  const previousDrag = drag;
   drag = null;
   canvas.className = "";
-  if (!was || was.moved) return;
-  if (was.overview) {
+  if (!previousDrag || previousDrag.moved) return;
+  if (previousDrag.overview) {
     const u = ((x - LEFT) / (size.width - LEFT - RIGHT)) * axis.length;
-    return look(u - (state.to - state.from) / 2, u + (state.to - state.from) / 2);
+    return setView(u - (state.to - state.from) / 2, u + (state.to - state.from) / 2);
   }
   const choice = choiceAt(x, y);
-  if (choice) return go(...choice);
-  const hit = at(x, y);
+  if (choice) return selectChoice(...choice);
+  const hit = recordAt(x, y);
   if (hit) select(...hit, { move: false });
-  else if (state.record >= 0 || state.chosen) letGo();
+  else if (state.record >= 0 || state.chosenKey) clearSelection();
 });
 canvas.addEventListener("pointerleave", () => {
   $("tip").hidden = true;
   state.hover = null;
-  draw();
+  requestDraw();
 });
 canvas.addEventListener(
   "wheel",
@@ -103,34 +103,34 @@ canvas.addEventListener(
       pan((Math.abs(dx) > Math.abs(dy) ? dx : dy) / size.width);
     else if (event.offsetX < LEFT) {
       state.scroll += dy;
-      draw();
-    } else zoom(Math.exp(dy * 0.0016), uAt(event.offsetX));
+      requestDraw();
+    } else zoom(Math.exp(dy * 0.0016), axisOfX(event.offsetX));
   },
   { passive: false },
 );
 
 /** The record of the other run at the same moment. */
-function crossOver() {
+function selectInOtherRun() {
   if (data.runs.length < 2) return;
   const other = data.runs.length - 1 - state.run;
   const run = data.runs[other];
   if (state.record < 0) {
     state.run = other;
-    return sync();
+    return refresh();
   }
   const at = data.runs[state.run].at[state.record];
   const subject = data.runs[state.run].texts[data.runs[state.run].subject[state.record]];
   // That of the same task that is nearest in time.
-  let best = Math.min(run.count - 1, lower(run.at, at));
+  let best = Math.min(run.count - 1, lowerBound(run.at, at));
   let distance = Infinity;
   for (let i = 0; i < run.count; i++) {
-    const far = Math.abs(run.at[i] - at);
-    if (run.texts[run.subject[i]] === subject && far < distance) [best, distance] = [i, far];
+    const gap = Math.abs(run.at[i] - at);
+    if (run.texts[run.subject[i]] === subject && gap < distance) [best, distance] = [i, gap];
   }
   select(other, best);
 }
 
-const walk = (step) => {
+const stepRecord = (step) => {
   const run = data.runs[state.run];
   const start = state.record >= 0 ? state.record + step : step > 0 ? 0 : run.count - 1;
   if (start >= 0 && start < run.count) select(state.run, start);
@@ -144,11 +144,11 @@ const KEYS = {
   "=": () => zoom(0.7),
   "-": () => zoom(1 / 0.7),
   "−": () => zoom(1 / 0.7),
-  0: lookAtAll,
+  0: showAll,
   ArrowLeft: () => pan(-0.2),
   ArrowRight: () => pan(0.2),
-  ArrowUp: () => walk(-1),
-  ArrowDown: () => walk(1),
+  ArrowUp: () => stepRecord(-1),
+  ArrowDown: () => stepRecord(1),
   n: () => nextMatch(1),
   N: () => nextMatch(-1),
   c: () => toggle("past"),
@@ -156,15 +156,15 @@ const KEYS = {
   d: () => toggle("theme"),
   "?": () => $("keys").showModal(),
   e: () => select(state.run, data.runs[state.run].count - 1),
-  x: crossOver,
+  x: selectInOtherRun,
   Enter: () => {
     const causes = state.record >= 0 ? data.runs[state.run].causes[state.record] : [];
-    const before = state.record >= 0 ? data.runs[state.run].before[state.record] : -1;
+    const before = state.record >= 0 ? data.runs[state.run].previous[state.record] : -1;
     if (causes.length) select(state.run, causes[0]);
     else if (before >= 0) select(state.run, before);
   },
   Escape: () => {
-    if (state.record >= 0 || state.chosen) letGo();
+    if (state.record >= 0 || state.chosenKey) clearSelection();
     else {
       $("query").value = "";
       search("");
@@ -188,32 +188,32 @@ document.addEventListener("keydown", (event) => {
   // A button that has the focus keeps the keys by which it is pressed.
   const onButton = event.target.closest?.("button, code, pre");
   if (onButton && ["Enter", " "].includes(event.key)) return;
-  const act = KEYS[event.key];
-  if (act) {
+  const action = KEYS[event.key];
+  if (action) {
     event.preventDefault();
-    act();
+    action();
   }
 });
 
 function toggle(what) {
-  if (what === "past") state.onlyPast = !state.onlyPast;
+  if (what === "past") state.dimUnrelated = !state.dimUnrelated;
   if (what === "gaps") {
-    const [from, to] = [atOf(state.from), atOf(state.to)];
+    const [from, to] = [timeOfAxis(state.from), timeOfAxis(state.to)];
     const all = state.from <= 0 && state.to >= axis.length;
-    axis.cut = !axis.cut;
-    layOut();
-    if (all) lookAtAll();
-    else look(uOf(from), uOf(to));
+    axis.isCompressed = !axis.isCompressed;
+    layOutAxis();
+    if (all) showAll();
+    else setView(axisOfTime(from), axisOfTime(to));
   }
   if (what === "theme") {
     state.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    dress();
+    applyTheme();
   }
-  sync();
+  refresh();
 }
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-function dress() {
+function applyTheme() {
   document.documentElement.dataset.theme = state.theme || (dark.matches ? "dark" : "light");
   const style = getComputedStyle(document.documentElement);
   const names = [
@@ -249,7 +249,7 @@ function dress() {
     data.runs.flatMap((run) => Array.from(new Set(run.kind), (kind) => data.kinds[kind])),
   );
   const legend = [...used].map((name) =>
-    element("span", {}, mark(name, colourOf(KIND[name])), name),
+    element("span", {}, kindIcon(name, colourOf(KIND[name])), name),
   );
   $("legend").replaceChildren(...legend);
 }
@@ -264,18 +264,18 @@ function resize() {
   canvas.width = size.width * size.ratio;
   canvas.height = size.height * size.ratio;
   // At once: the picture is empty until then.
-  paint();
+  drawView();
 }
 
 /** Goes where the address says. */
-function visit() {
+function applyHash() {
   const hash = new URLSearchParams(location.hash.slice(1));
   state.theme = hash.get("theme") || state.theme;
-  dress();
-  if (hash.has("gaps") === axis.cut) {
-    axis.cut = !axis.cut;
-    layOut();
-    lookAtAll();
+  applyTheme();
+  if (hash.has("gaps") === axis.isCompressed) {
+    axis.isCompressed = !axis.isCompressed;
+    layOutAxis();
+    showAll();
   }
   if (hash.has("q")) {
     $("query").value = hash.get("q");
@@ -284,31 +284,31 @@ function visit() {
   const run = Number(hash.get("run") ?? state.run);
   const record = Number(hash.get("record") ?? -1);
   if (data.runs[run] && record >= 0 && record < data.runs[run].count) select(run, record);
-  else sync();
+  else refresh();
 }
 
-function begin() {
-  data.runs.forEach(prepare);
-  layOut();
+function start() {
+  data.runs.forEach(prepareRun);
+  layOutAxis();
   const last = data.runs[data.runs.length - 1];
   document.title = `${data.name} · ${data.failed ? "failed" : "passed"} · seed ${last.seed}`;
   $("badge").textContent = data.failed ? "FAILED" : "PASSED";
   $("badge").classList.toggle("well", !data.failed);
   $("name").textContent = data.name;
   $("seed").textContent = `seed ${last.seed}`;
-  $("head").textContent = data.wrong || "all went well";
+  $("head").textContent = data.failureText || "all went well";
   $("replay").textContent = data.replay;
   $("text").textContent = data.report;
   canvas.setAttribute(
     "aria-label",
     `lanes of ${data.lanes.join(", ")}; the records are in the panel beside`,
   );
-  if (!last.past.length) $("past").hidden = true;
+  if (!last.causalPast.length) $("past").hidden = true;
   const body = document.body.dataset;
   body.failed = data.failed;
   body.records = data.runs.map((run) => run.count).join(",");
   body.messages = data.runs.map((run) => run.messages).join(",");
-  body.past = data.runs.map((run) => run.past.length).join(",");
+  body.past = data.runs.map((run) => run.causalPast.length).join(",");
   body.choices = data.runs.map((run) => run.choices.length).join(",");
   body.lanes = data.lanes.length;
   $("query").addEventListener("input", () => {
@@ -320,7 +320,7 @@ function begin() {
   $("theme").onclick = () => toggle("theme");
   $("in").onclick = () => zoom(0.7);
   $("out").onclick = () => zoom(1 / 0.7);
-  $("all").onclick = lookAtAll;
+  $("all").onclick = showAll;
   $("help").onclick = () => $("keys").showModal();
   $("keys").onclick = () => $("keys").close();
   $("copy").onclick = async () => {
@@ -335,18 +335,18 @@ function begin() {
     }, 1500);
   };
   for (const tab of document.querySelectorAll("[data-tab]"))
-    tab.onclick = () => open(tab.dataset.tab);
+    tab.onclick = () => openTab(tab.dataset.tab);
   dark.addEventListener("change", () => {
-    dress();
-    sync();
+    applyTheme();
+    refresh();
   });
   new ResizeObserver(resize).observe($("stage"));
-  addEventListener("hashchange", visit);
+  addEventListener("hashchange", applyHash);
   resize();
-  lookAtAll();
-  visit();
-  paint();
+  showAll();
+  applyHash();
+  drawView();
   body.ready = "true";
 }
 
-begin();
+start();

@@ -1,53 +1,53 @@
 // Moves about: in time, from record to record, from match to match.
 
-function look(from, to) {
-  const least = axis.cut ? 0.5 : 1;
+function setView(from, to) {
+  const least = axis.isCompressed ? 0.5 : 1;
   const width = Math.max(least, Math.min(to - from, axis.length * 1.1));
   const middle = (from + to) / 2;
   const margin = axis.length * 0.05;
   from = Math.max(-margin, Math.min(middle - width / 2, axis.length + margin - width));
   state.from = from;
   state.to = from + width;
-  draw();
+  requestDraw();
 }
-const lookAtAll = () => look(-axis.length * 0.02, axis.length * 1.02);
+const showAll = () => setView(-axis.length * 0.02, axis.length * 1.02);
 function zoom(factor, u = (state.from + state.to) / 2) {
-  look(u - (u - state.from) * factor, u + (state.to - u) * factor);
+  setView(u - (u - state.from) * factor, u + (state.to - u) * factor);
 }
 const pan = (share) => {
   const step = (state.to - state.from) * share;
-  look(state.from + step, state.to + step);
+  setView(state.from + step, state.to + step);
 };
 
 /** Opens a record: in the panel, in the picture, and in the address. */
 function select(run, record, { move = true } = {}) {
   state.run = run;
   state.record = record;
-  state.chosen = null;
-  kin = { run: data.runs[run], flags: ancestry(data.runs[run], record) };
+  state.chosenKey = null;
+  ancestors = { run: data.runs[run], flags: ancestorFlags(data.runs[run], record) };
   const u = data.runs[run].u[record];
   const margin = (state.to - state.from) * 0.01;
   if (move && (u < state.from + margin || u > state.to - margin)) {
-    look(u - (state.to - state.from) / 2, u + (state.to - state.from) / 2);
+    setView(u - (state.to - state.from) / 2, u + (state.to - state.from) / 2);
   }
-  open("record");
+  openTab("record");
 }
 
-function letGo() {
+function clearSelection() {
   state.record = -1;
-  state.chosen = null;
-  kin = null;
-  open("why");
+  state.chosenKey = null;
+  ancestors = null;
+  openTab("why");
 }
 
-function go(run, choice) {
-  letGo();
-  state.chosen = choice.key;
-  const u = uOf(choice.at);
+function selectChoice(run, choice) {
+  clearSelection();
+  state.chosenKey = choice.key;
+  const u = axisOfTime(choice.at);
   if (u < state.from || u > state.to)
-    look(u - (state.to - state.from) / 2, u + (state.to - state.from) / 2);
+    setView(u - (state.to - state.from) / 2, u + (state.to - state.from) / 2);
   fillWhy();
-  draw();
+  requestDraw();
 }
 
 function search(query) {
@@ -56,13 +56,13 @@ function search(query) {
   state.match = -1;
   if (state.query) {
     data.runs.forEach((run, r) => {
-      run.lines ||= Array.from({ length: run.count }, (_, i) => line(run, i).toLowerCase());
+      run.lines ||= Array.from({ length: run.count }, (_, i) => recordLine(run, i).toLowerCase());
       run.lines.forEach((text, i) => {
         if (text.includes(state.query)) state.matches.push([r, i]);
       });
     });
   }
-  sync();
+  refresh();
 }
 
 function nextMatch(step) {

@@ -11,14 +11,14 @@ function element(tag, attributes = {}, ...children) {
 }
 
 /** The shape of a kind of record. */
-function mark(name, colour) {
+function kindIcon(name, colour) {
   const small = element("canvas", { class: "mark", width: 24, height: 24 });
-  const pen = small.getContext("2d");
-  pen.scale(2, 2);
-  pen.fillStyle = pen.strokeStyle = colour;
-  shape(
-    pen,
-    (LOOKS[name] || LOOKS.poll)[1],
+  const ctx = small.getContext("2d");
+  ctx.scale(2, 2);
+  ctx.fillStyle = ctx.strokeStyle = colour;
+  drawShape(
+    ctx,
+    (KIND_STYLES[name] || KIND_STYLES.poll)[1],
     name === "ending" ? 4 : 6,
     6,
     name === "ending" ? 3 : 3.8,
@@ -27,11 +27,11 @@ function mark(name, colour) {
 }
 
 /** A record as a line that can be clicked. */
-function entry(r, i) {
+function recordItem(r, i) {
   const run = data.runs[r];
   const name = data.kinds[run.kind[i]];
   const now = state.run === r && state.record === i;
-  const text = tail(run, i).replace(/^(\S+) +/, "$1 ");
+  const text = recordText(run, i).replace(/^(\S+) +/, "$1 ");
   const bad = name === "ending" && data.failed;
   return element(
     "li",
@@ -39,16 +39,16 @@ function entry(r, i) {
     element(
       "button",
       { class: now ? "now" : undefined, onclick: () => select(r, i) },
-      mark(name, colourOf(run.kind[i])),
-      element("time", {}, stampOf(run.at[i])),
+      kindIcon(name, colourOf(run.kind[i])),
+      element("time", {}, instantLabel(run.at[i])),
       element("i", { class: bad ? "bad" : undefined }, text),
     ),
   );
 }
 
-function open(tab) {
+function openTab(tab) {
   state.tab = tab;
-  sync();
+  refresh();
 }
 
 function fillWhy() {
@@ -57,14 +57,14 @@ function fillWhy() {
   const why = $("why");
   why.replaceChildren();
   if (data.isShrunk) {
-    const [matter, of] = [run.choices.length, data.runs[0].of];
+    const [matter, of] = [run.choices.length, data.runs[0].totalChoices];
     why.append(
       element(
         "h2",
         {},
         matter === 0
-          ? `none of ${many(of, "choice")} matters`
-          : `${matter} of ${many(of, "choice")} ${matter === 1 ? "matters" : "matter"}`,
+          ? `none of ${pluralize(of, "choice")} matters`
+          : `${matter} of ${pluralize(of, "choice")} ${matter === 1 ? "matters" : "matter"}`,
       ),
     );
     why.append(
@@ -74,8 +74,8 @@ function fillWhy() {
         matter === 0
           ? "It fails whatever is chosen."
           : `With all others at their most harmless it still fails. ${
-              data.stopped
-                ? `Some of these may not matter: ${data.stopped}.`
+              data.stopReason
+                ? `Some of these may not matter: ${data.stopReason}.`
                 : "Without any one of these it does not."
             }`,
       ),
@@ -89,13 +89,13 @@ function fillWhy() {
           element(
             "button",
             {
-              class: choice.key === state.chosen ? "now" : undefined,
+              class: choice.key === state.chosenKey ? "now" : undefined,
               title: choice.key,
-              onclick: () => go(r, choice),
+              onclick: () => selectChoice(r, choice),
             },
-            element("span", { class: "number" }, String(numberOf(choice))),
-            element("time", {}, stampOf(choice.at)),
-            element("i", {}, choice.words),
+            element("span", { class: "number" }, String(choiceNumber(choice))),
+            element("time", {}, instantLabel(choice.at)),
+            element("i", {}, choice.description),
           ),
         ),
       );
@@ -107,34 +107,34 @@ function fillWhy() {
       element("p", {}, "It is not known which choices matter."),
     );
   }
-  if (run.past.length) {
+  if (run.causalPast.length) {
     why.append(
       element("h2", {}, "what led to it"),
       element("p", {}, "By wake-ups and messages: what tasks share in memory leaves no record."),
     );
     const list = element("ol", { class: "lines" });
-    const isWorth = new Set(run.worth);
+    const isHighlight = new Set(run.highlights);
     let hidden = [];
-    const fold = () => {
+    const addFoldedItem = () => {
       if (!hidden.length) return;
       const [places, item] = [hidden, element("li")];
-      const unfold = () => {
+      const expandItem = () => {
         // The nearest of very many.
         const rest = places.splice(-200);
-        item.after(...rest.map((i) => entry(r, i)));
+        item.after(...rest.map((i) => recordItem(r, i)));
         if (places.length) item.firstChild.textContent = `.. ${places.length} more`;
         else item.remove();
       };
       item.append(
-        element("button", { class: "more", onclick: unfold }, `.. ${places.length} more`),
+        element("button", { class: "more", onclick: expandItem }, `.. ${places.length} more`),
       );
       list.append(item);
       hidden = [];
     };
-    for (const i of run.past) {
-      if (isWorth.has(i)) {
-        fold();
-        list.append(entry(r, i));
+    for (const i of run.causalPast) {
+      if (isHighlight.has(i)) {
+        addFoldedItem();
+        list.append(recordItem(r, i));
       } else hidden.push(i);
     }
     why.append(list);
@@ -156,23 +156,23 @@ function fillRecord() {
   const [r, i] = [state.run, state.record];
   const run = data.runs[r];
   const text = (column) => run.texts[run[column][i]];
-  panel.append(element("pre", { class: "line", id: "line" }, line(run, i)));
+  panel.append(element("pre", { class: "line", id: "line" }, recordLine(run, i)));
   const list = element("dl");
   const row = (name, value) => {
     if (value) list.append(element("dt", {}, name), element("dd", {}, value));
   };
   row("record", `${i} of ${run.count}, ${run.label}`);
-  row("time", `${stamp(run.seconds[i], run.nanos[i])} s`);
-  const before = run.before[i];
-  if (before >= 0) row("", `${span(run.at[i] - run.at[before])} after the one before`);
+  row("time", `${formatInstant(run.seconds[i], run.nanos[i])} s`);
+  const before = run.previous[i];
+  if (before >= 0) row("", `${formatDuration(run.at[i] - run.at[before])} after the one before`);
   row("kind", data.kinds[run.kind[i]]);
   row(
     "host",
-    run.from[i] >= 0
-      ? `${data.lanes[run.from[i]]} → ${data.lanes[run.lane[i]]}`
+    run.sourceLane[i] >= 0
+      ? `${data.lanes[run.sourceLane[i]]} → ${data.lanes[run.lane[i]]}`
       : data.lanes[run.lane[i]],
   );
-  row(run.from[i] >= 0 ? "direction" : "task", text("subject"));
+  row(run.sourceLane[i] >= 0 ? "direction" : "task", text("subject"));
   row("by", text("source") && `${text("source")}, ${run.ordinal[i] + 1}. time`);
   row("value", run.values[i]);
   row("text", text("text"));
@@ -194,7 +194,7 @@ function fillRecord() {
       step("↑ before", i - 1, "↑"),
       step("↓ after", i + 1, "↓"),
       step("same task: before", before, ""),
-      step("after", run.before.indexOf(i), ""),
+      step("after", run.previous.indexOf(i), ""),
     ),
   );
   const section = (title, places, none) => {
@@ -204,7 +204,7 @@ function fillRecord() {
       return;
     }
     const lines = element("ol", { class: "lines" });
-    for (const place of places.slice(0, 60)) lines.append(entry(r, place));
+    for (const place of places.slice(0, 60)) lines.append(recordItem(r, place));
     if (places.length > 60) lines.append(element("li", {}, `.. ${places.length - 60} more`));
     panel.append(lines);
   };
@@ -221,7 +221,7 @@ function fillRecord() {
 }
 
 /** Makes everything around the picture say what the state is. */
-function sync() {
+function refresh() {
   for (const tab of document.querySelectorAll("[data-tab]")) {
     const isOpen = tab.dataset.tab === state.tab;
     tab.setAttribute("aria-selected", isOpen);
@@ -230,8 +230,8 @@ function sync() {
   if (state.tab === "why") fillWhy();
   fillRecord();
   document.querySelector("#why .now, #record .now")?.scrollIntoView?.({ block: "nearest" });
-  $("past").setAttribute("aria-pressed", state.onlyPast);
-  $("gaps").setAttribute("aria-pressed", axis.cut);
+  $("past").setAttribute("aria-pressed", state.dimUnrelated);
+  $("gaps").setAttribute("aria-pressed", axis.isCompressed);
   const count = state.matches.length;
   $("found").textContent = state.query
     ? state.match >= 0
@@ -245,7 +245,7 @@ function sync() {
   }
   if (state.query) hash.set("q", state.query);
   if (state.theme) hash.set("theme", state.theme);
-  if (!axis.cut) hash.set("gaps", 1);
+  if (!axis.isCompressed) hash.set("gaps", 1);
   try {
     history.replaceState(null, "", "#" + hash);
   } catch {
@@ -257,5 +257,5 @@ function sync() {
   body.tab = state.tab;
   body.matches = count;
   body.causes = state.record >= 0 ? data.runs[state.run].causes[state.record].join(",") : "";
-  draw();
+  requestDraw();
 }

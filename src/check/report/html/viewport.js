@@ -9,16 +9,16 @@ const state = {
   query: "",
   matches: [],
   match: -1,
-  onlyPast: data.failed,
+  dimUnrelated: data.failed,
   tab: "why",
   hover: null,
-  chosen: null,
+  chosenKey: null,
   theme: "",
 };
 const canvas = $("canvas");
-const pen = canvas.getContext("2d");
+const ctx = canvas.getContext("2d");
 /** From so many records in sight on, they are drawn as rows and lines. */
-const MANY = 3000;
+const DENSE_RECORDS = 3000;
 const LEFT = 148,
   RIGHT = 22,
   TOP = 42,
@@ -29,13 +29,13 @@ let size = { width: 800, height: 500, ratio: 1 };
 let colours = {};
 let panes = [];
 
-const xOf = (u) =>
+const xOfAxis = (u) =>
   LEFT + ((u - state.from) / (state.to - state.from)) * (size.width - LEFT - RIGHT);
-const uAt = (x) =>
+const axisOfX = (x) =>
   state.from + ((x - LEFT) / (size.width - LEFT - RIGHT)) * (state.to - state.from);
 
 /** The lanes of a run in which anything happens in either, and how high they are. */
-function arrange() {
+function layOutPanes() {
   const shown = data.lanes.map((_, lane) => data.runs.some((run) => run.isUsed[lane]));
   const rows = shown.filter(Boolean).length || 1;
   const height = (size.height - TOP - BOTTOM) / data.runs.length;
@@ -47,7 +47,7 @@ function arrange() {
     const strip = top + TITLE;
     const lanes = [];
     let y = strip + STRIP - state.scroll;
-    for (const lane of ORDER) {
+    for (const lane of LANE_ORDER) {
       const count = Math.max(1, Math.min(tracks[lane].size, Math.floor((row - 8) / 11)));
       lanes[lane] = { y, middle: y + row / 2, isShown: shown[lane], tracks: count };
       if (shown[lane]) y += row;
@@ -68,7 +68,7 @@ function arrange() {
 
 /** The height at which a record is drawn: tasks of a lane one below the other, as far as there is
     room. */
-function yOf(pane, i) {
+function recordY(pane, i) {
   const { run, row, lanes } = pane;
   if (run.kind[i] === KIND.fault) return pane.strip + STRIP / 2;
   const lane = lanes[run.lane[i]];
@@ -77,16 +77,16 @@ function yOf(pane, i) {
 }
 
 /** What led to a record, and to that, and so on: a flag for each. */
-function ancestry(run, i) {
+function ancestorFlags(run, i) {
   const flags = new Uint8Array(run.count);
-  const left = [i];
-  while (left.length) {
-    const place = left.pop();
+  const remaining = [i];
+  while (remaining.length) {
+    const place = remaining.pop();
     if (flags[place]) continue;
     flags[place] = 1;
-    left.push(...run.causes[place]);
-    if (run.before[place] >= 0) left.push(run.before[place]);
+    remaining.push(...run.causes[place]);
+    if (run.previous[place] >= 0) remaining.push(run.previous[place]);
   }
   return flags;
 }
-let kin = null;
+let ancestors = null;
