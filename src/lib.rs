@@ -72,9 +72,9 @@ pub use util::stall_probe::waiting_for;
 pub use sim::{
     Choice, Divergence, Elapsed, Ending, Fingerprint, History, Instant, Interval, JoinError,
     JoinErrorReason, JoinHandle, Limit, LostWakeup, NodeDeath, Outcome, ParseFingerprintError,
-    ParseScheduleError, ParseTapeError, Record, RecordKind, Run, Schedule, SelectEnd, Sim, SimRng,
-    Sleep, Stall, StalledTask, Tape, TaskBuilder, TaskPanic, TaskState, Timeout, Trace, YieldNow,
-    rng, spawn,
+    ParseScheduleError, ParseTapeError, Record, RecordKind, Run, RunError, Schedule, SelectEnd,
+    Sim, SimRng, Sleep, Stall, StalledTask, Tape, TaskBuilder, TaskPanic, TaskState, Timeout,
+    Trace, YieldNow, rng, spawn,
 };
 
 pub use net::{
@@ -102,9 +102,10 @@ pub mod time {
 
 /// What a test needs: `use virtnet::prelude::*;`.
 pub mod prelude {
+    pub use crate::simnet::{FaultKind, Faults, Latency, Network, Node};
     pub use crate::{
         Addr, Cause, Conn, Ending, Host, JoinHandle, Listener, Networker, Outcome, Run, Schedule,
-        Sim, SubNetwork, Tape, join, pipenet, select,
+        Sim, SubNetwork, Tape, join, pipenet, select, simnet,
     };
     pub use futures::io::{AsyncReadExt, AsyncWriteExt};
     pub use futures::stream::StreamExt;

@@ -46,9 +46,9 @@ async fn bare_ask(conn: &bare_net::End, times: u64) {
 pub(crate) fn pingpong(n: u64) {
     simulate(1, Schedule::Random, async move |sim| {
         let net = simnet::Network::new("bench");
-        let listener = net.host("b").await.unwrap().listen(PORT).await.unwrap();
+        let listener = net.new_host("b").await.unwrap().listen(PORT).await.unwrap();
         let server = sim.spawn(async move { echo(listener.accept().await.unwrap(), n).await });
-        let mut conn = net.host("a").await.unwrap().dial("b:80").await.unwrap();
+        let mut conn = net.new_host("a").await.unwrap().dial("b:80").await.unwrap();
         ask(&mut conn, n).await;
         server.await.unwrap();
     });
@@ -70,9 +70,9 @@ pub(crate) fn runs(n: u64) {
     for seed in 0..n {
         simulate(seed, Schedule::Random, async move |sim| {
             let net = simnet::Network::new("t");
-            let a = net.host("a").await.unwrap();
-            let b = net.host("b").await.unwrap();
-            let _c = net.host("c").await.unwrap();
+            let a = net.new_host("a").await.unwrap();
+            let b = net.new_host("b").await.unwrap();
+            let _c = net.new_host("c").await.unwrap();
             let listener = b.listen(PORT).await.unwrap();
             let server = sim.spawn(async move { echo(listener.accept().await.unwrap(), 1).await });
             let client = sim.spawn(async move { ask(&mut a.dial("b:80").await.unwrap(), 1).await });
@@ -100,7 +100,7 @@ pub(crate) fn many(clients: u64, n: u64) {
     simulate(1, Schedule::Random, async move |sim| {
         let net = simnet::Network::new("bench");
         for server in 0..clients.div_ceil(10) {
-            let host = net.host(&format!("s{server}")).await.unwrap();
+            let host = net.new_host(&format!("s{server}")).await.unwrap();
             let listener = host.listen(PORT).await.unwrap();
             sim.spawn(async move {
                 while let Ok(conn) = listener.accept().await {
@@ -112,7 +112,7 @@ pub(crate) fn many(clients: u64, n: u64) {
             .map(|client| {
                 let net = net.clone();
                 sim.spawn(async move {
-                    let host = net.host(&format!("c{client}")).await.unwrap();
+                    let host = net.new_host(&format!("c{client}")).await.unwrap();
                     let mut conn = host.dial(&format!("s{}:80", client / 10)).await.unwrap();
                     ask(&mut conn, times).await;
                 })
@@ -160,7 +160,7 @@ const PAGE: usize = 4096;
 pub(crate) fn bulk(mebibytes: u64) {
     simulate(1, Schedule::Random, async move |sim| {
         let net = simnet::Network::new("bench");
-        let listener = net.host("b").await.unwrap().listen(PORT).await.unwrap();
+        let listener = net.new_host("b").await.unwrap().listen(PORT).await.unwrap();
         let server = sim.spawn(async move {
             let mut conn = listener.accept().await.unwrap();
             let mut buf = vec![0; BLOCK + PAGE];
@@ -170,7 +170,7 @@ pub(crate) fn bulk(mebibytes: u64) {
             }
             black_box(buf[0]);
         });
-        let mut conn = net.host("a").await.unwrap().dial("b:80").await.unwrap();
+        let mut conn = net.new_host("a").await.unwrap().dial("b:80").await.unwrap();
         let buf = vec![7; BLOCK + PAGE];
         let buf = &buf[PAGE / 2..][..BLOCK];
         for _ in 0..16 * mebibytes {
@@ -207,13 +207,13 @@ pub(crate) fn bare_bulk(mebibytes: u64) {
 pub(crate) fn connect(n: u64) {
     simulate(1, Schedule::Random, async move |sim| {
         let net = simnet::Network::new("bench");
-        let listener = net.host("b").await.unwrap().listen(PORT).await.unwrap();
+        let listener = net.new_host("b").await.unwrap().listen(PORT).await.unwrap();
         sim.spawn(async move {
             while let Ok(conn) = listener.accept().await {
                 drop(conn);
             }
         });
-        let host = net.host("a").await.unwrap();
+        let host = net.new_host("a").await.unwrap();
         for _ in 0..n {
             drop(host.dial("b:80").await.unwrap());
         }
@@ -249,7 +249,7 @@ pub(crate) fn scale(resident_kib: impl Fn() -> u64, time: impl Fn(fn()) -> Durat
                 let net = simnet::Network::new("bench");
                 let hosts = (0..1000).map(|n| {
                     let net = net.clone();
-                    async move { net.host(&format!("h{n}")).await.unwrap() }
+                    async move { net.new_host(&format!("h{n}")).await.unwrap() }
                 });
                 black_box(futures::future::join_all(hosts).await.len());
             });

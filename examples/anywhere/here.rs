@@ -23,7 +23,7 @@ pub(crate) fn on_pipenet() -> io::Result<String> {
 pub(crate) fn on_simnet(seed: u64) -> io::Result<String> {
     let outcome = Run::new(seed).execute(async |_| {
         let net = simnet::Network::new("anywhere");
-        both(&net.host("server").await?, &net.host("client").await?).await
+        both(&net.new_host("server").await?, &net.new_host("client").await?).await
     });
     outcome.unwrap()
 }

@@ -47,6 +47,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use virtnet::Schedule;
+use virtnet::simnet::FaultKind;
 
 use cli::{seed, seeds};
 use story::On;
@@ -140,7 +141,8 @@ fn many(seeds: Range<u64>, on: On, schedule: Schedule) -> (String, ExitCode) {
     let idle = idle_faults(&report);
     let mut text = report.to_string();
     if !idle.is_empty() {
-        text += &format!("\nFAILED: these faults never had an effect: {}\n", idle.join(", "));
+        let names: Vec<&str> = idle.iter().map(|kind| kind.name()).collect();
+        text += &format!("\nFAILED: these faults never had an effect: {}\n", names.join(", "));
     }
     (text, cli::exit_code(report.passed() && idle.is_empty()))
 }
@@ -160,6 +162,6 @@ fn sweep(
 }
 
 /// Names the faults that a large sweep asked for and never felt: they would look like robustness.
-fn idle_faults(report: &Report<Tally>) -> Vec<&'static str> {
+fn idle_faults(report: &Report<Tally>) -> Vec<FaultKind> {
     if report.played < ENOUGH { Vec::new() } else { report.tally.ledger.ineffective() }
 }

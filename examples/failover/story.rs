@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::channel::{mpsc, oneshot};
 use futures::future::{FutureExt, LocalBoxFuture};
 use futures::stream::StreamExt;
-use virtnet::simnet::{self, Faults, Ledger};
+use virtnet::simnet::{self, FaultStats, Faults};
 use virtnet::{Ending, Host, Outcome, Run, Schedule, Sim, pipenet};
 
 use crate::client::{self, Errand};
@@ -164,19 +164,19 @@ impl Stage {
     }
 
     /// Plays on the simulated network, under a swarm of faults.
-    async fn on_sim(&self) -> Box<dyn Fn() -> Ledger> {
+    async fn on_sim(&self) -> Box<dyn Fn() -> FaultStats> {
         let network = simnet::Network::new("failover");
         for (name, program) in self.programs() {
             network.node(name, move |host| program(host));
         }
-        let mut chaos = network.chaos(Faults::all().swarm());
+        let mut chaos = network.fault_plan(Faults::all().swarm());
         chaos.run_for(TROUBLE).await;
-        self.errand.journal.write(|pages| pages.faults = chaos.done().to_vec());
-        Box::new(move || network.ledger())
+        self.errand.journal.write(|pages| pages.faults = chaos.applied_faults().to_vec());
+        Box::new(move || network.fault_stats())
     }
 
     /// Plays on the network in memory, where the primary's host is closed for good.
-    async fn on_pipe(&self) -> Box<dyn Fn() -> Ledger> {
+    async fn on_pipe(&self) -> Box<dyn Fn() -> FaultStats> {
         let network = pipenet::Network::new("failover");
         for (name, program) in self.programs() {
             self.sim.task(name).spawn(program(network.host(name)));
@@ -187,7 +187,7 @@ impl Stage {
         let close = (self.sim.now(), format!("close {PRIMARY}"));
         self.errand.journal.tell(self.sim, "", &close.1);
         self.errand.journal.write(|pages| pages.faults.push(close));
-        Box::new(Ledger::default)
+        Box::new(FaultStats::default)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 
-use virtnet::simnet::Ledger;
+use virtnet::simnet::FaultStats;
 
 /// How a run came out, or many.
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Tally {
     /// How many seeds there were in which everything was answered, and in which something failed.
     pub(crate) answered_seeds: u64,
     pub(crate) explained_seeds: u64,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: FaultStats,
 }
 
 impl AddAssign for Tally {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use virtnet::simnet::FaultKind;
 use virtnet::{Ending, Schedule};
 
 use crate::story::{On, Story, play, run};
@@ -99,7 +100,7 @@ fn a_sweep_sums_what_its_seeds_felt_and_names_the_replay_of_a_failure() {
     let go_on = AtomicBool::new(false);
     let report = sweep(0..200, On::Sim, Schedule::Random, Lies::default(), &go_on);
     assert!(report.passed(), "{report}");
-    assert_eq!(idle_faults(&report), Vec::<&str>::new());
+    assert_eq!(idle_faults(&report), []);
     let text = report.to_string();
     assert!(text.contains("200 passed, 0 failed; 200 distinct orders"), "{text}");
     assert!(text.contains("\nfault       requested      drawn    applied  effective\n"), "{text}");
@@ -121,9 +122,9 @@ fn a_fault_that_never_had_an_effect_fails_a_large_sweep_only() {
         panic!("seed 1 failed");
     };
     report.tally = tally;
-    assert_eq!(idle_faults(&report), Vec::<&str>::new());
+    assert_eq!(idle_faults(&report), []);
     report.played = 400;
-    assert!(idle_faults(&report).contains(&"partition"));
+    assert!(idle_faults(&report).contains(&FaultKind::Partition));
 }
 
 #[test]

@@ -36,7 +36,11 @@ const KNOWN_OPTIONS: &[(&str, ValueKinds, &str)] = &[
     ("budget", TEXT, "`budget = \"60s\"`"),
     ("jobs", NUMBER, "`jobs = 2`"),
     ("shrink", TEXT_OR_NUMBER, "`shrink = 100` or `shrink = \"100,30s\"`"),
-    ("check_determinism", TEXT_OR_BOOL, "`check_determinism` or `check_determinism = \"cold\"`"),
+    (
+        "check_determinism",
+        TEXT_OR_BOOL,
+        "`check_determinism` or `check_determinism = \"fresh-process\"`",
+    ),
 ];
 
 impl Parse for Options {

@@ -27,7 +27,7 @@ async fn a_test_takes_nothing_and_returns_a_result() -> Result<(), String> {
     step_limit = 1000,
     jobs = 1,
     shrink = 10,
-    isolate = "none",
+    isolate = "shared",
     check_determinism
 )]
 async fn all_options_are_taken(sim: Sim) {

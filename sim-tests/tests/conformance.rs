@@ -305,8 +305,8 @@ fn simnet_conforms_without_faults_whatever_the_schedule() {
             Run::new(seed)
                 .schedule(schedule)
                 .execute(async |_| {
-                    suite(async || simnet::Network::new("t").join("")).await;
-                    let net = simnet::Network::new("t").join("");
+                    suite(async || simnet::Network::new("t").region("")).await;
+                    let net = simnet::Network::new("t").region("");
                     dials_are_accepted_in_the_order_they_came(net).await;
                 })
                 .unwrap();

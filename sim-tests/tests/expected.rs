@@ -64,7 +64,7 @@ fn the_same_events_on_pipenet_simnet_and_lonet() {
     run(async { plays_as_written(three(pipenet::Network::new("t").subnetwork()).await).await });
     for seed in 0..100 {
         let played = Run::new(seed).execute(async |_| {
-            plays_as_written(three(simnet::Network::new("t").join("")).await).await;
+            plays_as_written(three(simnet::Network::new("t").region("")).await).await;
         });
         played.unwrap();
     }

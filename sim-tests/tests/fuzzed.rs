@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::check::{Check, Isolation, Report};
-use virtnet::simnet::{Faults, Network};
+use virtnet::simnet::{FaultKind, Faults, Network};
 use virtnet::{Conn, Host, Run, Schedule, Sim, Tape, time};
 
 use crate::shelf::{Op, Store, play};
@@ -27,7 +27,7 @@ pub(crate) fn shelf(bytes: &[u8], store: Store) -> Report {
             }
         }
         ops.sort_by_key(|op| op.at());
-        let families = ["latency", "hold", "restart"];
+        let families = [FaultKind::Latency, FaultKind::Hold, FaultKind::Restart];
         let faults = families.into_iter().filter(|_| sim.choose("fault", 2) == 1);
         let faults = faults.fold(Faults::none(), Faults::with);
         play(sim, store, ops, faults).await
@@ -87,9 +87,9 @@ async fn echoes(sim: Sim) -> Result<(), String> {
     for name in ["a", "b"] {
         net.node(name, echo);
     }
-    let host = net.host("client").await.map_err(|error| error.to_string())?;
+    let host = net.new_host("client").await.map_err(|error| error.to_string())?;
     sim.sleep(Duration::from_secs(1)).await;
-    let (limit, mut chaos) = (Duration::from_secs(3), net.chaos(Faults::all()));
+    let (limit, mut chaos) = (Duration::from_secs(3), net.fault_plan(Faults::all()));
     let client = async {
         for _ in 0..sim.choose("rounds", 8) {
             let addr = ["a:1", "b:1"][sim.choose("where", 2)];

@@ -378,7 +378,7 @@ fn simnet_and_tls_over_it_conform() {
     async fn conforms(way: fn(Host, Host, &'static str) -> Two) {
         let fresh = async || {
             let net = simnet::Network::new("t");
-            let (a, b) = (net.host("client").await, net.host("server").await);
+            let (a, b) = (net.new_host("client").await, net.new_host("server").await);
             let rest = || virtnet::time::sleep(Duration::from_millis(200)).boxed();
             Two { rest, ..way(a.unwrap(), b.unwrap(), "") }
         };

@@ -9,7 +9,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, TestError, TestRunner};
 use virtnet::check::{Check, Isolation, Report};
 use virtnet::proptest::{faults, faults_among, operations};
-use virtnet::simnet::Faults;
+use virtnet::simnet::{FaultKind, Faults};
 use virtnet::{Run, Sim, Tape};
 
 use crate::shelf::{Op, Store, play};
@@ -24,7 +24,8 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// What a run is given: up to forty operations, and which faults there may be.
 fn inputs() -> impl Strategy<Value = (Vec<Op>, Faults)> {
-    let families = Faults::none().with("latency").with("hold").with("restart");
+    let families =
+        Faults::none().with(FaultKind::Latency).with(FaultKind::Hold).with(FaultKind::Restart);
     let in_order = |mut ops: Vec<Op>| {
         ops.sort_by_key(|op| op.at());
         ops
@@ -60,7 +61,7 @@ fn of_a_planted_bug_the_operations_and_the_choices_remain_that_it_takes() {
     assert!(input.starts_with("([Put { at: "), "{text}");
     assert!((2..=3).contains(&input.matches(" at: ").count()), "{text}");
     assert_eq!(input.matches("Delete").count(), 1, "{text}");
-    assert!(input.ends_with("}], Faults::none().latency())"), "{text}");
+    assert!(input.ends_with("}], Faults::none().with(FaultKind::Latency))"), "{text}");
     let (matter, of) = report.choices().unwrap();
     assert!(matter <= 5 && of >= 100, "{text}");
     assert!(text.contains("latency#"), "{text}");
@@ -188,7 +189,8 @@ fn operations_are_left_out_in_stretches_and_never_below_the_least() {
 #[test]
 fn faults_are_drawn_among_those_allowed_and_shrink_to_none() {
     let mut runner = TestRunner::deterministic();
-    let among = Faults::none().with("crash").with("partition").max_down(2).swarm();
+    let among =
+        Faults::none().with(FaultKind::Crash).with(FaultKind::Partition).max_down(2).swarm();
     let mut seen = HashSet::new();
     for _ in 0..100 {
         let mut tree = faults_among(among.clone()).new_tree(&mut runner).unwrap();
@@ -201,29 +203,26 @@ fn faults_are_drawn_among_those_allowed_and_shrink_to_none() {
     assert_eq!(
         seen,
         [
-            "Faults::none().crashes().max_down(2).swarm()",
             "Faults::none().max_down(2).swarm()",
-            "Faults::none().partitions().crashes().max_down(2).swarm()",
-            "Faults::none().partitions().max_down(2).swarm()",
+            "Faults::none().with(FaultKind::Crash).max_down(2).swarm()",
+            "Faults::none().with(FaultKind::Partition).with(FaultKind::Crash).max_down(2).swarm()",
+            "Faults::none().with(FaultKind::Partition).max_down(2).swarm()",
         ]
     );
     assert!(format!("{:?}", faults().new_tree(&mut runner).unwrap().current()).contains("Faults"));
-    assert_eq!(format!("{:?}", Faults::all().without("crash").with("crash")), "Faults::all()");
-}
-
-#[test]
-#[should_panic(expected = "there is no fault family \"crahs\"; there are partition, one_way, hold")]
-fn a_plan_that_asks_for_what_does_not_exist_says_so() {
-    let _ = faults_among(Faults::none().with("crahs"));
+    assert_eq!(
+        format!("{:?}", Faults::all().without(FaultKind::Crash).with(FaultKind::Crash)),
+        "Faults::all()"
+    );
 }
 
 #[test]
 fn a_plan_that_asks_for_what_it_cannot_hit_fails_the_sweep() {
-    let only_crashes = || faults_among(Faults::none().with("crash"));
+    let only_crashes = || faults_among(Faults::none().with(FaultKind::Crash));
     let report = Check::new("nobody").run_with(only_crashes, |sim: Sim, faults| async move {
         let net = virtnet::simnet::Network::new("t");
-        let _ = net.host("a host that is no node").await;
-        net.chaos(faults).run_for(std::time::Duration::from_secs(1)).await;
+        let _ = net.new_host("a host that is no node").await;
+        net.fault_plan(faults).run_for(std::time::Duration::from_secs(1)).await;
         sim.yield_now().await;
     });
     let text = report.to_string();

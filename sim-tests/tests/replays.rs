@@ -46,7 +46,8 @@ fn a_seed_that_is_not_the_same_run_is_not_when_it_is_run_alone() {
     let differs = "failed with seed 0x7, run 1:\n\nthe same seed was not the same run";
     let [first, again] = twice("replays::counts_and_is_checked", &[]);
     assert!(first.contains(differs) && again.contains(differs), "{first}\n{again}");
-    let [first, again] = twice("replays::counts_and_is_not_checked", &[("VIRTNET_CHECK", "1")]);
+    let [first, again] =
+        twice("replays::counts_and_is_not_checked", &[("VIRTNET_CHECK_DETERMINISM", "1")]);
     assert!(first.contains(differs) && again.contains(differs), "{first}\n{again}");
 }
 

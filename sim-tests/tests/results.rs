@@ -94,25 +94,25 @@ fn shards_are_judged_together_and_not_alone() {
         let own = [("VIRTNET_RESULTS", path), ("VIRTNET_SHARD", shard), HUNDRED];
         execute(SWEPT, &[&own, more].concat())
     };
-    let judge = || execute(SWEPT, &[("VIRTNET_JUDGE", path)]);
-    assert!(sweep("0/3", &[]).status.success(), "seven is another shard's");
-    assert!(sweep("1/3", &[]).status.success());
-    let text = said(&judge());
-    assert!(text.contains("the results of these shards are missing: 2/3"), "{text}");
+    let judge = || execute(SWEPT, &[("VIRTNET_MERGE", path)]);
+    assert!(sweep("1/3", &[]).status.success(), "seven is another shard's");
     assert!(sweep("2/3", &[]).status.success());
+    let text = said(&judge());
+    assert!(text.contains("the results of these shards are missing: 3/3"), "{text}");
+    assert!(sweep("3/3", &[]).status.success());
     let text = said(&judge());
     assert!(text.contains("swept failed after 40 run(s):"), "{text}");
     assert!(text.contains("sometimes! was never reached: a hundred\n"), "{text}");
 
     // Another night, and all is well, whatever is in the file of other tests.
-    assert!(sweep("0/1", &[("VIRTNET_SEEDS", "100..101")]).status.success());
+    assert!(sweep("1/1", &[("VIRTNET_SEEDS", "100..101")]).status.success());
     let other =
         std::fs::read_to_string(&file).unwrap().replace("\"test\":\"results::", "\"test\":\"x");
     std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "\n" + &other).unwrap();
     assert!(judge().status.success(), "{}", said(&judge()));
 
     // A failure on any machine is the failure of all.
-    assert!(!sweep("1/3", &[("VIRTNET_TESTS_FAILS", "9")]).status.success());
+    assert!(!sweep("2/3", &[("VIRTNET_TESTS_FAILS", "9")]).status.success());
     let text = said(&judge());
     std::fs::remove_file(file).unwrap();
     assert!(text.contains("swept failed with seed 0xa after 45 run(s):"), "{text}");
@@ -132,8 +132,8 @@ fn what_cannot_be_written_or_judged_is_one_sentence() {
     };
     let nowhere = first_line(&[("VIRTNET_RESULTS", "/nowhere/x")]);
     assert!(nowhere.starts_with("virtnet: VIRTNET_RESULTS=/nowhere/x: No such file"), "{nowhere}");
-    let nowhere = first_line(&[("VIRTNET_JUDGE", "/nowhere/x")]);
-    assert!(nowhere.starts_with("virtnet: VIRTNET_JUDGE=/nowhere/x: No such file"), "{nowhere}");
+    let nowhere = first_line(&[("VIRTNET_MERGE", "/nowhere/x")]);
+    assert!(nowhere.starts_with("virtnet: VIRTNET_MERGE=/nowhere/x: No such file"), "{nowhere}");
     for (text, error) in [
         ("", "it has no line of the test results::swept of sim"),
         ("{\"virtnet\":1", "line 1: it is not JSON: EOF while parsing an object, column 12"),
@@ -144,8 +144,8 @@ fn what_cannot_be_written_or_judged_is_one_sentence() {
         ),
     ] {
         std::fs::write(&file, text).unwrap();
-        let said = first_line(&[("VIRTNET_JUDGE", path)]);
-        assert_eq!(said, format!("virtnet: VIRTNET_JUDGE={path}: {error}"));
+        let said = first_line(&[("VIRTNET_MERGE", path)]);
+        assert_eq!(said, format!("virtnet: VIRTNET_MERGE={path}: {error}"));
     }
     std::fs::remove_file(file).unwrap();
 }
@@ -169,10 +169,10 @@ fn what_a_test_has_on_a_tape_is_run_where_sweeps_are_judged() {
         assert!(std::env::var_os("VIRTNET_TESTS_FAILS").is_none(), "{sim:?}");
     });
     report.assert();
-    if std::env::var_os("VIRTNET_JUDGE").is_none() {
+    if std::env::var_os("VIRTNET_MERGE").is_none() {
         let test = "results::what_a_test_has_on_a_tape_is_run_where_sweeps_are_judged";
         let judged =
-            |more: &[_]| execute(test, &[&[("VIRTNET_JUDGE", "/dev/null")], more].concat());
+            |more: &[_]| execute(test, &[&[("VIRTNET_MERGE", "/dev/null")], more].concat());
         let well = judged(&[]);
         assert!(well.status.success(), "{}", said(&well));
         let text = said(&judged(&[("VIRTNET_TESTS_FAILS", "1")]));
@@ -202,20 +202,20 @@ fn a_budget_goes_through_seeds_until_it_is_used_and_says_where_to_go_on() {
 
 #[test]
 fn a_time_in_the_environment_goes_past_the_seeds_of_the_test() {
-    let output = execute(SWEPT, &[("VIRTNET_TIME", "60s"), ("VIRTNET_SEEDS", "0..200")]);
+    let output = execute(SWEPT, &[("VIRTNET_BUDGET", "60s"), ("VIRTNET_SEEDS", "0..200")]);
     assert!(output.status.success(), "{}", said(&output));
     assert!(!said(&output).contains("go on"), "{}", said(&output));
-    let text = said(&execute(SWEPT, &[("VIRTNET_TIME", "60s"), ("VIRTNET_SHRINK", "0")]));
+    let text = said(&execute(SWEPT, &[("VIRTNET_BUDGET", "60s"), ("VIRTNET_SHRINK", "0")]));
     // There are more than two hundred, which fail.
     assert!(text.contains("swept failed with seed 0xc8, run "), "{text}");
     let test = "attribute::a_test_takes_a_sim";
-    let text = said(&execute(test, &[("VIRTNET_TIME", "200ms"), ("VIRTNET_SHARD", "0/2")]));
+    let text = said(&execute(test, &[("VIRTNET_BUDGET", "200ms"), ("VIRTNET_SHARD", "1/2")]));
     let (_, took) = text.split_once(" seeds from 0x0 on in ").expect(&text);
     // A busy machine may be late, but no earlier than told.
     let (took, _) = took.split_once(" s, all well\n").expect(&text);
     assert!(took.parse::<f64>().is_ok_and(|took| took >= 0.2), "{text}");
-    let (_, on) = text.split_once("  go on: VIRTNET_TIME=200ms VIRTNET_SEEDS=0x").expect(&text);
-    assert!(on.contains(".. VIRTNET_SHARD=0/2 cargo test -p sim-tests"), "{text}");
+    let (_, on) = text.split_once("  go on: VIRTNET_BUDGET=200ms VIRTNET_SEEDS=0x").expect(&text);
+    assert!(on.contains(".. VIRTNET_SHARD=1/2 cargo test -p sim-tests"), "{text}");
 }
 
 #[test]

@@ -131,10 +131,10 @@ pub(crate) async fn play(
     let keys = Rc::new(RefCell::new(Keys::new()));
     let kept = keys.clone();
     net.node("store", move |host| store.run(host, kept.clone()));
-    let host = net.host("client").await.map_err(|error| error.to_string())?;
+    let host = net.new_host("client").await.map_err(|error| error.to_string())?;
     sim.sleep(Duration::from_secs(1)).await;
     let client = sim.task("client").spawn(Client { host, conn: None }.work(ops));
-    net.chaos(faults).run_for(Duration::from_secs(3)).await;
+    net.fault_plan(faults).run_for(Duration::from_secs(3)).await;
     let expected = client.await.map_err(|error| error.to_string())?;
     // What is late has all the time it needs.
     sim.sleep(Duration::from_secs(70)).await;

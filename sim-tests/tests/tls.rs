@@ -21,7 +21,7 @@ use crate::os::{Two, with_tls};
 async fn hosts(simulated: bool) -> (Host, Host) {
     if simulated {
         let net = simnet::Network::new("t");
-        (net.host("client").await.unwrap(), net.host("server").await.unwrap())
+        (net.new_host("client").await.unwrap(), net.new_host("server").await.unwrap())
     } else {
         let net = pipenet::Network::new("t");
         (net.host("client"), net.host("server"))

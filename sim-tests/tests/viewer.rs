@@ -107,7 +107,7 @@ async fn hostile_play(sim: Sim) -> Result<(), String> {
         let mut conn = host.listen(":1").await.unwrap().accept().await.unwrap();
         conn.write_all(b"x").await.unwrap();
     });
-    let host = net.host("clïent \u{1f980}").await.unwrap();
+    let host = net.new_host("clïent \u{1f980}").await.unwrap();
     sim.sleep(Duration::from_secs(1)).await;
     let mut conn = host.dial("a</script> \"b\" #1/<!--:1").await.map_err(|e| e.to_string())?;
     conn.read_exact(&mut [0]).await.unwrap();

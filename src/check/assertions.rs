@@ -75,7 +75,7 @@ pub fn note_always(holds: bool, label: &'static str) {
 /// A sweep in which it was asked and never held fails, naming the label: a test that never gets
 /// where it is meant to get proves nothing. One run alone, a replay, a shard or any other part of
 /// the test's seeds never fails by it; what many parts have reached together is judged by
-/// `VIRTNET_JUDGE`.
+/// `VIRTNET_MERGE`.
 ///
 /// ```
 /// use virtnet::check::{Check, sometimes};

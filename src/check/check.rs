@@ -19,11 +19,8 @@ use crate::check::report::text::Report;
 use crate::check::report::trace_file;
 use crate::check::runner::Runner;
 use crate::check::settings::{DeterminismCheck, Isolation, Mode, Settings};
-use crate::check::settings::{
-    MAX_JOBS, env_var, find_misspelled, is_random, parse_budget, parse_digits, parse_duration,
-    parse_jobs,
-};
-use crate::check::settings::{parse_poll_limit, parse_seeds};
+use crate::check::settings::{MAX_JOBS, env_var, find_misspelled};
+
 use crate::check::shell_quote::escape_line;
 use crate::check::sweep::TestContext;
 use crate::check::test_id::TestId;
@@ -212,7 +209,7 @@ impl Check {
         }
         if role != Role::Parent {
             // The parent has refused it if it is malformed.
-            let _ = self.settings.read_poll_limit(&env_var);
+            let _ = self.settings.read_run_options(&env_var);
             let in_progress = &InProgressFiles::default();
             let context =
                 TestContext { test_fn, settings: &self.settings, subprocess, test_id, in_progress };
@@ -295,55 +292,12 @@ impl Attribute {
         let (package, target) = (self.package, self.cargo_target(crate_name));
         check.replay_command = Some(format!("cargo test -p {package} {target} {path} -- --exact"));
         for (option, value) in self.options {
-            if let Err(expected) = check.set_option(option, value) {
+            if let Err(expected) = check.settings.set_option(option, value) {
                 let error = format!("virtnet: {option} = {value:?}: expected {expected}");
                 check.option_error.get_or_insert(error);
             }
         }
         check
-    }
-}
-
-impl Check {
-    /// Takes an option of the attribute.
-    fn set_option(&mut self, option: &str, value: &str) -> Result<(), &'static str> {
-        let settings = &mut self.settings;
-        match option {
-            "seeds" => {
-                settings.mode = Mode::Seeds(parse_seeds(value)?);
-                settings.has_fixed_seeds = true;
-                settings.has_random_seeds = is_random(value);
-            }
-            "poll_limit" => settings.poll_limit = parse_poll_limit(value)?,
-            "budget" => settings.budget = Some(parse_budget(value)?),
-            "jobs" => settings.jobs = Some(parse_jobs(value)?),
-            "time_limit" => {
-                settings.time_limit = Some(parse_duration(value).ok_or("a duration, as 5min")?);
-            }
-            "step_limit" => {
-                settings.step_limit = Some(parse_digits(value).ok_or("a number of steps")?);
-            }
-            "schedule" => {
-                settings.schedule = value.parse().map_err(|_| "fifo, random or pct:N")?;
-            }
-            "isolate" => {
-                settings.isolation = match value {
-                    "none" => Isolation::Shared,
-                    "thread" => Isolation::Thread,
-                    "process" => Isolation::Process,
-                    _ => return Err("thread, process or none"),
-                };
-            }
-            "check_determinism" if value == "false" => settings.determinism = None,
-            "check_determinism" => {
-                let check =
-                    DeterminismCheck::parse(value).ok_or("cold, shuffled, all, true or false")?;
-                settings.determinism = Some(check);
-            }
-            "shrink" => settings.set_shrink(value)?,
-            _ => return Err("an option of #[virtnet::test]"),
-        }
-        Ok(())
     }
 }
 

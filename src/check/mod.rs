@@ -26,9 +26,9 @@
 //! | `step_limit = 100000` | steps a run may take: `Run::step_limit` says which | ten million |
 //! | `poll_limit = "60s"` | real time of one poll, with `isolate = "process"` | a minute |
 //! | `isolate = "process"` | each run in a process of its own | `thread` |
-//! | `isolate = "none"` | workers go on from run to run, for runs of microseconds | `thread` |
+//! | `isolate = "shared"` | workers go on from run to run, for runs of microseconds | `thread` |
 //! | `jobs = 2` | threads | all cores from 256 seeds on, and for processes |
-//! | `check_determinism`, `= "cold"` | every seed is repeated: see below | after a failure |
+//! | `check_determinism`, `= "all"` | every seed is repeated: see below | after a failure |
 //! | `shrink = 100`, `"30s"`, `"100,30s"` | runs and real time for shrinking | 1000, 8 s |
 //!
 //! The function takes a `Sim` or nothing, and returns nothing or a `Result`. Other attributes, such
@@ -94,7 +94,7 @@
 //!
 //! ```text
 //! VIRTNET_SHARD=3/16 VIRTNET_RESULTS=3.jsonl cargo test     on each machine
-//! cat *.jsonl > all.jsonl && VIRTNET_JUDGE=all.jsonl cargo test
+//! cat *.jsonl > all.jsonl && VIRTNET_MERGE=all.jsonl cargo test
 //! ```
 //!
 //! Then each test fails if any of its seeds did, if a shard is missing, if a `sometimes!` was
@@ -134,18 +134,18 @@
 //! | `VIRTNET_SEED=0x1f4` | that seed alone |
 //! | `VIRTNET_SEEDS=10000`, `5..105`, `5..`, `random:1000` | those seeds |
 //! | `VIRTNET_SEEDS=rest:5..105` | those seeds, as the rest of a sweep |
-//! | `VIRTNET_TIME=60s` | seed after seed until the time is used up, past those of the test |
+//! | `VIRTNET_BUDGET=60s` | seed after seed until the time is used up, past those of the test |
 //! | `VIRTNET_TAPE=file` | that tape alone |
 //! | `VIRTNET_SHARD=3/16` | every sixteenth seed, from the third on; Slurm's and Kubernetes' too |
 //! | `VIRTNET_JOBS=2` | on so many threads, 1024 at most |
-//! | `VIRTNET_CHECK=1`, `cold`, `shuffled`, `all` | every seed is repeated, as above |
+//! | `VIRTNET_CHECK_DETERMINISM=1`, `cold`, `shuffled`, `all` | every seed is repeated, as above |
 //! | `VIRTNET_SHRINK=100`, `30s`, `100,30s` | runs and real time for shrinking; 0 turns it off |
 //! | `VIRTNET_POLL_LIMIT=60s` | real time of one poll, with processes |
 //! | `VIRTNET_TRACE=run.html` | the run that failed or is replayed, as a page to look at |
 //! | `VIRTNET_TRACE=run.json` | the same for Perfetto, in Chrome's trace event format |
 //! | `VIRTNET_TRACE=file` | the same as text, a line a record; any other ending |
 //! | `VIRTNET_RESULTS=file` | a line for each sweep is added there |
-//! | `VIRTNET_JUDGE=file` | no seed is run: such lines are judged |
+//! | `VIRTNET_MERGE=file` | no seed is run: such lines are judged |
 //!
 //! In a stress test of nextest's (`cargo nextest run --stress-count 10`) each iteration has the
 //! seeds that follow on those of the one before; its retries have the same again. What two

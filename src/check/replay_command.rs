@@ -13,6 +13,7 @@ use std::sync::{LazyLock, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use crate::check::settings::{env_var, run_variables};
 use crate::check::shell_quote::shell_word;
 
 /// Says to a process that it is to play one run: whose child it is, and of which check.
@@ -36,14 +37,17 @@ impl ReplayCommand {
         Self { command_or_thread: command.ok_or_else(thread), command: OnceLock::new() }
     }
 
-    /// The command.
+    /// The command, after the variables that say how runs are executed.
     pub(crate) fn command(&self) -> &str {
-        self.command.get_or_init(|| match &self.command_or_thread {
-            Ok(command) => add_include_ignored(command.clone()),
-            Err(Some(test)) if test != "main" && is_test(test) => {
-                add_include_ignored(format!("cargo test {} -- --exact", shell_word(test)))
-            }
-            Err(_) => program_command(),
+        self.command.get_or_init(|| {
+            let command = match &self.command_or_thread {
+                Ok(command) => add_include_ignored(command.clone()),
+                Err(Some(test)) if test != "main" && is_test(test) => {
+                    add_include_ignored(format!("cargo test {} -- --exact", shell_word(test)))
+                }
+                Err(_) => program_command(),
+            };
+            run_variables(&env_var) + &command
         })
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sim::Tape;
-use crate::simnet::Ledger;
+use crate::simnet::FaultStats;
 
 use crate::check::analysis::determinism;
 use crate::check::analysis::determinism::{Nondeterminism, RepeatResult};
@@ -170,9 +170,11 @@ impl<'a> Runner<'a> {
     /// The variables with which these seeds are run, and otherwise as now.
     fn sweep_variables(&self, seeds: &str) -> String {
         let budget =
-            self.settings.budget.map(|budget| format!("VIRTNET_TIME={}ms ", budget.as_millis()));
-        let shard =
-            self.settings.shard.map(|(index, count)| format!("VIRTNET_SHARD={index}/{count} "));
+            self.settings.budget.map(|budget| format!("VIRTNET_BUDGET={}ms ", budget.as_millis()));
+        let shard = self
+            .settings
+            .shard
+            .map(|(index, count)| format!("VIRTNET_SHARD={}/{count} ", index + 1));
         let [budget, shard] = [budget, shard].map(Option::unwrap_or_default);
         format!("{budget}VIRTNET_SEEDS={seeds} {shard}")
     }
@@ -379,8 +381,11 @@ impl<'a> Runner<'a> {
             Some(None) => {}
             // It need not fail alone: it is to be held against the same again.
             None if !nondeterminism.always_ends_same() => {
-                report.replay =
-                    format!("VIRTNET_CHECK={} {}", nondeterminism.variable_value(), report.replay);
+                report.replay = format!(
+                    "VIRTNET_CHECK_DETERMINISM={} {}",
+                    nondeterminism.variable_value(),
+                    report.replay
+                );
             }
             None => {}
         }
@@ -455,7 +460,7 @@ impl<'a> Runner<'a> {
         // A run that is repeated alone need not fail: it is to be held against the same again.
         let check_variable = match &failure {
             Some(TestFailure::Nondeterminism(differs)) => {
-                format!("VIRTNET_CHECK={} ", differs.variable_value())
+                format!("VIRTNET_CHECK_DETERMINISM={} ", differs.variable_value())
             }
             _ => String::new(),
         };
@@ -528,7 +533,10 @@ fn interruption_text(repeated: &RepeatResult) -> Option<&'static str> {
 }
 
 /// What is wrong with a whole sweep in which no run failed.
-fn whole_sweep_failure(fault_stats: &Ledger, assertions: &AssertionCounts) -> Option<TestFailure> {
+fn whole_sweep_failure(
+    fault_stats: &FaultStats,
+    assertions: &AssertionCounts,
+) -> Option<TestFailure> {
     let labels = assertions.sometimes.iter();
     let unreached: Vec<&str> =
         labels.filter(|(_, count)| **count == 0).map(|(label, _)| &**label).collect();
@@ -538,7 +546,7 @@ fn whole_sweep_failure(fault_stats: &Ledger, assertions: &AssertionCounts) -> Op
     }
     let ineffective = fault_stats.ineffective();
     (!ineffective.is_empty()).then(|| {
-        let families = ineffective.join(", ");
+        let families = ineffective.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
         TestFailure::Sweep(format!("faults were requested that never had an effect: {families}"))
     })
 }

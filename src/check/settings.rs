@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::check::shell_quote::shell_word;
 use crate::sim::{Run, Schedule, Tape};
 
 /// Where a run is executed, so that nothing of one reaches the next.
@@ -44,12 +45,12 @@ pub enum DeterminismCheck {
 }
 
 impl DeterminismCheck {
-    /// Reads `cold` and so on.
+    /// Reads `fresh-process` and so on.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Some(match text {
-            "1" | "true" | "warm" => Self::SameProcess,
-            "cold" => Self::FreshProcess,
-            "shuffled" => Self::AfterOtherSeeds,
+            "1" | "true" | "same-process" => Self::SameProcess,
+            "fresh-process" => Self::FreshProcess,
+            "after-other-seeds" => Self::AfterOtherSeeds,
             "all" => Self::All,
             _ => return None,
         })
@@ -167,23 +168,51 @@ pub(crate) fn env_var(name: &str) -> Option<OsString> {
 }
 
 /// The variables that there are.
-const VARIABLES: [&str; 13] = [
-    "CHECK",
+const VARIABLES: [&str; 17] = [
+    "BUDGET",
+    "CHECK_DETERMINISM",
     "CHILD",
+    "ISOLATE",
     "JOBS",
-    "JUDGE",
+    "MERGE",
     "POLL_LIMIT",
     "RESULTS",
+    "SCHEDULE",
     "SEED",
     "SEEDS",
     "SHARD",
     "SHRINK",
+    "STEP_LIMIT",
     "TAPE",
-    "TIME",
+    "TIME_LIMIT",
     "TRACE",
 ];
+
+/// The options that say how a run is executed. Each has the variable of its name, which a process
+/// that executes single runs reads as well, and which a replay line repeats.
+const RUN_OPTIONS: [&str; 5] = ["isolate", "poll_limit", "schedule", "step_limit", "time_limit"];
+
 /// What begins the name of each.
 const VARIABLE_PREFIX: &str = "VIRTNET_";
+
+/// The values of `check_determinism`.
+const DETERMINISM_VALUES: &str =
+    "true, false, same-process, fresh-process, after-other-seeds or all";
+
+/// The variable of an option: `VIRTNET_TIME_LIMIT` for `time_limit`.
+fn variable_name(option: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", option.to_uppercase())
+}
+
+/// The variables of this process that say how runs are executed, as they stand before a command.
+pub(crate) fn run_variables(env: Env<'_>) -> String {
+    let variables = RUN_OPTIONS.into_iter().filter_map(|option| {
+        let name = variable_name(option);
+        let value = read_text(env, &name)?;
+        Some(format!("{name}={} ", shell_word(value)))
+    });
+    variables.collect()
+}
 
 /// Says which variable of this process looks like a misspelt one of ours. Others may be the test's.
 pub(crate) fn find_misspelled(names: impl IntoIterator<Item = OsString>) -> Option<String> {
@@ -249,20 +278,19 @@ impl Settings {
         }
         // What a test has on a tape is no sweep, and leaves no line that could be judged.
         if let Some(text) =
-            env("VIRTNET_JUDGE").filter(|_| !matches!(self.mode, Mode::ProvidedTape(_)))
+            env("VIRTNET_MERGE").filter(|_| !matches!(self.mode, Mode::ProvidedTape(_)))
         {
             self.mode = Mode::MergeResults(text.into());
         }
-        if let Some(text) = text("VIRTNET_JOBS") {
-            self.jobs = Some(parse_variable("VIRTNET_JOBS", &text, parse_jobs)?);
+        for option in ["jobs", "shrink"] {
+            self.read_option(env, option)?;
         }
-        if let Some(text) = text("VIRTNET_SHRINK") {
-            parse_variable("VIRTNET_SHRINK", &text, |text| self.set_shrink(text))?;
-        }
-        self.read_poll_limit(env)?;
-        if let Some(text) = text("VIRTNET_CHECK").filter(|text| text != "0" && text != "false") {
-            let requested = parse_variable("VIRTNET_CHECK", &text, |text| {
-                DeterminismCheck::parse(text).ok_or("1, cold, shuffled, all or 0")
+        self.read_run_options(env)?;
+        if let Some(text) =
+            text("VIRTNET_CHECK_DETERMINISM").filter(|text| text != "0" && text != "false")
+        {
+            let requested = parse_variable("VIRTNET_CHECK_DETERMINISM", &text, |text| {
+                DeterminismCheck::parse(text).ok_or(DETERMINISM_VALUES)
             })?;
             self.determinism =
                 Some(self.determinism.map_or(requested, |configured| configured.union(requested)));
@@ -273,10 +301,52 @@ impl Settings {
         Ok(self)
     }
 
-    /// How long a poll may take: the process of a run watches itself, and heeds this variable too.
-    pub(crate) fn read_poll_limit(&mut self, env: Env<'_>) -> Result<(), String> {
-        if let Some(text) = read_text(env, "VIRTNET_POLL_LIMIT") {
-            self.poll_limit = parse_variable("VIRTNET_POLL_LIMIT", &text, parse_poll_limit)?;
+    /// Reads the options of how a run is executed. The process of a single run calls it, too.
+    pub(crate) fn read_run_options(&mut self, env: Env<'_>) -> Result<(), String> {
+        RUN_OPTIONS.into_iter().try_for_each(|option| self.read_option(env, option))
+    }
+
+    /// Reads the variable of an option.
+    fn read_option(&mut self, env: Env<'_>, option: &str) -> Result<(), String> {
+        let name = variable_name(option);
+        match read_text(env, &name) {
+            Some(text) => parse_variable(&name, &text, |text| self.set_option(option, text)),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets an option of the attribute, or from its variable.
+    pub(crate) fn set_option(&mut self, option: &str, value: &str) -> Result<(), &'static str> {
+        match option {
+            "seeds" => {
+                self.mode = Mode::Seeds(parse_seeds(value)?);
+                self.has_fixed_seeds = true;
+                self.has_random_seeds = is_random(value);
+            }
+            "poll_limit" => self.poll_limit = parse_poll_limit(value)?,
+            "budget" => self.budget = Some(parse_budget(value)?),
+            "jobs" => self.jobs = Some(parse_jobs(value)?),
+            "time_limit" => {
+                self.time_limit = Some(parse_duration(value).ok_or("a duration, as 5min")?);
+            }
+            "step_limit" => {
+                self.step_limit = Some(parse_digits(value).ok_or("a number of steps")?);
+            }
+            "schedule" => self.schedule = value.parse().map_err(|_| "fifo, random or pct:N")?,
+            "isolate" => {
+                self.isolation = match value {
+                    "shared" => Isolation::Shared,
+                    "thread" => Isolation::Thread,
+                    "process" => Isolation::Process,
+                    _ => return Err("shared, thread or process"),
+                };
+            }
+            "check_determinism" if value == "false" => self.determinism = None,
+            "check_determinism" => {
+                self.determinism = Some(DeterminismCheck::parse(value).ok_or(DETERMINISM_VALUES)?);
+            }
+            "shrink" => self.set_shrink(value)?,
+            _ => return Err("an option of #[virtnet::test]"),
         }
         Ok(())
     }
@@ -290,8 +360,8 @@ impl Settings {
         }
         let given = read_text(env, "VIRTNET_SEEDS");
         let mut is_unbounded = self.budget.is_some() && !self.has_fixed_seeds && given.is_none();
-        if let Some(text) = read_text(env, "VIRTNET_TIME") {
-            self.budget = Some(parse_variable("VIRTNET_TIME", &text, parse_budget)?);
+        if let Some(text) = read_text(env, "VIRTNET_BUDGET") {
+            self.budget = Some(parse_variable("VIRTNET_BUDGET", &text, parse_budget)?);
             is_unbounded = given.is_none();
         }
         if let Some(text) = given {
@@ -422,8 +492,10 @@ fn read_shard(env: Env<'_>) -> Result<Option<(u64, u64)>, String> {
         return parse_variable("VIRTNET_SHARD", &text, |text| {
             let (index, count) = text.split_once('/').ok_or("i/n")?;
             match (parse_digits(index), parse_digits(count)) {
-                (Some(index), Some(count)) if index < count => Ok((index, count)),
-                _ => Err("i/n with i from 0 to n - 1"),
+                (Some(index), Some(count)) if (1..=count).contains(&index) => {
+                    Ok((index - 1, count))
+                }
+                _ => Err("i/n with i from 1 to n"),
             }
         })
         .map(Some);
@@ -587,7 +659,7 @@ mod tests {
         assert_eq!(of(&[("VIRTNET_SEEDS", "10000")]).mode, Mode::Seeds(0..10_000));
         assert_eq!(of(&[("VIRTNET_SEEDS", "5..105")]).mode, Mode::Seeds(5..105));
         assert_eq!(of(&[("VIRTNET_SEED", "0x1f4")]).mode, Mode::Replay(500));
-        assert_eq!(of(&[("VIRTNET_SHARD", "3/16")]).shard, Some((3, 16)));
+        assert_eq!(of(&[("VIRTNET_SHARD", "3/16")]).shard, Some((2, 16)));
         let slurm = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "4")];
         assert_eq!(of(&slurm).shard, Some((2, 4)));
         let stepped = |id| {
@@ -603,14 +675,14 @@ mod tests {
             "{error}"
         );
         assert_eq!(of(&[("VIRTNET_SEEDS", "5..")]).mode, Mode::Seeds(5..u64::MAX));
-        assert_eq!(of(&[("VIRTNET_JUDGE", "x")]).mode, Mode::MergeResults("x".into()));
+        assert_eq!(of(&[("VIRTNET_MERGE", "x")]).mode, Mode::MergeResults("x".into()));
     }
 
     #[test]
     fn check_variable_is_added_to_the_check_of_the_test() {
         let of = |own, text: &str| {
             let own = Settings { determinism: own, ..Settings::default() };
-            own.with_environment(&|name| (name == "VIRTNET_CHECK").then(|| text.into()))
+            own.with_environment(&|name| (name == "VIRTNET_CHECK_DETERMINISM").then(|| text.into()))
         };
         let (cold, shuffled) =
             (Some(DeterminismCheck::FreshProcess), Some(DeterminismCheck::AfterOtherSeeds));
@@ -618,7 +690,7 @@ mod tests {
         assert_eq!(of(None, "0").unwrap().determinism, None);
         assert_eq!(of(cold, "0").unwrap().determinism, cold);
         assert_eq!(of(cold, "1").unwrap().determinism, cold);
-        assert_eq!(of(cold, "shuffled").unwrap().determinism, Some(DeterminismCheck::All));
+        assert_eq!(of(cold, "after-other-seeds").unwrap().determinism, Some(DeterminismCheck::All));
         assert_eq!(of(shuffled, "1").unwrap().determinism, shuffled);
     }
 
@@ -626,7 +698,7 @@ mod tests {
     fn budget_leaves_seeds_unbounded_unless_an_end_is_given() {
         let of = |own: &Settings, variables: &[_]| with(own.clone(), variables).unwrap().mode;
         let (test, all) = (Settings::default(), Mode::Seeds(0..u64::MAX));
-        let time = ("VIRTNET_TIME", "60s");
+        let time = ("VIRTNET_BUDGET", "60s");
         assert_eq!(with(test.clone(), &[time]).unwrap().budget, Some(Duration::from_secs(60)));
         assert_eq!(of(&test, &[time]), all);
         assert_eq!(of(&test, &[time, ("VIRTNET_SEEDS", "9")]), Mode::Seeds(0..9));
@@ -663,6 +735,9 @@ mod tests {
         assert_eq!(of("500, 1min"), (500, Duration::from_secs(60)));
     }
 
+    const DETERMINISM_VALUES_EXPECTED: &str =
+        "expected true, false, same-process, fresh-process, after-other-seeds or all";
+
     /// For each variable what it may hold, and what it may not.
     const VALUES: &[(&str, &[&str], &[&str], &str)] = &[
         (
@@ -697,7 +772,7 @@ mod tests {
             "expected a number of seeds, a range as 5..105 or 5.., or random:1000",
         ),
         (
-            "VIRTNET_TIME",
+            "VIRTNET_BUDGET",
             &["1ns", "1us", "1µs", "60s", "5min", "8h"],
             &["60", "0s", "+5s", "-5s", "5 s", "s", "5S", "1.5s", "99999999999999h", "5s,5s"],
             "expected a duration, as 60s",
@@ -708,10 +783,22 @@ mod tests {
             &["60", "0s", "+5s", "never"],
             "expected a duration, as 60s",
         ),
+        ("VIRTNET_ISOLATE", &["shared", "thread", "process"], &["none", "1"], "expected shared, "),
+        (
+            "VIRTNET_SCHEDULE",
+            &["fifo", "random", "pct:3"],
+            &["pct", "pct:0", "lifo"],
+            "expected fifo, random or pct:N",
+        ),
+        ("VIRTNET_STEP_LIMIT", &["1", "100000"], &["+1", "1s"], "expected a number of steps"),
+        ("VIRTNET_TIME_LIMIT", &["1ms", "5min"], &["5", "+5s"], "expected a duration, as 5min"),
         (
             "VIRTNET_SHARD",
-            &["0/1", "3/16", "15/16"],
-            &["16/16", "1", "1/", "/2", "0/0", "+1/4", "1/+4", "1/2/4", "a/b", "-1/4", "1 / 4"],
+            &["1/1", "3/16", "16/16"],
+            &[
+                "0/16", "17/16", "1", "1/", "/2", "0/0", "+1/4", "1/+4", "1/2/4", "a/b", "-1/4",
+                "1 / 4",
+            ],
             "expected i/n",
         ),
         (
@@ -721,10 +808,19 @@ mod tests {
             "expected a number of threads from 1 to 1024",
         ),
         (
-            "VIRTNET_CHECK",
-            &["1", "0", "true", "false", "warm", "cold", "shuffled", "all"],
-            &["yes", "2", "Cold", "cold,shuffled", "+1"],
-            "expected 1, cold, shuffled, all or 0",
+            "VIRTNET_CHECK_DETERMINISM",
+            &[
+                "1",
+                "0",
+                "true",
+                "false",
+                "same-process",
+                "fresh-process",
+                "after-other-seeds",
+                "all",
+            ],
+            &["yes", "2", "All", "fresh-process,all", "+1"],
+            DETERMINISM_VALUES_EXPECTED,
         ),
         (
             "VIRTNET_SHRINK",
@@ -786,7 +882,7 @@ mod tests {
         // A part of how many is not said, or of how many this one is.
         assert_eq!(settings(&[("JOB_COMPLETION_INDEX", "7")]).unwrap().shard, None);
         assert_eq!(settings(&[("SLURM_ARRAY_TASK_ID", "7")]).unwrap().shard, None);
-        let both = [("VIRTNET_SHARD", "1/2"), ("JOB_COMPLETION_INDEX", "7")];
+        let both = [("VIRTNET_SHARD", "2/2"), ("JOB_COMPLETION_INDEX", "7")];
         assert_eq!(settings(&both).unwrap().shard, Some((1, 2)));
     }
 
@@ -798,7 +894,8 @@ mod tests {
             ("VIRTNET_SEEDSS", "VIRTNET_SEEDS"),
             ("VIRTNET_SHARDS", "VIRTNET_SHARD"),
             ("VIRTNET_JOB", "VIRTNET_JOBS"),
-            ("VIRTNET_TIMES", "VIRTNET_TIME"),
+            ("VIRTNET_BUDGTE", "VIRTNET_BUDGET"),
+            ("VIRTNET_CHECK_DETERMINSM", "VIRTNET_CHECK_DETERMINISM"),
             ("VIRTNET_Trace", "VIRTNET_TRACE"),
             ("VIRTNET_POLLLIMIT", "VIRTNET_POLL_LIMIT"),
         ] {
@@ -828,8 +925,8 @@ mod tests {
         assert!(!whole(&seeds("11.."), 11..5000) && whole(&seeds("5.."), 5..20));
         assert!(!whole(&seeds("rest:15..90"), 15..90) && whole(&seeds("rest:9..90"), 9..90));
         assert!(whole(&[("NEXTEST_STRESS_CURRENT", "2")], 30..40));
-        assert!(!whole(&[("VIRTNET_SHARD", "0/2")], 10..20));
-        assert!(whole(&[("VIRTNET_SHARD", "0/1")], 10..20));
+        assert!(!whole(&[("VIRTNET_SHARD", "1/2")], 10..20));
+        assert!(whole(&[("VIRTNET_SHARD", "1/1")], 10..20));
         let rest = |seeds| with(own.clone(), &[]).unwrap().remaining_seeds(&seeds);
         assert_eq!((rest(15..20), rest(15..25)), ("0xf..0x14".into(), "rest:0xf..0x19".into()));
         assert_eq!((rest(15..u64::MAX), rest(9..90)), ("0xf..".into(), "0x9..0x5a".into()));

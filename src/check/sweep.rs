@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::simnet::Ledger;
+use crate::simnet::FaultStats;
 
 use crate::check::analysis::determinism::{Nondeterminism, check_determinism};
 use crate::check::assertions::AssertionCounts;
@@ -51,7 +51,7 @@ pub(crate) struct SweepResult {
     pub(crate) failures: u64,
     /// The failure of the smallest seed that failed.
     pub(crate) failed_seed: Option<FailedSeed>,
-    pub(crate) fault_stats: Ledger,
+    pub(crate) fault_stats: FaultStats,
     pub(crate) assertions: AssertionCounts,
     pub(crate) elapsed: Duration,
     /// The seed to go on from, if the time was used up before the seeds were.

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::simnet::Ledger;
+use crate::simnet::FaultStats;
 
 use crate::check::assertions::AssertionCounts;
 use crate::check::exec::in_progress::program_name;
@@ -90,7 +90,7 @@ fn line(
         "program": key.program,
         "test": key.test,
         "seeds": [hex(seeds.start), hex(seeds.end)],
-        "shard": shard.map(|(index, count)| format!("{index}/{count}")),
+        "shard": shard.map(|(index, count)| format!("{}/{count}", index + 1)),
         "passed": passed,
         "failed": failed,
         "next": result.next_seed.map(hex),
@@ -107,7 +107,7 @@ pub(crate) struct MergedResults {
     pub(crate) runs: u64,
     /// The smallest seed that failed anywhere, and what was said of it.
     pub(crate) failed: Option<(u64, String)>,
-    pub(crate) fault_stats: Ledger,
+    pub(crate) fault_stats: FaultStats,
     pub(crate) assertions: AssertionCounts,
     /// Which seeds were run on which shard, of how many: of each count that occurs. What is no
     /// shard is the only one.
@@ -117,7 +117,7 @@ pub(crate) struct MergedResults {
 impl MergedResults {
     /// Puts the lines of a test together.
     pub(crate) fn read(file: &Path, key: &ResultKey) -> Result<Self, String> {
-        let fail = |reason: String| format!("virtnet: VIRTNET_JUDGE={}: {reason}", file.display());
+        let fail = |reason: String| format!("virtnet: VIRTNET_MERGE={}: {reason}", file.display());
         let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
         let (mut merged, mut lines) = (Self::default(), 0);
         for (index, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
@@ -154,7 +154,7 @@ impl MergedResults {
         let shard = match line.get("shard")?.as_str() {
             Some(shard) => {
                 let (index, count) = shard.split_once('/')?;
-                (count.parse().ok()?, index.parse().ok()?)
+                (count.parse().ok()?, index.parse::<u64>().ok()?.checked_sub(1)?)
             }
             None => (1, 0),
         };
@@ -180,7 +180,7 @@ impl MergedResults {
             .flat_map(|count| (0..count).map(move |index| (count, index)))
             .filter(|shard| !self.seeds_by_shard.contains_key(shard))
             .take(10)
-            .map(|(count, index)| format!("{index}/{count}"))
+            .map(|(count, index)| format!("{}/{count}", index + 1))
             .collect();
         if missing.is_empty() {
             return String::new();

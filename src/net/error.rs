@@ -53,6 +53,26 @@ pub struct Error {
     pub cause: Cause,
 }
 
+impl Error {
+    /// Returns the address at this end: of the host that dialed, listened, accepted, read or wrote.
+    pub const fn local(&self) -> Option<&Addr> {
+        match self.op {
+            Op::Listen | Op::Accept | Op::Read => self.addr.as_ref(),
+            _ => self.src.as_ref(),
+        }
+    }
+
+    /// Returns the address at the other end: of the listener that was dialed, or of the peer of a
+    /// connection. A listener has none.
+    pub const fn peer(&self) -> Option<&Addr> {
+        match self.op {
+            Op::Dial | Op::Write => self.addr.as_ref(),
+            Op::Read => self.src.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// Names an operation of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]

@@ -52,6 +52,7 @@
 //! other threads, the order of a `HashMap`, addresses.
 
 pub(crate) mod choice;
+pub(crate) mod fault_kind;
 pub(crate) mod handle;
 pub(crate) mod instant;
 pub(crate) mod queue;
@@ -66,6 +67,7 @@ pub(crate) use choice::hash::{hash_name, splitmix64};
 pub use choice::recorded::Choice;
 pub use choice::schedule::{ParseScheduleError, Schedule};
 pub use choice::tape::{ParseTapeError, Tape};
+pub use fault_kind::{FaultKind, ParseFaultKindError};
 pub use handle::join::{JoinError, JoinErrorReason, JoinHandle};
 #[doc(hidden)]
 pub use handle::select::SelectOrder;
@@ -76,7 +78,7 @@ pub use handle::sleep::{
 };
 pub use instant::Instant;
 pub use report::limit::Limit;
-pub use report::outcome::Outcome;
+pub use report::outcome::{Outcome, RunError};
 pub(crate) use report::stall::WORDLESS;
 pub use report::stall::{
     Ending, History, LostWakeup, SelectEnd, Stall, StalledTask, TaskPanic, TaskState,

@@ -26,7 +26,7 @@ pub struct Config {
     pub(crate) registry_latency: Latency,
     pub(crate) window: u32,
     pub(crate) connect_timeout: Duration,
-    pub(crate) stream_timeout: Option<Duration>,
+    pub(crate) user_timeout: Option<Duration>,
     pub(crate) bandwidth: Option<u64>,
     pub(crate) keep_alive: Option<Duration>,
 }
@@ -39,7 +39,7 @@ impl Default for Config {
             registry_latency: Latency::of_millis(1, 5),
             window: 64 * 1024,
             connect_timeout: Duration::from_secs(10),
-            stream_timeout: Some(Duration::from_secs(60)),
+            user_timeout: Some(Duration::from_secs(60)),
             bandwidth: None,
             keep_alive: None,
         }
@@ -111,19 +111,19 @@ impl Config {
     ///
     /// If it is zero: `None` is no timeout.
     #[track_caller]
-    pub fn stream_timeout(mut self, timeout: Option<Duration>) -> Self {
+    pub fn user_timeout(mut self, timeout: Option<Duration>) -> Self {
         assert!(
             timeout != Some(Duration::ZERO),
             "virtnet: stream_timeout(0): every byte would time out at once; `None` is no timeout"
         );
-        self.stream_timeout = timeout;
+        self.user_timeout = timeout;
         self
     }
 
     /// Whether a way there and back may take longer than a stream waits for it.
     pub(crate) fn may_be_too_slow(&self) -> bool {
         let most = self.latency.most().max(self.region_latency.most());
-        self.stream_timeout.is_some_and(|timeout| nanos(timeout) < most.saturating_mul(2))
+        self.user_timeout.is_some_and(|timeout| nanos(timeout) < most.saturating_mul(2))
     }
 
     /// How many bytes a second pass from one host to another; `None` is no limit.

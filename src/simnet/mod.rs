@@ -27,7 +27,7 @@
 //!     server.power_off(); // silence
 //!     let error = client.dial("server:80").await.unwrap_err();
 //!     assert_eq!(*error.root(), Cause::TimedOut);
-//!     assert_eq!(net.ledger().family("power_off").effective, 1);
+//!     assert_eq!(net.fault_stats().kind(FaultKind::PowerOff).effective, 1);
 //! }).unwrap();
 //! ```
 //!
@@ -69,8 +69,8 @@
 //! end of a plan undoes all that the plan did, and leaves what was done by hand. A partition of one
 //! way stalls both, for want of acknowledgements.
 //!
-//! The [`Ledger`] tells which faults had an effect. A sweep that asks for one and never feels it
-//! should fail: see [`Ledger::assert_effective`].
+//! The [`FaultStats`] tells which faults had an effect. A sweep that asks for one and never feels
+//! it should fail: see [`FaultStats::assert_effective`].
 //!
 //! # What survives a crash
 //!
@@ -96,6 +96,7 @@
 //! | `stale main/client β` | 3 of 4: where β was before | how often it could be |
 //! | `fault simt/plan crash#3` | whether, when, how long, whom, how hard | 0 to 5 |
 
+pub(crate) mod clock_skew;
 pub(crate) mod config;
 pub(crate) mod engine;
 pub(crate) mod fault;
@@ -109,12 +110,14 @@ pub(crate) mod slab;
 pub(crate) mod state;
 pub(crate) mod tcp;
 
+pub use crate::sim::{FaultKind, ParseFaultKindError};
+pub use clock_skew::ClockSkew;
 pub use config::Config;
-pub use fault::plan::Chaos;
+pub use fault::plan::FaultPlan;
 pub use fault::set::Faults;
 pub(crate) use fault::set::strikes;
-pub use fault::stats::{Counts, Ledger};
-pub(crate) use fault::stats::{gather_ledgers, take_ledger};
+pub use fault::stats::{FaultCounts, FaultStats};
+pub(crate) use fault::stats::{start_fault_stats, take_fault_stats};
 pub use latency::Latency;
-pub use network::{LinkEdit, Network};
+pub use network::{LinkOverride, Network};
 pub use node::{Node, NodeOutput};

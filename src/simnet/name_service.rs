@@ -8,7 +8,7 @@ use crate::net::{Addr, Args, Cause, RegistryError};
 use crate::sim::{ChoiceFamily, Shape, World, hash_name, path_step};
 use crate::util::waiter::Waiter;
 
-use crate::simnet::fault::stats::Fault;
+use crate::sim::FaultKind;
 use crate::simnet::host::sim_host::{Announced, Place, Power};
 use crate::simnet::state::{Fabric, Net};
 use crate::simnet::tcp::dial::{Call, Stage};
@@ -37,7 +37,7 @@ impl Net {
     /// Says that the registry is down, if it is.
     fn is_registry_down(&mut self) -> bool {
         let Some(down) = &mut self.registry_down else { return false };
-        self.ledger.felt(Fault::Registry, &mut down.felt);
+        self.ledger.felt(FaultKind::Registry, &mut down.felt);
         true
     }
 

@@ -20,7 +20,7 @@ impl Network {
     ///   β:2->α:1  open, unread 0, unsent 512, window 65024; lost on the way, sent 3 times
     /// ```
     #[track_caller]
-    pub fn sockets(&self, host: &str) -> String {
+    pub fn netstat(&self, host: &str) -> String {
         let (own, mut text) = self.own_host(host);
         for (addr, dials, accepts) in own.iter().flat_map(Host::listeners) {
             let _ =

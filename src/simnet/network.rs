@@ -11,10 +11,11 @@ use std::sync::Arc;
 use crate::net::{Host, SubNetwork};
 use crate::sim::{World, current_run};
 
+use crate::sim::FaultKind;
 use crate::simnet::config::Config;
 use crate::simnet::engine::Region;
 use crate::simnet::fault::links::{Edits, Pace, StrikeId, WHOLE};
-use crate::simnet::fault::stats::{Fault, Ledger};
+use crate::simnet::fault::stats::FaultStats;
 use crate::simnet::latency::Latency;
 use crate::simnet::node::{Node, NodeOutput};
 use crate::simnet::state::{Fabric, Net, RegionState, add_net, enter};
@@ -74,12 +75,12 @@ impl Network {
     /// Hosts of one region are near each other; between regions everything takes longer. All
     /// regions share their names.
     #[track_caller]
-    pub fn join(&self, region: &str) -> SubNetwork {
-        self.region(region).1
+    pub fn region(&self, region: &str) -> SubNetwork {
+        self.find_region(region).1
     }
 
     /// Finds a region, or makes it.
-    fn region(&self, name: &str) -> (u32, SubNetwork) {
+    fn find_region(&self, name: &str) -> (u32, SubNetwork) {
         let find = |fabric: &mut Fabric, _: &mut World| self.net(fabric).region(name);
         enter(self.run, find).unwrap_or_else(|| self.add_region(name))
     }
@@ -100,13 +101,13 @@ impl Network {
         &mut fabric.nets[self.net as usize]
     }
 
-    /// Makes a host in the default region: the same as `join("").new_host(name)`, for programs
+    /// Makes a host in the default region: the same as `region("").new_host(name)`, for programs
     /// that are not to be restarted.
     ///
     /// # Errors
     ///
     /// If the name is taken, or the registry is down.
-    pub async fn host(&self, name: &str) -> Result<Host, crate::net::Error> {
+    pub async fn new_host(&self, name: &str) -> Result<Host, crate::net::Error> {
         let (region, addr) = enter(self.run, |fabric, _| {
             let net = self.net(fabric);
             (net.region(""), net.machines.addr_for(&net.name, name))
@@ -144,7 +145,7 @@ impl Network {
         P: Fn(Host) -> Fut + 'static,
         Fut: Future<Output: NodeOutput> + 'static,
     {
-        let (region, _) = self.region(region);
+        let (region, _) = self.find_region(region);
         let called_at = Location::caller();
         match Node::start((self.run, self.net), region, name, program, called_at) {
             Ok(node) => node,
@@ -195,27 +196,42 @@ impl Network {
         self.reset_pair(a, b, true);
     }
 
-    /// Edits the link between two hosts, in both directions; `heal` does not undo it.
+    /// Overrides settings of the link between two hosts, in both directions. [`heal`](Self::heal)
+    /// does not undo it.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use virtnet::{Run, simnet::{Latency, Network}};
     /// # Run::new(1).execute(async |_| {
     /// # let net = Network::new("t");
-    /// # net.host("α").await.unwrap();
-    /// # net.host("β").await.unwrap();
+    /// # net.new_host("α").await.unwrap();
+    /// # net.new_host("β").await.unwrap();
     /// net.link("α", "β").latency(Latency::constant(Duration::from_millis(300))).loss(0.01);
     /// # }).unwrap();
     /// ```
     #[track_caller]
-    pub fn link(&self, a: &str, b: &str) -> LinkEdit {
+    pub fn link(&self, a: &str, b: &str) -> LinkOverride {
+        let hosts = self.host_pair(a, b);
+        LinkOverride { network: self.clone(), hosts, is_one_way: false }
+    }
+
+    /// Overrides settings of what one host sends to another, and of nothing that travels back.
+    /// Links are often asymmetric: uploads are slow, or acknowledgements get lost.
+    ///
+    /// [`heal`](Self::heal) does not undo it.
+    #[track_caller]
+    pub fn link_one_way(&self, from: &str, to: &str) -> LinkOverride {
+        let hosts = self.host_pair(from, to);
+        LinkOverride { network: self.clone(), hosts, is_one_way: true }
+    }
+
+    /// The numbers of two hosts.
+    #[track_caller]
+    fn host_pair(&self, a: &str, b: &str) -> (u32, u32) {
         let pair = enter(self.run, |fabric, _| {
             Ok::<_, String>((first(&self.find(fabric, &[a])?), first(&self.find(fabric, &[b])?)))
         });
-        match pair {
-            Ok(pair) => LinkEdit { network: self.clone(), pair },
-            Err(error) => panic!("virtnet: {error}"),
-        }
+        pair.unwrap_or_else(|error| panic!("virtnet: {error}"))
     }
 
     /// Lets the registry answer nobody, until it is up again or the network is healed: questions
@@ -252,7 +268,7 @@ impl Network {
 
     /// Returns what has become of all faults so far.
     #[track_caller]
-    pub fn ledger(&self) -> Ledger {
+    pub fn fault_stats(&self) -> FaultStats {
         enter(self.run, |fabric, world| {
             let net = self.net(fabric);
             net.feel(world);
@@ -281,7 +297,7 @@ impl Network {
                 let name = net.machines[*both].name();
                 return Err(format!("a partition with host {name:?} on both sides"));
             }
-            let family = if both_ways { Fault::Partition } else { Fault::OneWay };
+            let family = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
             let counts = net.ledger.counts(family);
             counts.requested += u64::from(by.is_none());
             counts.applied += 1;
@@ -303,7 +319,7 @@ impl Network {
         self.change(&[&[a], &[b]], |fabric, world, hosts| {
             let (a, b) = (first(&hosts[0]), first(&hosts[1]));
             let net = self.net(fabric);
-            let counts = net.ledger.counts(Fault::Hold);
+            let counts = net.ledger.counts(FaultKind::Hold);
             counts.requested += u64::from(by_hand);
             counts.applied += 1;
             net.links.hold(a, b, by_hand);
@@ -336,7 +352,7 @@ impl Network {
             let mut hit = false;
             let between = |from, to| [from, to] == pair || [to, from] == pair;
             self.with_conns(fabric, world, between, |transit| hit |= transit.reset());
-            let counts = fabric.nets[self.net as usize].ledger.counts(Fault::Reset);
+            let counts = fabric.nets[self.net as usize].ledger.counts(FaultKind::Reset);
             counts.requested += u64::from(by_hand);
             counts.applied += 1;
             counts.effective += u64::from(hit);
@@ -353,7 +369,7 @@ impl Network {
             }
             if down {
                 net.registry_down.get_or_insert_default().want(by_hand);
-                let counts = net.ledger.counts(Fault::Registry);
+                let counts = net.ledger.counts(FaultKind::Registry);
                 counts.requested += u64::from(by_hand);
                 counts.applied += 1;
             } else if net.registry_down.as_mut().is_some_and(|down| down.is_over(by_hand)) {
@@ -365,11 +381,11 @@ impl Network {
         });
     }
 
-    /// Edits both directions between two hosts.
+    /// Edits the link between two hosts, both ways or from the first to the second alone.
     pub(crate) fn edit_pair(
         &self,
-        (a, b): (u32, u32),
-        family: Fault,
+        ((a, b), is_one_way): ((u32, u32), bool),
+        family: FaultKind,
         by_plan: bool,
         change: impl Fn(&mut Edits),
     ) {
@@ -379,15 +395,20 @@ impl Network {
             }
             let net = self.net(fabric);
             let rates = net.rates(a, b);
-            for (from, to) in [(a, b), (b, a)] {
-                net.links.edit(from, to, family, by_plan, &change);
+            net.links.edit(a, b, family, by_plan, &change);
+            if !is_one_way {
+                net.links.edit(b, a, family, by_plan, &change);
             }
             let counts = net.ledger.counts(family);
             counts.requested += u64::from(!by_plan);
             counts.applied += 1;
             // What a plan has set applies before what was set by hand.
             let applies = net.in_words((a, b), family);
-            let mut text = format!("{} {}: {applies}", family.name(), net.names_of(a, b));
+            let names = match is_one_way {
+                true => format!("{} -> {}", net.machines[a].name(), net.machines[b].name()),
+                false => net.names_of(a, b),
+            };
+            let mut text = format!("{family} {names}: {applies}");
             let mut own = Edits::default();
             change(&mut own);
             if let Some(own) = own.in_words(family).filter(|own| *own != applies) {
@@ -400,7 +421,7 @@ impl Network {
     }
 
     /// Undoes the cut that a strike made, unless that was done before.
-    pub(crate) fn mend(&self, by: StrikeId, family: Fault) {
+    pub(crate) fn mend(&self, by: StrikeId, family: FaultKind) {
         enter(self.run, |fabric, world| {
             let net = self.net(fabric);
             if let Some((from, to)) = net.links.mend(by) {
@@ -412,7 +433,7 @@ impl Network {
     }
 
     /// Undoes what a plan changed about both directions between two hosts.
-    pub(crate) fn unedit_pair(&self, (a, b): (u32, u32), family: Fault) {
+    pub(crate) fn unedit_pair(&self, (a, b): (u32, u32), family: FaultKind) {
         enter(self.run, |fabric, world| {
             let net = self.net(fabric);
             let rates = net.rates(a, b);
@@ -522,18 +543,20 @@ impl fmt::Debug for Network {
     }
 }
 
-/// Edits the link between two hosts: see [`Network::link`]. Each call takes effect at once.
+/// Overrides settings of the link between two hosts: see [`Network::link`] and
+/// [`Network::link_one_way`]. Each call takes effect at once.
 #[derive(Debug)]
-pub struct LinkEdit {
+pub struct LinkOverride {
     network: Network,
-    pair: (u32, u32),
+    hosts: (u32, u32),
+    is_one_way: bool,
 }
 
-impl LinkEdit {
+impl LinkOverride {
     /// How long anything takes between the two, one way.
     #[track_caller]
     pub fn latency(self, latency: Latency) -> Self {
-        self.edit(Fault::Latency, |edits| edits.latency = Some(latency))
+        self.edit(FaultKind::Latency, |edits| edits.latency = Some(latency))
     }
 
     /// How much of what is sent is lost, from 0 to 1, acknowledgements included. It is sent again
@@ -546,7 +569,7 @@ impl LinkEdit {
     #[track_caller]
     pub fn loss(self, ratio: f64) -> Self {
         let loss = millionths("loss", ratio);
-        self.edit(Fault::Loss, |edits| edits.loss = Some(loss))
+        self.edit(FaultKind::Loss, |edits| edits.loss = Some(loss))
     }
 
     /// How many bytes a second pass, each way.
@@ -560,7 +583,7 @@ impl LinkEdit {
             bytes_per_second > 0,
             "virtnet: a bandwidth of 0 bytes a second lets nothing pass: use `Network::partition`"
         );
-        self.edit(Fault::Bandwidth, |edits| edits.bandwidth = Some(bytes_per_second))
+        self.edit(FaultKind::Bandwidth, |edits| edits.bandwidth = Some(bytes_per_second))
     }
 
     /// How many of the reads and writes of connections between the two are short, from 0 to 1.
@@ -571,11 +594,11 @@ impl LinkEdit {
     #[track_caller]
     pub fn short_io(self, ratio: f64) -> Self {
         let short = millionths("short_io", ratio);
-        self.edit(Fault::ShortIo, |edits| edits.short_io = Some(short))
+        self.edit(FaultKind::ShortIo, |edits| edits.short_io = Some(short))
     }
 
-    fn edit(self, family: Fault, change: impl Fn(&mut Edits)) -> Self {
-        self.network.edit_pair(self.pair, family, false, change);
+    fn edit(self, family: FaultKind, change: impl Fn(&mut Edits)) -> Self {
+        self.network.edit_pair((self.hosts, self.is_one_way), family, false, change);
         self
     }
 }

@@ -19,7 +19,8 @@ use crate::sim::{
 };
 use crate::util::stall_probe::waiting_for;
 
-use crate::simnet::fault::stats::Fault;
+use crate::sim::FaultKind;
+use crate::simnet::clock_skew::ClockSkew;
 use crate::simnet::host::sim_host::{Life, Machine, NodePart, Power};
 use crate::simnet::state::{Fabric, enter};
 use crate::simnet::tcp::transfer::Transit;
@@ -169,20 +170,20 @@ impl Node {
     /// down in the trace and in `Outcome::caught`.
     #[track_caller]
     pub fn crash(&self) {
-        self.stop(Fault::Crash, true);
+        self.stop(FaultKind::Crash, true);
     }
 
     /// Takes the power away: as a crash, but nobody is told. Peers wait until they time out.
     #[track_caller]
     pub fn power_off(&self) {
-        self.stop(Fault::PowerOff, true);
+        self.stop(FaultKind::PowerOff, true);
     }
 
     /// Closes its host in good order: everything that is blocked on it is interrupted, what was
     /// written is delivered, then the streams end. The tasks go on running.
     #[track_caller]
-    pub fn close(&self) {
-        self.close_host(true);
+    pub fn close_host(&self) {
+        self.apply_close(true);
     }
 
     /// Starts the program again, in a new life; a node that is up crashes first.
@@ -208,33 +209,24 @@ impl Node {
         self.hold(false, true);
     }
 
-    /// Sets its clocks: by how many nanoseconds its wall clock (`Sim::system_time`) is ahead of the
-    /// true one now, and how many millionths both its clocks run too fast from now on. Both may be
-    /// negative.
+    /// Sets its clocks: how far its wall clock (`Sim::system_time`) is off from now on, and how
+    /// much too fast or too slow both its clocks run.
     ///
-    /// The wall clock is stepped, backwards, too; after `clock(0, 0)` it is the true one, whatever
-    /// it was before. `Sim::now` is monotonic and never jumps: it keeps what it has gained or lost,
-    /// as that of a machine does whose wall clock is set right, and runs at its new rate. So do all
-    /// sleeps in its tasks that begin from now on; a deadline that is armed already stays where it
-    /// is.
-    ///
-    /// # Panics
-    ///
-    /// If the drift is not more than -1 000 000: the clock would stand still or run backwards.
+    /// The wall clock is stepped, backwards as well; with [`ClockSkew::none`] it shows the true
+    /// time again. `Sim::now` is monotonic and never jumps: it keeps what it has gained or lost,
+    /// as that of a machine does whose wall clock is set right, and runs at its new rate. So do
+    /// all sleeps in its tasks that begin from now on; a deadline that is armed already stays
+    /// where it is.
     #[track_caller]
-    pub fn clock(&self, offset: i64, drift_ppm: i32) {
-        assert!(
-            drift_ppm > -1_000_000,
-            "virtnet: a drift of {drift_ppm} millionths lets a clock stand still or run backwards"
-        );
-        self.set_clock(offset, drift_ppm, true);
+    pub fn set_clock(&self, skew: ClockSkew) {
+        self.apply_clock(skew, true);
     }
 
     /// Lets every poll of one of its tasks take so much time, in which no other of its tasks is
     /// polled. Zero, as at first, is none.
     #[track_caller]
-    pub fn poll_cost(&self, cost: Duration) {
-        self.set_poll_cost(cost, true);
+    pub fn set_poll_cost(&self, cost: Duration) {
+        self.apply_poll_cost(cost, true);
     }
 
     /// Starts a task that belongs to the node and dies with it.
@@ -266,7 +258,7 @@ impl Node {
 /// What plans do as well: then the caller counts what was requested.
 impl Node {
     #[track_caller]
-    pub(crate) fn stop(&self, family: Fault, by_hand: bool) {
+    pub(crate) fn stop(&self, family: FaultKind, by_hand: bool) {
         enter(self.run, |fabric, world| {
             if world.accepts_effect() {
                 self.request(fabric, family, by_hand);
@@ -276,10 +268,10 @@ impl Node {
     }
 
     /// Has it die as soon as the current poll returns.
-    fn stop_if_up(&self, fabric: &mut Fabric, world: &mut World, family: Fault) {
+    fn stop_if_up(&self, fabric: &mut Fabric, world: &mut World, family: FaultKind) {
         let was_up = std::mem::replace(&mut self.part(fabric).is_up, false);
         // One that has crashed can still lose its power.
-        let answers = family == Fault::PowerOff && self.machine(fabric).power != Power::Silent;
+        let answers = family == FaultKind::PowerOff && self.machine(fabric).power != Power::Silent;
         if was_up || answers {
             self.run_errand(fabric, world, move |node| node.die(family));
         }
@@ -328,8 +320,8 @@ impl Node {
     fn start_over(&self, is_fault: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
             if world.accepts_effect() {
-                self.request(fabric, Fault::Restart, by_hand);
-                self.stop_if_up(fabric, world, Fault::Restart);
+                self.request(fabric, FaultKind::Restart, by_hand);
+                self.stop_if_up(fabric, world, FaultKind::Restart);
                 self.part(fabric).is_up = true;
                 self.run_errand(fabric, world, move |node| node.live_again(is_fault));
             }
@@ -337,16 +329,16 @@ impl Node {
     }
 
     #[track_caller]
-    pub(crate) fn close_host(&self, by_hand: bool) {
+    pub(crate) fn apply_close(&self, by_hand: bool) {
         let host = enter(self.run, |fabric, world| {
             if !world.accepts_effect() {
                 return None;
             }
-            self.request(fabric, Fault::Close, by_hand);
+            self.request(fabric, FaultKind::Close, by_hand);
             self.machine(fabric).host.clone()
         });
         if let Some(host) = host.filter(|host| !host.is_closed()) {
-            enter(self.run, |fabric, world| self.applied(fabric, world, Fault::Close, true));
+            enter(self.run, |fabric, world| self.applied(fabric, world, FaultKind::Close, true));
             // Only a network that closes with its last host has anything to report.
             let _ = host.close();
         }
@@ -383,8 +375,8 @@ impl Node {
                 pause.felt = felt;
                 return;
             }
-            self.request(fabric, Fault::Pause, by_hand);
-            self.applied(fabric, world, Fault::Pause, false);
+            self.request(fabric, FaultKind::Pause, by_hand);
+            self.applied(fabric, world, FaultKind::Pause, false);
         } else if part.pause.as_mut().is_some_and(|pause| pause.is_over(by_hand)) {
             part.pause = None;
             self.record(world, "resume");
@@ -396,21 +388,21 @@ impl Node {
     }
 
     #[track_caller]
-    pub(crate) fn set_clock(&self, offset: i64, drift_ppm: i32, by_hand: bool) {
+    pub(crate) fn apply_clock(&self, skew: ClockSkew, by_hand: bool) {
         enter(self.run, |fabric, world| {
             if !world.accepts_effect() {
                 return;
             }
             if by_hand {
-                self.part(fabric).own_clock = (offset, drift_ppm);
+                self.part(fabric).own_clock = skew;
             }
-            let is_fault = (offset, drift_ppm) != (0, 0);
-            self.change_clock(fabric, world, (offset, drift_ppm), is_fault.then_some(by_hand));
+            let is_fault = skew != ClockSkew::none();
+            self.change_clock(fabric, world, skew, is_fault.then_some(by_hand));
         });
     }
 
     #[track_caller]
-    pub(crate) fn set_poll_cost(&self, cost: Duration, by_hand: bool) {
+    pub(crate) fn apply_poll_cost(&self, cost: Duration, by_hand: bool) {
         enter(self.run, |fabric, world| {
             if !world.accepts_effect() {
                 return;
@@ -444,26 +436,25 @@ impl Node {
         &self,
         fabric: &mut Fabric,
         world: &mut World,
-        (offset, drift_ppm): (i64, i32),
+        skew: ClockSkew,
         fault: Option<bool>,
     ) {
         self.feel(fabric, world);
         let part = self.part(fabric);
         let number = part.number;
         part.clock_felt = fault.map(|_| false);
-        let step = i128::from(offset) - world.wall_clock_error(number);
+        let step = i128::from(skew.offset) - world.wall_clock_error(number);
         if let Some(by_hand) = fault {
-            self.request(fabric, Fault::Clock, by_hand);
-            self.count(fabric, Fault::Clock, false);
+            self.request(fabric, FaultKind::Clock, by_hand);
+            self.count(fabric, FaultKind::Clock, false);
         }
         if fault.is_some() || world.has_clock_skew(number) {
             let undone = if fault.is_none() { "undone, " } else { "" };
-            let (setting, step) =
-                (clock_in_words(offset, drift_ppm), signed(step, in_three_digits));
+            let (setting, step) = (clock_in_words(skew), signed(step, in_three_digits));
             let what = format!("{undone}{setting}; the wall clock steps by {step}");
-            self.record_details(world, Fault::Clock, &what);
+            self.record_details(world, FaultKind::Clock, &what);
         }
-        world.set_clock(number, offset, drift_ppm);
+        world.set_clock(number, skew.offset, skew.drift_ppm);
     }
 
     /// Changes what a poll costs it; if that is a fault, it is one by hand or not.
@@ -479,12 +470,12 @@ impl Node {
         let number = part.number;
         part.slow_felt = fault.map(|_| false);
         if let Some(by_hand) = fault {
-            self.request(fabric, Fault::SlowNode, by_hand);
-            self.count(fabric, Fault::SlowNode, false);
+            self.request(fabric, FaultKind::SlowNode, by_hand);
+            self.count(fabric, FaultKind::SlowNode, false);
         }
         if fault.is_some() || world.has_poll_cost(number) {
             let undone = if fault.is_none() { "undone, " } else { "" };
-            self.record_details(world, Fault::SlowNode, &format!("{undone}{cost:?} a poll"));
+            self.record_details(world, FaultKind::SlowNode, &format!("{undone}{cost:?} a poll"));
         }
         world.set_poll_cost(number, nanos(cost));
     }
@@ -502,17 +493,17 @@ impl Node {
         }
     }
 
-    fn request(&self, fabric: &mut Fabric, family: Fault, by_hand: bool) {
+    fn request(&self, fabric: &mut Fabric, family: FaultKind, by_hand: bool) {
         let ledger = &mut fabric.nets[self.net as usize].ledger;
         ledger.counts(family).requested += u64::from(by_hand);
     }
 
-    fn applied(&self, fabric: &mut Fabric, world: &mut World, family: Fault, felt: bool) {
+    fn applied(&self, fabric: &mut Fabric, world: &mut World, family: FaultKind, felt: bool) {
         self.count(fabric, family, felt);
         self.record(world, family.name());
     }
 
-    fn count(&self, fabric: &mut Fabric, family: Fault, felt: bool) {
+    fn count(&self, fabric: &mut Fabric, family: FaultKind, felt: bool) {
         let counts = fabric.nets[self.net as usize].ledger.counts(family);
         counts.applied += 1;
         counts.effective += u64::from(felt);
@@ -520,7 +511,7 @@ impl Node {
 
     /// Records a fault of the node, or its end, with what it is set to.
     #[cold]
-    fn record_details(&self, world: &mut World, family: Fault, what: &str) {
+    fn record_details(&self, world: &mut World, family: FaultKind, what: &str) {
         world.record_fault(format!("{} {}: {what}", family.name(), self.name));
     }
 
@@ -557,13 +548,13 @@ impl Node {
     }
 
     /// Dies.
-    fn die(&self, family: Fault) {
-        let power = if family == Fault::PowerOff { Power::Silent } else { Power::Down };
+    fn die(&self, family: FaultKind) {
+        let power = if family == FaultKind::PowerOff { Power::Silent } else { Power::Down };
         let host = enter(self.run, |fabric, world| {
-            if family == Fault::PowerOff && self.machine(fabric).power == Power::Silent {
+            if family == FaultKind::PowerOff && self.machine(fabric).power == Power::Silent {
                 return None;
             }
-            if family == Fault::Restart {
+            if family == FaultKind::Restart {
                 self.record(world, "crash to restart");
             } else {
                 self.applied(fabric, world, family, true);
@@ -590,8 +581,8 @@ impl Node {
             let by = Key::word(family.name());
             world.intern_name(by, || family.name().into());
             let death = match family {
-                Fault::PowerOff => NodeDeath::PowerOff,
-                Fault::Restart => NodeDeath::Restart,
+                FaultKind::PowerOff => NodeDeath::PowerOff,
+                FaultKind::Restart => NodeDeath::Restart,
                 _ => NodeDeath::Crash,
             };
             world.stop_node(number, death, by);
@@ -602,7 +593,7 @@ impl Node {
     fn live_again(&self, is_fault: bool) {
         enter(self.run, |fabric, world| {
             if is_fault {
-                self.applied(fabric, world, Fault::Restart, true);
+                self.applied(fabric, world, FaultKind::Restart, true);
             } else {
                 self.record(world, "restart");
             }
@@ -666,7 +657,7 @@ impl Node {
 }
 
 /// The settings of a clock: nanoseconds ahead, and millionths by which it runs too fast.
-pub(crate) fn clock_in_words(offset: i64, drift_ppm: i32) -> String {
+pub(crate) fn clock_in_words(ClockSkew { offset, drift_ppm }: ClockSkew) -> String {
     format!("offset {}, drift {drift_ppm} ppm", signed(offset.into(), Duration::from_nanos))
 }
 

@@ -15,9 +15,10 @@ use crate::util::cold::{Wipe, aside};
 use crate::util::run_cell::at_scope_end;
 use crate::util::small_map::SmallMap;
 
+use crate::sim::FaultKind;
 use crate::simnet::config::Config;
 use crate::simnet::fault::links::{Edits, Links};
-use crate::simnet::fault::stats::{Fault, Lasting, Ledger, hand_in, is_gathering};
+use crate::simnet::fault::stats::{FaultStats, Lasting, hand_in, is_gathering};
 use crate::simnet::host::sim_host::NodePart;
 use crate::simnet::host::table::Machines;
 use crate::simnet::latency::Latency;
@@ -55,7 +56,7 @@ pub(crate) struct Net {
     /// Whether everything that goes from one host to another has to be looked at.
     all_odd: bool,
     pub(crate) pairs: SmallMap<(u32, u32), Pair>,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: FaultStats,
     /// How many plans there have been.
     pub(crate) plans: u32,
 }
@@ -82,7 +83,7 @@ impl Net {
         self.registry_down = None;
         self.links.clear();
         self.pairs.clear();
-        self.ledger = Ledger::default();
+        self.ledger = FaultStats::default();
         self.plans = 0;
     }
 
@@ -122,7 +123,7 @@ impl Net {
 
     /// What applies between two hosts of that which a link edit of this family sets, with its unit.
     #[cold]
-    pub(crate) fn in_words(&self, (a, b): (u32, u32), family: Fault) -> String {
+    pub(crate) fn in_words(&self, (a, b): (u32, u32), family: FaultKind) -> String {
         let edits = self.links.edits(a, b);
         let applies = Edits {
             latency: Some(self.latency(a, b)),
@@ -367,7 +368,7 @@ mod tests {
     fn cancelled_timers_are_swept_up_beside_stale_alarms() {
         let run = Run::new(3).schedule(Schedule::Fifo).execute(async |sim| {
             let net = Network::new("t");
-            let listener = net.host("b").await.unwrap().listen(":1").await.unwrap();
+            let listener = net.new_host("b").await.unwrap().listen(":1").await.unwrap();
             sim.spawn(async move {
                 while let Ok(mut conn) = listener.accept().await {
                     let mut byte = [0; 1];
@@ -375,7 +376,7 @@ mod tests {
                     conn.write_all(&byte).await.unwrap();
                 }
             });
-            let a = net.host("a").await.unwrap();
+            let a = net.new_host("a").await.unwrap();
             for _ in 0..30_000 {
                 let mut conn = a.dial("b:1").await.unwrap();
                 conn.write_all(&[1]).await.unwrap();

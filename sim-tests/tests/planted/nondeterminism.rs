@@ -151,7 +151,7 @@ fn bytes_that_differ_are_called_that_and_traced_to_who_wrote_them() {
             conn.write_all(&run.to_be_bytes()).await.unwrap();
         });
         sim.sleep(Duration::from_secs(1)).await;
-        let mut conn = net.host("client").await.unwrap().dial("server:1").await.unwrap();
+        let mut conn = net.new_host("client").await.unwrap().dial("server:1").await.unwrap();
         conn.read_exact(&mut [0; 8]).await.unwrap();
     });
     let text = report.to_string();

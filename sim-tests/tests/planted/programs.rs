@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::lock::Mutex;
-use virtnet::simnet::{Faults, Network};
+use virtnet::simnet::{FaultKind, Faults, Network};
 use virtnet::{Host, Sim};
 
 /// What an edit adds to a program.
@@ -142,7 +142,7 @@ async fn applied_twice(sim: Sim, noise: Noise) -> Result<(), String> {
             }
         }
     });
-    let host = net.host("client").await.map_err(|error| error.to_string())?;
+    let host = net.new_host("client").await.map_err(|error| error.to_string())?;
     sim.sleep(Duration::from_secs(1)).await;
     for _ in 0..5 {
         loop {
@@ -192,9 +192,9 @@ async fn early_ack(sim: Sim, noise: Noise) -> Result<(), String> {
             }
         }
     });
-    let host = net.host("client").await.map_err(|error| error.to_string())?;
+    let host = net.new_host("client").await.map_err(|error| error.to_string())?;
     sim.sleep(Duration::from_secs(1)).await;
-    let mut chaos = net.chaos(Faults::none().crashes().max_down(1));
+    let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
     let mut acknowledged = Vec::new();
     let client = async {
         for value in 0..20 {
@@ -322,6 +322,6 @@ async fn stale_leader(sim: Sim, noise: Noise) -> Result<(), String> {
         }
         Ok(())
     };
-    let mut chaos = net.chaos(Faults::none().partitions());
+    let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Partition));
     futures::join!(chaos.run_for(Duration::from_secs(15)), watch).1
 }

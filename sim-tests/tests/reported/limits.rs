@@ -9,7 +9,7 @@ use futures::channel::mpsc;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use virtnet::simnet::{Network, Node};
+use virtnet::simnet::{ClockSkew, Network, Node};
 use virtnet::{
     Ending, Instant, JoinErrorReason, Limit, NodeDeath, Outcome, Run, Schedule, Sim, Stall, pipenet,
 };
@@ -36,7 +36,7 @@ fn accept_of_a_closed_host_with_a_yield_in_a_loop_is_a_livelock() {
     for schedule in SCHEDULES {
         let outcome = Run::new(3).schedule(schedule).execute(async |_| {
             let net = Network::new("t");
-            let host = net.host("a").await.unwrap();
+            let host = net.new_host("a").await.unwrap();
             let listener = host.listen(":1").await.unwrap();
             host.close().unwrap();
             loop {
@@ -250,7 +250,7 @@ fn a_spinning_task_beside_deliveries_or_faults_ends_at_the_step_limit() {
         let outcome: Outcome<()> =
             Run::new(7).livelock_limit(500).step_limit(50_000).execute(async move |sim| {
                 let net = Network::new("t");
-                let (_a, b) = (net.host("a").await.unwrap(), net.host("b").await.unwrap());
+                let (_a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
                 let mut rounds = 0;
                 loop {
                     if rounds % 200 == 0 && fault {
@@ -511,10 +511,12 @@ fn clocks_of_nodes_near_the_end_of_time_saturate_and_never_overflow() {
                 }
             });
             sim.sleep(SEC).await;
-            node.clock(offset, drift);
+            let size = Duration::from_nanos(i64::unsigned_abs(offset));
+            let skew = if offset < 0 { ClockSkew::behind(size) } else { ClockSkew::ahead(size) };
+            node.set_clock(skew.drift_ppm(drift));
             sim.sleep_until(Instant::ZERO + LAST - YEAR).await;
-            node.clock(offset, drift);
-            node.poll_cost(MAX);
+            node.set_clock(skew.drift_ppm(drift));
+            node.set_poll_cost(MAX);
             sim.sleep(MAX).await;
         });
         assert_eq!((outcome.limit(), outcome.elapsed), (Some(Limit::EndOfTime), LAST));
@@ -526,7 +528,7 @@ fn a_network_works_in_the_291st_year() {
     fifo()
         .execute(async |sim| {
             sim.sleep(291 * YEAR).await;
-            for net in [Network::new("s").join(""), pipenet::Network::new("p").subnetwork()] {
+            for net in [Network::new("s").region(""), pipenet::Network::new("p").subnetwork()] {
                 let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
                 let listener = b.listen(":1").await.unwrap();
                 let (x, y) = futures::join!(a.dial("b:1"), listener.accept());
@@ -676,7 +678,7 @@ fn a_task_of_a_node_whose_host_is_closed_goes_on_and_a_done_one_keeps_its_output
                 1
             });
             let done = node.spawn(async { 2 });
-            node.close();
+            node.close_host();
             assert_eq!(going_on.await.map_err(|error| error.to_string()), Ok(1));
             node.crash();
             sim.sleep(SEC).await;

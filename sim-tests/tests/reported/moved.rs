@@ -194,7 +194,7 @@ const TIMES: [Case; 13] = [
         "plan of faults",
         |_| {
             let net = Network::new("chaos");
-            (wait(async move { net.chaos(Faults::none()).run_for(2 * SEC).await }), nothing())
+            (wait(async move { net.fault_plan(Faults::none()).run_for(2 * SEC).await }), nothing())
         },
         "()",
     ),
@@ -435,7 +435,7 @@ fn check(cases: &'static [Case], net: fn() -> SubNetwork) {
 }
 
 fn simnet() -> SubNetwork {
-    Network::with("t", Config::new().window(WINDOW)).join("")
+    Network::with("t", Config::new().window(WINDOW)).region("")
 }
 
 fn pipe() -> SubNetwork {

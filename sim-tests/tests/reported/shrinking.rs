@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::check::{Check, Isolation, Report};
-use virtnet::simnet::{Config, Faults, Latency, Network};
+use virtnet::simnet::{ClockSkew, Config, FaultKind, Faults, Latency, Network};
 use virtnet::{Host, RecordKind, Run, Sim, Trace};
 
 const MS: Duration = Duration::from_millis(1);
@@ -29,21 +29,21 @@ fn a_fault_record_of_a_node_says_by_how_much_and_when_it_is_undone() {
     let outcome = Run::new(0).keep_trace().execute(async |sim| {
         let node = Network::new("t").node("s", async |_| {});
         sim.sleep(SEC).await;
-        node.clock(0, 0);
-        node.poll_cost(Duration::ZERO);
-        node.clock(-5_000_000_000, 0);
+        node.set_clock(ClockSkew::none());
+        node.set_poll_cost(Duration::ZERO);
+        node.set_clock(ClockSkew::behind(Duration::from_secs(5)));
         sim.sleep(SEC).await;
-        node.clock(0, 0);
+        node.set_clock(ClockSkew::none());
         sim.sleep(SEC).await;
-        node.clock(1_500_000_000, 20_000);
+        node.set_clock(ClockSkew::ahead(Duration::from_millis(1500)).drift_ppm(20_000));
         sim.sleep(SEC).await;
-        node.clock(0, -100);
+        node.set_clock(ClockSkew::none().drift_ppm(-100));
         sim.sleep(SEC).await;
-        node.clock(0, 0);
-        node.poll_cost(5 * MS);
+        node.set_clock(ClockSkew::none());
+        node.set_poll_cost(5 * MS);
         sim.sleep(SEC).await;
-        node.poll_cost(Duration::ZERO);
-        node.poll_cost(Duration::ZERO);
+        node.set_poll_cost(Duration::ZERO);
+        node.set_poll_cost(Duration::ZERO);
     });
     let expected = [
         "1 clock s: offset -5s, drift 0 ppm; the wall clock steps by -5s",
@@ -63,7 +63,7 @@ fn a_fault_record_of_a_link_says_the_value_that_applies() {
     let outcome = Run::new(0).keep_trace().execute(async |_| {
         let net = Network::with("t", Config::new().bandwidth(Some(9_000)));
         for host in ["a", "b"] {
-            net.host(host).await.unwrap();
+            net.new_host(host).await.unwrap();
         }
         net.link("a", "b").latency(Latency::constant(300 * MS)).loss(0.015).short_io(1.0);
         net.link("a", "b").latency(Latency::uniform(MS, 3 * MS)).bandwidth(4_000);
@@ -89,15 +89,16 @@ async fn plan_of(families: &'static [&'static str], sim: Sim) -> Vec<String> {
     for node in ["a", "b"] {
         net.node(node, async |_| {});
     }
-    let client = net.host("c").await.unwrap();
+    let client = net.new_host("c").await.unwrap();
     sim.sleep(SEC).await;
     for node in ["a:1", "b:1"] {
         client.dial(node).await.unwrap_err();
     }
-    let faults = families.iter().fold(Faults::none(), |faults, family| faults.with(family));
-    let mut chaos = net.chaos(faults);
+    let faults =
+        families.iter().fold(Faults::none(), |faults, family| faults.with(family.parse().unwrap()));
+    let mut chaos = net.fault_plan(faults);
     chaos.run_for(60 * SEC).await;
-    chaos.done().iter().map(|(_, what)| what.clone()).collect()
+    chaos.applied_faults().iter().map(|(_, what)| what.clone()).collect()
 }
 
 #[test]
@@ -299,7 +300,7 @@ fn a_failure_that_passes_now_and_then_is_told_first_and_not_shrunk() {
             "the same seed was not the same run",
             "Run again, it failed in the same way 1 of 2 times and passed 1 of 2 times",
             "So it was not shrunk.",
-            "replay: VIRTNET_CHECK=1 VIRTNET_SEED=0x0 cargo test",
+            "replay: VIRTNET_CHECK_DETERMINISM=1 VIRTNET_SEED=0x0 cargo test",
         ],
     );
     assert_eq!(report.choices(), None);
@@ -318,7 +319,7 @@ fn a_seed_that_passes_and_fails_when_it_is_repeated_tells_how_it_failed() {
         &[
             "it passed, and failed when it was repeated:\ntask main panicked: the second time",
             "the same seed was not the same run",
-            "replay: VIRTNET_CHECK=1 VIRTNET_SEED=0x0 cargo test",
+            "replay: VIRTNET_CHECK_DETERMINISM=1 VIRTNET_SEED=0x0 cargo test",
         ],
     );
 }
@@ -364,7 +365,7 @@ fn records_in_a_row_that_tell_the_same_are_one_line_with_their_number_and_time()
 fn a_spin_on_a_closed_host_is_two_lines_with_their_number() {
     let check = Check::new("spin").seeds(0..1).shrink_time(LONG);
     let report = check.run(|sim: Sim| async move {
-        let host = Network::new("t").host("a").await.unwrap();
+        let host = Network::new("t").new_host("a").await.unwrap();
         let listener = host.listen(":1").await.unwrap();
         sim.task("server").spawn(async move {
             while listener.accept().await.is_err() {
@@ -412,9 +413,9 @@ async fn one_read_is_one_message(sim: Sim) {
             });
         }
     });
-    let client = net.host("client").await.unwrap();
+    let client = net.new_host("client").await.unwrap();
     sim.sleep(SEC).await;
-    let mut chaos = net.chaos(Faults::none().with("short_io"));
+    let mut chaos = net.fault_plan(Faults::none().with(FaultKind::ShortIo));
     let work = async {
         for _ in 0..20 {
             let mut conn = client.dial("server:1").await.unwrap();

@@ -32,7 +32,7 @@ fn states(stall: &Stall) -> Vec<(&str, String)> {
 /// Two hosts and a connection between them, on a network whose window is `window` bytes.
 async fn connected(window: usize) -> (Conn, Conn) {
     let net = Network::with("t", Config::new().window(window));
-    let (a, b) = (net.host("a").await.unwrap(), net.host("b").await.unwrap());
+    let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
     let listener = b.listen(":1").await.unwrap();
     let (x, y) = join!(a.dial("b:1"), listener.accept());
     (x.unwrap(), y.unwrap())
@@ -145,7 +145,8 @@ fn each_wait_is_named_and_holds_the_program_while_it_is_explained() {
             let outcome: Outcome<()> = Run::new(3).time_limit(9 * SEC).execute(async move |sim| {
                 let (ends, host) = if simulated {
                     let net = Network::with("t", Config::new().window(10));
-                    let hosts = (net.host("a").await.unwrap(), net.host("b").await.unwrap());
+                    let hosts =
+                        (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
                     let listener = hosts.1.listen(":1").await.unwrap();
                     let (x, y) = join!(hosts.0.dial("b:1"), listener.accept());
                     ((x.unwrap(), y.unwrap()), hosts.0)
@@ -181,7 +182,7 @@ where
 {
     let outcome: Outcome<()> = Run::new(1).execute(async move |sim| {
         let net = Network::with("t", Config::new().window(10));
-        let (a, b) = (net.host("a").await.unwrap(), net.host("b").await.unwrap());
+        let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
         let listener = b.listen(":1").await.unwrap();
         let (x, y) = join!(a.dial("b:1"), listener.accept());
         let (x, _y) = (x.unwrap(), y.unwrap());
@@ -244,7 +245,7 @@ fn operation_that_each_poll_makes_anew_is_no_lost_wakeup() {
     let waits = |what: &'static str| {
         let outcome: Outcome<()> = Run::new(1).execute(async move |sim| {
             let net = Network::new("t");
-            let host = net.host("a").await.unwrap();
+            let host = net.new_host("a").await.unwrap();
             let listener = host.listen(":1").await.unwrap();
             let (x, y) = join!(host.dial("a:1"), listener.accept());
             let (mut x, _y) = (x.unwrap(), y.unwrap());
@@ -356,7 +357,7 @@ fn paused_node_is_said_to_be_paused_and_what_woke_its_task_is_named() {
             let mut conn = listener.accept().await.unwrap();
             conn.write_all(b"x").await.unwrap();
         });
-        let a = net.host("a").await.unwrap();
+        let a = net.new_host("a").await.unwrap();
         sim.sleep(SEC).await;
         node.pause();
         let mut conn = a.dial("b:1").await.unwrap();
@@ -428,7 +429,7 @@ fn random_stalls_are_reported_as_they_are() {
                 let kind = sim.choose("kind", 6);
                 kinds.push(kind);
                 let name = format!("h{n}");
-                let host = net.host(&name).await.unwrap();
+                let host = net.new_host(&name).await.unwrap();
                 let passed = count.clone();
                 let (sender, receiver) = futures::channel::oneshot::channel::<()>();
                 keep.push(sender);

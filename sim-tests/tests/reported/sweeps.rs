@@ -22,7 +22,7 @@ async fn reaches_early(sim: Sim) {
 #[virtnet::test(seeds = 20)]
 async fn has_faults_early(sim: Sim) {
     let net = Network::new("t");
-    let [a, b] = [net.host("a").await.unwrap(), net.host("b").await.unwrap()];
+    let [a, b] = [net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap()];
     let _listener = b.listen(":1").await.unwrap();
     net.partition(&["a"], &["b"]);
     if sim.seed() < 5 {
@@ -56,10 +56,10 @@ fn sweep_with_fewer_seeds_than_the_test_asks_for_is_judged_as_a_part() {
     assert!(!whole(&[("VIRTNET_SEED", "70")]));
     assert!(!whole(&[("VIRTNET_SEEDS", "random:99")]));
     // A shard, and a shard of a range that is large enough.
-    assert!(!whole(&[("VIRTNET_SEEDS", "100..1000"), ("VIRTNET_SHARD", "1/3")]));
+    assert!(!whole(&[("VIRTNET_SEEDS", "100..1000"), ("VIRTNET_SHARD", "2/3")]));
     // What a time ends before it has run all, and what goes on after a time.
-    assert!(!whole(&[("VIRTNET_SEEDS", "10..4000000"), ("VIRTNET_TIME", "1ns")]));
-    assert!(!whole(&[("VIRTNET_SEEDS", "10.."), ("VIRTNET_TIME", "300ms")]));
+    assert!(!whole(&[("VIRTNET_SEEDS", "10..4000000"), ("VIRTNET_BUDGET", "1ns")]));
+    assert!(!whole(&[("VIRTNET_SEEDS", "10.."), ("VIRTNET_BUDGET", "300ms")]));
     // A rest, however large.
     assert!(!whole(&[("VIRTNET_SEEDS", "rest:10..400")]));
 }
@@ -70,7 +70,7 @@ fn sweep_with_as_many_seeds_as_the_test_asks_for_is_judged_as_a_whole() {
     assert!(whole(&[("VIRTNET_SEEDS", "10..110")]));
     assert!(whole(&[("VIRTNET_SEEDS", "random:100")]));
     assert!(whole(&[("NEXTEST_STRESS_CURRENT", "1")]));
-    assert!(whole(&[("VIRTNET_SEEDS", "10..110"), ("VIRTNET_SHARD", "0/1")]));
+    assert!(whole(&[("VIRTNET_SEEDS", "10..110"), ("VIRTNET_SHARD", "1/1")]));
     // All seeds of the test, and the label is reached.
     assert!(!whole(&[]));
     assert!(!whole(&[("VIRTNET_SEEDS", "rest:0..200")]));
@@ -91,7 +91,7 @@ fn faults_without_effect_in_a_part_of_the_seeds_fail_only_the_whole() {
 /// Where the time is used up, the line that goes on is executed as it is printed.
 #[test]
 fn sweep_that_goes_on_after_its_time_is_judged_as_a_part() {
-    let first = [("VIRTNET_SEEDS", "9..4000000"), ("VIRTNET_TIME", "100ms")];
+    let first = [("VIRTNET_SEEDS", "9..4000000"), ("VIRTNET_BUDGET", "100ms")];
     let mut text = said(&execute(EARLY, &first));
     for _ in 0..2 {
         let (_, on) = text.split_once("  go on: ").expect(&text);
@@ -113,7 +113,7 @@ fn results_are_judged_as_a_whole_where_they_have_the_seeds_of_the_test_together(
         assert!(!is_judged_as_a_whole(&[&own, more].concat()));
     };
     let judge = || {
-        let output = execute(EARLY, &[("VIRTNET_JUDGE", path)]);
+        let output = execute(EARLY, &[("VIRTNET_MERGE", path)]);
         (output.status.success(), said(&output))
     };
     part("10..60", &[]);
@@ -123,8 +123,8 @@ fn results_are_judged_as_a_whole_where_they_have_the_seeds_of_the_test_together(
     let told = "the results have 50 seeds, and the test asks for 100: they are judged as a part";
     assert!(text.contains(told), "{text}");
     // Two shards, of which one has run more: it is not enough.
-    part("40..109", &[("VIRTNET_SHARD", "0/2")]);
-    part("60..110", &[("VIRTNET_SHARD", "1/2")]);
+    part("40..109", &[("VIRTNET_SHARD", "1/2")]);
+    part("60..110", &[("VIRTNET_SHARD", "2/2")]);
     let (is_well, text) = judge();
     assert!(is_well && text.contains("the results have 99 seeds"), "{text}");
     part("109..110", &[]);

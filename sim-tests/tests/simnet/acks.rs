@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join;
-use virtnet::simnet::{Latency, Network};
+use virtnet::simnet::{FaultKind, Latency, Network};
 use virtnet::{Cause, Run, Schedule, Tape, time};
 
 use super::{
@@ -47,7 +47,7 @@ fn what_is_acknowledged_too_late_for_latency_alone_times_out() {
 fn what_was_under_way_when_its_sender_gave_up_arrives_all_the_same() {
     fifo(async |_| {
         let config = exact().latency(Latency::constant(secs(40))).connect_timeout(secs(1_000));
-        let t = two(config.stream_timeout(Some(secs(10)))).await;
+        let t = two(config.user_timeout(Some(secs(10)))).await;
         assert_eq!(write(&t.ab, "one, ").await, Ok(5));
         time::sleep(secs(1)).await;
         assert_eq!(write(&t.ab, "two").await, Ok(3));
@@ -104,7 +104,7 @@ fn an_acknowledgement_that_is_cut_off_on_its_way_is_missed() {
             } else {
                 assert!(told.is_err(), "{cut_at:?}: {told:?}");
             }
-            assert_eq!(t.net.ledger().family("one_way").effective, u64::from(misses));
+            assert_eq!(t.net.fault_stats().kind(FaultKind::OneWay).effective, u64::from(misses));
         });
     }
 }
@@ -166,7 +166,7 @@ fn space_after(reads_at: Duration, tape: Tape) -> Duration {
         let (wrote, ()) = join(timed(write(&t.ab, "more")), reading).await;
         assert_eq!(wrote.1, Ok(2));
         let effective = u64::from(wrote.0 > reads_at + ms(10));
-        assert_eq!(t.net.ledger().family("loss").effective, effective);
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Loss).effective, effective);
         wrote.0
     });
     outcome.unwrap()
@@ -199,7 +199,7 @@ fn who_waits_for_space_finds_out_that_everything_is_lost() {
             };
             let (blocked, ()) = join(timed(write(&t.ab, "x")), losing).await;
             assert_eq!(blocked, (secs(60) + ms(200), Err(Cause::TimedOut)));
-            assert_eq!(t.net.ledger().family("loss").effective, 1);
+            assert_eq!(t.net.fault_stats().kind(FaultKind::Loss).effective, 1);
         });
     }
 }
@@ -212,7 +212,7 @@ fn who_keeps_alive_finds_out_that_everything_is_lost() {
         t.net.link("α", "β").loss(1.0);
         assert_eq!(read(&t.ba).await, Err(Cause::TimedOut));
         assert_eq!(time::now() - heard_at, secs(67));
-        assert_eq!(t.net.ledger().family("loss").effective, 1);
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Loss).effective, 1);
     });
 }
 
@@ -220,7 +220,7 @@ fn who_keeps_alive_finds_out_that_everything_is_lost() {
 fn who_keeps_alive_survives_some_loss() {
     fifo(async |sim| {
         let net = Network::with("t", exact().keep_alive(Some(secs(7))));
-        let (a, b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+        let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         let (idle, _far) = connect(&a, &b.listen("").await.unwrap()).await;
         net.link("α", "β").loss(0.1);
         assert!(sim.timeout(secs(2_000), read(&idle)).await.is_err());
@@ -286,7 +286,11 @@ fn who_has_to_wait_for_an_announcement_that_was_stopped_has_felt_it() {
             };
             let (wrote, ()) = join(timed(write(&t.ab, "more")), reading).await;
             assert_eq!(wrote, (ms(50 + 100 + 10), Ok(4)));
-            assert_eq!(t.net.ledger().family(fault).effective, 1, "{fault}, {before}");
+            assert_eq!(
+                t.net.fault_stats().kind(fault.parse().unwrap()).effective,
+                1,
+                "{fault}, {before}"
+            );
         });
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::future::pending;
 use virtnet::Run;
-use virtnet::simnet::{Chaos, Config, Faults, Latency, LinkEdit, Network, Node};
+use virtnet::simnet::{
+    ClockSkew, Config, FaultKind, FaultPlan, Faults, Latency, LinkOverride, Network, Node,
+};
 
 use super::{Two, echo_node, exact, fifo, ms, panic_of, secs, two};
 
@@ -20,14 +22,14 @@ fn a_fault_names_the_host_that_was_never_made_and_those_that_were() {
             ("release", &|| net.release("γ", "α")),
             ("reset", &|| net.reset("α", "γ")),
             ("link", &|| drop(net.link("γ", "β"))),
-            ("sockets", &|| drop(net.sockets("γ"))),
+            ("sockets", &|| drop(net.netstat("γ"))),
         ];
         for (what, call) in calls {
             let text = panic_of(call);
             assert!(text.contains("no host \"γ\" was ever made on the network simt"), "{text}");
             assert!(what == "sockets" || text.ends_with("there are: α, β"), "{what}: {text}");
         }
-        net.ledger().assert_effective();
+        net.fault_stats().assert_effective();
     });
 }
 
@@ -53,7 +55,7 @@ fn a_partition_has_two_sides_that_share_nobody() {
 fn numbers_have_their_ranges() {
     let day = secs(24 * 60 * 60);
     let nothing = Duration::ZERO;
-    let told: [(&str, &dyn Fn()); 14] = [
+    let told: [(&str, &dyn Fn()); 13] = [
         ("window of 0", &|| drop(Config::new().window(0))),
         ("window of 1073741825", &|| drop(Config::new().window((1 << 30) + 1))),
         ("bandwidth of 0", &|| drop(Config::new().bandwidth(Some(0)))),
@@ -82,7 +84,6 @@ fn numbers_have_their_ranges() {
         ("median", &|| {
             let _ = Latency::log_normal(ms(2), Duration::MAX);
         }),
-        ("fault family \"floods\"", &|| drop(Faults::all().without("floods"))),
         ("Network::new", &|| drop(Network::new("t"))),
     ];
     for (name, call) in told {
@@ -107,25 +108,34 @@ fn ratios_are_numbers_from_0_to_1() {
         assert!(text.contains("bandwidth of 0"), "{text}");
         let node = echo_node(&net, "γ");
         for drift in [-1_000_000, i32::MIN] {
-            let text = panic_of(|| node.clock(0, drift));
+            let text = panic_of(|| node.set_clock(ClockSkew::none().drift_ppm(drift)));
             assert!(text.contains(&format!("a drift of {drift}")), "{text}");
         }
-        node.clock(i64::MIN, -999_999);
-        node.clock(i64::MAX, i32::MAX);
-        node.poll_cost(Duration::MAX);
+        node.set_clock(ClockSkew::behind(Duration::MAX).drift_ppm(-999_999));
+        node.set_clock(ClockSkew::ahead(Duration::MAX).drift_ppm(i32::MAX));
+        node.set_poll_cost(Duration::MAX);
         virtnet::time::sleep(secs(1)).await;
-        let text = panic_of(|| {
-            let _ = net.ledger().family("floods");
-        });
-        assert!(text.contains("\"floods\"") && text.contains("slow_node, registry"), "{text}");
     });
+}
+
+#[test]
+fn fault_kind_is_read_from_its_name_and_a_wrong_name_is_told_the_right_ones() {
+    for kind in FaultKind::ALL {
+        assert_eq!(kind.to_string().parse(), Ok(kind));
+    }
+    let text = "floods".parse::<FaultKind>().unwrap_err().to_string();
+    assert!(
+        text.starts_with("`floods` is no kind of fault: expected one of partition, "),
+        "{text}"
+    );
+    assert!(text.ends_with(", slow_node, registry, short_io"), "{text}");
 }
 
 #[test]
 fn the_longest_durations_are_for_ever() {
     fifo(async |sim| {
         let most = Duration::MAX;
-        let config = exact().connect_timeout(most).stream_timeout(Some(most));
+        let config = exact().connect_timeout(most).user_timeout(Some(most));
         let t = two(config.keep_alive(Some(most)).bandwidth(Some(1))).await;
         t.net.partition(&["α"], &["β"]);
         assert_eq!(super::write(&t.ab, "x").await, Ok(1));
@@ -136,12 +146,12 @@ fn the_longest_durations_are_for_ever() {
 }
 
 /// All handles there are, of a run that is over.
-fn left_over() -> (Network, Node, Chaos, LinkEdit, virtnet::Conn, virtnet::Listener) {
+fn left_over() -> (Network, Node, FaultPlan, LinkOverride, virtnet::Conn, virtnet::Listener) {
     fifo(async |sim| {
         let Two { net, ab, lb, .. } = two(exact()).await;
         let node = echo_node(&net, "γ");
         sim.sleep(ms(10)).await;
-        let chaos = net.chaos(Faults::all());
+        let chaos = net.fault_plan(Faults::all());
         let link = net.link("α", "β").loss(0.5);
         (net, node, chaos, link, ab, lb)
     })
@@ -172,11 +182,11 @@ fn after_the_run_off_its_thread_or_in_another_run_the_use_of_a_handle_is_refused
             &|| net.registry_down(),
             &|| net.heal(),
             &|| {
-                net.ledger();
+                net.fault_stats();
             },
-            &|| drop(net.sockets("α")),
-            &|| drop(net.chaos(Faults::none())),
-            &|| drop(net.join("")),
+            &|| drop(net.netstat("α")),
+            &|| drop(net.fault_plan(Faults::none())),
+            &|| drop(net.region("")),
             &|| drop(net.node("δ", async |_| ())),
             &|| node.crash(),
             &|| node.restart(),
@@ -184,7 +194,7 @@ fn after_the_run_off_its_thread_or_in_another_run_the_use_of_a_handle_is_refused
             &|| {
                 let _ = node.is_up();
             },
-            &|| node.poll_cost(ms(1)),
+            &|| node.set_poll_cost(ms(1)),
             &|| drop(node.spawn(async {})),
         ];
         for (number, call) in calls.iter().enumerate() {
@@ -200,7 +210,7 @@ fn after_the_run_off_its_thread_or_in_another_run_the_use_of_a_handle_is_refused
     Run::new(1)
         .execute(async move |_| {
             let own = Network::new("t");
-            own.host("α").await.unwrap();
+            own.new_host("α").await.unwrap();
             uses(&net, &node);
             own.heal();
         })
@@ -220,9 +230,9 @@ fn what_is_left_when_a_run_ends_in_the_middle_is_dropped_in_peace() {
     let outcome = run.execute(async |_| {
         let Two { net, ab, ba, .. } = two(exact()).await;
         let node = echo_node(&net, "γ");
-        let mut chaos = net.chaos(Faults::all());
+        let mut chaos = net.fault_plan(Faults::all());
         chaos.run_for(secs(10)).await;
-        let mut more = net.chaos(Faults::all());
+        let mut more = net.fault_plan(Faults::all());
         let _unfinished = virtnet::time::timeout(secs(3), more.run_for(secs(10))).await;
         net.partition(&["α"], &["β"]);
         let _ = super::write(&ab, "x").await;

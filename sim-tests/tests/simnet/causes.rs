@@ -39,7 +39,7 @@ fn what_arrives_leads_to_the_poll_that_sent_it_though_the_sender_was_polled_sinc
             std::future::pending::<()>().await;
         });
         sim.sleep(secs(1)).await;
-        let host = net.host("α").await.unwrap();
+        let host = net.new_host("α").await.unwrap();
         let conn = host.dial("β:1").await.unwrap();
         assert_eq!(read_exact(&conn, 3).await, b"abc");
         sim.note("has all");
@@ -60,7 +60,7 @@ fn a_reset_leads_to_the_crash_and_a_fault_to_whoever_asked_for_it() {
         let net = Network::with("t", exact());
         let beta = echo_node(&net, "β");
         sim.sleep(secs(1)).await;
-        let conn = net.host("α").await.unwrap().dial("β:1").await.unwrap();
+        let conn = net.new_host("α").await.unwrap().dial("β:1").await.unwrap();
         sim.task("saboteur").spawn(async move { beta.crash() });
         sim.sleep(secs(1)).await;
         drop(conn);
@@ -86,7 +86,7 @@ fn the_past_of_a_failure_goes_across_a_message_to_the_task_that_sent_it() {
                 std::future::pending::<()>().await;
             });
         }
-        let client = net.host("client").await.unwrap();
+        let client = net.new_host("client").await.unwrap();
         sim.sleep(secs(1)).await;
         let good = sim.task("asks good").spawn({
             let client = client.clone();
@@ -114,7 +114,7 @@ fn what_was_there_before_it_was_asked_for_led_to_the_poll_that_read_it() {
         let net = Network::with("t", exact());
         echo_node(&net, "β");
         sim.sleep(secs(1)).await;
-        let conn = net.host("α").await.unwrap().dial("β:1").await.unwrap();
+        let conn = net.new_host("α").await.unwrap().dial("β:1").await.unwrap();
         write_all(&conn, b"ab").await.unwrap();
         sim.sleep(secs(1)).await;
         sim.note("reads");

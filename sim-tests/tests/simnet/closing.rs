@@ -19,7 +19,7 @@ async fn operate(t: &Two, la: &virtnet::Listener, operation: &str) -> Told {
     let conn = |dialed: Result<virtnet::Conn, String>| dialed.map(|conn| format!("{conn:?}"));
     let count = |wrote: Result<usize, String>| wrote.map(|count| count.to_string());
     match operation {
-        "new host" => match t.net.join("").new_host("γ").await {
+        "new host" => match t.net.region("").new_host("γ").await {
             Ok(host) => Ok(host.name().into()),
             Err(error) => Err(error.to_string()),
         },
@@ -44,7 +44,7 @@ async fn run<T>(mut task: Task<T>) -> T {
 
 fn close(t: &Two, la: &virtnet::Listener, what: &str) {
     match what {
-        "net" => t.net.join("").close(),
+        "net" => t.net.region("").close(),
         "α" => t.a.close(),
         "β" => t.b.close(),
         "lα" => la.close(),

@@ -1,14 +1,14 @@
 //! Every fault has an effect that a program sees, heal undoes it, and the ledger has it.
 
 use futures::future::join;
-use virtnet::simnet::{Counts, Latency, Ledger, Network};
+use virtnet::simnet::{FaultCounts, FaultKind, FaultStats, Latency, Network};
 use virtnet::{Cause, time};
 
 use super::{Two, connect, exact, fifo, ms, panic_of, read, secs, timed, two, until, write};
 
 /// What the ledger has of a fault called by name so many times.
-fn called(times: u64, effective: u64) -> Counts {
-    Counts { requested: times, drawn: 0, applied: times, effective }
+fn called(times: u64, effective: u64) -> FaultCounts {
+    FaultCounts { requested: times, drawn: 0, applied: times, effective }
 }
 
 /// Whether the two can talk, both ways.
@@ -24,7 +24,11 @@ fn two_that_are_cut_off_time_out_and_talk_again_once_healed() {
     fifo(async |_| {
         let t = two(exact()).await;
         t.net.partition(&["α"], &["β"]);
-        assert_eq!(t.net.ledger().family("partition"), called(1, 0), "nobody has felt it");
+        assert_eq!(
+            t.net.fault_stats().kind(FaultKind::Partition),
+            called(1, 0),
+            "nobody has felt it"
+        );
         assert_eq!(write(&t.ab, "?").await, Ok(1));
         assert_eq!(write(&t.ba, "?").await, Ok(1));
         let (dialed, back) = join(t.a.dial("β:1"), t.b.dial("α:9")).await;
@@ -34,7 +38,7 @@ fn two_that_are_cut_off_time_out_and_talk_again_once_healed() {
             join(read(&t.ab), read(&t.ba)).await,
             (Err(Cause::TimedOut), Err(Cause::TimedOut))
         );
-        assert_eq!(t.net.ledger().family("partition"), called(1, 1));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Partition), called(1, 1));
         t.net.heal();
         let (ab, ba) = connect(&t.a, &t.lb).await;
         they_talk(&Two { ab, ba, ..t }).await;
@@ -47,7 +51,7 @@ fn a_partition_parts_two_groups_and_nobody_else() {
         let net = Network::with("t", exact());
         let mut hosts = Vec::new();
         for name in ["α", "β", "γ", "δ", "ε"] {
-            let host = net.host(name).await.unwrap();
+            let host = net.new_host(name).await.unwrap();
             let listener = host.listen(":1").await.unwrap();
             hosts.push((host, listener));
         }
@@ -77,8 +81,8 @@ fn a_one_way_cut_lets_one_way_through_and_stalls_both() {
         // But that is never acknowledged.
         assert_eq!(read(&t.ba).await, Err(Cause::TimedOut));
         assert_eq!(time::now() - start, secs(60));
-        assert_eq!(t.net.ledger().family("one_way"), called(1, 1));
-        assert_eq!(t.net.ledger().family("partition"), called(0, 0));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::OneWay), called(1, 1));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Partition), called(0, 0));
         let dialed = t.b.dial("α:1").await.map(drop);
         assert_eq!(*dialed.unwrap_err().root(), Cause::TimedOut);
     });
@@ -132,7 +136,7 @@ fn a_held_link_delivers_in_order_when_it_is_released_dials_too() {
         assert_eq!(text, Ok("under way, one, two, three".into()));
         assert_eq!(time::now() - start, secs(5) + ms(10), "the answer to the dial has yet to come");
         assert_eq!(dialed.0, secs(2) + ms(10));
-        assert_eq!(t.net.ledger().family("hold"), called(1, 1));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Hold), called(1, 1));
         they_talk(&t).await;
     });
 }
@@ -157,7 +161,7 @@ fn heal_lets_go_what_is_held_and_a_hold_that_lasts_times_out() {
 fn a_reset_hits_those_between_the_two_and_no_other() {
     fifo(async |_| {
         let t = two(exact()).await;
-        let c = t.net.host("γ").await.unwrap();
+        let c = t.net.new_host("γ").await.unwrap();
         let (cb, bc) = connect(&c, &t.lb).await;
         t.net.reset("β", "α");
         assert_eq!(read(&t.ab).await, Err(Cause::ConnReset));
@@ -165,7 +169,11 @@ fn a_reset_hits_those_between_the_two_and_no_other() {
         assert_eq!(write(&cb, "x").await, Ok(1));
         assert_eq!(read(&bc).await, Ok("x".into()));
         t.net.reset("β", "α");
-        assert_eq!(t.net.ledger().family("reset"), called(2, 1), "the second had nothing to hit");
+        assert_eq!(
+            t.net.fault_stats().kind(FaultKind::Reset),
+            called(2, 1),
+            "the second had nothing to hit"
+        );
     });
 }
 
@@ -178,8 +186,8 @@ fn link_edits_are_felt_and_outlive_a_heal() {
         assert_eq!(write(&t.ab, "x").await, Ok(1));
         assert_eq!(timed(read(&t.ba)).await, (ms(70), Ok("x".into())));
         assert_eq!(timed(connect(&t.a, &t.lb)).await.0, ms(141), "a dial feels it too");
-        let ledger = t.net.ledger();
-        assert_eq!(ledger.family("latency"), called(1, 1));
+        let ledger = t.net.fault_stats();
+        assert_eq!(ledger.kind(FaultKind::Latency), called(1, 1));
         t.net.link("α", "β").latency(Latency::constant(ms(10))).loss(1.0);
         t.net.heal();
         assert_eq!(write(&t.ab, "x").await, Ok(1));
@@ -190,7 +198,7 @@ fn link_edits_are_felt_and_outlive_a_heal() {
         assert_eq!(write(&ab, "0123456789").await.map(|count| count < 10), Ok(true));
         assert!(timed(read(&ba)).await.0 > ms(10));
         for (family, times) in [("latency", 2), ("loss", 2), ("bandwidth", 1), ("short_io", 1)] {
-            let counts = t.net.ledger().family(family);
+            let counts = t.net.fault_stats().kind(family.parse().unwrap());
             assert_eq!((counts.requested, counts.applied), (times, times), "{family}");
             assert!(counts.effective > 0, "{family}");
         }
@@ -219,21 +227,21 @@ fn what_is_lost_now_and_then_arrives_all_the_same_and_later() {
 fn the_ledger_names_what_had_no_effect() {
     fifo(async |_| {
         let t = two(exact()).await;
-        t.net.ledger().assert_effective();
+        t.net.fault_stats().assert_effective();
         t.net.partition(&["α"], &["β"]);
         t.net.heal();
-        let ledger = t.net.ledger();
-        assert_eq!(ledger.ineffective(), ["partition"]);
+        let ledger = t.net.fault_stats();
+        assert_eq!(ledger.ineffective(), [FaultKind::Partition]);
         let text = panic_of(|| ledger.assert_effective());
         assert!(text.contains("never had an effect: partition."), "{text}");
         t.net.partition(&["α"], &["β"]);
         assert_eq!(write(&t.ab, "x").await, Ok(1));
         time::sleep(ms(11)).await;
-        let mut sum = Ledger::default();
+        let mut sum = FaultStats::default();
         sum += &ledger;
-        sum += &t.net.ledger();
+        sum += &t.net.fault_stats();
         sum.assert_effective();
-        assert_eq!(sum.family("partition"), called(3, 1));
+        assert_eq!(sum.kind(FaultKind::Partition), called(3, 1));
     });
 }
 
@@ -245,7 +253,7 @@ fn a_link_of_a_host_to_itself_knows_no_latency_and_claims_no_effect() {
         t.net.link("β", "β").latency(Latency::constant(ms(70)));
         assert_eq!(write(&ab, "x").await, Ok(1));
         assert!(timed(read(&ba)).await.0 < ms(1));
-        assert_eq!(t.net.ledger().family("latency"), called(1, 0));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Latency), called(1, 0));
     });
 }
 
@@ -259,13 +267,13 @@ fn sockets_tell_what_is_open_and_what_is_the_matter() {
         assert_eq!(write(&t.ab, "unsent!").await, Ok(7));
         time::sleep(ms(20)).await;
         assert_eq!(
-            t.net.sockets("α"),
+            t.net.netstat("α"),
             "α is up, restarted 0 time(s)\n  \
              α:1->β:2  open, unread 6, unsent 7, window 65529; lost on the way, 1 time(s); \
              not acknowledged since 43ms"
         );
         assert_eq!(
-            t.net.sockets("β"),
+            t.net.netstat("β"),
             "β is up, restarted 0 time(s)\n  β:1  listens, 0 dial(s) and 0 accept(s) wait\n  \
              β:2->α:1  open, unread 0, unsent 0, window 65530"
         );

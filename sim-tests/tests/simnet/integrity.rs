@@ -168,7 +168,7 @@ async fn breaks(net: Network, nodes: Vec<Node>, steps: u64) {
             6 => node.crash(),
             7 => node.power_off(),
             8 => node.restart(),
-            9 => node.close(),
+            9 => node.close_host(),
             10 => drop(net.link(a, b).short_io(0.5).loss(0.1)),
             11 => drop(net.link(a, b).latency(Latency::uniform(ms(1), ms(1_500)))),
             12 => drop(net.link(a, b).bandwidth(10_000 + below(100_000))),
@@ -187,7 +187,7 @@ async fn breaks(net: Network, nodes: Vec<Node>, steps: u64) {
 async fn story(sim: Sim, window: usize, seen: Rc<Seen>) {
     let keep_alive = (below(2) == 0).then(|| secs(7));
     let config = Config::new().window(window);
-    let config = config.stream_timeout(Some(STREAM_TIMEOUT)).keep_alive(keep_alive);
+    let config = config.user_timeout(Some(STREAM_TIMEOUT)).keep_alive(keep_alive);
     let net = Network::with("t", config.connect_timeout(secs(5)));
     let hosts = 2 + below(7);
     let nodes = (0..hosts).map(|number| {

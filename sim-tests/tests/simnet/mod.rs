@@ -65,7 +65,7 @@ pub(crate) struct Two {
 
 pub(crate) async fn two(config: Config) -> Two {
     let net = Network::with("t", config);
-    let (a, b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+    let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
     let lb = b.listen("").await.unwrap();
     let (ab, ba) = connect(&a, &lb).await;
     Two { net, a, b, lb, ab, ba }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::{join, pending};
 use futures::{AsyncReadExt, FutureExt};
-use virtnet::simnet::{Latency, Network, Node};
+use virtnet::simnet::{ClockSkew, FaultKind, Latency, Network, Node};
 use virtnet::{Cause, Conn, Ending, Host, Listener, Outcome, Run, Schedule, Sim, time};
 
 use super::{Two, connect, echo, exact, fifo, ms, read, secs, timed, two, until, write, write_all};
@@ -15,7 +15,7 @@ use super::{Two, connect, echo, exact, fifo, ms, read, secs, timed, two, until, 
 async fn with_node(sim: &Sim) -> (Network, Node, Host, Conn) {
     let net = Network::with("t", exact());
     let node = net.node("β", echo);
-    let a = net.host("α").await.unwrap();
+    let a = net.new_host("α").await.unwrap();
     sim.sleep(ms(10)).await;
     let conn = a.dial("β:1").await.unwrap();
     (net, node, a, conn)
@@ -38,7 +38,7 @@ fn a_crash_is_a_reset_and_refuses_dials() {
         assert!(node.host().is_none());
         let (took, error) = timed(a.dial("β:1")).await;
         assert_eq!((took, error.unwrap_err().root()), (ms(21), &Cause::ConnRefused));
-        let counts = net.ledger().family("crash");
+        let counts = net.fault_stats().kind(FaultKind::Crash);
         assert_eq!((counts.requested, counts.applied, counts.effective), (2, 1, 1));
     });
 }
@@ -59,7 +59,7 @@ fn without_power_there_is_silence() {
         sim.sleep(ms(100)).await;
         assert_eq!(write(&idle, "?").await, Ok(1));
         assert_eq!(timed(read(&idle)).await, (ms(20), Err(Cause::ConnReset)));
-        assert_eq!(net.ledger().family("power_off").effective, 1);
+        assert_eq!(net.fault_stats().kind(FaultKind::PowerOff).effective, 1);
     });
 }
 
@@ -73,7 +73,7 @@ fn a_writer_with_a_full_window_is_told_of_every_death() {
                 let _conn = listener.accept().await;
                 pending::<()>().await;
             });
-            let a = net.host("α").await.unwrap();
+            let a = net.new_host("α").await.unwrap();
             sim.sleep(ms(10)).await;
             let conn = a.dial("β:1").await.unwrap();
             assert_eq!(write(&conn, "full").await, Ok(4));
@@ -126,7 +126,7 @@ fn a_reset_that_was_lost_is_not_waited_for() {
             write_all(&conn, b"lost").await.unwrap();
             pending::<()>().await;
         });
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         sim.sleep(ms(10)).await;
         let conn = a.dial("β:1").await.unwrap();
         net.partition_one_way(&["β"], &["α"]);
@@ -149,7 +149,7 @@ fn the_lost_answer_of_a_closed_end_is_answered_by_the_dead() {
             conn.close().unwrap();
             pending::<()>().await;
         });
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         sim.sleep(ms(10)).await;
         let conn = a.dial("β:1").await.unwrap();
         assert_eq!(read(&conn).await, Ok(String::new()));
@@ -178,7 +178,7 @@ fn a_lossy_link_keeps_no_death_from_a_writer_with_a_full_window() {
                 write_all(&conn, b"lost").await.unwrap();
                 pending::<()>().await;
             });
-            let a = net.host("α").await.unwrap();
+            let a = net.new_host("α").await.unwrap();
             sim.sleep(ms(10)).await;
             let conn = a.dial("β:1").await.unwrap();
             assert_eq!(write(&conn, "full").await, Ok(4));
@@ -237,7 +237,7 @@ fn a_restarted_node_answers_what_was_meant_for_its_life_before_with_a_reset() {
         sim.sleep(ms(50)).await;
         let new = node.host().unwrap();
         assert!(new != old && old.is_closed() && !new.is_closed());
-        assert_eq!(net.join("").host("β"), Some(new));
+        assert_eq!(net.region("").host("β"), Some(new));
         assert_eq!(*old.dial("α:1").await.unwrap_err().root(), Cause::HostDown);
         net.heal();
         assert_eq!(read(&conn).await, Err(Cause::ConnReset));
@@ -245,7 +245,7 @@ fn a_restarted_node_answers_what_was_meant_for_its_life_before_with_a_reset() {
         let conn = a.dial("β:1").await.unwrap();
         assert_eq!(conn.peer_addr().port(), 2, "ports begin at 1 again");
         echoes(&conn).await;
-        assert_eq!(net.ledger().family("restart").effective, 1);
+        assert_eq!(net.fault_stats().kind(FaultKind::Restart).effective, 1);
     });
 }
 
@@ -267,18 +267,18 @@ fn a_closed_node_ends_its_streams_in_order_and_its_tasks_go_on() {
                 }
             }
         });
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         sim.sleep(ms(10)).await;
         let conn = a.dial("β:1").await.unwrap();
         echoes(&conn).await;
         let before = ticks.get();
-        node.close();
+        node.close_host();
         assert!(node.is_up());
         assert_eq!(timed(read(&conn)).await, (ms(10), Ok(String::new())));
         assert_eq!(*a.dial("β:1").await.unwrap_err().root(), Cause::ConnRefused);
         sim.sleep(secs(10)).await;
         assert!(ticks.get() >= before + 10);
-        assert_eq!(net.ledger().family("close").effective, 1);
+        assert_eq!(net.fault_stats().kind(FaultKind::Close).effective, 1);
         node.restart();
         sim.sleep(secs(2)).await;
         echoes(&a.dial("β:1").await.unwrap()).await;
@@ -302,7 +302,7 @@ fn a_paused_node_takes_what_arrives_and_reads_it_later() {
             (secs(300) + ms(10), Ok("echo".into())),
             "it was acknowledged: no timeout"
         );
-        assert_eq!(net.ledger().family("pause").effective, 1);
+        assert_eq!(net.fault_stats().kind(FaultKind::Pause).effective, 1);
     });
 }
 
@@ -330,7 +330,7 @@ fn a_paused_node_sets_out_when_it_goes_on_though_it_was_told_before_where_to() {
         sim.sleep_until(asked + Duration::from_micros(500)).await;
         node.pause();
         sim.sleep(secs(1)).await;
-        assert_eq!((met.get(), net.ledger().family("pause").effective), (None, 1));
+        assert_eq!((met.get(), net.fault_stats().kind(FaultKind::Pause).effective), (None, 1));
         let on = sim.now();
         node.resume();
         sim.sleep(secs(1)).await;
@@ -374,7 +374,7 @@ fn a_pause_dies_with_the_life_it_came_in() {
             }
             node.restart();
             sim.sleep(secs(2)).await;
-            assert!(net.sockets("β").starts_with("β is up"), "{}", net.sockets("β"));
+            assert!(net.netstat("β").starts_with("β is up"), "{}", net.netstat("β"));
             let conn = a.dial("β:1").await.unwrap();
             echoes(&conn).await;
             node.pause();
@@ -407,19 +407,19 @@ fn a_clock_that_drifts_scales_sleeps_and_an_offset_moves_the_wall_clock_alone() 
         sim.sleep(ms(1)).await;
         let start = sim.now();
         sim.sleep(secs(1)).await;
-        node.clock(0, 250_000);
+        node.set_clock(ClockSkew::none().drift_ppm(250_000));
         until(start, secs(10)).await;
         assert_eq!(seen.take().len(), 1, "a sleep that had begun keeps its instant");
         until(start, secs(18) - Duration::from_nanos(1)).await;
         assert_eq!(seen.take(), []);
         sim.sleep(Duration::from_nanos(2)).await;
         assert_eq!(seen.take(), [(secs(10), secs(10))], "8 s of true time are 10 of its own");
-        node.clock(60_000_000_000, 0);
+        node.set_clock(ClockSkew::ahead(Duration::from_secs(60)));
         until(start, secs(26)).await;
         // The wall clock had gained 4.25 s, and is a minute ahead of the true one instead.
         assert_eq!(seen.take(), [(secs(8), secs(68) - ms(4_250))]);
-        assert_eq!(net.ledger().family("clock").effective, 2);
-        node.clock(0, 0);
+        assert_eq!(net.fault_stats().kind(FaultKind::Clock).effective, 2);
+        node.set_clock(ClockSkew::none());
         assert_eq!(sim.now() - start, secs(26), "the true clock is as ever");
     });
 }
@@ -437,18 +437,18 @@ fn a_clock_that_is_set_right_is_right_whatever_it_had_gained_and_never_jumps() {
             (own - sim.now(), sim.now() - own, ahead)
         };
         sim.sleep(secs(1)).await;
-        node.clock(-7_000_000_000, 250_000);
+        node.set_clock(ClockSkew::behind(Duration::from_secs(7)).drift_ppm(250_000));
         sim.sleep(secs(8)).await;
         assert_eq!(clocks().await, (secs(2), secs(0), secs(5)), "7 s behind, and 2 gained");
-        node.clock(-7_000_000_000, 250_000);
+        node.set_clock(ClockSkew::behind(Duration::from_secs(7)).drift_ppm(250_000));
         assert_eq!(clocks().await, (secs(2), secs(0), secs(7)), "an offset is from the true time");
-        node.clock(0, 0);
+        node.set_clock(ClockSkew::none());
         assert_eq!(clocks().await, (secs(2), secs(0), secs(0)), "on the wall it is right at once");
         sim.sleep(secs(100)).await;
         assert_eq!(clocks().await, (secs(2), secs(0), secs(0)), "and stays so");
-        node.clock(0, -500_000);
+        node.set_clock(ClockSkew::none().drift_ppm(-500_000));
         sim.sleep(secs(10)).await;
-        node.clock(0, 0);
+        node.set_clock(ClockSkew::none());
         assert_eq!(clocks().await, (secs(0), secs(3), secs(0)), "it never runs backwards");
     });
 }
@@ -457,13 +457,13 @@ fn a_clock_that_is_set_right_is_right_whatever_it_had_gained_and_never_jumps() {
 fn a_wrong_clock_is_felt_when_it_is_read_and_slowness_when_something_waits() {
     fifo(async |sim| {
         let (net, node, _, conn) = with_node(&sim).await;
-        let felt = |family| net.ledger().family(family).effective;
-        node.clock(60_000_000_000, 0);
-        node.poll_cost(ms(5));
+        let felt = |family: &str| net.fault_stats().kind(family.parse().unwrap()).effective;
+        node.set_clock(ClockSkew::ahead(Duration::from_secs(60)));
+        node.set_poll_cost(ms(5));
         sim.sleep(secs(1)).await;
         echoes(&conn).await;
         assert_eq!((felt("clock"), felt("slow_node")), (0, 0), "it is polled, and no more");
-        node.poll_cost(Duration::ZERO);
+        node.set_poll_cost(Duration::ZERO);
         let on = async |read: fn(Sim)| node.spawn(async move { read(sim) }).await.unwrap();
         on(|sim| drop((Sim::try_current(), sim.rng(), sim.yield_now(), time::yield_now()))).await;
         on(|sim| drop((sim.now(), time::now(), sim.sleep(ms(1))))).await;
@@ -478,7 +478,7 @@ fn a_wrong_clock_is_felt_when_it_is_read_and_slowness_when_something_waits() {
             |_| _ = time::now().elapsed(),
         ];
         for (before, way) in (1..).zip(ways) {
-            node.clock(0, -500_000);
+            node.set_clock(ClockSkew::none().drift_ppm(-500_000));
             sim.sleep(secs(1)).await;
             assert_eq!(felt("clock"), before);
             on(way).await;
@@ -495,13 +495,13 @@ fn a_slow_node_does_one_thing_after_another() {
         echoes(&conn).await;
         let other = a.dial("β:1").await.unwrap();
         sim.sleep(secs(1)).await;
-        node.poll_cost(ms(500));
+        node.set_poll_cost(ms(500));
         write_all(&conn, b"x").await.unwrap();
         write_all(&other, b"y").await.unwrap();
         let (one, two) = join(timed(read(&conn)), timed(read(&other))).await;
         assert_eq!((one.0, two.0), (ms(20), ms(520)));
-        assert_eq!(net.ledger().family("slow_node").effective, 1);
-        node.poll_cost(Duration::ZERO);
+        assert_eq!(net.fault_stats().kind(FaultKind::SlowNode).effective, 1);
+        node.set_poll_cost(Duration::ZERO);
         sim.sleep(secs(1)).await;
         write_all(&conn, b"x").await.unwrap();
         assert_eq!(timed(read(&conn)).await.0, ms(20));
@@ -512,10 +512,10 @@ fn a_slow_node_does_one_thing_after_another() {
 fn a_new_life_is_not_busy_with_what_the_old_one_did() {
     fifo(async |sim| {
         let (_, node, a, conn) = with_node(&sim).await;
-        node.poll_cost(secs(500));
+        node.set_poll_cost(secs(500));
         write_all(&conn, b"x").await.unwrap();
         sim.sleep(secs(1)).await;
-        node.poll_cost(Duration::ZERO);
+        node.set_poll_cost(Duration::ZERO);
         node.restart();
         sim.sleep(secs(2)).await;
         echoes(&a.dial("β:1").await.unwrap()).await;
@@ -567,10 +567,10 @@ fn destructors_in_a_crash_harm_nobody() {
         assert_eq!(read(&accepted).await, Err(Cause::ConnReset), "no byte and no FIN");
         sim.sleep(secs(100)).await;
         assert!(!spawned.get() && other.is_up());
-        assert!(!net.sockets("α").contains("γ"), "{}", net.sockets("α"));
+        assert!(!net.netstat("α").contains("γ"), "{}", net.netstat("α"));
         connect(&a, &lb).await;
-        assert_eq!(net.ledger().family("partition").applied, 0);
-        assert_eq!(net.ledger().family("crash").applied, 1);
+        assert_eq!(net.fault_stats().kind(FaultKind::Partition).applied, 0);
+        assert_eq!(net.fault_stats().kind(FaultKind::Crash).applied, 1);
         drop(b);
     });
     assert_eq!(outcome.caught.len(), 1, "{:?}", outcome.caught);
@@ -586,7 +586,7 @@ fn a_dial_dies_with_the_node_that_makes_it() {
         for dies_at in 1..25 {
             fifo(async move |sim| {
                 let net = Network::with("t", exact());
-                let b = net.host("β").await.unwrap();
+                let b = net.new_host("β").await.unwrap();
                 let listener = b.listen("").await.unwrap();
                 let start = sim.now();
                 let node = net.node("γ", async |host: Host| {
@@ -665,7 +665,7 @@ fn a_node_can_crash_itself_and_come_back_in_one_poll() {
         *me.borrow_mut() = Some(node.clone());
         sim.sleep(secs(3)).await;
         assert_eq!((lives.get(), node.is_up()), (2, true));
-        net.host("α").await.unwrap().dial("β:1").await.unwrap();
+        net.new_host("α").await.unwrap().dial("β:1").await.unwrap();
         // Twice over, and while it boots.
         node.restart();
         node.crash();
@@ -747,7 +747,7 @@ fn no_end_of_a_stream_comes_from_the_dead() {
                 let (_half, _writer) = (half, writer);
                 pending::<()>().await;
             });
-            let a = net.host("α").await.unwrap();
+            let a = net.new_host("α").await.unwrap();
             sim.sleep(ms(10)).await;
             let conns = [a.dial("β:1").await.unwrap(), a.dial("β:1").await.unwrap()];
             if off {
@@ -784,7 +784,7 @@ fn a_run_with_records_is_the_same_when_somebody_dies_or_leaves_before_all_has_ar
                     drop(conn);
                     pending::<()>().await;
                 });
-                let a = net.host("α").await.unwrap();
+                let a = net.new_host("α").await.unwrap();
                 sim.sleep(ms(100)).await;
                 let conn = a.dial("β:1").await.unwrap();
                 assert_eq!(write(&conn, "\u{1}").await, Ok(1));

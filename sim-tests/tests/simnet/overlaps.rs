@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::{join, pending};
-use virtnet::simnet::{Faults, Network};
+use virtnet::simnet::{FaultKind, Faults, Network};
 use virtnet::{Cause, Host, Run, Schedule, Sim, Tape, time};
 
 use super::{
@@ -37,7 +37,7 @@ fn on<T: 'static>(tape: Tape, story: impl AsyncFnOnce(Sim) -> T + 'static) -> T 
 async fn three(net: &Network) -> Vec<Host> {
     let mut hosts = Vec::new();
     for name in ["α", "β", "γ"] {
-        let host = net.host(name).await.unwrap();
+        let host = net.new_host(name).await.unwrap();
         let listener = host.listen(":1").await.unwrap();
         virtnet::spawn(super::serve(listener));
         hosts.push(host);
@@ -58,7 +58,7 @@ fn of_two_partitions_of_a_plan_that_ends_first_which_was_to() {
         let net = Network::with("t", exact());
         let hosts = three(&net).await;
         let start = sim.now();
-        let mut chaos = net.chaos(Faults::none().partitions());
+        let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Partition));
         let looking = async {
             let told = [(1, false, true), (5, false, false), (7, false, true), (10, true, true)];
             for (at, first, second) in told {
@@ -68,7 +68,7 @@ fn of_two_partitions_of_a_plan_that_ends_first_which_was_to() {
             }
         };
         join(chaos.run_for(secs(60)), looking).await;
-        assert_eq!(chaos.done().len(), 2, "{chaos}");
+        assert_eq!(chaos.applied_faults().len(), 2, "{chaos}");
     });
 }
 
@@ -79,7 +79,7 @@ fn a_partition_that_a_test_has_healed_ends_no_later_one_of_the_plan() {
         let net = Network::with("t", exact());
         let hosts = three(&net).await;
         let start = sim.now();
-        let mut chaos = net.chaos(Faults::none().partitions());
+        let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Partition));
         let looking = async {
             until(start, secs(1)).await;
             net.heal();
@@ -103,7 +103,8 @@ fn a_quiet_gap_is_quiet_whatever_was_to_last_longer() {
         let node = echo_node(&net, "δ");
         sim.sleep(secs(1)).await;
         let start = sim.now();
-        let mut chaos = net.chaos(Faults::none().partitions().crashes());
+        let mut chaos =
+            net.fault_plan(Faults::none().with(FaultKind::Partition).with(FaultKind::Crash));
         let looking = async {
             until(start, secs(4)).await;
             assert!(!meets(&hosts[2], "α").await && !node.is_up());
@@ -111,7 +112,7 @@ fn a_quiet_gap_is_quiet_whatever_was_to_last_longer() {
             assert!(meets(&hosts[2], "α").await && node.is_up());
         };
         join(chaos.run_for(secs(60)), looking).await;
-        assert_eq!(chaos.done().len(), 2, "{chaos}");
+        assert_eq!(chaos.applied_faults().len(), 2, "{chaos}");
     });
 }
 
@@ -122,11 +123,16 @@ fn a_plan_that_runs_again_does_other_things() {
         run.execute(async |sim| {
             let net = Network::with("t", exact());
             let _hosts = three(&net).await;
-            let mut chaos = net.chaos(Faults::none().partitions().registry().one_way());
+            let mut chaos = net.fault_plan(
+                Faults::none()
+                    .with(FaultKind::Partition)
+                    .with(FaultKind::Registry)
+                    .with(FaultKind::OneWay),
+            );
             let start = sim.now();
             chaos.run_for(secs(60)).await;
-            let told = |chaos: &virtnet::simnet::Chaos, from: usize, start| {
-                let done = chaos.done()[from..].iter();
+            let told = |chaos: &virtnet::simnet::FaultPlan, from: usize, start| {
+                let done = chaos.applied_faults()[from..].iter();
                 done.map(|(at, what)| (*at - start, what.clone())).collect::<Vec<_>>()
             };
             let (first, middle) = (told(&chaos, 0, start), sim.now());
@@ -147,9 +153,10 @@ fn a_plan_restarts_nobody_while_as_many_are_down_as_may_be() {
         let net = Network::with("t", exact());
         let nodes = ["α", "β", "γ"].map(|name| echo_node(&net, name));
         sim.sleep(secs(1)).await;
-        let mut chaos = net.chaos(Faults::none().crashes().restarts().max_down(1));
+        let mut chaos = net
+            .fault_plan(Faults::none().with(FaultKind::Crash).with(FaultKind::Restart).max_down(1));
         chaos.run_for(secs(60)).await;
-        let done: Vec<_> = chaos.done().iter().map(|(_, what)| what.as_str()).collect();
+        let done: Vec<_> = chaos.applied_faults().iter().map(|(_, what)| what.as_str()).collect();
         assert_eq!(done, ["crash α", "restart β"], "{chaos}");
         drop(nodes);
     });
@@ -164,7 +171,7 @@ fn a_node_that_has_yet_to_boot_is_down() {
         let net = Network::with("t", exact());
         let nodes = ["α", "β", "γ"].map(|name| echo_node(&net, name));
         sim.sleep(secs(1)).await;
-        let mut chaos = net.chaos(Faults::none().crashes().max_down(1));
+        let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
         let start = sim.now();
         net.registry_down();
         let mending = async {
@@ -172,9 +179,9 @@ fn a_node_that_has_yet_to_boot_is_down() {
             net.registry_up();
         };
         join(chaos.run_for(secs(60)), mending).await;
-        let done: Vec<_> = chaos.done().iter().map(|(_, what)| what.as_str()).collect();
+        let done: Vec<_> = chaos.applied_faults().iter().map(|(_, what)| what.as_str()).collect();
         assert_eq!(done, ["crash α", "crash β"], "{chaos}");
-        assert_eq!(chaos.done()[1].0, start + secs(10), "{chaos}");
+        assert_eq!(chaos.applied_faults()[1].0, start + secs(10), "{chaos}");
         drop(nodes);
     });
 }
@@ -213,7 +220,7 @@ fn what_queues_for_a_link_that_a_plan_made_slow_is_out_when_the_plan_is_over() {
     on(tape, async |sim| {
         let t = two(exact()).await;
         let start = sim.now();
-        let mut chaos = t.net.chaos(Faults::none().bandwidth());
+        let mut chaos = t.net.fault_plan(Faults::none().with(FaultKind::Bandwidth));
         let talking = async {
             sim.sleep(ms(1)).await;
             // At 4 000 bytes a second this takes 15 s, of which 3 s have passed.
@@ -231,7 +238,7 @@ fn a_node_that_loses_its_power_after_a_crash_is_silent() {
     fifo(async |sim| {
         let net = Network::with("t", exact());
         let node = echo_node(&net, "β");
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         sim.sleep(ms(10)).await;
         let conn = a.dial("β:1").await.unwrap();
         net.partition(&["α"], &["β"]);
@@ -243,10 +250,10 @@ fn a_node_that_loses_its_power_after_a_crash_is_silent() {
         assert_eq!(*a.dial("β:1").await.unwrap_err().root(), Cause::TimedOut);
         assert_eq!(write(&conn, "?").await, Ok(1));
         assert_eq!(timed(read(&conn)).await, (secs(60), Err(Cause::TimedOut)));
-        let counts = net.ledger().family("power_off");
+        let counts = net.fault_stats().kind(FaultKind::PowerOff);
         assert_eq!((counts.applied, counts.effective), (1, 1));
         node.crash();
-        assert_eq!(net.ledger().family("crash").applied, 1, "it is dead already");
+        assert_eq!(net.fault_stats().kind(FaultKind::Crash).applied, 1, "it is dead already");
         node.restart();
         sim.sleep(secs(2)).await;
         a.dial("β:1").await.unwrap();
@@ -263,7 +270,7 @@ fn a_crash_behind_a_hold_is_a_reset_when_that_is_released() {
             write_all(&conn, b"last words").await.unwrap();
             pending::<()>().await;
         });
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         sim.sleep(ms(10)).await;
         let conn = a.dial("β:1").await.unwrap();
         net.hold("α", "β");
@@ -291,14 +298,14 @@ fn a_dial_that_waits_to_be_accepted_is_told_of_every_death() {
                 let _listener = host.listen(":1").await.unwrap();
                 pending::<()>().await;
             });
-            let a = net.host("α").await.unwrap();
+            let a = net.new_host("α").await.unwrap();
             sim.sleep(ms(10)).await;
             let dying = async {
                 sim.sleep(secs(25)).await;
                 match death {
                     "crash" => node.crash(),
                     "power_off" => node.power_off(),
-                    "close" => node.close(),
+                    "close" => node.close_host(),
                     "restart" => node.restart(),
                     _ => net.partition(&["α"], &["β"]),
                 }

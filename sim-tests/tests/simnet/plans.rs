@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::{pending, select};
-use virtnet::simnet::{Faults, Ledger, Network, Node};
+use virtnet::simnet::{ClockSkew, FaultKind, FaultStats, Faults, Network, Node};
 use virtnet::{Host, Run, Schedule, Sim, Tape, time};
 
 use super::{connect, echo_node, exact, fifo, ms, read, secs, serve, timed, two, until, write};
@@ -92,29 +92,29 @@ async fn all_is_well(sim: Sim, net: &Network, nodes: &[Node]) {
         assert_eq!(its_wall, wall, "{}", node.name());
     }
     for name in NODES {
-        assert!(net.sockets(name).starts_with(&format!("{name} is up")), "{}", net.sockets(name));
+        assert!(net.netstat(name).starts_with(&format!("{name} is up")), "{}", net.netstat(name));
     }
 }
 
 /// Runs the ring under a plan, and gives the ledger, what was done, and how many answers came.
-fn under(seed: u64, faults: Faults, lasts: Duration) -> (Ledger, Vec<String>, u32) {
+fn under(seed: u64, faults: Faults, lasts: Duration) -> (FaultStats, Vec<String>, u32) {
     let run = Run::new(seed).schedule(Schedule::Fifo);
     run.execute(async move |sim| {
         let net = Network::with("t", exact());
         let (nodes, answers) = ring(&net);
         sim.sleep(secs(1)).await;
-        let mut chaos = net.chaos(faults);
+        let mut chaos = net.fault_plan(faults);
         chaos.run_for(lasts).await;
-        let done = chaos.done().iter().map(|(at, what)| format!("{at} {what}")).collect();
+        let done = chaos.applied_faults().iter().map(|(at, what)| format!("{at} {what}")).collect();
         all_is_well(sim, &net, &nodes).await;
-        (net.ledger(), done, answers.get())
+        (net.fault_stats(), done, answers.get())
     })
     .unwrap()
 }
 
 #[test]
 fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
-    let mut sum = Ledger::default();
+    let mut sum = FaultStats::default();
     for seed in 0..16 {
         let faults = if seed % 4 == 0 { Faults::all() } else { Faults::all().swarm() };
         let (ledger, done, answers) = under(seed, faults, secs(60));
@@ -123,7 +123,7 @@ fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
     }
     sum.assert_effective();
     for family in ALL {
-        let counts = sum.family(family);
+        let counts = sum.kind(family.parse().unwrap());
         assert_eq!(counts.requested, 16, "{family}");
         assert!(counts.drawn >= counts.applied, "{family}: {counts}");
         assert!(counts.applied >= counts.effective && counts.effective > 0, "{family}: {counts}");
@@ -133,10 +133,11 @@ fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
 #[test]
 fn each_family_alone_is_felt_and_undone() {
     for family in ALL {
-        let mut sum = Ledger::default();
+        let mut sum = FaultStats::default();
         for seed in 0..4 {
             let none = ALL.iter().filter(|other| **other != family);
-            let faults = none.fold(Faults::all(), |faults, other| faults.without(other));
+            let faults =
+                none.fold(Faults::all(), |faults, other| faults.without(other.parse().unwrap()));
             let (ledger, done, _) = under(seed, faults, secs(40));
             assert!(
                 done.iter().all(|what| what.contains(family.split('_').next().unwrap())),
@@ -144,9 +145,12 @@ fn each_family_alone_is_felt_and_undone() {
             );
             sum += &ledger;
         }
-        assert!(sum.family(family).effective > 0, "{sum}");
+        assert!(sum.kind(family.parse().unwrap()).effective > 0, "{sum}");
         let others = ALL.iter().filter(|other| **other != family);
-        assert!(others.into_iter().all(|other| sum.family(other).applied == 0), "{family}: {sum}");
+        assert!(
+            others.into_iter().all(|other| sum.kind(other.parse().unwrap()).applied == 0),
+            "{family}: {sum}"
+        );
     }
 }
 
@@ -158,9 +162,9 @@ fn a_plan_that_is_dropped_in_the_middle_undoes_what_it_did() {
             let net = Network::with("t", exact());
             let (nodes, _) = ring(&net);
             sim.sleep(secs(1)).await;
-            let mut chaos = net.chaos(Faults::all());
+            let mut chaos = net.fault_plan(Faults::all());
             let _ = sim.timeout(secs(12 + seed), chaos.run_for(secs(60))).await;
-            assert!(!chaos.done().is_empty());
+            assert!(!chaos.applied_faults().is_empty());
             drop(chaos);
             all_is_well(sim, &net, &nodes).await;
         })
@@ -174,11 +178,14 @@ fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
         let t = two(exact()).await;
         let node = echo_node(&t.net, "γ");
         t.net.link("α", "β").latency(virtnet::simnet::Latency::constant(ms(33)));
-        node.clock(7_000_000_000, 0);
-        node.poll_cost(ms(3));
+        node.set_clock(ClockSkew::ahead(Duration::from_secs(7)));
+        node.set_poll_cost(ms(3));
         time::sleep(ms(10)).await;
         t.net.partition(&["γ"], &["β"]);
-        t.net.chaos(Faults::all().without("registry").without("hold")).run_for(secs(60)).await;
+        t.net
+            .fault_plan(Faults::all().without(FaultKind::Registry).without(FaultKind::Hold))
+            .run_for(secs(60))
+            .await;
         assert!(node.is_up());
         time::sleep(secs(10)).await;
         let asked = (time::now(), sim.system_time());
@@ -205,8 +212,8 @@ fn the_end_of_a_plan_leaves_a_node_that_was_paused_by_hand_meanwhile() {
             let net = Network::with("t", exact());
             let node = echo_node(&net, "β");
             sim.sleep(secs(1)).await;
-            let mut chaos = net.chaos(Faults::none().pauses());
-            let is_paused = || net.sockets("β").starts_with("β is paused");
+            let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Pause));
+            let is_paused = || net.netstat("β").starts_with("β is paused");
             let by_hand = async {
                 while !is_paused() {
                     sim.sleep(ms(1)).await;
@@ -216,7 +223,7 @@ fn the_end_of_a_plan_leaves_a_node_that_was_paused_by_hand_meanwhile() {
             };
             let over = select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
             drop(over);
-            let struck = !chaos.done().is_empty();
+            let struck = !chaos.applied_faults().is_empty();
             assert_eq!(is_paused(), struck, "it goes on");
             node.resume();
             assert!(!is_paused());
@@ -236,8 +243,14 @@ fn the_end_of_a_plan_leaves_a_hold_and_a_registry_that_is_down_by_hand() {
                 let t = two(exact()).await;
                 t.net.hold("α", "β");
                 t.net.registry_down();
-                t.net.chaos(Faults::none().holds().registry()).run_for(secs(60)).await;
-                t.net.chaos(Faults::none().holds().registry()).run_for(secs(60)).await;
+                t.net
+                    .fault_plan(Faults::none().with(FaultKind::Hold).with(FaultKind::Registry))
+                    .run_for(secs(60))
+                    .await;
+                t.net
+                    .fault_plan(Faults::none().with(FaultKind::Hold).with(FaultKind::Registry))
+                    .run_for(secs(60))
+                    .await;
                 write(&t.ab, "held").await.unwrap();
                 assert!(time::timeout(secs(5), read(&t.ba)).await.is_err(), "it is held no more");
                 assert!(t.a.dial("β:1").await.is_err(), "the registry is up");
@@ -259,7 +272,7 @@ fn a_plan_does_not_restart_who_was_restarted_by_hand_since() {
             let net = Network::with("t", exact());
             let node = echo_node(&net, "β");
             sim.sleep(secs(1)).await;
-            let mut chaos = net.chaos(Faults::none().crashes().max_down(1));
+            let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
             let lives = Cell::new(0);
             let by_hand = async {
                 loop {
@@ -272,7 +285,7 @@ fn a_plan_does_not_restart_who_was_restarted_by_hand_since() {
             };
             select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
             sim.sleep(secs(1)).await;
-            let (lives, table) = (lives.get(), net.sockets("β"));
+            let (lives, table) = (lives.get(), net.netstat("β"));
             assert!(table.contains(&format!("restarted {lives} time(s)")), "{lives}: {table}");
             lives
         });
@@ -288,10 +301,12 @@ fn a_plan_whose_owner_dies_with_its_node_is_undone() {
         let of_plan = net.clone();
         let saboteur = net.node("γ", move |_| {
             let net = of_plan.clone();
-            async move { net.chaos(Faults::none().holds()).run_for(secs(1_000)).await }
+            async move {
+                net.fault_plan(Faults::none().with(FaultKind::Hold)).run_for(secs(1_000)).await
+            }
         });
-        let listener = net.host("β").await.unwrap().listen("").await.unwrap();
-        let a = net.host("α").await.unwrap();
+        let listener = net.new_host("β").await.unwrap().listen("").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         let (near, far) = connect(&a, &listener).await;
         let is_held = async || {
             write(&near, "x").await.unwrap();
@@ -317,10 +332,10 @@ fn on_the_zero_tape_a_plan_does_nothing_and_takes_its_time() {
         let net = Network::with("t", exact());
         let (nodes, _) = ring(&net);
         sim.sleep(secs(1)).await;
-        let mut chaos = net.chaos(Faults::all());
+        let mut chaos = net.fault_plan(Faults::all());
         assert_eq!(timed(chaos.run_for(secs(60))).await.0, secs(60));
-        assert_eq!(chaos.done(), []);
-        assert!(net.ledger().iter().all(|(_, counts)| counts.drawn + counts.applied == 0));
+        assert_eq!(chaos.applied_faults(), []);
+        assert!(net.fault_stats().iter().all(|(_, counts)| counts.drawn + counts.applied == 0));
         all_is_well(sim, &net, &nodes).await;
     })
     .unwrap();
@@ -329,8 +344,13 @@ fn on_the_zero_tape_a_plan_does_nothing_and_takes_its_time() {
 #[test]
 fn a_family_more_moves_no_strike_of_another() {
     for seed in 0..4 {
-        let crashes = under(seed, Faults::none().clocks(), secs(60)).1;
-        let both = under(seed, Faults::none().clocks().latency().loss(), secs(60)).1;
+        let crashes = under(seed, Faults::none().with(FaultKind::Clock), secs(60)).1;
+        let both = under(
+            seed,
+            Faults::none().with(FaultKind::Clock).with(FaultKind::Latency).with(FaultKind::Loss),
+            secs(60),
+        )
+        .1;
         let of_both: Vec<_> = both.iter().filter(|what| what.contains("clock")).cloned().collect();
         assert_eq!(crashes, of_both, "seed {seed}");
     }
@@ -348,10 +368,13 @@ fn a_plan_takes_no_more_nodes_down_than_it_may() {
                     let (nodes, _) = ring(&net);
                     sim.sleep(secs(1)).await;
                     let start = sim.now();
-                    let faults = Faults::none().crashes().power_offs().max_down(allowed);
+                    let faults = Faults::none()
+                        .with(FaultKind::Crash)
+                        .with(FaultKind::PowerOff)
+                        .max_down(allowed);
                     let plan = net.clone();
                     let chaos =
-                        sim.spawn(async move { plan.chaos(faults).run_for(secs(60)).await });
+                        sim.spawn(async move { plan.fault_plan(faults).run_for(secs(60)).await });
                     let mut most = 0;
                     for step in 0..6_000 {
                         until(start, ms(step * 10)).await;

@@ -1,7 +1,7 @@
 //! Look-ups are events: they take time, may be refused, and may be out of date after a restart.
 
 use futures::future::{join, pending};
-use virtnet::simnet::{Latency, Network};
+use virtnet::simnet::{FaultKind, Latency, Network};
 use virtnet::{Cause, Run, Schedule, time};
 
 use super::{connect, echo, exact, fifo, ms, read, secs, timed, two};
@@ -16,20 +16,20 @@ fn a_registry_that_is_down_fails_look_ups_also_those_under_way() {
         })
         .await;
         assert_eq!((told.0, told.1.unwrap_err().root()), (ms(1), &Cause::RegistryDown));
-        let error = t.net.host("γ").await.unwrap_err();
+        let error = t.net.new_host("γ").await.unwrap_err();
         assert_eq!(
             error.to_string(),
             "virtnet \"simt\": new host \"γ\": registry(simt): announce [\"γ\" \"2.0\"]: \
              registry is down"
         );
-        let counts = t.net.ledger().family("registry");
+        let counts = t.net.fault_stats().kind(FaultKind::Registry);
         assert_eq!((counts.requested, counts.applied, counts.effective), (1, 1, 1));
         t.net.registry_up();
-        t.net.host("γ").await.expect("a name that was not taken is free");
+        t.net.new_host("γ").await.expect("a name that was not taken is free");
         t.net.registry_down();
         t.net.heal();
         assert_eq!(*t.a.dial("β:9").await.unwrap_err().root(), Cause::ConnRefused);
-        assert_eq!(t.net.ledger().family("registry").applied, 2);
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Registry).applied, 2);
     });
 }
 
@@ -59,7 +59,7 @@ fn after_a_restart_some_are_told_the_old_place_for_a_second_and_none_later() {
                     let listener = host.listen(":1").await.unwrap();
                     while listener.accept().await.is_ok() {}
                 });
-                let a = net.host("α").await.unwrap();
+                let a = net.new_host("α").await.unwrap();
                 sim.sleep(ms(10)).await;
                 node.restart();
                 sim.sleep(ms(10)).await;
@@ -83,11 +83,11 @@ fn after_a_restart_some_are_told_the_old_place_for_a_second_and_none_later() {
 fn names_are_one_for_all_regions_and_are_taken_once() {
     fifo(async |_| {
         let net = Network::with("t", exact());
-        let (west, east) = (net.join("west"), net.join("east"));
+        let (west, east) = (net.region("west"), net.region("east"));
         let (one, other) = join(west.new_host("α"), east.new_host("α")).await;
         assert!(one.is_ok());
         assert_eq!(*other.unwrap_err().root(), Cause::HostExists);
-        assert_eq!(net.join("west").host("α"), one.ok());
+        assert_eq!(net.region("west").host("α"), one.ok());
         let b = east.new_host("β").await.unwrap();
         let _listener = b.listen("").await.unwrap();
         let a = west.host("α").unwrap();
@@ -100,7 +100,7 @@ fn names_are_one_for_all_regions_and_are_taken_once() {
 fn a_region_that_is_closed_takes_its_own_hosts_along_and_no_others() {
     fifo(async |sim| {
         let net = Network::with("t", exact());
-        let (west, east) = (net.join("west"), net.join("east"));
+        let (west, east) = (net.region("west"), net.region("east"));
         let (a, b) = (west.new_host("α").await.unwrap(), east.new_host("β").await.unwrap());
         let node = net.node_in("west", "γ", echo);
         sim.sleep(secs(1)).await;
@@ -137,9 +137,9 @@ fn a_name_that_is_taken_while_it_is_asked_about_is_found_if_that_was_in_time() {
         let dialed = run.execute(async |_| {
             let config = exact().registry_latency(Latency::uniform(ms(1), ms(5)));
             let net = Network::with("t", config);
-            let a = net.host("α").await.unwrap();
+            let a = net.new_host("α").await.unwrap();
             // It is begun behind the dial: nobody has ever heard of β when that asks.
-            let b = virtnet::spawn(async move { net.host("β").await });
+            let b = virtnet::spawn(async move { net.new_host("β").await });
             let dialed = a.dial("β:1").await;
             b.await.unwrap().unwrap();
             dialed.unwrap_err()
@@ -162,7 +162,7 @@ fn a_dial_that_is_given_up_wherever_it_is_leaves_nothing_behind() {
     for (given_up, accepts) in [(0, 0), (5, 0), (15, 1), (20, 1)] {
         fifo(async move |sim| {
             let t = two(exact()).await;
-            let before = (t.net.sockets("α"), t.net.sockets("β"));
+            let before = (t.net.netstat("α"), t.net.netstat("β"));
             let dialing = async {
                 let limit = ms(given_up) + ms(1) / 2;
                 assert!(sim.timeout(limit, t.a.dial("β:1")).await.is_err());
@@ -176,7 +176,7 @@ fn a_dial_that_is_given_up_wherever_it_is_leaves_nothing_behind() {
             };
             join(dialing, accepting).await;
             sim.sleep(ms(100)).await;
-            assert_eq!((t.net.sockets("α"), t.net.sockets("β")), before);
+            assert_eq!((t.net.netstat("α"), t.net.netstat("β")), before);
             let (dialed, accepted) = connect(&t.a, &t.lb).await;
             assert_eq!((dialed.local_addr().port(), accepted.local_addr().port()), (2, 3));
         });

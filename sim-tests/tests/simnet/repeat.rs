@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use virtnet::simnet::{Faults, Ledger, Network};
+use virtnet::simnet::{FaultStats, Faults, Network};
 use virtnet::{Fingerprint, Outcome, Run, Schedule, time};
 
 use super::{connect, echo_node, ms, read, secs, timed, write};
@@ -11,14 +11,14 @@ use super::{connect, echo_node, ms, read, secs, timed, write};
 const SCHEDULES: [Schedule; 3] = [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }];
 
 /// Three nodes and two clients under a plan.
-fn busy(seed: u64, schedule: Schedule) -> (Fingerprint, Ledger, Duration) {
+fn busy(seed: u64, schedule: Schedule) -> (Fingerprint, FaultStats, Duration) {
     let run = Run::new(seed).schedule(schedule);
     let outcome = run.execute(async |sim| {
         let net = Network::new("t");
         for name in ["α", "β", "γ"] {
             echo_node(&net, name);
         }
-        let clients = ["δ", "ε"].map(|name| net.host(name));
+        let clients = ["δ", "ε"].map(|name| net.new_host(name));
         let clients: Vec<_> = join_all(clients).await.into_iter().map(Result::unwrap).collect();
         for client in clients {
             sim.task(client.name()).spawn(async move {
@@ -34,9 +34,9 @@ fn busy(seed: u64, schedule: Schedule) -> (Fingerprint, Ledger, Duration) {
                 }
             });
         }
-        net.chaos(Faults::all()).run_for(secs(20)).await;
+        net.fault_plan(Faults::all()).run_for(secs(20)).await;
         sim.sleep(secs(2)).await;
-        net.ledger()
+        net.fault_stats()
     });
     let (fingerprint, elapsed) = (outcome.fingerprint, outcome.elapsed);
     (fingerprint, outcome.unwrap(), elapsed)
@@ -62,7 +62,7 @@ fn how_often_many_have_woken_a_task_is_known_in_the_first_run_of_a_thread_too() 
         let outcome = Run::new(seed).execute(async |sim| {
             let net = Network::new("t");
             let echo = echo_node(&net, "α");
-            let client = net.host("β").await.unwrap();
+            let client = net.new_host("β").await.unwrap();
             sim.sleep(ms(200)).await;
             let conns = join_all((0..5).map(|_| client.dial("α:1"))).await;
             let conns: Vec<_> = conns.into_iter().map(Result::unwrap).collect();
@@ -96,7 +96,7 @@ fn which_hosts_the_runs_before_have_made_and_kept_changes_nothing() {
             let net = Network::new(network);
             let mut hosts = Vec::new();
             for name in names {
-                hosts.push(net.host(name).await.unwrap());
+                hosts.push(net.new_host(name).await.unwrap());
             }
             let listener = hosts[2].listen(":1").await.unwrap();
             let greeted = sim.spawn(async move { listener.accept().await.unwrap() });
@@ -140,9 +140,9 @@ fn a_run_is_replayed_from_its_tape() {
         run.execute(async |sim| {
             let net = Network::new("t");
             let a = echo_node(&net, "α");
-            let b = net.host("β").await.unwrap();
+            let b = net.new_host("β").await.unwrap();
             sim.sleep(ms(100)).await;
-            let mut chaos = net.chaos(Faults::all());
+            let mut chaos = net.fault_plan(Faults::all());
             let chaos = chaos.run_for(secs(5));
             let talking = async {
                 for _ in 0..20 {
@@ -177,9 +177,9 @@ fn latencies(edit: Edit) -> Vec<Duration> {
         let net = Network::new("t");
         if edit == Edit::Network {
             let other = Network::new("u");
-            other.host("α").await.unwrap();
+            other.new_host("α").await.unwrap();
         }
-        let extra = (edit != Edit::Nothing).then(|| net.host("γ"));
+        let extra = (edit != Edit::Nothing).then(|| net.new_host("γ"));
         let extra = match extra {
             Some(extra) => Some(extra.await.unwrap()),
             None => None,
@@ -187,7 +187,7 @@ fn latencies(edit: Edit) -> Vec<Duration> {
         if edit == Edit::Node {
             echo_node(&net, "δ");
         }
-        let (a, b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+        let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         let listener = b.listen("").await.unwrap();
         if edit == Edit::FailingDial {
             let _ = extra.as_ref().unwrap().dial("β:99").await;

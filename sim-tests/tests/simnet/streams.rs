@@ -111,7 +111,7 @@ fn a_blocked_writer_and_a_blocked_reader_are_woken_by_every_end_of_a_connection(
         assert_eq!(told, both(Cause::SockDown));
         let told = blocked(async |t| t.a.close().unwrap()).await;
         assert_eq!(told, both(Cause::HostDown));
-        let told = blocked(async |t| t.net.join("").close().unwrap()).await;
+        let told = blocked(async |t| t.net.region("").close().unwrap()).await;
         assert_eq!(told, both(Cause::NetDown));
         let told = blocked(async |t| {
             let ba = &t.ba;
@@ -248,7 +248,7 @@ fn a_dial_given_up_at_any_instant_leaves_nothing_behind() {
     for given_up in 0..23 {
         fifo(async move |sim| {
             let net = Network::with("t", exact());
-            let (a, b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+            let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
             let listener = b.listen("").await.unwrap();
             let accepting = sim.spawn({
                 let listener = listener.clone();
@@ -271,10 +271,10 @@ fn a_dial_given_up_at_any_instant_leaves_nothing_behind() {
                 accepting.await.unwrap();
             }
             time::sleep(secs(2)).await;
-            assert_eq!(net.sockets("α"), "α is up, restarted 0 time(s)", "after {given_up} ms");
+            assert_eq!(net.netstat("α"), "α is up, restarted 0 time(s)", "after {given_up} ms");
             let left =
                 "β is up, restarted 0 time(s)\n  β:1  listens, 0 dial(s) and 0 accept(s) wait";
-            assert_eq!(net.sockets("β"), left, "after {given_up} ms");
+            assert_eq!(net.netstat("β"), left, "after {given_up} ms");
         });
     }
 }

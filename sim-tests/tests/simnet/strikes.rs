@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use virtnet::simnet::{Faults, Latency, Network};
+use virtnet::simnet::{FaultKind, Faults, Latency, Network};
 use virtnet::{Run, Tape};
 
 const MS: Duration = Duration::from_millis(1);
@@ -13,7 +13,8 @@ fn a_plan_that_raises_a_latency_twice_does_not_raise_what_it_has_raised() {
         Run::new(seed)
             .execute(async |sim| {
                 let net = Network::new("t");
-                let (near, far) = (net.host("near").await.unwrap(), net.host("far").await.unwrap());
+                let (near, far) =
+                    (net.new_host("near").await.unwrap(), net.new_host("far").await.unwrap());
                 let listener = far.listen(":1").await.unwrap();
                 sim.spawn(async move { while listener.accept().await.is_ok() {} });
                 near.dial("far:1").await.unwrap();
@@ -26,7 +27,7 @@ fn a_plan_that_raises_a_latency_twice_does_not_raise_what_it_has_raised() {
                         sim.sleep(100 * MS).await;
                     }
                 };
-                let mut chaos = net.chaos(Faults::none().latency());
+                let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Latency));
                 futures::join!(chaos.run_for(20_000 * MS), dials);
             })
             .unwrap();
@@ -39,7 +40,8 @@ fn a_plan_raises_the_latency_that_was_set_by_hand() {
         Run::new(seed)
             .execute(async |sim| {
                 let net = Network::new("t");
-                let (near, far) = (net.host("near").await.unwrap(), net.host("far").await.unwrap());
+                let (near, far) =
+                    (net.new_host("near").await.unwrap(), net.new_host("far").await.unwrap());
                 let listener = far.listen(":1").await.unwrap();
                 sim.spawn(async move { while listener.accept().await.is_ok() {} });
                 net.link("near", "far").latency(Latency::constant(100 * MS));
@@ -53,7 +55,7 @@ fn a_plan_raises_the_latency_that_was_set_by_hand() {
                         longest = longest.max(start.elapsed());
                     }
                 };
-                let mut chaos = net.chaos(Faults::none().latency());
+                let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Latency));
                 futures::join!(chaos.run_for(20_000 * MS), dials);
                 longest
             })
@@ -73,7 +75,7 @@ fn no_fault_has_more_effects_than_applications() {
                     let listener = host.listen(":1").await.unwrap();
                     while listener.accept().await.is_ok() {}
                 });
-                let near = net.host("near").await.unwrap();
+                let near = net.new_host("near").await.unwrap();
                 let dials = async {
                     for _ in 0..50 {
                         let dial = sim.timeout(1_000 * MS, near.dial("far:1"));
@@ -81,9 +83,9 @@ fn no_fault_has_more_effects_than_applications() {
                         sim.sleep(100 * MS).await;
                     }
                 };
-                let mut chaos = net.chaos(Faults::all().without("restart"));
+                let mut chaos = net.fault_plan(Faults::all().without(FaultKind::Restart));
                 futures::join!(chaos.run_for(20_000 * MS), dials);
-                net.ledger()
+                net.fault_stats()
             })
             .unwrap();
         for (family, counts) in ledger.iter() {
@@ -106,7 +108,8 @@ fn a_second_strike_of_a_kind_outlasts_the_end_of_the_first() {
         .tape(tape)
         .execute(async |sim| {
             let net = Network::new("t");
-            let (near, far) = (net.host("near").await.unwrap(), net.host("far").await.unwrap());
+            let (near, far) =
+                (net.new_host("near").await.unwrap(), net.new_host("far").await.unwrap());
             let listener = far.listen(":1").await.unwrap();
             sim.spawn(async move { while listener.accept().await.is_ok() {} });
             near.dial("far:1").await.unwrap();
@@ -119,9 +122,9 @@ fn a_second_strike_of_a_kind_outlasts_the_end_of_the_first() {
                     sim.sleep(500 * MS).await;
                 }
             };
-            let mut chaos = net.chaos(Faults::none().latency());
+            let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Latency));
             futures::join!(chaos.run_for(12_000 * MS), dials);
-            assert_eq!(chaos.done().len(), 2);
+            assert_eq!(chaos.applied_faults().len(), 2);
             // A look-up of 1 ms and a round trip of 8 ms, until 3.1 s.
             assert_eq!(took, [9, 9, 9, 9, 9, 9, 9, 3]);
         })

@@ -17,9 +17,9 @@ const NS: Duration = Duration::from_nanos(1);
 fn a_dial_takes_a_look_up_and_a_round_trip() {
     fifo(async |_| {
         let net = Network::with("t", exact());
-        let (took, a) = timed(net.host("α")).await;
+        let (took, a) = timed(net.new_host("α")).await;
         assert_eq!(took, ms(1), "to announce a name is one question");
-        let b = net.host("β").await.unwrap();
+        let b = net.new_host("β").await.unwrap();
         let listener = b.listen("").await.unwrap();
         let a = a.unwrap();
         let (dialed, accepted) = join(timed(a.dial("β:1")), timed(listener.accept())).await;
@@ -37,7 +37,7 @@ fn a_message_takes_one_way_and_one_from_afar_takes_longer() {
         let t = two(exact()).await;
         assert_eq!(write(&t.ab, "near").await, Ok(4));
         assert_eq!(timed(read(&t.ba)).await, (ms(10), Ok("near".into())));
-        let far = t.net.join("west").new_host("γ").await.unwrap();
+        let far = t.net.region("west").new_host("γ").await.unwrap();
         let (took, ends) = timed(connect(&far, &t.lb)).await;
         assert_eq!(took, ms(101));
         assert_eq!(write(&ends.1, "far").await, Ok(3));
@@ -58,7 +58,7 @@ fn on_the_zero_tape_everything_takes_its_least() {
         assert_eq!(took, ms(3), "1 ms to look up, and 1 ms each way");
         assert_eq!(write(&ab, "x").await, Ok(1));
         assert_eq!(timed(read(&ba)).await.0, ms(1));
-        let far = t.net.join("west").new_host("γ").await.unwrap();
+        let far = t.net.region("west").new_host("γ").await.unwrap();
         assert_eq!(timed(connect(&far, &t.lb)).await.0, ms(41));
         for latency in [Latency::exponential(ms(7), ms(70)), Latency::log_normal(ms(7), ms(70))] {
             t.net.link("α", "β").latency(latency);
@@ -189,7 +189,7 @@ fn a_stream_times_out_from_its_first_unacknowledged_byte() {
 #[test]
 fn without_a_stream_timeout_it_is_sent_again_for_ever() {
     fifo(async |_| {
-        let t = two(exact().stream_timeout(None)).await;
+        let t = two(exact().user_timeout(None)).await;
         t.net.partition(&["α"], &["β"]);
         assert_eq!(write(&t.ab, "patience").await, Ok(8));
         time::sleep(secs(20_000)).await;

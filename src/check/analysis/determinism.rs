@@ -246,8 +246,8 @@ impl Nondeterminism {
     pub(crate) const fn variable_value(&self) -> &'static str {
         match self.comparison {
             Comparison::SameProcess => "1",
-            Comparison::FreshProcess => "cold",
-            Comparison::AfterOtherSeeds => "shuffled",
+            Comparison::FreshProcess => "fresh-process",
+            Comparison::AfterOtherSeeds => "after-other-seeds",
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::sim::{Choice, Instant, Record, RecordKind, Trace, nanos};
-use crate::simnet::{Counts, Ledger};
+use crate::simnet::{FaultCounts, FaultStats};
 
 use crate::check::assertions::{AssertionCounts, LabelCounts};
 use crate::check::exec::run_once::RunResult;
@@ -20,21 +20,21 @@ fn get_text(json: &Value, name: &str) -> Option<String> {
     Some(json.get(name)?.as_str()?.to_string())
 }
 
-pub(crate) fn fault_stats_to_json(fault_stats: &Ledger) -> Value {
-    let used = fault_stats.iter().filter(|(_, counts)| *counts != Counts::default());
+pub(crate) fn fault_stats_to_json(fault_stats: &FaultStats) -> Value {
+    let used = fault_stats.iter().filter(|(_, counts)| *counts != FaultCounts::default());
     let entries = used.map(|(name, counts)| {
-        let Counts { requested, drawn, applied, effective } = counts;
+        let FaultCounts { requested, drawn, applied, effective } = counts;
         (name.to_string(), json!([requested, drawn, applied, effective]))
     });
     Value::Object(entries.collect())
 }
 
-pub(crate) fn fault_stats_from_json(json: &Value) -> Option<Ledger> {
-    let mut fault_stats = Ledger::default();
+pub(crate) fn fault_stats_from_json(json: &Value) -> Option<FaultStats> {
+    let mut fault_stats = FaultStats::default();
     for (name, counts) in json.as_object()? {
         let counts: Vec<u64> = counts.as_array()?.iter().filter_map(Value::as_u64).collect();
         let [requested, drawn, applied, effective] = counts[..] else { return None };
-        fault_stats.add(name, Counts { requested, drawn, applied, effective });
+        fault_stats.add(name.parse().ok()?, FaultCounts { requested, drawn, applied, effective });
     }
     Some(fault_stats)
 }
@@ -192,7 +192,7 @@ mod tests {
         let case = |sim: Sim| async move {
             let net = Network::new("t");
             net.node("α", async |host| host.listen(":1").await.map(drop));
-            let host = net.host("β").await.map_err(|error| error.to_string())?;
+            let host = net.new_host("β").await.map_err(|error| error.to_string())?;
             note_sometimes(host.dial("α:1").await.is_ok(), "a \"dial\"");
             note_always(true, "all\nis well");
             net.partition(&["α"], &["β"]);

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::sim::{Choice, Ending, Fingerprint, Outcome, Run, Sim, Tape, Trace};
-use crate::simnet::{Ledger, NodeOutput, gather_ledgers, take_ledger};
+use crate::simnet::{FaultStats, NodeOutput, start_fault_stats, take_fault_stats};
 
 use crate::check::assertions;
 use crate::check::assertions::AssertionCounts;
@@ -29,7 +29,7 @@ pub(crate) struct RunResult {
     pub(crate) trace: Option<Trace>,
     pub(crate) tape: Tape,
     pub(crate) choices: Vec<Choice>,
-    pub(crate) fault_stats: Ledger,
+    pub(crate) fault_stats: FaultStats,
     pub(crate) assertions: AssertionCounts,
     pub(crate) foreign_wakes: u64,
     /// How many polls it took.
@@ -49,7 +49,7 @@ impl RunResult {
             trace: None,
             tape: Tape::zero(),
             choices: Vec::new(),
-            fault_stats: Ledger::default(),
+            fault_stats: FaultStats::default(),
             assertions: AssertionCounts::default(),
             foreign_wakes: 0,
             steps: 0,
@@ -110,7 +110,7 @@ where
     Fut: Future<Output: NodeOutput> + 'static,
 {
     assertions::reset();
-    gather_ledgers();
+    start_fault_stats();
     let panic_capture = PanicCapture::new();
     let run_guard = RunGuard::new(run.seed(), run.has_tape());
     let outcome = run.execute(|sim| {
@@ -126,7 +126,7 @@ where
         Ending::Done(error) => format!("done {error:?}"),
         ending => ending.to_string(),
     };
-    let (fault_stats, foreign_wakes) = (take_ledger(), outcome.foreign_wakes);
+    let (fault_stats, foreign_wakes) = (take_fault_stats(), outcome.foreign_wakes);
     RunResult {
         failure,
         seed,

@@ -215,7 +215,8 @@ pub fn faults() -> impl Strategy<Value = Faults> {
 /// use virtnet::proptest::faults_among;
 /// use virtnet::simnet::Faults;
 ///
-/// let strategy = faults_among(Faults::none().with("crash").with("partition").max_down(1));
+/// let strategy =
+/// faults_among(Faults::none().with(FaultKind::Crash).with(FaultKind::Partition).max_down(1));
 /// ```
 ///
 /// [`Faults::with`] panics where there is no such family.

@@ -63,11 +63,11 @@ impl Lanes {
 
     /// Where a record is drawn; its hosts get lanes if they had none.
     pub(crate) fn position(&mut self, record: &Record) -> LanePosition {
-        let is_segment = matches!(record.kind, RecordKind::Deliver | RecordKind::Lose);
+        let is_segment = matches!(record.kind, RecordKind::Deliver | RecordKind::Drop);
         if let Some([from, to]) = direction_hosts(&record.subject).filter(|_| is_segment) {
             let (from, to) = (self.get_or_insert(from), self.get_or_insert(to));
             // Who gives up has nothing that was sent: it happens where it waits.
-            let is_give_up = record.kind == RecordKind::Lose && record.causes.is_empty();
+            let is_give_up = record.kind == RecordKind::Drop && record.causes.is_empty();
             return LanePosition {
                 lane: if is_give_up { from } else { to },
                 source_lane: Some(from),

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::path::PathBuf;
 
 use crate::sim::Instant;
-use crate::simnet::Ledger;
+use crate::simnet::FaultStats;
 
 use crate::check::analysis::determinism::Nondeterminism;
 use crate::check::analysis::earlier_runs::LeakedState;
@@ -43,7 +43,7 @@ pub struct Report {
     /// The seed to go on from, if the time was used up before the seeds were.
     pub next_seed: Option<u64>,
     /// What became of the faults of all runs.
-    pub fault_stats: Ledger,
+    pub fault_stats: FaultStats,
     pub(crate) assertions: AssertionCounts,
     pub(crate) failure: Option<TestFailure>,
     /// How runs of the seed that failed differ, if they do.

@@ -68,6 +68,38 @@ impl<T> Outcome<T> {
     }
 }
 
+impl<T> Outcome<T> {
+    /// Returns what the main task returned, for `?`.
+    ///
+    /// # Errors
+    ///
+    /// If the run ended otherwise: with the ending, the table of what every task waits for, and the
+    /// seed.
+    pub fn into_result(self) -> Result<T, RunError> {
+        match self.ending {
+            Ending::Done(output) => Ok(output),
+            _ => Err(RunError { text: self.to_string(), seed: self.seed }),
+        }
+    }
+}
+
+/// A run did not end with its main task's return: see [`Outcome::into_result`]. It prints as the
+/// outcome does.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct RunError {
+    text: String,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+/// Prints it as [`Display`](fmt::Display) does, which is what a test that returns it shows.
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// Prints the ending, and the seed that brings it about.
 impl<T> fmt::Display for Outcome<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

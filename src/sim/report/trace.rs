@@ -27,15 +27,15 @@ pub enum RecordKind {
     /// A task that another had aborted was dropped, or one that died with its node.
     Abort,
     /// Another thread woke a task: what follows is not decided by the seed.
-    Foreign,
+    ForeignWake,
     /// The run ended; always the last record.
     Ending,
     /// A destructor that a crash ran panicked, which harmed nobody.
-    Caught,
+    CaughtPanic,
     /// Something arrived at the end of a direction of a connection.
     Deliver,
     /// Something was lost on its way, or held there.
-    Lose,
+    Drop,
     /// A fault was applied to the network, or undone; or something happened to a node.
     Fault,
     /// An operation of a task failed on a simulated network, and no message told it so: an accept.
@@ -48,11 +48,11 @@ impl RecordKind {
         Self::Note,
         Self::Choose,
         Self::Abort,
-        Self::Foreign,
+        Self::ForeignWake,
         Self::Ending,
-        Self::Caught,
+        Self::CaughtPanic,
         Self::Deliver,
-        Self::Lose,
+        Self::Drop,
         Self::Fault,
         Self::Fail,
     ];
@@ -65,12 +65,12 @@ impl fmt::Display for RecordKind {
             Self::Note => "note",
             Self::Choose => "choose",
             Self::Abort => "abort",
-            Self::Caught => "caught",
+            Self::CaughtPanic => "caught",
             Self::Deliver => "deliver",
-            Self::Lose => "lose",
+            Self::Drop => "drop",
             Self::Fault => "fault",
             Self::Fail => "fail",
-            Self::Foreign => "foreign",
+            Self::ForeignWake => "foreign",
             Self::Ending => "ending",
         })
     }
@@ -110,15 +110,15 @@ impl fmt::Display for Record {
             RecordKind::Choose => {
                 write!(f, " {} {} = {}", self.source, self.ordinal, self.digest)
             }
-            RecordKind::Deliver | RecordKind::Lose => {
+            RecordKind::Deliver | RecordKind::Drop => {
                 write!(f, " {} {}", self.ordinal, in_one_line(&self.text))
             }
             RecordKind::Note
             | RecordKind::Ending
-            | RecordKind::Caught
+            | RecordKind::CaughtPanic
             | RecordKind::Fault
             | RecordKind::Fail => write!(f, " {}", in_one_line(&self.text)),
-            RecordKind::Foreign => Ok(()),
+            RecordKind::ForeignWake => Ok(()),
         }
     }
 }

@@ -160,7 +160,7 @@ pub(crate) fn drop_crashed_task(executor: &mut Executor, slot: u32) {
                 let task = world.tasks.slots[slot as usize].key;
                 let digest = hash_name(&panic.message);
                 let text = || Some(panic.message.as_str().into());
-                world.record(RecordKind::Caught, task, Key::NONE, 0, digest, text);
+                world.record(RecordKind::CaughtPanic, task, Key::NONE, 0, digest, text);
             }
             world.caught_panics.extend(panic);
         });

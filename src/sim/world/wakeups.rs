@@ -111,7 +111,7 @@ impl World {
             let task = TaskId::of_number(task_ref.task);
             self.foreign_wakes += 1;
             let subject = self.tasks.live(task).map_or(Key::NONE, |slot| slot.key);
-            self.record(RecordKind::Foreign, subject, FOREIGN, 0, 0, || None);
+            self.record(RecordKind::ForeignWake, subject, FOREIGN, 0, 0, || None);
             self.wake(task);
         }
         !woken.is_empty()

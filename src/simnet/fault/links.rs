@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::simnet::fault::stats::{Fault, Lasting, Ledger};
+use crate::sim::FaultKind;
+use crate::simnet::fault::stats::{FaultStats, Lasting};
 use crate::simnet::latency::Latency;
 
 /// Whether something gets from one host to another.
@@ -23,7 +24,7 @@ pub(crate) type StrikeId = (u32, u64);
 /// A partition: nothing gets from these to those.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    family: Fault,
+    family: FaultKind,
     from: BTreeSet<u32>,
     to: BTreeSet<u32>,
     both_ways: bool,
@@ -63,12 +64,12 @@ impl Edits {
     }
 
     /// What is set for a family, with its unit, if it is set.
-    pub(crate) fn in_words(&self, family: Fault) -> Option<String> {
+    pub(crate) fn in_words(&self, family: FaultKind) -> Option<String> {
         let percent = |share: u32| format!("{} %", f64::from(share) / f64::from(WHOLE / 100));
         match family {
-            Fault::Latency => self.latency.map(Latency::in_words),
-            Fault::Loss => self.loss.map(percent),
-            Fault::ShortIo => self.short_io.map(percent),
+            FaultKind::Latency => self.latency.map(Latency::in_words),
+            FaultKind::Loss => self.loss.map(percent),
+            FaultKind::ShortIo => self.short_io.map(percent),
             _ => self.bandwidth.map(|rate| format!("{rate} bytes a second")),
         }
     }
@@ -82,7 +83,7 @@ struct Link {
     /// Until when what was sent before takes up the bandwidth.
     busy_until: u64,
     /// Which applications have had an effect, by family.
-    felt: BTreeMap<Fault, bool>,
+    felt: BTreeMap<FaultKind, bool>,
 }
 
 /// What was done to the links of one network.
@@ -130,13 +131,13 @@ impl Links {
     }
 
     /// Whether something gets through; if not, that is an effect of what stops it.
-    pub(crate) fn pass(&mut self, from: u32, to: u32, ledger: &mut Ledger) -> Passage {
+    pub(crate) fn pass(&mut self, from: u32, to: u32, ledger: &mut FaultStats) -> Passage {
         if let Some(cut) = self.cuts.iter_mut().find(|cut| cut.stops(from, to)) {
             ledger.felt(cut.family, &mut cut.felt);
             return Passage::Cut;
         }
         if let Some(hold) = self.holds.get_mut(&pair(from, to)) {
-            ledger.felt(Fault::Hold, &mut hold.felt);
+            ledger.felt(FaultKind::Hold, &mut hold.felt);
             return Passage::Held;
         }
         Passage::Clear
@@ -150,7 +151,7 @@ impl Links {
         both_ways: bool,
         by: Option<StrikeId>,
     ) {
-        let family = if both_ways { Fault::Partition } else { Fault::OneWay };
+        let family = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
         self.cuts.push(Cut { family, from, to, both_ways, by, felt: false });
     }
 
@@ -191,7 +192,7 @@ impl Links {
         &mut self,
         from: u32,
         to: u32,
-        family: Fault,
+        family: FaultKind,
         by_plan: bool,
         change: impl FnOnce(&mut Edits),
     ) {
@@ -201,12 +202,12 @@ impl Links {
     }
 
     /// Undoes what a plan changed about a direction between two hosts. Returns whether it had.
-    pub(crate) fn unedit(&mut self, from: u32, to: u32, family: Fault) -> bool {
+    pub(crate) fn unedit(&mut self, from: u32, to: u32, family: FaultKind) -> bool {
         let Some(Link { by_plan, .. }) = self.edited.get_mut(&(from, to)) else { return false };
         match family {
-            Fault::Latency => by_plan.latency.take().is_some(),
-            Fault::Loss => by_plan.loss.take().is_some(),
-            Fault::Bandwidth => by_plan.bandwidth.take().is_some(),
+            FaultKind::Latency => by_plan.latency.take().is_some(),
+            FaultKind::Loss => by_plan.loss.take().is_some(),
+            FaultKind::Bandwidth => by_plan.bandwidth.take().is_some(),
             _ => by_plan.short_io.take().is_some(),
         }
     }
@@ -234,7 +235,7 @@ impl Links {
     }
 
     /// Notes that an edit had an effect, in one direction or the other: it was one fault.
-    pub(crate) fn felt(&mut self, from: u32, to: u32, family: Fault, ledger: &mut Ledger) {
+    pub(crate) fn felt(&mut self, from: u32, to: u32, family: FaultKind, ledger: &mut FaultStats) {
         let mut before = false;
         for way in [(from, to), (to, from)].into_iter().take(1 + usize::from(from != to)) {
             let link = self.edited.get_mut(&way);

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::sim::{Errand, Instant, Sleep};
 
+use crate::sim::FaultKind;
+use crate::simnet::clock_skew::ClockSkew;
 use crate::simnet::fault::links::StrikeId;
 use crate::simnet::fault::set::{Drawer, Faults, Strike};
-use crate::simnet::fault::stats::Fault;
 use crate::simnet::network::Network;
 use crate::simnet::node::{Node, clock_in_words};
 use crate::simnet::state::{enter, try_enter};
@@ -20,9 +21,9 @@ use crate::simnet::state::{enter, try_enter};
 #[derive(Debug)]
 enum Undo {
     Nothing,
-    Cut(StrikeId, Fault),
+    Cut(StrikeId, FaultKind),
     Release(String, String),
-    Link(u32, u32, Fault),
+    Link(u32, u32, FaultKind),
     /// To be started again, unless that was done since this life.
     Start(Node, u32),
     Resume(Node),
@@ -49,8 +50,8 @@ impl Undo {
     }
 }
 
-/// A plan of faults: see [`Network::chaos`]. Printed, it tells what it did and when.
-pub struct Chaos {
+/// A plan of faults: see [`Network::fault_plan`]. Printed, it tells what it did and when.
+pub struct FaultPlan {
     network: Network,
     faults: Faults,
     plan: u32,
@@ -74,12 +75,12 @@ impl Network {
     ///     let net = Network::new("t");
     ///     # net.host("α").await.unwrap();
     ///     // .. make nodes, start clients ..
-    ///     net.chaos(Faults::all().swarm()).run_for(Duration::from_secs(30)).await;
+    ///     net.fault_plan(Faults::all().swarm()).run_for(Duration::from_secs(30)).await;
     ///     // All is well again: now progress can be demanded.
     /// }).unwrap();
     /// ```
     #[track_caller]
-    pub fn chaos(&self, faults: Faults) -> Chaos {
+    pub fn fault_plan(&self, faults: Faults) -> FaultPlan {
         let plan = enter(self.run, |fabric, _| {
             let net = &mut fabric.nets[self.net as usize];
             net.plans += 1;
@@ -89,17 +90,17 @@ impl Network {
             net.plans - 1
         });
         let (undone_at, done) = (BTreeMap::new(), Vec::new());
-        Chaos { network: self.clone(), faults, plan, has_run: false, undone_at, done }
+        FaultPlan { network: self.clone(), faults, plan, has_run: false, undone_at, done }
     }
 }
 
-impl Chaos {
+impl FaultPlan {
     /// Lets the faults strike for so long, then undoes all it did: partitions, links, nodes,
     /// clocks and pauses. It may be run again, and then does other things.
     ///
     /// # Cancel safety
     ///
-    /// Dropped in the middle it stops; what it did is undone when the `Chaos` is dropped.
+    /// Dropped in the middle it stops; what it did is undone when the `FaultPlan` is dropped.
     pub async fn run_for(&mut self, duration: Duration) {
         let (start, strikes) = enter(self.network.run, |fabric, world| {
             if std::mem::replace(&mut self.has_run, true) {
@@ -132,7 +133,7 @@ impl Chaos {
     }
 
     /// Returns what it has done so far, and when.
-    pub fn done(&self) -> &[(Instant, String)] {
+    pub fn applied_faults(&self) -> &[(Instant, String)] {
         &self.done
     }
 
@@ -162,9 +163,9 @@ impl Chaos {
         let nothing = (None, Undo::Nothing);
         let net = &self.network;
         match strike.family {
-            Fault::Partition | Fault::OneWay => {
+            FaultKind::Partition | FaultKind::OneWay => {
                 let Some((few, rest)) = self.split(strike) else { return nothing };
-                let both_ways = strike.family == Fault::Partition;
+                let both_ways = strike.family == FaultKind::Partition;
                 let turned = !both_ways && strike.strength % 2 == 1;
                 let (from, to) = if turned { (&rest, &few) } else { (&few, &rest) };
                 let names = |side: &[String]| side.join(" ");
@@ -174,10 +175,10 @@ impl Chaos {
                 net.cut(&from, &to, both_ways, Some(id));
                 (Some(what), Undo::Cut(id, strike.family))
             }
-            Fault::Hold | Fault::Reset => {
+            FaultKind::Hold | FaultKind::Reset => {
                 let Some(((a, b), _)) = self.pair(strike) else { return nothing };
                 let what = format!("{} {a} {b}", strike.family.name());
-                if strike.family == Fault::Hold {
+                if strike.family == FaultKind::Hold {
                     net.hold_pair(&a, &b, false);
                     (Some(what), Undo::Release(a, b))
                 } else {
@@ -185,8 +186,10 @@ impl Chaos {
                     (Some(what), Undo::Nothing)
                 }
             }
-            Fault::Latency | Fault::Loss | Fault::Bandwidth | Fault::ShortIo => self.edit(strike),
-            Fault::Registry => {
+            FaultKind::Latency | FaultKind::Loss | FaultKind::Bandwidth | FaultKind::ShortIo => {
+                self.edit(strike)
+            }
+            FaultKind::Registry => {
                 net.set_registry(true, false);
                 (Some("registry down".into()), Undo::Registry)
             }
@@ -205,16 +208,16 @@ impl Chaos {
         let share = [10_000, 50_000, 200_000, 500_000][step];
         let times = [4, 10, 30, 100][step];
         let rate = [1_000_000, 100_000, 20_000, 4_000][step];
-        self.network.edit_pair(pair, family, true, |edits| match family {
-            Fault::Latency => edits.latency = Some(usual.times(times)),
-            Fault::Loss => edits.loss = Some(share),
-            Fault::Bandwidth => edits.bandwidth = Some(rate),
+        self.network.edit_pair((pair, false), family, true, |edits| match family {
+            FaultKind::Latency => edits.latency = Some(usual.times(times)),
+            FaultKind::Loss => edits.loss = Some(share),
+            FaultKind::Bandwidth => edits.bandwidth = Some(rate),
             _ => edits.short_io = Some(2 * share),
         });
         let what = match family {
-            Fault::Latency => format!("latency {a} {b}: {times} times as high"),
-            Fault::Loss => format!("loss {a} {b}: {} %", share / 10_000),
-            Fault::Bandwidth => format!("bandwidth {a} {b}: {rate} bytes a second"),
+            FaultKind::Latency => format!("latency {a} {b}: {times} times as high"),
+            FaultKind::Loss => format!("loss {a} {b}: {} %", share / 10_000),
+            FaultKind::Bandwidth => format!("bandwidth {a} {b}: {rate} bytes a second"),
             _ => format!("short_io {a} {b}: {} %", share / 5_000),
         };
         (Some(what), Undo::Link(pair.0, pair.1, family))
@@ -231,7 +234,11 @@ impl Chaos {
             self.faults.max_down.unwrap_or_else(|| (nodes.len().saturating_sub(1) / 2).max(1));
         let takes_down = matches!(
             strike.family,
-            Fault::Crash | Fault::PowerOff | Fault::Close | Fault::Pause | Fault::Restart
+            FaultKind::Crash
+                | FaultKind::PowerOff
+                | FaultKind::Close
+                | FaultKind::Pause
+                | FaultKind::Restart
         );
         let is_up = up.contains(&node.machine);
         if !is_up || (takes_down && nodes.len() - up.len() >= least) {
@@ -241,32 +248,33 @@ impl Chaos {
         let mut what = format!("{} {}", strike.family.name(), node.name());
         let life = node.life();
         let undo = match strike.family {
-            Fault::Crash | Fault::PowerOff => {
+            FaultKind::Crash | FaultKind::PowerOff => {
                 node.stop(strike.family, false);
                 Undo::Start(node, life)
             }
-            Fault::Close => {
-                node.close_host(false);
+            FaultKind::Close => {
+                node.apply_close(false);
                 Undo::Start(node, life)
             }
-            Fault::Pause => {
+            FaultKind::Pause => {
                 node.hold(true, false);
                 Undo::Resume(node)
             }
-            Fault::Restart => {
+            FaultKind::Restart => {
                 node.start_again(false);
                 Undo::Nothing
             }
-            Fault::Clock => {
+            FaultKind::Clock => {
                 let offset = [50_000_000, 1_000_000_000, -1_000_000_000, 60_000_000_000][step];
                 let drift = [50, -1_000, 20_000, -100_000][strike.victims[1] as usize % 4];
-                node.set_clock(offset, drift, false);
-                what += &format!(": {}", clock_in_words(offset, drift));
+                let skew = ClockSkew { offset, drift_ppm: drift };
+                node.apply_clock(skew, false);
+                what += &format!(": {}", clock_in_words(skew));
                 Undo::Clock(node)
             }
             _ => {
                 let cost = Duration::from_micros([100, 1_000, 5_000, 20_000][step]);
-                node.set_poll_cost(cost, false);
+                node.apply_poll_cost(cost, false);
                 what += &format!(": {cost:?} a poll");
                 Undo::Speed(node)
             }
@@ -347,7 +355,7 @@ impl Chaos {
     }
 }
 
-impl Drop for Chaos {
+impl Drop for FaultPlan {
     fn drop(&mut self) {
         match try_enter(self.network.run, |_, world| (world.is_running(), world.accepts_effect())) {
             Some((true, true)) => self.undo_all(),
@@ -366,14 +374,14 @@ impl Drop for Chaos {
     }
 }
 
-impl fmt::Debug for Chaos {
+impl fmt::Debug for FaultPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chaos").field("plan", &self.plan).field("done", &self.done).finish()
+        f.debug_struct("FaultPlan").field("plan", &self.plan).field("done", &self.done).finish()
     }
 }
 
 /// Prints a line for each fault that struck: when, and what it was.
-impl fmt::Display for Chaos {
+impl fmt::Display for FaultPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (at, what)) in self.done.iter().enumerate() {
             let line = if number == 0 { "" } else { "\n" };

@@ -7,9 +7,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::sim::{ChoiceFamily, ChoiceKey, Key, Shape, World, hash_name, nanos, path_step};
-
-use crate::simnet::fault::stats::Fault;
+use crate::sim::{
+    ChoiceFamily, ChoiceKey, FaultKind, Key, Shape, World, hash_name, nanos, path_step,
+};
 
 /// What the choices of one strike decide, by ordinal: whether it strikes, when in its slot, and how
 /// much longer than the least it lasts; then whom it hits, and how hard.
@@ -26,102 +26,42 @@ pub(crate) mod strikes {
 /// How many slots a plan has.
 const SLOTS: u64 = 12;
 
-/// Which families of faults a plan may draw.
+/// The kinds of faults that a plan may draw.
 ///
 /// ```
-/// use virtnet::simnet::Faults;
+/// use virtnet::simnet::{FaultKind, Faults};
 ///
-/// let all_but_clocks = Faults::all().without("clock");
-/// let two = Faults::none().partitions().crashes().swarm();
+/// let all_but_clocks = Faults::all().without(FaultKind::Clock);
+/// let two = Faults::none().with(FaultKind::Partition).with(FaultKind::Crash).swarm();
+/// let three = Faults::from([FaultKind::Hold, FaultKind::Loss, FaultKind::Pause]);
 /// ```
 #[derive(Clone)]
-#[must_use = "it does nothing until it is given to `Network::chaos`"]
+#[must_use = "it does nothing until it is given to `Network::fault_plan`"]
 pub struct Faults {
-    allowed: [bool; Fault::ALL.len()],
+    allowed: [bool; FaultKind::ALL.len()],
     swarm: bool,
     pub(crate) max_down: Option<usize>,
 }
 
-/// A method for each family.
-macro_rules! families {
-    ($($(#[$doc:meta])* $method:ident $family:ident;)+) => {
-        impl Faults {
-            $($(#[$doc])*
-            pub fn $method(self) -> Self {
-                self.allow(Fault::$family, true)
-            })+
-        }
-
-        /// What allows a family.
-        const METHODS: &[(Fault, &str)] = &[$((Fault::$family, stringify!($method))),+];
-    };
-}
-
-families! {
-    /// Groups of hosts are cut off from the others, both ways.
-    partitions Partition;
-    /// Groups of hosts are cut off from the others, one way.
-    one_way OneWay;
-    /// What travels between two hosts is held, and then arrives at once.
-    holds Hold;
-    /// Connections between two hosts are reset.
-    resets Reset;
-    /// The latency between two hosts is many times as high.
-    latency Latency;
-    /// Some of what is sent between two hosts is lost, and sent again later.
-    loss Loss;
-    /// Little passes between two hosts in a second.
-    bandwidth Bandwidth;
-    /// Nodes crash, and are started again later.
-    crashes Crash;
-    /// Nodes lose their power, and are started again later.
-    power_offs PowerOff;
-    /// Nodes stop, and go on later.
-    pauses Pause;
-    /// The hosts of nodes are closed in good order, and the nodes are started again later. Until
-    /// then every accept fails, and a program that returns that as its error ends the run.
-    closes Close;
-    /// Nodes are restarted.
-    restarts Restart;
-    /// The clocks of nodes are ahead or behind, and run too fast or too slow.
-    clocks Clock;
-    /// The polls of nodes take time.
-    slow_nodes SlowNode;
-    /// The registry answers nobody.
-    registry Registry;
-    /// Reads and writes between two hosts are short.
-    short_io ShortIo;
-}
-
 impl Faults {
-    /// All families.
+    /// All kinds.
     pub fn all() -> Self {
-        Self { allowed: [true; Fault::ALL.len()], swarm: false, max_down: None }
+        Self { allowed: [true; FaultKind::ALL.len()], swarm: false, max_down: None }
     }
 
-    /// No family, to which those wanted are added.
+    /// No kind, to which those wanted are added.
     pub fn none() -> Self {
-        Self { allowed: [false; Fault::ALL.len()], ..Self::all() }
+        Self { allowed: [false; FaultKind::ALL.len()], ..Self::all() }
     }
 
-    /// Adds a family, by the name that the ledger has for it.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such family.
-    #[track_caller]
-    pub fn with(self, family: &str) -> Self {
-        self.allow(named(family), true)
+    /// Adds a kind.
+    pub fn with(self, kind: FaultKind) -> Self {
+        self.allow(kind, true)
     }
 
-    /// Leaves a family out, by the name that the ledger has for it.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such family.
-    #[track_caller]
-    pub fn without(self, family: &str) -> Self {
-        self.allow(named(family), false)
+    /// Leaves a kind out.
+    pub fn without(self, kind: FaultKind) -> Self {
+        self.allow(kind, false)
     }
 
     /// Lets every seed draw a subset of the families, each with a strength of its own: all faults
@@ -138,37 +78,31 @@ impl Faults {
         self
     }
 
-    pub(crate) fn allow(mut self, family: Fault, allowed: bool) -> Self {
+    pub(crate) fn allow(mut self, family: FaultKind, allowed: bool) -> Self {
         self.allowed[family as usize] = allowed;
         self
     }
 
     /// The families that may be drawn.
-    pub(crate) fn families(&self) -> impl Iterator<Item = Fault> + '_ {
-        Fault::ALL.into_iter().filter(|family| self.allowed[*family as usize])
+    pub(crate) fn families(&self) -> impl Iterator<Item = FaultKind> + '_ {
+        FaultKind::ALL.into_iter().filter(|family| self.allowed[*family as usize])
     }
 }
 
-#[track_caller]
-fn named(family: &str) -> Fault {
-    match Fault::ALL.into_iter().find(|known| known.name() == family) {
-        Some(family) => family,
-        None => {
-            let names = Fault::ALL.map(Fault::name).join(", ");
-            panic!("virtnet: there is no fault family {family:?}; there are {names}")
-        }
+impl<const N: usize> From<[FaultKind; N]> for Faults {
+    fn from(kinds: [FaultKind; N]) -> Self {
+        kinds.into_iter().fold(Self::none(), Self::with)
     }
 }
 
-/// Prints the expression that makes it, as `Faults::none().crashes().swarm()`.
+/// Prints the expression that makes it, as `Faults::none().with(FaultKind::Crash).swarm()`.
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.allowed == [true; Fault::ALL.len()] {
+        if self.allowed == [true; FaultKind::ALL.len()] {
             f.write_str("Faults::all()")?;
         } else {
             f.write_str("Faults::none()")?;
-            let allowed = METHODS.iter().filter(|(family, _)| self.allowed[*family as usize]);
-            allowed.clone().try_for_each(|(_, method)| write!(f, ".{method}()"))?;
+            self.families().try_for_each(|kind| write!(f, ".with(FaultKind::{kind:?})"))?;
         }
         if let Some(nodes) = self.max_down {
             write!(f, ".max_down({nodes})")?;
@@ -180,7 +114,7 @@ impl fmt::Debug for Faults {
 /// A fault that was drawn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strike {
-    pub(crate) family: Fault,
+    pub(crate) family: FaultKind,
     /// When it strikes and for how long, in nanoseconds from the beginning of the plan.
     pub(crate) at: u64,
     pub(crate) lasts: u64,
@@ -200,7 +134,7 @@ impl Drawer<'_> {
     /// Draws a plan that takes so long.
     pub(crate) fn draw(&mut self, faults: &Faults, duration: Duration) -> Vec<Strike> {
         let slot = (nanos(duration) / SLOTS).max(1);
-        let families: Vec<(Fault, u64)> =
+        let families: Vec<(FaultKind, u64)> =
             faults.families().filter_map(|family| self.strength(family, faults.swarm)).collect();
         let mut strikes: Vec<Strike> = Vec::new();
         for number in 0..SLOTS {
@@ -231,7 +165,7 @@ impl Drawer<'_> {
     }
 
     /// How many times of twelve a family strikes in a slot, if it does in this plan.
-    fn strength(&mut self, family: Fault, swarm: bool) -> Option<(Fault, u64)> {
+    fn strength(&mut self, family: FaultKind, swarm: bool) -> Option<(FaultKind, u64)> {
         if swarm && self.choose(family.name(), 0, 0, 2) == 0 {
             return None;
         }

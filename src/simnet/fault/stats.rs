@@ -7,72 +7,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Add, AddAssign};
 
-/// The families of faults.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Fault {
-    Partition,
-    OneWay,
-    Hold,
-    Reset,
-    Latency,
-    Loss,
-    Bandwidth,
-    Crash,
-    PowerOff,
-    Pause,
-    Close,
-    Restart,
-    Clock,
-    SlowNode,
-    Registry,
-    ShortIo,
-}
+use crate::sim::FaultKind;
 
-impl Fault {
-    pub(crate) const ALL: [Self; 16] = [
-        Self::Partition,
-        Self::OneWay,
-        Self::Hold,
-        Self::Reset,
-        Self::Latency,
-        Self::Loss,
-        Self::Bandwidth,
-        Self::Crash,
-        Self::PowerOff,
-        Self::Pause,
-        Self::Close,
-        Self::Restart,
-        Self::Clock,
-        Self::SlowNode,
-        Self::Registry,
-        Self::ShortIo,
-    ];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Partition => "partition",
-            Self::OneWay => "one_way",
-            Self::Hold => "hold",
-            Self::Reset => "reset",
-            Self::Latency => "latency",
-            Self::Loss => "loss",
-            Self::Bandwidth => "bandwidth",
-            Self::Crash => "crash",
-            Self::PowerOff => "power_off",
-            Self::Pause => "pause",
-            Self::Close => "close",
-            Self::Restart => "restart",
-            Self::Clock => "clock",
-            Self::SlowNode => "slow_node",
-            Self::Registry => "registry",
-            Self::ShortIo => "short_io",
-        }
-    }
-}
-
-/// What became of the faults of one family.
+/// What came of the faults of one kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
+pub struct FaultCounts {
     /// How many times it was called by name, or a plan was allowed to draw it.
     pub requested: u64,
     /// How many times a plan decided on it.
@@ -83,7 +22,7 @@ pub struct Counts {
     pub effective: u64,
 }
 
-impl Add for Counts {
+impl Add for FaultCounts {
     type Output = Self;
     fn add(self, other: Self) -> Self {
         Self {
@@ -95,58 +34,41 @@ impl Add for Counts {
     }
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for FaultCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { requested, drawn, applied, effective } = self;
         write!(f, "requested {requested}, drawn {drawn}, applied {applied}, effective {effective}")
     }
 }
 
-/// What became of all faults, by family: of one run, or added up over many.
-///
-/// The families are `partition`, `one_way`, `hold`, `reset`, `latency`, `loss`, `bandwidth`,
-/// `crash`, `power_off`, `pause`, `close`, `restart`, `clock`, `slow_node`, `registry`, `short_io`.
+/// What came of all faults, by kind: of one run, or added up over many.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Ledger {
-    counts: [Counts; Fault::ALL.len()],
+pub struct FaultStats {
+    counts: [FaultCounts; FaultKind::ALL.len()],
 }
 
-impl Ledger {
-    /// Returns the counts of one family.
-    ///
-    /// # Panics
-    ///
-    /// If there is no family of that name; the message has the names that there are.
-    #[track_caller]
-    pub fn family(&self, name: &str) -> Counts {
-        let named = |family: &&Fault| family.name() == name;
-        match Fault::ALL.iter().find(named) {
-            Some(family) => self.counts[*family as usize],
-            None => {
-                let names = Fault::ALL.map(Fault::name).join(", ");
-                panic!("virtnet: there is no fault family {name:?}; there are {names}")
-            }
-        }
+impl FaultStats {
+    /// Returns the counts of one kind.
+    pub fn kind(&self, kind: FaultKind) -> FaultCounts {
+        self.counts[kind as usize]
     }
 
-    /// Returns all families with their counts, in a fixed order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Counts)> + '_ {
-        Fault::ALL.iter().map(|family| (family.name(), self.counts[*family as usize]))
+    /// Returns all kinds with their counts, in the order of [`FaultKind::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (FaultKind, FaultCounts)> + '_ {
+        FaultKind::ALL.into_iter().map(|kind| (kind, self.kind(kind)))
     }
 
-    /// Adds counts to those of a family, if there is one of that name.
-    pub(crate) fn add(&mut self, name: &str, counts: Counts) {
-        let named = |family: &&Fault| family.name() == name;
-        if let Some(family) = Fault::ALL.iter().find(named) {
-            let own = self.counts(*family);
-            *own = *own + counts;
-        }
+    /// Adds counts to those of a kind.
+    pub(crate) fn add(&mut self, kind: FaultKind, counts: FaultCounts) {
+        let own = self.counts(kind);
+        *own = *own + counts;
     }
 
-    /// Names the families that were requested and never had an effect.
-    pub fn ineffective(&self) -> Vec<&'static str> {
-        let idle = |(_, counts): &(&str, Counts)| counts.requested > 0 && counts.effective == 0;
-        self.iter().filter(idle).map(|(name, _)| name).collect()
+    /// Returns the kinds that were requested and never had an effect.
+    pub fn ineffective(&self) -> Vec<FaultKind> {
+        let idle =
+            |(_, counts): &(FaultKind, FaultCounts)| counts.requested > 0 && counts.effective == 0;
+        self.iter().filter(idle).map(|(kind, _)| kind).collect()
     }
 
     /// Makes sure that every family that was requested had an effect: for the sum of a sweep.
@@ -163,23 +85,23 @@ impl Ledger {
             idle.is_empty(),
             "virtnet: faults were requested that never had an effect: {}. A fault that does \
              nothing looks like robustness.\n{self}",
-            idle.join(", ")
+            idle.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
         );
     }
 
-    pub(crate) fn counts(&mut self, family: Fault) -> &mut Counts {
+    pub(crate) fn counts(&mut self, family: FaultKind) -> &mut FaultCounts {
         &mut self.counts[family as usize]
     }
 
     /// Notes that an application of a fault was felt for the first time.
-    pub(crate) fn felt(&mut self, family: Fault, felt: &mut bool) {
+    pub(crate) fn felt(&mut self, family: FaultKind, felt: &mut bool) {
         if !std::mem::replace(felt, true) {
             self.counts(family).effective += 1;
         }
     }
 }
 
-impl AddAssign<&Self> for Ledger {
+impl AddAssign<&Self> for FaultStats {
     fn add_assign(&mut self, other: &Self) {
         for (own, others) in self.counts.iter_mut().zip(&other.counts) {
             *own = *own + *others;
@@ -189,16 +111,16 @@ impl AddAssign<&Self> for Ledger {
 
 thread_local! {
     /// What became of the faults of the runs of this thread, if anybody wants to know.
-    static GATHERED: RefCell<Option<Ledger>> = const { RefCell::new(None) };
+    static GATHERED: RefCell<Option<FaultStats>> = const { RefCell::new(None) };
 }
 
 /// Adds up the ledgers of all networks of this thread's runs from now on.
-pub(crate) fn gather_ledgers() {
-    GATHERED.set(Some(Ledger::default()));
+pub(crate) fn start_fault_stats() {
+    GATHERED.set(Some(FaultStats::default()));
 }
 
 /// Takes what was added up.
-pub(crate) fn take_ledger() -> Ledger {
+pub(crate) fn take_fault_stats() -> FaultStats {
     GATHERED.take().unwrap_or_default()
 }
 
@@ -208,7 +130,7 @@ pub(crate) fn is_gathering() -> bool {
 }
 
 /// Adds a network's ledger to those of the thread, when its run is over.
-pub(crate) fn hand_in(ledger: &Ledger) {
+pub(crate) fn hand_in(ledger: &FaultStats) {
     GATHERED.with_borrow_mut(|gathered| {
         if let Some(gathered) = gathered {
             *gathered += ledger;
@@ -217,13 +139,13 @@ pub(crate) fn hand_in(ledger: &Ledger) {
 }
 
 /// Prints a table of the families that were requested.
-impl fmt::Display for Ledger {
+impl fmt::Display for FaultStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [name, requested, drawn, applied, effective] =
             ["fault", "requested", "drawn", "applied", "effective"];
         write!(f, "{name:<10} {requested:>10} {drawn:>10} {applied:>10} {effective:>10}")?;
         for (name, counts) in self.iter().filter(|(_, counts)| counts.requested > 0) {
-            let Counts { requested, drawn, applied, effective } = counts;
+            let FaultCounts { requested, drawn, applied, effective } = counts;
             write!(f, "\n{name:<10} {requested:>10} {drawn:>10} {applied:>10} {effective:>10}")?;
         }
         Ok(())

@@ -14,7 +14,9 @@ use crate::net::{Addr, Gate, Host};
 use crate::sim::{TaskId, World, hash_name};
 use crate::util::cold::aside;
 
-use crate::simnet::fault::stats::{Fault, Lasting, Ledger};
+use crate::sim::FaultKind;
+use crate::simnet::clock_skew::ClockSkew;
+use crate::simnet::fault::stats::{FaultStats, Lasting};
 
 /// What a node's program comes to: nothing, or why it failed.
 pub(crate) type Life = Pin<Box<dyn Future<Output = Result<(), String>>>>;
@@ -91,7 +93,7 @@ pub(crate) struct NodePart {
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
     /// What was set by hand: the offset and drift of its clock, and what a poll costs it.
-    pub(crate) own_clock: (i64, i32),
+    pub(crate) own_clock: ClockSkew,
     pub(crate) own_cost: Duration,
     /// Whether these faults, if they are on, have been felt.
     pub(crate) clock_felt: Option<bool>,
@@ -112,7 +114,7 @@ impl NodePart {
             pause: None,
             in_transition: 0,
             spawned_at,
-            own_clock: (0, 0),
+            own_clock: ClockSkew::none(),
             own_cost: Duration::ZERO,
             clock_felt: None,
             slow_felt: None,
@@ -120,13 +122,13 @@ impl NodePart {
     }
 
     /// Notes which faults have been felt by now.
-    pub(crate) fn feel(&mut self, ledger: &mut Ledger, world: &World) {
+    pub(crate) fn feel(&mut self, ledger: &mut FaultStats, world: &World) {
         let [held_up, misled, slow] = world.fault_effects(self.number);
         let pause_felt = self.pause.as_mut().map(|pause| &mut pause.felt);
         let felt = [
-            (Fault::Pause, pause_felt, held_up),
-            (Fault::Clock, self.clock_felt.as_mut(), misled),
-            (Fault::SlowNode, self.slow_felt.as_mut(), slow),
+            (FaultKind::Pause, pause_felt, held_up),
+            (FaultKind::Clock, self.clock_felt.as_mut(), misled),
+            (FaultKind::SlowNode, self.slow_felt.as_mut(), slow),
         ];
         for (family, felt, now) in felt {
             if let Some(felt) = felt.filter(|_| now) {

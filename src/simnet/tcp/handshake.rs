@@ -24,8 +24,8 @@ use crate::sim::{
 };
 use crate::util::waiter::Waiter;
 
+use crate::sim::FaultKind;
 use crate::simnet::fault::links::Passage;
-use crate::simnet::fault::stats::Fault;
 use crate::simnet::host::sim_host::{Place, Power};
 use crate::simnet::slab::Pool;
 use crate::simnet::state::{Fabric, Net, Pair, try_enter, with_fabric};
@@ -291,7 +291,7 @@ impl Shake<'_> {
         let Some(pause) = &mut part.pause else { return false };
         let is_its_own = call.asker.and_then(|task| world.node_of(task)) == Some(part.number);
         if is_its_own {
-            net.ledger.felt(Fault::Pause, &mut pause.felt);
+            net.ledger.felt(FaultKind::Pause, &mut pause.felt);
         }
         is_its_own
     }
@@ -381,12 +381,12 @@ impl Shake<'_> {
             }
             Passage::Held if world.now >= call.limit => self.end(false),
             Passage::Held => {
-                self.tell(RecordKind::Lose, Some("held"));
+                self.tell(RecordKind::Drop, Some("held"));
                 self.call.stage = Stage::Held;
                 self.wait_until(self.call.limit);
             }
             Passage::Cut => {
-                self.tell(RecordKind::Lose, Some("lost"));
+                self.tell(RecordKind::Drop, Some("lost"));
                 self.call.losses += 1;
                 let again = self.world.instant_after(retry_after(self.call.losses as u32));
                 self.call.stage = Stage::Lost { again };

@@ -24,8 +24,8 @@ use crate::sim::{
 };
 use crate::util::waiter::Waiter;
 
+use crate::sim::FaultKind;
 use crate::simnet::fault::links::{Pace, Passage, WHOLE};
-use crate::simnet::fault::stats::Fault;
 use crate::simnet::latency::Latency;
 use crate::simnet::slab::Pool;
 use crate::simnet::state::{Fabric, Net};
@@ -387,7 +387,7 @@ impl Transit<'_> {
             return len;
         }
         let cut = self.world.draw(subject, ordinal + 1, Shape::Uniform(len as u64 - 1));
-        self.net.links.felt(from, to, Fault::ShortIo, &mut self.net.ledger);
+        self.net.links.felt(from, to, FaultKind::ShortIo, &mut self.net.ledger);
         len - 1 - cut as usize
     }
 
@@ -582,7 +582,7 @@ impl Transit<'_> {
         let ordinal = u64::from(self.conn.pipes[way].losses);
         let (ends, net) = (&self.conn.ends, &*self.net);
         let said = (ordinal, item.digest);
-        self.world.record_arrival(RecordKind::Lose, key, said, item.sent, || {
+        self.world.record_arrival(RecordKind::Drop, key, said, item.sent, || {
             let (from, to) = (ends[way].addr(net), ends[1 - way].addr(net));
             format!("{} {from}->{to} {how}", item.what.name())
         });
@@ -708,7 +708,7 @@ impl Transit<'_> {
         }
         if late > 0 {
             let (from, to) = self.conn.route(way);
-            self.net.links.felt(to, from, Fault::Loss, &mut self.net.ledger);
+            self.net.links.felt(to, from, FaultKind::Loss, &mut self.net.ledger);
         }
         self.worry(way, since);
     }
@@ -734,7 +734,7 @@ impl Transit<'_> {
 
     /// Whether a sender who waits since then gives up before that instant.
     fn is_too_late(&self, since: u64, at: u64) -> bool {
-        let timeout = self.net.config.stream_timeout;
+        let timeout = self.net.config.user_timeout;
         timeout.is_some_and(|timeout| at > since.saturating_add(nanos(timeout)))
     }
 
@@ -769,7 +769,7 @@ impl Transit<'_> {
         let waits = matches!(self.conn.ends[way].fate, Fate::Open | Fate::Closed);
         if waits && pipe.unheard_since.is_none() {
             pipe.unheard_since = Some(since);
-            if let Some(timeout) = self.net.config.stream_timeout {
+            if let Some(timeout) = self.net.config.user_timeout {
                 let at = since.saturating_add(nanos(timeout));
                 self.set_bell(way, Bell::Limit, at);
             }
@@ -792,7 +792,7 @@ impl Transit<'_> {
         }
         self.relax(end);
         let (ends, net) = (&self.conn.ends, &*self.net);
-        self.world.record_event(RecordKind::Lose, key, 0, u64::from(machine), || {
+        self.world.record_event(RecordKind::Drop, key, 0, u64::from(machine), || {
             format!("{}->{} timed out", ends[end].addr(net), ends[1 - end].addr(net))
         });
         // Whatever answered the other end was given up as well: it is answered anew.
@@ -883,7 +883,7 @@ impl Transit<'_> {
         let limit = self.conn.pipes[end].unheard_since;
         self.worry(end, self.world.now);
         if limit.is_none()
-            && self.net.config.stream_timeout.is_none()
+            && self.net.config.user_timeout.is_none()
             && let Some(idle) = self.net.config.keep_alive
         {
             // As Linux: nine questions without an answer.
@@ -903,7 +903,7 @@ impl Transit<'_> {
         let missed_credit = self.conn.pipes[end].missed_credit;
         if missed_credit || !answered {
             let (from, to) = self.conn.route(end);
-            self.net.links.felt(from, to, Fault::Loss, &mut self.net.ledger);
+            self.net.links.felt(from, to, FaultKind::Loss, &mut self.net.ledger);
         }
         if !answered {
             return self.ask_in_vain(end);
@@ -1170,7 +1170,7 @@ impl Net {
         if !world.befalls(subject, attempt, share) {
             return Passage::Clear;
         }
-        self.links.felt(from, to, Fault::Loss, &mut self.ledger);
+        self.links.felt(from, to, FaultKind::Loss, &mut self.ledger);
         Passage::Cut
     }
 
@@ -1180,14 +1180,14 @@ impl Net {
         let edits = self.links.edits(from, to);
         // A host is near to itself, whatever was edited.
         if edits.latency.is_some() && from != to {
-            self.links.felt(from, to, Fault::Latency, &mut self.ledger);
+            self.links.felt(from, to, FaultKind::Latency, &mut self.ledger);
         }
         let Some(rate) = edits.bandwidth.or(self.config.bandwidth).filter(|_| from != to) else {
             return at;
         };
         let out = self.links.occupy(from, to, now, bytes, rate);
         if out > now && edits.bandwidth.is_some() {
-            self.links.felt(from, to, Fault::Bandwidth, &mut self.ledger);
+            self.links.felt(from, to, FaultKind::Bandwidth, &mut self.ledger);
         }
         at.saturating_add(out - now)
     }

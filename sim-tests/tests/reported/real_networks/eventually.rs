@@ -5,6 +5,7 @@ use std::future::{pending, ready};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::Duration;
+use virtnet::simnet::ClockSkew;
 
 use futures::FutureExt;
 use virtnet::check::eventually;
@@ -199,7 +200,7 @@ fn limit_on_a_node_is_measured_by_its_clock() {
             let net = simnet::Network::new("t");
             let node = net.node("s", async |_| pending::<()>().await);
             sim.sleep_until(Instant::from_nanos(1_000_000_000)).await;
-            node.clock(-5_000_000_000, drift);
+            node.set_clock(ClockSkew::behind(Duration::from_secs(5)).drift_ppm(drift));
             node.spawn(async { eventually(SEC, pending).await.unwrap_err() }).await.unwrap();
         });
         assert_eq!(at, SEC + took, "drift {drift}");
@@ -223,7 +224,7 @@ fn limit_on_a_node_whose_clock_changes_meanwhile_is_kept() {
                 asked.get()
             });
             sim.sleep(SEC / 2).await;
-            node.clock(-5_000_000_000, drift);
+            node.set_clock(ClockSkew::behind(Duration::from_secs(5)).drift_ppm(drift));
             asking.await.unwrap()
         });
         // A timer that is set goes off when it would have, whatever the clock says by then.

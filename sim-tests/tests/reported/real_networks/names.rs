@@ -95,7 +95,7 @@ fn on_each_network<T: 'static>(
     let on_pipenet = run(work(pipenet::Network::new("t").host(name)));
     let on_simnet = Run::new(0).execute(async move |_| {
         let net = simnet::Network::new("t");
-        work(net.host(name).await.unwrap()).await
+        work(net.new_host(name).await.unwrap()).await
     });
     [on_lonet, on_pipenet, on_simnet.unwrap()]
 }

@@ -1,6 +1,7 @@
 //! Intervals that burst, delay or skip, as tokio's do.
 
 use std::time::Duration;
+use virtnet::simnet::ClockSkew;
 
 use virtnet::time::{self, MissedTickBehavior};
 use virtnet::{Instant, Run, Schedule, simnet};
@@ -76,7 +77,7 @@ fn interval_on_a_node_counts_by_its_clock() {
         let net = simnet::Network::new("t");
         let node = net.node("s", async |_| std::future::pending::<()>().await);
         sim.sleep(1000 * MS).await;
-        node.clock(0, 1_000_000);
+        node.set_clock(ClockSkew::none().drift_ppm(1_000_000));
         let ticks = node.spawn(async {
             let mut interval = time::interval(100 * MS);
             interval.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -218,7 +218,7 @@ fn writer_that_fills_the_window_of_a_closed_end_is_reset() {
 #[test]
 fn reset_that_is_lost_leaves_the_connection_half_open_until_the_other_end_sends() {
     fifo(async |_| {
-        let t = two(exact().stream_timeout(None)).await;
+        let t = two(exact().user_timeout(None)).await;
         write_all(&t.ab, b"request").await.unwrap();
         time::sleep(secs(1)).await;
         t.net.partition(&["α"], &["β"]);

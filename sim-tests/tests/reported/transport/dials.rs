@@ -20,7 +20,7 @@ fn dial_that_no_accept_takes_times_out_on_simnet_and_leaves_the_queue() {
         let t = two(exact()).await;
         let (took, dialed) = timed(t.a.dial("β:1")).await;
         assert_eq!((took, root(dialed)), (secs(10), Cause::TimedOut));
-        assert!(t.net.sockets("β").contains("β:1  listens, 0 dial(s)"), "{}", t.net.sockets("β"));
+        assert!(t.net.netstat("β").contains("β:1  listens, 0 dial(s)"), "{}", t.net.netstat("β"));
         // The port is free again, and the next accept waits for the next dial.
         let again = async {
             time::sleep(secs(1)).await;
@@ -51,7 +51,7 @@ fn dial_times_out_in_every_stage_after_the_connect_timeout() {
         fifo(async move |_| {
             let t = two(exact().connect_timeout(secs(10))).await;
             let net = Network::with("u", exact().connect_timeout(timeout));
-            let (a, b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+            let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
             let listener = b.listen(":1").await.unwrap();
             let accept = async {
                 time::sleep(ms(61)).await;
@@ -81,7 +81,7 @@ fn dial_that_is_looked_up_for_longer_than_the_connect_timeout_times_out() {
     fifo(async |_| {
         let slow = exact().registry_latency(Latency::constant(secs(20)));
         let net = Network::with("t", slow);
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         let (took, dialed) = timed(a.dial("β:1")).await;
         assert_eq!((took, root(dialed)), (secs(10), Cause::TimedOut));
     });
@@ -97,7 +97,7 @@ fn dial_to_a_node_that_is_paused_times_out() {
                 futures::AsyncWriteExt::write_all(&mut conn, b"hello").await.unwrap();
             }
         });
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         sim.sleep(secs(1)).await;
         node.pause();
         // The first accept waited before the pause, and takes a dial without its task.
@@ -149,7 +149,7 @@ fn many_dials_that_time_out_leave_nothing_in_the_queue() {
                 assert_eq!(root(dialed), Cause::TimedOut);
             }
         }
-        assert!(t.net.sockets("β").contains("listens, 0 dial(s) and 0 accept(s)"));
+        assert!(t.net.netstat("β").contains("listens, 0 dial(s) and 0 accept(s)"));
         assert!(time::timeout(secs(1), t.lb.accept()).await.is_err());
         let (dialed, accepted) = join(t.a.dial("β:1"), t.lb.accept()).await;
         let (dialed, accepted) = (dialed.unwrap(), accepted.unwrap());

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use futures::channel::mpsc::unbounded;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::stream::StreamExt;
-use virtnet::simnet::{Faults, Network};
+use virtnet::simnet::{FaultKind, Faults, Network};
 use virtnet::{Conn, Host, Listener, Run, SubNetwork, pipenet, time};
 
 use crate::simnet::{connect, exact, ms, secs};
@@ -145,13 +145,14 @@ fn destructors_that_use_a_simulated_network_end_at_every_ending() {
                 let counted = dropped.clone();
                 let outcome = limited(seed).execute(async move |_| {
                     let net = Network::with("t", exact().window(1_000));
-                    let hosts = [net.host("α").await.unwrap(), net.host("β").await.unwrap()];
+                    let hosts =
+                        [net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap()];
                     if faults {
                         drop(net.link("α", "β").loss(0.1).short_io(0.5));
-                        let mut chaos = net.chaos(Faults::none().with("latency"));
+                        let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Latency));
                         chaos.run_for(ms(10)).await;
                     }
-                    story(hosts, net.join(""), ending, counted).await;
+                    story(hosts, net.region(""), ending, counted).await;
                 });
                 check(outcome.ending.name(), ending, &dropped);
             }
@@ -183,7 +184,7 @@ fn destructors_that_use_a_network_end_when_their_node_dies() {
         let counted = dropped.clone();
         let outcome = limited(1).execute(async move |sim| {
             let net = Network::with("t", exact().window(1_000));
-            let (subnetwork, b) = (net.join(""), net.host("β").await.unwrap());
+            let (subnetwork, b) = (net.region(""), net.new_host("β").await.unwrap());
             let listener = b.listen(":1").await.unwrap();
             let node = net.node("α", move |host: Host| {
                 let (net, listener) = (subnetwork.clone(), listener.clone());

@@ -13,7 +13,7 @@ use crate::simnet::{connect, exact, ms, panic_of, secs, write};
 fn asking(run: Run, keep_alive: Duration) -> Outcome<()> {
     run.execute(async move |_| {
         let net = Network::with("t", Config::new().keep_alive(Some(keep_alive)));
-        let (a, b) = (net.host("a").await.unwrap(), net.host("b").await.unwrap());
+        let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
         let listener = b.listen(":80").await.unwrap();
         let (mut ab, _ba) = connect(&a, &listener).await;
         drop(net.link("a", "b").loss(0.01));
@@ -55,8 +55,8 @@ fn steps_are_the_same_whether_or_not_the_trace_is_kept() {
 fn retransmissions_count_as_steps_and_plain_deliveries_do_not() {
     let steps = |cut: bool| {
         let outcome = Run::new(1).execute(async move |sim| {
-            let net = Network::with("t", exact().stream_timeout(None));
-            let (a, b) = (net.host("a").await.unwrap(), net.host("b").await.unwrap());
+            let net = Network::with("t", exact().user_timeout(None));
+            let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
             let listener = b.listen(":1").await.unwrap();
             let (ab, _ba) = connect(&a, &listener).await;
             if cut {
@@ -78,7 +78,7 @@ fn retransmissions_count_as_steps_and_plain_deliveries_do_not() {
 fn durations_of_zero_that_break_every_connection_are_refused() {
     let zero = Duration::ZERO;
     let refused: [(&str, &dyn Fn()); 6] = [
-        ("stream_timeout(0)", &|| drop(Config::new().stream_timeout(Some(zero)))),
+        ("stream_timeout(0)", &|| drop(Config::new().user_timeout(Some(zero)))),
         ("connect_timeout(0)", &|| drop(Config::new().connect_timeout(zero))),
         ("a keep-alive of 0 s", &|| drop(Config::new().keep_alive(Some(zero)))),
         ("a bandwidth of 0 bytes", &|| drop(Config::new().bandwidth(Some(0)))),
@@ -95,8 +95,8 @@ fn durations_of_zero_that_break_every_connection_are_refused() {
 fn smallest_and_largest_values_of_a_configuration_make_no_run_hang() {
     let (least, most) = (Duration::from_nanos(1), Duration::MAX);
     let configs: [(&str, Config); 8] = [
-        ("stream_timeout 1 ns", exact().stream_timeout(Some(least))),
-        ("stream_timeout max", exact().stream_timeout(Some(most))),
+        ("stream_timeout 1 ns", exact().user_timeout(Some(least))),
+        ("stream_timeout max", exact().user_timeout(Some(most))),
         ("connect_timeout max", exact().connect_timeout(most)),
         ("keep_alive 1 ns", exact().keep_alive(Some(least))),
         ("keep_alive max", exact().keep_alive(Some(most))),
@@ -108,7 +108,7 @@ fn smallest_and_largest_values_of_a_configuration_make_no_run_hang() {
         let run = Run::new(1).step_limit(100_000).time_limit(secs(100_000));
         let outcome = run.execute(async move |_| {
             let net = Network::with("t", config);
-            let (a, b) = (net.host("a").await.unwrap(), net.host("b").await.unwrap());
+            let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
             let listener = b.listen(":1").await.unwrap();
             let (ab, mut ba) = connect(&a, &listener).await;
             net.partition(&["a"], &["b"]);

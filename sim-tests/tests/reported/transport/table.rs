@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::join;
-use virtnet::simnet::{Latency, Network, Node};
+use virtnet::simnet::{ClockSkew, Latency, Network, Node};
 use virtnet::{Cause, Conn, Host, JoinHandle, time};
 
 use crate::simnet::{exact, fifo, ms, read, secs, timed, write, write_all};
@@ -109,7 +109,7 @@ impl Ends {
                 }
             }
         });
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         time::sleep(secs(1)).await;
         let ab = a.dial("β:1").await.unwrap();
         time::sleep(secs(1)).await;
@@ -136,8 +136,8 @@ impl Ends {
             "restart" => node.restart(),
             "power_off" => node.power_off(),
             "pause" => node.pause(),
-            "clock" => node.clock(-5_000_000_000, 100_000),
-            "slow_node" => node.poll_cost(ms(100)),
+            "clock" => node.set_clock(ClockSkew::behind(Duration::from_secs(5)).drift_ppm(100_000)),
+            "slow_node" => node.set_poll_cost(ms(100)),
             "registry" => net.registry_down(),
             "close_host" => self.b.borrow().as_ref().unwrap().close().unwrap(),
             "close" | "close unread" => self.ba().close().unwrap(),
@@ -146,7 +146,7 @@ impl Ends {
             "half-close of α" => ab.shutdown().await.unwrap(),
             "close of α" => ab.close().unwrap(),
             "host of α closed" => a.close().unwrap(),
-            "network closed" => net.join("").close().unwrap(),
+            "network closed" => net.region("").close().unwrap(),
             _ => panic!("there is no fault {fault}"),
         }
     }
@@ -162,8 +162,8 @@ impl Ends {
             "short_io" => drop(net.link("α", "β").short_io(0.0)),
             "crash" | "power_off" => node.restart(),
             "pause" => node.resume(),
-            "clock" => node.clock(0, 0),
-            "slow_node" => node.poll_cost(Duration::ZERO),
+            "clock" => node.set_clock(ClockSkew::none()),
+            "slow_node" => node.set_poll_cost(Duration::ZERO),
             _ => {}
         }
     }

@@ -15,7 +15,7 @@ fn told(outcome: &Outcome<()>) -> Vec<String> {
     let trace = outcome.trace.as_ref().unwrap().to_string();
     let word = |line: &str| line.split_whitespace().nth(1).map(String::from);
     let is_told = |line: &&str| {
-        matches!(word(line).as_deref(), Some("deliver" | "lose" | "fail")) //
+        matches!(word(line).as_deref(), Some("deliver" | "drop" | "fail")) //
     };
     let text = |line: &str| {
         let starts = ["SYN", "RST", "accept", "data", "FIN"].map(|start| line.find(start));
@@ -35,7 +35,7 @@ fn traced(story: impl AsyncFnOnce() + 'static) -> Vec<String> {
 fn dial_that_is_refused_stands_in_the_trace_as_a_reset() {
     let lines = traced(async || {
         let net = Network::with("t", exact());
-        let (a, _b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+        let (a, _b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         assert_eq!(root(a.dial("β:1").await), Cause::ConnRefused);
     });
     assert_eq!(lines, ["SYN α:1->β:1", "RST β:1->α:1 refused"]);
@@ -45,7 +45,7 @@ fn dial_that_is_refused_stands_in_the_trace_as_a_reset() {
 fn dial_that_is_accepted_stands_in_the_trace_as_a_syn_ack() {
     let lines = traced(async || {
         let net = Network::with("t", exact());
-        let (a, b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+        let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         let listener = b.listen(":1").await.unwrap();
         let (dialed, accepted) = join(a.dial("β:1"), listener.accept()).await;
         drop((dialed.unwrap(), accepted.unwrap()));
@@ -57,7 +57,7 @@ fn dial_that_is_accepted_stands_in_the_trace_as_a_syn_ack() {
 fn refusal_that_is_lost_stands_in_the_trace_as_a_reset_that_is_lost() {
     let lines = traced(async || {
         let net = Network::with("t", exact().connect_timeout(ms(300)));
-        let (a, _b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+        let (a, _b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         net.partition_one_way(&["β"], &["α"]);
         assert_eq!(root(a.dial("β:1").await), Cause::TimedOut);
     });
@@ -69,7 +69,7 @@ fn refusal_that_is_lost_stands_in_the_trace_as_a_reset_that_is_lost() {
 fn accept_that_fails_leaves_a_record_that_says_why() {
     let lines = traced(async || {
         let net = Network::with("t", exact());
-        let b = net.host("β").await.unwrap();
+        let b = net.new_host("β").await.unwrap();
         let listener = b.listen(":1").await.unwrap();
         let closing = async { listener.close().unwrap() };
         let (accepted, ()) = join(listener.accept(), closing).await;

@@ -23,7 +23,7 @@ fn waited(fault: &'static str, keep_alive: Option<Duration>, before: bool) -> (D
     let outcome = run.execute(async move |sim| {
         let net = Network::with("t", exact().window(4).keep_alive(keep_alive));
         let node = net.node("β", keeps);
-        let a = net.host("α").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
         sim.sleep(secs(1)).await;
         let ab = a.dial("β:1").await.unwrap();
         write_all(&ab, b"full").await.unwrap();
@@ -84,7 +84,7 @@ fn keep_alive_does_not_delay_the_question_for_room() {
         let run = Run::new(7).schedule(Schedule::Fifo).time_limit(secs(100_000));
         let outcome = run.execute(async move |sim| {
             let net = Network::with("t", exact().window(4).keep_alive(keep_alive));
-            let (a, b) = (net.host("α").await.unwrap(), net.host("β").await.unwrap());
+            let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
             let lb = b.listen(":1").await.unwrap();
             let (ab, ba) = crate::simnet::connect(&a, &lb).await;
             write_all(&ab, b"full").await.unwrap();
