@@ -73,7 +73,7 @@ pub use sim::{
     Choice, Divergence, Elapsed, Ending, Fingerprint, History, Instant, Interval, JoinError,
     JoinErrorReason, JoinHandle, Limit, LostWakeup, NodeDeath, Outcome, ParseFingerprintError,
     ParseScheduleError, ParseTapeError, Record, RecordKind, Run, RunError, Schedule, SelectEnd,
-    Sim, SimRng, Sleep, Stall, StalledTask, Tape, TaskBuilder, TaskPanic, TaskState, Timeout,
+    Sim, SimRng, Sleep, Stall, StalledState, StalledTask, Tape, TaskBuilder, TaskPanic, Timeout,
     Trace, YieldNow, rng, spawn,
 };
 

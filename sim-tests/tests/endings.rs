@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use futures::{AsyncReadExt, AsyncWriteExt, SinkExt, StreamExt};
-use virtnet::{Ending, Outcome, Run, Schedule, Sim, Stall, TaskState, pipenet, select};
+use virtnet::{Ending, Outcome, Run, Schedule, Sim, Stall, StalledState, pipenet, select};
 
 fn stall<T>(outcome: Outcome<T>) -> Stall {
     match outcome.ending {
@@ -199,7 +199,7 @@ fn a_panic_names_the_task_its_message_and_its_origin() {
     assert_eq!(panic.task, "main/outer/inner");
     assert_eq!(panic.message, "boom 7");
     assert!(panic.spawned_at.file().ends_with("endings.rs"));
-    assert!(!panic.while_dropped);
+    assert!(!panic.during_drop);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn a_task_that_yields_for_ever_ends_at_the_step_limit_named() {
     assert_eq!(stall.tasks[1].task, "main/spinner");
     assert_eq!(
         stall.tasks[1].state,
-        TaskState::Woken { by: "task main/spinner".into(), polls_at_instant: 0 },
+        StalledState::Woken { by: "task main/spinner".into(), polls_at_instant: 0 },
     );
 }
 
@@ -341,7 +341,7 @@ fn time_runs_out_at_the_limit_and_says_what_was_slept_for() {
         .execute(async |sim| sim.sleep(Duration::MAX).await);
     assert!(matches!(outcome.ending, Ending::TimeLimit(_)), "{}", outcome.ending);
     assert_eq!(outcome.elapsed, Duration::from_secs(60));
-    let TaskState::Waiting { reasons, elsewhere: false } = &stall(outcome).tasks[0].state else {
+    let StalledState::Waiting { reasons, elsewhere: false } = &stall(outcome).tasks[0].state else {
         panic!()
     };
     assert!(reasons[0].starts_with("sleep until "), "{reasons:?}");
@@ -393,5 +393,5 @@ fn outputs_that_nobody_took_may_panic_one_after_the_other() {
         sim.sleep(Duration::from_secs(1)).await;
     });
     let Ending::Panicked(panic) = outcome.ending else { panic!("{}", outcome.ending) };
-    assert_eq!((&*panic.message, panic.while_dropped), ("nobody took it", true));
+    assert_eq!((&*panic.message, panic.during_drop), ("nobody took it", true));
 }

@@ -6,7 +6,7 @@
 use virtnet::Addr;
 use virtnet::lonet::go_unquote::unquote;
 use virtnet::lonet::handshake::{
-    LINE, Rejection, read_reply, read_request, write_connected, write_error, write_request,
+    MAX_LINE, ReplyError, read_reply, read_request, write_connected, write_error, write_request,
 };
 
 const NETWORK: &str = "lonett";
@@ -15,9 +15,9 @@ const NETWORK: &str = "lonett";
 pub(crate) fn request(bytes: &[u8]) -> bool {
     let refusal = match read_request(bytes, NETWORK) {
         Ok((src, dst)) => {
-            assert!(bytes.ends_with(b"\n") && bytes.len() <= LINE, "that is no line");
+            assert!(bytes.ends_with(b"\n") && bytes.len() <= MAX_LINE, "that is no line");
             let line = write_request(&src, &dst);
-            if line.len() <= LINE {
+            if line.len() <= MAX_LINE {
                 assert_eq!(read_request(line.as_bytes(), NETWORK), Ok((src, dst)), "{line}");
             }
             return true;
@@ -27,8 +27,8 @@ pub(crate) fn request(bytes: &[u8]) -> bool {
     assert!(!refusal.to_string().is_empty());
     let reply = refusal.reply();
     let line = write_error(NETWORK, &reply);
-    if line.len() <= LINE {
-        let heard = Rejection::Other(String::from_utf8_lossy(&reply).into_owned());
+    if line.len() <= MAX_LINE {
+        let heard = ReplyError::Other(String::from_utf8_lossy(&reply).into_owned());
         assert_eq!(read_reply(line.as_bytes(), &Addr::new(NETWORK, "β", 7)), Err(heard), "{line}");
     }
     false
@@ -39,12 +39,12 @@ pub(crate) fn reply(bytes: &[u8]) -> bool {
     let dst = Addr::new(NETWORK, "β", 7);
     match read_reply(bytes, &dst) {
         Ok(at) => {
-            assert!(bytes.ends_with(b"\n") && bytes.len() <= LINE, "that is no line");
+            assert!(bytes.ends_with(b"\n") && bytes.len() <= MAX_LINE, "that is no line");
             assert_eq!((at.network(), at.host()), (NETWORK, "β"));
             assert_eq!(read_reply(write_connected(&at).as_bytes(), &dst), Ok(at));
             true
         }
-        Err(Rejection::Refused | Rejection::Other(_)) => false,
+        Err(ReplyError::Refused | ReplyError::Other(_)) => false,
     }
 }
 

@@ -17,32 +17,32 @@ use std::time::Duration;
 use crate::net::Notifier;
 
 /// How long the thread leaves to others what there is to do.
-const PATIENCE: Duration = Duration::from_millis(2);
+const HANDOFF_TIMEOUT: Duration = Duration::from_millis(2);
 
 /// Calls those who work, and lets only one of them do so at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
+pub(crate) struct AcceptSignal {
     /// What there is to do, of the bits below; 0 is nothing.
     state: AtomicU8,
     /// How often somebody has begun to work; it may begin again from 0.
-    turns: AtomicU32,
+    epoch: AtomicU32,
     /// The thread was the last to work, and goes on.
-    kept: AtomicBool,
+    owned_by_thread: AtomicBool,
     /// The thread sleeps until it is called, or is about to.
-    asleep: AtomicBool,
+    is_asleep: AtomicBool,
     started: OnceLock<(Thread, Notifier)>,
 }
 
 /// It was rung, and who was called has not come yet.
-const RUNG: u8 = 1;
+const NOTIFIED: u8 = 1;
 /// Somebody has left off before all was done, and maybe nobody was called.
-const LEFT: u8 = 2;
+const UNFINISHED: u8 = 2;
 /// The thread is to come at once.
 const THREAD: u8 = 4;
 /// Somebody works.
 const BUSY: u8 = 8;
 
-impl Bell {
+impl AcceptSignal {
     /// Says that this is the thread, and how others are called.
     pub(crate) fn start(&self, notifier: Notifier) {
         // It starts once.
@@ -50,21 +50,21 @@ impl Bell {
     }
 
     /// Says that there is something to do.
-    pub(crate) fn ring(&self) {
-        if self.state.fetch_or(RUNG, SeqCst) & (RUNG | BUSY) != 0 {
+    pub(crate) fn notify(&self) {
+        if self.state.fetch_or(NOTIFIED, SeqCst) & (NOTIFIED | BUSY) != 0 {
             // Who was called will come, and who works will look again.
             return;
         }
         let Some((_, notifier)) = self.started.get() else { return };
-        if !self.kept.load(SeqCst) && notifier.wake_accept() {
+        if !self.owned_by_thread.load(SeqCst) && notifier.wake_accept() {
             self.watch();
         } else {
-            self.call_thread();
+            self.wake_thread();
         }
     }
 
     /// Has the thread come at once.
-    pub(crate) fn call_thread(&self) {
+    pub(crate) fn wake_thread(&self) {
         self.state.fetch_or(THREAD, SeqCst);
         if let Some((thread, _)) = self.started.get() {
             thread.unpark();
@@ -74,7 +74,7 @@ impl Bell {
     /// Has the thread look before long whether all is done: who was called may be gone by now, or
     /// is not polled.
     fn watch(&self) {
-        if self.asleep.swap(false, SeqCst)
+        if self.is_asleep.swap(false, SeqCst)
             && let Some((thread, _)) = self.started.get()
         {
             thread.unpark();
@@ -83,15 +83,15 @@ impl Bell {
 
     /// Begins to work, or says that somebody does already, who will look again.
     pub(crate) fn begin(&self, is_thread: bool) -> bool {
-        if self.state.fetch_or(BUSY | RUNG, SeqCst) & BUSY != 0 {
+        if self.state.fetch_or(BUSY | NOTIFIED, SeqCst) & BUSY != 0 {
             return false;
         }
         // What was rung for until now is looked at now. But what the thread was called for may be
         // more than that: that all is over.
         let kept = if is_thread { BUSY } else { BUSY | THREAD };
         self.state.fetch_and(kept, SeqCst);
-        self.kept.store(is_thread, SeqCst);
-        self.turns.fetch_add(1, SeqCst);
+        self.owned_by_thread.store(is_thread, SeqCst);
+        self.epoch.fetch_add(1, SeqCst);
         true
     }
 
@@ -100,9 +100,9 @@ impl Bell {
     /// If something is `left` it is for others who wait in an accept, or for the next one.
     pub(crate) fn end(&self, left: bool) -> bool {
         if left {
-            self.state.fetch_or(LEFT, SeqCst);
+            self.state.fetch_or(UNFINISHED, SeqCst);
         }
-        let rung = self.state.fetch_and(!BUSY, SeqCst) & RUNG != 0;
+        let rung = self.state.fetch_and(!BUSY, SeqCst) & NOTIFIED != 0;
         if left && let Some((_, notifier)) = self.started.get() {
             notifier.wake_accept();
         }
@@ -115,14 +115,14 @@ impl Bell {
     /// Waits until there is something to do for the thread, which is this one.
     pub(crate) fn wait(&self) {
         loop {
-            let turns = self.turns.load(SeqCst);
+            let turns = self.epoch.load(SeqCst);
             if self.state.load(SeqCst) & THREAD == 0 {
-                thread::park_timeout(PATIENCE);
+                thread::park_timeout(HANDOFF_TIMEOUT);
             }
             match self.state.load(SeqCst) {
                 state if state & THREAD != 0 => return,
                 // The others are at it.
-                _ if self.turns.load(SeqCst) != turns => {}
+                _ if self.epoch.load(SeqCst) != turns => {}
                 0 => self.sleep(),
                 state if state & BUSY != 0 => {}
                 _ => return,
@@ -132,20 +132,20 @@ impl Bell {
 
     /// Sleeps until there is something to do for anybody.
     fn sleep(&self) {
-        self.asleep.store(true, SeqCst);
+        self.is_asleep.store(true, SeqCst);
         if self.state.load(SeqCst) == 0 {
             thread::park();
         }
-        self.asleep.store(false, SeqCst);
+        self.is_asleep.store(false, SeqCst);
     }
 }
 
-impl Wake for Bell {
+impl Wake for AcceptSignal {
     fn wake(self: Arc<Self>) {
-        self.ring();
+        self.notify();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ring();
+        self.notify();
     }
 }

@@ -21,10 +21,10 @@ use futures::future::{BoxFuture, Either, FutureExt, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use crate::net::{Cause, Notifier};
-use crate::os::{Door, Socket};
+use crate::os::{OsListener, Socket};
 
-use crate::lonet::accept_signal::Bell;
-use crate::lonet::framing::{read_line, saying, within, write_line};
+use crate::lonet::accept_signal::AcceptSignal;
+use crate::lonet::framing::{read_line, with_context, with_timeout, write_line};
 use crate::lonet::handshake;
 use crate::lonet::handshake::Side;
 use crate::lonet::secret::{Secret, Subject, nonce};
@@ -37,27 +37,33 @@ pub(crate) struct Acceptor {
     /// Where it listens, for the registry.
     pub(crate) addr: SocketAddr,
     /// Closed with the network; then dials are refused at once.
-    door: Door,
-    bell: Arc<Bell>,
+    listener: OsListener,
+    signal: Arc<AcceptSignal>,
     /// Only whoever the bell lets begin looks after them.
-    guests: Mutex<Guests>,
-    served: OnceLock<Arc<Served>>,
+    handshakes: Mutex<Handshakes>,
+    config: OnceLock<Arc<AcceptorConfig>>,
 }
 
 /// Those who have been let in and are not done with yet.
 #[derive(Default)]
-struct Guests {
-    here: FuturesUnordered<BoxFuture<'static, ()>>,
+struct Handshakes {
+    in_progress: FuturesUnordered<BoxFuture<'static, ()>>,
     pause: Option<Timer>,
 }
 
 impl Acceptor {
     /// Begins to listen; dials wait until it is started.
     pub(crate) fn bind() -> io::Result<Arc<Self>> {
-        let bound = Door::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]);
-        let (door, addr) = bound.map_err(|error| saying("listen on 127.0.0.1", &error))?;
+        let bound = OsListener::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]);
+        let (door, addr) = bound.map_err(|error| with_context("listen on 127.0.0.1", &error))?;
         let (bell, guests, served) = Default::default();
-        Ok(Arc::new(Self { addr, door, bell, guests, served }))
+        Ok(Arc::new(Self {
+            addr,
+            listener: door,
+            signal: bell,
+            handshakes: guests,
+            config: served,
+        }))
     }
 
     /// Answers from now on, until it is closed.
@@ -73,29 +79,29 @@ impl Acceptor {
         let acceptor = self.clone();
         let bell = notifier.clone();
         // It starts once.
-        let served = Served { network, at: self.addr, notifier, secret, limit };
-        let _ = self.served.set(Arc::new(served));
+        let served = AcceptorConfig { network, addr: self.addr, notifier, secret, limit };
+        let _ = self.config.set(Arc::new(served));
         let serve = move || {
-            acceptor.bell.start(bell);
+            acceptor.signal.start(bell);
             acceptor.serve();
         };
         let started = thread::Builder::new().name("lonet acceptor".to_string()).spawn(serve);
-        started.map(drop).map_err(|error| saying("start the thread that accepts", &error))
+        started.map(drop).map_err(|error| with_context("start the thread that accepts", &error))
     }
 
     /// Refuses all dials from now on, and lets those go that wait.
     pub(crate) fn close(&self) {
-        self.door.close();
-        self.bell.call_thread();
+        self.listener.close();
+        self.signal.wake_thread();
     }
 
     /// Works in the turn of a task that waits in an accept; see `Engine::poll_incoming`.
     pub(crate) fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.bell.begin(false) {
+        if !self.signal.begin(false) {
             return Poll::Pending;
         }
         let worked = self.work();
-        if self.bell.end(worked.is_ready()) {
+        if self.signal.end(worked.is_ready()) {
             cx.waker().wake_by_ref();
         }
         worked
@@ -104,28 +110,28 @@ impl Acceptor {
     /// Works whenever nobody else does: the thread.
     fn serve(&self) {
         loop {
-            while !self.bell.begin(true) {
+            while !self.signal.begin(true) {
                 // Somebody works who has not looked at what there was to do for the thread.
                 thread::sleep(Duration::from_millis(1));
             }
             while self.work().is_ready() {}
-            if self.door.is_closed() {
+            if self.listener.is_closed() {
                 // It is all over, and nobody begins again. Those who wait were told just now.
-                *self.guests() = Guests::default();
+                *self.handshakes() = Handshakes::default();
                 return;
             }
-            if !self.bell.end(false) {
-                self.bell.wait();
+            if !self.signal.end(false) {
+                self.signal.wait();
             }
         }
     }
 
     /// Does something of what there is to do, and says whether there may be more.
     fn work(&self) -> Poll<()> {
-        let Some(served) = self.served.get() else { return Poll::Pending };
-        let waker = Waker::from(self.bell.clone());
+        let Some(served) = self.config.get() else { return Poll::Pending };
+        let waker = Waker::from(self.signal.clone());
         let mut cx = Context::from_waker(&waker);
-        let work = || self.guests().poll(&self.door, served, &mut cx);
+        let work = || self.handshakes().poll(&self.listener, served, &mut cx);
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             // A waker of the program's panicked. To go deaf in silence would be worse.
             self.close();
@@ -135,8 +141,8 @@ impl Acceptor {
         })
     }
 
-    fn guests(&self) -> MutexGuard<'_, Guests> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn handshakes(&self) -> MutexGuard<'_, Handshakes> {
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,12 +152,17 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-impl Guests {
+impl Handshakes {
     /// Goes on with those who are here, and lets in who knocks, until somebody has been done with.
-    fn poll(&mut self, door: &Door, served: &Arc<Served>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(
+        &mut self,
+        door: &OsListener,
+        served: &Arc<AcceptorConfig>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         loop {
             let mut gone = false;
-            while let Poll::Ready(Some(())) = self.here.poll_next_unpin(cx) {
+            while let Poll::Ready(Some(())) = self.in_progress.poll_next_unpin(cx) {
                 gone = true;
             }
             if gone {
@@ -166,7 +177,9 @@ impl Guests {
             match door.poll_accept(cx) {
                 Poll::Pending => return Poll::Pending,
                 // One after the other, lest those wait who are here already.
-                Poll::Ready(Ok(socket)) => self.here.push(served.clone().welcome(socket).boxed()),
+                Poll::Ready(Ok(socket)) => {
+                    self.in_progress.push(served.clone().serve_dial(socket).boxed())
+                }
                 Poll::Ready(Err(_)) if door.is_closed() => return Poll::Pending,
                 Poll::Ready(Err(_)) => self.pause = Some(Timer::after(SHORT_OF_DESCRIPTORS)),
             }
@@ -175,33 +188,35 @@ impl Guests {
 }
 
 /// On whose behalf connections are taken, and how.
-struct Served {
+struct AcceptorConfig {
     network: Arc<str>,
     /// Where they come in.
-    at: SocketAddr,
+    addr: SocketAddr,
     notifier: Notifier,
     /// What a dialer has to know.
     secret: Option<Secret>,
     limit: Duration,
 }
 
-impl Served {
+impl AcceptorConfig {
     /// Takes one connection as far as it goes. What goes wrong is told to the dialer alone.
-    async fn welcome(self: Arc<Self>, socket: Socket) {
+    async fn serve_dial(self: Arc<Self>, socket: Socket) {
         if let Some(secret) = &self.secret {
-            match within(self.limit, self.admit(&socket, secret)).await {
+            match with_timeout(self.limit, self.admit(&socket, secret)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(why)) => return self.refuse(&socket, why.as_bytes()).await,
                 Err(_) => return,
             }
         }
-        let Ok(line) = within(self.limit, read_line(&socket, Vec::new())).await else { return };
+        let Ok(line) = with_timeout(self.limit, read_line(&socket, Vec::new())).await else {
+            return;
+        };
         let (src, dst) = match handshake::read_request(&line, &self.network) {
             Ok(ends) => ends,
             Err(refusal) => return self.refuse(&socket, &refusal.reply()).await,
         };
         let accept = pin!(self.notifier.accept(&src, &dst));
-        let accepted = match select(accept, pin!(hung_up(&socket))).await {
+        let accepted = match select(accept, pin!(wait_for_hang_up(&socket))).await {
             Either::Left((accepted, _)) => accepted,
             // The dialer does not wait any more: nobody is to accept what is left of it.
             Either::Right(((), _)) => return,
@@ -209,7 +224,7 @@ impl Served {
         match accepted {
             Ok(accept) => {
                 let reply = handshake::write_connected(accept.addr());
-                match within(self.limit, write_line(&socket, &reply)).await {
+                match with_timeout(self.limit, write_line(&socket, &reply)).await {
                     Ok(()) => accept.confirm(Box::new(socket)),
                     Err(error) => accept.refuse(error.into()),
                 }
@@ -237,7 +252,7 @@ impl Served {
                            join by `lonet::Config::secret`"));
         };
         let acceptor = nonce()?;
-        let subject = Subject { network, at: self.at, dialer: &dialer, acceptor: &acceptor };
+        let subject = Subject { network, at: self.addr, dialer: &dialer, acceptor: &acceptor };
         let reply = format!("{acceptor} {}", secret.prove(Side::Acceptor, &subject));
         write_line(socket, &handshake::write_word(Side::Acceptor, network, "secret", &reply))
             .await?;
@@ -252,7 +267,7 @@ impl Served {
     async fn refuse(&self, socket: &Socket, text: &[u8]) {
         let reply = handshake::write_error(&self.network, text);
         // Who does not listen to the answer does not need it.
-        let _ = within(self.limit, write_line(socket, &reply)).await;
+        let _ = with_timeout(self.limit, write_line(socket, &reply)).await;
     }
 }
 
@@ -260,7 +275,7 @@ impl Served {
 ///
 /// One that has sent data already cannot be watched without reading them; none of ours does so
 /// before it is accepted.
-async fn hung_up(socket: &Socket) {
+async fn wait_for_hang_up(socket: &Socket) {
     match poll_fn(|cx| socket.poll_readable(cx, |io| io.peek(&mut [0]))).await {
         Ok(0) | Err(_) => {}
         Ok(_) => pending().await,

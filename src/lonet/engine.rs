@@ -13,32 +13,32 @@ use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{Addr, Cause, Engine, Quoted, RawConn, Registry};
 use crate::os::run::assert_not_simulated;
-use crate::os::{Habit, Socket};
+use crate::os::{Socket, SpinHint};
 
 use crate::lonet::acceptor::Acceptor;
-use crate::lonet::framing::{read_line, read_part, within, write_line};
+use crate::lonet::framing::{read_line, read_part, with_timeout, write_line};
 use crate::lonet::handshake;
-use crate::lonet::handshake::{Rejection, Side};
+use crate::lonet::handshake::{ReplyError, Side};
 use crate::lonet::secret::{Secret, Subject, nonce};
-use crate::lonet::sqlite_registry::File;
+use crate::lonet::sqlite_registry::SqliteRegistry;
 
 /// Carries connections as TCP over the loopback interface.
 #[derive(Debug)]
-pub(crate) struct Loopback {
+pub(crate) struct LonetEngine {
     pub(crate) acceptor: Arc<Acceptor>,
     /// To be told that it was wrong.
-    pub(crate) registry: Arc<File>,
+    pub(crate) registry: Arc<SqliteRegistry>,
     /// How long a step of the hand-shake may take that depends on no accept.
     pub(crate) limit: Duration,
     /// What both sides of a dial have to know.
     pub(crate) secret: Option<Secret>,
     /// How long the name of a host may be; see [`handshake::size`].
-    pub(crate) room: usize,
+    pub(crate) max_host_len: usize,
     /// Of those who have been dialed.
-    pub(crate) habit: Habit,
+    pub(crate) hint: SpinHint,
 }
 
-impl Engine for Loopback {
+impl Engine for LonetEngine {
     fn new_host<'a>(
         &'a self,
         hostname: &'a str,
@@ -46,13 +46,13 @@ impl Engine for Loopback {
     ) -> BoxFuture<'a, Result<(), Cause>> {
         async move {
             assert_not_simulated("lonet", "processes");
-            let (size, room) = (handshake::size(hostname), self.room);
+            let (size, room) = (handshake::encoded_len(hostname), self.max_host_len);
             if size > room {
                 let text = format!(
                     "the name takes {size} bytes in a request, and a line of the wire has room \
                      for {room}: use a shorter name"
                 );
-                return Err(told(io::ErrorKind::InvalidInput, text));
+                return Err(cause_of(io::ErrorKind::InvalidInput, text));
             }
             let osladdr = self.acceptor.addr.to_string();
             Ok(registry.announce(hostname, &osladdr).await?)
@@ -88,7 +88,7 @@ impl Engine for Loopback {
     }
 }
 
-impl Loopback {
+impl LonetEngine {
     async fn connect(
         &self,
         src: &Addr,
@@ -96,20 +96,21 @@ impl Loopback {
         osladdr: &str,
     ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
         let at = parse(osladdr).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
-        let socket = within(self.limit, Socket::connect_to_speak(at, &self.habit)).await;
+        let socket = with_timeout(self.limit, Socket::connect_quickack_off(at, &self.hint)).await;
         let socket = socket.map_err(|error| {
-            told(error.kind(), format!("dial tcp4 {at}: connect: {}", plainly(&error)))
+            cause_of(error.kind(), format!("dial tcp4 {at}: connect: {}", plain_text(&error)))
         })?;
-        let mut unanswered = Unanswered { socket: &socket, answered: false };
-        let answer = self.shake_hands(&socket, at, src, dst).await;
+        let mut unanswered = ResetOnDrop { socket: &socket, answered: false };
+        let answer = self.handshake(&socket, at, src, dst).await;
         unanswered.answered = true;
         drop(unanswered);
-        let failed =
-            |error: &io::Error| told(error.kind(), format!("loconnect {at}: {}", plainly(error)));
+        let failed = |error: &io::Error| {
+            cause_of(error.kind(), format!("loconnect {at}: {}", plain_text(error)))
+        };
         match answer.map_err(|error| failed(&error))? {
             Ok(peer) => Ok((Box::new(socket) as Box<dyn RawConn>, peer)),
-            Err(Rejection::Refused) => Err(Cause::ConnRefused),
-            Err(Rejection::Other(why)) => Err(failed(&io::Error::other(why))),
+            Err(ReplyError::Refused) => Err(Cause::ConnRefused),
+            Err(ReplyError::Other(why)) => Err(failed(&io::Error::other(why))),
         }
     }
 
@@ -152,32 +153,32 @@ impl Loopback {
     }
 
     /// Sends the request, and waits for the reply: that comes when somebody accepts.
-    async fn shake_hands(
+    async fn handshake(
         &self,
         socket: &Socket,
         at: SocketAddr,
         src: &Addr,
         dst: &Addr,
-    ) -> io::Result<Result<Addr, Rejection>> {
+    ) -> io::Result<Result<Addr, ReplyError>> {
         if let Some(secret) = &self.secret {
-            within(self.limit, self.prove(socket, at, dst.network(), secret)).await?;
+            with_timeout(self.limit, self.prove(socket, at, dst.network(), secret)).await?;
         }
-        within(self.limit, write_line(socket, &handshake::write_request(src, dst))).await?;
+        with_timeout(self.limit, write_line(socket, &handshake::write_request(src, dst))).await?;
         let mut line = Vec::new();
         read_part(socket, &mut line).await?;
-        let line = within(self.limit, read_line(socket, line)).await?;
+        let line = with_timeout(self.limit, read_line(socket, line)).await?;
         Ok(handshake::read_reply(&line, dst))
     }
 }
 
 /// A dial on its way. If it is dropped the other side sees a reset, not the end of a stream:
 /// the reference takes that for a dialer that has nothing to say, and lets it be accepted.
-struct Unanswered<'a> {
+struct ResetOnDrop<'a> {
     socket: &'a Socket,
     answered: bool,
 }
 
-impl Drop for Unanswered<'_> {
+impl Drop for ResetOnDrop<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.socket.abort();
@@ -186,12 +187,12 @@ impl Drop for Unanswered<'_> {
 }
 
 /// An engine's error that keeps its kind.
-fn told(kind: io::ErrorKind, text: String) -> Cause {
+fn cause_of(kind: io::ErrorKind, text: String) -> Cause {
     Cause::engine(io::Error::new(kind, text))
 }
 
 /// What an error of the system says, in the words of the reference.
-fn plainly(error: &io::Error) -> String {
+fn plain_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_string(),
         io::ErrorKind::ConnectionReset => "connection reset by peer".to_string(),
@@ -213,7 +214,7 @@ fn parse(osladdr: &str) -> Result<SocketAddr, String> {
     }
 }
 
-impl Drop for Loopback {
+impl Drop for LonetEngine {
     /// The last handle is gone, and nobody has closed the network.
     fn drop(&mut self) {
         self.acceptor.close();

@@ -16,7 +16,7 @@ use futures::poll;
 use crate::net::RawConn;
 use crate::os::Socket;
 
-use crate::lonet::handshake::LINE;
+use crate::lonet::handshake::MAX_LINE;
 
 /// Reads the rest of a line, and not a byte of what follows it: that belongs to the connection.
 ///
@@ -43,8 +43,8 @@ pub(crate) async fn read_part(socket: &Socket, line: &mut Vec<u8>) -> io::Result
 
 /// So as to take no more than the line it is looked at before.
 fn take_part(mut io: &TcpStream, line: &mut Vec<u8>) -> io::Result<()> {
-    let mut seen = [0; LINE];
-    let count = io.peek(&mut seen[..LINE - line.len()])?;
+    let mut seen = [0; MAX_LINE];
+    let count = io.peek(&mut seen[..MAX_LINE - line.len()])?;
     if count == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "unexpected EOF"));
     }
@@ -57,11 +57,11 @@ fn take_part(mut io: &TcpStream, line: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn is_whole(line: &[u8]) -> bool {
-    line.ends_with(b"\n") || line.len() == LINE
+    line.ends_with(b"\n") || line.len() == MAX_LINE
 }
 
 /// An error of the system that says what was being done.
-pub(crate) fn saying(what: &str, error: &io::Error) -> io::Error {
+pub(crate) fn with_context(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
@@ -76,10 +76,10 @@ pub(crate) async fn write_line(socket: &Socket, line: &str) -> io::Result<()> {
 }
 
 /// How often something is looked at before an alarm is set for it.
-const TURNS: usize = 2;
+const YIELD_INTERVAL: usize = 2;
 
 /// Lets the executor do what else there is to do.
-async fn turn() {
+async fn yield_once() {
     let mut turned = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut turned, true) {
@@ -96,18 +96,18 @@ async fn turn() {
 /// # Errors
 ///
 /// Its own, or that the time is over.
-pub(crate) async fn within<T>(
+pub(crate) async fn with_timeout<T>(
     limit: Duration,
     future: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
     let mut future = pin!(future);
     // Mostly it takes no longer than a few turns; to set an alarm for that costs several system
     // calls and wakes the reactor's thread.
-    for _ in 0..TURNS {
+    for _ in 0..YIELD_INTERVAL {
         if let Poll::Ready(result) = poll!(&mut future) {
             return result;
         }
-        turn().await;
+        yield_once().await;
     }
     match select(future, Timer::after(limit)).await {
         Either::Left((result, _)) => result,

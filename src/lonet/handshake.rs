@@ -32,20 +32,20 @@ use crate::net::{Addr, Escaped, Quoted};
 use crate::lonet::go_unquote::unquote;
 
 /// How long a line may be, in bytes, with its newline.
-pub const LINE: usize = 1024;
+pub const MAX_LINE: usize = 1024;
 
 /// How many bytes a line has for the name of a host, as it is quoted; `None` if there is no room.
 ///
 /// It is half of what two names have together, so that any two hosts can dial each other at any
 /// port.
-pub fn room(network: &str) -> Option<usize> {
+pub fn max_host_len(network: &str) -> Option<usize> {
     let at = Addr::new(network, "", u16::MAX);
-    let names = LINE.checked_sub(write_request(&at, &at).len())?;
-    Some(names / 2).filter(|room| *room > 0)
+    let names = MAX_LINE.checked_sub(write_request(&at, &at).len())?;
+    Some(names / 2).filter(|len| *len > 0)
 }
 
 /// How many bytes the name of a host takes in a line.
-pub fn size(host: &str) -> usize {
+pub fn encoded_len(host: &str) -> usize {
     quoted_len(&Addr::new("", host, 0).to_string()) - ":0".len()
 }
 
@@ -82,7 +82,7 @@ pub enum Side {
 }
 
 impl Side {
-    fn mark(self) -> &'static str {
+    fn arrow(self) -> &'static str {
         match self {
             Self::Dialer => ">",
             Self::Acceptor => "<",
@@ -92,7 +92,7 @@ impl Side {
 
 /// A line of the proofs that stand before a request: one word.
 pub fn write_word(from: Side, network: &str, verb: &str, word: &str) -> String {
-    let (mark, network, word) = (from.mark(), network.as_bytes(), word.as_bytes());
+    let (mark, network, word) = (from.arrow(), network.as_bytes(), word.as_bytes());
     format!("{mark} lonet {} {verb} {}\n", Quoted(network), Quoted(word))
 }
 
@@ -105,7 +105,7 @@ pub fn read_word(from: Side, line: &[u8], network: &str, verb: &str) -> Option<S
 
 /// Why a request comes to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RequestError {
     /// The line is no request; all of it, or its first [`LINE`] bytes.
     Line(Vec<u8>),
     /// It is for this network.
@@ -118,7 +118,7 @@ pub enum Refusal {
     Host(Vec<u8>),
 }
 
-impl Refusal {
+impl RequestError {
     /// What the dialer is told. What it sent itself is left out: it knows that.
     pub fn reply(&self) -> Cow<'static, [u8]> {
         let text: &str = match self {
@@ -133,7 +133,7 @@ impl Refusal {
 }
 
 /// As the reference has it in its log, with what was wrong.
-impl fmt::Display for Refusal {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reply = self.reply();
         f.write_str(&String::from_utf8_lossy(&reply))?;
@@ -150,23 +150,23 @@ impl fmt::Display for Refusal {
 /// # Errors
 ///
 /// The first that is wrong of line, network, source and destination.
-pub fn read_request(line: &[u8], network: &str) -> Result<(Addr, Addr), Refusal> {
+pub fn read_request(line: &[u8], network: &str) -> Result<(Addr, Addr), RequestError> {
     let Some((named, src, dst)) = scan_request(line) else {
-        return Err(Refusal::Line(line[..line.len().min(LINE)].to_vec()));
+        return Err(RequestError::Line(line[..line.len().min(MAX_LINE)].to_vec()));
     };
     if named != network.as_bytes() {
-        return Err(Refusal::Network(named));
+        return Err(RequestError::Network(named));
     }
     // Nobody verifies a source, so that a name that is not UTF-8 does no harm there.
     let Ok(from) = Addr::parse(network, &String::from_utf8_lossy(&src)) else {
-        return Err(Refusal::Source(src));
+        return Err(RequestError::Source(src));
     };
     match (Addr::parse(network, &String::from_utf8_lossy(&dst)), String::from_utf8(dst)) {
         (Ok(to), Ok(_)) => Ok((from, to)),
-        (Ok(_), Err(dst)) => Err(Refusal::Host(dst.into_bytes())),
+        (Ok(_), Err(dst)) => Err(RequestError::Host(dst.into_bytes())),
         (Err(_), dst) => {
             let dst = dst.map_or_else(|error| error.into_bytes(), String::into_bytes);
-            Err(Refusal::Destination(dst))
+            Err(RequestError::Destination(dst))
         }
     }
 }
@@ -181,7 +181,7 @@ fn scan_request(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
 
 /// Why a reply is no connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rejection {
+pub enum ReplyError {
     /// Nobody listens there.
     Refused,
     /// Something else, in words.
@@ -193,16 +193,16 @@ pub enum Rejection {
 /// # Errors
 ///
 /// What the acceptor says; or the first that is wrong of line, verb, network, address and host.
-pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, Rejection> {
-    let wrong = |what: fmt::Arguments<'_>| Rejection::Other(format!("protocol error: {what}"));
+pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, ReplyError> {
+    let wrong = |what: fmt::Arguments<'_>| ReplyError::Other(format!("protocol error: {what}"));
     let Some((network, verb, text)) = scan(line, Side::Acceptor) else {
         return Err(wrong(format_args!("invalid dial reply: {}", Quoted(line))));
     };
     match &*verb {
-        b"E" if text == b"connection refused" => return Err(Rejection::Refused),
+        b"E" if text == b"connection refused" => return Err(ReplyError::Refused),
         b"E" => {
             let text = Escaped(&String::from_utf8_lossy(&text)).to_string();
-            return Err(Rejection::Other(text));
+            return Err(ReplyError::Other(text));
         }
         b"connected" => {}
         verb => return Err(wrong(format_args!("invalid reply verb: {}", Quoted(verb)))),
@@ -226,7 +226,7 @@ pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, Rejection> {
 
 /// Reads a line with a network, a verb and a text.
 fn scan(line: &[u8], from: Side) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
-    let (network, rest) = unquote(head(line, from.mark().as_bytes())?)?;
+    let (network, rest) = unquote(head(line, from.arrow().as_bytes())?)?;
     let rest = blanks(rest)?;
     let mut behind = rest;
     while !behind.is_empty() && blank(behind).is_none() {
@@ -240,7 +240,7 @@ fn scan(line: &[u8], from: Side) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
 
 /// Reads the beginning that both lines have, as far as the name of the network.
 fn head<'a>(line: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
-    let line = line.strip_suffix(b"\n").filter(|_| line.len() <= LINE)?;
+    let line = line.strip_suffix(b"\n").filter(|_| line.len() <= MAX_LINE)?;
     blanks(blanks(line.strip_prefix(mark)?)?.strip_prefix(b"lonet")?)
 }
 
@@ -273,8 +273,8 @@ fn blank(text: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::{
-        LINE, Refusal, Rejection, Side, read_reply, read_request, read_word, room, size,
-        write_request, write_word,
+        MAX_LINE, ReplyError, RequestError, Side, encoded_len, max_host_len, read_reply,
+        read_request, read_word, write_request, write_word,
     };
     use crate::net::Addr;
 
@@ -294,12 +294,12 @@ mod tests {
     #[test]
     fn a_line_of_1024_bytes_is_one_and_a_longer_one_or_an_endless_one_is_none() {
         let line = |host: usize| write_request(&addr(&"x".repeat(host), 9), &addr("α", 1));
-        let host = 1 + LINE - line(1).len();
+        let host = 1 + MAX_LINE - line(1).len();
         let (longest, longer) = (line(host), line(host + 1));
-        assert_eq!((longest.len(), longer.len()), (LINE, LINE + 1));
+        assert_eq!((longest.len(), longer.len()), (MAX_LINE, MAX_LINE + 1));
         assert!(read_request(longest.as_bytes(), "lonett").is_ok());
-        let first = longer.as_bytes()[..LINE].to_vec();
-        let refused = Err(Refusal::Line(first.clone()));
+        let first = longer.as_bytes()[..MAX_LINE].to_vec();
+        let refused = Err(RequestError::Line(first.clone()));
         assert_eq!(read_request(&first, "lonett"), refused, "all there but the newline");
         assert_eq!(read_request(longer.as_bytes(), "lonett"), refused);
     }
@@ -307,11 +307,11 @@ mod tests {
     #[test]
     fn two_hosts_with_the_longest_names_fit_into_a_line() {
         for network in ["lonett", "lonet\x01\u{3b2}", &"x".repeat(300)] {
-            let room = room(network).unwrap();
+            let room = max_host_len(network).unwrap();
             let longest = |name: &str| {
-                let each = size(&name.repeat(2)) - size(name);
+                let each = encoded_len(&name.repeat(2)) - encoded_len(name);
                 let mut host = name.repeat(room / each);
-                while size(&host) > room {
+                while encoded_len(&host) > room {
                     host.pop();
                 }
                 write_request(
@@ -321,10 +321,13 @@ mod tests {
                 .len()
             };
             for name in ["x", ":", "\n", "\u{3b2}", "\u{200b}", "[", "\""] {
-                assert!(longest(name) <= LINE && longest(name) > LINE - 20, "{name:?}");
+                assert!(longest(name) <= MAX_LINE && longest(name) > MAX_LINE - 20, "{name:?}");
             }
         }
-        assert_eq!((room(&"x".repeat(1023)), room(&"x".repeat(9999))), (None, None));
+        assert_eq!(
+            (max_host_len(&"x".repeat(1023)), max_host_len(&"x".repeat(9999))),
+            (None, None)
+        );
     }
 
     #[test]
@@ -357,8 +360,8 @@ mod tests {
     fn a_verb_is_whatever_stands_between_blanks() {
         let read = |line: &[u8]| read_reply(line, &addr("β", 7));
         assert_eq!(read(b"< lonet `lonett` connected `\xce\xb2:8`\n"), Ok(addr("β", 8)));
-        let other = Rejection::Other("protocol error: invalid reply verb: \"x\u{fffd}\"".into());
+        let other = ReplyError::Other("protocol error: invalid reply verb: \"x\u{fffd}\"".into());
         assert_eq!(read(b"< lonet `x` x\xff ``\n"), Err(other));
-        assert_eq!(read(b"< lonet `x` E `connection refused`\r\n"), Err(Rejection::Refused));
+        assert_eq!(read(b"< lonet `x` E `connection refused`\r\n"), Err(ReplyError::Refused));
     }
 }

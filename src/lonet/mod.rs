@@ -99,13 +99,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::net::{Cause, Error, Op, SubNetwork, full_name};
-use crate::os::Habit;
+use crate::os::SpinHint;
 use crate::os::run::assert_not_simulated;
 
 use acceptor::Acceptor;
-use engine::Loopback;
+use engine::LonetEngine;
 use secret::Secret;
-use sqlite_registry::File;
+use sqlite_registry::SqliteRegistry;
 
 /// Joins the network of this name, on this machine and of this user.
 ///
@@ -198,23 +198,23 @@ impl Config {
         }
         // A new name is a short one.
         let network = full_name("lonet", if name.is_empty() { "4294967295" } else { name });
-        let Some(room) = handshake::room(&network) else {
+        let Some(room) = handshake::max_host_len(&network) else {
             return Err(invalid(format!(
                 "the name takes {} bytes in a request, and with it a line of the wire has no room \
                  for the names of hosts: use a shorter name",
                 handshake::quoted_len(name)
             )));
         };
-        let (registry, name) = File::open(self.folder.clone(), name).await?;
+        let (registry, name) = SqliteRegistry::open(self.folder.clone(), name).await?;
         let acceptor = Acceptor::bind().map_err(Cause::engine)?;
         let registry = Arc::new(registry);
-        let engine = Loopback {
+        let engine = LonetEngine {
             acceptor: acceptor.clone(),
             registry: registry.clone(),
             limit: self.limit,
             secret: self.secret.clone(),
-            room,
-            habit: Habit::default(),
+            max_host_len: room,
+            hint: SpinHint::default(),
         };
         let network = full_name("lonet", &name);
         let (net, notifier) = SubNetwork::new(&network, engine, registry);

@@ -8,7 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 use std::{io, process};
 
-use crate::lonet::owner::{check_file, check_own, check_parents, check_shared, named, restrict};
+use crate::lonet::owner::{
+    check_file, check_own, check_parents, check_shared, io_error_at, restrict,
+};
 
 /// The file of a registry, and what SQLite puts beside it.
 const FILES: [&str; 4] =
@@ -16,13 +18,13 @@ const FILES: [&str; 4] =
 
 /// Where one network is.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct NetworkDir {
     /// The name of the network.
     pub(crate) name: String,
     /// The file of its registry as it is called in errors.
-    pub(crate) shown: PathBuf,
+    pub(crate) display_path: PathBuf,
     /// The same file by a path without links.
-    pub(crate) file: PathBuf,
+    pub(crate) database: PathBuf,
 }
 
 /// Makes the place of a network, private to the user; `""` makes a new one with a name of its own.
@@ -33,7 +35,7 @@ pub(crate) struct Place {
 ///
 /// If the name would lead out of the folder of all networks, if another user has made or could
 /// replace any of it, or if it cannot be made.
-pub(crate) fn make(all: &Path, name: &str) -> io::Result<Place> {
+pub(crate) fn make(all: &Path, name: &str) -> io::Result<NetworkDir> {
     if !name.is_empty() && !is_plain(name) {
         let text = "the name of a network must be that of a folder";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -43,7 +45,7 @@ pub(crate) fn make(all: &Path, name: &str) -> io::Result<Place> {
     let folder = real.join(&name);
     match mode(&mut DirBuilder::new(), 0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(named("make the folder", &folder, &error));
+            return Err(io_error_at("make the folder", &folder, &error));
         }
         _ => {}
     }
@@ -56,7 +58,7 @@ pub(crate) fn make(all: &Path, name: &str) -> io::Result<Place> {
         }
     }
     let shown = all.join(&name).join(FILES[0]);
-    Ok(Place { shown, file: folder.join(FILES[0]), name })
+    Ok(NetworkDir { display_path: shown, database: folder.join(FILES[0]), name })
 }
 
 /// Lets only the user read the file of a registry, which SQLite has just opened.
@@ -79,11 +81,12 @@ fn make_all(all: &Path) -> io::Result<PathBuf> {
         None => all,
     };
     let base = parent.canonicalize();
-    let base = base.map_err(|error| named("find the folder", parent, &error))?;
+    let base = base.map_err(|error| io_error_at("find the folder", parent, &error))?;
     check_parents(&base)?;
     // Without a name of its own, as in `..`, it is there already.
     let Some(own) = all.file_name() else {
-        let all = all.canonicalize().map_err(|error| named("find the folder", all, &error))?;
+        let all =
+            all.canonicalize().map_err(|error| io_error_at("find the folder", all, &error))?;
         return check_parents(&all).map(|()| all);
     };
     let all = base.join(own);
@@ -91,7 +94,7 @@ fn make_all(all: &Path) -> io::Result<PathBuf> {
         // As the temporary folder itself: any user may put a folder there, and take no other's.
         Ok(()) => restrict(&all, 0o1777)?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(named("make the folder", &all, &error)),
+        Err(error) => return Err(io_error_at("make the folder", &all, &error)),
     }
     check_shared(&all).map(|()| all)
 }
@@ -115,7 +118,7 @@ fn make_new(all: &Path) -> io::Result<String> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 number = number.wrapping_add(0x9e37_79b9);
             }
-            Err(error) => return Err(named("make the folder", &folder, &error)),
+            Err(error) => return Err(io_error_at("make the folder", &folder, &error)),
         }
     }
 }

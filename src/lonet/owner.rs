@@ -20,7 +20,7 @@ use rustix::process::{getegid, geteuid};
 use crate::net::Quoted;
 
 /// An error that says which path it is about.
-pub(crate) fn named(what: impl fmt::Display, path: &Path, error: &io::Error) -> io::Error {
+pub(crate) fn io_error_at(what: impl fmt::Display, path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what} {}: {error}", quoted(path)))
 }
 
@@ -54,11 +54,11 @@ pub(crate) fn check_parents(folder: &Path) -> io::Result<()> {
 /// this user nor root, or others may write to it and it is not sticky.
 #[cfg(unix)]
 pub(crate) fn check_shared(folder: &Path) -> io::Result<()> {
-    let found = look_at_folder(folder)?;
+    let found = folder_metadata(folder)?;
     // Where root itself has no number, as in some containers, the owner of `/` is root.
     let trusted = [0, geteuid().as_raw(), fs::symlink_metadata("/")?.uid()];
     if !trusted.contains(&found.uid()) {
-        return Err(of_another("folder", folder, &found));
+        return Err(owned_by_other("folder", folder, &found));
     }
     if found.mode() & STICKY == 0 && others_write(&found) {
         return Err(open_to_others(folder, &found));
@@ -74,9 +74,9 @@ pub(crate) fn check_shared(folder: &Path) -> io::Result<()> {
 /// they have put there cannot be told from what is ours.
 #[cfg(unix)]
 pub(crate) fn check_own(folder: &Path) -> io::Result<bool> {
-    let found = look_at_folder(folder)?;
+    let found = folder_metadata(folder)?;
     if found.uid() != geteuid().as_raw() {
-        return Err(of_another("folder", folder, &found));
+        return Err(owned_by_other("folder", folder, &found));
     }
     if others_write(&found) {
         return Err(open_to_others(folder, &found));
@@ -98,22 +98,22 @@ pub(crate) fn check_own(folder: &Path) -> io::Result<bool> {
 pub(crate) fn check_file(file: &Path) -> io::Result<Option<bool>> {
     let found = match fs::symlink_metadata(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        found => found.map_err(|error| named("look at", file, &error))?,
+        found => found.map_err(|error| io_error_at("look at", file, &error))?,
     };
     refuse_links(file, &found)?;
     if !found.is_file() {
         let kind = if found.file_type().is_fifo() { " but a FIFO" } else { "" };
-        return Err(refused(file, &format!("is no regular file{kind}: remove it")));
+        return Err(refusal(file, &format!("is no regular file{kind}: remove it")));
     }
     if found.uid() != geteuid().as_raw() {
-        return Err(of_another("file", file, &found));
+        return Err(owned_by_other("file", file, &found));
     }
     if found.nlink() > 1 {
         let fact = format!(
             "has {} names (hard links), and may be a file that is not lonet's: remove it",
             found.nlink()
         );
-        return Err(refused(file, &fact));
+        return Err(refusal(file, &fact));
     }
     Ok(Some(found.mode() & 0o077 != 0))
 }
@@ -135,13 +135,13 @@ pub(crate) fn restrict(path: &Path, mode: u32) -> io::Result<()> {
         // nobody has put a link there since it was checked.
         fs::set_permissions(path, mode)
     };
-    restricted.map_err(|error| named("change the mode of", path, &error))
+    restricted.map_err(|error| io_error_at("change the mode of", path, &error))
 }
 
 #[cfg(unix)]
-fn look_at_folder(folder: &Path) -> io::Result<Metadata> {
+fn folder_metadata(folder: &Path) -> io::Result<Metadata> {
     let found = fs::symlink_metadata(folder);
-    let found = found.map_err(|error| named("look at the folder", folder, &error))?;
+    let found = found.map_err(|error| io_error_at("look at the folder", folder, &error))?;
     refuse_links(folder, &found)?;
     if found.is_dir() {
         return Ok(found);
@@ -154,7 +154,7 @@ fn look_at_folder(folder: &Path) -> io::Result<Metadata> {
 #[cfg(unix)]
 fn refuse_links(path: &Path, found: &Metadata) -> io::Result<()> {
     match found.is_symlink() {
-        true => Err(refused(path, "is a symbolic link, and lonet follows none: remove it")),
+        true => Err(refusal(path, "is a symbolic link, and lonet follows none: remove it")),
         false => Ok(()),
     }
 }
@@ -168,12 +168,12 @@ fn others_write(found: &Metadata) -> bool {
 }
 
 #[cfg(unix)]
-fn refused(path: &Path, fact: &str) -> io::Error {
+fn refusal(path: &Path, fact: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {fact}", quoted(path)))
 }
 
 #[cfg(unix)]
-fn of_another(kind: &str, path: &Path, found: &Metadata) -> io::Error {
+fn owned_by_other(kind: &str, path: &Path, found: &Metadata) -> io::Error {
     let text = format!(
         "the {kind} {} belongs to user {}, and this process runs as user {}: remove it, or \
          name another folder by `Config::folder`",

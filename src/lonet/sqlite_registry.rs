@@ -24,28 +24,28 @@ use rusqlite::{
 use crate::net::{Args, Cause, Quoted, Registry, RegistryError};
 use crate::os::run::assert_not_simulated;
 
-use crate::lonet::framing::saying;
+use crate::lonet::framing::with_context;
 use crate::lonet::network_dir;
-use crate::lonet::network_dir::Place;
+use crate::lonet::network_dir::NetworkDir;
 
 /// How long one waits for other processes that have the file locked.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is done with the file, in its thread.
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The registry of a network, shared with other processes.
 #[derive(Debug)]
-pub(crate) struct File {
-    place: Place,
+pub(crate) struct SqliteRegistry {
+    dir: NetworkDir,
     /// To the thread that has the file open; `None` once it is closed.
     jobs: Mutex<Option<Sender<Job>>>,
     /// Where hosts were found. A name is given once and for all, so that nobody has to be asked
     /// twice; but one that was taken back, because its host did not come to be, is forgotten.
-    found: Mutex<BTreeMap<String, String>>,
+    cache: Mutex<BTreeMap<String, String>>,
 }
 
-impl File {
+impl SqliteRegistry {
     /// Opens the registry of a network in the folder of all networks, and makes it if need be.
     ///
     /// Returns it with the network's name, which is a new one for `""`.
@@ -61,7 +61,7 @@ impl File {
         let gone = |_| Err(Cause::engine("the thread of the registry ended before it was open"));
         let place = told.await.unwrap_or_else(gone)?;
         let name = place.name.clone();
-        Ok((Self { place, jobs: Mutex::new(Some(jobs)), found: Mutex::default() }, name))
+        Ok((Self { dir: place, jobs: Mutex::new(Some(jobs)), cache: Mutex::default() }, name))
     }
 
     /// Has something done; the answer comes from another thread.
@@ -88,11 +88,11 @@ impl File {
 
     /// Asks again next time: the host was not where it should be.
     pub(crate) fn forget(&self, hostname: &str) {
-        locked(&self.found).remove(hostname);
+        locked(&self.cache).remove(hostname);
     }
 
     fn error(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
-        error(&self.place.shown, op, args, cause)
+        error(&self.dir.display_path, op, args, cause)
     }
 }
 
@@ -111,14 +111,20 @@ fn error(path: &Path, op: &'static str, args: &[&str], cause: Cause) -> Registry
 fn in_thread(work: impl FnOnce() + Send + 'static) -> Result<(), Cause> {
     let builder = thread::Builder::new().name("lonet registry".to_string());
     let started = builder.spawn(work).map(drop);
-    started.map_err(|error| Cause::engine(saying("start the thread of the registry", &error)))
+    started.map_err(|error| Cause::engine(with_context("start the thread of the registry", &error)))
 }
 
 /// The thread: opens the file, and does what it is told until nobody is left to tell it.
-fn run(all: &Path, name: &str, tell: oneshot::Sender<Result<Place, Cause>>, todo: &Receiver<Job>) {
+fn run(
+    all: &Path,
+    name: &str,
+    tell: oneshot::Sender<Result<NetworkDir, Cause>>,
+    todo: &Receiver<Job>,
+) {
     let opened = network_dir::make(all, name).map_err(Cause::engine).and_then(|place| {
-        let opened = patiently(|| open(&place));
-        let failed = |problem: Problem| error(&place.shown, "open", &[], problem.into());
+        let opened = retry_busy(|| open(&place));
+        let failed =
+            |problem: RegistryProblem| error(&place.display_path, "open", &[], problem.into());
         let connection = opened.map_err(failed)?;
         Ok((connection, place))
     });
@@ -134,37 +140,39 @@ fn run(all: &Path, name: &str, tell: oneshot::Sender<Result<Place, Cause>>, todo
 }
 
 /// Why the file cannot be used.
-enum Problem {
+enum RegistryProblem {
     Sql(rusqlite::Error),
     Words(String),
     /// Of the file as such.
     Io(io::Error),
 }
 
-impl From<rusqlite::Error> for Problem {
+impl From<rusqlite::Error> for RegistryProblem {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<Problem> for Cause {
-    fn from(problem: Problem) -> Self {
+impl From<RegistryProblem> for Cause {
+    fn from(problem: RegistryProblem) -> Self {
         match problem {
-            Problem::Sql(error) => Self::engine(error),
-            Problem::Words(words) => Self::engine(words),
-            Problem::Io(error) => Self::engine(error),
+            RegistryProblem::Sql(error) => Self::engine(error),
+            RegistryProblem::Words(words) => Self::engine(words),
+            RegistryProblem::Io(error) => Self::engine(error),
         }
     }
 }
 
 /// Tries again while others have the file locked in a way that SQLite itself does not wait for:
 /// to switch to a write-ahead log, to recover one, to make one.
-fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Problem>) -> Result<T, Problem> {
+fn retry_busy<T>(
+    mut attempt: impl FnMut() -> Result<T, RegistryProblem>,
+) -> Result<T, RegistryProblem> {
     let start = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
         let result = attempt();
-        let Err(Problem::Sql(rusqlite::Error::SqliteFailure(error, _))) = &result else {
+        let Err(RegistryProblem::Sql(rusqlite::Error::SqliteFailure(error, _))) = &result else {
             return result;
         };
         let others = [
@@ -173,7 +181,7 @@ fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Problem>) -> Result<T, Pr
             ErrorCode::FileLockingProtocolFailed,
             ErrorCode::CannotOpen,
         ];
-        if !others.contains(&error.code) || start.elapsed() > PATIENCE {
+        if !others.contains(&error.code) || start.elapsed() > BUSY_TIMEOUT {
             return result;
         }
         thread::sleep(pause);
@@ -190,13 +198,13 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(file, flags)
 }
 
-fn open(place: &Place) -> Result<Connection, Problem> {
+fn open(place: &NetworkDir) -> Result<Connection, RegistryProblem> {
     let network = &place.name;
-    let mut connection = connect(&place.file)?;
+    let mut connection = connect(&place.database)?;
     // Before there are files beside it: SQLite gives them the same mode.
-    network_dir::make_private(&place.file).map_err(Problem::Io)?;
+    network_dir::make_private(&place.database).map_err(RegistryProblem::Io)?;
     // First of all: the reference does it later, and cannot wait for what comes before.
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     // It is to outlive processes, not the machine.
     connection.pragma_update(None, "synchronous", "normal")?;
@@ -219,13 +227,13 @@ fn open(place: &Place) -> Result<Connection, Problem> {
 }
 
 /// Notes what the network is called, or sees that it is the same network.
-fn set_up(transaction: &Transaction<'_>, network: &str) -> Result<(), Problem> {
-    let setup = |what: &str| Problem::Words(format!("setup {}: {what}", quoted(network)));
+fn set_up(transaction: &Transaction<'_>, network: &str) -> Result<(), RegistryProblem> {
+    let setup = |what: &str| RegistryProblem::Words(format!("setup {}: {what}", quoted(network)));
     for (key, name, want) in
         [("schemaver", "schema version", "lonet.1"), ("network", "network name", network)]
     {
         let have = meta(transaction, key).map_err(|problem| match problem {
-            Problem::Words(words) => setup(&words),
+            RegistryProblem::Words(words) => setup(&words),
             other => other,
         })?;
         if have.is_empty() {
@@ -244,14 +252,14 @@ fn quoted(text: &str) -> Quoted<'_> {
 }
 
 /// Gives what the network has noted of itself; nothing if it has not.
-fn meta(transaction: &Transaction<'_>, key: &str) -> Result<String, Problem> {
+fn meta(transaction: &Transaction<'_>, key: &str) -> Result<String, RegistryProblem> {
     let values = select(transaction, "SELECT value FROM meta WHERE name = ?", key)?;
     match values.as_slice() {
         [] => Ok(String::new()),
         [value] => Ok(value.clone()),
         _ => {
             let key = quoted(key);
-            Err(Problem::Words(format!("config: get {key}: query: multiple results")))
+            Err(RegistryProblem::Words(format!("config: get {key}: query: multiple results")))
         }
     }
 }
@@ -300,7 +308,7 @@ fn withdraw(connection: &mut Connection, hostname: &str) {
     let _ = connection.execute("DELETE FROM hosts WHERE hostname = ?", [hostname]);
 }
 
-impl Registry for File {
+impl Registry for SqliteRegistry {
     fn announce<'a>(
         &'a self,
         hostname: &'a str,
@@ -312,7 +320,7 @@ impl Registry for File {
             move |connection| announce(connection, &name, &osladdr),
             move |connection| withdraw(connection, &unwanted),
         );
-        let announcing = Announcing { file: self, hostname, answer: Some(answer) };
+        let announcing = AnnounceFuture { file: self, hostname, answer: Some(answer) };
         let args = [hostname, hostdata];
         async move { announcing.await.map_err(|cause| self.error("announce", &args, cause)) }
             .boxed()
@@ -322,7 +330,7 @@ impl Registry for File {
         // Here a dial begins, and the thread that answers is none of a run's.
         assert_not_simulated("lonet", "processes");
         if locked(&self.jobs).is_some()
-            && let Some(found) = locked(&self.found).get(hostname)
+            && let Some(found) = locked(&self.cache).get(hostname)
         {
             return ready(Ok(found.clone())).boxed();
         }
@@ -332,7 +340,7 @@ impl Registry for File {
         async move {
             let found = answer.await.unwrap_or_else(down);
             let found = found.map_err(|cause| self.error("query", &[hostname], cause))?;
-            locked(&self.found).insert(hostname.to_string(), found.clone());
+            locked(&self.cache).insert(hostname.to_string(), found.clone());
             Ok(found)
         }
         .boxed()
@@ -344,10 +352,10 @@ impl Registry for File {
             return;
         }
         // The network was closed in the middle of making a host.
-        let (file, name) = (self.place.file.clone(), hostname.to_string());
+        let (file, name) = (self.dir.database.clone(), hostname.to_string());
         let _ = in_thread(move || {
             if let Ok(mut connection) = connect(&file)
-                && connection.busy_timeout(PATIENCE).is_ok()
+                && connection.busy_timeout(BUSY_TIMEOUT).is_ok()
             {
                 withdraw(&mut connection, &name);
             }
@@ -361,13 +369,13 @@ impl Registry for File {
 }
 
 /// A name that is being announced; given back if nobody waits for it any more.
-struct Announcing<'a> {
-    file: &'a File,
+struct AnnounceFuture<'a> {
+    file: &'a SqliteRegistry,
     hostname: &'a str,
     answer: Option<Answer<()>>,
 }
 
-impl Future for Announcing<'_> {
+impl Future for AnnounceFuture<'_> {
     type Output = Result<(), Cause>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -380,7 +388,7 @@ impl Future for Announcing<'_> {
     }
 }
 
-impl Drop for Announcing<'_> {
+impl Drop for AnnounceFuture<'_> {
     fn drop(&mut self) {
         let Some(mut answer) = self.answer.take() else { return };
         // From here on the thread undoes it by itself; it may have said yes before.

@@ -30,29 +30,29 @@ use crate::net::go_quote::Escaped;
 /// ```
 #[derive(Clone)]
 pub struct Addr {
-    place: Arc<Place>,
+    names: Arc<HostName>,
     /// Its port: a whole word, because what moves it about reads it as one just after it was
     /// written.
-    word: u64,
+    port_word: u64,
 }
 
 /// What all addresses of one host have in common. One string holds both names: an `Arc` for each
 /// would be an allocation more, and a counter to go up and down for each host of a network.
-struct Place {
-    names: Names,
+struct HostName {
+    buf: NameBuf,
     /// How much of `names` is the network's; the rest is the host's.
-    network: u32,
+    network_len: u32,
     /// One more than what the network calls the host, once it has said so.
     number: AtomicU32,
 }
 
 /// Two names, one after the other; nearly all need no memory of their own.
-enum Names {
+enum NameBuf {
     Short(ArrayString<28>),
     Long(Box<str>),
 }
 
-impl Names {
+impl NameBuf {
     fn of(first: &str, second: &str) -> Self {
         let mut short = ArrayString::new();
         match short.try_push_str(first).and_then(|()| short.try_push_str(second)) {
@@ -70,32 +70,32 @@ impl Names {
     }
 }
 
-impl Place {
+impl HostName {
     fn new(network: &str, host: &str) -> Self {
-        let names = Names::of(network, host);
-        Self { names, network: network.len() as u32, number: AtomicU32::new(0) }
+        let names = NameBuf::of(network, host);
+        Self { buf: names, network_len: network.len() as u32, number: AtomicU32::new(0) }
     }
 
     #[inline]
     fn names(&self) -> (&str, &str) {
-        self.names.as_str().split_at(self.network as usize)
+        self.buf.as_str().split_at(self.network_len as usize)
     }
 }
 
 /// The name of a network: its kind, and what it is called; with one allocation if that is short.
 pub(crate) fn full_name(kind: &str, name: &str) -> Arc<str> {
-    Names::of(kind, name).as_str().into()
+    NameBuf::of(kind, name).as_str().into()
 }
 
 impl Addr {
     /// Makes an address of its parts; any string is a host name.
     pub fn new(network: impl Into<Arc<str>>, host: impl Into<Arc<str>>, port: u16) -> Self {
-        Self::of(&network.into(), &host.into(), port)
+        Self::from_parts(&network.into(), &host.into(), port)
     }
 
     /// Makes an address of names that somebody else owns.
-    pub(crate) fn of(network: &str, host: &str, port: u16) -> Self {
-        Self { place: Arc::new(Place::new(network, host)), word: port.into() }
+    pub(crate) fn from_parts(network: &str, host: &str, port: u16) -> Self {
+        Self { names: Arc::new(HostName::new(network, host)), port_word: port.into() }
     }
 
     /// Reads `host:port` or `[host]:port`.
@@ -107,47 +107,47 @@ impl Addr {
     /// An [`AddrError`] that names the input and what is wrong with it.
     pub fn parse(network: &str, addr: &str) -> Result<Self, AddrError> {
         let (host, port) = split(addr)?;
-        Ok(Self::of(network, host, port))
+        Ok(Self::from_parts(network, host, port))
     }
 
     /// Names the network, as in `pipet`.
     #[inline]
     pub fn network(&self) -> &str {
-        self.place.names().0
+        self.names.names().0
     }
 
     /// Names the host, without brackets.
     #[inline]
     pub fn host(&self) -> &str {
-        self.place.names().1
+        self.names.names().1
     }
 
     /// Gives the port; 0 stands for "any" or "none".
     pub fn port(&self) -> u16 {
-        self.word as u16
+        self.port_word as u16
     }
 
     /// Gives the number by which the network calls the host of this address, if it has one; by
     /// that it is found sooner than by its name.
     #[inline]
     pub(crate) fn number(&self) -> Option<u32> {
-        self.place.number.load(Ordering::Relaxed).checked_sub(1)
+        self.names.number.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Lets all addresses of this host have its number.
     pub(crate) fn set_number(&self, number: u32) {
-        self.place.number.store(number + 1, Ordering::Relaxed);
+        self.names.number.store(number + 1, Ordering::Relaxed);
     }
 
     /// Lets this host have no number, as in another run.
     pub(crate) fn forget_number(&self) {
-        self.place.number.store(0, Ordering::Relaxed);
+        self.names.number.store(0, Ordering::Relaxed);
     }
 
     /// Says whether it was made from the same address as another, of any port.
     #[inline]
     pub(crate) fn is_same_host(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.place, &other.place)
+        Arc::ptr_eq(&self.names, &other.names)
     }
 
     /// Gives another address of the same host.
@@ -159,7 +159,7 @@ impl Addr {
     /// Gives another address of the same host, in place of this one.
     #[inline]
     pub(crate) fn at_port(mut self, port: u16) -> Self {
-        self.word = port.into();
+        self.port_word = port.into();
         self
     }
 }
@@ -170,16 +170,16 @@ pub(crate) fn split(addr: &str) -> Result<(&str, u16), AddrError> {
     let colon = addr.bytes().position(|byte| matches!(byte, b':' | b'[' | b']'));
     if let Some((host, rest)) = colon.and_then(|colon| addr.split_at_checked(colon))
         && let [b':', digits @ ..] = rest.as_bytes()
-        && let Some(port) = plain_port(digits)
+        && let Some(port) = parse_port_fast(digits)
     {
         return Ok((host, port));
     }
-    split_with_care(addr)
+    split_slow(addr)
 }
 
 /// Reads a port of digits alone.
 #[inline]
-fn plain_port(digits: &[u8]) -> Option<u16> {
+fn parse_port_fast(digits: &[u8]) -> Option<u16> {
     let mut port: u32 = 0;
     for byte in digits {
         let digit = byte.wrapping_sub(b'0');
@@ -195,7 +195,7 @@ fn plain_port(digits: &[u8]) -> Option<u16> {
 }
 
 /// Splits an address of any form, and says what is wrong with it.
-fn split_with_care(addr: &str) -> Result<(&str, u16), AddrError> {
+fn split_slow(addr: &str) -> Result<(&str, u16), AddrError> {
     let fail = |reason| Err(AddrError { addr: addr.to_string(), reason });
     let Some(colon) = addr.rfind(':') else {
         return fail(AddrError::MISSING_PORT);
@@ -235,7 +235,7 @@ fn parse_port(text: &str) -> Option<u16> {
         [sign @ (b'-' | b'+'), digits @ ..] => (Some(*sign), digits),
         digits => (None, digits),
     };
-    let port = plain_port(digits)?;
+    let port = parse_port_fast(digits)?;
     (port == 0 || sign != Some(b'-')).then_some(port)
 }
 
@@ -255,8 +255,8 @@ impl fmt::Debug for Addr {
 impl PartialEq for Addr {
     fn eq(&self, other: &Self) -> bool {
         // Most addresses that are compared belong to one host and share its names.
-        self.word == other.word
-            && (self.is_same_host(other) || self.place.names() == other.place.names())
+        self.port_word == other.port_word
+            && (self.is_same_host(other) || self.names.names() == other.names.names())
     }
 }
 
@@ -270,13 +270,13 @@ impl PartialOrd for Addr {
 
 impl Ord for Addr {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.place.names().cmp(&other.place.names()).then(self.word.cmp(&other.word))
+        self.names.names().cmp(&other.names.names()).then(self.port_word.cmp(&other.port_word))
     }
 }
 
 impl Hash for Addr {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.place.names().hash(state);
+        self.names.names().hash(state);
         self.port().hash(state);
     }
 }

@@ -12,18 +12,20 @@ use std::task::{Context, Poll, Waker};
 
 use futures::io::{AsyncRead, AsyncWrite};
 
-use crate::util::stall_probe::{Operation, count, explaining, has_progressed, withhold};
+use crate::util::stall_probe::{
+    Operation, count_operation, has_progressed, is_probing, report_pending,
+};
 
 use crate::net::addr::Addr;
-use crate::net::engine::raw_conn::{Outlook, Shortcut};
+use crate::net::engine::raw_conn::{FastConn, Readiness};
 use crate::net::error::{Cause, Error, Op};
 use crate::net::state::host_state::{Endpoint, Told};
 
 /// Sees every write that succeeds; how a connection is traced.
-pub(crate) type Tap = Arc<dyn Fn(&Conn, &[u8]) + Send + Sync>;
+pub(crate) type WriteObserver = Arc<dyn Fn(&Conn, &[u8]) + Send + Sync>;
 
 /// Lets two see what one sees: a tracer may be wrapped in another.
-pub(crate) fn both(inner: Option<Tap>, outer: Tap) -> Tap {
+pub(crate) fn chain(inner: Option<WriteObserver>, outer: WriteObserver) -> WriteObserver {
     match inner {
         None => outer,
         Some(inner) => Arc::new(move |conn, data| {
@@ -45,31 +47,31 @@ pub(crate) fn both(inner: Option<Tap>, outer: Tap) -> Tap {
 pub struct Conn {
     /// Nearly all that is read and written goes this way, where there is one: the endpoint need not
     /// be loaded then, which takes a sixth of the time among ten thousand clients.
-    shortcut: Option<Shortcut>,
-    end: Arc<Endpoint>,
-    tap: Option<Tap>,
+    fast_path: Option<FastConn>,
+    endpoint: Arc<Endpoint>,
+    observer: Option<WriteObserver>,
 }
 
 impl Conn {
     #[inline]
-    pub(crate) fn new(end: Arc<Endpoint>, tap: Option<Tap>) -> Self {
-        Self { shortcut: end.raw().shortcut(), end, tap }
+    pub(crate) fn new(end: Arc<Endpoint>, tap: Option<WriteObserver>) -> Self {
+        Self { fast_path: end.raw().shortcut(), endpoint: end, observer: tap }
     }
 
     /// Lets every write be seen.
-    pub(crate) fn tapped(self, tap: Tap) -> Self {
-        let Self { shortcut, end, tap: inner } = self;
-        Self { shortcut, end, tap: Some(both(inner, tap)) }
+    pub(crate) fn with_observer(self, tap: WriteObserver) -> Self {
+        let Self { fast_path: shortcut, endpoint: end, observer: inner } = self;
+        Self { fast_path: shortcut, endpoint: end, observer: Some(chain(inner, tap)) }
     }
 
     /// Gives the address of this end; also after closing.
     pub fn local_addr(&self) -> Addr {
-        self.end.local()
+        self.endpoint.local()
     }
 
     /// Gives the address of the other end; also after closing.
     pub fn peer_addr(&self) -> Addr {
-        self.end.peer.clone()
+        self.endpoint.peer.clone()
     }
 
     /// Closes both ways, at once, and gives the port back.
@@ -88,21 +90,21 @@ impl Conn {
     ///
     /// None at present; closing a file or a socket can fail on other networks.
     pub fn close(&self) -> Result<(), Error> {
-        self.end.assert_here();
-        self.end.close();
+        self.endpoint.assert_accessible();
+        self.endpoint.close();
         Ok(())
     }
 
     /// Closes as dropping does: anywhere, at any time.
     #[cfg(feature = "tls")]
-    pub(crate) fn hang_up(&self) {
-        self.end.close();
+    pub(crate) fn cancel(&self) {
+        self.endpoint.close();
     }
 
     /// Says whether it can be used: the run that made it, if one did, goes on in this thread.
     #[cfg(feature = "tls")]
-    pub(crate) fn is_here(&self) -> bool {
-        self.end.host().is_here()
+    pub(crate) fn is_accessible(&self) -> bool {
+        self.endpoint.host().is_accessible()
     }
 
     /// Half-closes: no more writes from here, while reading goes on.
@@ -115,7 +117,7 @@ impl Conn {
     ///
     /// Once polled the half-close is under way and dropping the future does not stop it.
     pub async fn shutdown(&self) -> io::Result<()> {
-        self.end.assert_here();
+        self.endpoint.assert_accessible();
         poll_fn(|cx| self.poll_half_close(cx)).await
     }
 
@@ -128,89 +130,89 @@ impl Conn {
 
     #[inline]
     fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        if explaining() {
+        if is_probing() {
             return self.explain_read(cx, buf);
         }
-        match self.shortcut.as_ref().and_then(|shortcut| shortcut.read(cx, buf)) {
+        match self.fast_path.as_ref().and_then(|shortcut| shortcut.read(cx, buf)) {
             Some(polled) => polled.map(Ok),
-            None => self.poll_recv_with_care(cx, buf),
+            None => self.poll_recv_slow(cx, buf),
         }
     }
 
     #[inline(never)]
-    fn poll_recv_with_care(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.end.is_down() || buf.is_empty() {
-            return Poll::Ready(self.at_once(Op::Read));
+    fn poll_recv_slow(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.endpoint.is_down() || buf.is_empty() {
+            return Poll::Ready(self.check_open(Op::Read));
         }
-        match self.end.raw().poll_read(cx, buf) {
+        match self.endpoint.raw().poll_read(cx, buf) {
             Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(count)),
             // The end of the stream may be that of our own closing, as the engine sees it.
             Poll::Ready(Ok(_)) => {
-                self.end.tell(Told::Read);
-                Poll::Ready(self.at_once(Op::Read))
+                self.endpoint.tell(Told::Read);
+                Poll::Ready(self.check_open(Op::Read))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Read, error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.map_engine_error(Op::Read, error))),
             Poll::Pending => Poll::Pending,
         }
     }
 
     #[inline]
     fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if explaining() {
+        if is_probing() {
             return self.explain_write(cx, buf);
         }
-        match self.shortcut.as_ref().and_then(|shortcut| shortcut.write(buf)) {
-            Some(count) => Poll::Ready(Ok(self.written(&buf[..count]))),
-            None => self.poll_send_with_care(cx, buf),
+        match self.fast_path.as_ref().and_then(|shortcut| shortcut.write(buf)) {
+            Some(count) => Poll::Ready(Ok(self.report_written(&buf[..count]))),
+            None => self.poll_send_slow(cx, buf),
         }
     }
 
     /// Lets what was written be seen.
     #[inline]
-    fn written(&self, data: &[u8]) -> usize {
-        if let Some(tap) = &self.tap {
+    fn report_written(&self, data: &[u8]) -> usize {
+        if let Some(tap) = &self.observer {
             tap(self, data);
         }
         data.len()
     }
 
     #[inline(never)]
-    fn poll_send_with_care(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.end.is_down() || buf.is_empty() {
-            return Poll::Ready(self.at_once(Op::Write));
+    fn poll_send_slow(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.endpoint.is_down() || buf.is_empty() {
+            return Poll::Ready(self.check_open(Op::Write));
         }
-        match self.end.raw().poll_write(cx, buf) {
-            Poll::Ready(Ok(count)) => Poll::Ready(Ok(self.written(&buf[..count]))),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.raise(Op::Write, error))),
+        match self.endpoint.raw().poll_write(cx, buf) {
+            Poll::Ready(Ok(count)) => Poll::Ready(Ok(self.report_written(&buf[..count]))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.map_engine_error(Op::Write, error))),
             Poll::Pending => Poll::Pending,
         }
     }
 
     fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if explaining() {
+        if is_probing() {
             return self.explain_flush(cx);
         }
-        self.at_once(Op::Write)?;
-        self.finish(self.end.raw().poll_flush(cx))
+        self.check_open(Op::Write)?;
+        self.finish(self.endpoint.raw().poll_flush(cx))
     }
 
     fn poll_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if explaining() {
+        if is_probing() {
             return self.explain_half_close(cx);
         }
-        self.at_once(Op::Write)?;
-        self.end.tell(Told::HalfClose);
-        self.finish(self.end.raw().poll_close(cx))
+        self.check_open(Op::Write)?;
+        self.endpoint.tell(Told::HalfClose);
+        self.finish(self.endpoint.raw().poll_close(cx))
     }
 
     fn finish(&self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
-        polled.map(|result| result.map_err(|error| self.raise(Op::Write, error)))
+        polled.map(|result| result.map_err(|error| self.map_engine_error(Op::Write, error)))
     }
 
     /// What an operation gives that need not ask the engine: nothing, or why we are down.
     #[cold]
-    fn at_once(&self, op: Op) -> io::Result<usize> {
-        match self.end.why_down() {
+    fn check_open(&self, op: Op) -> io::Result<usize> {
+        match self.endpoint.why_down() {
             None => Ok(0),
             Some(why) => Err(self.error(op, why.into())),
         }
@@ -218,17 +220,17 @@ impl Conn {
 
     /// Raises an engine's error to one of the network.
     #[cold]
-    fn raise(&self, op: Op, error: io::Error) -> io::Error {
+    fn map_engine_error(&self, op: Op, error: io::Error) -> io::Error {
         // If we went down meanwhile that is the reason, whatever the engine says.
-        let cause = self.end.why_down().map_or_else(|| error.into(), Cause::from);
+        let cause = self.endpoint.why_down().map_or_else(|| error.into(), Cause::from);
         self.error(op, cause)
     }
 
     #[cold]
     fn error(&self, op: Op, cause: Cause) -> io::Error {
-        self.end.tell(if op == Op::Read { Told::Read } else { Told::Write });
+        self.endpoint.tell(if op == Op::Read { Told::Read } else { Told::Write });
         let (src, dst) = self.direction(op);
-        Error::new(op, self.end.peer.network(), Some(src), Some(dst), cause).into()
+        Error::new(op, self.endpoint.peer.network(), Some(src), Some(dst), cause).into()
     }
 
     /// Says from where to where the bytes of an operation go.
@@ -245,53 +247,57 @@ impl Conn {
 impl Conn {
     #[cold]
     fn explain_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let told = self.end.has_told(Told::Read);
-        if let Some(polled) = self.explain_at_once(Op::Read, told, buf.is_empty()) {
+        let told = self.endpoint.has_told(Told::Read);
+        if let Some(polled) = self.explain_closed(Op::Read, told, buf.is_empty()) {
             return polled;
         }
-        let raw = self.end.raw();
+        let raw = self.endpoint.raw();
         match raw.outlook(false, cx.waker()) {
-            Some(Outlook::Ended) if told => self.poll_recv_with_care(cx, buf),
-            Some(outlook) => self.withhold(Op::Read, outlook),
+            Some(Readiness::Ended) if told => self.poll_recv_slow(cx, buf),
+            Some(outlook) => self.report_pending(Op::Read, outlook),
             // What a foreign engine gives is lost, but the run is over.
             None => match raw.poll_read(cx, &mut buf[..1]) {
                 Poll::Ready(Ok(0)) if told => Poll::Ready(Ok(0)),
-                Poll::Ready(Err(error)) if told => Poll::Ready(Err(self.raise(Op::Read, error))),
-                Poll::Ready(_) => self.withhold(Op::Read, Outlook::Moves),
-                Poll::Pending => self.withhold(Op::Read, Outlook::Waits),
+                Poll::Ready(Err(error)) if told => {
+                    Poll::Ready(Err(self.map_engine_error(Op::Read, error)))
+                }
+                Poll::Ready(_) => self.report_pending(Op::Read, Readiness::Moves),
+                Poll::Pending => self.report_pending(Op::Read, Readiness::Waits),
             },
         }
     }
 
     #[cold]
     fn explain_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let told = self.end.has_told(Told::Write);
-        if let Some(polled) = self.explain_at_once(Op::Write, told, buf.is_empty()) {
+        let told = self.endpoint.has_told(Told::Write);
+        if let Some(polled) = self.explain_closed(Op::Write, told, buf.is_empty()) {
             return polled;
         }
-        let raw = self.end.raw();
+        let raw = self.endpoint.raw();
         match raw.outlook(true, cx.waker()) {
-            Some(Outlook::Ended) if told => self.poll_send_with_care(cx, buf),
-            Some(outlook) => self.withhold(Op::Write, outlook),
+            Some(Readiness::Ended) if told => self.poll_send_slow(cx, buf),
+            Some(outlook) => self.report_pending(Op::Write, outlook),
             None => match raw.poll_write(cx, buf) {
-                Poll::Ready(Err(error)) if told => Poll::Ready(Err(self.raise(Op::Write, error))),
-                Poll::Ready(_) => self.withhold(Op::Write, Outlook::Moves),
-                Poll::Pending => self.withhold(Op::Write, Outlook::Waits),
+                Poll::Ready(Err(error)) if told => {
+                    Poll::Ready(Err(self.map_engine_error(Op::Write, error)))
+                }
+                Poll::Ready(_) => self.report_pending(Op::Write, Readiness::Moves),
+                Poll::Pending => self.report_pending(Op::Write, Readiness::Waits),
             },
         }
     }
 
     /// What needs no look at the engine: nothing is asked of it, this end is down, or the task has
     /// gone on already.
-    fn explain_at_once(&self, op: Op, told: bool, empty: bool) -> Option<Poll<io::Result<usize>>> {
+    fn explain_closed(&self, op: Op, told: bool, empty: bool) -> Option<Poll<io::Result<usize>>> {
         if has_progressed() {
-            return Some(self.withhold(op, Outlook::Waits));
+            return Some(self.report_pending(op, Readiness::Waits));
         }
-        match (self.end.is_down(), told) {
-            (true, false) if !empty => Some(self.withhold(op, Outlook::Moves)),
+        match (self.endpoint.is_down(), told) {
+            (true, false) if !empty => Some(self.report_pending(op, Readiness::Moves)),
             (down, _) if down || empty => {
-                count();
-                Some(Poll::Ready(self.at_once(op)))
+                count_operation();
+                Some(Poll::Ready(self.check_open(op)))
             }
             _ => None,
         }
@@ -300,29 +306,29 @@ impl Conn {
     /// A flush is part of polls that wait for something else, and moves no program on.
     #[cold]
     fn explain_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        count();
-        self.at_once(Op::Write)?;
-        let polled = self.finish(self.end.raw().poll_flush(cx));
-        if polled.is_pending() { self.withhold(Op::Write, Outlook::Waits) } else { polled }
+        count_operation();
+        self.check_open(Op::Write)?;
+        let polled = self.finish(self.endpoint.raw().poll_flush(cx));
+        if polled.is_pending() { self.report_pending(Op::Write, Readiness::Waits) } else { polled }
     }
 
     #[cold]
     fn explain_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if has_progressed() || !self.end.has_told(Told::HalfClose) {
+        if has_progressed() || !self.endpoint.has_told(Told::HalfClose) {
             let (src, dst) = self.direction(Op::Write);
-            return withhold(Operation::Begins, || format!("half-close {src}->{dst}"));
+            return report_pending(Operation::New, || format!("half-close {src}->{dst}"));
         }
         self.explain_flush(cx)
     }
 
     #[cold]
-    fn withhold<T>(&self, op: Op, outlook: Outlook) -> Poll<T> {
+    fn report_pending<T>(&self, op: Op, outlook: Readiness) -> Poll<T> {
         let operation = match outlook {
-            Outlook::Moves | Outlook::Ended => Operation::Ready,
-            Outlook::Waits => Operation::Waits,
-            Outlook::WouldWait => Operation::Begins,
+            Readiness::Moves | Readiness::Ended => Operation::Ready,
+            Readiness::Waits => Operation::Waiting,
+            Readiness::WouldWait => Operation::New,
         };
-        withhold(operation, || {
+        report_pending(operation, || {
             let (src, dst) = self.direction(op);
             format!("{op} {} {src}->{dst}", src.network())
         })
@@ -331,7 +337,7 @@ impl Conn {
 
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Conn({:?})", self.end)
+        write!(f, "Conn({:?})", self.endpoint)
     }
 }
 
@@ -365,12 +371,12 @@ macro_rules! writes {
             }
 
             fn poll_flush($self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                $conn.end.assert_here();
+                $conn.endpoint.assert_accessible();
                 $conn.poll_flushed(cx)
             }
 
             fn poll_close($self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                $conn.end.assert_here();
+                $conn.endpoint.assert_accessible();
                 $conn.poll_half_close(cx)
             }
         }

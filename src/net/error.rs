@@ -156,7 +156,7 @@ pub enum Cause {
     #[error(transparent)]
     Engine(Arc<dyn std::error::Error + Send + Sync>),
     /// Several things failed in one closing, in the order in which they did.
-    #[error("{}", Several(.0))]
+    #[error("{}", CauseList(.0))]
     Many(Vec<Self>),
     /// An operation that was part of this one failed.
     #[error(transparent)]
@@ -166,7 +166,7 @@ pub enum Cause {
 /// A cause that is a word and nothing more. What goes well is handed on beside one of these: a
 /// whole [`Cause`] takes 48 bytes to move, and a look at each turn whether it is to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum CauseKind {
     NetDown,
     HostDown,
     SockDown,
@@ -174,15 +174,15 @@ pub(crate) enum Why {
     NoFreePort,
 }
 
-impl From<Why> for Cause {
+impl From<CauseKind> for Cause {
     #[cold]
-    fn from(why: Why) -> Self {
+    fn from(why: CauseKind) -> Self {
         match why {
-            Why::NetDown => Self::NetDown,
-            Why::HostDown => Self::HostDown,
-            Why::SockDown => Self::SockDown,
-            Why::AddrInUse => Self::AddrInUse,
-            Why::NoFreePort => Self::NoFreePort,
+            CauseKind::NetDown => Self::NetDown,
+            CauseKind::HostDown => Self::HostDown,
+            CauseKind::SockDown => Self::SockDown,
+            CauseKind::AddrInUse => Self::AddrInUse,
+            CauseKind::NoFreePort => Self::NoFreePort,
         }
     }
 }
@@ -345,9 +345,9 @@ impl PartialEq for Cause {
 impl Eq for Cause {}
 
 /// Prints several causes as the reference does.
-struct Several<'a>(&'a [Cause]);
+struct CauseList<'a>(&'a [Cause]);
 
-impl fmt::Display for Several<'_> {
+impl fmt::Display for CauseList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} errors:", self.0.len())?;
         self.0.iter().try_for_each(|cause| writeln!(f, "\t- {cause}"))

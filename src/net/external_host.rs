@@ -9,25 +9,25 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::net::addr::Addr;
 use crate::net::conn::Conn;
-use crate::net::engine::raw_conn::{Arrival, RawListener};
-use crate::net::error::{Cause, Error, Op, Why};
+use crate::net::engine::raw_conn::{AcceptedConn, RawListener};
+use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::listener::Listener;
 use crate::net::state::host_state::{Endpoint, HostState, Port};
-use crate::net::state::shutdown::unless_down;
+use crate::net::state::shutdown::until_closed;
 
 /// An access point; what a host is on a network of this layer.
 ///
 /// Its ports are mere numbers of sockets that are open: what a socket is called elsewhere stands
 /// in its address.
 #[derive(Debug)]
-pub(crate) struct Point {
+pub(crate) struct ExternalHost {
     state: Arc<HostState>,
     listeners: Mutex<Vec<Weak<dyn RawListener>>>,
 }
 
-impl Point {
+impl ExternalHost {
     pub(crate) fn new(network: &str, name: &str) -> Self {
-        let state = HostState::new(Addr::of(network, name, 0));
+        let state = HostState::new(Addr::from_parts(network, name, 0));
         Self { state, listeners: Mutex::default() }
     }
 
@@ -43,17 +43,17 @@ impl Point {
     pub(crate) async fn dial(
         &self,
         dst: &Addr,
-        connecting: impl Future<Output = Result<Arrival, Cause>>,
+        connecting: impl Future<Output = Result<AcceptedConn, Cause>>,
     ) -> Result<Conn, Error> {
         let describe = || format!("dial {} {dst}", self.network());
-        let connected = unless_down(&*self.state, connecting, describe).await;
+        let connected = until_closed(&*self.state, connecting, describe).await;
         let attached = match connected {
-            Some(Ok(Arrival { raw, peer })) => Port::lowest(&self.state)
-                .ok_or(Why::NoFreePort)
+            Some(Ok(AcceptedConn { raw, peer })) => Port::lowest(&self.state)
+                .ok_or(CauseKind::NoFreePort)
                 .and_then(|port| Endpoint::attach(port, peer, raw.into()))
                 .map_err(Cause::from),
             Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
-            None => Err(self.state.down().unwrap_or(Why::HostDown).into()),
+            None => Err(self.state.down().unwrap_or(CauseKind::HostDown).into()),
         };
         match attached {
             Ok(end) => Ok(Conn::new(end, None)),
@@ -62,7 +62,7 @@ impl Point {
     }
 
     /// Says why nothing can be done here, if so.
-    pub(crate) fn down(&self) -> Option<Cause> {
+    pub(crate) fn down_cause(&self) -> Option<Cause> {
         self.state.down().map(Cause::from)
     }
 
@@ -77,13 +77,13 @@ impl Point {
         listeners.push(Arc::downgrade(&listener));
         drop(listeners);
         // Whoever closes this finds it in the list; or else it is down by now, and this fails.
-        let bound = Listener::on(&self.state, addr.clone(), listener.clone());
+        let bound = Listener::external(&self.state, addr.clone(), listener.clone());
         bound.map_err(Cause::from).inspect_err(|_| listener.close())
     }
 
     /// Closes everything that was made here, and interrupts what is blocked on it.
     pub(crate) fn close(&self) {
-        self.state.assert_here();
+        self.state.assert_accessible();
         self.state.shut_down();
         let listeners =
             std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));

@@ -7,17 +7,17 @@ use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use crate::util::stall_probe::{Operation, acts, explaining, withhold};
+use crate::util::stall_probe::{Operation, is_probing, report_effect, report_pending};
 
 use crate::net::addr::{Addr, split};
 use crate::net::conn::Conn;
-use crate::net::engine::ready::is_granted;
-use crate::net::engine::{Dialed, Engine, Registry};
-use crate::net::error::{Cause, Error, Op, Why};
+use crate::net::engine::ready::poll_ready_ok;
+use crate::net::engine::{DialResult, Engine, Registry};
+use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::listener::Listener;
 use crate::net::state::host_state::{Endpoint, HostState, Port};
-use crate::net::state::network_state::{Carrier, NetState};
-use crate::net::state::shutdown::{numbered, unless_down};
+use crate::net::state::network_state::{NetState, Transports};
+use crate::net::state::shutdown::{transport_op, until_closed};
 
 /// A host of a network, and the way onto that network for what runs there.
 ///
@@ -80,12 +80,12 @@ impl Host {
         let dst = self.addr_of(to.0, to.1);
         let describe = || format!("dial {} {}->{dst}", net.name, state.addr.with_port(src));
         let connected = match net.carrier() {
-            Carrier::Two(engine, registry) => {
+            Transports::EngineAndRegistry(engine, registry) => {
                 let src = state.addr.with_port(src);
-                unless_down(state, connect(engine, registry, &src, &dst), describe).await
+                until_closed(state, connect(engine, registry, &src, &dst), describe).await
             }
-            Carrier::Whole(whole) => {
-                let dialed = numbered(whole, state, describe, |whole, call, cx| {
+            Transports::Single(whole) => {
+                let dialed = transport_op(whole, state, describe, |whole, call, cx| {
                     whole.poll_dial(call, (&state.addr, src), &dst, cx)
                 });
                 dialed.await.map(|dialed| dialed.map(|(raw, port)| (raw, dst.at_port(port))))
@@ -96,7 +96,7 @@ impl Host {
         let attached = match connected {
             Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw).map_err(Cause::from),
             Some(Err(cause)) => Err(self.state.down().map_or_else(|| *cause, Cause::from)),
-            None => Err(self.state.down().unwrap_or(Why::HostDown).into()),
+            None => Err(self.state.down().unwrap_or(CauseKind::HostDown).into()),
         };
         match attached {
             Ok(end) => Ok(Conn::new(end, None)),
@@ -117,9 +117,9 @@ impl Host {
     ///
     /// It never waits.
     pub async fn listen(&self, addr: &str) -> Result<Listener, Error> {
-        if explaining() {
+        if is_probing() {
             let begins = || format!("listen {} {}", self.net.name, self.name());
-            return poll_fn(|_| withhold(Operation::Begins, begins)).await;
+            return poll_fn(|_| report_pending(Operation::New, begins)).await;
         }
         let fail = |addr, cause| Error::new(Op::Listen, self.net.name.clone(), None, addr, cause);
         let (host, number) = match addr {
@@ -162,8 +162,8 @@ impl Host {
     /// If the network closes with its last host (see
     /// `SubNetwork::auto_close`) and that failed.
     pub fn close(&self) -> Result<(), Error> {
-        self.state.assert_here();
-        acts(|| format!("goes on and closes the host {:?}", self.name()));
+        self.state.assert_accessible();
+        report_effect(|| format!("goes on and closes the host {:?}", self.name()));
         self.net.close_host(&self.state)
     }
 }
@@ -174,10 +174,10 @@ async fn connect(
     registry: &dyn Registry,
     src: &Addr,
     dst: &Addr,
-) -> Dialed<Addr> {
+) -> DialResult<Addr> {
     let hostdata = {
         let mut query = registry.query(dst.host());
-        if is_granted(&mut query) { String::new() } else { query.await.map_err(Cause::from)? }
+        if poll_ready_ok(&mut query) { String::new() } else { query.await.map_err(Cause::from)? }
     };
     let (raw, peer) = engine.dial(src, dst, &hostdata).await?;
     Ok((raw.into(), peer))

@@ -13,17 +13,18 @@ use std::task::{Context, Poll, Waker};
 use futures::Stream;
 
 use crate::util::stall_probe::{
-    Operation, acts, address_of, explaining, has_progressed, withdraw, withhold,
+    Operation, address_of, forget_operation, has_progressed, is_probing, report_effect,
+    report_pending,
 };
 
 use crate::net::addr::Addr;
-use crate::net::conn::{Conn, Tap, both};
+use crate::net::conn::{Conn, WriteObserver, chain};
 #[cfg(feature = "os")]
-use crate::net::engine::raw_conn::{Arrival, RawListener};
-use crate::net::error::{Cause, Error, Op, Why};
+use crate::net::engine::raw_conn::{AcceptedConn, RawListener};
+use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::state::host_state::{Endpoint, HostState, ListenerKey, Port};
-use crate::net::state::network_state::{Carrier, NetState};
-use crate::net::state::wait_list::Wakers;
+use crate::net::state::network_state::{NetState, Transports};
+use crate::net::state::wait_list::DeferredWakes;
 
 /// Waits for connections at one port of a host.
 ///
@@ -31,55 +32,55 @@ use crate::net::state::wait_list::Wakers;
 /// dials that wait for it are refused.
 #[derive(Clone)]
 pub struct Listener {
-    bound: Arc<Bound>,
-    tap: Option<Tap>,
+    inner: Arc<ListenerInner>,
+    observer: Option<WriteObserver>,
 }
 
 /// What all handles of one listener share. Dropping the port closes the listener.
-struct Bound {
+struct ListenerInner {
     port: Port,
-    serial: u64,
-    from: Source,
+    number: u64,
+    source: IncomingSource,
 }
 
 /// Where connections come from.
-enum Source {
+enum IncomingSource {
     /// From dials, which the network brings. Who holds a listener and nothing else still waits for
     /// them, so that the network is not to be dropped with the last handle to it or to the host.
-    Net { net: Arc<NetState> },
+    Queue { net: Arc<NetState> },
     /// From somebody else's listener, at an address that is no port of this host.
     #[cfg(feature = "os")]
-    Other { listener: Arc<dyn RawListener>, addr: Addr },
+    External { listener: Arc<dyn RawListener>, addr: Addr },
 }
 
-impl Bound {
+impl ListenerInner {
     fn addr(&self) -> Addr {
-        match &self.from {
-            Source::Net { .. } => self.port.addr(),
+        match &self.source {
+            IncomingSource::Queue { .. } => self.port.addr(),
             #[cfg(feature = "os")]
-            Source::Other { addr, .. } => addr.clone(),
+            IncomingSource::External { addr, .. } => addr.clone(),
         }
     }
 
     /// Lets the network note that an accept fails.
     #[cold]
-    fn note(&self, error: &Error) {
-        match &self.from {
-            Source::Net { net } => {
-                if let Carrier::Whole(whole) = net.carrier() {
-                    whole.accept_failed(error);
+    fn record_error(&self, error: &Error) {
+        match &self.source {
+            IncomingSource::Queue { net } => {
+                if let Transports::Single(whole) = net.carrier() {
+                    whole.record_accept_error(error);
                 }
             }
             #[cfg(feature = "os")]
-            Source::Other { .. } => {}
+            IncomingSource::External { .. } => {}
         }
     }
 }
 
 #[cfg(feature = "os")]
-impl Drop for Bound {
+impl Drop for ListenerInner {
     fn drop(&mut self) {
-        if let Source::Other { listener, .. } = &self.from {
+        if let IncomingSource::External { listener, .. } = &self.source {
             listener.close();
         }
     }
@@ -88,32 +89,42 @@ impl Drop for Bound {
 impl Listener {
     /// Binds a port of a host, the lowest free one for 0.
     #[inline(always)]
-    pub(crate) fn bind(net: &Arc<NetState>, host: &Arc<HostState>, port: u16) -> Result<Self, Why> {
+    pub(crate) fn bind(
+        net: &Arc<NetState>,
+        host: &Arc<HostState>,
+        port: u16,
+    ) -> Result<Self, CauseKind> {
         let (port, serial) = Port::listen(host, port)?;
-        let from = Source::Net { net: net.clone() };
-        Ok(Self { bound: Arc::new(Bound { port, serial, from }), tap: None })
+        let from = IncomingSource::Queue { net: net.clone() };
+        Ok(Self {
+            inner: Arc::new(ListenerInner { port, number: serial, source: from }),
+            observer: None,
+        })
     }
 
     /// Makes a listener of somebody else's; the port that it takes of the host is a mere number.
     #[cfg(feature = "os")]
-    pub(crate) fn on(
+    pub(crate) fn external(
         host: &Arc<HostState>,
         addr: Addr,
         listener: Arc<dyn RawListener>,
-    ) -> Result<Self, Why> {
+    ) -> Result<Self, CauseKind> {
         let (port, serial) = Port::listen(host, 0)?;
-        let from = Source::Other { listener, addr };
-        Ok(Self { bound: Arc::new(Bound { port, serial, from }), tap: None })
+        let from = IncomingSource::External { listener, addr };
+        Ok(Self {
+            inner: Arc::new(ListenerInner { port, number: serial, source: from }),
+            observer: None,
+        })
     }
 
     /// Lets every write on the connections accepted be seen.
-    pub(crate) fn tapped(self, tap: Tap) -> Self {
-        Self { tap: Some(both(self.tap, tap)), bound: self.bound }
+    pub(crate) fn with_observer(self, tap: WriteObserver) -> Self {
+        Self { observer: Some(chain(self.observer, tap)), inner: self.inner }
     }
 
     /// Gives the address at which to dial it; also after closing.
     pub fn local_addr(&self) -> Addr {
-        self.bound.addr()
+        self.inner.addr()
     }
 
     /// Waits for the next connection.
@@ -131,7 +142,7 @@ impl Listener {
     /// Dropping it loses no connection: a dial that was about to be accepted waits for the next
     /// accept, and a connection that was made already goes to it.
     pub async fn accept(&self) -> Result<Conn, Error> {
-        let mut waiting = Waiting { listener: self, ticket: None };
+        let mut waiting = AcceptWait { listener: self, ticket: None };
         poll_fn(|cx| waiting.poll_next(cx)).await
     }
 
@@ -141,7 +152,7 @@ impl Listener {
     /// has no free port or the system no descriptor is an error as well, but not the end: a
     /// connection may be closed meanwhile.
     pub fn incoming(&self) -> Incoming {
-        Incoming { waiting: Waiting { listener: self.clone(), ticket: None }, over: false }
+        Incoming { waiting: AcceptWait { listener: self.clone(), ticket: None }, is_over: false }
     }
 
     /// Closes the listener and gives its port back.
@@ -153,17 +164,17 @@ impl Listener {
     ///
     /// None at present; closing a socket can fail on other networks.
     pub fn close(&self) -> Result<(), Error> {
-        self.bound.port.host.assert_here();
-        self.hang_up();
+        self.inner.port.host.assert_accessible();
+        self.cancel();
         Ok(())
     }
 
     /// Closes as dropping does: anywhere, at any time.
-    pub(crate) fn hang_up(&self) {
-        acts(|| format!("goes on and closes {self:?}"));
-        self.bound.port.give_back();
+    pub(crate) fn cancel(&self) {
+        report_effect(|| format!("goes on and closes {self:?}"));
+        self.inner.port.give_back();
         #[cfg(feature = "os")]
-        if let Source::Other { listener, .. } = &self.bound.from {
+        if let IncomingSource::External { listener, .. } = &self.inner.source {
             listener.close();
         }
     }
@@ -176,19 +187,19 @@ impl fmt::Debug for Listener {
 }
 
 /// One accept, waiting in the listener's queue; leaves it on drop.
-struct Waiting<L: Borrow<Listener>> {
+struct AcceptWait<L: Borrow<Listener>> {
     listener: L,
     ticket: Option<u64>,
 }
 
-impl<L: Borrow<Listener>> Waiting<L> {
+impl<L: Borrow<Listener>> AcceptWait<L> {
     fn key(&self) -> ListenerKey {
-        let Bound { port, serial, .. } = &*self.listener.borrow().bound;
+        let ListenerInner { port, number: serial, .. } = &*self.listener.borrow().inner;
         ListenerKey { port: port.number(), serial: *serial }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
-        if explaining() {
+        if is_probing() {
             return self.explain(cx);
         }
         let mut found = None;
@@ -197,14 +208,14 @@ impl<L: Borrow<Listener>> Waiting<L> {
             self.poll_queue(cx.waker(), &mut found);
         }
         match found {
-            Some(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
-            Some(Err(why)) => return Poll::Ready(Err(self.failed(why.into()))),
+            Some(Ok(end)) => return Poll::Ready(Ok(self.into_conn(end))),
+            Some(Err(why)) => return Poll::Ready(Err(self.into_error(why.into()))),
             None => {}
         }
         #[cfg(feature = "os")]
-        match self.poll_elsewhere(cx) {
-            Poll::Ready(Ok(end)) => return Poll::Ready(Ok(self.accepted(end))),
-            Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.failed(cause))),
+        match self.poll_external(cx) {
+            Poll::Ready(Ok(end)) => return Poll::Ready(Ok(self.into_conn(end))),
+            Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.into_error(cause))),
             Poll::Pending => {}
         }
         Poll::Pending
@@ -214,66 +225,66 @@ impl<L: Borrow<Listener>> Waiting<L> {
     #[cold]
     fn explain<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         let (key, ticket) = (self.key(), self.ticket);
-        let host = &self.listener.borrow().bound.port.host;
+        let host = &self.listener.borrow().inner.port.host;
         #[cfg_attr(not(feature = "os"), expect(unused_mut, reason = "no listener is another's"))]
         let mut operation = match ticket {
-            _ if has_progressed() => Operation::Waits,
-            None => Operation::BeginsAt(address_of(self)),
+            _ if has_progressed() => Operation::Waiting,
+            None => Operation::NewAt(address_of(self)),
             Some(ticket) => {
                 let ready = host.try_table(|table| {
                     let backlog = table.backlog(key);
                     backlog.is_none_or(|(backlog, _)| backlog.is_accept_ready(ticket))
                 });
                 let ready = host.down().is_some() || ready == Some(true);
-                if ready { Operation::Ready } else { Operation::Waits }
+                if ready { Operation::Ready } else { Operation::Waiting }
             }
         };
         #[cfg(feature = "os")]
-        if operation == Operation::Waits
-            && let Source::Other { listener, .. } = &self.listener.borrow().bound.from
+        if operation == Operation::Waiting
+            && let IncomingSource::External { listener, .. } = &self.listener.borrow().inner.source
             && !has_progressed()
             && listener.poll_accept(cx).is_ready()
         {
             operation = Operation::Ready;
         }
         let _ = cx;
-        withhold(operation, || {
+        report_pending(operation, || {
             let addr = self.listener.borrow().local_addr();
             format!("accept {} {addr}", addr.network())
         })
     }
 
     #[inline]
-    fn accepted(&mut self, end: Arc<Endpoint>) -> Conn {
+    fn into_conn(&mut self, end: Arc<Endpoint>) -> Conn {
         self.ticket = None;
-        Conn::new(end, self.listener.borrow().tap.clone())
+        Conn::new(end, self.listener.borrow().observer.clone())
     }
 
     #[cold]
-    fn failed(&mut self, cause: Cause) -> Error {
+    fn into_error(&mut self, cause: Cause) -> Error {
         self.ticket = None;
         let addr = self.listener.borrow().local_addr();
         let network: Arc<str> = addr.network().into();
         let error = Error::new(Op::Accept, network, None, Some(addr), cause);
-        self.listener.borrow().bound.note(&error);
+        self.listener.borrow().inner.record_error(&error);
         error
     }
 
     /// Looks into the queue, and joins it if there is nothing to be found.
     ///
     /// What comes of it is put where it stays: it would be moved, just after it was written.
-    fn poll_queue(&mut self, waker: &Waker, found: &mut Option<Result<Arc<Endpoint>, Why>>) {
-        let (key, mut wakers) = (self.key(), Wakers::default());
+    fn poll_queue(&mut self, waker: &Waker, found: &mut Option<Result<Arc<Endpoint>, CauseKind>>) {
+        let (key, mut wakers) = (self.key(), DeferredWakes::default());
         let Self { listener, ticket } = self;
         let listener: &Listener = (*listener).borrow();
-        let host = &listener.bound.port.host;
+        let host = &listener.inner.port.host;
         host.table(|table| {
             if let Some(why) = host.down() {
                 *found = Some(Err(why));
                 return;
             }
             let Some((backlog, ports)) = table.backlog(key) else {
-                *found = Some(Err(Why::SockDown));
+                *found = Some(Err(CauseKind::SockDown));
                 return;
             };
             let ticket = match *ticket {
@@ -289,7 +300,7 @@ impl<L: Borrow<Listener>> Waiting<L> {
             match backlog.poll_accept(ticket, waker, &mut wakers) {
                 Some(Poll::Ready(accepted)) => *found = Some(accepted),
                 Some(Poll::Pending) => {}
-                None => *found = Some(Err(Why::SockDown)),
+                None => *found = Some(Err(CauseKind::SockDown)),
             }
         });
         wakers.wake();
@@ -298,48 +309,48 @@ impl<L: Borrow<Listener>> Waiting<L> {
     /// Takes its turn at bringing in who dials, if the network has that done where one accepts.
     #[inline]
     fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.listener.borrow().bound.from {
-            Source::Net { net } => match net.carrier() {
-                Carrier::Two(engine, _) => engine.poll_incoming(cx),
-                Carrier::Whole(_) => Poll::Pending,
+        match &self.listener.borrow().inner.source {
+            IncomingSource::Queue { net } => match net.carrier() {
+                Transports::EngineAndRegistry(engine, _) => engine.poll_incoming(cx),
+                Transports::Single(_) => Poll::Pending,
             },
             #[cfg(feature = "os")]
-            Source::Other { .. } => Poll::Pending,
+            IncomingSource::External { .. } => Poll::Pending,
         }
     }
 }
 
 #[cfg(feature = "os")]
-impl<L: Borrow<Listener>> Waiting<L> {
+impl<L: Borrow<Listener>> AcceptWait<L> {
     /// Looks for a connection where others bring them, if that is where they come from. The queue
     /// stays empty then, and is there to be woken when something closes.
-    fn poll_elsewhere(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Endpoint>, Cause>> {
-        let Source::Other { listener, .. } = &self.listener.borrow().bound.from else {
+    fn poll_external(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Endpoint>, Cause>> {
+        let IncomingSource::External { listener, .. } = &self.listener.borrow().inner.source else {
             return Poll::Pending;
         };
-        let host = &self.listener.borrow().bound.port.host;
+        let host = &self.listener.borrow().inner.port.host;
         let gone = || host.table(|table| table.backlog(self.key()).is_none());
         let accepted = listener.poll_accept(cx).map(|arrived| {
             // If it was closed meanwhile that is the reason, whatever the other says.
-            let Arrival { raw, peer } = arrived.map_err(|cause| {
-                let down = host.down().or_else(|| gone().then_some(Why::SockDown));
+            let AcceptedConn { raw, peer } = arrived.map_err(|cause| {
+                let down = host.down().or_else(|| gone().then_some(CauseKind::SockDown));
                 down.map_or(cause, Cause::from)
             })?;
-            let port = Port::lowest(host).ok_or(Why::NoFreePort)?;
+            let port = Port::lowest(host).ok_or(CauseKind::NoFreePort)?;
             Ok(Endpoint::attach(port, peer, raw.into())?)
         });
         if accepted.is_ready() {
-            self.leave();
+            self.leave_queue();
         }
         accepted
     }
 }
 
-impl<L: Borrow<Listener>> Waiting<L> {
-    fn leave(&mut self) {
+impl<L: Borrow<Listener>> AcceptWait<L> {
+    fn leave_queue(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
-        let mut wakers = Wakers::default();
-        self.listener.borrow().bound.port.host.try_table(|table| {
+        let mut wakers = DeferredWakes::default();
+        self.listener.borrow().inner.port.host.try_table(|table| {
             if let Some((backlog, ports)) = table.backlog(self.key()) {
                 backlog.leave_accept(ticket, ports, &mut wakers);
             }
@@ -348,12 +359,12 @@ impl<L: Borrow<Listener>> Waiting<L> {
     }
 }
 
-impl<L: Borrow<Listener>> Drop for Waiting<L> {
+impl<L: Borrow<Listener>> Drop for AcceptWait<L> {
     fn drop(&mut self) {
-        if explaining() {
-            withdraw(address_of(self));
+        if is_probing() {
+            forget_operation(address_of(self));
         }
-        self.leave();
+        self.leave_queue();
     }
 }
 
@@ -363,19 +374,19 @@ impl<L: Borrow<Listener>> Drop for Waiting<L> {
 /// open.
 #[must_use = "streams do nothing unless polled"]
 pub struct Incoming {
-    waiting: Waiting<Listener>,
-    over: bool,
+    waiting: AcceptWait<Listener>,
+    is_over: bool,
 }
 
 impl Stream for Incoming {
     type Item = Result<Conn, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
+        if self.is_over {
             return Poll::Ready(None);
         }
         self.waiting.poll_next(cx).map(|accepted| {
-            self.over = accepted.as_ref().is_err_and(|error| {
+            self.is_over = accepted.as_ref().is_err_and(|error| {
                 matches!(error.cause, Cause::SockDown | Cause::HostDown | Cause::NetDown)
             });
             Some(accepted)

@@ -156,9 +156,9 @@ pub(crate) use addr::full_name;
 pub use addr::{Addr, AddrError};
 pub use conn::{Conn, ReadHalf, WriteHalf};
 pub use engine::notifier::{Accept, Notifier};
-#[doc(hidden)]
-pub use engine::raw_conn::Outlook;
 pub use engine::raw_conn::RawConn;
+#[doc(hidden)]
+pub use engine::raw_conn::Readiness;
 pub use engine::{Engine, Registry};
 pub use error::{Args, Cause, Error, Op, RegistryError};
 pub use host::Host;
@@ -167,15 +167,15 @@ pub use networker::Networker;
 pub use subnetwork::SubNetwork;
 pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
-pub(crate) use engine::notifier::Gate;
+pub(crate) use engine::notifier::DialTarget;
 #[cfg(feature = "os")]
-pub(crate) use engine::raw_conn::{Arrival, RawListener};
-pub(crate) use engine::raw_conn::{Keeper, Place, RawEnd};
-pub(crate) use engine::ready::{Granted, is_granted};
-pub(crate) use engine::{Dialed, Whole};
+pub(crate) use engine::raw_conn::{AcceptedConn, RawListener};
+pub(crate) use engine::raw_conn::{ConnHandle, ConnRef, ConnTable};
+pub(crate) use engine::ready::{ReadyOk, poll_ready_ok};
+pub(crate) use engine::{DialResult, Transport};
 #[cfg(feature = "os")]
-pub(crate) use external_host::Point;
+pub(crate) use external_host::ExternalHost;
 #[cfg(feature = "lonet")]
 pub(crate) use go_quote::{Escaped, Quoted};
-pub(crate) use state::network_state::{Carrier, Parts};
-pub(crate) use state::wait_list::{WaitList, Wakers};
+pub(crate) use state::network_state::{TransportParts, Transports};
+pub(crate) use state::wait_list::{DeferredWakes, WaitList};

@@ -13,14 +13,14 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 
 use crate::net::addr::Addr;
-use crate::net::engine::notifier::{Gate, Notifier};
-use crate::net::engine::ready::{Granted, is_granted};
+use crate::net::engine::notifier::{DialTarget, Notifier};
+use crate::net::engine::ready::{ReadyOk, poll_ready_ok};
 use crate::net::engine::{Engine, Registry};
-use crate::net::error::{Cause, Error, Op, RegistryError, Why};
+use crate::net::error::{Cause, CauseKind, Error, Op, RegistryError};
 use crate::net::host::Host;
 use crate::net::state::host_state::HostState;
-use crate::net::state::network_state::{Carrier, NetState, Parts};
-use crate::net::state::shutdown::{numbered, unless_down};
+use crate::net::state::network_state::{NetState, TransportParts, Transports};
+use crate::net::state::shutdown::{transport_op, until_closed};
 
 /// A part of a network: all its hosts share an engine and a registry.
 ///
@@ -54,13 +54,13 @@ impl SubNetwork {
     }
 
     /// Makes a subnetwork of what is whole.
-    pub(crate) fn of(network: Arc<str>, whole: impl Parts) -> Self {
+    pub(crate) fn from_transport(network: Arc<str>, whole: impl TransportParts) -> Self {
         Self { state: Arc::new(NetState::new(network, whole)) }
     }
 
     /// Finds a host as dials reach it.
-    pub(crate) fn gate(&self, host: &str) -> Option<Gate> {
-        self.state.host(host).map(Gate::of)
+    pub(crate) fn dial_target(&self, host: &str) -> Option<DialTarget> {
+        self.state.host(host).map(DialTarget::new)
     }
 
     /// Gives the name of the network.
@@ -82,7 +82,7 @@ impl SubNetwork {
     ///
     /// A name that was announced when the future is dropped is given back, if the registry can.
     pub async fn new_host(&self, name: &str) -> Result<Host, Error> {
-        self.clone().into_host(Addr::of(self.network(), name, 0)).await
+        self.clone().into_host(Addr::from_parts(self.network(), name, 0)).await
     }
 
     /// Makes a host that keeps this handle of its network; its address has port 0.
@@ -90,8 +90,8 @@ impl SubNetwork {
         let host = Host::new(self.state, HostState::new(addr));
         let describe = || format!("new host {} on {}", host.name(), host.network());
         let made = match host.net.carrier() {
-            Carrier::Whole(whole) => {
-                let announcing = numbered(whole, &*host.net, describe, |whole, call, cx| {
+            Transports::Single(whole) => {
+                let announcing = transport_op(whole, &*host.net, describe, |whole, call, cx| {
                     whole.poll_announce(call, &host.state.addr, cx)
                 });
                 match announcing.await {
@@ -104,13 +104,14 @@ impl SubNetwork {
                     None => Err(Cause::NetDown),
                 }
             }
-            Carrier::Two(engine, _) => {
-                let witness = Witness { host: host.clone(), announced: AtomicBool::new(false) };
+            Transports::EngineAndRegistry(engine, _) => {
+                let witness =
+                    AnnounceTracker { host: host.clone(), is_announced: AtomicBool::new(false) };
                 let announcement = Announcement(&witness);
                 let making = engine.new_host(host.name(), &witness);
-                match unless_down(&*host.net, making, describe).await {
+                match until_closed(&*host.net, making, describe).await {
                     Some(Ok(())) => {
-                        announcement.settle(|| host.net.add_host(&host.state)).map_err(Cause::from)
+                        announcement.commit(|| host.net.add_host(&host.state)).map_err(Cause::from)
                     }
                     Some(Err(cause)) => Err(cause),
                     None => Err(Cause::NetDown),
@@ -135,7 +136,7 @@ impl SubNetwork {
     /// Whatever the engine and the registry report, and why the network went down by itself, if it
     /// did: one cause, or [`Cause::Many`]. A second call returns the same.
     pub fn close(&self) -> Result<(), Error> {
-        self.state.assert_here();
+        self.state.assert_accessible();
         self.state.close(None)
     }
 
@@ -161,42 +162,42 @@ impl fmt::Debug for SubNetwork {
 /// Stands between engine and registry, and sees whether a name was announced.
 ///
 /// To ask the registry afterwards would not do: the name may be another's.
-struct Witness {
+struct AnnounceTracker {
     /// The host that is being made.
     host: Host,
-    announced: AtomicBool,
+    is_announced: AtomicBool,
 }
 
-impl Witness {
+impl AnnounceTracker {
     /// Sees how an announcement ends, if it does.
-    fn watch<E>(&self, polled: Poll<Result<(), E>>) -> Poll<Result<(), E>> {
+    fn track<E>(&self, polled: Poll<Result<(), E>>) -> Poll<Result<(), E>> {
         if let Poll::Ready(Ok(())) = polled {
-            self.announced.store(true, Ordering::Relaxed);
+            self.is_announced.store(true, Ordering::Relaxed);
         }
         polled
     }
 
     fn registry(&self) -> &dyn Registry {
         match self.host.net.carrier() {
-            Carrier::Two(_, registry) => registry,
-            Carrier::Whole(_) => unreachable!("what is whole asks nobody"),
+            Transports::EngineAndRegistry(_, registry) => registry,
+            Transports::Single(_) => unreachable!("what is whole asks nobody"),
         }
     }
 }
 
 /// A name that was announced, or is going to be; given back on drop, unless the host came to be.
-struct Announcement<'a>(&'a Witness);
+struct Announcement<'a>(&'a AnnounceTracker);
 
 impl Announcement<'_> {
     /// Adds the host; its name is given back if that fails, but not if it panics, because the
     /// name is that of another host then.
-    fn settle(&self, add: impl FnOnce() -> Result<(), Why>) -> Result<(), Why> {
+    fn commit(&self, add: impl FnOnce() -> Result<(), CauseKind>) -> Result<(), CauseKind> {
         // Only whoever makes the host gets here, when the engine is done: no need to swap.
-        let announced = self.0.announced.load(Ordering::Relaxed);
-        self.0.announced.store(false, Ordering::Relaxed);
+        let announced = self.0.is_announced.load(Ordering::Relaxed);
+        self.0.is_announced.store(false, Ordering::Relaxed);
         let added = add();
         if added.is_err() {
-            self.0.announced.store(announced, Ordering::Relaxed);
+            self.0.is_announced.store(announced, Ordering::Relaxed);
         }
         added
     }
@@ -204,27 +205,27 @@ impl Announcement<'_> {
 
 impl Drop for Announcement<'_> {
     fn drop(&mut self) {
-        if self.0.announced.load(Ordering::Relaxed) {
+        if self.0.is_announced.load(Ordering::Relaxed) {
             self.0.registry().withdraw(self.0.host.name());
         }
     }
 }
 
 /// Sees how an announcement ends. A third of what `inspect_ok` takes.
-struct Announcing<'a> {
-    announced: BoxFuture<'a, Result<(), RegistryError>>,
-    witness: &'a Witness,
+struct AnnounceFuture<'a> {
+    future: BoxFuture<'a, Result<(), RegistryError>>,
+    tracker: &'a AnnounceTracker,
 }
 
-impl Future for Announcing<'_> {
+impl Future for AnnounceFuture<'_> {
     type Output = Result<(), RegistryError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.witness.watch(self.announced.as_mut().poll(cx))
+        self.tracker.track(self.future.as_mut().poll(cx))
     }
 }
 
-impl Registry for Witness {
+impl Registry for AnnounceTracker {
     fn announce<'a>(
         &'a self,
         hostname: &'a str,
@@ -234,11 +235,11 @@ impl Registry for Witness {
         if hostname != self.host.name() {
             return announced;
         }
-        if is_granted(&mut announced) {
-            self.announced.store(true, Ordering::Relaxed);
-            return Granted::boxed();
+        if poll_ready_ok(&mut announced) {
+            self.is_announced.store(true, Ordering::Relaxed);
+            return ReadyOk::boxed();
         }
-        Box::pin(Announcing { announced, witness: self })
+        Box::pin(AnnounceFuture { future: announced, tracker: self })
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {

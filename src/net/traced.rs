@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::addr::Addr;
-use crate::net::conn::{Conn, Tap};
+use crate::net::conn::{Conn, WriteObserver};
 use crate::net::error::Error;
 use crate::net::listener::Listener;
 use crate::net::networker::Networker;
@@ -43,7 +43,7 @@ use crate::net::networker::Networker;
 #[derive(Clone)]
 pub struct Traced<N> {
     inner: N,
-    tracer: Arc<Tracer>,
+    sink: Arc<EventSink>,
 }
 
 /// Tells what was done on a network.
@@ -82,14 +82,14 @@ pub enum NetEvent {
     },
 }
 
-struct Tracer {
-    on: AtomicBool,
+struct EventSink {
+    is_on: AtomicBool,
     sink: Box<dyn Fn(&NetEvent) + Send + Sync>,
 }
 
-impl Tracer {
-    fn tell(&self, event: impl FnOnce() -> NetEvent) {
-        if self.on.load(Ordering::Relaxed) {
+impl EventSink {
+    fn emit(&self, event: impl FnOnce() -> NetEvent) {
+        if self.is_on.load(Ordering::Relaxed) {
             (self.sink)(&event());
         }
     }
@@ -98,25 +98,25 @@ impl Tracer {
 impl<N: Networker> Traced<N> {
     /// Wraps a networker; `sink` is called for each event, before the operation goes on.
     pub fn new(inner: N, sink: impl Fn(&NetEvent) + Send + Sync + 'static) -> Self {
-        let tracer = Tracer { on: AtomicBool::new(true), sink: Box::new(sink) };
-        Self { inner, tracer: Arc::new(tracer) }
+        let tracer = EventSink { is_on: AtomicBool::new(true), sink: Box::new(sink) };
+        Self { inner, sink: Arc::new(tracer) }
     }
 
     /// Tells from now on, also of connections that are open.
     pub fn on(&self) {
-        self.tracer.on.store(true, Ordering::Relaxed);
+        self.sink.is_on.store(true, Ordering::Relaxed);
     }
 
     /// Tells nothing from now on, also of connections that are open.
     pub fn off(&self) {
-        self.tracer.on.store(false, Ordering::Relaxed);
+        self.sink.is_on.store(false, Ordering::Relaxed);
     }
 
     /// Makes what a connection calls for each of its writes.
-    fn tap(&self) -> Tap {
-        let tracer = self.tracer.clone();
+    fn observer(&self) -> WriteObserver {
+        let tracer = self.sink.clone();
         Arc::new(move |conn, data| {
-            tracer.tell(|| NetEvent::Transmit {
+            tracer.emit(|| NetEvent::Transmit {
                 src: conn.local_addr(),
                 dst: conn.peer_addr(),
                 data: data.to_vec(),
@@ -222,14 +222,14 @@ impl<N: Networker> Networker for Traced<N> {
     fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Conn, Error>> {
         async move {
             let host = || self.name().to_string();
-            self.tracer.tell(|| NetEvent::Dial { host: host(), addr: addr.to_string() });
+            self.sink.emit(|| NetEvent::Dial { host: host(), addr: addr.to_string() });
             let conn = self.inner.dial(addr).await?;
-            self.tracer.tell(|| NetEvent::Connect {
+            self.sink.emit(|| NetEvent::Connect {
                 src: conn.local_addr(),
                 dst: conn.peer_addr(),
                 dialed: addr.to_string(),
             });
-            Ok(conn.tapped(self.tap()))
+            Ok(conn.with_observer(self.observer()))
         }
         .boxed()
     }
@@ -237,8 +237,8 @@ impl<N: Networker> Networker for Traced<N> {
     fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
         async move {
             let listener = self.inner.listen(addr).await?;
-            self.tracer.tell(|| NetEvent::Listen { addr: listener.local_addr() });
-            Ok(listener.tapped(self.tap()))
+            self.sink.emit(|| NetEvent::Listen { addr: listener.local_addr() });
+            Ok(listener.with_observer(self.observer()))
         }
         .boxed()
     }
@@ -265,7 +265,7 @@ impl fmt::Display for NetEvent {
 
 impl<N: fmt::Debug> fmt::Debug for Traced<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let on = self.tracer.on.load(Ordering::Relaxed);
+        let on = self.sink.is_on.load(Ordering::Relaxed);
         f.debug_struct("Traced").field("inner", &self.inner).field("on", &on).finish()
     }
 }

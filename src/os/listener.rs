@@ -9,25 +9,25 @@ use std::task::{Context, Poll};
 
 use async_io::Async;
 
-use crate::os::socket::{Direction, Habit, Open, Socket};
+use crate::os::socket::{IoDirection, SharedFd, Socket, SpinHint};
 
 /// Where connections come in.
-pub(crate) struct Door {
+pub(crate) struct OsListener {
     /// Whose connections do not block, from the first.
-    listener: Open<mio::net::TcpListener>,
-    waiting: Direction,
+    listener: SharedFd<mio::net::TcpListener>,
+    waiting: IoDirection,
     /// Of those who have come.
-    habit: Habit,
+    habit: SpinHint,
 }
 
-impl Door {
+impl OsListener {
     /// Listens at the first of several addresses that can be had, and says which.
     pub(crate) fn bind(at: &[SocketAddr]) -> io::Result<(Self, SocketAddr)> {
         let listener = TcpListener::bind(at)?;
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
-        let listener = Open::new(mio::net::TcpListener::from_std(listener));
-        Ok((Self { listener, waiting: Direction::new(), habit: Habit::default() }, at))
+        let listener = SharedFd::new(mio::net::TcpListener::from_std(listener));
+        Ok((Self { listener, waiting: IoDirection::new(), habit: SpinHint::default() }, at))
     }
 
     /// Takes the next connection; what is written there is sent at once.

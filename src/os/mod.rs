@@ -15,10 +15,10 @@ mod tls;
 mod write_buffered;
 
 #[cfg(feature = "lonet")]
-pub(crate) use listener::Door;
+pub(crate) use listener::OsListener;
 pub use run::run;
 #[cfg(feature = "lonet")]
-pub(crate) use socket::{Habit, Socket};
+pub(crate) use socket::{Socket, SpinHint};
 pub use tcp::Tcp;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, rustls};

@@ -21,35 +21,35 @@ use socket2::SockRef;
 #[cfg(all(feature = "lonet", target_os = "linux"))]
 use socket2::{Domain, Type};
 
-use crate::net::{Addr, Cause, RawConn, WaitList, Wakers};
+use crate::net::{Addr, Cause, DeferredWakes, RawConn, WaitList};
 use crate::os::run::assert_not_simulated;
 
 /// A TCP connection of the operating system.
 pub(crate) struct Socket {
-    io: Open<TcpStream>,
-    reading: Direction,
-    writing: Direction,
+    io: SharedFd<TcpStream>,
+    reading: IoDirection,
+    writing: IoDirection,
     /// What this end is called, if that is not the port of a host.
     local: Option<Addr>,
 }
 
 /// A descriptor as the reactor has it.
-type Watched<T> = Async<Arc<T>>;
+type ReactorFd<T> = Async<Arc<T>>;
 
 /// A descriptor that never blocks, and the reactor once somebody has to wait for it.
 ///
 /// To tell the reactor, and to have it forget, takes longer than to connect; and a connection that
 /// always finds what it looks for needs none.
-pub(crate) struct Io<T> {
+pub(crate) struct LazyAsyncFd<T> {
     io: Arc<T>,
-    watched: OnceLock<io::Result<Watched<T>>>,
+    reactor_fd: OnceLock<io::Result<ReactorFd<T>>>,
 }
 
-impl<T: AsHandle> Io<T> {
-    fn watched(&self) -> io::Result<&Watched<T>> {
+impl<T: AsHandle> LazyAsyncFd<T> {
+    fn reactor_fd(&self) -> io::Result<&ReactorFd<T>> {
         let watch = || Async::new_nonblocking(self.io.clone());
         // That it has no room is told to all who ask, each in an error of their own.
-        self.watched.get_or_init(watch).as_ref().map_err(|error| match error.raw_os_error() {
+        self.reactor_fd.get_or_init(watch).as_ref().map_err(|error| match error.raw_os_error() {
             Some(code) => io::Error::from_raw_os_error(code),
             None => error.kind().into(),
         })
@@ -59,16 +59,16 @@ impl<T: AsHandle> Io<T> {
 /// A descriptor, which is given back when it is closed, whoever still has a handle.
 ///
 /// Nothing is done under the lock but to fetch it.
-pub(crate) struct Open<T>(RwLock<Option<Arc<Io<T>>>>);
+pub(crate) struct SharedFd<T>(RwLock<Option<Arc<LazyAsyncFd<T>>>>);
 
-impl<T> Open<T> {
+impl<T> SharedFd<T> {
     /// Takes one that never blocks.
     pub(crate) fn new(io: T) -> Self {
-        let io = Io { io: Arc::new(io), watched: OnceLock::new() };
+        let io = LazyAsyncFd { io: Arc::new(io), reactor_fd: OnceLock::new() };
         Self(RwLock::new(Some(Arc::new(io))))
     }
 
-    fn get(&self) -> Option<Arc<Io<T>>> {
+    fn get(&self) -> Option<Arc<LazyAsyncFd<T>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -79,7 +79,7 @@ impl<T> Open<T> {
     }
 
     /// Takes it away; it is closed as soon as those have let go who are about to use it.
-    pub(crate) fn take(&self) -> Option<Arc<Io<T>>> {
+    pub(crate) fn take(&self) -> Option<Arc<LazyAsyncFd<T>>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -87,38 +87,38 @@ impl<T> Open<T> {
 /// Who waits for one direction of a socket.
 ///
 /// The reactor keeps one waker for each; so what it is given wakes all who wait.
-pub(crate) struct Direction {
+pub(crate) struct IoDirection {
     waiting: Arc<Waiting>,
     waker: Waker,
     /// How far the wait has come that is going on.
     step: AtomicU8,
     /// How often the reactor has been asked since it last helped to look again.
-    asked: AtomicU8,
+    retries: AtomicU8,
     /// What is learned here, for those that come after.
-    habit: Option<Habit>,
+    hint: Option<SpinHint>,
 }
 
 /// What the connections of one listener or of one dialer have learned of looking again, for the
 /// next one to begin with: their other ends are mostly in the same place.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Habit(Arc<AtomicU8>);
+pub(crate) struct SpinHint(Arc<AtomicU8>);
 
 /// Nobody waits, or nothing has been looked for yet.
 const IDLE: u8 = 0;
 /// It was not there, and is looked for again after all else that the executor has to do.
-const LOOKING: u8 = 1;
+const SPINNING: u8 = 1;
 /// The reactor will wake us.
-const ASKED: u8 = 2;
+const ARMED: u8 = 2;
 
 /// How many of 256 waits begin with looking again, if it is never of use.
-const LOOKS: u8 = 32;
+const SPIN_LIMIT: u8 = 32;
 
 #[derive(Default)]
 struct Waiting(Mutex<WaitList>);
 
 impl Waiting {
-    fn with<R>(&self, work: impl FnOnce(&mut WaitList, &mut Wakers) -> R) -> R {
-        let mut wakers = Wakers::default();
+    fn with<R>(&self, work: impl FnOnce(&mut WaitList, &mut DeferredWakes) -> R) -> R {
+        let mut wakers = DeferredWakes::default();
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut list, &mut wakers);
         drop(list);
@@ -137,22 +137,22 @@ impl Wake for Waiting {
     }
 }
 
-impl Direction {
+impl IoDirection {
     pub(crate) fn new() -> Self {
         let waiting = Arc::<Waiting>::default();
         let (waker, step, asked) = (waiting.clone().into(), AtomicU8::new(IDLE), AtomicU8::new(0));
-        Self { waiting, waker, step, asked, habit: None }
+        Self { waiting, waker, step, retries: asked, hint: None }
     }
 
     /// One that begins with what others have learned.
-    fn after(habit: &Habit) -> Self {
+    fn with_hint(habit: &SpinHint) -> Self {
         let asked = AtomicU8::new(habit.0.load(Ordering::Relaxed));
-        Self { asked, habit: Some(habit.clone()), ..Self::new() }
+        Self { retries: asked, hint: Some(habit.clone()), ..Self::new() }
     }
 
-    fn learn(&self, asked: u8) {
-        self.asked.store(asked, Ordering::Relaxed);
-        if let Some(habit) = &self.habit {
+    fn update_hint(&self, asked: u8) {
+        self.retries.store(asked, Ordering::Relaxed);
+        if let Some(habit) = &self.hint {
             habit.0.store(asked, Ordering::Relaxed);
         }
     }
@@ -166,10 +166,10 @@ impl Direction {
     /// reactor in hand; so it is given up, and tried again now and then.
     pub(crate) fn poll<T: AsHandle, R>(
         &self,
-        open: &Open<T>,
+        open: &SharedFd<T>,
         cx: &Context<'_>,
         mut attempt: impl FnMut(&T) -> io::Result<R>,
-        ready: fn(&Watched<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
+        ready: fn(&ReactorFd<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<R>> {
         assert_not_simulated("a socket of the operating system", "sockets");
         let Some(io) = open.get() else { return closed() };
@@ -178,20 +178,20 @@ impl Direction {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => {
-                    self.found();
+                    self.note_success();
                     return Poll::Ready(result);
                 }
             }
-            if self.looks_again() {
+            if self.should_spin() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.waiting.with(|list, wakers| list.keep(cx.waker(), wakers));
+            self.waiting.with(|list, wakers| list.register(cx.waker(), wakers));
             if open.get().is_none() {
                 // It was closed while we sat down, and whoever did so may have missed us.
                 return closed();
             }
-            match ready(io.watched()?, &mut Context::from_waker(&self.waker)) {
+            match ready(io.reactor_fd()?, &mut Context::from_waker(&self.waker)) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -200,23 +200,24 @@ impl Direction {
     }
 
     /// Ends a wait. If several tasks wait, what is noted of it is a guess.
-    fn found(&self) {
+    fn note_success(&self) {
         match self.step.load(Ordering::Relaxed) {
             IDLE => return,
-            LOOKING => self.learn(0),
+            SPINNING => self.update_hint(0),
             _ => {}
         }
         self.step.store(IDLE, Ordering::Relaxed);
     }
 
     /// Whether to look again before the reactor is asked.
-    fn looks_again(&self) -> bool {
-        let (step, asked) = (self.step.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
-        let looks = step == IDLE && asked < LOOKS;
-        if !looks && step != ASKED {
-            self.learn(asked.wrapping_add(1));
+    fn should_spin(&self) -> bool {
+        let (step, asked) =
+            (self.step.load(Ordering::Relaxed), self.retries.load(Ordering::Relaxed));
+        let looks = step == IDLE && asked < SPIN_LIMIT;
+        if !looks && step != ARMED {
+            self.update_hint(asked.wrapping_add(1));
         }
-        self.step.store(if looks { LOOKING } else { ASKED }, Ordering::Relaxed);
+        self.step.store(if looks { SPINNING } else { ARMED }, Ordering::Relaxed);
         looks
     }
 
@@ -228,13 +229,13 @@ impl Direction {
 
 impl Socket {
     /// Takes a stream that never blocks.
-    pub(crate) fn new(io: TcpStream, habit: &Habit) -> Self {
-        let (reading, writing) = (Direction::after(habit), Direction::new());
-        Self { io: Open::new(io), reading, writing, local: None }
+    pub(crate) fn new(io: TcpStream, habit: &SpinHint) -> Self {
+        let (reading, writing) = (IoDirection::with_hint(habit), IoDirection::new());
+        Self { io: SharedFd::new(io), reading, writing, local: None }
     }
 
     /// Connects, and sends what is written at once from then on.
-    pub(crate) async fn connect(at: SocketAddr, habit: &Habit) -> io::Result<Self> {
+    pub(crate) async fn connect(at: SocketAddr, habit: &SpinHint) -> io::Result<Self> {
         Self::connected(mio::net::TcpStream::connect(at)?.into(), habit).await
     }
 
@@ -243,7 +244,7 @@ impl Socket {
     /// Then the last step of TCP's own hand-shake goes with it: one packet less, and the other side
     /// wakes when there is something to read.
     #[cfg(feature = "lonet")]
-    pub(crate) async fn connect_to_speak(at: SocketAddr, habit: &Habit) -> io::Result<Self> {
+    pub(crate) async fn connect_quickack_off(at: SocketAddr, habit: &SpinHint) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         let io = {
             let io =
@@ -260,7 +261,7 @@ impl Socket {
         Self::connected(io, habit).await
     }
 
-    async fn connected(io: TcpStream, habit: &Habit) -> io::Result<Self> {
+    async fn connected(io: TcpStream, habit: &SpinHint) -> io::Result<Self> {
         let socket = Self::new(io, habit);
         // On the loopback interface it is there already.
         let connected = |io: &TcpStream| match io.peer_addr() {
@@ -274,7 +275,7 @@ impl Socket {
     }
 
     /// Says what this end is called, which is not the port of a host.
-    pub(crate) fn called(self, local: Addr) -> Self {
+    pub(crate) fn with_local_addr(self, local: Addr) -> Self {
         Self { local: Some(local), ..self }
     }
 
@@ -331,7 +332,7 @@ impl RawConn for Socket {
         }))
     }
 
-    fn own_addr(&self) -> Option<Addr> {
+    fn local_addr(&self) -> Option<Addr> {
         self.local.clone()
     }
 

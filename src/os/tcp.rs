@@ -12,11 +12,13 @@ use std::thread;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt};
 
-use crate::net::{Addr, Arrival, Cause, Conn, Error, Listener, Networker, Op, Point, RawListener};
+use crate::net::{
+    AcceptedConn, Addr, Cause, Conn, Error, ExternalHost, Listener, Networker, Op, RawListener,
+};
 use crate::os::run::assert_not_simulated;
 
-use crate::os::listener::Door;
-use crate::os::socket::{Habit, Socket};
+use crate::os::listener::OsListener;
+use crate::os::socket::{Socket, SpinHint};
 
 /// Plain TCP, as the operating system has it; its network is called `tcp`.
 ///
@@ -54,8 +56,8 @@ use crate::os::socket::{Habit, Socket};
 /// ```
 #[derive(Debug)]
 pub struct Tcp {
-    point: Point,
-    habit: Habit,
+    host: ExternalHost,
+    hint: SpinHint,
 }
 
 impl Tcp {
@@ -63,7 +65,7 @@ impl Tcp {
     ///
     /// It may have 65 535 sockets at a time.
     pub fn new() -> Self {
-        Self { point: Point::new("tcp", "localhost"), habit: Habit::default() }
+        Self { host: ExternalHost::new("tcp", "localhost"), hint: SpinHint::default() }
     }
 }
 
@@ -75,11 +77,11 @@ impl Default for Tcp {
 
 impl Networker for Tcp {
     fn network(&self) -> &str {
-        self.point.network()
+        self.host.network()
     }
 
     fn name(&self) -> &str {
-        self.point.name()
+        self.host.name()
     }
 
     fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Conn, Error>> {
@@ -87,7 +89,7 @@ impl Networker for Tcp {
             assert_not_simulated("os::Tcp", "sockets");
             let dst = Addr::parse("tcp", addr)
                 .map_err(|error| Error::new(Op::Dial, "tcp", None, None, error.into()))?;
-            self.point.dial(&dst, connect(&dst, &self.habit)).await
+            self.host.dial(&dst, connect(&dst, &self.hint)).await
         }
         .boxed()
     }
@@ -98,24 +100,24 @@ impl Networker for Tcp {
             let fail = |addr, cause| Error::new(Op::Listen, "tcp", None, addr, cause);
             let asked = Addr::parse("tcp", if addr.is_empty() { ":0" } else { addr })
                 .map_err(|error| fail(None, error.into()))?;
-            let bound = match self.point.down() {
+            let bound = match self.host.down_cause() {
                 Some(down) => Err(down),
                 None => bind(&asked).await,
             };
-            let listened = bound.and_then(|(door, at)| self.point.listen(&at, Arc::new(door)));
+            let listened = bound.and_then(|(door, at)| self.host.listen(&at, Arc::new(door)));
             listened.map_err(|cause| fail(Some(asked), cause))
         }
         .boxed()
     }
 
     fn close(&self) -> Result<(), Error> {
-        self.point.close();
+        self.host.close();
         Ok(())
     }
 }
 
 /// How the system's addresses are written here.
-fn named(at: SocketAddr) -> Addr {
+fn addr_of(at: SocketAddr) -> Addr {
     Addr::new("tcp", at.ip().to_string(), at.port())
 }
 
@@ -141,10 +143,10 @@ async fn look_up(addr: &Addr, unnamed: Ipv4Addr) -> Result<Vec<SocketAddr>, Caus
     }
 }
 
-async fn connect(dst: &Addr, habit: &Habit) -> Result<Arrival, Cause> {
+async fn connect(dst: &Addr, habit: &SpinHint) -> Result<AcceptedConn, Cause> {
     let mut failed = Cause::NoSuchHost;
     for at in look_up(dst, Ipv4Addr::LOCALHOST).await? {
-        match Socket::connect(at, habit).await.and_then(arrive) {
+        match Socket::connect(at, habit).await.and_then(accepted) {
             Ok(arrival) => return Ok(arrival),
             Err(error) => failed = error.into(),
         }
@@ -152,28 +154,28 @@ async fn connect(dst: &Addr, habit: &Habit) -> Result<Arrival, Cause> {
     Err(failed)
 }
 
-fn arrive(socket: Socket) -> io::Result<Arrival> {
+fn accepted(socket: Socket) -> io::Result<AcceptedConn> {
     let (local, peer) = socket.with(|io| Ok((io.local_addr()?, io.peer_addr()?)))?;
-    Ok(Arrival { raw: Box::new(socket.called(named(local))), peer: named(peer) })
+    Ok(AcceptedConn { raw: Box::new(socket.with_local_addr(addr_of(local))), peer: addr_of(peer) })
 }
 
-async fn bind(addr: &Addr) -> Result<(Knocks, Addr), Cause> {
+async fn bind(addr: &Addr) -> Result<(TcpIncoming, Addr), Cause> {
     let at = look_up(addr, Ipv4Addr::UNSPECIFIED).await?;
-    let (door, at) = Door::bind(&at).map_err(|error| match error.kind() {
+    let (door, at) = OsListener::bind(&at).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Cause::AddrInUse,
         io::ErrorKind::AddrNotAvailable => Cause::AddrNotLocal,
         _ => error.into(),
     })?;
-    Ok((Knocks(door), named(at)))
+    Ok((TcpIncoming(door), addr_of(at)))
 }
 
 /// A listening socket of the system, as a network takes connections from it.
-struct Knocks(Door);
+struct TcpIncoming(OsListener);
 
-impl RawListener for Knocks {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>> {
+impl RawListener for TcpIncoming {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<AcceptedConn, Cause>> {
         loop {
-            match self.0.poll_accept(cx).map_ok(arrive) {
+            match self.0.poll_accept(cx).map_ok(accepted) {
                 Poll::Pending => return Poll::Pending,
                 // It is gone already: that is no failure of accepting.
                 Poll::Ready(Ok(Err(_))) => {}

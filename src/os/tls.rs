@@ -16,11 +16,11 @@ use futures_rustls::pki_types::ServerName;
 use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::net::{
-    Addr, Arrival, Cause, Conn, Error, Incoming, Listener, Networker, Op, Point, RawConn,
-    RawListener, WaitList, Wakers,
+    AcceptedConn, Addr, Cause, Conn, DeferredWakes, Error, ExternalHost, Incoming, Listener,
+    Networker, Op, RawConn, RawListener, WaitList,
 };
 
-use crate::os::write_buffered::Buffered;
+use crate::os::write_buffered::WriteBuffered;
 
 /// What configurations are made of.
 pub use futures_rustls::rustls;
@@ -52,7 +52,7 @@ use rustls::{ClientConfig, ServerConfig};
 #[derive(Debug)]
 pub struct Tls<N> {
     inner: N,
-    point: Point,
+    host: ExternalHost,
     client: Option<Arc<ClientConfig>>,
     server: Option<Arc<ServerConfig>>,
 }
@@ -61,8 +61,8 @@ impl<N: Networker> Tls<N> {
     /// Wraps a network.
     pub fn new(inner: N) -> Self {
         let network = [inner.network(), "+tls"].concat();
-        let point = Point::new(&network, inner.name());
-        Self { inner, point, client: None, server: None }
+        let point = ExternalHost::new(&network, inner.name());
+        Self { inner, host: point, client: None, server: None }
     }
 
     /// Says whom to trust when dialing.
@@ -76,48 +76,48 @@ impl<N: Networker> Tls<N> {
     }
 
     /// The same address, on the network that this is.
-    fn own(&self, addr: &Addr) -> Addr {
-        on(self.network(), addr)
+    fn to_own_addr(&self, addr: &Addr) -> Addr {
+        addr_on(self.network(), addr)
     }
 
     /// What the inner network says, said of this one.
-    fn raise(&self, error: Error) -> Error {
-        let own = |addr: Option<Addr>| addr.as_ref().map(|addr| self.own(addr));
-        let down = self.point.down();
+    fn map_error(&self, error: Error) -> Error {
+        let own = |addr: Option<Addr>| addr.as_ref().map(|addr| self.to_own_addr(addr));
+        let down = self.host.down_cause();
         let (src, addr, cause) = (own(error.src), own(error.addr), down.unwrap_or(error.cause));
         Error::new(error.op, self.network(), src, addr, cause)
     }
 
     /// Dials, and shakes hands.
-    async fn connect(&self, dst: &Addr, addr: &str) -> Result<Arrival, Cause> {
+    async fn connect(&self, dst: &Addr, addr: &str) -> Result<AcceptedConn, Cause> {
         let config = self.client.clone();
         let config = config.ok_or_else(|| Cause::engine("tls: no client configuration"))?;
         let host = if dst.host().is_empty() { self.name() } else { dst.host() };
         let name = ServerName::try_from(host.to_string()).map_err(Cause::engine)?;
         let conn = self.inner.dial(addr).await.map_err(|error| error.cause)?;
-        let ends = (self.own(&conn.local_addr()), self.own(&conn.peer_addr()));
-        let stream = TlsConnector::from(config).connect(name, Buffered::new(conn)).await?;
-        Ok(arrive(stream.into(), ends))
+        let ends = (self.to_own_addr(&conn.local_addr()), self.to_own_addr(&conn.peer_addr()));
+        let stream = TlsConnector::from(config).connect(name, WriteBuffered::new(conn)).await?;
+        Ok(accepted(stream.into(), ends))
     }
 }
 
-fn on(network: &str, addr: &Addr) -> Addr {
+fn addr_on(network: &str, addr: &Addr) -> Addr {
     Addr::new(network, addr.host(), addr.port())
 }
 
-fn arrive(stream: TlsStream<Buffered>, (local, peer): (Addr, Addr)) -> Arrival {
+fn accepted(stream: TlsStream<WriteBuffered>, (local, peer): (Addr, Addr)) -> AcceptedConn {
     let inner = stream.get_ref().0.conn.clone();
     let (stream, ended, readers) = (Mutex::new(stream), AtomicBool::new(false), Mutex::default());
-    Arrival { raw: Box::new(Encrypted { inner, local, stream, ended, readers }), peer }
+    AcceptedConn { raw: Box::new(Encrypted { inner, local, stream, ended, readers }), peer }
 }
 
 impl<N: Networker> Networker for Tls<N> {
     fn network(&self) -> &str {
-        self.point.network()
+        self.host.network()
     }
 
     fn name(&self) -> &str {
-        self.point.name()
+        self.host.name()
     }
 
     fn dial<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Conn, Error>> {
@@ -125,15 +125,15 @@ impl<N: Networker> Networker for Tls<N> {
             let network = self.network();
             let dst = Addr::parse(network, addr)
                 .map_err(|error| Error::new(Op::Dial, network, None, None, error.into()))?;
-            self.point.dial(&dst, self.connect(&dst, addr)).await
+            self.host.dial(&dst, self.connect(&dst, addr)).await
         }
         .boxed()
     }
 
     fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
         async move {
-            let listener = self.inner.listen(addr).await.map_err(|error| self.raise(error))?;
-            let at = self.own(&listener.local_addr());
+            let listener = self.inner.listen(addr).await.map_err(|error| self.map_error(error))?;
+            let at = self.to_own_addr(&listener.local_addr());
             let fail =
                 |cause| Error::new(Op::Listen, self.network(), None, Some(at.clone()), cause);
             let Some(config) = self.server.clone() else {
@@ -141,37 +141,37 @@ impl<N: Networker> Networker for Tls<N> {
             };
             let incoming = Some(listener.incoming());
             let guests = FuturesUnordered::new();
-            let hall = Hall {
+            let hall = TlsListener {
                 listener,
                 acceptor: config.into(),
                 network: self.network().into(),
-                arriving: Mutex::new(Arriving { incoming, guests }),
+                pending: Mutex::new(PendingHandshakes { incoming, handshakes: guests }),
                 waiting: Arc::default(),
             };
-            self.point.listen(&at, Arc::new(hall)).map_err(fail)
+            self.host.listen(&at, Arc::new(hall)).map_err(fail)
         }
         .boxed()
     }
 
     fn close(&self) -> Result<(), Error> {
-        self.point.close();
+        self.host.close();
         self.inner.close().map_err(|error| Error { network: self.network().into(), ..error })
     }
 }
 
 /// A listener whose guests shake hands before they are let in.
-struct Hall {
+struct TlsListener {
     listener: Listener,
     acceptor: TlsAcceptor,
     network: Arc<str>,
-    arriving: Mutex<Arriving>,
+    pending: Mutex<PendingHandshakes>,
     waiting: Arc<Waiting>,
 }
 
-struct Arriving {
+struct PendingHandshakes {
     /// `None` once nobody comes any more.
     incoming: Option<Incoming>,
-    guests: FuturesUnordered<BoxFuture<'static, Option<Arrival>>>,
+    handshakes: FuturesUnordered<BoxFuture<'static, Option<AcceptedConn>>>,
 }
 
 /// All who wait for a guest: whatever there is to be done, one of them does it.
@@ -180,7 +180,7 @@ struct Waiting(Mutex<WaitList>);
 
 impl Wake for Waiting {
     fn wake(self: Arc<Self>) {
-        let mut wakers = Wakers::default();
+        let mut wakers = DeferredWakes::default();
         locked(&self.0).wake(&mut wakers);
         wakers.wake();
     }
@@ -190,32 +190,33 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Hall {
-    fn shake_hands(&self, conn: Conn) -> BoxFuture<'static, Option<Arrival>> {
-        let ends = (on(&self.network, &conn.local_addr()), on(&self.network, &conn.peer_addr()));
-        let accept = self.acceptor.accept(Buffered::new(conn));
+impl TlsListener {
+    fn handshake(&self, conn: Conn) -> BoxFuture<'static, Option<AcceptedConn>> {
+        let ends =
+            (addr_on(&self.network, &conn.local_addr()), addr_on(&self.network, &conn.peer_addr()));
+        let accept = self.acceptor.accept(WriteBuffered::new(conn));
         // Who fails is told so by TLS itself, and is no matter of ours.
-        async move { Some(arrive(accept.await.ok()?.into(), ends)) }.boxed()
+        async move { Some(accepted(accept.await.ok()?.into(), ends)) }.boxed()
     }
 }
 
-impl RawListener for Hall {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>> {
-        let mut wakers = Wakers::default();
-        locked(&self.waiting.0).keep(cx.waker(), &mut wakers);
+impl RawListener for TlsListener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<AcceptedConn, Cause>> {
+        let mut wakers = DeferredWakes::default();
+        locked(&self.waiting.0).register(cx.waker(), &mut wakers);
         wakers.wake();
         let waker = Waker::from(self.waiting.clone());
         let cx = &mut Context::from_waker(&waker);
-        let arriving = &mut *locked(&self.arriving);
+        let arriving = &mut *locked(&self.pending);
         while let Some(incoming) = &mut arriving.incoming {
             match Pin::new(incoming).poll_next(cx) {
-                Poll::Ready(Some(Ok(conn))) => arriving.guests.push(self.shake_hands(conn)),
+                Poll::Ready(Some(Ok(conn))) => arriving.handshakes.push(self.handshake(conn)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error.cause)),
                 Poll::Ready(None) => arriving.incoming = None,
                 Poll::Pending => break,
             }
         }
-        while let Poll::Ready(Some(guest)) = arriving.guests.poll_next_unpin(cx) {
+        while let Poll::Ready(Some(guest)) = arriving.handshakes.poll_next_unpin(cx) {
             if let Some(arrival) = guest {
                 return Poll::Ready(Ok(arrival));
             }
@@ -224,8 +225,8 @@ impl RawListener for Hall {
     }
 
     fn close(&self) {
-        self.listener.hang_up();
-        let gone = std::mem::take(&mut locked(&self.arriving).guests);
+        self.listener.cancel();
+        let gone = std::mem::take(&mut locked(&self.pending).handshakes);
         drop(gone);
         self.waiting.clone().wake();
     }
@@ -235,7 +236,7 @@ impl RawListener for Hall {
 struct Encrypted {
     inner: Conn,
     local: Addr,
-    stream: Mutex<TlsStream<Buffered>>,
+    stream: Mutex<TlsStream<WriteBuffered>>,
     /// Whether TLS's own end has been said. What is written after that would be taken and lost.
     ended: AtomicBool,
     /// Who reads. What one of them has decrypted and left is not announced by the inner
@@ -246,12 +247,12 @@ struct Encrypted {
 impl Encrypted {
     /// Works on the stream. All who wait are kept by the inner connection, be it for reading or
     /// for writing, whichever the protocol needs.
-    fn with<R>(&self, work: impl FnOnce(Pin<&mut TlsStream<Buffered>>) -> R) -> R {
+    fn with<R>(&self, work: impl FnOnce(Pin<&mut TlsStream<WriteBuffered>>) -> R) -> R {
         work(Pin::new(&mut *locked(&self.stream)))
     }
 
-    fn readers(&self, work: impl FnOnce(&mut WaitList, &mut Wakers)) {
-        let mut wakers = Wakers::default();
+    fn readers(&self, work: impl FnOnce(&mut WaitList, &mut DeferredWakes)) {
+        let mut wakers = DeferredWakes::default();
         work(&mut locked(&self.readers), &mut wakers);
         wakers.wake();
     }
@@ -267,7 +268,7 @@ impl RawConn for Encrypted {
             polled => polled,
         });
         match polled {
-            Poll::Pending => self.readers(|readers, wakers| readers.keep(cx.waker(), wakers)),
+            Poll::Pending => self.readers(|readers, wakers| readers.register(cx.waker(), wakers)),
             Poll::Ready(_) => self.readers(WaitList::wake),
         }
         polled
@@ -285,7 +286,7 @@ impl RawConn for Encrypted {
     }
 
     fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.inner.is_here() {
+        if !self.inner.is_accessible() {
             // It is dropped after its run, or on another thread: nothing can be said any more.
             return Poll::Ready(Ok(()));
         }
@@ -301,13 +302,13 @@ impl RawConn for Encrypted {
         polled
     }
 
-    fn own_addr(&self) -> Option<Addr> {
+    fn local_addr(&self) -> Option<Addr> {
         Some(self.local.clone())
     }
 
     fn abort(&self) {
         // Without TLS's own end the other side knows that this was none.
-        self.inner.hang_up();
+        self.inner.cancel();
         self.readers(WaitList::wake);
     }
 

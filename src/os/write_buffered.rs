@@ -12,39 +12,39 @@ use futures::io::{AsyncRead, AsyncWrite};
 use crate::net::Conn;
 
 /// How much is kept: more than a hand-shake has, and a record of data.
-const KEPT: usize = 32 << 10;
+const MAX_BUFFER: usize = 32 << 10;
 
 /// Writes what is kept whenever it is polled for anything.
 #[derive(Debug)]
-pub(crate) struct Buffered {
+pub(crate) struct WriteBuffered {
     pub(crate) conn: Conn,
-    kept: Vec<u8>,
+    buf: Vec<u8>,
 }
 
-impl Buffered {
+impl WriteBuffered {
     pub(crate) fn new(conn: Conn) -> Self {
-        Self { conn, kept: Vec::new() }
+        Self { conn, buf: Vec::new() }
     }
 
     /// Writes as much as is taken; ready when nothing is kept any more.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut written = 0;
         let drained = loop {
-            if written == self.kept.len() {
+            if written == self.buf.len() {
                 break Poll::Ready(Ok(()));
             }
-            match Pin::new(&mut self.conn).poll_write(cx, &self.kept[written..]) {
+            match Pin::new(&mut self.conn).poll_write(cx, &self.buf[written..]) {
                 Poll::Ready(Ok(count)) => written += count,
                 Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
                 Poll::Pending => break Poll::Pending,
             }
         };
-        self.kept.drain(..written);
+        self.buf.drain(..written);
         drained
     }
 }
 
-impl AsyncRead for Buffered {
+impl AsyncRead for WriteBuffered {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,7 +57,7 @@ impl AsyncRead for Buffered {
     }
 }
 
-impl AsyncWrite for Buffered {
+impl AsyncWrite for WriteBuffered {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -68,11 +68,11 @@ impl AsyncWrite for Buffered {
                 Poll::Pending => {}
                 ready => return ready,
             },
-            Poll::Pending if self.kept.len() >= KEPT => return Poll::Pending,
+            Poll::Pending if self.buf.len() >= MAX_BUFFER => return Poll::Pending,
             Poll::Pending => {}
         }
-        let count = buf.len().min(KEPT - self.kept.len());
-        self.kept.extend_from_slice(&buf[..count]);
+        let count = buf.len().min(MAX_BUFFER - self.buf.len());
+        self.buf.extend_from_slice(&buf[..count]);
         Poll::Ready(Ok(count))
     }
 

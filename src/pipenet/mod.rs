@@ -16,11 +16,11 @@ use std::task::{Context, Poll, Waker};
 use futures::future::{BoxFuture, FutureExt, ready};
 
 use crate::net::{
-    Addr, Cause, Engine, Granted, Host, Notifier, RawConn, Registry, SubNetwork, full_name,
-    is_granted,
+    Addr, Cause, Engine, Host, Notifier, RawConn, ReadyOk, Registry, SubNetwork, full_name,
+    poll_ready_ok,
 };
 use pipe::pipe;
-use registry::Ram;
+use registry::InMemoryRegistry;
 
 /// A network in memory.
 ///
@@ -45,7 +45,7 @@ impl Network {
     pub fn new(name: &str) -> Self {
         let name = full_name("pipe", name);
         let engine = |notifier| Pipes { notifier };
-        Self { subnetwork: SubNetwork::with(name.clone(), engine, Ram::new(name)) }
+        Self { subnetwork: SubNetwork::with(name.clone(), engine, InMemoryRegistry::new(name)) }
     }
 
     /// Gives the host of this name, and makes it if there is none.
@@ -99,12 +99,12 @@ impl Engine for Pipes {
         registry: &'a dyn Registry,
     ) -> BoxFuture<'a, Result<(), Cause>> {
         let mut announced = registry.announce(hostname, "");
-        if is_granted(&mut announced) {
-            return Granted::boxed();
+        if poll_ready_ok(&mut announced) {
+            return ReadyOk::boxed();
         }
         // Our registry answers at once, so that nothing has to be kept for later.
         match announced.now_or_never() {
-            Some(Ok(())) => Granted::boxed(),
+            Some(Ok(())) => ReadyOk::boxed(),
             Some(Err(error)) => ready(Err(error.into())).boxed(),
             None => unreachable!("our registry never waits"),
         }

@@ -17,43 +17,43 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::net::{Cause, Outlook, RawConn, WaitList, Wakers};
-use crate::util::run_cell::{Lock, shelved};
+use crate::net::{Cause, DeferredWakes, RawConn, Readiness, WaitList};
+use crate::util::run_cell::{RunCell, run_local};
 
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (Box<dyn RawConn>, Box<dyn RawConn>) {
-    let pipe = Arc::new(Lock::new(Pipe::default));
-    let near = End { pipe: pipe.clone(), way: Way::There };
-    (Box::new(near), Box::new(End { pipe, way: Way::Back }))
+    let pipe = Arc::new(RunCell::new(Pipe::default));
+    let near = End { pipe: pipe.clone(), way: Direction::Forward };
+    (Box::new(near), Box::new(End { pipe, way: Direction::Reverse }))
 }
 
 /// Both directions, under one lock.
 #[derive(Debug, Default)]
 struct Pipe {
-    there: Direction,
-    back: Direction,
+    forward: HalfPipe,
+    reverse: HalfPipe,
 }
 
-shelved!(Pipe);
+run_local!(Pipe);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
-    There,
-    Back,
+enum Direction {
+    Forward,
+    Reverse,
 }
 
 impl Pipe {
-    fn direction(&mut self, way: Way) -> &mut Direction {
-        match way {
-            Way::There => &mut self.there,
-            Way::Back => &mut self.back,
+    fn half(&mut self, direction: Direction) -> &mut HalfPipe {
+        match direction {
+            Direction::Forward => &mut self.forward,
+            Direction::Reverse => &mut self.reverse,
         }
     }
 }
 
 /// What is on its way from one end to the other.
 #[derive(Debug, Default)]
-struct Direction {
+struct HalfPipe {
     /// How much the reader has asked for and not been handed; not 0 only while `handed` is empty.
     asked: usize,
     /// What the writer has handed over; the vector is used again for every message.
@@ -77,33 +77,33 @@ enum State {
 
 /// One end of a pipe.
 struct End {
-    pipe: Arc<Lock<Pipe>>,
+    pipe: Arc<RunCell<Pipe>>,
     /// The direction in which this end writes.
-    way: Way,
+    way: Direction,
 }
 
 impl End {
     /// The direction in which this end reads.
-    const fn from(&self) -> Way {
+    const fn from(&self) -> Direction {
         match self.way {
-            Way::There => Way::Back,
-            Way::Back => Way::There,
+            Direction::Forward => Direction::Reverse,
+            Direction::Reverse => Direction::Forward,
         }
     }
 
     /// Ends directions, and wakes everybody; does nothing after the run of the pipe.
-    fn end<const N: usize>(&self, ways: [Way; N], state: State) {
-        let mut wakers = Wakers::default();
+    fn end<const N: usize>(&self, ways: [Direction; N], state: State) {
+        let mut wakers = DeferredWakes::default();
         self.pipe.try_with(|pipe| {
-            ways.into_iter().for_each(|way| pipe.direction(way).end(state, &mut wakers));
+            ways.into_iter().for_each(|way| pipe.half(way).end(state, &mut wakers));
         });
         wakers.wake();
     }
 }
 
-impl Direction {
+impl HalfPipe {
     /// Ends the direction, and says who is to be woken: everybody.
-    fn end(&mut self, state: State, wakers: &mut Wakers) {
+    fn end(&mut self, state: State, wakers: &mut DeferredWakes) {
         if self.state != State::Reset {
             self.state = state;
         }
@@ -112,14 +112,14 @@ impl Direction {
     }
 }
 
-impl Direction {
+impl HalfPipe {
     /// Takes what was handed over, or asks for it.
     #[inline(always)]
     fn read(
         &mut self,
         buf: &mut [u8],
         waker: &Waker,
-        wakers: &mut Wakers,
+        wakers: &mut DeferredWakes,
     ) -> Poll<io::Result<usize>> {
         if self.state == State::Reset {
             return Poll::Ready(Err(Cause::ConnReset.into()));
@@ -139,21 +139,26 @@ impl Direction {
             return Poll::Ready(Ok(0));
         }
         self.asked = buf.len();
-        self.readers.keep(waker, wakers);
+        self.readers.register(waker, wakers);
         self.writers.wake(wakers);
         Poll::Pending
     }
 
     /// Hands over as much as was asked for.
     #[inline(always)]
-    fn write(&mut self, buf: &[u8], waker: &Waker, wakers: &mut Wakers) -> Poll<io::Result<usize>> {
+    fn write(
+        &mut self,
+        buf: &[u8],
+        waker: &Waker,
+        wakers: &mut DeferredWakes,
+    ) -> Poll<io::Result<usize>> {
         match self.state {
             State::Open => {}
             State::Closed => return Poll::Ready(Err(Cause::ClosedPipe.into())),
             State::Reset => return Poll::Ready(Err(Cause::ConnReset.into())),
         }
         if self.asked == 0 {
-            self.writers.keep(waker, wakers);
+            self.writers.register(waker, wakers);
             return Poll::Pending;
         }
         let count = self.asked.min(buf.len());
@@ -164,35 +169,34 @@ impl Direction {
     }
 }
 
-impl Direction {
+impl HalfPipe {
     /// See [`RawConn::outlook`].
     #[cold]
-    fn outlook(&self, writes: bool, waker: &Waker) -> Outlook {
+    fn outlook(&self, writes: bool, waker: &Waker) -> Readiness {
         let (moves, waiters) = match writes {
             true => (self.state == State::Open && self.asked > 0, &self.writers),
             false => (self.state != State::Reset && !self.handed.is_empty(), &self.readers),
         };
         match self.state {
-            _ if moves => Outlook::Moves,
-            State::Closed | State::Reset => Outlook::Ended,
-            State::Open if waiters.holds(waker) => Outlook::Waits,
-            State::Open => Outlook::WouldWait,
+            _ if moves => Readiness::Moves,
+            State::Closed | State::Reset => Readiness::Ended,
+            State::Open if waiters.holds(waker) => Readiness::Waits,
+            State::Open => Readiness::WouldWait,
         }
     }
 }
 
 impl RawConn for End {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let (from, mut wakers) = (self.from(), Wakers::default());
-        let read = self.pipe.with(|pipe| pipe.direction(from).read(buf, cx.waker(), &mut wakers));
+        let (from, mut wakers) = (self.from(), DeferredWakes::default());
+        let read = self.pipe.with(|pipe| pipe.half(from).read(buf, cx.waker(), &mut wakers));
         wakers.wake();
         read
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (way, mut wakers) = (self.way, Wakers::default());
-        let written =
-            self.pipe.with(|pipe| pipe.direction(way).write(buf, cx.waker(), &mut wakers));
+        let (way, mut wakers) = (self.way, DeferredWakes::default());
+        let written = self.pipe.with(|pipe| pipe.half(way).write(buf, cx.waker(), &mut wakers));
         wakers.wake();
         written
     }
@@ -207,9 +211,9 @@ impl RawConn for End {
         Poll::Ready(Ok(()))
     }
 
-    fn outlook(&self, writes: bool, waker: &Waker) -> Option<Outlook> {
+    fn readiness(&self, writes: bool, waker: &Waker) -> Option<Readiness> {
         let way = if writes { self.way } else { self.from() };
-        self.pipe.try_with(|pipe| pipe.direction(way).outlook(writes, waker))
+        self.pipe.try_with(|pipe| pipe.half(way).outlook(writes, waker))
     }
 
     fn abort(&self) {

@@ -6,27 +6,27 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
 
-use crate::net::{Args, Cause, Granted, Registry, RegistryError};
-use crate::util::run_cell::{Lock, shelved};
+use crate::net::{Args, Cause, ReadyOk, Registry, RegistryError};
+use crate::util::run_cell::{RunCell, run_local};
 use crate::util::small_map::SmallMap;
 
 /// A registry in memory; it answers at once.
 #[derive(Debug)]
-pub(crate) struct Ram {
+pub(crate) struct InMemoryRegistry {
     /// The network that it is for; it calls itself `ram(pipet)`.
     network: Arc<str>,
-    hosts: Lock<Names>,
+    hosts: RunCell<Names>,
 }
 
 /// What was announced by which host; `None` once the registry is closed.
 #[derive(Debug)]
 struct Names(Option<SmallMap<String, String>>);
 
-shelved!(Names);
+run_local!(Names);
 
-impl Ram {
+impl InMemoryRegistry {
     pub(crate) fn new(network: Arc<str>) -> Self {
-        Self { network, hosts: Lock::new(|| Names(Some(SmallMap::default()))) }
+        Self { network, hosts: RunCell::new(|| Names(Some(SmallMap::default()))) }
     }
 
     #[cold]
@@ -36,7 +36,7 @@ impl Ram {
     }
 }
 
-impl Registry for Ram {
+impl Registry for InMemoryRegistry {
     fn announce<'a>(
         &'a self,
         hostname: &'a str,
@@ -49,7 +49,7 @@ impl Registry for Ram {
             Some(hosts.as_mut()?.insert(hostname, || (hostname.into(), hostdata.into())))
         });
         let cause = match is_new {
-            Some(true) => return Granted::boxed(),
+            Some(true) => return ReadyOk::boxed(),
             Some(false) => Cause::HostExists,
             None => Cause::RegistryDown,
         };
@@ -61,7 +61,7 @@ impl Registry for Ram {
             Some(hosts.as_ref()?.get(hostname).map(|(_, hostdata)| hostdata.clone()))
         });
         let cause = match found {
-            Some(Some(hostdata)) if hostdata.is_empty() => return Granted::boxed(),
+            Some(Some(hostdata)) if hostdata.is_empty() => return ReadyOk::boxed(),
             Some(Some(hostdata)) => return Box::pin(ready(Ok(hostdata))),
             Some(None) => Cause::NoSuchHost,
             None => Cause::RegistryDown,

@@ -79,27 +79,29 @@ pub use handle::sleep::{
 pub use instant::Instant;
 pub use report::limit::Limit;
 pub use report::outcome::{Outcome, RunError};
-pub(crate) use report::stall::WORDLESS;
+pub(crate) use report::stall::NO_MESSAGE;
 pub use report::stall::{
-    Ending, History, LostWakeup, SelectEnd, Stall, StalledTask, TaskPanic, TaskState,
+    Ending, History, LostWakeup, SelectEnd, Stall, StalledState, StalledTask, TaskPanic,
 };
 pub use run::builder::Run;
 
-pub(crate) use choice::draw::{ChoiceKey, Key, Lateness, Shape, step as path_step, unescape};
-pub(crate) use choice::tape::INPUT;
+pub(crate) use choice::draw::{
+    ChoiceKey, DelayPolicy, Distribution, PathHash, path_segment as path_step, unescape,
+};
+pub(crate) use choice::tape::INPUT_SUBJECT;
 pub(crate) use instant::{in_three_digits, nanos};
-pub(crate) use queue::callback_timers::SELDOM;
-pub(crate) use report::trace::Mark;
+pub(crate) use queue::callback_timers::RARE_BASE;
+pub(crate) use report::trace::RecordIndex;
 pub use report::trace::{
     Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace,
 };
 #[cfg(feature = "os")]
 pub(crate) use run::real_time::{is_simulated, run_real_time};
-pub(crate) use task::boxed_task::boxed;
-pub(crate) use task::table::{Name, Origin, TaskId};
+pub(crate) use task::boxed_task::box_task;
+pub(crate) use task::table::{Origin, TaskId, TaskName};
 pub(crate) use world::current::{current_run, try_enter, try_enter_run};
-pub(crate) use world::deferred::Errand;
-pub(crate) use world::node::NODE;
+pub(crate) use world::deferred::Callback;
+pub(crate) use world::node::NODE_PATH;
 pub use world::node::NodeDeath;
-pub(crate) use world::progress::{Pulse, STOPPED};
+pub(crate) use world::progress::{Progress, STOPPED};
 pub(crate) use world::state::{PrefetchSet, World};

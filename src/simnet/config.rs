@@ -122,7 +122,7 @@ impl Config {
 
     /// Whether a way there and back may take longer than a stream waits for it.
     pub(crate) fn may_be_too_slow(&self) -> bool {
-        let most = self.latency.most().max(self.region_latency.most());
+        let most = self.latency.max_nanos().max(self.region_latency.max_nanos());
         self.user_timeout.is_some_and(|timeout| nanos(timeout) < most.saturating_mul(2))
     }
 

@@ -4,12 +4,12 @@
 
 use std::task::{Context, Poll};
 
-use crate::net::{Addr, Carrier, Cause, Dialed, Error, Parts, Whole};
+use crate::net::{Addr, Cause, DialResult, Error, Transport, TransportParts, Transports};
 use crate::util::waiter::Waiter;
 
-use crate::simnet::state::{enter, enter_fabric, try_enter};
-use crate::simnet::tcp::dial::Met;
-use crate::simnet::tcp::socket::end_of;
+use crate::simnet::state::{enter, enter_state, try_enter};
+use crate::simnet::tcp::dial::Connected;
+use crate::simnet::tcp::socket::endpoint;
 
 /// A region of a simulated network, as the layer above uses it.
 #[derive(Debug)]
@@ -19,13 +19,13 @@ pub(crate) struct Region {
     pub(crate) number: u32,
 }
 
-impl Parts for Region {
-    fn parts(&self) -> Carrier<'_> {
-        Carrier::Whole(self)
+impl TransportParts for Region {
+    fn parts(&self) -> Transports<'_> {
+        Transports::Single(self)
     }
 }
 
-impl Whole for Region {
+impl Transport for Region {
     fn poll_announce(
         &self,
         call: &mut Option<u32>,
@@ -49,7 +49,7 @@ impl Whole for Region {
                     Poll::Ready(announced)
                 }
                 None => {
-                    _before = fabric.wait(index as usize, cx.waker());
+                    _before = fabric.wait_for_dial(index as usize, cx.waker());
                     Poll::Pending
                 }
             }
@@ -62,7 +62,7 @@ impl Whole for Region {
         src: (&Addr, u16),
         dst: &Addr,
         cx: &mut Context<'_>,
-    ) -> Poll<Dialed<u16>> {
+    ) -> Poll<DialResult<u16>> {
         let place = (self.net, self.number);
         // Who waited before is dropped outside the world.
         let mut _before = None;
@@ -77,31 +77,31 @@ impl Whole for Region {
                 *call = Some(fabric.dial(world, place, src, dst, waiter) as u32);
                 return Poll::Pending;
             };
-            match fabric.outcome(world, index as usize, &mut cause) {
+            match fabric.take_dial_result(world, index as usize, &mut cause) {
                 Some(outcome) => {
                     *call = None;
                     Poll::Ready(outcome)
                 }
                 None => {
-                    _before = fabric.wait(index as usize, cx.waker());
+                    _before = fabric.wait_for_dial(index as usize, cx.waker());
                     Poll::Pending
                 }
             }
         });
         over.map(|outcome| {
-            let Some(Met { conn, port }) = outcome else {
+            let Some(Connected { conn, port }) = outcome else {
                 return Err(Box::new(cause.unwrap_or(Cause::TimedOut)));
             };
-            Ok((end_of(self.run, conn, 0), port))
+            Ok((endpoint(self.run, conn, 0), port))
         })
     }
 
-    fn is_over(&self, call: u32) -> bool {
-        enter_fabric(self.run, |fabric| fabric.is_over(call as usize))
+    fn is_dial_done(&self, call: u32) -> bool {
+        enter_state(self.run, |fabric| fabric.is_dial_done(call as usize))
     }
 
-    fn hang_up(&self, call: u32) {
-        let _left = try_enter(self.run, |fabric, world| fabric.hang_up(world, call as usize));
+    fn cancel_dial(&self, call: u32) {
+        let _left = try_enter(self.run, |fabric, world| fabric.cancel_dial(world, call as usize));
     }
 
     fn interrupt(&self, host: Option<&Addr>) {
@@ -110,11 +110,11 @@ impl Whole for Region {
             return; // what has no number has never dialed
         }
         try_enter(self.run, |fabric, world| {
-            fabric.interrupt(world, (self.net, self.number), number);
+            fabric.interrupt_dials(world, (self.net, self.number), number);
         });
     }
 
-    fn accept_failed(&self, error: &Error) {
+    fn record_accept_error(&self, error: &Error) {
         try_enter(self.run, |_, world| world.record_failure(&error.to_string()));
     }
 

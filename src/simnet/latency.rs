@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use crate::sim::{Shape, nanos};
+use crate::sim::{Distribution, nanos};
 
 /// The longest latency that makes sense: a day.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_LATENCY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A distribution of durations.
 ///
@@ -23,18 +23,18 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Latency {
-    least: u64,
-    more: Shape,
+    min: u64,
+    extra: Distribution,
 }
 
 impl Latency {
     /// From a host to itself: 10 µs.
-    pub(crate) const LOOPBACK: Self = Self { least: 10_000, more: Shape::Uniform(1) };
+    pub(crate) const LOOPBACK: Self = Self { min: 10_000, extra: Distribution::Uniform(1) };
 
     /// From so many milliseconds to so many, all alike.
     pub(crate) const fn of_millis(least: u64, most: u64) -> Self {
         const NANOS: u64 = 1_000_000;
-        Self { least: least * NANOS, more: Shape::Uniform((most - least) * NANOS + 1) }
+        Self { min: least * NANOS, extra: Distribution::Uniform((most - least) * NANOS + 1) }
     }
 
     /// Always the same.
@@ -44,7 +44,7 @@ impl Latency {
     /// If it is longer than a day.
     #[track_caller]
     pub fn constant(latency: Duration) -> Self {
-        Self { least: checked("latency", latency), more: Shape::Uniform(1) }
+        Self { min: checked("latency", latency), extra: Distribution::Uniform(1) }
     }
 
     /// Anything from `min` to `max`, both included, all alike.
@@ -56,7 +56,7 @@ impl Latency {
     pub fn uniform(min: Duration, max: Duration) -> Self {
         assert!(min <= max, "virtnet: `Latency::uniform`: min {min:?} is greater than max {max:?}");
         let (least, most) = (checked("min", min), checked("max", max));
-        Self { least, more: Shape::Uniform(most - least + 1) }
+        Self { min: least, extra: Distribution::Uniform(most - least + 1) }
     }
 
     /// `min`, and on top an exponentially distributed duration, so that `mean` is the mean of the
@@ -72,7 +72,7 @@ impl Latency {
             "virtnet: `Latency::exponential`: min {min:?} is greater than mean {mean:?}"
         );
         let (least, mean) = (checked("min", min), checked("mean", mean));
-        Self { least, more: Shape::Exponential(mean - least) }
+        Self { min: least, extra: Distribution::Exponential(mean - least) }
     }
 
     /// `min`, and on top something much like a log-normal distribution, so that `median` is the
@@ -88,58 +88,65 @@ impl Latency {
             "virtnet: `Latency::log_normal`: min {min:?} is greater than median {median:?}"
         );
         let (least, median) = (checked("min", min), checked("median", median));
-        Self { least, more: Shape::LogNormal(median - least) }
+        Self { min: least, extra: Distribution::LogNormal(median - least) }
     }
 
     /// Returns the least it can be.
     pub const fn least(&self) -> Duration {
-        Duration::from_nanos(self.least)
+        Duration::from_nanos(self.min)
     }
 
     /// The most nanoseconds that it can take.
-    pub(crate) fn most(self) -> u64 {
-        self.least.saturating_add(self.more.options() - 1)
+    pub(crate) fn max_nanos(self) -> u64 {
+        self.min.saturating_add(self.extra.options() - 1)
     }
 
     /// The nanoseconds that it takes at least, and the shape of what is drawn on top.
     #[inline]
-    pub(crate) const fn parts(self) -> (u64, Shape) {
-        (self.least, self.more)
+    pub(crate) const fn parts(self) -> (u64, Distribution) {
+        (self.min, self.extra)
     }
 
     /// The distribution in words, for a record of a fault.
-    pub(crate) fn in_words(self) -> String {
+    pub(crate) fn describe(self) -> String {
         let least = self.least();
-        let with = |more: u64| Duration::from_nanos(self.least.saturating_add(more));
-        match self.more {
-            Shape::Uniform(options) if options > 1 => {
+        let with = |more: u64| Duration::from_nanos(self.min.saturating_add(more));
+        match self.extra {
+            Distribution::Uniform(options) if options > 1 => {
                 format!("{least:?} to {:?}", with(options - 1))
             }
-            Shape::Exponential(mean) => format!("{least:?} at least, {:?} on average", with(mean)),
-            Shape::LogNormal(median) => format!("{least:?} at least, {:?} as median", with(median)),
+            Distribution::Exponential(mean) => {
+                format!("{least:?} at least, {:?} on average", with(mean))
+            }
+            Distribution::LogNormal(median) => {
+                format!("{least:?} at least, {:?} as median", with(median))
+            }
             _ => format!("{least:?}"),
         }
     }
 
     /// So many times as long.
     pub(crate) fn times(self, factor: u64) -> Self {
-        let long = |nanos: u64| nanos.saturating_mul(factor).min(nanos_of_longest());
-        let more = match self.more {
-            Shape::Uniform(options) => Shape::Uniform(long(options - 1) + 1),
-            Shape::Exponential(mean) => Shape::Exponential(long(mean)),
-            Shape::LogNormal(median) => Shape::LogNormal(long(median)),
+        let long = |nanos: u64| nanos.saturating_mul(factor).min(max_latency_nanos());
+        let more = match self.extra {
+            Distribution::Uniform(options) => Distribution::Uniform(long(options - 1) + 1),
+            Distribution::Exponential(mean) => Distribution::Exponential(long(mean)),
+            Distribution::LogNormal(median) => Distribution::LogNormal(long(median)),
             shape => shape,
         };
-        Self { least: long(self.least), more }
+        Self { min: long(self.min), extra: more }
     }
 }
 
-fn nanos_of_longest() -> u64 {
-    nanos(LONGEST)
+fn max_latency_nanos() -> u64 {
+    nanos(MAX_LATENCY)
 }
 
 #[track_caller]
 fn checked(what: &str, latency: Duration) -> u64 {
-    assert!(latency <= LONGEST, "virtnet: {what} {latency:?} of a latency is longer than a day");
+    assert!(
+        latency <= MAX_LATENCY,
+        "virtnet: {what} {latency:?} of a latency is longer than a day"
+    );
     nanos(latency)
 }

@@ -6,7 +6,7 @@ use crate::net::Host;
 
 use crate::simnet::network::Network;
 use crate::simnet::state::enter;
-use crate::simnet::tcp::connection::{EndState, Pipe, Trouble};
+use crate::simnet::tcp::connection::{Blocked, Endpoint, HalfConn};
 
 impl Network {
     /// Prints the listeners and connections of a host: queues, windows, and what is the matter.
@@ -21,26 +21,27 @@ impl Network {
     /// ```
     #[track_caller]
     pub fn netstat(&self, host: &str) -> String {
-        let (own, mut text) = self.own_host(host);
+        let (own, mut text) = self.host_state(host);
         for (addr, dials, accepts) in own.iter().flat_map(Host::listeners) {
             let _ =
                 write!(text, "\n  {addr}  listens, {dials} dial(s) and {accepts} accept(s) wait");
         }
         enter(self.run, |fabric, world| {
             let window = fabric.nets[self.net as usize].config.window;
-            let machine = fabric.nets[self.net as usize].machines.find(host);
+            let machine = fabric.nets[self.net as usize].hosts.find(host);
             let net = &fabric.nets[self.net as usize];
-            let addr = |end: &EndState| net.addr(end.machine, end.port);
+            let addr = |end: &Endpoint| net.addr(end.host, end.port);
             for (_, conn) in fabric.conns.iter_mut().filter(|(_, conn)| conn.net == self.net) {
-                for end in (0..2).filter(|end| Some(conn.ends[*end].machine) == machine) {
+                for end in (0..2).filter(|end| Some(conn.ends[*end].host) == machine) {
                     let (own, other) = (&conn.ends[end], &conn.ends[1 - end]);
-                    let _ = write!(text, "\n  {}->{}  {}", addr(own), addr(other), own.fate.name());
-                    let unread = conn.pipes[1 - end].stream.ready();
-                    let out = &mut conn.pipes[end];
+                    let _ =
+                        write!(text, "\n  {}->{}  {}", addr(own), addr(other), own.state.name());
+                    let unread = conn.halves[1 - end].stream.ready();
+                    let out = &mut conn.halves[end];
                     let unsent = out.stream.written - out.stream.arrived;
-                    let space = out.stream.space(window, world.now);
+                    let space = out.stream.send_window(window, world.now);
                     let _ = write!(text, ", unread {unread}, unsent {unsent}, window {space}");
-                    text += &matter(out);
+                    text += &describe_problems(out);
                 }
             }
         });
@@ -49,14 +50,14 @@ impl Network {
 
     /// The host of a name, if it has one now, and how it is.
     #[track_caller]
-    fn own_host(&self, name: &str) -> (Option<Host>, String) {
+    fn host_state(&self, name: &str) -> (Option<Host>, String) {
         let found = enter(self.run, |fabric, _| {
             let net = &fabric.nets[self.net as usize];
-            let machine = &net.machines[net.machines.find(name)?];
+            let machine = &net.hosts[net.hosts.find(name)?];
             let subnetwork = net.regions.get(machine.region as usize)?.subnetwork.clone();
             let paused = machine.node.as_ref().is_some_and(|node| node.pause.is_some());
             let is = if paused { "paused" } else { machine.power.name() };
-            Some((subnetwork, format!("{name} is {is}, restarted {} time(s)", machine.life)))
+            Some((subnetwork, format!("{name} is {is}, restarted {} time(s)", machine.incarnation)))
         });
         match found {
             Some((subnetwork, text)) => (subnetwork.host(name), text),
@@ -68,14 +69,14 @@ impl Network {
 }
 
 /// What is the matter with a direction, if anything is.
-fn matter(pipe: &Pipe) -> String {
+fn describe_problems(pipe: &HalfConn) -> String {
     let mut text = String::new();
-    match pipe.trouble {
-        Trouble::None => {}
-        Trouble::Lost => text += &format!("; lost on the way, {} time(s)", pipe.losses),
-        Trouble::Held => text += "; held on the way",
+    match pipe.blocked {
+        Blocked::None => {}
+        Blocked::Lost => text += &format!("; lost on the way, {} time(s)", pipe.losses),
+        Blocked::Held => text += "; held on the way",
     }
-    if let Some(since) = pipe.unheard_since {
+    if let Some(since) = pipe.unacked_since {
         let since = std::time::Duration::from_nanos(since);
         text += &format!("; not acknowledged since {since:?}");
     }

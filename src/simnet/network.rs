@@ -14,14 +14,14 @@ use crate::sim::{World, current_run};
 use crate::sim::FaultKind;
 use crate::simnet::config::Config;
 use crate::simnet::engine::Region;
-use crate::simnet::fault::links::{Edits, Pace, StrikeId, WHOLE};
+use crate::simnet::fault::links::{LinkSettings, MILLION, PlannedFaultId, RateChange};
 use crate::simnet::fault::stats::FaultStats;
 use crate::simnet::latency::Latency;
 use crate::simnet::node::{Node, NodeOutput};
-use crate::simnet::state::{Fabric, Net, RegionState, add_net, enter};
+use crate::simnet::state::{NetState, RegionState, SimnetState, add_net, enter};
 use crate::simnet::tcp::connection::Connection;
-use crate::simnet::tcp::handshake::{describe, sound};
-use crate::simnet::tcp::transfer::{Transit, foresee};
+use crate::simnet::tcp::handshake::{describe_key, on_timer};
+use crate::simnet::tcp::transfer::{ConnCtx, prefetch_due};
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///
@@ -61,7 +61,7 @@ impl Network {
     #[track_caller]
     pub fn with(name: &str, config: Config) -> Self {
         let run = current_run("simnet::Network::new");
-        let (net, name) = add_net(run, name, &config, (sound, foresee, describe));
+        let (net, name) = add_net(run, name, &config, (on_timer, prefetch_due, describe_key));
         Self { run, net, name }
     }
 
@@ -81,7 +81,7 @@ impl Network {
 
     /// Finds a region, or makes it.
     fn find_region(&self, name: &str) -> (u32, SubNetwork) {
-        let find = |fabric: &mut Fabric, _: &mut World| self.net(fabric).region(name);
+        let find = |fabric: &mut SimnetState, _: &mut World| self.net(fabric).region(name);
         enter(self.run, find).unwrap_or_else(|| self.add_region(name))
     }
 
@@ -91,13 +91,14 @@ impl Network {
         enter(run, |fabric, _| {
             let regions = &mut self.net(fabric).regions;
             let number = regions.len() as u32;
-            let subnetwork = SubNetwork::of(self.name.clone(), Region { run, net, number });
+            let subnetwork =
+                SubNetwork::from_transport(self.name.clone(), Region { run, net, number });
             regions.push(RegionState { name: name.into(), subnetwork: subnetwork.clone() });
             (number, subnetwork)
         })
     }
 
-    fn net<'a>(&self, fabric: &'a mut Fabric) -> &'a mut Net {
+    fn net<'a>(&self, fabric: &'a mut SimnetState) -> &'a mut NetState {
         &mut fabric.nets[self.net as usize]
     }
 
@@ -110,7 +111,7 @@ impl Network {
     pub async fn new_host(&self, name: &str) -> Result<Host, crate::net::Error> {
         let (region, addr) = enter(self.run, |fabric, _| {
             let net = self.net(fabric);
-            (net.region(""), net.machines.addr_for(&net.name, name))
+            (net.region(""), net.hosts.addr_for(&net.name, name))
         });
         let (_, subnetwork) = region.unwrap_or_else(|| self.add_region(""));
         subnetwork.into_host(addr).await
@@ -163,7 +164,7 @@ impl Network {
     /// If either is empty, or a host is in both.
     #[track_caller]
     pub fn partition(&self, a: &[&str], b: &[&str]) {
-        self.cut(a, b, true, None);
+        self.cut_link(a, b, true, None);
     }
 
     /// Lets nothing get from any host of `from` to any of `to`, until the network is healed; the
@@ -174,7 +175,7 @@ impl Network {
     /// If either is empty, or a host is in both.
     #[track_caller]
     pub fn partition_one_way(&self, from: &[&str], to: &[&str]) {
-        self.cut(from, to, false, None);
+        self.cut_link(from, to, false, None);
     }
 
     /// Holds whatever travels between two hosts, in both directions, until it is released or the
@@ -229,7 +230,10 @@ impl Network {
     #[track_caller]
     fn host_pair(&self, a: &str, b: &str) -> (u32, u32) {
         let pair = enter(self.run, |fabric, _| {
-            Ok::<_, String>((first(&self.find(fabric, &[a])?), first(&self.find(fabric, &[b])?)))
+            Ok::<_, String>((
+                first(&self.find_hosts(fabric, &[a])?),
+                first(&self.find_hosts(fabric, &[b])?),
+            ))
         });
         pair.unwrap_or_else(|error| panic!("virtnet: {error}"))
     }
@@ -262,7 +266,7 @@ impl Network {
             net.links.heal();
             net.registry_down = None;
             world.record_fault("heal".into());
-            self.disturb(fabric, world, |_, _| true);
+            self.reevaluate_connections(fabric, world, |_, _| true);
         });
     }
 
@@ -271,8 +275,8 @@ impl Network {
     pub fn fault_stats(&self) -> FaultStats {
         enter(self.run, |fabric, world| {
             let net = self.net(fabric);
-            net.feel(world);
-            net.ledger.clone()
+            net.record_effects(world);
+            net.stats.clone()
         })
     }
 }
@@ -284,8 +288,14 @@ fn first(hosts: &BTreeSet<u32>) -> u32 {
 /// What plans do as well.
 impl Network {
     #[track_caller]
-    pub(crate) fn cut(&self, from: &[&str], to: &[&str], both_ways: bool, by: Option<StrikeId>) {
-        self.change(&[from, to], |fabric, world, mut hosts| {
+    pub(crate) fn cut_link(
+        &self,
+        from: &[&str],
+        to: &[&str],
+        both_ways: bool,
+        by: Option<PlannedFaultId>,
+    ) {
+        self.change_faults(&[from, to], |fabric, world, mut hosts| {
             let (Some(to), Some(from)) = (hosts.pop(), hosts.pop()) else {
                 unreachable!("two were asked for")
             };
@@ -294,14 +304,14 @@ impl Network {
             }
             let net = self.net(fabric);
             if let Some(both) = from.intersection(&to).next() {
-                let name = net.machines[*both].name();
+                let name = net.hosts[*both].name();
                 return Err(format!("a partition with host {name:?} on both sides"));
             }
-            let family = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
-            let counts = net.ledger.counts(family);
+            let kind = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
+            let counts = net.stats.kind_mut(kind);
             counts.requested += u64::from(by.is_none());
             counts.applied += 1;
-            world.record_fault(format!("{} {}", family.name(), net.sides(&from, &to)));
+            world.record_fault(format!("{} {}", kind.name(), net.describe_sides(&from, &to)));
             let concerned = {
                 let (from, to) = (from.clone(), to.clone());
                 move |a: u32, b: u32| {
@@ -309,50 +319,54 @@ impl Network {
                 }
             };
             net.links.cut(from, to, both_ways, by);
-            self.disturb(fabric, world, concerned);
+            self.reevaluate_connections(fabric, world, concerned);
             Ok(())
         });
     }
 
     #[track_caller]
     pub(crate) fn hold_pair(&self, a: &str, b: &str, by_hand: bool) {
-        self.change(&[&[a], &[b]], |fabric, world, hosts| {
+        self.change_faults(&[&[a], &[b]], |fabric, world, hosts| {
             let (a, b) = (first(&hosts[0]), first(&hosts[1]));
             let net = self.net(fabric);
-            let counts = net.ledger.counts(FaultKind::Hold);
+            let counts = net.stats.kind_mut(FaultKind::Hold);
             counts.requested += u64::from(by_hand);
             counts.applied += 1;
             net.links.hold(a, b, by_hand);
-            let text = format!("hold {}", net.names_of(a, b));
+            let text = format!("hold {}", net.pair_names(a, b));
             world.record_fault(text);
-            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+            self.reevaluate_connections(fabric, world, |from, to| {
+                (from, to) == (a, b) || (from, to) == (b, a)
+            });
             Ok(())
         });
     }
 
     #[track_caller]
     pub(crate) fn release_pair(&self, a: &str, b: &str, by_hand: bool) {
-        self.change(&[&[a], &[b]], |fabric, world, hosts| {
+        self.change_faults(&[&[a], &[b]], |fabric, world, hosts| {
             let (a, b) = (first(&hosts[0]), first(&hosts[1]));
             let net = self.net(fabric);
             if net.links.release(a, b, by_hand) {
-                world.record_fault(format!("release {}", net.names_of(a, b)));
+                world.record_fault(format!("release {}", net.pair_names(a, b)));
             }
-            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+            self.reevaluate_connections(fabric, world, |from, to| {
+                (from, to) == (a, b) || (from, to) == (b, a)
+            });
             Ok(())
         });
     }
 
     #[track_caller]
     pub(crate) fn reset_pair(&self, a: &str, b: &str, by_hand: bool) {
-        self.change(&[&[a], &[b]], |fabric, world, hosts| {
+        self.change_faults(&[&[a], &[b]], |fabric, world, hosts| {
             let pair = [first(&hosts[0]), first(&hosts[1])];
             let net = &fabric.nets[self.net as usize];
-            world.record_fault(format!("reset {}", net.names_of(pair[0], pair[1])));
+            world.record_fault(format!("reset {}", net.pair_names(pair[0], pair[1])));
             let mut hit = false;
             let between = |from, to| [from, to] == pair || [to, from] == pair;
             self.with_conns(fabric, world, between, |transit| hit |= transit.reset());
-            let counts = fabric.nets[self.net as usize].ledger.counts(FaultKind::Reset);
+            let counts = fabric.nets[self.net as usize].stats.kind_mut(FaultKind::Reset);
             counts.requested += u64::from(by_hand);
             counts.applied += 1;
             counts.effective += u64::from(hit);
@@ -368,11 +382,11 @@ impl Network {
                 return;
             }
             if down {
-                net.registry_down.get_or_insert_default().want(by_hand);
-                let counts = net.ledger.counts(FaultKind::Registry);
+                net.registry_down.get_or_insert_default().acquire(by_hand);
+                let counts = net.stats.kind_mut(FaultKind::Registry);
                 counts.requested += u64::from(by_hand);
                 counts.applied += 1;
-            } else if net.registry_down.as_mut().is_some_and(|down| down.is_over(by_hand)) {
+            } else if net.registry_down.as_mut().is_some_and(|down| down.release(by_hand)) {
                 net.registry_down = None;
             } else {
                 return;
@@ -382,12 +396,12 @@ impl Network {
     }
 
     /// Edits the link between two hosts, both ways or from the first to the second alone.
-    pub(crate) fn edit_pair(
+    pub(crate) fn override_link(
         &self,
         ((a, b), is_one_way): ((u32, u32), bool),
-        family: FaultKind,
+        kind: FaultKind,
         by_plan: bool,
-        change: impl Fn(&mut Edits),
+        change: impl Fn(&mut LinkSettings),
     ) {
         enter(self.run, |fabric, world| {
             if !world.accepts_effect() {
@@ -395,65 +409,69 @@ impl Network {
             }
             let net = self.net(fabric);
             let rates = net.rates(a, b);
-            net.links.edit(a, b, family, by_plan, &change);
+            net.links.override_settings(a, b, kind, by_plan, &change);
             if !is_one_way {
-                net.links.edit(b, a, family, by_plan, &change);
+                net.links.override_settings(b, a, kind, by_plan, &change);
             }
-            let counts = net.ledger.counts(family);
+            let counts = net.stats.kind_mut(kind);
             counts.requested += u64::from(!by_plan);
             counts.applied += 1;
             // What a plan has set applies before what was set by hand.
-            let applies = net.in_words((a, b), family);
+            let applies = net.describe_settings((a, b), kind);
             let names = match is_one_way {
-                true => format!("{} -> {}", net.machines[a].name(), net.machines[b].name()),
-                false => net.names_of(a, b),
+                true => format!("{} -> {}", net.hosts[a].name(), net.hosts[b].name()),
+                false => net.pair_names(a, b),
             };
-            let mut text = format!("{family} {names}: {applies}");
-            let mut own = Edits::default();
+            let mut text = format!("{kind} {names}: {applies}");
+            let mut own = LinkSettings::default();
             change(&mut own);
-            if let Some(own) = own.in_words(family).filter(|own| *own != applies) {
+            if let Some(own) = own.describe(kind).filter(|own| *own != applies) {
                 text += &format!("; {own} after the plan");
             }
             world.record_fault(text);
-            self.repace(fabric, world, (a, b), rates);
-            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+            self.rescale_bandwidth(fabric, world, (a, b), rates);
+            self.reevaluate_connections(fabric, world, |from, to| {
+                (from, to) == (a, b) || (from, to) == (b, a)
+            });
         });
     }
 
     /// Undoes the cut that a strike made, unless that was done before.
-    pub(crate) fn mend(&self, by: StrikeId, family: FaultKind) {
+    pub(crate) fn undo_cut(&self, by: PlannedFaultId, kind: FaultKind) {
         enter(self.run, |fabric, world| {
             let net = self.net(fabric);
-            if let Some((from, to)) = net.links.mend(by) {
-                let sides = net.sides(&from, &to);
-                world.record_fault(format!("{} {sides}: undone", family.name()));
-                self.disturb(fabric, world, |_, _| true);
+            if let Some((from, to)) = net.links.undo_cut(by) {
+                let sides = net.describe_sides(&from, &to);
+                world.record_fault(format!("{} {sides}: undone", kind.name()));
+                self.reevaluate_connections(fabric, world, |_, _| true);
             }
         });
     }
 
     /// Undoes what a plan changed about both directions between two hosts.
-    pub(crate) fn unedit_pair(&self, (a, b): (u32, u32), family: FaultKind) {
+    pub(crate) fn undo_override(&self, (a, b): (u32, u32), kind: FaultKind) {
         enter(self.run, |fabric, world| {
             let net = self.net(fabric);
             let rates = net.rates(a, b);
             // Two strikes alike are undone at once.
-            if !(net.links.unedit(a, b, family) | net.links.unedit(b, a, family)) {
+            if !(net.links.undo_override(a, b, kind) | net.links.undo_override(b, a, kind)) {
                 return;
             }
-            let applies = net.in_words((a, b), family);
-            let names = net.names_of(a, b);
-            world.record_fault(format!("{} {names}: undone, {applies}", family.name()));
-            self.repace(fabric, world, (a, b), rates);
-            self.disturb(fabric, world, |from, to| (from, to) == (a, b) || (from, to) == (b, a));
+            let applies = net.describe_settings((a, b), kind);
+            let names = net.pair_names(a, b);
+            world.record_fault(format!("{} {names}: undone, {applies}", kind.name()));
+            self.rescale_bandwidth(fabric, world, (a, b), rates);
+            self.reevaluate_connections(fabric, world, |from, to| {
+                (from, to) == (a, b) || (from, to) == (b, a)
+            });
         });
     }
 
     /// Lets what queues for the bandwidth between two hosts, there and back, be out as soon as it
     /// can, if these were the rates before.
-    fn repace(
+    fn rescale_bandwidth(
         &self,
-        fabric: &mut Fabric,
+        fabric: &mut SimnetState,
         world: &mut World,
         (a, b): (u32, u32),
         rates: [Option<u64>; 2],
@@ -463,23 +481,25 @@ impl Network {
             [(a, b), (b, a)].into_iter().zip(rates.into_iter().zip(after))
         {
             let Some(before) = before.filter(|before| Some(*before) != after) else { continue };
-            let pace = Pace { before, after };
-            fabric.nets[self.net as usize].links.repace((from, to), world.now, pace);
+            let pace = RateChange { before, after };
+            fabric.nets[self.net as usize].links.rescale_bandwidth((from, to), world.now, pace);
             let between = |one, other| (one, other) == (from, to) || (other, one) == (from, to);
-            self.with_conns(fabric, world, between, |transit| transit.repace(from, pace));
+            self.with_conns(fabric, world, between, |transit| {
+                transit.rescale_bandwidth(from, pace)
+            });
         }
     }
 
     /// Looks up hosts by name, and works on them.
     #[track_caller]
-    fn change(
+    fn change_faults(
         &self,
         names: &[&[&str]],
-        work: impl FnOnce(&mut Fabric, &mut World, Vec<BTreeSet<u32>>) -> Result<(), String>,
+        work: impl FnOnce(&mut SimnetState, &mut World, Vec<BTreeSet<u32>>) -> Result<(), String>,
     ) {
         let changed = enter(self.run, |fabric, world| {
             let hosts: Result<Vec<_>, String> =
-                names.iter().map(|names| self.find(fabric, names)).collect();
+                names.iter().map(|names| self.find_hosts(fabric, names)).collect();
             if world.accepts_effect() { work(fabric, world, hosts?) } else { Ok(()) }
         });
         if let Err(error) = changed {
@@ -488,11 +508,11 @@ impl Network {
     }
 
     /// Finds hosts by name.
-    fn find(&self, fabric: &Fabric, names: &[&str]) -> Result<BTreeSet<u32>, String> {
+    fn find_hosts(&self, fabric: &SimnetState, names: &[&str]) -> Result<BTreeSet<u32>, String> {
         let net = &fabric.nets[self.net as usize];
         let find = |name: &&str| {
-            net.machines.find(name).ok_or_else(|| {
-                let names = net.machines.names();
+            net.hosts.find(name).ok_or_else(|| {
+                let names = net.hosts.names();
                 let known = &names[..names.len().min(20)];
                 let more = if names.len() > known.len() { ", .." } else { "" };
                 format!(
@@ -508,32 +528,32 @@ impl Network {
     /// Does something with every connection between hosts that are concerned.
     fn with_conns(
         &self,
-        fabric: &mut Fabric,
+        fabric: &mut SimnetState,
         world: &mut World,
         concerned: impl Fn(u32, u32) -> bool,
-        mut work: impl FnMut(&mut Transit<'_>),
+        mut work: impl FnMut(&mut ConnCtx<'_>),
     ) {
         let hit = |conn: &Connection| {
-            conn.net == self.net && concerned(conn.ends[0].machine, conn.ends[1].machine)
+            conn.net == self.net && concerned(conn.ends[0].host, conn.ends[1].host)
         };
         let conns: Vec<usize> =
             fabric.conns.iter().filter(|(_, conn)| hit(conn)).map(|(index, _)| index).collect();
         for index in conns {
-            if let Some(mut transit) = fabric.transit(index, world) {
+            if let Some(mut transit) = fabric.conn_ctx(index, world) {
                 work(&mut transit);
             }
         }
     }
 
     /// Lets all connections look around to which something was done, and all dials.
-    pub(crate) fn disturb(
+    pub(crate) fn reevaluate_connections(
         &self,
-        fabric: &mut Fabric,
+        fabric: &mut SimnetState,
         world: &mut World,
         concerned: impl Fn(u32, u32) -> bool,
     ) {
-        self.with_conns(fabric, world, concerned, |transit| transit.look_around());
-        fabric.let_dials_go(world, self.net);
+        self.with_conns(fabric, world, concerned, |transit| transit.reevaluate_path());
+        fabric.resume_dials(world, self.net);
     }
 }
 
@@ -556,7 +576,7 @@ impl LinkOverride {
     /// How long anything takes between the two, one way.
     #[track_caller]
     pub fn latency(self, latency: Latency) -> Self {
-        self.edit(FaultKind::Latency, |edits| edits.latency = Some(latency))
+        self.apply(FaultKind::Latency, |edits| edits.latency = Some(latency))
     }
 
     /// How much of what is sent is lost, from 0 to 1, acknowledgements included. It is sent again
@@ -568,8 +588,8 @@ impl LinkOverride {
     /// If it is not a number from 0 to 1.
     #[track_caller]
     pub fn loss(self, ratio: f64) -> Self {
-        let loss = millionths("loss", ratio);
-        self.edit(FaultKind::Loss, |edits| edits.loss = Some(loss))
+        let loss = parts_per_million("loss", ratio);
+        self.apply(FaultKind::Loss, |edits| edits.loss = Some(loss))
     }
 
     /// How many bytes a second pass, each way.
@@ -583,7 +603,7 @@ impl LinkOverride {
             bytes_per_second > 0,
             "virtnet: a bandwidth of 0 bytes a second lets nothing pass: use `Network::partition`"
         );
-        self.edit(FaultKind::Bandwidth, |edits| edits.bandwidth = Some(bytes_per_second))
+        self.apply(FaultKind::Bandwidth, |edits| edits.bandwidth = Some(bytes_per_second))
     }
 
     /// How many of the reads and writes of connections between the two are short, from 0 to 1.
@@ -593,18 +613,18 @@ impl LinkOverride {
     /// If it is not a number from 0 to 1.
     #[track_caller]
     pub fn short_io(self, ratio: f64) -> Self {
-        let short = millionths("short_io", ratio);
-        self.edit(FaultKind::ShortIo, |edits| edits.short_io = Some(short))
+        let short = parts_per_million("short_io", ratio);
+        self.apply(FaultKind::ShortIo, |edits| edits.short_io = Some(short))
     }
 
-    fn edit(self, family: FaultKind, change: impl Fn(&mut Edits)) -> Self {
-        self.network.edit_pair((self.hosts, self.is_one_way), family, false, change);
+    fn apply(self, family: FaultKind, change: impl Fn(&mut LinkSettings)) -> Self {
+        self.network.override_link((self.hosts, self.is_one_way), family, false, change);
         self
     }
 }
 
 #[track_caller]
-fn millionths(what: &str, ratio: f64) -> u32 {
+fn parts_per_million(what: &str, ratio: f64) -> u32 {
     assert!((0.0..=1.0).contains(&ratio), "virtnet: {what}({ratio}): a ratio is from 0 to 1");
-    (ratio * f64::from(WHOLE)).round() as u32
+    (ratio * f64::from(MILLION)).round() as u32
 }

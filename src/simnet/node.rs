@@ -15,31 +15,32 @@ use std::time::Duration;
 
 use crate::net::{Cause, Host};
 use crate::sim::{
-    Errand, JoinHandle, Key, Name, NodeDeath, Origin, Sleep, World, boxed, in_three_digits, nanos,
+    Callback, JoinHandle, NodeDeath, Origin, PathHash, Sleep, TaskName, World, box_task,
+    in_three_digits, nanos,
 };
 use crate::util::stall_probe::waiting_for;
 
 use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
-use crate::simnet::host::sim_host::{Life, Machine, NodePart, Power};
-use crate::simnet::state::{Fabric, enter};
-use crate::simnet::tcp::transfer::Transit;
+use crate::simnet::host::sim_host::{Life, NodeInfo, PowerState, SimHost};
+use crate::simnet::state::{SimnetState, enter};
+use crate::simnet::tcp::transfer::ConnCtx;
 
 /// What a node's program may come to: nothing, or a `Result` whose error ends the run as a panic
 /// does.
 pub trait NodeOutput {
     /// Gives the error, if there is one, as it is to be printed.
-    fn error(self) -> Option<String>;
+    fn into_error(self) -> Option<String>;
 }
 
 impl NodeOutput for () {
-    fn error(self) -> Option<String> {
+    fn into_error(self) -> Option<String> {
         None
     }
 }
 
 impl NodeOutput for Infallible {
-    fn error(self) -> Option<String> {
+    fn into_error(self) -> Option<String> {
         match self {}
     }
 }
@@ -56,15 +57,15 @@ impl<T> Returns for fn() -> T {
 
 /// A program that never returns.
 impl NodeOutput for <fn() -> ! as Returns>::Output {
-    fn error(self) -> Option<String> {
+    fn into_error(self) -> Option<String> {
         self
     }
 }
 
 impl<T: NodeOutput, E: fmt::Debug> NodeOutput for Result<T, E> {
-    fn error(self) -> Option<String> {
+    fn into_error(self) -> Option<String> {
         match self {
-            Ok(output) => output.error(),
+            Ok(output) => output.into_error(),
             Err(error) => Some(format!("{error:?}")),
         }
     }
@@ -101,7 +102,7 @@ impl<T: NodeOutput, E: fmt::Debug> NodeOutput for Result<T, E> {
 pub struct Node {
     pub(crate) run: u64,
     pub(crate) net: u32,
-    pub(crate) machine: u32,
+    pub(crate) host: u32,
     pub(crate) name: Arc<str>,
 }
 
@@ -120,20 +121,20 @@ impl Node {
     {
         let program = Rc::new(move |host| -> Life {
             let life = program(host);
-            Box::pin(async move { life.await.error().map_or(Ok(()), Err) })
+            Box::pin(async move { life.await.into_error().map_or(Ok(()), Err) })
         });
         let node = enter(run, |fabric, world| {
             let state = &mut fabric.nets[net as usize];
-            let addr = state.machines.addr_for(&state.name, name);
-            let machine = state.machines.find_or_add(&addr, region);
-            let made = &mut state.machines[machine];
-            if made.node.is_some() || made.power == Power::Up {
+            let addr = state.hosts.addr_for(&state.name, name);
+            let machine = state.hosts.find_or_add(&addr, region);
+            let made = &mut state.hosts[machine];
+            if made.node.is_some() || made.power == PowerState::Up {
                 return Err(format!("there is a host {name:?} already on this network"));
             }
             let number = world.nodes.add(name.into());
-            let part = NodePart::new(number, program, spawned_at);
+            let part = NodeInfo::new(number, program, spawned_at);
             made.node = Some(Box::new(part));
-            Ok(Self { run, net, machine, name: name.into() })
+            Ok(Self { run, net, host: machine, name: name.into() })
         })?;
         node.boot();
         Ok(node)
@@ -152,14 +153,14 @@ impl Node {
     /// Outside its run, as all methods but `name` do.
     #[track_caller]
     pub fn host(&self) -> Option<Host> {
-        enter(self.run, |fabric, _| self.machine(fabric).host.clone())
+        enter(self.run, |fabric, _| self.sim_host(fabric).host.clone())
     }
 
     /// Returns whether it is meant to run: it has not been crashed or powered off since it was
     /// last started.
     #[track_caller]
     pub fn is_up(&self) -> bool {
-        enter(self.run, |fabric, _| self.part(fabric).is_up)
+        enter(self.run, |fabric, _| self.info(fabric).is_up)
     }
 
     /// Lets the process die: connections are reset, dials to it are refused, its tasks are
@@ -170,13 +171,13 @@ impl Node {
     /// down in the trace and in `Outcome::caught`.
     #[track_caller]
     pub fn crash(&self) {
-        self.stop(FaultKind::Crash, true);
+        self.apply_stop(FaultKind::Crash, true);
     }
 
     /// Takes the power away: as a crash, but nobody is told. Peers wait until they time out.
     #[track_caller]
     pub fn power_off(&self) {
-        self.stop(FaultKind::PowerOff, true);
+        self.apply_stop(FaultKind::PowerOff, true);
     }
 
     /// Closes its host in good order: everything that is blocked on it is interrupted, what was
@@ -193,20 +194,20 @@ impl Node {
     /// was before, and are refused there.
     #[track_caller]
     pub fn restart(&self) {
-        self.start_again(true);
+        self.apply_restart(true);
     }
 
     /// Lets no task of it be polled until it is resumed. The network goes on: what arrives is
     /// acknowledged, and read later.
     #[track_caller]
     pub fn pause(&self) {
-        self.hold(true, true);
+        self.apply_pause(true, true);
     }
 
     /// Lets the tasks of a paused node go on.
     #[track_caller]
     pub fn resume(&self) {
-        self.hold(false, true);
+        self.apply_pause(false, true);
     }
 
     /// Sets its clocks: how far its wall clock (`Sim::system_time`) is off from now on, and how
@@ -236,11 +237,12 @@ impl Node {
     /// [`JoinError`](crate::JoinError), as it does if the node dies before the task ends.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        let (name, future) = (Name::Type(std::any::type_name::<F>), boxed(future));
+        let (name, future) = (TaskName::Type(std::any::type_name::<F>), box_task(future));
         let spawned_at = Location::caller();
         let (spawned, number) = enter(self.run, |fabric, world| {
-            let part = self.part(fabric);
-            let root = part.root.filter(|root| part.is_up && world.tasks.live(*root).is_some());
+            let part = self.info(fabric);
+            let root =
+                part.root_task.filter(|root| part.is_up && world.tasks.get_live(*root).is_some());
             let spawned = match root {
                 None => Err(future),
                 Some(root) => {
@@ -258,7 +260,7 @@ impl Node {
 /// What plans do as well: then the caller counts what was requested.
 impl Node {
     #[track_caller]
-    pub(crate) fn stop(&self, family: FaultKind, by_hand: bool) {
+    pub(crate) fn apply_stop(&self, family: FaultKind, by_hand: bool) {
         enter(self.run, |fabric, world| {
             if world.accepts_effect() {
                 self.request(fabric, family, by_hand);
@@ -268,62 +270,63 @@ impl Node {
     }
 
     /// Has it die as soon as the current poll returns.
-    fn stop_if_up(&self, fabric: &mut Fabric, world: &mut World, family: FaultKind) {
-        let was_up = std::mem::replace(&mut self.part(fabric).is_up, false);
+    fn stop_if_up(&self, fabric: &mut SimnetState, world: &mut World, family: FaultKind) {
+        let was_up = std::mem::replace(&mut self.info(fabric).is_up, false);
         // One that has crashed can still lose its power.
-        let answers = family == FaultKind::PowerOff && self.machine(fabric).power != Power::Silent;
+        let answers =
+            family == FaultKind::PowerOff && self.sim_host(fabric).power != PowerState::Silent;
         if was_up || answers {
-            self.run_errand(fabric, world, move |node| node.die(family));
+            self.run_callback(fabric, world, move |node| node.stop_node(family));
         }
     }
 
     /// Has something done to it as soon as the current poll returns.
-    fn run_errand(
+    fn run_callback(
         &self,
-        fabric: &mut Fabric,
+        fabric: &mut SimnetState,
         world: &mut World,
         errand: impl FnOnce(&Self) + 'static,
     ) {
-        self.part(fabric).in_transition += 1;
+        self.info(fabric).in_transition += 1;
         let node = self.clone();
-        world.defer_callback(Errand::Once(Box::new(move || {
-            enter(node.run, |fabric, _| node.part(fabric).in_transition -= 1);
+        world.defer_callback(Callback::Boxed(Box::new(move || {
+            enter(node.run, |fabric, _| node.info(fabric).in_transition -= 1);
             errand(&node);
         })));
     }
 
     /// Starts it again: a fault.
     #[track_caller]
-    pub(crate) fn start_again(&self, by_hand: bool) {
-        self.start_over(true, by_hand);
+    pub(crate) fn apply_restart(&self, by_hand: bool) {
+        self.restart_now(true, by_hand);
     }
 
     /// Starts it again when a plan is done with it: the end of a fault, and none itself. Does
     /// nothing if somebody has done so since that life.
     #[track_caller]
-    pub(crate) fn recover(&self, life: u32) {
-        if self.life() == life {
-            self.start_over(false, false);
+    pub(crate) fn start_if_same(&self, life: u32) {
+        if self.incarnation() == life {
+            self.restart_now(false, false);
         }
     }
 
     /// How many times it was restarted, or is going to be as soon as the current poll returns.
-    pub(crate) fn life(&self) -> u32 {
+    pub(crate) fn incarnation(&self) -> u32 {
         enter(self.run, |fabric, _| {
-            let machine = self.machine(fabric);
-            let is_starting = |part: &NodePart| part.is_up && part.in_transition > 0;
-            machine.life + u32::from(machine.node.as_deref().is_some_and(is_starting))
+            let machine = self.sim_host(fabric);
+            let is_starting = |part: &NodeInfo| part.is_up && part.in_transition > 0;
+            machine.incarnation + u32::from(machine.node.as_deref().is_some_and(is_starting))
         })
     }
 
     #[track_caller]
-    fn start_over(&self, is_fault: bool, by_hand: bool) {
+    fn restart_now(&self, is_fault: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
             if world.accepts_effect() {
                 self.request(fabric, FaultKind::Restart, by_hand);
                 self.stop_if_up(fabric, world, FaultKind::Restart);
-                self.part(fabric).is_up = true;
-                self.run_errand(fabric, world, move |node| node.live_again(is_fault));
+                self.info(fabric).is_up = true;
+                self.run_callback(fabric, world, move |node| node.begin_incarnation(is_fault));
             }
         });
     }
@@ -335,52 +338,54 @@ impl Node {
                 return None;
             }
             self.request(fabric, FaultKind::Close, by_hand);
-            self.machine(fabric).host.clone()
+            self.sim_host(fabric).host.clone()
         });
         if let Some(host) = host.filter(|host| !host.is_closed()) {
-            enter(self.run, |fabric, world| self.applied(fabric, world, FaultKind::Close, true));
+            enter(self.run, |fabric, world| {
+                self.count_applied(fabric, world, FaultKind::Close, true)
+            });
             // Only a network that closes with its last host has anything to report.
             let _ = host.close();
         }
     }
 
     #[track_caller]
-    pub(crate) fn hold(&self, paused: bool, by_hand: bool) {
+    pub(crate) fn apply_pause(&self, paused: bool, by_hand: bool) {
         enter(self.run, |fabric, world| {
-            if self.part(fabric).in_transition > 0 && world.accepts_effect() {
+            if self.info(fabric).in_transition > 0 && world.accepts_effect() {
                 // It concerns the life that begins.
-                self.run_errand(fabric, world, move |node| {
-                    enter(node.run, |fabric, world| node.hold_in(fabric, world, paused, by_hand));
+                self.run_callback(fabric, world, move |node| {
+                    enter(node.run, |fabric, world| node.pause_in(fabric, world, paused, by_hand));
                 });
             } else {
-                self.hold_in(fabric, world, paused, by_hand);
+                self.pause_in(fabric, world, paused, by_hand);
             }
         });
     }
 
-    fn hold_in(&self, fabric: &mut Fabric, world: &mut World, paused: bool, by_hand: bool) {
-        self.feel(fabric, world);
-        let part = self.part(fabric);
+    fn pause_in(&self, fabric: &mut SimnetState, world: &mut World, paused: bool, by_hand: bool) {
+        self.record_effects(fabric, world);
+        let part = self.info(fabric);
         let number = part.number;
         // Who is down is not paused: there is nothing to be held up.
         if !world.accepts_effect() || (paused && !part.is_up) {
             return;
         }
         if paused {
-            let before = part.pause.as_ref().map(|pause| pause.felt);
+            let before = part.pause.as_ref().map(|pause| pause.is_effective);
             let pause = part.pause.get_or_insert_default();
-            pause.want(by_hand);
+            pause.acquire(by_hand);
             if let Some(felt) = before {
                 // Still the same pause, of which there is one more who wants it.
-                pause.felt = felt;
+                pause.is_effective = felt;
                 return;
             }
             self.request(fabric, FaultKind::Pause, by_hand);
-            self.applied(fabric, world, FaultKind::Pause, false);
-        } else if part.pause.as_mut().is_some_and(|pause| pause.is_over(by_hand)) {
+            self.count_applied(fabric, world, FaultKind::Pause, false);
+        } else if part.pause.as_mut().is_some_and(|pause| pause.release(by_hand)) {
             part.pause = None;
             self.record(world, "resume");
-            fabric.let_askers_hear(world, self.net, self.machine);
+            fabric.resume_lookups(world, self.net, self.host);
         } else {
             return;
         }
@@ -394,7 +399,7 @@ impl Node {
                 return;
             }
             if by_hand {
-                self.part(fabric).own_clock = skew;
+                self.info(fabric).manual_clock = skew;
             }
             let is_fault = skew != ClockSkew::none();
             self.change_clock(fabric, world, skew, is_fault.then_some(by_hand));
@@ -408,7 +413,7 @@ impl Node {
                 return;
             }
             if by_hand {
-                self.part(fabric).own_cost = cost;
+                self.info(fabric).manual_poll_cost = cost;
             }
             self.change_cost(fabric, world, cost, (!cost.is_zero()).then_some(by_hand));
         });
@@ -418,7 +423,7 @@ impl Node {
     /// itself.
     pub(crate) fn restore_clock(&self) {
         enter(self.run, |fabric, world| {
-            let own = self.part(fabric).own_clock;
+            let own = self.info(fabric).manual_clock;
             self.change_clock(fabric, world, own, None);
         });
     }
@@ -426,7 +431,7 @@ impl Node {
     /// The same for what a poll costs it.
     pub(crate) fn restore_poll_cost(&self) {
         enter(self.run, |fabric, world| {
-            let own = self.part(fabric).own_cost;
+            let own = self.info(fabric).manual_poll_cost;
             self.change_cost(fabric, world, own, None);
         });
     }
@@ -434,23 +439,23 @@ impl Node {
     /// Changes its clock; if that is a fault, it is one by hand or not.
     fn change_clock(
         &self,
-        fabric: &mut Fabric,
+        fabric: &mut SimnetState,
         world: &mut World,
         skew: ClockSkew,
         fault: Option<bool>,
     ) {
-        self.feel(fabric, world);
-        let part = self.part(fabric);
+        self.record_effects(fabric, world);
+        let part = self.info(fabric);
         let number = part.number;
-        part.clock_felt = fault.map(|_| false);
+        part.clock_effective = fault.map(|_| false);
         let step = i128::from(skew.offset) - world.wall_clock_error(number);
         if let Some(by_hand) = fault {
             self.request(fabric, FaultKind::Clock, by_hand);
-            self.count(fabric, FaultKind::Clock, false);
+            self.count_fault(fabric, FaultKind::Clock, false);
         }
         if fault.is_some() || world.has_clock_skew(number) {
             let undone = if fault.is_none() { "undone, " } else { "" };
-            let (setting, step) = (clock_in_words(skew), signed(step, in_three_digits));
+            let (setting, step) = (describe_clock(skew), signed(step, in_three_digits));
             let what = format!("{undone}{setting}; the wall clock steps by {step}");
             self.record_details(world, FaultKind::Clock, &what);
         }
@@ -460,18 +465,18 @@ impl Node {
     /// Changes what a poll costs it; if that is a fault, it is one by hand or not.
     fn change_cost(
         &self,
-        fabric: &mut Fabric,
+        fabric: &mut SimnetState,
         world: &mut World,
         cost: Duration,
         fault: Option<bool>,
     ) {
-        self.feel(fabric, world);
-        let part = self.part(fabric);
+        self.record_effects(fabric, world);
+        let part = self.info(fabric);
         let number = part.number;
-        part.slow_felt = fault.map(|_| false);
+        part.slow_effective = fault.map(|_| false);
         if let Some(by_hand) = fault {
             self.request(fabric, FaultKind::SlowNode, by_hand);
-            self.count(fabric, FaultKind::SlowNode, false);
+            self.count_fault(fabric, FaultKind::SlowNode, false);
         }
         if fault.is_some() || world.has_poll_cost(number) {
             let undone = if fault.is_none() { "undone, " } else { "" };
@@ -482,29 +487,35 @@ impl Node {
 }
 
 impl Node {
-    fn machine<'a>(&self, fabric: &'a mut Fabric) -> &'a mut Machine {
-        &mut fabric.nets[self.net as usize].machines[self.machine]
+    fn sim_host<'a>(&self, fabric: &'a mut SimnetState) -> &'a mut SimHost {
+        &mut fabric.nets[self.net as usize].hosts[self.host]
     }
 
-    fn part<'a>(&self, fabric: &'a mut Fabric) -> &'a mut NodePart {
-        match &mut self.machine(fabric).node {
+    fn info<'a>(&self, fabric: &'a mut SimnetState) -> &'a mut NodeInfo {
+        match &mut self.sim_host(fabric).node {
             Some(part) => part,
             None => unreachable!("a node is made with its part"),
         }
     }
 
-    fn request(&self, fabric: &mut Fabric, family: FaultKind, by_hand: bool) {
-        let ledger = &mut fabric.nets[self.net as usize].ledger;
-        ledger.counts(family).requested += u64::from(by_hand);
+    fn request(&self, fabric: &mut SimnetState, family: FaultKind, by_hand: bool) {
+        let ledger = &mut fabric.nets[self.net as usize].stats;
+        ledger.kind_mut(family).requested += u64::from(by_hand);
     }
 
-    fn applied(&self, fabric: &mut Fabric, world: &mut World, family: FaultKind, felt: bool) {
-        self.count(fabric, family, felt);
+    fn count_applied(
+        &self,
+        fabric: &mut SimnetState,
+        world: &mut World,
+        family: FaultKind,
+        felt: bool,
+    ) {
+        self.count_fault(fabric, family, felt);
         self.record(world, family.name());
     }
 
-    fn count(&self, fabric: &mut Fabric, family: FaultKind, felt: bool) {
-        let counts = fabric.nets[self.net as usize].ledger.counts(family);
+    fn count_fault(&self, fabric: &mut SimnetState, family: FaultKind, felt: bool) {
+        let counts = fabric.nets[self.net as usize].stats.kind_mut(family);
         counts.applied += 1;
         counts.effective += u64::from(felt);
     }
@@ -520,55 +531,56 @@ impl Node {
     }
 
     /// Notes which of the faults of this node have been felt by now.
-    pub(crate) fn feel(&self, fabric: &mut Fabric, world: &World) {
+    pub(crate) fn record_effects(&self, fabric: &mut SimnetState, world: &World) {
         let net = &mut fabric.nets[self.net as usize];
-        if let Some(part) = &mut net.machines[self.machine].node {
-            part.feel(&mut net.ledger, world);
+        if let Some(part) = &mut net.hosts[self.host].node {
+            part.record_effects(&mut net.stats, world);
         }
     }
 
     /// Does something with every connection of its host.
     fn with_conns(
         &self,
-        fabric: &mut Fabric,
+        fabric: &mut SimnetState,
         world: &mut World,
-        mut work: impl FnMut(&mut Transit<'_>, usize),
+        mut work: impl FnMut(&mut ConnCtx<'_>, usize),
     ) {
         let own = |(index, conn): (usize, &crate::simnet::tcp::connection::Connection)| {
-            let at = |end: usize| conn.ends[end].machine == self.machine;
+            let at = |end: usize| conn.ends[end].host == self.host;
             let ends: Vec<usize> = (0..2).filter(|end| at(*end)).collect();
             (conn.net == self.net).then_some((index, ends))
         };
         let conns: Vec<_> = fabric.conns.iter().filter_map(own).collect();
         for (index, ends) in conns {
-            if let Some(mut transit) = fabric.transit(index, world) {
+            if let Some(mut transit) = fabric.conn_ctx(index, world) {
                 ends.into_iter().for_each(|end| work(&mut transit, end));
             }
         }
     }
 
     /// Dies.
-    fn die(&self, family: FaultKind) {
-        let power = if family == FaultKind::PowerOff { Power::Silent } else { Power::Down };
+    fn stop_node(&self, family: FaultKind) {
+        let power =
+            if family == FaultKind::PowerOff { PowerState::Silent } else { PowerState::Down };
         let host = enter(self.run, |fabric, world| {
-            if family == FaultKind::PowerOff && self.machine(fabric).power == Power::Silent {
+            if family == FaultKind::PowerOff && self.sim_host(fabric).power == PowerState::Silent {
                 return None;
             }
             if family == FaultKind::Restart {
                 self.record(world, "crash to restart");
             } else {
-                self.applied(fabric, world, family, true);
+                self.count_applied(fabric, world, family, true);
             }
-            self.feel(fabric, world);
-            let machine = self.machine(fabric);
+            self.record_effects(fabric, world);
+            let machine = self.sim_host(fabric);
             machine.power = power;
             let host = machine.host.take();
             if let Some(part) = &mut machine.node {
-                (part.root, part.pause) = (None, None);
+                (part.root_task, part.pause) = (None, None);
             }
             self.with_conns(fabric, world, |transit, end| match power {
-                Power::Silent => transit.go_silent(end),
-                _ => transit.crash(end),
+                PowerState::Silent => transit.on_power_off(end),
+                _ => transit.on_crash(end),
             });
             host
         });
@@ -577,8 +589,8 @@ impl Node {
             let _ = host.close();
         }
         enter(self.run, |fabric, world| {
-            let number = self.part(fabric).number;
-            let by = Key::word(family.name());
+            let number = self.info(fabric).number;
+            let by = PathHash::of_name(family.name());
             world.intern_name(by, || family.name().into());
             let death = match family {
                 FaultKind::PowerOff => NodeDeath::PowerOff,
@@ -590,33 +602,33 @@ impl Node {
     }
 
     /// Begins a new life.
-    fn live_again(&self, is_fault: bool) {
+    fn begin_incarnation(&self, is_fault: bool) {
         enter(self.run, |fabric, world| {
             if is_fault {
-                self.applied(fabric, world, FaultKind::Restart, true);
+                self.count_applied(fabric, world, FaultKind::Restart, true);
             } else {
                 self.record(world, "restart");
             }
-            let machine = self.machine(fabric);
-            machine.life += 1;
-            machine.power = Power::Down;
-            let number = self.part(fabric).number;
+            let machine = self.sim_host(fabric);
+            machine.incarnation += 1;
+            machine.power = PowerState::Down;
+            let number = self.info(fabric).number;
             world.start_node(number);
-            self.with_conns(fabric, world, |transit, end| transit.wake_up(end));
+            self.with_conns(fabric, world, |transit, end| transit.on_restart(end));
         });
         self.boot();
     }
 
     /// Starts the program.
     fn boot(&self) {
-        let root = boxed(self.clone().run_program());
+        let root = box_task(self.clone().run_program());
         let spawned = enter(self.run, |fabric, world| {
-            let life = self.machine(fabric).life;
-            let part = self.part(fabric);
+            let life = self.sim_host(fabric).incarnation;
+            let part = self.info(fabric);
             let (number, spawned_at) = (part.number, part.spawned_at);
-            let (origin, name) = (Origin::Node { life }, Name::Given(self.name.clone()));
+            let (origin, name) = (Origin::Node { life }, TaskName::Given(self.name.clone()));
             let spawned = world.spawn_on(number, origin, &name, root, spawned_at);
-            self.part(fabric).root = spawned.as_ref().ok().copied();
+            self.info(fabric).root_task = spawned.as_ref().ok().copied();
             spawned
         });
         if let Ok(task) = spawned {
@@ -628,23 +640,23 @@ impl Node {
     /// node.
     async fn run_program(self) {
         let (subnetwork, addr, program) = enter(self.run, |fabric, _| {
-            let machine = self.machine(fabric);
+            let machine = self.sim_host(fabric);
             let (region, addr) = (machine.region, machine.addr.clone());
             let subnetwork =
                 fabric.nets[self.net as usize].regions[region as usize].subnetwork.clone();
-            (subnetwork, addr, self.part(fabric).program.clone())
+            (subnetwork, addr, self.info(fabric).program.clone())
         });
         let host = loop {
             match subnetwork.clone().into_host(addr.clone()).await {
                 Ok(host) => break host,
                 Err(error) if *error.root() == Cause::RegistryDown => {
-                    let again = enter(self.run, |_, world| world.local_now()) + RETRY_BOOT;
+                    let again = enter(self.run, |_, world| world.local_now()) + BOOT_RETRY_DELAY;
                     Sleep::new(self.run, again).await;
                 }
                 Err(error) => panic!("node {} did not start: {error}", self.name),
             }
         };
-        enter(self.run, |fabric, _| self.machine(fabric).host = Some(host.clone()));
+        enter(self.run, |fabric, _| self.sim_host(fabric).host = Some(host.clone()));
         if let Err(error) = program(host).await {
             panic!("the program of node {} failed: {error}", self.name);
         }
@@ -657,7 +669,7 @@ impl Node {
 }
 
 /// The settings of a clock: nanoseconds ahead, and millionths by which it runs too fast.
-pub(crate) fn clock_in_words(ClockSkew { offset, drift_ppm }: ClockSkew) -> String {
+pub(crate) fn describe_clock(ClockSkew { offset, drift_ppm }: ClockSkew) -> String {
     format!("offset {}, drift {drift_ppm} ppm", signed(offset.into(), Duration::from_nanos))
 }
 
@@ -668,7 +680,7 @@ fn signed(nanos: i128, text: fn(u64) -> Duration) -> String {
 }
 
 /// After how long a node that finds the registry down tries again.
-const RETRY_BOOT: Duration = Duration::from_millis(100);
+const BOOT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,93 +4,93 @@
 //! large as ten lines of a cache: to make it elsewhere and move it here, and to move it out again
 //! in the end, would take a tenth of a dial.
 
-use crate::util::cold::{Wipe, aside};
+use crate::util::cold::{ClearToCapacity, cold};
 
 /// What begins again in its own memory.
-pub(crate) trait Reused: Default {
+pub(crate) trait SlabEntry: Default {
     /// Whether it is in use.
     fn is_used(&self) -> bool;
 }
 
 /// Things by number. The number that was given back last is the next to be given out.
 #[derive(Debug, Default)]
-pub(crate) struct Pool<T> {
-    things: Vec<T>,
+pub(crate) struct RecyclingSlab<T> {
+    entries: Vec<T>,
     free: Vec<u32>,
 }
 
-impl<T: Reused> Pool<T> {
+impl<T: SlabEntry> RecyclingSlab<T> {
     /// Gives a number, and what is to begin there: as new, or as another has left it.
     #[inline]
-    pub(crate) fn add(&mut self) -> (usize, &mut T) {
+    pub(crate) fn insert(&mut self) -> (usize, &mut T) {
         let index = match self.free.pop() {
             Some(index) => index as usize,
             None => {
-                self.things.push(T::default());
-                self.things.len() - 1
+                self.entries.push(T::default());
+                self.entries.len() - 1
             }
         };
-        (index, &mut self.things[index])
+        (index, &mut self.entries[index])
     }
 
     /// Takes a number back; what was there is not in use any more.
     #[inline]
-    pub(crate) fn give_back(&mut self, index: usize) {
-        debug_assert!(!self.things[index].is_used(), "number {index} is in use");
+    pub(crate) fn free(&mut self, index: usize) {
+        debug_assert!(!self.entries[index].is_used(), "number {index} is in use");
         self.free.push(index as u32);
     }
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        self.things.get(index).filter(|thing| thing.is_used())
+        self.entries.get(index).filter(|thing| thing.is_used())
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.things.get_mut(index).filter(|thing| thing.is_used())
+        self.entries.get_mut(index).filter(|thing| thing.is_used())
     }
 
     /// The same for whoever has a number only as long as it is in use: it is not looked at whether
     /// it is.
     #[inline]
-    pub(crate) fn owned(&mut self, index: usize) -> Option<&mut T> {
-        let thing = self.things.get_mut(index);
+    pub(crate) fn get_used(&mut self, index: usize) -> Option<&mut T> {
+        let thing = self.entries.get_mut(index);
         debug_assert!(thing.as_ref().is_none_or(|thing| thing.is_used()), "{index} is not in use");
         thing
     }
 
     /// What is in use, with its numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        self.things.iter().enumerate().filter(|(_, thing)| thing.is_used())
+        self.entries.iter().enumerate().filter(|(_, thing)| thing.is_used())
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
-        self.things.iter_mut().enumerate().filter(|(_, thing)| thing.is_used())
+        self.entries.iter_mut().enumerate().filter(|(_, thing)| thing.is_used())
     }
 
     /// Begins with number 0 again: what is in use is dropped, and of the rest the memory of so many
     /// is kept.
     pub(crate) fn clear(&mut self, kept: usize) {
-        if self.free.len() < self.things.len() {
-            aside(|| {
-                let used = self.things.iter_mut().filter(|thing| thing.is_used());
+        if self.free.len() < self.entries.len() {
+            cold(|| {
+                let used = self.entries.iter_mut().filter(|thing| thing.is_used());
                 used.for_each(|thing| *thing = T::default());
             });
         }
-        if self.things.capacity() > kept {
-            aside(|| {
-                self.things.truncate(kept);
-                self.things.shrink_to(kept);
+        if self.entries.capacity() > kept {
+            cold(|| {
+                self.entries.truncate(kept);
+                self.entries.shrink_to(kept);
             });
         }
-        self.free.wipe(kept);
-        self.free.extend((0..self.things.len() as u32).rev());
+        self.free.clear_to_capacity(kept);
+        self.free.extend((0..self.entries.len() as u32).rev());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Pool, Reused};
+    use super::{RecyclingSlab, SlabEntry};
 
     #[derive(Default)]
     struct Thing {
@@ -98,31 +98,31 @@ mod tests {
         before: Vec<char>,
     }
 
-    impl Reused for Thing {
+    impl SlabEntry for Thing {
         fn is_used(&self) -> bool {
             self.name.is_some()
         }
     }
 
     #[inline]
-    fn add(pool: &mut Pool<Thing>, name: char) -> usize {
-        let (index, thing) = pool.add();
+    fn add(pool: &mut RecyclingSlab<Thing>, name: char) -> usize {
+        let (index, thing) = pool.insert();
         thing.name = Some(name);
         thing.before.push(name);
         index
     }
 
-    fn names(pool: &Pool<Thing>) -> String {
+    fn names(pool: &RecyclingSlab<Thing>) -> String {
         pool.iter().filter_map(|(_, thing)| thing.name).collect()
     }
 
     #[test]
     fn a_number_is_given_out_again_with_its_memory() {
-        let mut pool = Pool::default();
+        let mut pool = RecyclingSlab::default();
         assert_eq!(['a', 'b', 'c'].map(|name| add(&mut pool, name)), [0, 1, 2]);
         for index in [0, 1] {
             pool.get_mut(index).unwrap().name = None;
-            pool.give_back(index);
+            pool.free(index);
         }
         assert!(pool.get(0).is_none() && pool.get_mut(1).is_none() && pool.get(3).is_none());
         assert_eq!(names(&pool), "c");

@@ -10,21 +10,25 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use crate::net::{Addr, SubNetwork, full_name};
-use crate::sim::{Key, PrefetchSet, World, hash_name, try_enter as try_enter_world, try_enter_run};
-use crate::util::cold::{Wipe, aside};
-use crate::util::run_cell::at_scope_end;
+use crate::sim::{
+    PathHash, PrefetchSet, World, hash_name, try_enter as try_enter_world, try_enter_run,
+};
+use crate::util::cold::{ClearToCapacity, cold};
+use crate::util::run_cell::on_run_end;
 use crate::util::small_map::SmallMap;
 
 use crate::sim::FaultKind;
 use crate::simnet::config::Config;
-use crate::simnet::fault::links::{Edits, Links};
-use crate::simnet::fault::stats::{FaultStats, Lasting, hand_in, is_gathering};
-use crate::simnet::host::sim_host::NodePart;
-use crate::simnet::host::table::Machines;
+use crate::simnet::fault::links::{LinkSettings, Links};
+use crate::simnet::fault::stats::{
+    FaultStats, HeldFault, add_to_thread_stats, is_collecting_stats,
+};
+use crate::simnet::host::sim_host::NodeInfo;
+use crate::simnet::host::table::HostTable;
 use crate::simnet::latency::Latency;
-use crate::simnet::slab::Pool;
+use crate::simnet::slab::RecyclingSlab;
 use crate::simnet::tcp::connection::Connection;
-use crate::simnet::tcp::dial::Call;
+use crate::simnet::tcp::dial::Dial;
 
 /// What two hosts have had to do with each other, as dialer and dialed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,48 +46,48 @@ pub(crate) struct RegionState {
 
 /// One simulated network.
 #[derive(Default)]
-pub(crate) struct Net {
+pub(crate) struct NetState {
     pub(crate) name: Arc<str>,
-    pub(crate) key: Key,
+    pub(crate) key: PathHash,
     /// The name under which an answer of the registry wakes who has asked.
-    pub(crate) answers: Key,
+    pub(crate) registry_key: PathHash,
     pub(crate) config: Config,
-    pub(crate) machines: Machines,
+    pub(crate) hosts: HostTable,
     pub(crate) regions: Vec<RegionState>,
     /// Whether the registry answers nobody.
-    pub(crate) registry_down: Option<Lasting>,
+    pub(crate) registry_down: Option<HeldFault>,
     pub(crate) links: Links,
     /// Whether everything that goes from one host to another has to be looked at.
-    all_odd: bool,
+    all_need_slow_path: bool,
     pub(crate) pairs: SmallMap<(u32, u32), Pair>,
-    pub(crate) ledger: FaultStats,
+    pub(crate) stats: FaultStats,
     /// How many plans there have been.
     pub(crate) plans: u32,
 }
 
-impl Net {
+impl NetState {
     /// Begins, with the memory of a network that is no more.
     fn begin(&mut self, name: &str, config: &Config) {
         const KIND: &str = "sim";
         if self.name.strip_prefix(KIND) != Some(name) {
             self.name = full_name(KIND, name);
-            self.key = Key::NONE.child(hash_name(&self.name), 0);
-            self.answers = self.key.child(const { hash_name("registry") }, 0);
-            self.machines.begin_anew();
+            self.key = PathHash::NONE.child(hash_name(&self.name), 0);
+            self.registry_key = self.key.child(const { hash_name("registry") }, 0);
+            self.hosts.recycle();
         }
         self.config.clone_from(config);
-        self.all_odd = config.bandwidth.is_some() || config.may_be_too_slow();
+        self.all_need_slow_path = config.bandwidth.is_some() || config.may_be_too_slow();
     }
 
     /// Forgets everything and keeps the memory, unless it is much.
-    fn clear(&mut self, nodes: &mut Vec<NodePart>) {
+    fn clear(&mut self, nodes: &mut Vec<NodeInfo>) {
         const KEPT: usize = 64;
-        self.machines.clear(nodes);
-        self.regions.wipe(KEPT);
+        self.hosts.clear(nodes);
+        self.regions.clear_to_capacity(KEPT);
         self.registry_down = None;
         self.links.clear();
         self.pairs.clear();
-        self.ledger = FaultStats::default();
+        self.stats = FaultStats::default();
         self.plans = 0;
     }
 
@@ -96,26 +100,26 @@ impl Net {
 
     /// The host of an address of a socket, or of a host that is to be.
     #[inline(always)]
-    pub(crate) fn machine_at(&mut self, addr: &Addr, region: u32) -> u32 {
+    pub(crate) fn host_at(&mut self, addr: &Addr, region: u32) -> u32 {
         if let Some(number) = addr.number() {
             return number;
         }
-        let number = self.machines.find_or_add(addr, region);
+        let number = self.hosts.find_or_add(addr, region);
         addr.set_number(number);
         number
     }
 
     /// The names of two hosts, for a record.
-    pub(crate) fn names_of(&self, a: u32, b: u32) -> String {
-        let name = |host: u32| self.machines[host].name();
+    pub(crate) fn pair_names(&self, a: u32, b: u32) -> String {
+        let name = |host: u32| self.hosts[host].name();
         format!("{} {}", name(a), name(b))
     }
 
     /// The two sides of a partition, by name.
     #[cold]
-    pub(crate) fn sides(&self, from: &BTreeSet<u32>, to: &BTreeSet<u32>) -> String {
+    pub(crate) fn describe_sides(&self, from: &BTreeSet<u32>, to: &BTreeSet<u32>) -> String {
         let names = |side: &BTreeSet<u32>| {
-            let name = |host: &u32| self.machines[*host].name();
+            let name = |host: &u32| self.hosts[*host].name();
             side.iter().map(name).collect::<Vec<_>>().join(" ")
         };
         format!("{} | {}", names(from), names(to))
@@ -123,21 +127,21 @@ impl Net {
 
     /// What applies between two hosts of that which a link edit of this family sets, with its unit.
     #[cold]
-    pub(crate) fn in_words(&self, (a, b): (u32, u32), family: FaultKind) -> String {
-        let edits = self.links.edits(a, b);
-        let applies = Edits {
+    pub(crate) fn describe_settings(&self, (a, b): (u32, u32), family: FaultKind) -> String {
+        let edits = self.links.settings(a, b);
+        let applies = LinkSettings {
             latency: Some(self.latency(a, b)),
             loss: edits.loss.or(Some(0)),
             short_io: edits.short_io.or(Some(0)),
             bandwidth: self.rates(a, b)[0],
         };
-        applies.in_words(family).unwrap_or_else(|| "no limit".into())
+        applies.describe(family).unwrap_or_else(|| "no limit".into())
     }
 
     /// An address, to be printed.
     #[cold]
     pub(crate) fn addr(&self, machine: u32, port: u16) -> Addr {
-        self.machines[machine].addr.with_port(port)
+        self.hosts[machine].addr.with_port(port)
     }
 
     /// How long things take from one host to another.
@@ -146,61 +150,61 @@ impl Net {
         if from == to {
             return Latency::LOOPBACK;
         }
-        let edited = self.links.edited((from, to), |edits| edits.latency);
+        let edited = self.links.setting((from, to), |edits| edits.latency);
         edited.unwrap_or_else(|| self.first_latency(from, to))
     }
 
     /// Whether the way between two hosts has to be looked at for everything that takes it.
     #[inline]
-    pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
-        self.links.is_odd(from, to) || (self.all_odd && from != to)
+    pub(crate) fn needs_slow_path(&self, from: u32, to: u32) -> bool {
+        self.links.needs_slow_path(from, to) || (self.all_need_slow_path && from != to)
     }
 
     /// How many bytes a second pass between two hosts, there and back; `None` is no limit.
     pub(crate) fn rates(&self, a: u32, b: u32) -> [Option<u64>; 2] {
-        let rate = |from, to| self.links.edits(from, to).bandwidth.or(self.config.bandwidth);
+        let rate = |from, to| self.links.settings(from, to).bandwidth.or(self.config.bandwidth);
         [(a, b), (b, a)].map(|(from, to)| rate(from, to).filter(|_| from != to))
     }
 
     /// How long it takes from one to another if nothing has changed it.
     #[inline]
     fn first_latency(&self, from: u32, to: u32) -> Latency {
-        let region = |machine: u32| self.machines[machine].region;
+        let region = |machine: u32| self.hosts[machine].region;
         if region(from) == region(to) { self.config.latency } else { self.config.region_latency }
     }
 
     /// How long it takes from one to another if no plan has changed it.
     pub(crate) fn usual_latency(&self, from: u32, to: u32) -> Latency {
-        self.links.by_hand(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
+        self.links.manual_settings(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
     }
 }
 
 /// All simulated networks of a run.
 #[derive(Default)]
-pub(crate) struct Fabric {
+pub(crate) struct SimnetState {
     run: u64,
-    pub(crate) nets: Vec<Net>,
+    pub(crate) nets: Vec<NetState>,
     /// How many of them this run has made; the others are memory.
     used: usize,
-    pub(crate) conns: Pool<Connection>,
-    pub(crate) calls: Pool<Call>,
+    pub(crate) conns: RecyclingSlab<Connection>,
+    pub(crate) dials: RecyclingSlab<Dial>,
 }
 
-impl Fabric {
+impl SimnetState {
     /// Hands in what has become of the faults, for whoever adds up the runs of a sweep.
-    fn hand_in(&mut self, world: &World) {
+    fn flush_stats(&mut self, world: &World) {
         for net in &mut self.nets[..self.used] {
-            net.feel(world);
-            hand_in(&net.ledger);
+            net.record_effects(world);
+            add_to_thread_stats(&net.stats);
         }
     }
 
     /// Forgets the run and keeps its memory, unless it is much. Returns what made nodes of hosts.
-    fn clear(&mut self) -> Vec<NodePart> {
+    fn clear(&mut self) -> Vec<NodeInfo> {
         const KEPT: usize = 16;
         let mut nodes = Vec::new();
         self.run = 0;
-        self.calls.clear(KEPT);
+        self.dials.clear(KEPT);
         self.conns.clear(KEPT);
         self.nets[..self.used].iter_mut().for_each(|net| net.clear(&mut nodes));
         self.nets.truncate(1);
@@ -209,30 +213,30 @@ impl Fabric {
     }
 }
 
-impl Net {
+impl NetState {
     /// Notes which faults of nodes have been felt by now.
-    pub(crate) fn feel(&mut self, world: &World) {
-        for part in self.machines.iter_mut().filter_map(|machine| machine.node.as_mut()) {
-            part.feel(&mut self.ledger, world);
+    pub(crate) fn record_effects(&mut self, world: &World) {
+        for part in self.hosts.iter_mut().filter_map(|machine| machine.node.as_mut()) {
+            part.record_effects(&mut self.stats, world);
         }
     }
 }
 
 /// A fabric in its place; as a world, it is gone before its thread ends.
-type Placed = Option<ManuallyDrop<Box<Fabric>>>;
+type Placed = Option<ManuallyDrop<Box<SimnetState>>>;
 
 thread_local! {
     static FABRIC: Cell<Placed> = const { Cell::new(None) };
     /// The memory of the last run on this thread that had one, for the next.
-    static SPARE: Cell<Option<Box<Fabric>>> = const { Cell::new(None) };
+    static SPARE: Cell<Option<Box<SimnetState>>> = const { Cell::new(None) };
     /// What made nodes of hosts, the last first, while a run ends.
-    static NODES: RefCell<Vec<NodePart>> = const { RefCell::new(Vec::new()) };
+    static NODES: RefCell<Vec<NodeInfo>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The fabric, taken out of its place; dropping this puts it back.
-struct Taken(Placed);
+struct BorrowedState(Placed);
 
-impl Taken {
+impl BorrowedState {
     /// Takes the fabric of this thread: here, and not in one closure with the work, as in
     /// `sim/current.rs`.
     #[inline]
@@ -241,7 +245,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for BorrowedState {
     #[inline]
     fn drop(&mut self) {
         FABRIC.with(|place| place.set(self.0.take()));
@@ -250,8 +254,8 @@ impl Drop for Taken {
 
 /// Works on the fabric of `run`, if that goes on in this thread.
 #[inline]
-pub(crate) fn with_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> Option<R> {
-    let mut taken = Taken::take()?;
+pub(crate) fn with_state<R>(run: u64, work: impl FnOnce(&mut SimnetState) -> R) -> Option<R> {
+    let mut taken = BorrowedState::take()?;
     let fabric = taken.0.as_deref_mut()?;
     if fabric.run == run { Some(work(fabric)) } else { None }
 }
@@ -263,17 +267,20 @@ pub(crate) fn with_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> O
 /// Outside of it.
 #[inline]
 #[track_caller]
-pub(crate) fn enter_fabric<R>(run: u64, work: impl FnOnce(&mut Fabric) -> R) -> R {
-    match with_fabric(run, work) {
+pub(crate) fn enter_state<R>(run: u64, work: impl FnOnce(&mut SimnetState) -> R) -> R {
+    match with_state(run, work) {
         Some(result) => result,
-        None => outside(),
+        None => panic_outside_run(),
     }
 }
 
 /// Works on the fabric and the world of `run`, if that goes on in this thread.
 #[inline]
-pub(crate) fn try_enter<R>(run: u64, work: impl FnOnce(&mut Fabric, &mut World) -> R) -> Option<R> {
-    try_enter_run(run, |world| with_fabric(run, |fabric| work(fabric, world))).flatten()
+pub(crate) fn try_enter<R>(
+    run: u64,
+    work: impl FnOnce(&mut SimnetState, &mut World) -> R,
+) -> Option<R> {
+    try_enter_run(run, |world| with_state(run, |fabric| work(fabric, world))).flatten()
 }
 
 /// Works on the fabric and the world of `run`.
@@ -283,16 +290,16 @@ pub(crate) fn try_enter<R>(run: u64, work: impl FnOnce(&mut Fabric, &mut World) 
 /// Outside of it: a handle must not be used after its run or off its thread.
 #[inline]
 #[track_caller]
-pub(crate) fn enter<R>(run: u64, work: impl FnOnce(&mut Fabric, &mut World) -> R) -> R {
+pub(crate) fn enter<R>(run: u64, work: impl FnOnce(&mut SimnetState, &mut World) -> R) -> R {
     match try_enter(run, work) {
         Some(result) => result,
-        None => outside(),
+        None => panic_outside_run(),
     }
 }
 
 #[cold]
 #[track_caller]
-fn outside() -> ! {
+fn panic_outside_run() -> ! {
     panic!(
         "virtnet: this network, node or connection was made in a run that has ended or that goes \
          on in another thread; it may only be used inside that run"
@@ -302,16 +309,16 @@ fn outside() -> ! {
 /// Takes the fabric away when its run is over, and keeps its memory. What is left of it may hold
 /// anything of a user's, and is dropped where it cannot be found.
 fn clear() {
-    if is_gathering() {
-        try_enter_world(|world| with_fabric(world.run, |fabric| fabric.hand_in(world)));
+    if is_collecting_stats() {
+        try_enter_world(|world| with_state(world.run, |fabric| fabric.flush_stats(world)));
     }
     if let Some(mut fabric) = FABRIC.take().map(ManuallyDrop::into_inner) {
         let nodes = fabric.clear();
         SPARE.set(Some(fabric));
         if !nodes.is_empty() {
-            aside(|| {
+            cold(|| {
                 NODES.set(nodes.into_iter().rev().collect());
-                at_scope_end(drop_nodes);
+                on_run_end(drop_nodes);
             });
         }
     }
@@ -321,30 +328,30 @@ fn clear() {
 /// panic while others are dropped would end the process.
 fn drop_nodes() {
     if let Some(node) = NODES.with_borrow_mut(Vec::pop) {
-        at_scope_end(drop_nodes);
+        on_run_end(drop_nodes);
         drop(node);
     }
 }
 
 /// What hears the alarms of a run, and what foresees them.
 pub(crate) type Hooks =
-    (fn(&mut World, u32), fn(u64, &mut PrefetchSet), fn(u64, Key) -> Option<String>);
+    (fn(&mut World, u32), fn(u64, &mut PrefetchSet), fn(u64, PathHash) -> Option<String>);
 
 /// Adds a network to a run, whose alarms are heard by these from then on. Returns its number and
 /// its full name.
 ///
 /// The configuration is copied once, where it stays: it is large to move.
 pub(crate) fn add_net(run: u64, name: &str, config: &Config, hooks: Hooks) -> (u32, Arc<str>) {
-    if with_fabric(run, |_| ()).is_none() {
+    if with_state(run, |_| ()).is_none() {
         let mut fabric = SPARE.take().unwrap_or_default();
         fabric.run = run;
         FABRIC.set(Some(ManuallyDrop::new(fabric)));
-        at_scope_end(clear);
+        on_run_end(clear);
     }
     enter(run, |fabric, world| {
         (world.on_callback_timer, world.prefetch_callbacks, world.describe_key) = hooks;
         if fabric.used == fabric.nets.len() {
-            fabric.nets.push(Net::default());
+            fabric.nets.push(NetState::default());
         }
         let net = &mut fabric.nets[fabric.used];
         net.begin(name, config);
@@ -384,7 +391,7 @@ mod tests {
                 let read = sim.timeout(Duration::from_secs(3_000), conn.read_exact(&mut byte));
                 assert!(read.await.is_ok_and(|read| read.is_ok()));
             }
-            try_enter_world(|world| world.queue.ahead_len())
+            try_enter_world(|world| world.queue.future_len())
         });
         let ahead = run.unwrap().unwrap();
         assert!(ahead < 5_000, "{ahead} entries of 30 000 requests are kept");

@@ -15,27 +15,27 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 /// in memory would be written there before it is known whether there is anything to do.
 #[cold]
 #[inline(never)]
-pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn cold<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
 /// What is emptied at the end of a run, and kept for the next.
-pub(crate) trait Wipe {
+pub(crate) trait ClearToCapacity {
     /// Empties it, and keeps the memory of at most so many; of a tree, none.
-    fn wipe(&mut self, kept: usize);
+    fn clear_to_capacity(&mut self, kept: usize);
 }
 
 /// These do it by methods of the same names, for which there is no trait.
-macro_rules! wiped {
+macro_rules! impl_clear_to_capacity {
     ($($container:ident<T $(: $bound:ident)?>),*) => {$(
-        impl<T $(: $bound)?> Wipe for $container<T> {
+        impl<T $(: $bound)?> ClearToCapacity for $container<T> {
             #[inline]
-            fn wipe(&mut self, kept: usize) {
+            fn clear_to_capacity(&mut self, kept: usize) {
                 if !std::mem::needs_drop::<T>() {
                     self.clear();
                 }
                 if !self.is_empty() || self.capacity() > kept {
-                    aside(|| {
+                    cold(|| {
                         self.clear();
                         self.shrink_to(kept);
                     });
@@ -44,13 +44,13 @@ macro_rules! wiped {
         }
     )*};
 }
-wiped!(Vec<T>, VecDeque<T>, BinaryHeap<T: Ord>);
+impl_clear_to_capacity!(Vec<T>, VecDeque<T>, BinaryHeap<T: Ord>);
 
-impl<K: Ord, V> Wipe for BTreeMap<K, V> {
+impl<K: Ord, V> ClearToCapacity for BTreeMap<K, V> {
     #[inline]
-    fn wipe(&mut self, _kept: usize) {
+    fn clear_to_capacity(&mut self, _kept: usize) {
         if !self.is_empty() {
-            aside(|| self.clear());
+            cold(|| self.clear());
         }
     }
 }

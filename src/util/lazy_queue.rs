@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::util::cold::Wipe;
+use crate::util::cold::ClearToCapacity;
 
 /// What stands behind the first, in order; the memory comes with the first use.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl<T> LazyQueue<T> {
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 16;
         if let Some(queue) = &mut self.0 {
-            queue.wipe(KEPT);
+            queue.clear_to_capacity(KEPT);
         }
     }
 }

@@ -43,12 +43,12 @@ thread_local! {
 
 /// Begins a scope of this thread; its number must not have been used before.
 #[inline]
-pub(crate) fn begin_scope(scope: u64) {
+pub(crate) fn enter_run(scope: u64) {
     SCOPE.set(scope);
 }
 
 /// Has something cleared when the scope of this thread ends, whatever it is.
-pub(crate) fn at_scope_end(clear: fn()) {
+pub(crate) fn on_run_end(clear: fn()) {
     CLEAR.with_borrow_mut(|all| all.push(clear));
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn at_scope_end(clear: fn()) {
 /// else was to be cleared: the shelves last, because most of what is on them
 /// belongs to something of the rest, and a shelf from which all has been taken is
 /// kept as it is. If a destructor panics, the next call goes on with the others.
-pub(crate) fn end_scope() {
+pub(crate) fn leave_run() {
     SCOPE.set(0);
     while let Some(clear) = CLEAR.with_borrow_mut(Vec::pop) {
         clear();
@@ -67,84 +67,84 @@ pub(crate) fn end_scope() {
 ///
 /// It has no destructor, so that a lock has not to ask whether it is still there: it is taken down
 /// when its thread ends.
-pub(crate) struct Shelf<T> {
-    scope: u64,
+pub(crate) struct RunSlab<T> {
+    run: u64,
     slots: ManuallyDrop<Vec<Option<T>>>,
     free: ManuallyDrop<Vec<u32>>,
     /// Whether it will be.
-    listed: bool,
+    is_registered: bool,
 }
 
 /// Where a thread keeps its shelf for values of a type. Borrowed while locked.
-pub(crate) type ShelfKey<T> = LocalKey<RefCell<Shelf<T>>>;
+pub(crate) type RunSlabKey<T> = LocalKey<RefCell<RunSlab<T>>>;
 
-/// A type whose values can be kept on a shelf; implemented by [`shelved!`].
-pub(crate) trait Shelved: Send + Sized + 'static {
-    fn key() -> &'static ShelfKey<Self>;
+/// A type whose values can be kept on a shelf; implemented by [`run_local!`].
+pub(crate) trait RunLocal: Send + Sized + 'static {
+    fn key() -> &'static RunSlabKey<Self>;
 }
 
 /// Gives a type its shelf in every thread. One shelf for all types, with
 /// `Box<dyn Any>` on it, would cost a malloc a value and a look at its type a lock.
-macro_rules! shelved {
+macro_rules! run_local {
     ($value:ty) => {
-        impl $crate::util::run_cell::Shelved for $value {
+        impl $crate::util::run_cell::RunLocal for $value {
             #[inline]
-            fn key() -> &'static $crate::util::run_cell::ShelfKey<Self> {
+            fn key() -> &'static $crate::util::run_cell::RunSlabKey<Self> {
                 ::std::thread_local! {
-                    static SHELF: ::std::cell::RefCell<$crate::util::run_cell::Shelf<$value>> =
-                        const { ::std::cell::RefCell::new($crate::util::run_cell::Shelf::EMPTY) };
+                    static SLAB: ::std::cell::RefCell<$crate::util::run_cell::RunSlab<$value>> =
+                        const { ::std::cell::RefCell::new($crate::util::run_cell::RunSlab::EMPTY) };
                 }
-                &SHELF
+                &SLAB
             }
         }
     };
 }
-pub(crate) use shelved;
+pub(crate) use run_local;
 
 /// Clears this thread's shelf of a type, and keeps its memory unless it is much.
-fn clear<T: Shelved>() {
+fn clear<T: RunLocal>() {
     const KEPT: usize = 256;
     let left = T::key().with_borrow_mut(|shelf| {
-        shelf.scope = 0;
+        shelf.run = 0;
         if shelf.free.len() == shelf.slots.len() && shelf.slots.len() <= KEPT {
             // Nothing is left, and every slot is free: so it can begin again as it is.
             return Vec::new();
         }
-        shelf.take_down()
+        shelf.take_slots()
     });
     drop(left);
 }
 
 /// Takes this thread's shelf of a type down.
-fn take_down<T: Shelved>() {
+fn dealloc<T: RunLocal>() {
     let left = T::key().with_borrow_mut(|shelf| {
-        (shelf.scope, shelf.listed) = (0, false);
-        shelf.take_down()
+        (shelf.run, shelf.is_registered) = (0, false);
+        shelf.take_slots()
     });
     drop(left);
 }
 
-impl<T> Shelf<T> {
+impl<T> RunSlab<T> {
     pub(crate) const EMPTY: Self = Self {
-        scope: 0,
+        run: 0,
         slots: ManuallyDrop::new(Vec::new()),
         free: ManuallyDrop::new(Vec::new()),
-        listed: false,
+        is_registered: false,
     };
 
     /// Gives what is left on it, and its memory.
-    fn take_down(&mut self) -> Vec<Option<T>> {
+    fn take_slots(&mut self) -> Vec<Option<T>> {
         drop(std::mem::take(&mut *self.free));
         std::mem::take(&mut *self.slots)
     }
 }
 
-impl<T: Shelved> Shelf<T> {
+impl<T: RunLocal> RunSlab<T> {
     /// Puts a value on this thread's shelf.
     #[inline]
     fn put(scope: u64, make: impl Fn() -> T) -> u32 {
         T::key().with_borrow_mut(|shelf| {
-            if shelf.scope != scope {
+            if shelf.run != scope {
                 shelf.begin(scope);
             }
             let slot = shelf.free.pop().unwrap_or(shelf.slots.len() as u32);
@@ -158,12 +158,12 @@ impl<T: Shelved> Shelf<T> {
 
     #[cold]
     fn begin(&mut self, scope: u64) {
-        self.scope = scope;
+        self.run = scope;
         CLEAR.with_borrow_mut(|all| all.insert(0, clear::<T>));
-        if !self.listed {
+        if !self.is_registered {
             // Whoever begins a run in a destructor of the thread itself leaves this memory.
-            let listed = AT_EXIT.try_with(|all| all.0.borrow_mut().push(take_down::<T>));
-            self.listed = listed.is_ok();
+            let listed = AT_EXIT.try_with(|all| all.0.borrow_mut().push(dealloc::<T>));
+            self.is_registered = listed.is_ok();
         }
     }
 }
@@ -173,24 +173,24 @@ impl<T: Shelved> Shelf<T> {
 ///
 /// Under a lock nothing foreign may run, and no other lock of the same type may
 /// be taken.
-pub(crate) enum Lock<T: Shelved> {
+pub(crate) enum RunCell<T: RunLocal> {
     /// Boxed, so that what has a lock in it is small to move in a run.
     Shared(Box<Mutex<T>>),
-    OnShelf(OnShelf<T>),
+    Local(SlabHandle<T>),
 }
 
 /// A place on a shelf, until it is dropped.
-pub(crate) struct OnShelf<T: Shelved> {
-    scope: u64,
+pub(crate) struct SlabHandle<T: RunLocal> {
+    run: u64,
     slot: u32,
     value: PhantomData<fn() -> T>,
 }
 
-impl<T: Shelved> Drop for OnShelf<T> {
+impl<T: RunLocal> Drop for SlabHandle<T> {
     fn drop(&mut self) {
         // The value itself is dropped when the shelf is out of hand.
         let _value = T::key().with(|shelf| {
-            let mut shelf = in_hand(shelf, self.scope)?;
+            let mut shelf = try_borrow_slab(shelf, self.run)?;
             shelf.free.push(self.slot);
             shelf.slots.get_mut(self.slot as usize)?.take()
         });
@@ -199,13 +199,13 @@ impl<T: Shelved> Drop for OnShelf<T> {
 
 /// Takes a shelf in hand, if it is that of the scope and nobody has it.
 #[inline(always)]
-fn in_hand<T>(shelf: &RefCell<Shelf<T>>, scope: u64) -> Option<RefMut<'_, Shelf<T>>> {
+fn try_borrow_slab<T>(shelf: &RefCell<RunSlab<T>>, scope: u64) -> Option<RefMut<'_, RunSlab<T>>> {
     let shelf = shelf.try_borrow_mut().ok();
     debug_assert!(shelf.is_some(), "a lock is taken under another of its type");
-    shelf.filter(|shelf| shelf.scope == scope)
+    shelf.filter(|shelf| shelf.run == scope)
 }
 
-impl<T: Shelved> Lock<T> {
+impl<T: RunLocal> RunCell<T> {
     /// Guards what `make` makes, for the scope that goes on in this thread if
     /// one does. It is made where it stays, because much of it is large to move.
     #[inline]
@@ -213,8 +213,8 @@ impl<T: Shelved> Lock<T> {
         match SCOPE.get() {
             0 => Self::Shared(Box::new(Mutex::new(make()))),
             scope => {
-                let slot = Shelf::put(scope, make);
-                Self::OnShelf(OnShelf { scope, slot, value: PhantomData })
+                let slot = RunSlab::put(scope, make);
+                Self::Local(SlabHandle { run: scope, slot, value: PhantomData })
             }
         }
     }
@@ -229,8 +229,8 @@ impl<T: Shelved> Lock<T> {
         T::key().with(|shelf| {
             let (mut held, mut locked);
             let value = match self {
-                Self::OnShelf(place) => {
-                    held = in_hand(shelf, place.scope)?;
+                Self::Local(place) => {
+                    held = try_borrow_slab(shelf, place.run)?;
                     held.slots.get_mut(place.slot as usize)?.as_mut()?
                 }
                 Self::Shared(shared) => {
@@ -256,15 +256,15 @@ impl<T: Shelved> Lock<T> {
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         match self.try_with(work) {
             Some(result) => result,
-            None => outside(),
+            None => panic_outside_run(),
         }
     }
 
     /// Says whether the value can be worked on: its scope goes on in this thread, or it has none.
     #[cfg(feature = "tls")]
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn is_accessible(&self) -> bool {
         match self {
-            Self::OnShelf(place) => SCOPE.get() == place.scope,
+            Self::Local(place) => SCOPE.get() == place.run,
             Self::Shared(_) => true,
         }
     }
@@ -275,32 +275,32 @@ impl<T: Shelved> Lock<T> {
     ///
     /// If its scope goes on in another thread.
     #[track_caller]
-    pub(crate) fn assert_here(&self) {
-        if let Self::OnShelf(OnShelf { scope, .. }) = self
+    pub(crate) fn assert_accessible(&self) {
+        if let Self::Local(SlabHandle { run: scope, .. }) = self
             && SCOPE.get() != *scope
-            && waiter::goes_on(*scope)
+            && waiter::is_active(*scope)
         {
-            outside();
+            panic_outside_run();
         }
     }
 }
 
 #[cold]
 #[track_caller]
-fn outside() -> ! {
+fn panic_outside_run() -> ! {
     panic!(
         "virtnet: this host, listener or connection was made in a run that has ended or that goes \
          on in another thread; it may only be used inside that run"
     )
 }
 
-impl<T: Shelved + Default> Default for Lock<T> {
+impl<T: RunLocal + Default> Default for RunCell<T> {
     fn default() -> Self {
         Self::new(T::default)
     }
 }
 
-impl<T: Shelved> fmt::Debug for Lock<T> {
+impl<T: RunLocal> fmt::Debug for RunCell<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lock")
     }
@@ -310,42 +310,42 @@ impl<T: Shelved> fmt::Debug for Lock<T> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Lock, begin_scope, end_scope};
+    use super::{RunCell, enter_run, leave_run};
 
-    shelved!(Vec<u8>);
+    run_local!(Vec<u8>);
 
     #[test]
     fn a_lock_of_a_scope_is_inert_after_it_and_elsewhere() {
-        let shared = Lock::new(|| vec![0]);
-        begin_scope(7);
-        let lock = Lock::new(|| vec![1]);
+        let shared = RunCell::new(|| vec![0]);
+        enter_run(7);
+        let lock = RunCell::new(|| vec![1]);
         lock.with(|value| value.push(2));
         lock.with(|value| assert_eq!(*value, [1, 2]));
         std::thread::scope(|threads| {
             threads.spawn(|| assert!(lock.try_with(|_| ()).is_none()));
             threads.spawn(|| shared.with(|value| value.push(9)));
         });
-        end_scope();
+        leave_run();
         assert!(lock.try_with(|_| ()).is_none());
-        begin_scope(8);
-        let other = Lock::new(|| vec![3]);
+        enter_run(8);
+        let other = RunCell::new(|| vec![3]);
         assert!(lock.try_with(|_| ()).is_none(), "its slot is another's");
         drop(lock);
         other.with(|value| assert_eq!(*value, [3]));
         drop(other);
-        end_scope();
+        leave_run();
         shared.with(|value| assert_eq!(*value, [0, 9]));
     }
 
     #[test]
     fn a_shelf_is_taken_down_when_its_thread_ends() {
         struct Held(Arc<()>);
-        shelved!(Held);
+        run_local!(Held);
         let held = Arc::new(());
         let theirs = held.clone();
         let thread = std::thread::spawn(move || {
-            begin_scope(11);
-            let lock = || Lock::new(|| Held(theirs.clone()));
+            enter_run(11);
+            let lock = || RunCell::new(|| Held(theirs.clone()));
             let [one, other] = [lock(), lock()];
             assert_eq!(one.with(|held| Arc::strong_count(&held.0)), 4);
             std::mem::forget([one, other]);
@@ -356,14 +356,14 @@ mod tests {
 
     #[test]
     fn a_panic_under_a_lock_leaves_it_usable() {
-        begin_scope(9);
-        let lock = Lock::new(|| vec![1]);
+        enter_run(9);
+        let lock = RunCell::new(|| vec![1]);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             lock.with(|_| panic!("under the lock"));
         }));
         assert!(panicked.is_err());
         lock.with(|value| assert_eq!(*value, [1]));
         drop(lock);
-        end_scope();
+        leave_run();
     }
 }

@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
 
-use crate::util::cold::aside;
+use crate::util::cold::cold;
 
 /// Things found by a key, in the order of the keys.
 #[derive(Debug)]
 pub(crate) enum SmallMap<K, V> {
     /// Sorted.
-    Few(ArrayVec<(K, V), 4>),
-    Many(BTreeMap<K, V>),
+    Inline(ArrayVec<(K, V), 4>),
+    Spilled(BTreeMap<K, V>),
 }
 
 impl<K, V> Default for SmallMap<K, V> {
     fn default() -> Self {
-        Self::Few(ArrayVec::new_const())
+        Self::Inline(ArrayVec::new_const())
     }
 }
 
@@ -33,10 +33,10 @@ impl<K: Ord, V> SmallMap<K, V> {
         K: Borrow<Q>,
     {
         match self {
-            Self::Few(few) => {
+            Self::Inline(few) => {
                 few.iter().find(|(k, _)| k.borrow() == key).map(|(k, value)| (k, value))
             }
-            Self::Many(many) => aside(|| many.get_key_value(key)),
+            Self::Spilled(many) => cold(|| many.get_key_value(key)),
         }
     }
 
@@ -47,10 +47,10 @@ impl<K: Ord, V> SmallMap<K, V> {
         K: Borrow<Q>,
     {
         match self {
-            Self::Few(few) => {
+            Self::Inline(few) => {
                 few.iter_mut().find(|(k, _)| k.borrow() == key).map(|(_, value)| value)
             }
-            Self::Many(many) => aside(|| many.get_mut(key)),
+            Self::Spilled(many) => cold(|| many.get_mut(key)),
         }
     }
 
@@ -62,7 +62,7 @@ impl<K: Ord, V> SmallMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        if let Self::Few(few) = self {
+        if let Self::Inline(few) = self {
             let index = few.iter().take_while(|(k, _)| k.borrow() < key).count();
             if few.get(index).is_some_and(|(k, _)| k.borrow() == key) {
                 return false;
@@ -70,13 +70,13 @@ impl<K: Ord, V> SmallMap<K, V> {
             if !few.is_full() {
                 few.push(make());
                 if index + 1 < few.len() {
-                    aside(|| few[index..].rotate_right(1));
+                    cold(|| few[index..].rotate_right(1));
                 }
                 return true;
             }
         }
-        aside(|| {
-            let many = self.many();
+        cold(|| {
+            let many = self.spill();
             let is_new = !many.contains_key(key);
             if is_new {
                 many.extend([make()]);
@@ -92,25 +92,25 @@ impl<K: Ord, V> SmallMap<K, V> {
         K: Copy,
         V: Default,
     {
-        if matches!(self, Self::Few(_)) {
+        if matches!(self, Self::Inline(_)) {
             self.insert(&key, || (key, V::default()));
         }
         match self {
-            Self::Few(few) => match few.iter_mut().find(|(k, _)| *k == key) {
+            Self::Inline(few) => match few.iter_mut().find(|(k, _)| *k == key) {
                 Some((_, value)) => value,
                 None => unreachable!("it was put in"),
             },
-            Self::Many(many) => aside(|| many.entry(key).or_default()),
+            Self::Spilled(many) => cold(|| many.entry(key).or_default()),
         }
     }
 
-    fn many(&mut self) -> &mut BTreeMap<K, V> {
-        if let Self::Few(few) = self {
-            *self = Self::Many(few.drain(..).collect());
+    fn spill(&mut self) -> &mut BTreeMap<K, V> {
+        if let Self::Inline(few) = self {
+            *self = Self::Spilled(few.drain(..).collect());
         }
         match self {
-            Self::Many(many) => many,
-            Self::Few(_) => unreachable!("there are many by now"),
+            Self::Spilled(many) => many,
+            Self::Inline(_) => unreachable!("there are many by now"),
         }
     }
 
@@ -121,11 +121,11 @@ impl<K: Ord, V> SmallMap<K, V> {
         K: Borrow<Q>,
     {
         match self {
-            Self::Few(few) => {
+            Self::Inline(few) => {
                 let index = few.iter().position(|(k, _)| k.borrow() == key)?;
                 Some(few.remove(index).1)
             }
-            Self::Many(many) => aside(|| many.remove(key)),
+            Self::Spilled(many) => cold(|| many.remove(key)),
         }
     }
 
@@ -133,16 +133,16 @@ impl<K: Ord, V> SmallMap<K, V> {
     #[inline]
     pub(crate) fn clear(&mut self) {
         match self {
-            Self::Few(few) => few.clear(),
-            Self::Many(_) => aside(|| *self = Self::default()),
+            Self::Inline(few) => few.clear(),
+            Self::Spilled(_) => cold(|| *self = Self::default()),
         }
     }
 
     /// Goes through all keys, in their order.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
         let (few, many) = match self {
-            Self::Few(few) => (&few[..], None),
-            Self::Many(many) => (&[][..], Some(many)),
+            Self::Inline(few) => (&few[..], None),
+            Self::Spilled(many) => (&[][..], Some(many)),
         };
         few.iter().map(|(key, _)| key).chain(many.into_iter().flat_map(BTreeMap::keys))
     }
@@ -150,8 +150,8 @@ impl<K: Ord, V> SmallMap<K, V> {
     /// Goes through all things, in the order of their keys.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         let (few, many) = match self {
-            Self::Few(few) => (&mut few[..], None),
-            Self::Many(many) => (&mut [][..], Some(many)),
+            Self::Inline(few) => (&mut few[..], None),
+            Self::Spilled(many) => (&mut [][..], Some(many)),
         };
         let few = few.iter_mut().map(|(key, value)| (&*key, value));
         few.chain(many.into_iter().flatten())

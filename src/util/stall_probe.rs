@@ -15,19 +15,19 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// How many descriptions of one task are kept.
-const REASONS: usize = 16;
+const MAX_REASONS: usize = 16;
 /// How many operations one poll may try; beyond that it is in an endless loop, or as good as.
-const OPERATIONS: u32 = 100_000;
+const MAX_OPERATIONS: u32 = 100_000;
 /// How much real time explaining one stall may take.
-const REAL_TIME: Duration = Duration::from_secs(2);
+const MAX_REAL_TIME: Duration = Duration::from_secs(2);
 
 thread_local! {
     static EXPLAINING: Cell<bool> = const { Cell::new(false) };
-    static INQUIRY: RefCell<Inquiry> = const { RefCell::new(Inquiry::new()) };
+    static INQUIRY: RefCell<ProbeState> = const { RefCell::new(ProbeState::new()) };
 }
 
 /// What one poll has shown so far.
-struct Inquiry {
+struct ProbeState {
     reasons: Vec<String>,
     /// The first operation that could complete, or the first act on the world.
     progress: Option<String>,
@@ -35,24 +35,24 @@ struct Inquiry {
     /// addresses are compared with each other and reach nothing else.
     begun: Vec<(usize, String)>,
     operations: u32,
-    until: Option<Instant>,
+    deadline: Option<Instant>,
     stopped: bool,
 }
 
-impl Inquiry {
+impl ProbeState {
     const fn new() -> Self {
         Self {
             reasons: Vec::new(),
             progress: None,
             begun: Vec::new(),
             operations: 0,
-            until: None,
+            deadline: None,
             stopped: false,
         }
     }
 
     fn add_reason(&mut self, reason: String) {
-        if self.reasons.len() < REASONS && !self.reasons.contains(&reason) {
+        if self.reasons.len() < MAX_REASONS && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
         }
     }
@@ -60,10 +60,10 @@ impl Inquiry {
     /// Counts an operation. Returns whether the poll has to be ended.
     fn count(&mut self) -> bool {
         self.operations += 1;
-        let late = || self.until.is_some_and(|until| until <= Instant::now());
+        let late = || self.deadline.is_some_and(|until| until <= Instant::now());
         // Reading the clock takes longer than an operation.
         self.stopped |=
-            self.operations > OPERATIONS || (self.operations.is_multiple_of(64) && late());
+            self.operations > MAX_OPERATIONS || (self.operations.is_multiple_of(64) && late());
         self.stopped
     }
 }
@@ -87,14 +87,14 @@ impl Inquiry {
 /// A stall report ends a poll that calls this without end by unwinding it.
 #[inline]
 pub fn waiting_for(describe: impl FnOnce() -> String) {
-    if explaining() {
-        let _: Poll<()> = withhold(Operation::Waits, describe);
+    if is_probing() {
+        let _: Poll<()> = report_pending(Operation::Waiting, describe);
     }
 }
 
 /// Returns whether a stall is being explained on this thread, so that no operation may complete.
 #[inline]
-pub(crate) fn explaining() -> bool {
+pub(crate) fn is_probing() -> bool {
     EXPLAINING.try_with(Cell::get).unwrap_or(false)
 }
 
@@ -102,14 +102,14 @@ pub(crate) fn explaining() -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation {
     /// It was pending before and still is.
-    Waits,
+    Waiting,
     /// It could complete by what had happened before.
     Ready,
     /// It begins now.
-    Begins,
+    New,
     /// The same of one at an address, which says so with [`withdraw`] when it is dropped: a task
     /// that makes it anew in each poll has not gone on.
-    BeginsAt(usize),
+    NewAt(usize),
 }
 
 /// Tells an operation from others of the same poll, for [`Operation::BeginsAt`].
@@ -119,41 +119,44 @@ pub(crate) fn address_of<T>(operation: &T) -> usize {
 
 /// Keeps an operation pending while a stall is explained, and notes what that shows.
 #[cold]
-pub(crate) fn withhold<T>(operation: Operation, describe: impl FnOnce() -> String) -> Poll<T> {
+pub(crate) fn report_pending<T>(
+    operation: Operation,
+    describe: impl FnOnce() -> String,
+) -> Poll<T> {
     // What the program does after it has gone on says nothing about what it had waited for.
     if !has_progressed() {
         let text = describe();
         INQUIRY.with_borrow_mut(|inquiry| match operation {
-            Operation::Waits => inquiry.add_reason(text),
+            Operation::Waiting => inquiry.add_reason(text),
             Operation::Ready => {
                 inquiry.add_reason(text);
                 inquiry.progress = Some("gets what it waited for".into());
             }
-            Operation::Begins => inquiry.begun.push((0, text)),
-            Operation::BeginsAt(address) => {
+            Operation::New => inquiry.begun.push((0, text)),
+            Operation::NewAt(address) => {
                 if inquiry.begun.iter().all(|(begun, _)| *begun != address) {
                     inquiry.begun.push((address, text));
                 }
             }
         });
     }
-    count();
+    count_operation();
     Poll::Pending
 }
 
 /// Counts an operation that may complete although a stall is explained, because it has told the
 /// program the same before.
 #[cold]
-pub(crate) fn count() {
-    if INQUIRY.with_borrow_mut(Inquiry::count) && !std::thread::panicking() {
+pub(crate) fn count_operation() {
+    if INQUIRY.with_borrow_mut(ProbeState::count) && !std::thread::panicking() {
         // Without the message of a panic: it is none of the program's.
-        resume_unwind(Box::new(Stopped));
+        resume_unwind(Box::new(ProbeStopped));
     }
 }
 
 /// Takes back that an operation at this address has begun: it is dropped in the same poll.
 #[cold]
-pub(crate) fn withdraw(address: usize) {
+pub(crate) fn forget_operation(address: usize) {
     INQUIRY.with_borrow_mut(|inquiry| {
         if let Some(at) = inquiry.begun.iter().position(|(begun, _)| *begun == address) {
             let (_, reason) = inquiry.begun.swap_remove(at);
@@ -165,8 +168,8 @@ pub(crate) fn withdraw(address: usize) {
 /// Notes that the program does something with an effect, which it would not have done had it not
 /// gone on.
 #[inline]
-pub(crate) fn acts(describe: impl FnOnce() -> String) {
-    if explaining() && !has_progressed() {
+pub(crate) fn report_effect(describe: impl FnOnce() -> String) {
+    if is_probing() && !has_progressed() {
         let text = describe();
         INQUIRY.with_borrow_mut(|inquiry| inquiry.progress = Some(text));
     }
@@ -179,15 +182,15 @@ pub(crate) fn has_progressed() -> bool {
 }
 
 /// What unwinds a poll that does not end; it is no panic of the program's.
-pub(crate) struct Stopped;
+pub(crate) struct ProbeStopped;
 
 /// The real time that explaining one stall may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience(Instant);
+pub(crate) struct ProbeDeadline(Instant);
 
-impl Patience {
+impl ProbeDeadline {
     pub(crate) fn begin() -> Self {
-        Self(Instant::now() + REAL_TIME)
+        Self(Instant::now() + MAX_REAL_TIME)
     }
 
     pub(crate) fn is_over(self) -> bool {
@@ -196,7 +199,7 @@ impl Patience {
 }
 
 /// What polling a task once more has shown.
-pub(crate) struct Asked<R> {
+pub(crate) struct Probe<R> {
     pub(crate) polled: R,
     /// What was said through [`waiting_for`] meanwhile.
     pub(crate) reasons: Vec<String>,
@@ -207,22 +210,22 @@ pub(crate) struct Asked<R> {
 }
 
 /// Runs `poll` while no operation completes, and returns what it has shown.
-pub(crate) fn ask<R>(patience: Patience, poll: impl FnOnce() -> R) -> Asked<R> {
+pub(crate) fn probe<R>(patience: ProbeDeadline, poll: impl FnOnce() -> R) -> Probe<R> {
     struct Quiet;
     impl Drop for Quiet {
         fn drop(&mut self) {
             EXPLAINING.set(false);
         }
     }
-    INQUIRY.replace(Inquiry { until: Some(patience.0), ..Inquiry::new() });
+    INQUIRY.replace(ProbeState { deadline: Some(patience.0), ..ProbeState::new() });
     EXPLAINING.set(true);
     let quiet = Quiet;
     let polled = poll();
     drop(quiet);
-    let Inquiry { reasons, progress, begun, operations, stopped, .. } =
-        INQUIRY.replace(Inquiry::new());
+    let ProbeState { reasons, progress, begun, operations, stopped, .. } =
+        INQUIRY.replace(ProbeState::new());
     let begun = || begun.into_iter().next().map(|(_, text)| format!("goes on to {text}"));
-    Asked {
+    Probe {
         polled,
         reasons,
         progress: progress.or_else(begun),

@@ -15,13 +15,13 @@ use std::thread::{self, Thread};
 
 /// Names a task: the run, and a number of the run's choosing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Who {
+pub(crate) struct TaskRef {
     pub(crate) run: u64,
     pub(crate) task: u64,
 }
 
 /// How the run of a thread wakes a task.
-type Wake = fn(Who);
+type Wake = fn(TaskRef);
 
 /// The run that goes on in a thread, or 0, where other threads can see it; and that thread.
 type Going = Arc<(AtomicU64, Thread)>;
@@ -39,7 +39,7 @@ thread_local! {
         going
     };
     /// The data pointer of the polled task's waker, and who that is.
-    static POLLED: Cell<(*const (), Who)> = const { Cell::new(NOBODY) };
+    static POLLED: Cell<(*const (), TaskRef)> = const { Cell::new(NO_WAKER) };
     /// The run that goes on in this thread, and how it wakes; 0 is none.
     static RUN: Cell<(u64, Wake)> = const { Cell::new((0, |_| ())) };
 }
@@ -47,14 +47,14 @@ thread_local! {
 /// What no waker points to.
 static NOTHING: u8 = 0;
 /// Stands where no task is being polled.
-const NOBODY: (*const (), Who) = ((&raw const NOTHING).cast(), Who { run: 0, task: 0 });
+const NO_WAKER: (*const (), TaskRef) = ((&raw const NOTHING).cast(), TaskRef { run: 0, task: 0 });
 
 /// Says which run goes on in this thread, and how it wakes its tasks.
 #[inline]
 pub(crate) fn begin_run(run: u64, wake: Wake) {
     RUN.set((run, wake));
     GOING.with(|going| going.0.store(run, Ordering::Release));
-    POLLED.set(NOBODY);
+    POLLED.set(NO_WAKER);
 }
 
 /// Says that none does any more.
@@ -62,15 +62,15 @@ pub(crate) fn begin_run(run: u64, wake: Wake) {
 pub(crate) fn end_run() {
     let (run, _) = RUN.replace((0, |_| ()));
     GOING.with(|going| going.0.store(0, Ordering::Release));
-    if foreign_count() > 0 {
+    if cross_thread_count() > 0 {
         locked(&FOREIGN).retain(|who| who.run != run);
     }
-    POLLED.set(NOBODY);
+    POLLED.set(NO_WAKER);
 }
 
 /// Says who is being polled, and by which waker it is known.
 #[inline]
-pub(crate) fn set_polled(waker: &Waker, who: Who) {
+pub(crate) fn set_current_task(waker: &Waker, who: TaskRef) {
     POLLED.with(|polled| polled.set((waker.data(), who)));
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn set_polled(waker: &Waker, who: Who) {
 #[derive(Clone, Debug)]
 pub(crate) enum Waiter {
     /// A task of a simulated run.
-    Task(Who),
+    Task(TaskRef),
     /// Anything else: another executor's, or a waker that a combinator wraps.
     Other(Waker),
 }
@@ -95,19 +95,19 @@ impl Waiter {
 
     /// The polled task, if `waker` is its own.
     #[inline]
-    pub(crate) fn polled(waker: &Waker) -> Option<Self> {
+    pub(crate) fn of_current_task(waker: &Waker) -> Option<Self> {
         Self::task_of(waker).map(Self::Task)
     }
 
     #[inline]
-    fn task_of(waker: &Waker) -> Option<Who> {
+    fn task_of(waker: &Waker) -> Option<TaskRef> {
         let (identity, who) = POLLED.get();
         (identity == waker.data()).then_some(who)
     }
 
     /// Returns whether `waker` wakes the same.
     #[inline]
-    pub(crate) fn is(&self, waker: &Waker) -> bool {
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         match self {
             Self::Task(who) => Self::task_of(waker) == Some(*who),
             Self::Other(other) => other.will_wake(waker),
@@ -119,7 +119,7 @@ impl Waiter {
     #[inline]
     #[must_use = "it is not to be dropped under a lock"]
     pub(crate) fn set(&mut self, waker: &Waker) -> Option<Self> {
-        (!self.is(waker)).then(|| std::mem::replace(self, Self::of(waker)))
+        (!self.will_wake(waker)).then(|| std::mem::replace(self, Self::of(waker)))
     }
 
     /// Wakes.
@@ -135,25 +135,25 @@ impl Waiter {
 /// Wakes a task. Does nothing after its run; on another thread than the run's,
 /// which no seed decides, the wake-up is left for the run to find.
 #[inline]
-pub(crate) fn wake(who: Who) {
+pub(crate) fn wake(who: TaskRef) {
     // A destructor may ask while the thread's locals are torn down.
     match RUN.try_with(Cell::get) {
         Ok((run, wake)) if run == who.run => wake(who),
-        _ => wake_from_elsewhere(who),
+        _ => wake_cross_thread(who),
     }
 }
 
 /// How many wake-ups there have been from elsewhere.
 static COUNT: AtomicU64 = AtomicU64::new(0);
-static FOREIGN: Mutex<Vec<Who>> = Mutex::new(Vec::new());
+static FOREIGN: Mutex<Vec<TaskRef>> = Mutex::new(Vec::new());
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cold]
-fn wake_from_elsewhere(who: Who) {
-    if !goes_on(who.run) {
+fn wake_cross_thread(who: TaskRef) {
+    if !is_active(who.run) {
         return;
     }
     let mut foreign = locked(&FOREIGN);
@@ -171,21 +171,21 @@ fn wake_from_elsewhere(who: Who) {
 
 /// Returns whether `run` goes on in some thread.
 #[cold]
-pub(crate) fn goes_on(run: u64) -> bool {
+pub(crate) fn is_active(run: u64) -> bool {
     locked(&THREADS).iter().any(|going| going.0.load(Ordering::Acquire) == run)
 }
 
 /// How many wake-ups from elsewhere there have been, for [`foreign_since`].
 #[inline]
-pub(crate) fn foreign_count() -> u64 {
+pub(crate) fn cross_thread_count() -> u64 {
     COUNT.load(Ordering::Acquire)
 }
 
 /// Takes the tasks of `run` that were woken from elsewhere, if anything was
 /// since the count was `seen`.
 #[inline]
-pub(crate) fn foreign_since(seen: &mut u64, run: u64) -> Vec<Who> {
-    let count = foreign_count();
+pub(crate) fn drain_cross_thread_wakes(seen: &mut u64, run: u64) -> Vec<TaskRef> {
+    let count = cross_thread_count();
     if count == *seen {
         return Vec::new();
     }

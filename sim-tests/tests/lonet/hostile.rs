@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::SubNetwork;
-use virtnet::lonet::handshake::{LINE, read_reply, read_request};
+use virtnet::lonet::handshake::{MAX_LINE, read_reply, read_request};
 
 use super::{Place, announce, os_address, run};
 
@@ -32,7 +32,7 @@ impl Noise {
     fn bytes(&mut self, good: &[u8]) -> Vec<u8> {
         let mut bytes = good.to_vec();
         match self.below(4) {
-            0 => bytes = (0..self.below(2 * LINE)).map(|_| self.next() as u8).collect(),
+            0 => bytes = (0..self.below(2 * MAX_LINE)).map(|_| self.next() as u8).collect(),
             1 => (0..1 + self.below(4)).for_each(|_| {
                 let at = self.below(bytes.len());
                 bytes[at] = self.next() as u8;

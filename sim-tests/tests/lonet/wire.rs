@@ -7,7 +7,8 @@ use serde_json::Value;
 use virtnet::Addr;
 use virtnet::lonet::go_unquote::unquote;
 use virtnet::lonet::handshake::{
-    LINE, Refusal, Rejection, read_reply, read_request, write_connected, write_error, write_request,
+    MAX_LINE, ReplyError, RequestError, read_reply, read_request, write_connected, write_error,
+    write_request,
 };
 
 use crate::reference::recording::lines;
@@ -72,10 +73,10 @@ pub(crate) fn reply(record: &Value) -> Vec<u8> {
 
 /// The first line of what a peer sends, as the other side cuts it off.
 pub(crate) fn line(bytes: &[u8]) -> Option<&[u8]> {
-    let bytes = &bytes[..bytes.len().min(LINE)];
+    let bytes = &bytes[..bytes.len().min(MAX_LINE)];
     match bytes.iter().position(|&byte| byte == b'\n') {
         Some(end) => Some(&bytes[..=end]),
-        None => (bytes.len() == LINE).then_some(bytes),
+        None => (bytes.len() == MAX_LINE).then_some(bytes),
     }
 }
 
@@ -90,7 +91,7 @@ pub(crate) fn lengthened(text: &str) -> String {
 /// Whether this is the quirk that is not copied: a line that is complete in its first 1024 bytes,
 /// without a newline, is a line in the reference.
 pub(crate) fn is_quirk(line: &[u8]) -> bool {
-    line.len() == LINE && !line.ends_with(b"\n")
+    line.len() == MAX_LINE && !line.ends_with(b"\n")
 }
 
 /// The ends that a request of the reference is about; `None` if a name is not UTF-8 and so can be
@@ -150,7 +151,7 @@ fn every_request_is_read_and_answered_as_the_reference_does() {
             }
             Err(_) if is_quirk(line) && reply.contains("connected") => refused += 1,
             // No host can be called what is not UTF-8, so that it is told as any other.
-            Err(Refusal::Host(dst)) if reply.contains("connected") => {
+            Err(RequestError::Host(dst)) if reply.contains("connected") => {
                 assert!(String::from_utf8(dst).is_err(), "{place}");
                 refused += 1;
             }
@@ -187,16 +188,16 @@ fn every_dial_is_written_and_its_reply_read_as_the_reference_does() {
                 assert_eq!(said, None, "{place}");
                 assert_eq!(addr.to_string(), text(&record["dial"]["ok"], "remote"), "{place}");
             }
-            Err(Rejection::Refused) => {
+            Err(ReplyError::Refused) => {
                 let refused = format!("dial lonett {src}->{dst}: connection refused");
                 assert_eq!(said, Some(&*refused), "{place}");
             }
             // The same quirk, on the dialer's side.
-            Err(Rejection::Other(other)) if is_quirk(line) && !other.contains("\"xxx") => {
+            Err(ReplyError::Other(other)) if is_quirk(line) && !other.contains("\"xxx") => {
                 assert!(other.contains("invalid dial reply"), "{place}");
                 assert!(!said.is_some_and(|said| said.contains("invalid")), "{place}");
             }
-            Err(Rejection::Other(other)) => match said {
+            Err(ReplyError::Other(other)) => match said {
                 Some(said) => {
                     let place_of =
                         format!("dial lonett {src}->{dst}: loconnect 127.0.0.1:<osport>: ");

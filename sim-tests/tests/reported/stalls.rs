@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::simnet::{Config, Network};
-use virtnet::{Conn, Ending, Host, Outcome, Run, Sim, Stall, TaskState, join, pipenet};
+use virtnet::{Conn, Ending, Host, Outcome, Run, Sim, Stall, StalledState, join, pipenet};
 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
@@ -341,7 +341,7 @@ fn poll_that_loops_while_an_operation_is_pending_is_ended() {
             open.set(true);
             pending::<()>().await;
         });
-        let TaskState::Endless { operations, .. } = &stall(&outcome).tasks[1].state else {
+        let StalledState::Endless { operations, .. } = &stall(&outcome).tasks[1].state else {
             panic!("{what}: {outcome}");
         };
         assert!(*operations > 0, "{what}: {operations}");
@@ -621,8 +621,8 @@ fn dropped_arm_of_a_select_is_named_where_a_task_waits_for_something_unknown() {
     });
     let task = &stall(&outcome).tasks[0];
     let select = task.last_select.clone().expect("it completed one");
-    assert_eq!((select.took.as_str(), select.dropped), ("sim.sleep(SEC)", vec!["work".into()]));
-    assert!(select.place.file().ends_with("stalls.rs"), "{}", select.place);
+    assert_eq!((select.taken.as_str(), select.dropped), ("sim.sleep(SEC)", vec!["work".into()]));
+    assert!(select.location.file().ends_with("stalls.rs"), "{}", select.location);
     let text = task.to_string();
     assert!(text.contains("its last select! took `sim.sleep(SEC)`, dropped `work` at 1"), "{text}");
 }

@@ -239,6 +239,6 @@ fn what_is_left_when_a_run_ends_in_the_middle_is_dropped_in_peace() {
         pending::<()>().await;
         drop((node, ab, ba, chaos, more));
     });
-    assert!(outcome.caught.is_empty(), "{:?}", outcome.caught);
+    assert!(outcome.caught_panics.is_empty(), "{:?}", outcome.caught_panics);
     assert!(!outcome.is_done());
 }

@@ -573,8 +573,8 @@ fn destructors_in_a_crash_harm_nobody() {
         assert_eq!(net.fault_stats().kind(FaultKind::Crash).applied, 1);
         drop(b);
     });
-    assert_eq!(outcome.caught.len(), 1, "{:?}", outcome.caught);
-    let caught = outcome.caught[0].to_string();
+    assert_eq!(outcome.caught_panics.len(), 1, "{:?}", outcome.caught_panics);
+    let caught = outcome.caught_panics[0].to_string();
     assert!(caught.contains("node/γ") && caught.contains("a destructor that panics"), "{caught}");
     outcome.unwrap();
 }

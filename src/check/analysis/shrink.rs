@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::sim::{Choice, ChoiceFamily, ChoiceGroup, INPUT, Schedule, Tape, splitmix64};
+use crate::sim::{Choice, ChoiceFamily, ChoiceGroup, INPUT_SUBJECT, Schedule, Tape, splitmix64};
 use crate::simnet::strikes;
 
 use crate::check::exec::deadline::Deadline;
@@ -136,7 +136,7 @@ pub(crate) fn shrink(
 
 /// The input is no choice: it is made simpler by itself, and on the tape it is still there.
 fn remove_input(mut result: RunResult) -> RunResult {
-    result.choices.retain(|choice| choice.subject != INPUT);
+    result.choices.retain(|choice| choice.subject != INPUT_SUBJECT);
     result
 }
 
@@ -193,7 +193,7 @@ impl Shrinker<'_> {
     }
 
     fn request(&self, choices: &[Choice]) -> RunRequest {
-        let tape = Tape::of_choices(self.seed, self.schedule, choices).with_input(&self.input);
+        let tape = Tape::from_choices(self.seed, self.schedule, choices).with_input(&self.input);
         RunRequest::from_tape(tape)
             .record_choices()
             .time_limit(self.time_limit)

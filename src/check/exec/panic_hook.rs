@@ -10,7 +10,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-use crate::sim::WORDLESS;
+use crate::sim::NO_MESSAGE;
 
 use crate::check::exec::current_run::{eprint_process_end, is_child_process};
 
@@ -90,7 +90,7 @@ impl PanicCapture {
             let previous_hook = take_hook();
             set_hook(Box::new(move |info| {
                 if CAPTURING.try_with(Cell::get) == Ok(true) {
-                    let message = info.payload_as_str().unwrap_or(WORDLESS);
+                    let message = info.payload_as_str().unwrap_or(NO_MESSAGE);
                     on_panic(message, info.location().map(ToString::to_string));
                 } else {
                     previous_hook(info);

@@ -155,7 +155,7 @@ fn run_result_from_json(json: &Value) -> Option<RunResult> {
     let trace = match non_null("trace") {
         Some(records) => {
             let records = records.as_array()?.iter().map(record_from_json);
-            Some(Trace::of(records.collect::<Option<_>>()?))
+            Some(Trace::from_records(records.collect::<Option<_>>()?))
         }
         None => None,
     };

@@ -115,7 +115,7 @@ where
     let run_guard = RunGuard::new(run.seed(), run.has_tape());
     let outcome = run.execute(|sim| {
         let main = main(sim);
-        async move { main.await.error() }
+        async move { main.await.into_error() }
     });
     drop(run_guard);
     let assertions = assertions::take();

@@ -138,7 +138,7 @@ impl Subprocess {
             printed_result,
             failure: Some(Failure { kind, text, tasks }),
             seed: request.seed(),
-            tape: tape.unwrap_or_else(|| Tape::of_seed(request.seed(), settings.schedule)),
+            tape: tape.unwrap_or_else(|| Tape::from_seed(request.seed(), settings.schedule)),
             ..RunResult::empty()
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::sim::{Pulse, Run, Tape};
+use crate::sim::{Progress, Run, Tape};
 
 use crate::check::exec::run_once::TestFn;
 use crate::check::exec::run_request::RunRequest;
@@ -23,7 +23,7 @@ pub(crate) struct WorkerProgress {
     seed: AtomicU64,
     /// How many runs it has begun, or one too many while it runs none.
     runs: AtomicU64,
-    progress: Arc<Pulse>,
+    progress: Arc<Progress>,
     /// The tape that is played, if one is: sweeps have none, and lock nothing.
     tape: Mutex<Option<Tape>>,
     has_tape: AtomicBool,
@@ -257,7 +257,7 @@ impl StuckPoll {
         if *step == 0 || *is_over {
             return None;
         }
-        let progress = Pulse::that_names(*step);
+        let progress = Progress::naming_step(*step);
         test_fn.execute(order.to_run(settings).with_progress(Arc::clone(&progress)));
         progress.name().filter(|_| progress.read() == (*step, *task))
     }

@@ -221,7 +221,7 @@ pub fn faults() -> impl Strategy<Value = Faults> {
 ///
 /// [`Faults::with`] panics where there is no such family.
 pub fn faults_among(faults: Faults) -> impl Strategy<Value = Faults> {
-    let families: Vec<_> = faults.families().collect();
+    let families: Vec<_> = faults.kinds().collect();
     let count = 0..=families.len();
     let none = families.iter().fold(faults, |faults, family| faults.allow(*family, false));
     subsequence(families, count).prop_map(move |families| {

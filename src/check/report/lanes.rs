@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sim::{NODE, Record, RecordKind, unescape};
+use crate::sim::{NODE_PATH, Record, RecordKind, unescape};
 
 /// The lane of what belongs to no host.
 pub(crate) const WORLD_LANE: usize = 0;
@@ -20,7 +20,7 @@ fn host_name(segment: &str) -> String {
 /// The host on which a task lives.
 fn task_host(task: &str) -> Option<String> {
     let mut segments = task.split('/');
-    (segments.next() == Some(NODE)).then(|| segments.next().map(host_name)).flatten()
+    (segments.next() == Some(NODE_PATH)).then(|| segments.next().map(host_name)).flatten()
 }
 
 /// The hosts between which something travels in a direction: from, to.

@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 
 use crate::net::addr::Addr;
 use crate::net::error::{Cause, Error, RegistryError};
-use raw_conn::{RawConn, RawEnd};
+use raw_conn::{ConnHandle, RawConn};
 
 /// Carries connections between hosts.
 ///
@@ -71,14 +71,14 @@ pub trait Engine: Send + Sync + 'static {
 ///
 /// The cause is boxed, as is that of an announcement: what nearly always is not there would have to
 /// be moved out of every poll, in wider words than it was written in.
-pub(crate) type Dialed<P> = Result<(RawEnd, P), Box<Cause>>;
+pub(crate) type DialResult<P> = Result<(ConnHandle, P), Box<Cause>>;
 
 /// An engine of this crate that is its own registry. What is begun has a number here, so that a
 /// dial needs no future of the registry's and none of the engine's.
 ///
 /// Where there is no number yet a poll begins it and may give one; there is none any more when it
 /// is over.
-pub(crate) trait Whole: Send + Sync {
+pub(crate) trait Transport: Send + Sync {
     /// Makes a host and takes its name: see [`Engine::new_host`].
     fn poll_announce(
         &self,
@@ -95,13 +95,13 @@ pub(crate) trait Whole: Send + Sync {
         src: (&Addr, u16),
         dst: &Addr,
         cx: &mut Context<'_>,
-    ) -> Poll<Dialed<u16>>;
+    ) -> Poll<DialResult<u16>>;
 
     /// Returns whether what has been begun has come to its end, which a poll would give.
-    fn is_over(&self, call: u32) -> bool;
+    fn is_dial_done(&self, call: u32) -> bool;
 
     /// Gives up what has been begun and is not over.
-    fn hang_up(&self, call: u32);
+    fn cancel_dial(&self, call: u32);
 
     /// Wakes who waits for what has been begun, because a host has gone down: for its dials; or
     /// because the whole network has: for everything.
@@ -111,7 +111,7 @@ pub(crate) trait Whole: Send + Sync {
     fn withdraw(&self, hostname: &str);
 
     /// Notes that an accept fails, of which no message tells.
-    fn accept_failed(&self, error: &Error);
+    fn record_accept_error(&self, error: &Error);
 }
 
 /// Knows the hosts of a network by name.

@@ -9,17 +9,17 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::util::stall_probe::{
-    Operation, address_of, explaining, has_progressed, withdraw, withhold,
+    Operation, address_of, forget_operation, has_progressed, is_probing, report_pending,
 };
 use crate::util::waiter::Waiter;
 
 use crate::net::addr::{Addr, AddrError};
-use crate::net::engine::raw_conn::{RawConn, RawEnd};
+use crate::net::engine::raw_conn::{ConnHandle, RawConn};
 use crate::net::error::Cause;
 use crate::net::state::accept_queue::Offer;
 use crate::net::state::host_state::{Endpoint, HostState, ListenerKey, Port};
 use crate::net::state::network_state::NetState;
-use crate::net::state::wait_list::Wakers;
+use crate::net::state::wait_list::DeferredWakes;
 
 /// Tells a subnetwork what happens outside of it; for engines.
 ///
@@ -49,7 +49,7 @@ impl Notifier {
     /// Dropping it takes the dial out of the queue. To keep it and poll it no more is another
     /// thing: once accepted it holds up the dials behind it.
     pub async fn accept(&self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
-        self.gate(dst)?.accept(src, dst).await
+        self.dial_target(dst)?.accept(src, dst).await
     }
 
     /// Wakes somebody who waits in an accept, at whatever listener, so that `Engine::poll_incoming`
@@ -61,9 +61,9 @@ impl Notifier {
     }
 
     /// Finds the host of an address.
-    fn gate(&self, addr: &Addr) -> Result<Gate, Cause> {
+    fn dial_target(&self, addr: &Addr) -> Result<DialTarget, Cause> {
         let host = self.net.upgrade().ok_or(Cause::NetDown)?.host(addr.host());
-        Ok(Gate::of(host.ok_or_else(|| AddrError::no_such_host(addr))?))
+        Ok(DialTarget::new(host.ok_or_else(|| AddrError::no_such_host(addr))?))
     }
 
     /// Ends the network, for a reason or without one.
@@ -80,18 +80,18 @@ impl Notifier {
 
 /// A host as dials reach it, for an engine that has many for it: found once.
 #[derive(Clone, Debug)]
-pub(crate) struct Gate {
+pub(crate) struct DialTarget {
     host: Arc<HostState>,
 }
 
-impl Gate {
-    pub(crate) fn of(host: Arc<HostState>) -> Self {
+impl DialTarget {
+    pub(crate) fn new(host: Arc<HostState>) -> Self {
         Self { host }
     }
 
     /// See [`Notifier::accept`].
     pub(crate) async fn accept(self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
-        let (key, offer) = Knock { host: &self.host, src, dst, queued: None }.await?;
+        let (key, offer) = PendingDial { host: &self.host, src, dst, queued: None }.await?;
         Ok(Accept::new(self.host, key, offer, src.clone()))
     }
 
@@ -102,11 +102,11 @@ impl Gate {
     /// Nothing foreign runs meanwhile, and what makes and wakes may be a world that is in hand. So
     /// there is no answer, and nothing happens, where anything else is to be done.
     #[inline]
-    pub(crate) fn let_in(
+    pub(crate) fn try_accept_into(
         &self,
         src: &mut Option<Addr>,
         port: u16,
-        make: impl FnOnce(u16) -> RawEnd,
+        make: impl FnOnce(u16) -> ConnHandle,
     ) -> Option<Waiter> {
         let host = &self.host;
         host.table(|table| {
@@ -126,12 +126,12 @@ impl Gate {
 
     /// As `accept`, for a listener that accepts at this moment. If there is one but it does not,
     /// what was given is given back: then there is a queue to wait in.
-    pub(crate) fn accept_now(
+    pub(crate) fn try_accept(
         self,
         src: Addr,
         dst: &Addr,
     ) -> Result<Result<Accept, Cause>, (Self, Addr)> {
-        let mut wakers = Wakers::default();
+        let mut wakers = DeferredWakes::default();
         let found = self.host.table(|table| {
             if self.host.down().is_some() {
                 return None;
@@ -149,7 +149,7 @@ impl Gate {
 }
 
 /// A dial at a listener's door.
-struct Knock<'a> {
+struct PendingDial<'a> {
     host: &'a HostState,
     src: &'a Addr,
     dst: &'a Addr,
@@ -157,9 +157,13 @@ struct Knock<'a> {
     queued: Option<(ListenerKey, u64)>,
 }
 
-impl Knock<'_> {
+impl PendingDial<'_> {
     /// Takes an offer or queues for one; `None` if nobody listens, or does no more.
-    fn knock(&mut self, waker: &Waker, wakers: &mut Wakers) -> Option<Poll<(ListenerKey, Offer)>> {
+    fn poll_offer(
+        &mut self,
+        waker: &Waker,
+        wakers: &mut DeferredWakes,
+    ) -> Option<Poll<(ListenerKey, Offer)>> {
         let Self { host, dst, queued, .. } = self;
         host.table(|table| {
             if let Some((key, ticket)) = *queued {
@@ -181,16 +185,16 @@ impl Knock<'_> {
     }
 }
 
-impl Future for Knock<'_> {
+impl Future for PendingDial<'_> {
     type Output = Result<(ListenerKey, Offer), Cause>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if explaining() {
+        if is_probing() {
             return this.explain();
         }
-        let mut wakers = Wakers::default();
-        let outcome = this.knock(cx.waker(), &mut wakers);
+        let mut wakers = DeferredWakes::default();
+        let outcome = this.poll_offer(cx.waker(), &mut wakers);
         wakers.wake();
         if let Some(Poll::Pending) = outcome {
             return Poll::Pending;
@@ -203,35 +207,35 @@ impl Future for Knock<'_> {
     }
 }
 
-impl Knock<'_> {
+impl PendingDial<'_> {
     /// Says how the dial stands while a stall is explained; it takes no offer and joins no queue.
     #[cold]
     fn explain<T>(&self) -> Poll<T> {
         let operation = match self.queued {
-            _ if has_progressed() => Operation::Waits,
-            None => Operation::BeginsAt(address_of(self)),
+            _ if has_progressed() => Operation::Waiting,
+            None => Operation::NewAt(address_of(self)),
             Some((key, ticket)) => {
                 let ready = self.host.try_table(|table| {
                     let backlog = table.backlog(key);
                     backlog.is_none_or(|(backlog, _)| backlog.is_dial_ready(ticket))
                 });
-                if ready == Some(true) { Operation::Ready } else { Operation::Waits }
+                if ready == Some(true) { Operation::Ready } else { Operation::Waiting }
             }
         };
         let (src, dst) = (self.src, self.dst);
-        withhold(operation, || format!("dial {} {src}->{dst}", dst.network()))
+        report_pending(operation, || format!("dial {} {src}->{dst}", dst.network()))
     }
 }
 
-impl Drop for Knock<'_> {
+impl Drop for PendingDial<'_> {
     fn drop(&mut self) {
-        if explaining() {
-            withdraw(address_of(self));
+        if is_probing() {
+            forget_operation(address_of(self));
         }
         let Some((key, ticket)) = self.queued else {
             return;
         };
-        let mut wakers = Wakers::default();
+        let mut wakers = DeferredWakes::default();
         self.host.try_table(|table| {
             if let Some((backlog, ports)) = table.backlog(key) {
                 backlog.leave_dial(ticket, ports, &mut wakers);
@@ -248,13 +252,13 @@ impl Drop for Knock<'_> {
 #[derive(Debug)]
 pub struct Accept {
     addr: Addr,
-    pending: Pending,
+    responder: AcceptResponder,
 }
 
 /// What is to be answered; dropping it refuses.
 #[must_use = "dropping it refuses the dial"]
 #[derive(Debug)]
-pub(crate) struct Pending {
+pub(crate) struct AcceptResponder {
     /// The port of the accepted end, and where the dial comes from; `None` once it is answered.
     dial: Option<(Port, Addr)>,
     key: ListenerKey,
@@ -266,7 +270,10 @@ impl Accept {
     fn new(host: Arc<HostState>, key: ListenerKey, offer: Offer, src: Addr) -> Self {
         let port = Port::taken(host, offer.port);
         let addr = port.addr();
-        Self { addr, pending: Pending { dial: Some((port, src)), key, accept: offer.accept } }
+        Self {
+            addr,
+            responder: AcceptResponder { dial: Some((port, src)), key, accept: offer.accept },
+        }
     }
 
     /// Gives the address of the accepted end, for the dialer to be told.
@@ -280,12 +287,12 @@ impl Accept {
     /// the connection is torn down, so that the dialer sees a reset and never a live connection to
     /// nobody.
     pub fn confirm(self, conn: Box<dyn RawConn>) {
-        self.pending.confirm(conn.into());
+        self.responder.confirm(conn.into());
     }
 
     /// Gives the address and what is to be answered, for who keeps the one before the other.
-    pub(crate) fn into_parts(self) -> (Addr, Pending) {
-        (self.addr, self.pending)
+    pub(crate) fn into_parts(self) -> (Addr, AcceptResponder) {
+        (self.addr, self.responder)
     }
 
     /// Says that the dial came to nothing; the acceptor gives the port back and waits on.
@@ -296,14 +303,14 @@ impl Accept {
     }
 }
 
-impl Pending {
+impl AcceptResponder {
     /// See [`Accept::confirm`].
-    pub(crate) fn confirm(mut self, conn: RawEnd) {
+    pub(crate) fn confirm(mut self, conn: ConnHandle) {
         let Some((port, src)) = self.dial.take() else {
             return;
         };
         let end = Endpoint::new(port, src, conn);
-        let mut wakers = Wakers::default();
+        let mut wakers = DeferredWakes::default();
         let confirmed = end.host().table(|table| {
             table.add(&end);
             // If the host is down its queues are empty, or are about to be emptied under this
@@ -319,14 +326,14 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for AcceptResponder {
     fn drop(&mut self) {
         let Some((port, _)) = self.dial.take() else {
             return;
         };
         // The port first: the next dial that is picked up takes the lowest again.
         port.give_back();
-        let mut wakers = Wakers::default();
+        let mut wakers = DeferredWakes::default();
         port.host.try_table(|table| {
             if let Some((backlog, ports)) = table.backlog(self.key) {
                 backlog.refuse(self.accept, ports, &mut wakers);

@@ -36,13 +36,13 @@ pub trait RawConn: Send + Sync + 'static {
     /// Gives the address of this end where it is not the port of a host: that of a socket of the
     /// operating system. Not kept beside every connection, because nearly none has one.
     #[doc(hidden)]
-    fn own_addr(&self) -> Option<Addr> {
+    fn local_addr(&self) -> Option<Addr> {
         None
     }
 
     /// Tells what a read or a write would come to, without doing it; `None` where that is unknown.
     #[doc(hidden)]
-    fn outlook(&self, writes: bool, waker: &Waker) -> Option<Outlook> {
+    fn readiness(&self, writes: bool, waker: &Waker) -> Option<Readiness> {
         let _ = (writes, waker);
         None
     }
@@ -64,7 +64,7 @@ pub trait RawConn: Send + Sync + 'static {
 /// What a read or a write would come to; asked when a stall is explained.
 #[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outlook {
+pub enum Readiness {
     /// It moves bytes.
     Moves,
     /// It gives the end of the stream or an error, now and from now on.
@@ -76,79 +76,88 @@ pub enum Outlook {
 }
 
 /// One end of a connection, as an engine has handed it over.
-pub(crate) enum RawEnd {
+pub(crate) enum ConnHandle {
     Boxed(Box<dyn RawConn>),
-    Kept(Kept),
+    Kept(TableConn),
 }
 
 /// An end that its engine keeps among all others, where no box has to be made for it, and none to
 /// be loaded before it can be used: among ten thousand clients that is an eighth of the time.
-pub(crate) struct Kept(Shortcut);
+pub(crate) struct TableConn(FastConn);
 
 /// The way to an end that is kept, for who wants to go it without a look at what owns that.
 #[derive(Clone, Copy)]
-pub(crate) struct Shortcut {
-    place: Place,
-    by: &'static dyn Keeper,
+pub(crate) struct FastConn {
+    place: ConnRef,
+    by: &'static dyn ConnTable,
 }
 
 /// Where an end is kept: in which run, and where there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConnRef {
     pub(crate) run: u64,
     pub(crate) number: u64,
 }
 
 /// Does for an end at a place what a [`RawConn`] does for itself.
-pub(crate) trait Keeper: Send + Sync {
-    fn poll_read(&self, at: Place, cx: &mut Context<'_>, buf: &mut [u8])
-    -> Poll<io::Result<usize>>;
+pub(crate) trait ConnTable: Send + Sync {
+    fn poll_read(
+        &self,
+        at: ConnRef,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>>;
 
-    fn poll_write(&self, at: Place, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
+    fn poll_write(&self, at: ConnRef, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
 
     /// Reads something, or lets the task that is polled wait for it, if nothing whatever is the
     /// matter with the connection: never when this end is closed.
-    fn read_plainly(&self, at: Place, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<usize>>;
+    fn try_read_fast(
+        &self,
+        at: ConnRef,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Option<Poll<usize>>;
 
     /// Writes something, if nothing whatever is the matter with the connection.
-    fn write_plainly(&self, at: Place, buf: &[u8]) -> Option<usize>;
+    fn try_write_fast(&self, at: ConnRef, buf: &[u8]) -> Option<usize>;
 
     /// See [`RawConn::outlook`].
-    fn outlook(&self, at: Place, writes: bool, waker: &Waker) -> Outlook;
+    fn readiness(&self, at: ConnRef, writes: bool, waker: &Waker) -> Readiness;
 
     /// Half-closes.
-    fn finish(&self, at: Place);
+    fn half_close(&self, at: ConnRef);
 
-    fn abort(&self, at: Place);
+    fn abort(&self, at: ConnRef);
 
-    fn close(&self, at: Place);
+    fn close(&self, at: ConnRef);
 
     /// Lets go of an end, after having closed it or else tearing it down.
-    fn let_go(&self, at: Place, closes: bool);
+    fn release(&self, at: ConnRef, closes: bool);
 }
 
-impl Shortcut {
+impl FastConn {
     #[inline]
     pub(crate) fn read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<usize>> {
-        self.by.read_plainly(self.place, cx, buf)
+        self.by.try_read_fast(self.place, cx, buf)
     }
 
     #[inline]
     pub(crate) fn write(&self, buf: &[u8]) -> Option<usize> {
-        self.by.write_plainly(self.place, buf)
+        self.by.try_write_fast(self.place, buf)
     }
 }
 
-impl RawEnd {
-    pub(crate) const fn shortcut(&self) -> Option<Shortcut> {
+impl ConnHandle {
+    pub(crate) const fn shortcut(&self) -> Option<FastConn> {
         match self {
-            Self::Kept(Kept(shortcut)) => Some(*shortcut),
+            Self::Kept(TableConn(shortcut)) => Some(*shortcut),
             Self::Boxed(_) => None,
         }
     }
 
-    pub(crate) const fn kept(place: Place, by: &'static dyn Keeper) -> Self {
-        Self::Kept(Kept(Shortcut { place, by }))
+    pub(crate) const fn kept(place: ConnRef, by: &'static dyn ConnTable) -> Self {
+        Self::Kept(TableConn(FastConn { place, by }))
     }
 
     #[inline]
@@ -158,7 +167,7 @@ impl RawEnd {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Kept(Kept(Shortcut { place, by })) => by.poll_read(*place, cx, buf),
+            Self::Kept(TableConn(FastConn { place, by })) => by.poll_read(*place, cx, buf),
             Self::Boxed(raw) => raw.poll_read(cx, buf),
         }
     }
@@ -166,7 +175,7 @@ impl RawEnd {
     #[inline]
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Kept(Kept(Shortcut { place, by })) => by.poll_write(*place, cx, buf),
+            Self::Kept(TableConn(FastConn { place, by })) => by.poll_write(*place, cx, buf),
             Self::Boxed(raw) => raw.poll_write(cx, buf),
         }
     }
@@ -182,8 +191,8 @@ impl RawEnd {
 
     pub(crate) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Kept(Kept(Shortcut { place, by })) => {
-                by.finish(*place);
+            Self::Kept(TableConn(FastConn { place, by })) => {
+                by.half_close(*place);
                 Poll::Ready(Ok(()))
             }
             Self::Boxed(raw) => raw.poll_close(cx),
@@ -191,30 +200,32 @@ impl RawEnd {
     }
 
     /// See [`RawConn::outlook`].
-    pub(crate) fn outlook(&self, writes: bool, waker: &Waker) -> Option<Outlook> {
+    pub(crate) fn outlook(&self, writes: bool, waker: &Waker) -> Option<Readiness> {
         match self {
-            Self::Kept(Kept(Shortcut { place, by })) => Some(by.outlook(*place, writes, waker)),
-            Self::Boxed(raw) => raw.outlook(writes, waker),
+            Self::Kept(TableConn(FastConn { place, by })) => {
+                Some(by.readiness(*place, writes, waker))
+            }
+            Self::Boxed(raw) => raw.readiness(writes, waker),
         }
     }
 
     pub(crate) fn own_addr(&self) -> Option<Addr> {
         match self {
             Self::Kept(_) => None,
-            Self::Boxed(raw) => raw.own_addr(),
+            Self::Boxed(raw) => raw.local_addr(),
         }
     }
 
     pub(crate) fn abort(&self) {
         match self {
-            Self::Kept(Kept(Shortcut { place, by })) => by.abort(*place),
+            Self::Kept(TableConn(FastConn { place, by })) => by.abort(*place),
             Self::Boxed(raw) => raw.abort(),
         }
     }
 
     pub(crate) fn close(&self) {
         match self {
-            Self::Kept(Kept(Shortcut { place, by })) => by.close(*place),
+            Self::Kept(TableConn(FastConn { place, by })) => by.close(*place),
             Self::Boxed(raw) => raw.close(),
         }
     }
@@ -229,19 +240,19 @@ impl RawEnd {
     }
 }
 
-impl Kept {
+impl TableConn {
     /// Where an end is that has been let go.
-    const NOWHERE: Place = Place { run: 0, number: u64::MAX };
+    const NOWHERE: ConnRef = ConnRef { run: 0, number: u64::MAX };
 
     #[inline]
     fn let_go(&mut self, closes: bool) {
-        let Self(Shortcut { place, by }) = self;
-        by.let_go(*place, closes);
+        let Self(FastConn { place, by }) = self;
+        by.release(*place, closes);
         *place = Self::NOWHERE;
     }
 }
 
-impl Drop for Kept {
+impl Drop for TableConn {
     #[inline]
     fn drop(&mut self) {
         // What was never closed belonged to a connection that did not come about.
@@ -251,7 +262,7 @@ impl Drop for Kept {
     }
 }
 
-impl From<Box<dyn RawConn>> for RawEnd {
+impl From<Box<dyn RawConn>> for ConnHandle {
     fn from(raw: Box<dyn RawConn>) -> Self {
         Self::Boxed(raw)
     }
@@ -265,7 +276,7 @@ impl From<Box<dyn RawConn>> for RawEnd {
 #[cfg(feature = "os")]
 pub(crate) trait RawListener: Send + Sync + 'static {
     /// Takes the next connection, with the address of the other end.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Arrival, Cause>>;
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<AcceptedConn, Cause>>;
 
     /// Takes no more, and wakes all who wait.
     fn close(&self);
@@ -273,7 +284,7 @@ pub(crate) trait RawListener: Send + Sync + 'static {
 
 /// One end of a connection, as somebody else made it.
 #[cfg(feature = "os")]
-pub(crate) struct Arrival {
+pub(crate) struct AcceptedConn {
     pub(crate) raw: Box<dyn RawConn>,
     pub(crate) peer: Addr,
 }

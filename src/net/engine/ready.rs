@@ -11,15 +11,15 @@ use std::task::{Context, Poll, Waker};
 use futures::future::BoxFuture;
 
 /// Says yes at once, and no more than that; a box of it takes no memory.
-pub(crate) struct Granted<T, E>(PhantomData<fn() -> (T, E)>);
+pub(crate) struct ReadyOk<T, E>(PhantomData<fn() -> (T, E)>);
 
-impl<T: Default + 'static, E: 'static> Granted<T, E> {
+impl<T: Default + 'static, E: 'static> ReadyOk<T, E> {
     pub(crate) fn boxed<'a>() -> BoxFuture<'a, Result<T, E>> {
         Box::pin(Self(PhantomData))
     }
 }
 
-impl<T: Default, E> Future for Granted<T, E> {
+impl<T: Default, E> Future for ReadyOk<T, E> {
     type Output = Result<T, E>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
@@ -30,7 +30,7 @@ impl<T: Default, E> Future for Granted<T, E> {
 /// Says whether a future is a yes that can be had at once, and was had if so.
 ///
 /// Only one without any memory is asked: it has nowhere to keep that it was asked before its time.
-pub(crate) fn is_granted<T, E>(future: &mut BoxFuture<'_, Result<T, E>>) -> bool {
+pub(crate) fn poll_ready_ok<T, E>(future: &mut BoxFuture<'_, Result<T, E>>) -> bool {
     if size_of_val(&**future) > 0 {
         return false;
     }

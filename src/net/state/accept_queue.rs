@@ -17,10 +17,10 @@ use std::task::{Poll, Waker};
 
 use crate::util::waiter::Waiter;
 
-use crate::net::error::Why;
+use crate::net::error::CauseKind;
 use crate::net::state::port_set::PortSet;
-use crate::net::state::ticket_queue::Line;
-use crate::net::state::wait_list::Wakers;
+use crate::net::state::ticket_queue::TicketQueue;
+use crate::net::state::wait_list::DeferredWakes;
 
 /// Says that an accept is ready for a dial, and at which port.
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +34,10 @@ pub(crate) struct Offer {
 /// A listener's queue; `C` is a connection.
 #[derive(Debug)]
 pub(crate) struct Backlog<C> {
-    dials: Line<Dial>,
-    accepts: Line<Accept<C>>,
+    dials: TicketQueue<Dial>,
+    accepts: TicketQueue<Accept<C>>,
     /// Connections whose accept was dropped after it had succeeded; for the next accepts.
-    ready: Line<C>,
+    ready: TicketQueue<C>,
 }
 
 #[derive(Debug)]
@@ -70,12 +70,16 @@ enum Stage<C> {
     },
     /// The dial's side holds the offer, and will confirm or refuse.
     Taken,
-    Done(Result<C, Why>),
+    Done(Result<C, CauseKind>),
 }
 
 impl<C> Default for Backlog<C> {
     fn default() -> Self {
-        Self { dials: Line::default(), accepts: Line::default(), ready: Line::default() }
+        Self {
+            dials: TicketQueue::default(),
+            accepts: TicketQueue::default(),
+            ready: TicketQueue::default(),
+        }
     }
 }
 
@@ -86,7 +90,7 @@ impl<C> Backlog<C> {
         &mut self,
         ports: &mut PortSet,
         waker: &Waker,
-        wakers: &mut Wakers,
+        wakers: &mut DeferredWakes,
     ) -> Result<Offer, u64> {
         match self.dial_now(ports, wakers) {
             Some(offer) => Ok(offer),
@@ -95,7 +99,11 @@ impl<C> Backlog<C> {
     }
 
     /// Asks for an accept, and does not queue if none waits.
-    pub(crate) fn dial_now(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Option<Offer> {
+    pub(crate) fn dial_now(
+        &mut self,
+        ports: &mut PortSet,
+        wakers: &mut DeferredWakes,
+    ) -> Option<Offer> {
         let (offer, stage) = self.offer(ports, wakers)?;
         *stage = Stage::Taken;
         Some(offer)
@@ -113,14 +121,14 @@ impl<C> Backlog<C> {
         &mut self,
         ticket: u64,
         waker: &Waker,
-        wakers: &mut Wakers,
+        wakers: &mut DeferredWakes,
     ) -> Option<Poll<Offer>> {
         let dial = self.dials.get(ticket)?;
         let Some(offer) = dial.offer else {
-            wakers.bury(dial.waiter.set(waker));
+            wakers.defer_drop(dial.waiter.set(waker));
             return Some(Poll::Pending);
         };
-        wakers.bury(self.dials.remove(ticket).map(|dial| dial.waiter));
+        wakers.defer_drop(self.dials.remove(ticket).map(|dial| dial.waiter));
         if let Some(accept) = self.accepts.get(offer.accept) {
             accept.stage = Stage::Taken;
         }
@@ -133,9 +141,14 @@ impl<C> Backlog<C> {
     }
 
     /// Leaves the queue; what was offered meanwhile goes to the next dial.
-    pub(crate) fn leave_dial(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
+    pub(crate) fn leave_dial(
+        &mut self,
+        ticket: u64,
+        ports: &mut PortSet,
+        wakers: &mut DeferredWakes,
+    ) {
         let Some(Dial { waiter, offer }) = self.dials.remove(ticket) else { return };
-        wakers.bury(Some(waiter));
+        wakers.defer_drop(Some(waiter));
         if let Some(offer) = offer {
             ports.give_back(offer.port);
             self.refuse(offer.accept, ports, wakers);
@@ -143,7 +156,7 @@ impl<C> Backlog<C> {
     }
 
     /// Lets an accept go on waiting, in its old place.
-    pub(crate) fn refuse(&mut self, accept: u64, ports: &mut PortSet, wakers: &mut Wakers) {
+    pub(crate) fn refuse(&mut self, accept: u64, ports: &mut PortSet, wakers: &mut DeferredWakes) {
         if let Some(waiting) = self.accepts.get(accept) {
             waiting.stage = Stage::Idle;
             self.pair(ports, wakers);
@@ -151,7 +164,12 @@ impl<C> Backlog<C> {
     }
 
     /// Completes an accept; gives the connection back if the accept is gone.
-    pub(crate) fn confirm(&mut self, accept: u64, conn: C, wakers: &mut Wakers) -> Result<(), C> {
+    pub(crate) fn confirm(
+        &mut self,
+        accept: u64,
+        conn: C,
+        wakers: &mut DeferredWakes,
+    ) -> Result<(), C> {
         let Some(waiting) = self.accepts.get(accept) else {
             return Err(conn);
         };
@@ -170,7 +188,7 @@ impl<C> Backlog<C> {
         &mut self,
         ports: &mut PortSet,
         waker: &Waker,
-        wakers: &mut Wakers,
+        wakers: &mut DeferredWakes,
     ) -> Result<C, u64> {
         if let Some(conn) = self.ready.pop() {
             return Ok(conn);
@@ -185,17 +203,17 @@ impl<C> Backlog<C> {
         &mut self,
         ticket: u64,
         waker: &Waker,
-        wakers: &mut Wakers,
-    ) -> Option<Poll<Result<C, Why>>> {
+        wakers: &mut DeferredWakes,
+    ) -> Option<Poll<Result<C, CauseKind>>> {
         let accept = self.accepts.get(ticket)?;
         let Stage::Done(done) = &mut accept.stage else {
-            wakers.bury(accept.waiter.set(waker));
+            wakers.defer_drop(accept.waiter.set(waker));
             return Some(Poll::Pending);
         };
         // Taken out where it lies: the whole of it is large to move.
-        let done = std::mem::replace(done, Err(Why::SockDown));
+        let done = std::mem::replace(done, Err(CauseKind::SockDown));
         if let Waiter::Other(_) = accept.waiter {
-            wakers.bury(self.accepts.remove(ticket).map(|accept| accept.waiter));
+            wakers.defer_drop(self.accepts.remove(ticket).map(|accept| accept.waiter));
         } else {
             self.accepts.leave(ticket);
         }
@@ -209,9 +227,14 @@ impl<C> Backlog<C> {
 
     /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a
     /// connection goes to the next accept.
-    pub(crate) fn leave_accept(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut Wakers) {
+    pub(crate) fn leave_accept(
+        &mut self,
+        ticket: u64,
+        ports: &mut PortSet,
+        wakers: &mut DeferredWakes,
+    ) {
         let Some(Accept { waiter, stage }) = self.accepts.remove(ticket) else { return };
-        wakers.bury(Some(waiter));
+        wakers.defer_drop(Some(waiter));
         match stage {
             Stage::Offered { dial, port } => {
                 ports.give_back(port);
@@ -252,7 +275,7 @@ impl<C> Backlog<C> {
     /// A connection that an accept has got but not fetched goes as well: nobody who closes a
     /// listener reckons with more connections from it.
     #[inline]
-    pub(crate) fn clear(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Vec<C> {
+    pub(crate) fn clear(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) -> Vec<C> {
         if self.waiting() == (0, 0) && self.ready.len() == 0 {
             return Vec::new();
         }
@@ -260,7 +283,7 @@ impl<C> Backlog<C> {
     }
 
     #[cold]
-    fn clear_some(&mut self, ports: &mut PortSet, wakers: &mut Wakers) -> Vec<C> {
+    fn clear_some(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) -> Vec<C> {
         let mut conns: Vec<C> = self.ready.clear().collect();
         for dial in self.dials.clear() {
             if let Some(offer) = dial.offer {
@@ -278,7 +301,7 @@ impl<C> Backlog<C> {
     }
 
     /// Offers queued dials to idle accepts, first to first.
-    fn pair(&mut self, ports: &mut PortSet, wakers: &mut Wakers) {
+    fn pair(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) {
         while let Some((ticket, _)) = self.dials.first(|dial| dial.offer.is_none()) {
             let Some((offer, stage)) = self.offer(ports, wakers) else {
                 return;
@@ -295,7 +318,7 @@ impl<C> Backlog<C> {
     fn offer(
         &mut self,
         ports: &mut PortSet,
-        wakers: &mut Wakers,
+        wakers: &mut DeferredWakes,
     ) -> Option<(Offer, &mut Stage<C>)> {
         // A loop that returns a borrow from its middle does not pass the borrow checker; so the
         // ticket is found first.
@@ -304,7 +327,7 @@ impl<C> Backlog<C> {
             match ports.take_lowest() {
                 Some(port) => break (ticket, port),
                 None => {
-                    accept.stage = Stage::Done(Err(Why::NoFreePort));
+                    accept.stage = Stage::Done(Err(CauseKind::NoFreePort));
                     wakers.push(accept.waiter.clone());
                 }
             }

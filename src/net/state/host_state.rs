@@ -17,19 +17,19 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::util::run_cell::{Lock, shelved};
+use crate::util::run_cell::{RunCell, run_local};
 use crate::util::small_map::SmallMap;
-use crate::util::stall_probe::acts;
+use crate::util::stall_probe::report_effect;
 use crate::util::waiter::Waiter;
 
 use crate::net::addr::Addr;
-use crate::net::engine::raw_conn::RawEnd;
-use crate::net::error::Why;
+use crate::net::engine::raw_conn::ConnHandle;
+use crate::net::error::CauseKind;
 use crate::net::state::accept_queue::Backlog;
 use crate::net::state::port_set::PortSet;
-use crate::net::state::shutdown::{Falls, Latch, reason};
-use crate::net::state::ticket_queue::Line;
-use crate::net::state::wait_list::{Wakers, each};
+use crate::net::state::shutdown::{Closable, Latch, down_cause};
+use crate::net::state::ticket_queue::TicketQueue;
+use crate::net::state::wait_list::{DeferredWakes, for_each_catching};
 
 /// What all handles of one host share.
 #[derive(Debug)]
@@ -42,12 +42,12 @@ pub(crate) struct HostState {
     latch: Latch,
     /// Whether its own closing has been asked for; the network's does not count.
     closed: Latch,
-    table: Lock<Table>,
+    table: RunCell<SocketTable>,
 }
 
 /// The sockets of a host, by port.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct SocketTable {
     pub(crate) ports: PortSet,
     /// A port that is taken and not here belongs to a dial or an accept under way. Not a
     /// vector by port: a listener on port 50 051 should not cost a megabyte.
@@ -55,10 +55,10 @@ pub(crate) struct Table {
     /// How many listeners there have been.
     listeners: u64,
     /// Whoever is blocked by an operation that the host's closing interrupts: dials.
-    blocked: Line<Waiter>,
+    blocked: TicketQueue<Waiter>,
 }
 
-shelved!(Table);
+run_local!(SocketTable);
 
 #[derive(Debug)]
 enum Socket {
@@ -80,43 +80,43 @@ pub(crate) struct ListenerKey {
 impl HostState {
     #[inline]
     pub(crate) fn new(addr: Addr) -> Arc<Self> {
-        let table = || Table {
+        let table = || SocketTable {
             ports: PortSet::new(),
             sockets: SmallMap::default(),
             listeners: 0,
-            blocked: Line::default(),
+            blocked: TicketQueue::default(),
         };
         let (net, latch, closed) = (Latch::default(), Latch::default(), Latch::default());
-        Arc::new(Self { addr, net, latch, closed, table: Lock::new(table) })
+        Arc::new(Self { addr, net, latch, closed, table: RunCell::new(table) })
     }
 
     /// Says why nothing can be done with this host, if so.
     #[inline]
-    pub(crate) fn down(&self) -> Option<Why> {
-        reason(&self.net, &self.latch, false)
+    pub(crate) fn down(&self) -> Option<CauseKind> {
+        down_cause(&self.net, &self.latch, false)
     }
 
     /// Says why nothing can be done with a socket of this host that is down.
-    pub(crate) fn socket_down(&self) -> Why {
-        reason(&self.net, &self.latch, true).unwrap_or(Why::SockDown)
+    pub(crate) fn socket_down(&self) -> CauseKind {
+        down_cause(&self.net, &self.latch, true).unwrap_or(CauseKind::SockDown)
     }
 
     /// Works on the table, under its lock.
     #[inline]
-    pub(crate) fn table<R>(&self, work: impl FnOnce(&mut Table) -> R) -> R {
+    pub(crate) fn table<R>(&self, work: impl FnOnce(&mut SocketTable) -> R) -> R {
         self.table.with(work)
     }
 
     /// Works on the table, unless it was made in a run that is over.
     #[inline]
-    pub(crate) fn try_table<R>(&self, work: impl FnOnce(&mut Table) -> R) -> Option<R> {
+    pub(crate) fn try_table<R>(&self, work: impl FnOnce(&mut SocketTable) -> R) -> Option<R> {
         self.table.try_with(work)
     }
 
     /// Says whether the host can be used: the run that made it, if one did, goes on in this thread.
     #[cfg(feature = "tls")]
-    pub(crate) fn is_here(&self) -> bool {
-        self.table.is_here()
+    pub(crate) fn is_accessible(&self) -> bool {
+        self.table.is_accessible()
     }
 
     /// Makes sure that this is the thread of the run that made the host, or that the run is over.
@@ -125,31 +125,31 @@ impl HostState {
     ///
     /// If it goes on in another thread.
     #[track_caller]
-    pub(crate) fn assert_here(&self) {
-        self.table.assert_here();
+    pub(crate) fn assert_accessible(&self) {
+        self.table.assert_accessible();
     }
 
     /// Says that the host was asked to close; true the first time.
     pub(crate) fn mark_closed(&self) -> bool {
-        self.closed.fall()
+        self.closed.trip()
     }
 
     /// Says that the network is down, from now on the reason for everything.
     pub(crate) fn net_down(&self) {
-        self.net.fall();
+        self.net.trip();
     }
 
     /// Shuts the host: interrupts what is blocked, then every socket in the order of ports.
     ///
     /// Ports stay taken until each socket is closed by its owner.
     pub(crate) fn shut_down(&self) {
-        if !self.latch.fall() {
+        if !self.latch.trip() {
             return;
         }
         // Whoever has not entered the table by now finds the latch down when he does.
-        let mut wakers = Wakers::default();
+        let mut wakers = DeferredWakes::default();
         let mut ends = Vec::new();
-        let blocked = self.try_table(|Table { ports, sockets, blocked, .. }| {
+        let blocked = self.try_table(|SocketTable { ports, sockets, blocked, .. }| {
             for (_, socket) in sockets.iter_mut() {
                 match socket {
                     Socket::Conn(end) => ends.extend(end.upgrade()),
@@ -165,23 +165,23 @@ impl HostState {
         blocked.into_iter().flatten().for_each(|waiter| wakers.push(waiter));
         let work: [&mut dyn FnMut(); 2] = [
             &mut || std::mem::take(&mut wakers).wake(), //
-            &mut || each(&ends, |end| end.raw.close()),
+            &mut || for_each_catching(&ends, |end| end.raw.close()),
         ];
-        each(work, |work| work());
+        for_each_catching(work, |work| work());
     }
 }
 
-impl Falls for HostState {
+impl Closable for HostState {
     fn is_down(&self) -> bool {
         self.latch.is_down()
     }
 
-    fn blocked<R>(&self, work: impl FnOnce(&mut Line<Waiter>) -> R) -> Option<R> {
+    fn blocked<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R> {
         self.try_table(|table| work(&mut table.blocked))
     }
 }
 
-impl Table {
+impl SocketTable {
     /// Finds the queue of a listener that has not been closed.
     #[inline(always)]
     pub(crate) fn backlog(
@@ -274,15 +274,15 @@ impl Port {
 
     /// Takes a port, the lowest for 0, and puts a listener there.
     #[inline(always)]
-    pub(crate) fn listen(host: &Arc<HostState>, number: u16) -> Result<(Self, u64), Why> {
+    pub(crate) fn listen(host: &Arc<HostState>, number: u16) -> Result<(Self, u64), CauseKind> {
         let (number, serial) = host.table(|table| {
             if let Some(down) = host.down() {
                 return Err(down);
             }
             let number = match number {
-                0 => table.ports.take_lowest().ok_or(Why::NoFreePort)?,
+                0 => table.ports.take_lowest().ok_or(CauseKind::NoFreePort)?,
                 _ if table.ports.take(number) => number,
-                _ => return Err(Why::AddrInUse),
+                _ => return Err(CauseKind::AddrInUse),
             };
             table.listeners += 1;
             let serial = table.listeners;
@@ -302,7 +302,7 @@ impl Port {
     ///
     /// A second time does nothing: somebody else may have the number by then.
     pub(crate) fn give_back(&self) {
-        let (mut wakers, mut listener) = (Wakers::default(), None);
+        let (mut wakers, mut listener) = (DeferredWakes::default(), None);
         self.host.try_table(|table| {
             // Looked at and changed under the lock alone.
             let word = self.word.load(Ordering::Relaxed);
@@ -341,7 +341,7 @@ pub(crate) struct Endpoint {
     /// All an operation looks at while all is well, and so it stands with `raw`. Set by whichever
     /// of connection, host and network goes down first.
     down: Latch,
-    raw: RawEnd,
+    raw: ConnHandle,
     pub(crate) peer: Addr,
     port: Port,
     told: AtomicU8,
@@ -361,7 +361,7 @@ pub(crate) enum Told {
 
 impl Endpoint {
     #[inline]
-    pub(crate) fn new(port: Port, peer: Addr, raw: RawEnd) -> Arc<Self> {
+    pub(crate) fn new(port: Port, peer: Addr, raw: ConnHandle) -> Arc<Self> {
         Arc::new(Self { down: Latch::default(), raw, peer, port, told: AtomicU8::new(0) })
     }
 
@@ -382,7 +382,7 @@ impl Endpoint {
     /// If the host went down meanwhile: the connection is torn down then, and the port given
     /// back. So a connection is never live on a closed host.
     #[inline(always)]
-    pub(crate) fn attach(port: Port, peer: Addr, raw: RawEnd) -> Result<Arc<Self>, Why> {
+    pub(crate) fn attach(port: Port, peer: Addr, raw: ConnHandle) -> Result<Arc<Self>, CauseKind> {
         let end = Self::new(port, peer, raw);
         let host = &end.port.host;
         let refused = host.table(|table| {
@@ -421,35 +421,35 @@ impl Endpoint {
 
     /// Says why this end is down, if it is.
     #[cold]
-    pub(crate) fn why_down(&self) -> Option<Why> {
+    pub(crate) fn why_down(&self) -> Option<CauseKind> {
         self.is_down().then(|| self.port.host.socket_down())
     }
 
     /// Gives what the engine made; while this end is down it is of no use, and an engine's promise
     /// that no poll is pending after `close` or `abort` covers who was about to use it.
     #[inline]
-    pub(crate) const fn raw(&self) -> &RawEnd {
+    pub(crate) const fn raw(&self) -> &ConnHandle {
         &self.raw
     }
 
     /// Says that this end is down; true the first time.
     fn mark_down(&self) -> bool {
-        self.down.fall()
+        self.down.trip()
     }
 
     /// Closes this end in good order, and gives the port back.
     pub(crate) fn close(&self) {
-        acts(|| format!("goes on and closes {self:?}"));
+        report_effect(|| format!("goes on and closes {self:?}"));
         if self.mark_down() {
             self.raw.close();
         }
         self.port.give_back();
     }
 
-    /// See [`HostState::assert_here`].
+    /// See [`HostState::assert_accessible`].
     #[track_caller]
-    pub(crate) fn assert_here(&self) {
-        self.port.host.assert_here();
+    pub(crate) fn assert_accessible(&self) {
+        self.port.host.assert_accessible();
     }
 
     /// Tears the connection down, and gives the port back.
@@ -463,7 +463,7 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        acts(|| format!("goes on and drops {self:?}"));
+        report_effect(|| format!("goes on and drops {self:?}"));
         // As `close`; nobody else has it, so that nothing has to fall.
         if !self.is_down() {
             self.raw.retire();

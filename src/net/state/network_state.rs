@@ -8,25 +8,25 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
-use crate::util::run_cell::{Lock, shelved};
+use crate::util::run_cell::{RunCell, run_local};
 use crate::util::small_map::SmallMap;
 use crate::util::waiter::Waiter;
 
 use crate::net::addr::Addr;
-use crate::net::engine::{Engine, Registry, Whole};
-use crate::net::error::{Cause, Error, Op, Why};
+use crate::net::engine::{Engine, Registry, Transport};
+use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::go_quote::quoted;
-use crate::net::state::host_state::{HostState, Table};
-use crate::net::state::shutdown::{Falls, Latch};
-use crate::net::state::ticket_queue::Line;
-use crate::net::state::wait_list::each;
+use crate::net::state::host_state::{HostState, SocketTable};
+use crate::net::state::shutdown::{Closable, Latch};
+use crate::net::state::ticket_queue::TicketQueue;
+use crate::net::state::wait_list::for_each_catching;
 
 /// What all handles of one network share.
-pub(crate) struct NetState<P: Parts + ?Sized = dyn Parts> {
+pub(crate) struct NetState<P: TransportParts + ?Sized = dyn TransportParts> {
     pub(crate) name: Arc<str>,
     /// Falls when the network closes.
     latch: Latch,
-    hosts: Lock<Hosts>,
+    hosts: RunCell<Hosts>,
     /// What closing came to, once it is over.
     closed: OnceLock<Option<Cause>>,
     /// Here and not boxed: that saves two allocations a network.
@@ -34,19 +34,19 @@ pub(crate) struct NetState<P: Parts + ?Sized = dyn Parts> {
 }
 
 /// What a network is made of.
-pub(crate) trait Parts: Send + Sync + 'static {
-    fn parts(&self) -> Carrier<'_>;
+pub(crate) trait TransportParts: Send + Sync + 'static {
+    fn parts(&self) -> Transports<'_>;
 }
 
 /// What carries a network and knows its names.
-pub(crate) enum Carrier<'a> {
-    Two(&'a dyn Engine, &'a dyn Registry),
-    Whole(&'a dyn Whole),
+pub(crate) enum Transports<'a> {
+    EngineAndRegistry(&'a dyn Engine, &'a dyn Registry),
+    Single(&'a dyn Transport),
 }
 
-impl<E: Engine, R: Registry> Parts for (E, R) {
-    fn parts(&self) -> Carrier<'_> {
-        Carrier::Two(&self.0, &self.1)
+impl<E: Engine, R: Registry> TransportParts for (E, R) {
+    fn parts(&self) -> Transports<'_> {
+        Transports::EngineAndRegistry(&self.0, &self.1)
     }
 }
 
@@ -61,10 +61,10 @@ struct Hosts {
     /// Closed hosts whose name another has now; they have to hear that the network is down.
     former: Vec<Weak<HostState>>,
     /// Whoever is blocked by an operation that the network's closing interrupts.
-    blocked: Line<Waiter>,
+    blocked: TicketQueue<Waiter>,
 }
 
-shelved!(Hosts);
+run_local!(Hosts);
 
 /// A host, ordered and found by its name.
 struct ByName(Arc<HostState>);
@@ -132,12 +132,12 @@ impl Hosts {
     }
 }
 
-impl<P: Parts> NetState<P> {
+impl<P: TransportParts> NetState<P> {
     pub(crate) fn new(name: Arc<str>, parts: P) -> Self {
         Self {
             name,
             latch: Latch::default(),
-            hosts: Lock::default(),
+            hosts: RunCell::default(),
             closed: OnceLock::new(),
             parts,
         }
@@ -147,13 +147,15 @@ impl<P: Parts> NetState<P> {
 impl NetState {
     /// Gives what carries it and knows its names.
     #[inline]
-    pub(crate) fn carrier(&self) -> Carrier<'_> {
+    pub(crate) fn carrier(&self) -> Transports<'_> {
         self.parts.parts()
     }
 
     /// Closes its engine, and then its registry. What is whole has nothing of its own to close.
     fn close_carrier(&self) -> [Option<Cause>; 2] {
-        let Carrier::Two(carries, names) = self.carrier() else { return [None, None] };
+        let Transports::EngineAndRegistry(carries, names) = self.carrier() else {
+            return [None, None];
+        };
         let mut causes = [None, None];
         let [engine, registry] = &mut causes;
         // The second even if the first panics.
@@ -161,21 +163,21 @@ impl NetState {
             &mut || *engine = carries.close().err(), //
             &mut || *registry = names.close().err().map(Cause::from),
         ];
-        each(work, |work| work());
+        for_each_catching(work, |work| work());
         causes
     }
 
     /// Wakes who waits for what is whole, because a host has gone down, or all of them have.
     fn interrupt(&self, host: Option<&Addr>) {
-        if let Carrier::Whole(whole) = self.carrier() {
+        if let Transports::Single(whole) = self.carrier() {
             whole.interrupt(host);
         }
     }
 
     /// Says why nothing can be done on this network, if so.
     #[inline]
-    pub(crate) fn down(&self) -> Option<Why> {
-        self.latch.is_down().then_some(Why::NetDown)
+    pub(crate) fn down(&self) -> Option<CauseKind> {
+        self.latch.is_down().then_some(CauseKind::NetDown)
     }
 
     /// Finds a host, open or closed.
@@ -187,14 +189,14 @@ impl NetState {
     pub(crate) fn accepting(&self) -> Option<Waiter> {
         self.hosts.try_with(|hosts| {
             let mut hosts = hosts.by_name.iter_mut();
-            hosts.find_map(|(host, ())| host.0.try_table(Table::accepting).flatten())
+            hosts.find_map(|(host, ())| host.0.try_table(SocketTable::accepting).flatten())
         })?
     }
 
     /// Makes an address; it shares the names of the host if that lives here.
     pub(crate) fn addr_of(&self, host: &str, port: u16) -> Addr {
         let here = |hosts: &mut Hosts| Some(hosts.by_name.get(host)?.0.0.addr.with_port(port));
-        self.hosts.with(here).unwrap_or_else(|| Addr::of(&self.name, host, port))
+        self.hosts.with(here).unwrap_or_else(|| Addr::from_parts(&self.name, host, port))
     }
 
     /// Adds a host that the registry has let pass, unless the network is down.
@@ -205,13 +207,13 @@ impl NetState {
     /// # Panics
     ///
     /// If the registry gave out the name of an open host: names are then worth nothing.
-    pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), Why> {
+    pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), CauseKind> {
         let add = |hosts: &mut Hosts| {
             if self.is_down() { Added::NetDown } else { hosts.add(host) }
         };
         let added = self.hosts.with(add);
         match added {
-            Added::NetDown => Err(Why::NetDown),
+            Added::NetDown => Err(CauseKind::NetDown),
             // The old host, if there was one, ends here: outside the lock.
             Added::InPlaceOf(_old) => Ok(()),
             Added::Taken => {
@@ -260,10 +262,10 @@ impl NetState {
         })
     }
 
-    /// See [`HostState::assert_here`].
+    /// See [`HostState::assert_accessible`].
     #[track_caller]
-    pub(crate) fn assert_here(&self) {
-        self.hosts.assert_here();
+    pub(crate) fn assert_accessible(&self) {
+        self.hosts.assert_accessible();
     }
 
     /// Ends the network: interrupts all, then closes the engine, then the registry.
@@ -272,19 +274,21 @@ impl NetState {
     /// A call that comes in the middle, from another thread or from the engine itself, returns
     /// `Ok` at once: to wait here would be a dead-lock in the making.
     pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
-        if self.latch.fall() {
+        if self.latch.trip() {
             let (mut hosts, mut blocked) = self.hosts.try_with(Hosts::down).unzip();
             let mut carrier = [None, None];
             // Each of them, and the last even if the first panics.
             let work: [&mut dyn FnMut(); 3] = [
                 &mut || {
                     self.interrupt(None);
-                    each(blocked.take().into_iter().flatten(), Waiter::wake);
+                    for_each_catching(blocked.take().into_iter().flatten(), Waiter::wake);
                 },
-                &mut || each(hosts.take().unwrap_or_default(), |host| host.shut_down()),
+                &mut || {
+                    for_each_catching(hosts.take().unwrap_or_default(), |host| host.shut_down())
+                },
                 &mut || carrier = self.close_carrier(),
             ];
-            each(work, |work| work());
+            for_each_catching(work, |work| work());
             let mut causes: Vec<_> = [cause].into_iter().chain(carrier).flatten().collect();
             let outcome = match causes.len() {
                 0 | 1 => causes.pop(),
@@ -301,13 +305,13 @@ impl NetState {
     }
 }
 
-impl Falls for NetState {
+impl Closable for NetState {
     #[inline]
     fn is_down(&self) -> bool {
         self.latch.is_down()
     }
 
-    fn blocked<R>(&self, work: impl FnOnce(&mut Line<Waiter>) -> R) -> Option<R> {
+    fn blocked<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R> {
         self.hosts.try_with(|hosts| work(&mut hosts.blocked))
     }
 }

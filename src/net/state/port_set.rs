@@ -2,7 +2,7 @@
 //!
 //! Knows numbers from 1 to 65 535 and nothing of who has them or why.
 
-use crate::util::cold::aside;
+use crate::util::cold::cold;
 
 /// A set of ports, from which the lowest free one is taken.
 ///
@@ -66,7 +66,7 @@ impl PortSet {
         let Some(behind) = index.checked_sub(Self::FIRST) else {
             return &mut self.first[index];
         };
-        aside(|| {
+        cold(|| {
             if self.more.len() <= behind {
                 self.more.resize(behind + 1, 0);
             }

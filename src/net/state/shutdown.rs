@@ -11,26 +11,26 @@ use std::task::{Context, Poll, Waker};
 use pin_project_lite::pin_project;
 
 use crate::util::stall_probe::{
-    Operation, address_of, explaining, has_progressed, withdraw, withhold,
+    Operation, address_of, forget_operation, has_progressed, is_probing, report_pending,
 };
 use crate::util::waiter::Waiter;
 
-use crate::net::engine::Whole;
-use crate::net::error::Why;
-use crate::net::state::ticket_queue::Line;
+use crate::net::engine::Transport;
+use crate::net::error::CauseKind;
+use crate::net::state::ticket_queue::TicketQueue;
 
 /// Says why a thing cannot be used; the outermost that is down is the reason.
 ///
 /// It is asked at the time of the call, not at that of the closing: a closed connection says
 /// `socket is down`, later `host is down`, and in the end `network is down`.
 #[inline]
-pub(crate) fn reason(net: &Latch, host: &Latch, socket: bool) -> Option<Why> {
+pub(crate) fn down_cause(net: &Latch, host: &Latch, socket: bool) -> Option<CauseKind> {
     if net.is_down() {
-        Some(Why::NetDown)
+        Some(CauseKind::NetDown)
     } else if host.is_down() {
-        Some(Why::HostDown)
+        Some(CauseKind::HostDown)
     } else if socket {
-        Some(Why::SockDown)
+        Some(CauseKind::SockDown)
     } else {
         None
     }
@@ -52,7 +52,7 @@ impl Latch {
 
     /// Lets it fall, and says whether this was the first time.
     #[inline]
-    pub(crate) fn fall(&self) -> bool {
+    pub(crate) fn trip(&self) -> bool {
         !self.is_down() && self.0.swap(1, Ordering::AcqRel) == 0
     }
 }
@@ -60,13 +60,13 @@ impl Latch {
 /// What goes down and interrupts operations that wait for something else: a network or a host.
 ///
 /// A socket does not: who is blocked on one waits in its own queue.
-pub(crate) trait Falls {
+pub(crate) trait Closable {
     /// Says whether it has gone down.
     fn is_down(&self) -> bool;
 
     /// Works, under a lock, on the line of those to be woken when it goes down; whoever lets it
     /// fall clears the line after that.
-    fn blocked<R>(&self, work: impl FnOnce(&mut Line<Waiter>) -> R) -> Option<R>;
+    fn blocked<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R>;
 }
 
 /// Waits for an operation, or until a thing goes down: then there is no result, and the operation
@@ -74,17 +74,17 @@ pub(crate) trait Falls {
 ///
 /// What is finished counts even if the thing has gone down meanwhile; the caller holds something
 /// then, and has to look again under the lock where it puts it.
-pub(crate) fn unless_down<F, O, D, T>(
+pub(crate) fn until_closed<F, O, D, T>(
     thing: &F,
     operation: O,
     describe: D,
 ) -> UnlessDown<'_, F, O, D>
 where
-    F: Falls + ?Sized,
+    F: Closable + ?Sized,
     O: Future<Output = T>,
     D: Fn() -> String,
 {
-    UnlessDown { seat: Seat { thing, taken: None }, operation, describe }
+    UnlessDown { seat: WaitRegistration { thing, taken: None }, operation, describe }
 }
 
 pin_project! {
@@ -93,9 +93,9 @@ pin_project! {
     pub(crate) struct UnlessDown<'a, F, O, D>
     where
         F: ?Sized,
-        F: Falls,
+        F: Closable,
     {
-        seat: Seat<'a, F>,
+        seat: WaitRegistration<'a, F>,
         #[pin]
         operation: O,
         describe: D,
@@ -104,7 +104,7 @@ pin_project! {
 
 impl<F, O, D, T> Future for UnlessDown<'_, F, O, D>
 where
-    F: Falls + ?Sized,
+    F: Closable + ?Sized,
     O: Future<Output = T>,
     D: Fn() -> String,
 {
@@ -114,15 +114,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let this = self.project();
         let thing = this.seat.thing;
-        if explaining() {
+        if is_probing() {
             let operation = match () {
-                () if has_progressed() => Operation::Waits,
-                () if this.seat.taken.is_none() => Operation::BeginsAt(address_of(this.seat)),
+                () if has_progressed() => Operation::Waiting,
+                () if this.seat.taken.is_none() => Operation::NewAt(address_of(this.seat)),
                 // The value that comes of it, and is dropped, is nobody's: the run is over.
                 () if thing.is_down() || this.operation.poll(cx).is_ready() => Operation::Ready,
-                () => Operation::Waits,
+                () => Operation::Waiting,
             };
-            return withhold(operation, this.describe);
+            return report_pending(operation, this.describe);
         }
         if thing.is_down() {
             return Poll::Ready(None);
@@ -141,23 +141,23 @@ where
 
 /// As [`unless_down`], of what has a number once it has begun; given up when dropped. Nobody is
 /// seated: whoever gives the numbers wakes.
-pub(crate) fn numbered<'a, F, D, P, T>(
-    whole: &'a dyn Whole,
+pub(crate) fn transport_op<'a, F, D, P, T>(
+    whole: &'a dyn Transport,
     thing: &'a F,
     describe: D,
     poll: P,
 ) -> Numbered<'a, F, D, P>
 where
-    F: Falls + ?Sized,
+    F: Closable + ?Sized,
     D: Fn() -> String,
-    P: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T>,
+    P: FnMut(&dyn Transport, &mut Option<u32>, &mut Context<'_>) -> Poll<T>,
 {
     Numbered { whole, call: None, thing, describe, poll }
 }
 
 /// What [`numbered`] returns.
 pub(crate) struct Numbered<'a, F: ?Sized, D, P> {
-    whole: &'a dyn Whole,
+    whole: &'a dyn Transport,
     call: Option<u32>,
     thing: &'a F,
     describe: D,
@@ -166,15 +166,15 @@ pub(crate) struct Numbered<'a, F: ?Sized, D, P> {
 
 impl<F, D, P, T> Future for Numbered<'_, F, D, P>
 where
-    F: Falls + ?Sized,
+    F: Closable + ?Sized,
     D: Fn() -> String + Unpin,
-    P: FnMut(&dyn Whole, &mut Option<u32>, &mut Context<'_>) -> Poll<T> + Unpin,
+    P: FnMut(&dyn Transport, &mut Option<u32>, &mut Context<'_>) -> Poll<T> + Unpin,
 {
     type Output = Option<T>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if explaining() {
+        if is_probing() {
             return self.explain();
         }
         let Self { whole, call, thing, poll, .. } = &mut *self;
@@ -190,43 +190,43 @@ where
 
 impl<F, D, P> Numbered<'_, F, D, P>
 where
-    F: Falls + ?Sized,
+    F: Closable + ?Sized,
     D: Fn() -> String,
 {
     /// Says how the operation stands while a stall is explained; nothing is begun or taken.
     #[cold]
     fn explain<T>(&self) -> Poll<T> {
         let operation = match self.call {
-            _ if has_progressed() => Operation::Waits,
-            None => Operation::BeginsAt(address_of(self)),
-            Some(call) if self.thing.is_down() || self.whole.is_over(call) => Operation::Ready,
-            Some(_) => Operation::Waits,
+            _ if has_progressed() => Operation::Waiting,
+            None => Operation::NewAt(address_of(self)),
+            Some(call) if self.thing.is_down() || self.whole.is_dial_done(call) => Operation::Ready,
+            Some(_) => Operation::Waiting,
         };
-        withhold(operation, &self.describe)
+        report_pending(operation, &self.describe)
     }
 }
 
 impl<F: ?Sized, D, P> Drop for Numbered<'_, F, D, P> {
     fn drop(&mut self) {
-        if explaining() {
-            withdraw(address_of(self));
+        if is_probing() {
+            forget_operation(address_of(self));
         }
         if let Some(call) = self.call {
-            self.whole.hang_up(call);
+            self.whole.cancel_dial(call);
         }
     }
 }
 
 /// A place among those who are to be woken; left on drop.
-struct Seat<'a, F: Falls + ?Sized> {
+struct WaitRegistration<'a, F: Closable + ?Sized> {
     thing: &'a F,
     /// The ticket, and who sits there: nearly always whoever polls next, too.
     taken: Option<(u64, Waiter)>,
 }
 
-impl<F: Falls + ?Sized> Seat<'_, F> {
+impl<F: Closable + ?Sized> WaitRegistration<'_, F> {
     fn keep(&mut self, waker: &Waker) {
-        if self.taken.as_ref().is_some_and(|(_, waiter)| waiter.is(waker)) {
+        if self.taken.as_ref().is_some_and(|(_, waiter)| waiter.will_wake(waker)) {
             return;
         }
         let (waiter, taken) = (Waiter::of(waker), &self.taken);
@@ -242,10 +242,10 @@ impl<F: Falls + ?Sized> Seat<'_, F> {
     }
 }
 
-impl<F: Falls + ?Sized> Drop for Seat<'_, F> {
+impl<F: Closable + ?Sized> Drop for WaitRegistration<'_, F> {
     fn drop(&mut self) {
-        if explaining() {
-            withdraw(address_of(self));
+        if is_probing() {
+            forget_operation(address_of(self));
         }
         if let Some((ticket, _)) = self.taken {
             // A task of the run is nobody's to drop: nothing has to be moved out for that.

@@ -9,25 +9,25 @@
 
 use std::collections::VecDeque;
 
-use crate::util::cold::aside;
+use crate::util::cold::cold;
 use crate::util::lazy_queue::LazyQueue;
 
 /// Things in the order in which they arrived, each reached by its ticket.
 #[derive(Debug)]
-pub(crate) struct Line<T> {
+pub(crate) struct TicketQueue<T> {
     next: u64,
     /// `None` only while nobody is in line.
     head: Option<(u64, T)>,
     behind: LazyQueue<(u64, T)>,
 }
 
-impl<T> Default for Line<T> {
+impl<T> Default for TicketQueue<T> {
     fn default() -> Self {
         Self { next: 0, head: None, behind: LazyQueue::default() }
     }
 }
 
-impl<T> Line<T> {
+impl<T> TicketQueue<T> {
     /// Joins at the end.
     pub(crate) fn push(&mut self, item: T) -> u64 {
         let ticket = self.next;
@@ -46,7 +46,7 @@ impl<T> Line<T> {
         if *head == ticket {
             return Some(item);
         }
-        aside(|| {
+        cold(|| {
             let behind = self.behind.queue()?;
             let index = index(behind, ticket)?;
             Some(&mut behind[index].1)

@@ -11,14 +11,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 use crate::util::waiter;
-use crate::util::waiter::{Waiter, Who};
+use crate::util::waiter::{TaskRef, Waiter};
 
 /// What is left to do when a lock is gone: whom to wake, and what to drop.
 ///
 /// Nearly always that is nothing, because a task of the run is woken as soon as it is named. So it
 /// is one word, which costs nothing to look at and to drop.
 #[derive(Debug, Default)]
-pub(crate) struct Wakers {
+pub(crate) struct DeferredWakes {
     left: Option<Box<Left>>,
 }
 
@@ -28,7 +28,7 @@ struct Left {
     gone: Vec<Waker>,
 }
 
-impl Wakers {
+impl DeferredWakes {
     /// Has somebody woken.
     #[inline]
     pub(crate) fn push(&mut self, waiter: Waiter) {
@@ -40,7 +40,7 @@ impl Wakers {
 
     /// Keeps somebody who has left, to be dropped when the lock is gone.
     #[inline]
-    pub(crate) fn bury(&mut self, waiter: Option<Waiter>) {
+    pub(crate) fn defer_drop(&mut self, waiter: Option<Waiter>) {
         if let Some(Waiter::Other(waker)) = waiter {
             self.left.get_or_insert_default().gone.push(waker);
         }
@@ -58,7 +58,7 @@ impl Wakers {
 impl Left {
     #[cold]
     fn wake(self) {
-        each(self.woken, Waker::wake);
+        for_each_catching(self.woken, Waker::wake);
     }
 }
 
@@ -85,19 +85,19 @@ const OTHERS: usize = 1024;
 impl WaitList {
     /// Adds whoever is woken by `waker`, unless they are here already.
     #[inline]
-    pub(crate) fn keep(&mut self, waker: &Waker, wakers: &mut Wakers) {
+    pub(crate) fn register(&mut self, waker: &Waker, wakers: &mut DeferredWakes) {
         match &self.first {
             None => self.first = Some(Waiter::of(waker)),
-            Some(first) if first.is(waker) => {}
-            Some(_) => self.keep_more(waker, wakers),
+            Some(first) if first.will_wake(waker) => {}
+            Some(_) => self.register_slow(waker, wakers),
         }
     }
 
     /// The same for the polled task where nobody else waits, which is nearly always so. Returns
     /// whether it was.
     #[inline]
-    pub(crate) fn keep_lone_task(&mut self, waker: &Waker) -> bool {
-        match (&self.first, Waiter::polled(waker)) {
+    pub(crate) fn register_sole_task(&mut self, waker: &Waker) -> bool {
+        match (&self.first, Waiter::of_current_task(waker)) {
             (None, Some(task)) => {
                 self.first = Some(task);
                 true
@@ -107,9 +107,9 @@ impl WaitList {
     }
 
     #[cold]
-    fn keep_more(&mut self, waker: &Waker, wakers: &mut Wakers) {
+    fn register_slow(&mut self, waker: &Waker, wakers: &mut DeferredWakes) {
         let others = &mut self.more.get_or_insert_default().waiters;
-        if others.iter().any(|other| other.is(waker)) {
+        if others.iter().any(|other| other.will_wake(waker)) {
             return;
         }
         if others.len() < OTHERS {
@@ -124,8 +124,9 @@ impl WaitList {
     /// made anew for each poll, any other of that sort is taken for the same.
     pub(crate) fn holds(&self, waker: &Waker) -> bool {
         let more = self.more.iter().flat_map(|more| &more.waiters);
-        let foreign = Waiter::polled(waker).is_none();
-        let same = |kept: &Waiter| kept.is(waker) || (foreign && matches!(kept, Waiter::Other(_)));
+        let foreign = Waiter::of_current_task(waker).is_none();
+        let same =
+            |kept: &Waiter| kept.will_wake(waker) || (foreign && matches!(kept, Waiter::Other(_)));
         self.first.iter().chain(more).any(same)
     }
 
@@ -134,7 +135,7 @@ impl WaitList {
     /// One task of the run is not moved out first: that takes as long as all else that a message
     /// needs, because it is read in wider words than it was written in.
     #[inline]
-    pub(crate) fn wake(&mut self, wakers: &mut Wakers) {
+    pub(crate) fn wake(&mut self, wakers: &mut DeferredWakes) {
         match self.take_lone_task() {
             Some(who) => waiter::wake(who),
             None if self.is_empty() => {}
@@ -155,7 +156,7 @@ impl WaitList {
 
     /// Takes out the only one who waits, if that is a task of the run: by its number, as in `wake`.
     #[inline(always)]
-    pub(crate) fn take_lone_task(&mut self) -> Option<Who> {
+    pub(crate) fn take_lone_task(&mut self) -> Option<TaskRef> {
         match &self.first {
             Some(Waiter::Task(who)) if self.more.is_none() => {
                 let who = *who;
@@ -181,14 +182,14 @@ impl WaitList {
     }
 
     #[cold]
-    fn wake_some(&mut self, wakers: &mut Wakers) {
+    fn wake_some(&mut self, wakers: &mut DeferredWakes) {
         self.take_all().for_each(|waiter| wakers.push(waiter));
     }
 }
 
 /// Does something with each, with the last even if the first has panicked; then the first panic
 /// goes on its way. One connection of an engine's that panics must not keep the others open.
-pub(crate) fn each<T>(things: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
+pub(crate) fn for_each_catching<T>(things: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
     let mut first: Option<Box<dyn Any + Send>> = None;
     for thing in things {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(thing))) {

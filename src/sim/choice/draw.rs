@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::util::cold::aside;
+use crate::util::cold::cold;
 
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::hash::{
@@ -26,9 +26,9 @@ use crate::sim::choice::hash::{
 
 /// What stands for a path, such as that of a task: `main/client/worker#2`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub(crate) struct Key(pub(crate) u64);
+pub(crate) struct PathHash(pub(crate) u64);
 
-impl Key {
+impl PathHash {
     /// Stands where a subject has no second part.
     pub(crate) const NONE: Self = Self(0);
 
@@ -40,22 +40,22 @@ impl Key {
 
     /// What stands for the end of the task that this path names.
     #[inline]
-    pub(crate) const fn end(self) -> Self {
+    pub(crate) const fn exit(self) -> Self {
         Self(splitmix64(self.0 ^ WEYL))
     }
 
     /// A path of a single word.
-    pub(crate) const fn word(word: &str) -> Self {
+    pub(crate) const fn of_name(word: &str) -> Self {
         Self::NONE.child(hash_name(word), 0)
     }
 
     /// Reads a path as [`step`] writes it.
-    pub(crate) fn path(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         text.split('/').fold(Self::NONE, |parent, step| {
-            if step == END {
-                return parent.end();
+            if step == EXIT {
+                return parent.exit();
             }
-            if let Some(key) = step.strip_prefix(ABOVE).and_then(parse_hex) {
+            if let Some(key) = step.strip_prefix(HASH_PREFIX).and_then(parse_hex) {
                 return Self(key);
             }
             let (name, index) = match step.rsplit_once('#') {
@@ -70,23 +70,23 @@ impl Key {
 }
 
 /// The sources of wake-ups that are not tasks, and what reports call them.
-pub(crate) const SPAWN: Key = Key::word("spawn");
-pub(crate) const TIMER: Key = Key::word("timer");
-pub(crate) const FOREIGN: Key = Key::word("foreign");
-pub(crate) const SOURCES: [(Key, &str); 3] =
+pub(crate) const SPAWN: PathHash = PathHash::of_name("spawn");
+pub(crate) const TIMER: PathHash = PathHash::of_name("timer");
+pub(crate) const FOREIGN: PathHash = PathHash::of_name("foreign");
+pub(crate) const SOURCES: [(PathHash, &str); 3] =
     [(SPAWN, "spawn"), (TIMER, "timer"), (FOREIGN, "foreign")];
 
 /// How a path writes the end of a task, and ancestors that are not spelt out.
 /// No name is written like them: a percent sign of a name is itself encoded.
-pub(crate) const END: &str = "%exit";
-pub(crate) const ABOVE: &str = "%hash:";
+pub(crate) const EXIT: &str = "%exit";
+pub(crate) const HASH_PREFIX: &str = "%hash:";
 
 fn parse_hex(hex: &str) -> Option<u64> {
     u64::from_str_radix(hex, 16).ok()
 }
 
 /// Writes one step of a path: the name, then `#index` for all but the first.
-pub(crate) fn step(name: &str, index: u32) -> String {
+pub(crate) fn path_segment(name: &str, index: u32) -> String {
     let name = escape(name);
     if index == 0 { name } else { format!("{name}#{index}") }
 }
@@ -132,55 +132,55 @@ pub(crate) fn unescape(text: &str) -> String {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChoiceKey {
     pub(crate) family: ChoiceFamily,
-    pub(crate) who: Key,
-    pub(crate) what: Key,
+    pub(crate) actor: PathHash,
+    pub(crate) object: PathHash,
 }
 
 impl ChoiceKey {
-    pub(crate) const fn new(family: ChoiceFamily, who: Key, what: Key) -> Self {
-        Self { family, who, what }
+    pub(crate) const fn new(family: ChoiceFamily, actor: PathHash, object: PathHash) -> Self {
+        Self { family, actor, object }
     }
 
     #[inline]
-    pub(crate) fn path_hash(self) -> Key {
-        Self::join(self.family.hash(), self.who, self.what)
+    pub(crate) fn hash(self) -> PathHash {
+        Self::hash_parts(self.family.hash(), self.actor, self.object)
     }
 
     #[inline]
-    fn join(family: u64, who: Key, what: Key) -> Key {
-        Key(mul_fold(who.0 ^ MIX_A, what.0.rotate_left(32) ^ MIX_B) ^ family)
+    fn hash_parts(family: u64, actor: PathHash, object: PathHash) -> PathHash {
+        PathHash(mul_fold(actor.0 ^ MIX_A, object.0.rotate_left(32) ^ MIX_B) ^ family)
     }
 
     /// Writes the subject as it stands on a tape; `name` gives a key's text.
-    pub(crate) fn write(self, name: impl Fn(Key) -> String) -> String {
+    pub(crate) fn to_text(self, name: impl Fn(PathHash) -> String) -> String {
         let family = self.family.name();
-        match self.what {
-            Key::NONE => format!("{family} {}", name(self.who)),
-            what => format!("{family} {} {}", name(self.who), name(what)),
+        match self.object {
+            PathHash::NONE => format!("{family} {}", name(self.actor)),
+            what => format!("{family} {} {}", name(self.actor), name(what)),
         }
     }
 
     /// The key of a subject written as on a tape, whoever wrote it.
-    fn read(text: &str) -> Key {
+    fn parse_hash(text: &str) -> PathHash {
         let mut words = text.splitn(3, ' ');
         let family = hash_name(words.next().unwrap_or(""));
-        let mut path = || words.next().map_or(Key::NONE, Key::path);
+        let mut path = || words.next().map_or(PathHash::NONE, PathHash::parse);
         let who = path();
-        Self::join(family, who, path())
+        Self::hash_parts(family, who, path())
     }
 }
 
 /// The values that a choice may have; 0 is always the benign one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Shape {
+pub(crate) enum Distribution {
     /// One of so many, all alike. Must not be zero.
     Uniform(u64),
     /// Nanoseconds: mostly none, else up to 65 536 µs, long-tailed.
-    Delay(Lateness),
+    Delay(DelayPolicy),
     /// Nanoseconds: none in one of two, else 1 µs to 262 ms, every scale alike.
-    Hold,
+    PctHold,
     /// Nanoseconds: 1 ms to 4.2 s, every scale alike.
-    Demotion,
+    PctDemotion,
     /// Exponentially distributed with this mean, up to 64 means.
     Exponential(u64),
     /// Much like a log-normal distribution with this median, in which one sigma is a factor of
@@ -194,82 +194,82 @@ pub(crate) enum Shape {
 /// mostly by microseconds. What time brings comes at an instant of its own, which was drawn or is
 /// far from others: to be late matters less often, and then for longer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Lateness {
+pub(crate) struct DelayPolicy {
     /// The bits of which none is set if it is.
-    unless: u64,
+    none_mask: u64,
     /// The least is so many times four microseconds, multiplied by each other.
-    lowest: u32,
+    first_scale: u32,
 }
 
 /// In how many scales it is late, each four times as long as the one before.
 const SCALES: u32 = 8;
 
-impl Lateness {
+impl DelayPolicy {
     /// By a task: one time in four, and for a microsecond at least.
-    pub(crate) const OFTEN: Self = Self { unless: 3, lowest: 0 };
+    pub(crate) const TASK_WAKE: Self = Self { none_mask: 3, first_scale: 0 };
     /// By what time brings: one time in sixteen, and for 16 µs at least.
-    pub(crate) const RARELY: Self = Self { unless: 15, lowest: 2 };
+    pub(crate) const TIMER_WAKE: Self = Self { none_mask: 15, first_scale: 2 };
     /// Bits that stand for no delay.
     pub(crate) const NONE: u64 = u64::MAX;
 
     /// Whether random bits stand for no delay.
     #[inline]
     pub(crate) const fn is_none(self, raw: u64) -> bool {
-        raw & self.unless != 0
+        raw & self.none_mask != 0
     }
 
     /// The delay that others stand for. Each scale is half as likely as the one before: rarely many
     /// milliseconds.
     #[inline]
-    pub(crate) fn by(self, raw: u64) -> u64 {
-        let last = SCALES - 1 - self.lowest;
-        scaled(self.lowest + ((raw >> 4) | (1 << last)).trailing_zeros(), raw)
+    pub(crate) fn sample(self, raw: u64) -> u64 {
+        let last = SCALES - 1 - self.first_scale;
+        within_scale(self.first_scale + ((raw >> 4) | (1 << last)).trailing_zeros(), raw)
     }
 }
 
-impl Shape {
+impl Distribution {
     #[inline(always)]
-    fn shape(self, raw: u64) -> u64 {
+    fn sample(self, raw: u64) -> u64 {
         match self {
             Self::Uniform(options) => scale_to_range(raw, options),
-            rarer => rarer.shape_rarer(raw),
+            rarer => rarer.sample_slow(raw),
         }
     }
 
     #[inline(never)]
-    fn shape_rarer(self, raw: u64) -> u64 {
+    fn sample_slow(self, raw: u64) -> u64 {
         match self {
-            Self::Delay(late) if !late.is_none(raw) => late.by(raw),
-            Self::Hold if raw & 1 == 0 => scaled(((raw >> 1) & 0xFF) as u32 % 9, raw),
-            Self::Uniform(_) | Self::Delay(_) | Self::Hold => 0,
-            Self::Demotion => scaled(5 + (raw & 0xFF) as u32 % 6, raw),
+            Self::Delay(late) if !late.is_none(raw) => late.sample(raw),
+            Self::PctHold if raw & 1 == 0 => within_scale(((raw >> 1) & 0xFF) as u32 % 9, raw),
+            Self::Uniform(_) | Self::Delay(_) | Self::PctHold => 0,
+            Self::PctDemotion => within_scale(5 + (raw & 0xFF) as u32 % 6, raw),
             Self::Exponential(mean) => scale_by(mean, exponential(raw)),
-            Self::LogNormal(median) => scale_by(median, two_to_the_normal(raw)),
+            Self::LogNormal(median) => scale_by(median, log_normal_factor(raw)),
         }
     }
 
     /// The duration that a fuzzer's byte stands for: the greater the byte, the longer, and none
     /// for 0. Among all bytes none are as frequent as among seeds, and every scale is alike.
-    fn of_byte(self, byte: u8) -> u64 {
+    fn sample_from_byte(self, byte: u8) -> u64 {
         // `byte` is one of so many, of which these scales share what is not in front of `first`.
         let among = |first: u64, lowest: u32, scales: u32| match u64::from(byte).checked_sub(first)
         {
             None => 0,
             Some(rank) => {
                 let place = ((rank * u64::from(scales)) << 8) / (256 - first);
-                scaled(lowest + (place >> 8) as u32, place << 56)
+                within_scale(lowest + (place >> 8) as u32, place << 56)
             }
         };
         match self {
             Self::Uniform(options) => u64::from(byte) % options,
-            Self::Delay(late) => among(192, late.lowest, SCALES - late.lowest),
-            Self::Hold => among(128, 0, 9),
-            Self::Demotion => among(1, 5, 6),
+            Self::Delay(late) => among(192, late.first_scale, SCALES - late.first_scale),
+            Self::PctHold => among(128, 0, 9),
+            Self::PctDemotion => among(1, 5, 6),
             _ if byte == 0 => 0,
             Self::Exponential(mean) => scale_by(mean, exponential(!(u64::from(byte) << 56))),
             Self::LogNormal(median) => {
                 let raw = u64::from(byte) * 0x0101_0101_0101_0101;
-                scale_by(median, two_to_the_normal(raw))
+                scale_by(median, log_normal_factor(raw))
             }
         }
     }
@@ -279,8 +279,8 @@ impl Shape {
         match self {
             Self::Uniform(options) => options,
             Self::Delay(_) => 65_536_000 + 1,
-            Self::Hold => 262_144_000 + 1,
-            Self::Demotion => 4_194_304_000 + 1,
+            Self::PctHold => 262_144_000 + 1,
+            Self::PctDemotion => 4_194_304_000 + 1,
             Self::Exponential(mean) => mean.saturating_mul(64).saturating_add(1),
             Self::LogNormal(median) => median.saturating_mul(12).saturating_add(1),
         }
@@ -312,7 +312,7 @@ fn exponential(raw: u64) -> u64 {
 /// Two to the power of a normal number, with 32 bits behind the point.
 ///
 /// Four uniform numbers of 16 bits make the normal one: it lies between -3.47 and 3.47.
-fn two_to_the_normal(raw: u64) -> u64 {
+fn log_normal_factor(raw: u64) -> u64 {
     let sum: u64 = (0..4).map(|part| (raw >> (16 * part)) & 0xFFFF).sum();
     // The sum has a standard deviation of 37 837; five is added to keep it positive.
     let power = (sum << 16) / 37_837 + (5 << 16) - (131_070 << 16) / 37_837;
@@ -324,13 +324,13 @@ fn two_to_the_normal(raw: u64) -> u64 {
 
 /// A duration between 4^`exponent` and four times as many microseconds.
 #[inline]
-fn scaled(exponent: u32, raw: u64) -> u64 {
+fn within_scale(exponent: u32, raw: u64) -> u64 {
     let scale = 1_000 << (2 * exponent);
     scale + scale_to_range(raw, 3 * scale)
 }
 
 /// A user's random generator: the stream of a task. Its words are no choices.
-pub(crate) fn generator(seed: u64, task: Key) -> ChaCha8Rng {
+pub(crate) fn task_rng(seed: u64, task: PathHash) -> ChaCha8Rng {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(task.0);
     generator
@@ -338,7 +338,7 @@ pub(crate) fn generator(seed: u64, task: Key) -> ChaCha8Rng {
 
 /// Where values come from when the tape says nothing of a choice.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Rest {
+pub(crate) enum DefaultSource {
     /// From the seed.
     Seed,
     /// Every choice is 0.
@@ -349,8 +349,8 @@ pub(crate) enum Rest {
 
 /// A value that was chosen and was not 0.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Decision {
-    pub(crate) subject: ChoiceKey,
+pub(crate) struct RecordedChoice {
+    pub(crate) key: ChoiceKey,
     pub(crate) ordinal: u64,
     pub(crate) value: u64,
     /// How many values there were to choose from.
@@ -361,30 +361,30 @@ pub(crate) struct Decision {
 
 /// Answers the choices of one run.
 #[derive(Debug)]
-pub(crate) struct Choices {
+pub(crate) struct ChoiceSource {
     base: u64,
-    rest: Rest,
+    default: DefaultSource,
     /// How many of the fuzzer's bytes are used up.
-    eaten: usize,
-    overrides: BTreeMap<(Key, u64), u64>,
+    bytes_used: usize,
+    overrides: BTreeMap<(PathHash, u64), u64>,
     /// What was decided, when somebody will ask.
-    decided: Option<Vec<Decision>>,
+    recorded: Option<Vec<RecordedChoice>>,
     /// Whether nothing but the seed is to be looked at: the common case.
-    plain: bool,
+    seed_only: bool,
     /// The virtual time, for what is written down.
     pub(crate) now: u64,
 }
 
-impl Choices {
+impl ChoiceSource {
     /// Every choice comes from the seed.
-    pub(crate) fn of_seed(seed: u64) -> Self {
+    pub(crate) fn from_seed(seed: u64) -> Self {
         Self {
             base: splitmix64(splitmix64(seed ^ MIX_A).wrapping_add(WEYL)),
-            rest: Rest::Seed,
-            eaten: 0,
+            default: DefaultSource::Seed,
+            bytes_used: 0,
             overrides: BTreeMap::new(),
-            decided: None,
-            plain: true,
+            recorded: None,
+            seed_only: true,
             now: 0,
         }
     }
@@ -394,172 +394,190 @@ impl Choices {
     #[inline(always)]
     pub(crate) fn begin(&mut self, seed: u64) {
         self.base = splitmix64(splitmix64(seed ^ MIX_A).wrapping_add(WEYL));
-        self.rest = Rest::Seed;
-        self.decided = None;
-        (self.eaten, self.plain, self.now) = (0, true, 0);
+        self.default = DefaultSource::Seed;
+        self.recorded = None;
+        (self.bytes_used, self.seed_only, self.now) = (0, true, 0);
         if !self.overrides.is_empty() {
             self.overrides.clear();
         }
     }
 
     /// Answers as a tape says: `overrides` are subjects as written there, with ordinal and value.
-    pub(crate) fn play<'a>(
+    pub(crate) fn load_tape<'a>(
         &mut self,
-        rest: Rest,
+        rest: DefaultSource,
         overrides: impl Iterator<Item = (&'a str, u64, u64)>,
     ) {
         self.overrides = overrides
-            .map(|(subject, ordinal, value)| ((ChoiceKey::read(subject), ordinal), value))
+            .map(|(subject, ordinal, value)| ((ChoiceKey::parse_hash(subject), ordinal), value))
             .collect();
-        self.plain = rest == Rest::Seed && self.overrides.is_empty();
-        self.decided = matches!(rest, Rest::Bytes(_)).then(Vec::new);
-        self.rest = rest;
+        self.seed_only = rest == DefaultSource::Seed && self.overrides.is_empty();
+        self.recorded = matches!(rest, DefaultSource::Bytes(_)).then(Vec::new);
+        self.default = rest;
     }
 
     /// Writes down from now on what is decided and is not 0.
-    pub(crate) fn remember(&mut self) {
-        self.decided.get_or_insert_default();
-        self.plain = false;
+    pub(crate) fn start_recording(&mut self) {
+        self.recorded.get_or_insert_default();
+        self.seed_only = false;
     }
 
     /// What a tape says of a choice that is not drawn, or else 0.
     #[inline]
-    pub(crate) fn overridden(&mut self, subject: ChoiceKey, ordinal: u64, shape: Shape) -> u64 {
-        if self.overrides_nothing() {
+    pub(crate) fn overridden_value(
+        &mut self,
+        key: ChoiceKey,
+        ordinal: u64,
+        distribution: Distribution,
+    ) -> u64 {
+        if self.has_no_overrides() {
             return 0;
         }
-        aside(move || {
-            let value = self.overrides.get(&(subject.path_hash(), ordinal));
-            let value = value.map_or(0, |value| value % shape.options());
-            self.write_down(subject, ordinal, (value, shape.options()));
+        cold(move || {
+            let value = self.overrides.get(&(key.hash(), ordinal));
+            let value = value.map_or(0, |value| value % distribution.options());
+            self.record(key, ordinal, (value, distribution.options()));
             value
         })
     }
 
-    fn write_down(&mut self, subject: ChoiceKey, ordinal: u64, (value, options): (u64, u64)) {
+    fn record(&mut self, key: ChoiceKey, ordinal: u64, (value, options): (u64, u64)) {
         let at = self.now;
-        if let Some(decided) = self.decided.as_mut().filter(|_| value != 0) {
-            decided.push(Decision { subject, ordinal, value, options, at });
+        if let Some(decided) = self.recorded.as_mut().filter(|_| value != 0) {
+            decided.push(RecordedChoice { key, ordinal, value, options, at });
         }
     }
 
     /// Whether no tape says anything of any choice.
     #[inline]
-    pub(crate) fn overrides_nothing(&self) -> bool {
+    pub(crate) fn has_no_overrides(&self) -> bool {
         self.overrides.is_empty()
     }
 
     /// The value of a choice.
     #[inline(always)]
-    pub(crate) fn draw(&mut self, subject: ChoiceKey, ordinal: u64, shape: Shape) -> u64 {
-        if self.plain {
-            return shape.shape(self.raw(subject.path_hash(), ordinal));
+    pub(crate) fn draw(&mut self, key: ChoiceKey, ordinal: u64, distribution: Distribution) -> u64 {
+        if self.seed_only {
+            return distribution.sample(self.raw(key.hash(), ordinal));
         }
-        aside(move || self.draw_with_tape(subject, ordinal, shape))
+        cold(move || self.draw_with_tape(key, ordinal, distribution))
     }
 
     /// The random bits of a choice in which nothing but the seed has a say, and about which nobody
     /// wants to know.
     #[inline(always)]
-    pub(crate) fn plain_bits(&self, subject: ChoiceKey, ordinal: u64) -> Option<u64> {
-        if self.plain { Some(self.raw(subject.path_hash(), ordinal)) } else { None }
+    pub(crate) fn seed_bits(&self, key: ChoiceKey, ordinal: u64) -> Option<u64> {
+        if self.seed_only { Some(self.raw(key.hash(), ordinal)) } else { None }
     }
 
     #[inline]
-    fn raw(&self, key: Key, ordinal: u64) -> u64 {
+    fn raw(&self, key: PathHash, ordinal: u64) -> u64 {
         let state = (self.base ^ key.0).wrapping_add(ordinal.wrapping_mul(WEYL));
         mul_fold(state, state ^ MIX_B)
     }
 
-    fn draw_with_tape(&mut self, subject: ChoiceKey, ordinal: u64, shape: Shape) -> u64 {
-        let key = subject.path_hash();
+    fn draw_with_tape(
+        &mut self,
+        subject: ChoiceKey,
+        ordinal: u64,
+        distribution: Distribution,
+    ) -> u64 {
+        let key = subject.hash();
         let value = match self.overrides.get(&(key, ordinal)) {
             // Any value is legal: what is out of range wraps round.
-            Some(value) => value % shape.options(),
-            None => match &self.rest {
-                Rest::Seed => shape.shape(self.raw(key, ordinal)),
-                Rest::Zero => 0,
-                Rest::Bytes(_) => {
-                    let value = self.eat(shape);
+            Some(value) => value % distribution.options(),
+            None => match &self.default {
+                DefaultSource::Seed => distribution.sample(self.raw(key, ordinal)),
+                DefaultSource::Zero => 0,
+                DefaultSource::Bytes(_) => {
+                    let value = self.next_from_bytes(distribution);
                     // Who asks again is told the same, as by a seed or by a tape.
                     self.overrides.insert((key, ordinal), value);
                     value
                 }
             },
         };
-        self.write_down(subject, ordinal, (value, shape.options()));
+        self.record(subject, ordinal, (value, distribution.options()));
         value
     }
 
     /// Takes as many bytes as `shape` needs; past the end all is 0.
-    fn eat(&mut self, shape: Shape) -> u64 {
-        let Rest::Bytes(bytes) = &self.rest else {
+    fn next_from_bytes(&mut self, distribution: Distribution) -> u64 {
+        let DefaultSource::Bytes(bytes) = &self.default else {
             return 0;
         };
-        let Shape::Uniform(options) = shape else {
-            let byte = bytes.get(self.eaten).copied().unwrap_or(0);
-            self.eaten += 1;
-            return shape.of_byte(byte);
+        let Distribution::Uniform(options) = distribution else {
+            let byte = bytes.get(self.bytes_used).copied().unwrap_or(0);
+            self.bytes_used += 1;
+            return distribution.sample_from_byte(byte);
         };
         let width = (64 - (options - 1).leading_zeros()).div_ceil(8) as usize;
         let mut value = 0;
-        for (place, byte) in bytes.iter().skip(self.eaten).take(width).enumerate() {
+        for (place, byte) in bytes.iter().skip(self.bytes_used).take(width).enumerate() {
             value |= u64::from(*byte) << (8 * place);
         }
-        self.eaten += width;
+        self.bytes_used += width;
         value % options
     }
 
     /// Answers every further choice with 0.
-    pub(crate) fn silence(&mut self) {
-        self.rest = Rest::Zero;
+    pub(crate) fn force_zero(&mut self) {
+        self.default = DefaultSource::Zero;
         self.overrides.clear();
-        self.plain = false;
+        self.seed_only = false;
     }
 
     /// Whether decisions are recorded.
-    pub(crate) const fn remembers(&self) -> bool {
-        self.decided.is_some()
+    pub(crate) const fn is_recording(&self) -> bool {
+        self.recorded.is_some()
     }
 
     /// Takes what was decided, if that was recorded.
-    pub(crate) fn take_decided(&mut self) -> Option<Vec<Decision>> {
-        let mut decided = self.decided.take()?;
+    pub(crate) fn take_recorded(&mut self) -> Option<Vec<RecordedChoice>> {
+        let mut decided = self.recorded.take()?;
         // A choice that is asked for again has the same value, and is one choice.
         let mut seen = BTreeSet::new();
-        decided.retain(|decision| seen.insert((decision.subject.path_hash(), decision.ordinal)));
+        decided.retain(|decision| seen.insert((decision.key.hash(), decision.ordinal)));
         Some(decided)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ChoiceFamily, ChoiceKey, Choices, Key, Lateness, Rest, Shape, escape, step};
+    use super::{
+        ChoiceFamily, ChoiceKey, ChoiceSource, DefaultSource, DelayPolicy, Distribution, PathHash,
+        escape, path_segment,
+    };
     use crate::sim::choice::hash::hash_name;
 
-    fn seeded(seed: u64) -> Choices {
-        Choices::of_seed(seed)
+    fn seeded(seed: u64) -> ChoiceSource {
+        ChoiceSource::from_seed(seed)
     }
 
     #[test]
     fn a_path_read_from_text_is_the_path_that_was_built() {
-        let built = Key::word("main").child(hash_name("a b/c#1"), 0).child(hash_name("worker"), 12);
-        let text = format!("main/{}/{}", step("a b/c#1", 0), step("worker", 12));
+        let built =
+            PathHash::of_name("main").child(hash_name("a b/c#1"), 0).child(hash_name("worker"), 12);
+        let text = format!("main/{}/{}", path_segment("a b/c#1", 0), path_segment("worker", 12));
         assert_eq!(text, "main/a%20b%2Fc%231/worker#12");
-        assert_eq!(Key::path(&text), built);
+        assert_eq!(PathHash::parse(&text), built);
         assert_eq!(
-            Key::path(&format!("main/{}", escape(""))),
-            Key::word("main").child(hash_name(""), 0)
+            PathHash::parse(&format!("main/{}", escape(""))),
+            PathHash::of_name("main").child(hash_name(""), 0)
         );
     }
 
     #[test]
     fn values_of_one_subject_are_spread_evenly() {
         let mut choices = seeded(7);
-        let subject = ChoiceKey::new(ChoiceFamily::Choose, Key::word("main"), Key::word("die"));
+        let subject = ChoiceKey::new(
+            ChoiceFamily::Choose,
+            PathHash::of_name("main"),
+            PathHash::of_name("die"),
+        );
         let mut counts = [0u32; 6];
         for ordinal in 0..60_000 {
-            counts[choices.draw(subject, ordinal, Shape::Uniform(6)) as usize] += 1;
+            counts[choices.draw(subject, ordinal, Distribution::Uniform(6)) as usize] += 1;
         }
         for count in counts {
             assert!((9_600..10_400).contains(&count), "{counts:?}");
@@ -570,9 +588,9 @@ mod tests {
     fn every_bit_of_seed_subject_and_ordinal_stirs_the_value() {
         let raw = |seed, subject: &str, ordinal| {
             seeded(seed).draw(
-                ChoiceKey::new(ChoiceFamily::Choose, Key::path(subject), Key::NONE),
+                ChoiceKey::new(ChoiceFamily::Choose, PathHash::parse(subject), PathHash::NONE),
                 ordinal,
-                Shape::Uniform(u64::MAX),
+                Distribution::Uniform(u64::MAX),
             )
         };
         for (a, b) in [
@@ -589,16 +607,21 @@ mod tests {
     #[test]
     fn delays_are_mostly_none_mostly_short_and_sometimes_long() {
         let mut choices = seeded(3);
-        let subject = ChoiceKey::new(ChoiceFamily::Delay, Key::word("main"), Key::word("timer"));
-        let delays: Vec<u64> =
-            (0..100_000).map(|n| choices.draw(subject, n, Shape::Delay(Lateness::OFTEN))).collect();
+        let subject = ChoiceKey::new(
+            ChoiceFamily::Delay,
+            PathHash::of_name("main"),
+            PathHash::of_name("timer"),
+        );
+        let delays: Vec<u64> = (0..100_000)
+            .map(|n| choices.draw(subject, n, Distribution::Delay(DelayPolicy::TASK_WAKE)))
+            .collect();
         let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
         assert!((74_000..76_000).contains(&share(|d| d == 0)));
         assert!((12_000..13_000).contains(&share(|d| (1_000..4_000).contains(&d))));
         assert!((500..1_100).contains(&share(|d| d > 1_048_576)));
         assert!(delays.iter().all(|d| *d <= 65_536_000));
         let delays: Vec<u64> = (0..100_000)
-            .map(|n| choices.draw(subject, n, Shape::Delay(Lateness::RARELY)))
+            .map(|n| choices.draw(subject, n, Distribution::Delay(DelayPolicy::TIMER_WAKE)))
             .collect();
         let share = |test: fn(u64) -> bool| delays.iter().filter(|d| test(**d)).count();
         assert!((93_300..94_200).contains(&share(|d| d == 0)));
@@ -610,20 +633,20 @@ mod tests {
     #[test]
     fn tails_have_their_means_and_medians() {
         let mut choices = seeded(4);
-        let subject = ChoiceKey::new(ChoiceFamily::Latency, Key::word("a"), Key::NONE);
+        let subject = ChoiceKey::new(ChoiceFamily::Latency, PathHash::of_name("a"), PathHash::NONE);
         let mut draw = |shape| -> Vec<u64> {
             let mut drawn: Vec<u64> =
                 (0..100_000).map(|n| choices.draw(subject, n, shape)).collect();
             drawn.sort_unstable();
             drawn
         };
-        let exponential = draw(Shape::Exponential(1_000_000));
+        let exponential = draw(Distribution::Exponential(1_000_000));
         let mean = exponential.iter().sum::<u64>() / 100_000;
         assert!((985_000..1_015_000).contains(&mean), "{mean}");
         assert!((680_000..706_000).contains(&exponential[50_000]), "ln 2: {}", exponential[50_000]);
         assert!((2_950_000..3_050_000).contains(&exponential[95_000]), "{}", exponential[95_000]);
         assert!(exponential[99_999] < 20_000_000);
-        let normal = draw(Shape::LogNormal(1_000_000));
+        let normal = draw(Distribution::LogNormal(1_000_000));
         assert!((985_000..1_015_000).contains(&normal[50_000]), "{}", normal[50_000]);
         // One sigma up and down are a factor of two.
         assert!((1_950_000..2_050_000).contains(&normal[84_134]), "{}", normal[84_134]);
@@ -634,12 +657,14 @@ mod tests {
     #[test]
     fn bytes_answer_in_order_then_zero_and_leave_their_decisions() {
         let mut choices = seeded(9);
-        choices.play(Rest::Bytes(vec![5, 0, 9]), std::iter::empty());
-        let subject = ChoiceKey::new(ChoiceFamily::Choose, Key::word("main"), Key::NONE);
-        let drawn: Vec<u64> = (0..5).map(|n| choices.draw(subject, n, Shape::Uniform(4))).collect();
+        choices.load_tape(DefaultSource::Bytes(vec![5, 0, 9]), std::iter::empty());
+        let subject =
+            ChoiceKey::new(ChoiceFamily::Choose, PathHash::of_name("main"), PathHash::NONE);
+        let drawn: Vec<u64> =
+            (0..5).map(|n| choices.draw(subject, n, Distribution::Uniform(4))).collect();
         assert_eq!(drawn, [1, 0, 1, 0, 0]);
-        assert_eq!(choices.draw(subject, 2, Shape::Uniform(4)), 1, "asked again");
-        let decided = choices.take_decided().unwrap();
+        assert_eq!(choices.draw(subject, 2, Distribution::Uniform(4)), 1, "asked again");
+        let decided = choices.take_recorded().unwrap();
         // One choice, however often it is asked for.
         assert_eq!(decided.iter().map(|d| d.ordinal).collect::<Vec<_>>(), [0, 2]);
     }
@@ -647,22 +672,22 @@ mod tests {
     #[test]
     fn a_greater_byte_is_a_longer_duration_and_none_is_none() {
         let shapes = [
-            (Shape::Delay(Lateness::OFTEN), 58_000_000),
-            (Shape::Delay(Lateness::RARELY), 58_000_000),
-            (Shape::Hold, 248_000_000),
-            (Shape::Demotion, 4_100_000_000),
-            (Shape::Exponential(1_000), 5_500),
-            (Shape::LogNormal(1_000), 10_000),
+            (Distribution::Delay(DelayPolicy::TASK_WAKE), 58_000_000),
+            (Distribution::Delay(DelayPolicy::TIMER_WAKE), 58_000_000),
+            (Distribution::PctHold, 248_000_000),
+            (Distribution::PctDemotion, 4_100_000_000),
+            (Distribution::Exponential(1_000), 5_500),
+            (Distribution::LogNormal(1_000), 10_000),
         ];
         for (shape, long) in shapes {
-            let durations: Vec<u64> = (0..=255).map(|byte| shape.of_byte(byte)).collect();
+            let durations: Vec<u64> = (0..=255).map(|byte| shape.sample_from_byte(byte)).collect();
             assert!(durations.is_sorted(), "{shape:?}: {durations:?}");
             assert_eq!(durations[0], 0);
             assert!((long..shape.options()).contains(&durations[255]), "{shape:?}: {durations:?}");
             let none = durations.iter().filter(|duration| **duration == 0).count();
             let expected = match shape {
-                Shape::Delay(_) => 192,
-                Shape::Hold => 128,
+                Distribution::Delay(_) => 192,
+                Distribution::PctHold => 128,
                 _ => 1,
             };
             assert_eq!(none, expected, "{shape:?}: {durations:?}");
@@ -673,9 +698,13 @@ mod tests {
     fn a_tape_wins_over_the_seed_and_wraps_what_is_out_of_range() {
         let overrides = [("choose main coin", 1, 7), ("nobody knows this", 0, 3)];
         let mut choices = seeded(1);
-        choices.play(Rest::Zero, overrides.into_iter());
-        let subject = ChoiceKey::new(ChoiceFamily::Choose, Key::word("main"), Key::word("coin"));
-        assert_eq!(choices.draw(subject, 0, Shape::Uniform(4)), 0);
-        assert_eq!(choices.draw(subject, 1, Shape::Uniform(4)), 3);
+        choices.load_tape(DefaultSource::Zero, overrides.into_iter());
+        let subject = ChoiceKey::new(
+            ChoiceFamily::Choose,
+            PathHash::of_name("main"),
+            PathHash::of_name("coin"),
+        );
+        assert_eq!(choices.draw(subject, 0, Distribution::Uniform(4)), 0);
+        assert_eq!(choices.draw(subject, 1, Distribution::Uniform(4)), 3);
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::sim::choice::draw::{ChoiceKey, Choices, Key, Lateness, Shape};
+use crate::sim::choice::draw::{ChoiceKey, ChoiceSource, DelayPolicy, Distribution, PathHash};
 use crate::sim::choice::family::ChoiceFamily;
 
 /// How the order of what happens is explored.
@@ -73,33 +73,33 @@ impl FromStr for Schedule {
 }
 
 /// How many places there are among what is due at one instant.
-const PLACES: u64 = 1 << 16;
+const RANKS: u64 = 1 << 16;
 
 /// What a strategy decides for a wake-up.
 #[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Slack {
+pub(crate) struct Priority {
     /// The place among what is due at the same instant: low goes first.
-    pub(crate) place: u16,
+    pub(crate) rank: u16,
     /// Nanoseconds by which the wake-up is late.
     pub(crate) delay: u64,
 }
 
 /// What a task keeps under `Schedule::Pct`.
 #[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Standing {
-    pub(crate) slack: Slack,
+pub(crate) struct PctState {
+    pub(crate) priority: Priority,
     /// How many polls are left until it falls; 0 is never.
-    polls_left: u32,
-    fallen: Slack,
+    polls_until_demotion: u32,
+    demoted: Priority,
 }
 
-impl Standing {
+impl PctState {
     /// Counts a poll, at which the task may fall.
     pub(crate) fn count_poll(&mut self) {
-        if self.polls_left > 0 {
-            self.polls_left -= 1;
-            if self.polls_left == 0 {
-                self.slack = self.fallen;
+        if self.polls_until_demotion > 0 {
+            self.polls_until_demotion -= 1;
+            if self.polls_until_demotion == 0 {
+                self.priority = self.demoted;
             }
         }
     }
@@ -108,12 +108,12 @@ impl Standing {
 /// A wake-up, as far as a strategy may know it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wakeup {
-    pub(crate) task: Key,
-    pub(crate) source: Key,
+    pub(crate) task: PathHash,
+    pub(crate) source: PathHash,
     /// How many times this source has woken this task before.
     pub(crate) ordinal: u64,
     /// What the task keeps under `Schedule::Pct`.
-    pub(crate) kept: Slack,
+    pub(crate) task_priority: Priority,
 }
 
 /// Draws for one run.
@@ -129,90 +129,101 @@ impl Scheduler {
 
     /// Whether tasks have a standing at all.
     #[inline]
-    pub(crate) const fn ranks(self) -> bool {
+    pub(crate) const fn is_pct(self) -> bool {
         matches!(self.schedule, Schedule::Pct { .. })
     }
 
     /// What a task starts out with.
-    pub(crate) fn standing(self, choices: &mut Choices, task: Key) -> Standing {
+    pub(crate) fn draw_pct_state(self, choices: &mut ChoiceSource, task: PathHash) -> PctState {
         let Schedule::Pct { depth } = self.schedule else {
-            return Standing::default();
+            return PctState::default();
         };
         let mut draw = |ordinal, shape| {
-            choices.draw(ChoiceKey::new(ChoiceFamily::Pct, task, Key::NONE), ordinal, shape)
+            choices.draw(ChoiceKey::new(ChoiceFamily::Pct, task, PathHash::NONE), ordinal, shape)
         };
         // The upper half of the places is for those who fall.
-        let place = draw(0, Shape::Uniform(PLACES / 2)) as u16;
-        let slack = Slack { place, delay: draw(1, Shape::Hold) };
+        let place = draw(0, Distribution::Uniform(RANKS / 2)) as u16;
+        let slack = Priority { rank: place, delay: draw(1, Distribution::PctHold) };
         // One task in eight for each change point that is asked for.
-        let falls = draw(2, Shape::Uniform(8));
+        let falls = draw(2, Distribution::Uniform(8));
         if falls == 0 || falls > u64::from(depth.saturating_sub(1)) {
-            return Standing { slack, ..Standing::default() };
+            return PctState { priority: slack, ..PctState::default() };
         }
         // How long a task will live is unknown, so every scale is as likely.
-        let scale = draw(3, Shape::Uniform(10));
-        let polls_left = 1 + draw(4, Shape::Uniform(1 << scale)) as u32;
-        let place = (PLACES / 2) as u16 + draw(5, Shape::Uniform(PLACES / 2)) as u16;
-        Standing { slack, polls_left, fallen: Slack { place, delay: draw(6, Shape::Demotion) } }
+        let scale = draw(3, Distribution::Uniform(10));
+        let polls_left = 1 + draw(4, Distribution::Uniform(1 << scale)) as u32;
+        let place = (RANKS / 2) as u16 + draw(5, Distribution::Uniform(RANKS / 2)) as u16;
+        PctState {
+            priority: slack,
+            polls_until_demotion: polls_left,
+            demoted: Priority { rank: place, delay: draw(6, Distribution::PctDemotion) },
+        }
     }
 
     /// The choice how late a wake-up of a task by a source is.
     #[inline]
-    pub(crate) const fn delay_of(task: Key, source: Key) -> ChoiceKey {
+    pub(crate) const fn delay_key(task: PathHash, source: PathHash) -> ChoiceKey {
         ChoiceKey::new(ChoiceFamily::Delay, task, source)
     }
 
     /// Chooses how late a wake-up by something other than the task itself is.
-    pub(crate) fn delay(self, choices: &mut Choices, wakeup: Wakeup, late: Lateness) -> u64 {
-        let subject = Self::delay_of(wakeup.task, wakeup.source);
+    pub(crate) fn draw_delay(
+        self,
+        choices: &mut ChoiceSource,
+        wakeup: Wakeup,
+        late: DelayPolicy,
+    ) -> u64 {
+        let subject = Self::delay_key(wakeup.task, wakeup.source);
         match self.schedule {
-            Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, Shape::Delay(late)),
-            Schedule::Random => choices.draw(subject, wakeup.ordinal, Shape::Delay(late)),
-            Schedule::Pct { .. } => wakeup.kept.delay,
+            Schedule::Fifo => {
+                choices.overridden_value(subject, wakeup.ordinal, Distribution::Delay(late))
+            }
+            Schedule::Random => choices.draw(subject, wakeup.ordinal, Distribution::Delay(late)),
+            Schedule::Pct { .. } => wakeup.task_priority.delay,
         }
     }
 
     /// The random bits that say how late a wake-up is, if nothing else has a say in it.
     #[inline(always)]
-    pub(crate) fn plain_delay(
+    pub(crate) fn draw_delay_fast(
         self,
-        choices: &Choices,
+        choices: &ChoiceSource,
         subject: ChoiceKey,
         ordinal: u64,
     ) -> Option<u64> {
         match self.schedule {
-            Schedule::Random => choices.plain_bits(subject, ordinal),
-            Schedule::Fifo if choices.overrides_nothing() => Some(Lateness::NONE),
+            Schedule::Random => choices.seed_bits(subject, ordinal),
+            Schedule::Fifo if choices.has_no_overrides() => Some(DelayPolicy::NONE),
             _ => None,
         }
     }
 
     /// Chooses the place of a wake-up among what is due at the same instant.
     #[inline]
-    pub(crate) fn place(self, choices: &mut Choices, wakeup: Wakeup) -> u16 {
+    pub(crate) fn draw_rank(self, choices: &mut ChoiceSource, wakeup: Wakeup) -> u16 {
         let (subject, shape) = (
             ChoiceKey::new(ChoiceFamily::Priority, wakeup.task, wakeup.source),
-            Shape::Uniform(PLACES),
+            Distribution::Uniform(RANKS),
         );
         match self.schedule {
-            Schedule::Fifo => choices.overridden(subject, wakeup.ordinal, shape) as u16,
+            Schedule::Fifo => choices.overridden_value(subject, wakeup.ordinal, shape) as u16,
             Schedule::Random => choices.draw(subject, wakeup.ordinal, shape) as u16,
-            Schedule::Pct { .. } => wakeup.kept.place,
+            Schedule::Pct { .. } => wakeup.task_priority.rank,
         }
     }
 
     /// Chooses at which of its branches a `select!` begins to look.
     #[inline]
-    pub(crate) fn turn(
+    pub(crate) fn first_branch(
         self,
-        choices: &mut Choices,
+        choices: &mut ChoiceSource,
         subject: ChoiceKey,
         ordinal: u64,
         of: u64,
     ) -> u64 {
         match self.schedule {
-            Schedule::Fifo => choices.overridden(subject, ordinal, Shape::Uniform(of)),
-            _ => choices.draw(subject, ordinal, Shape::Uniform(of)),
+            Schedule::Fifo => choices.overridden_value(subject, ordinal, Distribution::Uniform(of)),
+            _ => choices.draw(subject, ordinal, Distribution::Uniform(of)),
         }
     }
 }

@@ -20,14 +20,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::sim::choice::draw::Rest;
+use crate::sim::choice::draw::DefaultSource;
 use crate::sim::choice::recorded::Choice;
 use crate::sim::choice::schedule::Schedule;
 
 const HEADER: &str = "virtnet tape 1";
 
 /// The subject under which a tape says how the input of a test is simpler than what is drawn.
-pub(crate) const INPUT: &str = "input main";
+pub(crate) const INPUT_SUBJECT: &str = "input main";
 
 /// What a run is to be replayed from: give it to `Run::tape`.
 ///
@@ -42,7 +42,7 @@ pub(crate) const INPUT: &str = "input main";
 pub struct Tape {
     schedule: Option<Schedule>,
     seed: Option<u64>,
-    rest: Rest,
+    default: DefaultSource,
     overrides: BTreeMap<(String, u64), u64>,
 }
 
@@ -50,7 +50,12 @@ impl Tape {
     /// The run in which every choice is 0: nothing late, nothing reordered,
     /// nothing fails. It is not the run of seed zero.
     pub fn zero() -> Self {
-        Self { schedule: None, seed: None, rest: Rest::Zero, overrides: BTreeMap::new() }
+        Self {
+            schedule: None,
+            seed: None,
+            default: DefaultSource::Zero,
+            overrides: BTreeMap::new(),
+        }
     }
 
     /// A fuzzer's tape: the bytes answer choices in the order they are asked,
@@ -59,17 +64,22 @@ impl Tape {
     /// The outcome of such a run holds the same decisions as a keyed tape, which
     /// survives edits of the program where the bytes do not.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self { rest: Rest::Bytes(bytes.into()), ..Self::zero() }
+        Self { default: DefaultSource::Bytes(bytes.into()), ..Self::zero() }
     }
 
     /// The tape of a run of `seed` under `schedule`, with nothing overridden.
     #[inline(always)]
-    pub(crate) fn of_seed(seed: u64, schedule: Schedule) -> Self {
-        Self { schedule: Some(schedule), seed: Some(seed), rest: Rest::Seed, ..Self::zero() }
+    pub(crate) fn from_seed(seed: u64, schedule: Schedule) -> Self {
+        Self {
+            schedule: Some(schedule),
+            seed: Some(seed),
+            default: DefaultSource::Seed,
+            ..Self::zero()
+        }
     }
 
     /// The tape on which only these choices are not 0.
-    pub(crate) fn of_choices(seed: u64, schedule: Schedule, choices: &[Choice]) -> Self {
+    pub(crate) fn from_choices(seed: u64, schedule: Schedule, choices: &[Choice]) -> Self {
         let text = |choice: &Choice| ((choice.subject.clone(), choice.ordinal), choice.value);
         let overrides = choices.iter().map(text).collect();
         Self { schedule: Some(schedule), seed: Some(seed), overrides, ..Self::zero() }
@@ -82,7 +92,7 @@ impl Tape {
     /// between its words does not matter; control characters are percent-encoded.
     #[must_use]
     pub fn with(mut self, subject: &str, ordinal: u64, value: u64) -> Self {
-        self.overrides.insert((printable(subject), ordinal), value);
+        self.overrides.insert((normalize_subject(subject), ordinal), value);
         self
     }
 
@@ -91,12 +101,15 @@ impl Tape {
     #[must_use]
     pub(crate) fn with_input(self, words: &[u64]) -> Self {
         let words = words.iter().zip(0..);
-        words.fold(self, |tape, (word, ordinal)| tape.with(INPUT, ordinal, *word))
+        words.fold(self, |tape, (word, ordinal)| tape.with(INPUT_SUBJECT, ordinal, *word))
     }
 
     /// What [`Tape::with_input`] has written.
     pub(crate) fn input(&self) -> Vec<u64> {
-        self.iter().filter(|(subject, ..)| *subject == INPUT).map(|(.., word)| word).collect()
+        self.iter()
+            .filter(|(subject, ..)| *subject == INPUT_SUBJECT)
+            .map(|(.., word)| word)
+            .collect()
     }
 
     /// Returns how many choices are overridden.
@@ -114,8 +127,8 @@ impl Tape {
         self.schedule
     }
 
-    pub(crate) const fn rest(&self) -> &Rest {
-        &self.rest
+    pub(crate) const fn default_source(&self) -> &DefaultSource {
+        &self.default
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, u64, u64)> {
@@ -134,8 +147,8 @@ impl Tape {
         self.seed = Some(seed);
         self.schedule = Some(schedule);
         if let Some(decided) = decided {
-            self.rest = Rest::Zero;
-            self.overrides = Self::of_choices(seed, schedule, decided).overrides;
+            self.default = DefaultSource::Zero;
+            self.overrides = Self::from_choices(seed, schedule, decided).overrides;
         }
         self
     }
@@ -143,7 +156,7 @@ impl Tape {
 
 /// Writes a subject in the one way that it is written: its words with single
 /// blanks between them, and nothing that would end its line or hide it.
-fn printable(subject: &str) -> String {
+fn normalize_subject(subject: &str) -> String {
     let words: Vec<String> = subject.split_whitespace().map(encode_control).collect();
     match words.first() {
         None => "%".into(),
@@ -176,10 +189,10 @@ impl fmt::Display for Tape {
         if let Some(seed) = self.seed {
             writeln!(f, "seed {seed:#x}")?;
         }
-        match &self.rest {
-            Rest::Seed => {}
-            Rest::Zero => writeln!(f, "default zero")?,
-            Rest::Bytes(bytes) => {
+        match &self.default {
+            DefaultSource::Seed => {}
+            DefaultSource::Zero => writeln!(f, "default zero")?,
+            DefaultSource::Bytes(bytes) => {
                 write!(f, "default bytes ")?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
                 writeln!(f)?;
@@ -207,30 +220,30 @@ impl FromStr for Tape {
 
     /// Reads a tape. Empty lines and lines that begin with `#` are skipped.
     fn from_str(text: &str) -> Result<Self, ParseTapeError> {
-        let mut tape = Self { rest: Rest::Seed, ..Self::zero() };
+        let mut tape = Self { default: DefaultSource::Seed, ..Self::zero() };
         let mut lines = text.lines().enumerate().map(|(n, line)| (n + 1, line));
-        let first = lines.find(|(_, line)| !skipped(line));
+        let first = lines.find(|(_, line)| !is_skipped(line));
         if first.is_none_or(|(_, line)| line.trim_end() != HEADER) {
             let (line, found) = match first {
-                Some((line, text)) => (line, shown(text)),
+                Some((line, text)) => (line, quote_excerpt(text)),
                 None => (1, "no line that says anything".into()),
             };
             let reason = format!("expected `{HEADER}`, found {found}");
             return Err(ParseTapeError { line, reason });
         }
-        for (line, text) in lines.filter(|(_, line)| !skipped(line)) {
+        for (line, text) in lines.filter(|(_, line)| !is_skipped(line)) {
             tape.read_line(text).map_err(|reason| ParseTapeError { line, reason })?;
         }
         Ok(tape)
     }
 }
 
-fn skipped(line: &str) -> bool {
+fn is_skipped(line: &str) -> bool {
     line.trim().is_empty() || line.trim_start().starts_with('#')
 }
 
 /// A piece of input as an error shows it: quoted, and not endless.
-fn shown(input: &str) -> String {
+fn quote_excerpt(input: &str) -> String {
     match input.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}...", &input[..end]),
         None => format!("{input:?}"),
@@ -242,12 +255,12 @@ impl Tape {
         let line = line.trim();
         if let Some((choice, value)) = line.rsplit_once('=') {
             let choice = choice.trim_end();
-            let (subject, ordinal) = choice
-                .rsplit_once(char::is_whitespace)
-                .ok_or_else(|| format!("{} lacks an ordinal before ` = `", shown(choice)))?;
-            let key = (printable(subject), number(ordinal)?);
-            if self.overrides.insert(key, number(value)?).is_some() {
-                return Err(format!("{} is given twice", shown(choice)));
+            let (subject, ordinal) = choice.rsplit_once(char::is_whitespace).ok_or_else(|| {
+                format!("{} lacks an ordinal before ` = `", quote_excerpt(choice))
+            })?;
+            let key = (normalize_subject(subject), parse_number(ordinal)?);
+            if self.overrides.insert(key, parse_number(value)?).is_some() {
+                return Err(format!("{} is given twice", quote_excerpt(choice)));
             }
             return Ok(());
         }
@@ -257,26 +270,28 @@ impl Tape {
             "schedule" if self.schedule.is_none() => {
                 self.schedule = Some(value.parse().map_err(|error| format!("{error}"))?);
             }
-            "seed" if self.seed.is_none() => self.seed = Some(number(value)?),
-            "default" if self.rest == Rest::Seed => self.rest = read_rest(value)?,
+            "seed" if self.seed.is_none() => self.seed = Some(parse_number(value)?),
+            "default" if self.default == DefaultSource::Seed => {
+                self.default = parse_default(value)?
+            }
             "schedule" | "seed" | "default" => return Err(format!("`{word}` is given twice")),
             _ => {
                 let expected = "`schedule`, `seed`, `default` or `subject ordinal = value`";
-                return Err(format!("expected {expected}, found {}", shown(line)));
+                return Err(format!("expected {expected}, found {}", quote_excerpt(line)));
             }
         }
         Ok(())
     }
 }
 
-fn read_rest(value: &str) -> Result<Rest, String> {
+fn parse_default(value: &str) -> Result<DefaultSource, String> {
     if value == "zero" {
-        return Ok(Rest::Zero);
+        return Ok(DefaultSource::Zero);
     }
     let (word, hex) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
     let hex = hex.trim();
     if word != "bytes" || !hex.is_ascii() {
-        return Err(format!("expected `zero` or `bytes 00ff..`: {}", shown(value)));
+        return Err(format!("expected `zero` or `bytes 00ff..`: {}", quote_excerpt(value)));
     }
     if hex.len() % 2 != 0 {
         return Err(format!("`bytes` has an odd number of digits: {}", hex.len()));
@@ -286,12 +301,12 @@ fn read_rest(value: &str) -> Result<Rest, String> {
     (0..hex.len() / 2)
         .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok().filter(|_| digits))
         .collect::<Option<_>>()
-        .map(Rest::Bytes)
-        .ok_or_else(|| format!("`bytes` may hold hexadecimal digits only: {}", shown(hex)))
+        .map(DefaultSource::Bytes)
+        .ok_or_else(|| format!("`bytes` may hold hexadecimal digits only: {}", quote_excerpt(hex)))
 }
 
 /// Reads a number of 64 bits, decimal or with `0x`.
-fn number(text: &str) -> Result<u64, String> {
+fn parse_number(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let read = match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16),
@@ -300,5 +315,5 @@ fn number(text: &str) -> Result<u64, String> {
     // The standard library reads a plus sign as well.
     read.ok()
         .filter(|_| !text.contains('+'))
-        .ok_or_else(|| format!("{} is no number from 0 to 2^64 - 1", shown(text)))
+        .ok_or_else(|| format!("{} is no number from 0 to 2^64 - 1", quote_excerpt(text)))
 }

@@ -9,14 +9,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::util::stall_probe::{
-    Operation, address_of, explaining, has_progressed, withdraw, withhold,
+    Operation, address_of, forget_operation, has_progressed, is_probing, report_pending,
 };
 use crate::util::waiter::Waiter;
 
-use crate::sim::task::boxed_task::{BoxedTask, open};
-use crate::sim::task::table::{Dropped, Stage, TaskId};
+use crate::sim::task::boxed_task::{BoxedTask, take_output};
+use crate::sim::task::table::{DropReason, TaskId, TaskState};
 use crate::sim::world::current::{enter_run, try_enter_run};
-use crate::sim::world::node::{NOWHERE, NodeDeath};
+use crate::sim::world::node::{NO_NODE, NodeDeath};
 use crate::sim::world::task_api::JoinStatus;
 
 /// Waits for a task's end and gives what it returned.
@@ -95,7 +95,7 @@ impl<T> JoinHandle<T> {
 
     /// Returns whether the task has ended, in whichever way.
     pub fn is_finished(&self) -> bool {
-        let live = |task| try_enter_run(self.run, |world| world.tasks.live(task).is_some());
+        let live = |task| try_enter_run(self.run, |world| world.tasks.get_live(task).is_some());
         !self.task().and_then(live).unwrap_or(false)
     }
 }
@@ -107,14 +107,14 @@ impl<T: 'static> Future for JoinHandle<T> {
     ///
     /// If polled again after it was ready, and outside its run.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if explaining() {
+        if is_probing() {
             return self.explain(cx.waker());
         }
         let run = self.run;
         let result = match &self.state {
             State::Spawned(task) => match join(run, *task, cx.waker()) {
                 Err(JoinStatus::Pending) => return Poll::Pending,
-                Ok(output) => Ok(open(output)),
+                Ok(output) => Ok(take_output(output)),
                 Err(JoinStatus::Aborted) => Err(aborted_error(run, *task)),
             },
             State::Refused(node, at) => Err(refused_error(run, *node, at)),
@@ -136,24 +136,26 @@ impl<T> JoinHandle<T> {
     /// Says how the task stands while a stall is explained; its output stays where it is.
     #[cold]
     fn explain<R>(&self, waker: &Waker) -> Poll<R> {
-        let not_begun = Operation::BeginsAt(address_of(self));
+        let not_begun = Operation::NewAt(address_of(self));
         // None is the handle of a task that could not be spawned any more.
         let Some(task) = self.task() else {
-            return withhold(not_begun, || "join a task that it spawns".into());
+            return report_pending(not_begun, || "join a task that it spawns".into());
         };
-        let operation = enter_run(self.run, |world| match world.tasks.known(task) {
-            _ if has_progressed() => Operation::Waits,
-            None | Some((Stage::Done, _)) => Operation::Ready,
+        let operation = enter_run(self.run, |world| match world.tasks.get_info(task) {
+            _ if has_progressed() => Operation::Waiting,
+            None | Some((TaskState::Done, _)) => Operation::Ready,
             Some((_, info)) => match &info.joiner {
                 None => not_begun,
                 // A waker may be made anew for each poll.
-                Some(joiner) if joiner.is(waker) || Waiter::polled(waker).is_none() => {
-                    Operation::Waits
+                Some(joiner)
+                    if joiner.will_wake(waker) || Waiter::of_current_task(waker).is_none() =>
+                {
+                    Operation::Waiting
                 }
                 Some(_) => not_begun,
             },
         });
-        withhold(operation, || {
+        report_pending(operation, || {
             let path = try_enter_run(self.run, |world| world.tasks.path(task.slot));
             format!("the end of task {}", path.unwrap_or_default())
         })
@@ -164,10 +166,10 @@ impl<T> JoinHandle<T> {
 #[cold]
 fn aborted_error(run: u64, task: TaskId) -> JoinError {
     let (error, _leftover) = enter_run(run, |world| {
-        let dropped = world.tasks.known(task).map(|(_, info)| info.dropped);
+        let dropped = world.tasks.get_info(task).map(|(_, info)| info.drop_reason);
         let node = world.tasks.slots[task.slot as usize].node;
         let reason = match dropped {
-            Some(Dropped::Died(death)) => {
+            Some(DropReason::NodeDied(death)) => {
                 JoinErrorReason::NodeDied { node: world.nodes.name(node).to_string(), death }
             }
             _ => JoinErrorReason::Aborted,
@@ -180,14 +182,14 @@ fn aborted_error(run: u64, task: TaskId) -> JoinError {
 
 #[cold]
 fn find_down_node(run: u64, node: u16) -> u16 {
-    try_enter_run(run, |world| world.find_down_node(node)).unwrap_or(NOWHERE)
+    try_enter_run(run, |world| world.find_down_node(node)).unwrap_or(NO_NODE)
 }
 
 /// Why a task never began.
 #[cold]
 fn refused_error(run: u64, node: u16, spawned_at: &Location<'_>) -> JoinError {
     let reason = match node {
-        NOWHERE => JoinErrorReason::RunOver,
+        NO_NODE => JoinErrorReason::RunOver,
         _ => {
             let node = enter_run(run, |world| world.nodes.name(node));
             JoinErrorReason::NodeDown { node: node.to_string() }
@@ -199,8 +201,8 @@ fn refused_error(run: u64, node: u16, spawned_at: &Location<'_>) -> JoinError {
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         if let Some(task) = self.task() {
-            if explaining() {
-                withdraw(address_of(self));
+            if is_probing() {
+                forget_operation(address_of(self));
             }
             // What is left of the task is dropped here, outside the world.
             let _leftover = try_enter_run(self.run, |world| world.detach(task));

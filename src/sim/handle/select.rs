@@ -44,9 +44,7 @@ impl SelectOrder {
     #[track_caller]
     pub fn record_end(&self, branches: &'static [&'static str], taken: usize) {
         let location = Location::caller();
-        try_enter(|world| {
-            world.end_select(LastSelect { at: 0, place: location, branches, took: taken })
-        });
+        try_enter(|world| world.end_select(LastSelect { at: 0, location, branches, taken }));
     }
 }
 

@@ -16,10 +16,10 @@ use rand_core::{Rng, TryRng};
 use crate::sim::handle::join::JoinHandle;
 use crate::sim::handle::sleep::{Interval, Sleep, Timeout, YieldNow};
 use crate::sim::instant::{EPOCH, Instant};
-use crate::sim::task::boxed_task::{BoxedTask, boxed};
-use crate::sim::task::table::{Name, TaskId};
+use crate::sim::task::boxed_task::{BoxedTask, box_task};
+use crate::sim::task::table::{TaskId, TaskName};
 use crate::sim::world::current::{assert_active, current_run, enter_run, now, try_current_run};
-use crate::sim::world::node::NOWHERE;
+use crate::sim::world::node::NO_NODE;
 use crate::sim::world::state::World;
 
 /// The handle to a simulated run.
@@ -68,7 +68,7 @@ impl Sim {
     /// for them survives a renamed function.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
-        self.spawn_named(&Name::Type(type_name::<F>), future, Location::caller())
+        self.spawn_named(&TaskName::Type(type_name::<F>), future, Location::caller())
     }
 
     /// Names a task that is to be spawned.
@@ -85,18 +85,18 @@ impl Sim {
 
     fn spawn_named<F: Future + 'static>(
         &self,
-        name: &Name,
+        name: &TaskName,
         future: F,
         spawned_at: &'static Location<'static>,
     ) -> JoinHandle<F::Output> {
-        let spawned = self.spawn_boxed(name, boxed(future), spawned_at);
-        JoinHandle::from_spawn_result(self.run, spawned, (NOWHERE, spawned_at))
+        let spawned = self.spawn_boxed(name, box_task(future), spawned_at);
+        JoinHandle::from_spawn_result(self.run, spawned, (NO_NODE, spawned_at))
     }
 
     /// Starts a task, unless the run is over or its node is down: the same code for all types.
     fn spawn_boxed(
         &self,
-        name: &Name,
+        name: &TaskName,
         task: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, ()> {
@@ -220,7 +220,7 @@ impl TaskBuilder {
     /// Starts the task.
     #[track_caller]
     pub fn spawn<F: Future + 'static>(self, future: F) -> JoinHandle<F::Output> {
-        self.sim.spawn_named(&Name::Given(self.name), future, Location::caller())
+        self.sim.spawn_named(&TaskName::Given(self.name), future, Location::caller())
     }
 }
 
@@ -271,7 +271,7 @@ impl TryRng for SimRng {
 #[track_caller]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
     let sim = Sim { run: current_run("virtnet::spawn") };
-    sim.spawn_named(&Name::Type(type_name::<F>), future, Location::caller())
+    sim.spawn_named(&TaskName::Type(type_name::<F>), future, Location::caller())
 }
 
 /// Returns the current task's random generator; see [`Sim::rng`].

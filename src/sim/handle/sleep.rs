@@ -14,12 +14,13 @@ use futures::Stream;
 use pin_project_lite::pin_project;
 
 use crate::util::stall_probe::{
-    Operation, address_of, count, explaining, has_progressed, withdraw, withhold,
+    Operation, address_of, count_operation, forget_operation, has_progressed, is_probing,
+    report_pending,
 };
 use crate::util::waiter::Waiter;
 
 use crate::sim::instant::{Instant, nanos};
-use crate::sim::queue::entry::Serial;
+use crate::sim::queue::entry::EntryId;
 use crate::sim::queue::timer_table::TimerId;
 use crate::sim::world::current::{
     current_run, enter_run, now as now_of, run_and_now, try_enter_run,
@@ -46,7 +47,7 @@ pub struct Sleep {
 enum TimerState {
     /// It has not been polled since it was made or reset.
     Idle,
-    Armed(u32, Serial),
+    Armed(u32, EntryId),
     /// It has completed.
     Completed,
 }
@@ -54,7 +55,7 @@ enum TimerState {
 impl TimerState {
     const fn timer_id(self) -> Option<TimerId> {
         match self {
-            Self::Armed(slot, serial) => Some(TimerId { slot, serial }),
+            Self::Armed(slot, serial) => Some(TimerId { slot, entry: serial }),
             Self::Idle | Self::Completed => None,
         }
     }
@@ -97,7 +98,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if explaining() {
+        if is_probing() {
             return this.explain();
         }
         let at = this.deadline.as_nanos();
@@ -115,8 +116,9 @@ impl Future for Sleep {
             this.timer = TimerState::Completed;
             return Poll::Ready(());
         }
-        this.timer = timer
-            .map_or(TimerState::Idle, |TimerId { slot, serial }| TimerState::Armed(slot, serial));
+        this.timer = timer.map_or(TimerState::Idle, |TimerId { slot, entry: serial }| {
+            TimerState::Armed(slot, serial)
+        });
         Poll::Pending
     }
 }
@@ -126,27 +128,27 @@ impl Sleep {
     #[cold]
     fn explain(&self) -> Poll<()> {
         let operation = match self.timer {
-            _ if has_progressed() => Operation::Waits,
+            _ if has_progressed() => Operation::Waiting,
             // It says so in every poll, and the program may ask in every poll.
             TimerState::Completed => {
-                count();
+                count_operation();
                 return Poll::Ready(());
             }
-            TimerState::Idle => Operation::BeginsAt(address_of(self)),
+            TimerState::Idle => Operation::NewAt(address_of(self)),
             TimerState::Armed(slot, serial) => {
-                let timer = TimerId { slot, serial };
+                let timer = TimerId { slot, entry: serial };
                 let armed = enter_run(self.run, |world| world.timers.waiter(timer).is_some());
-                if armed { Operation::Waits } else { Operation::Ready }
+                if armed { Operation::Waiting } else { Operation::Ready }
             }
         };
-        withhold(operation, || format!("sleep until {:?}", self.deadline))
+        report_pending(operation, || format!("sleep until {:?}", self.deadline))
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if explaining() {
-            withdraw(address_of(self));
+        if is_probing() {
+            forget_operation(address_of(self));
         }
         self.cancel();
     }
@@ -335,9 +337,9 @@ impl Future for YieldNow {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if explaining() {
-            let operation = if self.yielded { Operation::Ready } else { Operation::Begins };
-            return withhold(operation, || "its turn after `yield_now`".into());
+        if is_probing() {
+            let operation = if self.yielded { Operation::Ready } else { Operation::New };
+            return report_pending(operation, || "its turn after `yield_now`".into());
         }
         if std::mem::replace(&mut self.yielded, true) {
             return Poll::Ready(());

@@ -9,28 +9,28 @@
 use std::num::NonZero;
 
 const KEY_BITS: u32 = 63;
-const SERIAL_BITS: u32 = 36;
+const ID_BITS: u32 = 36;
 const KIND_BITS: u32 = 2;
 /// How many bits the number of a slot takes.
 pub(crate) const SLOT_BITS: u32 = 27;
-const ACT_BITS: u32 = KIND_BITS + SLOT_BITS;
+const ACTION_BITS: u32 = KIND_BITS + SLOT_BITS;
 
-const _: () = assert!(KEY_BITS + SERIAL_BITS + ACT_BITS == 128);
+const _: () = assert!(KEY_BITS + ID_BITS + ACTION_BITS == 128);
 
 /// The end of time, 292 years from the start: instants take 63 bits here.
 pub(crate) const END_OF_TIME: u64 = (1 << KEY_BITS) - 1;
 
-const LAST_SERIAL: u64 = (1 << SERIAL_BITS) - 1;
+const LAST_ID: u64 = (1 << ID_BITS) - 1;
 
 /// Names one entry: no two of a simulated run are alike.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Serial(u64);
+pub(crate) struct EntryId(u64);
 
-impl Serial {
+impl EntryId {
     /// The number after this one, if there is one: a run has up to 68 719 476 735.
     #[inline]
     pub(crate) const fn next(self) -> Option<Self> {
-        if self.0 == LAST_SERIAL { None } else { Some(Self(self.0 + 1)) }
+        if self.0 == LAST_ID { None } else { Some(Self(self.0 + 1)) }
     }
 
     /// The first number.
@@ -38,27 +38,27 @@ impl Serial {
 
     /// The last number.
     #[cfg(test)]
-    pub(crate) const LAST: Self = Self(LAST_SERIAL);
+    pub(crate) const LAST: Self = Self(LAST_ID);
 }
 
 /// What an entry will do, and in which slot: `kind: 2 bits | slot: 27 bits`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Act(u32);
+pub(crate) struct Action(u32);
 
 /// What kind of thing an entry will do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ActionKind {
     /// Poll a task.
     Poll,
     /// Fire a timer.
-    Fire,
+    Timer,
     /// Sound an alarm.
-    Sound,
+    Callback,
 }
 
-const SLOT: u32 = (1 << SLOT_BITS) - 1;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 
-impl Act {
+impl Action {
     /// Poll the task in that slot.
     #[inline]
     pub(crate) const fn poll(slot: u32) -> Self {
@@ -67,34 +67,34 @@ impl Act {
 
     /// Fire the timer in that slot.
     #[inline]
-    pub(crate) const fn fire(slot: u32) -> Self {
+    pub(crate) const fn timer(slot: u32) -> Self {
         Self::new(2, slot)
     }
 
     /// Sound the alarm in that slot.
     #[inline]
-    pub(crate) const fn sound(slot: u32) -> Self {
+    pub(crate) const fn callback(slot: u32) -> Self {
         Self::new(3, slot)
     }
 
     #[inline]
     const fn new(kind: u32, slot: u32) -> Self {
-        debug_assert!(slot <= SLOT);
+        debug_assert!(slot <= SLOT_MASK);
         Self(kind << SLOT_BITS | slot)
     }
 
     #[inline]
-    pub(crate) const fn kind(self) -> Kind {
+    pub(crate) const fn kind(self) -> ActionKind {
         match self.0 >> SLOT_BITS {
-            1 => Kind::Poll,
-            2 => Kind::Fire,
-            _ => Kind::Sound,
+            1 => ActionKind::Poll,
+            2 => ActionKind::Timer,
+            _ => ActionKind::Callback,
         }
     }
 
     #[inline]
     pub(crate) const fn slot(self) -> u32 {
-        self.0 & SLOT
+        self.0 & SLOT_MASK
     }
 }
 
@@ -109,10 +109,10 @@ const _: () = assert!(size_of::<Option<Entry>>() == 16);
 
 impl Entry {
     #[inline(always)]
-    pub(crate) fn new(key: u64, serial: Serial, act: Act) -> Self {
-        debug_assert!(key <= END_OF_TIME && serial.0 <= LAST_SERIAL);
-        let high = (key << 1) | (serial.0 >> (SERIAL_BITS - 1));
-        let low = (serial.0 << ACT_BITS) | u64::from(act.0);
+    pub(crate) fn new(key: u64, serial: EntryId, act: Action) -> Self {
+        debug_assert!(key <= END_OF_TIME && serial.0 <= LAST_ID);
+        let high = (key << 1) | (serial.0 >> (ID_BITS - 1));
+        let low = (serial.0 << ACTION_BITS) | u64::from(act.0);
         match NonZero::new((u128::from(high) << 64) | u128::from(low)) {
             Some(entry) => Self(entry),
             None => unreachable!("no act is zero"),
@@ -121,17 +121,17 @@ impl Entry {
 
     #[inline]
     pub(crate) const fn key(self) -> u64 {
-        (self.0.get() >> (SERIAL_BITS + ACT_BITS)) as u64
+        (self.0.get() >> (ID_BITS + ACTION_BITS)) as u64
     }
 
     #[inline]
-    pub(crate) const fn serial(self) -> Serial {
-        Serial((self.0.get() >> ACT_BITS) as u64 & LAST_SERIAL)
+    pub(crate) const fn id(self) -> EntryId {
+        EntryId((self.0.get() >> ACTION_BITS) as u64 & LAST_ID)
     }
 
     #[inline]
-    pub(crate) const fn act(self) -> Act {
-        Act(self.0.get() as u32 & ((1 << ACT_BITS) - 1))
+    pub(crate) const fn action(self) -> Action {
+        Action(self.0.get() as u32 & ((1 << ACTION_BITS) - 1))
     }
 }
 
@@ -143,24 +143,24 @@ pub(crate) fn too_many(what: &str, bits: u32) -> ! {
 
 #[cfg(test)]
 mod tests {
-    use super::{Act, END_OF_TIME, Entry, SLOT, Serial};
+    use super::{Action, END_OF_TIME, Entry, EntryId, SLOT_MASK};
 
     #[test]
     fn an_entry_gives_back_its_parts_and_is_ordered_by_key_then_serial() {
-        let (first, last) = (Serial::FIRST, Serial::LAST);
+        let (first, last) = (EntryId::FIRST, EntryId::LAST);
         let mut before = None;
         for key in [0, 1, 1 << 55, 1 << 56, END_OF_TIME - 1, END_OF_TIME] {
-            for serial in [first, Serial(1 << 35), last] {
-                for act in [Act::sound(SLOT), Act::fire(5), Act::poll(0)] {
+            for serial in [first, EntryId(1 << 35), last] {
+                for act in [Action::callback(SLOT_MASK), Action::timer(5), Action::poll(0)] {
                     let entry = Entry::new(key, serial, act);
-                    assert_eq!((entry.key(), entry.serial(), entry.act()), (key, serial, act));
+                    assert_eq!((entry.key(), entry.id(), entry.action()), (key, serial, act));
                 }
-                let entry = Some(Entry::new(key, serial, Act::poll(SLOT)));
+                let entry = Some(Entry::new(key, serial, Action::poll(SLOT_MASK)));
                 assert!(entry > before);
                 before = entry;
             }
         }
-        assert_eq!(first.next(), Some(Serial(2)));
+        assert_eq!(first.next(), Some(EntryId(2)));
         assert_eq!(last.next(), None);
     }
 }

@@ -7,48 +7,48 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::util::cold::Wipe;
+use crate::util::cold::ClearToCapacity;
 
-use crate::sim::queue::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
-use crate::sim::queue::radix_heap::Radix;
+use crate::sim::queue::entry::{Action, ActionKind, END_OF_TIME, Entry, EntryId};
+use crate::sim::queue::radix_heap::RadixHeap;
 
 /// What is due and what lies ahead.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
-    serial: Serial,
+pub(crate) struct EventQueue {
+    last_id: EntryId,
     /// Whether numbers begin anew when they have run out, in place of a panic: those of a program
     /// of real time, which may go on for years.
-    pub(crate) renumbers: bool,
+    pub(crate) renumber_ids: bool,
     /// The only due entry, while there is but one: no heap is touched for it.
-    first: Option<Entry>,
+    sole: Option<Entry>,
     /// Whether the place of `first` has yet to be chosen: nothing contends.
-    first_is_open: bool,
+    sole_is_unranked: bool,
     due: BinaryHeap<Reverse<Entry>>,
     /// What woke itself: behind all that is due. Keys are places.
-    behind: Vec<Entry>,
-    ahead: Radix,
+    yielded: Vec<Entry>,
+    future: RadixHeap,
 }
 
-impl Queue {
+impl EventQueue {
     /// Forgets everything and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 4096;
-        self.serial = Serial::default();
-        self.renumbers = false;
-        self.first = None;
-        self.first_is_open = false;
-        self.due.wipe(KEPT);
-        self.behind.wipe(KEPT);
-        self.ahead.clear();
+        self.last_id = EntryId::default();
+        self.renumber_ids = false;
+        self.sole = None;
+        self.sole_is_unranked = false;
+        self.due.clear_to_capacity(KEPT);
+        self.yielded.clear_to_capacity(KEPT);
+        self.future.clear();
     }
 
     #[inline]
-    fn next_serial(&mut self) -> Serial {
-        self.serial = match self.serial.next() {
+    fn next_id(&mut self) -> EntryId {
+        self.last_id = match self.last_id.next() {
             Some(next) => next,
-            None => self.begin_anew(),
+            None => self.next_run_id(),
         };
-        self.serial
+        self.last_id
     }
 
     /// Begins with the first number again.
@@ -57,177 +57,177 @@ impl Queue {
     /// instant. Two entries of one slot and one number would have to be 2^36 events apart, the
     /// first one cancelled and not yet swept up, for one to be taken for the other.
     #[cold]
-    fn begin_anew(&self) -> Serial {
-        assert!(self.renumbers, "virtnet: a run is limited to 2^36 events");
-        Serial::FIRST
+    fn next_run_id(&self) -> EntryId {
+        assert!(self.renumber_ids, "virtnet: a run is limited to 2^36 events");
+        EntryId::FIRST
     }
 
     /// Adds what is to happen at once, in its place among what is due.
     #[inline]
-    pub(crate) fn push_due(&mut self, place: u16, act: Act) -> Serial {
-        let serial = self.next_serial();
-        self.arrive(place, serial, act);
+    pub(crate) fn push_due(&mut self, place: u16, act: Action) -> EntryId {
+        let serial = self.next_id();
+        self.make_due(place, serial, act);
         serial
     }
 
     /// Adds what is to happen at once if nothing else is due; then its place
     /// need not be chosen until something is.
     #[inline(always)]
-    pub(crate) fn push_lone(&mut self, act: Act) -> Option<Serial> {
+    pub(crate) fn push_if_idle(&mut self, act: Action) -> Option<EntryId> {
         if !self.is_idle() {
             return None;
         }
-        let serial = self.next_serial();
-        self.arrive_lone(serial, act);
+        let serial = self.next_id();
+        self.make_sole(serial, act);
         Some(serial)
     }
 
     /// Makes an entry due while nothing else is.
     #[inline]
-    pub(crate) fn arrive_lone(&mut self, serial: Serial, act: Act) {
-        self.first = Some(Entry::new(0, serial, act));
-        self.first_is_open = true;
+    pub(crate) fn make_sole(&mut self, serial: EntryId, act: Action) {
+        self.sole = Some(Entry::new(0, serial, act));
+        self.sole_is_unranked = true;
     }
 
     /// Whether nothing is due.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.first.is_none() && self.due.is_empty()
+        self.sole.is_none() && self.due.is_empty()
     }
 
     /// Whose poll is due alone, its place being open.
     #[inline]
-    pub(crate) fn lone(&self) -> Option<u32> {
-        let first = self.first.filter(|_| self.first_is_open)?;
-        Some(first.act().slot())
+    pub(crate) fn unranked_sole(&self) -> Option<u32> {
+        let first = self.sole.filter(|_| self.sole_is_unranked)?;
+        Some(first.action().slot())
     }
 
     /// Gives what was due alone its place.
-    pub(crate) fn place_lone(&mut self, place: u16) {
-        self.first_is_open = false;
-        self.first = self.first.map(|lone| Entry::new(place.into(), lone.serial(), lone.act()));
+    pub(crate) fn rank_sole(&mut self, place: u16) {
+        self.sole_is_unranked = false;
+        self.sole = self.sole.map(|lone| Entry::new(place.into(), lone.id(), lone.action()));
     }
 
     /// Makes an entry due under a serial number that it has already.
     #[inline]
-    pub(crate) fn arrive(&mut self, place: u16, serial: Serial, act: Act) {
+    pub(crate) fn make_due(&mut self, place: u16, serial: EntryId, act: Action) {
         let entry = Entry::new(place.into(), serial, act);
         if self.is_idle() {
-            self.first_is_open = false;
-            self.first = Some(entry);
+            self.sole_is_unranked = false;
+            self.sole = Some(entry);
         } else {
-            self.crowd(entry);
+            self.push_to_heap(entry);
         }
     }
 
-    fn crowd(&mut self, entry: Entry) {
-        self.due.extend(self.first.take().map(Reverse));
+    fn push_to_heap(&mut self, entry: Entry) {
+        self.due.extend(self.sole.take().map(Reverse));
         self.due.push(Reverse(entry));
     }
 
     /// Adds what is to happen at once, but behind all that is due.
     #[inline]
-    pub(crate) fn push_behind(&mut self, place: u16, act: Act) -> Serial {
-        let serial = self.next_serial();
-        self.behind.push(Entry::new(place.into(), serial, act));
+    pub(crate) fn push_yielded(&mut self, place: u16, act: Action) -> EntryId {
+        let serial = self.next_id();
+        self.yielded.push(Entry::new(place.into(), serial, act));
         serial
     }
 
     /// Adds what is to happen at a later instant.
     #[inline(never)]
-    pub(crate) fn push_at(&mut self, at: u64, act: Act) -> Serial {
-        let serial = self.next_serial();
-        self.ahead.push(Entry::new(at.min(END_OF_TIME), serial, act));
+    pub(crate) fn push_at(&mut self, at: u64, act: Action) -> EntryId {
+        let serial = self.next_id();
+        self.future.push(Entry::new(at.min(END_OF_TIME), serial, act));
         serial
     }
 
     /// Takes the first of what is due: the poll of a task in that slot.
     #[inline]
-    pub(crate) fn pop_due(&mut self) -> Option<(Serial, u32)> {
-        let entry = match self.first.take() {
+    pub(crate) fn pop_due(&mut self) -> Option<(EntryId, u32)> {
+        let entry = match self.sole.take() {
             Some(first) => first,
             None if self.due.is_empty() => return None,
             None => self.due.pop()?.0,
         };
-        debug_assert_eq!(entry.act().kind(), Kind::Poll, "all else happens as it arrives");
-        Some((entry.serial(), entry.act().slot()))
+        debug_assert_eq!(entry.action().kind(), ActionKind::Poll, "all else happens as it arrives");
+        Some((entry.id(), entry.action().slot()))
     }
 
     /// Makes due what woke itself.
-    pub(crate) fn call_up_behind(&mut self) {
-        let mut behind = std::mem::take(&mut self.behind);
+    pub(crate) fn promote_yielded(&mut self) {
+        let mut behind = std::mem::take(&mut self.yielded);
         for entry in behind.drain(..) {
-            self.arrive(entry.key() as u16, entry.serial(), entry.act());
+            self.make_due(entry.key() as u16, entry.id(), entry.action());
         }
-        self.behind = behind;
+        self.yielded = behind;
     }
 
     /// Whether anything woke itself and waits behind all that is due.
     #[inline]
-    pub(crate) const fn has_any_behind(&self) -> bool {
-        !self.behind.is_empty()
+    pub(crate) const fn has_any_yielded(&self) -> bool {
+        !self.yielded.is_empty()
     }
 
     /// What woke itself and waits behind all that is due, in no order.
-    pub(crate) fn behind(&self) -> impl Iterator<Item = Act> {
-        self.behind.iter().map(|entry| entry.act())
+    pub(crate) fn yielded_actions(&self) -> impl Iterator<Item = Action> {
+        self.yielded.iter().map(|entry| entry.action())
     }
 
     /// Whether something woke itself, is still awaited, and waits behind all
     /// that is due.
     #[inline]
-    pub(crate) fn has_behind(&mut self, mut awaited: impl FnMut(Serial, u32) -> bool) -> bool {
-        if self.behind.is_empty() {
+    pub(crate) fn has_yielded(&mut self, mut awaited: impl FnMut(EntryId, u32) -> bool) -> bool {
+        if self.yielded.is_empty() {
             return false;
         }
-        self.behind.retain(|entry| awaited(entry.serial(), entry.act().slot()));
-        !self.behind.is_empty()
+        self.yielded.retain(|entry| awaited(entry.id(), entry.action().slot()));
+        !self.yielded.is_empty()
     }
 
     /// The earliest entry ahead; its key is its instant.
     #[inline]
-    pub(crate) fn peek_ahead(&mut self) -> Option<Entry> {
-        self.ahead.peek()
+    pub(crate) fn peek_future(&mut self) -> Option<Entry> {
+        self.future.peek()
     }
 
     /// Whether there are many entries ahead, and others are the nearest than when [`Self::nearest`]
     /// were asked for before.
     #[inline]
     pub(crate) const fn has_fresh(&self) -> bool {
-        self.ahead.is_fresh()
+        self.future.is_fresh()
     }
 
     /// What the nearest entries ahead will do, in no order.
-    pub(crate) fn nearest(&mut self) -> impl Iterator<Item = Act> {
-        self.ahead.take_near().map(Entry::act)
+    pub(crate) fn near_actions(&mut self) -> impl Iterator<Item = Action> {
+        self.future.take_near().map(Entry::action)
     }
 
     /// Takes out the earliest entry ahead if its instant is no later than this.
     #[inline]
     pub(crate) fn pop_until(&mut self, now: u64) -> Option<Entry> {
-        let entry = self.ahead.peek().filter(|entry| entry.key() <= now)?;
-        self.ahead.pop();
+        let entry = self.future.peek().filter(|entry| entry.key() <= now)?;
+        self.future.pop();
         Some(entry)
     }
 
     /// Takes out the entry that was peeked.
     #[inline]
-    pub(crate) fn pop_ahead(&mut self) {
-        self.ahead.pop();
+    pub(crate) fn pop_future(&mut self) {
+        self.future.pop();
     }
 
     /// How many entries lie ahead, the forgotten ones included.
-    pub(crate) fn ahead_len(&self) -> usize {
-        self.ahead.len()
+    pub(crate) fn future_len(&self) -> usize {
+        self.future.len()
     }
 
     /// All entries ahead, in no order, those included that stand for nothing any more.
-    pub(crate) fn ahead(&self) -> impl Iterator<Item = Entry> {
-        self.ahead.iter()
+    pub(crate) fn future_entries(&self) -> impl Iterator<Item = Entry> {
+        self.future.iter()
     }
 
     /// Drops entries ahead that nobody waits for.
-    pub(crate) fn retain_ahead(&mut self, mut awaited: impl FnMut(Serial, Act) -> bool) {
-        self.ahead.retain(|entry| awaited(entry.serial(), entry.act()));
+    pub(crate) fn retain_future(&mut self, mut awaited: impl FnMut(EntryId, Action) -> bool) {
+        self.future.retain(|entry| awaited(entry.id(), entry.action()));
     }
 }

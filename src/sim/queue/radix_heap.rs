@@ -14,20 +14,20 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::util::cold::{Wipe, aside};
+use crate::util::cold::{ClearToCapacity, cold};
 
 use crate::sim::queue::entry::Entry;
 
 const LEVELS: usize = 16;
 const DIGITS: usize = 16;
 /// The queue is one heap until it has more entries than this.
-const SMALL: usize = 64;
+const SMALL_BUCKET: usize = 64;
 /// With more entries than this, what they stand for is no longer in the caches.
-const MANY: usize = 700;
+const SPILL_LIMIT: usize = 700;
 /// A bucket with more entries than this is spread.
-const SPREAD: usize = 32;
+const MIN_SPREAD: usize = 32;
 /// The memory of so many entries is kept for others.
-const KEPT: usize = 4096;
+const MAX_CAPACITY: usize = 4096;
 
 #[derive(Debug)]
 struct Buckets {
@@ -35,13 +35,13 @@ struct Buckets {
     base: u64,
     vecs: Vec<Vec<Entry>>,
     /// For each level, which digits have entries.
-    taken: [u16; LEVELS],
+    used_digits: [u16; LEVELS],
     len: usize,
 }
 
 /// The queue. See the file's head.
 #[derive(Debug)]
-pub(crate) struct Radix {
+pub(crate) struct RadixHeap {
     near: BinaryHeap<Reverse<Entry>>,
     /// What is before it is near, what is at or after it lies in a bucket.
     horizon: u64,
@@ -52,21 +52,21 @@ pub(crate) struct Radix {
     is_fresh: bool,
 }
 
-impl Default for Radix {
+impl Default for RadixHeap {
     fn default() -> Self {
-        let far = Buckets { base: 0, vecs: Vec::new(), taken: [0; LEVELS], len: 0 };
+        let far = Buckets { base: 0, vecs: Vec::new(), used_digits: [0; LEVELS], len: 0 };
         Self { near: BinaryHeap::new(), horizon: u64::MAX, far, spilled: false, is_fresh: false }
     }
 }
 
-impl Radix {
+impl RadixHeap {
     /// Where more memory is needed, a call is the last that is done, so that no register has to be
     /// saved for it.
     #[inline(always)]
     pub(crate) fn push(&mut self, entry: Entry) {
         if entry.key() >= self.horizon {
-            self.far.place(entry);
-        } else if self.near.len() < self.near.capacity().min(SMALL) {
+            self.far.insert(entry);
+        } else if self.near.len() < self.near.capacity().min(SMALL_BUCKET) {
             self.near.push(Reverse(entry));
         } else {
             self.push_near(entry);
@@ -77,7 +77,7 @@ impl Radix {
     #[inline(never)]
     fn push_near(&mut self, entry: Entry) {
         self.near.push(Reverse(entry));
-        if self.near.len() > SMALL && self.horizon == u64::MAX {
+        if self.near.len() > SMALL_BUCKET && self.horizon == u64::MAX {
             self.spill();
         }
     }
@@ -133,7 +133,7 @@ impl Radix {
             if entry.key() < self.horizon {
                 self.near.push(Reverse(entry));
             } else {
-                self.far.place(entry);
+                self.far.insert(entry);
             }
         }
     }
@@ -141,13 +141,13 @@ impl Radix {
     /// Makes the nearest bucket near.
     fn refill(&mut self) {
         while self.near.is_empty() {
-            let Some((level, digit)) = self.far.nearest() else {
+            let Some((level, digit)) = self.far.first_used() else {
                 break;
             };
-            let start = self.far.start_of(level, digit);
+            let start = self.far.bucket_start(level, digit);
             let mut bucket = self.far.take(level, digit);
             self.far.base = start;
-            if bucket.len() <= SPREAD || level == 0 {
+            if bucket.len() <= MIN_SPREAD || level == 0 {
                 self.horizon = start + (1 << (4 * level));
                 self.near.extend(bucket.drain(..).map(Reverse));
             } else {
@@ -156,17 +156,17 @@ impl Radix {
                     if entry.key() == start {
                         self.near.push(Reverse(entry));
                     } else {
-                        self.far.place(entry);
+                        self.far.insert(entry);
                     }
                 }
             }
             // For its memory; but what is far moves on from bucket to bucket as time does, and much
             // of it must not leave as much behind in each.
-            if bucket.capacity() <= KEPT {
+            if bucket.capacity() <= MAX_CAPACITY {
                 self.far.vecs[level * DIGITS + digit] = bucket;
             }
         }
-        self.is_fresh = self.far.len > MANY;
+        self.is_fresh = self.far.len > SPILL_LIMIT;
         if self.far.len == 0 {
             self.horizon = u64::MAX;
         }
@@ -180,7 +180,7 @@ impl Radix {
             bucket.retain(|entry| keep(*entry));
             self.far.len += bucket.len();
             if bucket.is_empty() {
-                self.far.taken[n / DIGITS] &= !(1 << (n % DIGITS));
+                self.far.used_digits[n / DIGITS] &= !(1 << (n % DIGITS));
             }
         }
         if self.far.len == 0 {
@@ -190,12 +190,12 @@ impl Radix {
 
     /// Forgets everything and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
-        self.near.wipe(KEPT);
+        self.near.clear_to_capacity(MAX_CAPACITY);
         self.is_fresh = false;
         if std::mem::take(&mut self.spilled) {
-            aside(|| {
-                self.far.vecs.iter_mut().for_each(|bucket| bucket.wipe(SPREAD));
-                self.far.taken = [0; LEVELS];
+            cold(|| {
+                self.far.vecs.iter_mut().for_each(|bucket| bucket.clear_to_capacity(MIN_SPREAD));
+                self.far.used_digits = [0; LEVELS];
                 self.far.len = 0;
                 self.horizon = u64::MAX;
             });
@@ -211,11 +211,11 @@ fn grow(bucket: &mut Vec<Entry>, entry: Entry) {
 impl Buckets {
     /// Puts an entry after the base into its bucket.
     #[inline]
-    fn place(&mut self, entry: Entry) {
+    fn insert(&mut self, entry: Entry) {
         let differs = (entry.key() ^ self.base) | 1;
         let level = (63 - differs.leading_zeros() as usize) / 4;
         let digit = (entry.key() >> (4 * level)) as usize % DIGITS;
-        self.taken[level] |= 1 << digit;
+        self.used_digits[level] |= 1 << digit;
         self.len += 1;
         let bucket = &mut self.vecs[level * DIGITS + digit];
         if bucket.len() < bucket.capacity() {
@@ -225,13 +225,13 @@ impl Buckets {
         }
     }
 
-    fn nearest(&self) -> Option<(usize, usize)> {
-        let level = self.taken.iter().position(|taken| *taken != 0)?;
-        Some((level, self.taken[level].trailing_zeros() as usize))
+    fn first_used(&self) -> Option<(usize, usize)> {
+        let level = self.used_digits.iter().position(|taken| *taken != 0)?;
+        Some((level, self.used_digits[level].trailing_zeros() as usize))
     }
 
     /// The first key that belongs into a bucket.
-    fn start_of(&self, level: usize, digit: usize) -> u64 {
+    fn bucket_start(&self, level: usize, digit: usize) -> u64 {
         let below = 4 * level;
         // In two steps, because all 64 bits are below what is above the highest level.
         let above = self.base >> below >> 4 << 4;
@@ -239,7 +239,7 @@ impl Buckets {
     }
 
     fn take(&mut self, level: usize, digit: usize) -> Vec<Entry> {
-        self.taken[level] &= !(1 << digit);
+        self.used_digits[level] &= !(1 << digit);
         let bucket = std::mem::take(&mut self.vecs[level * DIGITS + digit]);
         self.len -= bucket.len();
         bucket
@@ -251,21 +251,21 @@ mod tests {
     use std::cmp::Reverse;
     use std::collections::BinaryHeap;
 
-    use super::Radix;
+    use super::RadixHeap;
     use crate::sim::choice::hash::splitmix64;
-    use crate::sim::queue::entry::{Act, END_OF_TIME, Entry, Serial};
+    use crate::sim::queue::entry::{Action, END_OF_TIME, Entry, EntryId};
 
     #[test]
     fn many_entries_of_one_instant_and_a_cleared_queue_are_in_order() {
-        let mut radix = Radix::default();
+        let mut radix = RadixHeap::default();
         for round in 0..3 {
-            let mut serial = Serial::default();
+            let mut serial = EntryId::default();
             for n in 0..100_000u32 {
                 serial = serial.next().unwrap();
-                radix.push(Entry::new(7 + u64::from(n / 99_000), serial, Act::poll(n)));
+                radix.push(Entry::new(7 + u64::from(n / 99_000), serial, Action::poll(n)));
             }
             for n in 0..100_000 >> round {
-                assert_eq!(radix.peek().map(Entry::act), Some(Act::poll(n)));
+                assert_eq!(radix.peek().map(Entry::action), Some(Action::poll(n)));
                 radix.pop();
             }
             radix.clear();
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn entries_come_out_as_from_a_binary_heap() {
         for seed in 0..40u64 {
-            let (mut radix, mut heap) = (Radix::default(), BinaryHeap::new());
+            let (mut radix, mut heap) = (RadixHeap::default(), BinaryHeap::new());
             let (mut now, mut state) = (0, seed);
             let mut random = || {
                 state += 1;
@@ -288,7 +288,7 @@ mod tests {
                 if random() % 10 < if step < 12_000 { 6 } else { 3 } {
                     let scale = 1 + random() % (4 + seed % 60);
                     let at = (now + random() % (1 << scale)).min(END_OF_TIME);
-                    let entry = Entry::new(at, Serial::default(), Act::poll(step));
+                    let entry = Entry::new(at, EntryId::default(), Action::poll(step));
                     radix.push(entry);
                     heap.push(Reverse(entry));
                 } else {

@@ -1,62 +1,62 @@
 //! The table of armed timers. Knows whom to wake; refuses to know when.
 
-use crate::util::cold::{Wipe, aside};
+use crate::util::cold::{ClearToCapacity, cold};
 use crate::util::waiter::Waiter;
 
-use crate::sim::queue::entry::{SLOT_BITS, Serial, too_many};
+use crate::sim::queue::entry::{EntryId, SLOT_BITS, too_many};
 
 /// Names an armed timer: its slot and the queue entry that will fire it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TimerId {
     pub(crate) slot: u32,
-    pub(crate) serial: Serial,
+    pub(crate) entry: EntryId,
 }
 
 /// Timers by slot; one that was cancelled is simply not found any more.
 #[derive(Debug, Default)]
-pub(crate) struct Timers {
-    slots: Vec<(Serial, Option<Waiter>)>,
+pub(crate) struct TimerTable {
+    slots: Vec<(EntryId, Option<Waiter>)>,
     free: Vec<u32>,
     /// Queue entries that stand for cancelled timers.
     pub(crate) cancelled: usize,
 }
 
-impl Timers {
+impl TimerTable {
     /// Takes a slot; [`Timers::arm`] must follow.
     #[inline]
-    pub(crate) fn take_slot(&mut self) -> u32 {
+    pub(crate) fn insert_slot(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             if self.slots.len() >> SLOT_BITS > 0 {
                 too_many("timers", SLOT_BITS);
             }
-            self.slots.push((Serial::default(), None));
+            self.slots.push((EntryId::default(), None));
             self.slots.len() as u32 - 1
         })
     }
 
     #[inline]
     pub(crate) fn arm(&mut self, timer: TimerId, wait: Waiter) {
-        self.slots[timer.slot as usize] = (timer.serial, Some(wait));
+        self.slots[timer.slot as usize] = (timer.entry, Some(wait));
     }
 
     /// Whom an armed timer will wake.
     #[inline]
     pub(crate) fn waiter(&mut self, timer: TimerId) -> Option<&mut Waiter> {
         let (serial, wait) = self.slots.get_mut(timer.slot as usize)?;
-        wait.as_mut().filter(|_| *serial == timer.serial)
+        wait.as_mut().filter(|_| *serial == timer.entry)
     }
 
     /// Whom the timer in a slot will wake.
     #[inline]
-    pub(crate) fn look(&self, slot: u32) -> Option<&Waiter> {
+    pub(crate) fn peek(&self, slot: u32) -> Option<&Waiter> {
         self.slots.get(slot as usize)?.1.as_ref()
     }
 
     /// Takes a timer out, if it is still armed.
     #[inline]
-    pub(crate) fn take(&mut self, timer: TimerId) -> Option<Waiter> {
+    pub(crate) fn disarm(&mut self, timer: TimerId) -> Option<Waiter> {
         let (serial, wait) = self.slots.get_mut(timer.slot as usize)?;
-        if *serial != timer.serial {
+        if *serial != timer.entry {
             return None;
         }
         let wait = wait.take()?;
@@ -73,11 +73,11 @@ impl Timers {
     /// Takes what waits, to be dropped elsewhere, and empties the table.
     pub(crate) fn clear(&mut self, waits: &mut Vec<Waiter>) {
         const KEPT: usize = 1024;
-        self.free.wipe(KEPT);
+        self.free.clear_to_capacity(KEPT);
         self.cancelled = 0;
         if !self.slots.is_empty() {
-            aside(|| waits.extend(self.slots.drain(..).filter_map(|(_, wait)| wait)));
+            cold(|| waits.extend(self.slots.drain(..).filter_map(|(_, wait)| wait)));
         }
-        self.slots.wipe(KEPT);
+        self.slots.clear_to_capacity(KEPT);
     }
 }

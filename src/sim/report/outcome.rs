@@ -39,7 +39,7 @@ pub struct Outcome<T> {
     /// was not decided by the seed alone.
     pub foreign_wakes: u64,
     /// Panics of destructors that the crash of a node ran: they harmed nobody.
-    pub caught: Vec<TaskPanic>,
+    pub caught_panics: Vec<TaskPanic>,
 }
 
 impl<T> Outcome<T> {

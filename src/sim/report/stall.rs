@@ -7,7 +7,7 @@ use crate::sim::instant::Instant;
 use crate::sim::report::limit::Limit;
 
 /// What stands for the message of a panic whose payload is no text.
-pub(crate) const WORDLESS: &str = "(a panic without a message)";
+pub(crate) const NO_MESSAGE: &str = "(a panic without a message)";
 
 /// A task's panic ended the run.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,12 +20,12 @@ pub struct TaskPanic {
     /// Where the task was spawned.
     pub spawned_at: &'static Location<'static>,
     /// Whether it panicked while the run, already over, dropped its tasks.
-    pub while_dropped: bool,
+    pub during_drop: bool,
 }
 
 impl fmt::Display for TaskPanic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let when = if self.while_dropped { " while it was dropped" } else { "" };
+        let when = if self.during_drop { " while it was dropped" } else { "" };
         write!(f, "task {} panicked{when}: {}", self.task, self.message)?;
         write!(f, "\n  spawned at {}", self.spawned_at)
     }
@@ -34,7 +34,7 @@ impl fmt::Display for TaskPanic {
 /// What a task was about when the run stopped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum TaskState {
+pub enum StalledState {
     /// It waits.
     Waiting {
         /// For these operations, as far as virtnet knows.
@@ -44,7 +44,7 @@ pub enum TaskState {
         elsewhere: bool,
     },
     /// It is parked and was not polled once more: the questions ended at a task before it.
-    NotAsked,
+    NotProbed,
     /// It was polled once more to learn what it waits for, and that poll tried operation after
     /// operation, all of them pending, until it was ended.
     Endless {
@@ -62,7 +62,7 @@ pub enum TaskState {
     },
 }
 
-impl fmt::Display for TaskState {
+impl fmt::Display for StalledState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { reasons, .. } if reasons.is_empty() => {
@@ -75,7 +75,7 @@ impl fmt::Display for TaskState {
                 }
                 Ok(())
             }
-            Self::NotAsked => f.write_str("waits (not asked for what)"),
+            Self::NotProbed => f.write_str("waits (not asked for what)"),
             Self::Endless { reasons, operations } => write!(
                 f,
                 "tries operations that are all pending, {operations} of them in one poll: {}",
@@ -98,7 +98,7 @@ pub struct StalledTask {
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
     /// What it was about.
-    pub state: TaskState,
+    pub state: StalledState,
     /// When and by what it was last polled, unless a poll is due.
     pub history: Option<History>,
     /// The `select!` that it completed last, if any.
@@ -131,9 +131,9 @@ pub struct SelectEnd {
     /// When it ended.
     pub at: Instant,
     /// Where it stands in the program.
-    pub place: &'static Location<'static>,
+    pub location: &'static Location<'static>,
     /// The future of the branch that it took, as written, or `else`.
-    pub took: String,
+    pub taken: String,
     /// The futures of the branches that it dropped, as written. What is only borrowed there, as in
     /// `&mut future`, is not dropped but is not polled any more.
     pub dropped: Vec<String>,
@@ -141,7 +141,7 @@ pub struct SelectEnd {
 
 impl fmt::Display for SelectEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, place, took, dropped } = self;
+        let Self { at, location: place, taken: took, dropped } = self;
         write!(f, "its last select! took `{took}`, dropped `{}`", dropped.join("`, `"))?;
         write!(f, " at {at:?} ({place})")
     }
@@ -150,7 +150,7 @@ impl fmt::Display for SelectEnd {
 impl StalledTask {
     /// Returns whether the task waits for something that virtnet does not know.
     fn is_unknown(&self) -> bool {
-        matches!(self.state, TaskState::Waiting { elsewhere: true, .. })
+        matches!(self.state, StalledState::Waiting { elsewhere: true, .. })
     }
 }
 
@@ -213,16 +213,16 @@ pub struct Stall {
 }
 
 /// How many tasks a printed report shows.
-const SHOWN: usize = 50;
+const MAX_SHOWN: usize = 50;
 
 impl fmt::Display for Stall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at {:?}; {} task(s):", self.at, self.tasks.len())?;
-        for task in self.tasks.iter().take(SHOWN) {
+        for task in self.tasks.iter().take(MAX_SHOWN) {
             write!(f, "\n  {task}")?;
         }
-        if self.tasks.len() > SHOWN {
-            write!(f, "\n  ... and {} more", self.tasks.len() - SHOWN)?;
+        if self.tasks.len() > MAX_SHOWN {
+            write!(f, "\n  ... and {} more", self.tasks.len() - MAX_SHOWN)?;
         }
         self.write_culprits(f)?;
         if let Some(lost) = &self.lost_wakeup {
@@ -250,7 +250,7 @@ impl fmt::Display for Stall {
 }
 
 /// How many culprits of a livelock a printed report names.
-const NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 impl Stall {
     /// Prints which tasks would not end, and in which way.
@@ -258,7 +258,7 @@ impl Stall {
         if self.culprits.is_empty() {
             return Ok(());
         }
-        let named = &self.culprits[..self.culprits.len().min(NAMED)];
+        let named = &self.culprits[..self.culprits.len().min(MAX_NAMED)];
         write!(f, "\n  {}", named.join(", "))?;
         match self.culprits.len() - named.len() {
             0 => {}

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::util::cold::aside;
+use crate::util::cold::cold;
 
-use crate::sim::choice::draw::Key;
+use crate::sim::choice::draw::PathHash;
 use crate::sim::choice::hash::{mul_fold, splitmix64};
 use crate::sim::instant::Instant;
 
@@ -184,7 +184,7 @@ pub struct Trace {
 
 impl Trace {
     /// The trace of a run in another process.
-    pub(crate) const fn of(records: Vec<Record>) -> Self {
+    pub(crate) const fn from_records(records: Vec<Record>) -> Self {
         Self { records }
     }
 
@@ -252,101 +252,105 @@ impl fmt::Display for Divergence {
 pub(crate) struct Event {
     pub(crate) at: u64,
     pub(crate) kind: RecordKind,
-    pub(crate) subject: Key,
-    pub(crate) source: Key,
+    pub(crate) subject: PathHash,
+    pub(crate) source: PathHash,
     pub(crate) ordinal: u64,
     pub(crate) digest: u64,
 }
 
 /// The record in which something is done, as its place and one, or 0: it is done in none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct Mark(u32);
+pub(crate) struct RecordIndex(u32);
 
-impl Mark {
+impl RecordIndex {
     /// This one, or the other if this is none.
     pub(crate) const fn or(self, other: Self) -> Self {
         if self.0 == 0 { other } else { self }
     }
 
-    fn place(self) -> Option<usize> {
+    fn index(self) -> Option<usize> {
         (self.0 as usize).checked_sub(1)
     }
 }
 
 /// What is kept of an event beside its keys and numbers.
 #[derive(Debug, Default)]
-pub(crate) struct Beside {
+pub(crate) struct RecordExtras {
     pub(crate) text: Option<Box<str>>,
-    pub(crate) cause: Mark,
+    pub(crate) cause: RecordIndex,
 }
 
 /// How many records lie between two checkpoints.
-const CHECKPOINT: u64 = 4096;
+const CHECKPOINT_INTERVAL: u64 = 4096;
 /// The most checkpoints of a run: beyond four thousand million records there are none.
-const CHECKPOINTS: usize = 1 << 20;
+const MAX_CHECKPOINTS: usize = 1 << 20;
 
 /// The records of a run, before their keys are turned into names.
 #[derive(Debug, Default)]
-struct Kept {
-    events: Vec<(Event, Beside)>,
+struct RecordLog {
+    events: Vec<(Event, RecordExtras)>,
     /// Where something arrived, by direction and place in its stream.
-    arrivals: BTreeMap<(Key, u64), Mark>,
+    arrivals: BTreeMap<(PathHash, u64), RecordIndex>,
     /// In which records something was read, and where that had arrived.
-    heard: Vec<(Mark, Mark)>,
+    reads: Vec<(RecordIndex, RecordIndex)>,
 }
 
 /// Follows one run.
 #[derive(Debug, Default)]
-pub(crate) struct Tracer {
+pub(crate) struct Recorder {
     state: u64,
     count: u64,
     /// How many records there were when that began of which none tells yet.
-    since: u64,
+    cause_floor: u64,
     checkpoints: Vec<Fingerprint>,
-    kept: Option<Box<Kept>>,
+    log: Option<Box<RecordLog>>,
 }
 
-impl Tracer {
+impl Recorder {
     /// Begins to follow another run, whose records are to be kept or not.
     #[inline(always)]
     pub(crate) fn begin(&mut self, keep: bool) {
-        (self.state, self.count, self.since) = (0, 0, 0);
+        (self.state, self.count, self.cause_floor) = (0, 0, 0);
         self.checkpoints.clear();
-        self.kept = keep.then(Box::default);
+        self.log = keep.then(Box::default);
     }
 
     /// Whether records are kept, and names are therefore worth remembering.
-    pub(crate) const fn keeps(&self) -> bool {
-        self.kept.is_some()
+    pub(crate) const fn keeps_records(&self) -> bool {
+        self.log.is_some()
     }
 
     /// Begins something that no record so far tells of: a timer or an alarm has come due.
     #[inline]
-    pub(crate) fn begin_anew(&mut self) {
-        self.since = self.count;
+    pub(crate) fn clear_cause(&mut self) {
+        self.cause_floor = self.count;
     }
 
     /// The record in which that is done which is being done now.
     #[inline]
-    pub(crate) const fn mark(&self) -> Mark {
-        self.mark_after(self.count)
+    pub(crate) const fn current(&self) -> RecordIndex {
+        self.after(self.count)
     }
 
     /// That after so many records.
     #[inline]
-    const fn mark_after(&self, count: u64) -> Mark {
+    const fn after(&self, count: u64) -> RecordIndex {
         // Numbers that do not fit belong to more records than can be kept.
-        if count > self.since { Mark(count as u32) } else { Mark(0) }
+        if count > self.cause_floor { RecordIndex(count as u32) } else { RecordIndex(0) }
     }
 
     /// Adds one event; `beside` is asked for only if records are kept, and is told in which record
     /// this comes about.
     #[inline(always)]
-    pub(crate) fn record(&mut self, event: Event, beside: impl FnOnce(Mark) -> Beside) {
-        self.follow(&event);
-        if self.kept.is_some() {
-            aside(move || {
-                let mark = self.mark_after(self.count - 1);
+    pub(crate) fn record(
+        &mut self,
+        event: Event,
+        beside: impl FnOnce(RecordIndex) -> RecordExtras,
+    ) {
+        self.mix(&event);
+        if self.log.is_some() {
+            cold(move || {
+                let mark = self.after(self.count - 1);
                 self.keep(event, beside(mark));
             });
         }
@@ -354,7 +358,7 @@ impl Tracer {
 
     /// Lets the fingerprint follow what happens.
     #[inline(always)]
-    pub(crate) fn follow(&mut self, event: &Event) {
+    pub(crate) fn mix(&mut self, event: &Event) {
         // The time is small, and the subject, the source and a digest are hashes; where a source or
         // a digest is none or small, it and the ordinal stand at opposite ends of the word.
         let what = mul_fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
@@ -364,38 +368,38 @@ impl Tracer {
         // A bijection of the state for any event: nothing that happened is lost.
         self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;
-        if self.count.is_multiple_of(CHECKPOINT) {
-            self.check();
+        if self.count.is_multiple_of(CHECKPOINT_INTERVAL) {
+            self.add_checkpoint();
         }
     }
 
     /// Keeps the fingerprint of so far, unless there are many.
     #[cold]
     #[inline(never)]
-    fn check(&mut self) {
-        if self.checkpoints.len() < CHECKPOINTS {
+    fn add_checkpoint(&mut self) {
+        if self.checkpoints.len() < MAX_CHECKPOINTS {
             self.checkpoints.push(self.fingerprint());
         }
     }
 
-    fn keep(&mut self, event: Event, beside: Beside) {
-        let Some(kept) = &mut self.kept else { return };
+    fn keep(&mut self, event: Event, beside: RecordExtras) {
+        let Some(kept) = &mut self.log else { return };
         kept.events.push((event, beside));
         if event.kind == RecordKind::Deliver {
-            let mark = Mark(kept.events.len() as u32);
+            let mark = RecordIndex(kept.events.len() as u32);
             kept.arrivals.insert((event.subject, event.ordinal), mark);
         }
     }
 
     /// Notes that something was read of a direction: from one place of its stream to another.
     #[cold]
-    pub(crate) fn hear(&mut self, direction: Key, from: u64, to: u64) {
-        let mark = self.mark();
-        if let Some(kept) = &mut self.kept {
+    pub(crate) fn record_read(&mut self, direction: PathHash, from: u64, to: u64) {
+        let mark = self.current();
+        if let Some(kept) = &mut self.log {
             let start = kept.arrivals.range((direction, 0)..=(direction, from)).next_back();
             let start = start.map_or((direction, from), |(start, _)| *start);
             let arrived = kept.arrivals.range(start..(direction, to));
-            kept.heard.extend(arrived.map(|(_, arrived)| (mark, *arrived)));
+            kept.reads.extend(arrived.map(|(_, arrived)| (mark, *arrived)));
         }
     }
 
@@ -408,10 +412,10 @@ impl Tracer {
     }
 
     /// Turns what was kept into a trace, with the names of `paths`.
-    pub(crate) fn take_trace(&mut self, paths: &BTreeMap<Key, String>) -> Option<Trace> {
-        let name = |key: Key| paths.get(&key).cloned().unwrap_or_default();
-        let Kept { events, heard, .. } = *self.kept.take()?;
-        let records = events.into_iter().map(|(event, Beside { text, cause })| Record {
+    pub(crate) fn take_trace(&mut self, paths: &BTreeMap<PathHash, String>) -> Option<Trace> {
+        let name = |key: PathHash| paths.get(&key).cloned().unwrap_or_default();
+        let RecordLog { events, reads: heard, .. } = *self.log.take()?;
+        let records = events.into_iter().map(|(event, RecordExtras { text, cause })| Record {
             at: Instant::from_nanos(event.at),
             kind: event.kind,
             subject: name(event.subject),
@@ -419,11 +423,11 @@ impl Tracer {
             ordinal: event.ordinal,
             text: text.map_or_else(String::new, String::from),
             digest: event.digest,
-            causes: cause.place().into_iter().collect(),
+            causes: cause.index().into_iter().collect(),
         });
         let mut records: Vec<Record> = records.collect();
         for (mark, arrived) in heard {
-            if let (Some(place), Some(arrived)) = (mark.place(), arrived.place())
+            if let (Some(place), Some(arrived)) = (mark.index(), arrived.index())
                 && !records[place].causes.contains(&arrived)
             {
                 records[place].causes.push(arrived);

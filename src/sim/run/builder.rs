@@ -14,11 +14,11 @@ use crate::sim::instant::nanos;
 use crate::sim::queue::entry::END_OF_TIME;
 use crate::sim::report::outcome::Outcome;
 use crate::sim::run::teardown::{drop_crashed_task, finish};
-use crate::sim::task::boxed_task::boxed;
+use crate::sim::task::boxed_task::box_task;
 use crate::sim::task::executor::Executor;
 use crate::sim::task::table::TaskId;
 use crate::sim::world::current::{enter_current, install, uninstall};
-use crate::sim::world::progress::Pulse;
+use crate::sim::world::progress::Progress;
 use crate::sim::world::state::{EndReason, Limits};
 use crate::sim::world::step::{ExternalCall, FinishedTask, NextStep, RareStep, StepHandoff};
 
@@ -50,7 +50,7 @@ pub struct Run {
     tape: Option<Tape>,
     keep_trace: bool,
     record_choices: bool,
-    progress: Option<Arc<Pulse>>,
+    progress: Option<Arc<Progress>>,
 }
 
 impl Run {
@@ -189,7 +189,7 @@ impl Run {
     }
 
     /// Lets another thread see how far the run has come.
-    pub(crate) fn with_progress(mut self, progress: Arc<Pulse>) -> Self {
+    pub(crate) fn with_progress(mut self, progress: Arc<Progress>) -> Self {
         self.progress = Some(progress);
         self
     }
@@ -217,17 +217,17 @@ impl Run {
             world.progress = self.progress;
             world.choices.begin(seed);
             if let Some(tape) = tape {
-                world.choices.play(tape.rest().clone(), tape.iter());
+                world.choices.load_tape(tape.default_source().clone(), tape.iter());
             }
             if self.record_choices {
-                world.choices.remember();
+                world.choices.start_recording();
             }
             world.tracer.begin(self.keep_trace);
             world.begin((run, seed), self.limits, schedule, called_at)
         });
 
         let loop_result = catch_unwind(AssertUnwindSafe(|| {
-            let future = boxed(main(Sim::current()));
+            let future = box_task(main(Sim::current()));
             enter_current(|world| world.push_spawned(main_task, future));
             run_steps(&mut executor)
         }));
@@ -237,7 +237,7 @@ impl Run {
         let finished = finish(loop_result, &mut executor);
         uninstall(executor);
 
-        let tape = self.tape.unwrap_or_else(|| Tape::of_seed(seed, schedule));
+        let tape = self.tape.unwrap_or_else(|| Tape::from_seed(seed, schedule));
         finished.into_outcome(seed, tape, schedule)
     }
 }
@@ -251,7 +251,7 @@ pub(crate) fn run_steps(executor: &mut Executor) -> EndReason {
     let mut handoff = StepHandoff::default();
     loop {
         let next = enter_current(|world| {
-            executor.adopt(&mut world.spawned, &world.tasks);
+            executor.insert_spawned(&mut world.spawned, &world.tasks);
             // Before what is next is found: to keep that in hand until this is done, instead of
             // giving it back as it is made, takes 19 ns a round trip.
             if !world.prefetch_set.tasks.is_empty() {
@@ -264,7 +264,7 @@ pub(crate) fn run_steps(executor: &mut Executor) -> EndReason {
                 None => None,
                 output => {
                     handoff.output = output;
-                    Some(FinishedTask(TaskId::of_number(task_bits).slot))
+                    Some(FinishedTask(TaskId::from_bits(task_bits).slot))
                 }
             },
             NextStep::End(end) => return end,
@@ -280,7 +280,7 @@ fn run_rare_step(
     rare_step: RareStep,
     handoff: &mut StepHandoff,
 ) -> Option<FinishedTask> {
-    let slot = |task_bits| TaskId::of_number(task_bits).slot;
+    let slot = |task_bits| TaskId::from_bits(task_bits).slot;
     match rare_step {
         RareStep::DiscardOutput(task_bits) => {
             handoff.output = None;

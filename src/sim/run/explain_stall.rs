@@ -10,16 +10,16 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::util::stall_probe::{Asked, Patience, Stopped, ask};
-use crate::util::waiter::foreign_since;
+use crate::util::stall_probe::{Probe, ProbeDeadline, ProbeStopped, probe};
+use crate::util::waiter::drain_cross_thread_wakes;
 
-use crate::sim::choice::draw::{FOREIGN, Key, SPAWN, TIMER};
+use crate::sim::choice::draw::{FOREIGN, PathHash, SPAWN, TIMER};
 use crate::sim::instant::Instant;
 use crate::sim::report::stall::{
-    History, LostWakeup, SelectEnd, Stall, StalledTask, TaskState, WORDLESS,
+    History, LostWakeup, NO_MESSAGE, SelectEnd, Stall, StalledState, StalledTask,
 };
 use crate::sim::task::executor::Executor;
-use crate::sim::task::table::{LastSelect, Stage, TaskId};
+use crate::sim::task::table::{LastSelect, TaskId, TaskState};
 use crate::sim::world::current::enter_current;
 use crate::sim::world::state::{Phase, World};
 
@@ -34,7 +34,7 @@ pub(crate) fn panic_message(payload: PanicPayload) -> String {
     let message = match (payload.downcast_ref::<String>(), payload.downcast_ref::<&str>()) {
         (Some(text), _) => text.clone(),
         (_, Some(text)) => (*text).into(),
-        _ => WORDLESS.into(),
+        _ => NO_MESSAGE.into(),
     };
     // A payload may be anything, and panic in its turn.
     if let Err(second_payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -47,10 +47,10 @@ pub(crate) fn panic_message(payload: PanicPayload) -> String {
 pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
     let (mut stall, parked) = enter_current(|world| {
         world.phase = Phase::Probing;
-        world.choices.silence();
+        world.choices.force_zero();
         list_tasks(world)
     });
-    let patience = Patience::begin();
+    let patience = ProbeDeadline::begin();
     let mut foreign_woken = Vec::new();
     for (index, slot) in parked {
         if patience.is_over() {
@@ -58,13 +58,13 @@ pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
             break;
         }
         // Looked at first: a task that goes on may drop what has its waker.
-        let is_waker_cloned = executor.is_waker_kept(slot);
+        let is_waker_cloned = executor.is_waker_cloned(slot);
         let (state, evidence) = probe_task(executor, slot, is_waker_cloned, patience);
         let woken_by_thread =
             evidence.is_some() && is_waker_cloned && is_woken_by_thread(slot, &mut foreign_woken);
         stall.tasks[index].state = if woken_by_thread {
             let source = "another thread, after the run had ended".into();
-            TaskState::Woken { by: source, polls_at_instant: 0 }
+            StalledState::Woken { by: source, polls_at_instant: 0 }
         } else {
             state
         };
@@ -81,11 +81,11 @@ pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
 
 /// Lists the tasks, and which of them are parked: place in list, slot.
 fn list_tasks(world: &World) -> (Stall, Vec<(usize, u32)>) {
-    let slots = world.tasks.in_spawn_order(|_| true);
+    let slots = world.tasks.live_in_spawn_order(|_| true);
     let mut names = BTreeMap::new();
     for slot in &slots {
         let (key, path) = (world.tasks.slots[*slot as usize].key, world.tasks.path(*slot));
-        names.insert(key.end(), format!("the end of task {path}"));
+        names.insert(key.exit(), format!("the end of task {path}"));
         names.insert(key, format!("task {path}"));
     }
     let mut parked = Vec::new();
@@ -93,22 +93,22 @@ fn list_tasks(world: &World) -> (Stall, Vec<(usize, u32)>) {
     for slot in slots {
         let task = &world.tasks.slots[slot as usize];
         let woken_by = source_name(world, &names, task.woken_by);
-        let state = if task.stage == Stage::Scheduled {
+        let state = if task.state == TaskState::Scheduled {
             let polled_now = task.polled_at == world.now;
             let polls_at_instant = if polled_now { task.polls_at_instant.into() } else { 0 };
-            TaskState::Woken { by: woken_by.clone(), polls_at_instant }
+            StalledState::Woken { by: woken_by.clone(), polls_at_instant }
         } else {
             parked.push((tasks.len(), slot));
-            TaskState::NotAsked
+            StalledState::NotProbed
         };
         tasks.push(StalledTask {
             task: world.tasks.path(slot),
-            spawned_at: world.tasks.about[slot as usize].spawned_at,
+            spawned_at: world.tasks.info[slot as usize].spawned_at,
             state,
-            history: (task.stage == Stage::Parked && task.polls_at_instant > 0)
+            history: (task.state == TaskState::Parked && task.polls_at_instant > 0)
                 .then(|| History { polled_at: Instant::from_nanos(task.polled_at), woken_by }),
             last_select: world.tasks.last_select(slot).map(select_end),
-            paused: world.nodes.get(task.node).is_some_and(|node| node.paused),
+            paused: world.nodes.get(task.node).is_some_and(|node| node.is_paused),
         });
     }
     let at = Instant::from_nanos(world.now);
@@ -127,23 +127,23 @@ fn list_tasks(world: &World) -> (Stall, Vec<(usize, u32)>) {
 }
 
 /// Says what a `select!` took and what it dropped.
-fn select_end(LastSelect { at, place, branches, took }: LastSelect) -> SelectEnd {
+fn select_end(LastSelect { at, location: place, branches, taken: took }: LastSelect) -> SelectEnd {
     let dropped = branches.iter().enumerate().filter(|(n, _)| *n != took);
     SelectEnd {
         at: Instant::from_nanos(at),
-        place,
-        took: branches.get(took).map_or_else(|| "else".into(), ToString::to_string),
+        location: place,
+        taken: branches.get(took).map_or_else(|| "else".into(), ToString::to_string),
         dropped: dropped.map(|(_, branch)| branch.to_string()).collect(),
     }
 }
 
 /// Says what has woken a task.
-fn source_name(world: &World, names: &BTreeMap<Key, String>, source: Key) -> String {
+fn source_name(world: &World, names: &BTreeMap<PathHash, String>, source: PathHash) -> String {
     match source {
         TIMER => "a timer".into(),
         FOREIGN => "another thread".into(),
         SPAWN => "its spawner".into(),
-        Key::NONE => "a waker of another crate".into(),
+        PathHash::NONE => "a waker of another crate".into(),
         _ => names
             .get(&source)
             .cloned()
@@ -158,17 +158,17 @@ fn probe_task(
     executor: &mut Executor,
     slot: u32,
     is_waker_cloned: bool,
-    patience: Patience,
-) -> (TaskState, Option<String>) {
+    patience: ProbeDeadline,
+) -> (StalledState, Option<String>) {
     let task = enter_current(|world| {
         world.woken_by_probe = None;
         world.set_current_task(slot)
     });
-    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task.number()).is_some()));
-    let Asked { polled, reasons, progress, stopped } = ask(patience, poll);
+    let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task.to_bits()).is_some()));
+    let Probe { polled, reasons, progress, stopped } = probe(patience, poll);
     let (completed, panic) = match polled {
         Ok(completed) => (completed, None),
-        Err(payload) if payload.is::<Stopped>() => (false, None),
+        Err(payload) if payload.is::<ProbeStopped>() => (false, None),
         Err(payload) => (false, Some(panic_message(payload))),
     };
     let woken = enter_current(|world| {
@@ -179,10 +179,10 @@ fn probe_task(
     let completes = completed.then(|| "completes".into());
     let evidence = progress.or(completes).or(panics).or(woken);
     let state = match stopped {
-        Some(operations) => TaskState::Endless { operations: operations.into(), reasons },
+        Some(operations) => StalledState::Endless { operations: operations.into(), reasons },
         None => {
             let elsewhere = is_waker_cloned || reasons.is_empty();
-            TaskState::Waiting { reasons, elsewhere }
+            StalledState::Waiting { reasons, elsewhere }
         }
     };
     (state, evidence)
@@ -193,10 +193,10 @@ fn probe_task(
 fn is_woken_by_thread(slot: u32, woken: &mut Vec<u64>) -> bool {
     let drain_wakes = |woken: &mut Vec<u64>| {
         enter_current(|world| {
-            let new_wakes = foreign_since(&mut world.foreign_wakes_seen, world.run);
+            let new_wakes = drain_cross_thread_wakes(&mut world.foreign_wakes_seen, world.run);
             world.foreign_wakes += new_wakes.len() as u64;
             woken.extend(new_wakes.into_iter().map(|task_ref| task_ref.task));
-            woken.iter().any(|task| TaskId::of_number(*task).slot == slot)
+            woken.iter().any(|task| TaskId::from_bits(*task).slot == slot)
         })
     };
     drain_wakes(woken) || {

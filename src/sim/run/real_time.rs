@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use crate::util::run_cell::begin_scope;
+use crate::util::run_cell::enter_run;
 
 use crate::sim::choice::schedule::Schedule;
 use crate::sim::choice::tape::Tape;
@@ -17,7 +17,7 @@ use crate::sim::queue::entry::END_OF_TIME;
 use crate::sim::report::stall::Ending;
 use crate::sim::run::builder::run_steps;
 use crate::sim::run::teardown::finish;
-use crate::sim::task::boxed_task::boxed;
+use crate::sim::task::boxed_task::box_task;
 use crate::sim::world::current::{enter_current, install, try_enter, uninstall};
 use crate::sim::world::state::{EndReason, Limits, World};
 
@@ -36,15 +36,15 @@ pub(crate) fn run_real_time<F: Future + 'static>(
     let limits = Limits { time: 0, steps: 0, livelock: unlimited, chain: unlimited };
     let (mut executor, main) = install(|world, run| {
         world.is_real_time = true;
-        world.queue.renumbers = true;
+        world.queue.renumber_ids = true;
         world.choices.begin(seed);
         world.tracer.begin(false);
         world.begin((run, seed), limits, Schedule::Fifo, called_at)
     });
     // Other threads may work on what is made in here: no lock is one of this thread alone.
-    begin_scope(0);
+    enter_run(0);
     let loop_result = catch_unwind(AssertUnwindSafe(|| {
-        enter_current(|world| world.push_spawned(main, boxed(future)));
+        enter_current(|world| world.push_spawned(main, box_task(future)));
         loop {
             enter_current(|world| wait_for_work(world, &clock));
             match run_steps(&mut executor) {
@@ -55,7 +55,7 @@ pub(crate) fn run_real_time<F: Future + 'static>(
     }));
     let finished = finish(loop_result, &mut executor);
     uninstall(executor);
-    let tape = Tape::of_seed(seed, Schedule::Fifo);
+    let tape = Tape::from_seed(seed, Schedule::Fifo);
     match finished.into_outcome(seed, tape, Schedule::Fifo).ending {
         Ending::Done(output) => output,
         Ending::Panicked(panic) => {
@@ -92,7 +92,8 @@ impl World {
     /// The instant at which there is something to do again; the present one if there is now, and
     /// `None` if only another thread can change that.
     fn next_deadline(&mut self) -> Option<u64> {
-        let has_work = self.deferred.any() || !self.queue.is_idle() || self.has_self_woken_task();
+        let has_work =
+            self.deferred.has_any() || !self.queue.is_idle() || self.has_self_woken_task();
         if has_work { Some(self.now) } else { self.next_entry_instant() }
     }
 }

@@ -6,10 +6,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::util::run_cell::end_scope;
-use crate::util::waiter::foreign_since;
+use crate::util::run_cell::leave_run;
+use crate::util::waiter::drain_cross_thread_wakes;
 
-use crate::sim::choice::draw::{Decision, Key};
+use crate::sim::choice::draw::{PathHash, RecordedChoice};
 use crate::sim::choice::hash::hash_name;
 use crate::sim::choice::recorded::Choice;
 use crate::sim::choice::schedule::Schedule;
@@ -19,7 +19,7 @@ use crate::sim::report::outcome::Outcome;
 use crate::sim::report::stall::{Ending, Stall, TaskPanic};
 use crate::sim::report::trace::{Fingerprint, RecordKind, Trace};
 use crate::sim::run::explain_stall::{PanicPayload, explain_stall, panic_message};
-use crate::sim::task::boxed_task::{BoxedTask, open};
+use crate::sim::task::boxed_task::{BoxedTask, take_output};
 use crate::sim::task::executor::Executor;
 use crate::sim::world::current::enter_current;
 use crate::sim::world::state::{DropQueue, EndReason, MAIN, Phase, World};
@@ -82,12 +82,13 @@ pub(crate) fn finish(
 
 fn collect_finished_run(world: &mut World, ending: ErasedEnding) -> FinishedRun {
     // Those that came too late to be heard tell of the same uncertainty.
-    world.foreign_wakes += foreign_since(&mut world.foreign_wakes_seen, world.run).len() as u64;
-    let choices = world.choices.take_decided().map(|choices| {
-        let name_of = |key: Key| world.name_of(key);
-        let to_choice = |recorded_choice: Decision| Choice {
+    world.foreign_wakes +=
+        drain_cross_thread_wakes(&mut world.foreign_wakes_seen, world.run).len() as u64;
+    let choices = world.choices.take_recorded().map(|choices| {
+        let name_of = |key: PathHash| world.name_of(key);
+        let to_choice = |recorded_choice: RecordedChoice| Choice {
             at: Instant::from_nanos(recorded_choice.at),
-            subject: recorded_choice.subject.write(name_of),
+            subject: recorded_choice.key.to_text(name_of),
             ordinal: recorded_choice.ordinal,
             value: recorded_choice.value,
             options: recorded_choice.options,
@@ -120,7 +121,7 @@ impl FinishedRun {
         schedule: Schedule,
     ) -> Outcome<T> {
         let ending = match self.ending {
-            ErasedEnding::Done(result) => Ending::Done(open(result)),
+            ErasedEnding::Done(result) => Ending::Done(take_output(result)),
             ErasedEnding::Panicked(panic) => Ending::Panicked(*panic),
             ErasedEnding::Stalled(EndReason::Livelock, stall) => Ending::Livelock(*stall),
             ErasedEnding::Stalled(EndReason::TimeLimit, stall) => Ending::TimeLimit(*stall),
@@ -138,14 +139,14 @@ impl FinishedRun {
             tape: tape.keyed(seed, schedule, self.choices.as_deref()),
             choices: self.choices.unwrap_or_default(),
             foreign_wakes: self.foreign_wakes,
-            caught: self.caught_panics,
+            caught_panics: self.caught_panics,
         }
     }
 }
 
 /// Why a run was ended at once.
 fn take_abort_panic(world: &mut World) -> Option<TaskPanic> {
-    let message = world.deferred.take_doom()?;
+    let message = world.deferred.take_abort_reason()?;
     attribute_panic(world, message, false)
 }
 
@@ -160,7 +161,7 @@ pub(crate) fn drop_crashed_task(executor: &mut Executor, slot: u32) {
                 let task = world.tasks.slots[slot as usize].key;
                 let digest = hash_name(&panic.message);
                 let text = || Some(panic.message.as_str().into());
-                world.record(RecordKind::CaughtPanic, task, Key::NONE, 0, digest, text);
+                world.record(RecordKind::CaughtPanic, task, PathHash::NONE, 0, digest, text);
             }
             world.caught_panics.extend(panic);
         });
@@ -170,13 +171,8 @@ pub(crate) fn drop_crashed_task(executor: &mut Executor, slot: u32) {
 /// Lays a panic to the task that is current.
 fn attribute_panic(world: &World, message: String, during_drop: bool) -> Option<TaskPanic> {
     let slot = world.current_slot().unwrap_or(MAIN);
-    let spawned_at = world.tasks.about[slot as usize].spawned_at;
-    Some(TaskPanic {
-        task: world.tasks.path(slot),
-        message,
-        spawned_at,
-        while_dropped: during_drop,
-    })
+    let spawned_at = world.tasks.info[slot as usize].spawned_at;
+    Some(TaskPanic { task: world.tasks.path(slot), message, spawned_at, during_drop })
 }
 
 /// Drops all tasks, oldest first, and then whatever else is left of the run;
@@ -185,8 +181,8 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
     let slots = enter_current(|world| {
         world.phase = Phase::Closing;
         // A task that panics may have spawned others before.
-        executor.adopt(&mut world.spawned, &world.tasks);
-        world.tasks.in_spawn_order(|_| true)
+        executor.insert_spawned(&mut world.spawned, &world.tasks);
+        world.tasks.live_in_spawn_order(|_| true)
     });
     let mut slots = slots.into_iter();
     let (mut first_panic, mut drop_queue) = (None, DropQueue::default());
@@ -198,7 +194,7 @@ fn drop_all(executor: &mut Executor) -> Option<TaskPanic> {
         }
         enter_current(|world| world.fill_drop_queue(&mut drop_queue));
         while drop_queue.drop_one() {}
-        end_scope();
+        leave_run();
     })) {
         let message = panic_message(payload);
         let panic = enter_current(|world| attribute_panic(world, message, true));

@@ -14,10 +14,10 @@ use pin_project_lite::pin_project;
 use crate::util::prefetch::prefetch;
 
 /// A task's box, whatever type its future has.
-pub(crate) type BoxedTask = Pin<Box<dyn Body>>;
+pub(crate) type BoxedTask = Pin<Box<dyn ErasedFuture>>;
 
 /// What can be done with a task's box, whatever type its future has.
-pub(crate) trait Body {
+pub(crate) trait ErasedFuture {
     /// Polls the future, which is dropped once it has returned.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
@@ -51,7 +51,7 @@ pin_project! {
     }
 }
 
-impl<F: Future + 'static> Body for Task<F> {
+impl<F: Future + 'static> ErasedFuture for Task<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.project().state;
@@ -77,13 +77,13 @@ impl<F: Future + 'static> Body for Task<F> {
 }
 
 /// Puts a future into the box of a task.
-pub(crate) fn boxed<F: Future + 'static>(future: F) -> BoxedTask {
+pub(crate) fn box_task<F: Future + 'static>(future: F) -> BoxedTask {
     Box::pin(Task { start: 0, state: State::Running { future } })
 }
 
 /// Takes out what the future has returned.
 #[inline(always)]
-pub(crate) fn open<T: 'static>(mut task: BoxedTask) -> T {
+pub(crate) fn take_output<T: 'static>(mut task: BoxedTask) -> T {
     let output = task.as_mut().output().and_then(|output| output.downcast_mut::<Option<T>>());
     match output.and_then(Option::take) {
         Some(output) => output,

@@ -15,44 +15,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use crate::util::cold::aside;
+use crate::util::cold::cold;
 use crate::util::waiter;
-use crate::util::waiter::Who;
+use crate::util::waiter::TaskRef;
 
 use crate::sim::task::boxed_task::BoxedTask;
-use crate::sim::task::table::{KEPT, TaskId, Tasks};
+use crate::sim::task::table::{MAX_CAPACITY, TaskId, TaskTable};
 
 /// What a `Waker` holds: who it wakes, which may change as long as nobody has kept the waker.
 #[derive(Debug, Default)]
-struct Target {
+struct WakeTarget {
     run: AtomicU64,
     task: AtomicU64,
 }
 
-impl Wake for Target {
+impl Wake for WakeTarget {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
         let (run, task) = (self.run.load(Ordering::Relaxed), self.task.load(Ordering::Relaxed));
-        waiter::wake(Who { run, task });
+        waiter::wake(TaskRef { run, task });
     }
 }
 
 /// A waker, and its target as well, so that it can be changed.
 struct TaskWaker {
     waker: Waker,
-    target: Arc<Target>,
+    target: Arc<WakeTarget>,
 }
 
 impl TaskWaker {
-    fn of(run: u64) -> Self {
-        let target = Arc::new(Target { run: AtomicU64::new(run), task: AtomicU64::new(0) });
+    fn new(run: u64) -> Self {
+        let target = Arc::new(WakeTarget { run: AtomicU64::new(run), task: AtomicU64::new(0) });
         Self { waker: target.clone().into(), target }
     }
 
-    fn set(&self, who: Who) {
+    fn set(&self, who: TaskRef) {
         self.target.run.store(who.run, Ordering::Relaxed);
         self.target.task.store(who.task, Ordering::Relaxed);
     }
@@ -60,7 +60,7 @@ impl TaskWaker {
     /// Whether somebody has kept it, beside the two in here. It takes nothing but a look at the
     /// count, and no atomic operation.
     #[inline]
-    fn is_kept(&self) -> bool {
+    fn is_cloned(&self) -> bool {
         Arc::strong_count(&self.target) > 2
     }
 }
@@ -69,16 +69,21 @@ impl TaskWaker {
 pub(crate) struct Executor {
     futures: Vec<Option<BoxedTask>>,
     /// The wakers that somebody has kept, by slot, as far as there are any.
-    own: Vec<Option<Box<TaskWaker>>>,
+    task_wakers: Vec<Option<Box<TaskWaker>>>,
     /// The waker of all tasks that have none of their own.
-    common: TaskWaker,
+    shared_waker: TaskWaker,
     /// The run that goes on.
     run: u64,
 }
 
 impl Default for Executor {
     fn default() -> Self {
-        Self { futures: Vec::new(), own: Vec::new(), common: TaskWaker::of(0), run: 0 }
+        Self {
+            futures: Vec::new(),
+            task_wakers: Vec::new(),
+            shared_waker: TaskWaker::new(0),
+            run: 0,
+        }
     }
 }
 
@@ -87,45 +92,47 @@ impl Executor {
     #[inline(always)]
     pub(crate) fn begin(&mut self, run: u64) {
         self.run = run;
-        if self.common.is_kept() {
-            self.common = TaskWaker::of(run);
+        if self.shared_waker.is_cloned() {
+            self.shared_waker = TaskWaker::new(run);
         }
-        self.common.set(Who { run, task: 0 });
+        self.shared_waker.set(TaskRef { run, task: 0 });
     }
 
     /// Takes in tasks that were spawned.
     #[inline]
-    pub(crate) fn adopt(&mut self, born: &mut Vec<(u32, BoxedTask)>, tasks: &Tasks) {
+    pub(crate) fn insert_spawned(&mut self, born: &mut Vec<(u32, BoxedTask)>, tasks: &TaskTable) {
         while let Some((slot, future)) = born.pop() {
-            self.adopt_one(slot, future, tasks);
+            self.insert(slot, future, tasks);
         }
     }
 
     /// Takes in a task. Not inlined, because the loop is faster the fewer registers it needs.
     #[inline(never)]
-    fn adopt_one(&mut self, slot: u32, future: BoxedTask, tasks: &Tasks) {
-        let is_plain = self.own(slot).is_none() && !self.common.is_kept();
+    fn insert(&mut self, slot: u32, future: BoxedTask, tasks: &TaskTable) {
+        let is_plain = self.task_waker(slot).is_none() && !self.shared_waker.is_cloned();
         match self.futures.get_mut(slot as usize) {
             Some(place @ None) if is_plain => *place = Some(future),
-            _ => self.make_room(tasks.id(slot), future),
+            _ => self.insert_slow(tasks.id(slot), future),
         }
     }
 
     /// Takes in a task whose slot is new, or has a waker of its own: that of the last task serves
     /// this one as well, unless somebody has kept it.
     #[cold]
-    fn make_room(&mut self, task: TaskId, future: BoxedTask) {
-        if self.common.is_kept() {
-            self.give_common(); // before another task has that slot
+    fn insert_slow(&mut self, task: TaskId, future: BoxedTask) {
+        if self.shared_waker.is_cloned() {
+            self.leak_shared_waker(); // before another task has that slot
         }
         let slot = task.slot as usize;
         if slot >= self.futures.len() {
             self.futures.resize_with(slot + 1, || None);
         }
         self.futures[slot] = Some(future);
-        if let Some(own) = self.own.get_mut(slot) {
+        if let Some(own) = self.task_wakers.get_mut(slot) {
             match own {
-                Some(own) if !own.is_kept() => own.set(Who { run: self.run, task: task.number() }),
+                Some(own) if !own.is_cloned() => {
+                    own.set(TaskRef { run: self.run, task: task.to_bits() })
+                }
                 _ => *own = None,
             }
         }
@@ -133,25 +140,25 @@ impl Executor {
 
     /// The waker of a task that has one of its own.
     #[inline]
-    fn own(&self, slot: u32) -> Option<&TaskWaker> {
-        self.own.get(slot as usize)?.as_deref()
+    fn task_waker(&self, slot: u32) -> Option<&TaskWaker> {
+        self.task_wakers.get(slot as usize)?.as_deref()
     }
 
     /// Polls the task of a number. Returns its box if that completed it.
     #[inline]
     pub(crate) fn poll(&mut self, number: u64) -> Option<BoxedTask> {
-        let slot = TaskId::of_number(number).slot;
-        if self.common.is_kept() {
-            self.give_common();
+        let slot = TaskId::from_bits(number).slot;
+        if self.shared_waker.is_cloned() {
+            self.leak_shared_waker();
         }
-        let waker = match self.own.get(slot as usize) {
+        let waker = match self.task_wakers.get(slot as usize) {
             Some(Some(own)) => &own.waker,
             _ => {
-                self.common.target.task.store(number, Ordering::Relaxed);
-                &self.common.waker
+                self.shared_waker.target.task.store(number, Ordering::Relaxed);
+                &self.shared_waker.waker
             }
         };
-        waiter::set_polled(waker, Who { run: self.run, task: number });
+        waiter::set_current_task(waker, TaskRef { run: self.run, task: number });
         let future = self.futures.get_mut(slot as usize)?;
         let polled = future.as_mut()?.as_mut().poll(&mut Context::from_waker(waker));
         if polled.is_ready() { future.take() } else { None }
@@ -159,22 +166,22 @@ impl Executor {
 
     /// Leaves the common waker to the task that was polled with it last: somebody has kept it.
     #[cold]
-    fn give_common(&mut self) {
-        let task = self.common.target.task.load(Ordering::Relaxed);
-        let slot = TaskId::of_number(task).slot as usize;
-        let kept = replace(&mut self.common, TaskWaker::of(self.run));
-        if slot >= self.own.len() {
-            self.own.resize_with(slot + 1, || None);
+    fn leak_shared_waker(&mut self) {
+        let task = self.shared_waker.target.task.load(Ordering::Relaxed);
+        let slot = TaskId::from_bits(task).slot as usize;
+        let kept = replace(&mut self.shared_waker, TaskWaker::new(self.run));
+        if slot >= self.task_wakers.len() {
+            self.task_wakers.resize_with(slot + 1, || None);
         }
-        self.own[slot] = Some(Box::new(kept));
+        self.task_wakers[slot] = Some(Box::new(kept));
     }
 
     /// Whether somebody has kept the waker of a task; what waits in here has not.
-    pub(crate) fn is_waker_kept(&mut self, slot: u32) -> bool {
-        if self.common.is_kept() {
-            self.give_common();
+    pub(crate) fn is_waker_cloned(&mut self, slot: u32) -> bool {
+        if self.shared_waker.is_cloned() {
+            self.leak_shared_waker();
         }
-        self.own(slot).is_some_and(TaskWaker::is_kept)
+        self.task_waker(slot).is_some_and(TaskWaker::is_cloned)
     }
 
     /// Has the processor load what will be polled before long; see `World::look_ahead`.
@@ -196,12 +203,12 @@ impl Executor {
     /// Keeps the slots, and their wakers, for the next run, unless there are
     /// more than the table of tasks keeps.
     pub(crate) fn clear(&mut self) {
-        if self.futures.capacity().max(self.own.capacity()) > KEPT {
-            aside(|| {
-                self.futures.truncate(KEPT);
-                self.futures.shrink_to(KEPT);
-                self.own.truncate(KEPT);
-                self.own.shrink_to(KEPT);
+        if self.futures.capacity().max(self.task_wakers.capacity()) > MAX_CAPACITY {
+            cold(|| {
+                self.futures.truncate(MAX_CAPACITY);
+                self.futures.shrink_to(MAX_CAPACITY);
+                self.task_wakers.truncate(MAX_CAPACITY);
+                self.task_wakers.shrink_to(MAX_CAPACITY);
             });
         }
     }

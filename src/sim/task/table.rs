@@ -13,30 +13,30 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::util::cold::{Wipe, aside};
+use crate::util::cold::{ClearToCapacity, cold};
 use crate::util::small_map::SmallMap;
 use crate::util::waiter::Waiter;
 
-use crate::sim::choice::draw::{ABOVE, Key, SOURCES, step};
+use crate::sim::choice::draw::{HASH_PREFIX, PathHash, SOURCES, path_segment};
 use crate::sim::choice::hash::hash_name;
-use crate::sim::choice::schedule::Standing;
-use crate::sim::queue::entry::{SLOT_BITS, Serial, too_many};
-use crate::sim::report::trace::Mark;
+use crate::sim::choice::schedule::PctState;
+use crate::sim::queue::entry::{EntryId, SLOT_BITS, too_many};
+use crate::sim::report::trace::RecordIndex;
 use crate::sim::task::boxed_task::BoxedTask;
-use crate::sim::world::node::{NODE, NodeDeath};
+use crate::sim::world::node::{NODE_PATH, NodeDeath};
 
 /// Names a task of one run: a slot, and how many tasks it has held before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct TaskId {
     pub(crate) slot: u32,
-    pub(crate) life: Life,
+    pub(crate) generation: Generation,
 }
 
 /// Counts the tasks of a slot; never 0, so that `Option<TaskId>` is one word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Life(NonZero<u32>);
+pub(crate) struct Generation(NonZero<u32>);
 
-impl Life {
+impl Generation {
     const FIRST: Self = Self(NonZero::<u32>::MIN);
 
     const fn next(self) -> Self {
@@ -47,7 +47,7 @@ impl Life {
     }
 }
 
-impl Default for Life {
+impl Default for Generation {
     fn default() -> Self {
         Self::FIRST
     }
@@ -56,32 +56,32 @@ impl Default for Life {
 impl TaskId {
     /// The task's number, as its waiters know it.
     #[inline]
-    pub(crate) const fn number(self) -> u64 {
-        (self.life.0.get() as u64) << 32 | self.slot as u64
+    pub(crate) const fn to_bits(self) -> u64 {
+        (self.generation.0.get() as u64) << 32 | self.slot as u64
     }
 
     #[inline]
-    pub(crate) const fn of_number(number: u64) -> Self {
+    pub(crate) const fn from_bits(number: u64) -> Self {
         let life = match NonZero::new((number >> 32) as u32) {
-            Some(life) => Life(life),
-            None => Life::FIRST,
+            Some(life) => Generation(life),
+            None => Generation::FIRST,
         };
-        Self { slot: number as u32, life }
+        Self { slot: number as u32, generation: life }
     }
 }
 
 /// What a task is called.
 #[derive(Clone, Debug)]
-pub(crate) enum Name {
+pub(crate) enum TaskName {
     /// By the type of its future, which says the function and not the line. A function that gives
     /// the text and not the text, so that a name is two words.
     Type(fn() -> &'static str),
     Given(Arc<str>),
 }
 
-const _: () = assert!(size_of::<Name>() == 16);
+const _: () = assert!(size_of::<TaskName>() == 16);
 
-impl Name {
+impl TaskName {
     fn text(&self) -> Cow<'_, str> {
         match self {
             Self::Type(type_name) => Cow::Owned(short_type_name(type_name())),
@@ -122,7 +122,7 @@ fn short_type_name(full: &str) -> String {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Stage {
+pub(crate) enum TaskState {
     #[default]
     Free,
     /// Waits to be woken, or is being polled.
@@ -148,161 +148,167 @@ pub(crate) enum Origin {
 /// What is touched whenever the task is woken or polled: one cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(crate) struct Slot {
-    pub(crate) key: Key,
+pub(crate) struct TaskSlot {
+    pub(crate) key: PathHash,
     /// The queue entry that will poll it, while it is scheduled.
-    pub(crate) pending: Serial,
+    pub(crate) entry: EntryId,
     /// Who brought that about, and how often they had before.
-    pub(crate) woken_by: Key,
+    pub(crate) woken_by: PathHash,
     pub(crate) ordinal: u32,
-    pub(crate) life: Life,
+    pub(crate) generation: Generation,
     pub(crate) polled_at: u64,
     pub(crate) polls_at_instant: u32,
     /// How often its last waker has woken it. The one before stands in `About`,
     /// the others in `met`.
-    met_last: u32,
-    last: Key,
+    last_source_count: u32,
+    last_source: PathHash,
     /// How many wake-ups of task by task led to this one since a timer, or
     /// another thread, last woke anyone in the chain.
-    pub(crate) chain: u32,
-    pub(crate) stage: Stage,
+    pub(crate) wake_chain: u32,
+    pub(crate) state: TaskState,
     /// Whether `met`, `siblings` or `more_siblings` may have anything of it.
-    is_noted: bool,
+    has_side_tables: bool,
     /// The node that it runs on.
     pub(crate) node: u16,
 }
 
-const _: () = assert!(size_of::<Slot>() == 64);
+const _: () = assert!(size_of::<TaskSlot>() == 64);
 
-impl Slot {
+impl TaskSlot {
     /// Whether its last waker was this one.
     #[inline]
-    pub(crate) fn was_woken_by(&self, source: Key) -> bool {
-        self.last == source
+    pub(crate) fn was_woken_by(&self, source: PathHash) -> bool {
+        self.last_source == source
     }
 
     /// Counts a wake-up by its last waker. Returns how many there were before.
     #[inline]
     pub(crate) fn count_wakeup(&mut self) -> u32 {
-        self.met_last += 1;
-        self.met_last - 1
+        self.last_source_count += 1;
+        self.last_source_count - 1
     }
 
     /// Expects to be polled by a queue entry, which somebody brought about who had done so that
     /// many times before.
     #[inline]
-    pub(crate) fn expect(&mut self, entry: Serial, woken_by: Key, ordinal: u32, chain: u32) {
-        self.stage = Stage::Scheduled;
-        self.pending = entry;
-        (self.woken_by, self.ordinal, self.chain) = (woken_by, ordinal, chain);
+    pub(crate) fn set_scheduled(
+        &mut self,
+        entry: EntryId,
+        woken_by: PathHash,
+        ordinal: u32,
+        chain: u32,
+    ) {
+        self.state = TaskState::Scheduled;
+        self.entry = entry;
+        (self.woken_by, self.ordinal, self.wake_chain) = (woken_by, ordinal, chain);
     }
 }
 
 /// Whether a task is dropped before its end, and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Dropped {
+pub(crate) enum DropReason {
     No,
     /// Its handle aborted it.
     Aborted,
     /// Its node died.
-    Died(NodeDeath),
+    NodeDied(NodeDeath),
 }
 
 /// What is touched when the task is born, joined, reported or buried.
-pub(crate) struct About {
-    pub(crate) name: Name,
+pub(crate) struct TaskInfo {
+    pub(crate) name: TaskName,
     index: u32,
     /// [`NO_PARENT`] for the main task, and where the path is cut short.
     parent: u32,
     /// The path above this task.
-    above: Key,
+    parent_hash: PathHash,
     /// How many of its ancestors can be spelt out.
     depth: u32,
     /// Tasks whose path goes through this one keep the slot from being reused.
     children: u32,
     /// The how-manieth task of the run it is.
-    pub(crate) born: u64,
+    pub(crate) spawn_number: u64,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) has_handle: bool,
-    pub(crate) dropped: Dropped,
+    pub(crate) drop_reason: DropReason,
     pub(crate) joiner: Option<Waiter>,
     /// Its box, once it has completed.
     pub(crate) output: Option<BoxedTask>,
     /// What few tasks need.
-    rare: Option<Box<Rare>>,
+    extras: Option<Box<TaskExtras>>,
     /// Who woke it before its last waker, and how often.
-    met_before: (Key, u32),
+    previous_source: (PathHash, u32),
 }
 
-impl About {
+impl TaskInfo {
     /// Of a slot that has had no task.
-    fn nobody() -> Self {
+    fn empty() -> Self {
         Self {
-            name: Name::Type(|| ""),
+            name: TaskName::Type(|| ""),
             index: 0,
             parent: NO_PARENT,
-            above: Key::NONE,
+            parent_hash: PathHash::NONE,
             depth: 0,
             children: 0,
-            born: 0,
+            spawn_number: 0,
             spawned_at: Location::caller(),
             has_handle: false,
-            dropped: Dropped::No,
+            drop_reason: DropReason::No,
             joiner: None,
             output: None,
-            rare: None,
-            met_before: (Key::NONE, 0),
+            extras: None,
+            previous_source: (PathHash::NONE, 0),
         }
     }
 
     /// Forgets the last task. Of what there is to be dropped nearly always nothing is left when a
     /// task is over.
     #[inline]
-    fn wipe(&mut self) {
+    fn recycle(&mut self) {
         self.children = 0;
-        (self.has_handle, self.dropped) = (true, Dropped::No);
-        self.met_before = (Key::NONE, 0);
-        if self.joiner.is_some() || self.output.is_some() || self.rare.is_some() {
-            aside(|| {
+        (self.has_handle, self.drop_reason) = (true, DropReason::No);
+        self.previous_source = (PathHash::NONE, 0);
+        if self.joiner.is_some() || self.output.is_some() || self.extras.is_some() {
+            cold(|| {
                 (self.joiner, self.output) = (None, None);
-                self.forget_rare();
+                self.clear_extras();
             });
         }
     }
 
     /// Forgets what few tasks need, and none that is over; the next in this slot may need it, too.
     #[inline]
-    pub(crate) fn forget_rare(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            aside(|| rare.forget());
+    pub(crate) fn clear_extras(&mut self) {
+        if let Some(rare) = &mut self.extras {
+            cold(|| rare.clear());
         }
     }
 }
 
 /// How many types are remembered: so many that the few of a program hardly ever share a place.
-const TYPES: usize = 32;
+const TYPE_CACHE: usize = 32;
 
 /// Stands for no parent.
 const NO_PARENT: u32 = u32::MAX;
 
 /// How many ancestors of a task its path spells out.
-const SPELT_OUT: u32 = 32;
+const MAX_SPELLED_DEPTH: u32 = 32;
 
 /// How many slots are kept from one run to the next.
-pub(crate) const KEPT: usize = 1024;
+pub(crate) const MAX_CAPACITY: usize = 1024;
 
 /// The least number of remembered wakers at which to look which have ended.
 const SWEEP_AT: usize = 4096;
 
 /// What few tasks need: made when first asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Rare {
+pub(crate) struct TaskExtras {
     pub(crate) rng: Option<Box<ChaCha8Rng>>,
     /// How many `select!`s it has begun, and choices it has made, by name.
     pub(crate) selects: u32,
-    pub(crate) chosen: BTreeMap<Key, u64>,
+    pub(crate) user_choices: BTreeMap<PathHash, u64>,
     /// How often it has asked a question, and when the last answer comes.
-    pub(crate) asked: SmallMap<Key, (u64, u64)>,
+    pub(crate) queries: SmallMap<PathHash, (u64, u64)>,
     /// The `select!` that it completed last.
     pub(crate) last_select: Option<LastSelect>,
 }
@@ -312,132 +318,138 @@ pub(crate) struct Rare {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LastSelect {
     pub(crate) at: u64,
-    pub(crate) place: &'static Location<'static>,
+    pub(crate) location: &'static Location<'static>,
     pub(crate) branches: &'static [&'static str],
-    pub(crate) took: usize,
+    pub(crate) taken: usize,
 }
 
-impl Rare {
-    fn forget(&mut self) {
+impl TaskExtras {
+    fn clear(&mut self) {
         (self.rng, self.selects, self.last_select) = (None, 0, None);
-        self.chosen.wipe(0);
-        self.asked.clear();
+        self.user_choices.clear_to_capacity(0);
+        self.queries.clear();
     }
 }
 
 /// All tasks of one run, and the slots they leave behind.
 #[derive(Default)]
-pub(crate) struct Tasks {
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) about: Vec<About>,
+pub(crate) struct TaskTable {
+    pub(crate) slots: Vec<TaskSlot>,
+    pub(crate) info: Vec<TaskInfo>,
     /// By slot, under schedules that rank tasks; else empty.
-    pub(crate) standings: Vec<Standing>,
+    pub(crate) pct_states: Vec<PctState>,
     /// In which record each was last woken, by slot, where records are kept; else empty.
-    marks: Vec<Mark>,
+    wake_records: Vec<RecordIndex>,
     free: Vec<u32>,
-    born: u64,
+    spawned: u64,
     /// How many tasks of a name a task has spawned, by its slot and the name's
     /// hash: the last few, and then the others.
     siblings: Vec<((u32, u64), u32)>,
     more_siblings: BTreeMap<(u32, u64), u32>,
     /// The types that unnamed tasks were called by lately, by where that is written, and the hashes
     /// of their names.
-    types: [(usize, u64); TYPES],
+    type_hashes: [(usize, u64); TYPE_CACHE],
     /// How often a source has woken a task, beside the last two sources.
-    met: BTreeMap<(u32, Key), u32>,
+    wake_counts: BTreeMap<(u32, PathHash), u32>,
     /// At how many entries `met` is cleared of sources that are no more, [`SWEEP_AT`] at least.
     sweep_at: usize,
     /// How many slots this run has used.
     used: usize,
 }
 
-impl Tasks {
+impl TaskTable {
     /// Makes room for a new task.
     #[inline(always)]
     pub(crate) fn spawn(
         &mut self,
-        name: &Name,
+        name: &TaskName,
         origin: Origin,
         node: u16,
         spawned_at: &'static Location<'static>,
     ) -> TaskId {
-        let hash = self.hash_of(name);
+        let hash = self.name_hash(name);
         let (mut parent, mut depth) = (NO_PARENT, 0);
         let (above, index) = match origin {
-            Origin::Run => (Key::NONE, 0),
-            Origin::Node { life } => (const { Key::word(NODE) }, life),
+            Origin::Run => (PathHash::NONE, 0),
+            Origin::Node { life } => (const { PathHash::of_name(NODE_PATH) }, life),
             Origin::Task(of) => {
-                let (task, about) = (&mut self.slots[of as usize], &mut self.about[of as usize]);
-                task.is_noted = true;
+                let (task, about) = (&mut self.slots[of as usize], &mut self.info[of as usize]);
+                task.has_side_tables = true;
                 let above = task.key;
                 // A task that spawns its successor, for ever, must not keep all its ancestors:
                 // the key of those far above says as much as their names.
-                if about.depth < SPELT_OUT {
+                if about.depth < MAX_SPELLED_DEPTH {
                     (parent, depth) = (of, about.depth + 1);
                     about.children += 1;
                 }
                 (above, self.next_sibling(of, hash))
             }
         };
-        let slot = self.take_slot();
+        let slot = self.insert_slot();
         let entry = &mut self.slots[slot as usize];
-        let life = entry.life.next();
+        let life = entry.generation.next();
         let key = above.child(hash, index);
-        *entry =
-            Slot { key, life, stage: Stage::Parked, polled_at: u64::MAX, node, ..Slot::default() };
-        self.born += 1;
-        let about = &mut self.about[slot as usize];
-        about.wipe();
+        *entry = TaskSlot {
+            key,
+            generation: life,
+            state: TaskState::Parked,
+            polled_at: u64::MAX,
+            node,
+            ..TaskSlot::default()
+        };
+        self.spawned += 1;
+        let about = &mut self.info[slot as usize];
+        about.recycle();
         about.name = name.clone();
-        (about.index, about.parent, about.above, about.depth) = (index, parent, above, depth);
-        (about.born, about.spawned_at) = (self.born, spawned_at);
-        TaskId { slot, life }
+        (about.index, about.parent, about.parent_hash, about.depth) = (index, parent, above, depth);
+        (about.spawn_number, about.spawned_at) = (self.spawned, spawned_at);
+        TaskId { slot, generation: life }
     }
 
     /// Takes the slot that was freed last, or another.
     #[inline(always)]
-    fn take_slot(&mut self) -> u32 {
+    fn insert_slot(&mut self) -> u32 {
         if let Some(slot) = self.free.pop() {
             return slot;
         }
         let slot = self.used;
         self.used += 1;
         if self.used > self.slots.len() {
-            aside(|| {
+            cold(|| {
                 if slot >> SLOT_BITS > 0 {
                     too_many("tasks", SLOT_BITS);
                 }
-                self.slots.push(Slot::default());
-                self.about.push(About::nobody());
+                self.slots.push(TaskSlot::default());
+                self.info.push(TaskInfo::empty());
             });
         }
         slot as u32
     }
 
     /// Notes in which record a task was woken.
-    pub(crate) fn set_mark(&mut self, slot: u32, mark: Mark) {
+    pub(crate) fn set_wake_record(&mut self, slot: u32, mark: RecordIndex) {
         let slot = slot as usize;
-        self.marks.resize(self.marks.len().max(slot + 1), Mark::default());
-        self.marks[slot] = mark;
+        self.wake_records.resize(self.wake_records.len().max(slot + 1), RecordIndex::default());
+        self.wake_records[slot] = mark;
     }
 
     /// In which record a task was last woken, where that was noted.
-    pub(crate) fn mark(&self, slot: u32) -> Mark {
-        self.marks.get(slot as usize).copied().unwrap_or_default()
+    pub(crate) fn wake_record(&self, slot: u32) -> RecordIndex {
+        self.wake_records.get(slot as usize).copied().unwrap_or_default()
     }
 
     /// Hashes a name; a type's only once while few types of tasks are spawned.
     #[inline(always)]
-    fn hash_of(&mut self, name: &Name) -> u64 {
+    fn name_hash(&mut self, name: &TaskName) -> u64 {
         let name = match name {
-            Name::Type(name) => *name,
-            Name::Given(name) => return hash_name(name),
+            TaskName::Type(name) => *name,
+            TaskName::Given(name) => return hash_name(name),
         };
         // Where a type is remembered depends on an address, its hash does not.
         let address = name as usize;
-        let cached = &mut self.types[address / 16 % TYPES];
+        let cached = &mut self.type_hashes[address / 16 % TYPE_CACHE];
         if cached.0 != address {
-            *cached = (address, aside(|| hash_name(&short_type_name(name()))));
+            *cached = (address, cold(|| hash_name(&short_type_name(name()))));
         }
         cached.1
     }
@@ -450,11 +462,11 @@ impl Tasks {
             *next += 1;
             return *next - 1;
         }
-        self.next_of_many(key)
+        self.next_sibling_slow(key)
     }
 
     #[inline(never)]
-    fn next_of_many(&mut self, key: (u32, u64)) -> u32 {
+    fn next_sibling_slow(&mut self, key: (u32, u64)) -> u32 {
         const FEW: usize = 8;
         if self.siblings.len() == FEW {
             let (other, next) = self.siblings.remove(0);
@@ -468,83 +480,86 @@ impl Tasks {
     /// Names the task of a slot.
     #[inline]
     pub(crate) fn id(&self, slot: u32) -> TaskId {
-        TaskId { slot, life: self.slots[slot as usize].life }
+        TaskId { slot, generation: self.slots[slot as usize].generation }
     }
 
     /// The task, unless it is over or `task` names an earlier one of its slot.
     #[inline]
-    pub(crate) fn live(&mut self, task: TaskId) -> Option<&mut Slot> {
+    pub(crate) fn get_live(&mut self, task: TaskId) -> Option<&mut TaskSlot> {
         let slot = self.slots.get_mut(task.slot as usize)?;
-        let live = slot.life == task.life && !matches!(slot.stage, Stage::Free | Stage::Done);
+        let live = slot.generation == task.generation
+            && !matches!(slot.state, TaskState::Free | TaskState::Done);
         live.then_some(slot)
     }
 
     /// What is known of `task`, and how far it is, as long as its slot is its own.
     #[inline]
-    pub(crate) fn known(&mut self, task: TaskId) -> Option<(Stage, &mut About)> {
+    pub(crate) fn get_info(&mut self, task: TaskId) -> Option<(TaskState, &mut TaskInfo)> {
         let slot = self.slots.get(task.slot as usize)?;
-        let known = slot.life == task.life && slot.stage != Stage::Free;
-        known.then(|| (slot.stage, &mut self.about[task.slot as usize]))
+        let known = slot.generation == task.generation && slot.state != TaskState::Free;
+        known.then(|| (slot.state, &mut self.info[task.slot as usize]))
     }
 
     /// The `select!` that a task completed last.
     pub(crate) fn last_select(&self, slot: u32) -> Option<LastSelect> {
-        self.about[slot as usize].rare.as_ref()?.last_select
+        self.info[slot as usize].extras.as_ref()?.last_select
     }
 
     /// What few tasks need, of the task in `slot`.
-    pub(crate) fn rare(&mut self, slot: u32) -> &mut Rare {
-        self.about[slot as usize].rare.get_or_insert_default()
+    pub(crate) fn extras(&mut self, slot: u32) -> &mut TaskExtras {
+        self.info[slot as usize].extras.get_or_insert_default()
     }
 
     /// Makes `source` the last waker of `slot`.
     #[inline(never)]
-    pub(crate) fn meet_another(&mut self, slot: u32, source: Key) {
-        let (task, about) = (&mut self.slots[slot as usize], &mut self.about[slot as usize]);
-        let last = (task.last, task.met_last);
-        let before = std::mem::replace(&mut about.met_before, last);
+    pub(crate) fn switch_source(&mut self, slot: u32, source: PathHash) {
+        let (task, about) = (&mut self.slots[slot as usize], &mut self.info[slot as usize]);
+        let last = (task.last_source, task.last_source_count);
+        let before = std::mem::replace(&mut about.previous_source, last);
         // Nobody has woken it never.
         if before.0 == source || before.1 == 0 {
             // A task with one or two wakers never touches the map.
-            (task.last, task.met_last) = (source, if before.0 == source { before.1 } else { 0 });
+            (task.last_source, task.last_source_count) =
+                (source, if before.0 == source { before.1 } else { 0 });
             return;
         }
-        task.is_noted = true;
-        self.met.insert((slot, before.0), before.1);
-        let count = self.met.get(&(slot, source)).copied().unwrap_or(0);
-        (task.last, task.met_last) = (source, count);
-        if self.met.len() > self.sweep_at.max(SWEEP_AT) {
-            self.sweep();
+        task.has_side_tables = true;
+        self.wake_counts.insert((slot, before.0), before.1);
+        let count = self.wake_counts.get(&(slot, source)).copied().unwrap_or(0);
+        (task.last_source, task.last_source_count) = (source, count);
+        if self.wake_counts.len() > self.sweep_at.max(SWEEP_AT) {
+            self.sweep_wake_counts();
         }
     }
 
     /// Forgets wakers that are no tasks of now, so that the table does not grow with the number of
     /// tasks that there ever were. Those that are a network's may go on; how often they have woken
     /// somebody is counted anew then, in every run alike.
-    fn sweep(&mut self) {
-        let live = |slot: &&Slot| matches!(slot.stage, Stage::Parked | Stage::Scheduled);
+    fn sweep_wake_counts(&mut self) {
+        let live =
+            |slot: &&TaskSlot| matches!(slot.state, TaskState::Parked | TaskState::Scheduled);
         let keys = self.slots[..self.used].iter().filter(live).map(|slot| slot.key);
-        let kept: BTreeSet<Key> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
-        self.met.retain(|(_, source), _| kept.contains(source));
-        self.sweep_at = self.used.max(2 * self.met.len());
+        let kept: BTreeSet<PathHash> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
+        self.wake_counts.retain(|(_, source), _| kept.contains(source));
+        self.sweep_at = self.used.max(2 * self.wake_counts.len());
     }
 
     /// Frees the slot, and then its ancestors' slots, once nothing needs them.
     #[inline]
     pub(crate) fn release(&mut self, mut slot: u32) {
-        while let Some(about) = self.about.get(slot as usize)
+        while let Some(about) = self.info.get(slot as usize)
             && about.children == 0
             && !about.has_handle
             && let Some(entry) = self.slots.get_mut(slot as usize)
-            && entry.stage == Stage::Done
+            && entry.state == TaskState::Done
         {
-            entry.stage = Stage::Free;
-            let (is_noted, parent) = (entry.is_noted, about.parent);
+            entry.state = TaskState::Free;
+            let (is_noted, parent) = (entry.has_side_tables, about.parent);
             self.free.push(slot);
             if is_noted {
-                self.forget(slot);
+                self.forget_side_tables(slot);
             }
-            let Some(parent_about) = self.about.get_mut(parent as usize) else { return };
+            let Some(parent_about) = self.info.get_mut(parent as usize) else { return };
             parent_about.children -= 1;
             slot = parent;
         }
@@ -552,15 +567,15 @@ impl Tasks {
 
     /// Forgets whom the task of `slot` has met and spawned.
     #[cold]
-    fn forget(&mut self, slot: u32) {
+    fn forget_side_tables(&mut self, slot: u32) {
         self.siblings.retain(|((parent, _), _)| *parent != slot);
         let own = (slot, 0)..=(slot, u64::MAX);
         while let Some((&key, _)) = self.more_siblings.range(own.clone()).next() {
             self.more_siblings.remove(&key);
         }
-        let own = (slot, Key(0))..=(slot, Key(u64::MAX));
-        while let Some((&key, _)) = self.met.range(own.clone()).next() {
-            self.met.remove(&key);
+        let own = (slot, PathHash(0))..=(slot, PathHash(u64::MAX));
+        while let Some((&key, _)) = self.wake_counts.range(own.clone()).next() {
+            self.wake_counts.remove(&key);
         }
     }
 
@@ -568,13 +583,13 @@ impl Tasks {
     pub(crate) fn path(&self, slot: u32) -> String {
         let mut steps = Vec::new();
         let mut next = slot;
-        while let Some(about) = self.about.get(next as usize) {
-            steps.push(step(&about.name.text(), about.index));
+        while let Some(about) = self.info.get(next as usize) {
+            steps.push(path_segment(&about.name.text(), about.index));
             next = about.parent;
-            if next == NO_PARENT && about.above == Key::word(NODE) {
-                steps.push(NODE.to_string());
-            } else if next == NO_PARENT && about.above != Key::NONE {
-                steps.push(format!("{ABOVE}{:016x}", about.above.0));
+            if next == NO_PARENT && about.parent_hash == PathHash::of_name(NODE_PATH) {
+                steps.push(NODE_PATH.to_string());
+            } else if next == NO_PARENT && about.parent_hash != PathHash::NONE {
+                steps.push(format!("{HASH_PREFIX}{:016x}", about.parent_hash.0));
             }
         }
         steps.reverse();
@@ -583,26 +598,26 @@ impl Tasks {
 
     /// The tasks that are not over, as far as they are asked for, oldest first.
     #[inline(always)]
-    pub(crate) fn in_spawn_order(&self, asked: impl Fn(&Slot) -> bool) -> Vec<u32> {
-        if self.free.len() + 1 == self.used && self.slots[0].stage == Stage::Done {
+    pub(crate) fn live_in_spawn_order(&self, asked: impl Fn(&TaskSlot) -> bool) -> Vec<u32> {
+        if self.free.len() + 1 == self.used && self.slots[0].state == TaskState::Done {
             return Vec::new(); // all have ended, the main task last
         }
         let live = |slot: &u32| {
             let slot = &self.slots[*slot as usize];
-            matches!(slot.stage, Stage::Parked | Stage::Scheduled) && asked(slot)
+            matches!(slot.state, TaskState::Parked | TaskState::Scheduled) && asked(slot)
         };
         let mut slots: Vec<u32> = (0..self.used as u32).filter(live).collect();
-        let born = |slot: &u32| self.about[*slot as usize].born;
+        let born = |slot: &u32| self.info[*slot as usize].spawn_number;
         if slots.is_sorted_by_key(born) {
             return slots;
         }
-        slots.sort_unstable_by_key(|slot| self.about[*slot as usize].born);
+        slots.sort_unstable_by_key(|slot| self.info[*slot as usize].spawn_number);
         slots
     }
 
     /// Takes what waited for tasks and what they left, to be dropped elsewhere.
-    pub(crate) fn take_leftovers(&mut self, waits: &mut Vec<Waiter>, done: &mut Vec<BoxedTask>) {
-        for about in self.about.iter_mut().take(self.used) {
+    pub(crate) fn take_undropped(&mut self, waits: &mut Vec<Waiter>, done: &mut Vec<BoxedTask>) {
+        for about in self.info.iter_mut().take(self.used) {
             if let Some(joiner) = about.joiner.take() {
                 waits.push(joiner);
             }
@@ -615,25 +630,25 @@ impl Tasks {
     /// Makes every slot free, numbered from 0 again, for another run.
     pub(crate) fn clear(&mut self) {
         for slot in self.slots.iter_mut().take(self.used) {
-            slot.stage = Stage::Free;
+            slot.state = TaskState::Free;
         }
-        if self.used > KEPT {
-            aside(|| {
-                self.slots.truncate(KEPT);
+        if self.used > MAX_CAPACITY {
+            cold(|| {
+                self.slots.truncate(MAX_CAPACITY);
                 self.slots.shrink_to_fit();
-                self.about.truncate(KEPT);
-                self.about.shrink_to_fit();
-                self.standings = Vec::new();
+                self.info.truncate(MAX_CAPACITY);
+                self.info.shrink_to_fit();
+                self.pct_states = Vec::new();
                 self.free = Vec::new();
             });
         }
         self.free.clear();
         self.used = 0;
-        self.born = 0;
-        self.standings.clear();
-        self.marks.clear();
-        self.more_siblings.wipe(0);
-        self.met.wipe(0);
+        self.spawned = 0;
+        self.pct_states.clear();
+        self.wake_records.clear();
+        self.more_siblings.clear_to_capacity(0);
+        self.wake_counts.clear_to_capacity(0);
         self.siblings.clear();
         self.sweep_at = 0;
     }

@@ -20,7 +20,7 @@ pub(crate) fn set(run: u64, now: u64) {
 
 /// Lets nobody read the time who has not asked the world.
 #[inline]
-pub(crate) fn veil() {
+pub(crate) fn invalidate() {
     set(0, 0);
 }
 

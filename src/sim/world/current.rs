@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::util::run_cell::begin_scope;
+use crate::util::run_cell;
 use crate::util::waiter::{begin_run, end_run};
 
 use crate::sim::task::executor::Executor;
@@ -209,9 +209,9 @@ pub(crate) fn install<R>(begin: impl FnOnce(&mut World, u64) -> R) -> (Executor,
     executor.begin(run);
     WORLD.set(Some(ManuallyDrop::new(world)));
     cached_clock::set(run, 0);
-    begin_scope(run);
+    run_cell::enter_run(run);
     begin_run(run, |task_ref| {
-        try_enter_run(task_ref.run, |world| world.wake(TaskId::of_number(task_ref.task)));
+        try_enter_run(task_ref.run, |world| world.wake(TaskId::from_bits(task_ref.task)));
     });
     (executor, result)
 }

@@ -6,24 +6,24 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use crate::util::cold::{Wipe, aside};
+use crate::util::cold::{ClearToCapacity, cold};
 
-use crate::sim::choice::draw::Key;
-use crate::sim::report::trace::Mark;
+use crate::sim::choice::draw::PathHash;
+use crate::sim::report::trace::RecordIndex;
 use crate::sim::task::table::TaskId;
 
 /// What is to be done outside of the world, by the run loop.
-pub(crate) enum Errand {
-    Once(Box<dyn FnOnce()>),
+pub(crate) enum Callback {
+    Boxed(Box<dyn FnOnce()>),
     /// Something that the network has numbered, of a run: no allocation.
-    Visit(fn(u64, u32), u64, u32),
+    Call(fn(u64, u32), u64, u32),
 }
 
-impl Errand {
+impl Callback {
     pub(crate) fn run(self) {
         match self {
-            Self::Once(work) => work(),
-            Self::Visit(visit, run, number) => visit(run, number),
+            Self::Boxed(work) => work(),
+            Self::Call(visit, run, number) => visit(run, number),
         }
     }
 }
@@ -32,57 +32,57 @@ impl Errand {
 #[derive(Clone, Copy)]
 pub(crate) struct Aborted {
     pub(crate) task: TaskId,
-    pub(crate) by: Key,
-    pub(crate) cause: Mark,
+    pub(crate) actor: PathHash,
+    pub(crate) cause: RecordIndex,
 }
 
 /// The first of what presses.
-pub(crate) enum Urgent {
+pub(crate) enum Deferred {
     /// The run must end.
-    Doom,
+    Abort,
     /// The run has taken all steps that it may.
     StepLimit,
     /// A waker that is not a task's own.
     Wake(Waker),
     Drop(Aborted),
-    Errand(Errand),
+    Callback(Callback),
 }
 
 /// What presses, in line.
 #[derive(Default)]
-pub(crate) struct Pressing {
+pub(crate) struct DeferredQueue {
     /// Whether there may be any of what follows.
-    any: bool,
+    has_any: bool,
     /// Why the run must end at once, if anybody has said so.
-    doom: Option<String>,
+    abort_reason: Option<String>,
     /// Whether the run has taken all steps that it may.
-    exhausted: bool,
+    is_out_of_steps: bool,
     wakers: VecDeque<Waker>,
     aborted: VecDeque<Aborted>,
-    errands: VecDeque<Errand>,
+    callbacks: VecDeque<Callback>,
 }
 
-impl Pressing {
+impl DeferredQueue {
     /// Whether there may be anything.
     #[inline]
-    pub(crate) const fn any(&self) -> bool {
-        self.any
+    pub(crate) const fn has_any(&self) -> bool {
+        self.has_any
     }
 
     /// Takes what is first.
     #[cold]
-    pub(crate) fn pop(&mut self) -> Option<Urgent> {
-        if self.doom.is_some() {
-            return Some(Urgent::Doom);
+    pub(crate) fn pop(&mut self) -> Option<Deferred> {
+        if self.abort_reason.is_some() {
+            return Some(Deferred::Abort);
         }
-        if self.exhausted {
-            return Some(Urgent::StepLimit);
+        if self.is_out_of_steps {
+            return Some(Deferred::StepLimit);
         }
-        let wake = self.wakers.pop_front().map(Urgent::Wake);
-        let drop = |this: &mut Self| this.aborted.pop_front().map(Urgent::Drop);
-        let errand = |this: &mut Self| this.errands.pop_front().map(Urgent::Errand);
+        let wake = self.wakers.pop_front().map(Deferred::Wake);
+        let drop = |this: &mut Self| this.aborted.pop_front().map(Deferred::Drop);
+        let errand = |this: &mut Self| this.callbacks.pop_front().map(Deferred::Callback);
         let first = wake.or_else(|| drop(self)).or_else(|| errand(self));
-        self.any = first.is_some();
+        self.has_any = first.is_some();
         first
     }
 
@@ -94,57 +94,57 @@ impl Pressing {
 
     /// Has a waker woken that is not a task's own.
     pub(crate) fn wake(&mut self, waker: Waker) {
-        self.any = true;
+        self.has_any = true;
         self.wakers.push_back(waker);
     }
 
     /// Has a task dropped.
     pub(crate) fn abort(&mut self, aborted: Aborted) {
-        self.any = true;
+        self.has_any = true;
         self.aborted.push_back(aborted);
     }
 
     /// Puts back what was first.
     pub(crate) fn put_back(&mut self, aborted: Aborted) {
-        self.any = true;
+        self.has_any = true;
         self.aborted.push_front(aborted);
     }
 
     /// Has something done.
-    pub(crate) fn run(&mut self, errand: Errand) {
-        self.any = true;
-        self.errands.push_back(errand);
+    pub(crate) fn run(&mut self, errand: Callback) {
+        self.has_any = true;
+        self.callbacks.push_back(errand);
     }
 
     /// Has the run end; the first reason counts.
     #[cold]
     pub(crate) fn end(&mut self, reason: String) {
-        self.any = true;
-        self.doom.get_or_insert(reason);
+        self.has_any = true;
+        self.abort_reason.get_or_insert(reason);
     }
 
     /// Has the run end because it has taken all steps that it may.
     #[cold]
-    pub(crate) fn exhaust(&mut self) {
-        (self.any, self.exhausted) = (true, true);
+    pub(crate) fn set_out_of_steps(&mut self) {
+        (self.has_any, self.is_out_of_steps) = (true, true);
     }
 
     /// Whether the run must end.
-    pub(crate) const fn is_doomed(&self) -> bool {
-        self.doom.is_some()
+    pub(crate) const fn is_aborted(&self) -> bool {
+        self.abort_reason.is_some()
     }
 
     /// Takes the reason why the run must end.
-    pub(crate) fn take_doom(&mut self) -> Option<String> {
-        self.doom.take()
+    pub(crate) fn take_abort_reason(&mut self) -> Option<String> {
+        self.abort_reason.take()
     }
 
     /// Takes what may be a user's own, to be dropped elsewhere.
-    pub(crate) fn take_left(&mut self, wakers: &mut Vec<Waker>, errands: &mut Vec<Errand>) {
-        if !(self.wakers.is_empty() && self.errands.is_empty()) {
-            aside(|| {
+    pub(crate) fn take_remaining(&mut self, wakers: &mut Vec<Waker>, errands: &mut Vec<Callback>) {
+        if !(self.wakers.is_empty() && self.callbacks.is_empty()) {
+            cold(|| {
                 wakers.extend(self.wakers.drain(..));
-                errands.extend(self.errands.drain(..));
+                errands.extend(self.callbacks.drain(..));
             });
         }
     }
@@ -152,9 +152,9 @@ impl Pressing {
     /// Forgets all that is left and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
         const KEPT: usize = 1024;
-        (self.any, self.doom, self.exhausted) = (false, None, false);
-        self.aborted.wipe(KEPT);
-        self.wakers.wipe(KEPT);
-        self.errands.wipe(KEPT);
+        (self.has_any, self.abort_reason, self.is_out_of_steps) = (false, None, false);
+        self.aborted.clear_to_capacity(KEPT);
+        self.wakers.clear_to_capacity(KEPT);
+        self.callbacks.clear_to_capacity(KEPT);
     }
 }

@@ -11,18 +11,18 @@ const ROUNDS: u64 = 1000;
 /// What tasks that wake themselves have done since a timer, an alarm, a fault or another thread
 /// last did anything.
 #[derive(Debug, Default)]
-pub(crate) struct Spins {
+pub(crate) struct SpinCounter {
     /// Wake-ups of tasks by themselves.
     total: u64,
     /// Polls of self-woken tasks that woke themselves once more, since the last other poll.
-    in_a_row: u64,
+    consecutive: u64,
     /// How many times all that had woken itself was called up.
     rounds: u64,
     /// The step in which a task last woke itself.
     step: u64,
 }
 
-impl Spins {
+impl SpinCounter {
     /// Begins anew: something has happened that no task brought about by waking.
     ///
     /// The other counts follow when a task wakes itself, which is rare.
@@ -33,15 +33,15 @@ impl Spins {
 
     /// Counts a task that wakes itself in its poll, which is the `step`-th step of the run; `again`
     /// if it had woken itself for this poll as well.
-    pub(crate) fn count(&mut self, step: u64, again: bool) {
+    pub(crate) fn count_poll(&mut self, step: u64, again: bool) {
         if self.total == 0 {
-            (self.in_a_row, self.rounds) = (0, 0);
+            (self.consecutive, self.rounds) = (0, 0);
         }
         if step != self.step + 1 {
-            self.in_a_row = 0;
+            self.consecutive = 0;
         }
         self.total += 1;
-        self.in_a_row += u64::from(again);
+        self.consecutive += u64::from(again);
         self.step = step;
     }
 
@@ -52,12 +52,12 @@ impl Spins {
 
     /// Whether there were more than `row` in a row until the `step`-th step of the run, or more
     /// than `total` in all.
-    pub(crate) fn exceeded(&self, step: u64, row: u64, total: u64) -> Option<Exceeded> {
+    pub(crate) fn exceeded(&self, step: u64, row: u64, total: u64) -> Option<ExceededLimit> {
         let lasts = |limit: u64| self.total > 0 && self.rounds > limit / ROUNDS;
-        if step == self.step && self.in_a_row > row && lasts(row) {
-            Some(Exceeded::InARow)
+        if step == self.step && self.consecutive > row && lasts(row) {
+            Some(ExceededLimit::Consecutive)
         } else if self.total > total && lasts(total) {
-            Some(Exceeded::InTotal)
+            Some(ExceededLimit::Total)
         } else {
             None
         }
@@ -66,9 +66,9 @@ impl Spins {
 
 /// Which of the two limits was exceeded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Exceeded {
+pub(crate) enum ExceededLimit {
     /// That of self-woken polls with no other poll between them.
-    InARow,
+    Consecutive,
     /// That of self-woken polls among polls of tasks that others wake.
-    InTotal,
+    Total,
 }

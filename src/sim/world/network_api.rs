@@ -5,14 +5,14 @@
 
 use crate::util::waiter::Waiter;
 
-use crate::sim::choice::draw::{ChoiceKey, Key, Shape};
+use crate::sim::choice::draw::{ChoiceKey, Distribution, PathHash};
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::hash::hash_name;
 use crate::sim::instant::Instant;
-use crate::sim::queue::entry::{Act, END_OF_TIME};
-use crate::sim::report::trace::{Beside, Event, Mark, RecordKind};
-use crate::sim::task::table::{Dropped, TaskId};
-use crate::sim::world::deferred::{Aborted, Errand};
+use crate::sim::queue::entry::{Action, END_OF_TIME};
+use crate::sim::report::trace::{Event, RecordExtras, RecordIndex, RecordKind};
+use crate::sim::task::table::{DropReason, TaskId};
+use crate::sim::world::deferred::{Aborted, Callback};
 use crate::sim::world::node::{NodeClock, NodeDeath};
 use crate::sim::world::state::{MAIN, Phase, World};
 
@@ -23,7 +23,7 @@ impl World {
         if at <= self.now {
             self.may_have_due_entries = true;
         }
-        let entry_id = self.queue.push_at(at.max(self.now), Act::sound(slot));
+        let entry_id = self.queue.push_at(at.max(self.now), Action::callback(slot));
         self.callback_timers.set(slot, entry_id);
     }
 
@@ -34,12 +34,12 @@ impl World {
     /// nothing else would ever end the run.
     pub(crate) fn try_count_callback_step(&mut self) -> bool {
         if self.steps >= self.limits.steps {
-            self.deferred.exhaust();
+            self.deferred.set_out_of_steps();
             return false;
         }
         self.steps += 1;
         if let Some(progress) = &self.progress {
-            progress.go_on(self.steps);
+            progress.resume(self.steps);
         }
         true
     }
@@ -58,7 +58,12 @@ impl World {
 
     /// Draws the value of a choice that is no task's.
     #[inline]
-    pub(crate) fn draw(&mut self, choice_key: ChoiceKey, ordinal: u64, distribution: Shape) -> u64 {
+    pub(crate) fn draw(
+        &mut self,
+        choice_key: ChoiceKey,
+        ordinal: u64,
+        distribution: Distribution,
+    ) -> u64 {
         self.choices.draw(choice_key, ordinal, distribution)
     }
 
@@ -71,14 +76,14 @@ impl World {
         family: ChoiceFamily,
         (hash, question): (u64, &str),
         min_nanos: u64,
-        extra_distribution: Shape,
+        extra_distribution: Distribution,
     ) -> u64 {
-        let question_hash = Key::NONE.child(hash, 0);
+        let question_hash = PathHash::NONE.child(hash, 0);
         self.intern_name(question_hash, || crate::sim::choice::draw::escape(question));
         let choice_key = ChoiceKey::new(family, self.actor, question_hash);
         let slot = self.current_slot().unwrap_or(MAIN);
         let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
-        let (count, last) = self.tasks.rare(slot).asked.or_default(choice_key.path_hash());
+        let (count, last) = self.tasks.extras(slot).queries.or_default(choice_key.hash());
         let drawn = self.choices.draw(choice_key, *count, extra_distribution);
         let at = after(min_nanos.saturating_add(drawn)).max(*last);
         (*count, *last) = (*count + 1, at);
@@ -92,14 +97,15 @@ impl World {
         task: Option<TaskId>,
         family: ChoiceFamily,
         name: &str,
-        distribution: Shape,
+        distribution: Distribution,
     ) -> u64 {
-        let name_hash = Key::word(name);
+        let name_hash = PathHash::of_name(name);
         self.intern_name(name_hash, || crate::sim::choice::draw::escape(name));
         let slot =
-            task.filter(|task| self.tasks.live(*task).is_some()).map_or(MAIN, |task| task.slot);
+            task.filter(|task| self.tasks.get_live(*task).is_some()).map_or(MAIN, |task| task.slot);
         let choice_key = ChoiceKey::new(family, self.tasks.slots[slot as usize].key, name_hash);
-        let next_ordinal = self.tasks.rare(slot).chosen.entry(choice_key.path_hash()).or_insert(0);
+        let next_ordinal =
+            self.tasks.extras(slot).user_choices.entry(choice_key.hash()).or_insert(0);
         let ordinal = std::mem::replace(next_ordinal, *next_ordinal + 1);
         self.choices.draw(choice_key, ordinal, distribution)
     }
@@ -108,13 +114,13 @@ impl World {
     #[inline(always)]
     pub(crate) fn wake_waiter(&mut self, waiter: Waiter) {
         match waiter {
-            Waiter::Task(task_ref) => self.wake(TaskId::of_number(task_ref.task)),
+            Waiter::Task(task_ref) => self.wake(TaskId::from_bits(task_ref.task)),
             Waiter::Other(waker) => self.deferred.wake(waker),
         }
     }
 
     /// Has something done outside of the world as soon as the current poll returns.
-    pub(crate) fn defer_callback(&mut self, callback: Errand) {
+    pub(crate) fn defer_callback(&mut self, callback: Callback) {
         self.deferred.run(callback);
     }
 
@@ -131,13 +137,13 @@ impl World {
 
     /// The node of a task, if that is not over.
     pub(crate) fn node_of(&mut self, task: TaskId) -> Option<u16> {
-        self.tasks.live(task).map(|task| task.node)
+        self.tasks.get_live(task).map(|task| task.node)
     }
 
     /// The clock of the current task's node, if it is not the true one.
     #[inline]
     pub(crate) fn local_clock(&self) -> Option<&NodeClock> {
-        if !self.nodes.any_odd {
+        if !self.nodes.any_faulty {
             return None;
         }
         let node = self.current_slot().map(|slot| self.tasks.slots[slot as usize].node)?;
@@ -146,37 +152,37 @@ impl World {
 
     /// What the clock of the current task says.
     pub(crate) fn local_now(&self) -> Instant {
-        Instant::from_nanos(self.local_clock().map_or(self.now, |clock| clock.local(self.now)))
+        Instant::from_nanos(self.local_clock().map_or(self.now, |clock| clock.to_local(self.now)))
     }
 
     /// What the clock of the current task says at an instant of true time.
     pub(crate) fn to_local_instant(&self, at: Instant) -> Instant {
-        self.local_clock().map_or(at, |clock| Instant::from_nanos(clock.local(at.as_nanos())))
+        self.local_clock().map_or(at, |clock| Instant::from_nanos(clock.to_local(at.as_nanos())))
     }
 
     /// Lets a node live, or live again.
     pub(crate) fn start_node(&mut self, node: u16) {
         if let Some(node) = self.nodes.get_mut(node) {
-            (node.dead, node.paused) = (false, false);
+            (node.is_dead, node.is_paused) = (false, false);
             node.busy_until = 0;
-            node.held.clear();
+            node.held_polls.clear();
         }
     }
 
     /// Ends a node: its tasks are dropped, oldest first, before anything else happens.
-    pub(crate) fn stop_node(&mut self, node: u16, death: NodeDeath, source: Key) {
-        let Some(state) = self.nodes.get_mut(node).filter(|state| !state.dead) else {
+    pub(crate) fn stop_node(&mut self, node: u16, death: NodeDeath, source: PathHash) {
+        let Some(state) = self.nodes.get_mut(node).filter(|state| !state.is_dead) else {
             return;
         };
-        state.dead = true;
-        state.paused = false;
-        state.held.clear();
-        let cause = self.tracer.mark();
-        for slot in self.tasks.in_spawn_order(|task| task.node == node) {
-            let dropped = &mut self.tasks.about[slot as usize].dropped;
-            if *dropped == Dropped::No {
-                *dropped = Dropped::Died(death);
-                self.deferred.abort(Aborted { task: self.tasks.id(slot), by: source, cause });
+        state.is_dead = true;
+        state.is_paused = false;
+        state.held_polls.clear();
+        let cause = self.tracer.current();
+        for slot in self.tasks.live_in_spawn_order(|task| task.node == node) {
+            let dropped = &mut self.tasks.info[slot as usize].drop_reason;
+            if *dropped == DropReason::No {
+                *dropped = DropReason::NodeDied(death);
+                self.deferred.abort(Aborted { task: self.tasks.id(slot), actor: source, cause });
             }
         }
     }
@@ -184,16 +190,16 @@ impl World {
     /// Lets no task of a node be polled, or all those that would have been meanwhile.
     pub(crate) fn set_paused(&mut self, node: u16, paused: bool) {
         let Some(state) = self.nodes.get_mut(node) else { return };
-        state.paused = paused;
+        state.is_paused = paused;
         if paused {
             return;
         }
-        for (slot, entry_id) in std::mem::take(&mut state.held) {
-            if self.tasks.slots[slot as usize].pending == entry_id {
+        for (slot, entry_id) in std::mem::take(&mut state.held_polls) {
+            if self.tasks.slots[slot as usize].entry == entry_id {
                 self.rank_sole_entry();
                 let rank = self.draw_rank(slot);
-                let entry_id = self.queue.push_due(rank, Act::poll(slot));
-                self.tasks.slots[slot as usize].pending = entry_id;
+                let entry_id = self.queue.push_due(rank, Action::poll(slot));
+                self.tasks.slots[slot as usize].entry = entry_id;
             }
         }
     }
@@ -201,7 +207,7 @@ impl World {
     /// By how many nanoseconds the wall clock of a node is ahead of the true time now.
     pub(crate) fn wall_clock_error(&self, node: u16) -> i128 {
         let clock = self.nodes.get(node).map(|state| state.clock).unwrap_or_default();
-        clock.wall_ahead() + i128::from(clock.local(self.now)) - i128::from(self.now)
+        clock.wall_offset() + i128::from(clock.to_local(self.now)) - i128::from(self.now)
     }
 
     /// Whether the clock of a node is set to anything but the true time.
@@ -219,8 +225,8 @@ impl World {
         let now = self.now;
         if let Some(state) = self.nodes.get_mut(node) {
             state.has_own_clock = true;
-            state.was_misled = false;
-            state.clock.change(now, offset_nanos, drift_ppm);
+            state.clock_error_observed = false;
+            state.clock.set(now, offset_nanos, drift_ppm);
         }
         if let Some(slot) = self.current_slot() {
             self.set_actor_task(slot);
@@ -231,7 +237,7 @@ impl World {
     pub(crate) fn set_poll_cost(&mut self, node: u16, nanos: u64) {
         if let Some(state) = self.nodes.get_mut(node) {
             state.poll_cost = nanos;
-            state.was_slow = false;
+            state.slowdown_observed = false;
         }
     }
 
@@ -239,14 +245,16 @@ impl World {
     /// polls that had to wait, since its clock or its speed was changed.
     pub(crate) fn fault_effects(&self, node: u16) -> [bool; 3] {
         let state = self.nodes.get(node);
-        state.map_or([false; 3], |node| [!node.held.is_empty(), node.was_misled, node.was_slow])
+        state.map_or([false; 3], |node| {
+            [!node.held_polls.is_empty(), node.clock_error_observed, node.slowdown_observed]
+        })
     }
 
     /// Adds a record of a fault, or of the end of one, which concerns everybody.
     pub(crate) fn record_fault(&mut self, text: String) {
         self.spins.reset();
         let digest = hash_name(&text);
-        self.record_event(RecordKind::Fault, Key::NONE, 0, digest, || text);
+        self.record_event(RecordKind::Fault, PathHash::NONE, 0, digest, || text);
     }
 
     /// Adds a record of something that no task did.
@@ -254,12 +262,12 @@ impl World {
     pub(crate) fn record_event(
         &mut self,
         kind: RecordKind,
-        subject: Key,
+        subject: PathHash,
         ordinal: u64,
         digest: u64,
         text: impl FnOnce() -> String,
     ) {
-        self.record(kind, subject, Key::NONE, ordinal, digest, || Some(text().into()));
+        self.record(kind, subject, PathHash::NONE, ordinal, digest, || Some(text().into()));
     }
 
     /// Records that an operation of the current task fails, of which no message tells.
@@ -267,32 +275,32 @@ impl World {
     pub(crate) fn record_failure(&mut self, text: &str) {
         if self.accepts_effect() {
             let (actor, digest) = (self.actor, hash_name(text));
-            self.record(RecordKind::Fail, actor, Key::NONE, 0, digest, || Some(text.into()));
+            self.record(RecordKind::Fail, actor, PathHash::NONE, 0, digest, || Some(text.into()));
         }
     }
 
     /// The record in which that is done which is being done now.
     #[inline]
-    pub(crate) const fn current_record(&self) -> Mark {
-        self.tracer.mark()
+    pub(crate) const fn current_record(&self) -> RecordIndex {
+        self.tracer.current()
     }
 
     /// Whether records are kept, so that it is worth telling what was read where.
     #[inline]
     pub(crate) const fn keeps_trace(&self) -> bool {
-        self.tracer.keeps()
+        self.tracer.keeps_records()
     }
 
     /// Notes that something was read of a direction: from one place of its stream to another.
-    pub(crate) fn trace_read(&mut self, direction: Key, from: u64, to: u64) {
-        self.tracer.hear(direction, from, to);
+    pub(crate) fn trace_read(&mut self, direction: PathHash, from: u64, to: u64) {
+        self.tracer.record_read(direction, from, to);
     }
 
     /// Follows a delivery that nobody is going to read about: no records are kept.
     #[inline(always)]
-    pub(crate) fn fingerprint_delivery(&mut self, subject: Key, ordinal: u64, digest: u64) {
+    pub(crate) fn fingerprint_delivery(&mut self, subject: PathHash, ordinal: u64, digest: u64) {
         let (at, kind) = (self.now, RecordKind::Deliver);
-        self.tracer.follow(&Event { at, kind, subject, source: Key::NONE, ordinal, digest });
+        self.tracer.mix(&Event { at, kind, subject, source: PathHash::NONE, ordinal, digest });
     }
 
     /// Adds a record of what became of something that was sent; `sent` is the mark of then.
@@ -300,12 +308,12 @@ impl World {
     pub(crate) fn record_arrival(
         &mut self,
         kind: RecordKind,
-        subject: Key,
+        subject: PathHash,
         (ordinal, digest): (u64, u64),
-        cause: Mark,
+        cause: RecordIndex,
         text: impl FnOnce() -> String,
     ) {
-        let event = Event { at: self.now, kind, subject, source: Key::NONE, ordinal, digest };
-        self.tracer.record(event, |_| Beside { text: Some(text().into()), cause });
+        let event = Event { at: self.now, kind, subject, source: PathHash::NONE, ordinal, digest };
+        self.tracer.record(event, |_| RecordExtras { text: Some(text().into()), cause });
     }
 }

@@ -7,14 +7,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::sim::queue::entry::Serial;
+use crate::sim::queue::entry::EntryId;
 
 /// The path above all nodes; a node's tasks are `node/β/..`, those of its second life
 /// `node/β#1/..`.
-pub(crate) const NODE: &str = "node";
+pub(crate) const NODE_PATH: &str = "node";
 
 /// No node.
-pub(crate) const NOWHERE: u16 = 0;
+pub(crate) const NO_NODE: u16 = 0;
 
 const MILLION: u128 = 1_000_000;
 
@@ -26,8 +26,8 @@ const NEVER: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NodeClock {
     /// The true instant at which the drift was last changed, and what the node's clock said.
-    since: u64,
-    then: u64,
+    true_base: u64,
+    local_base: u64,
     /// Nanoseconds gained in a million.
     drift: i32,
     /// By how much the wall clock was ahead of the true one then, in nanoseconds.
@@ -37,19 +37,20 @@ pub(crate) struct NodeClock {
 impl NodeClock {
     /// What the node's monotonic clock says at a true instant: before [`NEVER`], where a clock that
     /// runs fast stands still.
-    pub(crate) fn local(&self, now: u64) -> u64 {
-        let passed = u128::from(now.saturating_sub(self.since)) * self.rate() / MILLION;
-        u64::try_from(u128::from(self.then) + passed).map_or(NEVER - 1, |now| now.min(NEVER - 1))
+    pub(crate) fn to_local(&self, now: u64) -> u64 {
+        let passed = u128::from(now.saturating_sub(self.true_base)) * self.rate() / MILLION;
+        u64::try_from(u128::from(self.local_base) + passed)
+            .map_or(NEVER - 1, |now| now.min(NEVER - 1))
     }
 
     /// The first true instant at which the node's clock has reached `local`.
-    pub(crate) fn truly(&self, local: u64) -> u64 {
+    pub(crate) fn to_true(&self, local: u64) -> u64 {
         if local == NEVER {
             return NEVER;
         }
-        let ahead = u128::from(local.saturating_sub(self.then));
+        let ahead = u128::from(local.saturating_sub(self.local_base));
         let passed = (ahead * MILLION).div_ceil(self.rate());
-        u64::try_from(u128::from(self.since) + passed).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(self.true_base) + passed).unwrap_or(u64::MAX)
     }
 
     /// Nanoseconds of the node's in a million true ones; more than none.
@@ -59,8 +60,8 @@ impl NodeClock {
 
     /// By how many nanoseconds the wall clock is ahead of the monotonic one. It was set to the true
     /// time and the offset, whatever the other had gained by then.
-    pub(crate) fn wall_ahead(&self) -> i128 {
-        i128::from(self.offset) + i128::from(self.since) - i128::from(self.then)
+    pub(crate) fn wall_offset(&self) -> i128 {
+        i128::from(self.offset) + i128::from(self.true_base) - i128::from(self.local_base)
     }
 
     /// Whether it is set to anything but the true time.
@@ -69,9 +70,9 @@ impl NodeClock {
     }
 
     /// Sets the wall clock, and lets the monotonic one run on at another rate, without a jump.
-    pub(crate) fn change(&mut self, now: u64, offset: i64, drift: i32) {
-        let then = self.local(now);
-        *self = Self { since: now, then, drift, offset };
+    pub(crate) fn set(&mut self, now: u64, offset: i64, drift: i32) {
+        let then = self.to_local(now);
+        *self = Self { true_base: now, local_base: then, drift, offset };
     }
 }
 
@@ -104,11 +105,11 @@ pub(crate) struct NodeState {
     /// The name of its host.
     name: Arc<str>,
     /// Whether its tasks have been told to go, and what they ask for has no effect.
-    pub(crate) dead: bool,
-    pub(crate) paused: bool,
+    pub(crate) is_dead: bool,
+    pub(crate) is_paused: bool,
     /// Tasks that would have been polled while it was paused, in order, and the queue entries that
     /// would have done so.
-    pub(crate) held: Vec<(u32, Serial)>,
+    pub(crate) held_polls: Vec<(u32, EntryId)>,
     /// How long a poll keeps it busy, and until when the last one does.
     pub(crate) poll_cost: u64,
     pub(crate) busy_until: u64,
@@ -116,8 +117,8 @@ pub(crate) struct NodeState {
     pub(crate) has_own_clock: bool,
     /// Whether any of its tasks has read a wrong time since its clock was changed, or had to wait
     /// for the poll of another since polls were given their cost.
-    pub(crate) was_misled: bool,
-    pub(crate) was_slow: bool,
+    pub(crate) clock_error_observed: bool,
+    pub(crate) slowdown_observed: bool,
 }
 
 /// All nodes of a run.
@@ -125,7 +126,7 @@ pub(crate) struct NodeState {
 pub(crate) struct Nodes {
     list: Vec<NodeState>,
     /// Whether any node is dead, paused, slow or has a clock of its own: whether to look at all.
-    pub(crate) any_odd: bool,
+    pub(crate) any_faulty: bool,
 }
 
 impl Nodes {
@@ -137,15 +138,15 @@ impl Nodes {
     pub(crate) fn add(&mut self, name: Arc<str>) -> u16 {
         self.list.push(NodeState {
             name,
-            dead: false,
-            paused: false,
-            held: Vec::new(),
+            is_dead: false,
+            is_paused: false,
+            held_polls: Vec::new(),
             poll_cost: 0,
             busy_until: 0,
             clock: NodeClock::default(),
             has_own_clock: false,
-            was_misled: false,
-            was_slow: false,
+            clock_error_observed: false,
+            slowdown_observed: false,
         });
         match u16::try_from(self.list.len()) {
             Ok(node) if node < u16::MAX => node,
@@ -161,14 +162,14 @@ impl Nodes {
 
     /// A node that is going to be changed, unless `node` is none.
     pub(crate) fn get_mut(&mut self, node: u16) -> Option<&mut NodeState> {
-        self.any_odd = true;
+        self.any_faulty = true;
         self.list.get_mut(usize::from(node).wrapping_sub(1))
     }
 
     /// Whether what the tasks of `node` ask for has no effect.
     #[inline]
     pub(crate) fn is_dead(&self, node: u16) -> bool {
-        self.any_odd && self.get(node).is_some_and(|node| node.dead)
+        self.any_faulty && self.get(node).is_some_and(|node| node.is_dead)
     }
 
     /// The name of a node's host; empty if `node` is none.
@@ -179,7 +180,7 @@ impl Nodes {
     /// The clock of a node that has one of its own.
     #[inline]
     pub(crate) fn clock(&self, node: u16) -> Option<&NodeClock> {
-        if !self.any_odd {
+        if !self.any_faulty {
             return None;
         }
         self.get(node).filter(|node| node.has_own_clock).map(|node| &node.clock)
@@ -188,7 +189,7 @@ impl Nodes {
     /// Forgets all nodes.
     pub(crate) fn clear(&mut self) {
         self.list.clear();
-        self.any_odd = false;
+        self.any_faulty = false;
     }
 }
 
@@ -199,26 +200,26 @@ mod tests {
     #[test]
     fn a_clock_that_runs_fast_never_reaches_the_last_instant() {
         let mut clock = NodeClock::default();
-        clock.change(1, 0, i32::MAX);
+        clock.set(1, 0, i32::MAX);
         let end = u64::MAX / 2;
-        assert_eq!((clock.local(end), clock.truly(u64::MAX)), (u64::MAX - 1, u64::MAX));
-        clock.change(end, 0, -999_999);
-        assert_eq!((clock.local(end), clock.local(end + 1)), (u64::MAX - 1, u64::MAX - 1));
-        assert_eq!((clock.truly(u64::MAX - 1), clock.truly(u64::MAX)), (end, u64::MAX));
+        assert_eq!((clock.to_local(end), clock.to_true(u64::MAX)), (u64::MAX - 1, u64::MAX));
+        clock.set(end, 0, -999_999);
+        assert_eq!((clock.to_local(end), clock.to_local(end + 1)), (u64::MAX - 1, u64::MAX - 1));
+        assert_eq!((clock.to_true(u64::MAX - 1), clock.to_true(u64::MAX)), (end, u64::MAX));
     }
 
     #[test]
     fn a_drifting_clock_and_its_inverse_agree_and_never_jump() {
         let mut clock = NodeClock::default();
         for (now, drift) in [(1_000, 250_000), (9_999, -100_000), (1_234_567, 7)] {
-            let before = clock.local(now);
-            clock.change(now, 5, drift);
-            assert_eq!(clock.local(now), before, "the clock jumped");
+            let before = clock.to_local(now);
+            clock.set(now, 5, drift);
+            assert_eq!(clock.to_local(now), before, "the clock jumped");
             for later in [0, 1, 17, 1_000_000_007] {
-                let local = clock.local(now + later);
-                let back = clock.truly(local);
-                assert!(clock.local(back) >= local && back <= now + later);
-                assert!(back == now || clock.local(back - 1) < local, "it could be earlier");
+                let local = clock.to_local(now + later);
+                let back = clock.to_true(local);
+                assert!(clock.to_local(back) >= local && back <= now + later);
+                assert!(back == now || clock.to_local(back - 1) < local, "it could be earlier");
             }
         }
     }

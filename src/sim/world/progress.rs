@@ -5,81 +5,81 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::sim::choice::draw::Key;
+use crate::sim::choice::draw::PathHash;
 
 /// The message of a run that another thread has stopped: its ending says nothing of the program.
 pub(crate) const STOPPED: &str = "virtnet: the run was stopped after its real time";
 
 /// What a run shows of itself while it goes on.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Progress {
     step: AtomicU64,
     task: AtomicU64,
     /// Whether the last step was made: what follows is no poll.
-    over: AtomicBool,
+    is_over: AtomicBool,
     /// The first step at which the run is to end and to say why: its name is asked for, or it is
     /// to stop.
-    ends_at: AtomicU64,
+    stop_at: AtomicU64,
     name: Mutex<Option<String>>,
 }
 
-impl Default for Pulse {
+impl Default for Progress {
     fn default() -> Self {
         let zero = AtomicU64::default;
         Self {
             step: zero(),
             task: zero(),
-            over: AtomicBool::default(),
-            ends_at: u64::MAX.into(),
+            is_over: AtomicBool::default(),
+            stop_at: u64::MAX.into(),
             name: Mutex::default(),
         }
     }
 }
 
-impl Pulse {
+impl Progress {
     /// The pulse of a run that ends when it comes to this step, and says whose it is.
-    pub(crate) fn that_names(step: u64) -> Arc<Self> {
+    pub(crate) fn naming_step(step: u64) -> Arc<Self> {
         let pulse = Self::default();
-        pulse.ends_at.store(step, Relaxed);
+        pulse.stop_at.store(step, Relaxed);
         Arc::new(pulse)
     }
 
     /// A run begins, and no task has been polled.
     pub(crate) fn begin(&self) {
-        self.over.store(false, Relaxed);
+        self.is_over.store(false, Relaxed);
         self.step.store(0, Relaxed);
-        self.ends_at.store(u64::MAX, Relaxed);
+        self.stop_at.store(u64::MAX, Relaxed);
     }
 
     /// The last step was made: the end of the run is put together.
     pub(crate) fn end(&self) {
-        self.over.store(true, Relaxed);
+        self.is_over.store(true, Relaxed);
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Relaxed)
+        self.is_over.load(Relaxed)
     }
 
     /// Ends the run before its next poll, with the message [`STOPPED`].
     pub(crate) fn stop(&self) {
-        self.ends_at.store(0, Relaxed);
+        self.stop_at.store(0, Relaxed);
     }
 
     /// Whether the run is to stop, and not to name a task.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.ends_at.load(Relaxed) == 0
+        self.stop_at.load(Relaxed) == 0
     }
 
     /// A task is about to be polled. Returns whether the run ends before that.
     #[inline]
-    pub(crate) fn beat(&self, step: u64, task: Key) -> bool {
+    pub(crate) fn tick(&self, step: u64, task: PathHash) -> bool {
         self.step.store(step, Relaxed);
         self.task.store(task.0, Relaxed);
-        self.ends_at.load(Relaxed) <= step
+        self.stop_at.load(Relaxed) <= step
     }
 
     /// A step is made in which no task is polled.
-    pub(crate) fn go_on(&self, step: u64) {
+    pub(crate) fn resume(&self, step: u64) {
         self.step.store(step, Relaxed);
     }
 

@@ -9,27 +9,27 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::util::cold::{Wipe, aside};
-use crate::util::stall_probe::acts;
-use crate::util::waiter::{Waiter, foreign_count};
+use crate::util::cold::{ClearToCapacity, cold};
+use crate::util::stall_probe::report_effect;
+use crate::util::waiter::{Waiter, cross_thread_count};
 
-use crate::sim::choice::draw::{Choices, Key, SOURCES, SPAWN};
+use crate::sim::choice::draw::{ChoiceSource, PathHash, SOURCES, SPAWN};
 use crate::sim::choice::hash::hash_name;
 use crate::sim::choice::schedule::{Schedule, Scheduler};
-use crate::sim::queue::callback_timers::Alarms;
-use crate::sim::queue::entry::Act;
-use crate::sim::queue::event_queue::Queue;
-use crate::sim::queue::timer_table::Timers;
+use crate::sim::queue::callback_timers::CallbackTimers;
+use crate::sim::queue::entry::Action;
+use crate::sim::queue::event_queue::EventQueue;
+use crate::sim::queue::timer_table::TimerTable;
 use crate::sim::report::limit::Limit;
 use crate::sim::report::stall::TaskPanic;
-use crate::sim::report::trace::{Beside, Event, RecordKind, Tracer};
+use crate::sim::report::trace::{Event, RecordExtras, RecordKind, Recorder};
 use crate::sim::task::boxed_task::BoxedTask;
-use crate::sim::task::table::{Name, Origin, TaskId, Tasks};
+use crate::sim::task::table::{Origin, TaskId, TaskName, TaskTable};
 use crate::sim::world::cached_clock;
-use crate::sim::world::deferred::{Errand, Pressing};
-use crate::sim::world::livelock::Spins;
-use crate::sim::world::node::{NOWHERE, NodeClock, Nodes};
-use crate::sim::world::progress::Pulse;
+use crate::sim::world::deferred::{Callback, DeferredQueue};
+use crate::sim::world::livelock::SpinCounter;
+use crate::sim::world::node::{NO_NODE, NodeClock, Nodes};
+use crate::sim::world::progress::Progress;
 
 /// The slot of the main task, which is the first.
 pub(crate) const MAIN: u32 = 0;
@@ -93,7 +93,7 @@ pub(crate) struct DropQueue {
     outputs: Vec<BoxedTask>,
     waiters: Vec<Waiter>,
     wakers: Vec<Waker>,
-    callbacks: Vec<Errand>,
+    callbacks: Vec<Callback>,
 }
 
 impl DropQueue {
@@ -123,9 +123,9 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) steps: u64,
     pub(crate) phase: Phase,
-    pub(crate) tracer: Tracer,
-    pub(crate) choices: Choices,
-    pub(crate) tasks: Tasks,
+    pub(crate) tracer: Recorder,
+    pub(crate) choices: ChoiceSource,
+    pub(crate) tasks: TaskTable,
     /// Tasks that the executor has yet to take in, and their slots.
     pub(crate) spawned: Vec<(u32, BoxedTask)>,
     /// How many wake-ups came from other threads.
@@ -135,15 +135,15 @@ pub(crate) struct World {
     pub(crate) woken_by_probe: Option<u32>,
     pub(crate) limits: Limits,
     /// What a thread that watches the run reads, if there is one.
-    pub(crate) progress: Option<Arc<Pulse>>,
+    pub(crate) progress: Option<Arc<Progress>>,
     pub(crate) scheduler: Scheduler,
-    pub(crate) queue: Queue,
-    pub(crate) timers: Timers,
-    pub(crate) callback_timers: Alarms,
+    pub(crate) queue: EventQueue,
+    pub(crate) timers: TimerTable,
+    pub(crate) callback_timers: CallbackTimers,
     /// What an alarm does; it is told which.
     pub(crate) on_callback_timer: fn(&mut Self, u32),
     /// What a key of the network stands for, in words; it is told which run.
-    pub(crate) describe_key: fn(u64, Key) -> Option<String>,
+    pub(crate) describe_key: fn(u64, PathHash) -> Option<String>,
     /// Has the processor load what the alarms are about that will sound before long, and adds the
     /// tasks that they may wake; it is told which run.
     pub(crate) prefetch_callbacks: fn(u64, &mut PrefetchSet),
@@ -151,17 +151,17 @@ pub(crate) struct World {
     pub(crate) nodes: Nodes,
     pub(crate) current: u32,
     /// Who acts: the task that is polled, or the timer that fires.
-    pub(crate) actor: Key,
+    pub(crate) actor: PathHash,
     /// How long the chain of wake-ups is that whoever acts continues.
     pub(crate) chain: u32,
     /// What is to be done outside, as soon as the current poll returns.
-    pub(crate) deferred: Pressing,
+    pub(crate) deferred: DeferredQueue,
     /// Panics in destructors that crashes ran.
     pub(crate) caught_panics: Vec<TaskPanic>,
     /// The tasks whose polls or wake-ups did not end.
     pub(crate) culprits: Vec<u32>,
     /// How often tasks have woken themselves, with nothing else between.
-    pub(crate) spins: Spins,
+    pub(crate) spins: SpinCounter,
     /// Whether time leaps to what is next, though tasks have woken themselves.
     pub(crate) jumps_over_spins: bool,
     /// The limit that was reached.
@@ -173,7 +173,7 @@ pub(crate) struct World {
     /// Whether what woke itself has had its turn at this instant.
     pub(crate) self_woken_ran: bool,
     /// The texts of keys, for whoever will want to read them.
-    pub(crate) names: Option<BTreeMap<Key, String>>,
+    pub(crate) names: Option<BTreeMap<PathHash, String>>,
 }
 
 impl World {
@@ -185,31 +185,31 @@ impl World {
             now: 0,
             steps: 0,
             phase: Phase::Closing,
-            tracer: Tracer::default(),
+            tracer: Recorder::default(),
             progress: None,
             scheduler: Scheduler::new(Schedule::Fifo),
-            choices: Choices::of_seed(0),
-            tasks: Tasks::default(),
+            choices: ChoiceSource::from_seed(0),
+            tasks: TaskTable::default(),
             spawned: Vec::new(),
             foreign_wakes: 0,
             foreign_wakes_seen: 0,
             woken_by_probe: None,
             limits: Limits { time: 0, steps: 0, livelock: 0, chain: 0 },
-            queue: Queue::default(),
-            timers: Timers::default(),
-            callback_timers: Alarms::default(),
+            queue: EventQueue::default(),
+            timers: TimerTable::default(),
+            callback_timers: CallbackTimers::default(),
             on_callback_timer: |_, _| (),
             describe_key: |_, _| None,
             prefetch_callbacks: |_, _| (),
             prefetch_set: PrefetchSet::default(),
             nodes: Nodes::default(),
             current: NO_TASK,
-            actor: Key::NONE,
+            actor: PathHash::NONE,
             chain: 0,
-            deferred: Pressing::default(),
+            deferred: DeferredQueue::default(),
             caught_panics: Vec::new(),
             culprits: Vec::new(),
-            spins: Spins::default(),
+            spins: SpinCounter::default(),
             jumps_over_spins: false,
             limit_reached: None,
             is_real_time: false,
@@ -230,14 +230,15 @@ impl World {
         self.run = run;
         self.now = 0;
         self.culprits.clear();
-        self.spins = Spins::default();
+        self.spins = SpinCounter::default();
         self.jumps_over_spins = false;
         self.limit_reached = None;
-        self.foreign_wakes_seen = foreign_count();
+        self.foreign_wakes_seen = cross_thread_count();
         self.seed = seed;
         self.steps = 0;
         self.phase = Phase::Running;
-        self.names = (self.tracer.keeps() || self.choices.remembers()).then(BTreeMap::new);
+        self.names =
+            (self.tracer.keeps_records() || self.choices.is_recording()).then(BTreeMap::new);
         self.scheduler = Scheduler::new(schedule);
         self.limits = limits;
         self.foreign_wakes = 0;
@@ -246,9 +247,9 @@ impl World {
                 self.intern_name(key, || name.into());
             }
         }
-        let main = self.register_task(&Name::Type(|| "main"), Origin::Run, NOWHERE, spawned_at);
+        let main = self.register_task(&TaskName::Type(|| "main"), Origin::Run, NO_NODE, spawned_at);
         // The main task has nothing to be late for.
-        let entry_id = self.queue.push_due(0, Act::poll(main.slot));
+        let entry_id = self.queue.push_due(0, Action::poll(main.slot));
         (self.actor, self.chain) = (SPAWN, 0);
         self.set_pending_poll(main.slot, entry_id, SPAWN, 0);
         self.set_actor_task(main.slot);
@@ -258,12 +259,12 @@ impl World {
     /// Takes what is left when all tasks have been dropped: their outputs, and
     /// the wakers of who waited. They may be the users' own.
     pub(crate) fn fill_drop_queue(&mut self, drop_queue: &mut DropQueue) {
-        self.tasks.take_leftovers(&mut drop_queue.waiters, &mut drop_queue.outputs);
+        self.tasks.take_undropped(&mut drop_queue.waiters, &mut drop_queue.outputs);
         if !self.spawned.is_empty() {
-            aside(|| drop_queue.outputs.extend(self.spawned.drain(..).map(|(_, task)| task)));
+            cold(|| drop_queue.outputs.extend(self.spawned.drain(..).map(|(_, task)| task)));
         }
         self.timers.clear(&mut drop_queue.waiters);
-        self.deferred.take_left(&mut drop_queue.wakers, &mut drop_queue.callbacks);
+        self.deferred.take_remaining(&mut drop_queue.wakers, &mut drop_queue.callbacks);
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
@@ -275,10 +276,10 @@ impl World {
         self.on_callback_timer = |_, _| ();
         self.describe_key = |_, _| None;
         self.prefetch_callbacks = |_, _| ();
-        self.prefetch_set.callback_timers.wipe(MAX_CAPACITY);
-        self.prefetch_set.tasks.wipe(MAX_CAPACITY);
+        self.prefetch_set.callback_timers.clear_to_capacity(MAX_CAPACITY);
+        self.prefetch_set.tasks.clear_to_capacity(MAX_CAPACITY);
         self.nodes.clear();
-        self.spawned.wipe(MAX_CAPACITY);
+        self.spawned.clear_to_capacity(MAX_CAPACITY);
         self.deferred.clear();
         self.current = NO_TASK;
         self.is_real_time = false;
@@ -302,17 +303,17 @@ impl World {
     #[inline]
     pub(crate) fn set_actor_task(&mut self, slot: u32) {
         let task = &self.tasks.slots[slot as usize];
-        let (key, chain, node) = (task.key, task.chain, task.node);
+        let (key, chain, node) = (task.key, task.wake_chain, task.node);
         self.set_actor_task_fast(slot, key, chain, node);
     }
 
     /// The same where these are known of it: its key, the chain that led to it, and its node.
     #[inline(always)]
-    pub(crate) fn set_actor_task_fast(&mut self, slot: u32, key: Key, chain: u32, node: u16) {
+    pub(crate) fn set_actor_task_fast(&mut self, slot: u32, key: PathHash, chain: u32, node: u16) {
         self.current = slot;
         self.actor = key;
         self.chain = chain.saturating_add(1);
-        if self.nodes.any_odd {
+        if self.nodes.any_faulty {
             self.set_cached_clock_slow(node);
         } else {
             cached_clock::set(self.run, self.now);
@@ -324,9 +325,11 @@ impl World {
     #[cold]
     fn set_cached_clock_slow(&mut self, node: u16) {
         match self.nodes.get(node) {
-            Some(node) if node.has_own_clock && !node.was_misled => cached_clock::veil(),
+            Some(node) if node.has_own_clock && !node.clock_error_observed => {
+                cached_clock::invalidate()
+            }
             Some(node) if node.has_own_clock => {
-                cached_clock::set(self.run, node.clock.local(self.now))
+                cached_clock::set(self.run, node.clock.to_local(self.now))
             }
             _ => cached_clock::set(self.run, self.now),
         }
@@ -344,7 +347,7 @@ impl World {
 
     /// By how many nanoseconds the wall clock of the current task is ahead of the monotonic one.
     pub(crate) fn read_wall_offset(&mut self) -> i128 {
-        let offset = self.local_clock().map_or(0, NodeClock::wall_ahead);
+        let offset = self.local_clock().map_or(0, NodeClock::wall_offset);
         if offset != 0 {
             self.mark_clock_error_observed();
         }
@@ -357,13 +360,13 @@ impl World {
         if let Some(slot) = self.current_slot()
             && let Some(node) = self.nodes.get_mut(self.tasks.slots[slot as usize].node)
         {
-            node.was_misled = true;
+            node.clock_error_observed = true;
         }
     }
 
     /// Whatever happens until the next step is the doing of something that is no task.
     #[inline]
-    pub(crate) fn set_actor(&mut self, actor: Key) {
+    pub(crate) fn set_actor(&mut self, actor: PathHash) {
         self.current = NO_TASK;
         self.actor = actor;
         self.chain = 0;
@@ -374,14 +377,14 @@ impl World {
     /// It continues the chain of wake-ups of what asked for it: tasks that wake each other by way
     /// of a waker that is not a task's own would else do so without end.
     pub(crate) fn set_actor_external(&mut self) {
-        (self.current, self.actor) = (NO_TASK, Key::NONE);
+        (self.current, self.actor) = (NO_TASK, PathHash::NONE);
         cached_clock::set(self.run, self.now);
     }
 
     /// The same for something that wakes each task once at most, and of which no record tells yet.
     #[inline]
-    pub(crate) fn set_actor_anonymous(&mut self, actor: Key) {
-        self.tracer.begin_anew();
+    pub(crate) fn set_actor_anonymous(&mut self, actor: PathHash) {
+        self.tracer.clear_cause();
         self.set_actor(actor);
         self.current = ANONYMOUS;
     }
@@ -392,7 +395,7 @@ impl World {
     pub(crate) fn accepts_effect(&self) -> bool {
         let accepted = self.accepts_requests();
         if !accepted {
-            acts(|| "goes on and changes the world".into());
+            report_effect(|| "goes on and changes the world".into());
         }
         accepted
     }
@@ -418,14 +421,14 @@ impl World {
     }
 
     /// Keeps the text of a key for whoever will want to read it.
-    pub(crate) fn intern_name(&mut self, key: Key, text: impl FnOnce() -> String) {
+    pub(crate) fn intern_name(&mut self, key: PathHash, text: impl FnOnce() -> String) {
         if let Some(names) = &mut self.names {
             names.entry(key).or_insert_with(text);
         }
     }
 
     /// The text of a key, where texts are kept.
-    pub(crate) fn name_of(&self, key: Key) -> String {
+    pub(crate) fn name_of(&self, key: PathHash) -> String {
         let name = self.names.as_ref().and_then(|names| names.get(&key));
         name.cloned().unwrap_or_default()
     }
@@ -433,23 +436,25 @@ impl World {
     pub(crate) fn record(
         &mut self,
         kind: RecordKind,
-        subject: Key,
-        source: Key,
+        subject: PathHash,
+        source: PathHash,
         ordinal: u64,
         digest: u64,
         text: impl FnOnce() -> Option<Box<str>>,
     ) {
         let event = Event { at: self.now, kind, subject, source, ordinal, digest };
-        self.tracer.record(event, |cause| Beside { text: text(), cause });
+        self.tracer.record(event, |cause| RecordExtras { text: text(), cause });
     }
 
     /// Records the ending, after which the fingerprint stands; `stalled` if nobody brought it
     /// about.
     pub(crate) fn record_ending(&mut self, text: &str, stalled: bool) {
         if stalled {
-            self.tracer.begin_anew();
+            self.tracer.clear_cause();
         }
         let digest = hash_name(text);
-        self.record(RecordKind::Ending, Key::NONE, Key::NONE, 0, digest, || Some(text.into()));
+        self.record(RecordKind::Ending, PathHash::NONE, PathHash::NONE, 0, digest, || {
+            Some(text.into())
+        });
     }
 }

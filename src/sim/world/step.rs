@@ -12,15 +12,15 @@ use prefetch_index::prefetch_index;
 use crate::util::waiter::Waiter;
 
 use crate::sim::choice::draw::TIMER;
-use crate::sim::queue::callback_timers::Alarms;
-use crate::sim::queue::entry::{Act, END_OF_TIME, Entry, Kind, Serial};
-use crate::sim::queue::timer_table::{TimerId, Timers};
+use crate::sim::queue::callback_timers::CallbackTimers;
+use crate::sim::queue::entry::{Action, ActionKind, END_OF_TIME, Entry, EntryId};
+use crate::sim::queue::timer_table::{TimerId, TimerTable};
 use crate::sim::report::limit::Limit;
-use crate::sim::report::trace::{Beside, Event, RecordKind};
+use crate::sim::report::trace::{Event, RecordExtras, RecordKind};
 use crate::sim::task::boxed_task::BoxedTask;
-use crate::sim::task::table::{KEPT, Stage, TaskId, Tasks};
-use crate::sim::world::deferred::{Aborted, Errand, Urgent};
-use crate::sim::world::livelock::Exceeded;
+use crate::sim::task::table::{MAX_CAPACITY, TaskId, TaskState, TaskTable};
+use crate::sim::world::deferred::{Aborted, Callback, Deferred};
+use crate::sim::world::livelock::ExceededLimit;
 use crate::sim::world::progress::STOPPED;
 use crate::sim::world::state::{EndReason, Limits, MAIN, NO_TASK, World};
 
@@ -59,7 +59,7 @@ pub(crate) struct StepHandoff {
 pub(crate) enum ExternalCall {
     /// A waker that is not a task's own.
     Wake(Waker),
-    Callback(Errand),
+    Callback(Callback),
 }
 
 /// A task that is over, because it was polled or dropped: its slot.
@@ -69,17 +69,17 @@ pub(crate) struct FinishedTask(pub(crate) u32);
 /// Whether a queue entry still stands for something.
 #[inline]
 pub(crate) fn is_entry_live(
-    tasks: &Tasks,
-    timers: &mut Timers,
-    callback_timers: &Alarms,
-    entry_id: Serial,
-    action: Act,
+    tasks: &TaskTable,
+    timers: &mut TimerTable,
+    callback_timers: &CallbackTimers,
+    entry_id: EntryId,
+    action: Action,
 ) -> bool {
     let slot = action.slot();
     match action.kind() {
-        Kind::Poll => tasks.slots[slot as usize].pending == entry_id,
-        Kind::Fire => timers.waiter(TimerId { slot, serial: entry_id }).is_some(),
-        Kind::Sound => callback_timers.awaits(slot, entry_id),
+        ActionKind::Poll => tasks.slots[slot as usize].entry == entry_id,
+        ActionKind::Timer => timers.waiter(TimerId { slot, entry: entry_id }).is_some(),
+        ActionKind::Callback => callback_timers.is_armed_for(slot, entry_id),
     }
 }
 
@@ -97,7 +97,7 @@ impl World {
             return next;
         }
         loop {
-            if self.deferred.any()
+            if self.deferred.has_any()
                 && let Some(next) = self.next_deferred_step(handoff)
             {
                 return next;
@@ -106,7 +106,7 @@ impl World {
             if self.may_have_due_entries && self.drain_due_entries(handoff) {
                 return NextStep::Rare(RareStep::RunExternal);
             }
-            if self.deferred.any() {
+            if self.deferred.has_any() {
                 continue;
             }
             if let Some((entry_id, slot)) = self.queue.pop_due() {
@@ -129,7 +129,7 @@ impl World {
     fn drain_due_entries(&mut self, handoff: &mut StepHandoff) -> bool {
         while let Some(entry) = self.queue.pop_until(self.now) {
             self.handle_due_entry(entry);
-            if self.deferred.any()
+            if self.deferred.has_any()
                 && let Some(waker) = self.deferred.pop_waker()
             {
                 self.set_actor_external();
@@ -147,13 +147,13 @@ impl World {
         loop {
             let call = match self.deferred.pop()? {
                 // Whoever was polled last is to blame.
-                Urgent::Doom => return Some(NextStep::End(EndReason::Panicked)),
-                Urgent::StepLimit => return Some(NextStep::End(EndReason::StepLimit)),
+                Deferred::Abort => return Some(NextStep::End(EndReason::Panicked)),
+                Deferred::StepLimit => return Some(NextStep::End(EndReason::StepLimit)),
                 // It may have completed since.
-                Urgent::Drop(aborted) if self.tasks.live(aborted.task).is_none() => continue,
-                Urgent::Drop(aborted) => return Some(self.begin_drop(aborted)),
-                Urgent::Wake(waker) => ExternalCall::Wake(waker),
-                Urgent::Errand(callback) => ExternalCall::Callback(callback),
+                Deferred::Drop(aborted) if self.tasks.get_live(aborted.task).is_none() => continue,
+                Deferred::Drop(aborted) => return Some(self.begin_drop(aborted)),
+                Deferred::Wake(waker) => ExternalCall::Wake(waker),
+                Deferred::Callback(callback) => ExternalCall::Callback(callback),
             };
             self.set_actor_external();
             handoff.external = Some(call);
@@ -164,27 +164,29 @@ impl World {
     /// Buries a task that has completed or was aborted, and wakes its joiner.
     #[inline]
     fn finish_task(&mut self, slot: u32, handoff: &mut StepHandoff) -> Option<NextStep> {
-        let info = &mut self.tasks.about[slot as usize];
+        let info = &mut self.tasks.info[slot as usize];
         if handoff.output.is_some() {
             if !info.has_handle {
-                return Some(NextStep::Rare(RareStep::DiscardOutput(self.tasks.id(slot).number())));
+                return Some(NextStep::Rare(RareStep::DiscardOutput(
+                    self.tasks.id(slot).to_bits(),
+                )));
             }
             info.output = handoff.output.take();
         }
-        if self.deferred.is_doomed() {
+        if self.deferred.is_aborted() {
             return Some(NextStep::End(EndReason::Panicked));
         }
         if slot == MAIN {
-            self.tasks.slots[MAIN as usize].stage = Stage::Done;
+            self.tasks.slots[MAIN as usize].state = TaskState::Done;
             return Some(NextStep::End(EndReason::Done));
         }
-        self.tasks.slots[slot as usize].pending = Serial::default();
+        self.tasks.slots[slot as usize].entry = EntryId::default();
         let (joiner, has_handle) = (info.joiner.take(), info.has_handle);
-        info.forget_rare();
+        info.clear_extras();
         if let Some(joiner) = joiner {
             self.wake_joiner(joiner, slot);
         }
-        self.tasks.slots[slot as usize].stage = Stage::Done;
+        self.tasks.slots[slot as usize].state = TaskState::Done;
         if !has_handle {
             self.tasks.release(slot);
         }
@@ -196,13 +198,13 @@ impl World {
     #[inline(always)]
     pub(crate) fn has_self_woken_task(&mut self) -> bool {
         let tasks = &self.tasks;
-        self.queue.has_behind(|entry_id, slot| tasks.slots[slot as usize].pending == entry_id)
+        self.queue.has_yielded(|entry_id, slot| tasks.slots[slot as usize].entry == entry_id)
     }
 
     /// The earliest entry ahead that still stands for something, and its instant.
     pub(crate) fn next_entry_instant(&mut self) -> Option<u64> {
         loop {
-            let entry = self.queue.peek_ahead()?;
+            let entry = self.queue.peek_future()?;
             if self.queue.has_fresh() {
                 self.prefetch_ahead();
             }
@@ -210,14 +212,14 @@ impl World {
                 &self.tasks,
                 &mut self.timers,
                 &self.callback_timers,
-                entry.serial(),
-                entry.act(),
+                entry.id(),
+                entry.action(),
             ) {
                 return Some(entry.key());
             }
             // It stands for nothing any more.
-            self.queue.pop_ahead();
-            if entry.act().kind() == Kind::Fire {
+            self.queue.pop_future();
+            if entry.action().kind() == ActionKind::Timer {
                 self.timers.forget_cancelled();
             }
         }
@@ -227,23 +229,23 @@ impl World {
     /// Returns whether it is.
     #[inline]
     fn advance_fast(&mut self) -> bool {
-        if self.queue.has_any_behind() || self.has_foreign_wakes() {
+        if self.queue.has_any_yielded() || self.has_foreign_wakes() {
             return false;
         }
-        let Some(entry) = self.queue.peek_ahead() else { return false };
+        let Some(entry) = self.queue.peek_future() else { return false };
         if entry.key() > self.limits.time || self.queue.has_fresh() {
             return false;
         }
-        self.queue.pop_ahead();
+        self.queue.pop_future();
         self.handle_due_entry(entry);
         true
     }
 
     #[cold]
     fn advance_slow(&mut self) -> Result<(), EndReason> {
-        if !self.self_woken_ran && self.queue.has_any_behind() {
+        if !self.self_woken_ran && self.queue.has_any_yielded() {
             self.check_spin_limit()?;
-            self.queue.call_up_behind();
+            self.queue.promote_yielded();
             self.self_woken_ran = true;
             return Ok(());
         }
@@ -252,7 +254,7 @@ impl World {
         }
         self.self_woken_ran = false;
         // A crowd that was born at once has been taken in.
-        self.spawned.shrink_to(KEPT);
+        self.spawned.shrink_to(MAX_CAPACITY);
         // A task that spins waits for something: let time pass, but leap over
         // nothing that might be it.
         let next_spin_at = self.has_self_woken_task().then_some(self.now + 1_000);
@@ -290,19 +292,21 @@ impl World {
         // endless. What is next happens at once instead, so that the wait does not take millions
         // of polls.
         let is_delayed_poll = |entry: Entry| {
-            entry.act().kind() == Kind::Poll
-                && tasks.slots[entry.act().slot() as usize].pending == entry.serial()
+            entry.action().kind() == ActionKind::Poll
+                && tasks.slots[entry.action().slot() as usize].entry == entry.id()
         };
-        if exceeded == Exceeded::InARow && self.queue.ahead().any(is_delayed_poll) {
+        if exceeded == ExceededLimit::Consecutive
+            && self.queue.future_entries().any(is_delayed_poll)
+        {
             self.jumps_over_spins = true;
             return Ok(());
         }
-        let mut spinning_slots: Vec<u32> = self.queue.behind().map(Act::slot).collect();
-        spinning_slots.sort_unstable_by_key(|slot| tasks.about[*slot as usize].born);
+        let mut spinning_slots: Vec<u32> = self.queue.yielded_actions().map(Action::slot).collect();
+        spinning_slots.sort_unstable_by_key(|slot| tasks.info[*slot as usize].spawn_number);
         self.culprits = spinning_slots;
         self.limit_reached = Some(match exceeded {
-            Exceeded::InARow => Limit::SelfWokenPolls(livelock),
-            Exceeded::InTotal => Limit::MixedPolls(chain),
+            ExceededLimit::Consecutive => Limit::SelfWokenPolls(livelock),
+            ExceededLimit::Total => Limit::MixedPolls(chain),
         });
         Err(EndReason::Livelock)
     }
@@ -313,16 +317,16 @@ impl World {
     #[cold]
     fn prefetch_ahead(&mut self) {
         let Self { queue, timers, callback_timers, tasks, prefetch_set, .. } = self;
-        for action in queue.nearest() {
+        for action in queue.near_actions() {
             let slot = action.slot();
             match action.kind() {
-                Kind::Poll => prefetch_set.tasks.push(slot),
-                Kind::Fire => {
-                    if let Some(Waiter::Task(task_ref)) = timers.look(slot) {
-                        prefetch_set.tasks.push(TaskId::of_number(task_ref.task).slot);
+                ActionKind::Poll => prefetch_set.tasks.push(slot),
+                ActionKind::Timer => {
+                    if let Some(Waiter::Task(task_ref)) = timers.peek(slot) {
+                        prefetch_set.tasks.push(TaskId::from_bits(task_ref.task).slot);
                     }
                 }
-                Kind::Sound => {
+                ActionKind::Callback => {
                     callback_timers.prefetch(slot);
                     prefetch_set.callback_timers.push(slot);
                 }
@@ -339,29 +343,29 @@ impl World {
     /// Not inlined, because the loop is faster the fewer registers it needs.
     #[inline(never)]
     fn handle_due_entry(&mut self, entry: Entry) {
-        let (entry_id, slot) = (entry.serial(), entry.act().slot());
-        match entry.act().kind() {
-            Kind::Poll => self.handle_due_poll(entry),
-            Kind::Fire => self.fire_timer(entry),
-            Kind::Sound if self.callback_timers.take(slot, entry_id) => {
+        let (entry_id, slot) = (entry.id(), entry.action().slot());
+        match entry.action().kind() {
+            ActionKind::Poll => self.handle_due_poll(entry),
+            ActionKind::Timer => self.fire_timer(entry),
+            ActionKind::Callback if self.callback_timers.disarm(slot, entry_id) => {
                 self.advance_clock_to(entry.key());
                 self.spins.reset();
-                self.tracer.begin_anew();
+                self.tracer.clear_cause();
                 (self.on_callback_timer)(self, slot);
             }
-            Kind::Sound => (),
+            ActionKind::Callback => (),
         }
     }
 
     #[inline(never)]
     fn handle_due_poll(&mut self, entry: Entry) {
-        let (entry_id, slot) = (entry.serial(), entry.act().slot());
-        if self.tasks.slots[slot as usize].pending != entry_id {
+        let (entry_id, slot) = (entry.id(), entry.action().slot());
+        if self.tasks.slots[slot as usize].entry != entry_id {
             return;
         }
         self.advance_clock_to(entry.key());
         if self.queue.is_idle() {
-            self.queue.arrive_lone(entry_id, entry.act());
+            self.queue.make_sole(entry_id, entry.action());
         } else {
             self.push_due_poll_slow(entry_id, slot);
         }
@@ -369,13 +373,13 @@ impl World {
 
     #[inline(never)]
     fn fire_timer(&mut self, entry: Entry) {
-        let (entry_id, slot) = (entry.serial(), entry.act().slot());
-        let Some(waiter) = self.timers.take(TimerId { slot, serial: entry_id }) else {
+        let (entry_id, slot) = (entry.id(), entry.action().slot());
+        let Some(waiter) = self.timers.disarm(TimerId { slot, entry: entry_id }) else {
             return self.timers.forget_cancelled();
         };
         self.advance_clock_to(entry.key());
         self.spins.reset();
-        self.tracer.begin_anew();
+        self.tracer.clear_cause();
         self.set_actor(TIMER);
         self.wake_waiter(waiter);
     }
@@ -391,29 +395,29 @@ impl World {
     }
 
     #[inline(never)]
-    fn push_due_poll_slow(&mut self, entry_id: Serial, slot: u32) {
+    fn push_due_poll_slow(&mut self, entry_id: EntryId, slot: u32) {
         self.rank_sole_entry();
         let rank = self.draw_rank(slot);
-        self.queue.arrive(rank, entry_id, Act::poll(slot));
+        self.queue.make_due(rank, entry_id, Action::poll(slot));
     }
 
     /// Does not let a task be polled whose node is paused, or busy with another poll.
     #[cold]
-    fn defer_if_node_blocked(&mut self, slot: u32, entry_id: Serial) -> bool {
+    fn defer_if_node_blocked(&mut self, slot: u32, entry_id: EntryId) -> bool {
         let task = &mut self.tasks.slots[slot as usize];
-        if task.pending != entry_id {
+        if task.entry != entry_id {
             return false;
         }
         let Some(node) = self.nodes.get_mut(task.node) else {
             return false;
         };
-        if node.paused {
-            node.held.push((slot, entry_id));
+        if node.is_paused {
+            node.held_polls.push((slot, entry_id));
             return true;
         }
         if self.now < node.busy_until {
-            node.was_slow = true;
-            task.pending = self.queue.push_at(node.busy_until, Act::poll(slot));
+            node.slowdown_observed = true;
+            task.entry = self.queue.push_at(node.busy_until, Action::poll(slot));
             return true;
         }
         node.busy_until = self.now.saturating_add(node.poll_cost).min(END_OF_TIME);
@@ -427,14 +431,14 @@ impl World {
             self.limit_reached = Some(Limit::Steps(self.limits.steps));
             return NextStep::End(EndReason::StepLimit);
         }
-        let Aborted { task: TaskId { slot, .. }, by: source, cause } = aborted;
+        let Aborted { task: TaskId { slot, .. }, actor: source, cause } = aborted;
         self.steps += 1;
         let subject = self.tasks.slots[slot as usize].key;
         let (at, kind) = (self.now, RecordKind::Abort);
         let event = Event { at, kind, subject, source, ordinal: 0, digest: 0 };
-        self.tracer.record(event, |_| Beside { text: None, cause });
+        self.tracer.record(event, |_| RecordExtras { text: None, cause });
         self.set_actor_task(slot);
-        let task_bits = self.tasks.id(slot).number();
+        let task_bits = self.tasks.id(slot).to_bits();
         if self.nodes.is_dead(self.tasks.slots[slot as usize].node) {
             NextStep::Rare(RareStep::DropCrashed(task_bits))
         } else {
@@ -461,7 +465,7 @@ impl World {
     /// Ends the run before a task is polled, which is due still.
     #[cold]
     fn end_at_step_limit(&mut self, slot: u32) -> NextStep {
-        self.tasks.slots[slot as usize].pending = self.queue.push_due(0, Act::poll(slot));
+        self.tasks.slots[slot as usize].entry = self.queue.push_due(0, Action::poll(slot));
         self.limit_reached = Some(Limit::Steps(self.limits.steps));
         NextStep::End(EndReason::StepLimit)
     }
@@ -481,12 +485,12 @@ impl World {
     /// Makes a task current and counts, limits and records its poll, unless that has been aborted
     /// since, or is held up.
     #[inline]
-    fn begin_poll(&mut self, slot: u32, entry_id: Serial) -> Option<NextStep> {
-        if self.nodes.any_odd && self.defer_if_node_blocked(slot, entry_id) {
+    fn begin_poll(&mut self, slot: u32, entry_id: EntryId) -> Option<NextStep> {
+        if self.nodes.any_faulty && self.defer_if_node_blocked(slot, entry_id) {
             return None;
         }
         let task = &mut self.tasks.slots[slot as usize];
-        if task.pending != entry_id {
+        if task.entry != entry_id {
             return None;
         }
         if self.steps >= self.limits.steps {
@@ -501,18 +505,18 @@ impl World {
         // Where wake-ups may be late, tasks that wake each other for ever creep
         // through time; but no timer ever wakes them.
         let polls = u64::from(task.polls_at_instant);
-        if polls > self.limits.livelock || u64::from(task.chain) > self.limits.chain {
+        if polls > self.limits.livelock || u64::from(task.wake_chain) > self.limits.chain {
             return Some(self.end_in_livelock(slot, polls));
         }
         self.steps += 1;
         if let Some(progress) = &self.progress
-            && progress.beat(self.steps, task.key)
+            && progress.tick(self.steps, task.key)
         {
             return Some(self.end_for_watchdog(slot));
         }
-        task.stage = Stage::Parked;
-        task.pending = Serial::default();
-        let task_bits = TaskId { slot, life: task.life }.number();
+        task.state = TaskState::Parked;
+        task.entry = EntryId::default();
+        let task_bits = TaskId { slot, generation: task.generation }.to_bits();
         let event = Event {
             at: self.now,
             kind: RecordKind::Poll,
@@ -521,10 +525,11 @@ impl World {
             ordinal: task.ordinal.into(),
             digest: 0,
         };
-        let (chain, node) = (task.chain, task.node);
-        self.tracer.record(event, |_| Beside { text: None, cause: self.tasks.mark(slot) });
-        if self.scheduler.ranks() {
-            self.tasks.standings[slot as usize].count_poll();
+        let (chain, node) = (task.wake_chain, task.node);
+        self.tracer
+            .record(event, |_| RecordExtras { text: None, cause: self.tasks.wake_record(slot) });
+        if self.scheduler.is_pct() {
+            self.tasks.pct_states[slot as usize].count_poll();
         }
         self.set_actor_task_fast(slot, event.subject, chain, node);
         Some(NextStep::Poll(task_bits))

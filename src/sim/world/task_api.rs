@@ -7,21 +7,23 @@ use std::panic::Location;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::util::cold::aside;
-use crate::util::stall_probe::acts;
+use crate::util::cold::cold;
+use crate::util::stall_probe::report_effect;
 use crate::util::waiter::Waiter;
 
-use crate::sim::choice::draw::{ChoiceKey, Key, Lateness, SPAWN, Shape, escape, generator, step};
+use crate::sim::choice::draw::{
+    ChoiceKey, DelayPolicy, Distribution, PathHash, SPAWN, escape, path_segment, task_rng,
+};
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::hash::hash_name;
-use crate::sim::choice::schedule::Standing;
-use crate::sim::queue::entry::Act;
+use crate::sim::choice::schedule::PctState;
+use crate::sim::queue::entry::Action;
 use crate::sim::queue::timer_table::TimerId;
 use crate::sim::report::trace::RecordKind;
 use crate::sim::task::boxed_task::BoxedTask;
-use crate::sim::task::table::{Dropped, LastSelect, Name, Origin, Stage, TaskId};
+use crate::sim::task::table::{DropReason, LastSelect, Origin, TaskId, TaskName, TaskState};
 use crate::sim::world::deferred::Aborted;
-use crate::sim::world::node::NOWHERE;
+use crate::sim::world::node::NO_NODE;
 use crate::sim::world::state::{MAIN, Phase, World};
 use crate::sim::world::step::is_entry_live;
 
@@ -41,13 +43,13 @@ impl World {
     #[inline(always)]
     pub(crate) fn register_task(
         &mut self,
-        name: &Name,
+        name: &TaskName,
         origin: Origin,
         node: u16,
         spawned_at: &'static Location<'static>,
     ) -> TaskId {
         let task = self.tasks.spawn(name, origin, node, spawned_at);
-        if self.names.is_some() || self.scheduler.ranks() {
+        if self.names.is_some() || self.scheduler.is_pct() {
             self.register_task_slow(task.slot);
         }
         task
@@ -62,10 +64,10 @@ impl World {
             let path = self.tasks.path(slot);
             self.intern_name(key, || path);
         }
-        if self.scheduler.ranks() {
-            let pct_state = self.scheduler.standing(&mut self.choices, key);
-            let (slot, pct_states) = (slot as usize, &mut self.tasks.standings);
-            pct_states.resize(pct_states.len().max(slot + 1), Standing::default());
+        if self.scheduler.is_pct() {
+            let pct_state = self.scheduler.draw_pct_state(&mut self.choices, key);
+            let (slot, pct_states) = (slot as usize, &mut self.tasks.pct_states);
+            pct_states.resize(pct_states.len().max(slot + 1), PctState::default());
             pct_states[slot] = pct_state;
         }
     }
@@ -75,14 +77,14 @@ impl World {
     #[inline]
     pub(crate) fn spawn(
         &mut self,
-        name: &Name,
+        name: &TaskName,
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
         let parent = self.current_slot().unwrap_or(MAIN);
         let node = self.tasks.slots[parent as usize].node;
         if self.phase != Phase::Running || self.nodes.is_dead(node) {
-            acts(|| "goes on and spawns a task".into());
+            report_effect(|| "goes on and spawns a task".into());
             return Err(future);
         }
         Ok(self.spawn_and_schedule(node, Origin::Task(parent), name, future, spawned_at))
@@ -93,12 +95,12 @@ impl World {
         &mut self,
         node: u16,
         origin: Origin,
-        name: &Name,
+        name: &TaskName,
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> Result<TaskId, BoxedTask> {
         if !self.accepts_effect() || self.nodes.is_dead(node) {
-            acts(|| "goes on and spawns a task".into());
+            report_effect(|| "goes on and spawns a task".into());
             return Err(future);
         }
         Ok(self.spawn_and_schedule(node, origin, name, future, spawned_at))
@@ -112,7 +114,7 @@ impl World {
         match self.phase {
             Phase::Running if self.nodes.is_dead(parent_node) => parent_node,
             Phase::Running => target,
-            Phase::Probing | Phase::Closing => NOWHERE,
+            Phase::Probing | Phase::Closing => NO_NODE,
         }
     }
 
@@ -122,13 +124,13 @@ impl World {
         &mut self,
         node: u16,
         origin: Origin,
-        name: &Name,
+        name: &TaskName,
         future: BoxedTask,
         spawned_at: &'static Location<'static>,
     ) -> TaskId {
         let task = self.register_task(name, origin, node, spawned_at);
         self.push_spawned(task, future);
-        self.schedule_poll(task.slot, SPAWN, 0, Lateness::OFTEN);
+        self.schedule_poll(task.slot, SPAWN, 0, DelayPolicy::TASK_WAKE);
         task
     }
 
@@ -140,7 +142,7 @@ impl World {
 
     /// Takes what the main task has returned.
     pub(crate) fn take_main_output(&mut self) -> BoxedTask {
-        match self.tasks.about[MAIN as usize].output.take() {
+        match self.tasks.info[MAIN as usize].output.take() {
             Some(result) => result,
             None => unreachable!("a main task that is done has returned"),
         }
@@ -154,12 +156,12 @@ impl World {
         task: TaskId,
         waiter: &mut Option<Waiter>,
     ) -> Result<BoxedTask, JoinStatus> {
-        let Some((state, info)) = self.tasks.known(task) else {
+        let Some((state, info)) = self.tasks.get_info(task) else {
             return Err(JoinStatus::Aborted);
         };
-        if state != Stage::Done {
+        if state != TaskState::Done {
             if info.joiner.is_some() {
-                aside(|| std::mem::swap(&mut info.joiner, waiter));
+                cold(|| std::mem::swap(&mut info.joiner, waiter));
             } else {
                 info.joiner = waiter.take();
             }
@@ -173,7 +175,7 @@ impl World {
 
     /// Forgets a task's handle. Returns what nobody will ask for any more.
     pub(crate) fn detach(&mut self, task: TaskId) -> (Option<BoxedTask>, Option<Waiter>) {
-        let Some((_, info)) = self.tasks.known(task) else {
+        let Some((_, info)) = self.tasks.get_info(task) else {
             return (None, None);
         };
         info.has_handle = false;
@@ -184,15 +186,15 @@ impl World {
 
     /// Has a task dropped before anything else happens.
     pub(crate) fn abort(&mut self, task: TaskId) {
-        if !self.accepts_effect() || self.tasks.live(task).is_none() {
-            acts(|| "goes on and aborts a task".into());
+        if !self.accepts_effect() || self.tasks.get_live(task).is_none() {
+            report_effect(|| "goes on and aborts a task".into());
             return;
         }
-        let info = &mut self.tasks.about[task.slot as usize];
-        if info.dropped == Dropped::No {
-            info.dropped = Dropped::Aborted;
-            let (source, cause) = (self.actor, self.tracer.mark());
-            self.deferred.abort(Aborted { task, by: source, cause });
+        let info = &mut self.tasks.info[task.slot as usize];
+        if info.drop_reason == DropReason::No {
+            info.drop_reason = DropReason::Aborted;
+            let (source, cause) = (self.actor, self.tracer.current());
+            self.deferred.abort(Aborted { task, actor: source, cause });
         }
     }
 
@@ -213,10 +215,10 @@ impl World {
                 None => Err(new_waiter),
             };
         }
-        let at = if self.nodes.any_odd { self.to_true_time(at) } else { at };
-        let slot = self.timers.take_slot();
-        let entry_id = self.queue.push_at(at, Act::fire(slot));
-        let timer_id = TimerId { slot, serial: entry_id };
+        let at = if self.nodes.any_faulty { self.to_true_time(at) } else { at };
+        let slot = self.timers.insert_slot();
+        let entry_id = self.queue.push_at(at, Action::timer(slot));
+        let timer_id = TimerId { slot, entry: entry_id };
         self.timers.arm(timer_id, new_waiter);
         *timer = Some(timer_id);
         Ok(None)
@@ -225,7 +227,7 @@ impl World {
     /// The true time at which the clock of the current task comes to an instant.
     #[cold]
     fn to_true_time(&mut self, at: u64) -> u64 {
-        let true_at = self.local_clock().map_or(at, |clock| clock.truly(at));
+        let true_at = self.local_clock().map_or(at, |clock| clock.to_true(at));
         if true_at != at {
             self.mark_clock_error_observed();
         }
@@ -234,12 +236,12 @@ impl World {
 
     /// Cancels a timer; its queue entry is forgotten, and swept up some time.
     pub(crate) fn cancel_timer(&mut self, timer: TimerId) -> Option<Waiter> {
-        let waiter = self.timers.take(timer)?;
+        let waiter = self.timers.disarm(timer)?;
         self.timers.cancelled += 1;
-        if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.ahead_len() / 2 {
+        if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.future_len() / 2 {
             let (timers, tasks, callback_timers) =
                 (&mut self.timers, &self.tasks, &self.callback_timers);
-            self.queue.retain_ahead(|entry_id, action| {
+            self.queue.retain_future(|entry_id, action| {
                 is_entry_live(tasks, timers, callback_timers, entry_id, action)
             });
             self.timers.cancelled = 0;
@@ -252,14 +254,14 @@ impl World {
         if !self.accepts_requests() {
             return 0;
         }
-        let name_hash = Key::word(name);
+        let name_hash = PathHash::of_name(name);
         self.intern_name(name_hash, || escape(name));
         let choice_key = ChoiceKey::new(ChoiceFamily::Choose, self.actor, name_hash);
         let slot = self.current_slot().unwrap_or(MAIN);
-        let next_ordinal = self.tasks.rare(slot).chosen.entry(name_hash).or_insert(0);
+        let next_ordinal = self.tasks.extras(slot).user_choices.entry(name_hash).or_insert(0);
         let ordinal = std::mem::replace(next_ordinal, *next_ordinal + 1);
-        let value = self.choices.draw(choice_key, ordinal, Shape::Uniform(options as u64));
-        self.record(RecordKind::Choose, choice_key.who, name_hash, ordinal, value, || None);
+        let value = self.choices.draw(choice_key, ordinal, Distribution::Uniform(options as u64));
+        self.record(RecordKind::Choose, choice_key.actor, name_hash, ordinal, value, || None);
         value as usize
     }
 
@@ -268,14 +270,14 @@ impl World {
     #[cfg(feature = "proptest")]
     pub(crate) fn input_word(&mut self, ordinal: u64) -> u64 {
         let main = self.tasks.slots[MAIN as usize].key;
-        let choice_key = ChoiceKey::new(ChoiceFamily::Input, main, Key::NONE);
-        self.choices.overridden(choice_key, ordinal, Shape::Uniform(u64::MAX))
+        let choice_key = ChoiceKey::new(ChoiceFamily::Input, main, PathHash::NONE);
+        self.choices.overridden_value(choice_key, ordinal, Distribution::Uniform(u64::MAX))
     }
 
     /// Numbers a `select!` of the current task.
     pub(crate) fn begin_select(&mut self) -> u32 {
         let Some(slot) = self.current_slot() else { return 0 };
-        let selects = &mut self.tasks.rare(slot).selects;
+        let selects = &mut self.tasks.extras(slot).selects;
         *selects = selects.wrapping_add(1);
         *selects - 1
     }
@@ -286,17 +288,17 @@ impl World {
         if !self.accepts_requests() || self.current_slot().is_none() {
             return 0;
         }
-        let select_hash = Key::NONE.child(const { hash_name(SELECT) }, select);
-        self.intern_name(select_hash, || step(SELECT, select));
+        let select_hash = PathHash::NONE.child(const { hash_name(SELECT) }, select);
+        self.intern_name(select_hash, || path_segment(SELECT, select));
         let choice_key = ChoiceKey::new(ChoiceFamily::Select, self.actor, select_hash);
-        self.scheduler.turn(&mut self.choices, choice_key, ordinal, branches)
+        self.scheduler.first_branch(&mut self.choices, choice_key, ordinal, branches)
     }
 
     /// Notes the `select!` that the current task has completed.
     pub(crate) fn end_select(&mut self, mut select: LastSelect) {
         if let Some(slot) = self.current_slot().filter(|_| self.accepts_requests()) {
             select.at = self.now;
-            self.tasks.rare(slot).last_select = Some(select);
+            self.tasks.extras(slot).last_select = Some(select);
         }
     }
 
@@ -304,7 +306,7 @@ impl World {
     pub(crate) fn note(&mut self, text: &str) {
         if self.accepts_requests() {
             let (actor, digest) = (self.actor, hash_name(text));
-            self.record(RecordKind::Note, actor, Key::NONE, 0, digest, || Some(text.into()));
+            self.record(RecordKind::Note, actor, PathHash::NONE, 0, digest, || Some(text.into()));
         }
     }
 
@@ -312,6 +314,6 @@ impl World {
     pub(crate) fn rng(&mut self) -> &mut ChaCha8Rng {
         let slot = self.current_slot().unwrap_or(MAIN);
         let (seed, task) = (self.seed, self.tasks.slots[slot as usize].key);
-        self.tasks.rare(slot).rng.get_or_insert_with(|| Box::new(generator(seed, task)))
+        self.tasks.extras(slot).rng.get_or_insert_with(|| Box::new(task_rng(seed, task)))
     }
 }

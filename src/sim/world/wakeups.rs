@@ -4,13 +4,13 @@
 //! wake-up is a pair of a task and whoever wakes it, and its choices are keyed by
 //! the pair and by how often it has met.
 
-use crate::util::waiter::{Waiter, foreign_count, foreign_since};
+use crate::util::waiter::{Waiter, cross_thread_count, drain_cross_thread_wakes};
 
-use crate::sim::choice::draw::{END, FOREIGN, Key, Lateness};
-use crate::sim::choice::schedule::{Scheduler, Slack, Wakeup};
-use crate::sim::queue::entry::{Act, Serial};
+use crate::sim::choice::draw::{DelayPolicy, EXIT, FOREIGN, PathHash};
+use crate::sim::choice::schedule::{Priority, Scheduler, Wakeup};
+use crate::sim::queue::entry::{Action, EntryId};
 use crate::sim::report::trace::RecordKind;
-use crate::sim::task::table::{Stage, TaskId};
+use crate::sim::task::table::{TaskId, TaskState};
 use crate::sim::world::state::{ANONYMOUS, NO_TASK, Phase, World};
 
 impl World {
@@ -18,7 +18,10 @@ impl World {
     #[inline]
     pub(crate) fn wake(&mut self, task: TaskId) {
         let is_task = self.current < ANONYMOUS;
-        self.wake_with(task, if is_task { Lateness::OFTEN } else { Lateness::RARELY });
+        self.wake_with(
+            task,
+            if is_task { DelayPolicy::TASK_WAKE } else { DelayPolicy::TIMER_WAKE },
+        );
     }
 
     /// The same where it is known whether that is a task, and so how late it may be.
@@ -26,9 +29,9 @@ impl World {
     /// Here and in `schedule` all that is rare is a call at the very end: so nothing has to outlast
     /// a call, and no register be saved for it.
     #[inline(never)]
-    pub(crate) fn wake_with(&mut self, task: TaskId, policy: Lateness) {
+    pub(crate) fn wake_with(&mut self, task: TaskId, policy: DelayPolicy) {
         let (actor, current) = (self.actor, self.current);
-        let Some(slot) = self.tasks.live(task) else {
+        let Some(slot) = self.tasks.get_live(task) else {
             return;
         };
         if self.phase != Phase::Running {
@@ -46,7 +49,7 @@ impl World {
             }
             ordinal = slot.count_wakeup();
         }
-        if slot.stage != Stage::Parked {
+        if slot.state != TaskState::Parked {
             return;
         }
         if task.slot == current {
@@ -58,30 +61,30 @@ impl World {
 
     /// The same where the task was last woken by another.
     #[inline(never)]
-    fn wake_by_new_source(&mut self, task: TaskId, policy: Lateness) {
-        self.tasks.meet_another(task.slot, self.actor);
+    fn wake_by_new_source(&mut self, task: TaskId, policy: DelayPolicy) {
+        self.tasks.switch_source(task.slot, self.actor);
         self.wake_with(task, policy);
     }
 
     /// Has the end of a task wake who joins it.
     #[inline]
     pub(crate) fn wake_joiner(&mut self, joiner: Waiter, ended_slot: u32) {
-        if self.nodes.any_odd {
+        if self.nodes.any_faulty {
             self.set_actor_task(ended_slot); // by the clock of its node
         }
         let task = &self.tasks.slots[ended_slot as usize];
-        (self.actor, self.chain) = (task.key.end(), task.chain.saturating_add(1));
+        (self.actor, self.chain) = (task.key.exit(), task.wake_chain.saturating_add(1));
         self.current = NO_TASK;
         if self.names.is_some() {
             let path = self.tasks.path(ended_slot);
-            self.intern_name(self.actor, || format!("{path}/{END}"));
+            self.intern_name(self.actor, || format!("{path}/{EXIT}"));
         }
         match joiner {
             Waiter::Task(task_ref) => {
                 // A task ends once: there is nothing to be counted.
-                let joiner = TaskId::of_number(task_ref.task);
-                if self.tasks.live(joiner).is_some_and(|task| task.stage == Stage::Parked) {
-                    self.schedule_poll(joiner.slot, self.actor, 0, Lateness::OFTEN);
+                let joiner = TaskId::from_bits(task_ref.task);
+                if self.tasks.get_live(joiner).is_some_and(|task| task.state == TaskState::Parked) {
+                    self.schedule_poll(joiner.slot, self.actor, 0, DelayPolicy::TASK_WAKE);
                 }
             }
             // Nothing foreign runs in here: the run loop wakes it, next of all.
@@ -92,7 +95,7 @@ impl World {
     /// Whether other threads have woken somebody, of this run or another.
     #[inline]
     pub(crate) fn has_foreign_wakes(&self) -> bool {
-        foreign_count() != self.foreign_wakes_seen
+        cross_thread_count() != self.foreign_wakes_seen
     }
 
     /// Wakes whom other threads have woken. Returns whether there were any.
@@ -102,15 +105,15 @@ impl World {
 
     #[cold]
     fn handle_foreign_wakes_slow(&mut self) -> bool {
-        let woken = foreign_since(&mut self.foreign_wakes_seen, self.run);
+        let woken = drain_cross_thread_wakes(&mut self.foreign_wakes_seen, self.run);
         self.current = NO_TASK;
         self.actor = FOREIGN;
         self.chain = 0;
         self.spins.reset();
         for task_ref in &woken {
-            let task = TaskId::of_number(task_ref.task);
+            let task = TaskId::from_bits(task_ref.task);
             self.foreign_wakes += 1;
-            let subject = self.tasks.live(task).map_or(Key::NONE, |slot| slot.key);
+            let subject = self.tasks.get_live(task).map_or(PathHash::NONE, |slot| slot.key);
             self.record(RecordKind::ForeignWake, subject, FOREIGN, 0, 0, || None);
             self.wake(task);
         }
@@ -119,40 +122,53 @@ impl World {
 
     /// Has a task polled at the place and with the delay that are chosen.
     #[inline(always)]
-    pub(crate) fn schedule_poll(&mut self, slot: u32, source: Key, ordinal: u32, policy: Lateness) {
+    pub(crate) fn schedule_poll(
+        &mut self,
+        slot: u32,
+        source: PathHash,
+        ordinal: u32,
+        policy: DelayPolicy,
+    ) {
         let task = &mut self.tasks.slots[slot as usize];
-        let subject = Scheduler::delay_of(task.key, source);
-        match self.scheduler.plain_delay(&self.choices, subject, ordinal.into()) {
-            Some(bits) if policy.is_none(bits) => match self.queue.push_lone(Act::poll(slot)) {
+        let subject = Scheduler::delay_key(task.key, source);
+        match self.scheduler.draw_delay_fast(&self.choices, subject, ordinal.into()) {
+            Some(bits) if policy.is_none(bits) => match self.queue.push_if_idle(Action::poll(slot))
+            {
                 Some(entry_id) => {
-                    task.expect(entry_id, source, ordinal, self.chain);
+                    task.set_scheduled(entry_id, source, ordinal, self.chain);
                     self.set_wake_record(slot);
                 }
                 None => self.schedule_poll_after(0, slot, source, ordinal),
             },
-            Some(bits) => self.schedule_poll_after(policy.by(bits), slot, source, ordinal),
+            Some(bits) => self.schedule_poll_after(policy.sample(bits), slot, source, ordinal),
             None => self.schedule_poll_slow(slot, source, ordinal, policy),
         }
     }
 
     #[inline(never)]
-    fn schedule_poll_slow(&mut self, slot: u32, source: Key, ordinal: u32, policy: Lateness) {
+    fn schedule_poll_slow(
+        &mut self,
+        slot: u32,
+        source: PathHash,
+        ordinal: u32,
+        policy: DelayPolicy,
+    ) {
         let wakeup = self.wakeup(slot, source, ordinal);
-        let delay = self.scheduler.delay(&mut self.choices, wakeup, policy);
+        let delay = self.scheduler.draw_delay(&mut self.choices, wakeup, policy);
         self.schedule_poll_after(delay, slot, source, ordinal);
     }
 
     #[inline(never)]
-    fn schedule_poll_after(&mut self, delay: u64, slot: u32, source: Key, ordinal: u32) {
-        let action = Act::poll(slot);
+    fn schedule_poll_after(&mut self, delay: u64, slot: u32, source: PathHash, ordinal: u32) {
+        let action = Action::poll(slot);
         let entry_id = if delay > 0 {
             self.queue.push_at(self.now + delay, action)
-        } else if let Some(entry_id) = self.queue.push_lone(action) {
+        } else if let Some(entry_id) = self.queue.push_if_idle(action) {
             entry_id
         } else {
             self.rank_sole_entry();
             let wakeup = self.wakeup(slot, source, ordinal);
-            let rank = self.scheduler.place(&mut self.choices, wakeup);
+            let rank = self.scheduler.draw_rank(&mut self.choices, wakeup);
             self.queue.push_due(rank, action)
         };
         self.set_pending_poll(slot, entry_id, source, ordinal);
@@ -161,9 +177,9 @@ impl World {
     /// Chooses the place of what was due alone: it is no longer.
     #[inline]
     pub(crate) fn rank_sole_entry(&mut self) {
-        if let Some(slot) = self.queue.lone() {
+        if let Some(slot) = self.queue.unranked_sole() {
             let rank = self.draw_rank(slot);
-            self.queue.place_lone(rank);
+            self.queue.rank_sole(rank);
         }
     }
 
@@ -171,31 +187,31 @@ impl World {
     pub(crate) fn draw_rank(&mut self, slot: u32) -> u16 {
         let task = &self.tasks.slots[slot as usize];
         let wakeup = self.wakeup(slot, task.woken_by, task.ordinal);
-        self.scheduler.place(&mut self.choices, wakeup)
+        self.scheduler.draw_rank(&mut self.choices, wakeup)
     }
 
     /// Has a task polled that woke itself: behind all else that is due.
     #[inline(never)]
     pub(crate) fn requeue_self_woken(&mut self, slot: u32, ordinal: u32) {
         let was_self_woken = self.tasks.slots[slot as usize].woken_by == self.actor;
-        self.spins.count(self.steps, was_self_woken);
+        self.spins.count_poll(self.steps, was_self_woken);
         let wakeup = self.wakeup(slot, self.actor, ordinal);
-        let rank = self.scheduler.place(&mut self.choices, wakeup);
-        let entry_id = self.queue.push_behind(rank, Act::poll(slot));
+        let rank = self.scheduler.draw_rank(&mut self.choices, wakeup);
+        let entry_id = self.queue.push_yielded(rank, Action::poll(slot));
         self.set_pending_poll(slot, entry_id, self.actor, ordinal);
-        self.tasks.slots[slot as usize].chain = 0;
+        self.tasks.slots[slot as usize].wake_chain = 0;
     }
 
     #[inline]
-    pub(crate) fn wakeup(&self, slot: u32, source: Key, ordinal: u32) -> Wakeup {
+    pub(crate) fn wakeup(&self, slot: u32, source: PathHash, ordinal: u32) -> Wakeup {
         Wakeup {
             task: self.tasks.slots[slot as usize].key,
             source,
             ordinal: ordinal.into(),
-            kept: if self.scheduler.ranks() {
-                self.tasks.standings[slot as usize].slack
+            task_priority: if self.scheduler.is_pct() {
+                self.tasks.pct_states[slot as usize].priority
             } else {
-                Slack::default()
+                Priority::default()
             },
         }
     }
@@ -204,18 +220,18 @@ impl World {
     pub(crate) fn set_pending_poll(
         &mut self,
         slot: u32,
-        entry_id: Serial,
-        source: Key,
+        entry_id: EntryId,
+        source: PathHash,
         ordinal: u32,
     ) {
-        self.tasks.slots[slot as usize].expect(entry_id, source, ordinal, self.chain);
+        self.tasks.slots[slot as usize].set_scheduled(entry_id, source, ordinal, self.chain);
         self.set_wake_record(slot);
     }
 
     /// Notes in which record a task is woken, where records are kept.
     #[inline]
     fn set_wake_record(&mut self, slot: u32) {
-        if self.tracer.keeps() {
+        if self.tracer.keeps_records() {
             self.set_wake_record_slow(slot);
         }
     }
@@ -223,6 +239,6 @@ impl World {
     /// Cold, because it would be in the way of a run whose records are not kept.
     #[cold]
     fn set_wake_record_slow(&mut self, slot: u32) {
-        self.tasks.set_mark(slot, self.tracer.mark());
+        self.tasks.set_wake_record(slot, self.tracer.current());
     }
 }

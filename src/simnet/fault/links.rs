@@ -6,46 +6,46 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sim::FaultKind;
-use crate::simnet::fault::stats::{FaultStats, Lasting};
+use crate::simnet::fault::stats::{FaultStats, HeldFault};
 use crate::simnet::latency::Latency;
 
 /// Whether something gets from one host to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Passage {
-    Clear,
+pub(crate) enum LinkState {
+    Up,
     /// It waits on the way until it is let go.
     Held,
-    Cut,
+    Down,
 }
 
 /// A plan and one of its strikes.
-pub(crate) type StrikeId = (u32, u64);
+pub(crate) type PlannedFaultId = (u32, u64);
 
 /// A partition: nothing gets from these to those.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    family: FaultKind,
+    kind: FaultKind,
     from: BTreeSet<u32>,
     to: BTreeSet<u32>,
     both_ways: bool,
     /// The strike that made it, if one did.
-    by: Option<StrikeId>,
-    felt: bool,
+    planned: Option<PlannedFaultId>,
+    is_effective: bool,
 }
 
 impl Cut {
-    fn stops(&self, from: u32, to: u32) -> bool {
+    fn blocks(&self, from: u32, to: u32) -> bool {
         let one_way = |a, b| self.from.contains(&a) && self.to.contains(&b);
         one_way(from, to) || (self.both_ways && one_way(to, from))
     }
 }
 
 /// One in a million.
-pub(crate) const WHOLE: u32 = 1_000_000;
+pub(crate) const MILLION: u32 = 1_000_000;
 
 /// What has been changed about a link.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Edits {
+pub(crate) struct LinkSettings {
     pub(crate) latency: Option<Latency>,
     /// How many of a million are lost, or cut short.
     pub(crate) loss: Option<u32>,
@@ -53,7 +53,7 @@ pub(crate) struct Edits {
     pub(crate) bandwidth: Option<u64>,
 }
 
-impl Edits {
+impl LinkSettings {
     fn or(self, other: Self) -> Self {
         Self {
             latency: self.latency.or(other.latency),
@@ -64,10 +64,10 @@ impl Edits {
     }
 
     /// What is set for a family, with its unit, if it is set.
-    pub(crate) fn in_words(&self, family: FaultKind) -> Option<String> {
-        let percent = |share: u32| format!("{} %", f64::from(share) / f64::from(WHOLE / 100));
+    pub(crate) fn describe(&self, family: FaultKind) -> Option<String> {
+        let percent = |share: u32| format!("{} %", f64::from(share) / f64::from(MILLION / 100));
         match family {
-            FaultKind::Latency => self.latency.map(Latency::in_words),
+            FaultKind::Latency => self.latency.map(Latency::describe),
             FaultKind::Loss => self.loss.map(percent),
             FaultKind::ShortIo => self.short_io.map(percent),
             _ => self.bandwidth.map(|rate| format!("{rate} bytes a second")),
@@ -77,13 +77,13 @@ impl Edits {
 
 /// One direction between two hosts that something was done to.
 #[derive(Debug, Default)]
-struct Link {
-    by_hand: Edits,
-    by_plan: Edits,
+struct LinkEntry {
+    manual: LinkSettings,
+    planned: LinkSettings,
     /// Until when what was sent before takes up the bandwidth.
     busy_until: u64,
     /// Which applications have had an effect, by family.
-    felt: BTreeMap<FaultKind, bool>,
+    effective: BTreeMap<FaultKind, bool>,
 }
 
 /// What was done to the links of one network.
@@ -91,8 +91,8 @@ struct Link {
 pub(crate) struct Links {
     cuts: Vec<Cut>,
     /// By pair, the lesser number first.
-    holds: BTreeMap<(u32, u32), Lasting>,
-    edited: BTreeMap<(u32, u32), Link>,
+    holds: BTreeMap<(u32, u32), HeldFault>,
+    entries: BTreeMap<(u32, u32), LinkEntry>,
 }
 
 const fn pair(a: u32, b: u32) -> (u32, u32) {
@@ -102,45 +102,45 @@ const fn pair(a: u32, b: u32) -> (u32, u32) {
 impl Links {
     /// Whether anything was done to the way between two hosts, in either direction.
     #[inline]
-    pub(crate) fn is_odd(&self, from: u32, to: u32) -> bool {
-        !self.is_empty() && self.is_link_odd(from, to)
+    pub(crate) fn needs_slow_path(&self, from: u32, to: u32) -> bool {
+        !self.is_empty() && self.has_faults(from, to)
     }
 
     /// Whether nothing was done to any.
     #[inline]
     fn is_empty(&self) -> bool {
-        self.cuts.is_empty() & self.holds.is_empty() & self.edited.is_empty()
+        self.cuts.is_empty() & self.holds.is_empty() & self.entries.is_empty()
     }
 
-    fn is_link_odd(&self, from: u32, to: u32) -> bool {
-        self.cuts.iter().any(|cut| cut.stops(from, to) || cut.stops(to, from))
+    fn has_faults(&self, from: u32, to: u32) -> bool {
+        self.cuts.iter().any(|cut| cut.blocks(from, to) || cut.blocks(to, from))
             || self.holds.contains_key(&pair(from, to))
-            || self.edited.contains_key(&(from, to))
-            || self.edited.contains_key(&(to, from))
+            || self.entries.contains_key(&(from, to))
+            || self.entries.contains_key(&(to, from))
     }
 
     /// Whether something would get through, without making it felt.
-    pub(crate) fn look(&self, from: u32, to: u32) -> Passage {
-        if self.cuts.iter().any(|cut| cut.stops(from, to)) {
-            Passage::Cut
+    pub(crate) fn state(&self, from: u32, to: u32) -> LinkState {
+        if self.cuts.iter().any(|cut| cut.blocks(from, to)) {
+            LinkState::Down
         } else if self.holds.contains_key(&pair(from, to)) {
-            Passage::Held
+            LinkState::Held
         } else {
-            Passage::Clear
+            LinkState::Up
         }
     }
 
     /// Whether something gets through; if not, that is an effect of what stops it.
-    pub(crate) fn pass(&mut self, from: u32, to: u32, ledger: &mut FaultStats) -> Passage {
-        if let Some(cut) = self.cuts.iter_mut().find(|cut| cut.stops(from, to)) {
-            ledger.felt(cut.family, &mut cut.felt);
-            return Passage::Cut;
+    pub(crate) fn try_pass(&mut self, from: u32, to: u32, stats: &mut FaultStats) -> LinkState {
+        if let Some(cut) = self.cuts.iter_mut().find(|cut| cut.blocks(from, to)) {
+            stats.mark_effective(cut.kind, &mut cut.is_effective);
+            return LinkState::Down;
         }
         if let Some(hold) = self.holds.get_mut(&pair(from, to)) {
-            ledger.felt(FaultKind::Hold, &mut hold.felt);
-            return Passage::Held;
+            stats.mark_effective(FaultKind::Hold, &mut hold.is_effective);
+            return LinkState::Held;
         }
-        Passage::Clear
+        LinkState::Up
     }
 
     /// Lets nothing get from some hosts to others.
@@ -149,21 +149,21 @@ impl Links {
         from: BTreeSet<u32>,
         to: BTreeSet<u32>,
         both_ways: bool,
-        by: Option<StrikeId>,
+        by: Option<PlannedFaultId>,
     ) {
         let family = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
-        self.cuts.push(Cut { family, from, to, both_ways, by, felt: false });
+        self.cuts.push(Cut { kind: family, from, to, both_ways, planned: by, is_effective: false });
     }
 
     /// Holds whatever travels between two hosts.
     pub(crate) fn hold(&mut self, a: u32, b: u32, by_hand: bool) {
-        self.holds.entry(pair(a, b)).or_default().want(by_hand);
+        self.holds.entry(pair(a, b)).or_default().acquire(by_hand);
     }
 
     /// Lets go what is held between two hosts. Returns whether anything could have been.
     pub(crate) fn release(&mut self, a: u32, b: u32, by_hand: bool) -> bool {
         let pair = pair(a, b);
-        let over = self.holds.get_mut(&pair).is_some_and(|hold| hold.is_over(by_hand));
+        let over = self.holds.get_mut(&pair).is_some_and(|hold| hold.release(by_hand));
         over && self.holds.remove(&pair).is_some()
     }
 
@@ -181,30 +181,35 @@ impl Links {
     }
 
     /// Undoes the cut that a strike made. Returns its two sides if it was still there.
-    pub(crate) fn mend(&mut self, by: StrikeId) -> Option<(BTreeSet<u32>, BTreeSet<u32>)> {
-        let place = self.cuts.iter().position(|cut| cut.by == Some(by))?;
+    pub(crate) fn undo_cut(
+        &mut self,
+        by: PlannedFaultId,
+    ) -> Option<(BTreeSet<u32>, BTreeSet<u32>)> {
+        let place = self.cuts.iter().position(|cut| cut.planned == Some(by))?;
         let Cut { from, to, .. } = self.cuts.remove(place);
         Some((from, to))
     }
 
     /// Changes a direction between two hosts, by hand or as a plan does.
-    pub(crate) fn edit(
+    pub(crate) fn override_settings(
         &mut self,
         from: u32,
         to: u32,
         family: FaultKind,
         by_plan: bool,
-        change: impl FnOnce(&mut Edits),
+        change: impl FnOnce(&mut LinkSettings),
     ) {
-        let link = self.edited.entry((from, to)).or_default();
-        change(if by_plan { &mut link.by_plan } else { &mut link.by_hand });
-        link.felt.insert(family, false);
+        let link = self.entries.entry((from, to)).or_default();
+        change(if by_plan { &mut link.planned } else { &mut link.manual });
+        link.effective.insert(family, false);
     }
 
     /// Undoes what a plan changed about a direction between two hosts. Returns whether it had.
-    pub(crate) fn unedit(&mut self, from: u32, to: u32, family: FaultKind) -> bool {
-        let Some(Link { by_plan, .. }) = self.edited.get_mut(&(from, to)) else { return false };
-        match family {
+    pub(crate) fn undo_override(&mut self, from: u32, to: u32, kind: FaultKind) -> bool {
+        let Some(LinkEntry { planned: by_plan, .. }) = self.entries.get_mut(&(from, to)) else {
+            return false;
+        };
+        match kind {
             FaultKind::Latency => by_plan.latency.take().is_some(),
             FaultKind::Loss => by_plan.loss.take().is_some(),
             FaultKind::Bandwidth => by_plan.bandwidth.take().is_some(),
@@ -213,42 +218,55 @@ impl Links {
     }
 
     /// What has been changed about a direction between two hosts.
-    pub(crate) fn edits(&self, from: u32, to: u32) -> Edits {
-        let link = self.edited.get(&(from, to));
-        link.map_or_else(Edits::default, |link| link.by_plan.or(link.by_hand))
+    pub(crate) fn settings(&self, from: u32, to: u32) -> LinkSettings {
+        let link = self.entries.get(&(from, to));
+        link.map_or_else(LinkSettings::default, |link| link.planned.or(link.manual))
     }
 
     /// One of the things that may have been changed about a direction between two hosts.
     #[inline]
-    pub(crate) fn edited<T>(
+    pub(crate) fn setting<T>(
         &self,
         (from, to): (u32, u32),
-        which: impl FnOnce(&Edits) -> Option<T>,
+        which: impl FnOnce(&LinkSettings) -> Option<T>,
     ) -> Option<T> {
-        let link = self.edited.get(&(from, to))?;
-        which(&link.by_plan.or(link.by_hand))
+        let link = self.entries.get(&(from, to))?;
+        which(&link.planned.or(link.manual))
     }
 
     /// What was changed by hand about a direction between two hosts.
-    pub(crate) fn by_hand(&self, from: u32, to: u32) -> Edits {
-        self.edited.get(&(from, to)).map_or_else(Edits::default, |link| link.by_hand)
+    pub(crate) fn manual_settings(&self, from: u32, to: u32) -> LinkSettings {
+        self.entries.get(&(from, to)).map_or_else(LinkSettings::default, |link| link.manual)
     }
 
     /// Notes that an edit had an effect, in one direction or the other: it was one fault.
-    pub(crate) fn felt(&mut self, from: u32, to: u32, family: FaultKind, ledger: &mut FaultStats) {
+    pub(crate) fn mark_effective(
+        &mut self,
+        from: u32,
+        to: u32,
+        kind: FaultKind,
+        stats: &mut FaultStats,
+    ) {
         let mut before = false;
         for way in [(from, to), (to, from)].into_iter().take(1 + usize::from(from != to)) {
-            let link = self.edited.get_mut(&way);
-            if let Some(felt) = link.and_then(|link| link.felt.get_mut(&family)) {
+            let link = self.entries.get_mut(&way);
+            if let Some(felt) = link.and_then(|link| link.effective.get_mut(&kind)) {
                 before |= std::mem::replace(felt, true);
             }
         }
-        ledger.counts(family).effective += u64::from(!before);
+        stats.kind_mut(kind).effective += u64::from(!before);
     }
 
     /// Takes up the bandwidth between two hosts with so many bytes. Returns when they are out.
-    pub(crate) fn occupy(&mut self, from: u32, to: u32, now: u64, bytes: u64, rate: u64) -> u64 {
-        let link = self.edited.entry((from, to)).or_default();
+    pub(crate) fn reserve_bandwidth(
+        &mut self,
+        from: u32,
+        to: u32,
+        now: u64,
+        bytes: u64,
+        rate: u64,
+    ) -> u64 {
+        let link = self.entries.entry((from, to)).or_default();
         let takes = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
         let start = link.busy_until.max(now);
         link.busy_until = start.saturating_add(u64::try_from(takes).unwrap_or(u64::MAX));
@@ -256,25 +274,25 @@ impl Links {
     }
 
     /// Lets what takes up the bandwidth between two hosts be out sooner or later, at another rate.
-    pub(crate) fn repace(&mut self, (from, to): (u32, u32), now: u64, pace: Pace) {
-        if let Some(link) = self.edited.get_mut(&(from, to)) {
+    pub(crate) fn rescale_bandwidth(&mut self, (from, to): (u32, u32), now: u64, pace: RateChange) {
+        if let Some(link) = self.entries.get_mut(&(from, to)) {
             let left = link.busy_until.saturating_sub(now);
-            link.busy_until = now.saturating_add(pace.of(left));
+            link.busy_until = now.saturating_add(pace.rescale(left));
         }
     }
 }
 
 /// A change of bandwidth, for what queues for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateChange {
     pub(crate) before: u64,
     /// `None` is no limit.
     pub(crate) after: Option<u64>,
 }
 
-impl Pace {
+impl RateChange {
     /// How long something takes now that would have taken so long before.
-    pub(crate) fn of(self, left: u64) -> u64 {
+    pub(crate) fn rescale(self, left: u64) -> u64 {
         let Some(after) = self.after else { return 0 };
         let takes = u128::from(left) * u128::from(self.before) / u128::from(after.max(1));
         u64::try_from(takes).unwrap_or(u64::MAX)

@@ -7,28 +7,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::sim::{Errand, Instant, Sleep};
+use crate::sim::{Callback, Instant, Sleep};
 
 use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
-use crate::simnet::fault::links::StrikeId;
-use crate::simnet::fault::set::{Drawer, Faults, Strike};
+use crate::simnet::fault::links::PlannedFaultId;
+use crate::simnet::fault::set::{Faults, PlanSampler, PlannedFault};
 use crate::simnet::network::Network;
-use crate::simnet::node::{Node, clock_in_words};
+use crate::simnet::node::{Node, describe_clock};
 use crate::simnet::state::{enter, try_enter};
 
 /// What has been done, and how it is undone.
 #[derive(Debug)]
 enum Undo {
     Nothing,
-    Cut(StrikeId, FaultKind),
+    Cut(PlannedFaultId, FaultKind),
     Release(String, String),
     Link(u32, u32, FaultKind),
     /// To be started again, unless that was done since this life.
     Start(Node, u32),
     Resume(Node),
     Clock(Node),
-    Speed(Node),
+    PollCost(Node),
     Registry,
 }
 
@@ -41,9 +41,8 @@ impl Undo {
             (Self::Link(a, b, family), Self::Link(c, d, others)) => {
                 family == others && ((a, b) == (c, d) || (a, b) == (d, c))
             }
-            (Self::Clock(node), Self::Clock(other)) | (Self::Speed(node), Self::Speed(other)) => {
-                node.machine == other.machine
-            }
+            (Self::Clock(node), Self::Clock(other))
+            | (Self::PollCost(node), Self::PollCost(other)) => node.host == other.host,
             (Self::Registry, Self::Registry) => true,
             _ => false,
         }
@@ -58,8 +57,8 @@ pub struct FaultPlan {
     /// Whether it has run: then it runs as another plan the next time.
     has_run: bool,
     /// What is to be undone, and when: by instant, then by order.
-    undone_at: BTreeMap<(u64, u64), Undo>,
-    done: Vec<(Instant, String)>,
+    undo_at: BTreeMap<(u64, u64), Undo>,
+    applied: Vec<(Instant, String)>,
 }
 
 impl Network {
@@ -84,13 +83,20 @@ impl Network {
         let plan = enter(self.run, |fabric, _| {
             let net = &mut fabric.nets[self.net as usize];
             net.plans += 1;
-            for family in faults.families() {
-                net.ledger.counts(family).requested += 1;
+            for family in faults.kinds() {
+                net.stats.kind_mut(family).requested += 1;
             }
             net.plans - 1
         });
         let (undone_at, done) = (BTreeMap::new(), Vec::new());
-        FaultPlan { network: self.clone(), faults, plan, has_run: false, undone_at, done }
+        FaultPlan {
+            network: self.clone(),
+            faults,
+            plan,
+            has_run: false,
+            undo_at: undone_at,
+            applied: done,
+        }
     }
 }
 
@@ -109,22 +115,22 @@ impl FaultPlan {
                 *plans += 1;
             }
             let (start, network) = (world.now, self.network.name().to_string());
-            let mut drawer = Drawer { world, network: &network, plan: self.plan };
+            let mut drawer = PlanSampler { world, network: &network, plan: self.plan };
             let strikes = drawer.draw(&self.faults, duration);
-            let ledger = &mut fabric.nets[self.network.net as usize].ledger;
-            strikes.iter().for_each(|strike| ledger.counts(strike.family).drawn += 1);
+            let ledger = &mut fabric.nets[self.network.net as usize].stats;
+            strikes.iter().for_each(|strike| ledger.kind_mut(strike.kind).drawn += 1);
             (Instant::from_nanos(start), strikes)
         });
         for strike in strikes {
             let at = start + Duration::from_nanos(strike.at);
             self.undo_until(at).await;
             self.wait_until(at).await;
-            let until = (at + Duration::from_nanos(strike.lasts)).as_nanos();
-            let number = self.done.len() as u64;
-            let (what, undo) = self.strike(strike, (self.plan, number));
+            let until = (at + Duration::from_nanos(strike.duration)).as_nanos();
+            let number = self.applied.len() as u64;
+            let (what, undo) = self.apply(strike, (self.plan, number));
             if let Some(what) = what {
-                self.done.push((at, what));
-                self.undone_at.insert((until, number), undo);
+                self.applied.push((at, what));
+                self.undo_at.insert((until, number), undo);
             }
         }
         self.undo_until(start + duration).await;
@@ -134,18 +140,18 @@ impl FaultPlan {
 
     /// Returns what it has done so far, and when.
     pub fn applied_faults(&self) -> &[(Instant, String)] {
-        &self.done
+        &self.applied
     }
 
     /// Undoes what is due until an instant, each at its own.
     async fn undo_until(&mut self, end: Instant) {
-        while let Some(&(at, number)) = self.undone_at.keys().next()
+        while let Some(&(at, number)) = self.undo_at.keys().next()
             && at <= end.as_nanos()
         {
             self.wait_until(Instant::from_nanos(at)).await;
             // Not taken out before: it may be dropped while it waits.
-            if let Some(undo) = self.undone_at.remove(&(at, number))
-                && !self.undone_at.values().any(|later| later.covers(&undo))
+            if let Some(undo) = self.undo_at.remove(&(at, number))
+                && !self.undo_at.values().any(|later| later.covers(&undo))
             {
                 self.undo(&undo);
             }
@@ -159,26 +165,26 @@ impl FaultPlan {
     }
 
     /// Brings a fault about. Says what it was, unless there was nobody to hit, and how to undo it.
-    fn strike(&self, strike: Strike, id: StrikeId) -> (Option<String>, Undo) {
+    fn apply(&self, fault: PlannedFault, id: PlannedFaultId) -> (Option<String>, Undo) {
         let nothing = (None, Undo::Nothing);
         let net = &self.network;
-        match strike.family {
+        match fault.kind {
             FaultKind::Partition | FaultKind::OneWay => {
-                let Some((few, rest)) = self.split(strike) else { return nothing };
-                let both_ways = strike.family == FaultKind::Partition;
-                let turned = !both_ways && strike.strength % 2 == 1;
+                let Some((few, rest)) = self.draw_sides(fault) else { return nothing };
+                let both_ways = fault.kind == FaultKind::Partition;
+                let turned = !both_ways && fault.strength % 2 == 1;
                 let (from, to) = if turned { (&rest, &few) } else { (&few, &rest) };
                 let names = |side: &[String]| side.join(" ");
-                let what = format!("{} {} | {}", strike.family.name(), names(from), names(to));
+                let what = format!("{} {} | {}", fault.kind.name(), names(from), names(to));
                 let from: Vec<&str> = from.iter().map(String::as_str).collect();
                 let to: Vec<&str> = to.iter().map(String::as_str).collect();
-                net.cut(&from, &to, both_ways, Some(id));
-                (Some(what), Undo::Cut(id, strike.family))
+                net.cut_link(&from, &to, both_ways, Some(id));
+                (Some(what), Undo::Cut(id, fault.kind))
             }
             FaultKind::Hold | FaultKind::Reset => {
-                let Some(((a, b), _)) = self.pair(strike) else { return nothing };
-                let what = format!("{} {a} {b}", strike.family.name());
-                if strike.family == FaultKind::Hold {
+                let Some(((a, b), _)) = self.draw_pair(fault) else { return nothing };
+                let what = format!("{} {a} {b}", fault.kind.name());
+                if fault.kind == FaultKind::Hold {
                     net.hold_pair(&a, &b, false);
                     (Some(what), Undo::Release(a, b))
                 } else {
@@ -187,20 +193,20 @@ impl FaultPlan {
                 }
             }
             FaultKind::Latency | FaultKind::Loss | FaultKind::Bandwidth | FaultKind::ShortIo => {
-                self.edit(strike)
+                self.apply_to_link(fault)
             }
             FaultKind::Registry => {
                 net.set_registry(true, false);
                 (Some("registry down".into()), Undo::Registry)
             }
-            _ => self.strike_node(strike),
+            _ => self.apply_to_node(fault),
         }
     }
 
     /// Changes the link between two hosts.
-    fn edit(&self, strike: Strike) -> (Option<String>, Undo) {
-        let Some(((a, b), pair)) = self.pair(strike) else { return (None, Undo::Nothing) };
-        let (step, family) = ((strike.strength % 4) as usize, strike.family);
+    fn apply_to_link(&self, fault: PlannedFault) -> (Option<String>, Undo) {
+        let Some(((a, b), pair)) = self.draw_pair(fault) else { return (None, Undo::Nothing) };
+        let (step, family) = ((fault.strength % 4) as usize, fault.kind);
         // Not as another strike has left it: two of them would be ten thousand times as high.
         let usual = enter(self.network.run, |fabric, _| {
             fabric.nets[self.network.net as usize].usual_latency(pair.0, pair.1)
@@ -208,7 +214,7 @@ impl FaultPlan {
         let share = [10_000, 50_000, 200_000, 500_000][step];
         let times = [4, 10, 30, 100][step];
         let rate = [1_000_000, 100_000, 20_000, 4_000][step];
-        self.network.edit_pair((pair, false), family, true, |edits| match family {
+        self.network.override_link((pair, false), family, true, |edits| match family {
             FaultKind::Latency => edits.latency = Some(usual.times(times)),
             FaultKind::Loss => edits.loss = Some(share),
             FaultKind::Bandwidth => edits.bandwidth = Some(rate),
@@ -224,32 +230,32 @@ impl FaultPlan {
     }
 
     /// Does something to a node.
-    fn strike_node(&self, strike: Strike) -> (Option<String>, Undo) {
-        let (nodes, up) = self.nodes();
+    fn apply_to_node(&self, fault: PlannedFault) -> (Option<String>, Undo) {
+        let (nodes, up) = self.node_candidates();
         let nothing = (None, Undo::Nothing);
-        let Some(node) = nodes.get(strike.victims[0] as usize % nodes.len().max(1)).cloned() else {
+        let Some(node) = nodes.get(fault.victims[0] as usize % nodes.len().max(1)).cloned() else {
             return nothing;
         };
         let least =
             self.faults.max_down.unwrap_or_else(|| (nodes.len().saturating_sub(1) / 2).max(1));
         let takes_down = matches!(
-            strike.family,
+            fault.kind,
             FaultKind::Crash
                 | FaultKind::PowerOff
                 | FaultKind::Close
                 | FaultKind::Pause
                 | FaultKind::Restart
         );
-        let is_up = up.contains(&node.machine);
+        let is_up = up.contains(&node.host);
         if !is_up || (takes_down && nodes.len() - up.len() >= least) {
             return nothing;
         }
-        let step = (strike.strength % 4) as usize;
-        let mut what = format!("{} {}", strike.family.name(), node.name());
-        let life = node.life();
-        let undo = match strike.family {
+        let step = (fault.strength % 4) as usize;
+        let mut description = format!("{} {}", fault.kind.name(), node.name());
+        let life = node.incarnation();
+        let undo = match fault.kind {
             FaultKind::Crash | FaultKind::PowerOff => {
-                node.stop(strike.family, false);
+                node.apply_stop(fault.kind, false);
                 Undo::Start(node, life)
             }
             FaultKind::Close => {
@@ -257,29 +263,29 @@ impl FaultPlan {
                 Undo::Start(node, life)
             }
             FaultKind::Pause => {
-                node.hold(true, false);
+                node.apply_pause(true, false);
                 Undo::Resume(node)
             }
             FaultKind::Restart => {
-                node.start_again(false);
+                node.apply_restart(false);
                 Undo::Nothing
             }
             FaultKind::Clock => {
                 let offset = [50_000_000, 1_000_000_000, -1_000_000_000, 60_000_000_000][step];
-                let drift = [50, -1_000, 20_000, -100_000][strike.victims[1] as usize % 4];
+                let drift = [50, -1_000, 20_000, -100_000][fault.victims[1] as usize % 4];
                 let skew = ClockSkew { offset, drift_ppm: drift };
                 node.apply_clock(skew, false);
-                what += &format!(": {}", clock_in_words(skew));
+                description += &format!(": {}", describe_clock(skew));
                 Undo::Clock(node)
             }
             _ => {
                 let cost = Duration::from_micros([100, 1_000, 5_000, 20_000][step]);
                 node.apply_poll_cost(cost, false);
-                what += &format!(": {cost:?} a poll");
-                Undo::Speed(node)
+                description += &format!(": {cost:?} a poll");
+                Undo::PollCost(node)
             }
         };
-        (Some(what), undo)
+        (Some(description), undo)
     }
 
     /// Undoes one thing.
@@ -287,62 +293,62 @@ impl FaultPlan {
         let net = &self.network;
         match undo {
             Undo::Nothing => {}
-            Undo::Cut(id, family) => net.mend(*id, *family),
+            Undo::Cut(id, family) => net.undo_cut(*id, *family),
             Undo::Release(a, b) => net.release_pair(a, b, false),
-            Undo::Link(a, b, family) => net.unedit_pair((*a, *b), *family),
-            Undo::Start(node, life) => node.recover(*life),
-            Undo::Resume(node) => node.hold(false, false),
+            Undo::Link(a, b, family) => net.undo_override((*a, *b), *family),
+            Undo::Start(node, life) => node.start_if_same(*life),
+            Undo::Resume(node) => node.apply_pause(false, false),
             Undo::Clock(node) => node.restore_clock(),
-            Undo::Speed(node) => node.restore_poll_cost(),
+            Undo::PollCost(node) => node.restore_poll_cost(),
             Undo::Registry => net.set_registry(false, false),
         }
     }
 
     /// Undoes everything that is left.
     fn undo_all(&mut self) {
-        let undone_at = std::mem::take(&mut self.undone_at);
+        let undone_at = std::mem::take(&mut self.undo_at);
         undone_at.values().for_each(|undo| self.undo(undo));
     }
 
     /// Parts the hosts in two, if there are two.
-    fn split(&self, strike: Strike) -> Option<(Vec<String>, Vec<String>)> {
+    fn draw_sides(&self, fault: PlannedFault) -> Option<(Vec<String>, Vec<String>)> {
         let mut names: Vec<String> = enter(self.network.run, |fabric, _| {
             let net = &fabric.nets[self.network.net as usize];
-            net.machines.names().into_iter().map(str::to_string).collect()
+            net.hosts.names().into_iter().map(str::to_string).collect()
         });
         if names.len() < 2 {
             return None;
         }
-        let few = 1 + strike.victims[1] as usize % (names.len() / 2);
-        let first = strike.victims[0] as usize % names.len();
+        let few = 1 + fault.victims[1] as usize % (names.len() / 2);
+        let first = fault.victims[0] as usize % names.len();
         names.rotate_left(first);
         let rest = names.split_off(few);
         Some((names, rest))
     }
 
     /// Two hosts of which one has dialed the other: names and numbers.
-    fn pair(&self, strike: Strike) -> Option<((String, String), (u32, u32))> {
+    fn draw_pair(&self, fault: PlannedFault) -> Option<((String, String), (u32, u32))> {
         enter(self.network.run, |fabric, _| {
             let net = &fabric.nets[self.network.net as usize];
             let pairs: Vec<(u32, u32)> =
                 net.pairs.keys().filter(|(a, b)| a != b).copied().collect();
-            let (a, b) = *pairs.get(strike.victims[0] as usize % pairs.len().max(1))?;
-            let name = |machine: u32| net.machines[machine].name().to_string();
+            let (a, b) = *pairs.get(fault.victims[0] as usize % pairs.len().max(1))?;
+            let name = |machine: u32| net.hosts[machine].name().to_string();
             Some(((name(a), name(b)), (a, b)))
         })
     }
 
     /// All nodes, and the numbers of those that are up, and have a host.
-    fn nodes(&self) -> (Vec<Node>, Vec<u32>) {
+    fn node_candidates(&self) -> (Vec<Node>, Vec<u32>) {
         enter(self.network.run, |fabric, _| {
             let net = &fabric.nets[self.network.net as usize];
             let (mut nodes, mut up) = (Vec::new(), Vec::new());
-            for (machine, number) in net.machines.iter().zip(0..) {
+            for (machine, number) in net.hosts.iter().zip(0..) {
                 let Some(part) = &machine.node else { continue };
                 nodes.push(Node {
                     run: self.network.run,
                     net: self.network.net,
-                    machine: number,
+                    host: number,
                     name: machine.name().into(),
                 });
                 let open = machine.host.as_ref().is_some_and(|host| !host.is_closed());
@@ -360,13 +366,14 @@ impl Drop for FaultPlan {
         match try_enter(self.network.run, |_, world| (world.is_running(), world.accepts_effect())) {
             Some((true, true)) => self.undo_all(),
             // It belonged to a task that dies with its node: that is no reason to stop here.
-            Some((true, false)) if !self.undone_at.is_empty() => {
+            Some((true, false)) if !self.undo_at.is_empty() => {
                 let (network, faults) = (self.network.clone(), self.faults.clone());
-                let (plan, undone_at) = (self.plan, std::mem::take(&mut self.undone_at));
+                let (plan, undone_at) = (self.plan, std::mem::take(&mut self.undo_at));
                 let (has_run, done) = (true, Vec::new());
-                let mut rest = Self { network, faults, plan, has_run, undone_at, done };
+                let mut rest =
+                    Self { network, faults, plan, has_run, undo_at: undone_at, applied: done };
                 try_enter(self.network.run, |_, world| {
-                    world.defer_callback(Errand::Once(Box::new(move || rest.undo_all())));
+                    world.defer_callback(Callback::Boxed(Box::new(move || rest.undo_all())));
                 });
             }
             _ => {}
@@ -376,14 +383,14 @@ impl Drop for FaultPlan {
 
 impl fmt::Debug for FaultPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultPlan").field("plan", &self.plan).field("done", &self.done).finish()
+        f.debug_struct("FaultPlan").field("plan", &self.plan).field("done", &self.applied).finish()
     }
 }
 
 /// Prints a line for each fault that struck: when, and what it was.
 impl fmt::Display for FaultPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (at, what)) in self.done.iter().enumerate() {
+        for (number, (at, what)) in self.applied.iter().enumerate() {
             let line = if number == 0 { "" } else { "\n" };
             write!(f, "{line}{at} {what}")?;
         }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::sim::{
-    ChoiceFamily, ChoiceKey, FaultKind, Key, Shape, World, hash_name, nanos, path_step,
+    ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, World, hash_name, nanos, path_step,
 };
 
 /// What the choices of one strike decide, by ordinal: whether it strikes, when in its slot, and how
@@ -24,7 +24,7 @@ pub(crate) mod strikes {
 }
 
 /// How many slots a plan has.
-const SLOTS: u64 = 12;
+const PLAN_SLOTS: u64 = 12;
 
 /// The kinds of faults that a plan may draw.
 ///
@@ -78,13 +78,13 @@ impl Faults {
         self
     }
 
-    pub(crate) fn allow(mut self, family: FaultKind, allowed: bool) -> Self {
-        self.allowed[family as usize] = allowed;
+    pub(crate) fn allow(mut self, kind: FaultKind, allowed: bool) -> Self {
+        self.allowed[kind as usize] = allowed;
         self
     }
 
     /// The families that may be drawn.
-    pub(crate) fn families(&self) -> impl Iterator<Item = FaultKind> + '_ {
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = FaultKind> + '_ {
         FaultKind::ALL.into_iter().filter(|family| self.allowed[*family as usize])
     }
 }
@@ -102,7 +102,7 @@ impl fmt::Debug for Faults {
             f.write_str("Faults::all()")?;
         } else {
             f.write_str("Faults::none()")?;
-            self.families().try_for_each(|kind| write!(f, ".with(FaultKind::{kind:?})"))?;
+            self.kinds().try_for_each(|kind| write!(f, ".with(FaultKind::{kind:?})"))?;
         }
         if let Some(nodes) = self.max_down {
             write!(f, ".max_down({nodes})")?;
@@ -113,35 +113,35 @@ impl fmt::Debug for Faults {
 
 /// A fault that was drawn.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Strike {
-    pub(crate) family: FaultKind,
+pub(crate) struct PlannedFault {
+    pub(crate) kind: FaultKind,
     /// When it strikes and for how long, in nanoseconds from the beginning of the plan.
     pub(crate) at: u64,
-    pub(crate) lasts: u64,
+    pub(crate) duration: u64,
     /// Whom it hits, and how hard, to be taken modulo whatever there is.
     pub(crate) victims: [u64; 2],
     pub(crate) strength: u64,
 }
 
 /// Whoever draws the entries of one plan.
-pub(crate) struct Drawer<'a> {
+pub(crate) struct PlanSampler<'a> {
     pub(crate) world: &'a mut World,
     pub(crate) network: &'a str,
     pub(crate) plan: u32,
 }
 
-impl Drawer<'_> {
+impl PlanSampler<'_> {
     /// Draws a plan that takes so long.
-    pub(crate) fn draw(&mut self, faults: &Faults, duration: Duration) -> Vec<Strike> {
-        let slot = (nanos(duration) / SLOTS).max(1);
+    pub(crate) fn draw(&mut self, faults: &Faults, duration: Duration) -> Vec<PlannedFault> {
+        let slot = (nanos(duration) / PLAN_SLOTS).max(1);
         let families: Vec<(FaultKind, u64)> =
-            faults.families().filter_map(|family| self.strength(family, faults.swarm)).collect();
-        let mut strikes: Vec<Strike> = Vec::new();
-        for number in 0..SLOTS {
+            faults.kinds().filter_map(|family| self.draw_odds(family, faults.swarm)).collect();
+        let mut strikes: Vec<PlannedFault> = Vec::new();
+        for number in 0..PLAN_SLOTS {
             // Quiet gaps, in which what was shaken settles: what began before is over by then.
             if self.choose("quiet", number, 0, 4) == 3 {
                 for strike in &mut strikes {
-                    strike.lasts = strike.lasts.min(number * slot - strike.at);
+                    strike.duration = strike.duration.min(number * slot - strike.at);
                 }
                 continue;
             }
@@ -151,10 +151,10 @@ impl Drawer<'_> {
                     continue;
                 }
                 let mut of = |ordinal, options| self.choose(name, number + 1, ordinal, options);
-                strikes.push(Strike {
-                    family: *family,
+                strikes.push(PlannedFault {
+                    kind: *family,
                     at: number * slot + of(strikes::AT, slot),
-                    lasts: slot / 8 + of(strikes::LASTS, slot * strikes::LONGEST),
+                    duration: slot / 8 + of(strikes::LASTS, slot * strikes::LONGEST),
                     victims: strikes::VICTIMS.map(|ordinal| of(ordinal, 1 << 16)),
                     strength: of(strikes::STRENGTH, 1 << 16),
                 });
@@ -165,25 +165,25 @@ impl Drawer<'_> {
     }
 
     /// How many times of twelve a family strikes in a slot, if it does in this plan.
-    fn strength(&mut self, family: FaultKind, swarm: bool) -> Option<(FaultKind, u64)> {
-        if swarm && self.choose(family.name(), 0, 0, 2) == 0 {
+    fn draw_odds(&mut self, kind: FaultKind, swarm: bool) -> Option<(FaultKind, u64)> {
+        if swarm && self.choose(kind.name(), 0, 0, 2) == 0 {
             return None;
         }
-        let odds = [2, 4, 8][self.choose(family.name(), 0, 1, 3) as usize];
-        Some((family, odds))
+        let odds = [2, 4, 8][self.choose(kind.name(), 0, 1, 3) as usize];
+        Some((kind, odds))
     }
 
-    fn choose(&mut self, what: &str, index: u64, ordinal: u64, options: u64) -> u64 {
+    fn choose(&mut self, object: &str, index: u64, ordinal: u64, options: u64) -> u64 {
         let (plan, index) = (self.plan, index as u32);
-        let who = Key::word(self.network).child(const { hash_name("plan") }, plan);
-        let named = Key::NONE.child(hash_name(what), index);
+        let who = PathHash::of_name(self.network).child(const { hash_name("plan") }, plan);
+        let named = PathHash::NONE.child(hash_name(object), index);
         let network = self.network;
         self.world.intern_name(who, || [path_step(network, 0), path_step("plan", plan)].join("/"));
-        self.world.intern_name(named, || path_step(what, index));
+        self.world.intern_name(named, || path_step(object, index));
         self.world.draw(
             ChoiceKey::new(ChoiceFamily::Fault, who, named),
             ordinal,
-            Shape::Uniform(options),
+            Distribution::Uniform(options),
         )
     }
 }

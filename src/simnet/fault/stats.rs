@@ -60,7 +60,7 @@ impl FaultStats {
 
     /// Adds counts to those of a kind.
     pub(crate) fn add(&mut self, kind: FaultKind, counts: FaultCounts) {
-        let own = self.counts(kind);
+        let own = self.kind_mut(kind);
         *own = *own + counts;
     }
 
@@ -89,14 +89,14 @@ impl FaultStats {
         );
     }
 
-    pub(crate) fn counts(&mut self, family: FaultKind) -> &mut FaultCounts {
-        &mut self.counts[family as usize]
+    pub(crate) fn kind_mut(&mut self, kind: FaultKind) -> &mut FaultCounts {
+        &mut self.counts[kind as usize]
     }
 
     /// Notes that an application of a fault was felt for the first time.
-    pub(crate) fn felt(&mut self, family: FaultKind, felt: &mut bool) {
+    pub(crate) fn mark_effective(&mut self, kind: FaultKind, felt: &mut bool) {
         if !std::mem::replace(felt, true) {
-            self.counts(family).effective += 1;
+            self.kind_mut(kind).effective += 1;
         }
     }
 }
@@ -125,12 +125,12 @@ pub(crate) fn take_fault_stats() -> FaultStats {
 }
 
 /// Whether somebody adds up what has become of the faults.
-pub(crate) fn is_gathering() -> bool {
+pub(crate) fn is_collecting_stats() -> bool {
     GATHERED.with_borrow(Option::is_some)
 }
 
 /// Adds a network's ledger to those of the thread, when its run is over.
-pub(crate) fn hand_in(ledger: &FaultStats) {
+pub(crate) fn add_to_thread_stats(ledger: &FaultStats) {
     GATHERED.with_borrow_mut(|gathered| {
         if let Some(gathered) = gathered {
             *gathered += ledger;
@@ -154,25 +154,25 @@ impl fmt::Display for FaultStats {
 
 /// A fault that lasts as long as either a test or a plan wants it.
 #[derive(Debug, Default)]
-pub(crate) struct Lasting {
-    by_hand: bool,
-    by_plan: bool,
+pub(crate) struct HeldFault {
+    manual: bool,
+    planned: bool,
     /// Whether its latest application has had an effect.
-    pub(crate) felt: bool,
+    pub(crate) is_effective: bool,
 }
 
-impl Lasting {
+impl HeldFault {
     /// Is wanted once more.
-    pub(crate) const fn want(&mut self, by_hand: bool) {
-        self.by_hand |= by_hand;
-        self.by_plan |= !by_hand;
-        self.felt = false;
+    pub(crate) const fn acquire(&mut self, is_manual: bool) {
+        self.manual |= is_manual;
+        self.planned |= !is_manual;
+        self.is_effective = false;
     }
 
     /// A test ends it for both of them, a plan only what it began. Returns whether it is over.
-    pub(crate) const fn is_over(&mut self, by_hand: bool) -> bool {
-        self.by_plan = false;
-        self.by_hand &= !by_hand;
-        !self.by_hand
+    pub(crate) const fn release(&mut self, is_manual: bool) -> bool {
+        self.planned = false;
+        self.manual &= !is_manual;
+        !self.manual
     }
 }

@@ -10,13 +10,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::net::{Addr, Gate, Host};
+use crate::net::{Addr, DialTarget, Host};
 use crate::sim::{TaskId, World, hash_name};
-use crate::util::cold::aside;
+use crate::util::cold::cold;
 
 use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
-use crate::simnet::fault::stats::{FaultStats, Lasting};
+use crate::simnet::fault::stats::{FaultStats, HeldFault};
 
 /// What a node's program comes to: nothing, or why it failed.
 pub(crate) type Life = Pin<Box<dyn Future<Output = Result<(), String>>>>;
@@ -26,7 +26,7 @@ pub(crate) type Program = Rc<dyn Fn(Host) -> Life>;
 
 /// Whether anybody is at home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Power {
+pub(crate) enum PowerState {
     /// It answers.
     Up,
     /// It answers everything with a reset: not started yet, or crashed.
@@ -35,7 +35,7 @@ pub(crate) enum Power {
     Silent,
 }
 
-impl Power {
+impl PowerState {
     #[inline]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -48,59 +48,59 @@ impl Power {
 
 /// What the registry knows of a host.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Announced {
+pub(crate) struct Registration {
     /// In which life it stands.
-    pub(crate) life: u32,
+    pub(crate) incarnation: u32,
     /// In which it stood before, until when somebody may still be told so.
     pub(crate) stale: Option<(u32, u64)>,
 }
 
 /// A host as the network sees it.
-pub(crate) struct Machine {
+pub(crate) struct SimHost {
     /// Its address, with port 0: where its name stands.
     pub(crate) addr: Addr,
     /// The hash of the name, of which the names of its connections are made.
     pub(crate) hash: u64,
     pub(crate) region: u32,
-    pub(crate) power: Power,
+    pub(crate) power: PowerState,
     /// How many times it has been restarted.
-    pub(crate) life: u32,
+    pub(crate) incarnation: u32,
     /// `None` while the registry does not know it.
-    pub(crate) announced: Option<Announced>,
+    pub(crate) registration: Option<Registration>,
     /// How many dials and announcements of it are under way.
-    pub(crate) calls: u32,
+    pub(crate) open_dials: u32,
     /// The life in which it was last dialed, and its host then.
-    pub(crate) gate: Option<(u32, Gate)>,
+    pub(crate) dial_target: Option<(u32, DialTarget)>,
     /// The host of the present life, once it is announced.
     pub(crate) host: Option<Host>,
     /// What makes it a node, if it is one: boxed, because most hosts are none.
-    pub(crate) node: Option<Box<NodePart>>,
+    pub(crate) node: Option<Box<NodeInfo>>,
 }
 
 /// What a node is, beyond being a host.
-pub(crate) struct NodePart {
+pub(crate) struct NodeInfo {
     /// Its number among the nodes of the run.
     pub(crate) number: u16,
     pub(crate) program: Program,
     /// The task that runs the program in the present life.
-    pub(crate) root: Option<TaskId>,
+    pub(crate) root_task: Option<TaskId>,
     /// Whether it is meant to run: what has been asked for, even if it has yet to be done.
     pub(crate) is_up: bool,
     /// Its pause, while it is paused.
-    pub(crate) pause: Option<Lasting>,
+    pub(crate) pause: Option<HeldFault>,
     /// How many deaths and births of it were asked for and have yet to come.
     pub(crate) in_transition: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
     /// What was set by hand: the offset and drift of its clock, and what a poll costs it.
-    pub(crate) own_clock: ClockSkew,
-    pub(crate) own_cost: Duration,
+    pub(crate) manual_clock: ClockSkew,
+    pub(crate) manual_poll_cost: Duration,
     /// Whether these faults, if they are on, have been felt.
-    pub(crate) clock_felt: Option<bool>,
-    pub(crate) slow_felt: Option<bool>,
+    pub(crate) clock_effective: Option<bool>,
+    pub(crate) slow_effective: Option<bool>,
 }
 
-impl NodePart {
+impl NodeInfo {
     pub(crate) fn new(
         number: u16,
         program: Program,
@@ -109,47 +109,47 @@ impl NodePart {
         Self {
             number,
             program,
-            root: None,
+            root_task: None,
             is_up: true,
             pause: None,
             in_transition: 0,
             spawned_at,
-            own_clock: ClockSkew::none(),
-            own_cost: Duration::ZERO,
-            clock_felt: None,
-            slow_felt: None,
+            manual_clock: ClockSkew::none(),
+            manual_poll_cost: Duration::ZERO,
+            clock_effective: None,
+            slow_effective: None,
         }
     }
 
     /// Notes which faults have been felt by now.
-    pub(crate) fn feel(&mut self, ledger: &mut FaultStats, world: &World) {
+    pub(crate) fn record_effects(&mut self, ledger: &mut FaultStats, world: &World) {
         let [held_up, misled, slow] = world.fault_effects(self.number);
-        let pause_felt = self.pause.as_mut().map(|pause| &mut pause.felt);
+        let pause_felt = self.pause.as_mut().map(|pause| &mut pause.is_effective);
         let felt = [
             (FaultKind::Pause, pause_felt, held_up),
-            (FaultKind::Clock, self.clock_felt.as_mut(), misled),
-            (FaultKind::SlowNode, self.slow_felt.as_mut(), slow),
+            (FaultKind::Clock, self.clock_effective.as_mut(), misled),
+            (FaultKind::SlowNode, self.slow_effective.as_mut(), slow),
         ];
         for (family, felt, now) in felt {
             if let Some(felt) = felt.filter(|_| now) {
-                ledger.felt(family, felt);
+                ledger.mark_effective(family, felt);
             }
         }
     }
 }
 
-impl Machine {
+impl SimHost {
     /// A host that is not up yet; its address has port 0.
     pub(crate) fn new(addr: Addr) -> Self {
         Self {
             hash: hash_name(addr.host()),
             addr,
             region: 0,
-            power: Power::Down,
-            life: 0,
-            announced: None,
-            calls: 0,
-            gate: None,
+            power: PowerState::Down,
+            incarnation: 0,
+            registration: None,
+            open_dials: 0,
+            dial_target: None,
             host: None,
             node: None,
         }
@@ -157,13 +157,24 @@ impl Machine {
 
     /// Makes it as it was when it was new; of a field that is not named in here nobody would know
     /// that it stays. What made a node of it is a user's in part, and is handed out.
-    pub(crate) fn forget(&mut self, nodes: &mut Vec<NodePart>) {
-        let Self { addr, hash: _, region, power, life, announced, calls, gate, host, node } = self;
+    pub(crate) fn recycle(&mut self, nodes: &mut Vec<NodeInfo>) {
+        let Self {
+            addr,
+            hash: _,
+            region,
+            power,
+            incarnation: life,
+            registration: announced,
+            open_dials: calls,
+            dial_target: gate,
+            host,
+            node,
+        } = self;
         addr.forget_number();
-        (*region, *power, *life, *announced, *calls) = (0, Power::Down, 0, None, 0);
+        (*region, *power, *life, *announced, *calls) = (0, PowerState::Down, 0, None, 0);
         (*gate, *host) = (None, None);
         if let Some(node) = node.take() {
-            aside(|| nodes.push(*node));
+            cold(|| nodes.push(*node));
         }
     }
 
@@ -175,16 +186,16 @@ impl Machine {
 
 /// The name of a machine, which is found by it.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name(Addr);
+pub(crate) struct HostName(Addr);
 
-impl Name {
-    pub(crate) fn of(machine: &Machine) -> Self {
+impl HostName {
+    pub(crate) fn new(machine: &SimHost) -> Self {
         Self(machine.addr.clone())
     }
 }
 
 /// Addresses of one network and with one port are in the order of their hosts.
-impl Borrow<str> for Name {
+impl Borrow<str> for HostName {
     fn borrow(&self) -> &str {
         self.0.host()
     }
@@ -192,7 +203,7 @@ impl Borrow<str> for Name {
 
 /// What the registry tells of a host: which machine, and in which life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Place {
-    pub(crate) machine: u32,
-    pub(crate) life: u32,
+pub(crate) struct HostRef {
+    pub(crate) host: u32,
+    pub(crate) incarnation: u32,
 }

@@ -9,42 +9,42 @@ use std::ops::{Index, IndexMut};
 
 use crate::net::Addr;
 use crate::sim::hash_name;
-use crate::util::cold::aside;
+use crate::util::cold::cold;
 
-use crate::simnet::host::sim_host::{Machine, Name, NodePart};
+use crate::simnet::host::sim_host::{HostName, NodeInfo, SimHost};
 
 /// Up to so many are looked through for a name.
-const FEW: usize = 4;
+const LINEAR_SEARCH_LIMIT: usize = 4;
 
 /// All hosts that a network has had, each with a number that it keeps.
 #[derive(Default)]
-pub(crate) struct Machines {
+pub(crate) struct HostTable {
     /// By number; behind those of this run are such of runs before.
-    all: Vec<Machine>,
+    hosts: Vec<SimHost>,
     /// How many are of this run.
     used: usize,
     /// Of all in use, unless these are few.
-    by_name: BTreeMap<Name, u32>,
+    by_name: BTreeMap<HostName, u32>,
 }
 
-impl Machines {
+impl HostTable {
     /// Finds a host by its name.
     #[inline(always)]
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        if self.used > FEW {
-            return aside(|| self.by_name.get(name).copied());
+        if self.used > LINEAR_SEARCH_LIMIT {
+            return cold(|| self.by_name.get(name).copied());
         }
         let hash = hash_name(name);
-        let is_it = |machine: &Machine| machine.hash == hash && machine.name() == name;
+        let is_it = |machine: &SimHost| machine.hash == hash && machine.name() == name;
         self.iter().position(is_it).map(|number| number as u32)
     }
 
     /// An address, with port 0, for a host that is to be.
     #[inline(always)]
     pub(crate) fn addr_for(&self, network: &str, name: &str) -> Addr {
-        match self.all.get(self.used) {
+        match self.hosts.get(self.used) {
             Some(next) if next.name() == name => next.addr.clone(),
-            _ => Addr::of(network, name, 0),
+            _ => Addr::from_parts(network, name, 0),
         }
     }
 
@@ -57,92 +57,98 @@ impl Machines {
     #[inline(always)]
     fn add(&mut self, addr: &Addr, region: u32) -> u32 {
         let number = self.used as u32;
-        if !self.all.get(self.used).is_some_and(|next| next.addr.is_same_host(addr)) {
-            aside(|| {
-                let machine = Machine::new(addr.with_port(0));
-                match self.all.get_mut(self.used) {
+        if !self.hosts.get(self.used).is_some_and(|next| next.addr.is_same_host(addr)) {
+            cold(|| {
+                let machine = SimHost::new(addr.with_port(0));
+                match self.hosts.get_mut(self.used) {
                     Some(next) => *next = machine,
-                    None => self.all.push(machine),
+                    None => self.hosts.push(machine),
                 }
             });
         }
         self.used += 1;
         self[number].region = region;
-        if self.used > FEW {
-            self.enter_names();
+        if self.used > LINEAR_SEARCH_LIMIT {
+            self.build_index();
         }
         number
     }
 
     /// Enters the names of those that have been added since.
     #[cold]
-    fn enter_names(&mut self) {
+    fn build_index(&mut self) {
         let entered = self.by_name.len();
-        let added = self.all[entered..self.used].iter().zip(entered as u32..);
-        self.by_name.extend(added.map(|(machine, number)| (Name::of(machine), number)));
+        let added = self.hosts[entered..self.used].iter().zip(entered as u32..);
+        self.by_name.extend(added.map(|(machine, number)| (HostName::new(machine), number)));
     }
 
     /// Goes through all hosts, by number.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Machine> {
-        self.all[..self.used].iter()
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &SimHost> {
+        self.hosts[..self.used].iter()
     }
 
     /// The same, to change them.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Machine> {
-        self.all[..self.used].iter_mut()
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut SimHost> {
+        self.hosts[..self.used].iter_mut()
     }
 
     /// The names of all hosts, sorted.
     pub(crate) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.iter().map(Machine::name).collect();
+        let mut names: Vec<&str> = self.iter().map(SimHost::name).collect();
         names.sort_unstable();
         names
     }
 
     /// Forgets what has become of the hosts of this run; and those hosts of runs before that have
     /// not come again.
-    pub(crate) fn clear(&mut self, nodes: &mut Vec<NodePart>) {
+    pub(crate) fn clear(&mut self, nodes: &mut Vec<NodeInfo>) {
         const KEPT: usize = 64;
-        self.all.truncate(self.used);
-        self.all.iter_mut().for_each(|machine| machine.forget(nodes));
-        self.all.truncate(KEPT);
-        self.all.shrink_to(KEPT);
+        self.hosts.truncate(self.used);
+        self.hosts.iter_mut().for_each(|machine| machine.recycle(nodes));
+        self.hosts.truncate(KEPT);
+        self.hosts.shrink_to(KEPT);
         self.used = 0;
         if !self.by_name.is_empty() {
-            aside(|| self.by_name.clear());
+            cold(|| self.by_name.clear());
         }
     }
 
     /// Forgets the hosts of the last run: the network is another.
-    pub(crate) fn begin_anew(&mut self) {
-        self.all.clear();
+    pub(crate) fn recycle(&mut self) {
+        self.hosts.clear();
     }
 }
 
-impl Index<u32> for Machines {
-    type Output = Machine;
+impl Index<u32> for HostTable {
+    type Output = SimHost;
 
     #[inline]
-    fn index(&self, number: u32) -> &Machine {
-        &self.all[number as usize]
+    fn index(&self, number: u32) -> &SimHost {
+        &self.hosts[number as usize]
     }
 }
 
-impl IndexMut<u32> for Machines {
+impl IndexMut<u32> for HostTable {
     #[inline]
-    fn index_mut(&mut self, number: u32) -> &mut Machine {
-        &mut self.all[number as usize]
+    fn index_mut(&mut self, number: u32) -> &mut SimHost {
+        &mut self.hosts[number as usize]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FEW, Machines};
+    use super::{HostTable, LINEAR_SEARCH_LIMIT};
 
     #[test]
     fn hosts_few_or_many_are_found_and_come_again() {
-        let mut machines = Machines::default();
-        for count in [FEW as u32 - 1, FEW as u32, FEW as u32 + 1, 100, 2] {
+        let mut machines = HostTable::default();
+        for count in [
+            LINEAR_SEARCH_LIMIT as u32 - 1,
+            LINEAR_SEARCH_LIMIT as u32,
+            LINEAR_SEARCH_LIMIT as u32 + 1,
+            100,
+            2,
+        ] {
             // Prime to all of these: so that each name comes once, in no order.
             let names: Vec<String> =
                 (0..count).map(|n| format!("h{:02}", n * 37 % count)).collect();
@@ -171,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_host_that_comes_again_has_its_address_of_before() {
-        let mut machines = Machines::default();
+        let mut machines = HostTable::default();
         let come = |names: [&str; 2]| {
             let addrs = names.map(|name| {
                 let addr = machines.addr_for("net", name);

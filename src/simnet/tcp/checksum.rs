@@ -68,15 +68,19 @@ const fn mixed(state: u64, word: u64) -> u64 {
 /// Digests the bytes of one segment, as they come.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is on the stack, or in a box already")]
-pub(crate) enum Digest {
-    Short(Short),
-    Long(Long),
+pub(crate) enum SegmentChecksum {
+    Short(ShortChecksum),
+    Long(LongChecksum),
 }
 
-impl Digest {
+impl SegmentChecksum {
     /// Begins with a segment of that length, which stands there in its stream.
     pub(crate) fn new(start: u64, len: usize) -> Self {
-        if len < LONG { Self::Short(Short::new(start)) } else { Self::Long(Long::new(start)) }
+        if len < LONG {
+            Self::Short(ShortChecksum::new(start))
+        } else {
+            Self::Long(LongChecksum::new(start))
+        }
     }
 
     /// Copies a short segment that is all there, and digests it.
@@ -137,7 +141,7 @@ const fn close(start: u64, sum: u128) -> u64 {
 
 /// The digest of a short segment.
 #[derive(Debug)]
-pub(crate) struct Short {
+pub(crate) struct ShortChecksum {
     start: u64,
     sum: u128,
     /// How many bytes there were, and those of a pair that is not whole.
@@ -145,7 +149,7 @@ pub(crate) struct Short {
     rest: [u8; PAIR],
 }
 
-impl Short {
+impl ShortChecksum {
     const fn new(start: u64) -> Self {
         Self { start, sum: 0, len: 0, rest: [0; PAIR] }
     }
@@ -176,14 +180,14 @@ impl Short {
 
 /// The digest of a long segment.
 #[derive(Debug)]
-pub(crate) struct Long {
+pub(crate) struct LongChecksum {
     lanes: [u64; LANES],
     /// The bytes of a block that is not whole, zeros behind them, and how many there are.
     rest: [u8; BLOCK],
     rest_len: usize,
 }
 
-impl Long {
+impl LongChecksum {
     fn new(start: u64) -> Self {
         let lanes = std::array::from_fn(|lane| mixed(1 + lane as u64, start));
         Self { lanes, rest: [0; BLOCK], rest_len: 0 }
@@ -274,11 +278,12 @@ fn mix_vectors<S: Simd>(
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, Digest, LONG};
+    use super::{BLOCK, LONG, SegmentChecksum};
 
     /// The digest of a segment that is copied in one go.
     fn digest(start: u64, bytes: &[u8]) -> u64 {
-        let (mut digest, mut copy) = (Digest::new(start, bytes.len()), vec![0; bytes.len()]);
+        let (mut digest, mut copy) =
+            (SegmentChecksum::new(start, bytes.len()), vec![0; bytes.len()]);
         digest.copy(bytes, &mut copy);
         assert_eq!(copy, bytes);
         digest.value()
@@ -295,7 +300,7 @@ mod tests {
             let bytes = bytes(len);
             let whole = digest(5, &bytes);
             for part in [1, 2, 3, 5, 7, 8, 9, 13, 64, 100, 200, BLOCK, BLOCK + 1] {
-                let mut digest = Digest::new(5, len);
+                let mut digest = SegmentChecksum::new(5, len);
                 let mut copy = vec![0; len];
                 let parts = bytes.chunks(part).zip(copy.chunks_mut(part));
                 parts.for_each(|(from, into)| digest.copy(from, into));

@@ -6,18 +6,18 @@
 use std::task::Waker;
 
 use crate::net::{Cause, WaitList};
-use crate::sim::{Key, Mark};
+use crate::sim::{PathHash, RecordIndex};
 use crate::util::lazy_queue::LazyQueue;
 use crate::util::prefetch::prefetch;
 use crate::util::waiter::Waiter;
 
 use crate::simnet::latency::Latency;
-use crate::simnet::slab::Reused;
-use crate::simnet::tcp::stream_buffer::{Corrupted, Stream};
+use crate::simnet::slab::SlabEntry;
+use crate::simnet::tcp::stream_buffer::{CorruptStream, StreamBuffer};
 
 /// What travels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum What {
+pub(crate) enum SegmentKind {
     Data,
     /// The end of the stream.
     Fin,
@@ -25,7 +25,7 @@ pub(crate) enum What {
     Reset,
 }
 
-impl What {
+impl SegmentKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Data => "data",
@@ -37,10 +37,10 @@ impl What {
 
 /// Something on its way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Item {
-    pub(crate) what: What,
+pub(crate) struct Segment {
+    pub(crate) kind: SegmentKind,
     /// The record in which it was sent.
-    pub(crate) sent: Mark,
+    pub(crate) sent_record: RecordIndex,
     /// Where its bytes end in the stream, and their digest.
     pub(crate) end: u64,
     pub(crate) digest: u64,
@@ -51,7 +51,7 @@ pub(crate) struct Item {
 
 /// What keeps the oldest item of a direction from arriving.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum Blocked {
     None,
     /// It was lost, and is sent again before long.
     Lost,
@@ -74,7 +74,7 @@ pub(crate) enum Reset {
 pub(crate) struct Writers {
     pub(crate) waiting: WaitList,
     /// When the end that writes asks next whether the other is still there, if it is going to.
-    pub(crate) asks_at: u64,
+    pub(crate) next_probe_at: u64,
 }
 
 /// One direction of a connection, in the order in which it stands in memory: among thousands of
@@ -82,27 +82,27 @@ pub(crate) struct Writers {
 /// together.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Pipe {
-    pub(crate) stream: Stream,
+pub(crate) struct HalfConn {
+    pub(crate) stream: StreamBuffer,
     /// The name of the direction, for choices, records and wake-ups.
-    pub(crate) key: Key,
+    pub(crate) key: PathHash,
     /// How many items have been sent.
-    pub(crate) items: u64,
+    pub(crate) segments_sent: u64,
     pub(crate) latency: Latency,
     /// Nothing arrives before this: what is sent later arrives later.
     pub(crate) last_at: u64,
     /// The oldest item on its way, and those behind it.
-    pub(crate) head: Option<Item>,
-    pub(crate) behind: LazyQueue<Item>,
+    pub(crate) in_flight_front: Option<Segment>,
+    pub(crate) in_flight: LazyQueue<Segment>,
     pub(crate) readers: WaitList,
     /// When something last arrived.
-    pub(crate) heard_at: u64,
+    pub(crate) last_received_at: u64,
     pub(crate) window: u32,
     /// How many times in a row the oldest item was lost.
     pub(crate) losses: u32,
-    pub(crate) trouble: Trouble,
+    pub(crate) blocked: Blocked,
     /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
-    pub(crate) odd: bool,
+    pub(crate) needs_slow_path: bool,
     /// Whether the trace is to tell what is read.
     pub(crate) traced: bool,
     /// Whether the end of the stream was sent, and has arrived.
@@ -111,38 +111,38 @@ pub(crate) struct Pipe {
     pub(crate) reset: Reset,
     /// Whether the writer has missed an announcement of space, and how many times it was announced
     /// again then.
-    pub(crate) missed_credit: bool,
-    pub(crate) again: u8,
+    pub(crate) update_lost: bool,
+    pub(crate) update_attempt: u8,
     /// Since when the sender has waited for an acknowledgement that does not come of itself.
-    pub(crate) unheard_since: Option<u64>,
+    pub(crate) unacked_since: Option<u64>,
     /// What is kept of those who wait for space, as soon as anything is.
     pub(crate) writers: Option<Box<Writers>>,
 }
 
 // Two of them are most of what a connection takes.
-const _: () = assert!(size_of::<Pipe>() <= 280);
+const _: () = assert!(size_of::<HalfConn>() <= 280);
 
-impl Default for Pipe {
+impl Default for HalfConn {
     fn default() -> Self {
         Self {
-            stream: Stream::default(),
-            head: None,
-            behind: LazyQueue::default(),
+            stream: StreamBuffer::default(),
+            in_flight_front: None,
+            in_flight: LazyQueue::default(),
             last_at: 0,
-            items: 0,
-            key: Key::NONE,
+            segments_sent: 0,
+            key: PathHash::NONE,
             latency: Latency::LOOPBACK,
             window: 0,
             readers: WaitList::default(),
             writers: None,
-            trouble: Trouble::None,
-            odd: false,
+            blocked: Blocked::None,
+            needs_slow_path: false,
             traced: false,
             losses: 0,
-            unheard_since: None,
-            missed_credit: false,
-            again: 0,
-            heard_at: 0,
+            unacked_since: None,
+            update_lost: false,
+            update_attempt: 0,
+            last_received_at: 0,
             fin_sent: false,
             fin_arrived: false,
             reset: Reset::None,
@@ -150,18 +150,19 @@ impl Default for Pipe {
     }
 }
 
-impl Pipe {
+impl HalfConn {
     /// Begins again, where another has ended: field by field, because whatever was moved here as a
     /// whole would be read in wider words than it was written in.
     #[inline]
-    pub(crate) fn begin(&mut self, key: Key, latency: Latency, window: u32, now: u64) {
+    pub(crate) fn begin(&mut self, key: PathHash, latency: Latency, window: u32, now: u64) {
         self.stream.begin();
         (self.key, self.latency, self.window) = (key, latency, window);
         // The hand-shake was the first.
-        self.items = 1;
-        (self.last_at, self.heard_at, self.losses) = (0, now, 0);
-        (self.head, self.unheard_since, self.trouble) = (None, None, Trouble::None);
-        (self.odd, self.traced, self.missed_credit, self.again) = (false, false, false, 0);
+        self.segments_sent = 1;
+        (self.last_at, self.last_received_at, self.losses) = (0, now, 0);
+        (self.in_flight_front, self.unacked_since, self.blocked) = (None, None, Blocked::None);
+        (self.needs_slow_path, self.traced, self.update_lost, self.update_attempt) =
+            (false, false, false, 0);
         (self.fin_sent, self.fin_arrived, self.reset) = (false, false, Reset::None);
     }
 
@@ -169,30 +170,30 @@ impl Pipe {
     #[inline(never)]
     fn end(&mut self) {
         self.stream.end();
-        self.behind.clear();
+        self.in_flight.clear();
         (self.readers, self.writers) = (WaitList::default(), None);
     }
 
     /// Puts something on its way. Returns whether it is the oldest.
     #[inline(always)]
-    pub(crate) fn put_on_way(&mut self, item: Item) -> bool {
-        if self.head.is_some() {
-            self.behind.push(item);
+    pub(crate) fn push_in_flight(&mut self, item: Segment) -> bool {
+        if self.in_flight_front.is_some() {
+            self.in_flight.push(item);
             return false;
         }
-        self.head = Some(item);
+        self.in_flight_front = Some(item);
         true
     }
 
     /// Takes the oldest item off its way.
     #[inline]
-    pub(crate) fn drop_head(&mut self) {
+    pub(crate) fn pop_in_flight(&mut self) {
         self.losses = 0;
-        if self.behind.is_empty() {
+        if self.in_flight.is_empty() {
             // By itself: else a whole item is moved, of which nothing but the tag means anything.
-            self.head = None;
+            self.in_flight_front = None;
         } else {
-            self.head = self.behind.pop();
+            self.in_flight_front = self.in_flight.pop();
         }
     }
 
@@ -209,57 +210,58 @@ impl Pipe {
     }
 
     /// Forgets what is on its way.
-    pub(crate) fn drop_items(&mut self) {
-        self.head = None;
-        self.behind.clear();
-        self.trouble = Trouble::None;
+    pub(crate) fn clear_in_flight(&mut self) {
+        self.in_flight_front = None;
+        self.in_flight.clear();
+        self.blocked = Blocked::None;
         self.losses = 0;
     }
 
     /// Forgets what is not out yet: what was lost and has to be sent again, and what waits for
     /// bandwidth. Returns whether nothing is left on its way.
     pub(crate) fn drop_unsent(&mut self, now: u64) -> bool {
-        let is_out = |item: &Item| item.sent_at <= now;
-        if self.trouble == Trouble::Lost || !self.head.as_ref().is_some_and(is_out) {
-            self.drop_items();
-        } else if let Some(behind) = self.behind.queue() {
+        let is_out = |item: &Segment| item.sent_at <= now;
+        if self.blocked == Blocked::Lost || !self.in_flight_front.as_ref().is_some_and(is_out) {
+            self.clear_in_flight();
+        } else if let Some(behind) = self.in_flight.queue() {
             behind.retain(is_out);
         }
-        self.head.is_none()
+        self.in_flight_front.is_none()
     }
 
     /// Counts what is on its way: items.
-    pub(crate) fn on_the_way(&self) -> usize {
-        usize::from(self.head.is_some()) + self.behind.len()
+    pub(crate) fn in_flight_len(&self) -> usize {
+        usize::from(self.in_flight_front.is_some()) + self.in_flight.len()
     }
 
     /// Numbers the item that has arrived last.
     pub(crate) fn arrived(&self) -> u64 {
-        self.items - self.on_the_way() as u64 - 1
+        self.segments_sent - self.in_flight_len() as u64 - 1
     }
 
     /// Begins an announcement of space, which is made again if the last one was missed.
-    pub(crate) fn begin_announcement(&mut self) {
-        self.again = if self.missed_credit { self.again.saturating_add(1) } else { 0 };
+    pub(crate) fn begin_update(&mut self) {
+        self.update_attempt =
+            if self.update_lost { self.update_attempt.saturating_add(1) } else { 0 };
     }
 
     /// Numbers the announcement of space: by how much has been read, and above that, by how many
     /// before it were missed.
-    pub(crate) fn announcement(&self) -> u64 {
-        self.stream.read | u64::from(self.again) << 56
+    pub(crate) fn update_number(&self) -> u64 {
+        self.stream.read | u64::from(self.update_attempt) << 56
     }
 
     /// Numbers the attempts to get the oldest item through, so that one more of them moves no
     /// choice about another item.
     pub(crate) fn attempt(&self) -> u64 {
-        let item = self.items - self.on_the_way() as u64;
+        let item = self.segments_sent - self.in_flight_len() as u64;
         item * 64 + u64::from(self.losses.min(63))
     }
 }
 
 /// How an end of a connection is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Fate {
+pub(crate) enum EndpointState {
     Open,
     /// Closed by its owner, who had read all that had arrived; what it has written is still
     /// delivered.
@@ -276,7 +278,7 @@ pub(crate) enum Fate {
     Silent,
 }
 
-impl Fate {
+impl EndpointState {
     /// Why an operation on this end fails; `None` while it does not.
     pub(crate) const fn cause(self) -> Option<Cause> {
         match self {
@@ -302,12 +304,12 @@ impl Fate {
 
 /// One end of a connection.
 #[derive(Debug, Default)]
-pub(crate) struct EndState {
-    pub(crate) machine: u32,
+pub(crate) struct Endpoint {
+    pub(crate) host: u32,
     pub(crate) port: u16,
-    pub(crate) fate: Fate,
+    pub(crate) state: EndpointState,
     /// Whether the program's side of it still exists.
-    pub(crate) held: bool,
+    pub(crate) is_open: bool,
 }
 
 /// A connection; the first end is the dialer's, and each end writes into the pipe of its number.
@@ -315,58 +317,60 @@ pub(crate) struct EndState {
 #[repr(C)]
 pub(crate) struct Connection {
     pub(crate) net: u32,
-    pub(crate) ends: [EndState; 2],
-    pub(crate) pipes: [Pipe; 2],
+    pub(crate) ends: [Endpoint; 2],
+    pub(crate) halves: [HalfConn; 2],
 }
 
-impl Reused for Connection {
+impl SlabEntry for Connection {
     #[inline]
     fn is_used(&self) -> bool {
-        self.ends[0].held | self.ends[1].held
+        self.ends[0].is_open | self.ends[1].is_open
     }
 }
 
 /// What comes of reading without a look at the world.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Glance {
+pub(crate) enum FastRead {
     /// So many bytes.
     Read(usize),
     /// So many bytes, of which the writer is to hear.
-    Much(usize),
+    ReadAndUpdate(usize),
     /// Nothing yet, for which the polled task waits.
     Empty,
     /// Nothing: the world has to be looked at.
-    Odd,
-    Corrupt(Corrupted),
+    Slow,
+    Corrupt(CorruptStream),
 }
 
 impl Connection {
     /// Is not in use any more.
     #[inline]
     pub(crate) fn end(&mut self) {
-        self.pipes.iter_mut().for_each(Pipe::end);
+        self.halves.iter_mut().for_each(HalfConn::end);
     }
 
     /// Reads at one end, or lets whoever has the waker wait, unless anything about that concerns
     /// the world or anybody else: nearly always it does not.
     #[inline]
-    pub(crate) fn glance(&mut self, end: usize, buf: &mut [u8], waker: &Waker) -> Glance {
-        let Self { ends, pipes, .. } = self;
+    pub(crate) fn try_read_fast(&mut self, end: usize, buf: &mut [u8], waker: &Waker) -> FastRead {
+        let Self { ends, halves: pipes, .. } = self;
         let pipe = &mut pipes[1 - end];
-        if ends[end].fate != Fate::Open || buf.is_empty() {
-            return Glance::Odd;
+        if ends[end].state != EndpointState::Open || buf.is_empty() {
+            return FastRead::Slow;
         }
         if pipe.stream.ready() == 0 {
-            let waits = !pipe.fin_arrived && pipe.readers.keep_lone_task(waker);
-            return if waits { Glance::Empty } else { Glance::Odd };
+            let waits = !pipe.fin_arrived && pipe.readers.register_sole_task(waker);
+            return if waits { FastRead::Empty } else { FastRead::Slow };
         }
-        if pipe.odd | pipe.traced {
-            return Glance::Odd;
+        if pipe.needs_slow_path | pipe.traced {
+            return FastRead::Slow;
         }
         match pipe.stream.read(buf) {
-            Ok(count) if pipe.stream.is_worth_announcing(pipe.window) => Glance::Much(count),
-            Ok(count) => Glance::Read(count),
-            Err(corrupted) => Glance::Corrupt(corrupted),
+            Ok(count) if pipe.stream.is_worth_advertising(pipe.window) => {
+                FastRead::ReadAndUpdate(count)
+            }
+            Ok(count) => FastRead::Read(count),
+            Err(corrupted) => FastRead::Corrupt(corrupted),
         }
     }
 
@@ -379,6 +383,6 @@ impl Connection {
     /// The machines at the beginning and at the end of a pipe.
     #[inline]
     pub(crate) const fn route(&self, way: usize) -> (u32, u32) {
-        (self.ends[way].machine, self.ends[1 - way].machine)
+        (self.ends[way].host, self.ends[1 - way].host)
     }
 }

@@ -18,84 +18,84 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};
 
-use crate::net::{Accept, Addr, AddrError, Cause, Gate};
+use crate::net::{Accept, Addr, AddrError, Cause, DialTarget};
 use crate::sim::{
-    ChoiceFamily, Errand, Key, Lateness, RecordKind, World, hash_name, nanos, path_step,
+    Callback, ChoiceFamily, DelayPolicy, PathHash, RecordKind, World, hash_name, nanos, path_step,
 };
 use crate::util::waiter::Waiter;
 
 use crate::sim::FaultKind;
-use crate::simnet::fault::links::Passage;
-use crate::simnet::host::sim_host::{Place, Power};
-use crate::simnet::slab::Pool;
-use crate::simnet::state::{Fabric, Net, Pair, try_enter, with_fabric};
+use crate::simnet::fault::links::LinkState;
+use crate::simnet::host::sim_host::{HostRef, PowerState};
+use crate::simnet::slab::RecyclingSlab;
+use crate::simnet::state::{NetState, Pair, SimnetState, try_enter, with_state};
 use crate::simnet::tcp::connection::Connection;
-use crate::simnet::tcp::dial::{BACK, Call, Met, Queued, Stage, THERE};
-use crate::simnet::tcp::fast_path::Arrival;
-use crate::simnet::tcp::socket::end_of;
+use crate::simnet::tcp::dial::{Connected, Dial, DialState, FORWARD, QueuedAccept, REVERSE};
+use crate::simnet::tcp::fast_path::FastDelivery;
+use crate::simnet::tcp::socket::endpoint;
 use crate::simnet::tcp::transfer::{
-    CALL, Transit, call_alarm, connect, head_of, retry_after, whose,
+    ConnCtx, DIAL_BASE, connect, delivery_of, dial_timer, retransmit_delay, timer_owner,
 };
 
 /// What a record of a knock or its answer carries, where data has a digest.
-const SAID: u64 = 3;
+const SYN_DIGEST: u64 = 3;
 
 /// What an alarm of the fabric does.
-pub(crate) fn sound(world: &mut World, alarm: u32) {
-    let Some((index, way)) = head_of(alarm) else { return sound_seldom(world, alarm) };
-    let arrival = with_fabric(world.run, |fabric| match fabric.conns.owned(index) {
-        Some(conn) => conn.arrive_plainly(way, world),
-        None => Arrival::Odd,
+pub(crate) fn on_timer(world: &mut World, alarm: u32) {
+    let Some((index, way)) = delivery_of(alarm) else { return on_rare_timer(world, alarm) };
+    let arrival = with_state(world.run, |fabric| match fabric.conns.get_used(index) {
+        Some(conn) => conn.deliver_fast(way, world),
+        None => FastDelivery::Slow,
     });
     match arrival {
         // With the fabric back in its place: so nothing is left to be done afterwards.
-        Some(Arrival::Heard(task)) => world.wake_with(task, Lateness::RARELY),
-        Some(Arrival::Unheard) => {}
-        Some(Arrival::Odd) | None => move_conn(world, index, way as u32),
+        Some(FastDelivery::Wake(task)) => world.wake_with(task, DelayPolicy::TIMER_WAKE),
+        Some(FastDelivery::NoReader) => {}
+        Some(FastDelivery::Slow) | None => drive_connection(world, index, way as u32),
     }
 }
 
 /// What an alarm does that is seldom set, which is a step of the run.
 #[inline(never)]
-fn sound_seldom(world: &mut World, alarm: u32) {
+fn on_rare_timer(world: &mut World, alarm: u32) {
     if !world.try_count_callback_step() {
         return;
     }
-    match whose(alarm) {
-        (index, CALL) => {
-            world.set_actor(Key::NONE);
-            with_fabric(world.run, |fabric| {
-                if let Some(mut shake) = fabric.shake(index, world) {
-                    shake.move_on();
+    match timer_owner(alarm) {
+        (index, DIAL_BASE) => {
+            world.set_actor(PathHash::NONE);
+            with_state(world.run, |fabric| {
+                if let Some(mut shake) = fabric.handshake(index, world) {
+                    shake.drive();
                 }
             });
         }
-        (index, which) => move_conn(world, index, which),
+        (index, which) => drive_connection(world, index, which),
     }
 }
 
 /// What an alarm of a connection does, whatever is the matter with that.
 #[inline(never)]
-fn move_conn(world: &mut World, index: usize, which: u32) {
-    world.set_actor(Key::NONE);
-    with_fabric(world.run, |fabric| {
-        if let Some(mut transit) = fabric.transit(index, world) {
-            transit.sound(which);
+fn drive_connection(world: &mut World, index: usize, which: u32) {
+    world.set_actor(PathHash::NONE);
+    with_state(world.run, |fabric| {
+        if let Some(mut transit) = fabric.conn_ctx(index, world) {
+            transit.on_timer(which);
         }
     });
 }
 
 /// A network and one of the dials in it, with all that moves it.
-struct Shake<'a> {
-    net: &'a mut Net,
-    conns: &'a mut Pool<Connection>,
-    call: &'a mut Call,
+struct Handshake<'a> {
+    net: &'a mut NetState,
+    conns: &'a mut RecyclingSlab<Connection>,
+    call: &'a mut Dial,
     index: usize,
     world: &'a mut World,
 }
 
 /// A text, and what is added to it if anything is.
-fn with(text: String, between: &str, more: Option<&str>) -> String {
+fn append(text: String, between: &str, more: Option<&str>) -> String {
     match more {
         Some(more) => text + between + more,
         None => text,
@@ -104,16 +104,16 @@ fn with(text: String, between: &str, more: Option<&str>) -> String {
 
 /// The name under which a hand-shake wakes somebody: what is sent in that direction later counts
 /// its own wake-ups from the first on.
-const fn shaking(direction: Key) -> Key {
+const fn syn_key(direction: PathHash) -> PathHash {
     direction.child(const { hash_name("syn") }, 0)
 }
 
 /// Says what a key of the network stands for: a direction of a connection, a handshake, a registry.
 #[cold]
-pub(crate) fn describe(run: u64, key: Key) -> Option<String> {
-    with_fabric(run, |fabric| {
-        let Fabric { nets, conns, calls, .. } = fabric;
-        let answers = nets.iter().find(|net| net.answers == key);
+pub(crate) fn describe_key(run: u64, key: PathHash) -> Option<String> {
+    with_state(run, |fabric| {
+        let SimnetState { nets, conns, dials: calls, .. } = fabric;
+        let answers = nets.iter().find(|net| net.registry_key == key);
         let answer = answers.map(|net| format!("an answer of the registry of {}", net.name));
         answer
             .or_else(|| {
@@ -121,11 +121,11 @@ pub(crate) fn describe(run: u64, key: Key) -> Option<String> {
                     (0..2).find_map(|way| {
                         let net = &nets[conn.net as usize];
                         let (from, to) = (conn.ends[way].addr(net), conn.ends[1 - way].addr(net));
-                        match conn.pipes[way].key {
+                        match conn.halves[way].key {
                             direction if direction == key => {
                                 Some(format!("a delivery {from}->{to}"))
                             }
-                            direction if shaking(direction) == key => {
+                            direction if syn_key(direction) == key => {
                                 Some(format!("the handshake of {from}->{to}"))
                             }
                             _ => None,
@@ -135,22 +135,22 @@ pub(crate) fn describe(run: u64, key: Key) -> Option<String> {
             })
             .or_else(|| {
                 let (_, call) =
-                    calls.iter().find(|(_, call)| call.keys.map(shaking).contains(&key))?;
+                    calls.iter().find(|(_, call)| call.keys.map(syn_key).contains(&key))?;
                 let net = &nets[call.net as usize];
                 let from = net.addr(call.from, call.ports[0]);
-                let to = net.addr(call.to.machine, call.ports[1]);
+                let to = net.addr(call.to.host, call.ports[1]);
                 Some(format!("the handshake of {from}->{to}"))
             })
     })?
 }
 
-impl Fabric {
+impl SimnetState {
     #[inline]
-    fn shake<'a>(&'a mut self, index: usize, world: &'a mut World) -> Option<Shake<'a>> {
-        let Self { nets, conns, calls, .. } = self;
+    fn handshake<'a>(&'a mut self, index: usize, world: &'a mut World) -> Option<Handshake<'a>> {
+        let Self { nets, conns, dials: calls, .. } = self;
         let call = calls.get_mut(index)?;
         let net = &mut nets[call.net as usize];
-        Some(Shake { net, conns, call, index, world })
+        Some(Handshake { net, conns, call, index, world })
     }
 
     /// Begins to dial: asks the registry about the host first. It is known which it is of the dials
@@ -164,290 +164,309 @@ impl Fabric {
         waiter: Waiter,
     ) -> usize {
         let (number, state) = (net, &mut self.nets[net as usize]);
-        let from = state.machine_at(src, region);
+        let from = state.host_at(src, region);
         let about = dst.number();
-        let about = about.or_else(|| state.machines.find(dst.host()));
-        let at = state.ask(world, about, dst.host());
-        state.machines[from].calls += 1;
-        let (index, call) = self.calls.add();
-        (call.net, call.from, call.stage) = (number, from, Stage::Asks { answered: at });
-        call.limit = world.instant_after(nanos(state.config.connect_timeout));
-        call.to = Place { machine: about.unwrap_or_default(), life: 0 };
-        call.unknown = if about.is_none() { Some(dst.host().into()) } else { None };
-        (call.asker, call.sent) = (world.current_task(), world.current_record());
+        let about = about.or_else(|| state.hosts.find(dst.host()));
+        let at = state.draw_answer_time(world, about, dst.host());
+        state.hosts[from].open_dials += 1;
+        let (index, call) = self.dials.insert();
+        (call.net, call.from, call.state) = (number, from, DialState::Lookup { answered: at });
+        call.deadline = world.instant_after(nanos(state.config.connect_timeout));
+        call.to = HostRef { host: about.unwrap_or_default(), incarnation: 0 };
+        call.unresolved_name = if about.is_none() { Some(dst.host().into()) } else { None };
+        (call.task, call.sent_record) = (world.current_task(), world.current_record());
         call.src = Some(src.with_port(port));
         call.ports = [port, dst.port()];
         call.dialer = Some(waiter);
-        world.set_callback_timer(call_alarm(index), at.min(call.limit));
+        world.set_callback_timer(dial_timer(index), at.min(call.deadline));
         index
     }
 
     /// Lets those dials of a host set out that were told where to while its node was paused.
-    pub(crate) fn let_askers_hear(&mut self, world: &mut World, net: u32, machine: u32) {
-        for (index, call) in self.calls.iter() {
-            let asks = matches!(call.stage, Stage::Asks { .. });
+    pub(crate) fn resume_lookups(&mut self, world: &mut World, net: u32, machine: u32) {
+        for (index, call) in self.dials.iter() {
+            let asks = matches!(call.state, DialState::Lookup { .. });
             if asks
                 && (call.net, call.from) == (net, machine)
-                && !world.callback_timers.is_set(call_alarm(index))
+                && !world.callback_timers.is_set(dial_timer(index))
             {
-                world.set_callback_timer(call_alarm(index), world.now);
+                world.set_callback_timer(dial_timer(index), world.now);
             }
         }
     }
 
     /// Lets all dials of a network look again that are held.
-    pub(crate) fn let_dials_go(&mut self, world: &mut World, net: u32) {
-        for (index, call) in self.calls.iter() {
-            if call.net == net && matches!(call.stage, Stage::Held) {
-                world.set_callback_timer(call_alarm(index), world.now);
+    pub(crate) fn resume_dials(&mut self, world: &mut World, net: u32) {
+        for (index, call) in self.dials.iter() {
+            if call.net == net && matches!(call.state, DialState::Held) {
+                world.set_callback_timer(dial_timer(index), world.now);
             }
         }
     }
 }
 
-impl Net {
+impl NetState {
     /// Keeps the names of both directions of a connection and of its hand-shake for who reads.
     #[cold]
-    fn remember(&self, world: &mut World, [there, back]: [Key; 2], dial: (u32, u32, u32)) {
+    fn intern_names(&self, world: &mut World, [there, back]: [PathHash; 2], dial: (u32, u32, u32)) {
         let (near, far, number) = dial;
-        let [near, far] = [near, far].map(|place| self.machines[place].name());
+        let [near, far] = [near, far].map(|place| self.hosts[place].name());
         let text =
             || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
         world.intern_name(there, text);
         world.intern_name(back, || format!("{}/reverse", text()));
-        world.intern_name(shaking(there), || format!("{}/syn", text()));
-        world.intern_name(shaking(back), || format!("{}/reverse/syn", text()));
+        world.intern_name(syn_key(there), || format!("{}/syn", text()));
+        world.intern_name(syn_key(back), || format!("{}/reverse/syn", text()));
     }
 
     /// The gate of a host, which is found once in each of its lives; `None` if that life is over.
     #[inline(always)]
-    fn gate(&mut self, to: Place, port: u16) -> Option<Result<&Gate, Cause>> {
-        let machine = &mut self.machines[to.machine];
-        if machine.power != Power::Up || machine.life != to.life {
+    fn dial_target(&mut self, to: HostRef, port: u16) -> Option<Result<&DialTarget, Cause>> {
+        let machine = &mut self.hosts[to.host];
+        if machine.power != PowerState::Up || machine.incarnation != to.incarnation {
             return None;
         }
-        if !matches!(&machine.gate, Some((life, _)) if *life == to.life) {
-            let Some(gate) = self.regions[machine.region as usize].subnetwork.gate(machine.name())
+        if !matches!(&machine.dial_target, Some((life, _)) if *life == to.incarnation) {
+            let Some(gate) =
+                self.regions[machine.region as usize].subnetwork.dial_target(machine.name())
             else {
                 let addr = machine.addr.with_port(port);
                 return Some(Err(AddrError::no_such_host(&addr).into()));
             };
             // That of a life before is closed, and nothing of anybody's is left in it.
-            machine.gate = Some((to.life, gate));
+            machine.dial_target = Some((to.incarnation, gate));
         }
-        machine.gate.as_ref().map(|(_, gate)| Ok(gate))
+        machine.dial_target.as_ref().map(|(_, gate)| Ok(gate))
     }
 }
 
 /// What the network does.
-impl Shake<'_> {
+impl Handshake<'_> {
     /// Goes on at the instant for which the alarm was set.
     #[inline(always)]
-    fn move_on(&mut self) {
-        let (now, limit) = (self.world.now, self.call.limit);
-        match self.call.stage {
-            Stage::Asks { answered } if answered <= limit && now <= limit => return self.hear(),
-            Stage::Asks { .. } => {
-                self.net.act_as_answer(self.world);
-                return self.end(false);
+    fn drive(&mut self) {
+        let (now, limit) = (self.world.now, self.call.deadline);
+        match self.call.state {
+            DialState::Lookup { answered } if answered <= limit && now <= limit => {
+                return self.finish_lookup();
+            }
+            DialState::Lookup { .. } => {
+                self.net.set_registry_actor(self.world);
+                return self.finish(false);
             }
             // Whoever announces does so when he is told that he may.
-            Stage::Announces => {
-                self.net.act_as_answer(self.world);
-                return self.end(true);
+            DialState::Announce => {
+                self.net.set_registry_actor(self.world);
+                return self.finish(true);
             }
             _ => {}
         }
-        self.world.set_actor_anonymous(shaking(self.call.keys[self.call.way]));
-        match self.call.stage {
-            Stage::Travels { arrives } if arrives <= limit => self.arrive(),
-            Stage::Held => self.arrive(),
-            Stage::Lost { again } if again <= limit => self.depart(),
-            Stage::AtDoor | Stage::Queued(_) => self.go_to_door(),
-            _ => self.end(false),
+        self.world.set_actor_anonymous(syn_key(self.call.keys[self.call.direction]));
+        match self.call.state {
+            DialState::InFlight { arrives } if arrives <= limit => self.on_arrival(),
+            DialState::Held => self.on_arrival(),
+            DialState::Lost { again } if again <= limit => self.send_segment(),
+            DialState::AtListener | DialState::Queued(_) => self.defer_to_listener(),
+            _ => self.finish(false),
         }
     }
 
     /// Hears where the host stands, and sets out to it, unless nobody there can hear it now.
     #[inline(always)]
-    fn hear(&mut self) {
-        if self.is_asker_paused() {
+    fn finish_lookup(&mut self) {
+        if self.is_dialer_paused() {
             return;
         }
         match self.net.look_up(self.world, self.call) {
-            Ok(to) => self.set_out(to),
+            Ok(to) => self.send_syn(to),
             Err(error) => {
-                self.net.act_as_answer(self.world);
+                self.net.set_registry_actor(self.world);
                 self.call.failed = Some(error.into());
-                self.end(true);
+                self.finish(true);
             }
         }
     }
 
     /// Whether the node of who asks is paused, which has an effect then.
-    fn is_asker_paused(&mut self) -> bool {
+    fn is_dialer_paused(&mut self) -> bool {
         let Self { net, call, world, .. } = self;
-        let Some(part) = &mut net.machines[call.from].node else { return false };
+        let Some(part) = &mut net.hosts[call.from].node else { return false };
         let Some(pause) = &mut part.pause else { return false };
-        let is_its_own = call.asker.and_then(|task| world.node_of(task)) == Some(part.number);
+        let is_its_own = call.task.and_then(|task| world.node_of(task)) == Some(part.number);
         if is_its_own {
-            net.ledger.felt(FaultKind::Pause, &mut pause.felt);
+            net.stats.mark_effective(FaultKind::Pause, &mut pause.is_effective);
         }
         is_its_own
     }
 
     /// Sets out: from here on it is known which connection of these two it will be.
     #[inline(always)]
-    fn set_out(&mut self, to: Place) {
+    fn send_syn(&mut self, to: HostRef) {
         let Self { net, call, world, .. } = self;
         let from = call.from;
-        let Pair { dials: number, last_at } = *net.pairs.or_default((from, to.machine));
-        let hash = |machine: u32| net.machines[machine].hash;
-        let there = net.key.child(hash(from), 0).child(hash(to.machine), number);
+        let Pair { dials: number, last_at } = *net.pairs.or_default((from, to.host));
+        let hash = |machine: u32| net.hosts[machine].hash;
+        let there = net.key.child(hash(from), 0).child(hash(to.host), number);
         let keys = [there, there.child(const { hash_name("reverse") }, 0)];
         if world.keeps_names() {
-            net.remember(world, keys, (from, to.machine, number));
+            net.intern_names(world, keys, (from, to.host, number));
         }
         (call.to, call.keys) = (to, keys);
-        (call.way, call.losses) = (THERE, 0);
-        world.set_actor_anonymous(shaking(there));
-        let mut at = self.arrival();
+        (call.direction, call.losses) = (FORWARD, 0);
+        world.set_actor_anonymous(syn_key(there));
+        let mut at = self.draw_arrival();
         // Dials from one host to another arrive in the order in which they set out, as long as
         // nothing was done to the way.
-        let in_order = !self.net.links.is_odd(from, to.machine);
+        let in_order = !self.net.links.needs_slow_path(from, to.host);
         if in_order {
             at = at.max(last_at);
         }
-        let pair = self.net.pairs.or_default((from, to.machine));
+        let pair = self.net.pairs.or_default((from, to.host));
         pair.dials = number + 1;
         if in_order {
             pair.last_at = at;
         }
-        self.travel(at);
+        self.arm_arrival(at);
     }
 
     /// Is heard of again at an instant, or at the limit if that is before.
-    fn wait_until(&mut self, at: u64) {
-        self.world.set_callback_timer(call_alarm(self.index), at.min(self.call.limit));
+    fn arm_timer(&mut self, at: u64) {
+        self.world.set_callback_timer(dial_timer(self.index), at.min(self.call.deadline));
     }
 
     /// Sets out again, or back.
-    fn depart(&mut self) {
-        let at = self.arrival();
-        self.travel(at);
+    fn send_segment(&mut self) {
+        let at = self.draw_arrival();
+        self.arm_arrival(at);
     }
 
     /// When what sets out now arrives.
     #[inline(always)]
-    fn arrival(&mut self) -> u64 {
+    fn draw_arrival(&mut self) -> u64 {
         let Self { net, call, world, .. } = self;
         let (from, to) = call.route();
         let family =
             if call.losses == 0 { ChoiceFamily::Latency } else { ChoiceFamily::Retransmit };
         let latency = net.latency(from, to);
-        let takes = world.draw_latency(family, call.keys[call.way], call.losses, latency);
+        let takes = world.draw_latency(family, call.keys[call.direction], call.losses, latency);
         let at = world.instant_after(takes);
-        if net.is_odd(from, to) { net.serialised(from, to, world.now, at, 0) } else { at }
+        if net.needs_slow_path(from, to) {
+            net.serialization_delay(from, to, world.now, at, 0)
+        } else {
+            at
+        }
     }
 
     /// Is on its way until then.
     #[inline(always)]
-    fn travel(&mut self, arrives: u64) {
-        self.call.sent = self.world.current_record().or(self.call.sent);
-        self.call.stage = Stage::Travels { arrives };
-        self.wait_until(arrives);
+    fn arm_arrival(&mut self, arrives: u64) {
+        self.call.sent_record = self.world.current_record().or(self.call.sent_record);
+        self.call.state = DialState::InFlight { arrives };
+        self.arm_timer(arrives);
     }
 
     /// Gets to the other host, or finds out that it does not.
     #[inline(always)]
-    fn arrive(&mut self) {
+    fn on_arrival(&mut self) {
         let Self { net, call, world, .. } = self;
         let (from, to) = call.route();
-        let silent = net.machines[to].power == Power::Silent;
+        let silent = net.hosts[to].power == PowerState::Silent;
         let passage = match silent {
-            true => Passage::Cut,
-            false => net.pass(world, (from, to), call.keys[call.way], call.losses),
+            true => LinkState::Down,
+            false => {
+                net.transmit_outcome(world, (from, to), call.keys[call.direction], call.losses)
+            }
         };
         match passage {
-            Passage::Clear if call.way == THERE => {
-                call.stage = Stage::AtDoor;
-                if !self.is_let_in() {
-                    self.go_to_door();
+            LinkState::Up if call.direction == FORWARD => {
+                call.state = DialState::AtListener;
+                if !self.try_accept_now() {
+                    self.defer_to_listener();
                 }
             }
-            Passage::Clear => {
-                self.tell(RecordKind::Deliver, None);
-                self.end(true);
+            LinkState::Up => {
+                self.record(RecordKind::Deliver, None);
+                self.finish(true);
             }
-            Passage::Held if world.now >= call.limit => self.end(false),
-            Passage::Held => {
-                self.tell(RecordKind::Drop, Some("held"));
-                self.call.stage = Stage::Held;
-                self.wait_until(self.call.limit);
+            LinkState::Held if world.now >= call.deadline => self.finish(false),
+            LinkState::Held => {
+                self.record(RecordKind::Drop, Some("held"));
+                self.call.state = DialState::Held;
+                self.arm_timer(self.call.deadline);
             }
-            Passage::Cut => {
-                self.tell(RecordKind::Drop, Some("lost"));
+            LinkState::Down => {
+                self.record(RecordKind::Drop, Some("lost"));
                 self.call.losses += 1;
-                let again = self.world.instant_after(retry_after(self.call.losses as u32));
-                self.call.stage = Stage::Lost { again };
-                self.wait_until(again);
+                let again = self.world.instant_after(retransmit_delay(self.call.losses as u32));
+                self.call.state = DialState::Lost { again };
+                self.arm_timer(again);
             }
         }
     }
 
     /// Records that it arrived, or else how it did not.
     #[inline(always)]
-    fn tell(&mut self, kind: RecordKind, how: Option<&str>) {
+    fn record(&mut self, kind: RecordKind, how: Option<&str>) {
         let Self { net, call, world, .. } = self;
-        world.record_arrival(kind, call.keys[call.way], (call.losses, SAID), call.sent, || {
-            let src = net.addr(call.from, call.ports[0]);
-            let dst = net.addr(call.to.machine, call.ports[1]);
-            match (call.way, &call.failed) {
-                (THERE, _) => with(format!("SYN {src}->{dst}"), " ", how),
-                (_, None) => with(format!("SYN-ACK {dst}->{src}"), " ", how),
-                (_, Some(Cause::ConnRefused)) => {
-                    with(format!("RST {dst}->{src} refused"), ", ", how)
+        world.record_arrival(
+            kind,
+            call.keys[call.direction],
+            (call.losses, SYN_DIGEST),
+            call.sent_record,
+            || {
+                let src = net.addr(call.from, call.ports[0]);
+                let dst = net.addr(call.to.host, call.ports[1]);
+                match (call.direction, &call.failed) {
+                    (FORWARD, _) => append(format!("SYN {src}->{dst}"), " ", how),
+                    (_, None) => append(format!("SYN-ACK {dst}->{src}"), " ", how),
+                    (_, Some(Cause::ConnRefused)) => {
+                        append(format!("RST {dst}->{src} refused"), ", ", how)
+                    }
+                    (_, Some(cause)) => append(format!("RST {dst}->{src} {cause}"), ", ", how),
                 }
-                (_, Some(cause)) => with(format!("RST {dst}->{src} {cause}"), ", ", how),
-            }
-        });
+            },
+        );
     }
 
     /// Is let in at once, if a listener accepts at this moment and nothing is the matter with
     /// anything: nearly always so, and then nothing foreign has a say.
-    fn is_let_in(&mut self) -> bool {
+    fn try_accept_now(&mut self) -> bool {
         let Self { net, conns, call, world, .. } = self;
-        let (from, to) = (call.from, call.to.machine);
-        if net.is_odd(from, to) || call.src.is_none() {
+        let (from, to) = (call.from, call.to.host);
+        if net.needs_slow_path(from, to) || call.src.is_none() {
             return false;
         }
-        let (window, ways) = (net.config.window, net.ways(call.keys, from, to));
-        let Some(Ok(gate)) = net.gate(call.to, call.ports[1]) else { return false };
+        let (window, ways) = (net.config.window, net.path_keys(call.keys, from, to));
+        let Some(Ok(gate)) = net.dial_target(call.to, call.ports[1]) else { return false };
         let mut met = None;
         let (number, ports) = (call.net, call.ports);
-        let let_in = gate.let_in(&mut call.src, ports[1], |port| {
+        let let_in = gate.try_accept_into(&mut call.src, ports[1], |port| {
             let ends = [(from, ports[0]), (to, port)];
             let conn = connect(conns, (number, ends), (ways, window), world) as u32;
-            met = Some(Met { conn, port });
-            end_of(world.run, conn, 1)
+            met = Some(Connected { conn, port });
+            endpoint(world.run, conn, 1)
         });
         let Some((met, accepts)) = met.zip(let_in) else { return false };
-        self.call.met = Some(met);
-        self.tell(RecordKind::Deliver, None);
-        self.turn_back();
+        self.call.connected = Some(met);
+        self.record(RecordKind::Deliver, None);
+        self.send_reply();
         self.world.wake_waiter(accepts);
         true
     }
 
     /// Knocks, or looks again, when the world is out of hand.
-    fn go_to_door(&mut self) {
-        self.world.defer_callback(Errand::Visit(visit, self.world.run, self.index as u32));
+    fn defer_to_listener(&mut self) {
+        self.world.defer_callback(Callback::Call(
+            run_at_listener,
+            self.world.run,
+            self.index as u32,
+        ));
     }
 
     /// Is over.
     #[inline(always)]
-    fn end(&mut self, in_time: bool) {
-        self.call.stage = Stage::Over { in_time };
+    fn finish(&mut self, in_time: bool) {
+        self.call.state = DialState::Done { in_time };
         if let Some(dialer) = self.call.dialer.take() {
             self.world.wake_waiter(dialer);
         }
@@ -455,117 +474,117 @@ impl Shake<'_> {
 }
 
 /// What happens at the door.
-impl Shake<'_> {
+impl Handshake<'_> {
     /// Looks who is there.
-    fn look(&mut self) -> Option<Door> {
-        self.world.set_actor_anonymous(shaking(self.call.keys[THERE]));
-        match std::mem::replace(&mut self.call.stage, Stage::AtDoor) {
-            Stage::AtDoor => {
+    fn listener_state(&mut self) -> Option<ListenerState> {
+        self.world.set_actor_anonymous(syn_key(self.call.keys[FORWARD]));
+        match std::mem::replace(&mut self.call.state, DialState::AtListener) {
+            DialState::AtListener => {
                 // If they are gone somebody stands at the door already.
                 let src = self.call.src.take()?;
-                self.tell(RecordKind::Deliver, None);
+                self.record(RecordKind::Deliver, None);
                 let (to, port) = (self.call.to, self.call.ports[1]);
-                let dst = self.net.addr(to.machine, port);
-                Some(match self.net.gate(to, port) {
-                    None => Door::Shut(Cause::ConnRefused),
-                    Some(Err(cause)) => Door::Shut(cause),
-                    Some(Ok(gate)) => Door::Open(gate.clone(), src, dst),
+                let dst = self.net.addr(to.host, port);
+                Some(match self.net.dial_target(to, port) {
+                    None => ListenerState::Shut(Cause::ConnRefused),
+                    Some(Err(cause)) => ListenerState::Shut(cause),
+                    Some(Ok(gate)) => ListenerState::Open(gate.clone(), src, dst),
                 })
             }
-            Stage::Queued(queued) if self.world.now >= self.call.limit => {
-                self.end(false);
-                Some(Door::Left(queued))
+            DialState::Queued(queued) if self.world.now >= self.call.deadline => {
+                self.finish(false);
+                Some(ListenerState::Gone(queued))
             }
-            Stage::Queued(queued) => Some(Door::Queue(queued)),
+            DialState::Queued(queued) => Some(ListenerState::Queue(queued)),
             other => {
-                self.call.stage = other;
+                self.call.state = other;
                 None
             }
         }
     }
 
     /// Stands in the queue of the listener, until the limit. Returns what is to be dropped.
-    fn queue(&mut self, queued: Box<Queued>) -> Option<Box<Queued>> {
-        if !matches!(self.call.stage, Stage::AtDoor) {
+    fn queue(&mut self, queued: Box<QueuedAccept>) -> Option<Box<QueuedAccept>> {
+        if !matches!(self.call.state, DialState::AtListener) {
             return Some(queued);
         }
-        if self.world.now >= self.call.limit {
-            self.end(false);
+        if self.world.now >= self.call.deadline {
+            self.finish(false);
             return Some(queued);
         }
-        self.call.stage = Stage::Queued(queued);
-        self.wait_until(self.call.limit);
+        self.call.state = DialState::Queued(queued);
+        self.arm_timer(self.call.deadline);
         None
     }
 
     /// Turns back with an answer.
-    fn turn_back(&mut self) {
-        (self.call.way, self.call.losses) = (BACK, 0);
-        self.depart();
+    fn send_reply(&mut self) {
+        (self.call.direction, self.call.losses) = (REVERSE, 0);
+        self.send_segment();
     }
 
     /// Waits in vain.
-    fn hear_nothing(&mut self) {
-        self.call.stage = Stage::Unanswered;
-        self.wait_until(self.call.limit);
+    fn give_up(&mut self) {
+        self.call.state = DialState::Unanswered;
+        self.arm_timer(self.call.deadline);
     }
 }
 
 /// Has a dial that is queued look again.
-struct Nudge {
+struct DialWaker {
     run: u64,
     index: usize,
 }
 
-impl Wake for Nudge {
+impl Wake for DialWaker {
     fn wake(self: Arc<Self>) {
         try_enter(self.run, |fabric, world| {
-            if let Some(Shake { call, world, .. }) = fabric.shake(self.index, world)
-                && matches!(call.stage, Stage::Queued(_))
+            if let Some(Handshake { call, world, .. }) = fabric.handshake(self.index, world)
+                && matches!(call.state, DialState::Queued(_))
             {
-                call.sent = world.current_record().or(call.sent);
-                world.set_callback_timer(call_alarm(self.index), world.now);
+                call.sent_record = world.current_record().or(call.sent_record);
+                world.set_callback_timer(dial_timer(self.index), world.now);
             }
         });
     }
 }
 
 /// What is found at the door.
-enum Door {
+enum ListenerState {
     /// A listener, perhaps, who is to be asked.
-    Open(Gate, Addr, Addr),
+    Open(DialTarget, Addr, Addr),
     /// Nobody.
     Shut(Cause),
     /// The queue that it stands in already.
-    Queue(Box<Queued>),
+    Queue(Box<QueuedAccept>),
     /// The queue that it has left, because it has taken too long.
-    Left(Box<Queued>),
+    Gone(Box<QueuedAccept>),
 }
 
 /// Knocks at the door, or looks how it is in the queue; nobody holds the world meanwhile.
-fn visit(run: u64, index: u32) {
+fn run_at_listener(run: u64, index: u32) {
     let index = index as usize;
-    let door = try_enter(run, |fabric, world| fabric.shake(index, world)?.look());
+    let door = try_enter(run, |fabric, world| fabric.handshake(index, world)?.listener_state());
     let mut queued = match door.flatten() {
         None => return,
         // Dropped with the world in its place: by that the dial leaves the queue.
-        Some(Door::Left(queued)) => return drop(queued),
-        Some(Door::Shut(cause)) => return answer(run, index, Err(cause)),
-        Some(Door::Queue(queued)) => queued,
-        Some(Door::Open(gate, src, dst)) => {
-            let (gate, src) = match gate.accept_now(src, &dst) {
-                Ok(accepted) => return answer(run, index, accepted),
+        Some(ListenerState::Gone(queued)) => return drop(queued),
+        Some(ListenerState::Shut(cause)) => return reply(run, index, Err(cause)),
+        Some(ListenerState::Queue(queued)) => queued,
+        Some(ListenerState::Open(gate, src, dst)) => {
+            let (gate, src) = match gate.try_accept(src, &dst) {
+                Ok(accepted) => return reply(run, index, accepted),
                 Err(busy) => busy,
             };
-            let waker = Arc::new(Nudge { run, index }).into();
+            let waker = Arc::new(DialWaker { run, index }).into();
             let accept = Box::pin(async move { gate.accept(&src, &dst).await });
-            Box::new(Queued { accept, waker })
+            Box::new(QueuedAccept { accept, waker })
         }
     };
     match queued.accept.as_mut().poll(&mut Context::from_waker(&queued.waker)) {
-        Poll::Ready(accepted) => answer(run, index, accepted),
+        Poll::Ready(accepted) => reply(run, index, accepted),
         Poll::Pending => {
-            let _gone = try_enter(run, |fabric, world| match fabric.shake(index, world) {
+            let _gone = try_enter(run, |fabric, world| match fabric.handshake(index, world) {
                 Some(mut shake) => shake.queue(queued),
                 None => Some(queued),
             });
@@ -574,41 +593,41 @@ fn visit(run: u64, index: u32) {
 }
 
 /// Sends the answer on its way back; if it is a good one, the connection is made by that.
-fn answer(run: u64, index: usize, accepted: Result<Accept, Cause>) {
+fn reply(run: u64, index: usize, accepted: Result<Accept, Cause>) {
     let (peer, pending) = match accepted.map(Accept::into_parts) {
         Ok((peer, pending)) => (Ok(peer), Some(pending)),
         Err(cause) => (Err(cause), None),
     };
     let far = try_enter(run, |fabric, world| {
-        let mut shake = fabric.shake(index, world)?;
-        let Shake { net, conns, call, world, .. } = &mut shake;
-        let to = call.to.machine;
-        if net.machines[to].power == Power::Silent {
-            shake.hear_nothing();
+        let mut shake = fabric.handshake(index, world)?;
+        let Handshake { net, conns, call, world, .. } = &mut shake;
+        let to = call.to.host;
+        if net.hosts[to].power == PowerState::Silent {
+            shake.give_up();
             return None;
         }
         let port = match peer {
             Ok(peer) => peer.port(),
             Err(cause) => {
                 call.failed = Some(cause);
-                shake.turn_back();
+                shake.send_reply();
                 return None;
             }
         };
         let ends = [(call.from, call.ports[0]), (to, port)];
-        let made = (net.ways(call.keys, call.from, to), net.config.window);
+        let made = (net.path_keys(call.keys, call.from, to), net.config.window);
         let index = connect(conns, (call.net, ends), made, world);
-        if net.is_odd(call.from, to)
+        if net.needs_slow_path(call.from, to)
             && let Some(conn) = conns.get_mut(index)
         {
-            Transit { net, conn, index, world }.look_around();
+            ConnCtx { net, conn, index, world }.reevaluate_path();
         }
         let conn = index as u32;
-        call.met = Some(Met { conn, port });
-        shake.turn_back();
+        call.connected = Some(Connected { conn, port });
+        shake.send_reply();
         Some(conn)
     });
     if let Some((Some(far), pending)) = far.zip(pending) {
-        pending.confirm(end_of(run, far, 1));
+        pending.confirm(endpoint(run, far, 1));
     }
 }

@@ -7,12 +7,12 @@ use prefetch_index::prefetch_index;
 /// Offsets are those of the stream and only grow; a byte's place is its offset modulo the size,
 /// which is a power of two.
 #[derive(Debug, Default)]
-pub(crate) struct Ring {
+pub(crate) struct RingBuffer {
     /// None, or a power of two.
     bytes: Box<[u8]>,
 }
 
-impl Ring {
+impl RingBuffer {
     /// Makes room for bytes behind those from `start` to `end`.
     #[inline]
     pub(crate) fn reserve(&mut self, start: u64, end: u64, more: usize) {
@@ -24,14 +24,14 @@ impl Ring {
 
     /// So many bytes from an offset on, in two parts if they go beyond the end of the ring.
     pub(crate) fn parts(&self, start: u64, len: usize) -> [&[u8]; 2] {
-        let place = self.place(start);
+        let place = self.index_of(start);
         let fits = len.min(self.bytes.len() - place);
         [&self.bytes[place..place + fits], &self.bytes[..len - fits]]
     }
 
     /// The same, to be written, if there is room for them.
     pub(crate) fn parts_mut(&mut self, start: u64, len: usize) -> [&mut [u8]; 2] {
-        let place = self.place(start);
+        let place = self.index_of(start);
         let fits = len.min(self.bytes.len() - place);
         let (before, behind) = self.bytes.split_at_mut(place);
         [&mut behind[..fits], &mut before[..len - fits]]
@@ -40,24 +40,24 @@ impl Ring {
     /// The same where it is one part.
     #[inline]
     pub(crate) fn part(&self, start: u64, len: usize) -> Option<&[u8]> {
-        let place = self.place(start);
+        let place = self.index_of(start);
         self.bytes.get(place..place + len)
     }
 
     /// The same, to be written.
     #[inline]
     pub(crate) fn part_mut(&mut self, start: u64, len: usize) -> Option<&mut [u8]> {
-        let place = self.place(start);
+        let place = self.index_of(start);
         self.bytes.get_mut(place..place + len)
     }
 
     /// Has the processor load the bytes at an offset.
     pub(crate) fn prefetch(&self, offset: u64) {
-        prefetch_index(&self.bytes, self.place(offset));
+        prefetch_index(&self.bytes, self.index_of(offset));
     }
 
     #[inline]
-    fn place(&self, offset: u64) -> usize {
+    fn index_of(&self, offset: u64) -> usize {
         offset as usize & self.bytes.len().saturating_sub(1)
     }
 
@@ -83,7 +83,7 @@ impl Ring {
 
     /// Gives the memory back if it is much; else it serves the next stream.
     #[inline]
-    pub(crate) fn release_much(&mut self) {
+    pub(crate) fn release_slow(&mut self) {
         const KEPT: usize = 4 << 10;
         if self.bytes.len() > KEPT {
             self.release();
@@ -93,7 +93,7 @@ impl Ring {
     /// Lets a byte be another: how the oracle is tested.
     #[cfg(test)]
     pub(crate) fn corrupt(&mut self, offset: u64, change: impl FnOnce(u8) -> u8) {
-        let place = self.place(offset);
+        let place = self.index_of(offset);
         self.bytes[place] = change(self.bytes[place]);
     }
 }

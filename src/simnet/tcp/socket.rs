@@ -5,63 +5,63 @@
 use std::io;
 use std::task::{Context, Poll, Waker};
 
-use crate::net::{Cause, Keeper, Outlook, Place, RawEnd, Wakers};
+use crate::net::{Cause, ConnHandle, ConnRef, ConnTable, DeferredWakes, Readiness};
 
-use crate::simnet::state::{enter, enter_fabric, try_enter, with_fabric};
-use crate::simnet::tcp::connection::{Connection, Fate, Glance};
-use crate::simnet::tcp::transfer::Transit;
+use crate::simnet::state::{enter, enter_state, try_enter, with_state};
+use crate::simnet::tcp::connection::{Connection, EndpointState, FastRead};
+use crate::simnet::tcp::transfer::ConnCtx;
 
 /// All ends of simulated connections.
-struct Ends;
+struct SimConnTable;
 
 /// One of them: the number of its connection, and in the upper half which end it is.
 #[derive(Clone, Copy)]
-struct End(Place);
+struct SimEndpoint(ConnRef);
 
 /// An end of a connection of the fabric: 0 is the dialer's, 1 the accepter's.
-pub(crate) fn end_of(run: u64, conn: u32, end: u8) -> RawEnd {
+pub(crate) fn endpoint(run: u64, conn: u32, end: u8) -> ConnHandle {
     let number = u64::from(end & 1) << 32 | u64::from(conn);
-    RawEnd::kept(Place { run, number }, &Ends)
+    ConnHandle::kept(ConnRef { run, number }, &SimConnTable)
 }
 
-impl End {
+impl SimEndpoint {
     #[inline]
-    fn with<R>(self, work: impl FnOnce(&mut Transit<'_>, usize) -> R) -> R {
-        enter(self.0.run, |fabric, world| match fabric.transit(self.conn(), world) {
-            Some(mut transit) => work(&mut transit, self.end()),
+    fn with<R>(self, work: impl FnOnce(&mut ConnCtx<'_>, usize) -> R) -> R {
+        enter(self.0.run, |fabric, world| match fabric.conn_ctx(self.conn_index(), world) {
+            Some(mut transit) => work(&mut transit, self.index()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
     }
 
     /// Which end it is; said so that nobody has to look again whether there is such an end.
     #[inline]
-    fn end(self) -> usize {
+    fn index(self) -> usize {
         (self.0.number >> 32) as usize & 1
     }
 
     #[inline]
-    fn conn(self) -> usize {
+    fn conn_index(self) -> usize {
         self.0.number as u32 as usize
     }
 
     /// Works on the connection while its run goes on and has not begun to end.
-    fn try_with(self, work: impl FnOnce(&mut Transit<'_>, usize)) {
+    fn try_with(self, work: impl FnOnce(&mut ConnCtx<'_>, usize)) {
         try_enter(self.0.run, |fabric, world| {
             if world.is_running()
-                && let Some(mut transit) = fabric.transit(self.conn(), world)
+                && let Some(mut transit) = fabric.conn_ctx(self.conn_index(), world)
             {
-                work(&mut transit, self.end());
+                work(&mut transit, self.index());
             }
         });
     }
 }
 
-impl End {
+impl SimEndpoint {
     /// Works on the connection without a look at the world.
     #[inline]
     fn with_conn<R>(self, work: impl FnOnce(&mut Connection, usize) -> R) -> R {
-        enter_fabric(self.0.run, |fabric| match fabric.conns.owned(self.conn()) {
-            Some(conn) => work(conn, self.end()),
+        enter_state(self.0.run, |fabric| match fabric.conns.get_used(self.conn_index()) {
+            Some(conn) => work(conn, self.index()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
     }
@@ -71,14 +71,14 @@ impl End {
     /// can be woken if there are too many.
     #[inline]
     fn wait<T>(self, cx: &Context<'_>, writes: bool) -> Poll<T> {
-        let mut outside = Wakers::default();
+        let mut outside = DeferredWakes::default();
         self.with_conn(|conn, end| {
             let waiters = if writes {
-                &mut conn.pipes[end].writers.get_or_insert_default().waiting
+                &mut conn.halves[end].writers.get_or_insert_default().waiting
             } else {
-                &mut conn.pipes[1 - end].readers
+                &mut conn.halves[1 - end].readers
             };
-            waiters.keep(cx.waker(), &mut outside);
+            waiters.register(cx.waker(), &mut outside);
         });
         outside.wake();
         Poll::Pending
@@ -86,76 +86,81 @@ impl End {
 }
 
 #[cold]
-fn failed(fate: Fate) -> io::Error {
+fn endpoint_error(fate: EndpointState) -> io::Error {
     fate.cause().unwrap_or(Cause::BrokenPipe).into()
 }
 
-impl Keeper for Ends {
+impl ConnTable for SimConnTable {
     fn poll_read(
         &self,
-        at: Place,
+        at: ConnRef,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        match End(at).with(|transit, end| transit.read(end, buf)) {
-            Some(read) => Poll::Ready(read.map_err(failed)),
-            None => End(at).wait(cx, false),
+        match SimEndpoint(at).with(|transit, end| transit.read(end, buf)) {
+            Some(read) => Poll::Ready(read.map_err(endpoint_error)),
+            None => SimEndpoint(at).wait(cx, false),
         }
     }
 
-    fn poll_write(&self, at: Place, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match End(at).with(|transit, end| transit.write(end, buf)) {
-            Some(written) => Poll::Ready(written.map_err(failed)),
-            None => End(at).wait(cx, true),
+    fn poll_write(&self, at: ConnRef, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match SimEndpoint(at).with(|transit, end| transit.write(end, buf)) {
+            Some(written) => Poll::Ready(written.map_err(endpoint_error)),
+            None => SimEndpoint(at).wait(cx, true),
         }
     }
 
-    fn read_plainly(&self, at: Place, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<usize>> {
-        let (index, end) = (End(at).conn(), End(at).end());
-        let glance = with_fabric(at.run, |fabric| match fabric.conns.owned(index) {
-            Some(conn) => conn.glance(end, buf, cx.waker()),
-            None => Glance::Odd,
+    fn try_read_fast(
+        &self,
+        at: ConnRef,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Option<Poll<usize>> {
+        let (index, end) = (SimEndpoint(at).conn_index(), SimEndpoint(at).index());
+        let glance = with_state(at.run, |fabric| match fabric.conns.get_used(index) {
+            Some(conn) => conn.try_read_fast(end, buf, cx.waker()),
+            None => FastRead::Slow,
         });
         match glance {
-            Some(Glance::Read(count)) => Some(Poll::Ready(count)),
-            Some(Glance::Empty) => Some(Poll::Pending),
-            Some(Glance::Odd) | None => None,
-            Some(Glance::Much(count)) => {
-                End(at).with(|transit, end| transit.announce(1 - end));
+            Some(FastRead::Read(count)) => Some(Poll::Ready(count)),
+            Some(FastRead::Empty) => Some(Poll::Pending),
+            Some(FastRead::Slow) | None => None,
+            Some(FastRead::ReadAndUpdate(count)) => {
+                SimEndpoint(at).with(|transit, end| transit.advertise(1 - end));
                 Some(Poll::Ready(count))
             }
-            Some(Glance::Corrupt(corrupted)) => {
-                End(at).with(|transit, end| transit.corrupted(1 - end, corrupted))
+            Some(FastRead::Corrupt(corrupted)) => {
+                SimEndpoint(at).with(|transit, end| transit.panic_corrupt(1 - end, corrupted))
             }
         }
     }
 
-    fn write_plainly(&self, at: Place, buf: &[u8]) -> Option<usize> {
-        let (index, end) = (End(at).conn(), End(at).end());
+    fn try_write_fast(&self, at: ConnRef, buf: &[u8]) -> Option<usize> {
+        let (index, end) = (SimEndpoint(at).conn_index(), SimEndpoint(at).index());
         try_enter(at.run, |fabric, world| {
-            fabric.conns.owned(index)?.write_plainly(index, end, buf, world)
+            fabric.conns.get_used(index)?.try_write_fast(index, end, buf, world)
         })?
     }
 
     #[cold]
-    fn outlook(&self, at: Place, writes: bool, waker: &Waker) -> Outlook {
-        End(at).with(|transit, end| transit.outlook(end, writes, waker))
+    fn readiness(&self, at: ConnRef, writes: bool, waker: &Waker) -> Readiness {
+        SimEndpoint(at).with(|transit, end| transit.readiness(end, writes, waker))
     }
 
-    fn finish(&self, at: Place) {
-        End(at).try_with(|transit, end| transit.finish(end));
+    fn half_close(&self, at: ConnRef) {
+        SimEndpoint(at).try_with(|transit, end| transit.half_close(end));
     }
 
-    fn abort(&self, at: Place) {
-        End(at).try_with(|transit, end| transit.abort(end));
+    fn abort(&self, at: ConnRef) {
+        SimEndpoint(at).try_with(|transit, end| transit.abort(end));
     }
 
-    fn close(&self, at: Place) {
-        End(at).try_with(|transit, end| transit.close(end));
+    fn close(&self, at: ConnRef) {
+        SimEndpoint(at).try_with(|transit, end| transit.close(end));
     }
 
-    fn let_go(&self, at: Place, closes: bool) {
-        let place = (End(at).conn(), End(at).end());
-        try_enter(at.run, |fabric, world| fabric.let_go(world, place, closes));
+    fn release(&self, at: ConnRef, closes: bool) {
+        let place = (SimEndpoint(at).conn_index(), SimEndpoint(at).index());
+        try_enter(at.run, |fabric, world| fabric.release_endpoint(world, place, closes));
     }
 }

@@ -8,12 +8,12 @@
 
 use crate::util::lazy_queue::LazyQueue;
 
-use crate::simnet::tcp::checksum::{Digest, LONG};
-use crate::simnet::tcp::ring_buffer::Ring;
+use crate::simnet::tcp::checksum::{LONG, SegmentChecksum};
+use crate::simnet::tcp::ring_buffer::RingBuffer;
 
 /// A segment that has arrived: where it ends, and the digest of its bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Segment {
+struct ReceivedSegment {
     end: u64,
     digest: u64,
 }
@@ -25,57 +25,65 @@ struct Segment {
 /// In the order in which it stands in memory: what every message touches first.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub(crate) struct Stream {
+pub(crate) struct StreamBuffer {
     /// How many bytes have been written, have arrived, and have been read.
     pub(crate) written: u64,
     pub(crate) arrived: u64,
     pub(crate) read: u64,
     /// How much has been read as far as the writer has heard.
-    credit: u64,
-    ring: Ring,
+    peer_window_end: u64,
+    ring: RingBuffer,
     /// The segment that is read next, while there is one, and those behind it.
-    head: Segment,
-    behind: LazyQueue<Segment>,
+    segment: ReceivedSegment,
+    more_segments: LazyQueue<ReceivedSegment>,
     /// How much had been read when that was last announced.
-    announced_to: u64,
+    advertised_to: u64,
     /// What else the writer is going to hear: how much was read, and when he does.
-    announced: LazyQueue<(u64, u64)>,
+    pending_updates: LazyQueue<(u64, u64)>,
     /// The digest of what was read of a segment that was not read to its end.
-    heard: Option<Box<Digest>>,
+    checksum: Option<Box<SegmentChecksum>>,
 }
 
 /// What was read is not what was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Corrupted {
+pub(crate) struct CorruptStream {
     /// Something is wrong with a byte before this one.
     pub(crate) offset: u64,
 }
 
-impl Stream {
+impl StreamBuffer {
     /// Begins again, where another has ended.
     #[inline]
     pub(crate) fn begin(&mut self) {
-        let Self { written, arrived, read, credit, head, announced_to, .. } = self;
+        let Self {
+            written,
+            arrived,
+            read,
+            peer_window_end: credit,
+            segment: head,
+            advertised_to: announced_to,
+            ..
+        } = self;
         (*written, *arrived, *read, *credit) = (0, 0, 0, 0);
-        (*head, *announced_to) = (Segment::default(), 0);
+        (*head, *announced_to) = (ReceivedSegment::default(), 0);
     }
 
     /// Ends: nothing is kept but a ring that is small.
     #[inline]
     pub(crate) fn end(&mut self) {
-        self.ring.release_much();
-        self.behind.clear();
-        self.announced.clear();
-        self.heard = None;
+        self.ring.release_slow();
+        self.more_segments.clear();
+        self.pending_updates.clear();
+        self.checksum = None;
     }
 
     /// How many bytes can be written.
     #[inline]
-    pub(crate) fn space(&mut self, window: u32, now: u64) -> u64 {
-        let space = self.space_known(window);
-        if space < u64::from(window) && !self.announced.is_empty() {
-            self.hear(now);
-            return self.space_known(window);
+    pub(crate) fn send_window(&mut self, window: u32, now: u64) -> u64 {
+        let space = self.known_window(window);
+        if space < u64::from(window) && !self.pending_updates.is_empty() {
+            self.apply_updates(now);
+            return self.known_window(window);
         }
         space
     }
@@ -83,31 +91,31 @@ impl Stream {
     /// How many of so many bytes can be written. As long as there is space for all of them, what
     /// has been announced need not be heard.
     #[inline]
-    pub(crate) fn fits(&mut self, len: usize, window: u32, now: u64) -> usize {
-        if len as u64 <= self.space_known(window) {
+    pub(crate) fn writable_len(&mut self, len: usize, window: u32, now: u64) -> usize {
+        if len as u64 <= self.known_window(window) {
             return len;
         }
-        usize::try_from(self.space(window, now)).unwrap_or(usize::MAX).min(len)
+        usize::try_from(self.send_window(window, now)).unwrap_or(usize::MAX).min(len)
     }
 
     #[inline]
-    fn space_known(&self, window: u32) -> u64 {
-        u64::from(window) - (self.written - self.credit)
+    fn known_window(&self, window: u32) -> u64 {
+        u64::from(window) - (self.written - self.peer_window_end)
     }
 
     /// Takes in what has been announced and has reached the writer by now.
-    fn hear(&mut self, now: u64) {
-        while let Some(&(read, at)) = self.announced.first()
+    fn apply_updates(&mut self, now: u64) {
+        while let Some(&(read, at)) = self.pending_updates.first()
             && at <= now
         {
-            self.credit = read;
-            self.announced.pop();
+            self.peer_window_end = read;
+            self.pending_updates.pop();
         }
     }
 
     /// When the writer hears next that there is space.
-    pub(crate) fn next_credit(&self) -> Option<u64> {
-        self.announced.first().map(|(_, at)| *at)
+    pub(crate) fn next_update_at(&self) -> Option<u64> {
+        self.pending_updates.first().map(|(_, at)| *at)
     }
 
     /// Appends a segment. Returns its digest.
@@ -119,7 +127,7 @@ impl Stream {
         if data.len() < LONG
             && let Some(into) = self.ring.part_mut(start, data.len())
         {
-            return Digest::copy_short(start, data, into);
+            return SegmentChecksum::copy_short(start, data, into);
         }
         self.write_parts(start, data)
     }
@@ -127,7 +135,7 @@ impl Stream {
     /// The same where it is long, or goes beyond the end of the ring.
     #[inline(never)]
     fn write_parts(&mut self, start: u64, mut data: &[u8]) -> u64 {
-        let mut digest = Digest::new(start, data.len());
+        let mut digest = SegmentChecksum::new(start, data.len());
         for into in self.ring.parts_mut(start, data.len()) {
             let (now, later) = data.split_at(into.len());
             digest.copy(now, into);
@@ -138,12 +146,12 @@ impl Stream {
 
     /// Lets the segment arrive that ends at `end`; `digest` is what writing it gave.
     #[inline]
-    pub(crate) fn arrive(&mut self, end: u64, digest: u64) {
+    pub(crate) fn on_segment(&mut self, end: u64, digest: u64) {
         debug_assert!(self.arrived <= end && end <= self.written, "a segment out of order");
         if self.arrived == self.read {
-            self.head = Segment { end, digest };
+            self.segment = ReceivedSegment { end, digest };
         } else {
-            self.behind.push(Segment { end, digest });
+            self.more_segments.push(ReceivedSegment { end, digest });
         }
         self.arrived = end;
     }
@@ -160,16 +168,16 @@ impl Stream {
     ///
     /// If it is not what was written.
     #[inline(always)]
-    pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize, Corrupted> {
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize, CorruptStream> {
         let count = self.ready().min(buf.len() as u64) as usize;
-        let left = self.head.end - self.read;
+        let left = self.segment.end - self.read;
         // Nearly always what is read is what was written in one go.
         if count as u64 == left
             && count < LONG
-            && self.heard.is_none()
+            && self.checksum.is_none()
             && let Some(from) = self.ring.part(self.read, count)
         {
-            let digest = Digest::copy_short(self.read, from, &mut buf[..count]);
+            let digest = SegmentChecksum::copy_short(self.read, from, &mut buf[..count]);
             self.read += left;
             self.end_segment(digest)?;
         } else {
@@ -180,13 +188,13 @@ impl Stream {
 
     /// Reads from where a segment may have been begun to where one may have to be left.
     #[inline(never)]
-    fn read_parts(&mut self, mut rest: &mut [u8]) -> Result<(), Corrupted> {
+    fn read_parts(&mut self, mut rest: &mut [u8]) -> Result<(), CorruptStream> {
         while !rest.is_empty() {
-            let left = usize::try_from(self.head.end - self.read).unwrap_or(usize::MAX);
+            let left = usize::try_from(self.segment.end - self.read).unwrap_or(usize::MAX);
             let (part, later) = rest.split_at_mut(left.min(rest.len()));
             let whole = part.len() == left;
-            let mut digest = match self.heard.take() {
-                None => Digest::new(self.read, left),
+            let mut digest = match self.checksum.take() {
+                None => SegmentChecksum::new(self.read, left),
                 Some(digest) => *digest,
             };
             let mut into = &mut *part;
@@ -199,7 +207,7 @@ impl Stream {
             if whole {
                 self.end_segment(digest.value())?;
             } else {
-                self.heard = Some(Box::new(digest));
+                self.checksum = Some(Box::new(digest));
             }
             rest = later;
         }
@@ -208,12 +216,12 @@ impl Stream {
 
     /// Compares what was read of a segment with what was written, and goes on to the next.
     #[inline]
-    fn end_segment(&mut self, heard: u64) -> Result<(), Corrupted> {
-        if heard != self.head.digest {
-            return Err(Corrupted { offset: self.read });
+    fn end_segment(&mut self, heard: u64) -> Result<(), CorruptStream> {
+        if heard != self.segment.digest {
+            return Err(CorruptStream { offset: self.read });
         }
-        if !self.behind.is_empty() {
-            self.head = self.behind.pop().unwrap_or_default();
+        if !self.more_segments.is_empty() {
+            self.segment = self.more_segments.pop().unwrap_or_default();
         }
         Ok(())
     }
@@ -221,25 +229,25 @@ impl Stream {
     /// Whether so much has been read since that was last announced that it is worth doing so
     /// again: a quarter of the window.
     #[inline]
-    pub(crate) fn is_worth_announcing(&self, window: u32) -> bool {
-        4 * (self.read - self.announced_to) >= u64::from(window)
+    pub(crate) fn is_worth_advertising(&self, window: u32) -> bool {
+        4 * (self.read - self.advertised_to) >= u64::from(window)
     }
 
     /// Tells the writer how much has been read; he hears it `at` that instant.
-    pub(crate) fn announce(&mut self, at: u64) {
-        self.announced_to = self.read;
-        let at = self.announced.last().map_or(at, |(_, before)| at.max(*before));
-        self.announced.push((self.read, at));
+    pub(crate) fn advertise(&mut self, at: u64) {
+        self.advertised_to = self.read;
+        let at = self.pending_updates.last().map_or(at, |(_, before)| at.max(*before));
+        self.pending_updates.push((self.read, at));
     }
 
     /// Lets what has been announced and has not been heard by now be lost. Returns whether there
     /// was any.
-    pub(crate) fn lose_announcements(&mut self, now: u64) -> bool {
-        self.hear(now);
-        let lost = !self.announced.is_empty();
-        self.announced.clear();
+    pub(crate) fn drop_pending_updates(&mut self, now: u64) -> bool {
+        self.apply_updates(now);
+        let lost = !self.pending_updates.is_empty();
+        self.pending_updates.clear();
         if lost {
-            self.announced_to = self.credit;
+            self.advertised_to = self.peer_window_end;
         }
         lost
     }
@@ -262,25 +270,25 @@ impl Stream {
     pub(crate) fn discard(&mut self) {
         self.read = self.written;
         self.arrived = self.written;
-        self.behind.clear();
-        self.heard = None;
+        self.more_segments.clear();
+        self.checksum = None;
         self.ring.release();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Corrupted, Stream};
+    use super::{CorruptStream, StreamBuffer};
 
     /// Two segments of eight bytes that have arrived, and were tampered with on the way.
-    fn tampered(tamper: impl FnOnce(&mut Stream)) -> Result<Vec<u8>, Corrupted> {
-        let mut stream = Stream::default();
+    fn tampered(tamper: impl FnOnce(&mut StreamBuffer)) -> Result<Vec<u8>, CorruptStream> {
+        let mut stream = StreamBuffer::default();
         let ends = [&b"01234567"[..], b"89abcdef"].map(|part| {
             let digest = stream.write(part);
             (stream.written, digest)
         });
         tamper(&mut stream);
-        ends.iter().for_each(|(end, digest)| stream.arrive(*end, *digest));
+        ends.iter().for_each(|(end, digest)| stream.on_segment(*end, *digest));
         let mut read = Vec::new();
         let mut buf = [0; 5];
         while stream.ready() > 0 {
@@ -296,7 +304,7 @@ mod tests {
         for offset in 0..16 {
             let corrupted = tampered(|stream| stream.ring.corrupt(offset, |byte| byte ^ 1));
             let offset = if offset < 8 { 8 } else { 16 };
-            assert_eq!(corrupted, Err(Corrupted { offset }));
+            assert_eq!(corrupted, Err(CorruptStream { offset }));
         }
     }
 
@@ -306,16 +314,16 @@ mod tests {
     fn one_bit_of_a_long_segment_does_not_pass_wherever_it_lies() {
         const LEN: usize = 700;
         let bytes: Vec<u8> = (0..LEN).map(|n| (n * n / 7) as u8).collect();
-        let mut stream = Stream::default();
+        let mut stream = StreamBuffer::default();
         for round in 0..40 {
             let digest = stream.write(&bytes);
             let start = stream.read;
-            stream.arrive(stream.written, digest);
+            stream.on_segment(stream.written, digest);
             let mut read = vec![0; LEN];
             let at = round * 17 + 5;
             if round % 2 == 1 {
                 stream.ring.corrupt(start + at, |byte| byte ^ 0x80);
-                let corrupted = Corrupted { offset: start + LEN as u64 };
+                let corrupted = CorruptStream { offset: start + LEN as u64 };
                 assert_eq!(stream.read(&mut read), Err(corrupted), "byte {at}");
                 stream.discard();
             } else {
@@ -327,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_segment_that_is_dropped_doubled_or_swapped_is_caught() {
-        let set = |stream: &mut Stream, text: &[u8; 16]| {
+        let set = |stream: &mut StreamBuffer, text: &[u8; 16]| {
             (0..16).for_each(|at| stream.ring.corrupt(at, |_| text[at as usize]));
         };
         for (what, text, offset) in [
@@ -335,27 +343,27 @@ mod tests {
             ("doubled", b"0123456701234567", 16),
             ("swapped", b"89abcdef01234567", 8),
         ] {
-            assert_eq!(tampered(|s| set(s, text)), Err(Corrupted { offset }), "{what}");
+            assert_eq!(tampered(|s| set(s, text)), Err(CorruptStream { offset }), "{what}");
         }
     }
 
     #[test]
     fn a_full_window_opens_when_the_writer_hears_of_it() {
-        let mut stream = Stream::default();
+        let mut stream = StreamBuffer::default();
         let digest = stream.write(&[7; 8]);
-        assert_eq!(stream.space(8, 0), 0);
-        stream.arrive(8, digest);
+        assert_eq!(stream.send_window(8, 0), 0);
+        stream.on_segment(8, digest);
         assert_eq!(stream.read(&mut [0; 1]), Ok(1));
-        assert!(!stream.is_worth_announcing(8));
+        assert!(!stream.is_worth_advertising(8));
         assert_eq!(stream.read(&mut [0; 2]), Ok(2));
-        assert!(stream.is_worth_announcing(8));
-        stream.announce(100);
-        assert_eq!((stream.space(8, 99), stream.next_credit()), (0, Some(100)));
-        assert_eq!((stream.space(8, 100), stream.next_credit()), (3, None));
+        assert!(stream.is_worth_advertising(8));
+        stream.advertise(100);
+        assert_eq!((stream.send_window(8, 99), stream.next_update_at()), (0, Some(100)));
+        assert_eq!((stream.send_window(8, 100), stream.next_update_at()), (3, None));
         assert_eq!(stream.read(&mut [0; 9]), Ok(5));
-        stream.announce(200);
-        assert!(stream.lose_announcements(150));
-        assert_eq!(stream.space(8, 300), 3);
-        assert!(stream.is_worth_announcing(8), "what was lost is announced again");
+        stream.advertise(200);
+        assert!(stream.drop_pending_updates(150));
+        assert_eq!(stream.send_window(8, 300), 3);
+        assert!(stream.is_worth_advertising(8), "what was lost is announced again");
     }
 }

@@ -1,7 +1,7 @@
 //! Host names: those that no request can carry, and those that would command a terminal.
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use virtnet::lonet::handshake::{LINE, write_request};
+use virtnet::lonet::handshake::{MAX_LINE, write_request};
 use virtnet::{Addr, Cause, Host, Run, pipenet, simnet};
 
 use crate::lonet::{Place, run};
@@ -10,7 +10,7 @@ use crate::lonet::{Place, run};
 /// that a host sends to itself.
 fn longest() -> usize {
     let at = |name: &str| Addr::new("lonett", name, u16::MAX);
-    (LINE - write_request(&at(""), &at("")).len()) / 2
+    (MAX_LINE - write_request(&at(""), &at("")).len()) / 2
 }
 
 #[test]
@@ -121,10 +121,10 @@ fn control_characters_of_host_names_are_escaped_in_errors_on_every_network() {
 
 #[test]
 fn control_characters_of_a_peer_are_escaped_in_errors() {
-    use virtnet::lonet::handshake::{Rejection, read_reply};
+    use virtnet::lonet::handshake::{ReplyError, read_reply};
     let reply = b"< lonet \"lonett\" E \"a\\nb\\x1b[31m\"\n";
     let rejection = read_reply(reply, &Addr::new("lonett", "\u{3b2}", 1));
-    assert_eq!(rejection, Err(Rejection::Other(r"a\nb\x1b[31m".to_string())));
+    assert_eq!(rejection, Err(ReplyError::Other(r"a\nb\x1b[31m".to_string())));
 }
 
 #[test]

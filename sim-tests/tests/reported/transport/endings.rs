@@ -203,7 +203,7 @@ fn destructors_that_use_a_network_end_when_their_node_dies() {
             sim.sleep(secs(1)).await;
         });
         assert!(outcome.is_done(), "{kill}: {outcome}");
-        assert!(outcome.caught.is_empty(), "{kill}: {:?}", outcome.caught);
+        assert!(outcome.caught_panics.is_empty(), "{kill}: {:?}", outcome.caught_panics);
         assert_eq!(dropped.get(), 1, "{kill}");
     }
 }

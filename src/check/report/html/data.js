@@ -16,7 +16,7 @@ const LANE_ORDER = data.lanes
 const KIND_STYLES = {
   poll: ["poll", "dot"],
   deliver: ["deliver", "down"],
-  lose: ["lose", "cross"],
+  drop: ["lose", "cross"],
   fault: ["fault", "bolt"],
   note: ["note", "square"],
   choose: ["choose", "diamond"],
@@ -138,7 +138,7 @@ function recordText(run, i) {
     case "choose":
       return `${start} ${source} ${run.ordinal[i]} = ${run.values[i]}`;
     case "deliver":
-    case "lose":
+    case "drop":
       return `${start} ${run.ordinal[i]} ${text}`;
     case "foreign":
       return start;

@@ -288,7 +288,7 @@ function drawArrows(pane) {
     else {
       // So many that no arrow could be told from another: lines will do, all in one stroke.
       const paths = isFaint ? faint : strong;
-      const path = kind[i] === KIND.lose ? paths.lost : isMessage ? paths.message : paths.wake;
+      const path = kind[i] === KIND.drop ? paths.lost : isMessage ? paths.message : paths.wake;
       path.moveTo(x1, y1);
       path.lineTo(x2, y2);
     }
@@ -312,7 +312,7 @@ function drawArrows(pane) {
 
 function arrow(run, i, isMessage, isHighlighted, strength, x1, y1, x2, y2) {
   const text = run.texts[run.text[i]];
-  const isLost = run.kind[i] === KIND.lose || (isMessage && text.startsWith("RST"));
+  const isLost = run.kind[i] === KIND.drop || (isMessage && text.startsWith("RST"));
   ctx.strokeStyle = ctx.fillStyle = isLost
     ? colours.lose
     : isMessage
@@ -320,14 +320,14 @@ function arrow(run, i, isMessage, isHighlighted, strength, x1, y1, x2, y2) {
       : colours.wake;
   ctx.globalAlpha = isHighlighted ? 1 : strength * (isMessage ? 0.85 : 0.6);
   ctx.lineWidth = isHighlighted ? 2.4 : isMessage ? 1.3 : 1;
-  ctx.setLineDash(run.kind[i] === KIND.lose ? [5, 4] : isMessage ? [] : [2, 3]);
+  ctx.setLineDash(run.kind[i] === KIND.drop ? [5, 4] : isMessage ? [] : [2, 3]);
   ctx.beginPath();
   ctx.moveTo(x1, y1);
   ctx.lineTo(x2, y2);
   ctx.stroke();
   ctx.setLineDash([]);
   const length = Math.hypot(x2 - x1, y2 - y1);
-  if (length < 14 || run.kind[i] === KIND.lose) return;
+  if (length < 14 || run.kind[i] === KIND.drop) return;
   const [dx, dy] = [(x2 - x1) / length, (y2 - y1) / length];
   const [x, y, s] = [x2 - dx * 5, y2 - dy * 5, isMessage ? 7 : 5];
   ctx.beginPath();
