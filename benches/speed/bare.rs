@@ -17,17 +17,17 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use slab::Slab;
 
-type Boxed = Pin<Box<dyn Future<Output = ()>>>;
+type BoxedTask = Pin<Box<dyn Future<Output = ()>>>;
 
 struct TaskWaker(usize);
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        ready(self.0);
+        push_ready(self.0);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        ready(self.0);
+        push_ready(self.0);
     }
 }
 
@@ -55,25 +55,25 @@ impl Ord for Timer {
 }
 
 #[derive(Default)]
-struct Queues {
+struct ExecutorState {
     ready: VecDeque<usize>,
     timers: BinaryHeap<Timer>,
-    born: Vec<Boxed>,
-    sequence: u64,
+    spawned: Vec<BoxedTask>,
+    last_sequence: u64,
 }
 
 thread_local! {
-    static QUEUES: RefCell<Queues> = RefCell::default();
+    static STATE: RefCell<ExecutorState> = RefCell::default();
     static NOW: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Runs `main` and what it spawns until `main` is done.
 pub(crate) fn run(main: impl Future<Output = ()> + 'static) {
-    let mut tasks = Tasks::default();
+    let mut tasks = TaskTable::default();
     NOW.set(0);
     let main = tasks.insert(Box::pin(main));
     'run: loop {
-        while let Some(task) = QUEUES.with_borrow_mut(|queues| queues.ready.pop_front()) {
+        while let Some(task) = STATE.with_borrow_mut(|state| state.ready.pop_front()) {
             let Some(future) = tasks.slots.get_mut(task) else {
                 continue;
             };
@@ -83,71 +83,71 @@ pub(crate) fn run(main: impl Future<Output = ()> + 'static) {
                     break 'run;
                 }
             }
-            let mut born = QUEUES.with_borrow_mut(|queues| std::mem::take(&mut queues.born));
-            for future in born.drain(..) {
+            let mut spawned = STATE.with_borrow_mut(|state| std::mem::take(&mut state.spawned));
+            for future in spawned.drain(..) {
                 tasks.insert(future);
             }
-            QUEUES.with_borrow_mut(|queues| queues.born = born);
+            STATE.with_borrow_mut(|state| state.spawned = spawned);
         }
-        let due = QUEUES.with_borrow_mut(|queues| queues.timers.pop());
-        let Some(Timer(Reverse((at, _)), waker)) = due else {
+        let next_timer = STATE.with_borrow_mut(|state| state.timers.pop());
+        let Some(Timer(Reverse((at, _)), waker)) = next_timer else {
             panic!("the bare executor is stuck")
         };
         NOW.set(at);
         waker.wake();
     }
     drop(tasks);
-    let left = QUEUES.with_borrow_mut(|queues| {
-        queues.ready.clear();
-        std::mem::take(&mut queues.timers)
+    let remaining_timers = STATE.with_borrow_mut(|state| {
+        state.ready.clear();
+        std::mem::take(&mut state.timers)
     });
-    drop(left);
+    drop(remaining_timers);
 }
 
 #[derive(Default)]
-struct Tasks {
-    slots: Slab<Boxed>,
+struct TaskTable {
+    slots: Slab<BoxedTask>,
     wakers: Vec<Waker>,
 }
 
-impl Tasks {
-    fn insert(&mut self, future: Boxed) -> usize {
+impl TaskTable {
+    fn insert(&mut self, future: BoxedTask) -> usize {
         let task = self.slots.insert(future);
         if task == self.wakers.len() {
             self.wakers.push(Arc::new(TaskWaker(task)).into());
         }
-        ready(task);
+        push_ready(task);
         task
     }
 }
 
-fn ready(task: usize) {
-    QUEUES.with_borrow_mut(|queues| queues.ready.push_back(task));
+fn push_ready(task: usize) {
+    STATE.with_borrow_mut(|state| state.ready.push_back(task));
 }
 
 /// Spawns a task, and gives what joins it.
 pub(crate) fn spawn<T: 'static>(
     future: impl Future<Output = T> + 'static,
 ) -> impl Future<Output = T> {
-    struct Slot<T> {
+    struct JoinState<T> {
         output: Option<T>,
         joiner: Option<Waker>,
     }
-    let slot = Rc::new(RefCell::new(Slot { output: None, joiner: None }));
-    let done = slot.clone();
+    let join_state = Rc::new(RefCell::new(JoinState { output: None, joiner: None }));
+    let task_join_state = join_state.clone();
     let task = Box::pin(async move {
         let output = future.await;
-        let mut slot = done.borrow_mut();
-        slot.output = Some(output);
-        slot.joiner.take().into_iter().for_each(Waker::wake);
+        let mut join_state = task_join_state.borrow_mut();
+        join_state.output = Some(output);
+        join_state.joiner.take().into_iter().for_each(Waker::wake);
     });
-    QUEUES.with_borrow_mut(|queues| queues.born.push(task));
+    STATE.with_borrow_mut(|state| state.spawned.push(task));
     poll_fn(move |cx| {
-        let mut slot = slot.borrow_mut();
-        match slot.output.take() {
+        let mut join_state = join_state.borrow_mut();
+        match join_state.output.take() {
             Some(output) => Poll::Ready(output),
             None => {
-                slot.joiner = Some(cx.waker().clone());
+                join_state.joiner = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
@@ -161,23 +161,23 @@ pub(crate) fn now() -> u64 {
 
 /// Wakes somebody at an instant.
 pub(crate) fn wake_at(at: u64, waker: Waker) {
-    QUEUES.with_borrow_mut(|queues| {
-        queues.sequence += 1;
-        let order = Reverse((at, queues.sequence));
-        queues.timers.push(Timer(order, waker));
+    STATE.with_borrow_mut(|state| {
+        state.last_sequence += 1;
+        let key = Reverse((at, state.last_sequence));
+        state.timers.push(Timer(key, waker));
     });
 }
 
 /// Waits for so many nanoseconds.
 pub(crate) async fn sleep(nanos: u64) {
-    let at = NOW.get() + nanos;
-    let mut armed = false;
+    let deadline = NOW.get() + nanos;
+    let mut is_armed = false;
     poll_fn(|cx| {
-        if NOW.get() >= at {
+        if NOW.get() >= deadline {
             return Poll::Ready(());
         }
-        if !std::mem::replace(&mut armed, true) {
-            wake_at(at, cx.waker().clone());
+        if !std::mem::replace(&mut is_armed, true) {
+            wake_at(deadline, cx.waker().clone());
         }
         Poll::Pending
     })
@@ -186,42 +186,42 @@ pub(crate) async fn sleep(nanos: u64) {
 
 /// One direction of a pipe without a buffer, as pipenet's.
 #[derive(Default)]
-struct Way {
-    asked: usize,
-    handed: Vec<u8>,
+struct HalfPipe {
+    requested: usize,
+    buffer: Vec<u8>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
 /// One end of a pipe.
-pub(crate) struct End {
-    read: Rc<RefCell<Way>>,
-    write: Rc<RefCell<Way>>,
+pub(crate) struct Endpoint {
+    read: Rc<RefCell<HalfPipe>>,
+    write: Rc<RefCell<HalfPipe>>,
 }
 
 /// Makes a pipe, and gives its two ends.
-pub(crate) fn pipe() -> (End, End) {
-    let (there, back) = (Rc::new(RefCell::default()), Rc::new(RefCell::default()));
-    let other = End { read: Rc::clone(&there), write: Rc::clone(&back) };
-    (End { read: back, write: there }, other)
+pub(crate) fn pipe() -> (Endpoint, Endpoint) {
+    let (forward, reverse) = (Rc::new(RefCell::default()), Rc::new(RefCell::default()));
+    let peer = Endpoint { read: Rc::clone(&forward), write: Rc::clone(&reverse) };
+    (Endpoint { read: reverse, write: forward }, peer)
 }
 
-impl End {
+impl Endpoint {
     /// Reads exactly as much as `buf` holds.
     pub(crate) async fn read_exact(&self, buf: &mut [u8]) {
         let mut filled = 0;
         poll_fn(|cx| {
             while filled < buf.len() {
-                let mut way = self.read.borrow_mut();
-                if way.handed.is_empty() {
-                    way.asked = buf.len() - filled;
-                    way.reader = Some(cx.waker().clone());
-                    way.writer.take().into_iter().for_each(Waker::wake);
+                let mut half = self.read.borrow_mut();
+                if half.buffer.is_empty() {
+                    half.requested = buf.len() - filled;
+                    half.reader = Some(cx.waker().clone());
+                    half.writer.take().into_iter().for_each(Waker::wake);
                     return Poll::Pending;
                 }
-                buf[filled..filled + way.handed.len()].copy_from_slice(&way.handed);
-                filled += way.handed.len();
-                way.handed.clear();
+                buf[filled..filled + half.buffer.len()].copy_from_slice(&half.buffer);
+                filled += half.buffer.len();
+                half.buffer.clear();
             }
             Poll::Ready(())
         })
@@ -233,16 +233,16 @@ impl End {
         let mut written = 0;
         poll_fn(|cx| {
             while written < buf.len() {
-                let mut way = self.write.borrow_mut();
-                if way.asked == 0 {
-                    way.writer = Some(cx.waker().clone());
+                let mut half = self.write.borrow_mut();
+                if half.requested == 0 {
+                    half.writer = Some(cx.waker().clone());
                     return Poll::Pending;
                 }
-                let count = way.asked.min(buf.len() - written);
-                way.handed.extend_from_slice(&buf[written..written + count]);
+                let count = half.requested.min(buf.len() - written);
+                half.buffer.extend_from_slice(&buf[written..written + count]);
                 written += count;
-                way.asked = 0;
-                way.reader.take().into_iter().for_each(Waker::wake);
+                half.requested = 0;
+                half.reader.take().into_iter().for_each(Waker::wake);
             }
             Poll::Ready(())
         })
@@ -252,31 +252,31 @@ impl End {
 
 /// Where connections arrive.
 #[derive(Default)]
-struct Queue {
-    ends: VecDeque<End>,
+struct AcceptQueue {
+    endpoints: VecDeque<Endpoint>,
     acceptor: Option<Waker>,
 }
 
 /// Hands over one end of each connection.
 #[derive(Clone, Default)]
-pub(crate) struct Listener(Rc<RefCell<Queue>>);
+pub(crate) struct Listener(Rc<RefCell<AcceptQueue>>);
 
 impl Listener {
     /// Makes a connection, and gives its other end to whoever accepts.
-    pub(crate) fn dial(&self) -> End {
-        let (near, far) = pipe();
+    pub(crate) fn dial(&self) -> Endpoint {
+        let (local, peer) = pipe();
         let mut queue = self.0.borrow_mut();
-        queue.ends.push_back(far);
+        queue.endpoints.push_back(peer);
         queue.acceptor.take().into_iter().for_each(Waker::wake);
-        near
+        local
     }
 
     /// Waits for a connection.
-    pub(crate) async fn accept(&self) -> End {
+    pub(crate) async fn accept(&self) -> Endpoint {
         poll_fn(|cx| {
             let mut queue = self.0.borrow_mut();
-            match queue.ends.pop_front() {
-                Some(end) => Poll::Ready(end),
+            match queue.endpoints.pop_front() {
+                Some(endpoint) => Poll::Ready(endpoint),
                 None => {
                     queue.acceptor = Some(cx.waker().clone());
                     Poll::Pending

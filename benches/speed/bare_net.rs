@@ -14,13 +14,13 @@ use crate::bare::{now, sleep, wake_at};
 const WINDOW: usize = 64 * 1024;
 
 thread_local! {
-    static STATE: Cell<u64> = const { Cell::new(1) };
+    static RNG_STATE: Cell<u64> = const { Cell::new(1) };
 }
 
 /// How long the next message takes: 1 to 10 ms.
-fn latency() -> u64 {
-    let mut z = STATE.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
-    STATE.set(z);
+fn draw_latency() -> u64 {
+    let mut z = RNG_STATE.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+    RNG_STATE.set(z);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^= z >> 31;
@@ -29,65 +29,65 @@ fn latency() -> u64 {
 
 /// One direction: bytes in a ring, and when each message arrives.
 #[derive(Default)]
-struct Way {
+struct HalfConn {
     ring: VecDeque<u8>,
     /// How many bytes a message has, and when it arrives.
     messages: VecDeque<(usize, u64)>,
     /// How many bytes have arrived and were not read.
-    ready: usize,
-    last_at: u64,
+    readable: usize,
+    last_arrival: u64,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
-impl Way {
+impl HalfConn {
     /// Lets arrive what is due.
-    fn arrive(&mut self) {
+    fn deliver_due(&mut self) {
         while let Some(&(bytes, at)) = self.messages.front()
             && at <= now()
         {
             self.messages.pop_front();
-            self.ready += bytes;
+            self.readable += bytes;
         }
     }
 }
 
 /// One end of a connection.
-pub(crate) struct End {
-    read: Rc<RefCell<Way>>,
-    write: Rc<RefCell<Way>>,
+pub(crate) struct Endpoint {
+    read: Rc<RefCell<HalfConn>>,
+    write: Rc<RefCell<HalfConn>>,
 }
 
-fn pipe() -> (End, End) {
-    let (there, back) = (Rc::new(RefCell::default()), Rc::new(RefCell::default()));
-    let other = End { read: Rc::clone(&there), write: Rc::clone(&back) };
-    (End { read: back, write: there }, other)
+fn pipe() -> (Endpoint, Endpoint) {
+    let (forward, reverse) = (Rc::new(RefCell::default()), Rc::new(RefCell::default()));
+    let peer = Endpoint { read: Rc::clone(&forward), write: Rc::clone(&reverse) };
+    (Endpoint { read: reverse, write: forward }, peer)
 }
 
-impl End {
+impl Endpoint {
     /// Reads exactly as much as `buf` holds.
     pub(crate) async fn read_exact(&self, buf: &mut [u8]) {
         let mut filled = 0;
         poll_fn(|cx| {
-            let mut way = self.read.borrow_mut();
-            way.arrive();
-            let count = way.ready.min(buf.len() - filled);
-            let (front, back) = way.ring.as_slices();
+            let mut half = self.read.borrow_mut();
+            half.deliver_due();
+            let count = half.readable.min(buf.len() - filled);
+            let (front, back) = half.ring.as_slices();
             let first = front.len().min(count);
             buf[filled..filled + first].copy_from_slice(&front[..first]);
             buf[filled + first..filled + count].copy_from_slice(&back[..count - first]);
-            drop(way.ring.drain(..count));
-            way.ready -= count;
+            drop(half.ring.drain(..count));
+            half.readable -= count;
             filled += count;
             if count > 0 {
-                way.writer.take().into_iter().for_each(Waker::wake);
+                half.writer.take().into_iter().for_each(Waker::wake);
             }
             if filled == buf.len() {
                 return Poll::Ready(());
             }
-            match way.messages.front() {
+            match half.messages.front() {
                 Some((_, at)) => wake_at(*at, cx.waker().clone()),
-                None => way.reader = Some(cx.waker().clone()),
+                None => half.reader = Some(cx.waker().clone()),
             }
             Poll::Pending
         })
@@ -98,20 +98,20 @@ impl End {
     pub(crate) async fn write_all(&self, buf: &[u8]) {
         let mut written = 0;
         poll_fn(|cx| {
-            let mut way = self.write.borrow_mut();
-            let count = (buf.len() - written).min(WINDOW - way.ring.len());
+            let mut half = self.write.borrow_mut();
+            let count = (buf.len() - written).min(WINDOW - half.ring.len());
             if count > 0 {
-                way.ring.extend(&buf[written..written + count]);
+                half.ring.extend(&buf[written..written + count]);
                 written += count;
-                let at = (now() + latency()).max(way.last_at);
-                way.last_at = at;
-                way.messages.push_back((count, at));
-                way.reader.take().into_iter().for_each(|reader| wake_at(at, reader));
+                let at = (now() + draw_latency()).max(half.last_arrival);
+                half.last_arrival = at;
+                half.messages.push_back((count, at));
+                half.reader.take().into_iter().for_each(|reader| wake_at(at, reader));
             }
             if written == buf.len() {
                 return Poll::Ready(());
             }
-            way.writer = Some(cx.waker().clone());
+            half.writer = Some(cx.waker().clone());
             Poll::Pending
         })
         .await;
@@ -120,35 +120,35 @@ impl End {
 
 /// Where connections arrive.
 #[derive(Default)]
-struct Queue {
-    ends: VecDeque<End>,
+struct AcceptQueue {
+    endpoints: VecDeque<Endpoint>,
     acceptor: Option<Waker>,
 }
 
 /// Hands over one end of each connection.
 #[derive(Clone, Default)]
-pub(crate) struct Listener(Rc<RefCell<Queue>>);
+pub(crate) struct Listener(Rc<RefCell<AcceptQueue>>);
 
 impl Listener {
     /// Connects, which takes a round trip.
-    pub(crate) async fn dial(&self) -> End {
-        sleep(latency()).await;
-        let (near, far) = pipe();
+    pub(crate) async fn dial(&self) -> Endpoint {
+        sleep(draw_latency()).await;
+        let (local, peer) = pipe();
         {
             let mut queue = self.0.borrow_mut();
-            queue.ends.push_back(far);
+            queue.endpoints.push_back(peer);
             queue.acceptor.take().into_iter().for_each(Waker::wake);
         }
-        sleep(latency()).await;
-        near
+        sleep(draw_latency()).await;
+        local
     }
 
     /// Waits for a connection.
-    pub(crate) async fn accept(&self) -> End {
+    pub(crate) async fn accept(&self) -> Endpoint {
         poll_fn(|cx| {
             let mut queue = self.0.borrow_mut();
-            match queue.ends.pop_front() {
-                Some(end) => Poll::Ready(end),
+            match queue.endpoints.pop_front() {
+                Some(endpoint) => Poll::Ready(endpoint),
                 None => {
                     queue.acceptor = Some(cx.waker().clone());
                     Poll::Pending

@@ -55,8 +55,8 @@
 
 mod bare;
 mod bare_net;
-mod count;
-mod net;
+mod instruction_counts;
+mod simnet_workloads;
 mod sweep;
 
 use std::future::Future;
@@ -73,7 +73,7 @@ struct Workload {
     /// What one operation is.
     unit: &'static str,
     n: u64,
-    ours: fn(u64),
+    virtnet: fn(u64),
     bare: fn(u64),
     /// The most that `ours` may take of the time of `bare`, and the aim.
     bound: Option<(f64, f64)>,
@@ -83,10 +83,11 @@ struct Workload {
 /// Instructions of one operation, which repeat where times do not.
 #[derive(Clone, Copy)]
 struct Gate {
-    /// How many there were when last looked at: [`count::MARGIN`] more is a regression.
-    counted: u64,
+    /// How many there were when last looked at: [`instruction_counts::MARGIN`] more is a
+    /// regression.
+    previous: u64,
     /// How many there are to be at most.
-    asked: u64,
+    goal: u64,
 }
 
 const WORKLOADS: &[Workload] = &[
@@ -94,7 +95,7 @@ const WORKLOADS: &[Workload] = &[
         name: "pingpong",
         unit: "round trip over pipenet, 64 bytes",
         n: 100_000,
-        ours: |n| pingpong(Schedule::Random, n),
+        virtnet: |n| pingpong(Schedule::Random, n),
         bare: bare_pingpong,
         bound: Some((1.6, 1.0)),
         gate: None,
@@ -103,7 +104,7 @@ const WORKLOADS: &[Workload] = &[
         name: "pingpong fifo",
         unit: "round trip over pipenet, 64 bytes",
         n: 100_000,
-        ours: |n| pingpong(Schedule::Fifo, n),
+        virtnet: |n| pingpong(Schedule::Fifo, n),
         bare: bare_pingpong,
         bound: Some((1.6, 1.0)),
         gate: None,
@@ -112,7 +113,7 @@ const WORKLOADS: &[Workload] = &[
         name: "timers",
         unit: "wake-up of one of 10 000 tasks",
         n: 400_000,
-        ours: |n| timers(Schedule::Random, 10_000, n),
+        virtnet: |n| timers(Schedule::Random, 10_000, n),
         bare: |n| bare_timers(10_000, n),
         bound: Some((1.25, 0.85)),
         gate: None,
@@ -121,16 +122,16 @@ const WORKLOADS: &[Workload] = &[
         name: "few timers",
         unit: "wake-up of one of 100 tasks",
         n: 400_000,
-        ours: |n| timers(Schedule::Random, 100, n),
+        virtnet: |n| timers(Schedule::Random, 100, n),
         bare: |n| bare_timers(100, n),
         bound: None,
-        gate: Some(Gate { counted: 799, asked: 950 }),
+        gate: Some(Gate { previous: 799, goal: 950 }),
     },
     Workload {
         name: "timers fifo",
         unit: "wake-up of one of 10 000 tasks",
         n: 400_000,
-        ours: |n| timers(Schedule::Fifo, 10_000, n),
+        virtnet: |n| timers(Schedule::Fifo, 10_000, n),
         bare: |n| bare_timers(10_000, n),
         bound: Some((1.25, 0.85)),
         gate: None,
@@ -139,16 +140,16 @@ const WORKLOADS: &[Workload] = &[
         name: "spawn",
         unit: "task spawned and joined",
         n: 200_000,
-        ours: spawn,
+        virtnet: spawn,
         bare: bare_spawn,
         bound: Some((1.8, 1.1)),
-        gate: Some(Gate { counted: 1_391, asked: 1_400 }),
+        gate: Some(Gate { previous: 1_391, goal: 1_400 }),
     },
     Workload {
         name: "bare run",
         unit: "run of a main task that returns at once",
         n: 200_000,
-        ours: |n| (0..n).for_each(|seed| simulate(seed, Schedule::Random, async |_| ())),
+        virtnet: |n| (0..n).for_each(|seed| simulate(seed, Schedule::Random, async |_| ())),
         bare: |n| (0..n).for_each(|_| bare::run(async {})),
         bound: None,
         gate: None,
@@ -157,7 +158,7 @@ const WORKLOADS: &[Workload] = &[
         name: "run",
         unit: "run of two tasks",
         n: 200_000,
-        ours: runs,
+        virtnet: runs,
         bare: bare_runs,
         bound: None,
         gate: None,
@@ -166,7 +167,7 @@ const WORKLOADS: &[Workload] = &[
         name: "echo run",
         unit: "run of three hosts, one connection, one echo",
         n: 50_000,
-        ours: echo_runs,
+        virtnet: echo_runs,
         bare: bare_echo_runs,
         bound: Some((5.5, 3.0)),
         gate: None,
@@ -175,26 +176,26 @@ const WORKLOADS: &[Workload] = &[
         name: "sim pingpong",
         unit: "round trip over simnet, 64 bytes",
         n: 100_000,
-        ours: net::pingpong,
-        bare: net::bare_pingpong,
+        virtnet: simnet_workloads::pingpong,
+        bare: simnet_workloads::bare_pingpong,
         bound: Some((1.35, 0.9)),
-        gate: Some(Gate { counted: 2_479, asked: 2_900 }),
+        gate: Some(Gate { previous: 2_479, goal: 2_900 }),
     },
     Workload {
         name: "sim run",
         unit: "run over simnet of three hosts, one connection, one echo",
         n: 20_000,
-        ours: net::runs,
-        bare: net::bare_runs,
+        virtnet: simnet_workloads::runs,
+        bare: simnet_workloads::bare_runs,
         bound: None,
-        gate: Some(Gate { counted: 22_966, asked: 38_000 }),
+        gate: Some(Gate { previous: 22_966, goal: 38_000 }),
     },
     Workload {
         name: "sim many",
         unit: "round trip over simnet, 100 clients of 10 servers",
         n: 200_000,
-        ours: |n| net::many(100, n),
-        bare: |n| net::bare_many(100, n),
+        virtnet: |n| simnet_workloads::many_clients(100, n),
+        bare: |n| simnet_workloads::bare_many_clients(100, n),
         bound: Some((1.45, 1.0)),
         gate: None,
     },
@@ -202,8 +203,8 @@ const WORKLOADS: &[Workload] = &[
         name: "sim crowd",
         unit: "round trip over simnet, 10 000 clients of 1 000 servers",
         n: 400_000,
-        ours: |n| net::many(10_000, n),
-        bare: |n| net::bare_many(10_000, n),
+        virtnet: |n| simnet_workloads::many_clients(10_000, n),
+        bare: |n| simnet_workloads::bare_many_clients(10_000, n),
         bound: None,
         gate: None,
     },
@@ -211,8 +212,8 @@ const WORKLOADS: &[Workload] = &[
         name: "sim bulk",
         unit: "MiB over simnet, in writes of 64 KiB",
         n: 256,
-        ours: net::bulk,
-        bare: net::bare_bulk,
+        virtnet: simnet_workloads::bulk,
+        bare: simnet_workloads::bare_bulk,
         bound: Some((1.8, 1.25)),
         gate: None,
     },
@@ -220,10 +221,10 @@ const WORKLOADS: &[Workload] = &[
         name: "sim connect",
         unit: "connection over simnet, dialed, accepted, closed",
         n: 50_000,
-        ours: net::connect,
-        bare: net::bare_connect,
+        virtnet: simnet_workloads::connect,
+        bare: simnet_workloads::bare_connect,
         bound: Some((7.0, 4.0)),
-        gate: Some(Gate { counted: 6_407, asked: 11_000 }),
+        gate: Some(Gate { previous: 6_407, goal: 11_000 }),
     },
 ];
 
@@ -231,14 +232,14 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
-        ["--instructions"] => count::report(),
-        ["--gates"] => std::process::exit(i32::from(!count::check())),
-        ["--memory"] => memory(),
-        ["--scale"] => scale(),
-        ["--sweep"] => sweep::report(|| status("VmRSS:"), processor),
-        ["--once", name, side, n] => once(name, side, n),
-        [] => ratios(""),
-        [filter] if !filter.starts_with('-') => ratios(filter),
+        ["--instructions"] => instruction_counts::report(),
+        ["--gates"] => std::process::exit(i32::from(!instruction_counts::check_gates())),
+        ["--memory"] => report_memory(),
+        ["--scale"] => report_scale(),
+        ["--sweep"] => sweep::report(|| status_kib("VmRSS:"), cpu_ticks),
+        ["--once", name, side, n] => run_once(name, side, n),
+        [] => report_ratios(""),
+        [filter] if !filter.starts_with('-') => report_ratios(filter),
         _ => {
             eprintln!(
                 "usage: cargo bench \
@@ -249,49 +250,49 @@ fn main() {
     }
 }
 
-fn ratios(filter: &str) {
+fn report_ratios(filter: &str) {
     const PASSES: usize = 15;
     println!(
         "{:<14} {:>10} {:>10} {:>7} {:>12}",
         "workload", "ours", "bare", "ratio", "bound, aim"
     );
-    for work in WORKLOADS.iter().filter(|work| work.name.contains(filter)) {
+    for workload in WORKLOADS.iter().filter(|workload| workload.name.contains(filter)) {
         let time = |run: fn(u64)| {
             let start = Instant::now();
-            run(black_box(work.n));
-            start.elapsed().as_nanos() as f64 / work.n as f64
+            run(black_box(workload.n));
+            start.elapsed().as_nanos() as f64 / workload.n as f64
         };
-        time(work.ours);
-        time(work.bare);
+        time(workload.virtnet);
+        time(workload.bare);
         let passes: Vec<(f64, f64)> =
-            (0..PASSES).map(|_| (time(work.ours), time(work.bare))).collect();
+            (0..PASSES).map(|_| (time(workload.virtnet), time(workload.bare))).collect();
         let median = |pick: fn(&(f64, f64)) -> f64| {
             let mut values: Vec<f64> = passes.iter().map(pick).collect();
             values.sort_by(f64::total_cmp);
             values[PASSES / 2]
         };
-        let bound = work.bound.map_or("-".into(), |(bound, aim)| format!("{bound}, {aim}"));
+        let bound = workload.bound.map_or("-".into(), |(bound, aim)| format!("{bound}, {aim}"));
         println!(
             "{:<14} {:>7.1} ns {:>7.1} ns {:>7.2} {:>12}   a {}",
-            work.name,
+            workload.name,
             median(|pass| pass.0),
             median(|pass| pass.1),
             median(|pass| pass.0 / pass.1),
             bound,
-            work.unit,
+            workload.unit,
         );
     }
 }
 
 /// A number of KiB that the system tells of this process, where it does.
-fn status(name: &str) -> u64 {
+fn status_kib(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0");
     line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
 /// The processor time of this process so far, in ticks of a hundredth of a second.
-fn processor() -> u64 {
+fn cpu_ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // User and system time are the 12th and 13th after the name, which may hold anything.
     let (_, rest) = stat.rsplit_once(')').unwrap_or_default();
@@ -300,13 +301,13 @@ fn processor() -> u64 {
 }
 
 /// Reports what ten thousand hosts cost.
-fn scale() {
-    net::scale(
-        || status("VmHWM:"),
+fn report_scale() {
+    simnet_workloads::report_scale(
+        || status_kib("VmHWM:"),
         |work| {
-            let start = now();
+            let start = thread_cpu_time();
             work();
-            now() - start
+            thread_cpu_time() - start
         },
     );
 }
@@ -314,26 +315,27 @@ fn scale() {
 /// How long this thread has run, where the system tells, so that whoever else is at the machine
 /// does not count; or else what the clock says. It tells in steps of 4 ms, which is good for a
 /// second and not for a pass.
-fn now() -> Duration {
+fn thread_cpu_time() -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let ran = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
-    ran.map_or_else(|| START.elapsed(), Duration::from_nanos)
+    let cpu_time = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    cpu_time.map_or_else(|| START.elapsed(), Duration::from_nanos)
 }
 
-fn once(name: &str, side: &str, n: &str) {
-    let work = WORKLOADS.iter().find(|work| work.name == name).expect("a workload's name");
+fn run_once(name: &str, side: &str, n: &str) {
+    let workload =
+        WORKLOADS.iter().find(|workload| workload.name == name).expect("a workload's name");
     let n = n.parse().expect("a number");
-    if side == "ours" { (work.ours)(n) } else { (work.bare)(n) }
+    if side == "ours" { (workload.virtnet)(n) } else { (workload.bare)(n) }
 }
 
 /// Reports the resident memory over 100 000 runs of the echo program.
-fn memory() {
-    for done in [0, 1_000, 10_000, 50_000, 100_000] {
-        static DONE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let before = DONE.swap(done, std::sync::atomic::Ordering::Relaxed);
-        (before..done).for_each(echo_run);
-        println!("after {done:>6} runs: {} KiB", status("VmRSS:"));
+fn report_memory() {
+    for total_runs in [0, 1_000, 10_000, 50_000, 100_000] {
+        static RUNS_DONE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let previous = RUNS_DONE.swap(total_runs, std::sync::atomic::Ordering::Relaxed);
+        (previous..total_runs).for_each(echo_run);
+        println!("after {total_runs:>6} runs: {} KiB", status_kib("VmRSS:"));
     }
 }
 
@@ -395,7 +397,7 @@ fn bare_pingpong(n: u64) {
 }
 
 /// How long the sleeper sleeps next: 1 to 10 ms, all different.
-fn nap(state: &mut u64) -> u64 {
+fn next_sleep(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     1_000_000 + (*state >> 33) % 9_000_000
 }
@@ -406,7 +408,7 @@ fn timers(schedule: Schedule, sleepers: u64, n: u64) {
             .map(|mut state| {
                 sim.spawn(async move {
                     for _ in 0..n / sleepers {
-                        sim.sleep(Duration::from_nanos(nap(&mut state))).await;
+                        sim.sleep(Duration::from_nanos(next_sleep(&mut state))).await;
                     }
                 })
             })
@@ -423,7 +425,7 @@ fn bare_timers(sleepers: u64, n: u64) {
             .map(|mut state| {
                 bare::spawn(async move {
                     for _ in 0..n / sleepers {
-                        bare::sleep(nap(&mut state)).await;
+                        bare::sleep(next_sleep(&mut state)).await;
                     }
                 })
             })
@@ -498,7 +500,7 @@ fn bare_echo_runs(n: u64) {
     for _ in 0..n {
         bare::run(async move {
             let listener = bare::Listener::default();
-            let at = listener.clone();
+            let dialer = listener.clone();
             let server = bare::spawn(async move {
                 let conn = listener.accept().await;
                 let mut buf = [0; 64];
@@ -506,7 +508,7 @@ fn bare_echo_runs(n: u64) {
                 conn.write_all(&buf).await;
             });
             let client = bare::spawn(async move {
-                let conn = at.dial();
+                let conn = dialer.dial();
                 let mut buf = [7; 64];
                 conn.write_all(&buf).await;
                 conn.read_exact(&mut buf).await;

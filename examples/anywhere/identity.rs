@@ -13,32 +13,34 @@ pub(crate) struct Identity {
 }
 
 /// Makes one for this machine.
-pub(crate) fn make() -> Identity {
-    let signed = rcgen::generate_simple_self_signed(["127.0.0.1".to_string()]);
-    let signed = signed.expect("an address is a name");
-    let (certificate, key) = (signed.cert.der().to_vec(), signed.signing_key.serialize_der());
+pub(crate) fn generate() -> Identity {
+    let certified_key = rcgen::generate_simple_self_signed(["127.0.0.1".to_string()]);
+    let certified_key = certified_key.expect("an address is a name");
+    let (certificate, key) =
+        (certified_key.cert.der().to_vec(), certified_key.signing_key.serialize_der());
     Identity { certificate, key }
 }
 
 impl Identity {
     /// Writes it as one line.
     pub(crate) fn to_line(&self) -> String {
-        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
-        format!("{} {}\n", hex(&self.certificate), hex(&self.key))
+        let encode_hex =
+            |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        format!("{} {}\n", encode_hex(&self.certificate), encode_hex(&self.key))
     }
 
     /// Reads it again.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
-        let bytes = |hex: &str| -> Option<Vec<u8>> {
-            let digits = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
-            (0..hex.len()).step_by(2).map(digits).collect()
+        let decode_hex = |hex: &str| -> Option<Vec<u8>> {
+            let byte_at = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+            (0..hex.len()).step_by(2).map(byte_at).collect()
         };
         let (certificate, key) = line.trim_end().split_once(' ')?;
-        Some(Self { certificate: bytes(certificate)?, key: bytes(key)? })
+        Some(Self { certificate: decode_hex(certificate)?, key: decode_hex(key)? })
     }
 
     /// What a client trusts: this and nothing else.
-    pub(crate) fn client(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+    pub(crate) fn client_config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone().into())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -48,7 +50,7 @@ impl Identity {
     }
 
     /// Who a server is.
-    pub(crate) fn server(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+    pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider);
         let config = config.with_safe_default_protocol_versions()?.with_no_client_auth();

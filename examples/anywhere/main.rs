@@ -12,7 +12,7 @@
 //! rest of this example says where it runs: `here` in this process, `processes` in two others,
 //! which it starts itself.
 
-mod here;
+mod in_process;
 mod identity;
 mod processes;
 mod store;
@@ -26,7 +26,7 @@ use clap::{Parser, ValueEnum};
 struct Args {
     /// The network.
     #[arg(long, default_value = "sim")]
-    on: On,
+    on: NetworkKind,
     /// The seed of the simulated network.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -36,7 +36,7 @@ struct Args {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum On {
+enum NetworkKind {
     /// Simulated, in one thread and virtual time.
     Sim,
     /// In memory.
@@ -51,15 +51,15 @@ enum On {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let played = match (args.on, args.role) {
-        (On::Sim, _) => here::on_simnet(args.seed),
-        (On::Pipe, _) => here::on_pipenet(),
-        (on, Some(role)) => processes::play(on, role),
-        (on, None) => processes::start(on),
+    let result = match (args.on, args.role) {
+        (NetworkKind::Sim, _) => in_process::run_on_simnet(args.seed),
+        (NetworkKind::Pipe, _) => in_process::run_on_pipenet(),
+        (network, Some(role)) => processes::run_role(network, role),
+        (network, None) => processes::run_in_processes(network),
     };
-    match played {
-        Ok(said) => {
-            print!("{said}");
+    match result {
+        Ok(output) => {
+            print!("{output}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -71,33 +71,33 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::processes::{Role, threads};
-    use super::{On, here, processes::way};
+    use super::processes::{Role, run_in_threads};
+    use super::{NetworkKind, in_process, processes::open_networker};
 
-    const SAID: &str = "store   serves until it is told to stop\n\
+    const EXPECTED_OUTPUT: &str = "store   serves until it is told to stop\n\
                         client  set 3 keys at once\n\
                         client  get α = 1, β = 2, γ = 3, δ is not there\n\
                         client  told it to stop\n\
                         store   served 8 requests on 5 connections\n";
 
     #[test]
-    fn it_is_the_same_story_on_every_network() {
+    fn output_is_identical_on_every_network() {
         for seed in 0..100 {
-            assert_eq!(here::on_simnet(seed).unwrap(), SAID);
+            assert_eq!(in_process::run_on_simnet(seed).unwrap(), EXPECTED_OUTPUT);
         }
-        assert_eq!(here::on_pipenet().unwrap(), SAID);
-        for on in [On::Lonet, On::Tcp, On::Tls] {
-            assert_eq!(threads(on).unwrap(), SAID, "{on:?}");
+        assert_eq!(in_process::run_on_pipenet().unwrap(), EXPECTED_OUTPUT);
+        for network in [NetworkKind::Lonet, NetworkKind::Tcp, NetworkKind::Tls] {
+            assert_eq!(run_in_threads(network).unwrap(), EXPECTED_OUTPUT, "{network:?}");
         }
     }
 
     #[test]
-    fn a_role_is_on_the_network_that_was_asked_for() {
-        let identity = super::identity::make();
-        for (on, name) in [(On::Tcp, "tcp"), (On::Tls, "tcp+tls")] {
-            let way = way(on, Role::Client, "t".as_ref(), &identity);
-            let way = futures::executor::block_on(way).unwrap();
-            assert_eq!(way.network(), name);
+    fn opened_networker_is_of_the_requested_kind() {
+        let identity = super::identity::generate();
+        for (network, name) in [(NetworkKind::Tcp, "tcp"), (NetworkKind::Tls, "tcp+tls")] {
+            let networker = open_networker(network, Role::Client, "t".as_ref(), &identity);
+            let networker = futures::executor::block_on(networker).unwrap();
+            assert_eq!(networker.network(), name);
         }
     }
 }

@@ -15,9 +15,9 @@ use tempfile::TempDir;
 use virtnet::os::{Tcp, Tls};
 use virtnet::{Networker, lonet};
 
-use crate::On;
+use crate::NetworkKind;
 use crate::identity::{self, Identity};
-use crate::store::{serve, use_it};
+use crate::store::{run_client, serve};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -29,54 +29,54 @@ pub(crate) enum Role {
 }
 
 /// What a role has to be told: one line each.
-struct Told {
+struct RoleInput {
     /// The folder of the network, where it has one.
     folder: String,
     identity: Identity,
     /// Where the store is; empty for the store itself.
-    at: String,
+    store_addr: String,
 }
 
 /// The way of a role onto a network: the only lines that know which it is.
-pub(crate) async fn way(
-    on: On,
+pub(crate) async fn open_networker(
+    network: NetworkKind,
     role: Role,
     folder: &Path,
     identity: &Identity,
 ) -> io::Result<Arc<dyn Networker>> {
-    let tls = || -> Result<_, virtnet::os::rustls::Error> {
-        Ok(Tls::new(Tcp::new()).client(identity.client()?).server(identity.server()?))
+    let new_tls = || -> Result<_, virtnet::os::rustls::Error> {
+        Ok(Tls::new(Tcp::new()).client(identity.client_config()?).server(identity.server_config()?))
     };
-    Ok(match on {
-        On::Lonet => {
+    Ok(match network {
+        NetworkKind::Lonet => {
             let name = if matches!(role, Role::Server) { "server" } else { "client" };
             // Just `lonet::join("anywhere")` would leave a folder behind, in which the names of
             // this run are taken for ever.
             let net = lonet::Config::new().folder(folder).join("anywhere").await?;
             Arc::new(net.new_host(name).await?)
         }
-        On::Tls => Arc::new(tls().map_err(io::Error::other)?),
+        NetworkKind::Tls => Arc::new(new_tls().map_err(io::Error::other)?),
         _ => Arc::new(Tcp::new()),
     })
 }
 
 /// Where the store listens.
-fn place(on: On) -> &'static str {
-    if on == On::Lonet { ":80" } else { "127.0.0.1:0" }
+fn listen_addr(network: NetworkKind) -> &'static str {
+    if network == NetworkKind::Lonet { ":80" } else { "127.0.0.1:0" }
 }
 
 /// Plays one role: what it is told comes in, and what it says goes out.
-pub(crate) fn play(on: On, role: Role) -> io::Result<String> {
+pub(crate) fn run_role(network: NetworkKind, role: Role) -> io::Result<String> {
     let mut lines = io::stdin().lock().lines();
-    let mut line = || lines.next().unwrap_or_else(|| Ok(String::new()));
-    let (folder, identity, at) = (line()?, line()?, line()?);
+    let mut next_line = || lines.next().unwrap_or_else(|| Ok(String::new()));
+    let (folder, identity, store_addr) = (next_line()?, next_line()?, next_line()?);
     let identity = Identity::from_line(&identity).ok_or(io::ErrorKind::InvalidInput)?;
     block_on(async {
-        let way = way(on, role, folder.as_ref(), &identity).await?;
+        let networker = open_networker(network, role, folder.as_ref(), &identity).await?;
         match role {
-            Role::Client => use_it(&*way, &at).await,
+            Role::Client => run_client(&*networker, &store_addr).await,
             Role::Server => {
-                let listener = way.listen(place(on)).await?;
+                let listener = networker.listen(listen_addr(network)).await?;
                 println!("{}", listener.local_addr());
                 io::stdout().flush()?;
                 serve(listener).await
@@ -86,50 +86,60 @@ pub(crate) fn play(on: On, role: Role) -> io::Result<String> {
 }
 
 /// Starts both roles, and puts together what they say.
-pub(crate) fn start(on: On) -> io::Result<String> {
+pub(crate) fn run_in_processes(network: NetworkKind) -> io::Result<String> {
     // Ctrl-C ends the roles; then this goes on, says so, and leaves no folder behind.
     ctrlc::set_handler(|| ()).map_err(io::Error::other)?;
-    let temporary = TempDir::with_prefix("anywhere-")?;
-    let folder = temporary.path().join("lonet").display().to_string();
-    let mut told = Told { folder, identity: identity::make(), at: "".into() };
-    let (mut store, from) = spawn(on, Role::Server, &told)?;
-    let mut from = BufReader::new(from);
-    if from.read_line(&mut told.at)? == 0 {
+    let temp_dir = TempDir::with_prefix("anywhere-")?;
+    let folder = temp_dir.path().join("lonet").display().to_string();
+    let mut input = RoleInput { folder, identity: identity::generate(), store_addr: "".into() };
+    let (mut store, store_stdout) = spawn_role(network, Role::Server, &input)?;
+    let mut store_stdout = BufReader::new(store_stdout);
+    if store_stdout.read_line(&mut input.store_addr)? == 0 {
         return Err(io::Error::other(format!(
             "the store, process {}: {}",
             store.id(),
             store.wait()?
         )));
     }
-    told.at.truncate(told.at.trim_end().len());
-    let (mut client, said) = spawn(on, Role::Client, &told)?;
+    input.store_addr.truncate(input.store_addr.trim_end().len());
+    let (mut client, client_stdout) = spawn_role(network, Role::Client, &input)?;
     println!(
         "process {} is the store, at {}; process {} its client",
         store.id(),
-        told.at,
+        input.store_addr,
         client.id()
     );
-    let (client_said, store_said) = (io::read_to_string(said)?, io::read_to_string(from)?);
+    let (client_output, store_output) =
+        (io::read_to_string(client_stdout)?, io::read_to_string(store_stdout)?);
     for process in [&mut client, &mut store] {
-        let ended = process.wait()?;
-        if !ended.success() {
-            return Err(io::Error::other(format!("process {}: {ended}", process.id())));
+        let status = process.wait()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("process {}: {status}", process.id())));
         }
     }
-    Ok(format!("store   serves until it is told to stop\n{client_said}{store_said}"))
+    Ok(format!("store   serves until it is told to stop\n{client_output}{store_output}"))
 }
 
-fn spawn(on: On, role: Role, told: &Told) -> io::Result<(Child, std::process::ChildStdout)> {
-    let name = |value: Option<clap::builder::PossibleValue>| {
+fn spawn_role(
+    network: NetworkKind,
+    role: Role,
+    role_input: &RoleInput,
+) -> io::Result<(Child, std::process::ChildStdout)> {
+    let value_name = |value: Option<clap::builder::PossibleValue>| {
         value.map(|value| value.get_name().to_string()).unwrap_or_default()
     };
     let mut child = Command::new(current_exe()?)
-        .args(["--on", &name(on.to_possible_value()), "--role", &name(role.to_possible_value())])
+        .args([
+            "--on",
+            &value_name(network.to_possible_value()),
+            "--role",
+            &value_name(role.to_possible_value()),
+        ])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    let Told { folder, identity, at } = told;
-    let lines = format!("{folder}\n{}{at}\n", identity.to_line());
+    let RoleInput { folder, identity, store_addr } = role_input;
+    let lines = format!("{folder}\n{}{store_addr}\n", identity.to_line());
     let (input, output) = (child.stdin.take(), child.stdout.take());
     input.ok_or(io::ErrorKind::BrokenPipe)?.write_all(lines.as_bytes())?;
     Ok((child, output.ok_or(io::ErrorKind::BrokenPipe)?))
@@ -137,17 +147,17 @@ fn spawn(on: On, role: Role, told: &Told) -> io::Result<(Child, std::process::Ch
 
 /// Both roles in two threads of this process: for tests, which cannot start themselves.
 #[cfg(test)]
-pub(crate) fn threads(on: On) -> io::Result<String> {
-    let identity = identity::make();
-    let temporary = TempDir::new()?;
-    let folder = temporary.path().join("lonet");
-    let server = block_on(way(on, Role::Server, &folder, &identity))?;
-    let listener = block_on(server.listen(place(on)))?;
-    let at = listener.local_addr().to_string();
+pub(crate) fn run_in_threads(network: NetworkKind) -> io::Result<String> {
+    let identity = identity::generate();
+    let temp_dir = TempDir::new()?;
+    let folder = temp_dir.path().join("lonet");
+    let server = block_on(open_networker(network, Role::Server, &folder, &identity))?;
+    let listener = block_on(server.listen(listen_addr(network)))?;
+    let store_addr = listener.local_addr().to_string();
     std::thread::scope(|scope| {
         let store = scope.spawn(|| block_on(serve(listener)));
-        let client = block_on(way(on, Role::Client, &folder, &identity))?;
-        let client = block_on(use_it(&*client, &at))?;
+        let client = block_on(open_networker(network, Role::Client, &folder, &identity))?;
+        let client = block_on(run_client(&*client, &store_addr))?;
         let store = store.join().expect("the store does not panic")?;
         Ok(format!("store   serves until it is told to stop\n{client}{store}"))
     })

@@ -14,11 +14,11 @@ use crate::digest::Digest;
 
 /// A disk; a clone is another cable to it.
 #[derive(Clone, Default)]
-pub(crate) struct Disk(Rc<RefCell<State>>);
+pub(crate) struct Disk(Rc<RefCell<DiskState>>);
 
 /// All that is on a disk.
 #[derive(Clone, Default)]
-pub(crate) struct State {
+pub(crate) struct DiskState {
     /// Counts who leads: the primary in even epochs, the standby in odd ones. Only the standby
     /// begins a new one.
     pub(crate) epoch: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Record {
 /// What a server answers to a request that added a record: its place, and what stands before it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Receipt {
-    pub(crate) place: usize,
+    pub(crate) index: usize,
     pub(crate) digest: Digest,
 }
 
@@ -46,7 +46,7 @@ impl Disk {
         self.0.borrow().epoch
     }
 
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&DiskState) -> T) -> T {
         read(&self.0.borrow())
     }
 
@@ -56,7 +56,7 @@ impl Disk {
     }
 
     /// Begins the next epoch, and says which it is.
-    pub(crate) fn turn(&self) -> u64 {
+    pub(crate) fn begin_next_epoch(&self) -> u64 {
         let mut state = self.0.borrow_mut();
         state.epoch += 1;
         state.epoch
@@ -65,33 +65,33 @@ impl Disk {
     /// Finds what a request has added.
     pub(crate) fn find(&self, request: usize) -> Option<(Receipt, Bytes)> {
         let state = self.0.borrow();
-        let place = state.log.iter().position(|record| record.request == request)?;
-        let record = &state.log[place];
-        Some((Receipt { place, digest: record.digest }, record.body.clone()))
+        let index = state.log.iter().position(|record| record.request == request)?;
+        let record = &state.log[index];
+        Some((Receipt { index, digest: record.digest }, record.body.clone()))
     }
 
     /// Adds a record behind all others.
     pub(crate) fn append(&self, request: usize, body: Bytes) -> Receipt {
         let log = &mut self.0.borrow_mut().log;
         let mut digest = log.last().map_or(Digest::EMPTY, |last| last.digest);
-        digest.add(&request.to_be_bytes());
-        digest.add(&body);
+        digest.update(&request.to_be_bytes());
+        digest.update(&body);
         log.push(Record { request, body, digest });
-        Receipt { place: log.len() - 1, digest }
+        Receipt { index: log.len() - 1, digest }
     }
 
     /// Takes over what another server has, in place of all there was.
-    pub(crate) fn adopt(&self, epoch: u64, records: Vec<(usize, Bytes)>) {
-        self.0.replace(State { epoch, log: Vec::new() });
+    pub(crate) fn replace_log(&self, epoch: u64, records: Vec<(usize, Bytes)>) {
+        self.0.replace(DiskState { epoch, log: Vec::new() });
         for (request, body) in records {
             self.append(request, body);
         }
     }
 
     /// Writes all records from a place on as they are sent to another server.
-    pub(crate) fn encode(&self, from: usize) -> Bytes {
+    pub(crate) fn encode(&self, start: usize) -> Bytes {
         let mut bytes = Vec::new();
-        for record in &self.0.borrow().log[from..] {
+        for record in &self.0.borrow().log[start..] {
             bytes.extend((record.request as u64).to_be_bytes());
             bytes.extend((record.body.len() as u64).to_be_bytes());
             bytes.extend_from_slice(&record.body);
@@ -112,7 +112,7 @@ pub(crate) fn decode(mut bytes: Bytes) -> Vec<(usize, Bytes)> {
 
 impl fmt::Display for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.place, self.digest)
+        write!(f, "{} {}", self.index, self.digest)
     }
 }
 
@@ -121,8 +121,8 @@ impl FromStr for Receipt {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
-            let (place, digest) = text.split_once(' ')?;
-            Some(Self { place: place.parse().ok()?, digest: digest.parse().ok()? })
+            let (index, digest) = text.split_once(' ')?;
+            Some(Self { index: index.parse().ok()?, digest: digest.parse().ok()? })
         };
         parse().ok_or_else(|| format!("{text:?} is no receipt"))
     }

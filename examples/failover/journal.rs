@@ -12,31 +12,31 @@ use hyper::body::Bytes;
 use virtnet::{Instant, Sim};
 
 use crate::disk::Receipt;
-use crate::plan::{CLIENTS, Plan};
+use crate::plan::{CLIENT_HOST, Plan};
 
 /// The journal of one run; a clone is another pen for it.
 #[derive(Clone, Default)]
-pub(crate) struct Journal(Rc<RefCell<Pages>>);
+pub(crate) struct Journal(Rc<RefCell<JournalState>>);
 
 #[derive(Default)]
-pub(crate) struct Pages {
+pub(crate) struct JournalState {
     /// In the order in which it happened; each line with the time on its host's own clock.
-    pub(crate) timeline: Vec<Line>,
+    pub(crate) timeline: Vec<TimelineEntry>,
     /// One history for each request, by its number.
-    pub(crate) histories: Vec<History>,
+    pub(crate) histories: Vec<RequestHistory>,
     /// The faults that struck, with the true time.
     pub(crate) faults: Vec<(Instant, String)>,
     /// When the faults were over, in true time.
-    pub(crate) peace: Option<Instant>,
+    pub(crate) faults_over_at: Option<Instant>,
     /// How many times a server took over from the other.
-    pub(crate) turns: u64,
+    pub(crate) takeovers: u64,
     /// How many events there have been.
-    events: u64,
-    told: Option<mpsc::UnboundedSender<Event>>,
+    event_count: u64,
+    event_sender: Option<mpsc::UnboundedSender<Event>>,
 }
 
 /// One line of the timeline.
-pub(crate) struct Line {
+pub(crate) struct TimelineEntry {
     pub(crate) at: Instant,
     pub(crate) host: &'static str,
     pub(crate) text: String,
@@ -44,14 +44,14 @@ pub(crate) struct Line {
 
 /// All that happened about one request.
 #[derive(Default)]
-pub(crate) struct History {
+pub(crate) struct RequestHistory {
     /// Which event it was when it was begun; set once.
-    pub(crate) begun: Option<u64>,
+    pub(crate) begun_event: Option<u64>,
     pub(crate) attempts: usize,
     /// Why the attempts failed that did.
-    pub(crate) reasons: Vec<String>,
+    pub(crate) failure_reasons: Vec<String>,
     /// What came of it in the end, and which event that was.
-    pub(crate) verdicts: Vec<(u64, Verdict)>,
+    pub(crate) outcomes: Vec<(u64, RequestOutcome)>,
     /// The true time of both, as whoever is told of them sees it.
     pub(crate) began_at: Option<Instant>,
     pub(crate) settled_at: Option<Instant>,
@@ -59,7 +59,7 @@ pub(crate) struct History {
 
 /// What a client says of a request in the end.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum RequestOutcome {
     /// The record was added.
     Added(Receipt),
     /// This is the record; or there is none.
@@ -77,80 +77,80 @@ pub(crate) enum Event {
 
 impl Journal {
     /// Opens the journal. What the clients begin and settle comes out of the channel.
-    pub(crate) fn open(&self, plan: &Plan) -> mpsc::UnboundedReceiver<Event> {
-        let (told, events) = mpsc::unbounded();
-        let mut pages = self.0.borrow_mut();
-        pages.histories.resize_with(plan.requests.len(), History::default);
-        pages.told = Some(told);
+    pub(crate) fn init(&self, plan: &Plan) -> mpsc::UnboundedReceiver<Event> {
+        let (event_sender, events) = mpsc::unbounded();
+        let mut state = self.0.borrow_mut();
+        state.histories.resize_with(plan.requests.len(), RequestHistory::default);
+        state.event_sender = Some(event_sender);
         events
     }
 
     /// Reads what has been written.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&Pages) -> T) -> T {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&JournalState) -> T) -> T {
         read(&self.0.borrow())
     }
 
-    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Pages) -> T) -> T {
+    pub(crate) fn update<T>(&self, write: impl FnOnce(&mut JournalState) -> T) -> T {
         write(&mut self.0.borrow_mut())
     }
 
     /// Adds a line to the timeline, and a note to the trace.
-    pub(crate) fn tell(&self, sim: Sim, host: &'static str, text: impl fmt::Display) {
+    pub(crate) fn log(&self, sim: Sim, host: &'static str, text: impl fmt::Display) {
         let text = text.to_string();
         sim.note(format_args!("{host}: {text}"));
         let at = sim.now();
-        self.write(|pages| pages.timeline.push(Line { at, host, text }));
+        self.update(|state| state.timeline.push(TimelineEntry { at, host, text }));
     }
 
     /// A client turns to a request, for the first time or after a restart.
-    pub(crate) fn begins(&self, request: usize) {
-        self.write(|pages| {
-            if pages.histories[request].begun.is_none() {
-                pages.histories[request].begun = Some(pages.event());
-                pages.tell(Event::Begun(request));
+    pub(crate) fn record_begin(&self, request: usize) {
+        self.update(|state| {
+            if state.histories[request].begun_event.is_none() {
+                state.histories[request].begun_event = Some(state.next_event());
+                state.send_event(Event::Begun(request));
             }
         });
     }
 
     /// A client makes an attempt, and learns the how-manieth it is.
-    pub(crate) fn attempts(&self, request: usize) -> usize {
-        self.write(|pages| {
-            let history = &mut pages.histories[request];
+    pub(crate) fn begin_attempt(&self, request: usize) -> usize {
+        self.update(|state| {
+            let history = &mut state.histories[request];
             history.attempts += 1;
             history.attempts
         })
     }
 
     /// An attempt has failed.
-    pub(crate) fn breaks(&self, request: usize, reason: String) {
-        self.write(|pages| pages.histories[request].reasons.push(reason));
+    pub(crate) fn record_failed_attempt(&self, request: usize, reason: String) {
+        self.update(|state| state.histories[request].failure_reasons.push(reason));
     }
 
     /// A client has settled a request.
-    pub(crate) fn settles(&self, sim: Sim, request: usize, verdict: Verdict) {
-        sim.note(format_args!("{CLIENTS}: #{request} is settled"));
-        self.write(|pages| {
-            let event = pages.event();
-            pages.histories[request].verdicts.push((event, verdict));
-            pages.tell(Event::Settled(request));
+    pub(crate) fn record_outcome(&self, sim: Sim, request: usize, outcome: RequestOutcome) {
+        sim.note(format_args!("{CLIENT_HOST}: #{request} is settled"));
+        self.update(|state| {
+            let event = state.next_event();
+            state.histories[request].outcomes.push((event, outcome));
+            state.send_event(Event::Settled(request));
         });
     }
 
     pub(crate) fn is_settled(&self, request: usize) -> bool {
-        self.read(|pages| !pages.histories[request].verdicts.is_empty())
+        self.read(|state| !state.histories[request].outcomes.is_empty())
     }
 }
 
-impl Pages {
-    fn event(&mut self) -> u64 {
-        self.events += 1;
-        self.events
+impl JournalState {
+    fn next_event(&mut self) -> u64 {
+        self.event_count += 1;
+        self.event_count
     }
 
-    fn tell(&self, event: Event) {
-        if let Some(told) = &self.told {
+    fn send_event(&self, event: Event) {
+        if let Some(event_sender) = &self.event_sender {
             // Nobody listens when the run is over.
-            let _ = told.unbounded_send(event);
+            let _ = event_sender.unbounded_send(event);
         }
     }
 }
@@ -165,7 +165,7 @@ impl fmt::Display for Millis {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for TimelineEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>10}  {:<7}  {}", Millis(self.at), self.host, self.text)
     }

@@ -22,8 +22,8 @@
 mod cli;
 #[path = "../http/digest.rs"]
 mod digest;
-#[path = "../http/io.rs"]
-mod io;
+#[path = "../http/hyper_io.rs"]
+mod hyper_io;
 #[path = "../http/body.rs"]
 mod body;
 #[path = "../http/sweep.rs"]
@@ -31,14 +31,14 @@ mod sweep;
 mod plan;
 mod disk;
 mod journal;
-mod link;
+mod http_client;
 mod service;
 mod primary;
 mod standby;
 mod client;
 mod tally;
 mod oracle;
-mod story;
+mod scenario;
 #[cfg(test)]
 mod tests;
 
@@ -49,13 +49,13 @@ use clap::Parser;
 use virtnet::Schedule;
 use virtnet::simnet::FaultKind;
 
-use cli::{seed, seeds};
-use story::On;
-use sweep::{Asked, Report};
+use cli::{parse_seed, parse_seeds};
+use scenario::NetworkKind;
+use sweep::{SweepConfig, SweepReport};
 use tally::Tally;
 
 /// A sweep of so many seeds must have felt every fault.
-const ENOUGH: u64 = 200;
+const MIN_SEEDS_FOR_ALL_FAULTS: u64 = 200;
 
 /// A replicated HTTP service under a swarm of faults: a primary, a standby, and clients that fail
 /// over.
@@ -71,19 +71,19 @@ The same build, network, seed and schedule print the same bytes, wherever they r
 )]
 struct Args {
     /// Play one seed, decimal or 0x hexadecimal, and print its timeline
-    #[arg(long, value_name = "N", value_parser = seed, default_value = "0")]
+    #[arg(long, value_name = "N", value_parser = parse_seed, default_value = "0")]
     #[arg(allow_negative_numbers = true)]
     seed: u64,
     /// Play the seeds 0..N, or A..B (without B), on all cores, and print what came of them
-    #[arg(long, value_name = "N|A..B", value_parser = seeds)]
+    #[arg(long, value_name = "N|A..B", value_parser = parse_seeds)]
     #[arg(allow_negative_numbers = true)]
     #[arg(conflicts_with_all = ["seed", "trace"])]
     seeds: Option<Range<u64>>,
     /// The network on which it is played
     #[arg(long, value_name = "sim|pipe", default_value = "sim")]
-    on: On,
+    on: NetworkKind,
     /// How orders are explored: first come, or at random
-    #[arg(long, value_name = "fifo|random", value_parser = fair, default_value = "random")]
+    #[arg(long, value_name = "fifo|random", value_parser = parse_fair_schedule, default_value = "random")]
     schedule: Schedule,
     /// Print the records of the run's trace after the timeline
     #[arg(long)]
@@ -92,7 +92,7 @@ struct Args {
 
 /// What is done wrong on purpose, so that tests can see the oracle object.
 #[derive(Clone, Copy, Default)]
-struct Lies {
+struct PlantedBugs {
     /// The primary acknowledges before the standby has the record.
     acknowledge_early: bool,
     /// The primary answers reads without asking whether it still leads.
@@ -105,7 +105,7 @@ struct Lies {
 
 /// Reads a schedule that is fair. Others hold back some tasks for seconds, for ever: whoever gives
 /// up sooner never gets an answer.
-fn fair(text: &str) -> Result<Schedule, String> {
+fn parse_fair_schedule(text: &str) -> Result<Schedule, String> {
     match text.parse() {
         Ok(schedule @ (Schedule::Fifo | Schedule::Random)) => Ok(schedule),
         _ => Err("expected `fifo` or `random`: no progress can be demanded of another".into()),
@@ -114,54 +114,63 @@ fn fair(text: &str) -> Result<Schedule, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    cli::keep_panics_of_runs_quiet();
+    cli::silence_panics_in_runs();
     let (text, code) = match args.seeds.clone() {
-        Some(seeds) => many(seeds, args.on, args.schedule),
-        None => one(&args),
+        Some(seeds) => run_many_seeds(seeds, args.on, args.schedule),
+        None => run_one_seed(&args),
     };
     cli::print(&text, code)
 }
 
 /// Plays one seed.
-fn one(args: &Args) -> (String, ExitCode) {
-    let run = story::run(args.seed, args.schedule);
+fn run_one_seed(args: &Args) -> (String, ExitCode) {
+    let run = scenario::new_run(args.seed, args.schedule);
     let run = if args.trace { run.keep_trace() } else { run };
-    let story = story::play(run, args.on, Lies::default());
-    let mut text = story.to_string();
-    if let Some(trace) = &story.outcome.trace {
+    let result = scenario::run_scenario(run, args.on, PlantedBugs::default());
+    let mut text = result.to_string();
+    if let Some(trace) = &result.outcome.trace {
         text += &format!("\ntrace\n{trace}");
     }
-    let code = if story.outcome.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let code = if result.outcome.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     (text, code)
 }
 
 /// Plays many seeds.
-fn many(seeds: Range<u64>, on: On, schedule: Schedule) -> (String, ExitCode) {
-    let report = sweep(seeds, on, schedule, Lies::default(), cli::stop_on_ctrl_c());
-    let idle = idle_faults(&report);
+fn run_many_seeds(
+    seeds: Range<u64>,
+    network: NetworkKind,
+    schedule: Schedule,
+) -> (String, ExitCode) {
+    let report = sweep(seeds, network, schedule, PlantedBugs::default(), cli::stop_on_ctrl_c());
+    let ineffective = ineffective_faults(&report);
     let mut text = report.to_string();
-    if !idle.is_empty() {
-        let names: Vec<&str> = idle.iter().map(|kind| kind.name()).collect();
+    if !ineffective.is_empty() {
+        let names: Vec<&str> = ineffective.iter().map(|kind| kind.name()).collect();
         text += &format!("\nFAILED: these faults never had an effect: {}\n", names.join(", "));
     }
-    (text, cli::exit_code(report.passed() && idle.is_empty()))
+    (text, cli::exit_code(report.passed() && ineffective.is_empty()))
 }
 
 /// Plays seeds with or without lies.
 fn sweep(
     seeds: Range<u64>,
-    on: On,
+    network: NetworkKind,
     schedule: Schedule,
-    lies: Lies,
+    bugs: PlantedBugs,
     stop: &std::sync::atomic::AtomicBool,
-) -> Report<Tally> {
-    let options = if on == On::Pipe { " --on pipe" } else { "" };
-    let asked = Asked { seeds, schedule, options };
-    let play = |seed| story::play(story::run(seed, schedule), on, lies).outcome;
-    sweep::sweep(asked, stop, play)
+) -> SweepReport<Tally> {
+    let options = if network == NetworkKind::Pipe { " --on pipe" } else { "" };
+    let config = SweepConfig { seeds, schedule, replay_options: options };
+    let run_seed =
+        |seed| scenario::run_scenario(scenario::new_run(seed, schedule), network, bugs).outcome;
+    sweep::sweep(config, stop, run_seed)
 }
 
 /// Names the faults that a large sweep asked for and never felt: they would look like robustness.
-fn idle_faults(report: &Report<Tally>) -> Vec<FaultKind> {
-    if report.played < ENOUGH { Vec::new() } else { report.tally.ledger.ineffective() }
+fn ineffective_faults(report: &SweepReport<Tally>) -> Vec<FaultKind> {
+    if report.seeds_run < MIN_SEEDS_FOR_ALL_FAULTS {
+        Vec::new()
+    } else {
+        report.tally.fault_stats.ineffective()
+    }
 }

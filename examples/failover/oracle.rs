@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 
-use crate::client::PATIENCE;
-use crate::disk::{Disk, Receipt, State};
-use crate::journal::{History, Pages, Verdict};
-use crate::plan::{Plan, Verb};
+use crate::client::MAX_ATTEMPTS;
+use crate::disk::{Disk, DiskState, Receipt};
+use crate::journal::{JournalState, RequestHistory, RequestOutcome};
+use crate::plan::{Operation, Plan};
 use crate::tally::Tally;
 
 /// How long after it struck a fault may still be the reason of a failure: a strike of a plan lasts
 /// 2.1 of its 12 parts at most; then somebody starts anew, or tries again.
-const REACH: Duration = Duration::from_millis(30_000 * 17 / 8 / 12 + 2_500);
+const FAULT_EFFECT_WINDOW: Duration = Duration::from_millis(30_000 * 17 / 8 / 12 + 2_500);
 
 /// The faults that can keep an answer away, the gravest first. The others are weather.
-const GRAVE: [&str; 15] = [
+const BLOCKING_FAULTS: [&str; 15] = [
     "partition",
     "one_way",
     "power_off",
@@ -43,28 +43,30 @@ const GRAVE: [&str; 15] = [
 /// # Panics
 ///
 /// If a promise was broken: with the request, which promise, and what its client saw.
-pub(crate) fn judge(plan: &Plan, pages: &Pages, [primary, standby]: &[Disk; 2]) -> Tally {
-    let mut tally = Tally { turns: pages.turns, ..Tally::default() };
-    tally.faults = pages.faults.len() as u64;
+pub(crate) fn judge(plan: &Plan, journal: &JournalState, [primary, standby]: &[Disk; 2]) -> Tally {
+    let mut tally = Tally { takeovers: journal.takeovers, ..Tally::default() };
+    tally.faults = journal.faults.len() as u64;
     for (name, disk) in [("primary", primary), ("standby", standby)] {
-        if let Err(broken) = disk.read(|state| judge_log(plan, pages, state)) {
-            panic!("the {name}'s log: {broken}");
+        if let Err(violation) = disk.read(|state| judge_log(plan, journal, state)) {
+            panic!("the {name}'s log: {violation}");
         }
     }
-    let places = standby.read(places);
-    for (number, asked) in plan.requests.iter().enumerate() {
-        let history = &pages.histories[number];
-        let judged = standby.read(|truth| Case { plan, pages, truth, history }.judge(number));
-        match judged {
+    let indices = standby.read(log_indices);
+    for (number, spec) in plan.requests.iter().enumerate() {
+        let history = &journal.histories[number];
+        let verdict = standby.read(|standby_state| {
+            RequestCheck { plan, journal, standby_state, history }.judge(number)
+        });
+        match verdict {
             Ok(None) => tally.answered += 1,
             Ok(Some(fault)) => *tally.failed.entry(fault).or_default() += 1,
-            Err(broken) => panic!("request #{number} ({asked}): {broken}\n{history}"),
+            Err(violation) => panic!("request #{number} ({spec}): {violation}\n{history}"),
         }
         tally.requests += 1;
         tally.retried += u64::from(history.attempts > 1);
     }
-    if let Err(broken) = judge_order(pages, &places) {
-        panic!("{broken}");
+    if let Err(violation) = judge_order(journal, &indices) {
+        panic!("{violation}");
     }
     tally.answered_seeds = u64::from(tally.failed.is_empty());
     tally.explained_seeds = 1 - tally.answered_seeds;
@@ -72,39 +74,43 @@ pub(crate) fn judge(plan: &Plan, pages: &Pages, [primary, standby]: &[Disk; 2]) 
 }
 
 /// In a log each record is what somebody asked for, and no request is applied twice.
-fn judge_log(plan: &Plan, pages: &Pages, state: &State) -> Result<(), String> {
+fn judge_log(plan: &Plan, journal: &JournalState, state: &DiskState) -> Result<(), String> {
     let mut seen = BTreeMap::new();
-    for (place, record) in state.log.iter().enumerate() {
+    for (index, record) in state.log.iter().enumerate() {
         let number = record.request;
-        match plan.requests.get(number).map(|request| &request.verb) {
-            Some(Verb::Append(body)) if *body == record.body => {}
-            _ => return Err(format!("the record at {place} was never asked for")),
+        match plan.requests.get(number).map(|request| &request.operation) {
+            Some(Operation::Append(body)) if *body == record.body => {}
+            _ => return Err(format!("the record at {index} was never asked for")),
         }
-        if pages.histories[number].begun.is_none() {
+        if journal.histories[number].begun_event.is_none() {
             return Err(format!("request #{number} was applied before it was made"));
         }
-        if let Some(first) = seen.insert(number, place) {
-            return Err(format!("request #{number} was applied twice, at {first} and {place}"));
+        if let Some(first_index) = seen.insert(number, index) {
+            return Err(format!(
+                "request #{number} was applied twice, at {first_index} and {index}"
+            ));
         }
     }
     Ok(())
 }
 
 /// Where each request stands in the log.
-fn places(state: &State) -> BTreeMap<usize, usize> {
-    state.log.iter().enumerate().map(|(place, record)| (record.request, place)).collect()
+fn log_indices(state: &DiskState) -> BTreeMap<usize, usize> {
+    state.log.iter().enumerate().map(|(index, record)| (record.request, index)).collect()
 }
 
 /// What was answered before another request was made stands before that in the log.
-fn judge_order(pages: &Pages, places: &BTreeMap<usize, usize>) -> Result<(), String> {
-    for (first, place) in places {
-        let Some((settled, Verdict::Added(_))) = pages.histories[*first].verdicts.first() else {
+fn judge_order(journal: &JournalState, indices: &BTreeMap<usize, usize>) -> Result<(), String> {
+    for (first, index) in indices {
+        let Some((settled, RequestOutcome::Added(_))) = journal.histories[*first].outcomes.first()
+        else {
             continue;
         };
-        for (then, other) in places {
-            if pages.histories[*then].begun > Some(*settled) && other < place {
+        for (later, later_index) in indices {
+            if journal.histories[*later].begun_event > Some(*settled) && later_index < index {
                 return Err(format!(
-                    "request #{then} was made when #{first} had been answered, and stands before it"
+                    "request #{later} was made when #{first} had been answered, and stands before \
+                     it"
                 ));
             }
         }
@@ -113,53 +119,57 @@ fn judge_order(pages: &Pages, places: &BTreeMap<usize, usize>) -> Result<(), Str
 }
 
 /// One request, and all that is known of it.
-struct Case<'a> {
+struct RequestCheck<'a> {
     plan: &'a Plan,
-    pages: &'a Pages,
-    truth: &'a State,
-    history: &'a History,
+    journal: &'a JournalState,
+    standby_state: &'a DiskState,
+    history: &'a RequestHistory,
 }
 
-impl Case<'_> {
+impl RequestCheck<'_> {
     /// Gives the fault for which it failed, if it did.
     fn judge(&self, number: usize) -> Result<Option<&'static str>, String> {
-        let asked = &self.plan.requests[number];
-        let (_, verdict) = match &self.history.verdicts[..] {
-            [verdict] => verdict,
-            verdicts => return Err(format!("has {} outcomes, not one", verdicts.len())),
+        let spec = &self.plan.requests[number];
+        let (_, outcome) = match &self.history.outcomes[..] {
+            [outcome] => outcome,
+            outcomes => return Err(format!("has {} outcomes, not one", outcomes.len())),
         };
-        match (verdict, &asked.verb) {
-            (Verdict::Added(receipt), Verb::Append(_)) => self.judge_receipt(number, receipt)?,
-            (Verdict::Read(body), Verb::Read(record)) => self.judge_read(*record, body.as_ref())?,
-            (Verdict::Failed, _) => return self.judge_failure().map(Some),
-            _ => return Err(format!("was answered with something else: {verdict:?}")),
+        match (outcome, &spec.operation) {
+            (RequestOutcome::Added(receipt), Operation::Append(_)) => {
+                self.judge_receipt(number, receipt)?
+            }
+            (RequestOutcome::Read(body), Operation::Read(record)) => {
+                self.judge_read(*record, body.as_ref())?
+            }
+            (RequestOutcome::Failed, _) => return self.judge_failure().map(Some),
+            _ => return Err(format!("was answered with something else: {outcome:?}")),
         }
         Ok(None)
     }
 
     /// A record that was acknowledged stands where the receipt says, behind what it says.
     fn judge_receipt(&self, number: usize, receipt: &Receipt) -> Result<(), String> {
-        let Receipt { place, digest } = receipt;
-        match self.truth.log.get(*place) {
+        let Receipt { index, digest } = receipt;
+        match self.standby_state.log.get(*index) {
             Some(record) if record.request == number && record.digest == *digest => Ok(()),
             Some(record) if record.request == number => {
-                Err(format!("was answered with another past than it has at {place}"))
+                Err(format!("was answered with another past than it has at {index}"))
             }
             Some(record) => Err(format!(
-                "was answered with {place}, where #{} stands: the answer is LOST",
+                "was answered with {index}, where #{} stands: the answer is LOST",
                 record.request
             )),
-            None => Err(format!("was answered with {place}, where nothing is: it is LOST")),
+            None => Err(format!("was answered with {index}, where nothing is: it is LOST")),
         }
     }
 
     /// A record that was acknowledged is found, and is what was added.
     fn judge_read(&self, record: usize, body: Option<&Bytes>) -> Result<(), String> {
-        let Verb::Append(added) = &self.plan.requests[record].verb else {
+        let Operation::Append(added) = &self.plan.requests[record].operation else {
             unreachable!("a plan reads only what was added");
         };
         let added_before =
-            matches!(&self.pages.histories[record].verdicts[..], [(_, Verdict::Added(_))]);
+            matches!(&self.journal.histories[record].outcomes[..], [(_, RequestOutcome::Added(_))]);
         match body {
             Some(body) if body == added => Ok(()),
             Some(_) => Err(format!("read something else than #{record} added")),
@@ -170,36 +180,37 @@ impl Case<'_> {
 
     /// Who gives up must have tried, in the faults' time, and one of them must explain it.
     fn judge_failure(&self) -> Result<&'static str, String> {
-        let History { attempts, reasons, began_at, settled_at, .. } = self.history;
-        if *attempts <= PATIENCE {
+        let RequestHistory { attempts, failure_reasons, began_at, settled_at, .. } = self.history;
+        if *attempts <= MAX_ATTEMPTS {
             return Err(format!("was reported failed after {attempts} attempts"));
         }
         let (Some(began), Some(settled)) = (*began_at, *settled_at) else {
             return Err("was never made".into());
         };
-        if self.pages.peace.is_some_and(|peace| began >= peace) {
+        if self.journal.faults_over_at.is_some_and(|faults_over_at| began >= faults_over_at) {
             return Err("was made when the faults were over, and failed: no progress".into());
         }
-        let reaches = |at| at <= settled && began - at <= REACH;
-        let struck = || self.pages.faults.iter().filter(|(at, _)| reaches(*at));
-        let named =
-            |family: &&&str| struck().any(|(_, what)| what.split(' ').next() == Some(family));
-        let last = reasons.last().map_or("its client died", |reason| reason);
-        match GRAVE.iter().find(named) {
+        let is_in_window = |at| at <= settled && began - at <= FAULT_EFFECT_WINDOW;
+        let faults_in_window = || self.journal.faults.iter().filter(|(at, _)| is_in_window(*at));
+        let has_struck = |family: &&&str| {
+            faults_in_window().any(|(_, what)| what.split(' ').next() == Some(family))
+        };
+        let last_reason = failure_reasons.last().map_or("its client died", |reason| reason);
+        match BLOCKING_FAULTS.iter().find(has_struck) {
             Some(fault) => Ok(fault),
-            None => Err(format!("failed, and no fault explains it: {last}")),
+            None => Err(format!("failed, and no fault explains it: {last_reason}")),
         }
     }
 }
 
 /// Prints what became of a request.
-impl fmt::Display for History {
+impl fmt::Display for RequestHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} attempts", self.attempts)?;
         if let (Some(began), Some(settled)) = (self.began_at, self.settled_at) {
             write!(f, " from {began} to {settled}")?;
         }
-        self.reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))?;
-        self.verdicts.iter().try_for_each(|(_, verdict)| write!(f, "\nthe outcome: {verdict:?}"))
+        self.failure_reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))?;
+        self.outcomes.iter().try_for_each(|(_, outcome)| write!(f, "\nthe outcome: {outcome:?}"))
     }
 }

@@ -13,19 +13,19 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use virtnet::{Networker, Sim};
 
-use crate::Lies;
+use crate::PlantedBugs;
 use crate::body::Body;
 use crate::disk::{self, Disk};
+use crate::http_client::{HttpClient, Reply};
 use crate::journal::Journal;
-use crate::link::{Link, Reply};
 use crate::plan::{PRIMARY, STANDBY};
-use crate::service::{self, Answer, Call, Server, at_once};
+use crate::service::{self, Answer, Call, Server, single_chunk};
 
 /// How often the standby hears of the primary at least.
-const HEARTBEAT: Duration = Duration::from_millis(250);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long the standby may take to answer.
-const LIMIT: Duration = Duration::from_secs(1);
+const STANDBY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whoever waits for a round: told its epoch, or dropped if it failed.
 type Waiter = oneshot::Sender<u64>;
@@ -34,7 +34,7 @@ type Waiter = oneshot::Sender<u64>;
 #[derive(Clone)]
 struct Primary {
     disk: Disk,
-    lies: Lies,
+    bugs: PlantedBugs,
     waiters: mpsc::UnboundedSender<Waiter>,
 }
 
@@ -44,49 +44,49 @@ pub(crate) async fn run(
     host: Arc<dyn Networker>,
     disk: Disk,
     journal: Journal,
-    lies: Lies,
+    bugs: PlantedBugs,
 ) {
     let listener = match host.listen(":80").await {
         Ok(listener) => listener,
-        Err(error) => return journal.tell(sim, PRIMARY, error),
+        Err(error) => return journal.log(sim, PRIMARY, error),
     };
-    journal.tell(sim, PRIMARY, format_args!("is up with {} records", disk.len()));
-    let (waiters, waiting) = mpsc::unbounded();
-    let link = Link::new(sim, host, STANDBY);
-    let standby_has = disk.len();
+    journal.log(sim, PRIMARY, format_args!("is up with {} records", disk.len()));
+    let (waiters, waiter_receiver) = mpsc::unbounded();
+    let standby_client = HttpClient::new(sim, host, STANDBY);
+    let standby_len = disk.len();
     let replication =
-        Replication { link, disk: disk.clone(), journal: journal.clone(), standby_has };
-    sim.task("replication").spawn(replication.run(waiting));
-    service::serve(sim, journal, listener, Primary { disk, lies, waiters }).await;
+        Replication { standby_client, disk: disk.clone(), journal: journal.clone(), standby_len };
+    sim.task("replication").spawn(replication.run(waiter_receiver));
+    service::serve(sim, journal, listener, Primary { disk, bugs, waiters }).await;
 }
 
 impl Server for Primary {
     const NAME: &'static str = PRIMARY;
 
-    async fn answer(self, call: Call) -> Answer {
+    async fn handle_call(self, call: Call) -> Answer {
         let epoch = self.disk.epoch();
         match call {
             Call::Append { request, body } => {
-                let known = self.disk.find(request).filter(|_| !self.lies.forget_requests);
-                let receipt = match known {
+                let existing = self.disk.find(request).filter(|_| !self.bugs.forget_requests);
+                let receipt = match existing {
                     Some((receipt, _)) => receipt,
                     None => self.disk.append(request, body),
                 };
-                if self.lies.acknowledge_early || self.confirm().await == Some(epoch) {
+                if self.bugs.acknowledge_early || self.confirm().await == Some(epoch) {
                     return Answer::ok(epoch, receipt.to_string());
                 }
             }
             Call::Read { request } => {
-                if self.lies.read_unconfirmed || self.confirm().await == Some(epoch) {
-                    let found = self.disk.find(request);
-                    return Answer::record(epoch, found.map(|(_, body)| body));
+                if self.bugs.read_unconfirmed || self.confirm().await == Some(epoch) {
+                    let record = self.disk.find(request);
+                    return Answer::record(epoch, record.map(|(_, body)| body));
                 }
             }
             Call::Replicate { .. } | Call::Sync => {
-                return Answer::refuse(epoch, "this is the primary");
+                return Answer::unavailable(epoch, "this is the primary");
             }
         }
-        Answer::refuse(epoch, "the standby has not consented")
+        Answer::unavailable(epoch, "the standby has not consented")
     }
 }
 
@@ -101,23 +101,23 @@ impl Primary {
 
 /// What keeps the standby up to date.
 struct Replication {
-    link: Link,
+    standby_client: HttpClient,
     disk: Disk,
     journal: Journal,
     /// How many records the standby said it has.
-    standby_has: usize,
+    standby_len: usize,
 }
 
 impl Replication {
-    async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Waiter>) {
-        let sim = self.link.sim;
+    async fn run(mut self, mut waiter_receiver: mpsc::UnboundedReceiver<Waiter>) {
+        let sim = self.standby_client.sim;
         loop {
-            let first = sim.timeout(HEARTBEAT, waiting.next()).await;
+            let first = sim.timeout(HEARTBEAT_INTERVAL, waiter_receiver.next()).await;
             let mut waiters: Vec<Waiter> = first.ok().flatten().into_iter().collect();
-            while let Ok(waiter) = waiting.try_recv() {
+            while let Ok(waiter) = waiter_receiver.try_recv() {
                 waiters.push(waiter);
             }
-            match self.round().await {
+            match self.run_round().await {
                 Ok(epoch) => {
                     for waiter in waiters {
                         // It may have gone, with its connection.
@@ -126,53 +126,54 @@ impl Replication {
                 }
                 Err(()) => {
                     drop(waiters);
-                    sim.sleep(HEARTBEAT).await;
+                    sim.sleep(HEARTBEAT_INTERVAL).await;
                 }
             }
         }
     }
 
     /// Brings the standby up to date, and gives the epoch in which it consented to that.
-    async fn round(&mut self) -> Result<u64, ()> {
-        let (epoch, target) = (self.disk.epoch(), self.disk.len());
+    async fn run_round(&mut self) -> Result<u64, ()> {
+        let (epoch, target_len) = (self.disk.epoch(), self.disk.len());
         loop {
-            let from = self.standby_has.min(target);
-            let asked = Request::post("/replicate").header("x-epoch", epoch).header("x-from", from);
-            let reply = self.ask(asked.body(at_once(self.disk.encode(from)))).await?;
-            match (reply.status, number(&reply.body)) {
-                (StatusCode::OK, Some(has)) => self.standby_has = has,
+            let start = self.standby_len.min(target_len);
+            let request =
+                Request::post("/replicate").header("x-epoch", epoch).header("x-from", start);
+            let reply = self.send(request.body(single_chunk(self.disk.encode(start)))).await?;
+            match (reply.status, parse_number(&reply.body)) {
+                (StatusCode::OK, Some(standby_len)) => self.standby_len = standby_len,
                 (StatusCode::CONFLICT, _) => {
-                    self.follow().await?;
+                    self.take_lead_back().await?;
                     return Err(());
                 }
                 _ => return Err(()),
             }
-            if self.standby_has >= target {
+            if self.standby_len >= target_len {
                 return Ok(epoch);
             }
         }
     }
 
     /// Learns what the standby has done since it took over, and takes the lead back.
-    async fn follow(&mut self) -> Result<(), ()> {
-        let reply = self.ask(Request::post("/sync").body(at_once(Bytes::new()))).await?;
+    async fn take_lead_back(&mut self) -> Result<(), ()> {
+        let reply = self.send(Request::post("/sync").body(single_chunk(Bytes::new()))).await?;
         if let Some(epoch) = reply.epoch.filter(|epoch| *epoch > self.disk.epoch()) {
-            self.disk.adopt(epoch, disk::decode(reply.body));
-            self.standby_has = self.disk.len();
+            self.disk.replace_log(epoch, disk::decode(reply.body));
+            self.standby_len = self.disk.len();
             let text =
                 format_args!("LEADS again in epoch {epoch}, with {} records", self.disk.len());
-            self.journal.tell(self.link.sim, PRIMARY, text);
+            self.journal.log(self.standby_client.sim, PRIMARY, text);
         }
         Ok(())
     }
 
-    async fn ask(&mut self, request: hyper::http::Result<Request<Body>>) -> Result<Reply, ()> {
+    async fn send(&mut self, request: hyper::http::Result<Request<Body>>) -> Result<Reply, ()> {
         let request = request.unwrap_or_else(|error| panic!("a malformed request: {error}"));
-        self.link.ask(request, LIMIT).await.map_err(|_| ())
+        self.standby_client.send(request, STANDBY_TIMEOUT).await.map_err(|_| ())
     }
 }
 
 /// Reads a number off an answer.
-fn number(bytes: &Bytes) -> Option<usize> {
+fn parse_number(bytes: &Bytes) -> Option<usize> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }

@@ -13,11 +13,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use virtnet::{Conn, Listener, Sim};
 
 use crate::body::{self, Body};
-use crate::io::{Io, SimTimer};
+use crate::hyper_io::{HyperIo, SimTimer};
 use crate::journal::Journal;
 
 /// How long a connection may lie idle before hyper closes it, in virtual time.
-const IDLE: Duration = Duration::from_secs(2);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a server is asked.
 pub(crate) enum Call {
@@ -26,7 +26,7 @@ pub(crate) enum Call {
     /// By a client: `GET /records/3`.
     Read { request: usize },
     /// By the primary: `POST /replicate`, with records from a place on.
-    Replicate { epoch: u64, from: usize, records: Bytes },
+    Replicate { epoch: u64, start: usize, records: Bytes },
     /// By a primary that does not lead any more, and wants to: `POST /sync`.
     Sync,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Answer {
 pub(crate) trait Server: Clone + 'static {
     const NAME: &'static str;
 
-    fn answer(self, call: Call) -> impl Future<Output = Answer> + 'static;
+    fn handle_call(self, call: Call) -> impl Future<Output = Answer> + 'static;
 }
 
 /// Answers all connections until the host is closed.
@@ -50,53 +50,53 @@ pub(crate) async fn serve(sim: Sim, journal: Journal, listener: Listener, server
     loop {
         match listener.accept().await {
             Ok(conn) => {
-                let converse = converse(sim, conn, server.clone());
-                sim.task("connection").spawn(converse);
+                let conversation = serve_conn(sim, conn, server.clone());
+                sim.task("connection").spawn(conversation);
             }
             Err(error) => {
-                return journal.tell(sim, name_of(&server), error);
+                return journal.log(sim, server_name(&server), error);
             }
         }
     }
 }
 
-fn name_of<S: Server>(_: &S) -> &'static str {
+fn server_name<S: Server>(_: &S) -> &'static str {
     S::NAME
 }
 
 /// Answers what comes in over one connection, one request after the other.
-async fn converse(sim: Sim, conn: Conn, server: impl Server) {
+async fn serve_conn(sim: Sim, conn: Conn, server: impl Server) {
     let service = service_fn(move |request| {
         let server = server.clone();
         async move {
-            let answered = match hear(request).await {
-                Some(call) => server.answer(call).await,
+            let answer = match parse_call(request).await {
+                Some(call) => server.handle_call(call).await,
                 None => Answer { status: StatusCode::BAD_REQUEST, epoch: 0, body: Bytes::new() },
             };
-            Ok::<_, Infallible>(respond(sim, answered))
+            Ok::<_, Infallible>(to_response(sim, answer))
         }
     });
     // Whoever asked will find out by themselves, if the connection breaks.
     let _ = http1::Builder::new()
         .timer(SimTimer(sim))
-        .header_read_timeout(IDLE)
+        .header_read_timeout(IDLE_TIMEOUT)
         // The date is the real clock's, and would make each run another.
         .auto_date_header(false)
-        .serve_connection(Io::new(conn), service)
+        .serve_connection(HyperIo::new(conn), service)
         .await;
 }
 
 /// Reads a call off a request, if it is one and came whole.
-async fn hear(request: Request<Incoming>) -> Option<Call> {
+async fn parse_call(request: Request<Incoming>) -> Option<Call> {
     let header = |name| request.headers().get(name)?.to_str().ok()?.parse::<u64>().ok();
-    let (epoch, from) = (header("x-epoch"), header("x-from"));
+    let (epoch, start) = (header("x-epoch"), header("x-from"));
     let (head, body) = request.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
     let (method, path) = (head.method, head.uri.path());
     let record = || path.strip_prefix("/records/")?.parse().ok();
     match path {
         "/replicate" => {
-            Some(Call::Replicate { epoch: epoch?, from: from? as usize, records: body })
+            Some(Call::Replicate { epoch: epoch?, start: start? as usize, records: body })
         }
         "/sync" => Some(Call::Sync),
         _ if method == Method::POST => Some(Call::Append { request: record()?, body }),
@@ -104,22 +104,22 @@ async fn hear(request: Request<Incoming>) -> Option<Call> {
     }
 }
 
-fn respond(sim: Sim, answer: Answer) -> Response<Body> {
-    let mut response = Response::new(in_pieces(sim, answer.body));
+fn to_response(sim: Sim, answer: Answer) -> Response<Body> {
+    let mut response = Response::new(chunked_if_large(sim, answer.body));
     *response.status_mut() = answer.status;
     response.headers_mut().insert("x-epoch", answer.epoch.into());
     response
 }
 
 /// A body in pieces with pauses, unless it is too small to be cut.
-pub(crate) fn in_pieces(sim: Sim, bytes: Bytes) -> Body {
-    if bytes.len() < 16 { at_once(bytes) } else { body::chunked(sim, bytes) }
+pub(crate) fn chunked_if_large(sim: Sim, bytes: Bytes) -> Body {
+    if bytes.len() < 16 { single_chunk(bytes) } else { body::chunked(sim, bytes) }
 }
 
 /// A body in one piece, at once.
-pub(crate) fn at_once(bytes: Bytes) -> Body {
+pub(crate) fn single_chunk(bytes: Bytes) -> Body {
     let frame = |bytes: Option<Bytes>| async move { Some((Ok(Frame::data(bytes?)), None)) };
-    body::streamed(Some(bytes).filter(|bytes| !bytes.is_empty()), frame)
+    body::unfold(Some(bytes).filter(|bytes| !bytes.is_empty()), frame)
 }
 
 impl Answer {
@@ -128,7 +128,7 @@ impl Answer {
     }
 
     /// Asks to be asked again, or to ask the other server.
-    pub(crate) fn refuse(epoch: u64, reason: &'static str) -> Self {
+    pub(crate) fn unavailable(epoch: u64, reason: &'static str) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, epoch, body: reason.into() }
     }
 

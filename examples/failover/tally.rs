@@ -18,12 +18,12 @@ pub(crate) struct Tally {
     /// How many were reported as failed, by the fault that explains it.
     pub(crate) failed: BTreeMap<&'static str, u64>,
     /// How many times the standby took over.
-    pub(crate) turns: u64,
+    pub(crate) takeovers: u64,
     pub(crate) faults: u64,
     /// How many seeds there were in which everything was answered, and in which something failed.
     pub(crate) answered_seeds: u64,
     pub(crate) explained_seeds: u64,
-    pub(crate) ledger: FaultStats,
+    pub(crate) fault_stats: FaultStats,
 }
 
 impl AddAssign for Tally {
@@ -34,21 +34,21 @@ impl AddAssign for Tally {
         for (fault, count) in other.failed {
             *self.failed.entry(fault).or_default() += count;
         }
-        self.turns += other.turns;
+        self.takeovers += other.takeovers;
         self.faults += other.faults;
         self.answered_seeds += other.answered_seeds;
         self.explained_seeds += other.explained_seeds;
-        self.ledger += &other.ledger;
+        self.fault_stats += &other.fault_stats;
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, answered, retried, turns, faults, .. } = self;
+        let Self { requests, answered, retried, takeovers, faults, .. } = self;
         let failed: u64 = self.failed.values().sum();
         write!(f, "{requests} requests: {answered} answered, {failed} reported as failed; ")?;
         writeln!(f, "{retried} made more than once")?;
-        writeln!(f, "{faults} faults struck; the standby took over {turns} times")?;
+        writeln!(f, "{faults} faults struck; the standby took over {takeovers} times")?;
         write!(
             f,
             "explained: {} seeds with every request answered, {} with some failed for a fault",
@@ -58,8 +58,8 @@ impl fmt::Display for Tally {
             let causes = self.failed.iter().map(|(fault, count)| format!("{count} for {fault}"));
             write!(f, "\nfailed: {}", causes.collect::<Vec<_>>().join(", "))?;
         }
-        if self.ledger.iter().any(|(_, counts)| counts.requested > 0) {
-            write!(f, "\n\n{}", self.ledger)?;
+        if self.fault_stats.iter().any(|(_, counts)| counts.requested > 0) {
+            write!(f, "\n\n{}", self.fault_stats)?;
         }
         Ok(())
     }

@@ -12,30 +12,30 @@ use hyper::body::{Bytes, Frame};
 use virtnet::Sim;
 
 /// One piece of a body, or why there are no more.
-pub(crate) type Piece = io::Result<Frame<Bytes>>;
+pub(crate) type FrameResult = io::Result<Frame<Bytes>>;
 
 /// A body of unknown length, which HTTP/1.1 sends in chunks; or none.
-pub(crate) type Body = Either<StreamBody<LocalBoxStream<'static, Piece>>, Empty<Bytes>>;
+pub(crate) type Body = Either<StreamBody<LocalBoxStream<'static, FrameResult>>, Empty<Bytes>>;
 
 /// A request without a body.
-pub(crate) fn none() -> Body {
+pub(crate) fn empty() -> Body {
     Either::Right(Empty::new())
 }
 
 /// A body that comes out of a state, piece by piece.
-pub(crate) fn streamed<T, Fut>(state: T, next: impl FnMut(T) -> Fut + 'static) -> Body
+pub(crate) fn unfold<T, Fut>(state: T, next: impl FnMut(T) -> Fut + 'static) -> Body
 where
     T: 'static,
-    Fut: Future<Output = Option<(Piece, T)>> + 'static,
+    Fut: Future<Output = Option<(FrameResult, T)>> + 'static,
 {
     Either::Left(StreamBody::new(stream::unfold(state, next).boxed_local()))
 }
 
 /// A body sent in pieces, with pauses.
 pub(crate) fn chunked(sim: Sim, body: Bytes) -> Body {
-    streamed((cut(sim, body), true), move |(mut pieces, first)| async move {
+    unfold((split_randomly(sim, body), true), move |(mut pieces, is_first)| async move {
         let piece = pieces.pop_front()?;
-        if !first {
+        if !is_first {
             pause(sim).await;
         }
         Some((Ok(Frame::data(piece)), (pieces, false)))
@@ -43,11 +43,11 @@ pub(crate) fn chunked(sim: Sim, body: Bytes) -> Body {
 }
 
 /// Cuts a body of at least 16 bytes into 2 to 6 pieces, none of them empty.
-pub(crate) fn cut(sim: Sim, mut body: Bytes) -> VecDeque<Bytes> {
+pub(crate) fn split_randomly(sim: Sim, mut body: Bytes) -> VecDeque<Bytes> {
     let mut pieces = VecDeque::new();
-    for to_come in (1..2 + sim.choose("pieces", 5)).rev() {
-        let most = body.len() - to_come;
-        pieces.push_back(body.split_to(1 + sim.choose("piece", most)));
+    for remaining in (1..2 + sim.choose("pieces", 5)).rev() {
+        let max_len = body.len() - remaining;
+        pieces.push_back(body.split_to(1 + sim.choose("piece", max_len)));
     }
     pieces.push_back(body);
     pieces

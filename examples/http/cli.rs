@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use virtnet::Sim;
 
 /// Set by Ctrl-C.
-static STOP: AtomicBool = AtomicBool::new(false);
+static STOP_REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Prints the result, and gives the code to exit with.
 pub(crate) fn print(text: &str, code: ExitCode) -> ExitCode {
@@ -26,21 +26,21 @@ pub(crate) fn print(text: &str, code: ExitCode) -> ExitCode {
 
 /// Lets Ctrl-C stop a sweep: what it has by then is printed.
 pub(crate) fn stop_on_ctrl_c() -> &'static AtomicBool {
-    let caught = ctrlc::set_handler(|| {
+    let installed = ctrlc::set_handler(|| {
         // The second time is meant.
-        if STOP.swap(true, Relaxed) {
+        if STOP_REQUESTED.swap(true, Relaxed) {
             std::process::exit(130);
         }
     });
-    if let Err(error) = caught {
+    if let Err(error) = installed {
         eprintln!("warning: Ctrl-C will lose the result: {error}");
     }
-    &STOP
+    &STOP_REQUESTED
 }
 
 /// The code that a sweep exits with.
 pub(crate) fn exit_code(passed: bool) -> ExitCode {
-    match (passed, STOP.load(Relaxed)) {
+    match (passed, STOP_REQUESTED.load(Relaxed)) {
         (false, _) => ExitCode::FAILURE,
         (true, true) => ExitCode::from(130),
         (true, false) => ExitCode::SUCCESS,
@@ -48,17 +48,17 @@ pub(crate) fn exit_code(passed: bool) -> ExitCode {
 }
 
 /// A panic inside a run is that run's ending, and is printed as such; once is enough.
-pub(crate) fn keep_panics_of_runs_quiet() {
-    let usual = std::panic::take_hook();
+pub(crate) fn silence_panics_in_runs() {
+    let previous_hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if Sim::try_current().is_none() {
-            usual(panic);
+            previous_hook(panic);
         }
     }));
 }
 
 /// Reads a seed, as it is printed in either of two ways.
-pub(crate) fn seed(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_seed(text: &str) -> Result<u64, String> {
     let (digits, radix) = match text.strip_prefix("0x") {
         Some(digits) => (digits, 16),
         None => (text, 10),
@@ -69,10 +69,10 @@ pub(crate) fn seed(text: &str) -> Result<u64, String> {
 }
 
 /// Reads a range of seeds.
-pub(crate) fn seeds(text: &str) -> Result<Range<u64>, String> {
+pub(crate) fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let range = match text.split_once("..") {
-        Some((start, end)) => seed(start)?..seed(end)?,
-        None => 0..seed(text)?,
+        Some((start, end)) => parse_seed(start)?..parse_seed(end)?,
+        None => 0..parse_seed(text)?,
     };
     if range.is_empty() {
         return Err("there is no seed in it: give a number from 1, or A..B with A below B".into());

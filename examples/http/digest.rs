@@ -11,7 +11,7 @@ pub(crate) struct Digest(u64);
 impl Digest {
     pub(crate) const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
 
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }

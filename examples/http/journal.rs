@@ -11,29 +11,29 @@ use futures::channel::oneshot;
 use virtnet::{Instant, Sim};
 
 use crate::digest::Digest;
-use crate::plan::{CLIENTS, Plan, SERVERS};
+use crate::plan::{CLIENT_HOST, Plan, SERVERS};
 
 /// The journal of one run; a clone is another pen for it.
 #[derive(Clone, Default)]
 pub(crate) struct Journal {
-    pages: Rc<RefCell<Pages>>,
+    state: Rc<RefCell<JournalState>>,
 }
 
 #[derive(Default)]
-pub(crate) struct Pages {
-    pub(crate) timeline: Vec<Line>,
+pub(crate) struct JournalState {
+    pub(crate) timeline: Vec<TimelineEntry>,
     /// One history for each request, by its number.
-    pub(crate) histories: Vec<History>,
-    pub(crate) strike: Option<Strike>,
+    pub(crate) histories: Vec<RequestHistory>,
+    pub(crate) close_snapshot: Option<CloseSnapshot>,
     /// How many answers each server has begun.
-    begun: [usize; SERVERS.len()],
+    answers_begun: [usize; SERVERS.len()],
     /// The answer in whose middle the server is going to be closed, and who waits for its start.
-    doomed: Option<Ticket>,
-    first_bytes: Option<oneshot::Sender<Ticket>>,
+    interrupted_answer: Option<AttemptId>,
+    first_bytes_sender: Option<oneshot::Sender<AttemptId>>,
 }
 
 /// One line of the timeline.
-pub(crate) struct Line {
+pub(crate) struct TimelineEntry {
     pub(crate) at: Instant,
     pub(crate) host: &'static str,
     pub(crate) text: String,
@@ -41,7 +41,7 @@ pub(crate) struct Line {
 
 /// A request on its way: what is asked, for the how-manieth time, and of whom.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Ticket {
+pub(crate) struct AttemptId {
     /// The number of the request.
     pub(crate) request: usize,
     /// Which attempt at it this is, from 1.
@@ -50,7 +50,7 @@ pub(crate) struct Ticket {
     pub(crate) server: usize,
 }
 
-impl fmt::Display for Ticket {
+impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}.{}", self.request, self.attempt)
     }
@@ -58,42 +58,42 @@ impl fmt::Display for Ticket {
 
 /// All that happened about one request.
 #[derive(Default)]
-pub(crate) struct History {
+pub(crate) struct RequestHistory {
     pub(crate) attempts: Vec<Attempt>,
-    pub(crate) served: Vec<Served>,
-    pub(crate) verdicts: Vec<(Instant, Verdict)>,
+    pub(crate) server_attempts: Vec<ServerAttempt>,
+    pub(crate) outcomes: Vec<(Instant, RequestOutcome)>,
 }
 
 /// One attempt, as the client saw it.
 pub(crate) struct Attempt {
-    pub(crate) ticket: Ticket,
+    pub(crate) id: AttemptId,
     pub(crate) at: Instant,
     /// What has been heard of the answer's body so far.
     pub(crate) bytes: usize,
     pub(crate) digest: Digest,
-    pub(crate) end: Option<(Instant, End)>,
+    pub(crate) end: Option<(Instant, AttemptEnd)>,
 }
 
 /// How an attempt ended for the client.
 #[derive(PartialEq)]
-pub(crate) enum End {
+pub(crate) enum AttemptEnd {
     /// The answer came to its end, and says that it is for this request.
-    Whole { answers: Option<usize> },
+    Complete { answered_request: Option<usize> },
     /// It broke, for this reason.
     Broken(String),
 }
 
 /// One attempt, as the server saw it.
-pub(crate) struct Served {
-    pub(crate) ticket: Ticket,
-    pub(crate) began: Instant,
+pub(crate) struct ServerAttempt {
+    pub(crate) id: AttemptId,
+    pub(crate) began_at: Instant,
     /// When the whole answer had been handed to hyper.
-    pub(crate) completed: Option<Instant>,
+    pub(crate) completed_at: Option<Instant>,
 }
 
 /// What the client says of a request in the end.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Verdict {
+pub(crate) enum RequestOutcome {
     /// That attempt was answered.
     Answered { attempt: usize },
     /// The client has given up, and has said so.
@@ -102,116 +102,122 @@ pub(crate) enum Verdict {
 
 /// How it stood with the doomed answer when its server was closed.
 #[derive(Clone, Copy)]
-pub(crate) struct Strike {
+pub(crate) struct CloseSnapshot {
     pub(crate) at: Instant,
-    pub(crate) ticket: Ticket,
+    pub(crate) id: AttemptId,
     /// How much of the body the client had.
-    pub(crate) heard: usize,
+    pub(crate) received_bytes: usize,
     /// How long the body is.
-    pub(crate) of: usize,
+    pub(crate) total_bytes: usize,
     /// Whether the server had handed all of it to hyper.
-    pub(crate) completed: bool,
+    pub(crate) is_completed: bool,
 }
 
 impl Journal {
     /// Opens the journal. The first bytes of the doomed answer are made known by `first_bytes`.
-    pub(crate) fn open(&self, plan: &Plan, first_bytes: oneshot::Sender<Ticket>) {
-        let mut pages = self.pages.borrow_mut();
-        pages.histories.resize_with(plan.requests.len(), History::default);
-        pages.first_bytes = Some(first_bytes);
+    pub(crate) fn init(&self, plan: &Plan, first_bytes_sender: oneshot::Sender<AttemptId>) {
+        let mut state = self.state.borrow_mut();
+        state.histories.resize_with(plan.requests.len(), RequestHistory::default);
+        state.first_bytes_sender = Some(first_bytes_sender);
     }
 
     /// Reads what has been written.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&Pages) -> T) -> T {
-        read(&self.pages.borrow())
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&JournalState) -> T) -> T {
+        read(&self.state.borrow())
     }
 
     /// Adds a line to the timeline, and a note to the trace.
-    pub(crate) fn tell(&self, sim: Sim, host: &'static str, text: impl fmt::Display) {
+    pub(crate) fn log(&self, sim: Sim, host: &'static str, text: impl fmt::Display) {
         let text = text.to_string();
         sim.note(format_args!("{host}: {text}"));
         let at = sim.now();
-        self.pages.borrow_mut().timeline.push(Line { at, host, text });
+        self.state.borrow_mut().timeline.push(TimelineEntry { at, host, text });
     }
 
-    fn history<T>(&self, ticket: Ticket, write: impl FnOnce(&mut History) -> T) -> T {
-        write(&mut self.pages.borrow_mut().histories[ticket.request])
+    fn with_history<T>(&self, id: AttemptId, update: impl FnOnce(&mut RequestHistory) -> T) -> T {
+        update(&mut self.state.borrow_mut().histories[id.request])
     }
 
     /// A client makes an attempt.
-    pub(crate) fn attempts(&self, sim: Sim, ticket: Ticket) {
-        let attempt = Attempt { ticket, at: sim.now(), bytes: 0, digest: Digest::EMPTY, end: None };
-        self.history(ticket, |history| history.attempts.push(attempt));
+    pub(crate) fn record_attempt(&self, sim: Sim, id: AttemptId) {
+        let attempt = Attempt { id, at: sim.now(), bytes: 0, digest: Digest::EMPTY, end: None };
+        self.with_history(id, |history| history.attempts.push(attempt));
     }
 
     /// A client has heard some of an answer.
-    pub(crate) fn hears(&self, sim: Sim, ticket: Ticket, bytes: &[u8]) {
-        sim.note(format_args!("{CLIENTS}: {ticket} hears {} bytes", bytes.len()));
-        self.history(ticket, |history| {
-            let attempt = &mut history.attempts[ticket.attempt - 1];
+    pub(crate) fn record_received(&self, sim: Sim, id: AttemptId, bytes: &[u8]) {
+        sim.note(format_args!("{CLIENT_HOST}: {id} hears {} bytes", bytes.len()));
+        self.with_history(id, |history| {
+            let attempt = &mut history.attempts[id.attempt - 1];
             attempt.bytes += bytes.len();
-            attempt.digest.add(bytes);
+            attempt.digest.update(bytes);
         });
-        let mut pages = self.pages.borrow_mut();
-        if pages.doomed == Some(ticket)
-            && let Some(first_bytes) = pages.first_bytes.take()
+        let mut state = self.state.borrow_mut();
+        if state.interrupted_answer == Some(id)
+            && let Some(sender) = state.first_bytes_sender.take()
         {
             // The operator may be gone, when the run is over.
-            let _ = first_bytes.send(ticket);
+            let _ = sender.send(id);
         }
     }
 
     /// An attempt has come to its end.
-    pub(crate) fn ends(&self, sim: Sim, ticket: Ticket, end: End) {
-        self.history(ticket, |history| {
-            history.attempts[ticket.attempt - 1].end = Some((sim.now(), end));
+    pub(crate) fn record_end(&self, sim: Sim, id: AttemptId, end: AttemptEnd) {
+        self.with_history(id, |history| {
+            history.attempts[id.attempt - 1].end = Some((sim.now(), end));
         });
     }
 
     /// A client has settled a request.
-    pub(crate) fn settles(&self, sim: Sim, request: usize, verdict: Verdict) {
-        let mut pages = self.pages.borrow_mut();
-        pages.histories[request].verdicts.push((sim.now(), verdict));
+    pub(crate) fn record_outcome(&self, sim: Sim, request: usize, outcome: RequestOutcome) {
+        let mut state = self.state.borrow_mut();
+        state.histories[request].outcomes.push((sim.now(), outcome));
     }
 
     /// A server begins an answer, and learns the how-manieth it is for this server.
-    pub(crate) fn begins(&self, sim: Sim, ticket: Ticket) -> usize {
-        let served = Served { ticket, began: sim.now(), completed: None };
-        self.history(ticket, |history| history.served.push(served));
-        let begun = &mut self.pages.borrow_mut().begun[ticket.server];
-        *begun += 1;
-        *begun
+    pub(crate) fn record_answer_begin(&self, sim: Sim, id: AttemptId) -> usize {
+        let server_attempt = ServerAttempt { id, began_at: sim.now(), completed_at: None };
+        self.with_history(id, |history| history.server_attempts.push(server_attempt));
+        let answers_begun = &mut self.state.borrow_mut().answers_begun[id.server];
+        *answers_begun += 1;
+        *answers_begun
     }
 
     /// A server is going to be closed in the middle of this answer.
-    pub(crate) fn dooms(&self, ticket: Ticket) {
-        self.pages.borrow_mut().doomed = Some(ticket);
+    pub(crate) fn set_interrupted_answer(&self, id: AttemptId) {
+        self.state.borrow_mut().interrupted_answer = Some(id);
     }
 
     /// A server has handed the whole answer to hyper.
-    pub(crate) fn completes(&self, sim: Sim, ticket: Ticket) {
-        self.history(ticket, |history| {
-            let mut served = history.served.iter_mut().rev();
-            if let Some(served) = served.find(|served| served.ticket == ticket) {
-                served.completed = Some(sim.now());
+    pub(crate) fn record_answer_complete(&self, sim: Sim, id: AttemptId) {
+        self.with_history(id, |history| {
+            let mut server_attempt = history.server_attempts.iter_mut().rev();
+            if let Some(server_attempt) =
+                server_attempt.find(|server_attempt| server_attempt.id == id)
+            {
+                server_attempt.completed_at = Some(sim.now());
             }
         });
     }
 
     /// The server of the doomed answer is closed, now.
-    pub(crate) fn strikes(&self, sim: Sim, ticket: Ticket, of: usize) -> Strike {
-        let strike = self.history(ticket, |history| Strike {
+    pub(crate) fn record_close(
+        &self,
+        sim: Sim,
+        id: AttemptId,
+        total_bytes: usize,
+    ) -> CloseSnapshot {
+        let snapshot = self.with_history(id, |history| CloseSnapshot {
             at: sim.now(),
-            ticket,
-            heard: history.attempts[ticket.attempt - 1].bytes,
-            of,
-            completed: history
-                .served
-                .iter()
-                .any(|served| served.ticket == ticket && served.completed.is_some()),
+            id,
+            received_bytes: history.attempts[id.attempt - 1].bytes,
+            total_bytes,
+            is_completed: history.server_attempts.iter().any(|server_attempt| {
+                server_attempt.id == id && server_attempt.completed_at.is_some()
+            }),
         });
-        self.pages.borrow_mut().strike = Some(strike);
-        strike
+        self.state.borrow_mut().close_snapshot = Some(snapshot);
+        snapshot
     }
 }
 
@@ -225,7 +231,7 @@ impl fmt::Display for Millis {
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for TimelineEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>10}  {:<4}  {}", Millis(self.at), self.host, self.text)
     }

@@ -21,12 +21,12 @@ mod cli;
 mod digest;
 mod plan;
 mod journal;
-mod io;
+mod hyper_io;
 mod body;
 mod service;
 mod client;
 mod oracle;
-mod story;
+mod scenario;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -37,8 +37,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use virtnet::Schedule;
 
-use cli::{seed, seeds};
-use sweep::Asked;
+use cli::{parse_seed, parse_seeds};
+use sweep::SweepConfig;
 
 /// A real HTTP service on a simulated network: one server dies in mid-answer, and the clients
 /// fail over.
@@ -53,11 +53,11 @@ The same build, seed and schedule print the same bytes, wherever they run."
 )]
 struct Args {
     /// Play one seed, decimal or 0x hexadecimal, and print its timeline
-    #[arg(long, value_name = "N", value_parser = seed, default_value = "0")]
+    #[arg(long, value_name = "N", value_parser = parse_seed, default_value = "0")]
     #[arg(allow_negative_numbers = true)]
     seed: u64,
     /// Play the seeds 0..N, or A..B (without B), on all cores, and print what came of them
-    #[arg(long, value_name = "N|A..B", value_parser = seeds)]
+    #[arg(long, value_name = "N|A..B", value_parser = parse_seeds)]
     #[arg(allow_negative_numbers = true)]
     #[arg(conflicts_with_all = ["seed", "trace"])]
     seeds: Option<Range<u64>>,
@@ -71,7 +71,7 @@ struct Args {
 
 /// What is done wrong on purpose, so that tests can see the oracle object.
 #[derive(Clone, Copy, Default)]
-struct Lies {
+struct PlantedBugs {
     /// Clients take an answer that was cut off for a whole one.
     accept_truncated: bool,
     /// Servers send the body of every answer twice.
@@ -82,31 +82,33 @@ struct Lies {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    cli::keep_panics_of_runs_quiet();
+    cli::silence_panics_in_runs();
     let (text, code) = match args.seeds {
-        Some(seeds) => many(seeds, args.schedule),
-        None => one(args.seed, args.schedule, args.trace),
+        Some(seeds) => run_many_seeds(seeds, args.schedule),
+        None => run_one_seed(args.seed, args.schedule, args.trace),
     };
     cli::print(&text, code)
 }
 
 /// Plays one seed.
-fn one(seed: u64, schedule: Schedule, trace: bool) -> (String, ExitCode) {
-    let run = story::run(seed, schedule);
+fn run_one_seed(seed: u64, schedule: Schedule, trace: bool) -> (String, ExitCode) {
+    let run = scenario::new_run(seed, schedule);
     let run = if trace { run.keep_trace() } else { run };
-    let story = story::play(run, Lies::default());
-    let mut text = story.to_string();
-    if let Some(trace) = &story.outcome.trace {
+    let result = scenario::run_scenario(run, PlantedBugs::default());
+    let mut text = result.to_string();
+    if let Some(trace) = &result.outcome.trace {
         text += &format!("\ntrace\n{trace}");
     }
-    let code = if story.outcome.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let code = if result.outcome.is_done() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     (text, code)
 }
 
 /// Plays many seeds.
-fn many(seeds: Range<u64>, schedule: Schedule) -> (String, ExitCode) {
-    let asked = Asked { seeds, schedule, options: "" };
-    let play = |seed| story::play(story::run(seed, schedule), Lies::default()).outcome;
-    let report = sweep::sweep(asked, cli::stop_on_ctrl_c(), play);
+fn run_many_seeds(seeds: Range<u64>, schedule: Schedule) -> (String, ExitCode) {
+    let config = SweepConfig { seeds, schedule, replay_options: "" };
+    let run_seed = |seed| {
+        scenario::run_scenario(scenario::new_run(seed, schedule), PlantedBugs::default()).outcome
+    };
+    let report = sweep::sweep(config, cli::stop_on_ctrl_c(), run_seed);
     (report.to_string(), cli::exit_code(report.passed()))
 }

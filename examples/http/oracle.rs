@@ -5,10 +5,12 @@
 use std::fmt;
 use std::ops::AddAssign;
 
-use crate::client::CUT_OFF_LIMIT;
+use crate::client::TRUNCATION_LIMIT;
 use crate::digest::Digest;
-use crate::journal::{Attempt, End, History, Millis, Pages, Strike, Verdict};
-use crate::plan::{Plan, Request, SERVERS};
+use crate::journal::{
+    Attempt, AttemptEnd, CloseSnapshot, JournalState, Millis, RequestHistory, RequestOutcome,
+};
+use crate::plan::{Plan, RequestSpec, SERVERS};
 
 /// How the requests of a run, or of many, came out.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
@@ -25,52 +27,54 @@ pub(crate) struct Tally {
 /// # Panics
 ///
 /// If a promise was broken: with the request, which promise, and what both sides saw.
-pub(crate) fn judge(plan: &Plan, pages: &Pages) -> Tally {
+pub(crate) fn judge(plan: &Plan, journal: &JournalState) -> Tally {
     let mut tally = Tally::default();
-    for (number, (asked, history)) in plan.requests.iter().zip(&pages.histories).enumerate() {
-        match judge_request(number, asked, history, pages.strike.as_ref()) {
-            Ok(one) => tally += one,
-            Err(broken) => panic!("request #{number} ({asked}): {broken}\n{history}"),
+    for (number, (spec, history)) in plan.requests.iter().zip(&journal.histories).enumerate() {
+        match judge_request(number, spec, history, journal.close_snapshot.as_ref()) {
+            Ok(request_tally) => tally += request_tally,
+            Err(violation) => panic!("request #{number} ({spec}): {violation}\n{history}"),
         }
     }
-    if let Err(broken) = judge_strike(plan, pages.strike.as_ref()) {
-        panic!("{}: {broken}", SERVERS[plan.victim]);
+    if let Err(violation) = judge_close(plan, journal.close_snapshot.as_ref()) {
+        panic!("{}: {violation}", SERVERS[plan.victim]);
     }
     tally
 }
 
 /// The server must have been closed in mid-answer: otherwise this run has shown nothing.
-fn judge_strike(plan: &Plan, strike: Option<&Strike>) -> Result<(), String> {
-    let Some(strike) = strike else {
+fn judge_close(plan: &Plan, snapshot: Option<&CloseSnapshot>) -> Result<(), String> {
+    let Some(snapshot) = snapshot else {
         return Err("was never closed".into());
     };
-    let middle = 0 < strike.heard && strike.heard < strike.of && !strike.completed;
-    if !middle || strike.ticket.server != plan.victim {
-        return Err(format!("was not closed in mid-answer: {}, {strike}", strike.ticket));
+    let is_mid_answer = 0 < snapshot.received_bytes
+        && snapshot.received_bytes < snapshot.total_bytes
+        && !snapshot.is_completed;
+    if !is_mid_answer || snapshot.id.server != plan.victim {
+        return Err(format!("was not closed in mid-answer: {}, {snapshot}", snapshot.id));
     }
     Ok(())
 }
 
 fn judge_request(
     number: usize,
-    asked: &Request,
-    history: &History,
-    strike: Option<&Strike>,
+    spec: &RequestSpec,
+    history: &RequestHistory,
+    snapshot: Option<&CloseSnapshot>,
 ) -> Result<Tally, String> {
-    judge_sides(history, strike)?;
-    let (at, verdict) = match &history.verdicts[..] {
-        [verdict] => verdict,
-        verdicts => return Err(format!("has {} outcomes, not one", verdicts.len())),
+    judge_server_attempts(history, snapshot)?;
+    let (at, outcome) = match &history.outcomes[..] {
+        [outcome] => outcome,
+        outcomes => return Err(format!("has {} outcomes, not one", outcomes.len())),
     };
     if history.attempts.iter().any(|attempt| attempt.at > *at) {
         return Err("was made again after its outcome".into());
     }
-    let answered = match verdict {
-        Verdict::Answered { attempt } => {
-            judge_answer(number, asked, history, *attempt)?;
+    let answered = match outcome {
+        RequestOutcome::Answered { attempt } => {
+            judge_answer(number, spec, history, *attempt)?;
             1
         }
-        Verdict::Failed => {
+        RequestOutcome::Failed => {
             judge_failure(history)?;
             0
         }
@@ -84,21 +88,24 @@ fn judge_request(
 }
 
 /// What the servers did must fit what the clients asked.
-fn judge_sides(history: &History, strike: Option<&Strike>) -> Result<(), String> {
-    for served in &history.served {
-        let ticket = served.ticket;
-        if !history.attempts.iter().any(|attempt| attempt.ticket == ticket) {
-            return Err(format!("{ticket} was served and never asked"));
+fn judge_server_attempts(
+    history: &RequestHistory,
+    snapshot: Option<&CloseSnapshot>,
+) -> Result<(), String> {
+    for server_attempt in &history.server_attempts {
+        let id = server_attempt.id;
+        if !history.attempts.iter().any(|attempt| attempt.id == id) {
+            return Err(format!("{id} was served and never asked"));
         }
-        if history.served.iter().filter(|other| other.ticket == ticket).count() > 1 {
-            return Err(format!("{ticket} was served more than once"));
+        if history.server_attempts.iter().filter(|other| other.id == id).count() > 1 {
+            return Err(format!("{id} was served more than once"));
         }
-        if strike.is_some_and(|s| s.ticket.server == ticket.server && s.at < served.began) {
-            return Err(format!("{ticket} was begun by a server that was closed"));
+        if snapshot.is_some_and(|s| s.id.server == id.server && s.at < server_attempt.began_at) {
+            return Err(format!("{id} was begun by a server that was closed"));
         }
     }
     match history.attempts.iter().find(|attempt| attempt.end.is_none()) {
-        Some(open) => Err(format!("{} has no end", open.ticket)),
+        Some(unfinished) => Err(format!("{} has no end", unfinished.id)),
         None => Ok(()),
     }
 }
@@ -106,48 +113,51 @@ fn judge_sides(history: &History, strike: Option<&Strike>) -> Result<(), String>
 /// An answer must be whole, right, this request's, and the only one that was taken.
 fn judge_answer(
     number: usize,
-    asked: &Request,
-    history: &History,
-    taken: usize,
+    spec: &RequestSpec,
+    history: &RequestHistory,
+    accepted_attempt: usize,
 ) -> Result<(), String> {
-    let whole = |attempt: &&Attempt| matches!(attempt.end, Some((_, End::Whole { .. })));
-    let mut answers = history.attempts.iter().filter(whole);
+    let is_complete =
+        |attempt: &&Attempt| matches!(attempt.end, Some((_, AttemptEnd::Complete { .. })));
+    let mut answers = history.attempts.iter().filter(is_complete);
     let (Some(answer), None) = (answers.next(), answers.next()) else {
         return Err("was not answered exactly once".into());
     };
-    let ticket = answer.ticket;
-    if ticket.attempt != taken {
-        return Err(format!("took the answer of attempt {taken}, and {ticket} was answered"));
-    }
-    let own = Some(number);
-    if let Some((_, End::Whole { answers })) = &answer.end
-        && *answers != own
-    {
-        return Err(format!("{ticket} took the answer of another request: {answers:?}"));
-    }
-    let mut digest = Digest::EMPTY;
-    digest.add(&asked.body);
-    if (answer.bytes, answer.digest) != (asked.body.len(), digest) {
+    let id = answer.id;
+    if id.attempt != accepted_attempt {
         return Err(format!(
-            "{ticket} took a wrong answer: {} bytes with digest {}, of {} with digest {digest}",
-            answer.bytes,
-            answer.digest,
-            asked.body.len(),
+            "took the answer of attempt {accepted_attempt}, and {id} was answered"
         ));
     }
-    let completed = |served: &&crate::journal::Served| served.completed.is_some();
-    match history.served.iter().filter(completed).find(|served| served.ticket == ticket) {
+    let expected_request = Some(number);
+    if let Some((_, AttemptEnd::Complete { answered_request: answers })) = &answer.end
+        && *answers != expected_request
+    {
+        return Err(format!("{id} took the answer of another request: {answers:?}"));
+    }
+    let mut digest = Digest::EMPTY;
+    digest.update(&spec.body);
+    if (answer.bytes, answer.digest) != (spec.body.len(), digest) {
+        return Err(format!(
+            "{id} took a wrong answer: {} bytes with digest {}, of {} with digest {digest}",
+            answer.bytes,
+            answer.digest,
+            spec.body.len(),
+        ));
+    }
+    let is_completed = |served: &&crate::journal::ServerAttempt| served.completed_at.is_some();
+    match history.server_attempts.iter().filter(is_completed).find(|served| served.id == id) {
         Some(_) => Ok(()),
-        None => Err(format!("{ticket} took an answer that no server completed")),
+        None => Err(format!("{id} took an answer that no server completed")),
     }
 }
 
 /// Who gives up must have had reason to.
-fn judge_failure(history: &History) -> Result<(), String> {
-    let broken = |attempt: &&Attempt| matches!(attempt.end, Some((_, End::Broken(_))));
-    match history.attempts.iter().filter(broken).count() {
+fn judge_failure(history: &RequestHistory) -> Result<(), String> {
+    let is_broken = |attempt: &&Attempt| matches!(attempt.end, Some((_, AttemptEnd::Broken(_))));
+    match history.attempts.iter().filter(is_broken).count() {
         count if count < history.attempts.len() => Err("was answered, and reported failed".into()),
-        count if count < CUT_OFF_LIMIT => Err("was reported failed too early".into()),
+        count if count < TRUNCATION_LIMIT => Err("was reported failed too early".into()),
         _ => Ok(()),
     }
 }
@@ -169,41 +179,41 @@ impl fmt::Display for Tally {
     }
 }
 
-impl fmt::Display for Strike {
+impl fmt::Display for CloseSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let completed = if self.completed { "completed" } else { "not completed" };
-        write!(f, "{} of {} bytes heard, {completed}", self.heard, self.of)
+        let completed = if self.is_completed { "completed" } else { "not completed" };
+        write!(f, "{} of {} bytes heard, {completed}", self.received_bytes, self.total_bytes)
     }
 }
 
 /// Prints what both sides saw of a request.
-impl fmt::Display for History {
+impl fmt::Display for RequestHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "what the client saw, in ms:")?;
-        for Attempt { ticket, at, bytes, digest, end } in &self.attempts {
-            let server = SERVERS[ticket.server];
-            writeln!(f, "{:>12}  {ticket} asks {server}", Millis(*at))?;
+        for Attempt { id, at, bytes, digest, end } in &self.attempts {
+            let server = SERVERS[id.server];
+            writeln!(f, "{:>12}  {id} asks {server}", Millis(*at))?;
             let (at, end) = match end {
-                Some((at, End::Whole { .. })) => (*at, "whole"),
-                Some((at, End::Broken(reason))) => (*at, &reason[..]),
+                Some((at, AttemptEnd::Complete { .. })) => (*at, "whole"),
+                Some((at, AttemptEnd::Broken(reason))) => (*at, &reason[..]),
                 None => (*at, "no end yet"),
             };
-            let heard = format_args!("{bytes} bytes with digest {digest}");
-            writeln!(f, "{:>12}  {ticket} heard {heard}: {end}", Millis(at))?;
+            let received = format_args!("{bytes} bytes with digest {digest}");
+            writeln!(f, "{:>12}  {id} heard {received}: {end}", Millis(at))?;
         }
-        for (at, verdict) in &self.verdicts {
-            match verdict {
-                Verdict::Answered { attempt } => {
+        for (at, outcome) in &self.outcomes {
+            match outcome {
+                RequestOutcome::Answered { attempt } => {
                     writeln!(f, "{:>12}  answered by attempt {attempt}", Millis(*at))?;
                 }
-                Verdict::Failed => writeln!(f, "{:>12}  reported as failed", Millis(*at))?,
+                RequestOutcome::Failed => writeln!(f, "{:>12}  reported as failed", Millis(*at))?,
             }
         }
         write!(f, "what the servers saw, in ms:")?;
-        for served in &self.served {
-            let (ticket, server) = (served.ticket, SERVERS[served.ticket.server]);
-            write!(f, "\n{:>12}  {ticket} begun by {server}", Millis(served.began))?;
-            match served.completed {
+        for server_attempt in &self.server_attempts {
+            let (id, server) = (server_attempt.id, SERVERS[server_attempt.id.server]);
+            write!(f, "\n{:>12}  {id} begun by {server}", Millis(server_attempt.began_at))?;
+            match server_attempt.completed_at {
                 Some(at) => write!(f, ", completed at {}", Millis(at))?,
                 None => write!(f, ", never completed")?,
             }

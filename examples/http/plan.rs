@@ -13,24 +13,24 @@ use virtnet::rand_core::Rng;
 pub(crate) const SERVERS: [&str; 2] = ["α", "β"];
 
 /// The host where all clients run.
-pub(crate) const CLIENTS: &str = "γ";
+pub(crate) const CLIENT_HOST: &str = "γ";
 
 /// All that is decided before the run begins.
 pub(crate) struct Plan {
     /// The requests, by their numbers.
-    pub(crate) requests: Vec<Request>,
+    pub(crate) requests: Vec<RequestSpec>,
     /// Which requests each client makes, one after the other; the first server it turns to is
     /// that of its own number.
     pub(crate) clients: Vec<Vec<usize>>,
     /// The server that is going to be closed.
     pub(crate) victim: usize,
     /// It is closed in the middle of its answer with this number, from 1.
-    pub(crate) doomed_answer: usize,
+    pub(crate) interrupted_answer: usize,
 }
 
 /// One request. It may be made twice without harm, which is what makes failing over allowed.
 #[derive(Clone)]
-pub(crate) struct Request {
+pub(crate) struct RequestSpec {
     pub(crate) method: Method,
     /// What the answer has to be, byte for byte; an echo sends it too.
     pub(crate) body: Bytes,
@@ -52,17 +52,19 @@ impl Plan {
             .map(|_| {
                 let count = 3 + sim.choose("requests", 4);
                 let first = requests.len();
-                requests.extend((0..count).map(|_| Request::draw(sim)));
+                requests.extend((0..count).map(|_| RequestSpec::draw(sim)));
                 (first..first + count).collect()
             })
             .collect();
         let victim = sim.choose("victim", SERVERS.len());
         // Every client at home there makes all its requests there, as long as the server is up:
         // so many answers are begun for certain, and any of them may be the one.
-        let homed = |(client, _): &(usize, &Vec<usize>)| home(*client) == victim;
-        let certain: usize = clients.iter().enumerate().filter(homed).map(|(_, r)| r.len()).sum();
+        let is_homed_at_victim =
+            |(client, _): &(usize, &Vec<usize>)| home_server(*client) == victim;
+        let guaranteed_answers: usize =
+            clients.iter().enumerate().filter(is_homed_at_victim).map(|(_, r)| r.len()).sum();
         Rc::new(Self {
-            doomed_answer: 1 + sim.choose("doomed answer", certain),
+            interrupted_answer: 1 + sim.choose("doomed answer", guaranteed_answers),
             requests,
             clients,
             victim,
@@ -71,11 +73,11 @@ impl Plan {
 }
 
 /// The server to which a client turns first.
-pub(crate) fn home(client: usize) -> usize {
+pub(crate) fn home_server(client: usize) -> usize {
     client % SERVERS.len()
 }
 
-impl Request {
+impl RequestSpec {
     fn draw(sim: Sim) -> Self {
         let method = [Method::Get, Method::Echo][sim.choose("method", 2)];
         let mut body = vec![0; 16 + sim.choose("bytes", 4096)];
@@ -84,7 +86,7 @@ impl Request {
     }
 }
 
-impl fmt::Display for Request {
+impl fmt::Display for RequestSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = match self.method {
             Method::Get => "GET",

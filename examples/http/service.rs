@@ -16,20 +16,20 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use virtnet::{Conn, Host, Listener, Sim};
 
-use crate::Lies;
-use crate::body::{self, Body, Piece};
-use crate::io::{Io, SimTimer, why};
-use crate::journal::{Journal, Ticket};
+use crate::PlantedBugs;
+use crate::body::{self, Body, FrameResult};
+use crate::hyper_io::{HyperIo, SimTimer, format_error_chain};
+use crate::journal::{AttemptId, Journal};
 use crate::plan::{Method, Plan, SERVERS};
 
 /// How long a connection may lie idle before hyper closes it, in virtual time.
-const IDLE: Duration = Duration::from_millis(250);
+const IDLE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// One answer in so many breaks off because its worker dies.
-const WORKER_DIES: usize = 8;
+const WORKER_CRASH_ONE_IN: usize = 8;
 
 /// Told when the victim has been closed.
-pub(crate) type Down = Shared<oneshot::Receiver<()>>;
+pub(crate) type VictimClosed = Shared<oneshot::Receiver<()>>;
 
 /// A server; a clone is another handle to it.
 #[derive(Clone)]
@@ -37,24 +37,24 @@ pub(crate) struct Server {
     pub(crate) sim: Sim,
     pub(crate) journal: Journal,
     pub(crate) plan: Rc<Plan>,
-    pub(crate) lies: Lies,
+    pub(crate) bugs: PlantedBugs,
     pub(crate) host: Host,
     pub(crate) number: usize,
-    pub(crate) down: Down,
+    pub(crate) victim_closed: VictimClosed,
 }
 
 impl Server {
     /// Accepts connections until the host is closed.
     pub(crate) async fn serve(self, listener: Listener) {
-        self.tell(format_args!("listens at {}", listener.local_addr()));
+        self.log(format_args!("listens at {}", listener.local_addr()));
         loop {
             match listener.accept().await {
                 Ok(conn) => {
                     let connection = self.sim.task("connection");
-                    connection.spawn(self.clone().converse(conn));
+                    connection.spawn(self.clone().serve_conn(conn));
                 }
                 Err(error) => {
-                    self.tell(error);
+                    self.log(error);
                     return;
                 }
             }
@@ -62,117 +62,123 @@ impl Server {
     }
 
     /// Answers what comes in over one connection, one request after the other.
-    async fn converse(self, conn: Conn) {
+    async fn serve_conn(self, conn: Conn) {
         let peer = conn.peer_addr();
         let server = self.clone();
-        let service = service_fn(move |request| server.clone().answer(request));
-        let conversed = http1::Builder::new()
+        let service = service_fn(move |request| server.clone().handle_request(request));
+        let result = http1::Builder::new()
             .timer(SimTimer(self.sim))
-            .header_read_timeout(IDLE)
+            .header_read_timeout(IDLE_TIMEOUT)
             // The date is the real clock's, and would make each run another.
             .auto_date_header(false)
-            .serve_connection(Io::new(conn), service)
+            .serve_connection(HyperIo::new(conn), service)
             .await;
-        match conversed {
-            Ok(()) => self.tell(format_args!("connection from {peer} ends")),
-            Err(error) => self.tell(format_args!("connection from {peer}: {}", why(&error))),
+        match result {
+            Ok(()) => self.log(format_args!("connection from {peer} ends")),
+            Err(error) => {
+                self.log(format_args!("connection from {peer}: {}", format_error_chain(&error)))
+            }
         }
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
-        let ticket = self.ticket(&request);
-        let begun = self.journal.begins(self.sim, ticket);
-        let asked = &self.plan.requests[ticket.request];
-        self.tell(format_args!("{ticket} begins ({asked})"));
-        let doomed = (self.number, begun) == (self.plan.victim, self.plan.doomed_answer);
-        let body = match asked.method {
-            Method::Get => asked.body.clone(),
+    async fn handle_request(
+        self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, hyper::Error> {
+        let id = self.parse_attempt_id(&request);
+        let answer_number = self.journal.record_answer_begin(self.sim, id);
+        let spec = &self.plan.requests[id.request];
+        self.log(format_args!("{id} begins ({spec})"));
+        let is_interrupted =
+            (self.number, answer_number) == (self.plan.victim, self.plan.interrupted_answer);
+        let body = match spec.method {
+            Method::Get => spec.body.clone(),
             Method::Echo => request.into_body().collect().await?.to_bytes(),
         };
-        let mut pieces = body::cut(self.sim, body.clone());
-        if self.lies.answer_twice {
+        let mut pieces = body::split_randomly(self.sim, body.clone());
+        if self.bugs.answer_twice {
             pieces.push_back(body);
         }
-        let fate = self.fate(doomed, pieces.len());
-        if doomed {
-            self.journal.dooms(ticket);
+        let fault = self.choose_fault(is_interrupted, pieces.len());
+        if is_interrupted {
+            self.journal.set_interrupted_answer(id);
         }
-        let answer = Answer { server: self, ticket, pieces, sent: 0, fate };
-        let mut response = Response::new(body::streamed(answer, Answer::next));
-        response.headers_mut().insert("x-request", ticket.request.into());
+        let answer = AnswerStream { server: self, id, pieces, pieces_sent: 0, fault };
+        let mut response = Response::new(body::unfold(answer, AnswerStream::next_frame));
+        response.headers_mut().insert("x-request", id.request.into());
         Ok(response)
     }
 
     /// Chooses how an answer of so many pieces goes: 2 at least.
-    fn fate(&self, doomed: bool, pieces: usize) -> Fate {
-        let middle = || 1 + self.sim.choose("before piece", pieces - 1);
-        if doomed {
-            Fate::HeldBefore(middle())
-        } else if self.sim.choose("worker dies", WORKER_DIES) == WORKER_DIES - 1 {
-            Fate::DiesBefore(middle())
+    fn choose_fault(&self, is_interrupted: bool, pieces: usize) -> AnswerFault {
+        let choose_piece = || 1 + self.sim.choose("before piece", pieces - 1);
+        if is_interrupted {
+            AnswerFault::HoldBefore(choose_piece())
+        } else if self.sim.choose("worker dies", WORKER_CRASH_ONE_IN) == WORKER_CRASH_ONE_IN - 1 {
+            AnswerFault::CrashBefore(choose_piece())
         } else {
-            Fate::Whole
+            AnswerFault::NoFault
         }
     }
 
     /// Reads off a request which one it is: `GET /objects/3`, with `x-attempt: 1`.
-    fn ticket(&self, request: &Request<Incoming>) -> Ticket {
+    fn parse_attempt_id(&self, request: &Request<Incoming>) -> AttemptId {
         let attempt = request.headers().get("x-attempt");
         let attempt = attempt.and_then(|value| value.to_str().ok()?.parse().ok());
         let number = request.uri().path().rsplit('/').next().and_then(|last| last.parse().ok());
         match number.zip(attempt) {
-            Some((request, attempt)) => Ticket { request, attempt, server: self.number },
+            Some((request, attempt)) => AttemptId { request, attempt, server: self.number },
             None => panic!("{} got a request that nobody made: {request:?}", self.host.name()),
         }
     }
 
-    fn tell(&self, text: impl std::fmt::Display) {
-        self.journal.tell(self.sim, SERVERS[self.number], text);
+    fn log(&self, text: impl std::fmt::Display) {
+        self.journal.log(self.sim, SERVERS[self.number], text);
     }
 }
 
 /// How an answer goes.
 #[derive(Clone, Copy, PartialEq)]
-enum Fate {
-    Whole,
+enum AnswerFault {
+    NoFault,
     /// The worker dies before this piece; hyper then drops the connection.
-    DiesBefore(usize),
+    CrashBefore(usize),
     /// This piece is held back until the host is down, so that the host goes down in the middle
     /// of this answer: its client has had its beginning, and can not have had its end.
-    HeldBefore(usize),
+    HoldBefore(usize),
 }
 
 /// An answer that is being sent.
-struct Answer {
+struct AnswerStream {
     server: Server,
-    ticket: Ticket,
+    id: AttemptId,
     pieces: VecDeque<Bytes>,
-    sent: usize,
-    fate: Fate,
+    pieces_sent: usize,
+    fault: AnswerFault,
 }
 
-impl Answer {
+impl AnswerStream {
     /// Gives the next piece, in its time.
-    async fn next(mut self) -> Option<(Piece, Self)> {
-        let Server { sim, journal, down, .. } = &self.server;
-        let ticket = self.ticket;
+    async fn next_frame(mut self) -> Option<(FrameResult, Self)> {
+        let Server { sim, journal, victim_closed, .. } = &self.server;
+        let id = self.id;
         let Some(piece) = self.pieces.pop_front() else {
-            journal.completes(*sim, ticket);
-            self.server.tell(format_args!("{ticket} completed"));
+            journal.record_answer_complete(*sim, id);
+            self.server.log(format_args!("{id} completed"));
             return None;
         };
-        if self.sent > 0 {
+        if self.pieces_sent > 0 {
             body::pause(*sim).await;
         }
-        if self.fate == Fate::DiesBefore(self.sent) {
-            self.server.tell(format_args!("{ticket} breaks off: its worker dies"));
+        if self.fault == AnswerFault::CrashBefore(self.pieces_sent) {
+            self.server.log(format_args!("{id} breaks off: its worker dies"));
             return Some((Err(io::Error::other("the worker has died")), self));
         }
-        if self.fate == Fate::HeldBefore(self.sent) {
+        if self.fault == AnswerFault::HoldBefore(self.pieces_sent) {
             // An error says that the operator is gone, and with it the run.
-            down.clone().map(|_| ()).await;
+            victim_closed.clone().map(|_| ()).await;
         }
-        self.sent += 1;
+        self.pieces_sent += 1;
         Some((Ok(Frame::data(piece)), self))
     }
 }

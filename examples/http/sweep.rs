@@ -13,101 +13,104 @@ use indicatif::{ProgressBar, ProgressStyle};
 use virtnet::{Ending, Fingerprint, Outcome, Schedule};
 
 /// How many failures are printed in full, and how many more by their seeds.
-const SHOWN: usize = 3;
-const NAMED: usize = 20;
+const MAX_FAILURES_IN_FULL: usize = 3;
+const MAX_FAILURES_BY_SEED: usize = 20;
 
 /// What is to be played, and how.
 #[derive(Clone)]
-pub(crate) struct Asked {
+pub(crate) struct SweepConfig {
     pub(crate) seeds: Range<u64>,
     pub(crate) schedule: Schedule,
     /// More options of a replay, each with a space before it.
-    pub(crate) options: &'static str,
+    pub(crate) replay_options: &'static str,
 }
 
 /// What came of one seed.
-struct Played<T> {
+struct SeedResult<T> {
     seed: u64,
     fingerprint: Fingerprint,
-    ending: Result<T, String>,
+    result: Result<T, String>,
 }
 
 /// What came of all seeds that were played: a prefix of those that were asked for.
-pub(crate) struct Report<T> {
-    asked: Asked,
-    pub(crate) played: u64,
-    orders: BTreeSet<Fingerprint>,
+pub(crate) struct SweepReport<T> {
+    config: SweepConfig,
+    pub(crate) seeds_run: u64,
+    fingerprints: BTreeSet<Fingerprint>,
     pub(crate) tally: T,
     /// The seeds that failed, and how the first of them ended.
-    failed: Vec<u64>,
-    endings: Vec<String>,
+    failed_seeds: Vec<u64>,
+    failure_texts: Vec<String>,
 }
 
 /// Plays all seeds, or as many as there are until `stop` is set.
 pub(crate) fn sweep<T: AddAssign + Default + Send>(
-    asked: Asked,
+    config: SweepConfig,
     stop: &AtomicBool,
-    play: impl Fn(u64) -> Outcome<T> + Sync,
-) -> Report<T> {
+    run_seed: impl Fn(u64) -> Outcome<T> + Sync,
+) -> SweepReport<T> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
-    let (send, receive) = mpsc::sync_channel(1024);
-    let next = AtomicU64::new(asked.seeds.start);
-    let (play, bar) = (&play, progress(&asked.seeds));
+    let (sender, receiver) = mpsc::sync_channel(1024);
+    let next_seed = AtomicU64::new(config.seeds.start);
+    let (run_seed, bar) = (&run_seed, new_progress_bar(&config.seeds));
     thread::scope(|scope| {
         for _ in 0..threads {
-            let (send, next, end) = (send.clone(), &next, asked.seeds.end);
+            let (sender, next_seed, end) = (sender.clone(), &next_seed, config.seeds.end);
             scope.spawn(move || {
                 while !stop.load(Relaxed)
-                    && let Some(seed) = take(next, end)
-                    && send.send(Played::of(seed, play(seed))).is_ok()
-                {}
+                    && let Some(seed) = take_seed(next_seed, end)
+                    && sender.send(SeedResult::from_outcome(seed, run_seed(seed))).is_ok()
+                {
+                }
             });
         }
-        drop(send);
-        gather(asked, receive, &bar)
+        drop(sender);
+        collect_results(config, receiver, &bar)
     })
 }
 
 /// Takes the next seed, if there is one.
-fn take(next: &AtomicU64, end: u64) -> Option<u64> {
-    next.fetch_update(Relaxed, Relaxed, |seed| (seed < end).then_some(seed + 1)).ok()
+fn take_seed(next_seed: &AtomicU64, end: u64) -> Option<u64> {
+    next_seed.fetch_update(Relaxed, Relaxed, |seed| (seed < end).then_some(seed + 1)).ok()
 }
 
-impl<T> Played<T> {
-    fn of(seed: u64, outcome: Outcome<T>) -> Self {
+impl<T> SeedResult<T> {
+    fn from_outcome(seed: u64, outcome: Outcome<T>) -> Self {
         let fingerprint = outcome.fingerprint;
-        let ending = match outcome.ending {
+        let result = match outcome.ending {
             Ending::Done(tally) => Ok(tally),
             _ => Err(outcome.to_string()),
         };
-        Self { seed, fingerprint, ending }
+        Self { seed, fingerprint, result }
     }
 }
 
 /// Puts the results in order, as they come in.
-fn gather<T: AddAssign + Default>(
-    asked: Asked,
-    played: mpsc::Receiver<Played<T>>,
+fn collect_results<T: AddAssign + Default>(
+    config: SweepConfig,
+    results: mpsc::Receiver<SeedResult<T>>,
     bar: &ProgressBar,
-) -> Report<T> {
-    let mut report = Report {
-        played: 0,
-        orders: BTreeSet::new(),
+) -> SweepReport<T> {
+    let mut report = SweepReport {
+        seeds_run: 0,
+        fingerprints: BTreeSet::new(),
         tally: T::default(),
-        failed: Vec::new(),
-        endings: Vec::new(),
-        asked,
+        failed_seeds: Vec::new(),
+        failure_texts: Vec::new(),
+        config,
     };
     // Every seed that a thread takes it also plays, so that nothing is left here in the end.
-    let mut early = BTreeMap::new();
-    for one in played {
-        early.insert(one.seed, one);
-        while let Some(one) = early.remove(&(report.asked.seeds.start + report.played)) {
-            report.add(one);
+    let mut out_of_order = BTreeMap::new();
+    for result in results {
+        out_of_order.insert(result.seed, result);
+        while let Some(result) =
+            out_of_order.remove(&(report.config.seeds.start + report.seeds_run))
+        {
+            report.add(result);
         }
-        bar.set_position(report.played);
+        bar.set_position(report.seeds_run);
         if !report.passed() {
-            bar.set_message(format!("{} failed, ", report.failed.len()));
+            bar.set_message(format!("{} failed, ", report.failed_seeds.len()));
         }
     }
     bar.finish_and_clear();
@@ -115,7 +118,7 @@ fn gather<T: AddAssign + Default>(
 }
 
 /// A bar on standard error; indicatif draws nothing if that is no terminal.
-fn progress(seeds: &Range<u64>) -> ProgressBar {
+fn new_progress_bar(seeds: &Range<u64>) -> ProgressBar {
     let style = "{bar:40} {pos}/{len} seeds, {msg}{eta} to go";
     let bar = ProgressBar::new(seeds.end - seeds.start);
     match ProgressStyle::with_template(style) {
@@ -124,35 +127,35 @@ fn progress(seeds: &Range<u64>) -> ProgressBar {
     }
 }
 
-impl<T: AddAssign> Report<T> {
-    fn add(&mut self, one: Played<T>) {
-        self.played += 1;
-        self.orders.insert(one.fingerprint);
-        match one.ending {
+impl<T: AddAssign> SweepReport<T> {
+    fn add(&mut self, seed_result: SeedResult<T>) {
+        self.seeds_run += 1;
+        self.fingerprints.insert(seed_result.fingerprint);
+        match seed_result.result {
             Ok(tally) => self.tally += tally,
             Err(ending) => {
-                self.failed.push(one.seed);
-                if self.endings.len() < SHOWN {
-                    self.endings.push(ending);
+                self.failed_seeds.push(seed_result.seed);
+                if self.failure_texts.len() < MAX_FAILURES_IN_FULL {
+                    self.failure_texts.push(ending);
                 }
             }
         }
     }
 }
 
-impl<T> Report<T> {
+impl<T> SweepReport<T> {
     /// Says whether every seed that was played passed.
     pub(crate) fn passed(&self) -> bool {
-        self.failed.is_empty()
+        self.failed_seeds.is_empty()
     }
 }
 
 /// The command that plays one seed again.
-struct Replay<'a>(u64, &'a Asked);
+struct Replay<'a>(u64, &'a SweepConfig);
 
 impl fmt::Display for Replay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(seed, Asked { schedule, options, .. }) = self;
+        let Self(seed, SweepConfig { schedule, replay_options: options, .. }) = self;
         let example = env!("CARGO_CRATE_NAME");
         write!(f, "cargo run --release --example {example} -- --seed {seed}{options}")?;
         if *schedule != Schedule::default() {
@@ -162,32 +165,33 @@ impl fmt::Display for Replay<'_> {
     }
 }
 
-impl<T: fmt::Display> fmt::Display for Report<T> {
+impl<T: fmt::Display> fmt::Display for SweepReport<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (seed, ending) in self.failed.iter().zip(&self.endings) {
+        for (seed, ending) in self.failed_seeds.iter().zip(&self.failure_texts) {
             writeln!(f, "seed {seed} FAILED: {ending}")?;
-            writeln!(f, "replay it:\n  {}\n", Replay(*seed, &self.asked))?;
+            writeln!(f, "replay it:\n  {}\n", Replay(*seed, &self.config))?;
         }
-        let schedule = self.asked.schedule;
-        let more = self.failed.len() - self.endings.len();
-        if more > 0 {
-            let named = self.failed.iter().skip(SHOWN).take(NAMED);
-            let named: Vec<String> = named.map(u64::to_string).collect();
-            let dots = if more > NAMED { ", .." } else { "" };
-            writeln!(f, "and {more} more failed: {}{dots}\n", named.join(", "))?;
+        let schedule = self.config.schedule;
+        let not_shown = self.failed_seeds.len() - self.failure_texts.len();
+        if not_shown > 0 {
+            let named_seeds =
+                self.failed_seeds.iter().skip(MAX_FAILURES_IN_FULL).take(MAX_FAILURES_BY_SEED);
+            let named_seeds: Vec<String> = named_seeds.map(u64::to_string).collect();
+            let ellipsis = if not_shown > MAX_FAILURES_BY_SEED { ", .." } else { "" };
+            writeln!(f, "and {not_shown} more failed: {}{ellipsis}\n", named_seeds.join(", "))?;
         }
-        let Range { start, end } = self.asked.seeds;
-        let (played, orders) = (self.played, self.orders.len());
+        let Range { start, end } = self.config.seeds;
+        let (seeds_run, distinct) = (self.seeds_run, self.fingerprints.len());
         writeln!(f, "seeds {start}..{end}, schedule {schedule}")?;
-        if played < end - start {
-            let rest = start + played;
-            writeln!(f, "stopped after {played} seeds; go on with --seeds {rest}..{end}")?;
+        if seeds_run < end - start {
+            let next_seed = start + seeds_run;
+            writeln!(f, "stopped after {seeds_run} seeds; go on with --seeds {next_seed}..{end}")?;
         }
-        let failed = self.failed.len();
+        let failed = self.failed_seeds.len();
         writeln!(
             f,
-            "{} passed, {failed} failed; {orders} distinct orders (fingerprints)",
-            played - failed as u64
+            "{} passed, {failed} failed; {distinct} distinct orders (fingerprints)",
+            seeds_run - failed as u64
         )?;
         writeln!(f, "{}", self.tally)
     }

@@ -8,23 +8,30 @@ use clap::Parser;
 use virtnet::{Ending, Schedule};
 
 use crate::oracle::Tally;
-use crate::story::{Story, play, run};
-use crate::sweep::{Asked, Report, sweep};
-use crate::{Args, Lies, seed, seeds};
+use crate::scenario::{ScenarioResult, new_run, run_scenario};
+use crate::sweep::{SweepConfig, SweepReport, sweep};
+use crate::{Args, PlantedBugs, parse_seed, parse_seeds};
 
-fn honest(seed: u64) -> Story {
-    play(run(seed, Schedule::Random), Lies::default())
+fn run_without_bugs(seed: u64) -> ScenarioResult {
+    run_scenario(new_run(seed, Schedule::Random), PlantedBugs::default())
 }
 
-fn swept(seeds: Range<u64>, schedule: Schedule, lies: Lies, stop: bool) -> Report<Tally> {
-    let asked = Asked { seeds, schedule, options: "" };
-    sweep(asked, &AtomicBool::new(stop), |seed| play(run(seed, schedule), lies).outcome)
+fn run_sweep(
+    seeds: Range<u64>,
+    schedule: Schedule,
+    bugs: PlantedBugs,
+    stop: bool,
+) -> SweepReport<Tally> {
+    let config = SweepConfig { seeds, schedule, replay_options: "" };
+    sweep(config, &AtomicBool::new(stop), |seed| {
+        run_scenario(new_run(seed, schedule), bugs).outcome
+    })
 }
 
 /// Plays seeds until the oracle objects, and gives what it says.
-fn objection(lies: Lies) -> String {
+fn find_violation(bugs: PlantedBugs) -> String {
     (0..100)
-        .find_map(|seed| match play(run(seed, Schedule::Random), lies).outcome.ending {
+        .find_map(|seed| match run_scenario(new_run(seed, Schedule::Random), bugs).outcome.ending {
             Ending::Panicked(panic) => Some(panic.message),
             _ => None,
         })
@@ -32,66 +39,66 @@ fn objection(lies: Lies) -> String {
 }
 
 #[test]
-fn the_same_seed_prints_the_same_story_after_any_other() {
-    let first = honest(7);
-    assert_ne!(honest(8).to_string(), first.to_string());
-    let again = honest(7);
-    assert_eq!(again.outcome.fingerprint, first.outcome.fingerprint);
-    assert_eq!(again.to_string(), first.to_string());
+fn same_seed_after_another_seed_prints_same_timeline() {
+    let first = run_without_bugs(7);
+    assert_ne!(run_without_bugs(8).to_string(), first.to_string());
+    let second = run_without_bugs(7);
+    assert_eq!(second.outcome.fingerprint, first.outcome.fingerprint);
+    assert_eq!(second.to_string(), first.to_string());
 }
 
 #[test]
-fn two_hundred_seeds_pass_in_as_many_orders() {
-    let mut orders = BTreeSet::new();
+fn two_hundred_seeds_pass_with_distinct_fingerprints() {
+    let mut fingerprints = BTreeSet::new();
     for seed in 0..200 {
-        let outcome = honest(seed).outcome;
+        let outcome = run_without_bugs(seed).outcome;
         assert!(outcome.is_done(), "{outcome}");
         assert_eq!(outcome.foreign_wakes, 0);
-        orders.insert(outcome.fingerprint);
+        fingerprints.insert(outcome.fingerprint);
     }
-    assert_eq!(orders.len(), 200);
+    assert_eq!(fingerprints.len(), 200);
 }
 
 #[test]
-fn every_schedule_passes() {
+fn fifo_and_pct_schedules_pass() {
     for schedule in [Schedule::Fifo, Schedule::Pct { depth: 3 }] {
         for seed in 0..50 {
-            let outcome = play(run(seed, schedule), Lies::default()).outcome;
+            let outcome = run_scenario(new_run(seed, schedule), PlantedBugs::default()).outcome;
             assert!(outcome.is_done(), "{schedule}: {outcome}");
         }
     }
 }
 
 #[test]
-fn a_truncated_answer_that_is_accepted_is_found() {
-    let said = objection(Lies { accept_truncated: true, ..Lies::default() });
-    assert!(said.starts_with("request #"), "{said}");
-    assert!(said.contains("took a wrong answer"), "{said}");
-    assert!(said.contains("what the client saw, in ms:\n"), "{said}");
-    assert!(said.contains("never completed"), "{said}");
+fn accepted_truncated_answer_is_detected() {
+    let message = find_violation(PlantedBugs { accept_truncated: true, ..PlantedBugs::default() });
+    assert!(message.starts_with("request #"), "{message}");
+    assert!(message.contains("took a wrong answer"), "{message}");
+    assert!(message.contains("what the client saw, in ms:\n"), "{message}");
+    assert!(message.contains("never completed"), "{message}");
 }
 
 #[test]
-fn an_answer_that_is_sent_twice_is_found() {
-    let said = objection(Lies { answer_twice: true, ..Lies::default() });
-    assert!(said.contains("took a wrong answer"), "{said}");
+fn answer_sent_twice_is_detected() {
+    let message = find_violation(PlantedBugs { answer_twice: true, ..PlantedBugs::default() });
+    assert!(message.contains("took a wrong answer"), "{message}");
 }
 
 #[test]
-fn a_request_that_is_settled_twice_is_found() {
-    let said = objection(Lies { settle_twice: true, ..Lies::default() });
-    assert!(said.contains("has 2 outcomes, not one"), "{said}");
+fn request_settled_twice_is_detected() {
+    let message = find_violation(PlantedBugs { settle_twice: true, ..PlantedBugs::default() });
+    assert!(message.contains("has 2 outcomes, not one"), "{message}");
 }
 
 #[test]
-fn a_sweep_says_the_same_as_its_seeds_and_names_the_replay_of_a_failure() {
-    let report = swept(20..40, Schedule::Random, Lies::default(), false);
+fn sweep_report_sums_its_seeds_and_names_the_replay_command() {
+    let report = run_sweep(20..40, Schedule::Random, PlantedBugs::default(), false);
     assert!(report.passed());
     let text = report.to_string();
     assert!(text.contains("20 passed, 0 failed; 20 distinct orders"), "{text}");
 
-    let lies = Lies { settle_twice: true, ..Lies::default() };
-    let report = swept(20..40, Schedule::Fifo, lies, false);
+    let bugs = PlantedBugs { settle_twice: true, ..PlantedBugs::default() };
+    let report = run_sweep(20..40, Schedule::Fifo, bugs, false);
     assert!(!report.passed());
     let text = report.to_string();
     assert!(text.starts_with("seed 20 FAILED: task main panicked: request #0"), "{text}");
@@ -100,35 +107,35 @@ fn a_sweep_says_the_same_as_its_seeds_and_names_the_replay_of_a_failure() {
 }
 
 #[test]
-fn a_sweep_that_is_stopped_says_how_far_it_came() {
-    let report = swept(0..1_000_000, Schedule::Random, Lies::default(), true);
+fn stopped_sweep_reports_where_to_continue() {
+    let report = run_sweep(0..1_000_000, Schedule::Random, PlantedBugs::default(), true);
     let text = report.to_string();
-    let how_far = "stopped after 0 seeds; go on with --seeds 0..1000000\n0 passed, 0 failed; ";
-    assert!(text.contains(how_far), "{text}");
+    let expected = "stopped after 0 seeds; go on with --seeds 0..1000000\n0 passed, 0 failed; ";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
-fn bad_arguments_are_named_and_end_with_code_2() {
-    for (wrong, named) in [
+fn invalid_arguments_are_named_and_exit_with_code_2() {
+    for (argument, expected) in [
         ("--seed=seven", "invalid value 'seven' for '--seed <N>': a seed is a number from 0"),
         ("--seeds=9..3", "there is no seed in it: give a number from 1"),
         ("--schedule=pct:0", "expected `fifo`, `random` or `pct:N` with N from 1"),
         ("--sed", "a similar argument exists: '--seed'"),
     ] {
-        let Err(error) = Args::try_parse_from(["http", wrong]) else {
-            panic!("{wrong} was accepted");
+        let Err(error) = Args::try_parse_from(["http", argument]) else {
+            panic!("{argument} was accepted");
         };
-        assert!(error.to_string().contains(named), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(error.exit_code(), 2);
     }
 }
 
 #[test]
-fn seeds_are_read_as_people_write_them() {
-    assert_eq!(seed("0x1f4"), Ok(500));
-    assert_eq!(seeds("1000"), Ok(0..1000));
-    assert_eq!(seeds("5..105"), Ok(5..105));
-    for wrong in ["", "0", "7..7", "9..3", "..", "-1", "1e3", "0x", "18446744073709551616"] {
-        assert!(seeds(wrong).is_err(), "{wrong}");
+fn seed_arguments_are_decimal_hexadecimal_or_ranges() {
+    assert_eq!(parse_seed("0x1f4"), Ok(500));
+    assert_eq!(parse_seeds("1000"), Ok(0..1000));
+    assert_eq!(parse_seeds("5..105"), Ok(5..105));
+    for invalid in ["", "0", "7..7", "9..3", "..", "-1", "1e3", "0x", "18446744073709551616"] {
+        assert!(parse_seeds(invalid).is_err(), "{invalid}");
     }
 }

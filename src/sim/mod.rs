@@ -69,25 +69,24 @@ pub use choice::schedule::{ParseScheduleError, Schedule};
 pub use choice::tape::{ParseTapeError, Tape};
 pub use fault_kind::{FaultKind, ParseFaultKindError};
 pub use handle::join::{JoinError, JoinErrorReason, JoinHandle};
+pub use handle::rng::{SimRng, rng};
 #[doc(hidden)]
 pub use handle::select::SelectOrder;
-pub use handle::sim::{Sim, SimRng, TaskBuilder, rng, spawn};
+pub use handle::sim::{Sim, TaskBuilder, spawn};
 pub use handle::sleep::{
     Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, YieldNow, interval, now, sleep,
     sleep_until, timeout, yield_now,
 };
 pub use instant::Instant;
+pub(crate) use report::ending::NO_MESSAGE;
+pub use report::ending::{Ending, TaskPanic};
 pub use report::limit::Limit;
 pub use report::outcome::{Outcome, RunError};
-pub(crate) use report::stall::NO_MESSAGE;
-pub use report::stall::{
-    Ending, History, LostWakeup, SelectEnd, Stall, StalledState, StalledTask, TaskPanic,
-};
+pub use report::stall::{History, LostWakeup, SelectEnd, Stall, StalledState, StalledTask};
 pub use run::builder::Run;
 
-pub(crate) use choice::draw::{
-    ChoiceKey, DelayPolicy, Distribution, PathHash, path_segment as path_step, unescape,
-};
+pub(crate) use choice::distribution::{DelayPolicy, Distribution};
+pub(crate) use choice::key::{ChoiceKey, PathHash, path_segment as path_step, unescape};
 pub(crate) use choice::tape::INPUT_SUBJECT;
 pub(crate) use instant::{in_three_digits, nanos};
 pub(crate) use queue::callback_timers::RARE_BASE;
@@ -98,7 +97,8 @@ pub use report::trace::{
 #[cfg(feature = "os")]
 pub(crate) use run::real_time::{is_simulated, run_real_time};
 pub(crate) use task::boxed_task::box_task;
-pub(crate) use task::table::{Origin, TaskId, TaskName};
+pub(crate) use task::name::TaskName;
+pub(crate) use task::table::{Origin, TaskId};
 pub(crate) use world::current::{current_run, try_enter, try_enter_run};
 pub(crate) use world::deferred::Callback;
 pub(crate) use world::node::NODE_PATH;

@@ -12,7 +12,7 @@ use crate::sim::FaultKind;
 use crate::simnet::host::sim_host::{HostRef, PowerState, Registration};
 use crate::simnet::state::{NetState, SimnetState};
 use crate::simnet::tcp::dial::{Dial, DialState};
-use crate::simnet::tcp::transfer::dial_timer;
+use crate::simnet::tcp::timers::dial_timer;
 
 /// For how long after a restart an answer may be out of date.
 const STALE_FOR: u64 = 1_000_000_000;

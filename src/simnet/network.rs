@@ -19,9 +19,9 @@ use crate::simnet::fault::stats::FaultStats;
 use crate::simnet::latency::Latency;
 use crate::simnet::node::{Node, NodeOutput};
 use crate::simnet::state::{NetState, RegionState, SimnetState, add_net, enter};
+use crate::simnet::tcp::conn_ctx::{ConnCtx, prefetch_due};
 use crate::simnet::tcp::connection::Connection;
 use crate::simnet::tcp::handshake::{describe_key, on_timer};
-use crate::simnet::tcp::transfer::{ConnCtx, prefetch_due};
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///

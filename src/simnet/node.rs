@@ -24,7 +24,7 @@ use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
 use crate::simnet::host::sim_host::{Life, NodeInfo, PowerState, SimHost};
 use crate::simnet::state::{SimnetState, enter};
-use crate::simnet::tcp::transfer::ConnCtx;
+use crate::simnet::tcp::conn_ctx::ConnCtx;
 
 /// What a node's program may come to: nothing, or a `Result` whose error ends the run as a panic
 /// does.

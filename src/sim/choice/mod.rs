@@ -7,3 +7,5 @@ pub(crate) mod draw;
 pub(crate) mod recorded;
 pub(crate) mod tape;
 pub(crate) mod schedule;
+pub(crate) mod key;
+pub(crate) mod distribution;

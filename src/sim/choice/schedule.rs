@@ -6,8 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::sim::choice::draw::{ChoiceKey, ChoiceSource, DelayPolicy, Distribution, PathHash};
+use crate::sim::choice::distribution::{DelayPolicy, Distribution};
+use crate::sim::choice::draw::ChoiceSource;
 use crate::sim::choice::family::ChoiceFamily;
+use crate::sim::choice::key::{ChoiceKey, PathHash};
 
 /// How the order of what happens is explored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -4,3 +4,4 @@ pub(crate) mod sim;
 pub(crate) mod join;
 pub(crate) mod sleep;
 pub(crate) mod select;
+pub(crate) mod rng;

@@ -2,22 +2,20 @@
 //!
 //! Knows what tasks may ask for; refuses to know how it comes about.
 
+use crate::sim::handle::rng::SimRng;
 use std::any::type_name;
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, TryRng};
-
 use crate::sim::handle::join::JoinHandle;
 use crate::sim::handle::sleep::{Interval, Sleep, Timeout, YieldNow};
 use crate::sim::instant::{EPOCH, Instant};
 use crate::sim::task::boxed_task::{BoxedTask, box_task};
-use crate::sim::task::table::{TaskId, TaskName};
+use crate::sim::task::name::TaskName;
+use crate::sim::task::table::TaskId;
 use crate::sim::world::current::{assert_active, current_run, enter_run, now, try_current_run};
 use crate::sim::world::node::NO_NODE;
 use crate::sim::world::state::World;
@@ -224,45 +222,6 @@ impl TaskBuilder {
     }
 }
 
-/// A random generator of the run, by ChaCha with 8 rounds.
-///
-/// It is a token like [`Sim`]: whoever holds it draws from the stream of the
-/// task that is being polled. A stream is keyed by the seed and the task, so
-/// what one task draws shifts nothing for another.
-///
-/// ```
-/// use virtnet::rand_core::Rng;
-/// let draw = || virtnet::Run::new(7).execute(async |sim| sim.rng().next_u64()).unwrap();
-/// assert_eq!(draw(), draw());
-/// ```
-#[derive(Clone, Debug)]
-pub struct SimRng {
-    run: u64,
-}
-
-impl SimRng {
-    fn draw<R>(&self, draw: impl FnOnce(&mut ChaCha8Rng) -> R) -> R {
-        enter_run(self.run, |world| draw(world.rng()))
-    }
-}
-
-impl TryRng for SimRng {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.draw(|rng| rng.next_u32()))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.draw(|rng| rng.next_u64()))
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        self.draw(|rng| rng.fill_bytes(bytes));
-        Ok(())
-    }
-}
-
 /// Starts a task of the current run; see [`Sim::spawn`].
 ///
 /// # Panics
@@ -272,14 +231,4 @@ impl TryRng for SimRng {
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output> {
     let sim = Sim { run: current_run("virtnet::spawn") };
     sim.spawn_named(&TaskName::Type(type_name::<F>), future, Location::caller())
-}
-
-/// Returns the current task's random generator; see [`Sim::rng`].
-///
-/// # Panics
-///
-/// Outside a run.
-#[track_caller]
-pub fn rng() -> SimRng {
-    SimRng { run: current_run("virtnet::rng") }
 }

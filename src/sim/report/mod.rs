@@ -4,3 +4,4 @@ pub(crate) mod trace;
 pub(crate) mod stall;
 pub(crate) mod limit;
 pub(crate) mod outcome;
+pub(crate) mod ending;

@@ -10,8 +10,8 @@ use std::str::FromStr;
 
 use crate::util::cold::cold;
 
-use crate::sim::choice::draw::PathHash;
 use crate::sim::choice::hash::{mul_fold, splitmix64};
+use crate::sim::choice::key::PathHash;
 use crate::sim::instant::Instant;
 
 /// What kind of thing a [`Record`] tells of.

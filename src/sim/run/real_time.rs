@@ -14,7 +14,7 @@ use crate::util::run_cell::enter_run;
 use crate::sim::choice::schedule::Schedule;
 use crate::sim::choice::tape::Tape;
 use crate::sim::queue::entry::END_OF_TIME;
-use crate::sim::report::stall::Ending;
+use crate::sim::report::ending::Ending;
 use crate::sim::run::builder::run_steps;
 use crate::sim::run::teardown::finish;
 use crate::sim::task::boxed_task::box_task;

@@ -9,14 +9,16 @@ use std::time::Duration;
 use crate::util::run_cell::leave_run;
 use crate::util::waiter::drain_cross_thread_wakes;
 
-use crate::sim::choice::draw::{PathHash, RecordedChoice};
+use crate::sim::choice::draw::RecordedChoice;
 use crate::sim::choice::hash::hash_name;
+use crate::sim::choice::key::PathHash;
 use crate::sim::choice::recorded::Choice;
 use crate::sim::choice::schedule::Schedule;
 use crate::sim::choice::tape::Tape;
 use crate::sim::instant::Instant;
+use crate::sim::report::ending::{Ending, TaskPanic};
 use crate::sim::report::outcome::Outcome;
-use crate::sim::report::stall::{Ending, Stall, TaskPanic};
+use crate::sim::report::stall::Stall;
 use crate::sim::report::trace::{Fingerprint, RecordKind, Trace};
 use crate::sim::run::explain_stall::{PanicPayload, explain_stall, panic_message};
 use crate::sim::task::boxed_task::{BoxedTask, take_output};

@@ -3,3 +3,4 @@
 pub(crate) mod table;
 pub(crate) mod boxed_task;
 pub(crate) mod executor;
+pub(crate) mod name;

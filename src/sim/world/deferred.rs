@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use crate::util::cold::{ClearToCapacity, cold};
 
-use crate::sim::choice::draw::PathHash;
+use crate::sim::choice::key::PathHash;
 use crate::sim::report::trace::RecordIndex;
 use crate::sim::task::table::TaskId;
 

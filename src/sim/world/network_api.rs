@@ -5,9 +5,10 @@
 
 use crate::util::waiter::Waiter;
 
-use crate::sim::choice::draw::{ChoiceKey, Distribution, PathHash};
+use crate::sim::choice::distribution::Distribution;
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::hash::hash_name;
+use crate::sim::choice::key::{ChoiceKey, PathHash};
 use crate::sim::instant::Instant;
 use crate::sim::queue::entry::{Action, END_OF_TIME};
 use crate::sim::report::trace::{Event, RecordExtras, RecordIndex, RecordKind};
@@ -79,7 +80,7 @@ impl World {
         extra_distribution: Distribution,
     ) -> u64 {
         let question_hash = PathHash::NONE.child(hash, 0);
-        self.intern_name(question_hash, || crate::sim::choice::draw::escape(question));
+        self.intern_name(question_hash, || crate::sim::choice::key::escape(question));
         let choice_key = ChoiceKey::new(family, self.actor, question_hash);
         let slot = self.current_slot().unwrap_or(MAIN);
         let after = |nanos: u64| self.now.saturating_add(nanos).min(END_OF_TIME);
@@ -100,7 +101,7 @@ impl World {
         distribution: Distribution,
     ) -> u64 {
         let name_hash = PathHash::of_name(name);
-        self.intern_name(name_hash, || crate::sim::choice::draw::escape(name));
+        self.intern_name(name_hash, || crate::sim::choice::key::escape(name));
         let slot =
             task.filter(|task| self.tasks.get_live(*task).is_some()).map_or(MAIN, |task| task.slot);
         let choice_key = ChoiceKey::new(family, self.tasks.slots[slot as usize].key, name_hash);

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::sim::choice::draw::PathHash;
+use crate::sim::choice::key::PathHash;
 
 /// The message of a run that another thread has stopped: its ending says nothing of the program.
 pub(crate) const STOPPED: &str = "virtnet: the run was stopped after its real time";

@@ -11,7 +11,7 @@ use prefetch_index::prefetch_index;
 
 use crate::util::waiter::Waiter;
 
-use crate::sim::choice::draw::TIMER;
+use crate::sim::choice::key::TIMER;
 use crate::sim::queue::callback_timers::CallbackTimers;
 use crate::sim::queue::entry::{Action, ActionKind, END_OF_TIME, Entry, EntryId};
 use crate::sim::queue::timer_table::{TimerId, TimerTable};

@@ -11,17 +11,18 @@ use crate::util::cold::cold;
 use crate::util::stall_probe::report_effect;
 use crate::util::waiter::Waiter;
 
-use crate::sim::choice::draw::{
-    ChoiceKey, DelayPolicy, Distribution, PathHash, SPAWN, escape, path_segment, task_rng,
-};
+use crate::sim::choice::distribution::{DelayPolicy, Distribution};
+use crate::sim::choice::draw::task_rng;
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::hash::hash_name;
+use crate::sim::choice::key::{ChoiceKey, PathHash, SPAWN, escape, path_segment};
 use crate::sim::choice::schedule::PctState;
 use crate::sim::queue::entry::Action;
 use crate::sim::queue::timer_table::TimerId;
 use crate::sim::report::trace::RecordKind;
 use crate::sim::task::boxed_task::BoxedTask;
-use crate::sim::task::table::{DropReason, LastSelect, Origin, TaskId, TaskName, TaskState};
+use crate::sim::task::name::TaskName;
+use crate::sim::task::table::{DropReason, LastSelect, Origin, TaskId, TaskState};
 use crate::sim::world::deferred::Aborted;
 use crate::sim::world::node::NO_NODE;
 use crate::sim::world::state::{MAIN, Phase, World};

@@ -6,7 +6,8 @@
 
 use crate::util::waiter::{Waiter, cross_thread_count, drain_cross_thread_wakes};
 
-use crate::sim::choice::draw::{DelayPolicy, EXIT, FOREIGN, PathHash};
+use crate::sim::choice::distribution::DelayPolicy;
+use crate::sim::choice::key::{EXIT, FOREIGN, PathHash};
 use crate::sim::choice::schedule::{Priority, Scheduler, Wakeup};
 use crate::sim::queue::entry::{Action, EntryId};
 use crate::sim::report::trace::RecordKind;

@@ -8,7 +8,7 @@ use crate::sim::ChoiceFamily;
 use crate::sim::{TaskId, World};
 
 use crate::simnet::tcp::connection::{Blocked, Connection, EndpointState, Segment, SegmentKind};
-use crate::simnet::tcp::transfer::{ConnTimer, timer_id};
+use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 
 /// What comes of letting data arrive that may not be so plain.
 pub(crate) enum FastDelivery {

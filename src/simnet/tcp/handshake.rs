@@ -29,12 +29,13 @@ use crate::simnet::fault::links::LinkState;
 use crate::simnet::host::sim_host::{HostRef, PowerState};
 use crate::simnet::slab::RecyclingSlab;
 use crate::simnet::state::{NetState, Pair, SimnetState, try_enter, with_state};
+use crate::simnet::tcp::conn_ctx::{ConnCtx, connect};
 use crate::simnet::tcp::connection::Connection;
 use crate::simnet::tcp::dial::{Connected, Dial, DialState, FORWARD, QueuedAccept, REVERSE};
 use crate::simnet::tcp::fast_path::FastDelivery;
 use crate::simnet::tcp::socket::endpoint;
-use crate::simnet::tcp::transfer::{
-    ConnCtx, DIAL_BASE, connect, delivery_of, dial_timer, retransmit_delay, timer_owner,
+use crate::simnet::tcp::timers::{
+    DIAL_BASE, delivery_of, dial_timer, retransmit_delay, timer_owner,
 };
 
 /// What a record of a knock or its answer carries, where data has a digest.

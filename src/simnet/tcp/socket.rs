@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use crate::net::{Cause, ConnHandle, ConnRef, ConnTable, DeferredWakes, Readiness};
 
 use crate::simnet::state::{enter, enter_state, try_enter, with_state};
+use crate::simnet::tcp::conn_ctx::ConnCtx;
 use crate::simnet::tcp::connection::{Connection, EndpointState, FastRead};
-use crate::simnet::tcp::transfer::ConnCtx;
 
 /// All ends of simulated connections.
 struct SimConnTable;

@@ -12,7 +12,7 @@ mod bare_net;
 
 use std::hint::black_box;
 
-use bare_net::{End, Listener};
+use bare_net::{Endpoint, Listener};
 use peers_common::{BLOCKS, BlockBuf, MESSAGE, SHARE, Workload, answer, done, nap};
 
 fn main() {
@@ -27,7 +27,7 @@ fn main() {
     });
 }
 
-async fn echo(conn: End, times: u64) {
+async fn echo(conn: Endpoint, times: u64) {
     let mut buf = [0; MESSAGE];
     for _ in 0..times {
         conn.read_exact(&mut buf).await;
@@ -35,7 +35,7 @@ async fn echo(conn: End, times: u64) {
     }
 }
 
-async fn ask(conn: &End, times: u64) {
+async fn ask(conn: &Endpoint, times: u64) {
     let mut buf = [7; MESSAGE];
     for _ in 0..times {
         conn.write_all(&buf).await;

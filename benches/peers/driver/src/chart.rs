@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use crate::figure::short;
+use crate::number_format::short;
 use crate::machine::Machine;
 use crate::measure::Row;
 use crate::plan::{BARE, NAMES, OURS, WORKLOADS};

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::figure::{digits, short};
+use crate::number_format::{digits, short};
 use crate::measure::Row;
 use crate::plan::{BARE, OURS, WORKLOADS};
 use crate::table::memory_of;

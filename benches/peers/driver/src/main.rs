@@ -3,7 +3,7 @@
 //! `benches/peers/run` builds them all and starts this.
 
 mod chart;
-mod figure;
+mod number_format;
 mod goals;
 mod machine;
 mod measure;

@@ -1,6 +1,6 @@
 //! The tables on the terminal: the speeds, all set-ups of the peers, the memory.
 
-use crate::figure::short;
+use crate::number_format::short;
 use crate::measure::{Cell, Row, median};
 use crate::plan::{NAMES, WORKLOADS, Workload};
 use crate::sample::Sample;

@@ -51,16 +51,16 @@ async fn ask(mut conn: Conn, times: u64) {
 
 async fn pingpong(sim: Sim, n: u64) {
     let net = simnet::Network::new("bench");
-    let listener = net.host("b").await.unwrap().listen(":80").await.unwrap();
+    let listener = net.new_host("b").await.unwrap().listen(":80").await.unwrap();
     let server = sim.spawn(async move { echo(listener.accept().await.unwrap(), n).await });
-    ask(net.host("a").await.unwrap().dial("b:80").await.unwrap(), n).await;
+    ask(net.new_host("a").await.unwrap().dial("b:80").await.unwrap(), n).await;
     server.await.unwrap();
 }
 
 async fn many(sim: Sim, clients: u64, times: u64) {
     let net = simnet::Network::new("bench");
     for server in 0..clients.div_ceil(SHARE) {
-        let host = net.host(&format!("s{server}")).await.unwrap();
+        let host = net.new_host(&format!("s{server}")).await.unwrap();
         let listener = host.listen(":80").await.unwrap();
         sim.spawn(async move {
             while let Ok(conn) = listener.accept().await {
@@ -72,7 +72,7 @@ async fn many(sim: Sim, clients: u64, times: u64) {
         .map(|client| {
             let net = net.clone();
             sim.spawn(async move {
-                let host = net.host(&format!("c{client}")).await.unwrap();
+                let host = net.new_host(&format!("c{client}")).await.unwrap();
                 ask(host.dial(&format!("s{}:80", client / SHARE)).await.unwrap(), times).await;
             })
         })
@@ -100,7 +100,7 @@ async fn timers(sim: Sim, tasks: u64, times: u64) {
 
 async fn bulk(sim: Sim, mebibytes: u64) {
     let net = simnet::Network::new("bench");
-    let listener = net.host("b").await.unwrap().listen(":80").await.unwrap();
+    let listener = net.new_host("b").await.unwrap().listen(":80").await.unwrap();
     let server = sim.spawn(async move {
         let mut conn = listener.accept().await.unwrap();
         let mut buf = BlockBuf::read();
@@ -110,7 +110,7 @@ async fn bulk(sim: Sim, mebibytes: u64) {
         black_box(buf[0]);
         done(mebibytes);
     });
-    let mut conn = net.host("a").await.unwrap().dial("b:80").await.unwrap();
+    let mut conn = net.new_host("a").await.unwrap().dial("b:80").await.unwrap();
     let buf = BlockBuf::written();
     for _ in 0..BLOCKS * mebibytes {
         conn.write_all(&buf).await.unwrap();
@@ -120,9 +120,9 @@ async fn bulk(sim: Sim, mebibytes: u64) {
 
 async fn startup(sim: Sim) {
     let net = simnet::Network::new("t");
-    let a = net.host("a").await.unwrap();
-    let b = net.host("b").await.unwrap();
-    let _c = net.host("c").await.unwrap();
+    let a = net.new_host("a").await.unwrap();
+    let b = net.new_host("b").await.unwrap();
+    let _c = net.new_host("c").await.unwrap();
     let listener = b.listen(":80").await.unwrap();
     let server = sim.spawn(async move { echo(listener.accept().await.unwrap(), 1).await });
     sim.spawn(async move { ask(a.dial("b:80").await.unwrap(), 1).await }).await.unwrap();
@@ -138,13 +138,13 @@ async fn spawn(sim: Sim, n: u64) {
 
 async fn connect(sim: Sim, n: u64) {
     let net = simnet::Network::new("bench");
-    let listener = net.host("b").await.unwrap().listen(":80").await.unwrap();
+    let listener = net.new_host("b").await.unwrap().listen(":80").await.unwrap();
     sim.spawn(async move {
         while let Ok(conn) = listener.accept().await {
             drop(conn);
         }
     });
-    let host = net.host("a").await.unwrap();
+    let host = net.new_host("a").await.unwrap();
     for _ in 0..n {
         drop(host.dial("b:80").await.unwrap());
     }

@@ -8,17 +8,17 @@ use futures::future::join;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::apart::{Server, told};
+use crate::server_process::{ServerProcess, announce};
 
-pub(crate) fn on_tokio<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on_tokio<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     runtime.expect("a runtime").block_on(future)
 }
 
-async fn pair() -> (TcpStream, TcpStream) {
+async fn connect_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = listener.local_addr().unwrap();
-    let (dialed, accepted) = join(TcpStream::connect(at), listener.accept()).await;
+    let addr = listener.local_addr().unwrap();
+    let (dialed, accepted) = join(TcpStream::connect(addr), listener.accept()).await;
     let (dialed, (accepted, _)) = (dialed.unwrap(), accepted.unwrap());
     dialed.set_nodelay(true).unwrap();
     accepted.set_nodelay(true).unwrap();
@@ -33,7 +33,7 @@ async fn echo(mut conn: TcpStream, times: u64) {
     }
 }
 
-async fn ask(mut conn: TcpStream, times: u64) -> Duration {
+async fn ping(mut conn: TcpStream, times: u64) -> Duration {
     let (mut buf, start) = ([7; 64], Instant::now());
     for _ in 0..times {
         conn.write_all(&buf).await.unwrap();
@@ -43,10 +43,10 @@ async fn ask(mut conn: TcpStream, times: u64) -> Duration {
 }
 
 pub(crate) fn pingpong(times: u64) -> Duration {
-    on_tokio(async {
-        let (dialed, accepted) = pair().await;
+    block_on_tokio(async {
+        let (dialed, accepted) = connect_pair().await;
         let echo = tokio::spawn(echo(accepted, times));
-        let took = tokio::spawn(ask(dialed, times)).await.unwrap();
+        let took = tokio::spawn(ping(dialed, times)).await.unwrap();
         echo.await.unwrap();
         took
     })
@@ -54,9 +54,9 @@ pub(crate) fn pingpong(times: u64) -> Duration {
 
 pub(crate) fn two_threads(times: u64) -> Duration {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = listener.local_addr().unwrap();
+    let addr = listener.local_addr().unwrap();
     let echo = thread::spawn(move || {
-        on_tokio(async {
+        block_on_tokio(async {
             listener.set_nonblocking(true).unwrap();
             let listener = TcpListener::from_std(listener).unwrap();
             let (conn, _) = listener.accept().await.unwrap();
@@ -64,22 +64,22 @@ pub(crate) fn two_threads(times: u64) -> Duration {
             echo(conn, times).await;
         });
     });
-    let took = on_tokio(async {
-        let conn = TcpStream::connect(at).await.unwrap();
+    let took = block_on_tokio(async {
+        let conn = TcpStream::connect(addr).await.unwrap();
         conn.set_nodelay(true).unwrap();
-        ask(conn, times).await
+        ping(conn, times).await
     });
     echo.join().unwrap();
     took
 }
 
 pub(crate) fn dials(times: u64) -> Duration {
-    on_tokio(async {
+    block_on_tokio(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
+        let addr = listener.local_addr().unwrap();
         let start = Instant::now();
         for _ in 0..times {
-            let (dialed, accepted) = join(TcpStream::connect(at), listener.accept()).await;
+            let (dialed, accepted) = join(TcpStream::connect(addr), listener.accept()).await;
             drop((dialed.unwrap(), accepted.unwrap()));
         }
         start.elapsed()
@@ -87,14 +87,14 @@ pub(crate) fn dials(times: u64) -> Duration {
 }
 
 /// Serves in a process of its own, until that is ended: an echo on each connection.
-pub(crate) fn serve(greets: bool) {
-    on_tokio(async {
+pub(crate) fn serve(sends_greeting: bool) {
+    block_on_tokio(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        told(&[&listener.local_addr().unwrap().to_string()]);
+        announce(&[&listener.local_addr().unwrap().to_string()]);
         loop {
             let (mut conn, _) = listener.accept().await.unwrap();
             conn.set_nodelay(true).unwrap();
-            if greets {
+            if sends_greeting {
                 conn.write_all(&[0]).await.unwrap();
             }
             let mut buf = [0; 64];
@@ -105,22 +105,22 @@ pub(crate) fn serve(greets: bool) {
     });
 }
 
-pub(crate) fn pingpong_apart(times: u64) -> Duration {
-    let server = Server::start("tokio");
-    on_tokio(async {
-        let conn = TcpStream::connect(&server.told[0]).await.unwrap();
+pub(crate) fn pingpong_processes(times: u64) -> Duration {
+    let server = ServerProcess::start("tokio");
+    block_on_tokio(async {
+        let conn = TcpStream::connect(&server.announced[0]).await.unwrap();
         conn.set_nodelay(true).unwrap();
-        ask(conn, times).await
+        ping(conn, times).await
     })
 }
 
 /// A dial of lonet's has been accepted when it returns; so here the server says as much.
-pub(crate) fn dials_apart(times: u64) -> Duration {
-    let server = Server::start("tokio that greets");
-    on_tokio(async {
+pub(crate) fn dials_processes(times: u64) -> Duration {
+    let server = ServerProcess::start("tokio that greets");
+    block_on_tokio(async {
         let start = Instant::now();
         for _ in 0..times {
-            let mut conn = TcpStream::connect(&server.told[0]).await.unwrap();
+            let mut conn = TcpStream::connect(&server.announced[0]).await.unwrap();
             conn.set_nodelay(true).unwrap();
             conn.read_exact(&mut [0]).await.unwrap();
         }

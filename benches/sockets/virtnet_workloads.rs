@@ -10,14 +10,14 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::os::Tcp;
 use virtnet::{Conn, Listener, Networker, SubNetwork, lonet};
 
-use crate::apart::{Server, told};
-use crate::tokio::on_tokio;
+use crate::server_process::{ServerProcess, announce};
+use crate::tokio_workloads::block_on_tokio;
 
 /// Where the networks of lonet are, in this process and its servers.
-pub(crate) static NETWORKS: OnceLock<PathBuf> = OnceLock::new();
+pub(crate) static NETWORKS_FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
 async fn join_lonet(name: &str) -> SubNetwork {
-    let folder = NETWORKS.get().expect("the first thing that is done");
+    let folder = NETWORKS_FOLDER.get().expect("the first thing that is done");
     lonet::Config::new().folder(folder).join(name).await.unwrap()
 }
 
@@ -29,7 +29,7 @@ async fn echo(mut conn: Conn, times: u64) {
     }
 }
 
-async fn ask(mut conn: Conn, times: u64) -> Duration {
+async fn ping(mut conn: Conn, times: u64) -> Duration {
     let (mut buf, start) = ([7; 64], Instant::now());
     for _ in 0..times {
         conn.write_all(&buf).await.unwrap();
@@ -38,14 +38,14 @@ async fn ask(mut conn: Conn, times: u64) -> Duration {
     start.elapsed()
 }
 
-async fn pair(network: &dyn Networker, listener: &Listener) -> (Conn, Conn) {
-    let at = listener.local_addr().to_string();
-    let (dialed, accepted) = join(network.dial(&at), listener.accept()).await;
+async fn connect_pair(network: &dyn Networker, listener: &Listener) -> (Conn, Conn) {
+    let addr = listener.local_addr().to_string();
+    let (dialed, accepted) = join(network.dial(&addr), listener.accept()).await;
     (dialed.unwrap(), accepted.unwrap())
 }
 
 /// A way onto a network of ours, and a listener on it.
-fn lonet_way() -> (impl Networker, Listener) {
+fn new_lonet() -> (impl Networker, Listener) {
     futures::executor::block_on(async {
         let net = join_lonet("").await;
         let server = net.new_host("server").await.unwrap();
@@ -53,17 +53,17 @@ fn lonet_way() -> (impl Networker, Listener) {
     })
 }
 
-fn tcp_way() -> (impl Networker, Listener) {
+fn new_tcp() -> (impl Networker, Listener) {
     let tcp = Tcp::new();
     let listener = futures::executor::block_on(tcp.listen("127.0.0.1:0")).unwrap();
     (tcp, listener)
 }
 
 fn pingpong((network, listener): (impl Networker, Listener), times: u64) -> Duration {
-    on_tokio(async {
-        let (dialed, accepted) = pair(&network, &listener).await;
+    block_on_tokio(async {
+        let (dialed, accepted) = connect_pair(&network, &listener).await;
         let echo = ::tokio::spawn(echo(accepted, times));
-        let took = ::tokio::spawn(ask(dialed, times)).await.unwrap();
+        let took = ::tokio::spawn(ping(dialed, times)).await.unwrap();
         echo.await.unwrap();
         took
     })
@@ -71,11 +71,11 @@ fn pingpong((network, listener): (impl Networker, Listener), times: u64) -> Dura
 
 /// Each thread on the executor of async-io, which is where the reactor is at home.
 fn two_threads((network, listener): (impl Networker, Listener), times: u64) -> Duration {
-    let at = listener.local_addr().to_string();
+    let addr = listener.local_addr().to_string();
     let echo = thread::spawn(move || {
         async_io::block_on(async { echo(listener.accept().await.unwrap(), times).await });
     });
-    let took = async_io::block_on(async { ask(network.dial(&at).await.unwrap(), times).await });
+    let took = async_io::block_on(async { ping(network.dial(&addr).await.unwrap(), times).await });
     echo.join().unwrap();
     took
 }
@@ -85,34 +85,34 @@ fn dials((network, listener): (impl Networker, Listener), times: u64) -> Duratio
     async_io::block_on(async {
         let start = Instant::now();
         for _ in 0..times {
-            drop(pair(&network, &listener).await);
+            drop(connect_pair(&network, &listener).await);
         }
         start.elapsed()
     })
 }
 
 pub(crate) fn lonet_pingpong(times: u64) -> Duration {
-    pingpong(lonet_way(), times)
+    pingpong(new_lonet(), times)
 }
 
 pub(crate) fn tcp_pingpong(times: u64) -> Duration {
-    pingpong(tcp_way(), times)
+    pingpong(new_tcp(), times)
 }
 
 pub(crate) fn lonet_two_threads(times: u64) -> Duration {
-    two_threads(lonet_way(), times)
+    two_threads(new_lonet(), times)
 }
 
 pub(crate) fn tcp_two_threads(times: u64) -> Duration {
-    two_threads(tcp_way(), times)
+    two_threads(new_tcp(), times)
 }
 
 pub(crate) fn lonet_dials(times: u64) -> Duration {
-    dials(lonet_way(), times)
+    dials(new_lonet(), times)
 }
 
 pub(crate) fn tcp_dials(times: u64) -> Duration {
-    dials(tcp_way(), times)
+    dials(new_tcp(), times)
 }
 
 // ---- in two processes ----
@@ -131,47 +131,47 @@ fn serve(listener: &Listener) {
 }
 
 pub(crate) fn lonet_serve(folder: String) {
-    NETWORKS.set(folder.into()).unwrap();
+    NETWORKS_FOLDER.set(folder.into()).unwrap();
     let net = async_io::block_on(join_lonet(""));
     let server = async_io::block_on(net.new_host("server")).unwrap();
     let listener = async_io::block_on(server.listen(":80")).unwrap();
-    told(&[&net.network()["lonet".len()..], "server:80"]);
+    announce(&[&net.network()["lonet".len()..], "server:80"]);
     serve(&listener);
 }
 
 pub(crate) fn tcp_serve() {
-    let (_tcp, listener) = tcp_way();
-    told(&[&listener.local_addr().to_string()]);
+    let (_tcp, listener) = new_tcp();
+    announce(&[&listener.local_addr().to_string()]);
     serve(&listener);
 }
 
-fn lonet_client(server: &Server) -> impl Networker + use<> {
+fn lonet_client(server: &ServerProcess) -> impl Networker + use<> {
     async_io::block_on(async {
-        join_lonet(&server.told[0]).await.new_host("client").await.unwrap()
+        join_lonet(&server.announced[0]).await.new_host("client").await.unwrap()
     })
 }
 
-fn ask_apart(network: impl Networker, at: &str, times: u64) -> Duration {
-    async_io::block_on(async { ask(network.dial(at).await.unwrap(), times).await })
+fn ping_process(network: impl Networker, addr: &str, times: u64) -> Duration {
+    async_io::block_on(async { ping(network.dial(addr).await.unwrap(), times).await })
 }
 
-pub(crate) fn lonet_pingpong_apart(times: u64) -> Duration {
-    let server = Server::start_in("lonet", NETWORKS.get().unwrap());
-    ask_apart(lonet_client(&server), &server.told[1], times)
+pub(crate) fn lonet_pingpong_processes(times: u64) -> Duration {
+    let server = ServerProcess::start_with_folder("lonet", NETWORKS_FOLDER.get().unwrap());
+    ping_process(lonet_client(&server), &server.announced[1], times)
 }
 
-pub(crate) fn tcp_pingpong_apart(times: u64) -> Duration {
-    let server = Server::start("tcp");
-    ask_apart(Tcp::new(), &server.told[0], times)
+pub(crate) fn tcp_pingpong_processes(times: u64) -> Duration {
+    let server = ServerProcess::start("tcp");
+    ping_process(Tcp::new(), &server.announced[0], times)
 }
 
-pub(crate) fn lonet_dials_apart(times: u64) -> Duration {
-    let server = Server::start_in("lonet", NETWORKS.get().unwrap());
+pub(crate) fn lonet_dials_processes(times: u64) -> Duration {
+    let server = ServerProcess::start_with_folder("lonet", NETWORKS_FOLDER.get().unwrap());
     let network = lonet_client(&server);
     async_io::block_on(async {
         let start = Instant::now();
         for _ in 0..times {
-            drop(network.dial(&server.told[1]).await.unwrap());
+            drop(network.dial(&server.announced[1]).await.unwrap());
         }
         start.elapsed()
     })

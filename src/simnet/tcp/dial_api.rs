@@ -10,7 +10,7 @@ use crate::util::waiter::Waiter;
 
 use crate::simnet::state::SimnetState;
 use crate::simnet::tcp::dial::{Connected, DialState};
-use crate::simnet::tcp::transfer::dial_timer;
+use crate::simnet::tcp::timers::dial_timer;
 
 impl SimnetState {
     /// Has somebody wait for a dial. Returns who did so before.

@@ -19,7 +19,7 @@ async fn echo(mut conn: Conn, times: u64) {
     }
 }
 
-async fn ask(conn: &mut Conn, times: u64) {
+async fn ping(conn: &mut Conn, times: u64) {
     let mut buf = [7; 64];
     for _ in 0..times {
         conn.write_all(&buf).await.unwrap();
@@ -27,7 +27,7 @@ async fn ask(conn: &mut Conn, times: u64) {
     }
 }
 
-async fn bare_echo(conn: bare_net::End, times: u64) {
+async fn bare_echo(conn: bare_net::Endpoint, times: u64) {
     let mut buf = [0; 64];
     for _ in 0..times {
         conn.read_exact(&mut buf).await;
@@ -35,7 +35,7 @@ async fn bare_echo(conn: bare_net::End, times: u64) {
     }
 }
 
-async fn bare_ask(conn: &bare_net::End, times: u64) {
+async fn bare_ping(conn: &bare_net::Endpoint, times: u64) {
     let mut buf = [7; 64];
     for _ in 0..times {
         conn.write_all(&buf).await;
@@ -49,7 +49,7 @@ pub(crate) fn pingpong(n: u64) {
         let listener = net.new_host("b").await.unwrap().listen(PORT).await.unwrap();
         let server = sim.spawn(async move { echo(listener.accept().await.unwrap(), n).await });
         let mut conn = net.new_host("a").await.unwrap().dial("b:80").await.unwrap();
-        ask(&mut conn, n).await;
+        ping(&mut conn, n).await;
         server.await.unwrap();
     });
 }
@@ -57,10 +57,10 @@ pub(crate) fn pingpong(n: u64) {
 pub(crate) fn bare_pingpong(n: u64) {
     bare::run(async move {
         let listener = bare_net::Listener::default();
-        let at = listener.clone();
+        let dialer = listener.clone();
         let server = bare::spawn(async move { bare_echo(listener.accept().await, n).await });
-        let conn = at.dial().await;
-        bare_ask(&conn, n).await;
+        let conn = dialer.dial().await;
+        bare_ping(&conn, n).await;
         server.await;
     });
 }
@@ -75,7 +75,8 @@ pub(crate) fn runs(n: u64) {
             let _c = net.new_host("c").await.unwrap();
             let listener = b.listen(PORT).await.unwrap();
             let server = sim.spawn(async move { echo(listener.accept().await.unwrap(), 1).await });
-            let client = sim.spawn(async move { ask(&mut a.dial("b:80").await.unwrap(), 1).await });
+            let client =
+                sim.spawn(async move { ping(&mut a.dial("b:80").await.unwrap(), 1).await });
             client.await.unwrap();
             server.await.unwrap();
         });
@@ -86,17 +87,17 @@ pub(crate) fn bare_runs(n: u64) {
     for _ in 0..n {
         bare::run(async {
             let listener = bare_net::Listener::default();
-            let at = listener.clone();
+            let dialer = listener.clone();
             let server = bare::spawn(async move { bare_echo(listener.accept().await, 1).await });
-            bare::spawn(async move { bare_ask(&at.dial().await, 1).await }).await;
+            bare::spawn(async move { bare_ping(&dialer.dial().await, 1).await }).await;
             server.await;
         });
     }
 }
 
 /// So many clients, ten to a server, each with its share of `n` echoes.
-pub(crate) fn many(clients: u64, n: u64) {
-    let times = n / clients;
+pub(crate) fn many_clients(clients: u64, n: u64) {
+    let round_trips = n / clients;
     simulate(1, Schedule::Random, async move |sim| {
         let net = simnet::Network::new("bench");
         for server in 0..clients.div_ceil(10) {
@@ -104,7 +105,7 @@ pub(crate) fn many(clients: u64, n: u64) {
             let listener = host.listen(PORT).await.unwrap();
             sim.spawn(async move {
                 while let Ok(conn) = listener.accept().await {
-                    Sim::current().spawn(echo(conn, times));
+                    Sim::current().spawn(echo(conn, round_trips));
                 }
             });
         }
@@ -114,7 +115,7 @@ pub(crate) fn many(clients: u64, n: u64) {
                 sim.spawn(async move {
                     let host = net.new_host(&format!("c{client}")).await.unwrap();
                     let mut conn = host.dial(&format!("s{}:80", client / 10)).await.unwrap();
-                    ask(&mut conn, times).await;
+                    ping(&mut conn, round_trips).await;
                 })
             })
             .collect();
@@ -124,8 +125,8 @@ pub(crate) fn many(clients: u64, n: u64) {
     });
 }
 
-pub(crate) fn bare_many(clients: u64, n: u64) {
-    let times = n / clients;
+pub(crate) fn bare_many_clients(clients: u64, n: u64) {
+    let round_trips = n / clients;
     bare::run(async move {
         let listeners: Vec<bare_net::Listener> =
             (0..clients.div_ceil(10)).map(|_| bare_net::Listener::default()).collect();
@@ -134,14 +135,14 @@ pub(crate) fn bare_many(clients: u64, n: u64) {
             drop(bare::spawn(async move {
                 loop {
                     let conn = listener.accept().await;
-                    drop(bare::spawn(bare_echo(conn, times)));
+                    drop(bare::spawn(bare_echo(conn, round_trips)));
                 }
             }));
         }
         let clients: Vec<_> = (0..clients)
             .map(|client| {
                 let listener = listeners[client as usize / 10].clone();
-                bare::spawn(async move { bare_ask(&listener.dial().await, times).await })
+                bare::spawn(async move { bare_ping(&listener.dial().await, round_trips).await })
             })
             .collect();
         for client in clients {
@@ -150,11 +151,11 @@ pub(crate) fn bare_many(clients: u64, n: u64) {
     });
 }
 
-const BLOCK: usize = 64 * 1024;
+const BLOCK_LEN: usize = 64 * 1024;
 /// Whoever writes and whoever reads do so at different places of a page: where two large buffers
 /// begin at the same place of theirs, some processors take up to eight times as long to copy from
 /// one to the other, and which of ours or the bare ones do is the allocator's whim.
-const PAGE: usize = 4096;
+const PAGE_SIZE: usize = 4096;
 
 /// So many MiB in writes of 64 KiB.
 pub(crate) fn bulk(mebibytes: u64) {
@@ -163,16 +164,16 @@ pub(crate) fn bulk(mebibytes: u64) {
         let listener = net.new_host("b").await.unwrap().listen(PORT).await.unwrap();
         let server = sim.spawn(async move {
             let mut conn = listener.accept().await.unwrap();
-            let mut buf = vec![0; BLOCK + PAGE];
-            let buf = &mut buf[PAGE / 4..][..BLOCK];
+            let mut buf = vec![0; BLOCK_LEN + PAGE_SIZE];
+            let buf = &mut buf[PAGE_SIZE / 4..][..BLOCK_LEN];
             for _ in 0..16 * mebibytes {
                 conn.read_exact(buf).await.unwrap();
             }
             black_box(buf[0]);
         });
         let mut conn = net.new_host("a").await.unwrap().dial("b:80").await.unwrap();
-        let buf = vec![7; BLOCK + PAGE];
-        let buf = &buf[PAGE / 2..][..BLOCK];
+        let buf = vec![7; BLOCK_LEN + PAGE_SIZE];
+        let buf = &buf[PAGE_SIZE / 2..][..BLOCK_LEN];
         for _ in 0..16 * mebibytes {
             conn.write_all(buf).await.unwrap();
         }
@@ -183,19 +184,19 @@ pub(crate) fn bulk(mebibytes: u64) {
 pub(crate) fn bare_bulk(mebibytes: u64) {
     bare::run(async move {
         let listener = bare_net::Listener::default();
-        let at = listener.clone();
+        let dialer = listener.clone();
         let server = bare::spawn(async move {
             let conn = listener.accept().await;
-            let mut buf = vec![0; BLOCK + PAGE];
-            let buf = &mut buf[PAGE / 4..][..BLOCK];
+            let mut buf = vec![0; BLOCK_LEN + PAGE_SIZE];
+            let buf = &mut buf[PAGE_SIZE / 4..][..BLOCK_LEN];
             for _ in 0..16 * mebibytes {
                 conn.read_exact(buf).await;
             }
             black_box(buf[0]);
         });
-        let conn = at.dial().await;
-        let buf = vec![7; BLOCK + PAGE];
-        let buf = &buf[PAGE / 2..][..BLOCK];
+        let conn = dialer.dial().await;
+        let buf = vec![7; BLOCK_LEN + PAGE_SIZE];
+        let buf = &buf[PAGE_SIZE / 2..][..BLOCK_LEN];
         for _ in 0..16 * mebibytes {
             conn.write_all(buf).await;
         }
@@ -223,28 +224,28 @@ pub(crate) fn connect(n: u64) {
 pub(crate) fn bare_connect(n: u64) {
     bare::run(async move {
         let listener = bare_net::Listener::default();
-        let at = listener.clone();
+        let dialer = listener.clone();
         drop(bare::spawn(async move {
             loop {
                 drop(listener.accept().await);
             }
         }));
         for _ in 0..n {
-            drop(at.dial().await);
+            drop(dialer.dial().await);
         }
     });
 }
 
 /// Reports what a host costs: the memory of 10 000 with a connection each, how much dearer a round
 /// trip is among them than among ten, and how long 1 000 take to boot.
-pub(crate) fn scale(resident_kib: impl Fn() -> u64, time: impl Fn(fn()) -> Duration) {
-    const FEW: u64 = 10;
-    const MANY: u64 = 10_000;
-    const TIMES: u64 = 40;
+pub(crate) fn report_scale(resident_kib: impl Fn() -> u64, time: impl Fn(fn()) -> Duration) {
+    const FEW_CLIENTS: u64 = 10;
+    const MANY_CLIENTS: u64 = 10_000;
+    const ROUND_TRIPS: u64 = 40;
     /// The clock of processor time may move in steps of milliseconds.
-    const BOOTS: u64 = 50;
-    let boots = time(|| {
-        for seed in 0..BOOTS {
+    const BOOT_RUNS: u64 = 50;
+    let total_boot_time = time(|| {
+        for seed in 0..BOOT_RUNS {
             simulate(seed, Schedule::Random, async |_| {
                 let net = simnet::Network::new("bench");
                 let hosts = (0..1000).map(|n| {
@@ -255,27 +256,35 @@ pub(crate) fn scale(resident_kib: impl Fn() -> u64, time: impl Fn(fn()) -> Durat
             });
         }
     });
-    let boot = boots / BOOTS as u32;
-    println!("1 000 hosts boot in {boot:?}");
-    let before = resident_kib();
-    let all = time(|| many(MANY, MANY * TIMES));
-    let grown = resident_kib().saturating_sub(before);
-    let booted = time(|| many(MANY, MANY));
-    let few = time(|| many(FEW, MANY * TIMES));
+    let boot_time = total_boot_time / BOOT_RUNS as u32;
+    println!("1 000 hosts boot in {boot_time:?}");
+    let kib_before = resident_kib();
+    let many_time = time(|| many_clients(MANY_CLIENTS, MANY_CLIENTS * ROUND_TRIPS));
+    let kib_grown = resident_kib().saturating_sub(kib_before);
+    let many_setup_time = time(|| many_clients(MANY_CLIENTS, MANY_CLIENTS));
+    let few = time(|| many_clients(FEW_CLIENTS, MANY_CLIENTS * ROUND_TRIPS));
     println!(
         "a host with its task, a connection and its share of a server: {} bytes",
-        grown * 1024 / MANY
+        kib_grown * 1024 / MANY_CLIENTS
     );
-    let report = |who: &str, all: Duration, booted: Duration, few: Duration| {
-        let trip = all.saturating_sub(booted) / ((TIMES - 1) * MANY) as u32;
-        let few = few / (MANY * TIMES) as u32;
-        let times = trip.as_nanos() as f64 / few.as_nanos() as f64;
-        println!(
-            "{who}: {trip:?} a round trip among {MANY}, {few:?} among {FEW}: {times:.1} times"
-        );
-    };
-    report("ours", all, booted, few);
-    let all = time(|| bare_many(MANY, MANY * TIMES));
-    let booted = time(|| bare_many(MANY, MANY));
-    report("bare", all, booted, time(|| bare_many(FEW, MANY * TIMES)));
+    let report =
+        |side: &str, many_time: Duration, many_setup_time: Duration, few_time: Duration| {
+            let trip_time = many_time.saturating_sub(many_setup_time)
+                / ((ROUND_TRIPS - 1) * MANY_CLIENTS) as u32;
+            let few_time = few_time / (MANY_CLIENTS * ROUND_TRIPS) as u32;
+            let ratio = trip_time.as_nanos() as f64 / few_time.as_nanos() as f64;
+            println!(
+                "{side}: {trip_time:?} a round trip among {MANY_CLIENTS}, {few_time:?} among \
+             {FEW_CLIENTS}: {ratio:.1} times"
+            );
+        };
+    report("ours", many_time, many_setup_time, few);
+    let all = time(|| bare_many_clients(MANY_CLIENTS, MANY_CLIENTS * ROUND_TRIPS));
+    let many_setup_time = time(|| bare_many_clients(MANY_CLIENTS, MANY_CLIENTS));
+    report(
+        "bare",
+        all,
+        many_setup_time,
+        time(|| bare_many_clients(FEW_CLIENTS, MANY_CLIENTS * ROUND_TRIPS)),
+    );
 }

@@ -15,38 +15,38 @@ use hyper::rt::{ReadBufCursor, Sleep, Timer};
 use virtnet::{Conn, Sim};
 
 /// How much one read asks for at most; hyper begins with a buffer of this size.
-const ROOM: usize = 8 * 1024;
+const READ_BUFFER_SIZE: usize = 8 * 1024;
 
 /// A connection as hyper reads and writes it.
-pub(crate) struct Io {
+pub(crate) struct HyperIo {
     conn: Conn,
     /// Where bytes rest on their way into hyper's buffer, which safe code can only copy into:
     /// `ReadBufCursor::advance` is `unsafe`.
-    read: Box<[u8]>,
+    read_buf: Box<[u8]>,
 }
 
-impl Io {
+impl HyperIo {
     pub(crate) fn new(conn: Conn) -> Self {
-        let read = vec![0; ROOM].into();
-        Self { conn, read }
+        let read_buf = vec![0; READ_BUFFER_SIZE].into();
+        Self { conn, read_buf }
     }
 }
 
-impl hyper::rt::Read for Io {
+impl hyper::rt::Read for HyperIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { conn, read } = &mut *self;
-        let room = buf.remaining().min(read.len());
-        let count = ready!(Pin::new(conn).poll_read(cx, &mut read[..room]))?;
-        buf.put_slice(&read[..count]);
+        let Self { conn, read_buf } = &mut *self;
+        let max_len = buf.remaining().min(read_buf.len());
+        let count = ready!(Pin::new(conn).poll_read(cx, &mut read_buf[..max_len]))?;
+        buf.put_slice(&read_buf[..count]);
         Poll::Ready(Ok(()))
     }
 }
 
-impl hyper::rt::Write for Io {
+impl hyper::rt::Write for HyperIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,13 +94,13 @@ impl Future for SimSleep {
 impl Sleep for SimSleep {}
 
 /// Says what went wrong, and what was behind it, unless that has been said already.
-pub(crate) fn why(error: &dyn Error) -> String {
+pub(crate) fn format_error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        let behind = error.to_string();
-        if !text.ends_with(&behind) {
-            text += &format!(": {behind}");
+        let source_text = error.to_string();
+        if !text.ends_with(&source_text) {
+            text += &format!(": {source_text}");
         }
         source = error.source();
     }

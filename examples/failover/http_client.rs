@@ -12,24 +12,24 @@ use hyper::{Request, StatusCode};
 use virtnet::{JoinHandle, Networker, Sim};
 
 use crate::body::Body;
-use crate::io::{Io, why};
+use crate::hyper_io::{HyperIo, format_error_chain};
 
 /// A way to a server, with the connection that there is, if there is one.
-pub(crate) struct Link {
+pub(crate) struct HttpClient {
     pub(crate) sim: Sim,
     pub(crate) host: Arc<dyn Networker>,
     pub(crate) server: &'static str,
-    pub(crate) open: Option<Open>,
+    pub(crate) connection: Option<Connection>,
 }
 
 /// A connection, and the task that drives it.
-pub(crate) struct Open {
-    requests: SendRequest<Body>,
+pub(crate) struct Connection {
+    sender: SendRequest<Body>,
     driver: JoinHandle<()>,
 }
 
 /// A connection that is not used any more is not waited for, either.
-impl Drop for Open {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
     }
@@ -42,58 +42,63 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
-impl Link {
+impl HttpClient {
     pub(crate) fn new(sim: Sim, host: Arc<dyn Networker>, server: &'static str) -> Self {
-        Self { sim, host, server, open: None }
+        Self { sim, host, server, connection: None }
     }
 
     /// Asks, and hears the whole answer; or says why there is none. Then the connection is gone.
-    pub(crate) async fn ask(
+    pub(crate) async fn send(
         &mut self,
         request: Request<Body>,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<Reply, String> {
         // Taken out until all is well: who is interrupted leaves none behind.
-        let open = self.open.take();
-        let asked = self.sim.timeout(limit, self.converse(open, request)).await;
-        let (open, reply) = match asked {
-            Ok(asked) => asked?,
+        let connection = self.connection.take();
+        let result = self.sim.timeout(timeout, self.send_on(connection, request)).await;
+        let (connection, reply) = match result {
+            Ok(result) => result?,
             Err(_) => return Err("no answer in time".into()),
         };
-        self.open = Some(open);
+        self.connection = Some(connection);
         Ok(reply)
     }
 
-    async fn converse(
+    async fn send_on(
         &self,
-        open: Option<Open>,
+        connection: Option<Connection>,
         request: Request<Body>,
-    ) -> Result<(Open, Reply), String> {
-        let open = match open {
-            Some(mut open) => open.requests.ready().await.is_ok().then_some(open),
+    ) -> Result<(Connection, Reply), String> {
+        let connection = match connection {
+            Some(mut connection) => connection.sender.ready().await.is_ok().then_some(connection),
             None => None,
         };
-        let mut open = match open {
-            Some(open) => open,
+        let mut connection = match connection {
+            Some(connection) => connection,
             None => self.connect().await?,
         };
-        let response = open.requests.send_request(request).await.map_err(|error| why(&error))?;
+        let response = connection
+            .sender
+            .send_request(request)
+            .await
+            .map_err(|error| format_error_chain(&error))?;
         let (head, body) = response.into_parts();
         let epoch = head.headers.get("x-epoch");
         let epoch = epoch.and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = body.collect().await.map_err(|error| why(&error))?.to_bytes();
-        Ok((open, Reply { status: head.status, epoch, body }))
+        let body = body.collect().await.map_err(|error| format_error_chain(&error))?.to_bytes();
+        Ok((connection, Reply { status: head.status, epoch, body }))
     }
 
-    async fn connect(&self) -> Result<Open, String> {
-        let dialed = self.host.dial(&format!("{}:80", self.server)).await;
-        let conn = dialed.map_err(|error| error.root().to_string())?;
-        let shaken = http1::handshake(Io::new(conn)).await.map_err(|error| why(&error));
-        let (requests, connection) = shaken?;
+    async fn connect(&self) -> Result<Connection, String> {
+        let dial_result = self.host.dial(&format!("{}:80", self.server)).await;
+        let conn = dial_result.map_err(|error| error.root().to_string())?;
+        let handshake_result =
+            http1::handshake(HyperIo::new(conn)).await.map_err(|error| format_error_chain(&error));
+        let (sender, connection) = handshake_result?;
         let driver = self.sim.task("connection").spawn(async {
             // What goes wrong on it is told to whoever waits for an answer.
             let _ = connection.await;
         });
-        Ok(Open { requests, driver })
+        Ok(Connection { sender, driver })
     }
 }

@@ -11,101 +11,108 @@ use futures::future::{FutureExt, join_all};
 use virtnet::pipenet::Network;
 use virtnet::{Host, Outcome, Run, Schedule, Sim};
 
-use crate::Lies;
+use crate::PlantedBugs;
 use crate::client::Client;
-use crate::journal::{Journal, Ticket};
+use crate::journal::{AttemptId, Journal};
 use crate::oracle::{self, Tally};
-use crate::plan::{CLIENTS, Plan, SERVERS};
+use crate::plan::{CLIENT_HOST, Plan, SERVERS};
 use crate::service::Server;
 
 /// A run that is over, and its journal.
-pub(crate) struct Story {
+pub(crate) struct ScenarioResult {
     pub(crate) outcome: Outcome<Tally>,
     journal: Journal,
 }
 
 /// Plays the story of a seed.
-pub(crate) fn play(run: Run, lies: Lies) -> Story {
+pub(crate) fn run_scenario(run: Run, bugs: PlantedBugs) -> ScenarioResult {
     let journal = Journal::default();
-    let outcome = run.execute(|sim| scenario(sim, journal.clone(), lies));
-    Story { outcome, journal }
+    let outcome = run.execute(|sim| simulate(sim, journal.clone(), bugs));
+    ScenarioResult { outcome, journal }
 }
 
 /// The run of a seed, and how it explores.
-pub(crate) fn run(seed: u64, schedule: Schedule) -> Run {
+pub(crate) fn new_run(seed: u64, schedule: Schedule) -> Run {
     Run::new(seed).schedule(schedule)
 }
 
-async fn scenario(sim: Sim, journal: Journal, lies: Lies) -> Tally {
+async fn simulate(sim: Sim, journal: Journal, bugs: PlantedBugs) -> Tally {
     let plan = Plan::draw(sim);
     let network = Network::new("http");
-    let (first_bytes, heard) = oneshot::channel();
-    let (closed, down) = oneshot::channel();
-    let down = down.shared();
-    journal.open(&plan, first_bytes);
+    let (first_bytes_sender, first_bytes_receiver) = oneshot::channel();
+    let (closed_sender, victim_closed) = oneshot::channel();
+    let victim_closed = victim_closed.shared();
+    journal.init(&plan, first_bytes_sender);
 
     for (number, name) in SERVERS.iter().enumerate() {
-        let (host, down) = (network.host(name), down.clone());
+        let (host, victim_closed) = (network.host(name), victim_closed.clone());
         // Before any client dials, so that who is refused knows that the server is gone.
         let listener = host.listen(":80").await.unwrap_or_else(|error| panic!("{error}"));
         let (journal, plan) = (journal.clone(), plan.clone());
-        let server = Server { sim, journal, plan, lies, host, number, down };
+        let server = Server { sim, journal, plan, bugs, host, number, victim_closed };
         sim.task(name).spawn(server.serve(listener));
     }
     let victim = network.host(SERVERS[plan.victim]);
-    let operator = operate(sim, journal.clone(), plan.clone(), victim, heard, closed);
+    let operator = run_operator(
+        sim,
+        journal.clone(),
+        plan.clone(),
+        victim,
+        first_bytes_receiver,
+        closed_sender,
+    );
     sim.task("operator").spawn(operator);
 
     let clients = (0..plan.clients.len()).map(|number| {
-        let (journal, plan, host) = (journal.clone(), plan.clone(), network.host(CLIENTS));
-        let (link, given_up) = (None, [false; SERVERS.len()]);
-        let client = Client { sim, journal, plan, lies, host, number, link, given_up };
-        sim.task("client").spawn(client.work())
+        let (journal, plan, host) = (journal.clone(), plan.clone(), network.host(CLIENT_HOST));
+        let (connection, given_up) = (None, [false; SERVERS.len()]);
+        let client = Client { sim, journal, plan, bugs, host, number, connection, given_up };
+        sim.task("client").spawn(client.run())
     });
-    for worked in join_all(clients).await {
-        worked.unwrap_or_else(|error| panic!("a client did not finish: {error}"));
+    for result in join_all(clients).await {
+        result.unwrap_or_else(|error| panic!("a client did not finish: {error}"));
     }
-    journal.read(|pages| oracle::judge(&plan, pages))
+    journal.read(|state| oracle::judge(&plan, state))
 }
 
 /// Closes a server once a client has had the beginning of the doomed answer.
 ///
 /// The server holds the rest of that answer back until then, so this has all the time it likes.
-async fn operate(
+async fn run_operator(
     sim: Sim,
     journal: Journal,
     plan: Rc<Plan>,
     victim: Host,
-    heard: oneshot::Receiver<Ticket>,
-    closed: oneshot::Sender<()>,
+    first_bytes_receiver: oneshot::Receiver<AttemptId>,
+    closed_sender: oneshot::Sender<()>,
 ) {
-    let Ok(ticket) = heard.await else {
+    let Ok(id) = first_bytes_receiver.await else {
         return;
     };
     let micros = sim.choose("strike", 30_000) as u64;
     sim.sleep(Duration::from_micros(micros)).await;
-    let whole = plan.requests[ticket.request].body.len();
-    let strike = journal.strikes(sim, ticket, whole);
+    let total_bytes = plan.requests[id.request].body.len();
+    let snapshot = journal.record_close(sim, id, total_bytes);
     victim.close().unwrap_or_else(|error| panic!("{error}"));
-    let text = format_args!("CLOSED in the middle of {ticket}: {strike}");
-    journal.tell(sim, SERVERS[plan.victim], text);
+    let text = format_args!("CLOSED in the middle of {id}: {snapshot}");
+    journal.log(sim, SERVERS[plan.victim], text);
     // Nobody listens if all the victim's connections are gone already.
-    let _ = closed.send(());
+    let _ = closed_sender.send(());
 }
 
 /// Prints the timeline, then how it ended, and the fingerprint.
-impl fmt::Display for Story {
+impl fmt::Display for ScenarioResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:>10}  {:<4}  event", "ms", "host")?;
-        self.journal.read(|pages| {
-            pages.timeline.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        self.journal.read(|state| {
+            state.timeline.iter().try_for_each(|line| writeln!(f, "{line}"))?;
             writeln!(f)?;
             let virtnet::Ending::Done(tally) = &self.outcome.ending else {
                 return writeln!(f, "{}", self.outcome.ending);
             };
-            if let Some(strike) = &pages.strike {
-                let server = SERVERS[strike.ticket.server];
-                writeln!(f, "{server} was closed in the middle of {}: {strike}", strike.ticket)?;
+            if let Some(snapshot) = &state.close_snapshot {
+                let server = SERVERS[snapshot.id.server];
+                writeln!(f, "{server} was closed in the middle of {}: {snapshot}", snapshot.id)?;
             }
             writeln!(f, "{tally}")
         })?;

@@ -1,0 +1,81 @@
+//! What a path does to a segment: it may lose or hold it, delay it, and let it wait for bandwidth.
+
+use crate::sim::FaultKind;
+use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, PathHash, World};
+use crate::simnet::fault::links::{LinkState, MILLION};
+use crate::simnet::latency::Latency;
+use crate::simnet::state::NetState;
+
+impl World {
+    /// Draws whether what befalls so many of a million befalls this one.
+    pub(crate) fn draw_hit(&mut self, subject: ChoiceKey, ordinal: u64, share: u32) -> bool {
+        self.draw(subject, ordinal, Distribution::Uniform(MILLION.into()))
+            >= u64::from(MILLION - share)
+    }
+
+    /// Draws how long something takes.
+    #[inline]
+    pub(crate) fn draw_latency(
+        &mut self,
+        family: ChoiceFamily,
+        key: PathHash,
+        ordinal: u64,
+        latency: Latency,
+    ) -> u64 {
+        match latency.parts() {
+            (least, Distribution::Uniform(1)) => least,
+            (least, more) => {
+                least + self.draw(ChoiceKey::new(family, key, PathHash::NONE), ordinal, more)
+            }
+        }
+    }
+}
+
+impl NetState {
+    /// Whether something gets through at that attempt; lost is as good as cut off.
+    #[inline(always)]
+    pub(crate) fn transmit_outcome(
+        &mut self,
+        world: &mut World,
+        (from, to): (u32, u32),
+        key: PathHash,
+        attempt: u64,
+    ) -> LinkState {
+        let passage = self.links.try_pass(from, to, &mut self.stats);
+        let loss = self.links.setting((from, to), |edits| edits.loss);
+        let Some(share) = loss.filter(|_| passage == LinkState::Up) else {
+            return passage;
+        };
+        let subject = ChoiceKey::new(ChoiceFamily::Loss, key, PathHash::NONE);
+        if !world.draw_hit(subject, attempt, share) {
+            return LinkState::Up;
+        }
+        self.links.mark_effective(from, to, FaultKind::Loss, &mut self.stats);
+        LinkState::Down
+    }
+
+    /// When something arrives that takes up bandwidth before it is on its way.
+    #[cold]
+    pub(crate) fn serialization_delay(
+        &mut self,
+        from: u32,
+        to: u32,
+        now: u64,
+        at: u64,
+        bytes: u64,
+    ) -> u64 {
+        let edits = self.links.settings(from, to);
+        // A host is near to itself, whatever was edited.
+        if edits.latency.is_some() && from != to {
+            self.links.mark_effective(from, to, FaultKind::Latency, &mut self.stats);
+        }
+        let Some(rate) = edits.bandwidth.or(self.config.bandwidth).filter(|_| from != to) else {
+            return at;
+        };
+        let out = self.links.reserve_bandwidth(from, to, now, bytes, rate);
+        if out > now && edits.bandwidth.is_some() {
+            self.links.mark_effective(from, to, FaultKind::Bandwidth, &mut self.stats);
+        }
+        at.saturating_add(out - now)
+    }
+}
