@@ -1,9 +1,9 @@
-//! Deterministic simulation testing: a whole distributed system in one thread, under one virtual
-//! clock, decided by one seed.
+//! Deterministic simulation testing: a distributed system in one thread, under one virtual clock,
+//! driven by one seed.
 //!
 //! A distributed system under test is a set of hosts that dial, listen and accept on a TCP-like
-//! network. virtnet runs it with everything uncertain decided by a seed. The same seed is the same
-//! run, event for event; another seed is another order in which things happen.
+//! network. virtnet runs it with every source of nondeterminism drawn from a seed. The same seed
+//! is the same run, event for event; another seed is another order of events.
 //!
 //! ```
 //! use futures::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,22 +29,22 @@
 //! }
 //! ```
 //!
-//! # Where things are
+//! # Modules
 //!
-//! | module | what | knows nothing of |
+//! | module | contents | independent of |
 //! |---|---|---|
 //! | [`sim`] | tasks, virtual time, choices, traces, endings | networks |
-//! | [`net`] | names, ports, connections, errors; how to build a network | simulators, executors |
-//! | [`pipenet`] | the network in memory | simulators |
+//! | [`net`] | names, ports, connections, errors; traits for networks | simulators, executors |
+//! | [`pipenet`] | the in-memory network | simulators |
 //! | [`simnet`] | the simulated network: latency, faults, nodes | |
-//! | `os` | features `os`, `tls`: the system's TCP, and TLS over any network | simulators |
-//! | `lonet` | feature `lonet`: several processes of one machine, as in Go | simulators |
+//! | `os` | the system's TCP, and TLS over any network; features `os`, `tls` | simulators |
+//! | `lonet` | a network of several processes on one machine; feature `lonet` | simulators |
 //! | [`check`] | many runs: sweeps, shrinking, reports, and the attribute `test` | |
-//! | `proptest` | inputs of tests, drawn and shrunk with the run; feature `proptest` | |
+//! | `proptest` | test inputs, drawn and shrunk with the run; feature `proptest` | |
 //! | [`time`] | virtual time for code that holds no [`Sim`] | |
 //!
-//! Read them in this order, `os` and `lonet` last. What a program needs stands at the root, too;
-//! [`prelude`] has what a test needs.
+//! The table is also the reading order, `os` and `lonet` last. What a program needs is re-exported
+//! at the root; [`prelude`] has what a test needs.
 
 mod util;
 

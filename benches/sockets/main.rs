@@ -1,19 +1,19 @@
-//! How fast lonet and `os::Tcp` are, beside tokio's TCP on the loopback interface.
+//! Benchmarks of lonet and `os::Tcp` beside tokio's TCP, on the loopback interface.
 //!
 //! ```text
 //! cargo bench --bench sockets                 all
-//! cargo bench --bench sockets -- pingpong     only what has that in its name
+//! cargo bench --bench sockets -- pingpong     only benchmarks with that in their name
 //! ```
 //!
-//! The machine may be shared and noisy, so what is printed is the median of ratios: in each pass
-//! all of them run right after each other. In one thread client and server take turns, in two and
-//! in two processes they wait for each other.
+//! The machine may be shared and noisy. The printed figure is therefore the median of ratios: in
+//! each pass all contenders run right after each other. In one thread, client and server take
+//! turns; in two threads or two processes they wait for each other.
 //!
-//! A dial of `lonet` is a connection and a hand-shake of two lines. In one thread it takes, besides
-//! what a plain connection takes (`socket`, `connect`, `accept`, two `close`), two `send`, four
-//! `recv` for the two lines, one that comes too early, three `setsockopt` and one `getpeername`.
-//! The reactor is not asked, and no thread is woken but the one that looks now and then whether
-//! dials are taken in.
+//! A dial on `lonet` is a connection and a handshake of two lines. In one thread it makes these
+//! system calls in addition to those of a plain connection (`socket`, `connect`, `accept`, two
+//! `close`): two `send`, four `recv` for the two lines, one `recv` that comes too early, three
+//! `setsockopt` and one `getpeername`. It does not use the reactor. It wakes no thread except the
+//! one that checks from time to time whether dials are being accepted.
 
 mod server_process;
 mod tokio_workloads;

@@ -1,4 +1,4 @@
-//! A server in another process: this program once more, which serves until it is ended.
+//! A server in another process: this program again, which serves until it is killed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

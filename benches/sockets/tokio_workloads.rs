@@ -1,4 +1,4 @@
-//! The other side: tokio, on an executor of its own.
+//! The workloads on tokio's TCP, each on a current-thread runtime.
 
 use std::future::Future;
 use std::thread;

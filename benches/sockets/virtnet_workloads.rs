@@ -1,4 +1,4 @@
-//! lonet and `os::Tcp`, which do not differ but in how one gets there.
+//! The workloads on lonet and `os::Tcp`, which differ only in how the network is opened.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

@@ -1,10 +1,9 @@
-//! The yardstick: a slab of boxed futures, a ready queue and a binary heap,
-//! nothing else.
+//! The bare executor that runs are compared with: a slab of boxed futures, a queue and a heap.
 //!
-//! No seed, no names, no trace, no limits, no hosts, no errors, no locks; what a
-//! by-hand executor in safe Rust comes to that can run any future. Its wakers are
-//! the ordinary ones, by `Wake` on an `Arc`, one for each slot and all its tasks,
-//! with the queue in a thread-local.
+//! It is a hand-written executor in safe Rust that can run any future. It has no seed, names,
+//! trace, limits, hosts, errors or locks: only a slab, a ready queue and a binary heap of timers.
+//! Its wakers are ordinary ones, by `Wake` on an `Arc`. There is one for each slot, shared by all
+//! tasks of that slot, and the queue is in a thread-local.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;

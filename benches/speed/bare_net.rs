@@ -1,7 +1,7 @@
-//! The yardstick's network: pipes with latency on the bare executor, and nothing else.
+//! The bare network: pipes with latency on the bare executor.
 //!
-//! Each message takes a drawn time of 1 to 10 ms and overtakes none before it; a window of 64 KiB
-//! is all that holds a writer up. No names, ports, faults, digests, records or errors.
+//! Each message takes a drawn time of 1 to 10 ms and overtakes no earlier one. Only a window of
+//! 64 KiB blocks a writer. There are no names, ports, faults, digests, records or errors.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

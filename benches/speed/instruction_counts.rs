@@ -1,4 +1,4 @@
-//! Instructions counted by valgrind: they repeat, on a machine that others use as well.
+//! Instruction counts by valgrind, which repeat even on a busy machine.
 
 use std::process::Command;
 

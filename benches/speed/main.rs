@@ -1,57 +1,58 @@
-//! How fast a run is, beside a bare executor in the same process.
+//! Benchmarks of a run beside a bare executor in the same process.
 //!
 //! ```text
-//! cargo bench                        ratios of time, ours to bare
-//! cargo bench -- --instructions      instructions an operation, by valgrind
-//! cargo bench -- --gates             whether any became more, of those that have a gate
+//! cargo bench                        ratios of time, virtnet to bare
+//! cargo bench -- --instructions      instructions per operation, by valgrind
+//! cargo bench -- --gates             fails if a workload with a gate needs more instructions
 //! cargo bench -- --memory            resident memory over 100 000 runs
-//! cargo bench -- --scale             what ten thousand hosts cost
-//! cargo bench -- --sweep             what a sweep costs beyond its runs
-//! cargo bench -- pingpong            only what has that in its name
+//! cargo bench -- --scale             the cost of ten thousand hosts
+//! cargo bench -- --sweep             the cost of a sweep beyond its runs
+//! cargo bench -- pingpong            only workloads with that in their name
 //! ```
 //!
-//! The machine may be shared and noisy, so what is printed is the median of
-//! ratios: in each pass, ours and the bare one run right after each other.
+//! The machine may be shared and noisy. The printed figure is therefore the median of ratios: in
+//! each pass, virtnet and the bare executor run right after each other.
 //!
-//! # What each part costs
+//! # Cost of each part
 //!
-//! Each switched off alone, in nanoseconds a round trip of pingpong (141, Fifo 123; bare 99) and a
-//! wake-up of timers (169, Fifo 146; bare 136); 3 and less is within the noise of the machine.
+//! Each part was switched off alone. The costs are in nanoseconds per round trip of pingpong (141,
+//! Fifo 123; bare 99) and per wake-up of timers (169, Fifo 146; bare 136). 3 and less is within
+//! the noise of the machine.
 //!
 //! | part | pingpong | timers |
 //! |---|---|---|
-//! | Random in place of Fifo: drawing places and delays, and being late | 18 | 23 |
+//! | Random instead of Fifo: drawing ranks and delays, late wake-ups | 18 | 23 |
 //! | the fingerprint of every poll | 0 to 3 | 1 |
-//! | counting how often a waker has woken a task | 1 | 0 to 3 |
-//! | three limits, looked at before every poll | 0 to 2 | 0 to 3 |
+//! | counting how often a waker woke a task | 1 | 0 to 3 |
+//! | three limits, checked before every poll | 0 to 2 | 0 to 3 |
 //!
-//! And what the ways not taken would add:
+//! # Cost of rejected designs
 //!
-//! | instead of | pingpong | timers |
+//! | design, and what it would replace | pingpong | timers |
 //! |---|---|---|
-//! | the shelf of a run: a mutex for each pipe | 57 | 0 |
-//! | the numbers of tasks: their wakers, cloned | 80 | 30 |
-//! | waking under the lock: moving the waiter out first | 50 | 0 |
-//! | radix buckets: one binary heap | 0 | 8 (220 of a million tasks) |
+//! | a mutex for each pipe, instead of the run-local slab | 57 | 0 |
+//! | cloned wakers, instead of task ids | 80 | 30 |
+//! | moving the waiter out first, instead of waking under the lock | 50 | 0 |
+//! | one binary heap, instead of radix buckets | 0 | 8 (220 of a million tasks) |
 //!
-//! # What the simulated network costs beyond that
+//! # Cost of rejected designs of the simulated network
 //!
-//! In nanoseconds a round trip of sim pingpong (183; bare 140), or as it says.
+//! In nanoseconds per round trip of sim pingpong (183; bare 140), unless the cell says otherwise.
 //!
-//! | instead of | would take |
+//! | design, and what it would replace | additional cost |
 //! |---|---|
-//! | what is rare as a call at the very end: registers saved for it | 16 more |
-//! | copying and digesting short segments in one pass: in two | 6 more |
-//! | late one time in sixteen, by a timer or a message: one in four | 3 more |
-//! | an end at its place in a table: in a box of its own | 5 more; a quarter in a crowd |
-//! | a shortcut to that table: by way of the endpoint | 3 more; a tenth in a crowd |
-//! | the alarms that are often set close together: with the others | a tenth in a crowd |
-//! | words in two chains, as a digest of short segments: a CRC-32 | 30 more |
-//! | one look whether anything presses, and words in pairs: neither | 20 more |
-//! | an item on its way, read field by field: moved as a whole | 8 more |
-//! | one look at a task that waits alone: handing it on as one of many | 14 more |
-//! | copying and digesting long segments in one pass: in two | 38 % more of sim bulk |
-//! | loading ahead what the nearest events need: not to | 2.5 µs among 10 000 clients, not 1.8 |
+//! | saved registers, instead of slow paths called at the very end | 16 |
+//! | copying and digesting short segments in two passes, instead of one | 6 |
+//! | timers and messages late one time in 4, instead of one in 16 | 3 |
+//! | an endpoint in its own box, instead of in a table | 5; a quarter with 10 000 clients |
+//! | access through the endpoint, instead of a direct reference | 3; a tenth with 10 000 clients |
+//! | all callback timers in one table, instead of two | a tenth with 10 000 clients |
+//! | a CRC-32 of short segments, instead of a digest of words in two chains | 30 |
+//! | several checks for deferred work and single words, instead of one check and pairs | 20 |
+//! | moving an in-flight segment as a whole, instead of reading its fields | 8 |
+//! | waking a sole waiting task like one of many, instead of one check | 14 |
+//! | copying and digesting long segments in two passes, instead of one | 38 % of sim bulk |
+//! | no prefetch of the nearest events' data | 2.5 µs with 10 000 clients, instead of 1.8 |
 
 mod bare;
 mod bare_net;

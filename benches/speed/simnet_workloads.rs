@@ -1,4 +1,4 @@
-//! The workloads over the simulated network, and the same on the yardstick's.
+//! The workloads over the simulated network, and the same on the bare network.
 
 use std::hint::black_box;
 use std::time::Duration;

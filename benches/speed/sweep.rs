@@ -1,6 +1,6 @@
-//! What a sweep costs beyond its runs: on one thread, on two, and over a million seeds.
+//! The cost of a sweep beyond its runs: on one thread, on two, and over a million seeds.
 //!
-//! Knows `Check` as a user does, and the bare `Run` beside it.
+//! `Check` is timed as users call it, beside bare calls of `Run`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
-//! Who the store is, for TLS: a certificate that it signs itself, made anew each time.
+//! The store's TLS identity: a self-signed certificate, generated for each start.
 //!
-//! Knows how to hand it to another process, as one line.
+//! It has a one-line text form, in which it is passed to another process.
 
 use std::sync::Arc;
 

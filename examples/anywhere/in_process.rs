@@ -1,4 +1,4 @@
-//! Both roles in this process, on networks that need no other.
+//! Both roles in this process, on the two networks that need no other process.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! One program on five networks: a small key-value store, and a client of it.
+//! One program on five networks: a small key-value store and its client.
 //!
 //! ```sh
 //! cargo run --release --example anywhere -- --on sim      # simulated, in virtual time
@@ -8,9 +8,9 @@
 //! cargo run --release --example anywhere -- --on tls      # the same, encrypted
 //! ```
 //!
-//! `store` is the program; it takes a `&dyn Networker` and does not know which of them it is. The
-//! rest of this example says where it runs: `here` in this process, `processes` in two others,
-//! which it starts itself.
+//! `store` is the program. It takes a `&dyn Networker` and is the same on every network. The
+//! other files decide where it runs: `in_process` runs both roles in this process, `processes`
+//! starts two others.
 
 mod in_process;
 mod identity;

@@ -1,7 +1,7 @@
 //! Each role in a process of its own, on the networks of the operating system.
 //!
-//! Knows how this program starts itself twice. The store says first where it listens; the client is
-//! told that, and who to trust.
+//! This program starts itself twice. The store prints the address it listens at; the client is
+//! given that address and the certificate to trust.
 
 use std::env::current_exe;
 use std::io::{self, BufRead, BufReader, Write};

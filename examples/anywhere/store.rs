@@ -1,6 +1,6 @@
-//! The program: a store that keeps values under keys, and a client that uses it.
+//! The program: a server that stores values under keys, and a client that uses it.
 //!
-//! Knows [`Networker`] and nothing of which network that is, nor of executors, time or processes.
+//! Both are written against [`Networker`]. They contain no executor, clock or process.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

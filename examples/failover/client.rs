@@ -1,6 +1,6 @@
-//! A client: asks one server, then the other, until it is answered or out of patience.
+//! The client: tries the two servers in turn until it is answered or its attempts are used up.
 //!
-//! Knows what it was told to ask; refuses to know whether what it heard is right.
+//! The client records what it receives. The oracle decides whether that is correct.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! What a server keeps through a restart: its log, and in which epoch it is.
+//! A server's persistent state: its log and its epoch.
 //!
-//! Knows records and their order. Lives outside of the nodes, as a disk does when a process dies:
-//! whatever is written is there at once, and stays.
+//! The disk is outside the nodes, as a real disk is when a process dies. A write is durable at
+//! once.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -1,6 +1,7 @@
-//! Asking a server something: hyper's client, unmodified, over one connection after the other.
+//! An HTTP client for one server: unmodified hyper over one connection at a time.
 //!
-//! Knows how to connect, to wait and to give up; refuses to know what is asked.
+//! It connects on demand, waits for the whole answer up to a timeout, and drops the connection
+//! when a request fails.
 
 use std::sync::Arc;
 use std::time::Duration;

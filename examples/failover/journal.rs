@@ -1,7 +1,7 @@
-//! What everybody did, written down outside the hosts, where no fault can reach it.
+//! The journal: every event of a run, kept outside the hosts, where no fault can reach it.
 //!
-//! Knows events; refuses to judge them, which is the oracle's part. The clients' disk is in it as
-//! well: which requests are settled, and how often each was tried, is known after a restart.
+//! It is also the clients' disk: which requests are settled, and how often each was attempted, is
+//! known after a restart.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -1,12 +1,12 @@
 //! A replicated HTTP service under a swarm of faults: a primary, a standby, and clients.
 //!
-//! Hyper, unmodified, serves a log on two nodes; its clients run on a third. The primary sends
-//! each record to the standby before it acknowledges it; when the primary is silent, the standby
-//! takes over, and gives the lead back when the primary is there again. All three are partitioned,
-//! held up, reset, crashed, paused, closed and restarted as the seed decides, for half a minute.
-//! Then everything is healed, and progress is demanded. In the end an oracle compares what the
-//! clients were told with what is on the disks: every request must have been answered once, and
-//! be there once, or have been reported as failed for a fault that has a name.
+//! Unmodified hyper serves a log on two nodes; its clients run on a third. The primary sends each
+//! record to the standby before it acknowledges it. When the primary is silent, the standby takes
+//! over, and gives the lead back when the primary returns. For half a minute all three nodes are
+//! partitioned, held, reset, crashed, paused, closed and restarted as the seed decides. Then
+//! everything is healed, and the run must make progress. At the end an oracle compares the
+//! clients' answers with the disks: every request must have been answered once and be in the log
+//! once, or have been reported as failed because of a fault that is named.
 //!
 //! ```sh
 //! cargo run --release --example failover -- --seed 7        # the timeline of one run
@@ -14,9 +14,9 @@
 //! cargo run --release --example failover -- --on pipe       # the same programs, in memory
 //! ```
 //!
-//! The files in reading order: `plan` (what is asked), `disk` (what survives), `journal` (what is
-//! written down), `link` and `service` (HTTP), `primary`, `standby`, `client`, `tally`, `oracle`,
-//! `story` (one run). What it has in common with `examples/http` stands there.
+//! The files in reading order: `plan` (the requests), `disk` (what survives a crash), `journal`
+//! (the events), `http_client` and `service` (HTTP), `primary`, `standby`, `client`, `tally`,
+//! `oracle`, `scenario` (one run). The files shared with `examples/http` are in that folder.
 
 #[path = "../http/cli.rs"]
 mod cli;
@@ -83,7 +83,12 @@ struct Args {
     #[arg(long, value_name = "sim|pipe", default_value = "sim")]
     on: NetworkKind,
     /// How orders are explored: first come, or at random
-    #[arg(long, value_name = "fifo|random", value_parser = parse_fair_schedule, default_value = "random")]
+    #[arg(
+        long,
+        value_name = "fifo|random",
+        value_parser = parse_fair_schedule,
+        default_value = "random"
+    )]
     schedule: Schedule,
     /// Print the records of the run's trace after the timeline
     #[arg(long)]

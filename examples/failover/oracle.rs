@@ -1,7 +1,7 @@
-//! The judge: was every request answered once and rightly, or failed for a fault that has a name?
+//! The oracle: checks that every request was answered once and correctly, or failed for a fault.
 //!
-//! Knows the plan, the journal and both disks; took no part in the run. What the standby has on
-//! its disk is the truth: nothing is acknowledged that is not there.
+//! It reads the plan, the journal and both disks after the run, and takes no part in it. The
+//! standby's disk is the reference: nothing may be acknowledged that is not on it.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,4 @@
-//! What is asked for: drawn from the seed before anything happens.
-//!
-//! Knows requests and who makes them; refuses to know who serves them, and what goes wrong.
+//! The plan: the requests of all clients, drawn from the seed before the run begins.
 
 use std::fmt;
 use std::rc::Rc;

@@ -1,8 +1,8 @@
-//! The primary: it leads, and acknowledges nothing that the standby has not got as well.
+//! The primary: leads, and acknowledges nothing that the standby does not have as well.
 //!
-//! Knows its disk, and of the standby only what it says. Whatever a client asks for waits for a
-//! *round*: all that the standby lacks is sent to it, and its consent, in the same epoch, says
-//! that nobody else leads. A round without records is the heartbeat, and serves reads.
+//! Every client request waits for a *round*. A round sends the standby all records it lacks. The
+//! standby's consent, given in the same epoch, proves that no other server leads. A round without
+//! records is the heartbeat, and confirms reads.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! One run: the nodes are set up, faults strike, peace comes, and the oracle judges.
+//! One run: sets up the nodes, injects faults, ends them, and calls the oracle.
 //!
-//! Knows who takes part, and on which network; which is all that differs between the two.
+//! Only the network and its faults differ between simnet and pipenet; the programs are the same.
 
 use std::fmt;
 use std::rc::Rc;

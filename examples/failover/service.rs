@@ -1,6 +1,7 @@
-//! A server of either kind: hyper, unmodified, on a host of some network.
+//! HTTP for both servers: unmodified hyper on a host of any network.
 //!
-//! Knows connections and how a call looks on the wire; refuses to know what it means.
+//! It accepts connections, parses each HTTP request into a `Dial`, and sends the server's `Answer`
+//! as the HTTP response.
 
 use std::convert::Infallible;
 use std::time::Duration;

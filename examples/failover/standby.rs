@@ -1,8 +1,8 @@
-//! The standby: it has a copy of everything, and takes over when it hears no more of the primary.
+//! The standby: has a copy of the log, and takes over when the primary is silent.
 //!
-//! Knows its disk. It alone decides who leads, by beginning an epoch, so that there are never two
-//! who acknowledge: the primary can not do so without the standby, and is told the epoch. That
-//! the standby is needed for everything is the price of there being only two.
+//! The standby alone decides which server leads, by beginning an epoch. There are therefore never
+//! two servers that acknowledge: the primary cannot do so without the standby, which tells it the
+//! epoch. With only two servers, the price is that the standby is needed for every request.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,6 +1,4 @@
-//! How the requests of a run, or of many, came out, and what became of the faults.
-//!
-//! Knows sums; refuses to judge.
+//! Totals of one run or of many: request outcomes and fault statistics.
 
 use std::collections::BTreeMap;
 use std::fmt;

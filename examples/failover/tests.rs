@@ -1,4 +1,4 @@
-//! Tests of the example: it is what it says, and its oracle can say no.
+//! Tests of the example: runs reproduce and pass, and the oracle detects planted bugs.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;

@@ -1,6 +1,4 @@
-//! Bodies in pieces: where a body is cut, and how long the pauses are, is decided by the seed.
-//!
-//! Knows bytes and pauses; refuses to know what they are sent for.
+//! HTTP bodies in pieces: the seed decides where a body is split and how long the pauses are.
 
 use std::collections::VecDeque;
 use std::io;

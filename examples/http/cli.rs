@@ -1,6 +1,4 @@
-//! What the command lines of the examples have in common: seeds, Ctrl-C, printing.
-//!
-//! Knows arguments and the terminal; refuses to know what is played.
+//! Command-line code shared by the examples: seeds, Ctrl-C, printing.
 
 use std::io::{ErrorKind, Write};
 use std::ops::Range;

@@ -1,6 +1,6 @@
-//! A client: keeps its connection alive, and fails over when an answer breaks.
+//! The client: keeps its connection alive, and fails over when an answer breaks off.
 //!
-//! Knows what it was told to ask; refuses to know whether what it heard is right.
+//! The client records what it receives. The oracle decides whether that is correct.
 
 use std::rc::Rc;
 use std::time::Duration;

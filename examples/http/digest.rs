@@ -1,4 +1,4 @@
-//! A hash of bytes that have gone by. Knows nothing else.
+//! A running hash of bytes.
 
 use std::fmt;
 use std::num::ParseIntError;

@@ -1,7 +1,6 @@
-//! What hyper asks of a network and a clock, in terms of virtnet.
+//! Adapters from hyper's I/O and timer traits to virtnet.
 //!
-//! Knows the traits of `hyper::rt` and nothing of this program. HTTP/1 needs no more than these
-//! two; for HTTP/2 an `Executor` of one line would stand beside them.
+//! HTTP/1 needs these two. HTTP/2 would also need an `Executor`, which is one line.
 
 use std::error::Error;
 use std::future::Future;

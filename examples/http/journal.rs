@@ -1,7 +1,6 @@
-//! What everybody did, written down outside the hosts, where no fault can reach it.
+//! The journal: every event of a run, kept outside the hosts, where no fault can reach it.
 //!
-//! Knows events; refuses to judge them, which is the oracle's part. What is told here is also
-//! noted in the run's trace, and so becomes part of its fingerprint.
+//! Every entry is also noted in the run's trace, and is therefore part of its fingerprint.
 
 use std::cell::RefCell;
 use std::fmt;

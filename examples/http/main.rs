@@ -1,21 +1,21 @@
-//! A real HTTP service on a simulated network, and a server that dies in mid-answer.
+//! A real HTTP service on a simulated network, and a server that is closed in mid-answer.
 //!
-//! Hyper, unmodified, serves on the hosts α and β; its clients run on γ. They keep their
-//! connections alive, send and receive bodies in chunks, and fail over when an answer breaks. At
-//! a moment that the seed decides, an operator closes one of the servers with `Host::close` while
-//! it is sending an answer. In the end an oracle compares what the servers did with what the
-//! clients got: every request must have been answered exactly once, byte for byte, or reported as
-//! failed.
+//! Unmodified hyper serves on the hosts α and β; its clients run on γ. The clients keep their
+//! connections alive, send and receive bodies in chunks, and fail over when an answer breaks off.
+//! At an instant that the seed decides, an operator closes one of the servers with `Host::close`
+//! while it is sending an answer. At the end an oracle compares what the servers sent with what
+//! the clients received: every request must have been answered exactly once, byte for byte, or
+//! reported as failed.
 //!
 //! ```sh
 //! cargo run --release --example http -- --seed 7        # the timeline of one run
 //! cargo run --release --example http -- --seeds 1000    # a thousand runs, on all cores
 //! ```
 //!
-//! The same seed is the same run, event for event: it prints the same bytes, everywhere. The
-//! files in reading order: `cli` and `digest` (helpers), `plan` (what is asked), `journal` (what is
-//! written down), `io` (hyper on virtnet), `body`, `service`, `client`, `oracle`, `story` (one
-//! run), `sweep` (many).
+//! The same seed is the same run, event for event: it prints the same bytes on every machine. The
+//! files in reading order: `cli` and `digest` (helpers), `plan` (the requests), `journal` (the
+//! events), `hyper_io` (hyper on virtnet), `body`, `service`, `client`, `oracle`, `scenario` (one
+//! run), `sweep` (many runs).
 
 mod cli;
 mod digest;

@@ -1,6 +1,6 @@
-//! The judge: was every request answered once and rightly, or reported as failed?
+//! The oracle: checks that every request was answered once and correctly, or reported as failed.
 //!
-//! Knows the plan and the journal; took no part in the run.
+//! It reads the plan and the journal after the run, and takes no part in it.
 
 use std::fmt;
 use std::ops::AddAssign;

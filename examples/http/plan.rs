@@ -1,6 +1,4 @@
-//! What is asked for: drawn from the seed before anything happens.
-//!
-//! Knows requests and the bodies that answer them; refuses to know who serves them, and how.
+//! The plan: the requests of all clients, drawn from the seed before the run begins.
 
 use std::fmt;
 use std::rc::Rc;

@@ -1,6 +1,4 @@
-//! One run: two servers, some clients, and an operator who closes a server in mid-answer.
-//!
-//! Knows who takes part and what is printed of it; the parts themselves stand in their own files.
+//! One run: two servers, some clients, and an operator that closes a server in mid-answer.
 
 use std::fmt;
 use std::rc::Rc;

@@ -1,6 +1,7 @@
-//! The server: hyper, unmodified, on a host of the network.
+//! The server: unmodified hyper on a host of the network.
 //!
-//! Knows how an answer is made and how it may break off; refuses to know what clients make of it.
+//! An answer is sent in pieces. It may break off because its worker crashes, or be held back until
+//! the host is closed.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,6 +1,7 @@
-//! Many seeds, on all cores: what came of them, in the order of the seeds.
+//! A sweep over many seeds on all cores, and its report.
 //!
-//! Knows threads and a progress bar; refuses to let either show in the result.
+//! Results are put in the order of the seeds, so that the report does not depend on the number of
+//! threads or their timing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What an acceptor may answer: any bytes at all.
+//! Fuzz target: the reply line of a lonet acceptor, as arbitrary bytes.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a dialer may send: any bytes at all.
+//! Fuzz target: the request line of a lonet dialer, as arbitrary bytes.
 
 #![no_main]
 

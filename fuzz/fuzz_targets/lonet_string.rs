@@ -1,4 +1,4 @@
-//! A string of the hand-shake, quoted as Go does: any bytes at all.
+//! Fuzz target: a Go-quoted string of lonet's handshake, as arbitrary bytes.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The simulated network itself, under whatever happens: it must hold what it promises.
+//! Fuzz target: programs on the simulated network, whose guarantees must hold for any bytes.
 
 #![no_main]
 

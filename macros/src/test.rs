@@ -1,7 +1,7 @@
-//! The attribute `test`: an async function becomes a test of many seeds.
+//! Expansion of `#[virtnet::test]`: an async function becomes a test that runs once a seed.
 //!
-//! Knows the syntax of a function and of the attribute's options; what the options mean is known
-//! where they are read, in `virtnet::check`.
+//! The macro checks names and value types of the options and passes them on as text.
+//! `virtnet::check` reads them.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};

@@ -205,8 +205,8 @@ fn faults_are_drawn_among_those_allowed_and_shrink_to_none() {
         [
             "Faults::none().max_down(2).swarm()",
             "Faults::none().with(FaultKind::Crash).max_down(2).swarm()",
-            "Faults::none().with(FaultKind::Partition).with(FaultKind::Crash).max_down(2).swarm()",
             "Faults::none().with(FaultKind::Partition).max_down(2).swarm()",
+            "Faults::none().with(FaultKind::Partition).with(FaultKind::Crash).max_down(2).swarm()",
         ]
     );
     assert!(format!("{:?}", faults().new_tree(&mut runner).unwrap().current()).contains("Faults"));

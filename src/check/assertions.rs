@@ -1,6 +1,7 @@
-//! What a run says of itself to the sweep around it: what was reached, and what must always hold.
+//! The macros `sometimes!` and `always!`, their counters, and `eventually`.
 //!
-//! Knows labels and counts, in the run's thread; refuses to know runs.
+//! Counters are thread-local: a run counts in the thread that executes it, and the sweep adds up
+//! the counts of its runs.
 
 use std::borrow::Cow;
 use std::cell::RefCell;

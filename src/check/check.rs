@@ -1,4 +1,4 @@
-//! A test of many runs: what `#[virtnet::test]` makes of a function, and the same by hand.
+//! The builder [`Check`], and [`Attribute`], which `#[virtnet::test]` expands to.
 
 use std::future::Future;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! How a run failed, and whether two failed the same way.
+//! How a run failed, and the key by which two failures count as the same.
 
 use std::borrow::Cow;
 use std::panic::Location;

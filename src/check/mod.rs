@@ -1,8 +1,9 @@
-//! Many runs of one test: sweeps, determinism, shrinking, and a report that explains.
+//! Many runs of one test: sweeps, determinism checks, shrinking, and a report that explains.
 //!
-//! A test is a function that is executed once a seed. When a seed fails it is first run twice more,
-//! to see whether it is the same run at all; then its choices are left out one after the other, as
-//! long as it fails in the same way; and the report says in words which choices remain.
+//! A test is a function that is executed once a seed. A failing seed is first run twice more, to
+//! check that it is the same run each time. Then its choices are reset to 0, in groups and one by
+//! one, as long as the run still fails in the same way. The report describes the choices that
+//! remain.
 //!
 //! ```
 //! # // An example, and not a test of this library: it is not executed here.
@@ -17,114 +18,114 @@
 //!
 //! # Options of `#[virtnet::test]`
 //!
-//! | option | meaning | if not given |
+//! | option | meaning | default |
 //! |---|---|---|
 //! | `seeds = 1000`, `seeds = "5..105"` | the seeds | 0 to 63 |
-//! | `budget = "60s"` | goes on for so long, past those if they are not given | no limit |
-//! | `schedule = "pct:3"` | how orders are explored: `fifo`, `random`, `pct:N` | `random` |
-//! | `time_limit = "5min"` | virtual time a run may take: `ns us ms s min h` | an hour |
-//! | `step_limit = 100000` | steps a run may take: `Run::step_limit` says which | ten million |
-//! | `poll_limit = "60s"` | real time of one poll, with `isolate = "process"` | a minute |
+//! | `budget = "60s"` | real time of the sweep; without `seeds` it runs past 63 | no limit |
+//! | `schedule = "pct:3"` | scheduler: `fifo`, `random`, `pct:N` | `random` |
+//! | `time_limit = "5min"` | virtual time of a run: `ns us ms s min h` | one hour |
+//! | `step_limit = 100000` | steps of a run, as in `Run::step_limit` | ten million |
+//! | `poll_limit = "60s"` | real time of one poll, with `isolate = "process"` | one minute |
 //! | `isolate = "process"` | each run in a process of its own | `thread` |
-//! | `isolate = "shared"` | workers go on from run to run, for runs of microseconds | `thread` |
-//! | `jobs = 2` | threads | all cores from 256 seeds on, and for processes |
+//! | `isolate = "shared"` | worker threads are reused, for runs of microseconds | `thread` |
+//! | `jobs = 2` | worker threads | all cores from 256 seeds on, and with processes |
 //! | `check_determinism`, `= "all"` | every seed is repeated: see below | after a failure |
 //! | `shrink = 100`, `"30s"`, `"100,30s"` | runs and real time for shrinking | 1000, 8 s |
 //!
-//! The function takes a `Sim` or nothing, and returns nothing or a `Result`. Other attributes, such
-//! as `should_panic`, stay as they are.
+//! The function takes a `Sim` or nothing, and returns nothing or a `Result`. Other attributes,
+//! such as `should_panic`, are kept.
 //!
-//! # Whether a seed is a run
+//! # Determinism
 //!
-//! | word | a run is held against | exposes beside hash order, clocks and threads |
+//! | value | a run is compared with | exposes, beside hash order, clocks and threads |
 //! |---|---|---|
-//! | `true`, `warm` | itself, twice more in this process | |
-//! | `cold` | and itself in a fresh process | addresses, the environment, what was left |
-//! | `shuffled` | and itself after eight other seeds | what those leave in a static |
+//! | `true`, `same-process` | itself, twice more in this process | |
+//! | `fresh-process` | also itself in a fresh process | addresses, the environment, state of earlier runs |
+//! | `after-other-seeds` | also itself after eight other seeds | statics that those seeds change |
 //! | `all` | all of these | |
 //!
-//! A seed that has failed is held against two more runs and, on the thread of a test, against a
-//! fresh process as well, which is what its replay line begins. A difference stands beside the
-//! failure: the first record that differs, from both sides, which repetition has shown it, and how
-//! each repetition ended. A failure that is the same in all of them is shrunk all the same. One
-//! that only earlier runs bring about, through a static or a thread-local, is reported as that,
-//! with a replay line that runs those seeds first.
+//! A failing seed is run twice more and compared. On the thread of a test it is also compared with
+//! a run in a fresh process, which is what the replay line starts. The report shows a difference
+//! beside the failure: the first record that differs, from both sides, the repetition that showed
+//! it, and how each repetition ended. A failure that is the same in all repetitions is shrunk all
+//! the same. A failure that occurs only after earlier runs, through a static or a thread-local, is
+//! reported as such, with a replay line that runs those seeds first.
 //!
-//! Repetitions of a failure have twice as much real time together as shrinking has, and two seconds
-//! at least. A run that is under way when the time is over is stopped, and the report says so.
+//! All repetitions of a failure together have twice the real time of shrinking, at least two
+//! seconds. A run in progress at that point is stopped, and the report says so.
 //!
-//! # What a sweep should reach
+//! # Coverage and invariants
 //!
-//! `sometimes!(condition, "label")` fails a sweep in which it was asked and never held: a test that
-//! never gets where it is meant to get proves nothing. One run alone, a replay, a shard and any
-//! other part of the seeds never fail by it: see below. `always!(condition, "label")` fails the run
-//! in which it does not hold, where and when that is: a rule that is broken long before the end of
-//! a run, such as that a term has one leader, is found in more seeds by it than by what is left at
-//! the end, and the report ends there. Both are macros of this module, for the test and for the
-//! system under test.
+//! `sometimes!(condition, "label")` fails a sweep in which it was evaluated and never held: a test
+//! that never reaches the intended state proves nothing. A single run, a replay, a shard and any
+//! other part of the seeds never fail by it; see below. `always!(condition, "label")` fails the
+//! run at the point where it does not hold, and the report ends there. An invariant that breaks
+//! long before the end of a run, such as one leader a term, is found in more seeds by `always!`
+//! than by a check at the end. Both macros are in this module, for tests and for systems under
+//! test.
 //!
-//! # Runs that do not come back
+//! # Hanging and crashing runs
 //!
-//! A run that spends more than ten seconds of real time in one poll is told on standard error, with
-//! its seed and its task. With `isolate = "process"` its process is ended when a poll takes longer
-//! than `poll_limit`, and the seed has failed: the report names the task. Such a run is neither
-//! repeated nor cut down. A thread cannot be ended, so that elsewhere the sweep waits.
+//! A run that spends more than ten seconds of real time in one poll is reported on standard error,
+//! with its seed and task. With `isolate = "process"` its process is killed when a poll takes
+//! longer than `poll_limit`. The seed has then failed, and the report names the task. Such a run
+//! is neither repeated nor shrunk. A thread cannot be killed: without processes the sweep waits.
 //!
-//! A run that takes the process with it, by an abort or a stack overflow, leaves its seed in a file
-//! beside the tapes: the next sweep of that test says which it was. With `isolate = "process"` it
-//! is a seed that failed, with the signal's name, its last panics and its last words.
-//! Two panics of which one leaves a destructor while the other unwinds are told at once, too.
+//! A run that kills the process, by an abort or a stack overflow, leaves its seed in a file beside
+//! the tapes. The next sweep of the same test prints it. With `isolate = "process"` it is a failed
+//! seed; the report has the signal's name, the last panics and the last lines of standard error.
+//! Two panics, of which one leaves a destructor during the unwinding of the other, are reported at
+//! once.
 //!
-//! `std::process::exit` in a run ends the process with a status that may say that all is well. It
-//! is told with its seed, and the process aborts instead. That takes a C library that executes the
-//! destructors of the calling thread's locals at an exit, such as glibc or that of macOS, and an
-//! exit on the run's own thread. Otherwise the seed is told by the next sweep of that test only;
-//! with `isolate = "process"` it has failed in any case.
+//! `std::process::exit` in a run would end the test with a status that may mean success. The run
+//! is reported with its seed, and the process aborts instead. This needs a C library that runs the
+//! destructors of the calling thread's locals at exit, such as glibc or that of macOS, and an exit
+//! on the run's own thread. Otherwise the next sweep of the same test prints the seed. With
+//! `isolate = "process"` the seed has failed in any case.
 //!
-//! Ctrl-C ends all at once, as in any test: no handler is installed. The next sweep of that test
-//! says which seeds were being run, of which it cannot know whether one was the reason, and from
-//! which seed to go on: those before it were well. A failure is on disk before it is cut down, and
-//! so is each smaller one: the next sweep says where. What faults and `sometimes!` had come to by
-//! then is lost.
+//! Ctrl-C is not handled. The next sweep of the same test prints the seeds that were in progress,
+//! any of which may have been the reason, and the command that resumes at the first of them; all
+//! seeds before it passed. A failure is on disk before shrinking begins, and so is each smaller
+//! one: the next sweep prints where. Counts of faults and `sometimes!` up to then are lost.
 //!
-//! # Results of many machines
+//! # Merging results of several machines
 //!
-//! `VIRTNET_RESULTS=file` adds a line of JSON for each sweep. Those of several machines are put
-//! together by writing one file after the other, and judged by the tests themselves:
+//! `VIRTNET_RESULTS=file` appends one line of JSON for each sweep. The files of several machines
+//! are concatenated, and the tests themselves judge the result:
 //!
 //! ```text
 //! VIRTNET_SHARD=3/16 VIRTNET_RESULTS=3.jsonl cargo test     on each machine
 //! cat *.jsonl > all.jsonl && VIRTNET_MERGE=all.jsonl cargo test
 //! ```
 //!
-//! Then each test fails if any of its seeds did, if a shard is missing, if a `sometimes!` was
-//! reached on no machine, or if a fault had an effect on none. A shard alone fails by seeds only.
-//! Lines of the same test from other nights may stand in the file, too. If all lines together have
-//! fewer seeds than the test asks for, they are judged as a part, and standard error says so.
+//! A test then fails if one of its seeds failed, if a shard is missing, if a `sometimes!` was
+//! reached on no machine, or if a fault had an effect on none. A single shard fails by seeds only.
+//! The file may have lines of the same test from other nights. If all lines together have fewer
+//! seeds than the test asks for, they are judged as a partial sweep, and standard error says so.
 //!
-//! # A whole sweep and a part of one
+//! # Whole and partial sweeps
 //!
-//! `sometimes!` and faults without an effect are judged for a whole sweep only. A sweep is whole if
-//! it is no shard and
+//! `sometimes!` and faults without an effect are judged for a whole sweep only. A sweep is whole
+//! if it is not a shard and
 //!
 //! - it has run all seeds that the test itself asks for, or
-//! - `VIRTNET_SEEDS` gave a range with an end or drew seeds, or a stress iteration has fresh ones,
+//! - `VIRTNET_SEEDS` gave a range with an end or random seeds, or a stress iteration has new ones,
 //!   and it has run at least as many as the test asks for.
 //!
-//! Everything else is a part, and fails by seeds only: fewer seeds, a single one, what a time ended
-//! early, and what goes on from there. A line that goes on says `VIRTNET_SEEDS=rest:..` where its
-//! seeds could be taken for a whole sweep.
+//! Every other sweep is partial and fails by seeds only: one with fewer seeds, a single seed, one
+//! that ran out of time, and its continuation. The command of a continuation has
+//! `VIRTNET_SEEDS=rest:..` where its seeds could be taken for a whole sweep.
 //!
 //! | key | value |
 //! |---|---|
 //! | `virtnet` | 1: the version of these keys |
 //! | `program`, `test` | the test's program, without the hash of its build, and its name |
-//! | `seeds`, `shard` | `["0x0","0x3e8"]`, the end not among them; `"3/16"` or null |
-//! | `passed` | how many seeds have passed |
-//! | `failed` | null, or the smallest that failed: `seed`, `fingerprint`, `what` |
-//! | `next` | the seed to go on from, if the time was used up |
+//! | `seeds`, `shard` | `["0x0","0x3e8"]`, the end exclusive; `"3/16"` or null |
+//! | `passed` | number of seeds that passed |
+//! | `failed` | null, or the smallest failed seed: `seed`, `fingerprint`, `what` |
+//! | `next` | the seed to resume from, if the time ran out |
 //! | `sometimes`, `always` | how often each label held |
-//! | `ledger` | by fault family: requested, drawn, applied, effective |
+//! | `fault_stats` | by fault kind: requested, drawn, applied, effective |
 //! | `millis` | real time |
 //!
 //! # Variables
@@ -134,30 +135,31 @@
 //! | `VIRTNET_SEED=0x1f4` | that seed alone |
 //! | `VIRTNET_SEEDS=10000`, `5..105`, `5..`, `random:1000` | those seeds |
 //! | `VIRTNET_SEEDS=rest:5..105` | those seeds, as the rest of a sweep |
-//! | `VIRTNET_BUDGET=60s` | seed after seed until the time is used up, past those of the test |
+//! | `VIRTNET_BUDGET=60s` | real time of the sweep, which runs past the test's own seeds |
 //! | `VIRTNET_TAPE=file` | that tape alone |
-//! | `VIRTNET_SHARD=3/16` | every sixteenth seed, from the third on; Slurm's and Kubernetes' too |
-//! | `VIRTNET_JOBS=2` | on so many threads, 1024 at most |
-//! | `VIRTNET_CHECK_DETERMINISM=1`, `cold`, `shuffled`, `all` | every seed is repeated, as above |
+//! | `VIRTNET_SHARD=3/16` | the third sixteenth: every seed with `seed % 16 == 2`; also by Slurm and Kubernetes |
+//! | `VIRTNET_JOBS=2` | worker threads, at most 1024 |
+//! | `VIRTNET_CHECK_DETERMINISM=1`, `all`, .. | every seed is repeated, as above |
 //! | `VIRTNET_SHRINK=100`, `30s`, `100,30s` | runs and real time for shrinking; 0 turns it off |
+//! | `VIRTNET_ISOLATE`, `_SCHEDULE`, `_TIME_LIMIT`, `_STEP_LIMIT` | the options of these names |
 //! | `VIRTNET_POLL_LIMIT=60s` | real time of one poll, with processes |
-//! | `VIRTNET_TRACE=run.html` | the run that failed or is replayed, as a page to look at |
-//! | `VIRTNET_TRACE=run.json` | the same for Perfetto, in Chrome's trace event format |
-//! | `VIRTNET_TRACE=file` | the same as text, a line a record; any other ending |
-//! | `VIRTNET_RESULTS=file` | a line for each sweep is added there |
-//! | `VIRTNET_MERGE=file` | no seed is run: such lines are judged |
+//! | `VIRTNET_TRACE=run.html` | the failed or replayed run as a page for a browser |
+//! | `VIRTNET_TRACE=run.json` | the same in Chrome's trace event format, for Perfetto |
+//! | `VIRTNET_TRACE=file` | the same as text, one line a record; any other extension |
+//! | `VIRTNET_RESULTS=file` | one line for each sweep is appended |
+//! | `VIRTNET_MERGE=file` | no seed is run: such lines are merged and judged |
 //!
-//! In a stress test of nextest's (`cargo nextest run --stress-count 10`) each iteration has the
-//! seeds that follow on those of the one before; its retries have the same again. What two
-//! variables say of seeds and time holds both; a time alone ends with the time.
+//! In a stress test of nextest (`cargo nextest run --stress-count 10`) each iteration continues
+//! with the seeds after those of the one before; retries repeat the same seeds. If two variables
+//! limit seeds and time, both limits hold. A time alone ends the sweep when it is used up.
 //!
-//! A value that is malformed is refused, and so is a name that is nearly one of these. Others that
-//! begin with `VIRTNET_` are the test's own.
+//! A malformed value is an error, and so is a name that is nearly one of these. Other names that
+//! begin with `VIRTNET_` belong to the test.
 //!
-//! A trace is written when a run fails, and whenever one is replayed. The page and Chrome's format
-//! have the shrunk run beside the original. The page is one file that needs no other: a lane for
-//! each host, arrows for messages, faults, the choices that matter, what led to each record. Name
-//! one test when asking for a trace: others that fail write the same file.
+//! A trace is written when a run fails, and whenever a run is replayed. The page and Chrome's
+//! format have the shrunk run beside the original. The page is a single file: a lane for each
+//! host, arrows for messages, the faults, the choices that matter, and the causes of each record.
+//! Select one test when asking for a trace: every failing test writes the same file.
 
 pub(crate) mod analysis;
 pub(crate) mod assertions;

@@ -1,8 +1,8 @@
-//! The command that executes a test once more.
+//! The command line that runs a test once more.
 //!
-//! Knows how a test is named after the thread that it is called on, and where that says nothing: in
-//! a program with a `main` of its own, and on a thread that the program has named. There the
-//! program is executed as it was, with the same arguments.
+//! The test harness names a test's thread after the test, and the command is built from that name.
+//! In a program with its own `main`, and on a thread that the program has named, the command is
+//! the program with its present arguments.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
-//! The course of a test: a sweep, a replay or a judgement, and everything that is to be found out
-//! about a failure.
+//! Control flow of a check: sweep, replay or merged results, then the analyses of a failure.
 //!
-//! Knows what is done after what; refuses to know how each of it is done.
+//! The analyses run in this order: repetition (is it the same run?), state left by earlier runs,
+//! shrinking, trace file.
 
 use std::fs::{create_dir_all, rename, write};
 use std::ops::Range;

@@ -1,7 +1,7 @@
-//! What a sweep is to do: what the test says, and what the environment says over it.
+//! Settings of a check: what the test asks for, overridden by the environment.
 //!
-//! Knows the variables `VIRTNET_*`, and is the only place that reads them. What is malformed is an
-//! error of one sentence that names the variable, what it held, and what was expected.
+//! This is the only file that reads the variables `VIRTNET_*`. A malformed value is an error of
+//! one sentence: the variable, its value, and what was expected.
 
 use std::ffi::OsString;
 use std::ops::Range;

@@ -1,6 +1,4 @@
-//! Names and paths as words of a command, and in one line.
-//!
-//! Knows shells; refuses to know what is named.
+//! Quoting of names and paths: as a shell word, and in one line.
 
 use std::ffi::OsStr;
 

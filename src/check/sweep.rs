@@ -1,7 +1,6 @@
-//! Many seeds of one test, on as many threads as there are jobs.
+//! A sweep: one run for each seed, on as many threads as there are jobs.
 //!
-//! Knows seeds, threads and the clock on the wall; refuses to know what a run does. The failure
-//! that is reported is that of the smallest seed, whichever thread was first.
+//! The reported failure is that of the smallest failing seed, whichever thread finished first.
 
 use std::io::{IsTerminal, Write};
 use std::ops::Range;

@@ -1,7 +1,7 @@
-//! What sweeps have come to, as lines of JSON: those of many machines are put together by writing
-//! one file after the other.
+//! Results of sweeps as lines of JSON, and merging those of several machines.
 //!
-//! Knows the keys of a line, which stay as they are; refuses to know how runs are executed.
+//! Files of several machines are merged by concatenation. The keys of a line are stable: see the
+//! table in [`check`](super).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};

@@ -1,7 +1,7 @@
-//! What is said of a test beside its runs, and said at once.
+//! The name of a test and its command line, and notes about it on standard error.
 //!
-//! Knows the test's name and the command that runs it, and the standard error: what is said here
-//! goes past whatever captures the output of tests, where it would be lost with the process.
+//! Notes are written to the standard error of the process, past the capture of the test harness: a
+//! captured note is lost when the process dies.
 
 use std::io::Write;
 use std::sync::Arc;

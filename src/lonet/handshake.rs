@@ -18,7 +18,7 @@
 //! > lonet "lonett" proof "a0.."              the dialer's proof
 //! ```
 //!
-//! A line has at most [`LINE`] bytes with its newline, and it does have a newline. (The reference
+//! A line has at most [`MAX_LINE`] bytes with its newline, and it does have a newline. (The reference
 //! takes what is complete in 1024 bytes for a line even without one, and the newline that follows
 //! for data; that is not copied.)
 //!
@@ -106,7 +106,7 @@ pub fn read_word(from: Side, line: &[u8], network: &str, verb: &str) -> Option<S
 /// Why a request comes to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// The line is no request; all of it, or its first [`LINE`] bytes.
+    /// The line is no request; all of it, or its first [`MAX_LINE`] bytes.
     Line(Vec<u8>),
     /// It is for this network.
     Network(Vec<u8>),

@@ -1,4 +1,4 @@
-//! `os::run`: where real time and entropy come from; and where they must not come in.
+//! `os::run`: real time and entropy, which a simulated run must not use.
 
 use std::collections::hash_map::RandomState;
 use std::future::Future;

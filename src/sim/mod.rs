@@ -1,55 +1,53 @@
-//! One thread, one seed, one clock: the simulated world. Knows no network.
+//! The simulated world: one thread, one seed, one clock.
 //!
-//! A run executes a future and the tasks it spawns. Everything that happens is
-//! an event in one queue; what is uncertain about an event (its place among
-//! others at that instant, whether it is late) is a *choice*, and every choice
-//! is a pure function of the seed, of a *subject* that names who chooses, and of
-//! how often that subject has chosen before. So the same seed is the same run,
-//! and an edit in one place leaves the choices of every other place alone.
+//! A run executes a future and the tasks it spawns. Everything that happens is an event in one
+//! queue. The uncertain properties of an event (its priority among events of the same instant, its
+//! delay) are *choices*. Every choice is a pure function of the seed, of a *key* that names the
+//! choosing actor and the object, and of the number of earlier choices with that key. The same
+//! seed is therefore the same run, and an edit in one place leaves the choices of all other places
+//! unchanged.
 //!
-//! The words, from the bottom up, which is also the order to read the files in:
+//! The terms, bottom up, which is also the order to read the files in:
 //!
-//! | word | meaning |
+//! | term | meaning |
 //! |---|---|
-//! | choice | one uncertain thing, keyed by subject and ordinal; 0 is benign |
+//! | choice | one uncertain value, identified by key and ordinal; 0 is benign |
 //! | schedule | how the choices about wake-ups are drawn |
-//! | tape | a run as text: what it is drawn from, and what is overridden |
+//! | tape | a run as text: the source of its choices, and overrides |
 //! | instant | nanoseconds of virtual time since the run began |
-//! | trace | the records of what happened; its fingerprint is always kept |
-//! | event | an entry of the queue: poll this task, fire this timer |
-//! | task | a spawned future, known by its path: `main/client/worker#2` |
+//! | trace | the records of a run; its fingerprint is always computed |
+//! | event | an entry of the queue: poll a task, fire a timer |
+//! | task | a spawned future, identified by its path: `main/client/worker#2` |
 //! | step | one poll of a task; it takes no virtual time |
-//! | stall | what every task was about when a run stopped short |
+//! | stall | the state of every task when a run ended early |
 //! | ending | how a run ended; a deadlock is a value, not a hang |
 //!
-//! # What is promised
+//! # Guarantees
 //!
-//! Same binary, same seed, same configuration: same [`Fingerprint`], in a fresh
-//! process or after a thousand other runs, in any thread, whatever the
-//! environment. Under [`Schedule::Fifo`], and on [`Tape::zero`], virtual times
-//! are exact; otherwise a wake-up may be late, as on a real machine.
+//! The same binary, seed and configuration give the same [`Fingerprint`]: in a fresh process,
+//! after a thousand other runs, in any thread, in any environment. Under [`Schedule::Fifo`] and on
+//! [`Tape::zero`], virtual times are exact. Otherwise a wake-up may be late, as on a real machine.
 //!
-//! One thing takes time that should not, under every schedule: a task that wakes
-//! itself, by `yield_now` or because futures joined in it talk to each other, goes
-//! on at the same instant once, and from then on a microsecond later each time,
-//! unless something happens before. Otherwise a task that spins until a timer fires
-//! would spin for ever. If nothing else happens for too many polls, that is a
-//! livelock. Where instants must be exact, give each future a task.
+//! There is one exception to exact times, under every schedule: a self-woken task. A task wakes
+//! itself by `yield_now`, or when futures joined in it wake each other. Its first such poll is at
+//! the same instant; each later one is a microsecond after the previous, unless another event
+//! comes first. Without this, a task that spins until a timer fires would spin forever. Too many
+//! such polls without another event are a livelock. Where instants must be exact, spawn a task for
+//! each future.
 //!
-//! # What an edit moves
+//! # Effects of an edit
 //!
-//! The choices of whoever was edited, at most; nothing of anybody else's. All
-//! timers of a task are one waker: one more may move when its other timers are
-//! late, and the picks of a `select!` that is polled beside it, but not its wake-ups
-//! by other tasks, its `choose`s or its
-//! random words. A task without a name is known by its type, and by its index
-//! among siblings of that type: name those that matter. What the edit makes happen
-//! earlier or later may of course have consequences.
+//! An edit moves at most the choices of the edited task. All timers of a task share one waker. An
+//! additional timer may therefore move the delays of the task's other timers, and the picks of a
+//! `select!` that is polled with it. It does not move the task's wake-ups by other tasks, its
+//! `choose` calls or its random numbers. A task without a name is identified by its type and by
+//! its index among siblings of that type: name the tasks that matter. Events that the edit makes
+//! earlier or later may of course have further consequences.
 //!
-//! # What a program must not do
+//! # Requirements on the program
 //!
-//! It must not take decisions from outside: the real clock,
-//! other threads, the order of a `HashMap`, addresses.
+//! The program must not base decisions on anything outside the run: the real clock, other threads,
+//! the iteration order of a `HashMap`, addresses.
 
 pub(crate) mod choice;
 pub(crate) mod fault_kind;

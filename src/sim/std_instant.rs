@@ -1,7 +1,7 @@
-//! Virtual instants as the standard library's, for code that insists on them.
+//! Conversion between virtual instants and `std::time::Instant`.
 //!
-//! Knows one real instant, taken once a process; refuses to let it matter: only
-//! differences of converted instants mean anything, and those are virtual.
+//! One real instant, taken once per process, stands for the beginning of every run. Only
+//! differences of converted instants are meaningful, and those are virtual.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant as StdInstant};

@@ -1,4 +1,4 @@
-//! How far a node's clocks are off.
+//! [`ClockSkew`]: an offset of a node's wall clock, and a drift of both its clocks.
 
 use std::time::Duration;
 

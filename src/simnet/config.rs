@@ -1,4 +1,4 @@
-//! What a simulated network is like when nothing is wrong with it. Knows numbers and their ranges.
+//! Configuration of a simulated network: latencies, window, timeouts and bandwidth without faults.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ impl Config {
     pub fn user_timeout(mut self, timeout: Option<Duration>) -> Self {
         assert!(
             timeout != Some(Duration::ZERO),
-            "virtnet: stream_timeout(0): every byte would time out at once; `None` is no timeout"
+            "virtnet: user_timeout(0): every byte would time out at once; `None` is no timeout"
         );
         self.user_timeout = timeout;
         self

@@ -1,6 +1,4 @@
-//! How hosts come to be and how they connect: the engine of one region, and its registry.
-//!
-//! Knows what the layer above asks of a network; refuses to know how a dial gets there.
+//! The transport of one region, as `net` uses it: announces hosts, and polls and cancels dials.
 
 use std::task::{Context, Poll};
 

@@ -1,7 +1,6 @@
-//! How long something takes: a least duration, and a drawn one on top.
+//! [`Latency`]: a minimum duration, and a drawn one on top, in integer arithmetic.
 //!
-//! Knows distributions in integer arithmetic; refuses to know what takes so long. What is drawn is
-//! the part above the least, so that 0 is the benign answer.
+//! Only the part above the minimum is drawn, so that 0 is the benign choice.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
-//! Who knows the names of a simulated network.
+//! The registry of a simulated network: announcements and look-ups of host names.
 //!
-//! Knows names and where they stand; refuses to know what stands there. A question takes time,
-//! and what is told is how things are when the answer arrives: the registry may be down by then.
-//! For a while after a host was restarted, some are still told where it stood before.
+//! A query takes time, and its reply is the state at the instant of the reply: the registry may be
+//! down by then. For 1 s after a restart of a host, a look-up may find its previous incarnation.
 
 use crate::net::{Addr, Args, Cause, RegistryError};
 use crate::sim::{ChoiceFamily, Distribution, World, hash_name, path_step};

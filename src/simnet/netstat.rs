@@ -1,4 +1,4 @@
-//! What a host has open, as a table to be read: the netstat of a simulated network.
+//! `Network::netstat`: the listeners and connections of a host as a printable table.
 
 use std::fmt::Write;
 

@@ -1,6 +1,4 @@
-//! A simulated network as a test holds it: its hosts and nodes, and what may go wrong by name.
-//!
-//! Knows names and turns them into numbers; what a fault does is done elsewhere.
+//! [`Network`]: the handle to a simulated network, with its hosts, nodes and faults by host name.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,8 +1,7 @@
-//! Nodes: hosts with a program that can die and be started again.
+//! [`Node`]: a host with a program that can crash and be started again.
 //!
-//! Knows what each way to die does, and in which order; refuses to know why. What is asked for
-//! takes effect when the current poll has returned: the host is marked, its connections are dealt
-//! with, and then its tasks are dropped, oldest first.
+//! A fault of a node takes effect when the current poll has returned: the host is marked as down,
+//! its connections are reset or silenced, and then its tasks are dropped, oldest first.
 
 use std::convert::Infallible;
 use std::fmt;

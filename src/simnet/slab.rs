@@ -1,8 +1,7 @@
-//! Things by number, each begun in the memory of one that is no more.
+//! A slab that reuses the memory of freed entries.
 //!
-//! Knows numbers, and whether a thing is in use; refuses to know what it is. A connection is as
-//! large as ten lines of a cache: to make it elsewhere and move it here, and to move it out again
-//! in the end, would take a tenth of a dial.
+//! A connection is as large as ten cache lines. Building it elsewhere and moving it into the slab,
+//! and out again at its end, would take a tenth of a dial. So an entry is initialised in place.
 
 use crate::util::cold::{ClearToCapacity, cold};
 

@@ -1,8 +1,7 @@
-//! All simulated networks of a run, and where they are kept.
+//! [`SimnetState`]: all simulated networks, connections and dials of a run.
 //!
-//! Knows networks, hosts and connections as tables; refuses to know what happens to them. As the
-//! world itself, it lies in a cell of the thread, from which an operation takes it and into which
-//! it puts it back; and nothing foreign runs meanwhile.
+//! It is stored in a thread-local cell, as the world is. An operation takes it out of the cell and
+//! puts it back; no code of a user or of another library runs in between.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

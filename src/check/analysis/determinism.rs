@@ -1,7 +1,7 @@
-//! Whether a run repeats: before anything is said of a failure, it is run twice more.
+//! The determinism check: a run is repeated, and its repetitions are compared with it.
 //!
-//! Knows fingerprints, traces and printed results. A difference in any of them is a finding of its
-//! own, which stands beside a failure and never in place of it.
+//! Compared are fingerprints, traces and printed results. A difference is reported beside a
+//! failure and never instead of it.
 
 use std::fmt;
 

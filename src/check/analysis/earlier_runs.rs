@@ -1,6 +1,7 @@
-//! Whether a seed fails only by what earlier runs have left, in a static or in a thread-local.
+//! Detection of failures that depend on state left by earlier runs, in a static or a thread-local.
 //!
-//! Knows which seeds were run before it; says only what it has tried.
+//! The failing seed is run alone, then after the seeds that preceded it in the sweep. The report
+//! states only what these runs have shown.
 
 use std::fmt;
 

@@ -1,18 +1,19 @@
-//! Cuts a failing run down to the few choices that matter.
+//! Shrinking: reduces a failing run to the few choices that matter.
 //!
-//! Knows choices as text and values; refuses to know what they mean. Because each is keyed, leaving
-//! one out, that is, making it 0, changes no other's value. So sets of them are tried: whole
-//! families, then all of one host or task, then stretches of time, ever shorter, down to single
-//! ones; and what is left is made smaller. Whatever still fails in the same way is better.
+//! Choices are subjects and values here; their meaning plays no part. Choices are keyed, so
+//! resetting one to 0 changes no other value. Whole families are reset first, then all choices of
+//! one host or task, then ranges of time that get shorter, down to single choices. The remaining
+//! values are then lowered. A smaller run is kept if it still fails in the same way.
 //!
-//! A test that is given an input has that made simpler first, while all choices come from where
-//! they came from: as they are keyed, what a simpler input still asks is answered as it was, and
-//! what only it asks is answered as by any seed.
+//! If the test takes an input, the input is simplified first, with the choices still drawn from
+//! their original source. Choices that a simpler input still makes keep their values; new ones are
+//! drawn as in any run.
 //!
-//! Where everything hangs on everything, as when nodes elect a leader, whatever is left out early
-//! makes another run of all that comes later, so that hardly any one thing can be left out of
-//! thousands. But a run with half of them, any half, is then about as likely to fail as any run is.
-//! So as long as there are many, halves and eighths are tried that are drawn at random.
+//! In some systems every choice affects everything after it, as when nodes elect a leader. A
+//! choice that is reset early makes another run of all that follows, so that hardly any of several
+//! thousand choices can be removed alone. But a run with any half of them is about as likely to
+//! fail as any other run. While there are many choices, random halves and eighths are tried as
+//! well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

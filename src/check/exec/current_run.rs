@@ -1,12 +1,13 @@
-//! The run that a thread executes, for what ends the process in the middle of it.
+//! The run that a thread executes, to be reported when the process ends in the middle of it.
 //!
-//! Knows two such ends. `std::process::exit` ends a process with the status that it is given, so
-//! that a test which ends there looks as if it had passed. The C library executes the destructors
-//! of the calling thread's locals before that; one of them finds the run under way, says so, and
-//! aborts. Where destructors are not executed then, as with musl, the seed is still left on disk.
-//! A panic that leaves a destructor while another panic unwinds aborts, after the panic hook.
+//! Two such ends are covered. `std::process::exit` ends the process with the given status, so that
+//! the test may seem to have passed. The C library first runs the destructors of the calling
+//! thread's locals; one of them finds the run in progress, reports it, and aborts. Where
+//! destructors do not run at exit, as with musl, the seed is still on disk. The other end is a
+//! panic that leaves a destructor during the unwinding of another panic: the process aborts after
+//! the panic hook.
 //!
-//! In a process of its own a run is watched by the parent, which says all of this.
+//! In a subprocess nothing is reported here: its parent observes how the run ends.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;

@@ -1,7 +1,7 @@
-//! The real time that the analyses of one failure may take together.
+//! The deadline, in real time, that the analyses of one failure share.
 //!
-//! Knows the clock of the machine. It ends a run that is under way, and never changes what a run
-//! that comes to its end has come to.
+//! A run in progress at the deadline is stopped. The result of a run that finishes before it does
+//! not depend on the deadline.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
-//! Where runs are executed: on this thread, on a fresh one, or in a fresh process.
+//! Execution of runs on this thread, on a fresh thread, or in a fresh process.
 //!
-//! Knows the isolation that a test asks for, and shows whoever watches what it is at.
+//! The isolation that the test asks for decides which. The progress of each run is published for
+//! the watchdog.
 
 use std::thread;
 

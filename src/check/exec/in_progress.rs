@@ -1,14 +1,13 @@
-//! Which seeds are being run, in a file: a run that takes the whole process with it leaves its
-//! seed behind.
+//! Files with the seeds in progress: a run that kills the process leaves its seed behind.
 //!
-//! Knows one file for each thread of a sweep, below `target/virtnet`, which is locked while the
-//! sweep goes on and removed when it ends. (In one file the threads would wait for each other, a
-//! microsecond a run.) One that is there and not locked was left by a process that died. A
-//! folder that cannot be written is no reason to fail: then nothing is left.
+//! Each worker of a sweep has one file below `target/virtnet`, locked during the sweep and removed
+//! at its end. (With a single file the workers would wait for each other, a microsecond a run.) A
+//! file that exists without a lock was left by a process that died. A folder that cannot be
+//! written is not an error: then no seed is recorded.
 //!
-//! A file has its lock from before its name exists until after its name is removed, and says
-//! nothing any more by then: another process that opened it in between finds nothing in it. A sweep
-//! that finds what a dead process left locks that too, so that one sweep tells of it.
+//! A file is locked before its name exists and until after its name is removed, and is empty by
+//! then: another process that opened it in between finds nothing in it. A sweep that finds the
+//! file of a dead process locks it, so that only one sweep reports it.
 
 use std::fs::{File, OpenOptions, create_dir_all, read_dir, remove_file, rename};
 use std::io::Read;

@@ -1,8 +1,8 @@
-//! Where panics happened, and that they are not printed a thousand times.
+//! Capture of panics in runs: where they happened, without printing them.
 //!
-//! Knows the panic hook of the process, which it takes once and calls for everybody else. A run
-//! under test may panic in every seed and in every attempt to shrink one; only what the report
-//! says of it should be read.
+//! The panic hook of the process is installed once and calls the previous hook for all other
+//! threads. A run under test may panic in every seed and in every attempt to shrink it; the report
+//! alone should be read.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

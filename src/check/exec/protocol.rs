@@ -1,6 +1,4 @@
-//! A run that was played in another process, as text.
-//!
-//! Knows all that is known of a run; refuses to know how the text is brought over.
+//! The result of a run as JSON, for the way from a subprocess to its parent.
 
 use std::time::Duration;
 

@@ -1,6 +1,4 @@
-//! One run of a test, on this thread, and all that is to be known of it afterwards.
-//!
-//! Knows how a test is executed; refuses to know how many times.
+//! Execution of one run on this thread, and its result.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! What one run is to be: what it is drawn from, what is kept of it, and what runs before it.
+//! The request for one run: what it is drawn from, what is recorded, and its limits.
 //!
-//! Knows how that is written, for another process; refuses to know where it is executed.
+//! It also names the seeds that run before it, and has a JSON form for subprocesses.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
-//! A run in a process of its own: the same program once more, told by a variable to play one run.
+//! Execution of a run in a subprocess.
 //!
-//! Knows the arguments by which the harness executes one test, and what goes in and comes out of
-//! that process; refuses to know what a run is. The order goes in by the standard input; what came
-//! of it comes out by the standard output, in a line of its own among whatever the test prints.
+//! The subprocess is the same program, started with the harness arguments that select one test.
+//! The variable `VIRTNET_CHILD` tells it which check to serve. The request goes in as JSON on
+//! standard input. Progress and the result come back on standard output, one line each, among
+//! whatever else the test prints.
 
 use serde_json::{Value, json};
 use std::cell::RefCell;

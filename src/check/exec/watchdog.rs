@@ -1,7 +1,8 @@
-//! Runs that do not come back: what a worker is at, for the thread that watches.
+//! The watchdog: progress of each worker, and detection of polls that do not return.
 //!
-//! Knows one seed and one pulse for each worker. A poll that takes long is told once, with the
-//! task; for its name the run is repeated up to that poll, so that nothing is paid for before.
+//! A worker publishes its seed and the progress of its run. A poll that takes too long is reported
+//! once, with its task. The name of the task is found by repeating the run up to that poll, so
+//! that a run that is never stuck pays nothing for it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

@@ -1,17 +1,16 @@
-//! Tests that are given an input: drawn by proptest's strategies, and made simpler together with
-//! the run. Feature `proptest`.
+//! Tests with an input: drawn by proptest strategies, and shrunk together with the run. Feature
+//! `proptest`.
 //!
-//! Knows strategies and their trees; refuses to know what an input means. What a run is given is a
-//! function of its seed and its tape, as everything else is: so seeds, tapes, determinism checks
-//! and sweeps on many threads stay what they are, no file of regressions is needed, and the replay
-//! line of a report brings back the input as well.
+//! The input of a run is a function of its seed and its tape, as everything else is. Seeds, tapes,
+//! determinism checks and sweeps on many threads therefore work unchanged, no file of regressions
+//! is needed, and the replay line of a report restores the input as well.
 //!
 //! ```
 //! use proptest::prelude::*;
 //! use virtnet::check::Check;
 //! use virtnet::proptest::operations;
 //!
-//! /// What may be done to a stack.
+//! /// An operation on a stack.
 //! #[derive(Clone, Debug)]
 //! enum Op {
 //!     Push(u8),
@@ -24,7 +23,7 @@
 //!     for op in ops {
 //!         match op {
 //!             Op::Push(value) => stack.push(value),
-//!             // The bug: on a bad day it pops what is not there.
+//!             // The bug: on a bad day it pops from an empty stack.
 //!             Op::Pop if sim.choose("weather", 4) == 0 => drop(stack.pop()),
 //!             Op::Pop => drop(stack.pop().expect("an empty stack")),
 //!         }
@@ -34,27 +33,28 @@
 //! assert_eq!(report.choices().map(|(matter, _)| matter), Some(1));
 //! ```
 //!
-//! # How two shrinkers work together
+//! # How the two shrinkers work together
 //!
-//! A failing run has two parts: the input, which proptest knows how to make simpler, and the
-//! choices, which [`check`](crate::check) knows how to leave out. First the input: a simpler one is
-//! run with the same seed, and is kept if that fails in the same way. This works because choices
-//! are keyed: whatever is still asked after operations were left out is answered as it was. Then
-//! the choices, with the input that is left. The tape holds both, the input as the steps that
-//! proptest's tree has taken.
+//! A failing run has two parts: the input, which proptest can simplify, and the choices, which
+//! [`check`](crate::check) can remove. The input is first: a simpler input is run with the same
+//! seed, and is kept if that run fails in the same way. This works because choices are keyed: a
+//! choice that is still made after operations were removed has the same value as before. The
+//! choices are shrunk next, with the remaining input. The tape has both, the input as the steps of
+//! proptest's tree.
 //!
-//! So inputs become the simpler the less an operation has to do with those before it. Give each its
-//! instant, and it still meets the fault that it met when others are left out; give hosts and tasks
-//! names of what they are, and their choices stay theirs.
+//! Inputs therefore become simpler the less an operation depends on those before it. If each
+//! operation has its own instant, it still meets the same fault when others are removed. If hosts
+//! and tasks have names that describe them, their choices remain theirs.
 //!
-//! An update of proptest, or an edit of the strategy, may draw another input from the same seed; so
-//! does `PROPTEST_MAX_DEFAULT_SIZE_RANGE`, of all its variables, where a size is left to proptest.
+//! An update of proptest, or an edit of the strategy, may draw another input from the same seed.
+//! So does `PROPTEST_MAX_DEFAULT_SIZE_RANGE`, alone among its variables, where a size is left to
+//! proptest.
 //!
 //! # Inside proptest's own macro
 //!
-//! `proptest! { fn test(ops in ops(), seed in any::<u64>().no_shrink()) { .. } }` with a
-//! [`Run`] of that seed in it works, too: proptest makes the input simpler, and
-//! the run stays comparable for the same reason. The choices are left as they are.
+//! `proptest! { fn test(ops in ops(), seed in any::<u64>().no_shrink()) { .. } }` with a [`Run`]
+//! of that seed in it works, too. Proptest simplifies the input, and runs remain comparable for
+//! the same reason. The choices are not shrunk.
 
 use std::future::Future;
 
@@ -203,7 +203,8 @@ impl<T: ValueTree> TestInput for InputTree<T> {
 
 /// Which faults a plan may draw: any of all families, and none when it is simplest.
 ///
-/// What the plan does then is chosen by the run: see [`Network::chaos`](crate::simnet::Network).
+/// What the plan does then is chosen by the run: see
+/// [`Network::fault_plan`](crate::simnet::Network::fault_plan).
 pub fn faults() -> impl Strategy<Value = Faults> {
     faults_among(Faults::all())
 }
@@ -213,13 +214,11 @@ pub fn faults() -> impl Strategy<Value = Faults> {
 ///
 /// ```
 /// use virtnet::proptest::faults_among;
-/// use virtnet::simnet::Faults;
+/// use virtnet::simnet::{FaultKind, Faults};
 ///
-/// let strategy =
-/// faults_among(Faults::none().with(FaultKind::Crash).with(FaultKind::Partition).max_down(1));
+/// let faults = Faults::from([FaultKind::Crash, FaultKind::Partition]).max_down(1);
+/// let strategy = faults_among(faults);
 /// ```
-///
-/// [`Faults::with`] panics where there is no such family.
 pub fn faults_among(faults: Faults) -> impl Strategy<Value = Faults> {
     let families: Vec<_> = faults.kinds().collect();
     let count = 0..=families.len();

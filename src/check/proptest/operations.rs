@@ -1,6 +1,6 @@
-//! Sequences of operations as a strategy of proptest's.
+//! Sequences of operations as a proptest strategy.
 //!
-//! Knows how to leave operations out; each is drawn and made simpler by a strategy of its own.
+//! Shrinking removes operations; each remaining operation is simplified by its own strategy.
 
 use std::fmt;
 

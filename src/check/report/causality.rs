@@ -1,6 +1,6 @@
-//! The records that led to a failure: only those in its causal past.
+//! The causal past of a failure: the records that can have led to it, grouped and filtered.
 //!
-//! Knows what led to a record from what records say; refuses to know networks.
+//! Causes are taken from the records alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -1,7 +1,7 @@
-//! A story in the Chrome trace event format, which Perfetto and `chrome://tracing` open.
+//! Export of a trace in Chrome's trace event format, for Perfetto and `chrome://tracing`.
 //!
-//! Knows that format: a host is a process, a task or a direction of a connection a thread, a record
-//! a slice of one nanosecond; messages, and wake-ups across hosts, are flows. Times are virtual.
+//! A host is a process. A task, or one direction of a connection, is a thread. A record is a slice
+//! of one nanosecond. Messages, and wake-ups across hosts, are flows. Times are virtual.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! A story as one page of HTML, which needs nothing but a browser.
+//! The HTML page of a trace: one file that needs only a browser.
 //!
-//! Knows how records are packed: by columns, with a table of the texts, because there may be a
-//! hundred thousand of them. How they are drawn is told in the folder beside.
+//! Records are stored by columns, with a table of texts, because there may be a hundred thousand
+//! of them. The scripts that draw them are in the folder beside this file.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! Where a record happened: on which host, or nowhere in particular.
+//! Assignment of records, choices and faults to hosts, one lane a host.
 //!
-//! Knows how paths are written: those of tasks that live on a node, and those of the directions of
-//! connections. Everything else is the world's: the main task, what it spawned, and faults.
+//! The host is read from the path of a task that lives on a node, or from the path of one
+//! direction of a connection. Everything else is in the lane `world`: the main task, the tasks
+//! that it spawned, and faults.
 
 use std::collections::BTreeMap;
 

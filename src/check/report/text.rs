@@ -1,4 +1,5 @@
-//! What came of a test, made to be read at three in the morning.
+//! The report of a check. Printed, it explains a failure and ends with the command that repeats
+//! it.
 
 use std::fmt;
 use std::panic::resume_unwind;

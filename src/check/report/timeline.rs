@@ -1,6 +1,7 @@
-//! What a trace file tells: a run as it was, and beside it what it was cut down to.
+//! The data of a trace file: the original run, and beside it the shrunk one.
 //!
-//! Knows which records and choices are to be shown, and where; refuses to know how.
+//! Selects the records and choices to show, and their lanes. The formats are in `view` and
+//! `chrome`.
 
 use std::collections::BTreeSet;
 

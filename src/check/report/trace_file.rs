@@ -1,6 +1,4 @@
-//! The file that `VIRTNET_TRACE` names: by its extension a page, Chrome's format, or text.
-//!
-//! Knows files and their errors; what stands in them is told elsewhere.
+//! The file that `VIRTNET_TRACE` names: HTML, Chrome's trace event format, or text, by extension.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Waiting for a task's end. Knows a task's number; refuses to know its future.
+//! `JoinHandle`: waits for a task to end and returns its output.
 
 use std::fmt;
 use std::future::Future;

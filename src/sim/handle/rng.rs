@@ -7,7 +7,7 @@ use std::convert::Infallible;
 
 /// A random generator of the run, by ChaCha with 8 rounds.
 ///
-/// It is a token like [`Sim`]: whoever holds it draws from the stream of the
+/// It is a token like [`Sim`](crate::Sim): whoever holds it draws from the stream of the
 /// task that is being polled. A stream is keyed by the seed and the task, so
 /// what one task draws shifts nothing for another.
 ///
@@ -44,7 +44,7 @@ impl TryRng for SimRng {
     }
 }
 
-/// Returns the current task's random generator; see [`Sim::rng`].
+/// Returns the current task's random generator; see [`Sim::rng`](crate::Sim::rng).
 ///
 /// # Panics
 ///

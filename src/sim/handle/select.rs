@@ -1,5 +1,4 @@
-//! `select!`: waits for the first of several futures, and whose turn is first
-//! is a choice.
+//! `select!`: waits for the first of several futures; the branch polled first is a choice.
 
 use std::panic::Location;
 

@@ -1,6 +1,4 @@
-//! What a program holds of its run: `Sim`, and the same for code without it.
-//!
-//! Knows what tasks may ask for; refuses to know how it comes about.
+//! `Sim`, the handle to a run, and free functions for code that holds none.
 
 use crate::sim::handle::rng::SimRng;
 use std::any::type_name;

@@ -1,7 +1,6 @@
-//! Futures that wait for virtual time: `Sleep`, `Timeout`, `Interval`, `YieldNow`.
+//! Futures of virtual time: `Sleep`, `Timeout`, `Interval`, `YieldNow`.
 //!
-//! Knows when to wake; refuses to know what else happens meanwhile. The free
-//! functions serve code that holds no [`Sim`](crate::sim::Sim), as in tokio.
+//! The free functions serve code that holds no [`Sim`](super::Sim), as in tokio.
 
 use std::fmt;
 use std::future::{Future, poll_fn};

@@ -1,6 +1,4 @@
-//! One run from its seed to its ending: the loop, and what is said about it.
-//!
-//! Knows the whole floor below; it is what turns a future into an `Outcome`.
+//! `Run`: the settings of one simulated run, and the loop that executes it.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};

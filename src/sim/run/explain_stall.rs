@@ -1,9 +1,9 @@
-//! Why a run stopped short: what each task waits for, and whether one of them could go on.
+//! The explanation of a stall: what each task waits for, and which task lost a wake-up.
 //!
-//! Each parked task is polled once more while no operation of this crate completes (see `wait`), so
-//! that the poll runs nothing of the program beyond the point at which it had stopped. The order of
-//! the questions is that of the tasks' births, and ends at the first task that could go on: what
-//! others do after that may have been brought about by the question.
+//! Each parked task is polled once more while no operation of this crate completes (see `wait`).
+//! The poll therefore runs no code of the program beyond the point at which the task had stopped.
+//! Tasks are polled in spawn order, up to the first one that could make progress: later tasks may
+//! be affected by its poll.
 
 use std::any::Any;
 use std::collections::BTreeMap;

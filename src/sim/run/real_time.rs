@@ -1,8 +1,8 @@
-//! A program of real time: the same tasks, handles and timers, and nothing simulated.
+//! Real-time execution: the same tasks, handles and timers, driven by the real clock.
 //!
-//! Knows the run loop, and lets it go on only as far as real time has come; then the thread sleeps
-//! until the next timer, or until another thread wakes a task. Refuses to know what such threads
-//! do, which is where sockets are.
+//! The run loop advances to the present instant of the real clock. Then the thread sleeps until
+//! the next timer is due, or until another thread wakes a task. Sockets belong to such other
+//! threads.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};

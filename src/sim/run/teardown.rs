@@ -1,7 +1,7 @@
-//! After the last step: explain a stall, drop the tasks, write down the outcome.
+//! The end of a run: explains a stall, drops the tasks, collects the outcome.
 //!
-//! Knows a run that is over; refuses to change what it was: nothing in here
-//! reaches trace, tape or fingerprint but the record of the ending itself.
+//! The record of the ending is the last one. Nothing else in this file reaches trace, tape or
+//! fingerprint.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

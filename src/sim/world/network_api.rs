@@ -1,7 +1,6 @@
-//! What those ask of the world who stand above it: a network, and whoever breaks one.
+//! World operations for the network and for faults: callback timers, nodes, clocks, records.
 //!
-//! Knows alarms, nodes and tasks that are not the program's; refuses to know what for. Everything
-//! in here is called with the world in hand, also while an alarm sounds.
+//! Every operation is called with the world borrowed, also from the callback of a timer.
 
 use crate::util::waiter::Waiter;
 

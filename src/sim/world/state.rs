@@ -1,8 +1,8 @@
-//! One simulated world: the state of a run.
+//! The state of one simulated run: tasks, timers, choices, clock, trace.
 //!
-//! Knows tasks, timers, choices and the clock as data; refuses to know futures
-//! and threads. Nothing foreign runs in here: no waker, no destructor, no code
-//! of the user. What must be woken or dropped is handed out to whoever called.
+//! The world is plain data. No foreign code runs while it is borrowed: no waker, no destructor, no
+//! code of the program under test. Everything that must be woken or dropped is handed to the
+//! caller, which does it outside the world.
 
 use std::collections::BTreeMap;
 use std::panic::Location;

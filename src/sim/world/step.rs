@@ -1,8 +1,7 @@
-//! What happens next: the loop's half that knows the world.
+//! The step function of the run loop: selects the next event and checks the limits.
 //!
-//! Knows the queue, the clock and the limits; refuses to know futures, which the
-//! other half polls. A step takes no virtual time; when nothing is due any more,
-//! the clock jumps to the next instant at which anything is.
+//! This half of the loop works on the world; the other half, in `run`, polls futures. A step takes
+//! no virtual time. When no event is due, the clock jumps to the instant of the next one.
 
 use std::task::Waker;
 use std::time::Duration;

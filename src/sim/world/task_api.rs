@@ -1,7 +1,6 @@
-//! What tasks ask of their world, by way of their handles.
+//! World operations behind the public handles: spawn, join, abort, timers, choices.
 //!
-//! Knows requests; refuses to know who forwards them. Each acts for the task that
-//! is being polled, and none has an effect once the run is over.
+//! Each operation acts for the task being polled. None has an effect once the run is over.
 
 use std::panic::Location;
 

@@ -1,8 +1,7 @@
-//! How a task comes to be polled: who wakes it, in which place, and how late.
+//! Wake-ups: source, priority and delay of a task's next poll.
 //!
-//! Knows wake-ups; refuses to know the loop that makes them come true. Every
-//! wake-up is a pair of a task and whoever wakes it, and its choices are keyed by
-//! the pair and by how often it has met.
+//! A wake-up is a pair of a task and a source. Its choices are keyed by the pair and by the number
+//! of earlier wake-ups of the pair.
 
 use crate::util::waiter::{Waiter, cross_thread_count, drain_cross_thread_wakes};
 

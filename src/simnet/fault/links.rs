@@ -1,7 +1,7 @@
-//! What may pass from one host to another: cuts, holds and edited links.
+//! The state of links between hosts: partitions, holds and overridden settings.
 //!
-//! Knows hosts as numbers; refuses to know what travels. Nothing is kept for a pair that nothing
-//! was done to: what is cut is a set of senders and a set of receivers.
+//! Hosts are numbers here. A partition is a set of senders and a set of receivers, so that a pair
+//! of hosts without faults takes no memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 

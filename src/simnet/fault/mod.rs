@@ -1,4 +1,4 @@
-//! Faults: their kinds, plans that draw them, the links they act on, and what came of them.
+//! Faults: the kinds a plan draws, plans, the state of links, and statistics.
 
 pub(crate) mod stats;
 pub(crate) mod links;

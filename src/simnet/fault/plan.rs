@@ -1,7 +1,8 @@
-//! A plan of faults at work: it strikes, lets go again, and in the end undoes all it did.
+//! [`FaultPlan`]: applies drawn faults at their instants, and undoes them.
 //!
-//! Knows hosts, pairs and nodes as they are when a fault strikes; what is drawn is taken modulo
-//! those. Faults that would take more nodes down than are allowed are left out.
+//! The victims of a fault are drawn as plain numbers, and taken modulo the hosts, pairs or nodes
+//! that exist when the fault is applied. A fault that would take down more nodes than allowed is
+//! skipped. At the end of the plan, everything that it did is undone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -72,7 +73,7 @@ impl Network {
     /// # use virtnet::{Run, simnet::{Faults, Network}};
     /// Run::new(1).execute(async |_| {
     ///     let net = Network::new("t");
-    ///     # net.host("α").await.unwrap();
+    ///     # net.new_host("α").await.unwrap();
     ///     // .. make nodes, start clients ..
     ///     net.fault_plan(Faults::all().swarm()).run_for(Duration::from_secs(30)).await;
     ///     // All is well again: now progress can be demanded.

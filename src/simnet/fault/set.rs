@@ -1,8 +1,8 @@
-//! A plan of faults: what may be drawn, and what is drawn from the seed.
+//! [`Faults`], the kinds of faults that a plan may draw, and the sampler that draws a plan.
 //!
-//! Knows choices and instants; refuses to know how a fault is brought about. Time is divided into
-//! slots, and in each slot each family strikes or does not. Every decision is keyed by the plan,
-//! the family and the slot, so that one less moves no other; 0 is always no fault.
+//! The duration of a plan is divided into slots. In each slot, each kind of fault occurs once or
+//! not at all. Each decision is keyed by plan, kind and slot, so that one fault less moves no
+//! other choice; 0 always means no fault.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! What became of the faults: asked for, drawn, applied, and whether they had an effect.
+//! Fault statistics: how many faults were requested, drawn, applied, and had an effect.
 //!
-//! Knows families by name and counts them. A fault that changes nothing looks like robustness; so
-//! a test that asks for one and never feels it has to fail, and this is what it looks at.
+//! A fault without effect looks like robustness. So a test that requests a kind of fault and never
+//! sees an effect of it has to fail; it decides that by these counts.
 
 use std::cell::RefCell;
 use std::fmt;

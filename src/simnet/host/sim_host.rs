@@ -1,7 +1,7 @@
-//! A host as the network sees it: a name, a life, and whether anybody is at home.
+//! [`SimHost`]: a host as the network sees it, and the part that makes it a node.
 //!
-//! Knows what outlives a crash: the name, the place in a region, the program that is started
-//! again. Refuses to know sockets and what runs.
+//! It has what outlives a crash: the name, the region, the number of the incarnation, and the
+//! program that is started again.
 
 use std::borrow::Borrow;
 use std::future::Future;

@@ -1,8 +1,8 @@
-//! The hosts of a network, by number and by name.
+//! [`HostTable`]: the hosts of a network, by number and by name.
 //!
-//! Knows who is who, and who was on the last run; refuses to know what becomes of a host. Most runs
-//! on a thread are of one program, which makes the same hosts in the same order: so a host of the
-//! last run stays in its place, with its address, until another name takes it.
+//! Most runs on a thread are of one program, which makes the same hosts in the same order. So a
+//! host of the previous run keeps its slot and its address until a host of another name takes the
+//! slot.
 
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};

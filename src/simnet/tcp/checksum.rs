@@ -1,22 +1,21 @@
-//! A digest of the bytes of one segment, which may be read in any number of parts.
+//! The checksum of a segment's bytes, which may be read in any number of parts.
 //!
-//! Knows bytes and where in a stream they begin; refuses to know rings, windows and who compares.
-//! A short segment is digested by pairs of words, whose products are added up; a long one in
-//! many lanes that step once a block, which a compiler turns into vectors. Which of the two it is
-//! depends on nothing but the length of the segment, so that sender and receiver agree without a
-//! word; and what it comes to does not depend on the processor, which only decides how long that
-//! takes.
+//! A short segment is hashed by pairs of words, whose products are added up. A long segment is
+//! hashed in many lanes that step once a block, which a compiler turns into vectors. Only the
+//! length of the segment decides which of the two is used, so that sender and receiver agree. The
+//! result does not depend on the processor, which only decides how long the computation takes.
 //!
-//! Each word of a short segment is added to a number of its place before it is multiplied, as in NH
-//! (Black et al., "UMAC", CRYPTO 1999): no product waits for another, so that 64 bytes take half
-//! the time of two chains of multiplications. In a long one a word weighs something else in each
-//! block, by powers of one number modulo a prime near 2^64, of which no two are alike: so two words
-//! that change places are noticed, whatever they are, but for carries out of 64 bits. What was
-//! changed escapes with a chance of about one in 2^64, in a short segment as in a long one.
+//! Each word of a short segment is added to a constant of its position before it is multiplied, as
+//! in NH (Black et al., "UMAC", CRYPTO 1999). No product waits for another, so 64 bytes take half
+//! the time of two chains of multiplications. In a long segment a word has another weight in each
+//! block. The weights are powers of one number modulo a prime near 2^64, of which no two are
+//! equal. So two words that change places are detected, whatever they are, except for carries out
+//! of 64 bits. In both kinds of segments, a change stays undetected with a probability of about
+//! one in 2^64.
 //!
-//! Bytes are digested where they are copied: it takes 1.5 µs to copy and digest 64 KiB with vectors
-//! of 32 bytes, and 1.4 to copy them alone; with those of 16 that every processor of its kind has,
-//! 3. A CRC-32 takes 2.5 on top, and lanes of two shifts and an addition 0.9.
+//! Bytes are hashed while they are copied. It takes 1.5 µs to copy and hash 64 KiB with vectors of
+//! 32 bytes, and 1.4 µs to copy them alone; with vectors of 16 bytes, which every processor of its
+//! kind has, 3 µs. A CRC-32 takes 2.5 µs on top, and lanes of two shifts and an addition 0.9 µs.
 
 use fearless_simd::{Level, Simd, dispatch};
 

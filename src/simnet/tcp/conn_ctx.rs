@@ -1,19 +1,4 @@
-//! How things get from one end of a connection to the other, or do not.
-//!
-//! Knows one connection and its way at a time; refuses to know who asked for a fault. An item that
-//! is sent gets an instant of arrival; only the oldest of a direction is in the queue, which keeps
-//! the order whatever is drawn, and is where a cut, a hold or a loss takes hold of it.
-//!
-//! ```text
-//! send ─► on its way ─► arrives ─► acknowledged, unless the way back is shut
-//!            ▲  │ cut, or lost: again after 200 ms, 400 ms, ..
-//!            └──┤
-//!               └ held: until it is let go
-//! ```
-//!
-//! What is not acknowledged for the stream's timeout makes its sender give up. Acknowledgements
-//! cost no event: on a way that is clear they arrive, and where something was done to the way it is
-//! looked at whether they do, and in time. How late one is that was lost is drawn in one go.
+//! [`ConnCtx`]: a connection together with its network and the world; connects and releases.
 
 use crate::simnet::tcp::timers::delivery_of;
 

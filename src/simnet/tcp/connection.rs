@@ -1,7 +1,6 @@
-//! A connection: two ends, two directions, and what is on its way.
+//! [`Connection`]: two endpoints, two directions, and the segments in flight.
 //!
-//! Knows data and its states; refuses to know what happens when. Everything of one direction that
-//! a message touches stands together.
+//! The fields of one direction that a message touches stand together in memory.
 
 use std::task::Waker;
 

@@ -1,6 +1,4 @@
-//! A dial on its way: the look-up and the hand-shake of a connection to be.
-//!
-//! Knows where it has got to and who waits for it; refuses to know what moves it.
+//! [`Dial`]: a pending dial or announcement, and its states from the look-up to the reply.
 
 use std::future::Future;
 use std::pin::Pin;

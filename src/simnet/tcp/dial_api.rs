@@ -1,6 +1,4 @@
-//! What has been begun and has a number: who waits for it, what it has come to, how it is given up.
-//!
-//! Knows dials and announcements as things to wait for; refuses to know what moves them.
+//! Waiting for pending dials and announcements, and interrupting, cancelling and freeing them.
 
 use std::task::Waker;
 

@@ -1,19 +1,18 @@
-//! The hand-shake: how a dial gets to a listener, and the answer back.
+//! The handshake: the way of a dial to a listener, and the reply.
 //!
-//! Knows one dial at a time; refuses to know who dialed and what is sent afterwards. A dial is one
-//! round trip and the wait for an accept in between: the knock takes its time to get there, may be
-//! lost and is then repeated, finds a listener or nobody, and the answer takes its time to get
-//! back. All of it is the network's doing, so that a host that is paused or busy holds up nobody
-//! else's accept.
+//! A dial is one round trip, with the wait for an accept in between. The SYN takes its latency,
+//! may be lost and is then retransmitted, and finds a listener or none. The reply takes its
+//! latency, too. The network does all of it, so that a host that is paused or busy delays no other
+//! host's accept.
 //!
 //! ```text
-//! travels ─► at the door ─► (queued ─►) travels back ─► over
+//! InFlight ─► AtListener ─► (Queued ─►) InFlight, back ─► Done
 //!   ▲  │ lost, or held
 //!   └──┘
 //! ```
 //!
-//! What has got to a listener waits there for an accept. All stages together, from the question
-//! where the host stands to the answer of its listener, may take the connect timeout.
+//! A dial that has reached a listener waits there for an accept. All states together, from the
+//! look-up of the host to the reply of its listener, may take the connect timeout.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake};

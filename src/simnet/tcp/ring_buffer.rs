@@ -1,4 +1,4 @@
-//! A ring of bytes that grows as far as it has to. Knows bytes and where they lie.
+//! A ring buffer of bytes that is addressed by offsets of a stream and grows on demand.
 
 use prefetch_index::prefetch_index;
 

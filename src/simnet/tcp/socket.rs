@@ -1,6 +1,7 @@
-//! The ends of simulated connections, as the layer above uses them.
+//! [`SimConnTable`]: the endpoints of simulated connections, as `net` uses them.
 //!
-//! Knows the number of a connection and which end it is. All else is in the fabric.
+//! An endpoint is the number of its connection and the index of the end. All else is in the state
+//! of the simulated networks.
 
 use std::io;
 use std::task::{Context, Poll, Waker};

@@ -1,10 +1,9 @@
-//! The bytes of one direction of a connection, and the oracle that proves them whole.
+//! [`StreamBuffer`]: the bytes of one direction of a connection, and the oracle that checks them.
 //!
-//! Knows offsets, digests and a window; refuses to know time, links and who waits. What is read is
-//! a prefix of what was written, in order and once, whatever happens to the network: each segment
-//! carries the digest that was taken when it was written, and what is read from its beginning to
-//! its end must have the same, in however many parts it is read. This is looked at in every run,
-//! over every byte.
+//! The bytes that are read are a prefix of the bytes that were written, in order and once,
+//! whatever happens to the network. Each segment carries the checksum that was taken when it was
+//! written. The bytes from its beginning to its end must have the same checksum when they are
+//! read, in any number of reads. Every run checks that, for every byte.
 
 use crate::util::lazy_queue::LazyQueue;
 

@@ -1,9 +1,9 @@
 //! bach: queues and tasks over discrete events, and UDP.
 //!
-//! `default` is its runtime as it comes: 50 ms for every packet, queues of 4 096 and 65 535. `same`
-//! has the latencies that all others have, 1 to 10 ms, by a queue of our own ([`latency`]), which
-//! is cheaper than its packet monitor. `tuned` has 5 ms for every packet. Both have short queues,
-//! which cost less to make. There is no TCP, so a connection is a pair of sockets.
+//! `default` is its runtime without changes: 50 ms for every packet, queues of 4 096 and 65 535.
+//! `same` has the latencies of the other contenders, 1 to 10 ms, by a custom queue ([`latency`]),
+//! which is cheaper than bach's packet monitor. `tuned` has 5 ms for every packet. Both have short
+//! queues, which are cheaper to create. bach has no TCP, so a connection is a pair of sockets.
 
 mod latency;
 

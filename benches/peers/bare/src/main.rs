@@ -1,6 +1,6 @@
-//! The yardstick, `limit-futures`: a slab of boxed futures, a ready queue and a binary heap.
+//! The bare executor, `limit-futures`: a slab of boxed futures, a ready queue and a binary heap.
 //!
-//! No seed, no trace, no names, and for a network pipes with latency. The executor and the pipes
+//! It has no seed, trace or names; its network is pipes with latency. The executor and the pipes
 //! are those of `cargo bench`.
 
 // That bench uses more of them.

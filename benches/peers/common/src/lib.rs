@@ -1,9 +1,9 @@
-//! What the peers' programs share: the job they are given, its timing, and their answer.
+//! Code shared by the peers' programs: the command line, the timing, and the result line.
 //!
-//! A program is started once for each sample, as `PROGRAM VARIANT WORKLOAD N TIMES`. It does the
-//! workload of `N` operations so many times, and answers with one line: the CPU time and the time
-//! on the wall, in nanoseconds, and the resident memory in KiB, before, when half of the times were
-//! done, after, and at its peak.
+//! A program is started once for each sample, as `PROGRAM VARIANT WORKLOAD N TIMES`. It runs the
+//! workload of `N` operations `TIMES` times, and prints one line: CPU time and wall-clock time in
+//! nanoseconds, and resident memory in KiB before, at half of the repetitions, after, and at its
+//! peak.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,8 +1,9 @@
-//! The chart of the README, in SVG written by hand.
+//! The chart of the README, as hand-written SVG.
 //!
-//! A panel for each workload, a bar for each contender, all on one logarithmic axis: the speed as a
-//! multiple of the bare executor's. Names and figures stand beside the bars, so that nothing is
-//! told by colour alone; the card has its own ground, light or dark as the reader prefers.
+//! There is a panel for each workload and a bar for each contender, all on one logarithmic axis:
+//! the speed as a multiple of the bare executor's. Names and figures stand beside the bars, so
+//! that no information is in color alone. The card has its own background, light or dark as the
+//! reader prefers.
 
 use std::fmt::Write;
 

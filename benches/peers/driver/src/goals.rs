@@ -1,4 +1,6 @@
-//! What is asked of virtnet, and whether it is so. A bench is no test: a miss is told, that is all.
+//! Speed and memory goals of virtnet, compared with the results.
+//!
+//! A missed goal is reported and is not an error: a benchmark is not a test.
 
 use serde::Serialize;
 

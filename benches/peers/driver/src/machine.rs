@@ -1,4 +1,4 @@
-//! Where and with what it was measured.
+//! The machine, the toolchain and the versions that a measurement was made with.
 
 use std::process::Command;
 

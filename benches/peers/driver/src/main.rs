@@ -1,6 +1,6 @@
-//! Runs all contenders through all workloads, in turn, and reports.
+//! The driver: runs all contenders through all workloads, in turn, and reports.
 //!
-//! `benches/peers/run` builds them all and starts this.
+//! `benches/peers/run` builds the contenders and starts the driver.
 
 mod chart;
 mod number_format;

@@ -1,4 +1,4 @@
-//! A workload, measured: all contenders in turn, pass after pass.
+//! Measurement of one workload: all contenders in turn, pass after pass.
 
 use std::path::PathBuf;
 use std::time::Duration;

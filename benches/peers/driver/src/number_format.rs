@@ -1,4 +1,4 @@
-//! Numbers, as people read them.
+//! Number formats: three significant digits and an SI prefix.
 
 /// Three digits and a prefix: `2.95 M`, `171 k`, `38.0`.
 pub(crate) fn short(value: f64) -> String {

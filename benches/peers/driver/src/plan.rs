@@ -1,4 +1,4 @@
-//! What is measured, of whom, and what is asked of it.
+//! Workloads, contenders, and the goals for virtnet.
 
 /// How many operations a sample has.
 #[derive(Clone, Copy)]

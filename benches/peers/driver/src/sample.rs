@@ -1,4 +1,4 @@
-//! One sample: a program, started, timed by itself, and its answer.
+//! One sample: starts a contender's program, which times itself, and parses its result line.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

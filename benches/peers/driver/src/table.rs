@@ -1,4 +1,4 @@
-//! The tables on the terminal: the speeds, all set-ups of the peers, the memory.
+//! Terminal tables: speeds, all set-ups of the peers, and memory.
 
 use crate::number_format::short;
 use crate::measure::{Cell, Row, median};

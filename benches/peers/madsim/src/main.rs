@@ -1,7 +1,8 @@
 //! madsim: an executor of its own under tokio's names, built with `--cfg madsim`.
 //!
-//! `default` is the runtime as it comes, latencies of 1 to 10 ms. Its own test attribute gives each
-//! seed a thread; for many short runs that is `default`, and `tuned` runs them all on one.
+//! `default` is the runtime without changes, with latencies of 1 to 10 ms. madsim's test attribute
+//! gives each seed a thread. For many short runs `default` does that, and `tuned` runs all of them
+//! on one thread.
 
 use std::future::Future;
 use std::hint::black_box;

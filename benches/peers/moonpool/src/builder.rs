@@ -1,4 +1,4 @@
-//! The startup workload as moonpool's documentation has tests run it.
+//! The startup workload, run as moonpool's documentation runs tests.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! moonpool-sim: an executor that draws who is next, and a network of streams.
+//! moonpool-sim: an executor that draws which task is next, and a network of streams.
 //!
-//! `same` drives its world and executor by hand, which is the fastest way: faults off, latencies of
-//! 1 to 10 ms. `default` is its `SimulationBuilder`, whose buggify and random failures are always
-//! on, so that only short runs get to an end in it.
+//! `same` drives its world and executor by hand, which is the fastest way: faults off, latencies
+//! of 1 to 10 ms. `default` is its `SimulationBuilder`, whose buggify and random failures are
+//! always on, so that only short runs finish.
 
 mod builder;
 

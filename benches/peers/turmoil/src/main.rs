@@ -1,8 +1,8 @@
 //! turmoil: hosts that are tokio runtimes, on one thread, in ticks of virtual time.
 //!
-//! `default` is what `Builder::new` gives: ticks of 1 ms, latencies of 0 to 100 ms. `same` has the
-//! latencies that all others have, 1 to 10 ms. `tuned` is the fastest that can be set: no latency,
-//! and ticks of 100 ms where only timers matter. (Longer TCP buffers make the bulk slower.)
+//! `default` is `Builder::new`: ticks of 1 ms, latencies of 0 to 100 ms. `same` has the latencies
+//! of the other contenders, 1 to 10 ms. `tuned` is the fastest configuration: no latency, and
+//! ticks of 100 ms where only timers matter. (Longer TCP buffers make the bulk workload slower.)
 
 use std::hint::black_box;
 use std::time::Duration;

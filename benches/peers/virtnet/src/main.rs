@@ -1,7 +1,7 @@
-//! virtnet, as it is by default: a seed, keyed choices, a fingerprint of all events, faults that
-//! may strike at any time, and the digest of every stream, checked.
+//! virtnet with its defaults: a seed, keyed choices, a fingerprint of all events, faults that may
+//! occur at any time, and a checked digest of every stream.
 //!
-//! Only the limits on a run's length are lifted, which tests leave as they are.
+//! Only the limits on a run's length are lifted; tests keep them.
 
 use std::future::Future;
 use std::hint::black_box;

@@ -78,7 +78,7 @@ fn retransmissions_count_as_steps_and_plain_deliveries_do_not() {
 fn durations_of_zero_that_break_every_connection_are_refused() {
     let zero = Duration::ZERO;
     let refused: [(&str, &dyn Fn()); 6] = [
-        ("stream_timeout(0)", &|| drop(Config::new().user_timeout(Some(zero)))),
+        ("user_timeout(0)", &|| drop(Config::new().user_timeout(Some(zero)))),
         ("connect_timeout(0)", &|| drop(Config::new().connect_timeout(zero))),
         ("a keep-alive of 0 s", &|| drop(Config::new().keep_alive(Some(zero)))),
         ("a bandwidth of 0 bytes", &|| drop(Config::new().bandwidth(Some(0)))),
@@ -95,8 +95,8 @@ fn durations_of_zero_that_break_every_connection_are_refused() {
 fn smallest_and_largest_values_of_a_configuration_make_no_run_hang() {
     let (least, most) = (Duration::from_nanos(1), Duration::MAX);
     let configs: [(&str, Config); 8] = [
-        ("stream_timeout 1 ns", exact().user_timeout(Some(least))),
-        ("stream_timeout max", exact().user_timeout(Some(most))),
+        ("user_timeout 1 ns", exact().user_timeout(Some(least))),
+        ("user_timeout max", exact().user_timeout(Some(most))),
         ("connect_timeout max", exact().connect_timeout(most)),
         ("keep_alive 1 ns", exact().keep_alive(Some(least))),
         ("keep_alive max", exact().keep_alive(Some(most))),
@@ -120,7 +120,7 @@ fn smallest_and_largest_values_of_a_configuration_make_no_run_hang() {
         });
         // A way there and back that takes longer than the timeout of the stream is a timeout.
         let (wrote, read) = match name {
-            "stream_timeout 1 ns" | "keep_alive 1 ns" => continue,
+            "user_timeout 1 ns" | "keep_alive 1 ns" => continue,
             _ => outcome.unwrap(),
         };
         assert_eq!((wrote, read), (Ok(1), Ok(Ok(1))), "{name}");
