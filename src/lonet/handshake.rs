@@ -18,9 +18,9 @@
 //! > lonet "lonett" proof "a0.."              the dialer's proof
 //! ```
 //!
-//! A line has at most [`MAX_LINE`] bytes with its newline, and it does have a newline. (The reference
-//! takes what is complete in 1024 bytes for a line even without one, and the newline that follows
-//! for data; that is not copied.)
+//! A line has at most [`MAX_LINE`] bytes with its newline, and it does have a newline. (The
+//! reference takes what is complete in 1024 bytes for a line even without one, and the newline
+//! that follows for data; that is not copied.)
 //!
 //! Where one blank is written any number of them may stand, but not none.
 

@@ -34,9 +34,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            latency: Latency::of_millis(1, 10),
-            region_latency: Latency::of_millis(20, 80),
-            registry_latency: Latency::of_millis(1, 5),
+            latency: Latency::from_millis(1, 10),
+            region_latency: Latency::from_millis(20, 80),
+            registry_latency: Latency::from_millis(1, 5),
             window: 64 * 1024,
             connect_timeout: Duration::from_secs(10),
             user_timeout: Some(Duration::from_secs(60)),
@@ -121,9 +121,9 @@ impl Config {
     }
 
     /// Whether a way there and back may take longer than a stream waits for it.
-    pub(crate) fn may_be_too_slow(&self) -> bool {
-        let most = self.latency.max_nanos().max(self.region_latency.max_nanos());
-        self.user_timeout.is_some_and(|timeout| nanos(timeout) < most.saturating_mul(2))
+    pub(crate) fn may_exceed_user_timeout(&self) -> bool {
+        let max_latency = self.latency.max_nanos().max(self.region_latency.max_nanos());
+        self.user_timeout.is_some_and(|timeout| nanos(timeout) < max_latency.saturating_mul(2))
     }
 
     /// How many bytes a second pass from one host to another; `None` is no limit.

@@ -6,48 +6,48 @@ use crate::net::{Addr, Cause, DialResult, Error, Transport, TransportParts, Tran
 use crate::util::waiter::Waiter;
 
 use crate::simnet::state::{enter, enter_state, try_enter};
-use crate::simnet::tcp::dial::Connected;
+use crate::simnet::tcp::dial::DialSuccess;
 use crate::simnet::tcp::socket::endpoint;
 
 /// A region of a simulated network, as the layer above uses it.
 #[derive(Debug)]
-pub(crate) struct Region {
+pub(crate) struct RegionTransport {
     pub(crate) run: u64,
     pub(crate) net: u32,
-    pub(crate) number: u32,
+    pub(crate) index: u32,
 }
 
-impl TransportParts for Region {
+impl TransportParts for RegionTransport {
     fn parts(&self) -> Transports<'_> {
         Transports::Single(self)
     }
 }
 
-impl Transport for Region {
+impl Transport for RegionTransport {
     fn poll_announce(
         &self,
-        call: &mut Option<u32>,
+        pending: &mut Option<u32>,
         host: &Addr,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<Cause>>> {
-        let place = (self.net, self.number);
+        let region = (self.net, self.index);
         // Who waited before is dropped outside the world.
-        let mut _before = None;
-        enter(self.run, |fabric, world| {
-            let Some(index) = *call else {
+        let mut _previous = None;
+        enter(self.run, |state, world| {
+            let Some(index) = *pending else {
                 if world.accepts_effect() {
                     let waiter = Waiter::of(cx.waker());
-                    *call = Some(fabric.announce(world, place, host, waiter) as u32);
+                    *pending = Some(state.announce(world, region, host, waiter) as u32);
                 }
                 return Poll::Pending;
             };
-            match fabric.announced(world, self.number, index as usize) {
+            match state.take_announce_result(world, self.index, index as usize) {
                 Some(announced) => {
-                    *call = None;
+                    *pending = None;
                     Poll::Ready(announced)
                 }
                 None => {
-                    _before = fabric.wait_for_dial(index as usize, cx.waker());
+                    _previous = state.wait_for_dial(index as usize, cx.waker());
                     Poll::Pending
                 }
             }
@@ -56,50 +56,50 @@ impl Transport for Region {
 
     fn poll_dial(
         &self,
-        call: &mut Option<u32>,
+        pending: &mut Option<u32>,
         src: (&Addr, u16),
         dst: &Addr,
         cx: &mut Context<'_>,
     ) -> Poll<DialResult<u16>> {
-        let place = (self.net, self.number);
+        let region = (self.net, self.index);
         // Who waited before is dropped outside the world.
-        let mut _before = None;
+        let mut _previous = None;
         let mut cause = None;
-        let over = enter(self.run, |fabric, world| {
-            let Some(index) = *call else {
+        let poll = enter(self.run, |state, world| {
+            let Some(index) = *pending else {
                 if !world.accepts_effect() {
                     cause = Some(Cause::HostDown);
                     return Poll::Ready(None);
                 }
                 let waiter = Waiter::of(cx.waker());
-                *call = Some(fabric.dial(world, place, src, dst, waiter) as u32);
+                *pending = Some(state.dial(world, region, src, dst, waiter) as u32);
                 return Poll::Pending;
             };
-            match fabric.take_dial_result(world, index as usize, &mut cause) {
+            match state.take_dial_result(world, index as usize, &mut cause) {
                 Some(outcome) => {
-                    *call = None;
+                    *pending = None;
                     Poll::Ready(outcome)
                 }
                 None => {
-                    _before = fabric.wait_for_dial(index as usize, cx.waker());
+                    _previous = state.wait_for_dial(index as usize, cx.waker());
                     Poll::Pending
                 }
             }
         });
-        over.map(|outcome| {
-            let Some(Connected { conn, port }) = outcome else {
+        poll.map(|outcome| {
+            let Some(DialSuccess { conn, port }) = outcome else {
                 return Err(Box::new(cause.unwrap_or(Cause::TimedOut)));
             };
             Ok((endpoint(self.run, conn, 0), port))
         })
     }
 
-    fn is_dial_done(&self, call: u32) -> bool {
-        enter_state(self.run, |fabric| fabric.is_dial_done(call as usize))
+    fn is_dial_done(&self, dial: u32) -> bool {
+        enter_state(self.run, |state| state.is_dial_done(dial as usize))
     }
 
-    fn cancel_dial(&self, call: u32) {
-        let _left = try_enter(self.run, |fabric, world| fabric.cancel_dial(world, call as usize));
+    fn cancel_dial(&self, dial: u32) {
+        let _dropped = try_enter(self.run, |state, world| state.cancel_dial(world, dial as usize));
     }
 
     fn interrupt(&self, host: Option<&Addr>) {
@@ -107,8 +107,8 @@ impl Transport for Region {
         if host.is_some() && number.is_none() {
             return; // what has no number has never dialed
         }
-        try_enter(self.run, |fabric, world| {
-            fabric.interrupt_dials(world, (self.net, self.number), number);
+        try_enter(self.run, |state, world| {
+            state.interrupt_dials(world, (self.net, self.index), number);
         });
     }
 
@@ -117,6 +117,6 @@ impl Transport for Region {
     }
 
     fn withdraw(&self, hostname: &str) {
-        try_enter(self.run, |fabric, _| fabric.withdraw(self.net, hostname));
+        try_enter(self.run, |state, _| state.withdraw(self.net, hostname));
     }
 }

@@ -31,9 +31,9 @@ impl Latency {
     pub(crate) const LOOPBACK: Self = Self { min: 10_000, extra: Distribution::Uniform(1) };
 
     /// From so many milliseconds to so many, all alike.
-    pub(crate) const fn of_millis(least: u64, most: u64) -> Self {
+    pub(crate) const fn from_millis(min: u64, max: u64) -> Self {
         const NANOS: u64 = 1_000_000;
-        Self { min: least * NANOS, extra: Distribution::Uniform((most - least) * NANOS + 1) }
+        Self { min: min * NANOS, extra: Distribution::Uniform((max - min) * NANOS + 1) }
     }
 
     /// Always the same.
@@ -43,7 +43,7 @@ impl Latency {
     /// If it is longer than a day.
     #[track_caller]
     pub fn constant(latency: Duration) -> Self {
-        Self { min: checked("latency", latency), extra: Distribution::Uniform(1) }
+        Self { min: checked_nanos("latency", latency), extra: Distribution::Uniform(1) }
     }
 
     /// Anything from `min` to `max`, both included, all alike.
@@ -54,8 +54,8 @@ impl Latency {
     #[track_caller]
     pub fn uniform(min: Duration, max: Duration) -> Self {
         assert!(min <= max, "virtnet: `Latency::uniform`: min {min:?} is greater than max {max:?}");
-        let (least, most) = (checked("min", min), checked("max", max));
-        Self { min: least, extra: Distribution::Uniform(most - least + 1) }
+        let (min_nanos, max_nanos) = (checked_nanos("min", min), checked_nanos("max", max));
+        Self { min: min_nanos, extra: Distribution::Uniform(max_nanos - min_nanos + 1) }
     }
 
     /// `min`, and on top an exponentially distributed duration, so that `mean` is the mean of the
@@ -70,8 +70,8 @@ impl Latency {
             min <= mean,
             "virtnet: `Latency::exponential`: min {min:?} is greater than mean {mean:?}"
         );
-        let (least, mean) = (checked("min", min), checked("mean", mean));
-        Self { min: least, extra: Distribution::Exponential(mean - least) }
+        let (min_nanos, mean) = (checked_nanos("min", min), checked_nanos("mean", mean));
+        Self { min: min_nanos, extra: Distribution::Exponential(mean - min_nanos) }
     }
 
     /// `min`, and on top something much like a log-normal distribution, so that `median` is the
@@ -86,8 +86,8 @@ impl Latency {
             min <= median,
             "virtnet: `Latency::log_normal`: min {min:?} is greater than median {median:?}"
         );
-        let (least, median) = (checked("min", min), checked("median", median));
-        Self { min: least, extra: Distribution::LogNormal(median - least) }
+        let (min_nanos, median) = (checked_nanos("min", min), checked_nanos("median", median));
+        Self { min: min_nanos, extra: Distribution::LogNormal(median - min_nanos) }
     }
 
     /// Returns the least it can be.
@@ -102,38 +102,38 @@ impl Latency {
 
     /// The nanoseconds that it takes at least, and the shape of what is drawn on top.
     #[inline]
-    pub(crate) const fn parts(self) -> (u64, Distribution) {
+    pub(crate) const fn min_and_extra(self) -> (u64, Distribution) {
         (self.min, self.extra)
     }
 
     /// The distribution in words, for a record of a fault.
     pub(crate) fn describe(self) -> String {
-        let least = self.least();
+        let min = self.least();
         let with = |more: u64| Duration::from_nanos(self.min.saturating_add(more));
         match self.extra {
             Distribution::Uniform(options) if options > 1 => {
-                format!("{least:?} to {:?}", with(options - 1))
+                format!("{min:?} to {:?}", with(options - 1))
             }
             Distribution::Exponential(mean) => {
-                format!("{least:?} at least, {:?} on average", with(mean))
+                format!("{min:?} at least, {:?} on average", with(mean))
             }
             Distribution::LogNormal(median) => {
-                format!("{least:?} at least, {:?} as median", with(median))
+                format!("{min:?} at least, {:?} as median", with(median))
             }
-            _ => format!("{least:?}"),
+            _ => format!("{min:?}"),
         }
     }
 
     /// So many times as long.
-    pub(crate) fn times(self, factor: u64) -> Self {
+    pub(crate) fn scaled_by(self, factor: u64) -> Self {
         let long = |nanos: u64| nanos.saturating_mul(factor).min(max_latency_nanos());
-        let more = match self.extra {
+        let extra = match self.extra {
             Distribution::Uniform(options) => Distribution::Uniform(long(options - 1) + 1),
             Distribution::Exponential(mean) => Distribution::Exponential(long(mean)),
             Distribution::LogNormal(median) => Distribution::LogNormal(long(median)),
             shape => shape,
         };
-        Self { min: long(self.min), extra: more }
+        Self { min: long(self.min), extra }
     }
 }
 
@@ -142,10 +142,10 @@ fn max_latency_nanos() -> u64 {
 }
 
 #[track_caller]
-fn checked(what: &str, latency: Duration) -> u64 {
+fn checked_nanos(name: &str, latency: Duration) -> u64 {
     assert!(
         latency <= MAX_LATENCY,
-        "virtnet: {what} {latency:?} of a latency is longer than a day"
+        "virtnet: {name} {latency:?} of a latency is longer than a day"
     );
     nanos(latency)
 }

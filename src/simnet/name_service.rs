@@ -11,10 +11,10 @@ use crate::sim::FaultKind;
 use crate::simnet::host::sim_host::{HostRef, PowerState, Registration};
 use crate::simnet::state::{NetState, SimnetState};
 use crate::simnet::tcp::dial::{Dial, DialState};
-use crate::simnet::tcp::timers::dial_timer;
+use crate::simnet::tcp::timers::dial_timer_id;
 
 /// For how long after a restart an answer may be out of date.
-const STALE_FOR: u64 = 1_000_000_000;
+const STALE_NANOS: u64 = 1_000_000_000;
 
 impl NetState {
     /// When a question about a host is answered that the current task asks, be there such a host or
@@ -23,12 +23,12 @@ impl NetState {
     pub(crate) fn draw_answer_time(
         &self,
         world: &mut World,
-        machine: Option<u32>,
+        host: Option<u32>,
         hostname: &str,
     ) -> u64 {
-        let hash = machine.map_or_else(|| hash_name(hostname), |it| self.hosts[it].hash);
-        let (least, more) = self.config.registry_latency.parts();
-        world.draw_reply_time(ChoiceFamily::RegistryLatency, (hash, hostname), least, more)
+        let hash = host.map_or_else(|| hash_name(hostname), |it| self.hosts[it].name_hash);
+        let (min, extra) = self.config.registry_latency.min_and_extra();
+        world.draw_reply_time(ChoiceFamily::RegistryLatency, (hash, hostname), min, extra)
     }
 
     /// Has what happens be an answer of the registry's doing.
@@ -58,20 +58,20 @@ impl NetState {
     pub(crate) fn look_up(
         &mut self,
         world: &mut World,
-        call: &Dial,
+        dial: &Dial,
     ) -> Result<HostRef, RegistryError> {
-        let machine = match &call.unresolved_name {
-            None => Some(call.to.host),
+        let host = match &dial.unresolved_name {
+            None => Some(dial.to.host),
             Some(name) => self.hosts.find(name),
         };
-        let known = machine.and_then(|machine| self.hosts[machine].registration);
-        match machine.zip(known) {
-            Some((machine, Registration { incarnation: life, stale: None }))
+        let registration = host.and_then(|host| self.hosts[host].registration);
+        match host.zip(registration) {
+            Some((host, Registration { incarnation, stale: None }))
                 if self.registry_down.is_none() =>
             {
-                Ok(HostRef { host: machine, incarnation: life })
+                Ok(HostRef { host, incarnation })
             }
-            found => self.look_up_slow(world, call, found),
+            found => self.look_up_slow(world, dial, found),
         }
     }
 
@@ -79,38 +79,37 @@ impl NetState {
     fn look_up_slow(
         &mut self,
         world: &mut World,
-        call: &Dial,
+        dial: &Dial,
         found: Option<(u32, Registration)>,
     ) -> Result<HostRef, RegistryError> {
         let down = self.is_registry_down();
-        let name: &str = match &call.unresolved_name {
-            None => self.hosts[call.to.host].name(),
+        let name: &str = match &dial.unresolved_name {
+            None => self.hosts[dial.to.host].name(),
             Some(name) => name,
         };
         if down {
             return Err(self.registry_error("query", &[name], Cause::RegistryDown));
         }
-        let Some((machine, Registration { incarnation: life, stale })) = found else {
+        let Some((host, Registration { incarnation, stale })) = found else {
             return Err(self.registry_error("query", &[name], Cause::NoSuchHost));
         };
         match stale {
-            Some((_, until)) if world.now >= until => {
-                self.hosts[machine].registration =
-                    Some(Registration { incarnation: life, stale: None });
+            Some((_, stale_until)) if world.now >= stale_until => {
+                self.hosts[host].registration = Some(Registration { incarnation, stale: None });
             }
-            Some((before, _))
+            Some((previous, _))
                 if world.draw_for_task(
-                    call.task,
+                    dial.task,
                     ChoiceFamily::StaleLookup,
                     name,
                     Distribution::Uniform(4),
                 ) == 3 =>
             {
-                return Ok(HostRef { host: machine, incarnation: before });
+                return Ok(HostRef { host, incarnation: previous });
             }
             _ => {}
         }
-        Ok(HostRef { host: machine, incarnation: life })
+        Ok(HostRef { host, incarnation })
     }
 }
 
@@ -120,70 +119,70 @@ impl SimnetState {
     pub(crate) fn announce(
         &mut self,
         world: &mut World,
-        (number, region): (u32, u32),
+        (net_index, region): (u32, u32),
         host: &Addr,
         waiter: Waiter,
     ) -> usize {
-        let net = &mut self.nets[number as usize];
-        let machine = net.host_at(host, region);
-        let at = net.draw_answer_time(world, Some(machine), host.host());
-        let state = &mut net.hosts[machine];
-        state.open_dials += 1;
-        let (index, call) = self.dials.insert();
-        (call.net, call.from, call.state) = (number, machine, DialState::Announce);
-        call.to = HostRef { host: machine, incarnation: state.incarnation };
-        call.dialer = Some(waiter);
-        world.set_callback_timer(dial_timer(index), at);
+        let net = &mut self.nets[net_index as usize];
+        let host_index = net.host_at(host, region);
+        let answered_at = net.draw_answer_time(world, Some(host_index), host.host());
+        let sim_host = &mut net.hosts[host_index];
+        sim_host.open_dials += 1;
+        let (index, dial) = self.dials.insert();
+        (dial.net, dial.from, dial.state) = (net_index, host_index, DialState::Announce);
+        dial.to = HostRef { host: host_index, incarnation: sim_host.incarnation };
+        dial.dialer = Some(waiter);
+        world.set_callback_timer(dial_timer_id(index), answered_at);
         index
     }
 
     /// Takes a name if the registry has said that it can be done now, or hears why not. Then the
     /// host is up.
-    pub(crate) fn announced(
+    pub(crate) fn take_announce_result(
         &mut self,
         world: &mut World,
         region: u32,
         index: usize,
     ) -> Option<Result<(), Box<Cause>>> {
-        let call = self.dials.get(index)?;
-        let DialState::Done { .. } = call.state else { return None };
-        let (to, net) = (call.to, &mut self.nets[call.net as usize]);
-        let taken = net.take_name(world, to).map(|()| {
-            let machine = &mut net.hosts[to.host];
-            (machine.region, machine.power) = (region, PowerState::Up);
+        let dial = self.dials.get(index)?;
+        let DialState::Done { .. } = dial.state else { return None };
+        let (to, net) = (dial.to, &mut self.nets[dial.net as usize]);
+        let result = net.register_name(world, to).map(|()| {
+            let host = &mut net.hosts[to.host];
+            (host.region, host.power) = (region, PowerState::Up);
         });
         self.release_dial(world, index);
-        Some(taken)
+        Some(result)
     }
 
     /// Gives a name back whose host did not come to be.
     pub(crate) fn withdraw(&mut self, net: u32, hostname: &str) {
         let net = &mut self.nets[net as usize];
-        if let Some(machine) = net.hosts.find(hostname) {
-            net.hosts[machine].registration = None;
+        if let Some(host) = net.hosts.find(hostname) {
+            net.hosts[host].registration = None;
         }
     }
 }
 
 impl NetState {
-    fn take_name(
+    fn register_name(
         &mut self,
         world: &World,
-        HostRef { host: machine, incarnation: life }: HostRef,
+        HostRef { host, incarnation }: HostRef,
     ) -> Result<(), Box<Cause>> {
         let down = self.is_registry_down();
-        let known = self.hosts[machine].registration;
-        let cause = match known.map(|known| known.incarnation) {
+        let registration = self.hosts[host].registration;
+        let cause = match registration.map(|registration| registration.incarnation) {
             _ if down => Cause::RegistryDown,
             // Only a node that was restarted comes again, and with a later life.
-            Some(before) if before >= life => Cause::HostExists,
-            before => {
-                let stale = before.map(|before| (before, world.instant_after(STALE_FOR)));
-                self.hosts[machine].registration = Some(Registration { incarnation: life, stale });
+            Some(previous) if previous >= incarnation => Cause::HostExists,
+            previous => {
+                let stale = previous.map(|previous| (previous, world.instant_after(STALE_NANOS)));
+                self.hosts[host].registration = Some(Registration { incarnation, stale });
                 return Ok(());
             }
         };
-        let (name, place) = (self.hosts[machine].name(), format!("{machine}.{life}"));
-        Err(Box::new(self.registry_error("announce", &[name, &place], cause).into()))
+        let (name, address) = (self.hosts[host].name(), format!("{host}.{incarnation}"));
+        Err(Box::new(self.registry_error("announce", &[name, &address], cause).into()))
     }
 }

@@ -21,27 +21,27 @@ impl Network {
     /// ```
     #[track_caller]
     pub fn netstat(&self, host: &str) -> String {
-        let (own, mut text) = self.host_state(host);
-        for (addr, dials, accepts) in own.iter().flat_map(Host::listeners) {
+        let (local, mut text) = self.host_and_status(host);
+        for (addr, dials, accepts) in local.iter().flat_map(Host::listeners) {
             let _ =
                 write!(text, "\n  {addr}  listens, {dials} dial(s) and {accepts} accept(s) wait");
         }
-        enter(self.run, |fabric, world| {
-            let window = fabric.nets[self.net as usize].config.window;
-            let machine = fabric.nets[self.net as usize].hosts.find(host);
-            let net = &fabric.nets[self.net as usize];
+        enter(self.run, |state, world| {
+            let window = state.nets[self.net as usize].config.window;
+            let host_index = state.nets[self.net as usize].hosts.find(host);
+            let net = &state.nets[self.net as usize];
             let addr = |end: &Endpoint| net.addr(end.host, end.port);
-            for (_, conn) in fabric.conns.iter_mut().filter(|(_, conn)| conn.net == self.net) {
-                for end in (0..2).filter(|end| Some(conn.ends[*end].host) == machine) {
-                    let (own, other) = (&conn.ends[end], &conn.ends[1 - end]);
+            for (_, conn) in state.conns.iter_mut().filter(|(_, conn)| conn.net == self.net) {
+                for end in (0..2).filter(|end| Some(conn.endpoints[*end].host) == host_index) {
+                    let (local, peer) = (&conn.endpoints[end], &conn.endpoints[1 - end]);
                     let _ =
-                        write!(text, "\n  {}->{}  {}", addr(own), addr(other), own.state.name());
-                    let unread = conn.halves[1 - end].stream.ready();
-                    let out = &mut conn.halves[end];
-                    let unsent = out.stream.written - out.stream.arrived;
-                    let space = out.stream.send_window(window, world.now);
+                        write!(text, "\n  {}->{}  {}", addr(local), addr(peer), local.state.name());
+                    let unread = conn.halves[1 - end].stream.readable_len();
+                    let half = &mut conn.halves[end];
+                    let unsent = half.stream.written - half.stream.arrived;
+                    let space = half.stream.send_window(window, world.now);
                     let _ = write!(text, ", unread {unread}, unsent {unsent}, window {space}");
-                    text += &describe_problems(out);
+                    text += &describe_problems(half);
                 }
             }
         });
@@ -50,14 +50,17 @@ impl Network {
 
     /// The host of a name, if it has one now, and how it is.
     #[track_caller]
-    fn host_state(&self, name: &str) -> (Option<Host>, String) {
-        let found = enter(self.run, |fabric, _| {
-            let net = &fabric.nets[self.net as usize];
-            let machine = &net.hosts[net.hosts.find(name)?];
-            let subnetwork = net.regions.get(machine.region as usize)?.subnetwork.clone();
-            let paused = machine.node.as_ref().is_some_and(|node| node.pause.is_some());
-            let is = if paused { "paused" } else { machine.power.name() };
-            Some((subnetwork, format!("{name} is {is}, restarted {} time(s)", machine.incarnation)))
+    fn host_and_status(&self, name: &str) -> (Option<Host>, String) {
+        let found = enter(self.run, |state, _| {
+            let net = &state.nets[self.net as usize];
+            let sim_host = &net.hosts[net.hosts.find(name)?];
+            let subnetwork = net.regions.get(sim_host.region as usize)?.subnetwork.clone();
+            let is_paused = sim_host.node.as_ref().is_some_and(|node| node.pause.is_some());
+            let status = if is_paused { "paused" } else { sim_host.power.name() };
+            Some((
+                subnetwork,
+                format!("{name} is {status}, restarted {} time(s)", sim_host.incarnation),
+            ))
         });
         match found {
             Some((subnetwork, text)) => (subnetwork.host(name), text),
@@ -69,18 +72,18 @@ impl Network {
 }
 
 /// What is the matter with a direction, if anything is.
-fn describe_problems(pipe: &HalfConn) -> String {
+fn describe_problems(half: &HalfConn) -> String {
     let mut text = String::new();
-    match pipe.blocked {
+    match half.blocked {
         Blocked::None => {}
-        Blocked::Lost => text += &format!("; lost on the way, {} time(s)", pipe.losses),
+        Blocked::Lost => text += &format!("; lost on the way, {} time(s)", half.losses),
         Blocked::Held => text += "; held on the way",
     }
-    if let Some(since) = pipe.unacked_since {
+    if let Some(since) = half.unacked_since {
         let since = std::time::Duration::from_nanos(since);
         text += &format!("; not acknowledged since {since:?}");
     }
-    if pipe.fin_sent {
+    if half.fin_sent {
         text += "; writes no more";
     }
     text

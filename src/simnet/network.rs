@@ -11,7 +11,7 @@ use crate::sim::{World, current_run};
 
 use crate::sim::FaultKind;
 use crate::simnet::config::Config;
-use crate::simnet::engine::Region;
+use crate::simnet::engine::RegionTransport;
 use crate::simnet::fault::links::{LinkSettings, MILLION, PlannedFaultId, RateChange};
 use crate::simnet::fault::stats::FaultStats;
 use crate::simnet::latency::Latency;
@@ -79,25 +79,27 @@ impl Network {
 
     /// Finds a region, or makes it.
     fn find_region(&self, name: &str) -> (u32, SubNetwork) {
-        let find = |fabric: &mut SimnetState, _: &mut World| self.net(fabric).region(name);
+        let find = |state: &mut SimnetState, _: &mut World| self.net_state(state).find_region(name);
         enter(self.run, find).unwrap_or_else(|| self.add_region(name))
     }
 
     #[cold]
     fn add_region(&self, name: &str) -> (u32, SubNetwork) {
         let (run, net) = (self.run, self.net);
-        enter(run, |fabric, _| {
-            let regions = &mut self.net(fabric).regions;
+        enter(run, |state, _| {
+            let regions = &mut self.net_state(state).regions;
             let number = regions.len() as u32;
-            let subnetwork =
-                SubNetwork::from_transport(self.name.clone(), Region { run, net, number });
+            let subnetwork = SubNetwork::from_transport(
+                self.name.clone(),
+                RegionTransport { run, net, index: number },
+            );
             regions.push(RegionState { name: name.into(), subnetwork: subnetwork.clone() });
             (number, subnetwork)
         })
     }
 
-    fn net<'a>(&self, fabric: &'a mut SimnetState) -> &'a mut NetState {
-        &mut fabric.nets[self.net as usize]
+    fn net_state<'a>(&self, state: &'a mut SimnetState) -> &'a mut NetState {
+        &mut state.nets[self.net as usize]
     }
 
     /// Makes a host in the default region: the same as `region("").new_host(name)`, for programs
@@ -107,9 +109,9 @@ impl Network {
     ///
     /// If the name is taken, or the registry is down.
     pub async fn new_host(&self, name: &str) -> Result<Host, crate::net::Error> {
-        let (region, addr) = enter(self.run, |fabric, _| {
-            let net = self.net(fabric);
-            (net.region(""), net.hosts.addr_for(&net.name, name))
+        let (region, addr) = enter(self.run, |state, _| {
+            let net = self.net_state(state);
+            (net.find_region(""), net.hosts.addr_for(&net.name, name))
         });
         let (_, subnetwork) = region.unwrap_or_else(|| self.add_region(""));
         subnetwork.into_host(addr).await
@@ -162,7 +164,7 @@ impl Network {
     /// If either is empty, or a host is in both.
     #[track_caller]
     pub fn partition(&self, a: &[&str], b: &[&str]) {
-        self.cut_link(a, b, true, None);
+        self.apply_partition(a, b, true, None);
     }
 
     /// Lets nothing get from any host of `from` to any of `to`, until the network is healed; the
@@ -173,7 +175,7 @@ impl Network {
     /// If either is empty, or a host is in both.
     #[track_caller]
     pub fn partition_one_way(&self, from: &[&str], to: &[&str]) {
-        self.cut_link(from, to, false, None);
+        self.apply_partition(from, to, false, None);
     }
 
     /// Holds whatever travels between two hosts, in both directions, until it is released or the
@@ -227,10 +229,10 @@ impl Network {
     /// The numbers of two hosts.
     #[track_caller]
     fn host_pair(&self, a: &str, b: &str) -> (u32, u32) {
-        let pair = enter(self.run, |fabric, _| {
+        let pair = enter(self.run, |state, _| {
             Ok::<_, String>((
-                first(&self.find_hosts(fabric, &[a])?),
-                first(&self.find_hosts(fabric, &[b])?),
+                first_host(&self.find_hosts(state, &[a])?),
+                first_host(&self.find_hosts(state, &[b])?),
             ))
         });
         pair.unwrap_or_else(|error| panic!("virtnet: {error}"))
@@ -256,84 +258,84 @@ impl Network {
     /// was that long.
     #[track_caller]
     pub fn heal(&self) {
-        enter(self.run, |fabric, world| {
+        enter(self.run, |state, world| {
             if !world.accepts_effect() {
                 return;
             }
-            let net = self.net(fabric);
+            let net = self.net_state(state);
             net.links.heal();
             net.registry_down = None;
             world.record_fault("heal".into());
-            self.reevaluate_connections(fabric, world, |_, _| true);
+            self.reevaluate_connections(state, world, |_, _| true);
         });
     }
 
     /// Returns what has become of all faults so far.
     #[track_caller]
     pub fn fault_stats(&self) -> FaultStats {
-        enter(self.run, |fabric, world| {
-            let net = self.net(fabric);
+        enter(self.run, |state, world| {
+            let net = self.net_state(state);
             net.record_effects(world);
             net.stats.clone()
         })
     }
 }
 
-fn first(hosts: &BTreeSet<u32>) -> u32 {
+fn first_host(hosts: &BTreeSet<u32>) -> u32 {
     hosts.first().copied().unwrap_or_default()
 }
 
 /// What plans do as well.
 impl Network {
     #[track_caller]
-    pub(crate) fn cut_link(
+    pub(crate) fn apply_partition(
         &self,
         from: &[&str],
         to: &[&str],
         both_ways: bool,
-        by: Option<PlannedFaultId>,
+        planned: Option<PlannedFaultId>,
     ) {
-        self.change_faults(&[from, to], |fabric, world, mut hosts| {
+        self.change_faults(&[from, to], |state, world, mut hosts| {
             let (Some(to), Some(from)) = (hosts.pop(), hosts.pop()) else {
                 unreachable!("two were asked for")
             };
             if from.is_empty() || to.is_empty() {
                 return Err("a partition of no hosts: both sides need one at least".into());
             }
-            let net = self.net(fabric);
+            let net = self.net_state(state);
             if let Some(both) = from.intersection(&to).next() {
                 let name = net.hosts[*both].name();
                 return Err(format!("a partition with host {name:?} on both sides"));
             }
             let kind = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
             let counts = net.stats.kind_mut(kind);
-            counts.requested += u64::from(by.is_none());
+            counts.requested += u64::from(planned.is_none());
             counts.applied += 1;
             world.record_fault(format!("{} {}", kind.name(), net.describe_sides(&from, &to)));
-            let concerned = {
+            let is_affected = {
                 let (from, to) = (from.clone(), to.clone());
                 move |a: u32, b: u32| {
                     (from.contains(&a) && to.contains(&b)) || (from.contains(&b) && to.contains(&a))
                 }
             };
-            net.links.cut(from, to, both_ways, by);
-            self.reevaluate_connections(fabric, world, concerned);
+            net.links.partition(from, to, both_ways, planned);
+            self.reevaluate_connections(state, world, is_affected);
             Ok(())
         });
     }
 
     #[track_caller]
-    pub(crate) fn hold_pair(&self, a: &str, b: &str, by_hand: bool) {
-        self.change_faults(&[&[a], &[b]], |fabric, world, hosts| {
-            let (a, b) = (first(&hosts[0]), first(&hosts[1]));
-            let net = self.net(fabric);
+    pub(crate) fn hold_pair(&self, a: &str, b: &str, is_manual: bool) {
+        self.change_faults(&[&[a], &[b]], |state, world, hosts| {
+            let (a, b) = (first_host(&hosts[0]), first_host(&hosts[1]));
+            let net = self.net_state(state);
             let counts = net.stats.kind_mut(FaultKind::Hold);
-            counts.requested += u64::from(by_hand);
+            counts.requested += u64::from(is_manual);
             counts.applied += 1;
-            net.links.hold(a, b, by_hand);
+            net.links.hold(a, b, is_manual);
             let text = format!("hold {}", net.pair_names(a, b));
             world.record_fault(text);
-            self.reevaluate_connections(fabric, world, |from, to| {
+            self.reevaluate_connections(state, world, |from, to| {
                 (from, to) == (a, b) || (from, to) == (b, a)
             });
             Ok(())
@@ -341,14 +343,14 @@ impl Network {
     }
 
     #[track_caller]
-    pub(crate) fn release_pair(&self, a: &str, b: &str, by_hand: bool) {
-        self.change_faults(&[&[a], &[b]], |fabric, world, hosts| {
-            let (a, b) = (first(&hosts[0]), first(&hosts[1]));
-            let net = self.net(fabric);
-            if net.links.release(a, b, by_hand) {
+    pub(crate) fn release_pair(&self, a: &str, b: &str, is_manual: bool) {
+        self.change_faults(&[&[a], &[b]], |state, world, hosts| {
+            let (a, b) = (first_host(&hosts[0]), first_host(&hosts[1]));
+            let net = self.net_state(state);
+            if net.links.release(a, b, is_manual) {
                 world.record_fault(format!("release {}", net.pair_names(a, b)));
             }
-            self.reevaluate_connections(fabric, world, |from, to| {
+            self.reevaluate_connections(state, world, |from, to| {
                 (from, to) == (a, b) || (from, to) == (b, a)
             });
             Ok(())
@@ -356,40 +358,40 @@ impl Network {
     }
 
     #[track_caller]
-    pub(crate) fn reset_pair(&self, a: &str, b: &str, by_hand: bool) {
-        self.change_faults(&[&[a], &[b]], |fabric, world, hosts| {
-            let pair = [first(&hosts[0]), first(&hosts[1])];
-            let net = &fabric.nets[self.net as usize];
+    pub(crate) fn reset_pair(&self, a: &str, b: &str, is_manual: bool) {
+        self.change_faults(&[&[a], &[b]], |state, world, hosts| {
+            let pair = [first_host(&hosts[0]), first_host(&hosts[1])];
+            let net = &state.nets[self.net as usize];
             world.record_fault(format!("reset {}", net.pair_names(pair[0], pair[1])));
-            let mut hit = false;
-            let between = |from, to| [from, to] == pair || [to, from] == pair;
-            self.with_conns(fabric, world, between, |transit| hit |= transit.reset());
-            let counts = fabric.nets[self.net as usize].stats.kind_mut(FaultKind::Reset);
-            counts.requested += u64::from(by_hand);
+            let mut any_reset = false;
+            let is_between = |from, to| [from, to] == pair || [to, from] == pair;
+            self.with_conns(state, world, is_between, |ctx| any_reset |= ctx.reset());
+            let counts = state.nets[self.net as usize].stats.kind_mut(FaultKind::Reset);
+            counts.requested += u64::from(is_manual);
             counts.applied += 1;
-            counts.effective += u64::from(hit);
+            counts.effective += u64::from(any_reset);
             Ok(())
         });
     }
 
     #[track_caller]
-    pub(crate) fn set_registry(&self, down: bool, by_hand: bool) {
-        enter(self.run, |fabric, world| {
-            let net = self.net(fabric);
+    pub(crate) fn set_registry(&self, is_down: bool, is_manual: bool) {
+        enter(self.run, |state, world| {
+            let net = self.net_state(state);
             if !world.accepts_effect() {
                 return;
             }
-            if down {
-                net.registry_down.get_or_insert_default().acquire(by_hand);
+            if is_down {
+                net.registry_down.get_or_insert_default().acquire(is_manual);
                 let counts = net.stats.kind_mut(FaultKind::Registry);
-                counts.requested += u64::from(by_hand);
+                counts.requested += u64::from(is_manual);
                 counts.applied += 1;
-            } else if net.registry_down.as_mut().is_some_and(|down| down.release(by_hand)) {
+            } else if net.registry_down.as_mut().is_some_and(|is_down| is_down.release(is_manual)) {
                 net.registry_down = None;
             } else {
                 return;
             }
-            world.record_fault(if down { "registry down" } else { "registry up" }.into());
+            world.record_fault(if is_down { "registry down" } else { "registry up" }.into());
         });
     }
 
@@ -398,68 +400,70 @@ impl Network {
         &self,
         ((a, b), is_one_way): ((u32, u32), bool),
         kind: FaultKind,
-        by_plan: bool,
+        is_planned: bool,
         change: impl Fn(&mut LinkSettings),
     ) {
-        enter(self.run, |fabric, world| {
+        enter(self.run, |state, world| {
             if !world.accepts_effect() {
                 return;
             }
-            let net = self.net(fabric);
-            let rates = net.rates(a, b);
-            net.links.override_settings(a, b, kind, by_plan, &change);
+            let net = self.net_state(state);
+            let rates = net.bandwidths(a, b);
+            net.links.override_settings(a, b, kind, is_planned, &change);
             if !is_one_way {
-                net.links.override_settings(b, a, kind, by_plan, &change);
+                net.links.override_settings(b, a, kind, is_planned, &change);
             }
             let counts = net.stats.kind_mut(kind);
-            counts.requested += u64::from(!by_plan);
+            counts.requested += u64::from(!is_planned);
             counts.applied += 1;
             // What a plan has set applies before what was set by hand.
-            let applies = net.describe_settings((a, b), kind);
+            let effective = net.describe_settings((a, b), kind);
             let names = match is_one_way {
                 true => format!("{} -> {}", net.hosts[a].name(), net.hosts[b].name()),
                 false => net.pair_names(a, b),
             };
-            let mut text = format!("{kind} {names}: {applies}");
-            let mut own = LinkSettings::default();
-            change(&mut own);
-            if let Some(own) = own.describe(kind).filter(|own| *own != applies) {
-                text += &format!("; {own} after the plan");
+            let mut text = format!("{kind} {names}: {effective}");
+            let mut requested = LinkSettings::default();
+            change(&mut requested);
+            if let Some(requested) =
+                requested.describe(kind).filter(|requested| *requested != effective)
+            {
+                text += &format!("; {requested} after the plan");
             }
             world.record_fault(text);
-            self.rescale_bandwidth(fabric, world, (a, b), rates);
-            self.reevaluate_connections(fabric, world, |from, to| {
+            self.rescale_bandwidth(state, world, (a, b), rates);
+            self.reevaluate_connections(state, world, |from, to| {
                 (from, to) == (a, b) || (from, to) == (b, a)
             });
         });
     }
 
     /// Undoes the cut that a strike made, unless that was done before.
-    pub(crate) fn undo_cut(&self, by: PlannedFaultId, kind: FaultKind) {
-        enter(self.run, |fabric, world| {
-            let net = self.net(fabric);
-            if let Some((from, to)) = net.links.undo_cut(by) {
+    pub(crate) fn undo_partition(&self, id: PlannedFaultId, kind: FaultKind) {
+        enter(self.run, |state, world| {
+            let net = self.net_state(state);
+            if let Some((from, to)) = net.links.undo_partition(id) {
                 let sides = net.describe_sides(&from, &to);
                 world.record_fault(format!("{} {sides}: undone", kind.name()));
-                self.reevaluate_connections(fabric, world, |_, _| true);
+                self.reevaluate_connections(state, world, |_, _| true);
             }
         });
     }
 
     /// Undoes what a plan changed about both directions between two hosts.
     pub(crate) fn undo_override(&self, (a, b): (u32, u32), kind: FaultKind) {
-        enter(self.run, |fabric, world| {
-            let net = self.net(fabric);
-            let rates = net.rates(a, b);
+        enter(self.run, |state, world| {
+            let net = self.net_state(state);
+            let rates = net.bandwidths(a, b);
             // Two strikes alike are undone at once.
             if !(net.links.undo_override(a, b, kind) | net.links.undo_override(b, a, kind)) {
                 return;
             }
-            let applies = net.describe_settings((a, b), kind);
+            let effective = net.describe_settings((a, b), kind);
             let names = net.pair_names(a, b);
-            world.record_fault(format!("{} {names}: undone, {applies}", kind.name()));
-            self.rescale_bandwidth(fabric, world, (a, b), rates);
-            self.reevaluate_connections(fabric, world, |from, to| {
+            world.record_fault(format!("{} {names}: undone, {effective}", kind.name()));
+            self.rescale_bandwidth(state, world, (a, b), rates);
+            self.reevaluate_connections(state, world, |from, to| {
                 (from, to) == (a, b) || (from, to) == (b, a)
             });
         });
@@ -469,21 +473,25 @@ impl Network {
     /// can, if these were the rates before.
     fn rescale_bandwidth(
         &self,
-        fabric: &mut SimnetState,
+        state: &mut SimnetState,
         world: &mut World,
         (a, b): (u32, u32),
         rates: [Option<u64>; 2],
     ) {
-        let after = fabric.nets[self.net as usize].rates(a, b);
+        let after = state.nets[self.net as usize].bandwidths(a, b);
         for ((from, to), (before, after)) in
             [(a, b), (b, a)].into_iter().zip(rates.into_iter().zip(after))
         {
             let Some(before) = before.filter(|before| Some(*before) != after) else { continue };
-            let pace = RateChange { before, after };
-            fabric.nets[self.net as usize].links.rescale_bandwidth((from, to), world.now, pace);
-            let between = |one, other| (one, other) == (from, to) || (other, one) == (from, to);
-            self.with_conns(fabric, world, between, |transit| {
-                transit.rescale_bandwidth(from, pace)
+            let rate_change = RateChange { before, after };
+            state.nets[self.net as usize].links.rescale_bandwidth(
+                (from, to),
+                world.now,
+                rate_change,
+            );
+            let is_between = |one, other| (one, other) == (from, to) || (other, one) == (from, to);
+            self.with_conns(state, world, is_between, |ctx| {
+                ctx.rescale_bandwidth(from, rate_change)
             });
         }
     }
@@ -495,10 +503,10 @@ impl Network {
         names: &[&[&str]],
         work: impl FnOnce(&mut SimnetState, &mut World, Vec<BTreeSet<u32>>) -> Result<(), String>,
     ) {
-        let changed = enter(self.run, |fabric, world| {
+        let changed = enter(self.run, |state, world| {
             let hosts: Result<Vec<_>, String> =
-                names.iter().map(|names| self.find_hosts(fabric, names)).collect();
-            if world.accepts_effect() { work(fabric, world, hosts?) } else { Ok(()) }
+                names.iter().map(|names| self.find_hosts(state, names)).collect();
+            if world.accepts_effect() { work(state, world, hosts?) } else { Ok(()) }
         });
         if let Err(error) = changed {
             panic!("virtnet: {error}");
@@ -506,15 +514,15 @@ impl Network {
     }
 
     /// Finds hosts by name.
-    fn find_hosts(&self, fabric: &SimnetState, names: &[&str]) -> Result<BTreeSet<u32>, String> {
-        let net = &fabric.nets[self.net as usize];
+    fn find_hosts(&self, state: &SimnetState, names: &[&str]) -> Result<BTreeSet<u32>, String> {
+        let net = &state.nets[self.net as usize];
         let find = |name: &&str| {
             net.hosts.find(name).ok_or_else(|| {
                 let names = net.hosts.names();
                 let known = &names[..names.len().min(20)];
-                let more = if names.len() > known.len() { ", .." } else { "" };
+                let ellipsis = if names.len() > known.len() { ", .." } else { "" };
                 format!(
-                    "no host {name:?} was ever made on the network {}; there are: {}{more}",
+                    "no host {name:?} was ever made on the network {}; there are: {}{ellipsis}",
                     self.name,
                     known.join(", ")
                 )
@@ -526,19 +534,23 @@ impl Network {
     /// Does something with every connection between hosts that are concerned.
     fn with_conns(
         &self,
-        fabric: &mut SimnetState,
+        state: &mut SimnetState,
         world: &mut World,
-        concerned: impl Fn(u32, u32) -> bool,
+        is_affected: impl Fn(u32, u32) -> bool,
         mut work: impl FnMut(&mut ConnCtx<'_>),
     ) {
-        let hit = |conn: &Connection| {
-            conn.net == self.net && concerned(conn.ends[0].host, conn.ends[1].host)
+        let is_selected = |conn: &Connection| {
+            conn.net == self.net && is_affected(conn.endpoints[0].host, conn.endpoints[1].host)
         };
-        let conns: Vec<usize> =
-            fabric.conns.iter().filter(|(_, conn)| hit(conn)).map(|(index, _)| index).collect();
+        let conns: Vec<usize> = state
+            .conns
+            .iter()
+            .filter(|(_, conn)| is_selected(conn))
+            .map(|(index, _)| index)
+            .collect();
         for index in conns {
-            if let Some(mut transit) = fabric.conn_ctx(index, world) {
-                work(&mut transit);
+            if let Some(mut ctx) = state.conn_ctx(index, world) {
+                work(&mut ctx);
             }
         }
     }
@@ -546,12 +558,12 @@ impl Network {
     /// Lets all connections look around to which something was done, and all dials.
     pub(crate) fn reevaluate_connections(
         &self,
-        fabric: &mut SimnetState,
+        state: &mut SimnetState,
         world: &mut World,
-        concerned: impl Fn(u32, u32) -> bool,
+        is_affected: impl Fn(u32, u32) -> bool,
     ) {
-        self.with_conns(fabric, world, concerned, |transit| transit.reevaluate_path());
-        fabric.resume_dials(world, self.net);
+        self.with_conns(state, world, is_affected, |ctx| ctx.reevaluate_path());
+        state.resume_dials(world, self.net);
     }
 }
 
@@ -574,7 +586,7 @@ impl LinkOverride {
     /// How long anything takes between the two, one way.
     #[track_caller]
     pub fn latency(self, latency: Latency) -> Self {
-        self.apply(FaultKind::Latency, |edits| edits.latency = Some(latency))
+        self.apply(FaultKind::Latency, |settings| settings.latency = Some(latency))
     }
 
     /// How much of what is sent is lost, from 0 to 1, acknowledgements included. It is sent again
@@ -587,7 +599,7 @@ impl LinkOverride {
     #[track_caller]
     pub fn loss(self, ratio: f64) -> Self {
         let loss = parts_per_million("loss", ratio);
-        self.apply(FaultKind::Loss, |edits| edits.loss = Some(loss))
+        self.apply(FaultKind::Loss, |settings| settings.loss_ppm = Some(loss))
     }
 
     /// How many bytes a second pass, each way.
@@ -601,7 +613,7 @@ impl LinkOverride {
             bytes_per_second > 0,
             "virtnet: a bandwidth of 0 bytes a second lets nothing pass: use `Network::partition`"
         );
-        self.apply(FaultKind::Bandwidth, |edits| edits.bandwidth = Some(bytes_per_second))
+        self.apply(FaultKind::Bandwidth, |settings| settings.bandwidth = Some(bytes_per_second))
     }
 
     /// How many of the reads and writes of connections between the two are short, from 0 to 1.
@@ -612,17 +624,17 @@ impl LinkOverride {
     #[track_caller]
     pub fn short_io(self, ratio: f64) -> Self {
         let short = parts_per_million("short_io", ratio);
-        self.apply(FaultKind::ShortIo, |edits| edits.short_io = Some(short))
+        self.apply(FaultKind::ShortIo, |settings| settings.short_io_ppm = Some(short))
     }
 
-    fn apply(self, family: FaultKind, change: impl Fn(&mut LinkSettings)) -> Self {
-        self.network.override_link((self.hosts, self.is_one_way), family, false, change);
+    fn apply(self, kind: FaultKind, change: impl Fn(&mut LinkSettings)) -> Self {
+        self.network.override_link((self.hosts, self.is_one_way), kind, false, change);
         self
     }
 }
 
 #[track_caller]
-fn parts_per_million(what: &str, ratio: f64) -> u32 {
-    assert!((0.0..=1.0).contains(&ratio), "virtnet: {what}({ratio}): a ratio is from 0 to 1");
+fn parts_per_million(name: &str, ratio: f64) -> u32 {
+    assert!((0.0..=1.0).contains(&ratio), "virtnet: {name}({ratio}): a ratio is from 0 to 1");
     (ratio * f64::from(MILLION)).round() as u32
 }

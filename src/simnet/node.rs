@@ -21,7 +21,7 @@ use crate::util::stall_probe::waiting_for;
 
 use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
-use crate::simnet::host::sim_host::{Life, NodeInfo, PowerState, SimHost};
+use crate::simnet::host::sim_host::{NodeInfo, PowerState, ProgramFuture, SimHost};
 use crate::simnet::state::{SimnetState, enter};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 
@@ -45,17 +45,17 @@ impl NodeOutput for Infallible {
 }
 
 /// Names what a function returns: the only way to name `!` so far.
-pub trait Returns {
+pub trait FnReturn {
     /// What it returns.
     type Output;
 }
 
-impl<T> Returns for fn() -> T {
+impl<T> FnReturn for fn() -> T {
     type Output = T;
 }
 
 /// A program that never returns.
-impl NodeOutput for <fn() -> ! as Returns>::Output {
+impl NodeOutput for <fn() -> ! as FnReturn>::Output {
     fn into_error(self) -> Option<String> {
         self
     }
@@ -118,22 +118,22 @@ impl Node {
         P: Fn(Host) -> Fut + 'static,
         Fut: Future<Output: NodeOutput> + 'static,
     {
-        let program = Rc::new(move |host| -> Life {
-            let life = program(host);
-            Box::pin(async move { life.await.into_error().map_or(Ok(()), Err) })
+        let program = Rc::new(move |host| -> ProgramFuture {
+            let future = program(host);
+            Box::pin(async move { future.await.into_error().map_or(Ok(()), Err) })
         });
-        let node = enter(run, |fabric, world| {
-            let state = &mut fabric.nets[net as usize];
-            let addr = state.hosts.addr_for(&state.name, name);
-            let machine = state.hosts.find_or_add(&addr, region);
-            let made = &mut state.hosts[machine];
-            if made.node.is_some() || made.power == PowerState::Up {
+        let node = enter(run, |state, world| {
+            let net_state = &mut state.nets[net as usize];
+            let addr = net_state.hosts.addr_for(&net_state.name, name);
+            let host = net_state.hosts.find_or_add(&addr, region);
+            let sim_host = &mut net_state.hosts[host];
+            if sim_host.node.is_some() || sim_host.power == PowerState::Up {
                 return Err(format!("there is a host {name:?} already on this network"));
             }
             let number = world.nodes.add(name.into());
-            let part = NodeInfo::new(number, program, spawned_at);
-            made.node = Some(Box::new(part));
-            Ok(Self { run, net, host: machine, name: name.into() })
+            let info = NodeInfo::new(number, program, spawned_at);
+            sim_host.node = Some(Box::new(info));
+            Ok(Self { run, net, host, name: name.into() })
         })?;
         node.boot();
         Ok(node)
@@ -152,14 +152,14 @@ impl Node {
     /// Outside its run, as all methods but `name` do.
     #[track_caller]
     pub fn host(&self) -> Option<Host> {
-        enter(self.run, |fabric, _| self.sim_host(fabric).host.clone())
+        enter(self.run, |state, _| self.sim_host(state).host.clone())
     }
 
     /// Returns whether it is meant to run: it has not been crashed or powered off since it was
     /// last started.
     #[track_caller]
     pub fn is_up(&self) -> bool {
-        enter(self.run, |fabric, _| self.info(fabric).is_up)
+        enter(self.run, |state, _| self.info(state).is_up)
     }
 
     /// Lets the process die: connections are reset, dials to it are refused, its tasks are
@@ -238,18 +238,18 @@ impl Node {
     pub fn spawn<F: Future + 'static>(&self, future: F) -> JoinHandle<F::Output> {
         let (name, future) = (TaskName::Type(std::any::type_name::<F>), box_task(future));
         let spawned_at = Location::caller();
-        let (spawned, number) = enter(self.run, |fabric, world| {
-            let part = self.info(fabric);
+        let (spawned, number) = enter(self.run, |state, world| {
+            let info = self.info(state);
             let root =
-                part.root_task.filter(|root| part.is_up && world.tasks.get_live(*root).is_some());
+                info.root_task.filter(|root| info.is_up && world.tasks.get_live(*root).is_some());
             let spawned = match root {
                 None => Err(future),
                 Some(root) => {
                     let origin = Origin::Task(root.slot);
-                    world.spawn_on(part.number, origin, &name, future, spawned_at)
+                    world.spawn_on(info.number, origin, &name, future, spawned_at)
                 }
             };
-            (spawned, part.number)
+            (spawned, info.number)
         });
         // A task that never begins is dropped here, outside the world.
         JoinHandle::from_spawn_result(self.run, spawned.map_err(drop), (number, spawned_at))
@@ -259,89 +259,89 @@ impl Node {
 /// What plans do as well: then the caller counts what was requested.
 impl Node {
     #[track_caller]
-    pub(crate) fn apply_stop(&self, family: FaultKind, by_hand: bool) {
-        enter(self.run, |fabric, world| {
+    pub(crate) fn apply_stop(&self, kind: FaultKind, is_manual: bool) {
+        enter(self.run, |state, world| {
             if world.accepts_effect() {
-                self.request(fabric, family, by_hand);
-                self.stop_if_up(fabric, world, family);
+                self.count_requested(state, kind, is_manual);
+                self.stop_if_up(state, world, kind);
             }
         });
     }
 
     /// Has it die as soon as the current poll returns.
-    fn stop_if_up(&self, fabric: &mut SimnetState, world: &mut World, family: FaultKind) {
-        let was_up = std::mem::replace(&mut self.info(fabric).is_up, false);
+    fn stop_if_up(&self, state: &mut SimnetState, world: &mut World, kind: FaultKind) {
+        let was_up = std::mem::replace(&mut self.info(state).is_up, false);
         // One that has crashed can still lose its power.
-        let answers =
-            family == FaultKind::PowerOff && self.sim_host(fabric).power != PowerState::Silent;
-        if was_up || answers {
-            self.run_callback(fabric, world, move |node| node.stop_node(family));
+        let still_answers =
+            kind == FaultKind::PowerOff && self.sim_host(state).power != PowerState::PoweredOff;
+        if was_up || still_answers {
+            self.defer_transition(state, world, move |node| node.stop_node(kind));
         }
     }
 
     /// Has something done to it as soon as the current poll returns.
-    fn run_callback(
+    fn defer_transition(
         &self,
-        fabric: &mut SimnetState,
+        state: &mut SimnetState,
         world: &mut World,
-        errand: impl FnOnce(&Self) + 'static,
+        callback: impl FnOnce(&Self) + 'static,
     ) {
-        self.info(fabric).in_transition += 1;
+        self.info(state).pending_transitions += 1;
         let node = self.clone();
         world.defer_callback(Callback::Boxed(Box::new(move || {
-            enter(node.run, |fabric, _| node.info(fabric).in_transition -= 1);
-            errand(&node);
+            enter(node.run, |state, _| node.info(state).pending_transitions -= 1);
+            callback(&node);
         })));
     }
 
     /// Starts it again: a fault.
     #[track_caller]
-    pub(crate) fn apply_restart(&self, by_hand: bool) {
-        self.restart_now(true, by_hand);
+    pub(crate) fn apply_restart(&self, is_manual: bool) {
+        self.defer_restart(true, is_manual);
     }
 
     /// Starts it again when a plan is done with it: the end of a fault, and none itself. Does
     /// nothing if somebody has done so since that life.
     #[track_caller]
-    pub(crate) fn start_if_same(&self, life: u32) {
-        if self.incarnation() == life {
-            self.restart_now(false, false);
+    pub(crate) fn start_if_same(&self, incarnation: u32) {
+        if self.incarnation() == incarnation {
+            self.defer_restart(false, false);
         }
     }
 
     /// How many times it was restarted, or is going to be as soon as the current poll returns.
     pub(crate) fn incarnation(&self) -> u32 {
-        enter(self.run, |fabric, _| {
-            let machine = self.sim_host(fabric);
-            let is_starting = |part: &NodeInfo| part.is_up && part.in_transition > 0;
-            machine.incarnation + u32::from(machine.node.as_deref().is_some_and(is_starting))
+        enter(self.run, |state, _| {
+            let sim_host = self.sim_host(state);
+            let is_starting = |info: &NodeInfo| info.is_up && info.pending_transitions > 0;
+            sim_host.incarnation + u32::from(sim_host.node.as_deref().is_some_and(is_starting))
         })
     }
 
     #[track_caller]
-    fn restart_now(&self, is_fault: bool, by_hand: bool) {
-        enter(self.run, |fabric, world| {
+    fn defer_restart(&self, is_fault: bool, is_manual: bool) {
+        enter(self.run, |state, world| {
             if world.accepts_effect() {
-                self.request(fabric, FaultKind::Restart, by_hand);
-                self.stop_if_up(fabric, world, FaultKind::Restart);
-                self.info(fabric).is_up = true;
-                self.run_callback(fabric, world, move |node| node.begin_incarnation(is_fault));
+                self.count_requested(state, FaultKind::Restart, is_manual);
+                self.stop_if_up(state, world, FaultKind::Restart);
+                self.info(state).is_up = true;
+                self.defer_transition(state, world, move |node| node.begin_incarnation(is_fault));
             }
         });
     }
 
     #[track_caller]
-    pub(crate) fn apply_close(&self, by_hand: bool) {
-        let host = enter(self.run, |fabric, world| {
+    pub(crate) fn apply_close(&self, is_manual: bool) {
+        let host = enter(self.run, |state, world| {
             if !world.accepts_effect() {
                 return None;
             }
-            self.request(fabric, FaultKind::Close, by_hand);
-            self.sim_host(fabric).host.clone()
+            self.count_requested(state, FaultKind::Close, is_manual);
+            self.sim_host(state).host.clone()
         });
         if let Some(host) = host.filter(|host| !host.is_closed()) {
-            enter(self.run, |fabric, world| {
-                self.count_applied(fabric, world, FaultKind::Close, true)
+            enter(self.run, |state, world| {
+                self.count_applied(state, world, FaultKind::Close, true)
             });
             // Only a network that closes with its last host has anything to report.
             let _ = host.close();
@@ -349,42 +349,50 @@ impl Node {
     }
 
     #[track_caller]
-    pub(crate) fn apply_pause(&self, paused: bool, by_hand: bool) {
-        enter(self.run, |fabric, world| {
-            if self.info(fabric).in_transition > 0 && world.accepts_effect() {
+    pub(crate) fn apply_pause(&self, paused: bool, is_manual: bool) {
+        enter(self.run, |state, world| {
+            if self.info(state).pending_transitions > 0 && world.accepts_effect() {
                 // It concerns the life that begins.
-                self.run_callback(fabric, world, move |node| {
-                    enter(node.run, |fabric, world| node.pause_in(fabric, world, paused, by_hand));
+                self.defer_transition(state, world, move |node| {
+                    enter(node.run, |state, world| {
+                        node.apply_pause_now(state, world, paused, is_manual)
+                    });
                 });
             } else {
-                self.pause_in(fabric, world, paused, by_hand);
+                self.apply_pause_now(state, world, paused, is_manual);
             }
         });
     }
 
-    fn pause_in(&self, fabric: &mut SimnetState, world: &mut World, paused: bool, by_hand: bool) {
-        self.record_effects(fabric, world);
-        let part = self.info(fabric);
-        let number = part.number;
+    fn apply_pause_now(
+        &self,
+        state: &mut SimnetState,
+        world: &mut World,
+        paused: bool,
+        is_manual: bool,
+    ) {
+        self.record_effects(state, world);
+        let info = self.info(state);
+        let number = info.number;
         // Who is down is not paused: there is nothing to be held up.
-        if !world.accepts_effect() || (paused && !part.is_up) {
+        if !world.accepts_effect() || (paused && !info.is_up) {
             return;
         }
         if paused {
-            let before = part.pause.as_ref().map(|pause| pause.is_effective);
-            let pause = part.pause.get_or_insert_default();
-            pause.acquire(by_hand);
-            if let Some(felt) = before {
+            let was_effective = info.pause.as_ref().map(|pause| pause.is_effective);
+            let pause = info.pause.get_or_insert_default();
+            pause.acquire(is_manual);
+            if let Some(effective) = was_effective {
                 // Still the same pause, of which there is one more who wants it.
-                pause.is_effective = felt;
+                pause.is_effective = effective;
                 return;
             }
-            self.request(fabric, FaultKind::Pause, by_hand);
-            self.count_applied(fabric, world, FaultKind::Pause, false);
-        } else if part.pause.as_mut().is_some_and(|pause| pause.release(by_hand)) {
-            part.pause = None;
+            self.count_requested(state, FaultKind::Pause, is_manual);
+            self.count_applied(state, world, FaultKind::Pause, false);
+        } else if info.pause.as_mut().is_some_and(|pause| pause.release(is_manual)) {
+            info.pause = None;
             self.record(world, "resume");
-            fabric.resume_lookups(world, self.net, self.host);
+            state.resume_lookups(world, self.net, self.host);
         } else {
             return;
         }
@@ -392,194 +400,194 @@ impl Node {
     }
 
     #[track_caller]
-    pub(crate) fn apply_clock(&self, skew: ClockSkew, by_hand: bool) {
-        enter(self.run, |fabric, world| {
+    pub(crate) fn apply_clock(&self, skew: ClockSkew, is_manual: bool) {
+        enter(self.run, |state, world| {
             if !world.accepts_effect() {
                 return;
             }
-            if by_hand {
-                self.info(fabric).manual_clock = skew;
+            if is_manual {
+                self.info(state).manual_clock = skew;
             }
             let is_fault = skew != ClockSkew::none();
-            self.change_clock(fabric, world, skew, is_fault.then_some(by_hand));
+            self.change_clock(state, world, skew, is_fault.then_some(is_manual));
         });
     }
 
     #[track_caller]
-    pub(crate) fn apply_poll_cost(&self, cost: Duration, by_hand: bool) {
-        enter(self.run, |fabric, world| {
+    pub(crate) fn apply_poll_cost(&self, cost: Duration, is_manual: bool) {
+        enter(self.run, |state, world| {
             if !world.accepts_effect() {
                 return;
             }
-            if by_hand {
-                self.info(fabric).manual_poll_cost = cost;
+            if is_manual {
+                self.info(state).manual_poll_cost = cost;
             }
-            self.change_cost(fabric, world, cost, (!cost.is_zero()).then_some(by_hand));
+            self.change_poll_cost(state, world, cost, (!cost.is_zero()).then_some(is_manual));
         });
     }
 
     /// Sets its clock as it was by hand when a plan is done with it: the end of a fault, and none
     /// itself.
     pub(crate) fn restore_clock(&self) {
-        enter(self.run, |fabric, world| {
-            let own = self.info(fabric).manual_clock;
-            self.change_clock(fabric, world, own, None);
+        enter(self.run, |state, world| {
+            let manual_skew = self.info(state).manual_clock;
+            self.change_clock(state, world, manual_skew, None);
         });
     }
 
     /// The same for what a poll costs it.
     pub(crate) fn restore_poll_cost(&self) {
-        enter(self.run, |fabric, world| {
-            let own = self.info(fabric).manual_poll_cost;
-            self.change_cost(fabric, world, own, None);
+        enter(self.run, |state, world| {
+            let manual_cost = self.info(state).manual_poll_cost;
+            self.change_poll_cost(state, world, manual_cost, None);
         });
     }
 
     /// Changes its clock; if that is a fault, it is one by hand or not.
     fn change_clock(
         &self,
-        fabric: &mut SimnetState,
+        state: &mut SimnetState,
         world: &mut World,
         skew: ClockSkew,
-        fault: Option<bool>,
+        fault_source: Option<bool>,
     ) {
-        self.record_effects(fabric, world);
-        let part = self.info(fabric);
-        let number = part.number;
-        part.clock_effective = fault.map(|_| false);
+        self.record_effects(state, world);
+        let info = self.info(state);
+        let number = info.number;
+        info.clock_effective = fault_source.map(|_| false);
         let step = i128::from(skew.offset) - world.wall_clock_error(number);
-        if let Some(by_hand) = fault {
-            self.request(fabric, FaultKind::Clock, by_hand);
-            self.count_fault(fabric, FaultKind::Clock, false);
+        if let Some(is_manual) = fault_source {
+            self.count_requested(state, FaultKind::Clock, is_manual);
+            self.count_fault(state, FaultKind::Clock, false);
         }
-        if fault.is_some() || world.has_clock_skew(number) {
-            let undone = if fault.is_none() { "undone, " } else { "" };
-            let (setting, step) = (describe_clock(skew), signed(step, in_three_digits));
-            let what = format!("{undone}{setting}; the wall clock steps by {step}");
-            self.record_details(world, FaultKind::Clock, &what);
+        if fault_source.is_some() || world.has_clock_skew(number) {
+            let prefix = if fault_source.is_none() { "undone, " } else { "" };
+            let (setting, step) = (describe_clock(skew), format_signed(step, in_three_digits));
+            let description = format!("{prefix}{setting}; the wall clock steps by {step}");
+            self.record_details(world, FaultKind::Clock, &description);
         }
         world.set_clock(number, skew.offset, skew.drift_ppm);
     }
 
     /// Changes what a poll costs it; if that is a fault, it is one by hand or not.
-    fn change_cost(
+    fn change_poll_cost(
         &self,
-        fabric: &mut SimnetState,
+        state: &mut SimnetState,
         world: &mut World,
         cost: Duration,
-        fault: Option<bool>,
+        fault_source: Option<bool>,
     ) {
-        self.record_effects(fabric, world);
-        let part = self.info(fabric);
-        let number = part.number;
-        part.slow_effective = fault.map(|_| false);
-        if let Some(by_hand) = fault {
-            self.request(fabric, FaultKind::SlowNode, by_hand);
-            self.count_fault(fabric, FaultKind::SlowNode, false);
+        self.record_effects(state, world);
+        let info = self.info(state);
+        let number = info.number;
+        info.slow_effective = fault_source.map(|_| false);
+        if let Some(is_manual) = fault_source {
+            self.count_requested(state, FaultKind::SlowNode, is_manual);
+            self.count_fault(state, FaultKind::SlowNode, false);
         }
-        if fault.is_some() || world.has_poll_cost(number) {
-            let undone = if fault.is_none() { "undone, " } else { "" };
-            self.record_details(world, FaultKind::SlowNode, &format!("{undone}{cost:?} a poll"));
+        if fault_source.is_some() || world.has_poll_cost(number) {
+            let prefix = if fault_source.is_none() { "undone, " } else { "" };
+            self.record_details(world, FaultKind::SlowNode, &format!("{prefix}{cost:?} a poll"));
         }
         world.set_poll_cost(number, nanos(cost));
     }
 }
 
 impl Node {
-    fn sim_host<'a>(&self, fabric: &'a mut SimnetState) -> &'a mut SimHost {
-        &mut fabric.nets[self.net as usize].hosts[self.host]
+    fn sim_host<'a>(&self, state: &'a mut SimnetState) -> &'a mut SimHost {
+        &mut state.nets[self.net as usize].hosts[self.host]
     }
 
-    fn info<'a>(&self, fabric: &'a mut SimnetState) -> &'a mut NodeInfo {
-        match &mut self.sim_host(fabric).node {
-            Some(part) => part,
+    fn info<'a>(&self, state: &'a mut SimnetState) -> &'a mut NodeInfo {
+        match &mut self.sim_host(state).node {
+            Some(info) => info,
             None => unreachable!("a node is made with its part"),
         }
     }
 
-    fn request(&self, fabric: &mut SimnetState, family: FaultKind, by_hand: bool) {
-        let ledger = &mut fabric.nets[self.net as usize].stats;
-        ledger.kind_mut(family).requested += u64::from(by_hand);
+    fn count_requested(&self, state: &mut SimnetState, kind: FaultKind, is_manual: bool) {
+        let stats = &mut state.nets[self.net as usize].stats;
+        stats.kind_mut(kind).requested += u64::from(is_manual);
     }
 
     fn count_applied(
         &self,
-        fabric: &mut SimnetState,
+        state: &mut SimnetState,
         world: &mut World,
-        family: FaultKind,
-        felt: bool,
+        kind: FaultKind,
+        is_effective: bool,
     ) {
-        self.count_fault(fabric, family, felt);
-        self.record(world, family.name());
+        self.count_fault(state, kind, is_effective);
+        self.record(world, kind.name());
     }
 
-    fn count_fault(&self, fabric: &mut SimnetState, family: FaultKind, felt: bool) {
-        let counts = fabric.nets[self.net as usize].stats.kind_mut(family);
+    fn count_fault(&self, state: &mut SimnetState, kind: FaultKind, is_effective: bool) {
+        let counts = state.nets[self.net as usize].stats.kind_mut(kind);
         counts.applied += 1;
-        counts.effective += u64::from(felt);
+        counts.effective += u64::from(is_effective);
     }
 
     /// Records a fault of the node, or its end, with what it is set to.
     #[cold]
-    fn record_details(&self, world: &mut World, family: FaultKind, what: &str) {
-        world.record_fault(format!("{} {}: {what}", family.name(), self.name));
+    fn record_details(&self, world: &mut World, kind: FaultKind, details: &str) {
+        world.record_fault(format!("{} {}: {details}", kind.name(), self.name));
     }
 
-    fn record(&self, world: &mut World, what: &str) {
-        world.record_fault(format!("{what} {}", self.name));
+    fn record(&self, world: &mut World, event: &str) {
+        world.record_fault(format!("{event} {}", self.name));
     }
 
     /// Notes which of the faults of this node have been felt by now.
-    pub(crate) fn record_effects(&self, fabric: &mut SimnetState, world: &World) {
-        let net = &mut fabric.nets[self.net as usize];
-        if let Some(part) = &mut net.hosts[self.host].node {
-            part.record_effects(&mut net.stats, world);
+    pub(crate) fn record_effects(&self, state: &mut SimnetState, world: &World) {
+        let net = &mut state.nets[self.net as usize];
+        if let Some(info) = &mut net.hosts[self.host].node {
+            info.record_effects(&mut net.stats, world);
         }
     }
 
     /// Does something with every connection of its host.
     fn with_conns(
         &self,
-        fabric: &mut SimnetState,
+        state: &mut SimnetState,
         world: &mut World,
         mut work: impl FnMut(&mut ConnCtx<'_>, usize),
     ) {
-        let own = |(index, conn): (usize, &crate::simnet::tcp::connection::Connection)| {
-            let at = |end: usize| conn.ends[end].host == self.host;
-            let ends: Vec<usize> = (0..2).filter(|end| at(*end)).collect();
+        let own_ends = |(index, conn): (usize, &crate::simnet::tcp::connection::Connection)| {
+            let is_own = |end: usize| conn.endpoints[end].host == self.host;
+            let ends: Vec<usize> = (0..2).filter(|end| is_own(*end)).collect();
             (conn.net == self.net).then_some((index, ends))
         };
-        let conns: Vec<_> = fabric.conns.iter().filter_map(own).collect();
+        let conns: Vec<_> = state.conns.iter().filter_map(own_ends).collect();
         for (index, ends) in conns {
-            if let Some(mut transit) = fabric.conn_ctx(index, world) {
-                ends.into_iter().for_each(|end| work(&mut transit, end));
+            if let Some(mut ctx) = state.conn_ctx(index, world) {
+                ends.into_iter().for_each(|end| work(&mut ctx, end));
             }
         }
     }
 
     /// Dies.
-    fn stop_node(&self, family: FaultKind) {
+    fn stop_node(&self, kind: FaultKind) {
         let power =
-            if family == FaultKind::PowerOff { PowerState::Silent } else { PowerState::Down };
-        let host = enter(self.run, |fabric, world| {
-            if family == FaultKind::PowerOff && self.sim_host(fabric).power == PowerState::Silent {
+            if kind == FaultKind::PowerOff { PowerState::PoweredOff } else { PowerState::Down };
+        let host = enter(self.run, |state, world| {
+            if kind == FaultKind::PowerOff && self.sim_host(state).power == PowerState::PoweredOff {
                 return None;
             }
-            if family == FaultKind::Restart {
+            if kind == FaultKind::Restart {
                 self.record(world, "crash to restart");
             } else {
-                self.count_applied(fabric, world, family, true);
+                self.count_applied(state, world, kind, true);
             }
-            self.record_effects(fabric, world);
-            let machine = self.sim_host(fabric);
-            machine.power = power;
-            let host = machine.host.take();
-            if let Some(part) = &mut machine.node {
-                (part.root_task, part.pause) = (None, None);
+            self.record_effects(state, world);
+            let sim_host = self.sim_host(state);
+            sim_host.power = power;
+            let host = sim_host.host.take();
+            if let Some(info) = &mut sim_host.node {
+                (info.root_task, info.pause) = (None, None);
             }
-            self.with_conns(fabric, world, |transit, end| match power {
-                PowerState::Silent => transit.on_power_off(end),
-                _ => transit.on_crash(end),
+            self.with_conns(state, world, |ctx, end| match power {
+                PowerState::PoweredOff => ctx.on_power_off(end),
+                _ => ctx.on_crash(end),
             });
             host
         });
@@ -587,33 +595,33 @@ impl Node {
         if let Some(host) = host {
             let _ = host.close();
         }
-        enter(self.run, |fabric, world| {
-            let number = self.info(fabric).number;
-            let by = PathHash::of_name(family.name());
-            world.intern_name(by, || family.name().into());
-            let death = match family {
+        enter(self.run, |state, world| {
+            let number = self.info(state).number;
+            let source = PathHash::of_name(kind.name());
+            world.intern_name(source, || kind.name().into());
+            let death = match kind {
                 FaultKind::PowerOff => NodeDeath::PowerOff,
                 FaultKind::Restart => NodeDeath::Restart,
                 _ => NodeDeath::Crash,
             };
-            world.stop_node(number, death, by);
+            world.stop_node(number, death, source);
         });
     }
 
     /// Begins a new life.
     fn begin_incarnation(&self, is_fault: bool) {
-        enter(self.run, |fabric, world| {
+        enter(self.run, |state, world| {
             if is_fault {
-                self.count_applied(fabric, world, FaultKind::Restart, true);
+                self.count_applied(state, world, FaultKind::Restart, true);
             } else {
                 self.record(world, "restart");
             }
-            let machine = self.sim_host(fabric);
-            machine.incarnation += 1;
-            machine.power = PowerState::Down;
-            let number = self.info(fabric).number;
+            let sim_host = self.sim_host(state);
+            sim_host.incarnation += 1;
+            sim_host.power = PowerState::Down;
+            let number = self.info(state).number;
             world.start_node(number);
-            self.with_conns(fabric, world, |transit, end| transit.on_restart(end));
+            self.with_conns(state, world, |ctx, end| ctx.on_restart(end));
         });
         self.boot();
     }
@@ -621,13 +629,14 @@ impl Node {
     /// Starts the program.
     fn boot(&self) {
         let root = box_task(self.clone().run_program());
-        let spawned = enter(self.run, |fabric, world| {
-            let life = self.sim_host(fabric).incarnation;
-            let part = self.info(fabric);
-            let (number, spawned_at) = (part.number, part.spawned_at);
-            let (origin, name) = (Origin::Node { life }, TaskName::Given(self.name.clone()));
+        let spawned = enter(self.run, |state, world| {
+            let incarnation = self.sim_host(state).incarnation;
+            let info = self.info(state);
+            let (number, spawned_at) = (info.number, info.spawned_at);
+            let (origin, name) =
+                (Origin::Node { life: incarnation }, TaskName::Given(self.name.clone()));
             let spawned = world.spawn_on(number, origin, &name, root, spawned_at);
-            self.info(fabric).root_task = spawned.as_ref().ok().copied();
+            self.info(state).root_task = spawned.as_ref().ok().copied();
             spawned
         });
         if let Ok(task) = spawned {
@@ -638,24 +647,24 @@ impl Node {
     /// What its first task does: takes a host, runs the program there, and then only keeps the
     /// node.
     async fn run_program(self) {
-        let (subnetwork, addr, program) = enter(self.run, |fabric, _| {
-            let machine = self.sim_host(fabric);
-            let (region, addr) = (machine.region, machine.addr.clone());
+        let (subnetwork, addr, program) = enter(self.run, |state, _| {
+            let sim_host = self.sim_host(state);
+            let (region, addr) = (sim_host.region, sim_host.addr.clone());
             let subnetwork =
-                fabric.nets[self.net as usize].regions[region as usize].subnetwork.clone();
-            (subnetwork, addr, self.info(fabric).program.clone())
+                state.nets[self.net as usize].regions[region as usize].subnetwork.clone();
+            (subnetwork, addr, self.info(state).program.clone())
         });
         let host = loop {
             match subnetwork.clone().into_host(addr.clone()).await {
                 Ok(host) => break host,
                 Err(error) if *error.root() == Cause::RegistryDown => {
-                    let again = enter(self.run, |_, world| world.local_now()) + BOOT_RETRY_DELAY;
-                    Sleep::new(self.run, again).await;
+                    let retry_at = enter(self.run, |_, world| world.local_now()) + BOOT_RETRY_DELAY;
+                    Sleep::new(self.run, retry_at).await;
                 }
                 Err(error) => panic!("node {} did not start: {error}", self.name),
             }
         };
-        enter(self.run, |fabric, _| self.sim_host(fabric).host = Some(host.clone()));
+        enter(self.run, |state, _| self.sim_host(state).host = Some(host.clone()));
         if let Err(error) = program(host).await {
             panic!("the program of node {} failed: {error}", self.name);
         }
@@ -669,11 +678,11 @@ impl Node {
 
 /// The settings of a clock: nanoseconds ahead, and millionths by which it runs too fast.
 pub(crate) fn describe_clock(ClockSkew { offset, drift_ppm }: ClockSkew) -> String {
-    format!("offset {}, drift {drift_ppm} ppm", signed(offset.into(), Duration::from_nanos))
+    format!("offset {}, drift {drift_ppm} ppm", format_signed(offset.into(), Duration::from_nanos))
 }
 
 /// A number of nanoseconds as a duration, which may be negative, as `text` writes one.
-fn signed(nanos: i128, text: fn(u64) -> Duration) -> String {
+fn format_signed(nanos: i128, text: fn(u64) -> Duration) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     format!("{sign}{:?}", text(u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX)))
 }

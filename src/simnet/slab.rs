@@ -53,9 +53,9 @@ impl<T: SlabEntry> RecyclingSlab<T> {
     /// it is.
     #[inline]
     pub(crate) fn get_used(&mut self, index: usize) -> Option<&mut T> {
-        let thing = self.entries.get_mut(index);
-        debug_assert!(thing.as_ref().is_none_or(|thing| thing.is_used()), "{index} is not in use");
-        thing
+        let entry = self.entries.get_mut(index);
+        debug_assert!(entry.as_ref().is_none_or(|entry| entry.is_used()), "{index} is not in use");
+        entry
     }
 
     /// What is in use, with its numbers.
@@ -69,20 +69,20 @@ impl<T: SlabEntry> RecyclingSlab<T> {
 
     /// Begins with number 0 again: what is in use is dropped, and of the rest the memory of so many
     /// is kept.
-    pub(crate) fn clear(&mut self, kept: usize) {
+    pub(crate) fn clear(&mut self, max_capacity: usize) {
         if self.free.len() < self.entries.len() {
             cold(|| {
                 let used = self.entries.iter_mut().filter(|thing| thing.is_used());
                 used.for_each(|thing| *thing = T::default());
             });
         }
-        if self.entries.capacity() > kept {
+        if self.entries.capacity() > max_capacity {
             cold(|| {
-                self.entries.truncate(kept);
-                self.entries.shrink_to(kept);
+                self.entries.truncate(max_capacity);
+                self.entries.shrink_to(max_capacity);
             });
         }
-        self.free.clear_to_capacity(kept);
+        self.free.clear_to_capacity(max_capacity);
         self.free.extend((0..self.entries.len() as u32).rev());
     }
 }
@@ -92,45 +92,45 @@ mod tests {
     use super::{RecyclingSlab, SlabEntry};
 
     #[derive(Default)]
-    struct Thing {
+    struct TestEntry {
         name: Option<char>,
-        before: Vec<char>,
+        history: Vec<char>,
     }
 
-    impl SlabEntry for Thing {
+    impl SlabEntry for TestEntry {
         fn is_used(&self) -> bool {
             self.name.is_some()
         }
     }
 
     #[inline]
-    fn add(pool: &mut RecyclingSlab<Thing>, name: char) -> usize {
-        let (index, thing) = pool.insert();
-        thing.name = Some(name);
-        thing.before.push(name);
+    fn insert_named(slab: &mut RecyclingSlab<TestEntry>, name: char) -> usize {
+        let (index, entry) = slab.insert();
+        entry.name = Some(name);
+        entry.history.push(name);
         index
     }
 
-    fn names(pool: &RecyclingSlab<Thing>) -> String {
-        pool.iter().filter_map(|(_, thing)| thing.name).collect()
+    fn names(slab: &RecyclingSlab<TestEntry>) -> String {
+        slab.iter().filter_map(|(_, thing)| thing.name).collect()
     }
 
     #[test]
-    fn a_number_is_given_out_again_with_its_memory() {
-        let mut pool = RecyclingSlab::default();
-        assert_eq!(['a', 'b', 'c'].map(|name| add(&mut pool, name)), [0, 1, 2]);
+    fn freed_slot_is_reused_with_its_memory() {
+        let mut slab = RecyclingSlab::default();
+        assert_eq!(['a', 'b', 'c'].map(|name| insert_named(&mut slab, name)), [0, 1, 2]);
         for index in [0, 1] {
-            pool.get_mut(index).unwrap().name = None;
-            pool.free(index);
+            slab.get_mut(index).unwrap().name = None;
+            slab.free(index);
         }
-        assert!(pool.get(0).is_none() && pool.get_mut(1).is_none() && pool.get(3).is_none());
-        assert_eq!(names(&pool), "c");
-        assert_eq!((add(&mut pool, 'd'), names(&pool)), (1, "dc".to_string()));
-        assert_eq!(pool.get(1).unwrap().before, ['b', 'd']);
-        pool.clear(2);
-        assert_eq!((names(&pool), pool.iter_mut().count()), (String::new(), 0));
-        assert_eq!(['e', 'f', 'g'].map(|name| add(&mut pool, name)), [0, 1, 2]);
-        assert_eq!(pool.get(0).unwrap().before, ['a', 'e'], "its memory is kept");
-        assert_eq!(pool.get(1).unwrap().before, ['f'], "what was in use is not");
+        assert!(slab.get(0).is_none() && slab.get_mut(1).is_none() && slab.get(3).is_none());
+        assert_eq!(names(&slab), "c");
+        assert_eq!((insert_named(&mut slab, 'd'), names(&slab)), (1, "dc".to_string()));
+        assert_eq!(slab.get(1).unwrap().history, ['b', 'd']);
+        slab.clear(2);
+        assert_eq!((names(&slab), slab.iter_mut().count()), (String::new(), 0));
+        assert_eq!(['e', 'f', 'g'].map(|name| insert_named(&mut slab, name)), [0, 1, 2]);
+        assert_eq!(slab.get(0).unwrap().history, ['a', 'e'], "its memory is kept");
+        assert_eq!(slab.get(1).unwrap().history, ['f'], "what was in use is not");
     }
 }

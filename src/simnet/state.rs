@@ -20,7 +20,7 @@ use crate::sim::FaultKind;
 use crate::simnet::config::Config;
 use crate::simnet::fault::links::{LinkSettings, Links};
 use crate::simnet::fault::stats::{
-    FaultStats, HeldFault, add_to_thread_stats, is_collecting_stats,
+    FaultStats, OngoingFault, add_to_thread_stats, is_collecting_stats,
 };
 use crate::simnet::host::sim_host::NodeInfo;
 use crate::simnet::host::table::HostTable;
@@ -31,10 +31,10 @@ use crate::simnet::tcp::dial::Dial;
 
 /// What two hosts have had to do with each other, as dialer and dialed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pair {
-    pub(crate) dials: u32,
+pub(crate) struct HostPair {
+    pub(crate) dial_count: u32,
     /// When the last dial arrives: the next one arrives later.
-    pub(crate) last_at: u64,
+    pub(crate) last_arrival_at: u64,
 }
 
 /// A region of a network; its number is its place in the list.
@@ -54,14 +54,14 @@ pub(crate) struct NetState {
     pub(crate) hosts: HostTable,
     pub(crate) regions: Vec<RegionState>,
     /// Whether the registry answers nobody.
-    pub(crate) registry_down: Option<HeldFault>,
+    pub(crate) registry_down: Option<OngoingFault>,
     pub(crate) links: Links,
     /// Whether everything that goes from one host to another has to be looked at.
     all_need_slow_path: bool,
-    pub(crate) pairs: SmallMap<(u32, u32), Pair>,
+    pub(crate) pairs: SmallMap<(u32, u32), HostPair>,
     pub(crate) stats: FaultStats,
     /// How many plans there have been.
-    pub(crate) plans: u32,
+    pub(crate) plan_count: u32,
 }
 
 impl NetState {
@@ -75,24 +75,24 @@ impl NetState {
             self.hosts.recycle();
         }
         self.config.clone_from(config);
-        self.all_need_slow_path = config.bandwidth.is_some() || config.may_be_too_slow();
+        self.all_need_slow_path = config.bandwidth.is_some() || config.may_exceed_user_timeout();
     }
 
     /// Forgets everything and keeps the memory, unless it is much.
     fn clear(&mut self, nodes: &mut Vec<NodeInfo>) {
-        const KEPT: usize = 64;
+        const MAX_CAPACITY: usize = 64;
         self.hosts.clear(nodes);
-        self.regions.clear_to_capacity(KEPT);
+        self.regions.clear_to_capacity(MAX_CAPACITY);
         self.registry_down = None;
         self.links.clear();
         self.pairs.clear();
         self.stats = FaultStats::default();
-        self.plans = 0;
+        self.plan_count = 0;
     }
 
     /// A region that there is, and its number.
     #[inline]
-    pub(crate) fn region(&self, name: &str) -> Option<(u32, SubNetwork)> {
+    pub(crate) fn find_region(&self, name: &str) -> Option<(u32, SubNetwork)> {
         let number = self.regions.iter().position(|region| region.name == name)?;
         Some((number as u32, self.regions[number].subnetwork.clone()))
     }
@@ -126,21 +126,21 @@ impl NetState {
 
     /// What applies between two hosts of that which a link edit of this family sets, with its unit.
     #[cold]
-    pub(crate) fn describe_settings(&self, (a, b): (u32, u32), family: FaultKind) -> String {
-        let edits = self.links.settings(a, b);
-        let applies = LinkSettings {
+    pub(crate) fn describe_settings(&self, (a, b): (u32, u32), kind: FaultKind) -> String {
+        let settings = self.links.settings(a, b);
+        let applied = LinkSettings {
             latency: Some(self.latency(a, b)),
-            loss: edits.loss.or(Some(0)),
-            short_io: edits.short_io.or(Some(0)),
-            bandwidth: self.rates(a, b)[0],
+            loss_ppm: settings.loss_ppm.or(Some(0)),
+            short_io_ppm: settings.short_io_ppm.or(Some(0)),
+            bandwidth: self.bandwidths(a, b)[0],
         };
-        applies.describe(family).unwrap_or_else(|| "no limit".into())
+        applied.describe(kind).unwrap_or_else(|| "no limit".into())
     }
 
     /// An address, to be printed.
     #[cold]
-    pub(crate) fn addr(&self, machine: u32, port: u16) -> Addr {
-        self.hosts[machine].addr.with_port(port)
+    pub(crate) fn addr(&self, host: u32, port: u16) -> Addr {
+        self.hosts[host].addr.with_port(port)
     }
 
     /// How long things take from one host to another.
@@ -149,8 +149,8 @@ impl NetState {
         if from == to {
             return Latency::LOOPBACK;
         }
-        let edited = self.links.setting((from, to), |edits| edits.latency);
-        edited.unwrap_or_else(|| self.first_latency(from, to))
+        let edited = self.links.setting((from, to), |settings| settings.latency);
+        edited.unwrap_or_else(|| self.default_latency(from, to))
     }
 
     /// Whether the way between two hosts has to be looked at for everything that takes it.
@@ -160,21 +160,24 @@ impl NetState {
     }
 
     /// How many bytes a second pass between two hosts, there and back; `None` is no limit.
-    pub(crate) fn rates(&self, a: u32, b: u32) -> [Option<u64>; 2] {
+    pub(crate) fn bandwidths(&self, a: u32, b: u32) -> [Option<u64>; 2] {
         let rate = |from, to| self.links.settings(from, to).bandwidth.or(self.config.bandwidth);
         [(a, b), (b, a)].map(|(from, to)| rate(from, to).filter(|_| from != to))
     }
 
     /// How long it takes from one to another if nothing has changed it.
     #[inline]
-    fn first_latency(&self, from: u32, to: u32) -> Latency {
-        let region = |machine: u32| self.hosts[machine].region;
+    fn default_latency(&self, from: u32, to: u32) -> Latency {
+        let region = |host: u32| self.hosts[host].region;
         if region(from) == region(to) { self.config.latency } else { self.config.region_latency }
     }
 
     /// How long it takes from one to another if no plan has changed it.
-    pub(crate) fn usual_latency(&self, from: u32, to: u32) -> Latency {
-        self.links.manual_settings(from, to).latency.unwrap_or_else(|| self.first_latency(from, to))
+    pub(crate) fn latency_without_plan(&self, from: u32, to: u32) -> Latency {
+        self.links
+            .manual_settings(from, to)
+            .latency
+            .unwrap_or_else(|| self.default_latency(from, to))
     }
 }
 
@@ -184,7 +187,7 @@ pub(crate) struct SimnetState {
     run: u64,
     pub(crate) nets: Vec<NetState>,
     /// How many of them this run has made; the others are memory.
-    used: usize,
+    net_count: usize,
     pub(crate) conns: RecyclingSlab<Connection>,
     pub(crate) dials: RecyclingSlab<Dial>,
 }
@@ -192,7 +195,7 @@ pub(crate) struct SimnetState {
 impl SimnetState {
     /// Hands in what has become of the faults, for whoever adds up the runs of a sweep.
     fn flush_stats(&mut self, world: &World) {
-        for net in &mut self.nets[..self.used] {
+        for net in &mut self.nets[..self.net_count] {
             net.record_effects(world);
             add_to_thread_stats(&net.stats);
         }
@@ -200,14 +203,14 @@ impl SimnetState {
 
     /// Forgets the run and keeps its memory, unless it is much. Returns what made nodes of hosts.
     fn clear(&mut self) -> Vec<NodeInfo> {
-        const KEPT: usize = 16;
+        const MAX_CAPACITY: usize = 16;
         let mut nodes = Vec::new();
         self.run = 0;
-        self.dials.clear(KEPT);
-        self.conns.clear(KEPT);
-        self.nets[..self.used].iter_mut().for_each(|net| net.clear(&mut nodes));
+        self.dials.clear(MAX_CAPACITY);
+        self.conns.clear(MAX_CAPACITY);
+        self.nets[..self.net_count].iter_mut().for_each(|net| net.clear(&mut nodes));
         self.nets.truncate(1);
-        self.used = 0;
+        self.net_count = 0;
         nodes
     }
 }
@@ -215,48 +218,48 @@ impl SimnetState {
 impl NetState {
     /// Notes which faults of nodes have been felt by now.
     pub(crate) fn record_effects(&mut self, world: &World) {
-        for part in self.hosts.iter_mut().filter_map(|machine| machine.node.as_mut()) {
-            part.record_effects(&mut self.stats, world);
+        for info in self.hosts.iter_mut().filter_map(|host| host.node.as_mut()) {
+            info.record_effects(&mut self.stats, world);
         }
     }
 }
 
 /// A fabric in its place; as a world, it is gone before its thread ends.
-type Placed = Option<ManuallyDrop<Box<SimnetState>>>;
+type StoredState = Option<ManuallyDrop<Box<SimnetState>>>;
 
 thread_local! {
-    static FABRIC: Cell<Placed> = const { Cell::new(None) };
+    static STATE: Cell<StoredState> = const { Cell::new(None) };
     /// The memory of the last run on this thread that had one, for the next.
-    static SPARE: Cell<Option<Box<SimnetState>>> = const { Cell::new(None) };
+    static SPARE_STATE: Cell<Option<Box<SimnetState>>> = const { Cell::new(None) };
     /// What made nodes of hosts, the last first, while a run ends.
-    static NODES: RefCell<Vec<NodeInfo>> = const { RefCell::new(Vec::new()) };
+    static DROPPED_NODES: RefCell<Vec<NodeInfo>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The fabric, taken out of its place; dropping this puts it back.
-struct BorrowedState(Placed);
+struct BorrowedState(StoredState);
 
 impl BorrowedState {
     /// Takes the fabric of this thread: here, and not in one closure with the work, as in
     /// `sim/current.rs`.
     #[inline]
     fn take() -> Option<Self> {
-        Some(Self(Some(FABRIC.try_with(Cell::take).ok()??)))
+        Some(Self(Some(STATE.try_with(Cell::take).ok()??)))
     }
 }
 
 impl Drop for BorrowedState {
     #[inline]
     fn drop(&mut self) {
-        FABRIC.with(|place| place.set(self.0.take()));
+        STATE.with(|cell| cell.set(self.0.take()));
     }
 }
 
 /// Works on the fabric of `run`, if that goes on in this thread.
 #[inline]
 pub(crate) fn with_state<R>(run: u64, work: impl FnOnce(&mut SimnetState) -> R) -> Option<R> {
-    let mut taken = BorrowedState::take()?;
-    let fabric = taken.0.as_deref_mut()?;
-    if fabric.run == run { Some(work(fabric)) } else { None }
+    let mut guard = BorrowedState::take()?;
+    let state = guard.0.as_deref_mut()?;
+    if state.run == run { Some(work(state)) } else { None }
 }
 
 /// Works on the fabric of `run` alone, which saves half of what it takes to enter the world too.
@@ -279,7 +282,7 @@ pub(crate) fn try_enter<R>(
     run: u64,
     work: impl FnOnce(&mut SimnetState, &mut World) -> R,
 ) -> Option<R> {
-    try_enter_run(run, |world| with_state(run, |fabric| work(fabric, world))).flatten()
+    try_enter_run(run, |world| with_state(run, |state| work(state, world))).flatten()
 }
 
 /// Works on the fabric and the world of `run`.
@@ -307,16 +310,16 @@ fn panic_outside_run() -> ! {
 
 /// Takes the fabric away when its run is over, and keeps its memory. What is left of it may hold
 /// anything of a user's, and is dropped where it cannot be found.
-fn clear() {
+fn clear_on_run_end() {
     if is_collecting_stats() {
-        try_enter_world(|world| with_state(world.run, |fabric| fabric.flush_stats(world)));
+        try_enter_world(|world| with_state(world.run, |state| state.flush_stats(world)));
     }
-    if let Some(mut fabric) = FABRIC.take().map(ManuallyDrop::into_inner) {
-        let nodes = fabric.clear();
-        SPARE.set(Some(fabric));
+    if let Some(mut state) = STATE.take().map(ManuallyDrop::into_inner) {
+        let nodes = state.clear();
+        SPARE_STATE.set(Some(state));
         if !nodes.is_empty() {
             cold(|| {
-                NODES.set(nodes.into_iter().rev().collect());
+                DROPPED_NODES.set(nodes.into_iter().rev().collect());
                 on_run_end(drop_nodes);
             });
         }
@@ -326,36 +329,41 @@ fn clear() {
 /// Drops what made nodes of hosts, which holds their programs: one at a time, because a second
 /// panic while others are dropped would end the process.
 fn drop_nodes() {
-    if let Some(node) = NODES.with_borrow_mut(Vec::pop) {
+    if let Some(node) = DROPPED_NODES.with_borrow_mut(Vec::pop) {
         on_run_end(drop_nodes);
         drop(node);
     }
 }
 
 /// What hears the alarms of a run, and what foresees them.
-pub(crate) type Hooks =
+pub(crate) type NetworkHooks =
     (fn(&mut World, u32), fn(u64, &mut PrefetchSet), fn(u64, PathHash) -> Option<String>);
 
 /// Adds a network to a run, whose alarms are heard by these from then on. Returns its number and
 /// its full name.
 ///
 /// The configuration is copied once, where it stays: it is large to move.
-pub(crate) fn add_net(run: u64, name: &str, config: &Config, hooks: Hooks) -> (u32, Arc<str>) {
+pub(crate) fn add_net(
+    run: u64,
+    name: &str,
+    config: &Config,
+    hooks: NetworkHooks,
+) -> (u32, Arc<str>) {
     if with_state(run, |_| ()).is_none() {
-        let mut fabric = SPARE.take().unwrap_or_default();
-        fabric.run = run;
-        FABRIC.set(Some(ManuallyDrop::new(fabric)));
-        on_run_end(clear);
+        let mut state = SPARE_STATE.take().unwrap_or_default();
+        state.run = run;
+        STATE.set(Some(ManuallyDrop::new(state)));
+        on_run_end(clear_on_run_end);
     }
-    enter(run, |fabric, world| {
+    enter(run, |state, world| {
         (world.on_callback_timer, world.prefetch_callbacks, world.describe_key) = hooks;
-        if fabric.used == fabric.nets.len() {
-            fabric.nets.push(NetState::default());
+        if state.net_count == state.nets.len() {
+            state.nets.push(NetState::default());
         }
-        let net = &mut fabric.nets[fabric.used];
+        let net = &mut state.nets[state.net_count];
         net.begin(name, config);
-        fabric.used += 1;
-        (fabric.used as u32 - 1, net.name.clone())
+        state.net_count += 1;
+        (state.net_count as u32 - 1, net.name.clone())
     })
 }
 
@@ -371,7 +379,7 @@ mod tests {
 
     /// Each request leaves behind a timer that was cancelled and an alarm that stands for nothing.
     #[test]
-    fn cancelled_timers_are_swept_up_beside_stale_alarms() {
+    fn queue_with_cancelled_and_stale_timers_stays_small() {
         let run = Run::new(3).schedule(Schedule::Fifo).execute(async |sim| {
             let net = Network::new("t");
             let listener = net.new_host("b").await.unwrap().listen(":1").await.unwrap();

@@ -162,8 +162,8 @@ fn plan_prefix(fault: &str) -> &str {
 fn slot_length(choice: &Choice) -> Option<(String, u64)> {
     let (fault, _) = planned_fault(choice)?;
     let slot = match choice.ordinal {
-        strikes::AT => choice.options,
-        strikes::LASTS => choice.options / strikes::LONGEST,
+        strikes::START => choice.options,
+        strikes::DURATION => choice.options / strikes::MAX_EXTRA_SLOTS,
         _ => return None,
     };
     Some((plan_prefix(&fault).to_string(), slot))
@@ -357,7 +357,7 @@ impl Shrinker<'_> {
         let own_choices = || self.best.choices.iter().filter(|choice| choice.subject == subject);
         let plan_start = own_choices().next().map_or(0, |choice| choice.at.as_nanos());
         let length = self.slot_lengths.get(plan_prefix(fault)).copied().unwrap_or(0);
-        let delay = own_choices().find(|choice| choice.ordinal == strikes::AT);
+        let delay = own_choices().find(|choice| choice.ordinal == strikes::START);
         plan_start + slot.saturating_sub(1) * length + delay.map_or(0, |choice| choice.value)
     }
 
@@ -371,19 +371,19 @@ impl Shrinker<'_> {
         }
         // That it strikes more often is no matter where it strikes for certain.
         choices.retain(|choice| choice.subject != fault || choice.ordinal != 1);
-        choices.retain(|choice| choice.subject != from || choice.ordinal != strikes::AT);
+        choices.retain(|choice| choice.subject != from || choice.ordinal != strikes::START);
         for choice in choices.iter_mut().filter(|choice| choice.subject == from) {
             choice.subject.clone_from(&to);
-            if choice.ordinal == strikes::WHETHER {
+            if choice.ordinal == strikes::OCCURS {
                 choice.value = choice.options - 1;
             }
         }
-        choices.retain(|choice| choice.subject != to || choice.ordinal != strikes::LASTS);
+        choices.retain(|choice| choice.subject != to || choice.ordinal != strikes::DURATION);
         let whether = choices.iter().find(|choice| choice.subject == to);
         if let (Some(whether), Some(slot)) = (whether, self.slot_lengths.get(plan_prefix(fault))) {
-            let options = slot * strikes::LONGEST;
+            let options = slot * strikes::MAX_EXTRA_SLOTS;
             let value = options - 1;
-            let lasts = Choice { ordinal: strikes::LASTS, value, options, ..whether.clone() };
+            let lasts = Choice { ordinal: strikes::DURATION, value, options, ..whether.clone() };
             choices.push(lasts);
         }
         choices

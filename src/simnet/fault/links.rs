@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sim::FaultKind;
-use crate::simnet::fault::stats::{FaultStats, HeldFault};
+use crate::simnet::fault::stats::{FaultStats, OngoingFault};
 use crate::simnet::latency::Latency;
 
 /// Whether something gets from one host to another.
@@ -23,7 +23,7 @@ pub(crate) type PlannedFaultId = (u32, u64);
 
 /// A partition: nothing gets from these to those.
 #[derive(Debug)]
-pub(crate) struct Cut {
+pub(crate) struct Partition {
     kind: FaultKind,
     from: BTreeSet<u32>,
     to: BTreeSet<u32>,
@@ -33,7 +33,7 @@ pub(crate) struct Cut {
     is_effective: bool,
 }
 
-impl Cut {
+impl Partition {
     fn blocks(&self, from: u32, to: u32) -> bool {
         let one_way = |a, b| self.from.contains(&a) && self.to.contains(&b);
         one_way(from, to) || (self.both_ways && one_way(to, from))
@@ -48,8 +48,8 @@ pub(crate) const MILLION: u32 = 1_000_000;
 pub(crate) struct LinkSettings {
     pub(crate) latency: Option<Latency>,
     /// How many of a million are lost, or cut short.
-    pub(crate) loss: Option<u32>,
-    pub(crate) short_io: Option<u32>,
+    pub(crate) loss_ppm: Option<u32>,
+    pub(crate) short_io_ppm: Option<u32>,
     pub(crate) bandwidth: Option<u64>,
 }
 
@@ -57,19 +57,19 @@ impl LinkSettings {
     fn or(self, other: Self) -> Self {
         Self {
             latency: self.latency.or(other.latency),
-            loss: self.loss.or(other.loss),
-            short_io: self.short_io.or(other.short_io),
+            loss_ppm: self.loss_ppm.or(other.loss_ppm),
+            short_io_ppm: self.short_io_ppm.or(other.short_io_ppm),
             bandwidth: self.bandwidth.or(other.bandwidth),
         }
     }
 
     /// What is set for a family, with its unit, if it is set.
-    pub(crate) fn describe(&self, family: FaultKind) -> Option<String> {
-        let percent = |share: u32| format!("{} %", f64::from(share) / f64::from(MILLION / 100));
-        match family {
+    pub(crate) fn describe(&self, kind: FaultKind) -> Option<String> {
+        let percent = |ppm: u32| format!("{} %", f64::from(ppm) / f64::from(MILLION / 100));
+        match kind {
             FaultKind::Latency => self.latency.map(Latency::describe),
-            FaultKind::Loss => self.loss.map(percent),
-            FaultKind::ShortIo => self.short_io.map(percent),
+            FaultKind::Loss => self.loss_ppm.map(percent),
+            FaultKind::ShortIo => self.short_io_ppm.map(percent),
             _ => self.bandwidth.map(|rate| format!("{rate} bytes a second")),
         }
     }
@@ -89,13 +89,13 @@ struct LinkEntry {
 /// What was done to the links of one network.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    cuts: Vec<Cut>,
+    partitions: Vec<Partition>,
     /// By pair, the lesser number first.
-    holds: BTreeMap<(u32, u32), HeldFault>,
+    holds: BTreeMap<(u32, u32), OngoingFault>,
     entries: BTreeMap<(u32, u32), LinkEntry>,
 }
 
-const fn pair(a: u32, b: u32) -> (u32, u32) {
+const fn ordered_pair(a: u32, b: u32) -> (u32, u32) {
     if a < b { (a, b) } else { (b, a) }
 }
 
@@ -109,21 +109,21 @@ impl Links {
     /// Whether nothing was done to any.
     #[inline]
     fn is_empty(&self) -> bool {
-        self.cuts.is_empty() & self.holds.is_empty() & self.entries.is_empty()
+        self.partitions.is_empty() & self.holds.is_empty() & self.entries.is_empty()
     }
 
     fn has_faults(&self, from: u32, to: u32) -> bool {
-        self.cuts.iter().any(|cut| cut.blocks(from, to) || cut.blocks(to, from))
-            || self.holds.contains_key(&pair(from, to))
+        self.partitions.iter().any(|cut| cut.blocks(from, to) || cut.blocks(to, from))
+            || self.holds.contains_key(&ordered_pair(from, to))
             || self.entries.contains_key(&(from, to))
             || self.entries.contains_key(&(to, from))
     }
 
     /// Whether something would get through, without making it felt.
     pub(crate) fn state(&self, from: u32, to: u32) -> LinkState {
-        if self.cuts.iter().any(|cut| cut.blocks(from, to)) {
+        if self.partitions.iter().any(|cut| cut.blocks(from, to)) {
             LinkState::Down
-        } else if self.holds.contains_key(&pair(from, to)) {
+        } else if self.holds.contains_key(&ordered_pair(from, to)) {
             LinkState::Held
         } else {
             LinkState::Up
@@ -132,11 +132,11 @@ impl Links {
 
     /// Whether something gets through; if not, that is an effect of what stops it.
     pub(crate) fn try_pass(&mut self, from: u32, to: u32, stats: &mut FaultStats) -> LinkState {
-        if let Some(cut) = self.cuts.iter_mut().find(|cut| cut.blocks(from, to)) {
+        if let Some(cut) = self.partitions.iter_mut().find(|cut| cut.blocks(from, to)) {
             stats.mark_effective(cut.kind, &mut cut.is_effective);
             return LinkState::Down;
         }
-        if let Some(hold) = self.holds.get_mut(&pair(from, to)) {
+        if let Some(hold) = self.holds.get_mut(&ordered_pair(from, to)) {
             stats.mark_effective(FaultKind::Hold, &mut hold.is_effective);
             return LinkState::Held;
         }
@@ -144,26 +144,26 @@ impl Links {
     }
 
     /// Lets nothing get from some hosts to others.
-    pub(crate) fn cut(
+    pub(crate) fn partition(
         &mut self,
         from: BTreeSet<u32>,
         to: BTreeSet<u32>,
         both_ways: bool,
-        by: Option<PlannedFaultId>,
+        planned: Option<PlannedFaultId>,
     ) {
-        let family = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
-        self.cuts.push(Cut { kind: family, from, to, both_ways, planned: by, is_effective: false });
+        let kind = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
+        self.partitions.push(Partition { kind, from, to, both_ways, planned, is_effective: false });
     }
 
     /// Holds whatever travels between two hosts.
-    pub(crate) fn hold(&mut self, a: u32, b: u32, by_hand: bool) {
-        self.holds.entry(pair(a, b)).or_default().acquire(by_hand);
+    pub(crate) fn hold(&mut self, a: u32, b: u32, is_manual: bool) {
+        self.holds.entry(ordered_pair(a, b)).or_default().acquire(is_manual);
     }
 
     /// Lets go what is held between two hosts. Returns whether anything could have been.
-    pub(crate) fn release(&mut self, a: u32, b: u32, by_hand: bool) -> bool {
-        let pair = pair(a, b);
-        let over = self.holds.get_mut(&pair).is_some_and(|hold| hold.release(by_hand));
+    pub(crate) fn release(&mut self, a: u32, b: u32, is_manual: bool) -> bool {
+        let pair = ordered_pair(a, b);
+        let over = self.holds.get_mut(&pair).is_some_and(|hold| hold.release(is_manual));
         over && self.holds.remove(&pair).is_some()
     }
 
@@ -176,17 +176,17 @@ impl Links {
 
     /// Undoes all cuts and holds.
     pub(crate) fn heal(&mut self) {
-        self.cuts.clear();
+        self.partitions.clear();
         self.holds.clear();
     }
 
     /// Undoes the cut that a strike made. Returns its two sides if it was still there.
-    pub(crate) fn undo_cut(
+    pub(crate) fn undo_partition(
         &mut self,
-        by: PlannedFaultId,
+        id: PlannedFaultId,
     ) -> Option<(BTreeSet<u32>, BTreeSet<u32>)> {
-        let place = self.cuts.iter().position(|cut| cut.planned == Some(by))?;
-        let Cut { from, to, .. } = self.cuts.remove(place);
+        let index = self.partitions.iter().position(|cut| cut.planned == Some(id))?;
+        let Partition { from, to, .. } = self.partitions.remove(index);
         Some((from, to))
     }
 
@@ -195,25 +195,25 @@ impl Links {
         &mut self,
         from: u32,
         to: u32,
-        family: FaultKind,
-        by_plan: bool,
+        kind: FaultKind,
+        is_planned: bool,
         change: impl FnOnce(&mut LinkSettings),
     ) {
         let link = self.entries.entry((from, to)).or_default();
-        change(if by_plan { &mut link.planned } else { &mut link.manual });
-        link.effective.insert(family, false);
+        change(if is_planned { &mut link.planned } else { &mut link.manual });
+        link.effective.insert(kind, false);
     }
 
     /// Undoes what a plan changed about a direction between two hosts. Returns whether it had.
     pub(crate) fn undo_override(&mut self, from: u32, to: u32, kind: FaultKind) -> bool {
-        let Some(LinkEntry { planned: by_plan, .. }) = self.entries.get_mut(&(from, to)) else {
+        let Some(LinkEntry { planned, .. }) = self.entries.get_mut(&(from, to)) else {
             return false;
         };
         match kind {
-            FaultKind::Latency => by_plan.latency.take().is_some(),
-            FaultKind::Loss => by_plan.loss.take().is_some(),
-            FaultKind::Bandwidth => by_plan.bandwidth.take().is_some(),
-            _ => by_plan.short_io.take().is_some(),
+            FaultKind::Latency => planned.latency.take().is_some(),
+            FaultKind::Loss => planned.loss_ppm.take().is_some(),
+            FaultKind::Bandwidth => planned.bandwidth.take().is_some(),
+            _ => planned.short_io_ppm.take().is_some(),
         }
     }
 
@@ -247,14 +247,14 @@ impl Links {
         kind: FaultKind,
         stats: &mut FaultStats,
     ) {
-        let mut before = false;
-        for way in [(from, to), (to, from)].into_iter().take(1 + usize::from(from != to)) {
-            let link = self.entries.get_mut(&way);
-            if let Some(felt) = link.and_then(|link| link.effective.get_mut(&kind)) {
-                before |= std::mem::replace(felt, true);
+        let mut was_effective = false;
+        for hosts in [(from, to), (to, from)].into_iter().take(1 + usize::from(from != to)) {
+            let link = self.entries.get_mut(&hosts);
+            if let Some(is_effective) = link.and_then(|link| link.effective.get_mut(&kind)) {
+                was_effective |= std::mem::replace(is_effective, true);
             }
         }
-        stats.kind_mut(kind).effective += u64::from(!before);
+        stats.kind_mut(kind).effective += u64::from(!was_effective);
     }
 
     /// Takes up the bandwidth between two hosts with so many bytes. Returns when they are out.
@@ -267,17 +267,22 @@ impl Links {
         rate: u64,
     ) -> u64 {
         let link = self.entries.entry((from, to)).or_default();
-        let takes = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+        let duration = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
         let start = link.busy_until.max(now);
-        link.busy_until = start.saturating_add(u64::try_from(takes).unwrap_or(u64::MAX));
+        link.busy_until = start.saturating_add(u64::try_from(duration).unwrap_or(u64::MAX));
         link.busy_until
     }
 
     /// Lets what takes up the bandwidth between two hosts be out sooner or later, at another rate.
-    pub(crate) fn rescale_bandwidth(&mut self, (from, to): (u32, u32), now: u64, pace: RateChange) {
+    pub(crate) fn rescale_bandwidth(
+        &mut self,
+        (from, to): (u32, u32),
+        now: u64,
+        rate_change: RateChange,
+    ) {
         if let Some(link) = self.entries.get_mut(&(from, to)) {
-            let left = link.busy_until.saturating_sub(now);
-            link.busy_until = now.saturating_add(pace.rescale(left));
+            let remaining = link.busy_until.saturating_sub(now);
+            link.busy_until = now.saturating_add(rate_change.rescale(remaining));
         }
     }
 }
@@ -292,9 +297,9 @@ pub(crate) struct RateChange {
 
 impl RateChange {
     /// How long something takes now that would have taken so long before.
-    pub(crate) fn rescale(self, left: u64) -> u64 {
+    pub(crate) fn rescale(self, remaining: u64) -> u64 {
         let Some(after) = self.after else { return 0 };
-        let takes = u128::from(left) * u128::from(self.before) / u128::from(after.max(1));
-        u64::try_from(takes).unwrap_or(u64::MAX)
+        let rescaled = u128::from(remaining) * u128::from(self.before) / u128::from(after.max(1));
+        u64::try_from(rescaled).unwrap_or(u64::MAX)
     }
 }

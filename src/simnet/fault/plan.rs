@@ -22,7 +22,7 @@ use crate::simnet::state::{enter, try_enter};
 #[derive(Debug)]
 enum Undo {
     Nothing,
-    Cut(PlannedFaultId, FaultKind),
+    Partition(PlannedFaultId, FaultKind),
     Release(String, String),
     Link(u32, u32, FaultKind),
     /// To be started again, unless that was done since this life.
@@ -39,8 +39,8 @@ impl Undo {
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Release(a, b), Self::Release(c, d)) => (a, b) == (c, d) || (a, b) == (d, c),
-            (Self::Link(a, b, family), Self::Link(c, d, others)) => {
-                family == others && ((a, b) == (c, d) || (a, b) == (d, c))
+            (Self::Link(a, b, kind), Self::Link(c, d, other_kind)) => {
+                kind == other_kind && ((a, b) == (c, d) || (a, b) == (d, c))
             }
             (Self::Clock(node), Self::Clock(other))
             | (Self::PollCost(node), Self::PollCost(other)) => node.host == other.host,
@@ -81,23 +81,16 @@ impl Network {
     /// ```
     #[track_caller]
     pub fn fault_plan(&self, faults: Faults) -> FaultPlan {
-        let plan = enter(self.run, |fabric, _| {
-            let net = &mut fabric.nets[self.net as usize];
-            net.plans += 1;
-            for family in faults.kinds() {
-                net.stats.kind_mut(family).requested += 1;
+        let plan = enter(self.run, |state, _| {
+            let net = &mut state.nets[self.net as usize];
+            net.plan_count += 1;
+            for kind in faults.kinds() {
+                net.stats.kind_mut(kind).requested += 1;
             }
-            net.plans - 1
+            net.plan_count - 1
         });
-        let (undone_at, done) = (BTreeMap::new(), Vec::new());
-        FaultPlan {
-            network: self.clone(),
-            faults,
-            plan,
-            has_run: false,
-            undo_at: undone_at,
-            applied: done,
-        }
+        let (undo_at, applied) = (BTreeMap::new(), Vec::new());
+        FaultPlan { network: self.clone(), faults, plan, has_run: false, undo_at, applied }
     }
 }
 
@@ -109,29 +102,29 @@ impl FaultPlan {
     ///
     /// Dropped in the middle it stops; what it did is undone when the `FaultPlan` is dropped.
     pub async fn run_for(&mut self, duration: Duration) {
-        let (start, strikes) = enter(self.network.run, |fabric, world| {
+        let (start, planned) = enter(self.network.run, |state, world| {
             if std::mem::replace(&mut self.has_run, true) {
-                let plans = &mut fabric.nets[self.network.net as usize].plans;
+                let plans = &mut state.nets[self.network.net as usize].plan_count;
                 self.plan = *plans;
                 *plans += 1;
             }
             let (start, network) = (world.now, self.network.name().to_string());
-            let mut drawer = PlanSampler { world, network: &network, plan: self.plan };
-            let strikes = drawer.draw(&self.faults, duration);
-            let ledger = &mut fabric.nets[self.network.net as usize].stats;
-            strikes.iter().for_each(|strike| ledger.kind_mut(strike.kind).drawn += 1);
-            (Instant::from_nanos(start), strikes)
+            let mut sampler = PlanSampler { world, network: &network, plan: self.plan };
+            let planned = sampler.draw(&self.faults, duration);
+            let stats = &mut state.nets[self.network.net as usize].stats;
+            planned.iter().for_each(|fault| stats.kind_mut(fault.kind).drawn += 1);
+            (Instant::from_nanos(start), planned)
         });
-        for strike in strikes {
-            let at = start + Duration::from_nanos(strike.at);
+        for fault in planned {
+            let at = start + Duration::from_nanos(fault.start);
             self.undo_until(at).await;
             self.wait_until(at).await;
-            let until = (at + Duration::from_nanos(strike.duration)).as_nanos();
-            let number = self.applied.len() as u64;
-            let (what, undo) = self.apply(strike, (self.plan, number));
-            if let Some(what) = what {
-                self.applied.push((at, what));
-                self.undo_at.insert((until, number), undo);
+            let ends_at = (at + Duration::from_nanos(fault.duration)).as_nanos();
+            let index = self.applied.len() as u64;
+            let (description, undo) = self.apply(fault, (self.plan, index));
+            if let Some(description) = description {
+                self.applied.push((at, description));
+                self.undo_at.insert((ends_at, index), undo);
             }
         }
         self.undo_until(start + duration).await;
@@ -171,26 +164,30 @@ impl FaultPlan {
         let net = &self.network;
         match fault.kind {
             FaultKind::Partition | FaultKind::OneWay => {
-                let Some((few, rest)) = self.draw_sides(fault) else { return nothing };
+                let Some((small_side, large_side)) = self.draw_sides(fault) else { return nothing };
                 let both_ways = fault.kind == FaultKind::Partition;
-                let turned = !both_ways && fault.strength % 2 == 1;
-                let (from, to) = if turned { (&rest, &few) } else { (&few, &rest) };
+                let is_reversed = !both_ways && fault.strength % 2 == 1;
+                let (from, to) = if is_reversed {
+                    (&large_side, &small_side)
+                } else {
+                    (&small_side, &large_side)
+                };
                 let names = |side: &[String]| side.join(" ");
-                let what = format!("{} {} | {}", fault.kind.name(), names(from), names(to));
+                let description = format!("{} {} | {}", fault.kind.name(), names(from), names(to));
                 let from: Vec<&str> = from.iter().map(String::as_str).collect();
                 let to: Vec<&str> = to.iter().map(String::as_str).collect();
-                net.cut_link(&from, &to, both_ways, Some(id));
-                (Some(what), Undo::Cut(id, fault.kind))
+                net.apply_partition(&from, &to, both_ways, Some(id));
+                (Some(description), Undo::Partition(id, fault.kind))
             }
             FaultKind::Hold | FaultKind::Reset => {
                 let Some(((a, b), _)) = self.draw_pair(fault) else { return nothing };
-                let what = format!("{} {a} {b}", fault.kind.name());
+                let description = format!("{} {a} {b}", fault.kind.name());
                 if fault.kind == FaultKind::Hold {
                     net.hold_pair(&a, &b, false);
-                    (Some(what), Undo::Release(a, b))
+                    (Some(description), Undo::Release(a, b))
                 } else {
                     net.reset_pair(&a, &b, false);
-                    (Some(what), Undo::Nothing)
+                    (Some(description), Undo::Nothing)
                 }
             }
             FaultKind::Latency | FaultKind::Loss | FaultKind::Bandwidth | FaultKind::ShortIo => {
@@ -207,27 +204,27 @@ impl FaultPlan {
     /// Changes the link between two hosts.
     fn apply_to_link(&self, fault: PlannedFault) -> (Option<String>, Undo) {
         let Some(((a, b), pair)) = self.draw_pair(fault) else { return (None, Undo::Nothing) };
-        let (step, family) = ((fault.strength % 4) as usize, fault.kind);
+        let (level, kind) = ((fault.strength % 4) as usize, fault.kind);
         // Not as another strike has left it: two of them would be ten thousand times as high.
-        let usual = enter(self.network.run, |fabric, _| {
-            fabric.nets[self.network.net as usize].usual_latency(pair.0, pair.1)
+        let usual_latency = enter(self.network.run, |state, _| {
+            state.nets[self.network.net as usize].latency_without_plan(pair.0, pair.1)
         });
-        let share = [10_000, 50_000, 200_000, 500_000][step];
-        let times = [4, 10, 30, 100][step];
-        let rate = [1_000_000, 100_000, 20_000, 4_000][step];
-        self.network.override_link((pair, false), family, true, |edits| match family {
-            FaultKind::Latency => edits.latency = Some(usual.times(times)),
-            FaultKind::Loss => edits.loss = Some(share),
-            FaultKind::Bandwidth => edits.bandwidth = Some(rate),
-            _ => edits.short_io = Some(2 * share),
+        let ppm = [10_000, 50_000, 200_000, 500_000][level];
+        let factor = [4, 10, 30, 100][level];
+        let rate = [1_000_000, 100_000, 20_000, 4_000][level];
+        self.network.override_link((pair, false), kind, true, |settings| match kind {
+            FaultKind::Latency => settings.latency = Some(usual_latency.scaled_by(factor)),
+            FaultKind::Loss => settings.loss_ppm = Some(ppm),
+            FaultKind::Bandwidth => settings.bandwidth = Some(rate),
+            _ => settings.short_io_ppm = Some(2 * ppm),
         });
-        let what = match family {
-            FaultKind::Latency => format!("latency {a} {b}: {times} times as high"),
-            FaultKind::Loss => format!("loss {a} {b}: {} %", share / 10_000),
+        let description = match kind {
+            FaultKind::Latency => format!("latency {a} {b}: {factor} times as high"),
+            FaultKind::Loss => format!("loss {a} {b}: {} %", ppm / 10_000),
             FaultKind::Bandwidth => format!("bandwidth {a} {b}: {rate} bytes a second"),
-            _ => format!("short_io {a} {b}: {} %", share / 5_000),
+            _ => format!("short_io {a} {b}: {} %", ppm / 5_000),
         };
-        (Some(what), Undo::Link(pair.0, pair.1, family))
+        (Some(description), Undo::Link(pair.0, pair.1, kind))
     }
 
     /// Does something to a node.
@@ -237,7 +234,7 @@ impl FaultPlan {
         let Some(node) = nodes.get(fault.victims[0] as usize % nodes.len().max(1)).cloned() else {
             return nothing;
         };
-        let least =
+        let max_down =
             self.faults.max_down.unwrap_or_else(|| (nodes.len().saturating_sub(1) / 2).max(1));
         let takes_down = matches!(
             fault.kind,
@@ -248,20 +245,20 @@ impl FaultPlan {
                 | FaultKind::Restart
         );
         let is_up = up.contains(&node.host);
-        if !is_up || (takes_down && nodes.len() - up.len() >= least) {
+        if !is_up || (takes_down && nodes.len() - up.len() >= max_down) {
             return nothing;
         }
-        let step = (fault.strength % 4) as usize;
+        let level = (fault.strength % 4) as usize;
         let mut description = format!("{} {}", fault.kind.name(), node.name());
-        let life = node.incarnation();
+        let incarnation = node.incarnation();
         let undo = match fault.kind {
             FaultKind::Crash | FaultKind::PowerOff => {
                 node.apply_stop(fault.kind, false);
-                Undo::Start(node, life)
+                Undo::Start(node, incarnation)
             }
             FaultKind::Close => {
                 node.apply_close(false);
-                Undo::Start(node, life)
+                Undo::Start(node, incarnation)
             }
             FaultKind::Pause => {
                 node.apply_pause(true, false);
@@ -272,7 +269,7 @@ impl FaultPlan {
                 Undo::Nothing
             }
             FaultKind::Clock => {
-                let offset = [50_000_000, 1_000_000_000, -1_000_000_000, 60_000_000_000][step];
+                let offset = [50_000_000, 1_000_000_000, -1_000_000_000, 60_000_000_000][level];
                 let drift = [50, -1_000, 20_000, -100_000][fault.victims[1] as usize % 4];
                 let skew = ClockSkew { offset, drift_ppm: drift };
                 node.apply_clock(skew, false);
@@ -280,7 +277,7 @@ impl FaultPlan {
                 Undo::Clock(node)
             }
             _ => {
-                let cost = Duration::from_micros([100, 1_000, 5_000, 20_000][step]);
+                let cost = Duration::from_micros([100, 1_000, 5_000, 20_000][level]);
                 node.apply_poll_cost(cost, false);
                 description += &format!(": {cost:?} a poll");
                 Undo::PollCost(node)
@@ -294,10 +291,10 @@ impl FaultPlan {
         let net = &self.network;
         match undo {
             Undo::Nothing => {}
-            Undo::Cut(id, family) => net.undo_cut(*id, *family),
+            Undo::Partition(id, kind) => net.undo_partition(*id, *kind),
             Undo::Release(a, b) => net.release_pair(a, b, false),
-            Undo::Link(a, b, family) => net.undo_override((*a, *b), *family),
-            Undo::Start(node, life) => node.start_if_same(*life),
+            Undo::Link(a, b, kind) => net.undo_override((*a, *b), *kind),
+            Undo::Start(node, incarnation) => node.start_if_same(*incarnation),
             Undo::Resume(node) => node.apply_pause(false, false),
             Undo::Clock(node) => node.restore_clock(),
             Undo::PollCost(node) => node.restore_poll_cost(),
@@ -307,54 +304,54 @@ impl FaultPlan {
 
     /// Undoes everything that is left.
     fn undo_all(&mut self) {
-        let undone_at = std::mem::take(&mut self.undo_at);
-        undone_at.values().for_each(|undo| self.undo(undo));
+        let undo_at = std::mem::take(&mut self.undo_at);
+        undo_at.values().for_each(|undo| self.undo(undo));
     }
 
     /// Parts the hosts in two, if there are two.
     fn draw_sides(&self, fault: PlannedFault) -> Option<(Vec<String>, Vec<String>)> {
-        let mut names: Vec<String> = enter(self.network.run, |fabric, _| {
-            let net = &fabric.nets[self.network.net as usize];
+        let mut names: Vec<String> = enter(self.network.run, |state, _| {
+            let net = &state.nets[self.network.net as usize];
             net.hosts.names().into_iter().map(str::to_string).collect()
         });
         if names.len() < 2 {
             return None;
         }
-        let few = 1 + fault.victims[1] as usize % (names.len() / 2);
+        let side_len = 1 + fault.victims[1] as usize % (names.len() / 2);
         let first = fault.victims[0] as usize % names.len();
         names.rotate_left(first);
-        let rest = names.split_off(few);
-        Some((names, rest))
+        let other_side = names.split_off(side_len);
+        Some((names, other_side))
     }
 
     /// Two hosts of which one has dialed the other: names and numbers.
     fn draw_pair(&self, fault: PlannedFault) -> Option<((String, String), (u32, u32))> {
-        enter(self.network.run, |fabric, _| {
-            let net = &fabric.nets[self.network.net as usize];
+        enter(self.network.run, |state, _| {
+            let net = &state.nets[self.network.net as usize];
             let pairs: Vec<(u32, u32)> =
                 net.pairs.keys().filter(|(a, b)| a != b).copied().collect();
             let (a, b) = *pairs.get(fault.victims[0] as usize % pairs.len().max(1))?;
-            let name = |machine: u32| net.hosts[machine].name().to_string();
+            let name = |host: u32| net.hosts[host].name().to_string();
             Some(((name(a), name(b)), (a, b)))
         })
     }
 
     /// All nodes, and the numbers of those that are up, and have a host.
     fn node_candidates(&self) -> (Vec<Node>, Vec<u32>) {
-        enter(self.network.run, |fabric, _| {
-            let net = &fabric.nets[self.network.net as usize];
+        enter(self.network.run, |state, _| {
+            let net = &state.nets[self.network.net as usize];
             let (mut nodes, mut up) = (Vec::new(), Vec::new());
-            for (machine, number) in net.hosts.iter().zip(0..) {
-                let Some(part) = &machine.node else { continue };
+            for (sim_host, index) in net.hosts.iter().zip(0..) {
+                let Some(info) = &sim_host.node else { continue };
                 nodes.push(Node {
                     run: self.network.run,
                     net: self.network.net,
-                    host: number,
-                    name: machine.name().into(),
+                    host: index,
+                    name: sim_host.name().into(),
                 });
-                let open = machine.host.as_ref().is_some_and(|host| !host.is_closed());
-                if part.is_up && part.pause.is_none() && open {
-                    up.push(number);
+                let has_open_host = sim_host.host.as_ref().is_some_and(|host| !host.is_closed());
+                if info.is_up && info.pause.is_none() && has_open_host {
+                    up.push(index);
                 }
             }
             (nodes, up)
@@ -369,12 +366,11 @@ impl Drop for FaultPlan {
             // It belonged to a task that dies with its node: that is no reason to stop here.
             Some((true, false)) if !self.undo_at.is_empty() => {
                 let (network, faults) = (self.network.clone(), self.faults.clone());
-                let (plan, undone_at) = (self.plan, std::mem::take(&mut self.undo_at));
-                let (has_run, done) = (true, Vec::new());
-                let mut rest =
-                    Self { network, faults, plan, has_run, undo_at: undone_at, applied: done };
+                let (plan, undo_at) = (self.plan, std::mem::take(&mut self.undo_at));
+                let (has_run, applied) = (true, Vec::new());
+                let mut leftover = Self { network, faults, plan, has_run, undo_at, applied };
                 try_enter(self.network.run, |_, world| {
-                    world.defer_callback(Callback::Boxed(Box::new(move || rest.undo_all())));
+                    world.defer_callback(Callback::Boxed(Box::new(move || leftover.undo_all())));
                 });
             }
             _ => {}
@@ -391,9 +387,9 @@ impl fmt::Debug for FaultPlan {
 /// Prints a line for each fault that struck: when, and what it was.
 impl fmt::Display for FaultPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (at, what)) in self.applied.iter().enumerate() {
+        for (number, (at, description)) in self.applied.iter().enumerate() {
             let line = if number == 0 { "" } else { "\n" };
-            write!(f, "{line}{at} {what}")?;
+            write!(f, "{line}{at} {description}")?;
         }
         Ok(())
     }

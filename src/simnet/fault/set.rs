@@ -14,13 +14,13 @@ use crate::sim::{
 /// What the choices of one strike decide, by ordinal: whether it strikes, when in its slot, and how
 /// much longer than the least it lasts; then whom it hits, and how hard.
 pub(crate) mod strikes {
-    pub(crate) const WHETHER: u64 = 0;
-    pub(crate) const AT: u64 = 1;
-    pub(crate) const LASTS: u64 = 2;
+    pub(crate) const OCCURS: u64 = 0;
+    pub(crate) const START: u64 = 1;
+    pub(crate) const DURATION: u64 = 2;
     pub(crate) const VICTIMS: [u64; 2] = [3, 4];
     pub(crate) const STRENGTH: u64 = 5;
     /// How many slots a strike lasts longer than the least, at most.
-    pub(crate) const LONGEST: u64 = 2;
+    pub(crate) const MAX_EXTRA_SLOTS: u64 = 2;
 }
 
 /// How many slots a plan has.
@@ -85,7 +85,7 @@ impl Faults {
 
     /// The families that may be drawn.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = FaultKind> + '_ {
-        FaultKind::ALL.into_iter().filter(|family| self.allowed[*family as usize])
+        FaultKind::ALL.into_iter().filter(|kind| self.allowed[*kind as usize])
     }
 }
 
@@ -116,7 +116,7 @@ impl fmt::Debug for Faults {
 pub(crate) struct PlannedFault {
     pub(crate) kind: FaultKind,
     /// When it strikes and for how long, in nanoseconds from the beginning of the plan.
-    pub(crate) at: u64,
+    pub(crate) start: u64,
     pub(crate) duration: u64,
     /// Whom it hits, and how hard, to be taken modulo whatever there is.
     pub(crate) victims: [u64; 2],
@@ -133,35 +133,37 @@ pub(crate) struct PlanSampler<'a> {
 impl PlanSampler<'_> {
     /// Draws a plan that takes so long.
     pub(crate) fn draw(&mut self, faults: &Faults, duration: Duration) -> Vec<PlannedFault> {
-        let slot = (nanos(duration) / PLAN_SLOTS).max(1);
-        let families: Vec<(FaultKind, u64)> =
-            faults.kinds().filter_map(|family| self.draw_odds(family, faults.swarm)).collect();
-        let mut strikes: Vec<PlannedFault> = Vec::new();
-        for number in 0..PLAN_SLOTS {
+        let slot_nanos = (nanos(duration) / PLAN_SLOTS).max(1);
+        let kinds_with_odds: Vec<(FaultKind, u64)> =
+            faults.kinds().filter_map(|kind| self.draw_odds(kind, faults.swarm)).collect();
+        let mut planned: Vec<PlannedFault> = Vec::new();
+        for slot in 0..PLAN_SLOTS {
             // Quiet gaps, in which what was shaken settles: what began before is over by then.
-            if self.choose("quiet", number, 0, 4) == 3 {
-                for strike in &mut strikes {
-                    strike.duration = strike.duration.min(number * slot - strike.at);
+            if self.choose("quiet", slot, 0, 4) == 3 {
+                for fault in &mut planned {
+                    fault.duration = fault.duration.min(slot * slot_nanos - fault.start);
                 }
                 continue;
             }
-            for (family, odds) in &families {
-                let name = family.name();
-                if self.choose(name, number + 1, strikes::WHETHER, 12) < 12 - odds {
+            for (kind, odds) in &kinds_with_odds {
+                let name = kind.name();
+                if self.choose(name, slot + 1, strikes::OCCURS, 12) < 12 - odds {
                     continue;
                 }
-                let mut of = |ordinal, options| self.choose(name, number + 1, ordinal, options);
-                strikes.push(PlannedFault {
-                    kind: *family,
-                    at: number * slot + of(strikes::AT, slot),
-                    duration: slot / 8 + of(strikes::LASTS, slot * strikes::LONGEST),
-                    victims: strikes::VICTIMS.map(|ordinal| of(ordinal, 1 << 16)),
-                    strength: of(strikes::STRENGTH, 1 << 16),
+                let mut draw_part =
+                    |ordinal, options| self.choose(name, slot + 1, ordinal, options);
+                planned.push(PlannedFault {
+                    kind: *kind,
+                    start: slot * slot_nanos + draw_part(strikes::START, slot_nanos),
+                    duration: slot_nanos / 8
+                        + draw_part(strikes::DURATION, slot_nanos * strikes::MAX_EXTRA_SLOTS),
+                    victims: strikes::VICTIMS.map(|ordinal| draw_part(ordinal, 1 << 16)),
+                    strength: draw_part(strikes::STRENGTH, 1 << 16),
                 });
             }
         }
-        strikes.sort_by_key(|strike| strike.at);
-        strikes
+        planned.sort_by_key(|fault| fault.start);
+        planned
     }
 
     /// How many times of twelve a family strikes in a slot, if it does in this plan.
@@ -175,13 +177,14 @@ impl PlanSampler<'_> {
 
     fn choose(&mut self, object: &str, index: u64, ordinal: u64, options: u64) -> u64 {
         let (plan, index) = (self.plan, index as u32);
-        let who = PathHash::of_name(self.network).child(const { hash_name("plan") }, plan);
-        let named = PathHash::NONE.child(hash_name(object), index);
+        let actor = PathHash::of_name(self.network).child(const { hash_name("plan") }, plan);
+        let object_hash = PathHash::NONE.child(hash_name(object), index);
         let network = self.network;
-        self.world.intern_name(who, || [path_step(network, 0), path_step("plan", plan)].join("/"));
-        self.world.intern_name(named, || path_step(object, index));
+        self.world
+            .intern_name(actor, || [path_step(network, 0), path_step("plan", plan)].join("/"));
+        self.world.intern_name(object_hash, || path_step(object, index));
         self.world.draw(
-            ChoiceKey::new(ChoiceFamily::Fault, who, named),
+            ChoiceKey::new(ChoiceFamily::Fault, actor, object_hash),
             ordinal,
             Distribution::Uniform(options),
         )

@@ -60,15 +60,15 @@ impl FaultStats {
 
     /// Adds counts to those of a kind.
     pub(crate) fn add(&mut self, kind: FaultKind, counts: FaultCounts) {
-        let own = self.kind_mut(kind);
-        *own = *own + counts;
+        let total = self.kind_mut(kind);
+        *total = *total + counts;
     }
 
     /// Returns the kinds that were requested and never had an effect.
     pub fn ineffective(&self) -> Vec<FaultKind> {
-        let idle =
+        let is_ineffective =
             |(_, counts): &(FaultKind, FaultCounts)| counts.requested > 0 && counts.effective == 0;
-        self.iter().filter(idle).map(|(kind, _)| kind).collect()
+        self.iter().filter(is_ineffective).map(|(kind, _)| kind).collect()
     }
 
     /// Makes sure that every family that was requested had an effect: for the sum of a sweep.
@@ -80,12 +80,12 @@ impl FaultStats {
     /// If one had none, with its name and the whole table.
     #[track_caller]
     pub fn assert_effective(&self) {
-        let idle = self.ineffective();
+        let ineffective = self.ineffective();
         assert!(
-            idle.is_empty(),
+            ineffective.is_empty(),
             "virtnet: faults were requested that never had an effect: {}. A fault that does \
              nothing looks like robustness.\n{self}",
-            idle.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+            ineffective.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
         );
     }
 
@@ -94,8 +94,8 @@ impl FaultStats {
     }
 
     /// Notes that an application of a fault was felt for the first time.
-    pub(crate) fn mark_effective(&mut self, kind: FaultKind, felt: &mut bool) {
-        if !std::mem::replace(felt, true) {
+    pub(crate) fn mark_effective(&mut self, kind: FaultKind, is_effective: &mut bool) {
+        if !std::mem::replace(is_effective, true) {
             self.kind_mut(kind).effective += 1;
         }
     }
@@ -103,37 +103,37 @@ impl FaultStats {
 
 impl AddAssign<&Self> for FaultStats {
     fn add_assign(&mut self, other: &Self) {
-        for (own, others) in self.counts.iter_mut().zip(&other.counts) {
-            *own = *own + *others;
+        for (total, added) in self.counts.iter_mut().zip(&other.counts) {
+            *total = *total + *added;
         }
     }
 }
 
 thread_local! {
     /// What became of the faults of the runs of this thread, if anybody wants to know.
-    static GATHERED: RefCell<Option<FaultStats>> = const { RefCell::new(None) };
+    static THREAD_STATS: RefCell<Option<FaultStats>> = const { RefCell::new(None) };
 }
 
 /// Adds up the ledgers of all networks of this thread's runs from now on.
 pub(crate) fn start_fault_stats() {
-    GATHERED.set(Some(FaultStats::default()));
+    THREAD_STATS.set(Some(FaultStats::default()));
 }
 
 /// Takes what was added up.
 pub(crate) fn take_fault_stats() -> FaultStats {
-    GATHERED.take().unwrap_or_default()
+    THREAD_STATS.take().unwrap_or_default()
 }
 
 /// Whether somebody adds up what has become of the faults.
 pub(crate) fn is_collecting_stats() -> bool {
-    GATHERED.with_borrow(Option::is_some)
+    THREAD_STATS.with_borrow(Option::is_some)
 }
 
 /// Adds a network's ledger to those of the thread, when its run is over.
-pub(crate) fn add_to_thread_stats(ledger: &FaultStats) {
-    GATHERED.with_borrow_mut(|gathered| {
-        if let Some(gathered) = gathered {
-            *gathered += ledger;
+pub(crate) fn add_to_thread_stats(stats: &FaultStats) {
+    THREAD_STATS.with_borrow_mut(|total| {
+        if let Some(total) = total {
+            *total += stats;
         }
     });
 }
@@ -154,14 +154,14 @@ impl fmt::Display for FaultStats {
 
 /// A fault that lasts as long as either a test or a plan wants it.
 #[derive(Debug, Default)]
-pub(crate) struct HeldFault {
+pub(crate) struct OngoingFault {
     manual: bool,
     planned: bool,
     /// Whether its latest application has had an effect.
     pub(crate) is_effective: bool,
 }
 
-impl HeldFault {
+impl OngoingFault {
     /// Is wanted once more.
     pub(crate) const fn acquire(&mut self, is_manual: bool) {
         self.manual |= is_manual;

@@ -16,13 +16,13 @@ use crate::util::cold::cold;
 
 use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
-use crate::simnet::fault::stats::{FaultStats, HeldFault};
+use crate::simnet::fault::stats::{FaultStats, OngoingFault};
 
 /// What a node's program comes to: nothing, or why it failed.
-pub(crate) type Life = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+pub(crate) type ProgramFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// What a node runs, in each of its lives.
-pub(crate) type Program = Rc<dyn Fn(Host) -> Life>;
+pub(crate) type ProgramFn = Rc<dyn Fn(Host) -> ProgramFuture>;
 
 /// Whether anybody is at home.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +32,7 @@ pub(crate) enum PowerState {
     /// It answers everything with a reset: not started yet, or crashed.
     Down,
     /// It answers nothing.
-    Silent,
+    PoweredOff,
 }
 
 impl PowerState {
@@ -41,7 +41,7 @@ impl PowerState {
         match self {
             Self::Up => "up",
             Self::Down => "down",
-            Self::Silent => "without power",
+            Self::PoweredOff => "without power",
         }
     }
 }
@@ -60,7 +60,7 @@ pub(crate) struct SimHost {
     /// Its address, with port 0: where its name stands.
     pub(crate) addr: Addr,
     /// The hash of the name, of which the names of its connections are made.
-    pub(crate) hash: u64,
+    pub(crate) name_hash: u64,
     pub(crate) region: u32,
     pub(crate) power: PowerState,
     /// How many times it has been restarted.
@@ -81,15 +81,15 @@ pub(crate) struct SimHost {
 pub(crate) struct NodeInfo {
     /// Its number among the nodes of the run.
     pub(crate) number: u16,
-    pub(crate) program: Program,
+    pub(crate) program: ProgramFn,
     /// The task that runs the program in the present life.
     pub(crate) root_task: Option<TaskId>,
     /// Whether it is meant to run: what has been asked for, even if it has yet to be done.
     pub(crate) is_up: bool,
     /// Its pause, while it is paused.
-    pub(crate) pause: Option<HeldFault>,
+    pub(crate) pause: Option<OngoingFault>,
     /// How many deaths and births of it were asked for and have yet to come.
-    pub(crate) in_transition: u32,
+    pub(crate) pending_transitions: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
     /// What was set by hand: the offset and drift of its clock, and what a poll costs it.
@@ -103,7 +103,7 @@ pub(crate) struct NodeInfo {
 impl NodeInfo {
     pub(crate) fn new(
         number: u16,
-        program: Program,
+        program: ProgramFn,
         spawned_at: &'static Location<'static>,
     ) -> Self {
         Self {
@@ -112,7 +112,7 @@ impl NodeInfo {
             root_task: None,
             is_up: true,
             pause: None,
-            in_transition: 0,
+            pending_transitions: 0,
             spawned_at,
             manual_clock: ClockSkew::none(),
             manual_poll_cost: Duration::ZERO,
@@ -122,17 +122,17 @@ impl NodeInfo {
     }
 
     /// Notes which faults have been felt by now.
-    pub(crate) fn record_effects(&mut self, ledger: &mut FaultStats, world: &World) {
-        let [held_up, misled, slow] = world.fault_effects(self.number);
-        let pause_felt = self.pause.as_mut().map(|pause| &mut pause.is_effective);
-        let felt = [
-            (FaultKind::Pause, pause_felt, held_up),
-            (FaultKind::Clock, self.clock_effective.as_mut(), misled),
-            (FaultKind::SlowNode, self.slow_effective.as_mut(), slow),
+    pub(crate) fn record_effects(&mut self, stats: &mut FaultStats, world: &World) {
+        let [was_paused, clock_observed, was_slow] = world.fault_effects(self.number);
+        let pause_effective = self.pause.as_mut().map(|pause| &mut pause.is_effective);
+        let is_effective = [
+            (FaultKind::Pause, pause_effective, was_paused),
+            (FaultKind::Clock, self.clock_effective.as_mut(), clock_observed),
+            (FaultKind::SlowNode, self.slow_effective.as_mut(), was_slow),
         ];
-        for (family, felt, now) in felt {
-            if let Some(felt) = felt.filter(|_| now) {
-                ledger.mark_effective(family, felt);
+        for (kind, is_effective, is_observed) in is_effective {
+            if let Some(is_effective) = is_effective.filter(|_| is_observed) {
+                stats.mark_effective(kind, is_effective);
             }
         }
     }
@@ -142,7 +142,7 @@ impl SimHost {
     /// A host that is not up yet; its address has port 0.
     pub(crate) fn new(addr: Addr) -> Self {
         Self {
-            hash: hash_name(addr.host()),
+            name_hash: hash_name(addr.host()),
             addr,
             region: 0,
             power: PowerState::Down,
@@ -160,19 +160,20 @@ impl SimHost {
     pub(crate) fn recycle(&mut self, nodes: &mut Vec<NodeInfo>) {
         let Self {
             addr,
-            hash: _,
+            name_hash: _,
             region,
             power,
-            incarnation: life,
-            registration: announced,
-            open_dials: calls,
-            dial_target: gate,
+            incarnation,
+            registration,
+            open_dials,
+            dial_target,
             host,
             node,
         } = self;
         addr.forget_number();
-        (*region, *power, *life, *announced, *calls) = (0, PowerState::Down, 0, None, 0);
-        (*gate, *host) = (None, None);
+        (*region, *power, *incarnation, *registration, *open_dials) =
+            (0, PowerState::Down, 0, None, 0);
+        (*dial_target, *host) = (None, None);
         if let Some(node) = node.take() {
             cold(|| nodes.push(*node));
         }
@@ -189,8 +190,8 @@ impl SimHost {
 pub(crate) struct HostName(Addr);
 
 impl HostName {
-    pub(crate) fn new(machine: &SimHost) -> Self {
-        Self(machine.addr.clone())
+    pub(crate) fn new(host: &SimHost) -> Self {
+        Self(host.addr.clone())
     }
 }
 

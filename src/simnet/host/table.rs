@@ -22,7 +22,7 @@ pub(crate) struct HostTable {
     /// By number; behind those of this run are such of runs before.
     hosts: Vec<SimHost>,
     /// How many are of this run.
-    used: usize,
+    len: usize,
     /// Of all in use, unless these are few.
     by_name: BTreeMap<HostName, u32>,
 }
@@ -31,18 +31,18 @@ impl HostTable {
     /// Finds a host by its name.
     #[inline(always)]
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
-        if self.used > LINEAR_SEARCH_LIMIT {
+        if self.len > LINEAR_SEARCH_LIMIT {
             return cold(|| self.by_name.get(name).copied());
         }
         let hash = hash_name(name);
-        let is_it = |machine: &SimHost| machine.hash == hash && machine.name() == name;
-        self.iter().position(is_it).map(|number| number as u32)
+        let matches = |host: &SimHost| host.name_hash == hash && host.name() == name;
+        self.iter().position(matches).map(|number| number as u32)
     }
 
     /// An address, with port 0, for a host that is to be.
     #[inline(always)]
     pub(crate) fn addr_for(&self, network: &str, name: &str) -> Addr {
-        match self.hosts.get(self.used) {
+        match self.hosts.get(self.len) {
             Some(next) if next.name() == name => next.addr.clone(),
             _ => Addr::from_parts(network, name, 0),
         }
@@ -56,19 +56,19 @@ impl HostTable {
 
     #[inline(always)]
     fn add(&mut self, addr: &Addr, region: u32) -> u32 {
-        let number = self.used as u32;
-        if !self.hosts.get(self.used).is_some_and(|next| next.addr.is_same_host(addr)) {
+        let number = self.len as u32;
+        if !self.hosts.get(self.len).is_some_and(|next| next.addr.is_same_host(addr)) {
             cold(|| {
-                let machine = SimHost::new(addr.with_port(0));
-                match self.hosts.get_mut(self.used) {
-                    Some(next) => *next = machine,
-                    None => self.hosts.push(machine),
+                let host = SimHost::new(addr.with_port(0));
+                match self.hosts.get_mut(self.len) {
+                    Some(next) => *next = host,
+                    None => self.hosts.push(host),
                 }
             });
         }
-        self.used += 1;
+        self.len += 1;
         self[number].region = region;
-        if self.used > LINEAR_SEARCH_LIMIT {
+        if self.len > LINEAR_SEARCH_LIMIT {
             self.build_index();
         }
         number
@@ -77,19 +77,19 @@ impl HostTable {
     /// Enters the names of those that have been added since.
     #[cold]
     fn build_index(&mut self) {
-        let entered = self.by_name.len();
-        let added = self.hosts[entered..self.used].iter().zip(entered as u32..);
-        self.by_name.extend(added.map(|(machine, number)| (HostName::new(machine), number)));
+        let indexed = self.by_name.len();
+        let added = self.hosts[indexed..self.len].iter().zip(indexed as u32..);
+        self.by_name.extend(added.map(|(host, number)| (HostName::new(host), number)));
     }
 
     /// Goes through all hosts, by number.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &SimHost> {
-        self.hosts[..self.used].iter()
+        self.hosts[..self.len].iter()
     }
 
     /// The same, to change them.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut SimHost> {
-        self.hosts[..self.used].iter_mut()
+        self.hosts[..self.len].iter_mut()
     }
 
     /// The names of all hosts, sorted.
@@ -102,12 +102,12 @@ impl HostTable {
     /// Forgets what has become of the hosts of this run; and those hosts of runs before that have
     /// not come again.
     pub(crate) fn clear(&mut self, nodes: &mut Vec<NodeInfo>) {
-        const KEPT: usize = 64;
-        self.hosts.truncate(self.used);
-        self.hosts.iter_mut().for_each(|machine| machine.recycle(nodes));
-        self.hosts.truncate(KEPT);
-        self.hosts.shrink_to(KEPT);
-        self.used = 0;
+        const MAX_CAPACITY: usize = 64;
+        self.hosts.truncate(self.len);
+        self.hosts.iter_mut().for_each(|host| host.recycle(nodes));
+        self.hosts.truncate(MAX_CAPACITY);
+        self.hosts.shrink_to(MAX_CAPACITY);
+        self.len = 0;
         if !self.by_name.is_empty() {
             cold(|| self.by_name.clear());
         }
@@ -140,8 +140,8 @@ mod tests {
     use super::{HostTable, LINEAR_SEARCH_LIMIT};
 
     #[test]
-    fn hosts_few_or_many_are_found_and_come_again() {
-        let mut machines = HostTable::default();
+    fn host_table_of_any_size_finds_hosts_and_reuses_slots() {
+        let mut table = HostTable::default();
         for count in [
             LINEAR_SEARCH_LIMIT as u32 - 1,
             LINEAR_SEARCH_LIMIT as u32,
@@ -153,41 +153,36 @@ mod tests {
             let names: Vec<String> =
                 (0..count).map(|n| format!("h{:02}", n * 37 % count)).collect();
             for (name, number) in names.iter().zip(0..) {
-                assert_eq!(machines.find(name), None);
-                let addr = machines.addr_for("net", name);
-                assert_eq!(machines.find_or_add(&addr, number + 7), number);
-                assert_eq!(machines.find_or_add(&addr, 0), number, "it is there already");
-                assert_eq!(
-                    (machines[number].name(), machines[number].region),
-                    (&**name, number + 7)
-                );
-                assert!(machines[number].addr.is_same_host(&addr));
+                assert_eq!(table.find(name), None);
+                let addr = table.addr_for("net", name);
+                assert_eq!(table.find_or_add(&addr, number + 7), number);
+                assert_eq!(table.find_or_add(&addr, 0), number, "it is there already");
+                assert_eq!((table[number].name(), table[number].region), (&**name, number + 7));
+                assert!(table[number].addr.is_same_host(&addr));
             }
-            assert!(
-                names.iter().zip(0..).all(|(name, number)| machines.find(name) == Some(number))
-            );
+            assert!(names.iter().zip(0..).all(|(name, number)| table.find(name) == Some(number)));
             let mut sorted = names;
             sorted.sort();
-            assert_eq!(machines.names(), sorted);
-            assert_eq!(machines.iter().len(), count as usize);
-            machines.clear(&mut Vec::new());
-            assert_eq!((machines.find("h00"), machines.iter().len()), (None, 0));
+            assert_eq!(table.names(), sorted);
+            assert_eq!(table.iter().len(), count as usize);
+            table.clear(&mut Vec::new());
+            assert_eq!((table.find("h00"), table.iter().len()), (None, 0));
         }
     }
 
     #[test]
-    fn a_host_that_comes_again_has_its_address_of_before() {
-        let mut machines = HostTable::default();
-        let come = |names: [&str; 2]| {
+    fn host_made_again_in_next_run_keeps_its_address() {
+        let mut table = HostTable::default();
+        let make_hosts = |names: [&str; 2]| {
             let addrs = names.map(|name| {
-                let addr = machines.addr_for("net", name);
-                machines.find_or_add(&addr, 0);
+                let addr = table.addr_for("net", name);
+                table.find_or_add(&addr, 0);
                 addr
             });
-            machines.clear(&mut Vec::new());
+            table.clear(&mut Vec::new());
             addrs
         };
-        let [first, again, other] = [["a", "b"], ["a", "b"], ["b", "a"]].map(come);
+        let [first, again, other] = [["a", "b"], ["a", "b"], ["b", "a"]].map(make_hosts);
         assert!(first.iter().zip(&again).all(|(first, again)| first.is_same_host(again)));
         assert!(first.iter().all(|first| other.iter().all(|other| !first.is_same_host(other))));
     }

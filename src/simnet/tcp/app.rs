@@ -13,7 +13,7 @@ use std::task::Waker;
 /// nobody. A full window is an error, because it will never have space again.
 #[cold]
 pub(crate) fn write_after_end(
-    pipe: &mut HalfConn,
+    half: &mut HalfConn,
     space: u64,
     buf: &[u8],
 ) -> Result<usize, EndpointState> {
@@ -21,7 +21,7 @@ pub(crate) fn write_after_end(
     if count == 0 {
         return Err(EndpointState::Closed);
     }
-    pipe.stream.write(&buf[..count]);
+    half.stream.write(&buf[..count]);
     Ok(count)
 }
 
@@ -34,60 +34,60 @@ impl ConnCtx<'_> {
         end: usize,
         buf: &mut [u8],
     ) -> Option<Result<usize, EndpointState>> {
-        let way = 1 - end;
-        let pipe = &mut self.conn.halves[way];
-        if pipe.stream.ready() == 0 {
-            let fate = self.conn.ends[end].state;
-            let over = pipe.fin_arrived;
-            if over || fate == EndpointState::Reset {
-                self.world.trace_read(pipe.key, pipe.stream.read, u64::MAX);
+        let direction = 1 - end;
+        let half = &mut self.conn.halves[direction];
+        if half.stream.readable_len() == 0 {
+            let state = self.conn.endpoints[end].state;
+            let at_end = half.fin_arrived;
+            if at_end || state == EndpointState::Reset {
+                self.world.trace_read(half.key, half.stream.read, u64::MAX);
             }
-            return match fate {
-                _ if over => Some(Ok(0)),
+            return match state {
+                _ if at_end => Some(Ok(0)),
                 EndpointState::Open => None,
-                fate => Some(Err(fate)),
+                state => Some(Err(state)),
             };
         }
-        let most =
-            if pipe.needs_slow_path { self.shorten_io(way, 0, buf.len()) } else { buf.len() };
-        let HalfConn { stream, window, key, .. } = &mut self.conn.halves[way];
+        let max_len =
+            if half.needs_slow_path { self.shorten_io(direction, 0, buf.len()) } else { buf.len() };
+        let HalfConn { stream, window, key, .. } = &mut self.conn.halves[direction];
         let from = stream.read;
-        match stream.read(&mut buf[..most]) {
+        match stream.read(&mut buf[..max_len]) {
             Ok(count) => {
                 self.world.trace_read(*key, from, stream.read);
                 if stream.is_worth_advertising(*window) {
-                    self.advertise(way);
+                    self.advertise(direction);
                 }
                 Some(Ok(count))
             }
-            Err(corrupted) => self.panic_corrupt(way, corrupted),
+            Err(corrupted) => self.panic_corrupt(direction, corrupted),
         }
     }
 
     /// Writes into the pipe that begins at `end`; `None` if there is no space for it.
     #[cold]
     pub(crate) fn write(&mut self, end: usize, buf: &[u8]) -> Option<Result<usize, EndpointState>> {
-        let fate = self.conn.ends[end].state;
-        let pipe = &mut self.conn.halves[end];
-        if fate != EndpointState::Open || pipe.fin_sent {
+        let state = self.conn.endpoints[end].state;
+        let half = &mut self.conn.halves[end];
+        if state != EndpointState::Open || half.fin_sent {
             // Who was told of the end of the stream before it broke finds a broken pipe.
-            let told = fate == EndpointState::Reset && self.conn.halves[1 - end].fin_arrived;
-            if fate == EndpointState::Reset {
+            let saw_fin = state == EndpointState::Reset && self.conn.halves[1 - end].fin_arrived;
+            if state == EndpointState::Reset {
                 let HalfConn { key, stream, .. } = &self.conn.halves[1 - end];
                 self.world.trace_read(*key, stream.arrived, u64::MAX);
             }
-            return Some(Err(if told { EndpointState::Closed } else { fate }));
+            return Some(Err(if saw_fin { EndpointState::Closed } else { state }));
         }
-        let space = pipe.stream.send_window(pipe.window, self.world.now);
+        let space = half.stream.send_window(half.window, self.world.now);
         if !self.world.is_running() {
-            return Some(write_after_end(pipe, space, buf));
+            return Some(write_after_end(half, space, buf));
         }
         if space == 0 {
             self.wait_for_space(end);
             return None;
         }
         let mut count = buf.len().min(usize::try_from(space).unwrap_or(usize::MAX));
-        if pipe.needs_slow_path {
+        if half.needs_slow_path {
             count = self.shorten_io(end, 1, count);
         }
         let stream = &mut self.conn.halves[end].stream;
@@ -99,20 +99,21 @@ impl ConnCtx<'_> {
 
     /// What a read or a write at `end` would come to.
     #[cold]
-    pub(crate) fn readiness(&mut self, end: usize, writes: bool, waker: &Waker) -> Readiness {
+    pub(crate) fn readiness(&mut self, end: usize, is_write: bool, waker: &Waker) -> Readiness {
         let now = self.world.now;
-        let Connection { ends, halves: pipes, .. } = &mut *self.conn;
-        let over = ends[end].state != EndpointState::Open;
-        let (moves, ended, waits) = if writes {
-            let pipe = &mut pipes[end];
-            let waits = pipe.writers.as_ref().is_some_and(|writers| writers.waiting.holds(waker));
-            (pipe.stream.send_window(pipe.window, now) > 0, over || pipe.fin_sent, waits)
+        let Connection { endpoints, halves, .. } = &mut *self.conn;
+        let is_closed = endpoints[end].state != EndpointState::Open;
+        let (is_ready, ended, is_waiting) = if is_write {
+            let half = &mut halves[end];
+            let is_waiting =
+                half.writers.as_ref().is_some_and(|writers| writers.wait_list.holds(waker));
+            (half.stream.send_window(half.window, now) > 0, is_closed || half.fin_sent, is_waiting)
         } else {
-            let pipe = &pipes[1 - end];
-            let ready = pipe.stream.ready() > 0;
-            (ready, (over || pipe.fin_arrived) && !ready, pipe.readers.holds(waker))
+            let half = &halves[1 - end];
+            let ready = half.stream.readable_len() > 0;
+            (ready, (is_closed || half.fin_arrived) && !ready, half.readers.holds(waker))
         };
-        match (ended, moves, waits) {
+        match (ended, is_ready, is_waiting) {
             (true, ..) => Readiness::Ended,
             (_, true, _) => Readiness::Moves,
             (_, _, true) => Readiness::Waits,
@@ -123,12 +124,13 @@ impl ConnCtx<'_> {
     /// Sees to it that whoever waits for space at `end` hears of it, or of why there will be none.
     #[cold]
     pub(crate) fn wait_for_space(&mut self, end: usize) {
-        let pipe = &self.conn.halves[end];
-        let shaky = pipe.needs_slow_path || self.conn.ends[1 - end].state != EndpointState::Open;
-        if let Some(at) = pipe.stream.next_update_at() {
+        let half = &self.conn.halves[end];
+        let needs_probe =
+            half.needs_slow_path || self.conn.endpoints[1 - end].state != EndpointState::Open;
+        if let Some(at) = half.stream.next_update_at() {
             self.arm(end, ConnTimer::WindowUpdate, at);
         }
-        if shaky {
+        if needs_probe {
             self.arm_probe(end, true);
         }
     }
@@ -136,10 +138,10 @@ impl ConnCtx<'_> {
     /// Says that nothing more is written at `end`.
     #[inline(always)]
     pub(crate) fn half_close(&mut self, end: usize) {
-        let pipe = &mut self.conn.halves[end];
-        if self.conn.ends[end].state == EndpointState::Open && !pipe.fin_sent {
-            pipe.fin_sent = true;
-            if self.conn.ends[1 - end].is_open {
+        let half = &mut self.conn.halves[end];
+        if self.conn.endpoints[end].state == EndpointState::Open && !half.fin_sent {
+            half.fin_sent = true;
+            if self.conn.endpoints[1 - end].has_handle {
                 self.send_control(end, SegmentKind::Fin);
             }
             self.wake_writers(end);
@@ -150,8 +152,8 @@ impl ConnCtx<'_> {
     /// all that had arrived, and otherwise the connection is torn down.
     #[inline(always)]
     pub(crate) fn close(&mut self, end: usize) {
-        if self.conn.ends[end].state == EndpointState::Open {
-            if self.conn.halves[1 - end].stream.ready() > 0 {
+        if self.conn.endpoints[end].state == EndpointState::Open {
+            if self.conn.halves[1 - end].stream.readable_len() > 0 {
                 return self.tear_down(end);
             }
             self.half_close(end);
@@ -162,7 +164,7 @@ impl ConnCtx<'_> {
     /// Tears the connection down, unless it is closed already.
     #[inline(always)]
     pub(crate) fn abort(&mut self, end: usize) {
-        if self.conn.ends[end].state == EndpointState::Open {
+        if self.conn.endpoints[end].state == EndpointState::Open {
             self.tear_down(end);
         }
     }
@@ -175,57 +177,59 @@ impl ConnCtx<'_> {
         self.clear_in_flight(end);
         self.send_reset(end, false);
         self.conn.halves[1 - end].stream.discard();
-        self.set_endpoint_state(end, EndpointState::Gone);
+        self.set_endpoint_state(end, EndpointState::Aborted);
     }
 
     /// Lets the program's side of `end` go. Returns whether nobody needs the connection any more.
     #[inline(always)]
     pub(crate) fn release(&mut self, end: usize) -> bool {
         self.abort(end);
-        self.conn.ends[end].is_open = false;
-        let over = !self.conn.ends[1 - end].is_open;
-        if over {
+        self.conn.endpoints[end].has_handle = false;
+        let is_last = !self.conn.endpoints[1 - end].has_handle;
+        if is_last {
             // All that a connection has; what else stands there is a dial's.
             self.world.callback_timers.cancel_range(timer_id(self.index, 0, ConnTimer::Deliver), 2);
             self.world
                 .callback_timers
                 .cancel_range(timer_id(self.index, 0, ConnTimer::UserTimeout), 6);
         }
-        over
+        is_last
     }
 
     /// How much of `len` bytes a link that makes short work of them lets pass.
     #[cold]
-    pub(crate) fn shorten_io(&mut self, way: usize, write: u64, len: usize) -> usize {
-        let (from, to) = self.conn.route(way);
-        let Some(share) = self.net.links.setting((from, to), |edits| edits.short_io) else {
+    pub(crate) fn shorten_io(&mut self, direction: usize, operation: u64, len: usize) -> usize {
+        let (from, to) = self.conn.route(direction);
+        let Some(ppm) = self.net.links.setting((from, to), |settings| settings.short_io_ppm) else {
             return len;
         };
-        let pipe = &self.conn.halves[way];
-        let place = if write == 1 { pipe.stream.written } else { pipe.stream.read };
-        let subject = ChoiceKey::new(ChoiceFamily::ShortIo, pipe.key, PathHash::NONE);
+        let half = &self.conn.halves[direction];
+        let offset = if operation == 1 { half.stream.written } else { half.stream.read };
+        let choice_key = ChoiceKey::new(ChoiceFamily::ShortIo, half.key, PathHash::NONE);
         // Keyed by the place in the stream: one such read more or less moves no other.
-        let ordinal = place * 4 + write * 2;
-        if !self.world.draw_hit(subject, ordinal, share) || len < 2 {
+        let ordinal = offset * 4 + operation * 2;
+        if !self.world.draw_hit(choice_key, ordinal, ppm) || len < 2 {
             return len;
         }
-        let cut = self.world.draw(subject, ordinal + 1, Distribution::Uniform(len as u64 - 1));
+        let omitted =
+            self.world.draw(choice_key, ordinal + 1, Distribution::Uniform(len as u64 - 1));
         self.net.links.mark_effective(from, to, FaultKind::ShortIo, &mut self.net.stats);
-        len - 1 - cut as usize
+        len - 1 - omitted as usize
     }
 
     #[cold]
     pub(crate) fn panic_corrupt(
         &mut self,
-        way: usize,
+        direction: usize,
         CorruptStream { offset }: CorruptStream,
     ) -> ! {
-        let [from, to] = [way, 1 - way].map(|end| self.conn.ends[end].addr(self.net));
+        let [from, to] =
+            [direction, 1 - direction].map(|end| self.conn.endpoints[end].addr(self.net));
         let reason = format!(
             "virtnet: the stream {from}->{to} is corrupt: what was read up to byte {offset} is not \
              what was written; it was read at {:?}, after {} items had been sent",
             std::time::Duration::from_nanos(self.world.now),
-            self.conn.halves[way].segments_sent,
+            self.conn.halves[direction].segments_sent,
         );
         self.world.abort_run(reason.clone());
         panic!("{reason}")

@@ -22,46 +22,46 @@ use fearless_simd::{Level, Simd, dispatch};
 use crate::sim::splitmix64;
 
 /// The bytes of a word.
-const WORD: usize = 8;
+const WORD_LEN: usize = 8;
 
 /// What is multiplied at a time in a short segment.
-const PAIR: usize = 2 * WORD;
+const PAIR_LEN: usize = 2 * WORD_LEN;
 
 /// How many words of a long segment are mixed in side by side.
-const LANES: usize = 32;
+const LANE_COUNT: usize = 32;
 
 /// What is mixed into all lanes at a time.
-const BLOCK: usize = LANES * WORD;
+const BLOCK_LEN: usize = LANE_COUNT * WORD_LEN;
 
 /// How many bytes are copied at a time, behind the mixing: as many as the widest vectors hold that
 /// are common. By 64, a block takes a twelfth longer, because lanes no longer stay in registers,
 /// and word by word with the mixing a half.
-const PART: usize = 32;
+const COPY_LEN: usize = 32;
 
 /// A segment from this length on is long: about where both take the same time.
-pub(crate) const LONG: usize = 512;
+pub(crate) const LONG_MIN_LEN: usize = 512;
 
 /// What is added to the words of a short segment, by place.
-const PLACES: [[u64; 2]; LONG / PAIR] = {
-    let mut places = [[0; 2]; LONG / PAIR];
+const POSITION_KEYS: [[u64; 2]; LONG_MIN_LEN / PAIR_LEN] = {
+    let mut places = [[0; 2]; LONG_MIN_LEN / PAIR_LEN];
     let mut at = 0;
     while at < 2 * places.len() {
-        places[at / 2][at % 2] = splitmix64((at as u64 + 1).wrapping_mul(ODD));
+        places[at / 2][at % 2] = splitmix64((at as u64 + 1).wrapping_mul(GOLDEN_RATIO));
         at += 1;
     }
     places
 };
 
 /// What the lower half of a lane of a long segment is multiplied by at each block.
-const STEP: u64 = 0xFFFE_B81B;
+const LANE_MULTIPLIER: u64 = 0xFFFE_B81B;
 
 /// 2^64 divided by the golden ratio.
-const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Mixes a word in: for any state a bijection of the word, and for any word one of the state.
 #[inline]
-const fn mixed(state: u64, word: u64) -> u64 {
-    (state.rotate_left(23) ^ word).wrapping_mul(ODD)
+const fn mix(state: u64, word: u64) -> u64 {
+    (state.rotate_left(23) ^ word).wrapping_mul(GOLDEN_RATIO)
 }
 
 /// Digests the bytes of one segment, as they come.
@@ -75,7 +75,7 @@ pub(crate) enum SegmentChecksum {
 impl SegmentChecksum {
     /// Begins with a segment of that length, which stands there in its stream.
     pub(crate) fn new(start: u64, len: usize) -> Self {
-        if len < LONG {
+        if len < LONG_MIN_LEN {
             Self::Short(ShortChecksum::new(start))
         } else {
             Self::Long(LongChecksum::new(start))
@@ -85,17 +85,17 @@ impl SegmentChecksum {
     /// Copies a short segment that is all there, and digests it.
     #[inline(always)]
     pub(crate) fn copy_short(start: u64, from: &[u8], into: &mut [u8]) -> u64 {
-        if !from.len().is_multiple_of(PAIR) {
+        if !from.len().is_multiple_of(PAIR_LEN) {
             return Self::copy_uneven(start, from, into);
         }
         // Nothing is left over that would have to be kept somewhere.
-        let (pairs, places) = (from.as_chunks().0, into.as_chunks_mut().0);
+        let (pairs, targets) = (from.as_chunks().0, into.as_chunks_mut().0);
         let mut sum: u128 = 0;
-        for ((pair, place), numbers) in pairs.iter().zip(places).zip(&PLACES) {
-            *place = *pair;
-            sum = sum.wrapping_add(product(pair, numbers));
+        for ((pair, target), keys) in pairs.iter().zip(targets).zip(&POSITION_KEYS) {
+            *target = *pair;
+            sum = sum.wrapping_add(pair_product(pair, keys));
         }
-        close(start, sum)
+        finish_sum(start, sum)
     }
 
     #[inline(never)]
@@ -127,15 +127,15 @@ impl SegmentChecksum {
 
 /// The product of a pair of words in its place.
 #[inline]
-fn product(pair: &[u8; PAIR], places: &[u64; 2]) -> u128 {
-    let word = |n: usize| u64::from_le_bytes(pair.as_chunks::<WORD>().0[n]);
-    u128::from(word(0).wrapping_add(places[0])) * u128::from(word(1).wrapping_add(places[1]))
+fn pair_product(pair: &[u8; PAIR_LEN], keys: &[u64; 2]) -> u128 {
+    let word = |n: usize| u64::from_le_bytes(pair.as_chunks::<WORD_LEN>().0[n]);
+    u128::from(word(0).wrapping_add(keys[0])) * u128::from(word(1).wrapping_add(keys[1]))
 }
 
 /// What the sum of all products comes to, in a segment that begins there.
 #[inline]
-const fn close(start: u64, sum: u128) -> u64 {
-    mixed(sum as u64 ^ mixed(1, start), (sum >> 64) as u64)
+const fn finish_sum(start: u64, sum: u128) -> u64 {
+    mix(sum as u64 ^ mix(1, start), (sum >> 64) as u64)
 }
 
 /// The digest of a short segment.
@@ -145,101 +145,108 @@ pub(crate) struct ShortChecksum {
     sum: u128,
     /// How many bytes there were, and those of a pair that is not whole.
     len: usize,
-    rest: [u8; PAIR],
+    partial_pair: [u8; PAIR_LEN],
 }
 
 impl ShortChecksum {
     const fn new(start: u64) -> Self {
-        Self { start, sum: 0, len: 0, rest: [0; PAIR] }
+        Self { start, sum: 0, len: 0, partial_pair: [0; PAIR_LEN] }
     }
 
     fn add(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let kept = self.len % PAIR;
-            let (part, later) = bytes.split_at(bytes.len().min(PAIR - kept));
-            self.rest[kept..kept + part.len()].copy_from_slice(part);
+            let filled = self.len % PAIR_LEN;
+            let (part, rest) = bytes.split_at(bytes.len().min(PAIR_LEN - filled));
+            self.partial_pair[filled..filled + part.len()].copy_from_slice(part);
             self.len += part.len();
-            if self.len.is_multiple_of(PAIR) {
-                let places = &PLACES[self.len / PAIR - 1];
-                self.sum = self.sum.wrapping_add(product(&self.rest, places));
-                self.rest = [0; PAIR];
+            if self.len.is_multiple_of(PAIR_LEN) {
+                let keys = &POSITION_KEYS[self.len / PAIR_LEN - 1];
+                self.sum = self.sum.wrapping_add(pair_product(&self.partial_pair, keys));
+                self.partial_pair = [0; PAIR_LEN];
             }
-            bytes = later;
+            bytes = rest;
         }
     }
 
     fn value(&self) -> u64 {
         let mut sum = self.sum;
-        if !self.len.is_multiple_of(PAIR) {
-            sum = sum.wrapping_add(product(&self.rest, &PLACES[self.len / PAIR]));
+        if !self.len.is_multiple_of(PAIR_LEN) {
+            sum = sum.wrapping_add(pair_product(
+                &self.partial_pair,
+                &POSITION_KEYS[self.len / PAIR_LEN],
+            ));
         }
-        close(self.start, sum)
+        finish_sum(self.start, sum)
     }
 }
 
 /// The digest of a long segment.
 #[derive(Debug)]
 pub(crate) struct LongChecksum {
-    lanes: [u64; LANES],
+    lanes: [u64; LANE_COUNT],
     /// The bytes of a block that is not whole, zeros behind them, and how many there are.
-    rest: [u8; BLOCK],
-    rest_len: usize,
+    partial_block: [u8; BLOCK_LEN],
+    partial_len: usize,
 }
 
 impl LongChecksum {
     fn new(start: u64) -> Self {
-        let lanes = std::array::from_fn(|lane| mixed(1 + lane as u64, start));
-        Self { lanes, rest: [0; BLOCK], rest_len: 0 }
+        let lanes = std::array::from_fn(|lane| mix(1 + lane as u64, start));
+        Self { lanes, partial_block: [0; BLOCK_LEN], partial_len: 0 }
     }
 
     /// In one pass over the bytes, block by block: 64 KiB take 1.5 µs so, and 2.1 if they are
     /// copied first and then read once more.
     fn copy(&mut self, mut from: &[u8], mut into: &mut [u8]) {
-        if self.rest_len > 0 {
-            let missing = from.len().min(BLOCK - self.rest_len);
-            self.keep(&from[..missing], &mut into[..missing]);
-            if self.rest_len < BLOCK {
+        if self.partial_len > 0 {
+            let missing = from.len().min(BLOCK_LEN - self.partial_len);
+            self.buffer_partial(&from[..missing], &mut into[..missing]);
+            if self.partial_len < BLOCK_LEN {
                 return;
             }
-            mix_rest(&mut self.lanes, &self.rest);
-            (self.rest, self.rest_len) = ([0; BLOCK], 0);
+            mix_block(&mut self.lanes, &self.partial_block);
+            (self.partial_block, self.partial_len) = ([0; BLOCK_LEN], 0);
             (from, into) = (&from[missing..], &mut into[missing..]);
         }
-        let ((blocks, rest), (places, last)) = (from.as_chunks(), into.as_chunks_mut());
-        mix_blocks(&mut self.lanes, blocks, places);
-        self.keep(rest, last);
+        let ((blocks, rest), (targets, tail)) = (from.as_chunks(), into.as_chunks_mut());
+        mix_blocks(&mut self.lanes, blocks, targets);
+        self.buffer_partial(rest, tail);
     }
 
     /// Copies what does not fill a block.
-    fn keep(&mut self, from: &[u8], into: &mut [u8]) {
+    fn buffer_partial(&mut self, from: &[u8], into: &mut [u8]) {
         into.copy_from_slice(from);
-        self.rest[self.rest_len..self.rest_len + into.len()].copy_from_slice(into);
-        self.rest_len += into.len();
+        self.partial_block[self.partial_len..self.partial_len + into.len()].copy_from_slice(into);
+        self.partial_len += into.len();
     }
 
     fn value(&self) -> u64 {
         let mut lanes = self.lanes;
-        if self.rest_len > 0 {
-            mix_rest(&mut lanes, &self.rest);
+        if self.partial_len > 0 {
+            mix_block(&mut lanes, &self.partial_block);
         }
         // In four chains, which do not wait for each other.
         let mut chains = [0; 4];
         for lanes in lanes.as_chunks::<4>().0 {
             for (chain, lane) in chains.iter_mut().zip(lanes) {
-                *chain = mixed(*chain, *lane);
+                *chain = mix(*chain, *lane);
             }
         }
-        chains.into_iter().fold(0, mixed)
+        chains.into_iter().fold(0, mix)
     }
 }
 
 /// Mixes one block into the lanes.
-fn mix_rest(lanes: &mut [u64; LANES], block: &[u8; BLOCK]) {
-    mix_blocks(lanes, std::slice::from_ref(block), &mut [[0; BLOCK]]);
+fn mix_block(lanes: &mut [u64; LANE_COUNT], block: &[u8; BLOCK_LEN]) {
+    mix_blocks(lanes, std::slice::from_ref(block), &mut [[0; BLOCK_LEN]]);
 }
 
 /// Copies blocks, and mixes them into the lanes, with the widest vectors that the processor has.
-fn mix_blocks(lanes: &mut [u64; LANES], from: &[[u8; BLOCK]], into: &mut [[u8; BLOCK]]) {
+fn mix_blocks(
+    lanes: &mut [u64; LANE_COUNT],
+    from: &[[u8; BLOCK_LEN]],
+    into: &mut [[u8; BLOCK_LEN]],
+) {
     dispatch!(Level::new(), simd => mix_vectors(simd, lanes, from, into));
 }
 
@@ -251,33 +258,33 @@ fn mix_blocks(lanes: &mut [u64; LANES], from: &[[u8; BLOCK]], into: &mut [[u8; B
 #[inline(always)]
 fn mix_vectors<S: Simd>(
     simd: S,
-    lanes: &mut [u64; LANES],
-    from: &[[u8; BLOCK]],
-    into: &mut [[u8; BLOCK]],
+    lanes: &mut [u64; LANE_COUNT],
+    from: &[[u8; BLOCK_LEN]],
+    into: &mut [[u8; BLOCK_LEN]],
 ) {
     simd.vectorize(
         #[inline(always)]
         || {
             // In a copy of their own, which stays in registers.
-            let mut mixed = *lanes;
-            for (block, place) in from.iter().zip(into) {
-                for (lane, word) in mixed.iter_mut().zip(block.as_chunks::<WORD>().0) {
-                    let stepped = (*lane & 0xFFFF_FFFF) * STEP + (*lane >> 32);
+            let mut local_lanes = *lanes;
+            for (block, target) in from.iter().zip(into) {
+                for (lane, word) in local_lanes.iter_mut().zip(block.as_chunks::<WORD_LEN>().0) {
+                    let stepped = (*lane & 0xFFFF_FFFF) * LANE_MULTIPLIER + (*lane >> 32);
                     *lane = stepped.wrapping_add(u64::from_le_bytes(*word));
                 }
-                let parts = block.as_chunks::<PART>().0;
-                for (place, part) in place.as_chunks_mut::<PART>().0.iter_mut().zip(parts) {
-                    *place = *part;
+                let parts = block.as_chunks::<COPY_LEN>().0;
+                for (target, part) in target.as_chunks_mut::<COPY_LEN>().0.iter_mut().zip(parts) {
+                    *target = *part;
                 }
             }
-            *lanes = mixed;
+            *lanes = local_lanes;
         },
     );
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, LONG, SegmentChecksum};
+    use super::{BLOCK_LEN, LONG_MIN_LEN, SegmentChecksum};
 
     /// The digest of a segment that is copied in one go.
     fn digest(start: u64, bytes: &[u8]) -> u64 {
@@ -294,11 +301,23 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_same_however_the_bytes_are_cut_up() {
-        for len in [1, 7, 8, 9, 64, 65, 100, LONG - 1, LONG, LONG + 1, 3 * LONG] {
+    fn checksum_of_bytes_in_any_parts_equals_checksum_of_whole() {
+        for len in [
+            1,
+            7,
+            8,
+            9,
+            64,
+            65,
+            100,
+            LONG_MIN_LEN - 1,
+            LONG_MIN_LEN,
+            LONG_MIN_LEN + 1,
+            3 * LONG_MIN_LEN,
+        ] {
             let bytes = bytes(len);
             let whole = digest(5, &bytes);
-            for part in [1, 2, 3, 5, 7, 8, 9, 13, 64, 100, 200, BLOCK, BLOCK + 1] {
+            for part in [1, 2, 3, 5, 7, 8, 9, 13, 64, 100, 200, BLOCK_LEN, BLOCK_LEN + 1] {
                 let mut digest = SegmentChecksum::new(5, len);
                 let mut copy = vec![0; len];
                 let parts = bytes.chunks(part).zip(copy.chunks_mut(part));
@@ -310,8 +329,8 @@ mod tests {
     }
 
     #[test]
-    fn any_other_bit_and_any_other_place_is_another_digest() {
-        for len in [1, 8, 12, 64, LONG, LONG + 3] {
+    fn checksum_differs_for_any_flipped_bit_and_other_start() {
+        for len in [1, 8, 12, 64, LONG_MIN_LEN, LONG_MIN_LEN + 3] {
             let bytes = bytes(len);
             let whole = digest(64, &bytes);
             for bit in 0..8 * len {
@@ -324,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_dropped_doubled_or_swapped_are_noticed() {
+    fn checksum_differs_for_doubled_or_swapped_words() {
         let bytes = bytes(64);
         let whole = digest(0, &bytes);
         for n in 0..8 {
@@ -346,7 +365,7 @@ mod tests {
 
     /// Few bits in many zeros, where no addition carries anything away.
     #[test]
-    fn words_of_a_long_segment_are_noticed_wherever_they_go() {
+    fn checksum_of_long_segment_differs_for_moved_words() {
         const WORDS: usize = 640;
         let of = |words: &[u64]| {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();

@@ -1,6 +1,6 @@
 //! [`ConnCtx`]: a connection together with its network and the world; connects and releases.
 
-use crate::simnet::tcp::timers::delivery_of;
+use crate::simnet::tcp::timers::decode_delivery_timer;
 
 use crate::net::{Addr, WaitList};
 use crate::sim::{PathHash, PrefetchSet, TaskId, World};
@@ -23,21 +23,21 @@ pub(crate) struct ConnCtx<'a> {
 /// `World::look_ahead`. Each round of loads needs only what the one before has loaded.
 pub(crate) fn prefetch_due(
     run: u64,
-    PrefetchSet { callback_timers: alarms, tasks }: &mut PrefetchSet,
+    PrefetchSet { callback_timers: timers, tasks }: &mut PrefetchSet,
 ) {
-    crate::simnet::state::with_state(run, |fabric| {
-        let heads = || alarms.iter().filter_map(|alarm| delivery_of(*alarm));
-        for (conn, _) in heads() {
-            if let Some(conn) = fabric.conns.get(conn) {
+    crate::simnet::state::with_state(run, |state| {
+        let deliveries = || timers.iter().filter_map(|alarm| decode_delivery_timer(*alarm));
+        for (conn, _) in deliveries() {
+            if let Some(conn) = state.conns.get(conn) {
                 conn.prefetch();
             }
         }
-        for (conn, way) in heads() {
-            let Some(conn) = fabric.conns.get(conn) else { continue };
-            conn.halves[way].stream.prefetch();
-            conn.halves[1 - way].stream.prefetch_places();
-            if let Some(Waiter::Task(who)) = conn.halves[way].readers.first() {
-                tasks.push(TaskId::from_bits(who.task).slot);
+        for (conn, direction) in deliveries() {
+            let Some(conn) = state.conns.get(conn) else { continue };
+            conn.halves[direction].stream.prefetch_read();
+            conn.halves[1 - direction].stream.prefetch_write();
+            if let Some(Waiter::Task(task_ref)) = conn.halves[direction].readers.first() {
+                tasks.push(TaskId::from_bits(task_ref.task).slot);
             }
         }
     });
@@ -64,22 +64,22 @@ impl SimnetState {
         &mut self,
         world: &mut World,
         (index, end): (usize, usize),
-        closes: bool,
+        graceful: bool,
     ) {
         if !world.is_running() {
             return;
         }
-        let Some(mut transit) = self.conn_ctx(index, world) else { return };
-        if closes {
-            transit.close(end);
+        let Some(mut ctx) = self.conn_ctx(index, world) else { return };
+        if graceful {
+            ctx.close(end);
         }
-        if transit.release(end) {
-            let ConnCtx { conn, world, .. } = transit;
-            for pipe in &mut conn.halves {
-                pipe.readers.drain(|waiter| world.wake_waiter(waiter));
-                pipe.drain_writers(|waiter| world.wake_waiter(waiter));
+        if ctx.release(end) {
+            let ConnCtx { conn, world, .. } = ctx;
+            for half in &mut conn.halves {
+                half.readers.drain(|waiter| world.wake_waiter(waiter));
+                half.drain_writers(|waiter| world.wake_waiter(waiter));
             }
-            conn.end();
+            conn.recycle();
             self.conns.free(index);
         }
     }
@@ -88,33 +88,33 @@ impl SimnetState {
 impl NetState {
     /// What becomes of two directions, one there and one back: their names and latencies.
     #[inline(always)]
-    pub(crate) fn path_keys(
+    pub(crate) fn paths(
         &self,
-        [there, back]: [PathHash; 2],
+        [forward, reverse]: [PathHash; 2],
         from: u32,
         to: u32,
     ) -> [(PathHash, Latency); 2] {
-        [(there, self.latency(from, to)), (back, self.latency(to, from))]
+        [(forward, self.latency(from, to)), (reverse, self.latency(to, from))]
     }
 }
 
 /// Makes a connection in a network, from one end to another, in these directions.
 #[inline(always)]
-pub(crate) fn connect(
+pub(crate) fn open_connection(
     conns: &mut RecyclingSlab<Connection>,
     (net, ends): (u32, [(u32, u16); 2]),
-    (ways, window): ([(PathHash, Latency); 2], u32),
+    (paths, window): ([(PathHash, Latency); 2], u32),
     world: &World,
 ) -> usize {
     let (index, conn) = conns.insert();
     conn.net = net;
-    for (pipe, (key, latency)) in conn.halves.iter_mut().zip(ways) {
-        pipe.begin(key, latency, window, world.now);
-        pipe.traced = world.keeps_trace();
+    for (half, (key, latency)) in conn.halves.iter_mut().zip(paths) {
+        half.init(key, latency, window, world.now);
+        half.is_traced = world.keeps_trace();
     }
-    for (end, (machine, port)) in conn.ends.iter_mut().zip(ends) {
-        (end.host, end.port) = (machine, port);
-        (end.state, end.is_open) = (EndpointState::Open, true);
+    for (end, (host, port)) in conn.endpoints.iter_mut().zip(ends) {
+        (end.host, end.port) = (host, port);
+        (end.state, end.has_handle) = (EndpointState::Open, true);
     }
     index
 }
@@ -129,9 +129,9 @@ impl Endpoint {
 
 /// Wakes all who wait.
 #[inline(always)]
-pub(crate) fn wake(waiters: &mut WaitList, world: &mut World) {
+pub(crate) fn wake_all(waiters: &mut WaitList, world: &mut World) {
     match waiters.take_lone_task() {
-        Some(who) => world.wake(TaskId::from_bits(who.task)),
+        Some(task_ref) => world.wake(TaskId::from_bits(task_ref.task)),
         None => waiters.drain(|waiter| world.wake_waiter(waiter)),
     }
 }

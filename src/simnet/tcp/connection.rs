@@ -41,11 +41,11 @@ pub(crate) struct Segment {
     /// The record in which it was sent.
     pub(crate) sent_record: RecordIndex,
     /// Where its bytes end in the stream, and their digest.
-    pub(crate) end: u64,
+    pub(crate) end_offset: u64,
     pub(crate) digest: u64,
     /// When it was sent first, and when it arrives.
     pub(crate) sent_at: u64,
-    pub(crate) at: u64,
+    pub(crate) arrives_at: u64,
 }
 
 /// What keeps the oldest item of a direction from arriving.
@@ -60,18 +60,18 @@ pub(crate) enum Blocked {
 
 /// Whether a direction carries a reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Reset {
+pub(crate) enum ResetState {
     None,
     /// One was sent, which is not repeated if it is lost.
     Sent,
     /// The one that was sent answers something that the other end repeats until it arrives.
-    Answers,
+    SentAsReply,
 }
 
 /// Those who wait for space in a direction.
 #[derive(Debug, Default)]
-pub(crate) struct Writers {
-    pub(crate) waiting: WaitList,
+pub(crate) struct WriterState {
+    pub(crate) wait_list: WaitList,
     /// When the end that writes asks next whether the other is still there, if it is going to.
     pub(crate) next_probe_at: u64,
 }
@@ -89,10 +89,10 @@ pub(crate) struct HalfConn {
     pub(crate) segments_sent: u64,
     pub(crate) latency: Latency,
     /// Nothing arrives before this: what is sent later arrives later.
-    pub(crate) last_at: u64,
+    pub(crate) last_arrival_at: u64,
     /// The oldest item on its way, and those behind it.
     pub(crate) in_flight_front: Option<Segment>,
-    pub(crate) in_flight: LazyQueue<Segment>,
+    pub(crate) in_flight_tail: LazyQueue<Segment>,
     pub(crate) readers: WaitList,
     /// When something last arrived.
     pub(crate) last_received_at: u64,
@@ -103,11 +103,11 @@ pub(crate) struct HalfConn {
     /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
     pub(crate) needs_slow_path: bool,
     /// Whether the trace is to tell what is read.
-    pub(crate) traced: bool,
+    pub(crate) is_traced: bool,
     /// Whether the end of the stream was sent, and has arrived.
     pub(crate) fin_sent: bool,
     pub(crate) fin_arrived: bool,
-    pub(crate) reset: Reset,
+    pub(crate) reset: ResetState,
     /// Whether the writer has missed an announcement of space, and how many times it was announced
     /// again then.
     pub(crate) update_lost: bool,
@@ -115,7 +115,7 @@ pub(crate) struct HalfConn {
     /// Since when the sender has waited for an acknowledgement that does not come of itself.
     pub(crate) unacked_since: Option<u64>,
     /// What is kept of those who wait for space, as soon as anything is.
-    pub(crate) writers: Option<Box<Writers>>,
+    pub(crate) writers: Option<Box<WriterState>>,
 }
 
 // Two of them are most of what a connection takes.
@@ -126,8 +126,8 @@ impl Default for HalfConn {
         Self {
             stream: StreamBuffer::default(),
             in_flight_front: None,
-            in_flight: LazyQueue::default(),
-            last_at: 0,
+            in_flight_tail: LazyQueue::default(),
+            last_arrival_at: 0,
             segments_sent: 0,
             key: PathHash::NONE,
             latency: Latency::LOOPBACK,
@@ -136,7 +136,7 @@ impl Default for HalfConn {
             writers: None,
             blocked: Blocked::None,
             needs_slow_path: false,
-            traced: false,
+            is_traced: false,
             losses: 0,
             unacked_since: None,
             update_lost: false,
@@ -144,7 +144,7 @@ impl Default for HalfConn {
             last_received_at: 0,
             fin_sent: false,
             fin_arrived: false,
-            reset: Reset::None,
+            reset: ResetState::None,
         }
     }
 }
@@ -153,34 +153,34 @@ impl HalfConn {
     /// Begins again, where another has ended: field by field, because whatever was moved here as a
     /// whole would be read in wider words than it was written in.
     #[inline]
-    pub(crate) fn begin(&mut self, key: PathHash, latency: Latency, window: u32, now: u64) {
-        self.stream.begin();
+    pub(crate) fn init(&mut self, key: PathHash, latency: Latency, window: u32, now: u64) {
+        self.stream.init();
         (self.key, self.latency, self.window) = (key, latency, window);
         // The hand-shake was the first.
         self.segments_sent = 1;
-        (self.last_at, self.last_received_at, self.losses) = (0, now, 0);
+        (self.last_arrival_at, self.last_received_at, self.losses) = (0, now, 0);
         (self.in_flight_front, self.unacked_since, self.blocked) = (None, None, Blocked::None);
-        (self.needs_slow_path, self.traced, self.update_lost, self.update_attempt) =
+        (self.needs_slow_path, self.is_traced, self.update_lost, self.update_attempt) =
             (false, false, false, 0);
-        (self.fin_sent, self.fin_arrived, self.reset) = (false, false, Reset::None);
+        (self.fin_sent, self.fin_arrived, self.reset) = (false, false, ResetState::None);
     }
 
     /// Ends: nothing is kept that takes up memory, or is somebody else's.
     #[inline(never)]
-    fn end(&mut self) {
-        self.stream.end();
-        self.in_flight.clear();
+    fn recycle(&mut self) {
+        self.stream.recycle();
+        self.in_flight_tail.clear();
         (self.readers, self.writers) = (WaitList::default(), None);
     }
 
     /// Puts something on its way. Returns whether it is the oldest.
     #[inline(always)]
-    pub(crate) fn push_in_flight(&mut self, item: Segment) -> bool {
+    pub(crate) fn push_in_flight(&mut self, segment: Segment) -> bool {
         if self.in_flight_front.is_some() {
-            self.in_flight.push(item);
+            self.in_flight_tail.push(segment);
             return false;
         }
-        self.in_flight_front = Some(item);
+        self.in_flight_front = Some(segment);
         true
     }
 
@@ -188,30 +188,30 @@ impl HalfConn {
     #[inline]
     pub(crate) fn pop_in_flight(&mut self) {
         self.losses = 0;
-        if self.in_flight.is_empty() {
+        if self.in_flight_tail.is_empty() {
             // By itself: else a whole item is moved, of which nothing but the tag means anything.
             self.in_flight_front = None;
         } else {
-            self.in_flight_front = self.in_flight.pop();
+            self.in_flight_front = self.in_flight_tail.pop();
         }
     }
 
     /// Hands out all who wait for space.
     pub(crate) fn drain_writers(&mut self, wake: impl FnMut(Waiter)) {
         if let Some(writers) = &mut self.writers {
-            writers.waiting.drain(wake);
+            writers.wait_list.drain(wake);
         }
     }
 
     /// Whether anybody waits for space.
     pub(crate) fn has_writers(&self) -> bool {
-        self.writers.as_ref().is_some_and(|writers| !writers.waiting.is_empty())
+        self.writers.as_ref().is_some_and(|writers| !writers.wait_list.is_empty())
     }
 
     /// Forgets what is on its way.
     pub(crate) fn clear_in_flight(&mut self) {
         self.in_flight_front = None;
-        self.in_flight.clear();
+        self.in_flight_tail.clear();
         self.blocked = Blocked::None;
         self.losses = 0;
     }
@@ -219,22 +219,22 @@ impl HalfConn {
     /// Forgets what is not out yet: what was lost and has to be sent again, and what waits for
     /// bandwidth. Returns whether nothing is left on its way.
     pub(crate) fn drop_unsent(&mut self, now: u64) -> bool {
-        let is_out = |item: &Segment| item.sent_at <= now;
-        if self.blocked == Blocked::Lost || !self.in_flight_front.as_ref().is_some_and(is_out) {
+        let has_left = |segment: &Segment| segment.sent_at <= now;
+        if self.blocked == Blocked::Lost || !self.in_flight_front.as_ref().is_some_and(has_left) {
             self.clear_in_flight();
-        } else if let Some(behind) = self.in_flight.queue() {
-            behind.retain(is_out);
+        } else if let Some(queue) = self.in_flight_tail.queue() {
+            queue.retain(has_left);
         }
         self.in_flight_front.is_none()
     }
 
     /// Counts what is on its way: items.
     pub(crate) fn in_flight_len(&self) -> usize {
-        usize::from(self.in_flight_front.is_some()) + self.in_flight.len()
+        usize::from(self.in_flight_front.is_some()) + self.in_flight_tail.len()
     }
 
     /// Numbers the item that has arrived last.
-    pub(crate) fn arrived(&self) -> u64 {
+    pub(crate) fn last_delivered(&self) -> u64 {
         self.segments_sent - self.in_flight_len() as u64 - 1
     }
 
@@ -252,9 +252,9 @@ impl HalfConn {
 
     /// Numbers the attempts to get the oldest item through, so that one more of them moves no
     /// choice about another item.
-    pub(crate) fn attempt(&self) -> u64 {
-        let item = self.segments_sent - self.in_flight_len() as u64;
-        item * 64 + u64::from(self.losses.min(63))
+    pub(crate) fn attempt_number(&self) -> u64 {
+        let segment = self.segments_sent - self.in_flight_len() as u64;
+        segment * 64 + u64::from(self.losses.min(63))
     }
 }
 
@@ -272,9 +272,9 @@ pub(crate) enum EndpointState {
     TimedOut,
     /// It was torn down, or its host has crashed or was restarted since: whatever arrives is
     /// answered with a reset.
-    Gone,
+    Aborted,
     /// Its host has no power: nobody answers.
-    Silent,
+    PoweredOff,
 }
 
 impl EndpointState {
@@ -285,7 +285,7 @@ impl EndpointState {
             Self::Reset => Some(Cause::ConnReset),
             Self::TimedOut => Some(Cause::TimedOut),
             // The layer above knows better, and says so.
-            Self::Closed | Self::Gone | Self::Silent => Some(Cause::BrokenPipe),
+            Self::Closed | Self::Aborted | Self::PoweredOff => Some(Cause::BrokenPipe),
         }
     }
 
@@ -295,8 +295,8 @@ impl EndpointState {
             Self::Closed => "closed",
             Self::Reset => "reset",
             Self::TimedOut => "timed out",
-            Self::Gone => "gone",
-            Self::Silent => "silent",
+            Self::Aborted => "gone",
+            Self::PoweredOff => "silent",
         }
     }
 }
@@ -308,7 +308,7 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
     pub(crate) state: EndpointState,
     /// Whether the program's side of it still exists.
-    pub(crate) is_open: bool,
+    pub(crate) has_handle: bool,
 }
 
 /// A connection; the first end is the dialer's, and each end writes into the pipe of its number.
@@ -316,14 +316,14 @@ pub(crate) struct Endpoint {
 #[repr(C)]
 pub(crate) struct Connection {
     pub(crate) net: u32,
-    pub(crate) ends: [Endpoint; 2],
+    pub(crate) endpoints: [Endpoint; 2],
     pub(crate) halves: [HalfConn; 2],
 }
 
 impl SlabEntry for Connection {
     #[inline]
     fn is_used(&self) -> bool {
-        self.ends[0].is_open | self.ends[1].is_open
+        self.endpoints[0].has_handle | self.endpoints[1].has_handle
     }
 }
 
@@ -344,28 +344,28 @@ pub(crate) enum FastRead {
 impl Connection {
     /// Is not in use any more.
     #[inline]
-    pub(crate) fn end(&mut self) {
-        self.halves.iter_mut().for_each(HalfConn::end);
+    pub(crate) fn recycle(&mut self) {
+        self.halves.iter_mut().for_each(HalfConn::recycle);
     }
 
     /// Reads at one end, or lets whoever has the waker wait, unless anything about that concerns
     /// the world or anybody else: nearly always it does not.
     #[inline]
     pub(crate) fn try_read_fast(&mut self, end: usize, buf: &mut [u8], waker: &Waker) -> FastRead {
-        let Self { ends, halves: pipes, .. } = self;
-        let pipe = &mut pipes[1 - end];
-        if ends[end].state != EndpointState::Open || buf.is_empty() {
+        let Self { endpoints, halves, .. } = self;
+        let half = &mut halves[1 - end];
+        if endpoints[end].state != EndpointState::Open || buf.is_empty() {
             return FastRead::Slow;
         }
-        if pipe.stream.ready() == 0 {
-            let waits = !pipe.fin_arrived && pipe.readers.register_sole_task(waker);
-            return if waits { FastRead::Empty } else { FastRead::Slow };
+        if half.stream.readable_len() == 0 {
+            let is_waiting = !half.fin_arrived && half.readers.register_sole_task(waker);
+            return if is_waiting { FastRead::Empty } else { FastRead::Slow };
         }
-        if pipe.needs_slow_path | pipe.traced {
+        if half.needs_slow_path | half.is_traced {
             return FastRead::Slow;
         }
-        match pipe.stream.read(buf) {
-            Ok(count) if pipe.stream.is_worth_advertising(pipe.window) => {
+        match half.stream.read(buf) {
+            Ok(count) if half.stream.is_worth_advertising(half.window) => {
                 FastRead::ReadAndUpdate(count)
             }
             Ok(count) => FastRead::Read(count),
@@ -381,7 +381,7 @@ impl Connection {
 
     /// The machines at the beginning and at the end of a pipe.
     #[inline]
-    pub(crate) const fn route(&self, way: usize) -> (u32, u32) {
-        (self.ends[way].host, self.ends[1 - way].host)
+    pub(crate) const fn route(&self, direction: usize) -> (u32, u32) {
+        (self.endpoints[direction].host, self.endpoints[1 - direction].host)
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::sim::{ChoiceFamily, RecordIndex, RecordKind};
 use crate::simnet::fault::links::LinkState;
-use crate::simnet::tcp::conn_ctx::{ConnCtx, wake};
+use crate::simnet::tcp::conn_ctx::{ConnCtx, wake_all};
 use crate::simnet::tcp::connection::{
-    Blocked, Connection, EndpointState, Reset, Segment, SegmentKind,
+    Blocked, Connection, EndpointState, ResetState, Segment, SegmentKind,
 };
 use crate::simnet::tcp::timers::{ConnTimer, retransmit_delay, timer_id};
 
@@ -12,65 +12,72 @@ use crate::simnet::tcp::timers::{ConnTimer, retransmit_delay, timer_id};
 impl ConnCtx<'_> {
     /// What an alarm of the connection does.
     #[inline(never)]
-    pub(crate) fn on_timer(&mut self, which: u32) {
-        let way = (which & 1) as usize;
-        match which >> 1 {
-            0 => self.deliver_due(way),
-            1 => self.give_up(way),
-            2 => self.on_window_update(way),
-            _ => self.probe(way),
+    pub(crate) fn on_timer(&mut self, timer_index: u32) {
+        let direction = (timer_index & 1) as usize;
+        match timer_index >> 1 {
+            0 => self.deliver_due(direction),
+            1 => self.give_up(direction),
+            2 => self.on_window_update(direction),
+            _ => self.probe(direction),
         }
     }
 
     /// Whether the oldest item is due; if it is going to be, an alarm is set for it.
     #[inline]
-    pub(crate) fn is_next_due(&mut self, way: usize) -> bool {
-        match &self.conn.halves[way].in_flight_front {
+    pub(crate) fn check_front_due(&mut self, direction: usize) -> bool {
+        match &self.conn.halves[direction].in_flight_front {
             None => false,
             Some(next) => {
-                let at = next.at;
-                at <= self.world.now || self.arm_delivery(way, at)
+                let at = next.arrives_at;
+                at <= self.world.now || self.arm_delivery(direction, at)
             }
         }
     }
 
     /// Sets an alarm for the oldest item, which is not due.
-    pub(crate) fn arm_delivery(&mut self, way: usize, at: u64) -> bool {
-        self.arm(way, ConnTimer::Deliver, at);
+    pub(crate) fn arm_delivery(&mut self, direction: usize, at: u64) -> bool {
+        self.arm(direction, ConnTimer::Deliver, at);
         false
     }
 
     /// Sets an alarm of a direction. Not inlined, because it is asked for in many places and in
     /// haste only by `send`.
     #[inline(never)]
-    pub(crate) fn arm(&mut self, way: usize, which: ConnTimer, at: u64) {
-        self.world.set_callback_timer(timer_id(self.index, way, which), at);
+    pub(crate) fn arm(&mut self, direction: usize, timer: ConnTimer, at: u64) {
+        self.world.set_callback_timer(timer_id(self.index, direction, timer), at);
     }
 
     /// Lets what is due of a direction arrive, or says what is the matter with it.
-    pub(crate) fn deliver_due(&mut self, way: usize) {
+    pub(crate) fn deliver_due(&mut self, direction: usize) {
         loop {
-            let pipe = &mut self.conn.halves[way];
-            let Some(mut item) = pipe.in_flight_front else { return };
-            match std::mem::replace(&mut pipe.blocked, Blocked::None) {
+            let half = &mut self.conn.halves[direction];
+            let Some(mut segment) = half.in_flight_front else { return };
+            match std::mem::replace(&mut half.blocked, Blocked::None) {
                 // It is sent again, which is a step of the run.
                 Blocked::Lost if !self.world.try_count_callback_step() => return,
                 Blocked::Lost => {
-                    let (key, latency, ordinal) = (pipe.key, pipe.latency, pipe.attempt());
-                    let takes =
+                    let (key, latency, ordinal) = (half.key, half.latency, half.attempt_number());
+                    let travel_time =
                         self.world.draw_latency(ChoiceFamily::Retransmit, key, ordinal, latency);
-                    item.at = self.world.now + takes;
-                    (pipe.in_flight_front, pipe.last_at) = (Some(item), pipe.last_at.max(item.at));
-                    return self.arm(way, ConnTimer::Deliver, item.at);
+                    segment.arrives_at = self.world.now + travel_time;
+                    (half.in_flight_front, half.last_arrival_at) =
+                        (Some(segment), half.last_arrival_at.max(segment.arrives_at));
+                    return self.arm(direction, ConnTimer::Deliver, segment.arrives_at);
                 }
                 Blocked::None | Blocked::Held => {}
             }
-            if self.conn.halves[way].needs_slow_path && !self.try_transmit(way, item) {
+            if self.conn.halves[direction].needs_slow_path && !self.try_transmit(direction, segment)
+            {
                 return;
             }
-            self.conn.halves[way].pop_in_flight();
-            self.deliver(way, item.kind, (item.end, item.digest), (item.sent_at, item.sent_record));
-            if !self.is_next_due(way) {
+            self.conn.halves[direction].pop_in_flight();
+            self.deliver(
+                direction,
+                segment.kind,
+                (segment.end_offset, segment.digest),
+                (segment.sent_at, segment.sent_record),
+            );
+            if !self.check_front_due(direction) {
                 return;
             }
         }
@@ -78,65 +85,76 @@ impl ConnCtx<'_> {
 
     /// Whether an item gets to its end; if not, what becomes of it has been seen to.
     #[cold]
-    pub(crate) fn try_transmit(&mut self, way: usize, item: Segment) -> bool {
-        let (from, to) = self.conn.route(way);
-        let pipe = &self.conn.halves[way];
-        let passage = match self.conn.ends[1 - way].state {
-            EndpointState::Silent => LinkState::Down,
-            _ => self.net.transmit_outcome(self.world, (from, to), pipe.key, pipe.attempt()),
+    pub(crate) fn try_transmit(&mut self, direction: usize, segment: Segment) -> bool {
+        let (from, to) = self.conn.route(direction);
+        let half = &self.conn.halves[direction];
+        let link_state = match self.conn.endpoints[1 - direction].state {
+            EndpointState::PoweredOff => LinkState::Down,
+            _ => self.net.transmit_outcome(self.world, (from, to), half.key, half.attempt_number()),
         };
-        let pipe = &mut self.conn.halves[way];
-        let key = pipe.key;
-        let how = match passage {
+        let half = &mut self.conn.halves[direction];
+        let key = half.key;
+        let outcome = match link_state {
             LinkState::Up => return true,
             LinkState::Held => {
-                pipe.blocked = Blocked::Held;
+                half.blocked = Blocked::Held;
                 "held"
             }
             LinkState::Down => {
-                pipe.blocked = Blocked::Lost;
-                pipe.losses += 1;
-                let again = self.world.now + retransmit_delay(pipe.losses);
-                self.arm(way, ConnTimer::Deliver, again);
+                half.blocked = Blocked::Lost;
+                half.losses += 1;
+                let retransmit_at = self.world.now + retransmit_delay(half.losses);
+                self.arm(direction, ConnTimer::Deliver, retransmit_at);
                 "lost"
             }
         };
-        let ordinal = u64::from(self.conn.halves[way].losses);
-        let (ends, net) = (&self.conn.ends, &*self.net);
-        let said = (ordinal, item.digest);
-        self.world.record_arrival(RecordKind::Drop, key, said, item.sent_record, || {
-            let (from, to) = (ends[way].addr(net), ends[1 - way].addr(net));
-            format!("{} {from}->{to} {how}", item.kind.name())
-        });
-        match self.conn.ends[way].state {
-            sender @ (EndpointState::Gone | EndpointState::TimedOut | EndpointState::Silent)
-                if passage == LinkState::Down =>
+        let ordinal = u64::from(self.conn.halves[direction].losses);
+        let (endpoints, net) = (&self.conn.endpoints, &*self.net);
+        let ordinal_and_digest = (ordinal, segment.digest);
+        self.world.record_arrival(
+            RecordKind::Drop,
+            key,
+            ordinal_and_digest,
+            segment.sent_record,
+            || {
+                let (from, to) =
+                    (endpoints[direction].addr(net), endpoints[1 - direction].addr(net));
+                format!("{} {from}->{to} {outcome}", segment.kind.name())
+            },
+        );
+        match self.conn.endpoints[direction].state {
+            sender @ (EndpointState::Aborted
+            | EndpointState::TimedOut
+            | EndpointState::PoweredOff)
+                if link_state == LinkState::Down =>
             {
                 // Nothing is left that sends it again. Whatever else arrives is answered again.
-                if sender == EndpointState::Silent || !self.is_retransmit_requested(way, item) {
-                    self.allow_reset(way, sender);
-                    self.clear_in_flight(way);
-                    self.arm_keep_alive(1 - way);
+                if sender == EndpointState::PoweredOff
+                    || !self.should_repeat_reset(direction, segment)
+                {
+                    self.allow_reset(direction, sender);
+                    self.clear_in_flight(direction);
+                    self.arm_keep_alive(1 - direction);
                 }
             }
-            _ => self.start_timeout(way, item.sent_at),
+            _ => self.start_timeout(direction, segment.sent_at),
         }
         false
     }
 
     /// Whether the other end repeats something to which this item is the answer, until it gets it:
     /// then a reset is repeated as well, for as long as that end has not timed out.
-    pub(crate) fn is_retransmit_requested(&mut self, way: usize, item: Segment) -> bool {
-        let asks =
-            self.conn.ends[1 - way].state == EndpointState::Open && item.kind == SegmentKind::Reset;
-        if asks && self.conn.halves[way].reset == Reset::Answers {
-            self.start_timeout(1 - way, item.sent_at);
+    pub(crate) fn should_repeat_reset(&mut self, direction: usize, segment: Segment) -> bool {
+        let is_requested = self.conn.endpoints[1 - direction].state == EndpointState::Open
+            && segment.kind == SegmentKind::Reset;
+        if is_requested && self.conn.halves[direction].reset == ResetState::SentAsReply {
+            self.start_timeout(1 - direction, segment.sent_at);
         }
-        let asks = asks && self.conn.halves[1 - way].unacked_since.is_some();
-        if asks {
-            self.conn.halves[way].reset = Reset::Answers;
+        let is_requested = is_requested && self.conn.halves[1 - direction].unacked_since.is_some();
+        if is_requested {
+            self.conn.halves[direction].reset = ResetState::SentAsReply;
         }
-        asks
+        is_requested
     }
 
     /// Lets something arrive at its end: what it is, where its bytes end and their digest, and when
@@ -144,39 +162,39 @@ impl ConnCtx<'_> {
     #[inline(always)]
     pub(crate) fn deliver(
         &mut self,
-        way: usize,
-        what: SegmentKind,
-        (until, digest): (u64, u64),
+        direction: usize,
+        kind: SegmentKind,
+        (end_offset, digest): (u64, u64),
         (sent_at, sent): (u64, RecordIndex),
     ) {
-        let end = 1 - way;
-        let Connection { ends, halves: pipes, .. } = &mut *self.conn;
-        let (pipe, net) = (&mut pipes[way], &*self.net);
-        let (key, ordinal) = (pipe.key, pipe.stream.arrived);
-        let said = (ordinal, digest ^ what as u64);
-        self.world.record_arrival(RecordKind::Deliver, key, said, sent, || {
-            let (from, to) = (ends[way].addr(net), ends[end].addr(net));
-            if ends[end].state != EndpointState::Open && what == SegmentKind::Data {
+        let end = 1 - direction;
+        let Connection { endpoints, halves, .. } = &mut *self.conn;
+        let (half, net) = (&mut halves[direction], &*self.net);
+        let (key, ordinal) = (half.key, half.stream.arrived);
+        let ordinal_and_digest = (ordinal, digest ^ kind as u64);
+        self.world.record_arrival(RecordKind::Deliver, key, ordinal_and_digest, sent, || {
+            let (from, to) = (endpoints[direction].addr(net), endpoints[end].addr(net));
+            if endpoints[end].state != EndpointState::Open && kind == SegmentKind::Data {
                 // Where it begins is not counted any more.
                 return format!("data {from}->{to} for nobody");
             }
-            format!("{} {from}->{to} {} bytes", what.name(), until - ordinal)
+            format!("{} {from}->{to} {} bytes", kind.name(), end_offset - ordinal)
         });
-        pipe.last_received_at = self.world.now;
+        half.last_received_at = self.world.now;
         self.world.set_actor(key);
-        match (ends[end].state, what) {
+        match (endpoints[end].state, kind) {
             (EndpointState::Open, SegmentKind::Data) => {
-                pipe.stream.on_segment(until, digest);
-                wake(&mut pipe.readers, self.world);
+                half.stream.on_segment(end_offset, digest);
+                wake_all(&mut half.readers, self.world);
             }
-            (fate, what) => {
-                if !self.deliver_control(way, fate, what) {
+            (state, kind) => {
+                if !self.deliver_control(direction, state, kind) {
                     return;
                 }
             }
         }
-        if self.conn.halves[way].needs_slow_path {
-            self.acknowledge(way, sent_at);
+        if self.conn.halves[direction].needs_slow_path {
+            self.acknowledge(direction, sent_at);
         }
     }
 
@@ -185,16 +203,16 @@ impl ConnCtx<'_> {
     #[cold]
     pub(crate) fn deliver_control(
         &mut self,
-        way: usize,
-        fate: EndpointState,
-        what: SegmentKind,
+        direction: usize,
+        state: EndpointState,
+        kind: SegmentKind,
     ) -> bool {
-        let end = 1 - way;
-        match (fate, what) {
+        let end = 1 - direction;
+        match (state, kind) {
             (EndpointState::Open, SegmentKind::Fin) => {
-                let pipe = &mut self.conn.halves[way];
-                pipe.fin_arrived = true;
-                wake(&mut pipe.readers, self.world);
+                let half = &mut self.conn.halves[direction];
+                half.fin_arrived = true;
+                wake_all(&mut half.readers, self.world);
             }
             (EndpointState::Open, SegmentKind::Reset) => {
                 self.clear_in_flight(end);
@@ -202,7 +220,7 @@ impl ConnCtx<'_> {
                 return false;
             }
             (
-                EndpointState::Gone | EndpointState::TimedOut,
+                EndpointState::Aborted | EndpointState::TimedOut,
                 SegmentKind::Data | SegmentKind::Fin,
             )
             | (_, SegmentKind::Data) => {

@@ -17,7 +17,7 @@ pub(crate) const REVERSE: usize = 1;
 
 /// What a good answer tells: the number of the connection, and the port of its accepted end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Connected {
+pub(crate) struct DialSuccess {
     pub(crate) conn: u32,
     pub(crate) port: u16,
 }
@@ -29,13 +29,13 @@ pub(crate) enum DialState {
     #[default]
     None,
     /// The registry is asked where its host stands, and has answered then.
-    Lookup { answered: u64 },
+    Lookup { answered_at: u64 },
     /// It is none: the registry is asked to take a name.
     Announce,
     /// It is on its way, and arrives then.
-    InFlight { arrives: u64 },
+    InFlight { arrives_at: u64 },
     /// It was lost, and sets out again then.
-    Lost { again: u64 },
+    Lost { retransmit_at: u64 },
     /// It is held on its way.
     Held,
     /// It is at the listener's host, and knocks as soon as that can be done.
@@ -81,8 +81,8 @@ pub(crate) struct Dial {
     /// Until when it may take.
     pub(crate) deadline: u64,
     /// What it brings back: the one or the other, each where it can be taken without the other.
-    pub(crate) connected: Option<Connected>,
-    pub(crate) failed: Option<Cause>,
+    pub(crate) success: Option<DialSuccess>,
+    pub(crate) error: Option<Cause>,
     /// Who waits for that.
     pub(crate) dialer: Option<Waiter>,
 }

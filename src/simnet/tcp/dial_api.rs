@@ -7,8 +7,8 @@ use crate::sim::World;
 use crate::util::waiter::Waiter;
 
 use crate::simnet::state::SimnetState;
-use crate::simnet::tcp::dial::{Connected, DialState};
-use crate::simnet::tcp::timers::dial_timer;
+use crate::simnet::tcp::dial::{DialState, DialSuccess};
+use crate::simnet::tcp::timers::dial_timer_id;
 
 impl SimnetState {
     /// Has somebody wait for a dial. Returns who did so before.
@@ -21,7 +21,7 @@ impl SimnetState {
 
     /// Returns whether a dial or an announcement has come to its end.
     pub(crate) fn is_dial_done(&self, index: usize) -> bool {
-        self.dials.get(index).is_none_or(|call| matches!(call.state, DialState::Done { .. }))
+        self.dials.get(index).is_none_or(|dial| matches!(dial.state, DialState::Done { .. }))
     }
 
     /// What a dial has come to, if it has come to anything; then it is forgotten. If it was in
@@ -32,16 +32,16 @@ impl SimnetState {
         world: &mut World,
         index: usize,
         cause: &mut Option<Cause>,
-    ) -> Option<Option<Connected>> {
-        let call = self.dials.get_mut(index)?;
-        let DialState::Done { in_time } = call.state else { return None };
-        let met = if in_time { call.connected.take() } else { None };
-        if met.is_none() {
-            *cause = call.failed.take().filter(|_| in_time);
+    ) -> Option<Option<DialSuccess>> {
+        let dial = self.dials.get_mut(index)?;
+        let DialState::Done { in_time } = dial.state else { return None };
+        let success = if in_time { dial.success.take() } else { None };
+        if success.is_none() {
+            *cause = dial.error.take().filter(|_| in_time);
         }
         // Of what is left nothing is anybody's.
         self.release_dial(world, index);
-        Some(met)
+        Some(success)
     }
 
     /// Wakes who waits for a dial of a host that has gone down, or for whatever it is in a region
@@ -52,19 +52,19 @@ impl SimnetState {
         (net, region): (u32, u32),
         host: Option<u32>,
     ) {
-        let machines = &self.nets[net as usize].hosts;
-        let calls = |host: u32| machines[host].open_dials;
+        let hosts = &self.nets[net as usize].hosts;
+        let open_dials = |host: u32| hosts[host].open_dials;
         // Nearly always there is none of a host that goes down, and there may be many of others.
-        if host.is_some_and(|host| calls(host) == 0) {
+        if host.is_some_and(|host| open_dials(host) == 0) {
             return;
         }
-        for (_, call) in self.dials.iter().filter(|(_, call)| call.net == net) {
-            let announces = matches!(call.state, DialState::Announce);
-            let concerned = match host {
-                Some(host) => !announces && call.from == host,
-                None => announces || machines[call.from].region == region,
+        for (_, dial) in self.dials.iter().filter(|(_, dial)| dial.net == net) {
+            let announces = matches!(dial.state, DialState::Announce);
+            let is_affected = match host {
+                Some(host) => !announces && dial.from == host,
+                None => announces || hosts[dial.from].region == region,
             };
-            if concerned && let Some(waiter) = &call.dialer {
+            if is_affected && let Some(waiter) = &dial.dialer {
                 world.wake_waiter(waiter.clone());
             }
         }
@@ -76,24 +76,25 @@ impl SimnetState {
         world: &mut World,
         index: usize,
     ) -> Option<(DialState, Option<Waiter>)> {
-        world.callback_timers.cancel(dial_timer(index));
-        let call = self.dials.get_mut(index)?;
-        let left = (std::mem::replace(&mut call.state, DialState::AtListener), call.dialer.take());
+        world.callback_timers.cancel(dial_timer_id(index));
+        let dial = self.dials.get_mut(index)?;
+        let leftover =
+            (std::mem::replace(&mut dial.state, DialState::AtListener), dial.dialer.take());
         self.release_dial(world, index);
-        Some(left)
+        Some(leftover)
     }
 
     /// Forgets a dial, and tears down a connection that nobody is going to fetch.
     pub(crate) fn release_dial(&mut self, world: &mut World, index: usize) {
-        let Some(call) = self.dials.get_mut(index) else { return };
-        self.nets[call.net as usize].hosts[call.from].open_dials -= 1;
-        call.state = DialState::None;
-        call.src = None;
-        call.unresolved_name = None;
-        call.failed = None;
-        let met = call.connected.take();
+        let Some(dial) = self.dials.get_mut(index) else { return };
+        self.nets[dial.net as usize].hosts[dial.from].open_dials -= 1;
+        dial.state = DialState::None;
+        dial.src = None;
+        dial.unresolved_name = None;
+        dial.error = None;
+        let success = dial.success.take();
         self.dials.free(index);
-        if let Some(Connected { conn, .. }) = met {
+        if let Some(DialSuccess { conn, .. }) = success {
             self.release_endpoint(world, (conn as usize, 0), false);
         }
     }

@@ -23,34 +23,35 @@ impl Connection {
     /// Lets data arrive, if that is all there is on a clear way to an end that is open, and nobody
     /// follows what happens.
     #[inline(always)]
-    pub(crate) fn deliver_fast(&mut self, way: usize, world: &mut World) -> FastDelivery {
-        let Self { ends, halves: pipes, .. } = self;
-        let (way, end) = (way & 1, 1 - (way & 1));
-        let pipe = &mut pipes[way];
+    pub(crate) fn deliver_fast(&mut self, direction: usize, world: &mut World) -> FastDelivery {
+        let Self { endpoints, halves, .. } = self;
+        let (direction, end) = (direction & 1, 1 - (direction & 1));
+        let half = &mut halves[direction];
         // Field by field: moved as a whole, an item is read in wider words than it was written in,
         // which takes 8 ns a round trip.
-        let Some(Segment { kind: SegmentKind::Data, end: until, digest, .. }) =
-            pipe.in_flight_front
+        let Some(Segment { kind: SegmentKind::Data, end_offset, digest, .. }) =
+            half.in_flight_front
         else {
             return FastDelivery::Slow;
         };
-        let clear =
-            !pipe.needs_slow_path && pipe.blocked == Blocked::None && pipe.in_flight.is_empty();
-        if !clear || ends[end].state != EndpointState::Open || world.keeps_trace() {
+        let is_plain_data = !half.needs_slow_path
+            && half.blocked == Blocked::None
+            && half.in_flight_tail.is_empty();
+        if !is_plain_data || endpoints[end].state != EndpointState::Open || world.keeps_trace() {
             return FastDelivery::Slow;
         }
-        let reader = match pipe.readers.take_lone_task() {
-            Some(who) => FastDelivery::Wake(TaskId::from_bits(who.task)),
-            None if pipe.readers.is_empty() => FastDelivery::NoReader,
+        let delivery = match half.readers.take_lone_task() {
+            Some(task_ref) => FastDelivery::Wake(TaskId::from_bits(task_ref.task)),
+            None if half.readers.is_empty() => FastDelivery::NoReader,
             None => return FastDelivery::Slow,
         };
-        pipe.in_flight_front = None;
-        pipe.losses = 0;
-        world.fingerprint_delivery(pipe.key, pipe.stream.arrived, digest);
-        pipe.last_received_at = world.now;
-        world.set_actor(pipe.key);
-        pipe.stream.on_segment(until, digest);
-        reader
+        half.in_flight_front = None;
+        half.losses = 0;
+        world.fingerprint_delivery(half.key, half.stream.arrived, digest);
+        half.last_received_at = world.now;
+        world.set_actor(half.key);
+        half.stream.on_segment(end_offset, digest);
+        delivery
     }
 
     /// Writes as much as there is space for, if nothing keeps it from being sent at once; the
@@ -63,35 +64,35 @@ impl Connection {
         buf: &[u8],
         world: &mut World,
     ) -> Option<usize> {
-        let Self { ends, halves: pipes, .. } = self;
-        let pipe = &mut pipes[end];
-        if pipe.needs_slow_path
-            || pipe.fin_sent
-            || ends[end].state != EndpointState::Open
+        let Self { endpoints, halves, .. } = self;
+        let half = &mut halves[end];
+        if half.needs_slow_path
+            || half.fin_sent
+            || endpoints[end].state != EndpointState::Open
             || !world.is_running()
         {
             return None;
         }
         let now = world.now;
-        let count = pipe.stream.writable_len(buf.len(), pipe.window, now);
+        let count = half.stream.writable_len(buf.len(), half.window, now);
         if count == 0 {
             return None;
         }
-        let digest = pipe.stream.write(&buf[..count]);
-        let takes =
-            world.draw_latency(ChoiceFamily::Latency, pipe.key, pipe.segments_sent, pipe.latency);
-        pipe.segments_sent += 1;
-        let at = (now + takes).max(pipe.last_at);
-        pipe.last_at = at;
-        let item = Segment {
+        let digest = half.stream.write(&buf[..count]);
+        let travel_time =
+            world.draw_latency(ChoiceFamily::Latency, half.key, half.segments_sent, half.latency);
+        half.segments_sent += 1;
+        let at = (now + travel_time).max(half.last_arrival_at);
+        half.last_arrival_at = at;
+        let segment = Segment {
             kind: SegmentKind::Data,
             sent_record: world.current_record(),
-            end: pipe.stream.written,
+            end_offset: half.stream.written,
             digest,
             sent_at: now,
-            at,
+            arrives_at: at,
         };
-        if pipe.push_in_flight(item) {
+        if half.push_in_flight(segment) {
             world.set_callback_timer(timer_id(index, end, ConnTimer::Deliver), at);
         }
         Some(count)

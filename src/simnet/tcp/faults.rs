@@ -2,17 +2,17 @@
 
 use crate::sim::nanos;
 use crate::simnet::fault::links::{LinkState, RateChange};
-use crate::simnet::tcp::conn_ctx::{ConnCtx, wake};
-use crate::simnet::tcp::connection::{Blocked, EndpointState, HalfConn, Reset};
+use crate::simnet::tcp::conn_ctx::{ConnCtx, wake_all};
+use crate::simnet::tcp::connection::{Blocked, EndpointState, HalfConn, ResetState};
 use crate::simnet::tcp::timers::ConnTimer;
 
 /// What the network does.
 impl ConnCtx<'_> {
     /// Ends one end, and wakes whoever waits there.
     #[inline(always)]
-    pub(crate) fn set_endpoint_state(&mut self, end: usize, fate: EndpointState) {
-        self.conn.ends[end].state = fate;
-        wake(&mut self.conn.halves[1 - end].readers, self.world);
+    pub(crate) fn set_endpoint_state(&mut self, end: usize, state: EndpointState) {
+        self.conn.endpoints[end].state = state;
+        wake_all(&mut self.conn.halves[1 - end].readers, self.world);
         self.wake_writers(end);
     }
 }
@@ -22,132 +22,135 @@ impl ConnCtx<'_> {
     /// Looks anew at the way, after something was done to it or to who is at its ends.
     pub(crate) fn reevaluate_path(&mut self) {
         let (from, to) = self.conn.route(0);
-        let silent = self.conn.ends.iter().any(|end| end.state == EndpointState::Silent);
-        let odd = silent || self.net.needs_slow_path(from, to);
-        for (way, (from, to)) in [(0, (from, to)), (1, (to, from))] {
+        let has_silent_end =
+            self.conn.endpoints.iter().any(|end| end.state == EndpointState::PoweredOff);
+        let needs_slow_path = has_silent_end || self.net.needs_slow_path(from, to);
+        for (direction, (from, to)) in [(0, (from, to)), (1, (to, from))] {
             let latency = self.net.latency(from, to);
-            let pipe = &mut self.conn.halves[way];
+            let half = &mut self.conn.halves[direction];
             // What is sent again after a heal is acknowledged then.
-            (pipe.latency, pipe.needs_slow_path) = (latency, odd || pipe.unacked_since.is_some());
-            let (there, back) = (self.net.links.state(from, to), self.net.links.state(to, from));
-            if pipe.blocked == Blocked::Held && there != LinkState::Held {
-                self.arm(way, ConnTimer::Deliver, self.world.now);
+            (half.latency, half.needs_slow_path) =
+                (latency, needs_slow_path || half.unacked_since.is_some());
+            let (forward, reverse) =
+                (self.net.links.state(from, to), self.net.links.state(to, from));
+            if half.blocked == Blocked::Held && forward != LinkState::Held {
+                self.arm(direction, ConnTimer::Deliver, self.world.now);
             }
-            let other = self.conn.ends[1 - way].state;
-            if back != LinkState::Up || other == EndpointState::Silent {
-                let pipe = &mut self.conn.halves[way];
-                if pipe.stream.drop_pending_updates(self.world.now) {
-                    pipe.update_lost = true;
+            let peer_state = self.conn.endpoints[1 - direction].state;
+            if reverse != LinkState::Up || peer_state == EndpointState::PoweredOff {
+                let half = &mut self.conn.halves[direction];
+                if half.stream.drop_pending_updates(self.world.now) {
+                    half.update_lost = true;
                     self.net.links.try_pass(to, from, &mut self.net.stats);
                 }
-                self.lose_ack(way, (to, from));
+                self.lose_ack(direction, (to, from));
             } else {
-                self.on_path_restored(way, there == LinkState::Up);
+                self.on_path_restored(direction, forward == LinkState::Up);
             }
-            let shut = there != LinkState::Up || back != LinkState::Up;
-            if shut
-                || self.loss_between(from, to).is_some()
-                || !matches!(other, EndpointState::Open | EndpointState::Closed)
+            let is_blocked = forward != LinkState::Up || reverse != LinkState::Up;
+            if is_blocked
+                || self.loss_ppm_between(from, to).is_some()
+                || !matches!(peer_state, EndpointState::Open | EndpointState::Closed)
             {
-                self.arm_keep_alive(way);
+                self.arm_keep_alive(direction);
             }
         }
     }
 
     /// Lets what was sent from a host and is not out yet be out sooner or later, at another rate.
-    pub(crate) fn rescale_bandwidth(&mut self, from: u32, pace: RateChange) {
+    pub(crate) fn rescale_bandwidth(&mut self, from: u32, rate_change: RateChange) {
         let now = self.world.now;
-        for way in 0..2 {
-            if self.conn.route(way).0 != from {
+        for direction in 0..2 {
+            if self.conn.route(direction).0 != from {
                 continue;
             }
-            let HalfConn { in_flight_front: head, in_flight: behind, last_at, .. } =
-                &mut self.conn.halves[way];
-            let mut before = 0;
-            for item in head.iter_mut().chain(behind.iter_mut()) {
-                let left = item.sent_at.saturating_sub(now);
-                let takes = pace.rescale(left);
-                item.sent_at = item.sent_at.max(now) - left + takes;
-                item.at = (item.at - left).saturating_add(takes).max(before);
-                before = item.at;
+            let HalfConn { in_flight_front, in_flight_tail, last_arrival_at: last_at, .. } =
+                &mut self.conn.halves[direction];
+            let mut previous_at = 0;
+            for segment in in_flight_front.iter_mut().chain(in_flight_tail.iter_mut()) {
+                let remaining = segment.sent_at.saturating_sub(now);
+                let rescaled = rate_change.rescale(remaining);
+                segment.sent_at = segment.sent_at.max(now) - remaining + rescaled;
+                segment.arrives_at =
+                    (segment.arrives_at - remaining).saturating_add(rescaled).max(previous_at);
+                previous_at = segment.arrives_at;
             }
-            if let Some(head) = *head {
-                *last_at = before;
-                if self.conn.halves[way].blocked == Blocked::None {
-                    self.arm(way, ConnTimer::Deliver, head.at);
+            if let Some(in_flight_front) = *in_flight_front {
+                *last_at = previous_at;
+                if self.conn.halves[direction].blocked == Blocked::None {
+                    self.arm(direction, ConnTimer::Deliver, in_flight_front.arrives_at);
                 }
             }
-            if self.conn.halves[way].unacked_since.is_some_and(|since| since > now) {
-                self.on_ack_all(way);
+            if self.conn.halves[direction].unacked_since.is_some_and(|since| since > now) {
+                self.on_ack_all(direction);
             }
         }
     }
 
     /// Has a sender wait whose acknowledgement is on its way when that is shut.
-    pub(crate) fn lose_ack(&mut self, way: usize, (from, to): (u32, u32)) {
-        let back = nanos(self.conn.halves[1 - way].latency.least());
-        let pipe = &self.conn.halves[way];
-        let (heard_at, there) = (pipe.last_received_at, nanos(pipe.latency.least()));
-        let arrived = pipe.stream.arrived > 0 || pipe.fin_arrived;
-        if arrived
-            && heard_at.saturating_add(back) > self.world.now
+    pub(crate) fn lose_ack(&mut self, direction: usize, (from, to): (u32, u32)) {
+        let reverse_latency = nanos(self.conn.halves[1 - direction].latency.least());
+        let half = &self.conn.halves[direction];
+        let (last_received_at, forward_latency) =
+            (half.last_received_at, nanos(half.latency.least()));
+        let has_received = half.stream.arrived > 0 || half.fin_arrived;
+        if has_received
+            && last_received_at.saturating_add(reverse_latency) > self.world.now
             && self.net.links.try_pass(from, to, &mut self.net.stats) != LinkState::Up
         {
-            self.start_timeout(way, heard_at.saturating_sub(there));
+            self.start_timeout(direction, last_received_at.saturating_sub(forward_latency));
         }
     }
 
     /// What was lost on the way back of a direction gets there after all.
-    pub(crate) fn on_path_restored(&mut self, way: usize, both_ways: bool) {
-        if self.conn.halves[way].update_lost {
-            self.advertise(way);
+    pub(crate) fn on_path_restored(&mut self, direction: usize, both_ways: bool) {
+        if self.conn.halves[direction].update_lost {
+            self.advertise(direction);
         }
-        let HalfConn {
-            blocked: trouble, in_flight_front: head, unacked_since: unheard_since, ..
-        } = &self.conn.halves[way];
-        if both_ways && *trouble == Blocked::None {
-            let is_over = matches!(
-                self.conn.ends[1 - way].state,
-                EndpointState::Gone | EndpointState::TimedOut
+        let HalfConn { blocked, in_flight_front, unacked_since, .. } = &self.conn.halves[direction];
+        if both_ways && *blocked == Blocked::None {
+            let is_peer_gone = matches!(
+                self.conn.endpoints[1 - direction].state,
+                EndpointState::Aborted | EndpointState::TimedOut
             );
-            if is_over && head.is_none() && unheard_since.is_some() {
+            if is_peer_gone && in_flight_front.is_none() && unacked_since.is_some() {
                 // It repeats what was not acknowledged, and is answered with a reset.
-                self.send_reset(1 - way, true);
+                self.send_reset(1 - direction, true);
             }
-            self.on_ack_all(way);
+            self.on_ack_all(direction);
         }
     }
 
     /// What becomes of an end whose host crashes: the other is told.
     pub(crate) fn on_crash(&mut self, end: usize) {
-        match self.conn.ends[end].state {
+        match self.conn.endpoints[end].state {
             EndpointState::Open | EndpointState::Reset | EndpointState::TimedOut => {
                 self.drop_unsent(end);
                 self.send_reset(end, false);
             }
             EndpointState::Closed => self.drop_unsent(end),
-            EndpointState::Gone | EndpointState::Silent => return,
+            EndpointState::Aborted | EndpointState::PoweredOff => return,
         }
         self.conn.halves[1 - end].stream.discard();
-        self.set_endpoint_state(end, EndpointState::Gone);
+        self.set_endpoint_state(end, EndpointState::Aborted);
     }
 
     /// What becomes of an end whose host loses its power: nobody is told.
     pub(crate) fn on_power_off(&mut self, end: usize) {
-        if self.conn.ends[end].state != EndpointState::Silent {
+        if self.conn.endpoints[end].state != EndpointState::PoweredOff {
             self.drop_unsent(end);
             self.conn.halves[end].fin_sent = true;
-            self.conn.halves[end].reset = Reset::Sent;
-            self.set_endpoint_state(end, EndpointState::Silent);
+            self.conn.halves[end].reset = ResetState::Sent;
+            self.set_endpoint_state(end, EndpointState::PoweredOff);
             self.reevaluate_path();
         }
     }
 
     /// What becomes of an end whose host is started again: it knows nothing of it.
     pub(crate) fn on_restart(&mut self, end: usize) {
-        if self.conn.ends[end].state == EndpointState::Silent {
-            self.conn.ends[end].state = EndpointState::Gone;
-            self.conn.halves[end].reset = Reset::None;
+        if self.conn.endpoints[end].state == EndpointState::PoweredOff {
+            self.conn.endpoints[end].state = EndpointState::Aborted;
+            self.conn.halves[end].reset = ResetState::None;
             self.conn.halves[1 - end].stream.discard();
             self.reevaluate_path();
         }
@@ -161,7 +164,7 @@ impl ConnCtx<'_> {
             self.clear_in_flight(end);
         }
         if was_lost {
-            self.conn.halves[end].reset = Reset::None;
+            self.conn.halves[end].reset = ResetState::None;
             self.arm_keep_alive(1 - end);
         }
     }
@@ -169,15 +172,15 @@ impl ConnCtx<'_> {
     /// Tears the connection down from without: both ends are told at once. Returns whether that
     /// made a difference.
     pub(crate) fn reset(&mut self) -> bool {
-        let mut hit = false;
+        let mut any_open = false;
         for end in 0..2 {
-            if self.conn.ends[end].state == EndpointState::Open {
-                hit = true;
+            if self.conn.endpoints[end].state == EndpointState::Open {
+                any_open = true;
                 self.clear_in_flight(end);
-                self.conn.halves[end].reset = Reset::Sent;
+                self.conn.halves[end].reset = ResetState::Sent;
                 self.set_endpoint_state(end, EndpointState::Reset);
             }
         }
-        hit
+        any_open
     }
 }

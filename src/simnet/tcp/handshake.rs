@@ -27,60 +27,62 @@ use crate::sim::FaultKind;
 use crate::simnet::fault::links::LinkState;
 use crate::simnet::host::sim_host::{HostRef, PowerState};
 use crate::simnet::slab::RecyclingSlab;
-use crate::simnet::state::{NetState, Pair, SimnetState, try_enter, with_state};
-use crate::simnet::tcp::conn_ctx::{ConnCtx, connect};
+use crate::simnet::state::{HostPair, NetState, SimnetState, try_enter, with_state};
+use crate::simnet::tcp::conn_ctx::{ConnCtx, open_connection};
 use crate::simnet::tcp::connection::Connection;
-use crate::simnet::tcp::dial::{Connected, Dial, DialState, FORWARD, QueuedAccept, REVERSE};
+use crate::simnet::tcp::dial::{Dial, DialState, DialSuccess, FORWARD, QueuedAccept, REVERSE};
 use crate::simnet::tcp::fast_path::FastDelivery;
 use crate::simnet::tcp::socket::endpoint;
 use crate::simnet::tcp::timers::{
-    DIAL_BASE, delivery_of, dial_timer, retransmit_delay, timer_owner,
+    DIAL_TIMER_OFFSET, decode_delivery_timer, decode_rare_timer, dial_timer_id, retransmit_delay,
 };
 
 /// What a record of a knock or its answer carries, where data has a digest.
 const SYN_DIGEST: u64 = 3;
 
 /// What an alarm of the fabric does.
-pub(crate) fn on_timer(world: &mut World, alarm: u32) {
-    let Some((index, way)) = delivery_of(alarm) else { return on_rare_timer(world, alarm) };
-    let arrival = with_state(world.run, |fabric| match fabric.conns.get_used(index) {
-        Some(conn) => conn.deliver_fast(way, world),
+pub(crate) fn on_timer(world: &mut World, timer: u32) {
+    let Some((index, direction)) = decode_delivery_timer(timer) else {
+        return on_rare_timer(world, timer);
+    };
+    let delivery = with_state(world.run, |state| match state.conns.get_used(index) {
+        Some(conn) => conn.deliver_fast(direction, world),
         None => FastDelivery::Slow,
     });
-    match arrival {
+    match delivery {
         // With the fabric back in its place: so nothing is left to be done afterwards.
         Some(FastDelivery::Wake(task)) => world.wake_with(task, DelayPolicy::TIMER_WAKE),
         Some(FastDelivery::NoReader) => {}
-        Some(FastDelivery::Slow) | None => drive_connection(world, index, way as u32),
+        Some(FastDelivery::Slow) | None => drive_connection(world, index, direction as u32),
     }
 }
 
 /// What an alarm does that is seldom set, which is a step of the run.
 #[inline(never)]
-fn on_rare_timer(world: &mut World, alarm: u32) {
+fn on_rare_timer(world: &mut World, timer: u32) {
     if !world.try_count_callback_step() {
         return;
     }
-    match timer_owner(alarm) {
-        (index, DIAL_BASE) => {
+    match decode_rare_timer(timer) {
+        (index, DIAL_TIMER_OFFSET) => {
             world.set_actor(PathHash::NONE);
-            with_state(world.run, |fabric| {
-                if let Some(mut shake) = fabric.handshake(index, world) {
-                    shake.drive();
+            with_state(world.run, |state| {
+                if let Some(mut handshake) = state.handshake(index, world) {
+                    handshake.drive();
                 }
             });
         }
-        (index, which) => drive_connection(world, index, which),
+        (index, timer_index) => drive_connection(world, index, timer_index),
     }
 }
 
 /// What an alarm of a connection does, whatever is the matter with that.
 #[inline(never)]
-fn drive_connection(world: &mut World, index: usize, which: u32) {
+fn drive_connection(world: &mut World, index: usize, timer_index: u32) {
     world.set_actor(PathHash::NONE);
-    with_state(world.run, |fabric| {
-        if let Some(mut transit) = fabric.conn_ctx(index, world) {
-            transit.on_timer(which);
+    with_state(world.run, |state| {
+        if let Some(mut ctx) = state.conn_ctx(index, world) {
+            ctx.on_timer(timer_index);
         }
     });
 }
@@ -89,15 +91,15 @@ fn drive_connection(world: &mut World, index: usize, which: u32) {
 struct Handshake<'a> {
     net: &'a mut NetState,
     conns: &'a mut RecyclingSlab<Connection>,
-    call: &'a mut Dial,
+    dial: &'a mut Dial,
     index: usize,
     world: &'a mut World,
 }
 
 /// A text, and what is added to it if anything is.
-fn append(text: String, between: &str, more: Option<&str>) -> String {
-    match more {
-        Some(more) => text + between + more,
+fn append(text: String, separator: &str, suffix: Option<&str>) -> String {
+    match suffix {
+        Some(suffix) => text + separator + suffix,
         None => text,
     }
 }
@@ -111,46 +113,45 @@ const fn syn_key(direction: PathHash) -> PathHash {
 /// Says what a key of the network stands for: a direction of a connection, a handshake, a registry.
 #[cold]
 pub(crate) fn describe_key(run: u64, key: PathHash) -> Option<String> {
-    with_state(run, |fabric| {
-        let SimnetState { nets, conns, dials: calls, .. } = fabric;
-        let answers = nets.iter().find(|net| net.registry_key == key);
-        let answer = answers.map(|net| format!("an answer of the registry of {}", net.name));
-        answer
-            .or_else(|| {
-                conns.iter().find_map(|(_, conn)| {
-                    (0..2).find_map(|way| {
-                        let net = &nets[conn.net as usize];
-                        let (from, to) = (conn.ends[way].addr(net), conn.ends[1 - way].addr(net));
-                        match conn.halves[way].key {
-                            direction if direction == key => {
-                                Some(format!("a delivery {from}->{to}"))
-                            }
-                            direction if syn_key(direction) == key => {
-                                Some(format!("the handshake of {from}->{to}"))
-                            }
-                            _ => None,
+    with_state(run, |state| {
+        let SimnetState { nets, conns, dials, .. } = state;
+        let net_of_key = nets.iter().find(|net| net.registry_key == key);
+        let text = net_of_key.map(|net| format!("an answer of the registry of {}", net.name));
+        text.or_else(|| {
+            conns.iter().find_map(|(_, conn)| {
+                (0..2).find_map(|direction| {
+                    let net = &nets[conn.net as usize];
+                    let (from, to) = (
+                        conn.endpoints[direction].addr(net),
+                        conn.endpoints[1 - direction].addr(net),
+                    );
+                    match conn.halves[direction].key {
+                        path if path == key => Some(format!("a delivery {from}->{to}")),
+                        path if syn_key(path) == key => {
+                            Some(format!("the handshake of {from}->{to}"))
                         }
-                    })
+                        _ => None,
+                    }
                 })
             })
-            .or_else(|| {
-                let (_, call) =
-                    calls.iter().find(|(_, call)| call.keys.map(syn_key).contains(&key))?;
-                let net = &nets[call.net as usize];
-                let from = net.addr(call.from, call.ports[0]);
-                let to = net.addr(call.to.host, call.ports[1]);
-                Some(format!("the handshake of {from}->{to}"))
-            })
+        })
+        .or_else(|| {
+            let (_, dial) = dials.iter().find(|(_, dial)| dial.keys.map(syn_key).contains(&key))?;
+            let net = &nets[dial.net as usize];
+            let from = net.addr(dial.from, dial.ports[0]);
+            let to = net.addr(dial.to.host, dial.ports[1]);
+            Some(format!("the handshake of {from}->{to}"))
+        })
     })?
 }
 
 impl SimnetState {
     #[inline]
     fn handshake<'a>(&'a mut self, index: usize, world: &'a mut World) -> Option<Handshake<'a>> {
-        let Self { nets, conns, dials: calls, .. } = self;
-        let call = calls.get_mut(index)?;
-        let net = &mut nets[call.net as usize];
-        Some(Handshake { net, conns, call, index, world })
+        let Self { nets, conns, dials, .. } = self;
+        let dial = dials.get_mut(index)?;
+        let net = &mut nets[dial.net as usize];
+        Some(Handshake { net, conns, dial, index, world })
     }
 
     /// Begins to dial: asks the registry about the host first. It is known which it is of the dials
@@ -163,43 +164,43 @@ impl SimnetState {
         dst: &Addr,
         waiter: Waiter,
     ) -> usize {
-        let (number, state) = (net, &mut self.nets[net as usize]);
-        let from = state.host_at(src, region);
-        let about = dst.number();
-        let about = about.or_else(|| state.hosts.find(dst.host()));
-        let at = state.draw_answer_time(world, about, dst.host());
-        state.hosts[from].open_dials += 1;
-        let (index, call) = self.dials.insert();
-        (call.net, call.from, call.state) = (number, from, DialState::Lookup { answered: at });
-        call.deadline = world.instant_after(nanos(state.config.connect_timeout));
-        call.to = HostRef { host: about.unwrap_or_default(), incarnation: 0 };
-        call.unresolved_name = if about.is_none() { Some(dst.host().into()) } else { None };
-        (call.task, call.sent_record) = (world.current_task(), world.current_record());
-        call.src = Some(src.with_port(port));
-        call.ports = [port, dst.port()];
-        call.dialer = Some(waiter);
-        world.set_callback_timer(dial_timer(index), at.min(call.deadline));
+        let (net_index, net_state) = (net, &mut self.nets[net as usize]);
+        let from = net_state.host_at(src, region);
+        let known_host = dst.number();
+        let known_host = known_host.or_else(|| net_state.hosts.find(dst.host()));
+        let answered_at = net_state.draw_answer_time(world, known_host, dst.host());
+        net_state.hosts[from].open_dials += 1;
+        let (index, dial) = self.dials.insert();
+        (dial.net, dial.from, dial.state) = (net_index, from, DialState::Lookup { answered_at });
+        dial.deadline = world.instant_after(nanos(net_state.config.connect_timeout));
+        dial.to = HostRef { host: known_host.unwrap_or_default(), incarnation: 0 };
+        dial.unresolved_name = if known_host.is_none() { Some(dst.host().into()) } else { None };
+        (dial.task, dial.sent_record) = (world.current_task(), world.current_record());
+        dial.src = Some(src.with_port(port));
+        dial.ports = [port, dst.port()];
+        dial.dialer = Some(waiter);
+        world.set_callback_timer(dial_timer_id(index), answered_at.min(dial.deadline));
         index
     }
 
     /// Lets those dials of a host set out that were told where to while its node was paused.
-    pub(crate) fn resume_lookups(&mut self, world: &mut World, net: u32, machine: u32) {
-        for (index, call) in self.dials.iter() {
-            let asks = matches!(call.state, DialState::Lookup { .. });
+    pub(crate) fn resume_lookups(&mut self, world: &mut World, net: u32, host: u32) {
+        for (index, dial) in self.dials.iter() {
+            let asks = matches!(dial.state, DialState::Lookup { .. });
             if asks
-                && (call.net, call.from) == (net, machine)
-                && !world.callback_timers.is_set(dial_timer(index))
+                && (dial.net, dial.from) == (net, host)
+                && !world.callback_timers.is_set(dial_timer_id(index))
             {
-                world.set_callback_timer(dial_timer(index), world.now);
+                world.set_callback_timer(dial_timer_id(index), world.now);
             }
         }
     }
 
     /// Lets all dials of a network look again that are held.
     pub(crate) fn resume_dials(&mut self, world: &mut World, net: u32) {
-        for (index, call) in self.dials.iter() {
-            if call.net == net && matches!(call.state, DialState::Held) {
-                world.set_callback_timer(dial_timer(index), world.now);
+        for (index, dial) in self.dials.iter() {
+            if dial.net == net && matches!(dial.state, DialState::Held) {
+                world.set_callback_timer(dial_timer_id(index), world.now);
             }
         }
     }
@@ -208,35 +209,41 @@ impl SimnetState {
 impl NetState {
     /// Keeps the names of both directions of a connection and of its hand-shake for who reads.
     #[cold]
-    fn intern_names(&self, world: &mut World, [there, back]: [PathHash; 2], dial: (u32, u32, u32)) {
-        let (near, far, number) = dial;
-        let [near, far] = [near, far].map(|place| self.hosts[place].name());
-        let text =
-            || [path_step(&self.name, 0), path_step(near, 0), path_step(far, number)].join("/");
-        world.intern_name(there, text);
-        world.intern_name(back, || format!("{}/reverse", text()));
-        world.intern_name(syn_key(there), || format!("{}/syn", text()));
-        world.intern_name(syn_key(back), || format!("{}/reverse/syn", text()));
+    fn intern_names(
+        &self,
+        world: &mut World,
+        [forward, reverse]: [PathHash; 2],
+        dial: (u32, u32, u32),
+    ) {
+        let (dialer, acceptor, number) = dial;
+        let [dialer, acceptor] = [dialer, acceptor].map(|host| self.hosts[host].name());
+        let text = || {
+            [path_step(&self.name, 0), path_step(dialer, 0), path_step(acceptor, number)].join("/")
+        };
+        world.intern_name(forward, text);
+        world.intern_name(reverse, || format!("{}/reverse", text()));
+        world.intern_name(syn_key(forward), || format!("{}/syn", text()));
+        world.intern_name(syn_key(reverse), || format!("{}/reverse/syn", text()));
     }
 
     /// The gate of a host, which is found once in each of its lives; `None` if that life is over.
     #[inline(always)]
     fn dial_target(&mut self, to: HostRef, port: u16) -> Option<Result<&DialTarget, Cause>> {
-        let machine = &mut self.hosts[to.host];
-        if machine.power != PowerState::Up || machine.incarnation != to.incarnation {
+        let host = &mut self.hosts[to.host];
+        if host.power != PowerState::Up || host.incarnation != to.incarnation {
             return None;
         }
-        if !matches!(&machine.dial_target, Some((life, _)) if *life == to.incarnation) {
-            let Some(gate) =
-                self.regions[machine.region as usize].subnetwork.dial_target(machine.name())
+        if !matches!(&host.dial_target, Some((incarnation, _)) if *incarnation == to.incarnation) {
+            let Some(target) =
+                self.regions[host.region as usize].subnetwork.dial_target(host.name())
             else {
-                let addr = machine.addr.with_port(port);
+                let addr = host.addr.with_port(port);
                 return Some(Err(AddrError::no_such_host(&addr).into()));
             };
             // That of a life before is closed, and nothing of anybody's is left in it.
-            machine.dial_target = Some((to.incarnation, gate));
+            host.dial_target = Some((to.incarnation, target));
         }
-        machine.dial_target.as_ref().map(|(_, gate)| Ok(gate))
+        host.dial_target.as_ref().map(|(_, target)| Ok(target))
     }
 }
 
@@ -245,9 +252,9 @@ impl Handshake<'_> {
     /// Goes on at the instant for which the alarm was set.
     #[inline(always)]
     fn drive(&mut self) {
-        let (now, limit) = (self.world.now, self.call.deadline);
-        match self.call.state {
-            DialState::Lookup { answered } if answered <= limit && now <= limit => {
+        let (now, deadline) = (self.world.now, self.dial.deadline);
+        match self.dial.state {
+            DialState::Lookup { answered_at } if answered_at <= deadline && now <= deadline => {
                 return self.finish_lookup();
             }
             DialState::Lookup { .. } => {
@@ -261,11 +268,11 @@ impl Handshake<'_> {
             }
             _ => {}
         }
-        self.world.set_actor_anonymous(syn_key(self.call.keys[self.call.direction]));
-        match self.call.state {
-            DialState::InFlight { arrives } if arrives <= limit => self.on_arrival(),
+        self.world.set_actor_anonymous(syn_key(self.dial.keys[self.dial.direction]));
+        match self.dial.state {
+            DialState::InFlight { arrives_at } if arrives_at <= deadline => self.on_arrival(),
             DialState::Held => self.on_arrival(),
-            DialState::Lost { again } if again <= limit => self.send_segment(),
+            DialState::Lost { retransmit_at } if retransmit_at <= deadline => self.send_segment(),
             DialState::AtListener | DialState::Queued(_) => self.defer_to_listener(),
             _ => self.finish(false),
         }
@@ -277,11 +284,11 @@ impl Handshake<'_> {
         if self.is_dialer_paused() {
             return;
         }
-        match self.net.look_up(self.world, self.call) {
+        match self.net.look_up(self.world, self.dial) {
             Ok(to) => self.send_syn(to),
             Err(error) => {
                 self.net.set_registry_actor(self.world);
-                self.call.failed = Some(error.into());
+                self.dial.error = Some(error.into());
                 self.finish(true);
             }
         }
@@ -289,31 +296,32 @@ impl Handshake<'_> {
 
     /// Whether the node of who asks is paused, which has an effect then.
     fn is_dialer_paused(&mut self) -> bool {
-        let Self { net, call, world, .. } = self;
-        let Some(part) = &mut net.hosts[call.from].node else { return false };
-        let Some(pause) = &mut part.pause else { return false };
-        let is_its_own = call.task.and_then(|task| world.node_of(task)) == Some(part.number);
-        if is_its_own {
+        let Self { net, dial, world, .. } = self;
+        let Some(info) = &mut net.hosts[dial.from].node else { return false };
+        let Some(pause) = &mut info.pause else { return false };
+        let is_own_task = dial.task.and_then(|task| world.node_of(task)) == Some(info.number);
+        if is_own_task {
             net.stats.mark_effective(FaultKind::Pause, &mut pause.is_effective);
         }
-        is_its_own
+        is_own_task
     }
 
     /// Sets out: from here on it is known which connection of these two it will be.
     #[inline(always)]
     fn send_syn(&mut self, to: HostRef) {
-        let Self { net, call, world, .. } = self;
-        let from = call.from;
-        let Pair { dials: number, last_at } = *net.pairs.or_default((from, to.host));
-        let hash = |machine: u32| net.hosts[machine].hash;
-        let there = net.key.child(hash(from), 0).child(hash(to.host), number);
-        let keys = [there, there.child(const { hash_name("reverse") }, 0)];
+        let Self { net, dial, world, .. } = self;
+        let from = dial.from;
+        let HostPair { dial_count: number, last_arrival_at: last_at } =
+            *net.pairs.or_default((from, to.host));
+        let hash = |host: u32| net.hosts[host].name_hash;
+        let forward = net.key.child(hash(from), 0).child(hash(to.host), number);
+        let keys = [forward, forward.child(const { hash_name("reverse") }, 0)];
         if world.keeps_names() {
             net.intern_names(world, keys, (from, to.host, number));
         }
-        (call.to, call.keys) = (to, keys);
-        (call.direction, call.losses) = (FORWARD, 0);
-        world.set_actor_anonymous(syn_key(there));
+        (dial.to, dial.keys) = (to, keys);
+        (dial.direction, dial.losses) = (FORWARD, 0);
+        world.set_actor_anonymous(syn_key(forward));
         let mut at = self.draw_arrival();
         // Dials from one host to another arrive in the order in which they set out, as long as
         // nothing was done to the way.
@@ -322,16 +330,16 @@ impl Handshake<'_> {
             at = at.max(last_at);
         }
         let pair = self.net.pairs.or_default((from, to.host));
-        pair.dials = number + 1;
+        pair.dial_count = number + 1;
         if in_order {
-            pair.last_at = at;
+            pair.last_arrival_at = at;
         }
         self.arm_arrival(at);
     }
 
     /// Is heard of again at an instant, or at the limit if that is before.
     fn arm_timer(&mut self, at: u64) {
-        self.world.set_callback_timer(dial_timer(self.index), at.min(self.call.deadline));
+        self.world.set_callback_timer(dial_timer_id(self.index), at.min(self.dial.deadline));
     }
 
     /// Sets out again, or back.
@@ -343,15 +351,16 @@ impl Handshake<'_> {
     /// When what sets out now arrives.
     #[inline(always)]
     fn draw_arrival(&mut self) -> u64 {
-        let Self { net, call, world, .. } = self;
-        let (from, to) = call.route();
+        let Self { net, dial, world, .. } = self;
+        let (from, to) = dial.route();
         let family =
-            if call.losses == 0 { ChoiceFamily::Latency } else { ChoiceFamily::Retransmit };
+            if dial.losses == 0 { ChoiceFamily::Latency } else { ChoiceFamily::Retransmit };
         let latency = net.latency(from, to);
-        let takes = world.draw_latency(family, call.keys[call.direction], call.losses, latency);
-        let at = world.instant_after(takes);
+        let travel_time =
+            world.draw_latency(family, dial.keys[dial.direction], dial.losses, latency);
+        let at = world.instant_after(travel_time);
         if net.needs_slow_path(from, to) {
-            net.serialization_delay(from, to, world.now, at, 0)
+            net.serialized_arrival(from, to, world.now, at, 0)
         } else {
             at
         }
@@ -359,27 +368,27 @@ impl Handshake<'_> {
 
     /// Is on its way until then.
     #[inline(always)]
-    fn arm_arrival(&mut self, arrives: u64) {
-        self.call.sent_record = self.world.current_record().or(self.call.sent_record);
-        self.call.state = DialState::InFlight { arrives };
-        self.arm_timer(arrives);
+    fn arm_arrival(&mut self, arrives_at: u64) {
+        self.dial.sent_record = self.world.current_record().or(self.dial.sent_record);
+        self.dial.state = DialState::InFlight { arrives_at };
+        self.arm_timer(arrives_at);
     }
 
     /// Gets to the other host, or finds out that it does not.
     #[inline(always)]
     fn on_arrival(&mut self) {
-        let Self { net, call, world, .. } = self;
-        let (from, to) = call.route();
-        let silent = net.hosts[to].power == PowerState::Silent;
-        let passage = match silent {
+        let Self { net, dial, world, .. } = self;
+        let (from, to) = dial.route();
+        let is_silent = net.hosts[to].power == PowerState::PoweredOff;
+        let link_state = match is_silent {
             true => LinkState::Down,
             false => {
-                net.transmit_outcome(world, (from, to), call.keys[call.direction], call.losses)
+                net.transmit_outcome(world, (from, to), dial.keys[dial.direction], dial.losses)
             }
         };
-        match passage {
-            LinkState::Up if call.direction == FORWARD => {
-                call.state = DialState::AtListener;
+        match link_state {
+            LinkState::Up if dial.direction == FORWARD => {
+                dial.state = DialState::AtListener;
                 if !self.try_accept_now() {
                     self.defer_to_listener();
                 }
@@ -388,41 +397,42 @@ impl Handshake<'_> {
                 self.record(RecordKind::Deliver, None);
                 self.finish(true);
             }
-            LinkState::Held if world.now >= call.deadline => self.finish(false),
+            LinkState::Held if world.now >= dial.deadline => self.finish(false),
             LinkState::Held => {
                 self.record(RecordKind::Drop, Some("held"));
-                self.call.state = DialState::Held;
-                self.arm_timer(self.call.deadline);
+                self.dial.state = DialState::Held;
+                self.arm_timer(self.dial.deadline);
             }
             LinkState::Down => {
                 self.record(RecordKind::Drop, Some("lost"));
-                self.call.losses += 1;
-                let again = self.world.instant_after(retransmit_delay(self.call.losses as u32));
-                self.call.state = DialState::Lost { again };
-                self.arm_timer(again);
+                self.dial.losses += 1;
+                let retransmit_at =
+                    self.world.instant_after(retransmit_delay(self.dial.losses as u32));
+                self.dial.state = DialState::Lost { retransmit_at };
+                self.arm_timer(retransmit_at);
             }
         }
     }
 
     /// Records that it arrived, or else how it did not.
     #[inline(always)]
-    fn record(&mut self, kind: RecordKind, how: Option<&str>) {
-        let Self { net, call, world, .. } = self;
+    fn record(&mut self, kind: RecordKind, outcome: Option<&str>) {
+        let Self { net, dial, world, .. } = self;
         world.record_arrival(
             kind,
-            call.keys[call.direction],
-            (call.losses, SYN_DIGEST),
-            call.sent_record,
+            dial.keys[dial.direction],
+            (dial.losses, SYN_DIGEST),
+            dial.sent_record,
             || {
-                let src = net.addr(call.from, call.ports[0]);
-                let dst = net.addr(call.to.host, call.ports[1]);
-                match (call.direction, &call.failed) {
-                    (FORWARD, _) => append(format!("SYN {src}->{dst}"), " ", how),
-                    (_, None) => append(format!("SYN-ACK {dst}->{src}"), " ", how),
+                let src = net.addr(dial.from, dial.ports[0]);
+                let dst = net.addr(dial.to.host, dial.ports[1]);
+                match (dial.direction, &dial.error) {
+                    (FORWARD, _) => append(format!("SYN {src}->{dst}"), " ", outcome),
+                    (_, None) => append(format!("SYN-ACK {dst}->{src}"), " ", outcome),
                     (_, Some(Cause::ConnRefused)) => {
-                        append(format!("RST {dst}->{src} refused"), ", ", how)
+                        append(format!("RST {dst}->{src} refused"), ", ", outcome)
                     }
-                    (_, Some(cause)) => append(format!("RST {dst}->{src} {cause}"), ", ", how),
+                    (_, Some(cause)) => append(format!("RST {dst}->{src} {cause}"), ", ", outcome),
                 }
             },
         );
@@ -431,26 +441,26 @@ impl Handshake<'_> {
     /// Is let in at once, if a listener accepts at this moment and nothing is the matter with
     /// anything: nearly always so, and then nothing foreign has a say.
     fn try_accept_now(&mut self) -> bool {
-        let Self { net, conns, call, world, .. } = self;
-        let (from, to) = (call.from, call.to.host);
-        if net.needs_slow_path(from, to) || call.src.is_none() {
+        let Self { net, conns, dial, world, .. } = self;
+        let (from, to) = (dial.from, dial.to.host);
+        if net.needs_slow_path(from, to) || dial.src.is_none() {
             return false;
         }
-        let (window, ways) = (net.config.window, net.path_keys(call.keys, from, to));
-        let Some(Ok(gate)) = net.dial_target(call.to, call.ports[1]) else { return false };
-        let mut met = None;
-        let (number, ports) = (call.net, call.ports);
-        let let_in = gate.try_accept_into(&mut call.src, ports[1], |port| {
+        let (window, paths) = (net.config.window, net.paths(dial.keys, from, to));
+        let Some(Ok(target)) = net.dial_target(dial.to, dial.ports[1]) else { return false };
+        let mut success = None;
+        let (number, ports) = (dial.net, dial.ports);
+        let acceptor_waiter = target.try_accept_into(&mut dial.src, ports[1], |port| {
             let ends = [(from, ports[0]), (to, port)];
-            let conn = connect(conns, (number, ends), (ways, window), world) as u32;
-            met = Some(Connected { conn, port });
+            let conn = open_connection(conns, (number, ends), (paths, window), world) as u32;
+            success = Some(DialSuccess { conn, port });
             endpoint(world.run, conn, 1)
         });
-        let Some((met, accepts)) = met.zip(let_in) else { return false };
-        self.call.connected = Some(met);
+        let Some((success, acceptor)) = success.zip(acceptor_waiter) else { return false };
+        self.dial.success = Some(success);
         self.record(RecordKind::Deliver, None);
         self.send_reply();
-        self.world.wake_waiter(accepts);
+        self.world.wake_waiter(acceptor);
         true
     }
 
@@ -466,8 +476,8 @@ impl Handshake<'_> {
     /// Is over.
     #[inline(always)]
     fn finish(&mut self, in_time: bool) {
-        self.call.state = DialState::Done { in_time };
-        if let Some(dialer) = self.call.dialer.take() {
+        self.dial.state = DialState::Done { in_time };
+        if let Some(dialer) = self.dial.dialer.take() {
             self.world.wake_waiter(dialer);
         }
     }
@@ -477,56 +487,56 @@ impl Handshake<'_> {
 impl Handshake<'_> {
     /// Looks who is there.
     fn listener_state(&mut self) -> Option<ListenerState> {
-        self.world.set_actor_anonymous(syn_key(self.call.keys[FORWARD]));
-        match std::mem::replace(&mut self.call.state, DialState::AtListener) {
+        self.world.set_actor_anonymous(syn_key(self.dial.keys[FORWARD]));
+        match std::mem::replace(&mut self.dial.state, DialState::AtListener) {
             DialState::AtListener => {
                 // If they are gone somebody stands at the door already.
-                let src = self.call.src.take()?;
+                let src = self.dial.src.take()?;
                 self.record(RecordKind::Deliver, None);
-                let (to, port) = (self.call.to, self.call.ports[1]);
+                let (to, port) = (self.dial.to, self.dial.ports[1]);
                 let dst = self.net.addr(to.host, port);
                 Some(match self.net.dial_target(to, port) {
-                    None => ListenerState::Shut(Cause::ConnRefused),
-                    Some(Err(cause)) => ListenerState::Shut(cause),
-                    Some(Ok(gate)) => ListenerState::Open(gate.clone(), src, dst),
+                    None => ListenerState::Refused(Cause::ConnRefused),
+                    Some(Err(cause)) => ListenerState::Refused(cause),
+                    Some(Ok(target)) => ListenerState::Open(target.clone(), src, dst),
                 })
             }
-            DialState::Queued(queued) if self.world.now >= self.call.deadline => {
+            DialState::Queued(queued) if self.world.now >= self.dial.deadline => {
                 self.finish(false);
-                Some(ListenerState::Gone(queued))
+                Some(ListenerState::TimedOut(queued))
             }
-            DialState::Queued(queued) => Some(ListenerState::Queue(queued)),
+            DialState::Queued(queued) => Some(ListenerState::Queued(queued)),
             other => {
-                self.call.state = other;
+                self.dial.state = other;
                 None
             }
         }
     }
 
     /// Stands in the queue of the listener, until the limit. Returns what is to be dropped.
-    fn queue(&mut self, queued: Box<QueuedAccept>) -> Option<Box<QueuedAccept>> {
-        if !matches!(self.call.state, DialState::AtListener) {
+    fn enqueue(&mut self, queued: Box<QueuedAccept>) -> Option<Box<QueuedAccept>> {
+        if !matches!(self.dial.state, DialState::AtListener) {
             return Some(queued);
         }
-        if self.world.now >= self.call.deadline {
+        if self.world.now >= self.dial.deadline {
             self.finish(false);
             return Some(queued);
         }
-        self.call.state = DialState::Queued(queued);
-        self.arm_timer(self.call.deadline);
+        self.dial.state = DialState::Queued(queued);
+        self.arm_timer(self.dial.deadline);
         None
     }
 
     /// Turns back with an answer.
     fn send_reply(&mut self) {
-        (self.call.direction, self.call.losses) = (REVERSE, 0);
+        (self.dial.direction, self.dial.losses) = (REVERSE, 0);
         self.send_segment();
     }
 
     /// Waits in vain.
     fn give_up(&mut self) {
-        self.call.state = DialState::Unanswered;
-        self.arm_timer(self.call.deadline);
+        self.dial.state = DialState::Unanswered;
+        self.arm_timer(self.dial.deadline);
     }
 }
 
@@ -538,12 +548,12 @@ struct DialWaker {
 
 impl Wake for DialWaker {
     fn wake(self: Arc<Self>) {
-        try_enter(self.run, |fabric, world| {
-            if let Some(Handshake { call, world, .. }) = fabric.handshake(self.index, world)
-                && matches!(call.state, DialState::Queued(_))
+        try_enter(self.run, |state, world| {
+            if let Some(Handshake { dial, world, .. }) = state.handshake(self.index, world)
+                && matches!(dial.state, DialState::Queued(_))
             {
-                call.sent_record = world.current_record().or(call.sent_record);
-                world.set_callback_timer(dial_timer(self.index), world.now);
+                dial.sent_record = world.current_record().or(dial.sent_record);
+                world.set_callback_timer(dial_timer_id(self.index), world.now);
             }
         });
     }
@@ -554,38 +564,39 @@ enum ListenerState {
     /// A listener, perhaps, who is to be asked.
     Open(DialTarget, Addr, Addr),
     /// Nobody.
-    Shut(Cause),
+    Refused(Cause),
     /// The queue that it stands in already.
-    Queue(Box<QueuedAccept>),
+    Queued(Box<QueuedAccept>),
     /// The queue that it has left, because it has taken too long.
-    Gone(Box<QueuedAccept>),
+    TimedOut(Box<QueuedAccept>),
 }
 
 /// Knocks at the door, or looks how it is in the queue; nobody holds the world meanwhile.
 fn run_at_listener(run: u64, index: u32) {
     let index = index as usize;
-    let door = try_enter(run, |fabric, world| fabric.handshake(index, world)?.listener_state());
-    let mut queued = match door.flatten() {
+    let listener_state =
+        try_enter(run, |state, world| state.handshake(index, world)?.listener_state());
+    let mut queued = match listener_state.flatten() {
         None => return,
         // Dropped with the world in its place: by that the dial leaves the queue.
-        Some(ListenerState::Gone(queued)) => return drop(queued),
-        Some(ListenerState::Shut(cause)) => return reply(run, index, Err(cause)),
-        Some(ListenerState::Queue(queued)) => queued,
-        Some(ListenerState::Open(gate, src, dst)) => {
-            let (gate, src) = match gate.try_accept(src, &dst) {
+        Some(ListenerState::TimedOut(queued)) => return drop(queued),
+        Some(ListenerState::Refused(cause)) => return reply(run, index, Err(cause)),
+        Some(ListenerState::Queued(queued)) => queued,
+        Some(ListenerState::Open(target, src, dst)) => {
+            let (target, src) = match target.try_accept(src, &dst) {
                 Ok(accepted) => return reply(run, index, accepted),
                 Err(busy) => busy,
             };
             let waker = Arc::new(DialWaker { run, index }).into();
-            let accept = Box::pin(async move { gate.accept(&src, &dst).await });
+            let accept = Box::pin(async move { target.accept(&src, &dst).await });
             Box::new(QueuedAccept { accept, waker })
         }
     };
     match queued.accept.as_mut().poll(&mut Context::from_waker(&queued.waker)) {
         Poll::Ready(accepted) => reply(run, index, accepted),
         Poll::Pending => {
-            let _gone = try_enter(run, |fabric, world| match fabric.handshake(index, world) {
-                Some(mut shake) => shake.queue(queued),
+            let _dropped = try_enter(run, |state, world| match state.handshake(index, world) {
+                Some(mut handshake) => handshake.enqueue(queued),
                 None => Some(queued),
             });
         }
@@ -598,36 +609,36 @@ fn reply(run: u64, index: usize, accepted: Result<Accept, Cause>) {
         Ok((peer, pending)) => (Ok(peer), Some(pending)),
         Err(cause) => (Err(cause), None),
     };
-    let far = try_enter(run, |fabric, world| {
-        let mut shake = fabric.handshake(index, world)?;
-        let Handshake { net, conns, call, world, .. } = &mut shake;
-        let to = call.to.host;
-        if net.hosts[to].power == PowerState::Silent {
-            shake.give_up();
+    let accepted_conn = try_enter(run, |state, world| {
+        let mut handshake = state.handshake(index, world)?;
+        let Handshake { net, conns, dial, world, .. } = &mut handshake;
+        let to = dial.to.host;
+        if net.hosts[to].power == PowerState::PoweredOff {
+            handshake.give_up();
             return None;
         }
         let port = match peer {
             Ok(peer) => peer.port(),
             Err(cause) => {
-                call.failed = Some(cause);
-                shake.send_reply();
+                dial.error = Some(cause);
+                handshake.send_reply();
                 return None;
             }
         };
-        let ends = [(call.from, call.ports[0]), (to, port)];
-        let made = (net.path_keys(call.keys, call.from, to), net.config.window);
-        let index = connect(conns, (call.net, ends), made, world);
-        if net.needs_slow_path(call.from, to)
+        let ends = [(dial.from, dial.ports[0]), (to, port)];
+        let paths_and_window = (net.paths(dial.keys, dial.from, to), net.config.window);
+        let index = open_connection(conns, (dial.net, ends), paths_and_window, world);
+        if net.needs_slow_path(dial.from, to)
             && let Some(conn) = conns.get_mut(index)
         {
             ConnCtx { net, conn, index, world }.reevaluate_path();
         }
         let conn = index as u32;
-        call.connected = Some(Connected { conn, port });
-        shake.send_reply();
+        dial.success = Some(DialSuccess { conn, port });
+        handshake.send_reply();
         Some(conn)
     });
-    if let Some((Some(far), pending)) = far.zip(pending) {
-        pending.confirm(endpoint(run, far, 1));
+    if let Some((Some(accepted_conn), pending)) = accepted_conn.zip(pending) {
+        pending.confirm(endpoint(run, accepted_conn, 1));
     }
 }

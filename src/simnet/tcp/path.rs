@@ -8,9 +8,9 @@ use crate::simnet::state::NetState;
 
 impl World {
     /// Draws whether what befalls so many of a million befalls this one.
-    pub(crate) fn draw_hit(&mut self, subject: ChoiceKey, ordinal: u64, share: u32) -> bool {
-        self.draw(subject, ordinal, Distribution::Uniform(MILLION.into()))
-            >= u64::from(MILLION - share)
+    pub(crate) fn draw_hit(&mut self, choice_key: ChoiceKey, ordinal: u64, ppm: u32) -> bool {
+        self.draw(choice_key, ordinal, Distribution::Uniform(MILLION.into()))
+            >= u64::from(MILLION - ppm)
     }
 
     /// Draws how long something takes.
@@ -22,10 +22,10 @@ impl World {
         ordinal: u64,
         latency: Latency,
     ) -> u64 {
-        match latency.parts() {
-            (least, Distribution::Uniform(1)) => least,
-            (least, more) => {
-                least + self.draw(ChoiceKey::new(family, key, PathHash::NONE), ordinal, more)
+        match latency.min_and_extra() {
+            (min, Distribution::Uniform(1)) => min,
+            (min, extra) => {
+                min + self.draw(ChoiceKey::new(family, key, PathHash::NONE), ordinal, extra)
             }
         }
     }
@@ -41,13 +41,13 @@ impl NetState {
         key: PathHash,
         attempt: u64,
     ) -> LinkState {
-        let passage = self.links.try_pass(from, to, &mut self.stats);
-        let loss = self.links.setting((from, to), |edits| edits.loss);
-        let Some(share) = loss.filter(|_| passage == LinkState::Up) else {
-            return passage;
+        let link_state = self.links.try_pass(from, to, &mut self.stats);
+        let loss = self.links.setting((from, to), |settings| settings.loss_ppm);
+        let Some(ppm) = loss.filter(|_| link_state == LinkState::Up) else {
+            return link_state;
         };
-        let subject = ChoiceKey::new(ChoiceFamily::Loss, key, PathHash::NONE);
-        if !world.draw_hit(subject, attempt, share) {
+        let choice_key = ChoiceKey::new(ChoiceFamily::Loss, key, PathHash::NONE);
+        if !world.draw_hit(choice_key, attempt, ppm) {
             return LinkState::Up;
         }
         self.links.mark_effective(from, to, FaultKind::Loss, &mut self.stats);
@@ -56,7 +56,7 @@ impl NetState {
 
     /// When something arrives that takes up bandwidth before it is on its way.
     #[cold]
-    pub(crate) fn serialization_delay(
+    pub(crate) fn serialized_arrival(
         &mut self,
         from: u32,
         to: u32,
@@ -64,18 +64,18 @@ impl NetState {
         at: u64,
         bytes: u64,
     ) -> u64 {
-        let edits = self.links.settings(from, to);
+        let settings = self.links.settings(from, to);
         // A host is near to itself, whatever was edited.
-        if edits.latency.is_some() && from != to {
+        if settings.latency.is_some() && from != to {
             self.links.mark_effective(from, to, FaultKind::Latency, &mut self.stats);
         }
-        let Some(rate) = edits.bandwidth.or(self.config.bandwidth).filter(|_| from != to) else {
+        let Some(rate) = settings.bandwidth.or(self.config.bandwidth).filter(|_| from != to) else {
             return at;
         };
-        let out = self.links.reserve_bandwidth(from, to, now, bytes, rate);
-        if out > now && edits.bandwidth.is_some() {
+        let leaves_at = self.links.reserve_bandwidth(from, to, now, bytes, rate);
+        if leaves_at > now && settings.bandwidth.is_some() {
             self.links.mark_effective(from, to, FaultKind::Bandwidth, &mut self.stats);
         }
-        at.saturating_add(out - now)
+        at.saturating_add(leaves_at - now)
     }
 }

@@ -15,8 +15,8 @@ pub(crate) struct RingBuffer {
 impl RingBuffer {
     /// Makes room for bytes behind those from `start` to `end`.
     #[inline]
-    pub(crate) fn reserve(&mut self, start: u64, end: u64, more: usize) {
-        let needed = (end - start) as usize + more;
+    pub(crate) fn reserve(&mut self, start: u64, end: u64, additional: usize) {
+        let needed = (end - start) as usize + additional;
         if needed > self.bytes.len() {
             self.grow(start, end, needed);
         }
@@ -24,31 +24,31 @@ impl RingBuffer {
 
     /// So many bytes from an offset on, in two parts if they go beyond the end of the ring.
     pub(crate) fn parts(&self, start: u64, len: usize) -> [&[u8]; 2] {
-        let place = self.index_of(start);
-        let fits = len.min(self.bytes.len() - place);
-        [&self.bytes[place..place + fits], &self.bytes[..len - fits]]
+        let index = self.index_of(start);
+        let fits = len.min(self.bytes.len() - index);
+        [&self.bytes[index..index + fits], &self.bytes[..len - fits]]
     }
 
     /// The same, to be written, if there is room for them.
     pub(crate) fn parts_mut(&mut self, start: u64, len: usize) -> [&mut [u8]; 2] {
-        let place = self.index_of(start);
-        let fits = len.min(self.bytes.len() - place);
-        let (before, behind) = self.bytes.split_at_mut(place);
-        [&mut behind[..fits], &mut before[..len - fits]]
+        let index = self.index_of(start);
+        let fits = len.min(self.bytes.len() - index);
+        let (wrapped, rest) = self.bytes.split_at_mut(index);
+        [&mut rest[..fits], &mut wrapped[..len - fits]]
     }
 
     /// The same where it is one part.
     #[inline]
-    pub(crate) fn part(&self, start: u64, len: usize) -> Option<&[u8]> {
-        let place = self.index_of(start);
-        self.bytes.get(place..place + len)
+    pub(crate) fn contiguous(&self, start: u64, len: usize) -> Option<&[u8]> {
+        let index = self.index_of(start);
+        self.bytes.get(index..index + len)
     }
 
     /// The same, to be written.
     #[inline]
-    pub(crate) fn part_mut(&mut self, start: u64, len: usize) -> Option<&mut [u8]> {
-        let place = self.index_of(start);
-        self.bytes.get_mut(place..place + len)
+    pub(crate) fn contiguous_mut(&mut self, start: u64, len: usize) -> Option<&mut [u8]> {
+        let index = self.index_of(start);
+        self.bytes.get_mut(index..index + len)
     }
 
     /// Has the processor load the bytes at an offset.
@@ -63,14 +63,14 @@ impl RingBuffer {
 
     #[cold]
     fn grow(&mut self, start: u64, end: u64, needed: usize) {
-        const LEAST: usize = 64;
-        let size = needed.next_power_of_two().max(LEAST);
-        let kept = self.parts(start, (end - start) as usize).concat();
+        const MIN_LEN: usize = 64;
+        let size = needed.next_power_of_two().max(MIN_LEN);
+        let old_bytes = self.parts(start, (end - start) as usize).concat();
         self.bytes = vec![0; size].into();
-        let mut rest = kept.as_slice();
-        for place in self.parts_mut(start, rest.len()) {
-            let (part, later) = rest.split_at(place.len());
-            place.copy_from_slice(part);
+        let mut rest = old_bytes.as_slice();
+        for target in self.parts_mut(start, rest.len()) {
+            let (part, later) = rest.split_at(target.len());
+            target.copy_from_slice(part);
             rest = later;
         }
     }
@@ -83,9 +83,9 @@ impl RingBuffer {
 
     /// Gives the memory back if it is much; else it serves the next stream.
     #[inline]
-    pub(crate) fn release_slow(&mut self) {
-        const KEPT: usize = 4 << 10;
-        if self.bytes.len() > KEPT {
+    pub(crate) fn release_if_large(&mut self) {
+        const MAX_RETAINED_LEN: usize = 4 << 10;
+        if self.bytes.len() > MAX_RETAINED_LEN {
             self.release();
         }
     }
@@ -93,7 +93,7 @@ impl RingBuffer {
     /// Lets a byte be another: how the oracle is tested.
     #[cfg(test)]
     pub(crate) fn corrupt(&mut self, offset: u64, change: impl FnOnce(u8) -> u8) {
-        let place = self.index_of(offset);
-        self.bytes[place] = change(self.bytes[place]);
+        let index = self.index_of(offset);
+        self.bytes[index] = change(self.bytes[index]);
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::util::lazy_queue::LazyQueue;
 
-use crate::simnet::tcp::checksum::{LONG, SegmentChecksum};
+use crate::simnet::tcp::checksum::{LONG_MIN_LEN, SegmentChecksum};
 use crate::simnet::tcp::ring_buffer::RingBuffer;
 
 /// A segment that has arrived: where it ends, and the digest of its bytes.
@@ -30,17 +30,17 @@ pub(crate) struct StreamBuffer {
     pub(crate) arrived: u64,
     pub(crate) read: u64,
     /// How much has been read as far as the writer has heard.
-    peer_window_end: u64,
+    read_known_to_writer: u64,
     ring: RingBuffer,
     /// The segment that is read next, while there is one, and those behind it.
-    segment: ReceivedSegment,
-    more_segments: LazyQueue<ReceivedSegment>,
+    current_segment: ReceivedSegment,
+    later_segments: LazyQueue<ReceivedSegment>,
     /// How much had been read when that was last announced.
-    advertised_to: u64,
+    last_advertised: u64,
     /// What else the writer is going to hear: how much was read, and when he does.
     pending_updates: LazyQueue<(u64, u64)>,
     /// The digest of what was read of a segment that was not read to its end.
-    checksum: Option<Box<SegmentChecksum>>,
+    partial_checksum: Option<Box<SegmentChecksum>>,
 }
 
 /// What was read is not what was written.
@@ -53,53 +53,53 @@ pub(crate) struct CorruptStream {
 impl StreamBuffer {
     /// Begins again, where another has ended.
     #[inline]
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn init(&mut self) {
         let Self {
             written,
             arrived,
             read,
-            peer_window_end: credit,
-            segment: head,
-            advertised_to: announced_to,
+            read_known_to_writer,
+            current_segment,
+            last_advertised,
             ..
         } = self;
-        (*written, *arrived, *read, *credit) = (0, 0, 0, 0);
-        (*head, *announced_to) = (ReceivedSegment::default(), 0);
+        (*written, *arrived, *read, *read_known_to_writer) = (0, 0, 0, 0);
+        (*current_segment, *last_advertised) = (ReceivedSegment::default(), 0);
     }
 
     /// Ends: nothing is kept but a ring that is small.
     #[inline]
-    pub(crate) fn end(&mut self) {
-        self.ring.release_slow();
-        self.more_segments.clear();
+    pub(crate) fn recycle(&mut self) {
+        self.ring.release_if_large();
+        self.later_segments.clear();
         self.pending_updates.clear();
-        self.checksum = None;
+        self.partial_checksum = None;
     }
 
     /// How many bytes can be written.
     #[inline]
     pub(crate) fn send_window(&mut self, window: u32, now: u64) -> u64 {
-        let space = self.known_window(window);
-        if space < u64::from(window) && !self.pending_updates.is_empty() {
+        let send_window = self.known_send_window(window);
+        if send_window < u64::from(window) && !self.pending_updates.is_empty() {
             self.apply_updates(now);
-            return self.known_window(window);
+            return self.known_send_window(window);
         }
-        space
+        send_window
     }
 
     /// How many of so many bytes can be written. As long as there is space for all of them, what
     /// has been announced need not be heard.
     #[inline]
     pub(crate) fn writable_len(&mut self, len: usize, window: u32, now: u64) -> usize {
-        if len as u64 <= self.known_window(window) {
+        if len as u64 <= self.known_send_window(window) {
             return len;
         }
         usize::try_from(self.send_window(window, now)).unwrap_or(usize::MAX).min(len)
     }
 
     #[inline]
-    fn known_window(&self, window: u32) -> u64 {
-        u64::from(window) - (self.written - self.peer_window_end)
+    fn known_send_window(&self, window: u32) -> u64 {
+        u64::from(window) - (self.written - self.read_known_to_writer)
     }
 
     /// Takes in what has been announced and has reached the writer by now.
@@ -107,7 +107,7 @@ impl StreamBuffer {
         while let Some(&(read, at)) = self.pending_updates.first()
             && at <= now
         {
-            self.peer_window_end = read;
+            self.read_known_to_writer = read;
             self.pending_updates.pop();
         }
     }
@@ -123,8 +123,8 @@ impl StreamBuffer {
         self.ring.reserve(self.read, self.written, data.len());
         let start = self.written;
         self.written += data.len() as u64;
-        if data.len() < LONG
-            && let Some(into) = self.ring.part_mut(start, data.len())
+        if data.len() < LONG_MIN_LEN
+            && let Some(into) = self.ring.contiguous_mut(start, data.len())
         {
             return SegmentChecksum::copy_short(start, data, into);
         }
@@ -136,9 +136,9 @@ impl StreamBuffer {
     fn write_parts(&mut self, start: u64, mut data: &[u8]) -> u64 {
         let mut digest = SegmentChecksum::new(start, data.len());
         for into in self.ring.parts_mut(start, data.len()) {
-            let (now, later) = data.split_at(into.len());
-            digest.copy(now, into);
-            data = later;
+            let (part, rest) = data.split_at(into.len());
+            digest.copy(part, into);
+            data = rest;
         }
         digest.value()
     }
@@ -148,16 +148,16 @@ impl StreamBuffer {
     pub(crate) fn on_segment(&mut self, end: u64, digest: u64) {
         debug_assert!(self.arrived <= end && end <= self.written, "a segment out of order");
         if self.arrived == self.read {
-            self.segment = ReceivedSegment { end, digest };
+            self.current_segment = ReceivedSegment { end, digest };
         } else {
-            self.more_segments.push(ReceivedSegment { end, digest });
+            self.later_segments.push(ReceivedSegment { end, digest });
         }
         self.arrived = end;
     }
 
     /// How many bytes can be read.
     #[inline]
-    pub(crate) const fn ready(&self) -> u64 {
+    pub(crate) const fn readable_len(&self) -> u64 {
         self.arrived - self.read
     }
 
@@ -168,17 +168,17 @@ impl StreamBuffer {
     /// If it is not what was written.
     #[inline(always)]
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize, CorruptStream> {
-        let count = self.ready().min(buf.len() as u64) as usize;
-        let left = self.segment.end - self.read;
+        let count = self.readable_len().min(buf.len() as u64) as usize;
+        let remaining = self.current_segment.end - self.read;
         // Nearly always what is read is what was written in one go.
-        if count as u64 == left
-            && count < LONG
-            && self.checksum.is_none()
-            && let Some(from) = self.ring.part(self.read, count)
+        if count as u64 == remaining
+            && count < LONG_MIN_LEN
+            && self.partial_checksum.is_none()
+            && let Some(from) = self.ring.contiguous(self.read, count)
         {
             let digest = SegmentChecksum::copy_short(self.read, from, &mut buf[..count]);
-            self.read += left;
-            self.end_segment(digest)?;
+            self.read += remaining;
+            self.check_segment(digest)?;
         } else {
             self.read_parts(&mut buf[..count])?;
         }
@@ -187,40 +187,41 @@ impl StreamBuffer {
 
     /// Reads from where a segment may have been begun to where one may have to be left.
     #[inline(never)]
-    fn read_parts(&mut self, mut rest: &mut [u8]) -> Result<(), CorruptStream> {
-        while !rest.is_empty() {
-            let left = usize::try_from(self.segment.end - self.read).unwrap_or(usize::MAX);
-            let (part, later) = rest.split_at_mut(left.min(rest.len()));
-            let whole = part.len() == left;
-            let mut digest = match self.checksum.take() {
-                None => SegmentChecksum::new(self.read, left),
+    fn read_parts(&mut self, mut unread: &mut [u8]) -> Result<(), CorruptStream> {
+        while !unread.is_empty() {
+            let remaining =
+                usize::try_from(self.current_segment.end - self.read).unwrap_or(usize::MAX);
+            let (part, later) = unread.split_at_mut(remaining.min(unread.len()));
+            let is_complete = part.len() == remaining;
+            let mut digest = match self.partial_checksum.take() {
+                None => SegmentChecksum::new(self.read, remaining),
                 Some(digest) => *digest,
             };
             let mut into = &mut *part;
             for from in self.ring.parts(self.read, into.len()) {
-                let (now, later) = into.split_at_mut(from.len());
-                digest.copy(from, now);
+                let (target, later) = into.split_at_mut(from.len());
+                digest.copy(from, target);
                 into = later;
             }
             self.read += part.len() as u64;
-            if whole {
-                self.end_segment(digest.value())?;
+            if is_complete {
+                self.check_segment(digest.value())?;
             } else {
-                self.checksum = Some(Box::new(digest));
+                self.partial_checksum = Some(Box::new(digest));
             }
-            rest = later;
+            unread = later;
         }
         Ok(())
     }
 
     /// Compares what was read of a segment with what was written, and goes on to the next.
     #[inline]
-    fn end_segment(&mut self, heard: u64) -> Result<(), CorruptStream> {
-        if heard != self.segment.digest {
+    fn check_segment(&mut self, digest: u64) -> Result<(), CorruptStream> {
+        if digest != self.current_segment.digest {
             return Err(CorruptStream { offset: self.read });
         }
-        if !self.more_segments.is_empty() {
-            self.segment = self.more_segments.pop().unwrap_or_default();
+        if !self.later_segments.is_empty() {
+            self.current_segment = self.later_segments.pop().unwrap_or_default();
         }
         Ok(())
     }
@@ -229,13 +230,13 @@ impl StreamBuffer {
     /// again: a quarter of the window.
     #[inline]
     pub(crate) fn is_worth_advertising(&self, window: u32) -> bool {
-        4 * (self.read - self.advertised_to) >= u64::from(window)
+        4 * (self.read - self.last_advertised) >= u64::from(window)
     }
 
     /// Tells the writer how much has been read; he hears it `at` that instant.
     pub(crate) fn advertise(&mut self, at: u64) {
-        self.advertised_to = self.read;
-        let at = self.pending_updates.last().map_or(at, |(_, before)| at.max(*before));
+        self.last_advertised = self.read;
+        let at = self.pending_updates.last().map_or(at, |(_, previous_at)| at.max(*previous_at));
         self.pending_updates.push((self.read, at));
     }
 
@@ -243,34 +244,34 @@ impl StreamBuffer {
     /// was any.
     pub(crate) fn drop_pending_updates(&mut self, now: u64) -> bool {
         self.apply_updates(now);
-        let lost = !self.pending_updates.is_empty();
+        let any_dropped = !self.pending_updates.is_empty();
         self.pending_updates.clear();
-        if lost {
-            self.advertised_to = self.peer_window_end;
+        if any_dropped {
+            self.last_advertised = self.read_known_to_writer;
         }
-        lost
+        any_dropped
     }
 
     /// Has the processor load the bytes that are read next: the first and the last of them, which
     /// is all where messages are short.
-    pub(crate) fn prefetch(&self) {
+    pub(crate) fn prefetch_read(&self) {
         self.ring.prefetch(self.read);
         self.ring.prefetch(self.written.wrapping_sub(1));
     }
 
     /// The same of the places of a short message that is written next.
-    pub(crate) fn prefetch_places(&self) {
-        const SHORT: u64 = 64;
+    pub(crate) fn prefetch_write(&self) {
+        const SHORT_LEN: u64 = 64;
         self.ring.prefetch(self.written);
-        self.ring.prefetch(self.written + SHORT - 1);
+        self.ring.prefetch(self.written + SHORT_LEN - 1);
     }
 
     /// Forgets what nobody is going to read.
     pub(crate) fn discard(&mut self) {
         self.read = self.written;
         self.arrived = self.written;
-        self.more_segments.clear();
-        self.checksum = None;
+        self.later_segments.clear();
+        self.partial_checksum = None;
         self.ring.release();
     }
 }
@@ -280,7 +281,7 @@ mod tests {
     use super::{CorruptStream, StreamBuffer};
 
     /// Two segments of eight bytes that have arrived, and were tampered with on the way.
-    fn tampered(tamper: impl FnOnce(&mut StreamBuffer)) -> Result<Vec<u8>, CorruptStream> {
+    fn read_tampered(tamper: impl FnOnce(&mut StreamBuffer)) -> Result<Vec<u8>, CorruptStream> {
         let mut stream = StreamBuffer::default();
         let ends = [&b"01234567"[..], b"89abcdef"].map(|part| {
             let digest = stream.write(part);
@@ -290,7 +291,7 @@ mod tests {
         ends.iter().for_each(|(end, digest)| stream.on_segment(*end, *digest));
         let mut read = Vec::new();
         let mut buf = [0; 5];
-        while stream.ready() > 0 {
+        while stream.readable_len() > 0 {
             let count = stream.read(&mut buf)?;
             read.extend_from_slice(&buf[..count]);
         }
@@ -298,10 +299,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_whole_passes_and_one_bit_does_not() {
-        assert_eq!(tampered(|_| ()), Ok(b"0123456789abcdef".to_vec()));
+    fn stream_with_one_bit_flipped_is_reported_as_corrupt() {
+        assert_eq!(read_tampered(|_| ()), Ok(b"0123456789abcdef".to_vec()));
         for offset in 0..16 {
-            let corrupted = tampered(|stream| stream.ring.corrupt(offset, |byte| byte ^ 1));
+            let corrupted = read_tampered(|stream| stream.ring.corrupt(offset, |byte| byte ^ 1));
             let offset = if offset < 8 { 8 } else { 16 };
             assert_eq!(corrupted, Err(CorruptStream { offset }));
         }
@@ -310,7 +311,7 @@ mod tests {
     /// Long segments are copied and digested in one go, also where they go beyond the end of the
     /// ring.
     #[test]
-    fn one_bit_of_a_long_segment_does_not_pass_wherever_it_lies() {
+    fn long_segment_with_one_bit_flipped_anywhere_is_reported_as_corrupt() {
         const LEN: usize = 700;
         let bytes: Vec<u8> = (0..LEN).map(|n| (n * n / 7) as u8).collect();
         let mut stream = StreamBuffer::default();
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_that_is_dropped_doubled_or_swapped_is_caught() {
+    fn dropped_doubled_or_swapped_segment_is_reported_as_corrupt() {
         let set = |stream: &mut StreamBuffer, text: &[u8; 16]| {
             (0..16).for_each(|at| stream.ring.corrupt(at, |_| text[at as usize]));
         };
@@ -342,12 +343,12 @@ mod tests {
             ("doubled", b"0123456701234567", 16),
             ("swapped", b"89abcdef01234567", 8),
         ] {
-            assert_eq!(tampered(|s| set(s, text)), Err(CorruptStream { offset }), "{what}");
+            assert_eq!(read_tampered(|s| set(s, text)), Err(CorruptStream { offset }), "{what}");
         }
     }
 
     #[test]
-    fn a_full_window_opens_when_the_writer_hears_of_it() {
+    fn full_window_opens_when_window_update_arrives() {
         let mut stream = StreamBuffer::default();
         let digest = stream.write(&[7; 8]);
         assert_eq!(stream.send_window(8, 0), 0);

@@ -32,35 +32,39 @@ pub(crate) enum ConnTimer {
 /// How many alarms there are for each connection that are seldom set, which includes one for a dial
 /// of that number. Those for the oldest items stand apart, both of a connection together: what
 /// arrives one way is mostly answered the other way, and so is in the caches.
-pub(crate) const RARE_TIMERS: u32 = 8;
+pub(crate) const RARE_TIMERS_PER_CONN: u32 = 8;
 
 /// Which of them is the dial's: the two that the oldest items would have are free.
-pub(crate) const DIAL_BASE: u32 = 0;
+pub(crate) const DIAL_TIMER_OFFSET: u32 = 0;
 
 /// The alarm of a direction.
 #[inline]
-pub(crate) const fn timer_id(conn: usize, way: usize, bell: ConnTimer) -> u32 {
-    match bell {
-        ConnTimer::Deliver => (conn as u32) << 1 | way as u32,
-        _ => RARE_BASE + conn as u32 * RARE_TIMERS + ((bell as u32) << 1 | way as u32),
+pub(crate) const fn timer_id(conn: usize, direction: usize, timer: ConnTimer) -> u32 {
+    match timer {
+        ConnTimer::Deliver => (conn as u32) << 1 | direction as u32,
+        _ => {
+            RARE_BASE
+                + conn as u32 * RARE_TIMERS_PER_CONN
+                + ((timer as u32) << 1 | direction as u32)
+        }
     }
 }
 
 /// The connection and the direction whose oldest item an alarm is for.
 #[inline]
-pub(crate) const fn delivery_of(alarm: u32) -> Option<(usize, usize)> {
-    if alarm < RARE_BASE { Some(((alarm >> 1) as usize, (alarm & 1) as usize)) } else { None }
+pub(crate) const fn decode_delivery_timer(timer: u32) -> Option<(usize, usize)> {
+    if timer < RARE_BASE { Some(((timer >> 1) as usize, (timer & 1) as usize)) } else { None }
 }
 
 /// The connection, or the dial, that another alarm belongs to, and which of its alarms that is.
 #[inline]
-pub(crate) const fn timer_owner(alarm: u32) -> (usize, u32) {
-    let place = alarm - RARE_BASE;
-    ((place / RARE_TIMERS) as usize, place % RARE_TIMERS)
+pub(crate) const fn decode_rare_timer(timer: u32) -> (usize, u32) {
+    let offset = timer - RARE_BASE;
+    ((offset / RARE_TIMERS_PER_CONN) as usize, offset % RARE_TIMERS_PER_CONN)
 }
 
 /// The alarm of a dial.
 #[inline]
-pub(crate) const fn dial_timer(call: usize) -> u32 {
-    RARE_BASE + call as u32 * RARE_TIMERS + DIAL_BASE
+pub(crate) const fn dial_timer_id(dial: usize) -> u32 {
+    RARE_BASE + dial as u32 * RARE_TIMERS_PER_CONN + DIAL_TIMER_OFFSET
 }
