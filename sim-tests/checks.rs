@@ -1,12 +1,12 @@
-//! A check in a `main`, which the tests execute with arguments of every kind.
+//! A `Check` in a program's `main`, executed with various arguments by the replay command tests.
 //!
 //! ```text
-//! checks HEX [..]          a check whose name is these bytes, and which fails with seed 3
-//! checks HEX thread [..]   the same on a thread that is called `sweeper`
+//! checks HEX [..]          a check with these bytes as its name, which fails with seed 3
+//! checks HEX thread [..]   the same check on a thread named `sweeper`
 //! ```
 //!
-//! What else is given changes nothing. The report is printed, and the program ends by
-//! `std::process::exit`, as programs do.
+//! Further arguments are ignored. The report is printed, and the program ends by
+//! `std::process::exit`.
 
 use virtnet::check::Check;
 
@@ -21,10 +21,10 @@ fn report(name: &str) -> String {
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
     let hex = arguments.next().unwrap_or_default().into_string().unwrap_or_default();
-    let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap_or(b'?');
-    let name: Vec<u8> = (0..hex.len() / 2).map(|n| digits(2 * n)).collect();
+    let byte_at = |offset: usize| u8::from_str_radix(&hex[offset..offset + 2], 16).unwrap_or(b'?');
+    let name: Vec<u8> = (0..hex.len() / 2).map(|n| byte_at(2 * n)).collect();
     let name = String::from_utf8_lossy(&name).into_owned();
-    let text = if arguments.next().is_some_and(|next| next == "thread") {
+    let text = if arguments.next().is_some_and(|option| option == "thread") {
         let thread = std::thread::Builder::new().name("sweeper".into());
         thread.spawn(move || report(&name)).ok().and_then(|thread| thread.join().ok())
     } else {

@@ -1,4 +1,4 @@
-//! The attribute `test` on functions of every form it takes.
+//! The attribute `#[virtnet::test]`: every form of function and every option that it accepts.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -9,13 +9,13 @@ use virtnet::check::{Check, Isolation, always, eventually, sometimes};
 use virtnet::{Sim, Tape};
 
 #[virtnet::test]
-async fn a_test_takes_a_sim(sim: Sim) {
+async fn async_test_with_sim_argument_runs(sim: Sim) {
     sim.sleep(Duration::from_secs(1)).await;
     sometimes!(sim.choose("coin", 2) == 1, "heads");
 }
 
 #[virtnet::test(seeds = 3)]
-async fn a_test_takes_nothing_and_returns_a_result() -> Result<(), String> {
+async fn async_test_without_argument_may_return_a_result() -> Result<(), String> {
     virtnet::time::sleep(Duration::from_millis(1)).await;
     Ok(())
 }
@@ -30,7 +30,7 @@ async fn a_test_takes_nothing_and_returns_a_result() -> Result<(), String> {
     isolate = "shared",
     check_determinism
 )]
-async fn all_options_are_taken(sim: Sim) {
+async fn test_attribute_accepts_every_option(sim: Sim) {
     assert!((5..7).contains(&sim.seed()));
 }
 
@@ -38,48 +38,48 @@ async fn all_options_are_taken(sim: Sim) {
 #[should_panic(
     expected = "replay: VIRTNET_SEED=0x0 cargo test -p sim-tests --test sim attribute::other"
 )]
-async fn other_attributes_stay_as_they_are(_sim: Sim) {
+async fn should_panic_attribute_is_kept(_sim: Sim) {
     panic!("this is expected");
 }
 
 #[virtnet::test(seeds = 2)]
 #[should_panic(expected = "the test returned an error: \"no\"")]
-async fn an_error_fails_the_test() -> Result<(), &'static str> {
+async fn returned_error_fails_the_test() -> Result<(), &'static str> {
     Err("no")
 }
 
 #[virtnet::test(seeds = 2, time_limit = "soon")]
 #[should_panic(expected = "virtnet: time_limit = \"soon\": expected a duration, as 5min")]
-async fn a_malformed_option_is_one_sentence() {}
+async fn malformed_time_limit_panics_with_one_sentence() {}
 
 #[virtnet::test(jobs = 0)]
 #[should_panic(expected = "virtnet: jobs = \"0\": expected a number of threads from 1")]
-async fn no_thread_runs_no_seed() {}
+async fn zero_jobs_are_rejected() {}
 
 #[virtnet::test(budget = "0s")]
 #[should_panic(expected = "virtnet: budget = \"0s\": expected a duration, as 60s")]
-async fn no_time_runs_no_seed() {}
+async fn zero_budget_is_rejected() {}
 
 /// What stands in `refused/` does not compile, and what the compiler says stands beside it. All of
 /// it is the attribute's own words: another compiler says the same.
 #[test]
-fn what_the_attribute_refuses_it_refuses_in_one_sentence() {
+fn invalid_attribute_use_fails_to_compile_with_recorded_error() {
     trybuild::TestCases::new().compile_fail("tests/refused/*.rs");
 }
 
 #[test]
-fn a_sometimes_that_is_never_reached_fails_the_sweep_and_no_replay() {
+fn unreached_sometimes_fails_the_sweep() {
     let check = || Check::new("never").seeds(0..20);
     let report = check().run(|_| async { sometimes!(false, "the moon") });
     assert!(report.to_string().contains("sometimes! was never reached: the moon"), "{report}");
-    let well = check().run(|sim| async move { sometimes!(sim.seed() == 7, "seven") });
-    assert!(well.is_ok(), "{well}");
-    assert_eq!(well.reached().collect::<Vec<_>>(), [("seven", 1)]);
+    let passing = check().run(|sim| async move { sometimes!(sim.seed() == 7, "seven") });
+    assert!(passing.is_ok(), "{passing}");
+    assert_eq!(passing.reached().collect::<Vec<_>>(), [("seven", 1)]);
 }
 
 #[test]
 #[expect(clippy::if_same_then_else, reason = "the places differ, which is the point")]
-fn an_always_is_the_same_failure_wherever_it_breaks() {
+fn always_of_one_label_is_one_failure_at_any_location() {
     let report = Check::new("always").seeds(0..100).run(|sim| async move {
         let coin = sim.choose("coin", 4);
         if sim.choose("way", 2) == 0 {
@@ -93,21 +93,21 @@ fn an_always_is_the_same_failure_wherever_it_breaks() {
 }
 
 /// Panics where nobody wants it.
-struct Bad;
+struct PanicsOnDrop;
 
-impl Drop for Bad {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         panic!("in a destructor");
     }
 }
 
 #[test]
-fn a_panic_is_told_by_its_own_place_whatever_else_panics() {
+fn reported_panic_location_ignores_caught_and_destructor_panics() {
     let line = line!() + 6;
     let report = Check::new("places").shrink(0).run(|sim| async move {
         let _ = catch_unwind(|| panic!("caught"));
-        let bad = Bad;
-        sim.task("holder").spawn(async move { drop((pending::<()>().await, bad)) });
+        let panics_on_drop = PanicsOnDrop;
+        sim.task("holder").spawn(async move { drop((pending::<()>().await, panics_on_drop)) });
         sim.sleep(Duration::from_secs(1)).await;
         panic!("this one");
     });
@@ -116,7 +116,7 @@ fn a_panic_is_told_by_its_own_place_whatever_else_panics() {
 }
 
 #[test]
-fn failures_are_not_the_same_because_nobody_says_where_they_are() {
+fn failures_without_location_are_told_apart_by_message() {
     let tape = Tape::zero().with("choose main one", 0, 1).with("choose main other", 0, 1);
     let report = Check::new("nowhere").tape(tape).run(|sim| async move {
         let _ = catch_unwind(|| panic!("caught"));
@@ -130,7 +130,7 @@ fn failures_are_not_the_same_because_nobody_says_where_they_are() {
 }
 
 #[test]
-fn the_smallest_seed_that_fails_is_reported_whatever_the_threads_do() {
+fn smallest_failing_seed_is_reported_for_any_isolation_and_jobs() {
     for isolation in [Isolation::Shared, Isolation::Thread] {
         for jobs in [1, 2, 4] {
             let report = Check::new("smallest")
@@ -145,21 +145,21 @@ fn the_smallest_seed_that_fails_is_reported_whatever_the_threads_do() {
 }
 
 #[test]
-fn a_thread_local_does_not_survive_into_the_next_run() {
+fn thread_local_survives_into_next_run_only_if_shared() {
     thread_local!(static RUNS: Cell<u64> = const { Cell::new(0) });
-    let count = |isolation| {
-        let report = Check::new("isolated").seeds(0..50).jobs(1).isolate(isolation).shrink(0);
-        report.run(|_| async {
+    let sweep = |isolation| {
+        let check = Check::new("isolated").seeds(0..50).jobs(1).isolate(isolation).shrink(0);
+        check.run(|_| async {
             RUNS.set(RUNS.get() + 1);
             assert_eq!(RUNS.get(), 1);
         })
     };
-    assert!(count(Isolation::Thread).is_ok());
-    assert_eq!(count(Isolation::Shared).failed_seed, Some(1));
+    assert!(sweep(Isolation::Thread).is_ok());
+    assert_eq!(sweep(Isolation::Shared).failed_seed, Some(1));
 }
 
 #[test]
-fn eventually_waits_and_gives_up() {
+fn eventually_is_ok_once_true_and_elapsed_at_the_limit() {
     virtnet::Run::new(1)
         .execute(async |sim| {
             let start = sim.now();

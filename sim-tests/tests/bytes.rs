@@ -1,45 +1,46 @@
-//! What fuzzers have found, as ordinary tests: each file of the corpus is run, and those that are
-//! known to fail still do. The fuzzers themselves are in `fuzz/`.
+//! Regression tests from fuzzing: each corpus file passes, and known failing files still fail.
+//!
+//! The fuzz targets themselves are in `fuzz/`.
 
 use std::path::Path;
 
 use virtnet::{Run, Tape};
 
-use crate::fuzzed::{network, shelf};
+use crate::fuzzed::{fuzz_network, fuzz_store};
 use crate::lines;
 use crate::shelf::Store;
 
 /// The files of a folder of `fuzz/`, by name.
-fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+fn read_folder(folder: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz").join(folder);
     let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    let read = |file: std::fs::DirEntry| {
+    let name_and_bytes = |file: std::fs::DirEntry| {
         (file.file_name().to_string_lossy().into_owned(), std::fs::read(file.path()).unwrap())
     };
-    let mut files: Vec<_> = files.map(|file| read(file.unwrap())).collect();
+    let mut files: Vec<_> = files.map(|file| name_and_bytes(file.unwrap())).collect();
     files.sort();
     assert!(files.len() >= 3, "{folder:?} has nearly nothing in it");
     files
 }
 
 #[test]
-fn the_network_keeps_its_promises_on_every_file_of_the_corpus() {
-    for (name, bytes) in files("corpus/network") {
+fn network_guarantees_hold_for_every_corpus_file() {
+    for (name, bytes) in read_folder("corpus/network") {
         println!("{name}"); // shown only if it fails
-        network(&bytes);
+        fuzz_network(&bytes);
     }
 }
 
 #[test]
-fn the_store_that_remembers_survives_every_file_and_the_other_fails_on_those_known_to() {
-    for (name, bytes) in files("corpus/shelf") {
-        let report = shelf(&bytes, Store::Forgets);
+fn forgetful_store_fails_only_on_the_known_failing_files() {
+    for (name, bytes) in read_folder("corpus/shelf") {
+        let report = fuzz_store(&bytes, Store::Forgetful);
         assert!(report.is_ok(), "{name}: {report}");
     }
-    for (name, bytes) in files("failing/shelf") {
-        let report = shelf(&bytes, Store::Remembers);
+    for (name, bytes) in read_folder("failing/shelf") {
+        let report = fuzz_store(&bytes, Store::Correct);
         assert!(report.is_ok(), "{name}: {report}");
-        let report = shelf(&bytes, Store::Forgets);
+        let report = fuzz_store(&bytes, Store::Forgetful);
         let text = report.to_string();
         assert!(text.contains("was deleted and is back"), "{name}: {text}");
         let (matter, _) = report.choices().unwrap();
@@ -49,19 +50,23 @@ fn the_store_that_remembers_survives_every_file_and_the_other_fails_on_those_kno
 }
 
 #[test]
-fn the_parsers_of_lonet_keep_their_promises_on_every_file_of_the_corpus() {
+fn lonet_parser_guarantees_hold_for_every_corpus_file() {
     fn check(folder: &str, parse: impl Fn(&[u8]) -> bool) {
-        let files = files(folder);
-        let good = files.iter().filter(|(_, bytes)| parse(bytes)).count();
-        assert!(good >= 3 && good < files.len(), "{folder}: {good} of {} are good", files.len());
+        let files = read_folder(folder);
+        let accepted = files.iter().filter(|(_, bytes)| parse(bytes)).count();
+        assert!(
+            accepted >= 3 && accepted < files.len(),
+            "{folder}: {accepted} of {} are good",
+            files.len()
+        );
     }
-    check("corpus/lonet_request", lines::request);
-    check("corpus/lonet_reply", lines::reply);
-    check("corpus/lonet_string", lines::string);
+    check("corpus/lonet_request", lines::check_request);
+    check("corpus/lonet_reply", lines::check_reply);
+    check("corpus/lonet_string", lines::check_string);
 }
 
 #[test]
-fn no_bytes_are_the_run_in_which_nothing_happens_and_so_are_zeros() {
+fn empty_and_zero_byte_tapes_give_the_zero_run() {
     let fingerprint = |tape: Tape| {
         let outcome = Run::new(0).tape(tape).execute(async |sim| {
             let worker = sim.task("worker").spawn(async move {

@@ -1,61 +1,65 @@
-//! Closing anything interrupts everything that is blocked on it: all cells of the table
-//! object × operation × (before, during).
+//! The closing table: closing an object interrupts every operation that is blocked on it.
 //!
-//! Knows the fixture of two hosts: α has the listener lα and the connection cαβ, β has lβ and
-//! cβα. `before` closes and then begins, `during` begins, waits, and then closes. `waits` says
-//! that the closing is none of the operation's business.
+//! The cases are object × operation × (before, during), on the fixture of two hosts: α has the
+//! listener lα and the connection cαβ, β has lβ and cβα. `before` closes the object and then
+//! starts the operation; `during` starts the operation, checks that it is pending, and then closes
+//! the object. The outcome `waits` means that the operation is not affected.
 
 use std::task::Poll;
 
 use virtnet::{Conn, Error};
 
-use crate::support::{Task, TwoHosts, accept, dial, read, two_hosts, write};
+use crate::support::{ManualTask, TwoHosts, accept, dial, read, two_hosts, write};
 
 /// An operation, what is closed, and what comes of it.
-pub(crate) type Cell = (&'static str, &'static str, &'static str);
+pub(crate) type ClosingCase = (&'static str, &'static str, &'static str);
 
 /// What a write says to which nobody listens any more.
 pub(crate) const CLOSED_PIPE: &str = "io: read/write on closed pipe";
 
-const CLOSE: [&str; 7] = ["net", "α", "β", "lα", "lβ", "cαβ", "cβα"];
+const CLOSABLE_OBJECTS: [&str; 7] = ["net", "α", "β", "lα", "lβ", "cαβ", "cβα"];
 
 /// Begins an operation that waits as long as nothing is closed; the first two never wait.
-fn begin(two: &TwoHosts, operation: &str) -> Task<Result<String, String>> {
+fn start_operation(two: &TwoHosts, operation: &str) -> ManualTask<Result<String, String>> {
     match operation {
         "new host" => {
             let net = two.net.clone();
-            Task::new(async move { told(net.new_host("γ").await.map(|host| host.name().into())) })
+            ManualTask::new(async move {
+                text_or_error(net.new_host("γ").await.map(|host| host.name().into()))
+            })
         }
         "listen α" => {
             let host = two.a.clone();
-            Task::new(async move {
-                told(host.listen("").await.map(|listener| listener.local_addr().to_string()))
+            ManualTask::new(async move {
+                text_or_error(
+                    host.listen("").await.map(|listener| listener.local_addr().to_string()),
+                )
             })
         }
-        "dial α->β:1" => connected(dial(&two.a, "β:1")),
-        "accept lα" => connected(accept(&two.la)),
+        "dial α->β:1" => conn_as_text(dial(&two.a, "β:1")),
+        "accept lα" => conn_as_text(accept(&two.la)),
         "read cαβ" => read(&two.ab, 8),
         "read cβα" => read(&two.ba, 8),
-        "write cαβ" => counted(write(&two.ab, "hello")),
-        "write cβα" => counted(write(&two.ba, "hello")),
+        "write cαβ" => count_as_text(write(&two.ab, "hello")),
+        "write cβα" => count_as_text(write(&two.ba, "hello")),
         _ => panic!("nobody knows the operation {operation}"),
     }
 }
 
-fn told(result: Result<String, Error>) -> Result<String, String> {
+fn text_or_error(result: Result<String, Error>) -> Result<String, String> {
     result.map_err(|error| error.to_string())
 }
 
-fn connected(task: Task<Result<Conn, String>>) -> Task<Result<String, String>> {
+fn conn_as_text(task: ManualTask<Result<Conn, String>>) -> ManualTask<Result<String, String>> {
     task.map(|result| result.map(|conn| format!("{conn:?}")))
 }
 
-fn counted(task: Task<Result<usize, String>>) -> Task<Result<String, String>> {
+fn count_as_text(task: ManualTask<Result<usize, String>>) -> ManualTask<Result<String, String>> {
     task.map(|result| result.map(|count| count.to_string()))
 }
 
-fn close(two: &TwoHosts, what: &str) {
-    match what {
+fn close_object(two: &TwoHosts, object: &str) {
+    match object {
         "net" => two.net.close(),
         "α" => two.a.close(),
         "β" => two.b.close(),
@@ -63,12 +67,12 @@ fn close(two: &TwoHosts, what: &str) {
         "lβ" => two.lb.close(),
         "cαβ" => two.ab.close(),
         "cβα" => two.ba.close(),
-        _ => panic!("there is no {what}"),
+        _ => panic!("there is no {object}"),
     }
     .unwrap();
 }
 
-fn outcome(task: &mut Task<Result<String, String>>) -> String {
+fn poll_outcome(task: &mut ManualTask<Result<String, String>>) -> String {
     match task.poll() {
         Poll::Pending => "waits".to_string(),
         Poll::Ready(Ok(text)) if text.is_empty() => "end of stream".to_string(),
@@ -77,49 +81,49 @@ fn outcome(task: &mut Task<Result<String, String>>) -> String {
 }
 
 /// Plays all cells and compares; what differs is printed as it would have to stand below.
-fn check(expected: &[Cell], cell: impl Fn(&str, &str) -> String) {
+fn assert_table(expected: &[ClosingCase], run_case: impl Fn(&str, &str) -> String) {
     let mut operations: Vec<_> = expected.iter().map(|(operation, ..)| *operation).collect();
     operations.dedup();
-    let mut wrong = String::new();
-    let mut played = 0;
+    let mut mismatches = String::new();
+    let mut case_count = 0;
     for operation in operations {
-        for what in CLOSE {
-            let actual = cell(operation, what);
-            played += 1;
-            if !expected.contains(&(operation, what, &actual)) {
-                wrong += &format!("\n    ({operation:?}, {what:?}, {actual:?}),");
+        for object in CLOSABLE_OBJECTS {
+            let actual = run_case(operation, object);
+            case_count += 1;
+            if !expected.contains(&(operation, object, &actual)) {
+                mismatches += &format!("\n    ({operation:?}, {object:?}, {actual:?}),");
             }
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
-    assert_eq!(played, expected.len(), "a cell is missing or stands twice");
+    assert!(mismatches.is_empty(), "{mismatches}");
+    assert_eq!(case_count, expected.len(), "a cell is missing or stands twice");
 }
 
 #[test]
-fn what_begins_after_a_closing_says_what_is_down() {
-    check(&BEFORE, |operation, what| {
+fn operation_started_after_close_reports_what_is_down() {
+    assert_table(&CLOSED_BEFORE, |operation, object| {
         let two = two_hosts();
-        close(&two, what);
-        outcome(&mut begin(&two, operation))
+        close_object(&two, object);
+        poll_outcome(&mut start_operation(&two, operation))
     });
 }
 
 #[test]
-fn what_is_blocked_is_woken_by_a_closing_that_concerns_it_and_says_why() {
-    check(&DURING, |operation, what| {
+fn blocked_operation_is_woken_only_by_a_close_that_affects_it() {
+    assert_table(&CLOSED_DURING, |operation, object| {
         let two = two_hosts();
-        let mut task = begin(&two, operation);
-        task.waits();
-        close(&two, what);
-        let woken = task.woken() > 0;
-        let outcome = outcome(&mut task);
-        assert_eq!(woken, outcome != "waits", "{operation}, {what}: woken for nothing, or not");
+        let mut task = start_operation(&two, operation);
+        task.expect_pending();
+        close_object(&two, object);
+        let woken = task.take_wakes() > 0;
+        let outcome = poll_outcome(&mut task);
+        assert_eq!(woken, outcome != "waits", "{operation}, {object}: woken for nothing, or not");
         outcome
     });
 }
 
 #[rustfmt::skip]
-pub(crate) const BEFORE: [Cell; 56] = [
+pub(crate) const CLOSED_BEFORE: [ClosingCase; 56] = [
     ("new host", "net", "virtnet \"pipet\": new host \"γ\": network is down"),
     ("new host", "α", "γ"),
     ("new host", "β", "γ"),
@@ -179,7 +183,7 @@ pub(crate) const BEFORE: [Cell; 56] = [
 ];
 
 #[rustfmt::skip]
-pub(crate) const DURING: [Cell; 42] = [
+pub(crate) const CLOSED_DURING: [ClosingCase; 42] = [
     ("dial α->β:1", "net", "dial pipet α:3->β:1: network is down"),
     ("dial α->β:1", "α", "dial pipet α:3->β:1: host is down"),
     ("dial α->β:1", "β", "dial pipet α:3->β:1: connection refused"),

@@ -1,7 +1,7 @@
-//! What every network does alike: one suite, run on each.
+//! The conformance suite of a subnetwork, run here on pipenet and simnet and elsewhere on lonet.
 //!
-//! Knows [`SubNetwork`] and an executor only as something that runs a future; what differs
-//! between networks, such as whether a write waits to be read, is left open here.
+//! The suite uses [`SubNetwork`] on any executor. Behaviour that differs between networks, such as
+//! whether a write waits for a read, is not tested here.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,22 +16,22 @@ use virtnet::{
 };
 
 /// Runs the whole suite on networks of one kind, a fresh one for each part.
-pub(crate) async fn suite(fresh: impl AsyncFn() -> SubNetwork) {
-    hosts_have_names_for_ever(fresh().await).await;
-    ports_are_taken_lowest_first(fresh().await).await;
-    both_ends_know_each_other(fresh().await).await;
-    bytes_arrive_in_order_both_ways(fresh().await).await;
-    a_half_close_ends_one_direction(fresh().await).await;
-    halves_work_in_two_tasks(fresh().await).await;
-    every_dial_is_accepted_once(fresh().await).await;
-    a_listener_is_a_stream(fresh().await).await;
-    closing_an_end_ends_the_stream_of_the_other(fresh().await).await;
-    nobody_listens_on_what_is_closed(fresh().await).await;
-    the_last_host_takes_the_network_along(fresh().await).await;
-    a_networker_is_all_a_program_needs(fresh().await).await;
+pub(crate) async fn suite(new_network: impl AsyncFn() -> SubNetwork) {
+    host_name_stays_taken_after_close(new_network().await).await;
+    listen_takes_the_lowest_free_port(new_network().await).await;
+    both_ends_report_matching_addresses(new_network().await).await;
+    bytes_arrive_in_order_both_ways(new_network().await).await;
+    half_close_ends_one_direction(new_network().await).await;
+    split_halves_work_concurrently(new_network().await).await;
+    every_dial_is_accepted_once(new_network().await).await;
+    incoming_is_a_stream_that_ends_after_close(new_network().await).await;
+    closed_end_gives_end_of_stream_to_peer(new_network().await).await;
+    dial_without_a_listener_fails_with_its_cause(new_network().await).await;
+    auto_close_closes_network_with_its_last_host(new_network().await).await;
+    program_runs_on_a_dyn_networker(new_network().await).await;
 }
 
-async fn hosts(net: &SubNetwork) -> (Host, Host) {
+async fn new_hosts(net: &SubNetwork) -> (Host, Host) {
     (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap())
 }
 
@@ -58,9 +58,9 @@ pub(crate) async fn receive_all(mut conn: &Conn) -> String {
     text
 }
 
-async fn hosts_have_names_for_ever(net: SubNetwork) {
+async fn host_name_stays_taken_after_close(net: SubNetwork) {
     assert!(net.host("α").is_none());
-    let (a, b) = hosts(&net).await;
+    let (a, b) = new_hosts(&net).await;
     assert_eq!((a.name(), a.network()), ("α", net.network()));
     assert!(net.host("α").as_ref() == Some(&a) && a != b);
     a.close().unwrap();
@@ -74,8 +74,8 @@ async fn hosts_have_names_for_ever(net: SubNetwork) {
     assert_eq!(*net.new_host("γ").await.unwrap_err().root(), Cause::NetDown);
 }
 
-async fn ports_are_taken_lowest_first(net: SubNetwork) {
-    let (a, _) = hosts(&net).await;
+async fn listen_takes_the_lowest_free_port(net: SubNetwork) {
+    let (a, _) = new_hosts(&net).await;
     let listen =
         async |addr| a.listen(addr).await.map(|listener| (listener.local_addr().port(), listener));
     let (one, first) = listen("").await.unwrap();
@@ -88,79 +88,79 @@ async fn ports_are_taken_lowest_first(net: SubNetwork) {
     assert_eq!(*listen("β:7").await.unwrap_err().root(), Cause::AddrNotLocal);
     first.close().unwrap();
     drop(second);
-    let (one, again) = listen("").await.unwrap();
+    let (one, reopened) = listen("").await.unwrap();
     first.close().unwrap();
     assert_eq!(*listen(":1").await.unwrap_err().root(), Cause::AddrInUse, "a stale close");
     assert_eq!((one, listen("").await.unwrap().0), (1, 2));
-    drop(again);
+    drop(reopened);
 }
 
-async fn both_ends_know_each_other(net: SubNetwork) {
-    let (a, b) = hosts(&net).await;
+async fn both_ends_report_matching_addresses(net: SubNetwork) {
+    let (a, b) = new_hosts(&net).await;
     let listener = b.listen(":5").await.unwrap();
     let (dialed, accepted) = connect(&a, &listener).await;
     assert_eq!(dialed.local_addr().to_string(), "α:1");
     assert_eq!(accepted.local_addr().to_string(), "β:1", "not the port of the listener");
     assert_eq!(dialed.peer_addr(), accepted.local_addr());
     assert_eq!(dialed.local_addr(), accepted.peer_addr());
-    let own = a.listen("").await.unwrap();
-    let (dialed, accepted) = connect(&a, &own).await;
+    let local_listener = a.listen("").await.unwrap();
+    let (dialed, accepted) = connect(&a, &local_listener).await;
     assert_eq!(dialed.peer_addr(), accepted.local_addr(), "a host may dial itself");
 }
 
 async fn bytes_arrive_in_order_both_ways(net: SubNetwork) {
-    let (a, b) = hosts(&net).await;
+    let (a, b) = new_hosts(&net).await;
     let listener = b.listen("").await.unwrap();
     let (dialed, accepted) = connect(&a, &listener).await;
     let text: String = (0..20_000).map(|number| format!("{number} ")).collect();
-    let there = join(send(&dialed, &text), receive(&accepted, text.len()));
-    let back = join(send(&accepted, &text), receive(&dialed, text.len()));
-    let (((), there), ((), back)) = join(there, back).await;
-    assert!(there == text && back == text);
+    let forward = join(send(&dialed, &text), receive(&accepted, text.len()));
+    let reverse = join(send(&accepted, &text), receive(&dialed, text.len()));
+    let (((), forward), ((), reverse)) = join(forward, reverse).await;
+    assert!(forward == text && reverse == text);
 }
 
-async fn a_half_close_ends_one_direction(net: SubNetwork) {
-    let (a, b) = hosts(&net).await;
+async fn half_close_ends_one_direction(net: SubNetwork) {
+    let (a, b) = new_hosts(&net).await;
     let listener = b.listen("").await.unwrap();
     let (dialed, accepted) = connect(&a, &listener).await;
-    let ask = async {
+    let client = async {
         send(&dialed, "question").await;
         dialed.shutdown().await.unwrap();
         receive_all(&dialed).await
     };
-    let answer = async {
+    let server = async {
         let question = receive_all(&accepted).await;
         send(&accepted, "answer").await;
         accepted.close().unwrap();
         question
     };
-    assert_eq!(join(ask, answer).await, ("answer".into(), "question".into()));
+    assert_eq!(join(client, server).await, ("answer".into(), "question".into()));
     let mut dialed = dialed;
     assert!(dialed.write(b"more").await.is_err(), "half-closed is closed for writing");
 }
 
-async fn halves_work_in_two_tasks(net: SubNetwork) {
-    let (a, b) = hosts(&net).await;
+async fn split_halves_work_concurrently(net: SubNetwork) {
+    let (a, b) = new_hosts(&net).await;
     let listener = b.listen("").await.unwrap();
     let (dialed, accepted) = connect(&a, &listener).await;
     let (mut reader, mut writer) = dialed.split();
     let write = async move { writer.write_all(b"to the end").await };
     let echo = async {
-        let heard = receive_all(&accepted).await;
-        send(&accepted, &heard).await;
+        let received = receive_all(&accepted).await;
+        send(&accepted, &received).await;
         drop(accepted);
     };
-    let mut heard = String::new();
-    let (wrote, (), read) = futures::join!(write, echo, reader.read_to_string(&mut heard));
+    let mut received = String::new();
+    let (wrote, (), read) = futures::join!(write, echo, reader.read_to_string(&mut received));
     wrote.unwrap();
     read.unwrap();
-    assert_eq!(heard, "to the end");
+    assert_eq!(received, "to the end");
 }
 
 /// Lets five dials and five accepts meet; gives the dialing ports in the order of accepts, and the
 /// accepted ports in the order of dials.
-async fn five_dials(net: &SubNetwork) -> (Vec<u16>, Vec<u16>) {
-    let (a, b) = hosts(net).await;
+async fn connect_five_dials(net: &SubNetwork) -> (Vec<u16>, Vec<u16>) {
+    let (a, b) = new_hosts(net).await;
     let listener = b.listen("").await.unwrap();
     let dials = join_all((0..5).map(|_| a.dial("β:1")));
     let accepts = async {
@@ -178,7 +178,7 @@ async fn five_dials(net: &SubNetwork) -> (Vec<u16>, Vec<u16>) {
 }
 
 async fn every_dial_is_accepted_once(net: SubNetwork) {
-    let (mut accepted, mut dialed) = five_dials(&net).await;
+    let (mut accepted, mut dialed) = connect_five_dials(&net).await;
     accepted.sort_unstable();
     dialed.sort_unstable();
     assert_eq!(accepted, [1, 2, 3, 4, 5]);
@@ -187,14 +187,14 @@ async fn every_dial_is_accepted_once(net: SubNetwork) {
 
 /// On networks whose dials do not overtake each other; not part of the suite, because those of an
 /// operating system do.
-async fn dials_are_accepted_in_the_order_they_came(net: SubNetwork) {
-    let (accepted, dialed) = five_dials(&net).await;
+async fn dials_are_accepted_in_arrival_order(net: SubNetwork) {
+    let (accepted, dialed) = connect_five_dials(&net).await;
     assert_eq!(accepted, [1, 2, 3, 4, 5]);
     assert_eq!(dialed, [2, 3, 4, 5, 6]);
 }
 
-async fn a_listener_is_a_stream(net: SubNetwork) {
-    let (a, b) = hosts(&net).await;
+async fn incoming_is_a_stream_that_ends_after_close(net: SubNetwork) {
+    let (a, b) = new_hosts(&net).await;
     let listener = b.listen("").await.unwrap();
     let incoming = listener.incoming().take(3).try_collect::<Vec<_>>();
     let (dialed, accepted) = join(join_all((0..3).map(|_| a.dial("β:1"))), incoming).await;
@@ -206,15 +206,15 @@ async fn a_listener_is_a_stream(net: SubNetwork) {
     assert!(incoming.next().await.is_none());
 }
 
-async fn closing_an_end_ends_the_stream_of_the_other(net: SubNetwork) {
-    let (a, b) = hosts(&net).await;
+async fn closed_end_gives_end_of_stream_to_peer(net: SubNetwork) {
+    let (a, b) = new_hosts(&net).await;
     let listener = b.listen("").await.unwrap();
     let (dialed, accepted) = connect(&a, &listener).await;
-    let last = async {
+    let send_and_drop = async {
         send(&dialed, "last words").await;
         drop(dialed);
     };
-    assert_eq!(join(last, receive_all(&accepted)).await.1, "last words");
+    assert_eq!(join(send_and_drop, receive_all(&accepted)).await.1, "last words");
     accepted.close().unwrap();
     let error = (&accepted).read(&mut [0]).await.unwrap_err();
     let error = error.get_ref().unwrap().downcast_ref::<virtnet::Error>().unwrap();
@@ -222,8 +222,8 @@ async fn closing_an_end_ends_the_stream_of_the_other(net: SubNetwork) {
     assert_eq!(error.addr, Some(accepted.local_addr()));
 }
 
-async fn nobody_listens_on_what_is_closed(net: SubNetwork) {
-    let (a, b) = hosts(&net).await;
+async fn dial_without_a_listener_fails_with_its_cause(net: SubNetwork) {
+    let (a, b) = new_hosts(&net).await;
     let refused = async |addr| a.dial(addr).await.unwrap_err().root().clone();
     let listener = b.listen("").await.unwrap();
     let (dialed, _accepted) = connect(&a, &listener).await;
@@ -239,8 +239,8 @@ async fn nobody_listens_on_what_is_closed(net: SubNetwork) {
     assert_eq!(refused("β:1").await, Cause::HostDown);
 }
 
-async fn the_last_host_takes_the_network_along(net: SubNetwork) {
-    let (a, b) = hosts(&net).await;
+async fn auto_close_closes_network_with_its_last_host(net: SubNetwork) {
+    let (a, b) = new_hosts(&net).await;
     net.auto_close();
     a.close().unwrap();
     a.close().unwrap();
@@ -249,12 +249,12 @@ async fn the_last_host_takes_the_network_along(net: SubNetwork) {
     assert_eq!(*listener.accept().await.unwrap_err().root(), Cause::NetDown);
 }
 
-async fn a_networker_is_all_a_program_needs(net: SubNetwork) {
+async fn program_runs_on_a_dyn_networker(net: SubNetwork) {
     async fn program(network: &dyn Networker, peer: &str) -> Conn {
         let addr = format!("{peer}:1");
         network.dial(&addr).await.unwrap()
     }
-    let (a, b) = hosts(&net).await;
+    let (a, b) = new_hosts(&net).await;
     let b: std::sync::Arc<dyn Networker> = std::sync::Arc::new(b);
     let listener = b.listen("").await.unwrap();
     let (dialed, accepted) = join(program(&a, b.name()), listener.accept()).await;
@@ -264,26 +264,26 @@ async fn a_networker_is_all_a_program_needs(net: SubNetwork) {
 }
 
 #[test]
-fn pipenet_conforms() {
+fn pipenet_on_a_local_pool_passes_the_suite() {
     let done = Rc::new(Cell::new(false));
     let mut pool = LocalPool::new();
-    let conforms = {
+    let suite_future = {
         let done = done.clone();
         async move {
             suite(async || pipenet::Network::new("t").subnetwork()).await;
             let net = pipenet::Network::new("t").subnetwork();
-            dials_are_accepted_in_the_order_they_came(net).await;
+            dials_are_accepted_in_arrival_order(net).await;
             done.set(true);
         }
     };
-    pool.spawner().spawn_local(conforms).unwrap();
+    pool.spawner().spawn_local(suite_future).unwrap();
     // What waits for ever is a failure, and must not be a test that hangs.
     pool.run_until_stalled();
     assert!(done.get(), "the suite waits for something that never comes");
 }
 
 #[test]
-fn pipenet_conforms_in_a_simulated_run_whatever_the_schedule() {
+fn pipenet_in_a_run_passes_the_suite_under_every_schedule() {
     for schedule in [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }] {
         for seed in 0..50 {
             Run::new(seed)
@@ -291,7 +291,7 @@ fn pipenet_conforms_in_a_simulated_run_whatever_the_schedule() {
                 .execute(async |_| {
                     suite(async || pipenet::Network::new("t").subnetwork()).await;
                     let net = pipenet::Network::new("t").subnetwork();
-                    dials_are_accepted_in_the_order_they_came(net).await;
+                    dials_are_accepted_in_arrival_order(net).await;
                 })
                 .unwrap();
         }
@@ -299,7 +299,7 @@ fn pipenet_conforms_in_a_simulated_run_whatever_the_schedule() {
 }
 
 #[test]
-fn simnet_conforms_without_faults_whatever_the_schedule() {
+fn simnet_without_faults_passes_the_suite_under_every_schedule() {
     for schedule in [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }] {
         for seed in 0..50 {
             Run::new(seed)
@@ -307,7 +307,7 @@ fn simnet_conforms_without_faults_whatever_the_schedule() {
                 .execute(async |_| {
                     suite(async || simnet::Network::new("t").region("")).await;
                     let net = simnet::Network::new("t").region("");
-                    dials_are_accepted_in_the_order_they_came(net).await;
+                    dials_are_accepted_in_arrival_order(net).await;
                 })
                 .unwrap();
         }

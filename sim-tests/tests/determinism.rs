@@ -1,4 +1,6 @@
-//! The same seed is the same run, wherever, whenever and beside whatever.
+//! Determinism: a seed gives the same run at any time, on any thread and in any process.
+//!
+//! The golden fingerprints may change only on purpose; the changelog names each change.
 
 use std::future::poll_fn;
 use std::process::Command;
@@ -57,7 +59,7 @@ fn fingerprint(seed: u64) -> Fingerprint {
 }
 
 /// Ten runs whose identity may change only on purpose; the changelog says when.
-const GOLDEN: [&str; 10] = [
+const GOLDEN_FINGERPRINTS: [&str; 10] = [
     "2a86858eaa8c522c",
     "03c3341807a695a7",
     "1cf09ed4a45fab64",
@@ -71,13 +73,13 @@ const GOLDEN: [&str; 10] = [
 ];
 
 #[test]
-fn ten_seeds_have_their_golden_fingerprints() {
+fn first_ten_seeds_have_golden_fingerprints() {
     let found: Vec<String> = (0..10).map(|seed| fingerprint(seed).to_string()).collect();
-    assert_eq!(found, GOLDEN);
+    assert_eq!(found, GOLDEN_FINGERPRINTS);
 }
 
 #[test]
-fn a_seed_is_the_same_after_a_thousand_other_runs() {
+fn seed_after_a_thousand_other_runs_has_same_fingerprint() {
     let before = fingerprint(7);
     for seed in 100..1_100 {
         let _ = fingerprint(seed);
@@ -86,7 +88,7 @@ fn a_seed_is_the_same_after_a_thousand_other_runs() {
 }
 
 #[test]
-fn a_seed_is_the_same_in_parallel_threads() {
+fn seed_in_parallel_threads_has_same_fingerprint() {
     let expected: Vec<_> = (0..20).map(fingerprint).collect();
     std::thread::scope(|threads| {
         for _ in 0..4 {
@@ -101,7 +103,7 @@ fn a_seed_is_the_same_in_parallel_threads() {
 }
 
 #[test]
-fn seeds_and_schedules_make_different_runs() {
+fn seeds_and_schedules_give_distinct_fingerprints() {
     let mut all: Vec<_> = (0..100).map(fingerprint).collect();
     for schedule in [Schedule::Fifo, Schedule::Pct { depth: 2 }] {
         all.push(Run::new(0).schedule(schedule).execute(program).fingerprint);
@@ -111,31 +113,31 @@ fn seeds_and_schedules_make_different_runs() {
     assert_eq!(all.len(), 102);
 }
 
-const PRINT: &str = "VIRTNET_TEST_PRINT_FINGERPRINTS";
+const PRINT_VARIABLE: &str = "VIRTNET_TEST_PRINT_FINGERPRINTS";
 
 /// Prints fingerprints when it is run by the next test in a fresh process.
 #[test]
-fn print_fingerprints_for_another_process() {
-    if std::env::var_os(PRINT).is_some() {
+fn fingerprints_requested_by_variable_are_printed() {
+    if std::env::var_os(PRINT_VARIABLE).is_some() {
         let found: Vec<String> = (0..10).map(|seed| fingerprint(seed).to_string()).collect();
         println!("fingerprints: {}", found.join(" "));
     }
 }
 
 #[test]
-fn a_seed_is_the_same_in_a_fresh_process_whatever_the_environment() {
-    let this = std::env::current_exe().unwrap();
-    let expected = format!("fingerprints: {}", GOLDEN.join(" "));
-    let large = "x".repeat(100_000);
+fn seed_in_a_fresh_process_has_same_fingerprint_in_any_environment() {
+    let test_binary = std::env::current_exe().unwrap();
+    let expected = format!("fingerprints: {}", GOLDEN_FINGERPRINTS.join(" "));
+    let large_value = "x".repeat(100_000);
     for environment in [
         vec![],
         vec![("RUST_BACKTRACE", "full"), ("HOME", "/nowhere")],
         vec![("LANG", "tr_TR.UTF-8"), ("LC_ALL", "C"), ("TZ", "Asia/Kathmandu")],
-        vec![("A_LARGE_VARIABLE", large.as_str())],
+        vec![("A_LARGE_VARIABLE", large_value.as_str())],
     ] {
-        let output = Command::new(&this)
+        let output = Command::new(&test_binary)
             .args(["--exact", "determinism::print_fingerprints_for_another_process", "--nocapture"])
-            .env(PRINT, "1")
+            .env(PRINT_VARIABLE, "1")
             .envs(environment)
             .output()
             .unwrap();
@@ -145,12 +147,12 @@ fn a_seed_is_the_same_in_a_fresh_process_whatever_the_environment() {
 }
 
 #[test]
-fn whom_a_task_aborts_is_part_of_the_run() {
-    let abort = |first: bool| {
+fn aborted_task_is_part_of_the_fingerprint() {
+    let abort = |is_second: bool| {
         let run = Run::new(1).schedule(Schedule::Fifo).execute(async move |sim| {
             let tasks = ["a", "b"].map(|name| sim.task(name).spawn(std::future::pending::<()>()));
             sim.yield_now().await;
-            tasks[usize::from(first)].abort();
+            tasks[usize::from(is_second)].abort();
             sim.yield_now().await;
         });
         run.fingerprint
@@ -160,7 +162,7 @@ fn whom_a_task_aborts_is_part_of_the_run() {
 }
 
 #[test]
-fn the_first_difference_of_two_traces_is_found() {
+fn first_difference_names_index_and_both_records() {
     let trace = |note: &'static str| {
         let run = Run::new(1).schedule(Schedule::Fifo).keep_trace();
         run.execute(async move |sim| {
@@ -181,7 +183,7 @@ fn the_first_difference_of_two_traces_is_found() {
 }
 
 #[test]
-fn a_trace_reads_as_a_story() {
+fn trace_display_has_time_kind_subject_and_source_of_each_record() {
     let run = Run::new(1).schedule(Schedule::Fifo).keep_trace();
     let outcome = run.execute(async |sim| {
         let task = sim.task("worker").spawn(async move {
@@ -205,7 +207,7 @@ fn a_trace_reads_as_a_story() {
 }
 
 #[test]
-fn a_printed_trace_has_one_line_a_record_whatever_was_said() {
+fn trace_display_escapes_newlines_and_control_characters() {
     let outcome = Run::new(1).keep_trace().execute(async |sim| {
         sim.note("two\nlines, and \u{1b}[31mred: é");
         panic!("left: 1\nright: 2");
@@ -220,20 +222,20 @@ fn a_printed_trace_has_one_line_a_record_whatever_was_said() {
 }
 
 #[test]
-fn whatever_a_record_says_is_in_the_fingerprint() {
-    let noted =
+fn record_text_and_value_are_part_of_the_fingerprint() {
+    let fingerprint_of_note =
         |text: &'static str| Run::new(7).execute(async move |sim| sim.note(text)).fingerprint;
-    assert_eq!(noted("one"), noted("one"));
-    assert_ne!(noted("one"), noted("other"));
-    let chosen = |value| {
+    assert_eq!(fingerprint_of_note("one"), fingerprint_of_note("one"));
+    assert_ne!(fingerprint_of_note("one"), fingerprint_of_note("other"));
+    let fingerprint_of_choice = |value| {
         let tape = virtnet::Tape::zero().with("choose main coin", 0, value);
         Run::new(7).tape(tape).execute(async |sim| sim.choose("coin", 9)).fingerprint
     };
-    assert_ne!(chosen(1), chosen(2));
+    assert_ne!(fingerprint_of_choice(1), fingerprint_of_choice(2));
 }
 
 /// A run in another thread, with a task that a third thread wakes.
-fn be_woken_elsewhere() {
+fn run_with_foreign_wake() {
     let run = || {
         let outcome = Run::new(1).execute(async |_| {
             let mut woken = false;
@@ -253,13 +255,13 @@ fn be_woken_elsewhere() {
 }
 
 #[test]
-fn what_happens_to_other_runs_is_no_part_of_this_one() {
+fn foreign_wake_of_another_run_does_not_change_the_fingerprint() {
     let run = |disturbed: bool| {
         let outcome = Run::new(7).schedule(Schedule::Fifo).execute(async move |sim| {
             for round in 0..4 {
                 sim.sleep(Duration::from_millis(1)).await;
                 if disturbed && round == 2 {
-                    be_woken_elsewhere();
+                    run_with_foreign_wake();
                 }
                 sim.sleep(Duration::from_millis(1)).await;
                 sim.yield_now().await;

@@ -1,7 +1,7 @@
-//! What happens to things when their handles go, and that nothing is left of them.
+//! Dropped handles: the last handle of a connection, listener or network frees its resources.
 //!
-//! Knows who keeps whom alive: the network its hosts; a connection or a listener its port; and
-//! nobody the network but those who hold it.
+//! A network owns its hosts, a connection or a listener owns its port, and only handles keep a
+//! network alive.
 
 use std::sync::Arc;
 
@@ -10,11 +10,13 @@ use virtnet::{
     Networker, Notifier, Op, ReadHalf, RegistryError, SubNetwork, Traced, WriteHalf, pipenet,
 };
 
-use crate::lab::Lab;
-use crate::support::{TwoHosts, accept, dial, free_ports, now, read, two_hosts, write};
+use crate::lab::TestNetwork;
+use crate::support::{
+    TwoHosts, accept, dial, expect_ready_now, free_ports, read, two_hosts, write,
+};
 
 #[test]
-fn everything_may_be_sent_and_shared() {
+fn public_types_are_send_sync_and_debug_and_their_futures_send() {
     fn holds<T: Send + Sync>() {}
     fn debugs<T: std::fmt::Debug>() {}
     macro_rules! all {
@@ -34,89 +36,89 @@ fn everything_may_be_sent_and_shared() {
 }
 
 #[test]
-fn addresses_and_errors_are_small() {
+fn addr_is_16_bytes_and_error_below_128() {
     assert_eq!(size_of::<Addr>(), 16);
     assert!(size_of::<Error>() < 128, "{}", size_of::<Error>());
 }
 
 #[test]
-fn nothing_is_left_of_a_network_that_was_used() {
+fn used_network_is_freed_with_its_last_handle() {
     for close in [false, true] {
-        let lab = Lab::new(0);
-        let (a, b) = (lab.host("α"), lab.host("β"));
-        let listener = now(b.listen("")).unwrap();
+        let network = TestNetwork::new(0);
+        let (a, b) = (network.host("α"), network.host("β"));
+        let listener = expect_ready_now(b.listen("")).unwrap();
         let mut accepting = accept(&listener);
-        accepting.waits();
-        let dialed = dial(&a, "β:1").done().unwrap();
-        let accepted = accepting.done().unwrap();
+        accepting.expect_pending();
+        let dialed = dial(&a, "β:1").expect_ready().unwrap();
+        let accepted = accepting.expect_ready().unwrap();
         let mut reading = read(&dialed, 1);
-        reading.waits();
+        reading.expect_pending();
         let mut queued = dial(&a, "β:1");
-        queued.waits();
+        queued.expect_pending();
         if close {
-            lab.net.close().unwrap();
+            network.subnetwork.close().unwrap();
         }
-        let engine = lab.engine.clone();
-        drop((lab, a, b, accepting, dialed, accepted, reading, queued, listener));
-        assert_eq!(engine.wires.alive.load(std::sync::atomic::Ordering::Relaxed), 0);
+        let engine = network.engine.clone();
+        drop((network, a, b, accepting, dialed, accepted, reading, queued, listener));
+        assert_eq!(engine.conn_counts.alive.load(std::sync::atomic::Ordering::Relaxed), 0);
         assert_eq!(Arc::strong_count(&engine), 1, "somebody still holds the engine");
     }
 }
 
 #[test]
-fn a_connection_outlives_the_handles_of_its_network() {
+fn connection_outlives_the_handles_of_its_network() {
     let TwoHosts { net, a, b, la, lb, ab, ba } = two_hosts();
     drop((net, a, b, la, lb));
     let mut reading = read(&ba, 8);
-    reading.waits();
-    assert_eq!(write(&ab, "still").done(), Ok(5));
-    assert_eq!(reading.done(), Ok("still".to_string()));
+    reading.expect_pending();
+    assert_eq!(write(&ab, "still").expect_ready(), Ok(5));
+    assert_eq!(reading.expect_ready(), Ok("still".to_string()));
 }
 
 #[test]
-fn the_last_handle_of_a_connection_closes_it_and_gives_the_port_back() {
+fn connection_closes_and_frees_its_port_with_its_last_handle() {
     let two = two_hosts();
     let mut reading = read(&two.ba, 8);
-    reading.waits();
-    let twin = two.ab.clone();
+    reading.expect_pending();
+    let second_handle = two.ab.clone();
     drop(two.ab);
-    reading.waits();
+    reading.expect_pending();
     assert_eq!(free_ports(&two.a, 1), [3]);
-    drop(twin);
-    assert_eq!(reading.done(), Ok(String::new()));
+    drop(second_handle);
+    assert_eq!(reading.expect_ready(), Ok(String::new()));
     assert_eq!(free_ports(&two.a, 1), [2]);
 }
 
 #[test]
-fn the_last_handle_of_a_listener_closes_it_and_refuses_who_waits() {
+fn listener_closes_and_refuses_dials_with_its_last_handle() {
     let two = two_hosts();
     let mut dialing = dial(&two.a, "β:1");
-    dialing.waits();
-    let (twin, incoming) = (two.lb.clone(), two.lb.incoming());
+    dialing.expect_pending();
+    let (second_handle, incoming) = (two.lb.clone(), two.lb.incoming());
     drop(two.lb);
-    drop(twin);
-    dialing.waits();
-    assert_eq!(dialing.woken(), 0);
+    drop(second_handle);
+    dialing.expect_pending();
+    assert_eq!(dialing.take_wakes(), 0);
     drop(incoming);
-    assert_eq!(dialing.woken(), 1);
-    assert_eq!(dialing.done().unwrap_err(), "dial pipet α:3->β:1: connection refused");
+    assert_eq!(dialing.take_wakes(), 1);
+    assert_eq!(dialing.expect_ready().unwrap_err(), "dial pipet α:3->β:1: connection refused");
     assert_eq!(free_ports(&two.b, 1), [1]);
 }
 
 #[test]
-fn dropping_the_half_that_writes_half_closes() {
+fn dropped_write_half_half_closes() {
     let two = two_hosts();
     let (reader, writer) = two.ab.split();
     drop(writer);
-    assert_eq!(read(&two.ba, 8).done(), Ok(String::new()));
-    write(&two.ba, "more").waits();
+    assert_eq!(read(&two.ba, 8).expect_ready(), Ok(String::new()));
+    write(&two.ba, "more").expect_pending();
     drop(reader);
-    let gone = "write pipet β:2->α:2: io: read/write on closed pipe";
-    assert_eq!(write(&two.ba, "more").done().unwrap_err(), gone);
+    let broken_pipe = "write pipet β:2->α:2: io: read/write on closed pipe";
+    assert_eq!(write(&two.ba, "more").expect_ready().unwrap_err(), broken_pipe);
 }
 
 #[test]
-fn what_is_closed_still_has_its_names_and_does_nothing() {
+fn closed_handles_keep_their_names_and_may_be_closed_again() {
     let two = two_hosts();
     two.net.close().unwrap();
     for _ in 0..2 {
@@ -129,27 +131,28 @@ fn what_is_closed_still_has_its_names_and_does_nothing() {
     assert_eq!(two.la.local_addr().to_string(), "α:1");
     assert_eq!(format!("{:?} {:?}", two.ab, two.la), "Conn(α:2->β:2) Listener(α:1)");
     assert_eq!(format!("{:?}", two.a), "Host(\"α\" on \"pipet\", closed)");
-    assert_eq!(free_ports_after_close(&two), "listen pipet α:0: network is down");
+    assert_eq!(listen_error(&two), "listen pipet α:0: network is down");
 }
 
-fn free_ports_after_close(two: &TwoHosts) -> String {
-    now(two.a.listen("")).unwrap_err().to_string()
+fn listen_error(two: &TwoHosts) -> String {
+    expect_ready_now(two.a.listen("")).unwrap_err().to_string()
 }
 
 #[test]
-fn closing_is_in_good_order_and_happens_once() {
-    let lab = Lab::new(0);
-    let (a, b) = (lab.host("α"), lab.host("β"));
-    let listener = now(b.listen("")).unwrap();
+fn connection_end_is_closed_gracefully_exactly_once() {
+    let network = TestNetwork::new(0);
+    let (a, b) = (network.host("α"), network.host("β"));
+    let listener = expect_ready_now(b.listen("")).unwrap();
     let mut accepting = accept(&listener);
-    accepting.waits();
-    let (dialed, accepted) = (dial(&a, "β:1").done().unwrap(), accepting.done().unwrap());
+    accepting.expect_pending();
+    let (dialed, accepted) =
+        (dial(&a, "β:1").expect_ready().unwrap(), accepting.expect_ready().unwrap());
     dialed.close().unwrap();
     dialed.close().unwrap();
     drop(dialed);
-    assert_eq!((lab.closed(), lab.aborted()), (1, 0));
+    assert_eq!((network.closed_conns(), network.aborted_conns()), (1, 0));
     b.close().unwrap();
     accepted.close().unwrap();
-    lab.net.close().unwrap();
-    assert_eq!((lab.closed(), lab.aborted()), (2, 0));
+    network.subnetwork.close().unwrap();
+    assert_eq!((network.closed_conns(), network.aborted_conns()), (2, 0));
 }

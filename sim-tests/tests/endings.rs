@@ -1,4 +1,4 @@
-//! How runs end, and what is said about those that stop short.
+//! The endings of a run, and the report of a run that stops early.
 
 use std::cell::Cell;
 use std::future::{pending, poll_fn, ready};
@@ -10,7 +10,7 @@ use futures::channel::{mpsc, oneshot};
 use futures::{AsyncReadExt, AsyncWriteExt, SinkExt, StreamExt};
 use virtnet::{Ending, Outcome, Run, Schedule, Sim, Stall, StalledState, pipenet, select};
 
-fn stall<T>(outcome: Outcome<T>) -> Stall {
+fn expect_stall<T>(outcome: Outcome<T>) -> Stall {
     match outcome.ending {
         Ending::Deadlock(stall)
         | Ending::Livelock(stall)
@@ -21,7 +21,7 @@ fn stall<T>(outcome: Outcome<T>) -> Stall {
 }
 
 #[test]
-fn a_run_ends_with_its_main_task_and_drops_the_others() {
+fn run_ends_with_its_main_task_and_drops_the_others() {
     struct Flag(Rc<Cell<bool>>);
     impl Drop for Flag {
         fn drop(&mut self) {
@@ -44,7 +44,7 @@ fn a_run_ends_with_its_main_task_and_drops_the_others() {
 }
 
 #[test]
-fn a_deadlock_names_every_task_where_it_was_spawned_and_what_it_waits_for() {
+fn deadlock_names_tasks_spawn_locations_and_wait_reasons() {
     let outcome = Run::new(1).execute(async |sim| {
         let (_keep, never) = oneshot::channel::<()>();
         let reader = sim.task("reader").spawn(async move {
@@ -56,7 +56,7 @@ fn a_deadlock_names_every_task_where_it_was_spawned_and_what_it_waits_for() {
     });
     assert!(matches!(outcome.ending, Ending::Deadlock(_)), "{}", outcome.ending);
     let text = outcome.to_string();
-    let stall = stall(outcome);
+    let stall = expect_stall(outcome);
     let state = |n: usize| (stall.tasks[n].task.as_str(), stall.tasks[n].state.to_string());
     assert_eq!(state(0), ("main", "waits for the end of task main/joiner".into()));
     assert_eq!(
@@ -72,7 +72,7 @@ fn a_deadlock_names_every_task_where_it_was_spawned_and_what_it_waits_for() {
 }
 
 #[test]
-fn a_deadlock_on_the_network_names_the_operations() {
+fn deadlock_on_network_names_the_pending_operations() {
     let outcome = Run::new(1).schedule(Schedule::Fifo).execute(async |sim| {
         let net = pipenet::Network::new("t");
         let (near, far) = (net.host("α"), net.host("β"));
@@ -95,7 +95,7 @@ fn a_deadlock_on_the_network_names_the_operations() {
         let mut conn = near.dial("β:1").await.unwrap();
         conn.read_exact(&mut [0; 8]).await.unwrap();
     });
-    let stall = stall(outcome);
+    let stall = expect_stall(outcome);
     let states: Vec<String> = stall.tasks.iter().map(|task| task.state.to_string()).collect();
     let unknown = "or something unknown to virtnet (a channel? a lock?)";
     assert_eq!(
@@ -109,7 +109,7 @@ fn a_deadlock_on_the_network_names_the_operations() {
 }
 
 #[test]
-fn a_lost_wakeup_is_named() {
+fn lost_wakeup_is_reported_when_the_task_would_complete() {
     let outcome = Run::new(1).execute(async |sim| {
         let full = Rc::new(Cell::new(false));
         let seen = full.clone();
@@ -121,12 +121,15 @@ fn a_lost_wakeup_is_named() {
         full.set(true);
         reader.await.unwrap();
     });
-    let lost = stall(outcome).lost_wakeup.expect("it was planted");
-    assert_eq!((lost.task.as_str(), lost.evidence.as_str()), ("main/careless", "completes"));
+    let lost_wakeup = expect_stall(outcome).lost_wakeup.expect("it was planted");
+    assert_eq!(
+        (lost_wakeup.task.as_str(), lost_wakeup.evidence.as_str()),
+        ("main/careless", "completes")
+    );
 }
 
 #[test]
-fn a_lost_wakeup_shows_when_the_task_wakes_another() {
+fn lost_wakeup_is_reported_when_the_task_would_wake_another() {
     let outcome = Run::new(1).schedule(Schedule::Fifo).execute(async |sim| {
         let (mut to, mut from) = mpsc::channel::<u8>(1);
         let full = Rc::new(Cell::new(false));
@@ -140,16 +143,16 @@ fn a_lost_wakeup_shows_when_the_task_wakes_another() {
         full.set(true);
         from.next().await
     });
-    let lost = stall(outcome).lost_wakeup.expect("it was planted");
+    let lost_wakeup = expect_stall(outcome).lost_wakeup.expect("it was planted");
     assert_eq!(
-        lost.to_string(),
+        lost_wakeup.to_string(),
         "probably a lost wake-up: main/careless, polled once more, wakes task main"
     );
 }
 
 #[test]
-fn a_lost_wakeup_shows_when_the_task_gets_bytes_a_connection_or_an_output() {
-    let evidence = |what: &'static str| {
+fn lost_wakeup_is_reported_when_bytes_connection_or_output_are_ready() {
+    let evidence = |awaited: &'static str| {
         let outcome = Run::new(1).execute(async move |sim| {
             let net = pipenet::Network::new("t");
             let listener = net.host("β").listen("").await.unwrap();
@@ -158,8 +161,8 @@ fn a_lost_wakeup_shows_when_the_task_gets_bytes_a_connection_or_an_output() {
             let (mut dialed, mut accepted) = (dialed.unwrap(), accepted.unwrap());
             let mut child = sim.spawn(async move { sim.sleep(Duration::from_secs(1)).await });
             // It would go on for ever, but nobody wakes it.
-            let mut deaf = Box::pin(async move {
-                match what {
+            let mut unwoken = Box::pin(async move {
+                match awaited {
                     "bytes" => while accepted.read_exact(&mut [0]).await.is_ok() {},
                     "connections" => while listener.accept().await.is_ok() {},
                     _ => (&mut child).await.unwrap(),
@@ -167,19 +170,19 @@ fn a_lost_wakeup_shows_when_the_task_gets_bytes_a_connection_or_an_output() {
                 pending::<()>().await;
             });
             let poll = move |_: &mut Context<'_>| {
-                deaf.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+                unwoken.as_mut().poll(&mut Context::from_waker(Waker::noop()))
             };
             sim.task("deaf").spawn(poll_fn(poll));
             sim.sleep(Duration::from_secs(2)).await;
-            match what {
+            match awaited {
                 "bytes" => dialed.write_all(b"x").await.unwrap(),
                 "connections" => drop(host.dial("β:1").await),
                 _ => pending().await,
             }
             pending::<()>().await;
         });
-        let lost = stall(outcome).lost_wakeup.expect(what);
-        format!("{} {}", lost.task, lost.evidence)
+        let lost_wakeup = expect_stall(outcome).lost_wakeup.expect(awaited);
+        format!("{} {}", lost_wakeup.task, lost_wakeup.evidence)
     };
     assert_eq!(evidence("bytes"), "main/deaf gets what it waited for");
     assert_eq!(evidence("output"), "main/deaf gets what it waited for");
@@ -187,7 +190,7 @@ fn a_lost_wakeup_shows_when_the_task_gets_bytes_a_connection_or_an_output() {
 }
 
 #[test]
-fn a_panic_names_the_task_its_message_and_its_origin() {
+fn panic_names_its_task_message_and_spawn_location() {
     let outcome = Run::new(5).execute(async |sim| {
         sim.task("outer").spawn(async move {
             sim.task("inner").spawn(async { panic!("boom {}", 7) });
@@ -203,7 +206,7 @@ fn a_panic_names_the_task_its_message_and_its_origin() {
 }
 
 #[test]
-fn a_panic_of_main_or_of_what_makes_it_is_an_ending_too() {
+fn panic_of_main_or_its_constructor_ends_the_run_as_panicked() {
     let outcome = Run::new(5).execute(async |_| panic!("in main"));
     let Ending::<()>::Panicked(panic) = outcome.ending else { panic!() };
     assert_eq!((panic.task.as_str(), panic.message.as_str()), ("main", "in main"));
@@ -214,7 +217,7 @@ fn a_panic_of_main_or_of_what_makes_it_is_an_ending_too() {
 }
 
 #[test]
-fn a_panic_of_a_destructor_at_the_end_is_reported_and_the_rest_is_dropped() {
+fn destructor_panic_at_teardown_is_reported_and_other_tasks_are_dropped() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -250,7 +253,7 @@ fn a_panic_of_a_destructor_at_the_end_is_reported_and_the_rest_is_dropped() {
 }
 
 #[test]
-fn two_tasks_that_wake_each_other_for_ever_are_a_livelock_that_names_them() {
+fn tasks_waking_each_other_forever_are_a_livelock_naming_both() {
     for schedule in [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }] {
         // A seed that holds neither task back for long: or time would pass, and not stand still.
         let outcome = Run::new(9).schedule(schedule).execute(async |sim| {
@@ -271,7 +274,7 @@ fn two_tasks_that_wake_each_other_for_ever_are_a_livelock_that_names_them() {
             sim.sleep(Duration::from_secs(3000)).await;
         });
         assert!(matches!(outcome.ending, Ending::Livelock(_)), "{schedule}: {}", outcome.ending);
-        let stall = stall(outcome);
+        let stall = expect_stall(outcome);
         let culprit = stall.culprit.as_deref().expect("a livelock has one");
         assert!(culprit == "main/ping" || culprit == "main/pong", "{stall}");
         assert!(stall.to_string().contains("main/ping") && stall.to_string().contains("main/pong"));
@@ -279,7 +282,7 @@ fn two_tasks_that_wake_each_other_for_ever_are_a_livelock_that_names_them() {
 }
 
 #[test]
-fn a_task_that_yields_for_ever_ends_at_the_step_limit_named() {
+fn task_yielding_forever_ends_at_the_step_limit_and_is_named() {
     let outcome = Run::new(2).step_limit(10_000).execute(async |sim| {
         sim.task("spinner").spawn(async move {
             loop {
@@ -290,7 +293,7 @@ fn a_task_that_yields_for_ever_ends_at_the_step_limit_named() {
     });
     assert!(matches!(outcome.ending, Ending::StepLimit(_)), "{}", outcome.ending);
     assert_eq!(outcome.steps, 10_000);
-    let stall = stall(outcome);
+    let stall = expect_stall(outcome);
     assert_eq!(stall.tasks[1].task, "main/spinner");
     assert_eq!(
         stall.tasks[1].state,
@@ -299,7 +302,7 @@ fn a_task_that_yields_for_ever_ends_at_the_step_limit_named() {
 }
 
 #[test]
-fn a_task_that_wakes_itself_and_ends_moves_no_clock() {
+fn self_woken_task_that_ends_does_not_advance_the_clock() {
     let outcome = Run::new(0).schedule(Schedule::Fifo).execute(async |sim| {
         sim.spawn(async move {
             sim.yield_now().await;
@@ -312,43 +315,44 @@ fn a_task_that_wakes_itself_and_ends_moves_no_clock() {
 }
 
 #[test]
-fn a_destructor_that_aborts_its_own_copy_again_and_again_ends_at_the_step_limit() {
-    struct Again(Sim, u32);
-    impl Drop for Again {
+fn destructor_spawning_itself_repeatedly_ends_at_the_step_limit() {
+    struct SpawnsOnDrop(Sim, u32);
+    impl Drop for SpawnsOnDrop {
         fn drop(&mut self) {
             if self.1 == 0 {
                 return;
             }
-            let again = Self(self.0, self.1 - 1);
+            let copy = Self(self.0, self.1 - 1);
             let task = self.0.spawn(async move {
-                let _again = again;
+                let _again = copy;
                 pending::<()>().await;
             });
             task.abort();
         }
     }
     let outcome = Run::new(0).step_limit(100).execute(async |sim| {
-        drop(Again(sim, 300));
+        drop(SpawnsOnDrop(sim, 300));
         pending::<()>().await;
     });
     assert!(matches!(outcome.ending, Ending::StepLimit(_)), "{}", outcome.ending);
 }
 
 #[test]
-fn time_runs_out_at_the_limit_and_says_what_was_slept_for() {
+fn endless_sleep_ends_at_the_time_limit_and_is_named() {
     let outcome = Run::new(2)
         .time_limit(Duration::from_secs(60))
         .execute(async |sim| sim.sleep(Duration::MAX).await);
     assert!(matches!(outcome.ending, Ending::TimeLimit(_)), "{}", outcome.ending);
     assert_eq!(outcome.elapsed, Duration::from_secs(60));
-    let StalledState::Waiting { reasons, elsewhere: false } = &stall(outcome).tasks[0].state else {
+    let StalledState::Waiting { reasons, elsewhere: false } = &expect_stall(outcome).tasks[0].state
+    else {
         panic!()
     };
     assert!(reasons[0].starts_with("sleep until "), "{reasons:?}");
 }
 
 #[test]
-fn what_happens_at_the_limit_still_happens_and_nothing_after_it() {
+fn event_at_the_time_limit_still_happens_and_later_ones_do_not() {
     let ticks = Rc::new(Cell::new(0));
     let seen = ticks.clone();
     let run = Run::new(2).schedule(Schedule::Fifo).time_limit(Duration::from_secs(60));
@@ -364,13 +368,13 @@ fn what_happens_at_the_limit_still_happens_and_nothing_after_it() {
 
 #[test]
 #[should_panic(expected = "deadlock, every task waits: at 0ns; 1 task(s):")]
-fn unwrap_panics_with_the_ending() {
+fn unwrap_of_a_deadlock_panics_with_its_ending() {
     Run::new(2).execute(async |_| pending::<()>().await).unwrap();
 }
 
 #[test]
 #[should_panic(expected = "a run inside a run is refused")]
-fn a_run_inside_a_run_is_refused() {
+fn nested_run_is_refused() {
     let outcome = Run::new(1).execute(async |_| {
         Run::new(2).execute(async |_| ()).unwrap();
     });
@@ -379,7 +383,7 @@ fn a_run_inside_a_run_is_refused() {
 }
 
 #[test]
-fn outputs_that_nobody_took_may_panic_one_after_the_other() {
+fn untaken_outputs_that_all_panic_on_drop_end_the_run_as_panicked() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {

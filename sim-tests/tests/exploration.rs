@@ -1,4 +1,4 @@
-//! Exploration is real: what can happen is seen to happen.
+//! Exploration: the possible orders of racing tasks occur within a small number of seeds.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ fn run<T: 'static>(seed: u64, schedule: Schedule, main: impl AsyncFnOnce(Sim) ->
 }
 
 /// In which order tasks that are spawned at one instant write to a list.
-async fn order(sim: Sim, tasks: usize) -> Vec<usize> {
+async fn write_order(sim: Sim, tasks: usize) -> Vec<usize> {
     let list = Rc::new(RefCell::new(Vec::new()));
     let tasks: Vec<_> = (0..tasks)
         .map(|n| {
@@ -34,51 +34,54 @@ async fn order(sim: Sim, tasks: usize) -> Vec<usize> {
 }
 
 #[test]
-fn two_tasks_that_race_are_seen_in_both_orders_within_a_few_seeds() {
-    let seen: BTreeSet<_> =
-        (0..20).map(|seed| run(seed, Schedule::Random, async |sim| order(sim, 2).await)).collect();
+fn two_racing_tasks_run_in_both_orders_within_20_seeds() {
+    let seen: BTreeSet<_> = (0..20)
+        .map(|seed| run(seed, Schedule::Random, async |sim| write_order(sim, 2).await))
+        .collect();
     assert_eq!(seen.len(), 2);
 }
 
 #[test]
-fn three_tasks_are_seen_in_all_six_orders_within_200_seeds() {
+fn three_racing_tasks_run_in_all_orders_within_200_seeds() {
     for schedule in [Schedule::Random, Schedule::Pct { depth: 1 }] {
-        let seen: BTreeSet<_> =
-            (0..200).map(|seed| run(seed, schedule, async |sim| order(sim, 3).await)).collect();
+        let seen: BTreeSet<_> = (0..200)
+            .map(|seed| run(seed, schedule, async |sim| write_order(sim, 3).await))
+            .collect();
         assert_eq!(seen.len(), 6, "{schedule}");
     }
 }
 
 #[test]
-fn fifo_always_shows_one_order() {
-    let seen: BTreeSet<_> =
-        (0..200).map(|seed| run(seed, Schedule::Fifo, async |sim| order(sim, 3).await)).collect();
+fn tasks_under_fifo_run_in_spawn_order() {
+    let seen: BTreeSet<_> = (0..200)
+        .map(|seed| run(seed, Schedule::Fifo, async |sim| write_order(sim, 3).await))
+        .collect();
     assert_eq!(seen, BTreeSet::from([vec![0, 1, 2]]));
 }
 
 /// Reads a cell, asks another task for nothing, and writes the cell; a timer
 /// that is due a little later adds to the cell too. Returns whether the
 /// addition was lost.
-async fn lost_update(sim: Sim, later: Duration) -> bool {
+async fn loses_update(sim: Sim, timer_delay: Duration) -> bool {
     let cell = Rc::new(Cell::new(0));
-    let (mut ask, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
+    let (mut ask, mut requests) = mpsc::channel::<oneshot::Sender<()>>(1);
     sim.task("helper").spawn(async move {
-        while let Some(reply) = asked.next().await {
+        while let Some(reply) = requests.next().await {
             let _ = reply.send(());
         }
     });
-    let (one, other) = (cell.clone(), cell.clone());
+    let (slow_cell, timer_cell) = (cell.clone(), cell.clone());
     let slow = sim.task("slow").spawn(async move {
         sim.sleep(Duration::from_millis(100)).await;
-        let read = one.get();
+        let read = slow_cell.get();
         let (reply, replied) = oneshot::channel();
         ask.send(reply).await.unwrap();
         replied.await.unwrap();
-        one.set(read + 1);
+        slow_cell.set(read + 1);
     });
     let timer = sim.task("timer").spawn(async move {
-        sim.sleep(Duration::from_millis(100) + later).await;
-        other.set(other.get() + 1);
+        sim.sleep(Duration::from_millis(100) + timer_delay).await;
+        timer_cell.set(timer_cell.get() + 1);
     });
     slow.await.unwrap();
     timer.await.unwrap();
@@ -86,24 +89,24 @@ async fn lost_update(sim: Sim, later: Duration) -> bool {
 }
 
 #[test]
-fn a_timer_at_another_nanosecond_gets_between_two_awaits_that_cost_no_time() {
+fn later_timer_runs_between_two_awaits_that_take_no_time() {
     for nanos in [1, 1_000, 1_000_000, 10_000_000] {
-        let later = Duration::from_nanos(nanos);
+        let timer_delay = Duration::from_nanos(nanos);
         let first = (0..2_000).find(|seed| {
-            run(*seed, Schedule::Random, async move |sim| lost_update(sim, later).await)
+            run(*seed, Schedule::Random, async move |sim| loses_update(sim, timer_delay).await)
         });
-        println!("{later:?} later: lost by seed {first:?}");
-        assert!(first.is_some(), "{later:?}");
-        assert!(!run(0, Schedule::Fifo, async move |sim| lost_update(sim, later).await));
+        println!("{timer_delay:?} later: lost by seed {first:?}");
+        assert!(first.is_some(), "{timer_delay:?}");
+        assert!(!run(0, Schedule::Fifo, async move |sim| loses_update(sim, timer_delay).await));
     }
 }
 
 #[test]
-fn any_depth_of_pct_is_a_legal_run() {
+fn pct_of_any_depth_completes_with_a_tape_that_round_trips() {
     for depth in [0, 1, 9, u32::MAX] {
         for seed in 0..20 {
             let run = Run::new(seed).schedule(Schedule::Pct { depth });
-            let outcome = run.execute(async |sim| order(sim, 5).await);
+            let outcome = run.execute(async |sim| write_order(sim, 5).await);
             assert!(outcome.is_done());
             assert_eq!(outcome.tape.to_string().parse(), Ok(outcome.tape));
         }
@@ -112,7 +115,7 @@ fn any_depth_of_pct_is_a_legal_run() {
 
 /// Twenty tasks of twenty steps each; the bug needs one of them to make its first
 /// step, then another to make all of its twenty, then the first its second step.
-async fn depth_two_bug(sim: Sim) -> bool {
+async fn has_depth_two_bug(sim: Sim) -> bool {
     let log = Rc::new(RefCell::new(Vec::new()));
     let tasks: Vec<_> = (0..20)
         .map(|n| {
@@ -137,10 +140,12 @@ async fn depth_two_bug(sim: Sim) -> bool {
 }
 
 #[test]
-fn pct_finds_a_bug_of_depth_two_in_far_fewer_seeds_than_random() {
+fn pct_finds_a_depth_two_bug_that_random_misses() {
     const SEEDS: u64 = 3_000;
     let found = |schedule| {
-        (0..SEEDS).filter(|seed| run(*seed, schedule, async |sim| depth_two_bug(sim).await)).count()
+        (0..SEEDS)
+            .filter(|seed| run(*seed, schedule, async |sim| has_depth_two_bug(sim).await))
+            .count()
     };
     let (pct, random) = (found(Schedule::Pct { depth: 2 }), found(Schedule::Random));
     println!("depth-2 bug among 20 tasks, of {SEEDS} seeds: pct:2 {pct}, random {random}");
@@ -150,20 +155,20 @@ fn pct_finds_a_bug_of_depth_two_in_far_fewer_seeds_than_random() {
 }
 
 /// A waker that stands before another one, as those of collections of futures do.
-struct Before(Waker);
+struct WrappedWaker(Waker);
 
-impl Wake for Before {
+impl Wake for WrappedWaker {
     fn wake(self: Arc<Self>) {
         self.0.wake_by_ref();
     }
 }
 
 /// Sleeps for ever, and lets others have its waker.
-async fn sleeper(place: Arc<Mutex<Option<Waker>>>) {
+async fn sleeper(waker_slot: Arc<Mutex<Option<Waker>>>) {
     loop {
         let mut woken = false;
         poll_fn(|cx| {
-            *place.lock().unwrap() = Some(cx.waker().clone());
+            *waker_slot.lock().unwrap() = Some(cx.waker().clone());
             if replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -172,7 +177,7 @@ async fn sleeper(place: Arc<Mutex<Option<Waker>>>) {
 
 /// Has a timer wake somebody, which does not know whom it wakes by that.
 async fn wake_by_timer(sim: Sim, waker: Waker) {
-    let waker = Waker::from(Arc::new(Before(waker)));
+    let waker = Waker::from(Arc::new(WrappedWaker(waker)));
     let mut timer = pin!(sim.sleep(Duration::from_millis(1)));
     assert!(timer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     sim.sleep(Duration::from_millis(20)).await;
@@ -180,19 +185,19 @@ async fn wake_by_timer(sim: Sim, waker: Waker) {
 
 /// Each wake-up has a choice of its own, whoever else wakes the task in between.
 #[test]
-fn it_is_counted_how_often_each_has_woken_a_task() {
+fn wakeups_of_a_task_are_numbered_per_source() {
     const TIMES: u64 = 5;
     let outcome = Run::new(5).keep_trace().execute(async |sim| {
-        let place = Arc::new(Mutex::new(None));
-        sim.task("sleeper").spawn(sleeper(place.clone()));
-        let others =
-            [("a", 0, false), ("b", 50, false), ("c", 100, true)].map(|(name, at, timer)| {
-                let place = place.clone();
+        let waker_slot = Arc::new(Mutex::new(None));
+        sim.task("sleeper").spawn(sleeper(waker_slot.clone()));
+        let wakers = [("a", 0, false), ("b", 50, false), ("c", 100, true)].map(
+            |(name, delay_ms, by_timer)| {
+                let waker_slot = waker_slot.clone();
                 sim.task(name).spawn(async move {
-                    sim.sleep(Duration::from_millis(10 + at)).await;
+                    sim.sleep(Duration::from_millis(10 + delay_ms)).await;
                     for _ in 0..TIMES {
-                        let waker = place.lock().unwrap().take().expect("it sleeps");
-                        if timer {
+                        let waker = waker_slot.lock().unwrap().take().expect("it sleeps");
+                        if by_timer {
                             wake_by_timer(sim, waker).await;
                         } else {
                             waker.wake();
@@ -200,19 +205,23 @@ fn it_is_counted_how_often_each_has_woken_a_task() {
                         sim.sleep(Duration::from_millis(200)).await;
                     }
                 })
-            });
-        for other in others {
-            other.await.unwrap();
+            },
+        );
+        for waking_task in wakers {
+            waking_task.await.unwrap();
         }
     });
     assert!(outcome.is_done(), "{}", outcome.ending);
-    let mut counted: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let mut ordinals: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     let trace = outcome.trace.unwrap();
     for record in trace.records().iter().filter(|record| record.kind == RecordKind::Poll) {
         if record.subject == "main/sleeper" && record.source != "spawn" {
-            counted.entry(&record.source).or_default().push(record.ordinal);
+            ordinals.entry(&record.source).or_default().push(record.ordinal);
         }
     }
-    let each = Vec::from_iter(0..TIMES);
-    assert_eq!(counted, ["", "main/a", "main/b"].map(|source| (source, each.clone())).into());
+    let all_ordinals = Vec::from_iter(0..TIMES);
+    assert_eq!(
+        ordinals,
+        ["", "main/a", "main/b"].map(|source| (source, all_ordinals.clone())).into()
+    );
 }

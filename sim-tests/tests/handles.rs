@@ -1,5 +1,4 @@
-//! Handles outside their run: clear panics where an answer would be wrong, and
-//! nothing at all where they are merely dropped.
+//! Handles outside their run: using one panics with the reason, dropping one has no effect.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -16,8 +15,8 @@ use virtnet::{
     Conn, Host, Instant, Interval, JoinHandle, Listener, Run, Schedule, Sim, Sleep, pipenet, time,
 };
 
-fn message(panics: impl FnOnce()) -> String {
-    let payload = catch_unwind(AssertUnwindSafe(panics)).expect_err("it did not panic");
+fn panic_message(panicking: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(panicking)).expect_err("it did not panic");
     match payload.downcast::<String>() {
         Ok(text) => *text,
         Err(payload) => payload.downcast_ref::<&str>().unwrap().to_string(),
@@ -27,7 +26,7 @@ fn message(panics: impl FnOnce()) -> String {
 /// One handle of each kind.
 type Handles = (Sim, Sleep, Interval, JoinHandle<u8>, Host, Listener, Conn, Waker);
 
-async fn handles(sim: Sim) -> Handles {
+async fn new_handles(sim: Sim) -> Handles {
     let net = pipenet::Network::new("t");
     let listener = net.host("β").listen("").await.unwrap();
     let accepting = listener.clone();
@@ -55,9 +54,9 @@ fn handles_are_send_and_sync() {
 }
 
 #[test]
-fn dropping_cloning_printing_and_waking_after_the_run_does_nothing() {
+fn handles_after_the_run_may_be_cloned_printed_woken_and_dropped() {
     let run = Run::new(1).schedule(Schedule::Fifo);
-    let handles = run.execute(handles).unwrap();
+    let handles = run.execute(new_handles).unwrap();
     let (sim, sleep, interval, task, host, listener, conn, waker) = handles;
     assert_eq!(sim, sim.clone());
     assert_eq!(format!("{sim:?} {task:?}"), "Sim JoinHandle { .. }");
@@ -88,32 +87,34 @@ fn dropping_cloning_printing_and_waking_after_the_run_does_nothing() {
 }
 
 #[test]
-fn dropping_them_on_another_thread_or_inside_another_run_does_nothing() {
-    let of = |seed| Run::new(seed).execute(handles).unwrap();
-    let first = of(1);
+fn handles_dropped_on_another_thread_or_in_another_run_do_nothing() {
+    let handles_of = |seed| Run::new(seed).execute(new_handles).unwrap();
+    let first = handles_of(1);
     std::thread::spawn(move || drop(first)).join().unwrap();
-    let second = of(2);
-    let plain = Run::new(3).execute(async |sim| sim.sleep(Duration::from_secs(1)).await);
-    let with_guests = Run::new(3).execute(async move |sim| {
+    let second = handles_of(2);
+    let without_handles = Run::new(3).execute(async |sim| sim.sleep(Duration::from_secs(1)).await);
+    let with_foreign_handles = Run::new(3).execute(async move |sim| {
         second.7.wake_by_ref();
         second.3.abort();
         drop(second);
         sim.sleep(Duration::from_secs(1)).await;
     });
-    assert_eq!(plain.fingerprint, with_guests.fingerprint);
+    assert_eq!(without_handles.fingerprint, with_foreign_handles.fingerprint);
 }
 
 #[test]
-fn dropping_them_while_unwinding_and_in_the_teardown_does_nothing() {
-    are_dropped_in_silence(handles);
+fn handles_dropped_while_unwinding_or_at_teardown_do_not_panic() {
+    assert_drops_without_panic(new_handles);
 }
 
 /// Drops what is made in a run at its end, and while a panic unwinds.
-pub(crate) fn are_dropped_in_silence<T: 'static>(make: impl AsyncFn(Sim) -> T + Copy + 'static) {
+pub(crate) fn assert_drops_without_panic<T: 'static>(
+    make: impl AsyncFn(Sim) -> T + Copy + 'static,
+) {
     let outcome = Run::new(1).execute(async move |sim: Sim| {
-        let held = make(sim).await;
+        let value = make(sim).await;
         sim.spawn(async move {
-            let _held = held;
+            let _held = value;
             std::future::pending::<()>().await;
         });
         sim.yield_now().await;
@@ -128,9 +129,9 @@ pub(crate) fn are_dropped_in_silence<T: 'static>(make: impl AsyncFn(Sim) -> T + 
 }
 
 #[test]
-fn everything_may_be_asked_for_in_the_teardown_and_is_inert() {
-    struct Last(Sim, Conn, Rc<RefCell<Vec<String>>>);
-    impl Drop for Last {
+fn calls_in_a_destructor_at_teardown_are_inert() {
+    struct CallsOnDrop(Sim, Conn, Rc<RefCell<Vec<String>>>);
+    impl Drop for CallsOnDrop {
         fn drop(&mut self) {
             let mut seen = self.2.borrow_mut();
             let mut cx = Context::from_waker(Waker::noop());
@@ -149,10 +150,10 @@ fn everything_may_be_asked_for_in_the_teardown_and_is_inert() {
     }
     let seen = Rc::new(RefCell::new(Vec::new()));
     let log = seen.clone();
-    let run = |log: Rc<RefCell<Vec<String>>>, with: bool| {
+    let run = |log: Rc<RefCell<Vec<String>>>, with_calls: bool| {
         Run::new(1).schedule(Schedule::Fifo).keep_trace().execute(async move |sim| {
-            let conn = handles(sim).await.6;
-            let last = with.then(|| Last(sim, conn, log));
+            let conn = new_handles(sim).await.6;
+            let last = with_calls.then(|| CallsOnDrop(sim, conn, log));
             sim.task("last").spawn(async move {
                 let _last = last;
                 std::future::pending::<()>().await;
@@ -160,15 +161,15 @@ fn everything_may_be_asked_for_in_the_teardown_and_is_inert() {
             sim.yield_now().await;
         })
     };
-    let with = run(log, true);
-    assert!(with.is_done(), "{}", with.ending);
+    let with_calls = run(log, true);
+    assert!(with_calls.is_done(), "{}", with_calls.ending);
     assert_eq!(*seen.borrow(), ["0ns", "Pending", "Ready(true)", "0"]);
-    assert_eq!(with.fingerprint, run(Rc::default(), false).fingerprint);
+    assert_eq!(with_calls.fingerprint, run(Rc::default(), false).fingerprint);
 }
 
 #[test]
-fn what_is_made_after_a_run_is_of_no_run() {
-    let _ = Run::new(1).execute(handles);
+fn network_made_after_a_run_belongs_to_no_run() {
+    let _ = Run::new(1).execute(new_handles);
     let net = pipenet::Network::new("t");
     let listener = futures::executor::block_on(net.host("β").listen("")).unwrap();
     // On another thread: nothing of it was left on the shelf of a run.
@@ -181,36 +182,36 @@ fn what_is_made_after_a_run_is_of_no_run() {
 }
 
 /// Asks for the time when it is dropped, as a destructor may in its run.
-struct Asks(Sim);
+struct ReadsClockOnDrop(Sim);
 
-impl Drop for Asks {
+impl Drop for ReadsClockOnDrop {
     fn drop(&mut self) {
         let _ = self.0.now();
     }
 }
 
 #[test]
-fn what_was_never_polled_or_never_fetched_is_dropped_within_the_run() {
+fn unpolled_task_and_untaken_output_are_dropped_within_the_run() {
     let outcome = Run::new(0).execute(async |sim| {
         for _ in 0..3 {
-            let asks = Asks(sim);
+            let reads_clock = ReadsClockOnDrop(sim);
             sim.spawn(async move {
-                let _asks = asks;
+                let _asks = reads_clock;
             });
         }
         panic!("right after spawning");
     });
     assert!(matches!(outcome.ending, virtnet::Ending::<()>::Panicked(_)));
-    let unfetched = Run::new(0).execute(async |sim| {
-        let task = sim.spawn(async move { Asks(sim) });
+    let untaken = Run::new(0).execute(async |sim| {
+        let task = sim.spawn(async move { ReadsClockOnDrop(sim) });
         sim.yield_now().await;
         Some(task)
     });
-    assert!(unfetched.is_done());
+    assert!(untaken.is_done());
 }
 
 #[test]
-fn a_panic_with_a_payload_that_panics_harms_no_later_run() {
+fn panic_payload_that_panics_on_drop_does_not_affect_later_runs() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -224,35 +225,35 @@ fn a_panic_with_a_payload_that_panics_harms_no_later_run() {
 }
 
 #[test]
-fn using_them_outside_their_run_panics_with_a_clear_sentence() {
-    let both = async |sim: Sim| (sim.rng(), handles(sim).await);
-    let (mut rng, handles) = Run::new(1).execute(both).unwrap();
+fn handle_used_outside_its_run_panics_with_the_reason() {
+    let rng_and_handles = async |sim: Sim| (sim.rng(), new_handles(sim).await);
+    let (mut rng, handles) = Run::new(1).execute(rng_and_handles).unwrap();
     let (sim, mut sleep, _interval, mut task, _host, _listener, mut conn, _waker) = handles;
-    let ended = "virtnet: this handle belongs to a run that has ended or that goes on in another \
-                 thread; handles may only be used inside the run that made them";
+    let message_text = "virtnet: this handle belongs to a run that has ended or that goes on in \
+                 another thread; handles may only be used inside the run that made them";
     let mut cx = Context::from_waker(Waker::noop());
-    assert_eq!(message(|| _ = sim.now()), ended);
-    assert_eq!(message(|| drop(sim.yield_now())), ended);
-    assert_eq!(message(|| drop(sim.sleep_until(Instant::ZERO))), ended);
-    assert_eq!(message(|| _ = sim.rng()), ended);
-    assert_eq!(message(|| drop(sim.spawn(async {}))), ended);
-    assert_eq!(message(|| _ = sim.choose("a", 2)), ended);
-    assert_eq!(message(|| _ = rng.next_u64()), ended);
-    assert_eq!(message(|| _ = Pin::new(&mut sleep).poll(&mut cx)), ended);
-    assert_eq!(message(|| drop(Pin::new(&mut task).poll(&mut cx))), ended);
+    assert_eq!(panic_message(|| _ = sim.now()), message_text);
+    assert_eq!(panic_message(|| drop(sim.yield_now())), message_text);
+    assert_eq!(panic_message(|| drop(sim.sleep_until(Instant::ZERO))), message_text);
+    assert_eq!(panic_message(|| _ = sim.rng()), message_text);
+    assert_eq!(panic_message(|| drop(sim.spawn(async {}))), message_text);
+    assert_eq!(panic_message(|| _ = sim.choose("a", 2)), message_text);
+    assert_eq!(panic_message(|| _ = rng.next_u64()), message_text);
+    assert_eq!(panic_message(|| _ = Pin::new(&mut sleep).poll(&mut cx)), message_text);
+    assert_eq!(panic_message(|| drop(Pin::new(&mut task).poll(&mut cx))), message_text);
     let mut buf = [0];
-    let text = message(|| drop(Pin::new(&mut conn.read(&mut buf)).poll(&mut cx)));
+    let text = panic_message(|| drop(Pin::new(&mut conn.read(&mut buf)).poll(&mut cx)));
     assert!(
         text.starts_with("virtnet: this host, listener or connection was made in a run"),
         "{text}"
     );
     // In another run, too.
-    let text = Run::new(2).execute(async move |_| message(|| _ = sim.now())).unwrap();
-    assert_eq!(text, ended);
+    let text = Run::new(2).execute(async move |_| panic_message(|| _ = sim.now())).unwrap();
+    assert_eq!(text, message_text);
 }
 
 #[test]
-fn closing_from_another_thread_panics_while_the_run_goes_on_and_does_nothing_later() {
+fn close_from_another_thread_panics_during_the_run_and_not_after_it() {
     type Close = fn(&Handles);
     let closes: [Close; 6] = [
         |handles| handles.4.close().unwrap(),
@@ -262,13 +263,13 @@ fn closing_from_another_thread_panics_while_the_run_goes_on_and_does_nothing_lat
         |handles| drop(futures::executor::block_on(AsyncWriteExt::close(&mut &handles.6))),
         |handles| drop(futures::executor::block_on((&handles.6).flush())),
     ];
-    let elsewhere = |handles: &Handles, close: Close| {
-        std::thread::scope(|threads| threads.spawn(|| message(|| close(handles))).join())
+    let panic_on_other_thread = |handles: &Handles, close: Close| {
+        std::thread::scope(|threads| threads.spawn(|| panic_message(|| close(handles))).join())
     };
     let run = async move |sim| {
-        let handles = handles(sim).await;
+        let handles = new_handles(sim).await;
         for close in closes {
-            let text = elsewhere(&handles, close).unwrap();
+            let text = panic_on_other_thread(&handles, close).unwrap();
             assert!(text.starts_with("virtnet: this host, listener or connection"), "{text}");
         }
         assert!(!handles.4.is_closed(), "it says so and is not");
@@ -281,17 +282,17 @@ fn closing_from_another_thread_panics_while_the_run_goes_on_and_does_nothing_lat
 }
 
 #[test]
-fn functions_without_a_handle_say_where_they_may_be_called() {
+fn free_function_called_outside_a_run_panics_with_its_name() {
     for (name, text) in [
-        ("virtnet::spawn", message(|| drop(virtnet::spawn(async {})))),
-        ("virtnet::rng", message(|| _ = virtnet::rng())),
-        ("virtnet::time::now", message(|| _ = time::now())),
-        ("virtnet::time::sleep", message(|| drop(time::sleep(Duration::ZERO)))),
-        ("virtnet::time::sleep_until", message(|| drop(time::sleep_until(Instant::ZERO)))),
-        ("virtnet::time::timeout", message(|| drop(time::timeout(Duration::ZERO, async {})))),
-        ("virtnet::time::interval", message(|| drop(time::interval(Duration::ZERO)))),
-        ("virtnet::time::yield_now", message(|| drop(time::yield_now()))),
-        ("Sim::current()", message(|| _ = Sim::current())),
+        ("virtnet::spawn", panic_message(|| drop(virtnet::spawn(async {})))),
+        ("virtnet::rng", panic_message(|| _ = virtnet::rng())),
+        ("virtnet::time::now", panic_message(|| _ = time::now())),
+        ("virtnet::time::sleep", panic_message(|| drop(time::sleep(Duration::ZERO)))),
+        ("virtnet::time::sleep_until", panic_message(|| drop(time::sleep_until(Instant::ZERO)))),
+        ("virtnet::time::timeout", panic_message(|| drop(time::timeout(Duration::ZERO, async {})))),
+        ("virtnet::time::interval", panic_message(|| drop(time::interval(Duration::ZERO)))),
+        ("virtnet::time::yield_now", panic_message(|| drop(time::yield_now()))),
+        ("Sim::current()", panic_message(|| _ = Sim::current())),
     ] {
         let rest = "was called outside a simulated run; \
                     call it in a future that `virtnet::Run::execute` runs";
@@ -301,7 +302,7 @@ fn functions_without_a_handle_say_where_they_may_be_called() {
 }
 
 #[test]
-fn a_wake_from_another_thread_is_heard_and_reported() {
+fn foreign_wake_is_delivered_counted_and_traced() {
     let outcome = Run::new(1).keep_trace().execute(async |sim| {
         let slot: Arc<Mutex<(bool, Option<Waker>)>> = Arc::default();
         let shared = slot.clone();
@@ -311,9 +312,9 @@ fn a_wake_from_another_thread_is_heard_and_reported() {
             if slot.0 { Poll::Ready(()) } else { Poll::Pending }
         }));
         sim.sleep(Duration::from_secs(1)).await;
-        let other = slot.clone();
+        let thread_slot = slot.clone();
         std::thread::spawn(move || {
-            let mut slot = other.lock().unwrap();
+            let mut slot = thread_slot.lock().unwrap();
             slot.0 = true;
             slot.1.take().unwrap().wake();
         })

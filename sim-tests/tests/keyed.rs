@@ -1,4 +1,4 @@
-//! Choices are keyed: an edit in one place moves no choice of another.
+//! Choice keys: an edit of one part of a program changes no choice of another part.
 
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
@@ -74,20 +74,20 @@ async fn program(sim: Sim, edit: Edit) {
 }
 
 /// Every value of every user's choice, by subject and ordinal.
-fn choices(seed: u64, edit: Edit) -> BTreeMap<(String, String, u64), u64> {
+fn choice_values(seed: u64, edit: Edit) -> BTreeMap<(String, String, u64), u64> {
     let outcome = Run::new(seed).keep_trace().execute(|sim| program(sim, edit));
     let trace = outcome.trace.unwrap();
-    let chosen = trace.records().iter().filter(|record| record.kind == RecordKind::Choose);
-    chosen.map(|r| ((r.subject.clone(), r.source.clone(), r.ordinal), r.digest)).collect()
+    let choose_records = trace.records().iter().filter(|record| record.kind == RecordKind::Choose);
+    choose_records.map(|r| ((r.subject.clone(), r.source.clone(), r.ordinal), r.digest)).collect()
 }
 
 #[test]
-fn an_extra_task_timer_choice_select_or_random_word_changes_no_other_value() {
+fn program_edit_changes_no_other_choice_value() {
     for seed in 0..20 {
-        let before = choices(seed, Edit::None);
+        let before = choice_values(seed, Edit::None);
         assert_eq!(before.len(), 40);
         for edit in [Edit::NamedTask, Edit::Timer, Edit::Choice, Edit::Select, Edit::Random] {
-            let after = choices(seed, edit);
+            let after = choice_values(seed, edit);
             for (key, value) in &before {
                 assert_eq!(after.get(key), Some(value), "{key:?} of seed {seed}");
             }
@@ -97,7 +97,7 @@ fn an_extra_task_timer_choice_select_or_random_word_changes_no_other_value() {
 
 /// How late each wake-up of `task` by `source` came, in order; the program
 /// sleeps for exactly a millisecond, so it can be told from the times.
-fn lateness(seed: u64, edit: bool) -> Vec<u64> {
+fn wakeup_delays(seed: u64, edit: bool) -> Vec<u64> {
     Run::new(seed)
         .execute(async move |sim| {
             if edit {
@@ -122,18 +122,18 @@ fn lateness(seed: u64, edit: bool) -> Vec<u64> {
 }
 
 #[test]
-fn delays_of_wakeups_are_keyed_too() {
+fn unrelated_task_changes_no_wakeup_delay() {
     for seed in 0..20 {
-        let late = lateness(seed, false);
+        let late = wakeup_delays(seed, false);
         assert!(late.iter().any(|late| *late > 0), "some wake-up is late");
-        assert_eq!(late, lateness(seed, true));
+        assert_eq!(late, wakeup_delays(seed, true));
     }
 }
 
 #[test]
-fn a_timer_added_to_a_task_moves_none_of_its_other_wakeups() {
+fn timer_added_to_a_task_changes_no_other_wakeup_delay() {
     // A task is woken by a sender; its own timers must not shift those choices.
-    let arrivals = |extra_timer: bool| {
+    let wakeup_delays_from_main = |extra_timer: bool| {
         let outcome = Run::new(4).keep_trace().execute(async move |sim| {
             let (to, mut from) = mpsc::unbounded::<()>();
             let receiver = sim.task("receiver").spawn(async move {
@@ -164,15 +164,15 @@ fn a_timer_added_to_a_task_moves_none_of_its_other_wakeups() {
         }
         late
     };
-    let late = arrivals(false);
+    let late = wakeup_delays_from_main(false);
     assert!(late.len() >= 30 && late.iter().any(|(_, late)| *late > 0), "{late:?}");
-    assert_eq!(late, arrivals(true));
+    assert_eq!(late, wakeup_delays_from_main(true));
 }
 
 #[test]
-fn a_wakeup_that_finds_its_task_woken_already_counts_for_its_own_waker() {
+fn wakeup_of_an_already_woken_task_is_counted_for_its_source() {
     // For five seconds another task may wake the sleeper at the same instants.
-    let woken_by_one = |seed: u64, other: bool| {
+    let wakeups_by_one = |seed: u64, other: bool| {
         let run = Run::new(seed).keep_trace();
         let outcome = run.execute(async move |sim| {
             let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone()));
@@ -182,7 +182,7 @@ fn a_wakeup_that_finds_its_task_woken_already_counts_for_its_own_waker() {
                 pending::<()>().await;
             });
             let waker = from.await.unwrap();
-            let wake = |name, seconds| {
+            let spawn_waker = |name, seconds| {
                 let waker = waker.clone();
                 sim.task(name).spawn(async move {
                     for second in 1..=seconds {
@@ -191,8 +191,8 @@ fn a_wakeup_that_finds_its_task_woken_already_counts_for_its_own_waker() {
                     }
                 })
             };
-            let other = wake("other", if other { 5 } else { 0 });
-            wake("one", 20).await.unwrap();
+            let other = spawn_waker("other", if other { 5 } else { 0 });
+            spawn_waker("one", 20).await.unwrap();
             other.await.unwrap();
             sim.sleep(Duration::from_secs(1)).await;
         });
@@ -204,15 +204,19 @@ fn a_wakeup_that_finds_its_task_woken_already_counts_for_its_own_waker() {
         late.map(|record| (record.ordinal, record.at)).collect::<Vec<_>>()
     };
     for seed in 0..20 {
-        assert!(woken_by_one(seed, false).len() >= 14);
-        assert_eq!(woken_by_one(seed, false), woken_by_one(seed, true), "seed {seed}");
+        assert!(wakeups_by_one(seed, false).len() >= 14);
+        assert_eq!(wakeups_by_one(seed, false), wakeups_by_one(seed, true), "seed {seed}");
     }
 }
 
 #[test]
-fn seeds_differ() {
-    assert_ne!(choices(1, Edit::None), choices(2, Edit::None));
-    let steps =
+fn different_seeds_give_different_choices_under_random_and_fifo() {
+    assert_ne!(choice_values(1, Edit::None), choice_values(2, Edit::None));
+    let fifo_run =
         |seed| Run::new(seed).schedule(Schedule::Fifo).execute(|sim| program(sim, Edit::None));
-    assert_ne!(steps(1).fingerprint, steps(2).fingerprint, "choices are drawn under Fifo as well");
+    assert_ne!(
+        fifo_run(1).fingerprint,
+        fifo_run(2).fingerprint,
+        "choices are drawn under Fifo as well"
+    );
 }

@@ -1,6 +1,6 @@
-//! A network whose every part can be made to wait, and which counts what it has given out.
+//! A test network whose engine and registry yield at each await, and which counts its connections.
 //!
-//! Knows the implementer's side of the net layer. Its connections carry nothing.
+//! It implements the engine's side of the net layer. Its connections carry no data.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -14,49 +14,49 @@ use virtnet::{
     Addr, Args, Cause, Engine, Host, Notifier, RawConn, Registry, RegistryError, SubNetwork,
 };
 
-use crate::support::Task;
+use crate::support::ManualTask;
 
 /// The network, and the engine's side of it.
-pub(crate) struct Lab {
-    pub(crate) net: SubNetwork,
+pub(crate) struct TestNetwork {
+    pub(crate) subnetwork: SubNetwork,
     pub(crate) notifier: Notifier,
-    pub(crate) engine: Arc<LabEngine>,
+    pub(crate) engine: Arc<TestEngine>,
 }
 
 /// Engine and registry in one; each of their awaits yields a number of times first.
 #[derive(Default)]
-pub(crate) struct LabEngine {
-    yields: usize,
+pub(crate) struct TestEngine {
+    yields_per_await: usize,
     notifier: OnceLock<Notifier>,
     names: Mutex<BTreeSet<String>>,
-    pub(crate) wires: Arc<Wires>,
+    pub(crate) conn_counts: Arc<ConnCounts>,
     /// Runs in the very poll in which a dial or a host is about to succeed, and may make it
     /// fail.
-    pub(crate) meddle: OnceLock<Box<dyn Fn() -> Result<(), Cause> + Send + Sync>>,
+    pub(crate) before_success: OnceLock<Box<dyn Fn() -> Result<(), Cause> + Send + Sync>>,
 }
 
 /// How many ends of connections there are, and what became of them.
 #[derive(Default)]
-pub(crate) struct Wires {
+pub(crate) struct ConnCounts {
     pub(crate) alive: AtomicUsize,
     pub(crate) closed: AtomicUsize,
     pub(crate) aborted: AtomicUsize,
     /// Which closing from now on is to panic; 0 is none.
-    pub(crate) fuse: AtomicUsize,
+    pub(crate) closes_until_panic: AtomicUsize,
 }
 
-impl Lab {
+impl TestNetwork {
     pub(crate) fn new(yields: usize) -> Self {
-        let engine = Arc::new(LabEngine { yields, ..LabEngine::default() });
+        let engine = Arc::new(TestEngine { yields_per_await: yields, ..TestEngine::default() });
         let (net, notifier) = SubNetwork::new("lab", engine.clone(), engine.clone());
         let _ = engine.notifier.set(notifier.clone());
-        Self { net, notifier, engine }
+        Self { subnetwork: net, notifier, engine }
     }
 
     /// Makes a host, however often that yields.
     pub(crate) fn host(&self, name: &str) -> Host {
-        let (net, name) = (self.net.clone(), name.to_string());
-        let mut task = Task::new(async move { net.new_host(&name).await });
+        let (net, name) = (self.subnetwork.clone(), name.to_string());
+        let mut task = ManualTask::new(async move { net.new_host(&name).await });
         loop {
             if let Poll::Ready(host) = task.poll() {
                 return host.unwrap();
@@ -64,43 +64,43 @@ impl Lab {
         }
     }
 
-    pub(crate) fn wire(&self) -> Box<dyn RawConn> {
-        self.engine.wire()
+    pub(crate) fn new_conn(&self) -> Box<dyn RawConn> {
+        self.engine.new_conn()
     }
 
-    pub(crate) fn alive(&self) -> usize {
-        self.engine.wires.alive.load(Ordering::Relaxed)
+    pub(crate) fn live_conns(&self) -> usize {
+        self.engine.conn_counts.alive.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn closed(&self) -> usize {
-        self.engine.wires.closed.load(Ordering::Relaxed)
+    pub(crate) fn closed_conns(&self) -> usize {
+        self.engine.conn_counts.closed.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn aborted(&self) -> usize {
-        self.engine.wires.aborted.load(Ordering::Relaxed)
+    pub(crate) fn aborted_conns(&self) -> usize {
+        self.engine.conn_counts.aborted.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub(crate) fn registered_names(&self) -> Vec<String> {
         self.engine.names.lock().unwrap().iter().cloned().collect()
     }
 }
 
-impl LabEngine {
-    fn wire(&self) -> Box<dyn RawConn> {
-        self.wires.alive.fetch_add(1, Ordering::Relaxed);
-        Box::new(Wire {
-            wires: self.wires.clone(),
-            down: OnceLock::new(),
-            waiting: Mutex::default(),
+impl TestEngine {
+    fn new_conn(&self) -> Box<dyn RawConn> {
+        self.conn_counts.alive.fetch_add(1, Ordering::Relaxed);
+        Box::new(IdleConn {
+            counts: self.conn_counts.clone(),
+            is_down: OnceLock::new(),
+            wakers: Mutex::default(),
         })
     }
 
-    async fn pause(&self) {
-        let mut left = self.yields;
-        poll_fn(|cx| match left {
+    async fn yield_repeatedly(&self) {
+        let mut remaining = self.yields_per_await;
+        poll_fn(|cx| match remaining {
             0 => Poll::Ready(()),
             _ => {
-                left -= 1;
+                remaining -= 1;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -109,17 +109,17 @@ impl LabEngine {
     }
 }
 
-impl Engine for LabEngine {
+impl Engine for TestEngine {
     fn new_host<'a>(
         &'a self,
         hostname: &'a str,
         registry: &'a dyn Registry,
     ) -> BoxFuture<'a, Result<(), Cause>> {
         async move {
-            self.pause().await;
+            self.yield_repeatedly().await;
             registry.announce(hostname, "").await?;
-            self.pause().await;
-            self.meddle.get().map_or(Ok(()), |meddle| meddle())
+            self.yield_repeatedly().await;
+            self.before_success.get().map_or(Ok(()), |meddle| meddle())
         }
         .boxed()
     }
@@ -131,15 +131,15 @@ impl Engine for LabEngine {
         _hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
-            self.pause().await;
+            self.yield_repeatedly().await;
             let accept = self.notifier.get().ok_or(Cause::NetDown)?.accept(src, dst).await?;
-            self.pause().await;
+            self.yield_repeatedly().await;
             let addr = accept.addr().clone();
-            accept.confirm(self.wire());
-            let near = self.wire();
-            self.pause().await;
-            self.meddle.get().map_or(Ok(()), |meddle| meddle())?;
-            Ok((near, addr))
+            accept.confirm(self.new_conn());
+            let dialer_conn = self.new_conn();
+            self.yield_repeatedly().await;
+            self.before_success.get().map_or(Ok(()), |meddle| meddle())?;
+            Ok((dialer_conn, addr))
         }
         .boxed()
     }
@@ -149,14 +149,14 @@ impl Engine for LabEngine {
     }
 }
 
-impl Registry for LabEngine {
+impl Registry for TestEngine {
     fn announce<'a>(
         &'a self,
         hostname: &'a str,
         _hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
         async move {
-            self.pause().await;
+            self.yield_repeatedly().await;
             if self.names.lock().unwrap().insert(hostname.to_string()) {
                 return Ok(());
             }
@@ -168,7 +168,7 @@ impl Registry for LabEngine {
 
     fn query<'a>(&'a self, _hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
         async move {
-            self.pause().await;
+            self.yield_repeatedly().await;
             Ok(String::new())
         }
         .boxed()
@@ -184,39 +184,39 @@ impl Registry for LabEngine {
 }
 
 /// An end of a connection on which nothing ever comes.
-struct Wire {
-    wires: Arc<Wires>,
-    down: OnceLock<()>,
-    waiting: Mutex<Vec<Waker>>,
+struct IdleConn {
+    counts: Arc<ConnCounts>,
+    is_down: OnceLock<()>,
+    wakers: Mutex<Vec<Waker>>,
 }
 
-impl Wire {
-    fn poll<T>(&self, cx: &Context<'_>) -> Poll<io::Result<T>> {
-        if self.down.get().is_some() {
+impl IdleConn {
+    fn poll_until_down<T>(&self, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        if self.is_down.get().is_some() {
             return Poll::Ready(Err(Cause::BrokenPipe.into()));
         }
-        self.waiting.lock().unwrap().push(cx.waker().clone());
+        self.wakers.lock().unwrap().push(cx.waker().clone());
         Poll::Pending
     }
 
-    fn shut(&self) {
-        let _ = self.down.set(());
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
-        waiting.into_iter().for_each(Waker::wake);
+    fn take_down(&self) {
+        let _ = self.is_down.set(());
+        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap());
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
-impl RawConn for Wire {
+impl RawConn for IdleConn {
     fn poll_read(&self, cx: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.poll(cx)
+        self.poll_until_down(cx)
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(cx)
+        self.poll_until_down(cx)
     }
 
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(cx)
+        self.poll_until_down(cx)
     }
 
     fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -224,21 +224,25 @@ impl RawConn for Wire {
     }
 
     fn abort(&self) {
-        self.wires.aborted.fetch_add(1, Ordering::Relaxed);
-        self.shut();
+        self.counts.aborted.fetch_add(1, Ordering::Relaxed);
+        self.take_down();
     }
 
     fn close(&self) {
-        self.wires.closed.fetch_add(1, Ordering::Relaxed);
-        if self.wires.fuse.load(Ordering::Relaxed) > 0 {
-            assert_ne!(self.wires.fuse.fetch_sub(1, Ordering::Relaxed), 1, "the fuse is burnt");
+        self.counts.closed.fetch_add(1, Ordering::Relaxed);
+        if self.counts.closes_until_panic.load(Ordering::Relaxed) > 0 {
+            assert_ne!(
+                self.counts.closes_until_panic.fetch_sub(1, Ordering::Relaxed),
+                1,
+                "the fuse is burnt"
+            );
         }
-        self.shut();
+        self.take_down();
     }
 }
 
-impl Drop for Wire {
+impl Drop for IdleConn {
     fn drop(&mut self) {
-        self.wires.alive.fetch_sub(1, Ordering::Relaxed);
+        self.counts.alive.fetch_sub(1, Ordering::Relaxed);
     }
 }

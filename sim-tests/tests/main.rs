@@ -1,4 +1,4 @@
-//! All tests, in the order in which they are worth reading.
+//! All tests, grouped by the part of the library that they test.
 
 mod tidy;
 

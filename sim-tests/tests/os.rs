@@ -1,6 +1,7 @@
-//! Every way onto a network is used alike: plain TCP, and TLS over any of them.
+//! The conformance suite of a `Networker`, run on TCP, simnet, `Traced` and TLS over each network.
 //!
-//! Knows [`Networker`] and nothing of which it is. One suite, and a table of what closing does.
+//! The suite uses [`Networker`] and no concrete type. The last part is a table of what closing
+//! does to a blocked operation.
 
 use std::pin::pin;
 use std::sync::{Arc, Barrier};
@@ -19,65 +20,71 @@ use crate::conformance::{receive, receive_all};
 use crate::lonet::{Place, run};
 
 /// Two ways onto one network, and where the second listens.
-pub(crate) struct Two {
+pub(crate) struct NetworkerPair {
     pub(crate) a: Arc<dyn Networker>,
     pub(crate) b: Arc<dyn Networker>,
-    pub(crate) at: &'static str,
+    pub(crate) listen_addr: &'static str,
     /// Lets what is under way come to rest.
-    rest: fn() -> BoxFuture<'static, ()>,
+    settle: fn() -> BoxFuture<'static, ()>,
 }
 
-fn rest() -> BoxFuture<'static, ()> {
+fn settle_real_time() -> BoxFuture<'static, ()> {
     async {
         Timer::after(Duration::from_millis(30)).await;
     }
     .boxed()
 }
 
-impl Two {
-    fn new(a: impl Networker, b: impl Networker, at: &'static str) -> Self {
-        Self { a: Arc::new(a), b: Arc::new(b), at, rest }
+impl NetworkerPair {
+    fn new(a: impl Networker, b: impl Networker, listen_addr: &'static str) -> Self {
+        Self { a: Arc::new(a), b: Arc::new(b), listen_addr, settle: settle_real_time }
     }
 
     async fn listen(&self) -> Listener {
-        self.b.listen(self.at).await.unwrap()
+        self.b.listen(self.listen_addr).await.unwrap()
     }
 
     /// An open connection, and the listener that it came by.
-    async fn connected(&self) -> (Conn, Conn, Listener) {
+    async fn connect(&self) -> (Conn, Conn, Listener) {
         let listener = self.listen().await;
         let at = listener.local_addr().to_string();
         let (dialed, accepted) = join(self.a.dial(&at), listener.accept()).await;
         (dialed.unwrap(), accepted.unwrap(), listener)
     }
 
-    async fn rest(&self) {
-        (self.rest)().await;
+    async fn settle(&self) {
+        (self.settle)().await;
     }
 }
 
 /// Two ways onto a network, encrypted: both trust what one of them has signed for both, under all
 /// the names that are dialed here.
-pub(crate) fn with_tls(a: impl Networker, b: impl Networker, at: &'static str) -> Two {
+pub(crate) fn with_tls(
+    a: impl Networker,
+    b: impl Networker,
+    listen_addr: &'static str,
+) -> NetworkerPair {
     let names = ["localhost", "127.0.0.1", "server", "client"].map(String::from);
-    let signed = rcgen::generate_simple_self_signed(names).unwrap();
-    let mut trusted = rustls::RootCertStore::empty();
-    trusted.add(signed.cert.der().clone()).unwrap();
-    let key = signed.signing_key.serialize_der().try_into().unwrap();
-    let (provider, chain) =
-        (Arc::new(rustls::crypto::ring::default_provider()), vec![signed.cert.der().clone()]);
+    let certified_key = rcgen::generate_simple_self_signed(names).unwrap();
+    let mut root_store = rustls::RootCertStore::empty();
+    root_store.add(certified_key.cert.der().clone()).unwrap();
+    let key = certified_key.signing_key.serialize_der().try_into().unwrap();
+    let (provider, chain) = (
+        Arc::new(rustls::crypto::ring::default_provider()),
+        vec![certified_key.cert.der().clone()],
+    );
     let client = rustls::ClientConfig::builder_with_provider(provider.clone());
     let server = rustls::ServerConfig::builder_with_provider(provider);
     let client = client.with_safe_default_protocol_versions().unwrap();
     let server = server.with_safe_default_protocol_versions().unwrap();
-    let client = Arc::new(client.with_root_certificates(trusted).with_no_client_auth());
+    let client = Arc::new(client.with_root_certificates(root_store).with_no_client_auth());
     let mut server = server.with_no_client_auth().with_single_cert(chain, key).unwrap();
     // Tickets are sent when all is done, and an accept waits until they are taken: on pipenet,
     // which has no buffers, until the dialer reads.
     server.send_tls13_tickets = 0;
     let server = Arc::new(server);
     let a = Tls::new(a).client(client.clone()).server(server.clone());
-    Two::new(a, Tls::new(b).client(client).server(server), at)
+    NetworkerPair::new(a, Tls::new(b).client(client).server(server), listen_addr)
 }
 
 async fn send(mut conn: &Conn, text: &str) {
@@ -85,25 +92,25 @@ async fn send(mut conn: &Conn, text: &str) {
     conn.flush().await.unwrap();
 }
 
-fn cause(error: &std::io::Error) -> Cause {
+fn cause_of(error: &std::io::Error) -> Cause {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     inner.expect("a connection's errors are the network's").root().clone()
 }
 
 /// The whole suite, each part on ways of its own.
-async fn suite(fresh: impl AsyncFn() -> Two) {
-    both_ends_know_each_other(fresh().await).await;
-    bytes_arrive_in_order_both_ways(fresh().await).await;
-    a_half_close_ends_one_direction(fresh().await).await;
-    every_dial_is_accepted_once(fresh().await).await;
-    a_listener_is_a_stream(fresh().await).await;
-    nobody_listens_on_what_is_closed(fresh().await).await;
-    an_accept_that_is_dropped_takes_nothing_along(fresh().await).await;
-    two_who_read_are_both_woken(fresh().await).await;
+async fn suite(new_pair: impl AsyncFn() -> NetworkerPair) {
+    both_ends_report_matching_addresses(new_pair().await).await;
+    bytes_arrive_in_order_both_ways(new_pair().await).await;
+    half_close_ends_one_direction(new_pair().await).await;
+    every_dial_is_accepted_once(new_pair().await).await;
+    incoming_is_a_stream_that_ends_after_close(new_pair().await).await;
+    dial_to_a_closed_listener_or_host_is_refused(new_pair().await).await;
+    dropped_accept_loses_no_connection(new_pair().await).await;
+    two_concurrent_reads_are_both_woken(new_pair().await).await;
 }
 
-async fn both_ends_know_each_other(two: Two) {
-    let (dialed, accepted, listener) = two.connected().await;
+async fn both_ends_report_matching_addresses(two: NetworkerPair) {
+    let (dialed, accepted, listener) = two.connect().await;
     assert_eq!(dialed.peer_addr(), accepted.local_addr());
     assert_eq!(dialed.local_addr(), accepted.peer_addr());
     assert_eq!(dialed.local_addr().network(), two.a.network());
@@ -114,34 +121,34 @@ async fn both_ends_know_each_other(two: Two) {
     assert!(text.ends_with(": address zzz: missing port in address"), "{text}");
 }
 
-async fn bytes_arrive_in_order_both_ways(two: Two) {
-    let (dialed, accepted, _listener) = two.connected().await;
+async fn bytes_arrive_in_order_both_ways(two: NetworkerPair) {
+    let (dialed, accepted, _listener) = two.connect().await;
     let text: String = (0..60_000).map(|number| format!("{number} ")).collect();
-    let there = join(send(&dialed, &text), receive(&accepted, text.len()));
-    let back = join(send(&accepted, &text), receive(&dialed, text.len()));
-    let (((), there), ((), back)) = join(there, back).await;
-    assert!(there == text && back == text);
+    let forward = join(send(&dialed, &text), receive(&accepted, text.len()));
+    let reverse = join(send(&accepted, &text), receive(&dialed, text.len()));
+    let (((), forward), ((), reverse)) = join(forward, reverse).await;
+    assert!(forward == text && reverse == text);
 }
 
-async fn a_half_close_ends_one_direction(two: Two) {
-    let (dialed, accepted, _listener) = two.connected().await;
-    let ask = async {
+async fn half_close_ends_one_direction(two: NetworkerPair) {
+    let (dialed, accepted, _listener) = two.connect().await;
+    let client = async {
         send(&dialed, "question").await;
         dialed.shutdown().await.unwrap();
         receive_all(&dialed).await
     };
-    let answer = async {
+    let server = async {
         let question = receive_all(&accepted).await;
         send(&accepted, "answer").await;
         accepted.shutdown().await.unwrap();
         accepted.close().unwrap();
         question
     };
-    assert_eq!(join(ask, answer).await, ("answer".into(), "question".into()));
+    assert_eq!(join(client, server).await, ("answer".into(), "question".into()));
     assert!((&dialed).write(b"more").await.is_err(), "half-closed is closed for writing");
 }
 
-async fn every_dial_is_accepted_once(two: Two) {
+async fn every_dial_is_accepted_once(two: NetworkerPair) {
     let listener = two.listen().await;
     let at = listener.local_addr().to_string();
     let accepts = join_all((0..20).map(|_| async {
@@ -158,7 +165,7 @@ async fn every_dial_is_accepted_once(two: Two) {
     join(dials, accepts).await;
 }
 
-async fn a_listener_is_a_stream(two: Two) {
+async fn incoming_is_a_stream_that_ends_after_close(two: NetworkerPair) {
     let listener = two.listen().await;
     let at = listener.local_addr().to_string();
     let mut incoming = listener.incoming();
@@ -172,13 +179,13 @@ async fn a_listener_is_a_stream(two: Two) {
     assert!(incoming.next().await.is_none());
 }
 
-async fn closing_an_end_ends_the_stream_of_the_other(two: Two) {
-    let (dialed, accepted, _listener) = two.connected().await;
-    let last = async {
+async fn closed_end_gives_end_of_stream_to_peer(two: NetworkerPair) {
+    let (dialed, accepted, _listener) = two.connect().await;
+    let send_and_drop = async {
         send(&dialed, "last words").await;
         drop(dialed);
     };
-    assert_eq!(join(last, receive_all(&accepted)).await.1, "last words");
+    assert_eq!(join(send_and_drop, receive_all(&accepted)).await.1, "last words");
     accepted.close().unwrap();
     let error = (&accepted).read(&mut [0]).await.unwrap_err();
     let inner = error.get_ref().unwrap().downcast_ref::<Error>().unwrap();
@@ -186,7 +193,7 @@ async fn closing_an_end_ends_the_stream_of_the_other(two: Two) {
     assert_eq!(inner.addr, Some(accepted.local_addr()));
 }
 
-async fn nobody_listens_on_what_is_closed(two: Two) {
+async fn dial_to_a_closed_listener_or_host_is_refused(two: NetworkerPair) {
     let listener = two.listen().await;
     let at = listener.local_addr().to_string();
     listener.close().unwrap();
@@ -198,11 +205,11 @@ async fn nobody_listens_on_what_is_closed(two: Two) {
     two.b.close().unwrap();
     two.b.close().unwrap();
     assert_eq!(*two.a.dial(&at).await.unwrap_err().root(), Cause::ConnRefused);
-    assert_eq!(*two.b.listen(two.at).await.unwrap_err().root(), Cause::HostDown);
+    assert_eq!(*two.b.listen(two.listen_addr).await.unwrap_err().root(), Cause::HostDown);
     assert_eq!(*two.b.dial(&at).await.unwrap_err().root(), Cause::HostDown);
 }
 
-async fn an_accept_that_is_dropped_takes_nothing_along(two: Two) {
+async fn dropped_accept_loses_no_connection(two: NetworkerPair) {
     let listener = two.listen().await;
     let at = listener.local_addr().to_string();
     for _ in 0..3 {
@@ -217,37 +224,37 @@ async fn an_accept_that_is_dropped_takes_nothing_along(two: Two) {
                     return accepted;
                 }
             }
-            two.rest().await;
+            two.settle().await;
         }
     })
     .await;
     assert_eq!(dialed.unwrap().local_addr(), accepted.unwrap().peer_addr());
 }
 
-async fn two_who_read_are_both_woken(two: Two) {
-    let (dialed, accepted, _listener) = two.connected().await;
-    let (one, other) = (receive(&accepted, 1), receive(&accepted, 1));
+async fn two_concurrent_reads_are_both_woken(two: NetworkerPair) {
+    let (dialed, accepted, _listener) = two.connect().await;
+    let (first, second) = (receive(&accepted, 1), receive(&accepted, 1));
     let send = async {
-        two.rest().await;
+        two.settle().await;
         send(&dialed, "ab").await;
     };
-    let ((one, other), ()) = join(join(one, other), send).await;
-    let mut got = [one, other];
-    got.sort();
-    assert_eq!(got, ["a", "b"]);
+    let ((first, second), ()) = join(join(first, second), send).await;
+    let mut received = [first, second];
+    received.sort();
+    assert_eq!(received, ["a", "b"]);
 }
 
 /// Whether an operation is interrupted by a closing, and why: each operation waits, then something
 /// is closed.
-async fn closing_interrupts_what_waits(fresh: impl AsyncFn() -> Two) {
+async fn close_interrupts_blocked_operations(new_pair: impl AsyncFn() -> NetworkerPair) {
     let operations = ["accept", "read dialed", "read accepted", "write dialed"];
-    let closes = ["listener", "dialed", "accepted", "a", "b"];
+    let objects = ["listener", "dialed", "accepted", "a", "b"];
     let mut table = Vec::new();
     for operation in operations {
-        for what in closes {
-            let two = fresh().await;
-            let (dialed, accepted, listener) = two.connected().await;
-            let mut waiting: BoxFuture<'_, Cause> = match operation {
+        for object in objects {
+            let two = new_pair().await;
+            let (dialed, accepted, listener) = two.connect().await;
+            let mut blocked: BoxFuture<'_, Cause> = match operation {
                 "accept" => {
                     let accept = async { listener.accept().await.unwrap_err().root().clone() };
                     accept.boxed()
@@ -257,22 +264,22 @@ async fn closing_interrupts_what_waits(fresh: impl AsyncFn() -> Two) {
                 _ => blocked_write(&dialed).boxed(),
             };
             for _ in 0..3 {
-                assert!(poll!(&mut waiting).is_pending(), "{operation} does not wait");
-                two.rest().await;
+                assert!(poll!(&mut blocked).is_pending(), "{operation} does not wait");
+                two.settle().await;
             }
-            match what {
+            match object {
                 "listener" => listener.close().unwrap(),
                 "dialed" => dialed.close().unwrap(),
                 "accepted" => accepted.close().unwrap(),
                 "a" => two.a.close().unwrap(),
                 _ => two.b.close().unwrap(),
             }
-            two.rest().await;
-            table.push((operation, what, poll!(&mut waiting)));
+            two.settle().await;
+            table.push((operation, object, poll!(&mut blocked)));
         }
     }
-    for (operation, what, outcome) in table {
-        let expected = match (operation, what) {
+    for (operation, object, outcome) in table {
+        let expected = match (operation, object) {
             ("accept", "listener") | ("read dialed" | "write dialed", "dialed") => {
                 Some(Cause::SockDown)
             }
@@ -284,17 +291,17 @@ async fn closing_interrupts_what_waits(fresh: impl AsyncFn() -> Two) {
                 Some(Cause::ClosedPipe)
             }
             ("write dialed", "accepted" | "b") => {
-                assert!(outcome.is_ready(), "{operation}, {what} waits");
+                assert!(outcome.is_ready(), "{operation}, {object} waits");
                 continue;
             }
             _ => None,
         };
         match (outcome, expected) {
             (Poll::Ready(cause), Some(expected)) => {
-                assert_eq!(cause, expected, "{operation} {what}");
+                assert_eq!(cause, expected, "{operation} {object}");
             }
             (Poll::Pending, None) => {}
-            (outcome, expected) => panic!("{operation}, {what}: {outcome:?}, not {expected:?}"),
+            (outcome, expected) => panic!("{operation}, {object}: {outcome:?}, not {expected:?}"),
         }
     }
 }
@@ -306,105 +313,113 @@ async fn blocked_read(mut conn: &Conn) -> Cause {
             assert_eq!(count, 0, "nobody has written");
             Cause::ClosedPipe
         }
-        Err(error) => cause(&error),
+        Err(error) => cause_of(&error),
     }
 }
 
 /// Writes more than any buffer takes.
 async fn blocked_write(mut conn: &Conn) -> Cause {
-    cause(&conn.write_all(&vec![7; 64 << 20]).await.unwrap_err())
+    cause_of(&conn.write_all(&vec![7; 64 << 20]).await.unwrap_err())
 }
 
 // ---- on each network ----
 
-const HERE: &str = "127.0.0.1:0";
+const LOOPBACK: &str = "127.0.0.1:0";
 
 #[test]
-fn tcp_conforms() {
+fn tcp_passes_the_suite() {
     run(async {
-        let two = Two::new(Tcp::new(), Tcp::new(), HERE);
-        closing_an_end_ends_the_stream_of_the_other(two).await;
-        suite(async || Two::new(Tcp::new(), Tcp::new(), HERE)).await;
-        closing_interrupts_what_waits(async || Two::new(Tcp::new(), Tcp::new(), HERE)).await;
+        let two = NetworkerPair::new(Tcp::new(), Tcp::new(), LOOPBACK);
+        closed_end_gives_end_of_stream_to_peer(two).await;
+        suite(async || NetworkerPair::new(Tcp::new(), Tcp::new(), LOOPBACK)).await;
+        close_interrupts_blocked_operations(async || {
+            NetworkerPair::new(Tcp::new(), Tcp::new(), LOOPBACK)
+        })
+        .await;
     });
 }
 
 #[test]
-fn tcp_conforms_on_tokio_and_on_an_executor_that_knows_no_reactor() {
+fn tcp_on_tokio_and_futures_executors_passes_the_suite() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(suite(async || Two::new(Tcp::new(), Tcp::new(), HERE)));
-    block_on(suite(async || Two::new(Tcp::new(), Tcp::new(), HERE)));
+    runtime.block_on(suite(async || NetworkerPair::new(Tcp::new(), Tcp::new(), LOOPBACK)));
+    block_on(suite(async || NetworkerPair::new(Tcp::new(), Tcp::new(), LOOPBACK)));
 }
 
 #[test]
-fn tls_over_tcp_conforms() {
+fn tls_over_tcp_passes_the_suite() {
     run(async {
-        let two = with_tls(Tcp::new(), Tcp::new(), HERE);
-        closing_an_end_ends_the_stream_of_the_other(two).await;
-        suite(async || with_tls(Tcp::new(), Tcp::new(), HERE)).await;
-        closing_interrupts_what_waits(async || with_tls(Tcp::new(), Tcp::new(), HERE)).await;
+        let two = with_tls(Tcp::new(), Tcp::new(), LOOPBACK);
+        closed_end_gives_end_of_stream_to_peer(two).await;
+        suite(async || with_tls(Tcp::new(), Tcp::new(), LOOPBACK)).await;
+        close_interrupts_blocked_operations(async || with_tls(Tcp::new(), Tcp::new(), LOOPBACK))
+            .await;
     });
 }
 
 #[test]
-fn tls_over_pipenet_conforms() {
+fn tls_over_pipenet_passes_the_suite() {
     run(async {
-        let fresh = async || {
+        let new_pair = async || {
             let net = pipenet::Network::new("t");
             with_tls(net.host("client"), net.host("server"), "")
         };
-        suite(fresh).await;
-        closing_interrupts_what_waits(fresh).await;
+        suite(new_pair).await;
+        close_interrupts_blocked_operations(new_pair).await;
         // A rendezvous cannot take what TLS says when it is closed, unless somebody reads.
     });
 }
 
 #[test]
-fn tls_over_lonet_conforms() {
+fn tls_over_lonet_passes_the_suite() {
     let place = Place::new();
     run(async {
-        let fresh = async || {
+        let new_pair = async || {
             let net = place.config().join("").await.unwrap();
             let client = net.new_host("client").await.unwrap();
             with_tls(client, net.new_host("server").await.unwrap(), "")
         };
-        suite(fresh).await;
-        closing_interrupts_what_waits(fresh).await;
+        suite(new_pair).await;
+        close_interrupts_blocked_operations(new_pair).await;
     });
 }
 
 #[test]
-fn simnet_and_tls_over_it_conform() {
-    async fn conforms(way: fn(Host, Host, &'static str) -> Two) {
-        let fresh = async || {
+fn simnet_and_tls_over_simnet_pass_the_suite() {
+    async fn conforms(pair_of: fn(Host, Host, &'static str) -> NetworkerPair) {
+        let new_pair = async || {
             let net = simnet::Network::new("t");
             let (a, b) = (net.new_host("client").await, net.new_host("server").await);
             let rest = || virtnet::time::sleep(Duration::from_millis(200)).boxed();
-            Two { rest, ..way(a.unwrap(), b.unwrap(), "") }
+            NetworkerPair { settle: rest, ..pair_of(a.unwrap(), b.unwrap(), "") }
         };
         // What else closing does there is in its own tests.
-        closing_an_end_ends_the_stream_of_the_other(fresh().await).await;
-        suite(fresh).await;
+        closed_end_gives_end_of_stream_to_peer(new_pair().await).await;
+        suite(new_pair).await;
     }
     for seed in 0..10 {
-        Run::new(seed).execute(|_| conforms(Two::new)).unwrap();
+        Run::new(seed).execute(|_| conforms(NetworkerPair::new)).unwrap();
         Run::new(seed).execute(|_| conforms(with_tls)).unwrap();
     }
 }
 
 #[test]
-fn what_is_traced_conforms_as_well() {
+fn traced_tcp_passes_the_suite() {
     run(suite(async || {
-        Two::new(Traced::new(Tcp::new(), |_| ()), Traced::new(Tcp::new(), |_| ()), HERE)
+        NetworkerPair::new(
+            Traced::new(Tcp::new(), |_| ()),
+            Traced::new(Tcp::new(), |_| ()),
+            LOOPBACK,
+        )
     }));
 }
 
 #[test]
-fn tcp_says_what_it_is_and_what_is_wrong_in_the_words_of_every_network() {
+fn tcp_names_itself_and_has_the_error_texts_of_every_network() {
     run(async {
         let tcp = Tcp::new();
         assert_eq!((tcp.network(), tcp.name()), ("tcp", "localhost"));
-        let listener = tcp.listen(HERE).await.unwrap();
+        let listener = tcp.listen(LOOPBACK).await.unwrap();
         let at = listener.local_addr();
         let taken = tcp.listen(&at.to_string()).await.unwrap_err();
         assert_eq!(taken.to_string(), format!("listen tcp {at}: address already in use"));
@@ -421,16 +436,16 @@ fn tcp_says_what_it_is_and_what_is_wrong_in_the_words_of_every_network() {
         tcp.close().unwrap();
         let down = tcp.dial(&at.to_string()).await.unwrap_err();
         assert_eq!(down.to_string(), format!("dial tcp {at}: host is down"));
-        let down = tcp.listen(HERE).await.unwrap_err();
+        let down = tcp.listen(LOOPBACK).await.unwrap_err();
         assert_eq!(down.to_string(), "listen tcp 127.0.0.1:0: host is down");
     });
 }
 
 #[test]
-fn a_listener_closed_at_any_moment_is_down_for_those_who_accept() {
+fn listener_closed_at_any_moment_fails_every_accept_with_sock_down() {
     let tcp = Tcp::new();
     for moment in 0..1000 {
-        let listener = block_on(tcp.listen(HERE)).unwrap();
+        let listener = block_on(tcp.listen(LOOPBACK)).unwrap();
         let begin = Barrier::new(4);
         let accept = || {
             begin.wait();
@@ -448,16 +463,18 @@ fn a_listener_closed_at_any_moment_is_down_for_those_who_accept() {
 }
 
 #[test]
-fn tls_says_whom_it_does_not_trust_and_the_listener_goes_on() {
+fn tls_listener_survives_untrusting_garbage_and_silent_clients() {
     run(async {
-        let (two, stranger) =
-            (with_tls(Tcp::new(), Tcp::new(), HERE), with_tls(Tcp::new(), Tcp::new(), HERE));
+        let (two, untrusting) = (
+            with_tls(Tcp::new(), Tcp::new(), LOOPBACK),
+            with_tls(Tcp::new(), Tcp::new(), LOOPBACK),
+        );
         assert_eq!(two.a.network(), "tcp+tls");
         let listener = two.listen().await;
         let at = listener.local_addr().to_string();
         let accepted = pin!(listener.accept());
-        let refused = async {
-            let error = stranger.a.dial(&at).await.unwrap_err().to_string();
+        let clients = async {
+            let error = untrusting.a.dial(&at).await.unwrap_err().to_string();
             assert!(error.starts_with(&format!("dial tcp+tls {at}: ")), "{error}");
             assert!(error.contains("certificate"), "{error}");
             // Who speaks no TLS, and who says nothing at all, hold nobody up.
@@ -467,26 +484,26 @@ fn tls_says_whom_it_does_not_trust_and_the_listener_goes_on() {
             let _silent = plain.dial(&at).await.unwrap();
             two.a.dial(&at).await.unwrap()
         };
-        let (dialed, accepted) = join(refused, accepted).await;
+        let (dialed, accepted) = join(clients, accepted).await;
         assert_eq!(dialed.local_addr(), accepted.unwrap().peer_addr());
         let client = Tls::new(Tcp::new());
         let error = client.dial(&at).await.unwrap_err().to_string();
         assert!(error.ends_with("tls: no client configuration"), "{error}");
-        let error = client.listen(HERE).await.unwrap_err().to_string();
+        let error = client.listen(LOOPBACK).await.unwrap_err().to_string();
         assert!(error.ends_with("tls: no server configuration"), "{error}");
     });
 }
 
 #[test]
-fn a_dial_that_waits_for_a_hand_shake_is_interrupted_by_closing() {
+fn tls_dial_waiting_for_handshake_is_interrupted_by_close() {
     run(async {
-        let two = with_tls(Tcp::new(), Tcp::new(), HERE);
-        let mute = Tcp::new().listen(HERE).await.unwrap();
-        let at = mute.local_addr().to_string();
+        let two = with_tls(Tcp::new(), Tcp::new(), LOOPBACK);
+        let silent_listener = Tcp::new().listen(LOOPBACK).await.unwrap();
+        let at = silent_listener.local_addr().to_string();
         let mut dial = pin!(two.a.dial(&at));
         for _ in 0..3 {
             assert!(poll!(&mut dial).is_pending());
-            two.rest().await;
+            two.settle().await;
         }
         two.a.close().unwrap();
         assert_eq!(*dial.await.unwrap_err().root(), Cause::HostDown);
@@ -494,23 +511,24 @@ fn a_dial_that_waits_for_a_hand_shake_is_interrupted_by_closing() {
 }
 
 #[test]
-fn a_stream_that_is_cut_off_is_no_end_of_a_stream() {
+fn tls_stream_cut_off_without_close_notify_is_an_error() {
     run(async {
-        let two = with_tls(Tcp::new(), Tcp::new(), HERE);
-        let (plain, wall) = (Tcp::new(), Tcp::new().listen(HERE).await.unwrap());
-        let behind = two.listen().await;
-        let (through, at) = (behind.local_addr().to_string(), wall.local_addr().to_string());
+        let two = with_tls(Tcp::new(), Tcp::new(), LOOPBACK);
+        let (plain, proxy_listener) = (Tcp::new(), Tcp::new().listen(LOOPBACK).await.unwrap());
+        let backend = two.listen().await;
+        let (backend_addr, at) =
+            (backend.local_addr().to_string(), proxy_listener.local_addr().to_string());
         // Somebody in between lets the hand-shake pass, and then cuts the line.
-        let between = async {
-            let near = wall.accept().await.unwrap();
-            let far = plain.dial(&through).await.unwrap();
-            let (mut to_near, mut to_far) = (&near, &far);
-            let there = futures::io::copy(&near, &mut to_far);
-            let back = futures::io::copy(&far, &mut to_near);
-            let cut = rest().then(|()| rest());
-            let _ = futures::future::select(pin!(join(there, back)), cut).await;
+        let proxy = async {
+            let dialer_side = proxy_listener.accept().await.unwrap();
+            let backend_side = plain.dial(&backend_addr).await.unwrap();
+            let (mut to_dialer, mut to_backend) = (&dialer_side, &backend_side);
+            let forward = futures::io::copy(&dialer_side, &mut to_backend);
+            let reverse = futures::io::copy(&backend_side, &mut to_dialer);
+            let cut = settle_real_time().then(|()| settle_real_time());
+            let _ = futures::future::select(pin!(join(forward, reverse)), cut).await;
         };
-        let (dialed, accepted, ()) = futures::join!(two.a.dial(&at), behind.accept(), between);
+        let (dialed, accepted, ()) = futures::join!(two.a.dial(&at), backend.accept(), proxy);
         let (dialed, accepted) = (dialed.unwrap(), accepted.unwrap());
         for end in [&dialed, &accepted] {
             let mut end: &Conn = end;

@@ -1,7 +1,7 @@
-//! Planted bugs: each must be found, shrunk and explained.
+//! Planted bugs: each is found, shrunk and explained.
 //!
-//! Knows `check` as a user does. A program is a function that makes the bug possible; `noise` adds
-//! what an edit may add to it, a log line, a timer and an unrelated task, which must not save it.
+//! A program makes its bug possible. `Noise` adds what an edit may add to a program (a log line, a
+//! timer, an unrelated task); a shrunk tape must fail with it too.
 
 mod nondeterminism;
 pub(crate) mod programs;
@@ -17,20 +17,20 @@ use programs::{Noise, PROGRAMS, Program};
 
 /// Sweeps a program until a seed fails.
 fn sweep(program: &Program, seeds: Range<u64>) -> Report {
-    let play = program.play;
-    Check::new(program.name).seeds(seeds).run(move |sim: Sim| play(sim, Noise::None))
+    let main = program.main;
+    Check::new(program.name).seeds(seeds).run(move |sim: Sim| main(sim, Noise::None))
 }
 
 #[test]
-fn every_planted_bug_is_found_shrunk_and_explained() {
+fn planted_bugs_are_found_shrunk_and_explained() {
     for program in PROGRAMS {
         let report = sweep(program, 0..20_000);
         let text = report.to_string();
         assert!(report.failed_seed.is_some(), "{}: not found\n{text}", program.name);
-        let (matter, of) = report.choices().unwrap_or_else(|| panic!("not shrunk: {text}"));
-        assert!(matter <= 8, "{matter} of {of} choices:\n{text}");
-        for words in program.explained_by {
-            assert!(text.contains(words), "{}: `{words}` is not said in\n{text}", program.name);
+        let (remaining, total) = report.choices().unwrap_or_else(|| panic!("not shrunk: {text}"));
+        assert!(remaining <= 8, "{remaining} of {total} choices:\n{text}");
+        for phrase in program.expected_phrases {
+            assert!(text.contains(phrase), "{}: `{phrase}` is not said in\n{text}", program.name);
         }
         let last = text.lines().last().unwrap_or_default();
         assert!(last.starts_with("replay: VIRTNET_SEED=0x"), "{last}");
@@ -38,13 +38,13 @@ fn every_planted_bug_is_found_shrunk_and_explained() {
 }
 
 #[test]
-fn a_minimal_tape_still_fails_after_the_program_was_edited() {
+fn shrunk_tape_still_fails_after_the_program_is_edited() {
     for program in PROGRAMS {
         let report = sweep(program, 0..20_000);
         let tape = report.tape().unwrap().clone();
-        let play = program.play;
+        let main = program.main;
         for noise in [Noise::None, Noise::LogLine, Noise::Timer, Noise::Task, Noise::All] {
-            let outcome = Run::new(0).tape(tape.clone()).execute(|sim| play(sim, noise));
+            let outcome = Run::new(0).tape(tape.clone()).execute(|sim| main(sim, noise));
             let failed = !matches!(outcome.ending, virtnet::Ending::Done(Ok(())));
             assert!(failed, "{} does not fail any more after {noise:?}:\n{tape}", program.name);
         }
@@ -53,13 +53,13 @@ fn a_minimal_tape_still_fails_after_the_program_was_edited() {
 
 #[test]
 #[should_panic(expected = "virtnet: `seeds(5..3)`: there is no seed in it")]
-fn a_sweep_of_no_seed_proves_nothing_and_is_refused() {
+fn empty_seed_range_is_refused() {
     let (from, to) = (5, 3);
     let _ = Check::new("none").seeds(from..to);
 }
 
 #[test]
-fn of_a_run_in_which_everything_hangs_on_everything_little_is_left() {
+fn run_with_interdependent_choices_is_shrunk_below_ten() {
     const CHOICES: usize = 500;
     let report = Check::new("chaos").seeds(0..200).run(|sim| async move {
         let mut state = 0_u64;
@@ -70,12 +70,12 @@ fn of_a_run_in_which_everything_hangs_on_everything_little_is_left() {
         }
         assert_ne!(state % 16, 7, "it came to this");
     });
-    let (left, of) = report.choices().unwrap();
-    assert!(of > 300 && left < 10, "{left} of {of} choices:\n{report}");
+    let (remaining, total) = report.choices().unwrap();
+    assert!(total > 300 && remaining < 10, "{remaining} of {total} choices:\n{report}");
 }
 
 #[test]
-fn what_fails_early_is_cut_down_without_runs_that_go_on_for_long() {
+fn early_failure_is_shrunk_without_a_run_that_continues_past_it() {
     static LONG: AtomicU64 = AtomicU64::new(0);
     let report = Check::new("early").seeds(0..1).run(|sim| async move {
         let faces = (0..9).filter(|_| sim.choose("die", 6) > 0).count();
@@ -89,7 +89,7 @@ fn what_fails_early_is_cut_down_without_runs_that_go_on_for_long() {
 }
 
 #[test]
-fn of_a_run_of_millions_of_steps_no_records_are_kept() {
+fn run_of_a_million_steps_is_reported_without_its_records() {
     let endless = Check::new("endless").seeds(0..1).step_limit(1_000_001).shrink(0);
     // Its repetitions have that much real time, too.
     let endless = endless.shrink_time(Duration::from_secs(600));
@@ -110,16 +110,20 @@ fn of_a_run_of_millions_of_steps_no_records_are_kept() {
         });
         report.to_string()
     };
-    let why = "is not told: a run of 1000001 steps has too many records; step_limit ends it sooner";
-    let (fails, differs) = (run("fails"), run("differs"));
+    let reason =
+        "is not told: a run of 1000001 steps has too many records; step_limit ends it sooner";
+    let (failing, nondeterministic) = (run("fails"), run("differs"));
     // Who makes the main task is no matter of the test.
-    assert!(fails.contains("1 task(s):\n  main was woken by task main\n\n"), "{fails}");
-    assert!(fails.contains(&format!("\n\nwhat led to it {why}\n")), "{fails}");
-    assert!(differs.contains(&format!("\n\nwhere they part {why}\n")), "{differs}");
+    assert!(failing.contains("1 task(s):\n  main was woken by task main\n\n"), "{failing}");
+    assert!(failing.contains(&format!("\n\nwhat led to it {reason}\n")), "{failing}");
+    assert!(
+        nondeterministic.contains(&format!("\n\nwhere they part {reason}\n")),
+        "{nondeterministic}"
+    );
 }
 
 #[test]
-fn shrinking_ends_with_what_it_may_spend_however_many_choices_are_left() {
+fn shrinking_stops_when_its_runs_are_used_up() {
     const CHOICES: u64 = 3_000;
     let start = Instant::now();
     let report = Check::new("large").seeds(0..1).shrink(3).run(|sim| async move {

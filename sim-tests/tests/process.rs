@@ -1,24 +1,27 @@
-//! This very program once more: one of its tests, in a process of its own, with other variables.
+//! Runs one test of this test binary in a subprocess, with other environment variables.
 //!
-//! Knows the arguments of the harness. Variables of ours and of nextest's that this process has do
-//! not reach the other one.
+//! Variables of virtnet, nextest, Slurm and Kubernetes that are set in this process are removed.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// Executes one test in a process of its own.
-pub(crate) fn execute(test: &str, variables: &[(&str, &str)]) -> Output {
-    execute_with(&[], test, variables)
+pub(crate) fn run_test(test: &str, variables: &[(&str, &str)]) -> Output {
+    run_test_with_args(&[], test, variables)
 }
 
 /// The same with more arguments.
-pub(crate) fn execute_with(more: &[&str], test: &str, variables: &[(&str, &str)]) -> Output {
-    let mut command = command(&std::env::current_exe().unwrap(), test);
-    command.args(more).envs(variables.iter().copied()).output().unwrap()
+pub(crate) fn run_test_with_args(
+    extra_args: &[&str],
+    test: &str,
+    variables: &[(&str, &str)],
+) -> Output {
+    let mut command = test_command(&std::env::current_exe().unwrap(), test);
+    command.args(extra_args).envs(variables.iter().copied()).output().unwrap()
 }
 
 /// The command that executes one test of a program that is this one.
-pub(crate) fn command(program: &Path, test: &str) -> Command {
+pub(crate) fn test_command(program: &Path, test: &str) -> Command {
     let mut command = Command::new(program);
     command.args([test, "--exact", "--nocapture"]);
     for (name, _) in std::env::vars().filter(|(name, _)| {
@@ -30,7 +33,7 @@ pub(crate) fn command(program: &Path, test: &str) -> Command {
 }
 
 /// What a process said on its standard error.
-pub(crate) fn said(output: &Output) -> String {
+pub(crate) fn stderr_text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

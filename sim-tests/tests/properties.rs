@@ -1,5 +1,5 @@
-//! Tests that are given inputs: operations and faults are drawn, a bug is found, and of both the
-//! input and the choices only those remain that it takes.
+//! Tests with generated inputs: operations and faults are drawn, and a bug is shrunk in both its
+//! input and its choices.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -12,47 +12,47 @@ use virtnet::proptest::{faults, faults_among, operations};
 use virtnet::simnet::{FaultKind, Faults};
 use virtnet::{Run, Sim, Tape};
 
-use crate::shelf::{Op, Store, play};
+use crate::shelf::{Op, Store, run_workload};
 
-fn op() -> impl Strategy<Value = Op> {
-    let place = || (0..300u16, 0..3u8);
+fn any_op() -> impl Strategy<Value = Op> {
+    let op_fields = || (0..300u16, 0..3u8);
     prop_oneof![
-        place().prop_map(|(at, key)| Op::Put { at, key }),
-        place().prop_map(|(at, key)| Op::Delete { at, key }),
+        op_fields().prop_map(|(at, key)| Op::Put { at, key }),
+        op_fields().prop_map(|(at, key)| Op::Delete { at, key }),
     ]
 }
 
 /// What a run is given: up to forty operations, and which faults there may be.
 fn inputs() -> impl Strategy<Value = (Vec<Op>, Faults)> {
-    let families =
+    let kinds =
         Faults::none().with(FaultKind::Latency).with(FaultKind::Hold).with(FaultKind::Restart);
-    let in_order = |mut ops: Vec<Op>| {
+    let sort_by_time = |mut ops: Vec<Op>| {
         ops.sort_by_key(|op| op.at());
         ops
     };
-    (operations(op(), 1..40).prop_map(in_order), faults_among(families))
+    (operations(any_op(), 1..40).prop_map(sort_by_time), faults_among(kinds))
 }
 
-fn run(check: Check, store: Store) -> Report {
-    check.run_with(inputs, move |sim, (ops, faults)| play(sim, store, ops, faults))
+fn sweep(check: Check, store: Store) -> Report {
+    check.run_with(inputs, move |sim, (ops, faults)| run_workload(sim, store, ops, faults))
 }
 
 /// Of the first seed from here on at which the store that forgets fails, little remains. Of others
 /// more operations do: as many as it takes for the message that comes late to be the how-manieth it
 /// is.
-fn shelf() -> Check {
+fn store_check() -> Check {
     Check::new("shelf").seeds(3500..4500)
 }
 
 /// Whether the store that forgets fails on this tape.
-fn fails(tape: &Tape) -> bool {
+fn fails_on(tape: &Tape) -> bool {
     let check = Check::new("once").tape(tape.clone()).shrink(0);
-    !run(check.isolate(Isolation::Shared), Store::Forgets).is_ok()
+    !sweep(check.isolate(Isolation::Shared), Store::Forgetful).is_ok()
 }
 
 #[test]
-fn of_a_planted_bug_the_operations_and_the_choices_remain_that_it_takes() {
-    let report = run(shelf(), Store::Forgets);
+fn planted_bug_is_shrunk_to_minimal_operations_and_choices() {
+    let report = sweep(store_check(), Store::Forgetful);
     let text = report.to_string();
     println!("{text}"); // shown with `--nocapture`
     assert!(text.contains("was deleted and is back"), "{text}");
@@ -62,26 +62,27 @@ fn of_a_planted_bug_the_operations_and_the_choices_remain_that_it_takes() {
     assert!((2..=3).contains(&input.matches(" at: ").count()), "{text}");
     assert_eq!(input.matches("Delete").count(), 1, "{text}");
     assert!(input.ends_with("}], Faults::none().with(FaultKind::Latency))"), "{text}");
-    let (matter, of) = report.choices().unwrap();
-    assert!(matter <= 5 && of >= 100, "{text}");
+    let (remaining, total) = report.choices().unwrap();
+    assert!(remaining <= 5 && total >= 100, "{text}");
     assert!(text.contains("latency#"), "{text}");
     assert!(text.contains("of simt/client/store takes "), "{text}");
 
     let tape = report.tape().unwrap();
-    assert!(fails(tape));
+    assert!(fails_on(tape));
     let lines: Vec<String> = tape.to_string().lines().map(String::from).collect();
     let choices = lines.iter().filter(|line| line.contains(" = ") && !line.starts_with("input"));
-    assert_eq!(choices.clone().count(), matter, "{tape}");
+    assert_eq!(choices.clone().count(), remaining, "{tape}");
     for choice in choices {
-        let others: Vec<&str> = lines.iter().filter(|line| *line != choice).map(|s| &**s).collect();
-        assert!(!fails(&others.join("\n").parse().unwrap()), "it fails without {choice}");
+        let other_lines: Vec<&str> =
+            lines.iter().filter(|line| *line != choice).map(|s| &**s).collect();
+        assert!(!fails_on(&other_lines.join("\n").parse().unwrap()), "it fails without {choice}");
     }
 }
 
 #[test]
-fn the_tape_brings_back_the_input_that_is_left() {
-    let report = run(shelf(), Store::Forgets);
-    let again = run(Check::new("shelf").tape(report.tape().unwrap().clone()), Store::Forgets);
+fn shrunk_tape_reproduces_the_shrunk_input() {
+    let report = sweep(store_check(), Store::Forgetful);
+    let again = sweep(Check::new("shelf").tape(report.tape().unwrap().clone()), Store::Forgetful);
     assert_eq!(again.input(), report.input());
     assert_eq!(again.choices().map(|(matter, _)| matter), report.choices().map(|(m, _)| m));
     assert_eq!(again.tape().map(Tape::to_string), report.tape().map(Tape::to_string));
@@ -94,13 +95,13 @@ fn the_tape_brings_back_the_input_that_is_left() {
 }
 
 #[test]
-fn a_store_that_remembers_survives_all_of_it() {
-    run(shelf(), Store::Remembers).assert();
+fn correct_store_passes_every_seed() {
+    sweep(store_check(), Store::Correct).assert();
 }
 
 #[test]
-fn what_a_run_is_given_hangs_on_its_seed_alone() {
-    let notes = |check: Check| {
+fn input_of_a_run_depends_only_on_its_seed() {
+    let drawn_inputs = |check: Check| {
         let drawn = std::sync::Mutex::new(Vec::new());
         let report = check.seeds(0..40).check_determinism().run_with(inputs, |sim, input| {
             drawn.lock().unwrap().push((sim.seed(), format!("{input:?}")));
@@ -113,15 +114,15 @@ fn what_a_run_is_given_hangs_on_its_seed_alone() {
         drawn.dedup();
         drawn
     };
-    let one = notes(Check::new("one").jobs(1));
-    assert_eq!(one.len(), 40);
-    assert_eq!(one, notes(Check::new("two").jobs(2).isolate(Isolation::Shared)));
-    let inputs: HashSet<&String> = one.iter().map(|(_, input)| input).collect();
-    assert!(inputs.len() > 35, "{one:?}");
+    let first = drawn_inputs(Check::new("one").jobs(1));
+    assert_eq!(first.len(), 40);
+    assert_eq!(first, drawn_inputs(Check::new("two").jobs(2).isolate(Isolation::Shared)));
+    let inputs: HashSet<&String> = first.iter().map(|(_, input)| input).collect();
+    assert!(inputs.len() > 35, "{first:?}");
 }
 
 #[test]
-fn an_input_that_is_another_each_time_is_reported_as_such() {
+fn nondeterministic_input_is_reported() {
     // The bug: an order that is another in each process and each set.
     let any_order = || {
         any::<u8>().prop_map(|_| {
@@ -137,20 +138,21 @@ fn an_input_that_is_another_each_time_is_reported_as_such() {
 }
 
 #[test]
-fn a_strategy_that_gives_up_fails_in_words_and_one_that_panics_does_not_take_the_sweep_along() {
+fn strategy_that_gives_up_is_reported_and_one_that_panics_ends_no_sweep() {
     let never = || any::<u8>().prop_filter("nothing is good enough", |_| false);
     let text = Check::new("never").run_with(never, |_, _| async {}).to_string();
-    for why in ["the strategy has made no input of seed 0x0", "nothing is good enough"] {
-        assert!(text.contains(why), "{text}");
+    for reason in ["the strategy has made no input of seed 0x0", "nothing is good enough"] {
+        assert!(text.contains(reason), "{text}");
     }
 
-    let fussy = || (0..1000u32).prop_map(|n| if n < 5 { panic!("too small") } else { n });
-    let report = Check::new("fussy").run_with(fussy, |_, n| async move { assert!(n < 10, "ten") });
+    let panicking = || (0..1000u32).prop_map(|n| if n < 5 { panic!("too small") } else { n });
+    let report =
+        Check::new("fussy").run_with(panicking, |_, n| async move { assert!(n < 10, "ten") });
     assert_eq!(report.input(), Some("10"), "{report}");
 }
 
 #[test]
-fn an_input_reaches_a_run_in_a_process_of_its_own_and_so_does_a_simpler_one() {
+fn input_reaches_an_isolated_process_and_is_shrunk_there() {
     let check = Check::new("process").seeds(0..3).isolate(Isolation::Process);
     let numbers = || 0..1000u32;
     let report = check.run_with(numbers, |_, n| async move { assert!(n < 10, "ten or more") });
@@ -158,10 +160,10 @@ fn an_input_reaches_a_run_in_a_process_of_its_own_and_so_does_a_simpler_one() {
 }
 
 #[test]
-fn operations_are_left_out_in_stretches_and_never_below_the_least() {
-    let shrink = |least: usize, fails: &dyn Fn(&[u8]) -> bool| {
+fn operations_are_removed_in_ranges_and_never_below_the_minimum() {
+    let shrink = |min_len: usize, fails: &dyn Fn(&[u8]) -> bool| {
         let tried = Cell::new(0);
-        let strategy = operations(any::<u8>(), least..60);
+        let strategy = operations(any::<u8>(), min_len..60);
         let mut runner = TestRunner::new_with_rng(
             Config { failure_persistence: None, ..Config::default() },
             TestRunner::deterministic().new_rng(),
@@ -171,15 +173,15 @@ fn operations_are_left_out_in_stretches_and_never_below_the_least() {
             if fails(&ops) { Err(TestCaseError::fail("it fails")) } else { Ok(()) }
         });
         match error {
-            Err(TestError::Fail(_, left)) => (left, tried.get()),
+            Err(TestError::Fail(_, remaining)) => (remaining, tried.get()),
             other => panic!("{other:?}"),
         }
     };
-    let two = |ops: &[u8]| ops.iter().filter(|op| **op >= 200).count() >= 2;
-    let (left, tried) = shrink(0, &two);
-    assert_eq!(left, [200, 200]);
+    let has_two_large = |ops: &[u8]| ops.iter().filter(|op| **op >= 200).count() >= 2;
+    let (remaining, tried) = shrink(0, &has_two_large);
+    assert_eq!(remaining, [200, 200]);
     assert!(tried < 80, "{tried}");
-    assert_eq!(shrink(4, &two).0, [0, 0, 200, 200]);
+    assert_eq!(shrink(4, &has_two_large).0, [0, 0, 200, 200]);
     // Whether one may be left out hangs on how simple another is.
     assert_eq!(shrink(0, &|ops| ops.len() > usize::from(ops.contains(&0))).0, [1]);
     assert_eq!(shrink(3, &|_| true).0, [0, 0, 0]);
@@ -187,13 +189,13 @@ fn operations_are_left_out_in_stretches_and_never_below_the_least() {
 }
 
 #[test]
-fn faults_are_drawn_among_those_allowed_and_shrink_to_none() {
+fn faults_among_draws_allowed_kinds_and_shrinks_to_none() {
     let mut runner = TestRunner::deterministic();
-    let among =
+    let allowed =
         Faults::none().with(FaultKind::Crash).with(FaultKind::Partition).max_down(2).swarm();
     let mut seen = HashSet::new();
     for _ in 0..100 {
-        let mut tree = faults_among(among.clone()).new_tree(&mut runner).unwrap();
+        let mut tree = faults_among(allowed.clone()).new_tree(&mut runner).unwrap();
         seen.insert(format!("{:?}", tree.current()));
         while tree.simplify() {}
         assert_eq!(format!("{:?}", tree.current()), "Faults::none().max_down(2).swarm()");
@@ -217,7 +219,7 @@ fn faults_are_drawn_among_those_allowed_and_shrink_to_none() {
 }
 
 #[test]
-fn a_plan_that_asks_for_what_it_cannot_hit_fails_the_sweep() {
+fn fault_plan_without_a_possible_target_fails_the_sweep() {
     let only_crashes = || faults_among(Faults::none().with(FaultKind::Crash));
     let report = Check::new("nobody").run_with(only_crashes, |sim: Sim, faults| async move {
         let net = virtnet::simnet::Network::new("t");
@@ -233,11 +235,11 @@ proptest! {
     #![proptest_config(Config { cases: 16, failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn proptests_own_macro_works_with_a_seed(
-        ops in operations(op(), 1..10),
+    fn proptest_macro_with_a_seed_runs_the_correct_store(
+        ops in operations(any_op(), 1..10),
         seed in any::<u64>().no_shrink(),
     ) {
-        let run = Run::new(seed).execute(|sim| play(sim, Store::Remembers, ops, Faults::none()));
+        let run = Run::new(seed).execute(|sim| run_workload(sim, Store::Correct, ops, Faults::none()));
         prop_assert_eq!(run.unwrap(), Ok(()));
     }
 }

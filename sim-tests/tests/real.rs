@@ -1,4 +1,4 @@
-//! `os::run`: what is written for a run of the simulator runs for real.
+//! `os::run`: a program written for simulated runs executes in real time.
 
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ fn ms(millis: u64) -> Duration {
 }
 
 #[test]
-fn sleeps_timeouts_and_ticks_take_real_time_in_their_order() {
+fn sleeps_timeouts_and_ticks_take_real_time_in_order() {
     let start = Instant::now();
     let order = os::run(async {
         let began = time::now();
@@ -42,7 +42,7 @@ fn sleeps_timeouts_and_ticks_take_real_time_in_their_order() {
 }
 
 #[test]
-fn another_thread_wakes_a_run_that_sleeps() {
+fn sleeping_run_is_woken_by_another_thread() {
     let (send, receive) = oneshot::channel();
     let other = thread::spawn(move || {
         thread::sleep(ms(50));
@@ -53,7 +53,7 @@ fn another_thread_wakes_a_run_that_sleeps() {
 }
 
 #[test]
-fn who_spins_holds_up_neither_timers_nor_other_threads() {
+fn spinning_task_blocks_neither_timers_nor_other_threads() {
     static STOP: AtomicBool = AtomicBool::new(false);
     let (send, receive) = oneshot::channel();
     let other = thread::spawn(move || {
@@ -61,7 +61,7 @@ fn who_spins_holds_up_neither_timers_nor_other_threads() {
         send.send(()).unwrap();
     });
     let turns = os::run(async {
-        let spinning = virtnet::spawn(async {
+        let spinner = virtnet::spawn(async {
             let mut turns = 0_u64;
             while !STOP.load(Ordering::Relaxed) {
                 time::yield_now().await;
@@ -72,15 +72,15 @@ fn who_spins_holds_up_neither_timers_nor_other_threads() {
         time::sleep(ms(10)).await;
         receive.await.unwrap();
         STOP.store(true, Ordering::Relaxed);
-        spinning.await.unwrap()
+        spinner.await.unwrap()
     });
     assert!(turns > 100, "{turns}");
     other.join().unwrap();
 }
 
 /// Says hello over a network, server and client as tasks of one program.
-async fn hello(listening: impl Networker, dialing: impl Networker) -> String {
-    let listener = listening.listen("").await.unwrap();
+async fn say_hello(server_network: impl Networker, client_network: impl Networker) -> String {
+    let listener = server_network.listen("").await.unwrap();
     let addr = listener.local_addr().to_string().replace("[::]", "127.0.0.1");
     let server = virtnet::spawn(async move {
         let mut conn = listener.accept().await.unwrap();
@@ -89,53 +89,53 @@ async fn hello(listening: impl Networker, dialing: impl Networker) -> String {
         conn.close().unwrap();
     });
     let mut text = String::new();
-    dialing.dial(&addr).await.unwrap().read_to_string(&mut text).await.unwrap();
+    client_network.dial(&addr).await.unwrap().read_to_string(&mut text).await.unwrap();
     server.await.unwrap();
     text
 }
 
 #[test]
-fn the_same_program_talks_over_every_network_that_is_real() {
-    assert_eq!(os::run(async { hello(Tcp::new(), Tcp::new()).await }), "hello");
+fn program_in_real_time_runs_on_tcp_lonet_and_pipenet() {
+    assert_eq!(os::run(async { say_hello(Tcp::new(), Tcp::new()).await }), "hello");
     let on_lonet = os::run(async {
         let net = lonet::join("").await.unwrap();
         let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
-        let said = hello(a, b).await;
+        let said = say_hello(a, b).await;
         net.close().unwrap();
         said
     });
     assert_eq!(on_lonet, "hello");
     let on_pipenet = os::run(async {
         let net = pipenet::Network::new("t");
-        hello(net.host("a"), net.host("b")).await
+        say_hello(net.host("a"), net.host("b")).await
     });
     assert_eq!(on_pipenet, "hello");
 }
 
 #[test]
-fn a_panic_comes_out_with_its_task_and_a_run_inside_a_run_is_refused() {
-    let message = |work: fn()| *catch_unwind(work).unwrap_err().downcast::<String>().unwrap();
-    let told = message(|| {
+fn task_panic_is_propagated_with_its_name_and_nested_run_is_refused() {
+    let panic_message = |work: fn()| *catch_unwind(work).unwrap_err().downcast::<String>().unwrap();
+    let text = panic_message(|| {
         os::run(async {
             let task = Sim::current().task("worker").spawn(async { panic!("no more ink") });
             let _: Result<(), _> = task.await;
         });
     });
-    assert_eq!(told, "virtnet::os::run: the task main/worker panicked: no more ink");
-    let told = message(|| {
+    assert_eq!(text, "virtnet::os::run: the task main/worker panicked: no more ink");
+    let text = panic_message(|| {
         os::run(async {
             let _ = Run::new(1).execute(async |_| {});
         });
     });
-    assert!(told.contains("a run inside a run is refused"), "{told}");
+    assert!(text.contains("a run inside a run is refused"), "{text}");
 }
 
 #[test]
-fn it_leaves_nothing_that_a_simulated_run_would_notice() {
+fn real_time_run_does_not_affect_later_simulated_runs() {
     let simulated = || {
         Run::new(7).execute(async |sim| {
             let net = pipenet::Network::new("t");
-            let said = hello(net.host("a"), net.host("b")).await;
+            let said = say_hello(net.host("a"), net.host("b")).await;
             (said, sim.rng().next_u64())
         })
     };

@@ -1,4 +1,4 @@
-//! Results as lines of JSON: those of several machines are put together and judged as one.
+//! Sweep results as JSON lines: the results of several machines are merged and judged as one.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,11 +9,11 @@ use serde_json::Value;
 use virtnet::check::{Check, always, sometimes};
 use virtnet::{Sim, Tape};
 
-use crate::process::{execute, said};
+use crate::process::{run_test, stderr_text};
 
 /// Seven is only of one shard; whether anything fails, a variable says.
 #[virtnet::test(seeds = 40)]
-async fn swept(sim: Sim) {
+async fn sweep_fixture(sim: Sim) {
     sometimes!(sim.seed() == 7, "seven");
     if std::env::var_os("VIRTNET_TESTS_HUNDRED").is_some() {
         sometimes!(sim.seed() == 100, "a hundred");
@@ -24,53 +24,53 @@ async fn swept(sim: Sim) {
 }
 
 /// Asks for another `sometimes!`, which takes more seeds.
-const HUNDRED: (&str, &str) = ("VIRTNET_TESTS_HUNDRED", "1");
-const SWEPT: &str = "results::swept";
+const HUNDRED_VARIABLE: (&str, &str) = ("VIRTNET_TESTS_HUNDRED", "1");
+const SWEEP_FIXTURE: &str = "results::swept";
 
 /// A file that no other process has.
-fn file(name: &str) -> PathBuf {
+fn temp_file(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("virtnet-{name}-{}.jsonl", std::process::id()))
 }
 
-fn lines(file: &std::path::Path) -> Vec<Value> {
+fn read_json_lines(file: &std::path::Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
-fn a_sweep_is_a_line_with_keys_that_stay() {
-    let file = file("keys");
+fn sweep_result_is_one_json_line_with_stable_keys() {
+    let file = temp_file("keys");
     let path = file.to_str().unwrap();
-    let seeds = [("VIRTNET_RESULTS", path), ("VIRTNET_SEEDS", "5..105"), HUNDRED];
-    assert!(execute(SWEPT, &seeds).status.success());
+    let seeds = [("VIRTNET_RESULTS", path), ("VIRTNET_SEEDS", "5..105"), HUNDRED_VARIABLE];
+    assert!(run_test(SWEEP_FIXTURE, &seeds).status.success());
     let fails = [("VIRTNET_RESULTS", path), ("VIRTNET_TESTS_FAILS", "9")];
-    assert!(!execute(SWEPT, &fails).status.success());
-    let mut lines = lines(&file);
+    assert!(!run_test(SWEEP_FIXTURE, &fails).status.success());
+    let mut lines = read_json_lines(&file);
     std::fs::remove_file(file).unwrap();
     for line in &mut lines {
         assert!(line["millis"].take().is_u64());
     }
-    let well = serde_json::json!({
-        "virtnet": 1, "program": "sim", "test": SWEPT, "seeds": ["0x5", "0x69"], "shard": null,
+    let expected = serde_json::json!({
+        "virtnet": 1, "program": "sim", "test": SWEEP_FIXTURE, "seeds": ["0x5", "0x69"], "shard": null,
         "passed": 100, "failed": null, "next": null, "sometimes": {"seven": 1, "a hundred": 1},
         "always": {"few": 100}, "fault_stats": {}, "millis": null
     });
-    assert_eq!(lines[0], well);
+    assert_eq!(lines[0], expected);
     assert_eq!((&lines[1]["passed"], &lines[1]["failed"]["seed"]), (&9.into(), &"0x9".into()));
-    let what = lines[1]["failed"]["what"].as_str().unwrap();
-    assert!(what.starts_with("task main panicked: it was asked for"), "{what}");
+    let failure_text = lines[1]["failed"]["what"].as_str().unwrap();
+    assert!(failure_text.starts_with("task main panicked: it was asked for"), "{failure_text}");
     assert_eq!(lines[1]["failed"]["fingerprint"].as_str().unwrap().len(), 16);
     assert_eq!(lines.len(), 2);
 }
 
 #[test]
-fn a_seed_that_fails_beside_the_smallest_has_not_passed() {
+fn passed_count_excludes_every_failed_seed() {
     static BEGUN: AtomicU64 = AtomicU64::new(0);
     let Ok(file) = std::env::var("VIRTNET_RESULTS") else {
-        let file = file("both");
+        let file = temp_file("both");
         let test = "results::a_seed_that_fails_beside_the_smallest_has_not_passed";
-        let output = execute(test, &[("VIRTNET_RESULTS", file.to_str().unwrap())]);
-        assert!(output.status.success(), "{}", said(&output));
+        let output = run_test(test, &[("VIRTNET_RESULTS", file.to_str().unwrap())]);
+        assert!(output.status.success(), "{}", stderr_text(&output));
         return;
     };
     let _ = Check::new("both").seeds(0..2).jobs(2).run(|_| async {
@@ -81,39 +81,40 @@ fn a_seed_that_fails_beside_the_smallest_has_not_passed() {
         panic!("both");
     });
     let file = PathBuf::from(file);
-    let lines = lines(&file);
+    let lines = read_json_lines(&file);
     std::fs::remove_file(file).unwrap();
     assert_eq!((&lines[0]["passed"], &lines[0]["failed"]["seed"]), (&0.into(), &"0x0".into()));
 }
 
 #[test]
-fn shards_are_judged_together_and_not_alone() {
-    let file = file("shards");
+fn shard_results_are_judged_only_when_merged() {
+    let file = temp_file("shards");
     let path = file.to_str().unwrap();
-    let sweep = |shard, more: &[(&str, &str)]| {
-        let own = [("VIRTNET_RESULTS", path), ("VIRTNET_SHARD", shard), HUNDRED];
-        execute(SWEPT, &[&own, more].concat())
+    let sweep = |shard, extra_variables: &[(&str, &str)]| {
+        let shard_variables =
+            [("VIRTNET_RESULTS", path), ("VIRTNET_SHARD", shard), HUNDRED_VARIABLE];
+        run_test(SWEEP_FIXTURE, &[&shard_variables, extra_variables].concat())
     };
-    let judge = || execute(SWEPT, &[("VIRTNET_MERGE", path)]);
+    let merge = || run_test(SWEEP_FIXTURE, &[("VIRTNET_MERGE", path)]);
     assert!(sweep("1/3", &[]).status.success(), "seven is another shard's");
     assert!(sweep("2/3", &[]).status.success());
-    let text = said(&judge());
+    let text = stderr_text(&merge());
     assert!(text.contains("the results of these shards are missing: 3/3"), "{text}");
     assert!(sweep("3/3", &[]).status.success());
-    let text = said(&judge());
+    let text = stderr_text(&merge());
     assert!(text.contains("swept failed after 40 run(s):"), "{text}");
     assert!(text.contains("sometimes! was never reached: a hundred\n"), "{text}");
 
     // Another night, and all is well, whatever is in the file of other tests.
     assert!(sweep("1/1", &[("VIRTNET_SEEDS", "100..101")]).status.success());
-    let other =
+    let other_lines =
         std::fs::read_to_string(&file).unwrap().replace("\"test\":\"results::", "\"test\":\"x");
-    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "\n" + &other).unwrap();
-    assert!(judge().status.success(), "{}", said(&judge()));
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "\n" + &other_lines).unwrap();
+    assert!(merge().status.success(), "{}", stderr_text(&merge()));
 
     // A failure on any machine is the failure of all.
     assert!(!sweep("2/3", &[("VIRTNET_TESTS_FAILS", "9")]).status.success());
-    let text = said(&judge());
+    let text = stderr_text(&merge());
     std::fs::remove_file(file).unwrap();
     assert!(text.contains("swept failed with seed 0xa after 45 run(s):"), "{text}");
     assert!(text.contains("it was asked for"), "{text}");
@@ -121,19 +122,25 @@ fn shards_are_judged_together_and_not_alone() {
 }
 
 #[test]
-fn what_cannot_be_written_or_judged_is_one_sentence() {
-    let file = file("bad");
+fn unwritable_results_or_invalid_merge_file_is_one_sentence() {
+    let file = temp_file("bad");
     let path = file.to_str().unwrap();
     let first_line = |variables: &[(&str, &str)]| {
-        let output = execute(SWEPT, variables);
+        let output = run_test(SWEEP_FIXTURE, variables);
         assert!(!output.status.success());
-        let text = said(&output);
+        let text = stderr_text(&output);
         text.lines().find(|line| line.starts_with("virtnet: ")).expect(&text).to_string()
     };
-    let nowhere = first_line(&[("VIRTNET_RESULTS", "/nowhere/x")]);
-    assert!(nowhere.starts_with("virtnet: VIRTNET_RESULTS=/nowhere/x: No such file"), "{nowhere}");
-    let nowhere = first_line(&[("VIRTNET_MERGE", "/nowhere/x")]);
-    assert!(nowhere.starts_with("virtnet: VIRTNET_MERGE=/nowhere/x: No such file"), "{nowhere}");
+    let error_line = first_line(&[("VIRTNET_RESULTS", "/nowhere/x")]);
+    assert!(
+        error_line.starts_with("virtnet: VIRTNET_RESULTS=/nowhere/x: No such file"),
+        "{error_line}"
+    );
+    let error_line = first_line(&[("VIRTNET_MERGE", "/nowhere/x")]);
+    assert!(
+        error_line.starts_with("virtnet: VIRTNET_MERGE=/nowhere/x: No such file"),
+        "{error_line}"
+    );
     for (text, error) in [
         ("", "it has no line of the test results::swept of sim"),
         ("{\"virtnet\":1", "line 1: it is not JSON: EOF while parsing an object, column 12"),
@@ -144,44 +151,45 @@ fn what_cannot_be_written_or_judged_is_one_sentence() {
         ),
     ] {
         std::fs::write(&file, text).unwrap();
-        let said = first_line(&[("VIRTNET_MERGE", path)]);
-        assert_eq!(said, format!("virtnet: VIRTNET_MERGE={path}: {error}"));
+        let error_line = first_line(&[("VIRTNET_MERGE", path)]);
+        assert_eq!(error_line, format!("virtnet: VIRTNET_MERGE={path}: {error}"));
     }
     std::fs::remove_file(file).unwrap();
 }
 
 #[test]
-fn a_failure_whose_line_cannot_be_written_is_reported_all_the_same() {
+fn failure_whose_result_line_cannot_be_written_is_reported() {
     if !std::path::Path::new("/dev/full").exists() {
         return;
     }
-    let text = said(&execute(SWEPT, &[("VIRTNET_RESULTS", "/dev/full")]));
+    let text = stderr_text(&run_test(SWEEP_FIXTURE, &[("VIRTNET_RESULTS", "/dev/full")]));
     assert!(text.contains("virtnet: VIRTNET_RESULTS=/dev/full: No space left"), "{text}");
     let fails = [("VIRTNET_RESULTS", "/dev/full"), ("VIRTNET_TESTS_FAILS", "9")];
-    let text = said(&execute(SWEPT, &fails));
+    let text = stderr_text(&run_test(SWEEP_FIXTURE, &fails));
     assert!(text.contains("VIRTNET_RESULTS=/dev/full: No space left"), "{text}");
     assert!(text.contains("swept failed with seed 0x9, run "), "{text}");
 }
 
 #[test]
-fn what_a_test_has_on_a_tape_is_run_where_sweeps_are_judged() {
+fn tape_of_a_check_is_run_when_results_are_merged() {
     let report = Check::new("kept").tape(Tape::zero()).run(async |sim| {
         assert!(std::env::var_os("VIRTNET_TESTS_FAILS").is_none(), "{sim:?}");
     });
     report.assert();
     if std::env::var_os("VIRTNET_MERGE").is_none() {
         let test = "results::what_a_test_has_on_a_tape_is_run_where_sweeps_are_judged";
-        let judged =
-            |more: &[_]| execute(test, &[&[("VIRTNET_MERGE", "/dev/null")], more].concat());
-        let well = judged(&[]);
-        assert!(well.status.success(), "{}", said(&well));
-        let text = said(&judged(&[("VIRTNET_TESTS_FAILS", "1")]));
+        let merge = |extra_variables: &[_]| {
+            run_test(test, &[&[("VIRTNET_MERGE", "/dev/null")], extra_variables].concat())
+        };
+        let passing = merge(&[]);
+        assert!(passing.status.success(), "{}", stderr_text(&passing));
+        let text = stderr_text(&merge(&[("VIRTNET_TESTS_FAILS", "1")]));
         assert!(text.contains("kept failed with seed 0x0, run 1:"), "{text}");
     }
 }
 
 #[test]
-fn a_budget_goes_through_seeds_until_it_is_used_and_says_where_to_go_on() {
+fn budget_runs_consecutive_seeds_and_reports_the_next_one() {
     let seeds = std::sync::Mutex::new(BTreeSet::new());
     let budget = Duration::from_secs(1);
     let report = Check::new("budget").budget(budget).jobs(2).run(|sim| {
@@ -201,36 +209,41 @@ fn a_budget_goes_through_seeds_until_it_is_used_and_says_where_to_go_on() {
 }
 
 #[test]
-fn a_time_in_the_environment_goes_past_the_seeds_of_the_test() {
-    let output = execute(SWEPT, &[("VIRTNET_BUDGET", "60s"), ("VIRTNET_SEEDS", "0..200")]);
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(!said(&output).contains("go on"), "{}", said(&output));
-    let text = said(&execute(SWEPT, &[("VIRTNET_BUDGET", "60s"), ("VIRTNET_SHRINK", "0")]));
+fn budget_variable_continues_past_the_seeds_of_the_test() {
+    let output = run_test(SWEEP_FIXTURE, &[("VIRTNET_BUDGET", "60s"), ("VIRTNET_SEEDS", "0..200")]);
+    assert!(output.status.success(), "{}", stderr_text(&output));
+    assert!(!stderr_text(&output).contains("go on"), "{}", stderr_text(&output));
+    let text = stderr_text(&run_test(
+        SWEEP_FIXTURE,
+        &[("VIRTNET_BUDGET", "60s"), ("VIRTNET_SHRINK", "0")],
+    ));
     // There are more than two hundred, which fail.
     assert!(text.contains("swept failed with seed 0xc8, run "), "{text}");
     let test = "attribute::a_test_takes_a_sim";
-    let text = said(&execute(test, &[("VIRTNET_BUDGET", "200ms"), ("VIRTNET_SHARD", "1/2")]));
-    let (_, took) = text.split_once(" seeds from 0x0 on in ").expect(&text);
+    let text =
+        stderr_text(&run_test(test, &[("VIRTNET_BUDGET", "200ms"), ("VIRTNET_SHARD", "1/2")]));
+    let (_, seconds) = text.split_once(" seeds from 0x0 on in ").expect(&text);
     // A busy machine may be late, but no earlier than told.
-    let (took, _) = took.split_once(" s, all well\n").expect(&text);
-    assert!(took.parse::<f64>().is_ok_and(|took| took >= 0.2), "{text}");
-    let (_, on) = text.split_once("  go on: VIRTNET_BUDGET=200ms VIRTNET_SEEDS=0x").expect(&text);
-    assert!(on.contains(".. VIRTNET_SHARD=1/2 cargo test -p sim-tests"), "{text}");
+    let (seconds, _) = seconds.split_once(" s, all well\n").expect(&text);
+    assert!(seconds.parse::<f64>().is_ok_and(|seconds| seconds >= 0.2), "{text}");
+    let (_, resume_command) =
+        text.split_once("  go on: VIRTNET_BUDGET=200ms VIRTNET_SEEDS=0x").expect(&text);
+    assert!(resume_command.contains(".. VIRTNET_SHARD=1/2 cargo test -p sim-tests"), "{text}");
 }
 
 #[test]
-fn seeds_that_were_drawn_are_told_and_the_last_of_all_seeds_are_the_last() {
+fn random_seeds_are_printed_and_open_range_ends_at_the_last_seed() {
     // Seeds that are drawn say how a test is called only if it passes with each of them.
     let test = "attribute::a_test_takes_nothing_and_returns_a_result";
     let run = |seeds: &str| {
-        let output = execute(test, &[("VIRTNET_SEEDS", seeds), ("VIRTNET_JOBS", "2")]);
-        assert!(output.status.success(), "{}", said(&output));
-        said(&output)
+        let output = run_test(test, &[("VIRTNET_SEEDS", seeds), ("VIRTNET_JOBS", "2")]);
+        assert!(output.status.success(), "{}", stderr_text(&output));
+        stderr_text(&output)
     };
     let text = run("random:3");
-    let (_, again) =
+    let (_, repeat_command) =
         text.split_once("these seeds were drawn\n  again: VIRTNET_SEEDS=").expect(&text);
-    let (seeds, _) = again.split_once(' ').expect(&text);
+    let (seeds, _) = repeat_command.split_once(' ').expect(&text);
     let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
     let (start, end) = seeds.split_once("..").expect(&text);
     assert_eq!(number(end).unwrap() - number(start).unwrap(), 3, "{text}");

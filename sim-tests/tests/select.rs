@@ -1,4 +1,4 @@
-//! `select!` has tokio's syntax, and which branch is first is a choice.
+//! `select!`: it has tokio's syntax, and a choice decides which ready branch is first.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ fn run<T: 'static>(seed: u64, main: impl AsyncFnOnce(virtnet::Sim) -> T + 'stati
 }
 
 #[test]
-fn the_first_that_is_ready_wins_and_the_others_are_dropped() {
+fn select_runs_the_branch_that_is_ready_first() {
     run(1, async |sim| {
         let out = select! {
             () = sim.sleep(Duration::from_secs(2)) => "slow",
@@ -24,7 +24,7 @@ fn the_first_that_is_ready_wins_and_the_others_are_dropped() {
 }
 
 #[test]
-fn all_branches_that_are_ready_are_picked_by_some_seed() {
+fn select_picks_each_ready_branch_under_some_seed() {
     let pick = |seed, schedule| {
         Run::new(seed)
             .schedule(schedule)
@@ -44,7 +44,7 @@ fn all_branches_that_are_ready_are_picked_by_some_seed() {
 }
 
 #[test]
-fn biased_looks_in_the_order_written_and_a_tape_can_choose() {
+fn select_order_is_as_written_if_biased_and_else_set_by_tape() {
     for seed in 0..50 {
         let first = run(seed, async |_| select! { biased; n = ready(0) => n, n = ready(1) => n });
         assert_eq!(first, 0);
@@ -56,7 +56,7 @@ fn biased_looks_in_the_order_written_and_a_tape_can_choose() {
 }
 
 #[test]
-fn conditions_patterns_and_else_disable_branches() {
+fn select_branches_are_disabled_by_conditions_and_patterns() {
     run(1, async |_| {
         let off = false;
         let out = select! {
@@ -76,8 +76,8 @@ fn conditions_patterns_and_else_disable_branches() {
 }
 
 #[test]
-fn handlers_may_break_return_await_and_use_question_marks() {
-    async fn story(sim: virtnet::Sim) -> Result<u32, std::num::ParseIntError> {
+fn select_handlers_may_break_return_await_and_use_question_mark() {
+    async fn loop_with_select(sim: virtnet::Sim) -> Result<u32, std::num::ParseIntError> {
         let mut rounds = 0;
         loop {
             select! {
@@ -93,11 +93,11 @@ fn handlers_may_break_return_await_and_use_question_marks() {
         select! { _ = ready(()) => if n > 0 { return Ok(n + rounds) } }
         Ok(0)
     }
-    assert_eq!(run(1, async |sim| story(sim).await), Ok(10));
+    assert_eq!(run(1, async |sim| loop_with_select(sim).await), Ok(10));
 }
 
 #[test]
-fn branches_may_borrow_what_the_handler_changes() {
+fn select_branches_may_borrow_what_the_handler_changes() {
     run(1, async |_| {
         let mut text = String::from("a");
         async fn length(text: &str) -> usize {
@@ -112,7 +112,7 @@ fn branches_may_borrow_what_the_handler_changes() {
 }
 
 #[test]
-fn sixteen_branches_fit() {
+fn select_accepts_sixteen_branches() {
     let n = run(1, async |_| {
         select! {
             biased;
@@ -127,14 +127,14 @@ fn sixteen_branches_fit() {
 
 #[test]
 #[should_panic(expected = "all branches of `select!` are disabled and there is no `else`")]
-fn nothing_left_and_no_else_panics() {
+fn select_without_enabled_branch_or_else_panics() {
     futures::executor::block_on(async {
         select! { Some(()) = ready(None) => () }
     });
 }
 
 #[test]
-fn outside_a_run_it_begins_with_the_first() {
+fn select_outside_a_run_polls_the_first_branch_first() {
     let polls = Cell::new(0);
     let n = futures::executor::block_on(async {
         select! {
@@ -146,7 +146,7 @@ fn outside_a_run_it_begins_with_the_first() {
 }
 
 #[test]
-fn what_becomes_a_future_will_do_and_so_will_an_else_alone_as_in_tokio() {
+fn select_accepts_into_future_and_a_lone_else() {
     struct Request;
     impl IntoFuture for Request {
         type Output = u8;

@@ -1,9 +1,8 @@
-//! A store that forgets too much: the system under the tests that are given inputs, and under a
-//! fuzzer.
+//! A key-value store with a planted bug, tested with generated inputs and by a fuzzer.
 //!
-//! Knows a store, a client that asks again when an answer is late, and what must be in the store
-//! in the end. Requests are numbered, so that one that comes late does nothing; the planted bug is
-//! that the store forgets, with what it deletes, which request that was.
+//! Requests are numbered, so that a late duplicate has no effect. The forgetful store deletes the
+//! number together with the key, and a late `put` then brings the key back. The client repeats a
+//! request when its answer is late; at the end the store must have the expected keys.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -36,30 +35,30 @@ impl Op {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Store {
     /// It forgets what it deletes.
-    Forgets,
+    Forgetful,
     /// It keeps the number of the request that has deleted.
-    Remembers,
+    Correct,
 }
 
 /// For each key the number of the last request, and whether it is there.
-type Keys = BTreeMap<u8, (u8, bool)>;
+type KeyTable = BTreeMap<u8, (u8, bool)>;
 
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 
 impl Store {
-    fn apply(self, keys: &mut Keys, [number, what, key]: [u8; 3]) {
+    fn apply(self, keys: &mut KeyTable, [number, operation, key]: [u8; 3]) {
         if keys.get(&key).is_some_and(|(last, _)| *last >= number) {
             return;
         }
-        if what == DELETE && self == Self::Forgets {
+        if operation == DELETE && self == Self::Forgetful {
             keys.remove(&key);
         } else {
-            keys.insert(key, (number, what == PUT));
+            keys.insert(key, (number, operation == PUT));
         }
     }
 
-    async fn serve(self, mut conn: Conn, keys: Rc<RefCell<Keys>>) {
+    async fn serve(self, mut conn: Conn, keys: Rc<RefCell<KeyTable>>) {
         let mut request = [0; 3];
         while conn.read_exact(&mut request).await.is_ok() {
             self.apply(&mut keys.borrow_mut(), request);
@@ -69,7 +68,7 @@ impl Store {
         }
     }
 
-    async fn run(self, host: Host, keys: Rc<RefCell<Keys>>) {
+    async fn run(self, host: Host, keys: Rc<RefCell<KeyTable>>) {
         let listener = host.listen(":1").await.unwrap();
         while let Ok(conn) = listener.accept().await {
             Sim::current().task("serve").spawn(self.serve(conn, keys.clone()));
@@ -85,16 +84,16 @@ struct Client {
 }
 
 impl Client {
-    async fn ask(&mut self, request: [u8; 3]) {
+    async fn send_until_answered(&mut self, request: [u8; 3]) {
         let limit = Duration::from_millis(100);
-        while !matches!(time::timeout(limit, self.ask_once(request)).await, Ok(Ok(()))) {
+        while !matches!(time::timeout(limit, self.send_once(request)).await, Ok(Ok(()))) {
             // What it has sent may still arrive.
             self.conn = None;
             time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    async fn ask_once(&mut self, request: [u8; 3]) -> io::Result<()> {
+    async fn send_once(&mut self, request: [u8; 3]) -> io::Result<()> {
         let conn = match &mut self.conn {
             Some(conn) => conn,
             none => none.insert(self.host.dial("store:1").await?),
@@ -104,47 +103,47 @@ impl Client {
     }
 
     /// Does all operations, one after the other, and says which keys must be there then.
-    async fn work(mut self, ops: Vec<Op>) -> BTreeMap<u8, bool> {
+    async fn run_operations(mut self, ops: Vec<Op>) -> BTreeMap<u8, bool> {
         let start = time::now();
         let mut expected = BTreeMap::new();
         for (op, number) in ops.into_iter().zip(1..) {
             time::sleep_until(start + Duration::from_millis(10) * u32::from(op.at())).await;
-            let (what, key) = match op {
+            let (operation, key) = match op {
                 Op::Put { key, .. } => (PUT, key),
                 Op::Delete { key, .. } => (DELETE, key),
             };
-            self.ask([number, what, key]).await;
-            expected.insert(key, what == PUT);
+            self.send_until_answered([number, operation, key]).await;
+            expected.insert(key, operation == PUT);
         }
         expected
     }
 }
 
 /// Does those operations while there are those faults, and says what is wrong in the end.
-pub(crate) async fn play(
+pub(crate) async fn run_workload(
     sim: Sim,
     store: Store,
     ops: Vec<Op>,
     faults: Faults,
 ) -> Result<(), String> {
     let net = Network::new("t");
-    let keys = Rc::new(RefCell::new(Keys::new()));
-    let kept = keys.clone();
-    net.node("store", move |host| store.run(host, kept.clone()));
+    let keys = Rc::new(RefCell::new(KeyTable::new()));
+    let store_keys = keys.clone();
+    net.node("store", move |host| store.run(host, store_keys.clone()));
     let host = net.new_host("client").await.map_err(|error| error.to_string())?;
     sim.sleep(Duration::from_secs(1)).await;
-    let client = sim.task("client").spawn(Client { host, conn: None }.work(ops));
+    let client = sim.task("client").spawn(Client { host, conn: None }.run_operations(ops));
     net.fault_plan(faults).run_for(Duration::from_secs(3)).await;
     let expected = client.await.map_err(|error| error.to_string())?;
     // What is late has all the time it needs.
     sim.sleep(Duration::from_secs(70)).await;
     let keys = keys.borrow();
     for (key, expected) in expected {
-        let there = keys.get(&key).is_some_and(|(_, there)| *there);
-        if there != expected {
-            let what =
+        let is_present = keys.get(&key).is_some_and(|(_, is_present)| *is_present);
+        if is_present != expected {
+            let problem =
                 if expected { "was put and is not there" } else { "was deleted and is back" };
-            return Err(format!("key {key} {what}"));
+            return Err(format!("key {key} {problem}"));
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
-//! Code that is not ours: wakers that own things or panic, engines that panic.
+//! Third-party code: wakers that own connections or panic, connections that panic.
 //!
-//! Knows that under a lock nothing foreign may run, and that one that fails takes no other along.
+//! No foreign code runs under a lock, and code that panics keeps nothing else from being woken or
+//! closed.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,18 +13,20 @@ use std::time::Duration;
 use futures::{AsyncReadExt, StreamExt};
 use virtnet::{Cause, Conn, Run};
 
-use crate::lab::Lab;
-use crate::support::{TwoHosts, accept, connect, dial, free_ports, now, read, two_hosts, write};
+use crate::lab::TestNetwork;
+use crate::support::{
+    TwoHosts, accept, connect, dial, expect_ready_now, free_ports, read, two_hosts, write,
+};
 
 /// Does nothing when it is woken, and drops a connection when it is dropped.
-struct Owner(#[expect(dead_code, reason = "it is there to be dropped")] Mutex<Conn>);
+struct ConnOwningWaker(#[expect(dead_code, reason = "it is there to be dropped")] Mutex<Conn>);
 
-impl Wake for Owner {
+impl Wake for ConnOwningWaker {
     fn wake(self: Arc<Self>) {}
 }
 
 /// Fails rather than hangs, should there be a dead-lock.
-fn in_time(work: impl FnOnce() + Send + 'static) {
+fn run_with_timeout(work: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel();
     std::thread::spawn(move || {
         work();
@@ -33,36 +36,36 @@ fn in_time(work: impl FnOnce() + Send + 'static) {
 }
 
 /// Lets a waker that owns a connection be displaced, and one be dropped with who waits.
-fn displace_owners() {
+fn replace_and_drop_owning_wakers() {
     let TwoHosts { net: _net, a, b, la: _la, lb, ab, ba } = two_hosts();
     let (dc, cd) = connect(&a, &lb);
     drop(free_ports(&b, 1));
-    for (owned, displace) in [(ba, true), (cd, false)] {
+    for (owned, is_replaced) in [(ba, true), (cd, false)] {
         let mut accepting = Box::pin(lb.accept());
-        let owner = Waker::from(Arc::new(Owner(Mutex::new(owned))));
-        assert!(accepting.as_mut().poll(&mut Context::from_waker(&owner)).is_pending());
-        drop(owner);
-        if displace {
+        let owning_waker = Waker::from(Arc::new(ConnOwningWaker(Mutex::new(owned))));
+        assert!(accepting.as_mut().poll(&mut Context::from_waker(&owning_waker)).is_pending());
+        drop(owning_waker);
+        if is_replaced {
             let mut cx = Context::from_waker(Waker::noop());
             assert!(accepting.as_mut().poll(&mut cx).is_pending());
         }
     }
     assert_eq!(free_ports(&b, 3), [2, 3, 4], "a port is lost");
-    let owner = Waker::from(Arc::new(Owner(Mutex::new(ab))));
+    let owning_waker = Waker::from(Arc::new(ConnOwningWaker(Mutex::new(ab))));
     let mut dialing = Box::pin(a.dial("β:1"));
-    assert!(dialing.as_mut().poll(&mut Context::from_waker(&owner)).is_pending());
-    drop((owner, dialing, dc));
+    assert!(dialing.as_mut().poll(&mut Context::from_waker(&owning_waker)).is_pending());
+    drop((owning_waker, dialing, dc));
     assert_eq!(free_ports(&a, 3), [2, 3, 4], "a port is lost");
 }
 
 #[test]
-fn a_waker_may_own_a_connection() {
-    in_time(displace_owners);
-    in_time(|| Run::new(0).execute(async |_| displace_owners()).unwrap());
+fn waker_that_owns_a_connection_may_be_replaced_or_dropped() {
+    run_with_timeout(replace_and_drop_owning_wakers);
+    run_with_timeout(|| Run::new(0).execute(async |_| replace_and_drop_owning_wakers()).unwrap());
 }
 
 #[test]
-fn a_waker_that_panics_takes_no_other_along() {
+fn panicking_waker_does_not_keep_others_from_being_woken() {
     struct Bomb;
     impl Wake for Bomb {
         fn wake(self: Arc<Self>) {
@@ -74,75 +77,75 @@ fn a_waker_that_panics_takes_no_other_along() {
     let mut first = Box::pin(two.lb.accept());
     assert!(first.as_mut().poll(&mut Context::from_waker(&bomb)).is_pending());
     let (mut second, mut reading) = (accept(&two.lb), read(&two.ba, 1));
-    second.waits();
-    reading.waits();
+    second.expect_pending();
+    reading.expect_pending();
     catch_unwind(AssertUnwindSafe(|| two.b.close())).unwrap_err();
-    assert_eq!((second.woken(), reading.woken()), (1, 1));
-    assert_eq!(reading.done().unwrap_err(), "read pipet α:2->β:2: host is down");
+    assert_eq!((second.take_wakes(), reading.take_wakes()), (1, 1));
+    assert_eq!(reading.expect_ready().unwrap_err(), "read pipet α:2->β:2: host is down");
 }
 
 #[test]
-fn a_connection_that_panics_when_closed_leaves_no_other_open() {
-    let lab = Lab::new(0);
-    let (a, b) = (lab.host("α"), lab.host("β"));
-    let listener = now(b.listen("")).unwrap();
+fn connection_that_panics_on_close_leaves_no_other_open() {
+    let network = TestNetwork::new(0);
+    let (a, b) = (network.host("α"), network.host("β"));
+    let listener = expect_ready_now(b.listen("")).unwrap();
     let mut ends = Vec::new();
     for _ in 0..3 {
         let mut accepting = accept(&listener);
-        accepting.waits();
-        ends.push(dial(&a, "β:1").done().unwrap());
-        ends.push(accepting.done().unwrap());
+        accepting.expect_pending();
+        ends.push(dial(&a, "β:1").expect_ready().unwrap());
+        ends.push(accepting.expect_ready().unwrap());
     }
-    lab.engine.wires.fuse.store(2, Ordering::Relaxed);
-    catch_unwind(AssertUnwindSafe(|| lab.net.close())).unwrap_err();
-    assert_eq!(lab.closed(), 6, "one was not closed");
+    network.engine.conn_counts.closes_until_panic.store(2, Ordering::Relaxed);
+    catch_unwind(AssertUnwindSafe(|| network.subnetwork.close())).unwrap_err();
+    assert_eq!(network.closed_conns(), 6, "one was not closed");
     for end in ends {
-        let error = write(&end, "x").done().unwrap_err();
+        let error = write(&end, "x").expect_ready().unwrap_err();
         assert!(error.ends_with(": network is down"), "{error}");
     }
     assert!(a.is_closed() && b.is_closed());
-    assert_eq!(lab.net.close(), Ok(()), "engine and registry were closed well");
+    assert_eq!(network.subnetwork.close(), Ok(()), "engine and registry were closed well");
 }
 
 #[test]
-fn who_reads_with_a_new_waker_each_time_leaves_few_behind() {
-    struct Mute;
-    impl Wake for Mute {
+fn reads_with_a_new_waker_per_poll_keep_a_bounded_number() {
+    struct NoopWake;
+    impl Wake for NoopWake {
         fn wake(self: Arc<Self>) {}
     }
     let two = two_hosts();
-    let mute = |_| Arc::new(Mute);
-    let wakers: Vec<_> = (0..5_000).map(mute).collect();
+    let new_wake = |_| Arc::new(NoopWake);
+    let wakers: Vec<_> = (0..5_000).map(new_wake).collect();
     for waker in &wakers {
         let (waker, mut buf, mut conn) = (Waker::from(waker.clone()), [0], &two.ab);
         let mut reading = conn.read(&mut buf);
         let poll = std::pin::Pin::new(&mut reading).poll(&mut Context::from_waker(&waker));
         assert!(poll.is_pending());
     }
-    let left = wakers.iter().filter(|waker| Arc::strong_count(waker) > 1).count();
-    assert!((1..1_100).contains(&left), "{left} of 5000 are kept");
+    let kept_count = wakers.iter().filter(|waker| Arc::strong_count(waker) > 1).count();
+    assert!((1..1_100).contains(&kept_count), "{kept_count} of 5000 are kept");
     assert!(Arc::strong_count(&wakers[4_999]) > 1, "the last one waits");
 }
 
 #[test]
-fn incoming_goes_on_when_a_port_is_free_again() {
+fn incoming_continues_after_no_free_port_once_one_is_free() {
     let two = two_hosts();
-    let mut all = free_listeners(&two);
+    let mut listeners = listen_on_remaining_ports(&two);
     let (mut incoming, mut dialing) = (two.lb.incoming(), dial(&two.a, "β:1"));
-    dialing.waits();
-    let full = now(incoming.next()).unwrap().unwrap_err();
-    assert_eq!(full.cause, Cause::NoFreePort);
-    all.pop();
+    dialing.expect_pending();
+    let no_port = expect_ready_now(incoming.next()).unwrap().unwrap_err();
+    assert_eq!(no_port.cause, Cause::NoFreePort);
+    listeners.pop();
     let mut cx = Context::from_waker(Waker::noop());
     assert!(incoming.poll_next_unpin(&mut cx).is_pending());
-    dialing.done().unwrap();
-    now(incoming.next()).unwrap().unwrap();
+    dialing.expect_ready().unwrap();
+    expect_ready_now(incoming.next()).unwrap().unwrap();
     two.lb.close().unwrap();
-    assert_eq!(now(incoming.next()).unwrap().unwrap_err().cause, Cause::SockDown);
-    assert!(now(incoming.next()).is_none());
+    assert_eq!(expect_ready_now(incoming.next()).unwrap().unwrap_err().cause, Cause::SockDown);
+    assert!(expect_ready_now(incoming.next()).is_none());
 }
 
 /// Takes all ports that β has left.
-fn free_listeners(two: &TwoHosts) -> Vec<virtnet::Listener> {
-    std::iter::from_fn(|| now(two.b.listen("")).ok()).collect()
+fn listen_on_remaining_ports(two: &TwoHosts) -> Vec<virtnet::Listener> {
+    std::iter::from_fn(|| expect_ready_now(two.b.listen("")).ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! Tapes: what is written is what is read, and any input is survived.
+//! Tapes: text round-trips, every text is parsed or refused, and a tape replays its run.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use virtnet::rand_core::Rng;
 use virtnet::{Run, Schedule, Tape};
 
 #[test]
-fn a_tape_reads_as_it_was_written() {
+fn tape_text_round_trips() {
     let tapes = [
         Tape::zero(),
         Tape::zero().with("choose main coin", 0, 1).with("delay main/a%20b timer", 12, 99_000),
@@ -30,7 +30,7 @@ fn a_tape_reads_as_it_was_written() {
 }
 
 #[test]
-fn a_tape_shows_what_it_is() {
+fn tape_display_has_version_schedule_seed_and_overrides() {
     let outcome = Run::new(500).schedule(Schedule::Pct { depth: 3 }).execute(async |_| ());
     let tape = outcome.tape.with("choose main coin", 2, 1);
     let text = "virtnet tape 1\nschedule pct:3\nseed 0x1f4\nchoose main coin 2 = 1\n";
@@ -39,7 +39,7 @@ fn a_tape_shows_what_it_is() {
 }
 
 #[test]
-fn malformed_tapes_name_line_and_reason() {
+fn malformed_tape_is_an_error_with_line_and_reason() {
     let error = |text: &str| text.parse::<Tape>().unwrap_err().to_string();
     let tape = |line: &str| error(&format!("# a comment\n\nvirtnet tape 1\n{line}\n"));
     assert_eq!(
@@ -84,7 +84,7 @@ fn malformed_tapes_name_line_and_reason() {
 }
 
 #[test]
-fn a_tape_edited_by_hand_means_what_it_says() {
+fn tape_with_irregular_whitespace_is_parsed() {
     let tape = "virtnet tape 1\n\tdefault   zero\n  choose  main\tcoin  0  =  1 \n";
     let tape: Tape = tape.parse().unwrap();
     assert_eq!(tape, Tape::zero().with("choose main coin", 0, 1));
@@ -93,14 +93,14 @@ fn a_tape_edited_by_hand_means_what_it_says() {
 }
 
 #[test]
-fn a_tape_may_be_written_with_tabs() {
+fn tape_with_tabs_is_parsed_like_one_with_spaces() {
     let tabs = "virtnet tape 1\nseed\t0x5\ndefault\tzero\nchoose\tmain coin\t0 =\t1\n";
     let blanks = "virtnet tape 1\nseed 0x5\ndefault zero\nchoose main coin 0 = 1\n";
     assert_eq!(tabs.parse::<Tape>().unwrap().to_string(), blanks);
 }
 
 #[test]
-fn a_tape_overrides_under_fifo_too() {
+fn tape_overrides_choices_under_fifo() {
     let fifo = Run::new(0).schedule(Schedule::Fifo).execute(async |_| ()).tape;
     let tape = fifo.with("select main select", 0, 1).with("delay main timer", 0, 500);
     let outcome = Run::new(0).tape(tape).execute(async |sim| {
@@ -112,9 +112,9 @@ fn a_tape_overrides_under_fifo_too() {
 }
 
 #[test]
-fn no_text_whatever_crashes_the_reader_or_a_run() {
+fn random_text_crashes_neither_the_tape_parser_nor_a_run() {
     let tapes = Rc::new(RefCell::new(Vec::new()));
-    let legal = tapes.clone();
+    let parsed_tapes = tapes.clone();
     let seed_text = Tape::zero()
         .with("choose main coin", 0, 1)
         .with("priority main/w spawn", 1, 77)
@@ -137,7 +137,7 @@ fn no_text_whatever_crashes_the_reader_or_a_run() {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 if let Ok(tape) = text.parse::<Tape>() {
                     assert_eq!(tape.to_string().parse::<Tape>().as_ref(), Ok(&tape));
-                    legal.borrow_mut().push(tape);
+                    parsed_tapes.borrow_mut().push(tape);
                 }
             }
         })
@@ -172,17 +172,17 @@ async fn program(sim: virtnet::Sim) -> Vec<(usize, u64)> {
 }
 
 #[test]
-fn the_tape_of_an_outcome_replays_it() {
+fn tape_of_an_outcome_replays_its_run() {
     for schedule in [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 2 }] {
         let first = Run::new(77).schedule(schedule).execute(program);
-        let again = Run::new(1).tape(first.tape.clone()).execute(program);
-        assert_eq!(first.fingerprint, again.fingerprint, "{schedule}");
-        assert_eq!(first.unwrap(), again.unwrap());
+        let replayed = Run::new(1).tape(first.tape.clone()).execute(program);
+        assert_eq!(first.fingerprint, replayed.fingerprint, "{schedule}");
+        assert_eq!(first.unwrap(), replayed.unwrap());
     }
 }
 
 #[test]
-fn a_fuzzers_bytes_leave_a_keyed_tape_of_the_same_run() {
+fn run_on_a_byte_tape_leaves_a_keyed_tape_that_replays_it() {
     for n in 0..200u64 {
         let bytes: Vec<u8> = (0..n).map(|i| ((i * n * 37) >> 2) as u8).collect();
         for schedule in [Schedule::Random, Schedule::Pct { depth: 3 }] {
@@ -191,14 +191,14 @@ fn a_fuzzers_bytes_leave_a_keyed_tape_of_the_same_run() {
             let text = first.tape.to_string();
             assert!(!text.contains("bytes"), "{text}");
             let keyed: Tape = text.parse().unwrap();
-            let again = Run::new(6).tape(keyed).execute(program);
-            assert_eq!(first.fingerprint, again.fingerprint, "{text}");
+            let replayed = Run::new(6).tape(keyed).execute(program);
+            assert_eq!(first.fingerprint, replayed.fingerprint, "{text}");
         }
     }
 }
 
 #[test]
-fn the_zero_tape_is_one_run_for_all_seeds_but_for_their_random_words() {
+fn zero_tape_gives_one_run_for_all_seeds_except_random_words() {
     let zero = |seed| Run::new(seed).tape(Tape::zero()).execute(program).fingerprint;
     assert_eq!(zero(1), zero(2));
     let words = |seed| Run::new(seed).tape(Tape::zero()).execute(async |sim| sim.rng().next_u64());
@@ -206,7 +206,7 @@ fn the_zero_tape_is_one_run_for_all_seeds_but_for_their_random_words() {
 }
 
 #[test]
-fn unknown_keys_and_values_out_of_range_are_legal() {
+fn tape_with_unknown_keys_and_large_values_is_legal() {
     let tape = Tape::zero()
         .with("choose main/worker side", 0, 7 * 1_000 + 3)
         .with("choose main/worker side", 99, 1)

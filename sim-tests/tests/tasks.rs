@@ -1,4 +1,4 @@
-//! Tasks: spawning, joining, aborting, naming.
+//! Tasks: spawning, joining, aborting, naming and waking.
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
@@ -16,7 +16,7 @@ fn fifo() -> Run {
 }
 
 #[test]
-fn a_task_need_not_be_send_and_its_handle_is() {
+fn join_handle_of_a_non_send_task_is_send_and_sync() {
     fn is_send_and_sync<T: Send + Sync>(handle: T) -> T {
         handle
     }
@@ -30,7 +30,7 @@ fn a_task_need_not_be_send_and_its_handle_is() {
 }
 
 #[test]
-fn a_dropped_handle_detaches_its_task() {
+fn dropped_join_handle_detaches_its_task() {
     fifo()
         .execute(async |sim| {
             let done = Rc::new(Cell::new(false));
@@ -43,7 +43,7 @@ fn a_dropped_handle_detaches_its_task() {
 }
 
 #[test]
-fn an_output_that_nobody_will_ask_for_is_dropped_at_once() {
+fn output_without_a_join_handle_is_dropped_at_once() {
     struct Flag(Rc<Cell<bool>>);
     impl Drop for Flag {
         fn drop(&mut self) {
@@ -69,7 +69,7 @@ fn an_output_that_nobody_will_ask_for_is_dropped_at_once() {
 }
 
 #[test]
-fn an_aborted_task_is_dropped_before_anything_else_happens() {
+fn aborted_task_is_dropped_before_any_other_task_runs() {
     struct Log(Rc<RefCell<Vec<&'static str>>>, &'static str);
     impl Drop for Log {
         fn drop(&mut self) {
@@ -100,7 +100,7 @@ fn an_aborted_task_is_dropped_before_anything_else_happens() {
 }
 
 #[test]
-fn aborting_a_task_that_is_done_or_is_oneself_is_harmless() {
+fn abort_of_a_finished_task_or_of_itself_is_harmless() {
     fifo()
         .execute(async |sim| {
             let done = sim.spawn(async { 1 });
@@ -109,9 +109,9 @@ fn aborting_a_task_that_is_done_or_is_oneself_is_harmless() {
             done.abort();
             assert_eq!(done.await, Ok(1));
 
-            let own = Rc::new(RefCell::new(None::<virtnet::JoinHandle<u8>>));
-            let handle = own.clone();
-            let suicidal = sim.spawn(async move {
+            let own_handle = Rc::new(RefCell::new(None::<virtnet::JoinHandle<u8>>));
+            let handle = own_handle.clone();
+            let self_aborting = sim.spawn(async move {
                 poll_fn(|_| Poll::Ready(())).await;
                 if let Some(handle) = &*handle.borrow() {
                     handle.abort();
@@ -119,18 +119,18 @@ fn aborting_a_task_that_is_done_or_is_oneself_is_harmless() {
                 sim.yield_now().await;
                 1
             });
-            *own.borrow_mut() = Some(suicidal);
+            *own_handle.borrow_mut() = Some(self_aborting);
             sim.sleep(Duration::from_secs(1)).await;
-            let suicidal = own.take().unwrap();
-            assert!(suicidal.await.is_err(), "it was dropped at its next await");
+            let self_aborting = own_handle.take().unwrap();
+            assert!(self_aborting.await.is_err(), "it was dropped at its next await");
         })
         .unwrap();
 }
 
 #[test]
-fn a_destructor_that_spawns_and_aborts_does_no_harm() {
-    struct Spawner(Sim, Rc<Cell<u32>>);
-    impl Drop for Spawner {
+fn destructor_may_spawn_and_abort_tasks() {
+    struct SpawnsOnDrop(Sim, Rc<Cell<u32>>);
+    impl Drop for SpawnsOnDrop {
         fn drop(&mut self) {
             let count = self.1.clone();
             self.0.spawn(async move { count.set(count.get() + 1) }).abort();
@@ -142,7 +142,7 @@ fn a_destructor_that_spawns_and_aborts_does_no_harm() {
     let (first, last) = (count.clone(), count.clone());
     fifo()
         .execute(async move |sim| {
-            let spawner = Spawner(sim, first);
+            let spawner = SpawnsOnDrop(sim, first);
             let task = sim.spawn(async move {
                 let _spawner = spawner;
                 pending::<()>().await;
@@ -150,7 +150,7 @@ fn a_destructor_that_spawns_and_aborts_does_no_harm() {
             sim.yield_now().await;
             task.abort();
             sim.sleep(Duration::from_secs(1)).await;
-            let spawner = Spawner(sim, last);
+            let spawner = SpawnsOnDrop(sim, last);
             sim.spawn(async move {
                 let _spawner = spawner;
                 pending::<()>().await;
@@ -162,7 +162,7 @@ fn a_destructor_that_spawns_and_aborts_does_no_harm() {
 }
 
 #[test]
-fn combinators_with_wakers_of_their_own_work() {
+fn combinators_with_their_own_wakers_complete() {
     let outcome = Run::new(3).execute(async |sim| {
         let mut sleeps: FuturesUnordered<_> = (1..=50u64)
             .map(|n| async move {
@@ -180,7 +180,7 @@ fn combinators_with_wakers_of_their_own_work() {
 }
 
 #[test]
-fn tasks_are_known_by_path_name_and_index() {
+fn task_path_has_escaped_names_and_sibling_index() {
     let outcome = fifo().keep_trace().execute(async |sim| {
         for _ in 0..2 {
             sim.task("a b/c#").spawn(async move {
@@ -200,7 +200,7 @@ fn tasks_are_known_by_path_name_and_index() {
 }
 
 #[test]
-fn randomness_is_a_stream_of_the_task_whoever_holds_the_generator() {
+fn random_words_come_from_the_calling_task_for_any_generator() {
     let draws = |extra: bool| {
         fifo()
             .execute(async move |sim| {
@@ -225,7 +225,7 @@ fn randomness_is_a_stream_of_the_task_whoever_holds_the_generator() {
 }
 
 #[test]
-fn a_slot_that_is_used_again_starts_anew() {
+fn reused_task_slot_restarts_sibling_numbering() {
     let outcome = fifo().keep_trace().execute(async |sim| {
         let first = sim.task("p").spawn(async move {
             for _ in 0..2 {
@@ -242,7 +242,7 @@ fn a_slot_that_is_used_again_starts_anew() {
 }
 
 #[test]
-fn a_kept_waker_of_a_task_that_has_ended_wakes_nobody() {
+fn waker_of_an_ended_task_wakes_no_task() {
     let polls = Rc::new(Cell::new(0));
     let seen = polls.clone();
     fifo()
@@ -262,7 +262,7 @@ fn a_kept_waker_of_a_task_that_has_ended_wakes_nobody() {
 }
 
 #[test]
-fn a_waker_that_is_kept_wakes_its_own_task_whoever_is_polled_since() {
+fn kept_waker_wakes_its_own_task_after_others_were_polled() {
     fifo()
         .execute(async |sim| {
             let kept = Rc::new(RefCell::new(Vec::new()));
@@ -291,18 +291,18 @@ fn a_waker_that_is_kept_wakes_its_own_task_whoever_is_polled_since() {
 }
 
 #[test]
-fn a_task_may_spawn_its_successor_for_ever() {
-    fn link(sim: Sim, left: u32) {
+fn chain_of_20_000_nested_tasks_has_a_hashed_path_that_replays() {
+    fn spawn_chain(sim: Sim, remaining: u32) {
         sim.task("link").spawn(async move {
-            match left {
+            match remaining {
                 0 => pending().await,
-                _ => link(sim, left - 1),
+                _ => spawn_chain(sim, remaining - 1),
             }
         });
     }
     let run = || {
         fifo().keep_trace().execute(async |sim| {
-            link(sim, 20_000);
+            spawn_chain(sim, 20_000);
             pending::<()>().await;
         })
     };
@@ -313,14 +313,14 @@ fn a_task_may_spawn_its_successor_for_ever() {
     // What stands for the ancestors on a tape is read back as the same task.
     let tape = outcome.tape.clone().with(&format!("delay {path} spawn"), 0, 1_000_000);
     let late = fifo().tape(tape).execute(async |sim| {
-        link(sim, 20_000);
+        spawn_chain(sim, 20_000);
         pending::<()>().await;
     });
     assert_eq!(late.elapsed, Duration::from_millis(1));
 }
 
 #[test]
-fn joining_through_a_combinator_is_no_timer_of_the_joining_task() {
+fn joins_through_a_combinator_change_no_timer_delay() {
     let late = |joins: usize| {
         let run = Run::new(6).execute(async move |sim| {
             let sleeper = sim.task("sleeper").spawn(async move {
@@ -343,7 +343,7 @@ fn joining_through_a_combinator_is_no_timer_of_the_joining_task() {
 }
 
 #[test]
-fn twenty_thousand_wakers_of_one_task_are_counted_apart() {
+fn task_woken_by_20_000_sources_completes() {
     // Each wakes the main task as a source of its own; see `Tasks::sweep`.
     let outcome = fifo().execute(async |sim| {
         let (to, mut from) = futures::channel::mpsc::unbounded();

@@ -1,7 +1,7 @@
-//! The architecture test: no circles between files, what must be absent where, how a file looks,
-//! and that the README's map is the tree.
+//! Rules for the source tree: no import cycles, forbidden dependencies and words, style, and the
+//! README's map.
 //!
-//! Each rule is also shown a small tree in which it is broken.
+//! Each rule is also tested on a small tree that breaks it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,7 +35,7 @@ fn read_tree() -> Tree {
 }
 
 /// The lines of a file that are code, numbered from 1: no comments, no tests.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line));
     lines
         .take_while(|(_, line)| *line != "#[cfg(test)]")
@@ -43,21 +43,21 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// The modules that a file declares.
-fn modules(text: &str) -> Vec<&str> {
+fn declared_modules(text: &str) -> Vec<&str> {
     let declared = |line| {
         let rest: &str = ["pub(crate) mod ", "pub mod ", "mod "]
             .iter()
             .find_map(|start| str::strip_prefix(line, start))?;
         rest.strip_suffix(';')
     };
-    code(text).filter_map(|(_, line)| declared(line)).collect()
+    code_lines(text).filter_map(|(_, line)| declared(line)).collect()
 }
 
 /// A path of names from the root of the crate, such as `["sim", "Instant"]`.
-type Names = Vec<String>;
+type ItemPath = Vec<String>;
 
 /// The module that a file is: `src/sim/mod.rs` is `["sim"]`.
-fn module_of(path: &str) -> Names {
+fn module_of(path: &str) -> ItemPath {
     let steps = path["src/".len()..].trim_end_matches(".rs").split('/');
     steps.filter(|step| !matches!(*step, "mod" | "lib")).map(String::from).collect()
 }
@@ -66,7 +66,7 @@ fn module_of(path: &str) -> Names {
 struct Use {
     is_public: bool,
     line: usize,
-    paths: Vec<Names>,
+    paths: Vec<ItemPath>,
 }
 
 /// Splits a list of use trees at the commas that stand outside of braces.
@@ -88,14 +88,14 @@ fn split_trees(list: &str) -> Vec<&str> {
 }
 
 /// The paths of a use tree such as `crate::{net::Addr, sim::{self, Run as R}}`.
-fn tree_paths(prefix: &[String], tree: &str) -> Vec<Names> {
+fn tree_paths(prefix: &[String], tree: &str) -> Vec<ItemPath> {
     let (head, list) = match tree.split_once('{') {
         Some((head, rest)) => (head, rest.rsplit_once('}').map(|(list, _)| list)),
         None => (tree, None),
     };
     let head = head.split(" as ").next().unwrap_or(head);
     let names = head.split("::").map(str::trim).filter(|name| !matches!(*name, "" | "self"));
-    let path: Names = prefix.iter().cloned().chain(names.map(String::from)).collect();
+    let path: ItemPath = prefix.iter().cloned().chain(names.map(String::from)).collect();
     match list {
         Some(list) => {
             split_trees(list).into_iter().flat_map(|tree| tree_paths(&path, tree)).collect()
@@ -108,7 +108,7 @@ fn tree_paths(prefix: &[String], tree: &str) -> Vec<Names> {
 /// `super::`, as the use of one.
 fn uses(text: &str) -> Vec<Use> {
     let mut uses = Vec::new();
-    let mut lines = code(text);
+    let mut lines = code_lines(text);
     while let Some((line, first)) = lines.next() {
         let start = ["use ", "pub use ", "pub(crate) use "]
             .iter()
@@ -141,8 +141,8 @@ fn uses(text: &str) -> Vec<Use> {
 
 /// The modules of a tree, and which names each of them re-exports from elsewhere.
 struct Modules {
-    files: BTreeMap<Names, String>,
-    exports: BTreeMap<(Names, String), Names>,
+    files: BTreeMap<ItemPath, String>,
+    exports: BTreeMap<(ItemPath, String), ItemPath>,
 }
 
 impl Modules {
@@ -153,7 +153,7 @@ impl Modules {
         for (module, path) in modules.files.clone() {
             let exported = uses(&tree[&path]).into_iter().filter(|used| used.is_public);
             let paths = exported.flat_map(|used| used.paths);
-            let paths: Vec<Names> =
+            let paths: Vec<ItemPath> =
                 paths.filter_map(|path| modules.absolute(&module, path)).collect();
             for path in paths {
                 let name = path.last().cloned().unwrap_or_default();
@@ -164,26 +164,26 @@ impl Modules {
     }
 
     /// The path from the root, if it is one of this crate.
-    fn absolute(&self, module: &[String], path: Names) -> Option<Names> {
-        let mut own = module.to_vec();
+    fn absolute(&self, module: &[String], path: ItemPath) -> Option<ItemPath> {
+        let mut base = module.to_vec();
         let mut names = path.into_iter().peekable();
         match names.peek()?.as_str() {
             "crate" => {
                 names.next();
-                own.clear();
+                base.clear();
             }
             "super" => {
                 while names.peek().is_some_and(|name| name == "super") {
                     names.next();
-                    own.pop();
+                    base.pop();
                 }
             }
             child => {
-                let child = own.iter().cloned().chain([child.to_string()]).collect::<Names>();
+                let child = base.iter().cloned().chain([child.to_string()]).collect::<ItemPath>();
                 self.files.get(&child)?;
             }
         }
-        Some(own.into_iter().chain(names).collect())
+        Some(base.into_iter().chain(names).collect())
     }
 
     /// The file that defines what a path names, through re-exports.
@@ -208,14 +208,15 @@ impl Modules {
 /// Every file is declared as a module, and no files use each other in a circle.
 ///
 /// What a `mod.rs` re-exports does not count as used by it: whoever names it uses the file behind.
-fn circles(tree: &Tree) -> Vec<String> {
+fn check_cycles(tree: &Tree) -> Vec<String> {
     let mut errors = Vec::new();
     let modules = Modules::new(tree);
     let mut edges: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for (module, path) in &modules.files {
         if let Some((name, parent)) = module.split_last() {
             let parent = modules.files.get(parent).map(|file| &tree[file]);
-            let is_declared = parent.is_some_and(|text| self::modules(text).contains(&&**name));
+            let is_declared =
+                parent.is_some_and(|text| self::declared_modules(text).contains(&&**name));
             if !is_declared {
                 errors.push(format!("{path}: no `mod {name};` declares it"));
             }
@@ -254,7 +255,7 @@ fn circles(tree: &Tree) -> Vec<String> {
 }
 
 /// Dependencies that must not exist: the start of a path, words that its code must not have, why.
-const ABSENT: &[(&str, &[&str], &str)] = &[
+const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str], &str)] = &[
     ("src/util/", &["crate::sim", "crate::net", "crate::simnet"], "util has no policy"),
     ("src/sim/", &["crate::net", "crate::pipenet", "simnet"], "sim knows no network"),
     ("src/net/", &["crate::sim", "crate::pipenet"], "net knows no simulator"),
@@ -268,7 +269,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Words that no code may have, what to use instead, and the files and folders that may have them.
-const BANNED: &[(&str, &str, &[&str])] = &[
+const FORBIDDEN_WORDS: &[(&str, &str, &[&str])] = &[
     (
         "Instant::now",
         "virtual time",
@@ -295,18 +296,18 @@ const BANNED: &[(&str, &str, &[&str])] = &[
     (".unwrap()", "an error, or `unreachable!` with the reason", &[]),
 ];
 
-fn absences(tree: &Tree) -> Vec<String> {
+fn check_forbidden_words(tree: &Tree) -> Vec<String> {
     let mut errors = Vec::new();
     for (path, text) in tree.iter().filter(|(path, _)| path.starts_with("src/")) {
-        for (n, line) in code(text) {
-            for (start, words, reason) in ABSENT {
+        for (n, line) in code_lines(text) {
+            for (start, words, reason) in FORBIDDEN_DEPENDENCIES {
                 for word in
                     words.iter().filter(|word| path.starts_with(start) && line.contains(**word))
                 {
                     errors.push(format!("{path}:{n}: `{word}` is named here, but {reason}"));
                 }
             }
-            for (word, instead, allowed) in BANNED {
+            for (word, instead, allowed) in FORBIDDEN_WORDS {
                 let allowed = allowed.iter().any(|place| path.starts_with(place));
                 if line.contains(word) && !allowed {
                     errors.push(format!("{path}:{n}: `{word}` is banned, use {instead}"));
@@ -325,7 +326,7 @@ fn absences(tree: &Tree) -> Vec<String> {
 }
 
 /// How a file looks: its head, its lines, its functions, its unfinished ends.
-fn looks(tree: &Tree) -> Vec<String> {
+fn check_style(tree: &Tree) -> Vec<String> {
     let mut errors = Vec::new();
     for (path, text) in tree.iter().filter(|(path, _)| path.ends_with(".rs")) {
         if !text.starts_with("//! ") {
@@ -361,7 +362,7 @@ fn looks(tree: &Tree) -> Vec<String> {
 }
 
 /// The README's map has every folder of the source, and nothing else.
-fn map(tree: &Tree) -> Vec<String> {
+fn check_readme_map(tree: &Tree) -> Vec<String> {
     let Some((_, rest)) = tree["README.md"].split_once("```text map\n") else {
         return vec!["README.md: the map of the source (a block ```text map) is missing".into()];
     };
@@ -371,28 +372,34 @@ fn map(tree: &Tree) -> Vec<String> {
         .map(String::from)
         .collect();
     let sources = tree.keys().filter_map(|path| path.strip_prefix("src/"));
-    let built: BTreeSet<String> =
+    let folders: BTreeSet<String> =
         sources.filter_map(|path| Some(path.rsplit_once('/')?.0.to_string())).collect();
-    let missing = built
+    let missing = folders
         .difference(&drawn)
         .map(|folder| format!("README.md: the map lacks `{folder}/`, which is in the source"));
-    let gone = drawn
-        .difference(&built)
+    let extra = drawn
+        .difference(&folders)
         .map(|folder| format!("README.md: the map has `{folder}/`, which is not in the source"));
-    missing.chain(gone).collect()
+    missing.chain(extra).collect()
 }
 
 #[test]
-fn the_house_is_tidy() {
+fn source_tree_satisfies_all_rules() {
     let tree = read_tree();
     assert!(tree.len() > 30, "the source is not where it was looked for");
-    let errors: Vec<String> = [circles(&tree), absences(&tree), looks(&tree), map(&tree)].concat();
+    let errors: Vec<String> = [
+        check_cycles(&tree),
+        check_forbidden_words(&tree),
+        check_style(&tree),
+        check_readme_map(&tree),
+    ]
+    .concat();
     assert!(errors.is_empty(), "{} error(s):\n{}", errors.len(), errors.join("\n"));
 }
 
 // ---- each rule, broken ----
 
-const GOOD: &[(&str, &str)] = &[
+const VALID_TREE: &[(&str, &str)] = &[
     ("Cargo.toml", "unsafe_code = \"forbid\"\nbench = false\n"),
     ("README.md", "```text map\nsim/      x\nsim/task/  y\nnet/  z\n```\n"),
     ("src/lib.rs", "//! x\nmod wait;\npub mod sim;\npub mod net;\npub use sim::Instant;\n"),
@@ -408,13 +415,14 @@ const GOOD: &[(&str, &str)] = &[
 /// All errors of the good house with one file changed.
 fn errors_with(path: &str, text: &str) -> Vec<String> {
     let mut tree: Tree =
-        GOOD.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
+        VALID_TREE.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
     tree.insert(path.into(), text.into());
-    [circles(&tree), absences(&tree), looks(&tree), map(&tree)].concat()
+    [check_cycles(&tree), check_forbidden_words(&tree), check_style(&tree), check_readme_map(&tree)]
+        .concat()
 }
 
 #[test]
-fn each_broken_rule_is_found() {
+fn broken_rules_are_each_reported() {
     assert_eq!(errors_with("src/wait.rs", "//! x\n"), Vec::<String>::new());
     let long = format!("//! x\n// {}\n", "x".repeat(100));
     let function = format!("//! x\nfn long() {{\n{}}}\n", "    x();\n".repeat(70));
@@ -461,7 +469,7 @@ fn each_broken_rule_is_found() {
 }
 
 #[test]
-fn tests_and_comments_are_not_code() {
+fn rules_ignore_tests_and_comments() {
     let text = "//! x\n// use crate::net::Addr;\n#[cfg(test)]\nmod tests {\n    use super::*;\n}\n";
     assert_eq!(errors_with("src/sim/time.rs", text), Vec::<String>::new());
 }

@@ -1,4 +1,4 @@
-//! Virtual time moves, exactly under `Fifo`, and never freezes.
+//! Virtual time: sleeps, timeouts, intervals and clocks. Times are exact under `Fifo`.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ fn fifo() -> Run {
 }
 
 #[test]
-fn timers_fire_in_order_of_time_then_of_arming() {
+fn timers_fire_in_order_of_deadline_then_of_registration() {
     let order = Rc::new(RefCell::new(Vec::new()));
     let seen = order.clone();
     let outcome = fifo().execute(async move |sim| {
@@ -40,7 +40,7 @@ fn timers_fire_in_order_of_time_then_of_arming() {
 }
 
 #[test]
-fn times_are_exact_on_the_zero_tape_and_may_be_late_on_others() {
+fn sleeps_are_exact_on_the_zero_tape_and_late_on_a_random_one() {
     let run = |run: Run| {
         run.execute(async |sim| {
             for _ in 0..100 {
@@ -56,32 +56,32 @@ fn times_are_exact_on_the_zero_tape_and_may_be_late_on_others() {
 }
 
 #[test]
-fn futures_joined_in_one_task_take_time_to_talk_and_tasks_take_none() {
-    let talk = |joined: bool| {
+fn joined_futures_take_time_to_communicate_and_tasks_take_none() {
+    let run_exchange = |joined: bool| {
         fifo().execute(async move |sim| {
             let (mut to, mut from) = mpsc::channel::<u8>(0);
-            let say = async move {
+            let sender = async move {
                 for n in 0..4 {
                     to.send(n).await.unwrap();
                 }
             };
-            let hear = async move { while from.next().await.is_some() {} };
+            let receiver = async move { while from.next().await.is_some() {} };
             if joined {
-                virtnet::join!(say, hear);
+                virtnet::join!(sender, receiver);
             } else {
-                sim.spawn(say);
-                sim.spawn(hear).await.unwrap();
+                sim.spawn(sender);
+                sim.spawn(receiver).await.unwrap();
             }
             sim.now().as_nanos()
         })
     };
-    assert_eq!(talk(false).unwrap(), 0);
-    let micros = talk(true).unwrap();
+    assert_eq!(run_exchange(false).unwrap(), 0);
+    let micros = run_exchange(true).unwrap();
     assert!((1_000..10_000).contains(&micros) && micros.is_multiple_of(1_000), "{micros}");
 }
 
 #[test]
-fn a_timeout_polls_the_future_before_it_looks_at_the_time() {
+fn timeout_polls_its_future_before_checking_the_deadline() {
     fifo()
         .execute(async |sim| {
             assert_eq!(sim.timeout(MS, sim.sleep(MS)).await, Ok(()));
@@ -96,7 +96,7 @@ fn a_timeout_polls_the_future_before_it_looks_at_the_time() {
 }
 
 #[test]
-fn an_interval_ticks_at_once_and_catches_up() {
+fn interval_ticks_at_once_and_catches_up() {
     fifo()
         .execute(async |sim| {
             let mut ticks = sim.interval(10 * MS);
@@ -112,7 +112,7 @@ fn an_interval_ticks_at_once_and_catches_up() {
 }
 
 #[test]
-fn spinning_on_yield_now_until_a_timer_fires_ends() {
+fn yield_loop_until_a_timer_fires_ends() {
     for schedule in [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 2 }] {
         let outcome = Run::new(4).schedule(schedule).execute(async |sim| {
             let fired = Rc::new(Cell::new(false));
@@ -136,7 +136,7 @@ fn spinning_on_yield_now_until_a_timer_fires_ends() {
 }
 
 #[test]
-fn spinning_leaps_over_nothing_that_is_nearer_than_a_microsecond() {
+fn yield_loop_skips_no_timer_nearer_than_a_microsecond() {
     fifo()
         .execute(async |sim| {
             let sleeper = sim.spawn(async move {
@@ -152,7 +152,7 @@ fn spinning_leaps_over_nothing_that_is_nearer_than_a_microsecond() {
 }
 
 #[test]
-fn a_cancelled_timer_moves_no_clock() {
+fn cancelled_timer_does_not_advance_the_clock() {
     let outcome = fifo().execute(async |sim| {
         let _ = sim.timeout(Duration::from_secs(50), sim.sleep(MS)).await;
         std::future::pending::<()>().await;
@@ -161,7 +161,7 @@ fn a_cancelled_timer_moves_no_clock() {
 }
 
 #[test]
-fn cancelled_timers_are_swept_up_and_the_others_fire() {
+fn live_timer_among_50_000_cancelled_ones_fires_on_time() {
     let outcome = fifo().execute(async |sim| {
         let keeper = sim.spawn(async move {
             sim.sleep(Duration::from_secs(10)).await;
@@ -177,7 +177,7 @@ fn cancelled_timers_are_swept_up_and_the_others_fire() {
 }
 
 #[test]
-fn instants_are_the_standard_librarys_and_back() {
+fn instant_converts_to_std_and_back() {
     fifo()
         .execute(async |sim| {
             let start = sim.now();
@@ -193,7 +193,7 @@ fn instants_are_the_standard_librarys_and_back() {
 }
 
 #[test]
-fn a_million_tasks_spawned_at_one_instant_run() {
+fn million_tasks_spawned_at_one_instant_all_run() {
     let outcome = Run::new(1).execute(async |sim| {
         let count = Rc::new(Cell::new(0u32));
         for _ in 0..1_000_000 {
@@ -207,7 +207,7 @@ fn a_million_tasks_spawned_at_one_instant_run() {
 }
 
 #[test]
-fn the_wall_clock_begins_on_a_fixed_date() {
+fn system_time_starts_at_a_fixed_date() {
     fifo()
         .execute(async |sim| {
             sim.sleep(Duration::from_secs(5)).await;
@@ -218,7 +218,7 @@ fn the_wall_clock_begins_on_a_fixed_date() {
 }
 
 #[test]
-fn the_free_functions_mean_the_same() {
+fn free_functions_match_the_methods_of_sim() {
     use virtnet::time;
     fifo()
         .execute(async |sim| {
@@ -235,7 +235,7 @@ fn the_free_functions_mean_the_same() {
 }
 
 #[test]
-fn who_yields_has_a_turn_at_every_instant() {
+fn yielding_task_is_polled_again_at_the_same_instant() {
     let outcome = fifo().execute(async |sim| {
         for n in 1..5 {
             sim.sleep(MS).await;

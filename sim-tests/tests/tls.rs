@@ -1,7 +1,6 @@
-//! What TLS adds to a connection, where that ends badly.
+//! TLS connections that end badly: dropped handles, truncated streams and pending half-closes.
 //!
-//! Knows ends that are dropped wherever a program likes, and streams that are cut off. That it
-//! works stands in `os`.
+//! The conformance of TLS is tested beside this file.
 
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -14,11 +13,11 @@ use virtnet::os::Tcp;
 use virtnet::{Conn, Host, Listener, Run, Sim, pipenet, simnet};
 
 use crate::conformance::{receive, receive_all};
-use crate::handles::are_dropped_in_silence;
-use crate::os::{Two, with_tls};
+use crate::handles::assert_drops_without_panic;
+use crate::os::{NetworkerPair, with_tls};
 
 /// Two hosts of a network, made inside a run.
-async fn hosts(simulated: bool) -> (Host, Host) {
+async fn new_hosts(simulated: bool) -> (Host, Host) {
     if simulated {
         let net = simnet::Network::new("t");
         (net.new_host("client").await.unwrap(), net.new_host("server").await.unwrap())
@@ -29,76 +28,77 @@ async fn hosts(simulated: bool) -> (Host, Host) {
 }
 
 /// What a program may hold: both ends of a connection, and a listener that waits.
-async fn held(simulated: bool) -> (Conn, Conn, Listener) {
-    let (client, server) = hosts(simulated).await;
-    held_by(client, server).await
+async fn connected_ends(simulated: bool) -> (Conn, Conn, Listener) {
+    let (client, server) = new_hosts(simulated).await;
+    connect_hosts(client, server).await
 }
 
-async fn held_by(client: Host, server: Host) -> (Conn, Conn, Listener) {
-    let Two { a, b, .. } = with_tls(client, server, "");
+async fn connect_hosts(client: Host, server: Host) -> (Conn, Conn, Listener) {
+    let NetworkerPair { a, b, .. } = with_tls(client, server, "");
     let listener = b.listen("").await.unwrap();
     let (dialed, accepted) = join(a.dial("server:1"), listener.accept()).await;
     (dialed.unwrap(), accepted.unwrap(), listener)
 }
 
 #[test]
-fn what_is_dropped_after_its_run_or_elsewhere_is_dropped_in_silence() {
+fn tls_handles_dropped_after_the_run_or_on_a_thread_do_not_panic() {
     for simulated in [false, true] {
         let run = || Run::new(1);
-        let (dialed, accepted, listener) = run().execute(|_| held(simulated)).unwrap();
+        let (dialed, accepted, listener) = run().execute(|_| connected_ends(simulated)).unwrap();
         drop(dialed);
         drop(accepted.split());
         drop(listener);
-        let elsewhere = async move |_| {
-            let held = held(simulated).await;
-            std::thread::spawn(move || drop(held)).join()
+        let drop_on_thread = async move |_| {
+            let ends = connected_ends(simulated).await;
+            std::thread::spawn(move || drop(ends)).join()
         };
-        assert!(run().execute(elsewhere).unwrap().is_ok());
+        assert!(run().execute(drop_on_thread).unwrap().is_ok());
     }
 }
 
 #[test]
-fn what_is_dropped_at_the_end_of_its_run_or_while_unwinding_is_dropped_in_silence() {
+fn tls_handles_dropped_at_teardown_or_while_unwinding_do_not_panic() {
     for simulated in [false, true] {
-        are_dropped_in_silence(async move |_| held(simulated).await);
+        assert_drops_without_panic(async move |_| connected_ends(simulated).await);
     }
 }
 
 #[test]
-fn a_stream_that_is_cut_off_has_no_end_for_anybody() {
+fn every_read_of_a_cut_off_tls_stream_is_an_error() {
     crate::lonet::run(async {
-        let (client, server) = hosts(false).await;
-        let (dialed, accepted, _listener) = held_by(client.clone(), server).await;
+        let (client, server) = new_hosts(false).await;
+        let (dialed, accepted, _listener) = connect_hosts(client.clone(), server).await;
         // The network below goes, with no word from TLS.
         client.close().unwrap();
-        for (mut end, why) in
+        for (mut end, kind) in
             [(&dialed, ErrorKind::ConnectionAborted), (&accepted, ErrorKind::UnexpectedEof)]
         {
-            assert_eq!(end.read(&mut [0]).await.unwrap_err().kind(), why);
-            let others = end.read(&mut [0]).await.unwrap_err();
-            assert_eq!(others.kind(), ErrorKind::UnexpectedEof);
+            assert_eq!(end.read(&mut [0]).await.unwrap_err().kind(), kind);
+            let second_error = end.read(&mut [0]).await.unwrap_err();
+            assert_eq!(second_error.kind(), ErrorKind::UnexpectedEof);
         }
     });
 }
 
 #[test]
-fn an_address_without_a_host_is_that_of_this_access_point() {
+fn tls_dial_without_a_host_name_reaches_the_local_listener() {
     crate::lonet::run(async {
-        let (client, server) = hosts(false).await;
+        let (client, server) = new_hosts(false).await;
         let networks = [with_tls(client, server, ""), with_tls(Tcp::new(), Tcp::new(), ":0")];
-        for Two { b, at, .. } in networks {
-            let listener = b.listen(at).await.unwrap();
-            let here = format!(":{}", listener.local_addr().port());
-            let (dialed, accepted) = try_join(b.dial(&here), listener.accept()).await.unwrap();
+        for NetworkerPair { b, listen_addr, .. } in networks {
+            let listener = b.listen(listen_addr).await.unwrap();
+            let local_addr = format!(":{}", listener.local_addr().port());
+            let (dialed, accepted) =
+                try_join(b.dial(&local_addr), listener.accept()).await.unwrap();
             assert_eq!(dialed.local_addr(), accepted.peer_addr());
         }
     });
 }
 
 #[test]
-fn nothing_is_taken_once_a_half_close_is_under_way() {
+fn tls_write_during_a_pending_half_close_is_a_broken_pipe() {
     crate::lonet::run(async {
-        let (dialed, accepted, _listener) = held(false).await;
+        let (dialed, accepted, _listener) = connected_ends(false).await;
         (&dialed).write_all(b"all").await.unwrap();
         // Nobody reads, and so it waits.
         assert!(poll!(pin!(dialed.shutdown())).is_pending());
@@ -111,9 +111,9 @@ fn nothing_is_taken_once_a_half_close_is_under_way() {
 }
 
 #[test]
-fn dropping_the_half_that_writes_half_closes_though_nobody_reads_at_that_moment() {
+fn dropped_tls_write_half_half_closes_while_the_peer_is_not_reading() {
     let run = async move |sim: Sim| {
-        let (dialed, accepted, _listener) = held(false).await;
+        let (dialed, accepted, _listener) = connected_ends(false).await;
         let (reader, mut writer) = dialed.split();
         let answer = sim.spawn(async move {
             let (mut reader, mut answer) = (reader, String::new());
@@ -135,19 +135,19 @@ fn dropping_the_half_that_writes_half_closes_though_nobody_reads_at_that_moment(
 }
 
 #[test]
-fn a_half_close_that_waits_beside_a_read_lets_the_task_sleep() {
+fn tls_half_close_pending_beside_a_read_does_not_busy_poll() {
     let run = async move |sim: Sim| {
-        let (dialed, accepted, _listener) = held(false).await;
-        let asks = sim.spawn(async move {
+        let (dialed, accepted, _listener) = connected_ends(false).await;
+        let client = sim.spawn(async move {
             (&dialed).write_all(b"question").await.unwrap();
-            let other = sim.sleep(Duration::from_millis(500));
-            join3(dialed.shutdown(), receive_all(&dialed), other).await.1
+            let pause = sim.sleep(Duration::from_millis(500));
+            join3(dialed.shutdown(), receive_all(&dialed), pause).await.1
         });
         sim.sleep(Duration::from_secs(1)).await;
         assert_eq!(receive_all(&accepted).await, "question");
         (&accepted).write_all(b"answer").await.unwrap();
         accepted.shutdown().await.unwrap();
-        assert_eq!(asks.await.unwrap(), "answer");
+        assert_eq!(client.await.unwrap(), "answer");
     };
     let outcome = Run::new(1).execute(run);
     assert!(outcome.is_done() && outcome.steps < 100, "{} steps", outcome.steps);

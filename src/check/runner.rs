@@ -230,14 +230,9 @@ impl<'a> Runner<'a> {
             }
             None => None,
         };
-        let MergedResults { runs, failed, fault_stats: ledger, assertions: reached, .. } = merged;
+        let MergedResults { runs, failed, fault_stats: stats, assertions: reached, .. } = merged;
         let mut report = self.report(
-            SweepResult {
-                runs,
-                fault_stats: ledger,
-                assertions: reached,
-                ..SweepResult::default()
-            },
+            SweepResult { runs, fault_stats: stats, assertions: reached, ..SweepResult::default() },
             failure,
         );
         if let Some((seed, _)) = failed {
@@ -347,7 +342,7 @@ impl<'a> Runner<'a> {
         // Where nobody has asked for a process, it is no matter that none can be had.
         if !requested.is_some_and(DeterminismCheck::needs_fresh_process) {
             repeated.nondeterminism =
-                repeated.nondeterminism.filter(|differs| differs.spawn_error.is_none());
+                repeated.nondeterminism.filter(|difference| difference.spawn_error.is_none());
         }
         repeated
     }
@@ -459,8 +454,8 @@ impl<'a> Runner<'a> {
         };
         // A run that is repeated alone need not fail: it is to be held against the same again.
         let check_variable = match &failure {
-            Some(TestFailure::Nondeterminism(differs)) => {
-                format!("VIRTNET_CHECK_DETERMINISM={} ", differs.variable_value())
+            Some(TestFailure::Nondeterminism(difference)) => {
+                format!("VIRTNET_CHECK_DETERMINISM={} ", difference.variable_value())
             }
             _ => String::new(),
         };
@@ -601,20 +596,20 @@ mod tests {
 
     #[test]
     fn watchdog_covers_repetitions_and_subprocesses() {
-        if let Ok(what) = std::env::var(HANG_VARIABLE) {
-            return hang(&what);
+        if let Ok(description) = std::env::var(HANG_VARIABLE) {
+            return hang(&description);
         }
         let thread = std::thread::current();
         let test = thread.name().expect("a test's thread has the name of the test");
-        for (what, expected) in [
+        for (description, expected) in [
             ("shrinking", "the run of seed 0x0, cut down, has been in one poll for 0."),
             ("apart", "the run of seed 0x0 has been in one poll for 0."),
         ] {
             let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args([test, "--exact", "--nocapture"]).env(HANG_VARIABLE, what);
+            command.args([test, "--exact", "--nocapture"]).env(HANG_VARIABLE, description);
             let text = String::from_utf8(command.output().unwrap().stderr).unwrap();
-            assert!(text.contains(expected), "{what}: {text}");
-            assert!(text.contains("step 1 polls task main\n  replay: "), "{what}: {text}");
+            assert!(text.contains(expected), "{description}: {text}");
+            assert!(text.contains("step 1 polls task main\n  replay: "), "{description}: {text}");
         }
     }
 }

@@ -37,7 +37,7 @@ impl FailedSeed {
         let failure = self.result.failure.as_ref();
         let no_process = failure.filter(|failure| failure.kind == FailureKind::SpawnFailed);
         let repeat_error =
-            self.nondeterminism.as_ref().and_then(|differs| differs.spawn_error.as_deref());
+            self.nondeterminism.as_ref().and_then(|difference| difference.spawn_error.as_deref());
         no_process.map(|failure| &*failure.text).or(repeat_error)
     }
 }
@@ -62,13 +62,13 @@ impl SweepResult {
     fn from_run(result: RunResult, nondeterminism: Option<Nondeterminism>) -> Self {
         let is_failed = result.failure.is_some() || nondeterminism.is_some();
         let failed = is_failed.then(|| FailedSeed { result: result.clone(), nondeterminism });
-        let RunResult { fault_stats: ledger, assertions: reached, .. } = result;
+        let RunResult { fault_stats: stats, assertions: reached, .. } = result;
         let failures = u64::from(is_failed);
         Self {
             runs: 1,
             failures,
             failed_seed: failed,
-            fault_stats: ledger,
+            fault_stats: stats,
             assertions: reached,
             ..Self::default()
         }

@@ -77,12 +77,12 @@ fn line(
     let hex = |number: u64| format!("{number:#x}");
     let failed = result.failed_seed.as_ref().map(|failed| {
         let FailedSeed { result, nondeterminism } = failed;
-        let what = match (&result.failure, nondeterminism) {
+        let description = match (&result.failure, nondeterminism) {
             (Some(failure), _) => failure.text.clone(),
             (None, _) => "the same seed was not the same run".into(),
         };
         let fingerprint = result.fingerprint.to_string();
-        json!({ "seed": hex(result.seed), "fingerprint": fingerprint, "what": what })
+        json!({ "seed": hex(result.seed), "fingerprint": fingerprint, "what": description })
     });
     let passed = result.runs - result.failures;
     json!({

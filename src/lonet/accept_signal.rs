@@ -1,10 +1,10 @@
-//! Who is called when there is something to do: somebody who waits in an accept, or a thread.
+//! Hand-off of acceptor work between tasks that wait in an accept and the acceptor thread.
 //!
-//! Knows how work goes from hand to hand, and nothing of what it is. A task that waits in an accept
-//! does it in its own turn, which spares two turns of other threads. But nobody need be in an
-//! accept, and who is there need not be polled. So the thread sees to it that what has been rung
-//! for is done within [`PATIENCE`], and does it itself from then on, until an accept is polled
-//! again. While nothing is rung for it sleeps.
+//! A task that waits in an accept does the work in its own poll, which saves two switches to
+//! other threads. But there may be no such task, or it may not be polled. So the thread checks
+//! that the work is done within [`HANDOFF_TIMEOUT`]. If it is not, the thread does it, and
+//! continues to do so until an accept is polled again. The thread sleeps while there is no
+//! work.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -30,7 +30,7 @@ pub(crate) struct AcceptSignal {
     owned_by_thread: AtomicBool,
     /// The thread sleeps until it is called, or is about to.
     is_asleep: AtomicBool,
-    started: OnceLock<(Thread, Notifier)>,
+    thread_and_notifier: OnceLock<(Thread, Notifier)>,
 }
 
 /// It was rung, and who was called has not come yet.
@@ -44,9 +44,9 @@ const BUSY: u8 = 8;
 
 impl AcceptSignal {
     /// Says that this is the thread, and how others are called.
-    pub(crate) fn start(&self, notifier: Notifier) {
+    pub(crate) fn attach_thread(&self, notifier: Notifier) {
         // It starts once.
-        let _ = self.started.set((thread::current(), notifier));
+        let _ = self.thread_and_notifier.set((thread::current(), notifier));
     }
 
     /// Says that there is something to do.
@@ -55,9 +55,9 @@ impl AcceptSignal {
             // Who was called will come, and who works will look again.
             return;
         }
-        let Some((_, notifier)) = self.started.get() else { return };
+        let Some((_, notifier)) = self.thread_and_notifier.get() else { return };
         if !self.owned_by_thread.load(SeqCst) && notifier.wake_accept() {
-            self.watch();
+            self.schedule_check();
         } else {
             self.wake_thread();
         }
@@ -66,30 +66,30 @@ impl AcceptSignal {
     /// Has the thread come at once.
     pub(crate) fn wake_thread(&self) {
         self.state.fetch_or(THREAD, SeqCst);
-        if let Some((thread, _)) = self.started.get() {
+        if let Some((thread, _)) = self.thread_and_notifier.get() {
             thread.unpark();
         }
     }
 
     /// Has the thread look before long whether all is done: who was called may be gone by now, or
     /// is not polled.
-    fn watch(&self) {
+    fn schedule_check(&self) {
         if self.is_asleep.swap(false, SeqCst)
-            && let Some((thread, _)) = self.started.get()
+            && let Some((thread, _)) = self.thread_and_notifier.get()
         {
             thread.unpark();
         }
     }
 
     /// Begins to work, or says that somebody does already, who will look again.
-    pub(crate) fn begin(&self, is_thread: bool) -> bool {
+    pub(crate) fn try_begin_work(&self, is_thread: bool) -> bool {
         if self.state.fetch_or(BUSY | NOTIFIED, SeqCst) & BUSY != 0 {
             return false;
         }
         // What was rung for until now is looked at now. But what the thread was called for may be
         // more than that: that all is over.
-        let kept = if is_thread { BUSY } else { BUSY | THREAD };
-        self.state.fetch_and(kept, SeqCst);
+        let retained = if is_thread { BUSY } else { BUSY | THREAD };
+        self.state.fetch_and(retained, SeqCst);
         self.owned_by_thread.store(is_thread, SeqCst);
         self.epoch.fetch_add(1, SeqCst);
         true
@@ -98,31 +98,31 @@ impl AcceptSignal {
     /// Ends to work, and says whether it was rung for meanwhile; then one has to begin again.
     ///
     /// If something is `left` it is for others who wait in an accept, or for the next one.
-    pub(crate) fn end(&self, left: bool) -> bool {
-        if left {
+    pub(crate) fn end_work(&self, is_unfinished: bool) -> bool {
+        if is_unfinished {
             self.state.fetch_or(UNFINISHED, SeqCst);
         }
-        let rung = self.state.fetch_and(!BUSY, SeqCst) & NOTIFIED != 0;
-        if left && let Some((_, notifier)) = self.started.get() {
+        let notified = self.state.fetch_and(!BUSY, SeqCst) & NOTIFIED != 0;
+        if is_unfinished && let Some((_, notifier)) = self.thread_and_notifier.get() {
             notifier.wake_accept();
         }
-        if left || rung {
-            self.watch();
+        if is_unfinished || notified {
+            self.schedule_check();
         }
-        rung
+        notified
     }
 
     /// Waits until there is something to do for the thread, which is this one.
-    pub(crate) fn wait(&self) {
+    pub(crate) fn wait_for_work(&self) {
         loop {
-            let turns = self.epoch.load(SeqCst);
+            let epoch = self.epoch.load(SeqCst);
             if self.state.load(SeqCst) & THREAD == 0 {
                 thread::park_timeout(HANDOFF_TIMEOUT);
             }
             match self.state.load(SeqCst) {
                 state if state & THREAD != 0 => return,
                 // The others are at it.
-                _ if self.epoch.load(SeqCst) != turns => {}
+                _ if self.epoch.load(SeqCst) != epoch => {}
                 0 => self.sleep(),
                 state if state & BUSY != 0 => {}
                 _ => return,

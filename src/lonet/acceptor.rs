@@ -1,9 +1,8 @@
-//! Where the other processes of a network knock.
+//! The acceptor: serves dials that arrive from other processes.
 //!
-//! Knows how a connection of the operating system becomes one of the network: a request is read,
-//! somebody accepts, a reply is written. Who waits in an accept does all that himself, for whomever
-//! it is; but it must be answered whether or not anybody accepts, so there is a thread that does it
-//! otherwise, and ends with the network.
+//! For each connection it reads a request, waits for an accept, and writes a reply. A task that
+//! waits in an accept serves incoming dials for every listener. A dial must be answered even if
+//! no task accepts, so a background thread serves dials otherwise. It ends with the network.
 
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
@@ -27,10 +26,10 @@ use crate::lonet::accept_signal::AcceptSignal;
 use crate::lonet::framing::{read_line, with_context, with_timeout, write_line};
 use crate::lonet::handshake;
 use crate::lonet::handshake::Side;
-use crate::lonet::secret::{Secret, Subject, nonce};
+use crate::lonet::secret::{ProofInput, Secret, nonce};
 
 /// How long to wait when the system has no descriptor left for a connection.
-const SHORT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+const NO_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Listens for the dials of all processes, on behalf of all hosts of a subnetwork.
 pub(crate) struct Acceptor {
@@ -54,16 +53,11 @@ struct Handshakes {
 impl Acceptor {
     /// Begins to listen; dials wait until it is started.
     pub(crate) fn bind() -> io::Result<Arc<Self>> {
-        let bound = OsListener::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]);
-        let (door, addr) = bound.map_err(|error| with_context("listen on 127.0.0.1", &error))?;
-        let (bell, guests, served) = Default::default();
-        Ok(Arc::new(Self {
-            addr,
-            listener: door,
-            signal: bell,
-            handshakes: guests,
-            config: served,
-        }))
+        let listener = OsListener::bind(&[(Ipv4Addr::LOCALHOST, 0).into()]);
+        let (listener, addr) =
+            listener.map_err(|error| with_context("listen on 127.0.0.1", &error))?;
+        let (signal, handshakes, config) = Default::default();
+        Ok(Arc::new(Self { addr, listener, signal, handshakes, config }))
     }
 
     /// Answers from now on, until it is closed.
@@ -74,15 +68,15 @@ impl Acceptor {
         network: Arc<str>,
         notifier: Notifier,
         secret: Option<Secret>,
-        limit: Duration,
+        timeout: Duration,
     ) -> io::Result<()> {
         let acceptor = self.clone();
-        let bell = notifier.clone();
+        let signal_notifier = notifier.clone();
         // It starts once.
-        let served = AcceptorConfig { network, addr: self.addr, notifier, secret, limit };
-        let _ = self.config.set(Arc::new(served));
+        let config = AcceptorConfig { network, addr: self.addr, notifier, secret, timeout };
+        let _ = self.config.set(Arc::new(config));
         let serve = move || {
-            acceptor.signal.start(bell);
+            acceptor.signal.attach_thread(signal_notifier);
             acceptor.serve();
         };
         let started = thread::Builder::new().name("lonet acceptor".to_string()).spawn(serve);
@@ -97,46 +91,46 @@ impl Acceptor {
 
     /// Works in the turn of a task that waits in an accept; see `Engine::poll_incoming`.
     pub(crate) fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.signal.begin(false) {
+        if !self.signal.try_begin_work(false) {
             return Poll::Pending;
         }
-        let worked = self.work();
-        if self.signal.end(worked.is_ready()) {
+        let progress = self.poll_handshakes();
+        if self.signal.end_work(progress.is_ready()) {
             cx.waker().wake_by_ref();
         }
-        worked
+        progress
     }
 
     /// Works whenever nobody else does: the thread.
     fn serve(&self) {
         loop {
-            while !self.signal.begin(true) {
+            while !self.signal.try_begin_work(true) {
                 // Somebody works who has not looked at what there was to do for the thread.
                 thread::sleep(Duration::from_millis(1));
             }
-            while self.work().is_ready() {}
+            while self.poll_handshakes().is_ready() {}
             if self.listener.is_closed() {
                 // It is all over, and nobody begins again. Those who wait were told just now.
                 *self.handshakes() = Handshakes::default();
                 return;
             }
-            if !self.signal.end(false) {
-                self.signal.wait();
+            if !self.signal.end_work(false) {
+                self.signal.wait_for_work();
             }
         }
     }
 
     /// Does something of what there is to do, and says whether there may be more.
-    fn work(&self) -> Poll<()> {
-        let Some(served) = self.config.get() else { return Poll::Pending };
+    fn poll_handshakes(&self) -> Poll<()> {
+        let Some(config) = self.config.get() else { return Poll::Pending };
         let waker = Waker::from(self.signal.clone());
         let mut cx = Context::from_waker(&waker);
-        let work = || self.handshakes().poll(&self.listener, served, &mut cx);
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let poll = || self.handshakes().poll(&self.listener, config, &mut cx);
+        catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|_| {
             // A waker of the program's panicked. To go deaf in silence would be worse.
             self.close();
             let text = "lonet: a waker of the program panicked while a connection was accepted";
-            served.notifier.down(Some(Cause::engine(text)));
+            config.notifier.down(Some(Cause::engine(text)));
             Poll::Pending
         })
     }
@@ -156,16 +150,16 @@ impl Handshakes {
     /// Goes on with those who are here, and lets in who knocks, until somebody has been done with.
     fn poll(
         &mut self,
-        door: &OsListener,
-        served: &Arc<AcceptorConfig>,
+        listener: &OsListener,
+        config: &Arc<AcceptorConfig>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         loop {
-            let mut gone = false;
+            let mut any_finished = false;
             while let Poll::Ready(Some(())) = self.in_progress.poll_next_unpin(cx) {
-                gone = true;
+                any_finished = true;
             }
-            if gone {
+            if any_finished {
                 return Poll::Ready(());
             }
             if let Some(pause) = &mut self.pause {
@@ -174,14 +168,14 @@ impl Handshakes {
                 }
                 self.pause = None;
             }
-            match door.poll_accept(cx) {
+            match listener.poll_accept(cx) {
                 Poll::Pending => return Poll::Pending,
                 // One after the other, lest those wait who are here already.
                 Poll::Ready(Ok(socket)) => {
-                    self.in_progress.push(served.clone().serve_dial(socket).boxed())
+                    self.in_progress.push(config.clone().serve_dial(socket).boxed())
                 }
-                Poll::Ready(Err(_)) if door.is_closed() => return Poll::Pending,
-                Poll::Ready(Err(_)) => self.pause = Some(Timer::after(SHORT_OF_DESCRIPTORS)),
+                Poll::Ready(Err(_)) if listener.is_closed() => return Poll::Pending,
+                Poll::Ready(Err(_)) => self.pause = Some(Timer::after(NO_DESCRIPTORS_PAUSE)),
             }
         }
     }
@@ -195,28 +189,28 @@ struct AcceptorConfig {
     notifier: Notifier,
     /// What a dialer has to know.
     secret: Option<Secret>,
-    limit: Duration,
+    timeout: Duration,
 }
 
 impl AcceptorConfig {
     /// Takes one connection as far as it goes. What goes wrong is told to the dialer alone.
     async fn serve_dial(self: Arc<Self>, socket: Socket) {
         if let Some(secret) = &self.secret {
-            match with_timeout(self.limit, self.admit(&socket, secret)).await {
+            match with_timeout(self.timeout, self.authenticate_dialer(&socket, secret)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(why)) => return self.refuse(&socket, why.as_bytes()).await,
+                Ok(Err(reason)) => return self.refuse(&socket, reason.as_bytes()).await,
                 Err(_) => return,
             }
         }
-        let Ok(line) = with_timeout(self.limit, read_line(&socket, Vec::new())).await else {
+        let Ok(line) = with_timeout(self.timeout, read_line(&socket, Vec::new())).await else {
             return;
         };
         let (src, dst) = match handshake::read_request(&line, &self.network) {
-            Ok(ends) => ends,
-            Err(refusal) => return self.refuse(&socket, &refusal.reply()).await,
+            Ok(addrs) => addrs,
+            Err(error) => return self.refuse(&socket, &error.reply()).await,
         };
         let accept = pin!(self.notifier.accept(&src, &dst));
-        let accepted = match select(accept, pin!(wait_for_hang_up(&socket))).await {
+        let accepted = match select(accept, pin!(wait_for_disconnect(&socket))).await {
             Either::Left((accepted, _)) => accepted,
             // The dialer does not wait any more: nobody is to accept what is left of it.
             Either::Right(((), _)) => return,
@@ -224,7 +218,7 @@ impl AcceptorConfig {
         match accepted {
             Ok(accept) => {
                 let reply = handshake::write_connected(accept.addr());
-                match with_timeout(self.limit, write_line(&socket, &reply)).await {
+                match with_timeout(self.timeout, write_line(&socket, &reply)).await {
                     Ok(()) => accept.confirm(Box::new(socket)),
                     Err(error) => accept.refuse(error.into()),
                 }
@@ -240,25 +234,31 @@ impl AcceptorConfig {
     /// # Errors
     ///
     /// Those of the system; or why the dialer is refused, in words.
-    async fn admit(
+    async fn authenticate_dialer(
         &self,
         socket: &Socket,
         secret: &Secret,
     ) -> io::Result<Result<(), &'static str>> {
         let network = &*self.network;
         let line = read_line(socket, Vec::new()).await?;
-        let Some(dialer) = handshake::read_word(Side::Dialer, &line, network, "secret") else {
+        let Some(dialer_nonce) = handshake::read_auth_line(Side::Dialer, &line, network, "secret")
+        else {
             return Ok(Err("this network has a secret, and the dialer has joined without it: \
                            join by `lonet::Config::secret`"));
         };
-        let acceptor = nonce()?;
-        let subject = Subject { network, at: self.addr, dialer: &dialer, acceptor: &acceptor };
-        let reply = format!("{acceptor} {}", secret.prove(Side::Acceptor, &subject));
-        write_line(socket, &handshake::write_word(Side::Acceptor, network, "secret", &reply))
+        let acceptor_nonce = nonce()?;
+        let input = ProofInput {
+            network,
+            acceptor_addr: self.addr,
+            dialer_nonce: &dialer_nonce,
+            acceptor_nonce: &acceptor_nonce,
+        };
+        let reply = format!("{acceptor_nonce} {}", secret.prove(Side::Acceptor, &input));
+        write_line(socket, &handshake::write_auth_line(Side::Acceptor, network, "secret", &reply))
             .await?;
         let line = read_line(socket, Vec::new()).await?;
-        let proof = handshake::read_word(Side::Dialer, &line, network, "proof");
-        match proof.is_some_and(|proof| secret.is_proof(&proof, Side::Dialer, &subject)) {
+        let proof = handshake::read_auth_line(Side::Dialer, &line, network, "proof");
+        match proof.is_some_and(|proof| secret.verify(&proof, Side::Dialer, &input)) {
             true => Ok(Ok(())),
             false => Ok(Err("the dialer has another secret than this network")),
         }
@@ -267,7 +267,7 @@ impl AcceptorConfig {
     async fn refuse(&self, socket: &Socket, text: &[u8]) {
         let reply = handshake::write_error(&self.network, text);
         // Who does not listen to the answer does not need it.
-        let _ = with_timeout(self.limit, write_line(socket, &reply)).await;
+        let _ = with_timeout(self.timeout, write_line(socket, &reply)).await;
     }
 }
 
@@ -275,7 +275,7 @@ impl AcceptorConfig {
 ///
 /// One that has sent data already cannot be watched without reading them; none of ours does so
 /// before it is accepted.
-async fn wait_for_hang_up(socket: &Socket) {
+async fn wait_for_disconnect(socket: &Socket) {
     match poll_fn(|cx| socket.poll_readable(cx, |io| io.peek(&mut [0]))).await {
         Ok(0) | Err(_) => {}
         Ok(_) => pending().await,

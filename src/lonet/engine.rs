@@ -1,7 +1,7 @@
-//! What carries a network between processes.
+//! The engine of lonet: dials to other processes.
 //!
-//! Knows how a dial goes out: where the other process listens stands in the registry. How one
-//! comes in is the acceptor's matter.
+//! A dial connects to the address that the registry has for the host. Incoming dials are served
+//! by the acceptor.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -16,10 +16,10 @@ use crate::os::run::assert_not_simulated;
 use crate::os::{Socket, SpinHint};
 
 use crate::lonet::acceptor::Acceptor;
-use crate::lonet::framing::{read_line, read_part, with_timeout, write_line};
+use crate::lonet::framing::{read_available, read_line, with_timeout, write_line};
 use crate::lonet::handshake;
 use crate::lonet::handshake::{ReplyError, Side};
-use crate::lonet::secret::{Secret, Subject, nonce};
+use crate::lonet::secret::{ProofInput, Secret, nonce};
 use crate::lonet::sqlite_registry::SqliteRegistry;
 
 /// Carries connections as TCP over the loopback interface.
@@ -29,7 +29,7 @@ pub(crate) struct LonetEngine {
     /// To be told that it was wrong.
     pub(crate) registry: Arc<SqliteRegistry>,
     /// How long a step of the hand-shake may take that depends on no accept.
-    pub(crate) limit: Duration,
+    pub(crate) timeout: Duration,
     /// What both sides of a dial have to know.
     pub(crate) secret: Option<Secret>,
     /// How long the name of a host may be; see [`handshake::size`].
@@ -46,13 +46,13 @@ impl Engine for LonetEngine {
     ) -> BoxFuture<'a, Result<(), Cause>> {
         async move {
             assert_not_simulated("lonet", "processes");
-            let (size, room) = (handshake::encoded_len(hostname), self.max_host_len);
-            if size > room {
+            let (name_len, max_len) = (handshake::encoded_len(hostname), self.max_host_len);
+            if name_len > max_len {
                 let text = format!(
-                    "the name takes {size} bytes in a request, and a line of the wire has room \
-                     for {room}: use a shorter name"
+                    "the name takes {name_len} bytes in a request, and a line of the wire has room \
+                     for {max_len}: use a shorter name"
                 );
-                return Err(cause_of(io::ErrorKind::InvalidInput, text));
+                return Err(engine_cause(io::ErrorKind::InvalidInput, text));
             }
             let osladdr = self.acceptor.addr.to_string();
             Ok(registry.announce(hostname, &osladdr).await?)
@@ -70,7 +70,7 @@ impl Engine for LonetEngine {
             assert_not_simulated("lonet", "processes");
             let connected = self.connect(src, dst, hostdata).await;
             if !matches!(connected, Ok(_) | Err(Cause::ConnRefused)) {
-                self.registry.forget(dst.host());
+                self.registry.evict(dst.host());
             }
             connected
         }
@@ -95,22 +95,24 @@ impl LonetEngine {
         dst: &Addr,
         osladdr: &str,
     ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
-        let at = parse(osladdr).map_err(|why| Cause::engine(format!("dial tcp4: {why}")))?;
-        let socket = with_timeout(self.limit, Socket::connect_quickack_off(at, &self.hint)).await;
+        let addr =
+            parse_os_addr(osladdr).map_err(|cause| Cause::engine(format!("dial tcp4: {cause}")))?;
+        let socket =
+            with_timeout(self.timeout, Socket::connect_quickack_off(addr, &self.hint)).await;
         let socket = socket.map_err(|error| {
-            cause_of(error.kind(), format!("dial tcp4 {at}: connect: {}", plain_text(&error)))
+            engine_cause(error.kind(), format!("dial tcp4 {addr}: connect: {}", plain_text(&error)))
         })?;
-        let mut unanswered = ResetOnDrop { socket: &socket, answered: false };
-        let answer = self.handshake(&socket, at, src, dst).await;
-        unanswered.answered = true;
-        drop(unanswered);
-        let failed = |error: &io::Error| {
-            cause_of(error.kind(), format!("loconnect {at}: {}", plain_text(error)))
+        let mut reset_guard = ResetOnDrop { socket: &socket, is_disarmed: false };
+        let reply = self.handshake(&socket, addr, src, dst).await;
+        reset_guard.is_disarmed = true;
+        drop(reset_guard);
+        let fail = |error: &io::Error| {
+            engine_cause(error.kind(), format!("loconnect {addr}: {}", plain_text(error)))
         };
-        match answer.map_err(|error| failed(&error))? {
+        match reply.map_err(|error| fail(&error))? {
             Ok(peer) => Ok((Box::new(socket) as Box<dyn RawConn>, peer)),
             Err(ReplyError::Refused) => Err(Cause::ConnRefused),
-            Err(ReplyError::Other(why)) => Err(failed(&io::Error::other(why))),
+            Err(ReplyError::Other(cause)) => Err(fail(&io::Error::other(cause))),
         }
     }
 
@@ -119,54 +121,68 @@ impl LonetEngine {
     /// # Errors
     ///
     /// Those of the system; or that the acceptor does not know the secret.
-    async fn prove(
+    async fn authenticate_acceptor(
         &self,
         socket: &Socket,
-        at: SocketAddr,
+        addr: SocketAddr,
         network: &str,
         secret: &Secret,
     ) -> io::Result<()> {
-        let refused = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-        let dialer = nonce()?;
-        write_line(socket, &handshake::write_word(Side::Dialer, network, "secret", &dialer))
-            .await?;
+        let fail = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        let dialer_nonce = nonce()?;
+        write_line(
+            socket,
+            &handshake::write_auth_line(Side::Dialer, network, "secret", &dialer_nonce),
+        )
+        .await?;
         let line = read_line(socket, Vec::new()).await?;
-        let reply = handshake::read_word(Side::Acceptor, &line, network, "secret");
-        let Some((acceptor, proof)) = reply.as_deref().and_then(|reply| reply.split_once(' '))
+        let reply = handshake::read_auth_line(Side::Acceptor, &line, network, "secret");
+        let Some((acceptor_nonce, proof)) =
+            reply.as_deref().and_then(|reply| reply.split_once(' '))
         else {
-            return refused(format!(
+            return fail(format!(
                 "the acceptor does not prove that it knows the secret of this network, but \
                  says {}: all processes must join with the same `lonet::Config::secret`",
                 Quoted(line.trim_ascii_end())
             ));
         };
-        let subject = Subject { network, at, dialer: &dialer, acceptor };
-        if !secret.is_proof(proof, Side::Acceptor, &subject) {
-            return refused(
+        let input = ProofInput {
+            network,
+            acceptor_addr: addr,
+            dialer_nonce: &dialer_nonce,
+            acceptor_nonce,
+        };
+        if !secret.verify(proof, Side::Acceptor, &input) {
+            return fail(
                 "the acceptor has another secret: all processes must join with the same \
                  `lonet::Config::secret`"
                     .to_string(),
             );
         }
-        let proof = secret.prove(Side::Dialer, &subject);
-        write_line(socket, &handshake::write_word(Side::Dialer, network, "proof", &proof)).await
+        let proof = secret.prove(Side::Dialer, &input);
+        write_line(socket, &handshake::write_auth_line(Side::Dialer, network, "proof", &proof))
+            .await
     }
 
     /// Sends the request, and waits for the reply: that comes when somebody accepts.
     async fn handshake(
         &self,
         socket: &Socket,
-        at: SocketAddr,
+        addr: SocketAddr,
         src: &Addr,
         dst: &Addr,
     ) -> io::Result<Result<Addr, ReplyError>> {
         if let Some(secret) = &self.secret {
-            with_timeout(self.limit, self.prove(socket, at, dst.network(), secret)).await?;
+            with_timeout(
+                self.timeout,
+                self.authenticate_acceptor(socket, addr, dst.network(), secret),
+            )
+            .await?;
         }
-        with_timeout(self.limit, write_line(socket, &handshake::write_request(src, dst))).await?;
+        with_timeout(self.timeout, write_line(socket, &handshake::write_request(src, dst))).await?;
         let mut line = Vec::new();
-        read_part(socket, &mut line).await?;
-        let line = with_timeout(self.limit, read_line(socket, line)).await?;
+        read_available(socket, &mut line).await?;
+        let line = with_timeout(self.timeout, read_line(socket, line)).await?;
         Ok(handshake::read_reply(&line, dst))
     }
 }
@@ -175,19 +191,19 @@ impl LonetEngine {
 /// the reference takes that for a dialer that has nothing to say, and lets it be accepted.
 struct ResetOnDrop<'a> {
     socket: &'a Socket,
-    answered: bool,
+    is_disarmed: bool,
 }
 
 impl Drop for ResetOnDrop<'_> {
     fn drop(&mut self) {
-        if !self.answered {
+        if !self.is_disarmed {
             self.socket.abort();
         }
     }
 }
 
 /// An engine's error that keeps its kind.
-fn cause_of(kind: io::ErrorKind, text: String) -> Cause {
+fn engine_cause(kind: io::ErrorKind, text: String) -> Cause {
     Cause::engine(io::Error::new(kind, text))
 }
 
@@ -203,11 +219,11 @@ fn plain_text(error: &io::Error) -> String {
 }
 
 /// Reads where the other process listens.
-fn parse(osladdr: &str) -> Result<SocketAddr, String> {
-    let named = |port: &str| Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port.parse().ok()?));
+fn parse_os_addr(osladdr: &str) -> Result<SocketAddr, String> {
+    let localhost = |port: &str| Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port.parse().ok()?));
     match osladdr {
         "" => Err("missing address".to_string()),
-        _ => (osladdr.strip_prefix("localhost:").and_then(named))
+        _ => (osladdr.strip_prefix("localhost:").and_then(localhost))
             .or_else(|| osladdr.parse().ok())
             .map(SocketAddr::V4)
             .ok_or_else(|| format!("address {osladdr}: no suitable address found")),

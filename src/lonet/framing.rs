@@ -1,6 +1,4 @@
-//! How a line of the hand-shake gets through a socket.
-//!
-//! Knows bytes and time. Does not know what a line says.
+//! Reading and writing of handshake lines on a socket, with timeouts.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, Read};
@@ -26,8 +24,8 @@ use crate::lonet::handshake::MAX_LINE;
 ///
 /// If the stream ends before the line does.
 pub(crate) async fn read_line(socket: &Socket, mut line: Vec<u8>) -> io::Result<Vec<u8>> {
-    while !is_whole(&line) {
-        read_part(socket, &mut line).await?;
+    while !is_complete(&line) {
+        read_available(socket, &mut line).await?;
     }
     Ok(line)
 }
@@ -37,12 +35,12 @@ pub(crate) async fn read_line(socket: &Socket, mut line: Vec<u8>) -> io::Result<
 /// # Errors
 ///
 /// See [`read_line`].
-pub(crate) async fn read_part(socket: &Socket, line: &mut Vec<u8>) -> io::Result<()> {
-    poll_fn(|cx| socket.poll_readable(cx, |io| take_part(io, line))).await
+pub(crate) async fn read_available(socket: &Socket, line: &mut Vec<u8>) -> io::Result<()> {
+    poll_fn(|cx| socket.poll_readable(cx, |io| read_up_to_newline(io, line))).await
 }
 
 /// So as to take no more than the line it is looked at before.
-fn take_part(mut io: &TcpStream, line: &mut Vec<u8>) -> io::Result<()> {
+fn read_up_to_newline(mut io: &TcpStream, line: &mut Vec<u8>) -> io::Result<()> {
     let mut seen = [0; MAX_LINE];
     let count = io.peek(&mut seen[..MAX_LINE - line.len()])?;
     if count == 0 {
@@ -56,21 +54,21 @@ fn take_part(mut io: &TcpStream, line: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn is_whole(line: &[u8]) -> bool {
+fn is_complete(line: &[u8]) -> bool {
     line.ends_with(b"\n") || line.len() == MAX_LINE
 }
 
 /// An error of the system that says what was being done.
-pub(crate) fn with_context(what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
+pub(crate) fn with_context(description: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{description}: {error}"))
 }
 
 /// Writes a line.
 pub(crate) async fn write_line(socket: &Socket, line: &str) -> io::Result<()> {
-    let mut rest = line.as_bytes();
-    while !rest.is_empty() {
-        let count = poll_fn(|cx| socket.poll_write(cx, rest)).await?;
-        rest = &rest[count..];
+    let mut remaining = line.as_bytes();
+    while !remaining.is_empty() {
+        let count = poll_fn(|cx| socket.poll_write(cx, remaining)).await?;
+        remaining = &remaining[count..];
     }
     Ok(())
 }
@@ -80,9 +78,9 @@ const YIELD_INTERVAL: usize = 2;
 
 /// Lets the executor do what else there is to do.
 async fn yield_once() {
-    let mut turned = false;
+    let mut has_yielded = false;
     poll_fn(|cx| {
-        if std::mem::replace(&mut turned, true) {
+        if std::mem::replace(&mut has_yielded, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
@@ -97,7 +95,7 @@ async fn yield_once() {
 ///
 /// Its own, or that the time is over.
 pub(crate) async fn with_timeout<T>(
-    limit: Duration,
+    timeout: Duration,
     future: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
     let mut future = pin!(future);
@@ -109,7 +107,7 @@ pub(crate) async fn with_timeout<T>(
         }
         yield_once().await;
     }
-    match select(future, Timer::after(limit)).await {
+    match select(future, Timer::after(timeout)).await {
         Either::Left((result, _)) => result,
         Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
     }

@@ -1,7 +1,7 @@
-//! Go's `Unquote`: how a quoted string on the wire is read.
+//! Go's `Unquote`: parsing of quoted strings on the wire.
 //!
-//! Knows one function of Go's `strconv`, and how its `Sscanf` finds the end of a string. It gives
-//! bytes, because a name on the wire need not be UTF-8. The other way is `net`'s `quote`.
+//! It follows Go's `strconv`, and `Sscanf` in finding the end of a string. It returns bytes,
+//! because a name on the wire need not be UTF-8. The inverse is `net`'s `go_quote`.
 
 /// Reads a string, in double quotes or in back quotes, that stands at the beginning of `text`.
 ///
@@ -14,13 +14,13 @@ pub fn unquote(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     loop {
         // Nearly every string is nothing else.
         let plain = |byte: &&u8| matches!(byte, b' '..=b'~') && !b"\"`\\".contains(byte);
-        let (plain, others) = rest.split_at(rest.iter().take_while(plain).count());
+        let (plain, tail) = rest.split_at(rest.iter().take_while(plain).count());
         string.extend_from_slice(plain);
-        rest = others;
-        let (&byte, behind) = rest.split_first()?;
+        rest = tail;
+        let (&byte, after) = rest.split_first()?;
         match (quote, byte) {
-            (b'"', b'"') | (b'`', b'`') => return Some((string, behind)),
-            (b'"', b'\\') => rest = unescape(behind, &mut string)?,
+            (b'"', b'"') | (b'`', b'`') => return Some((string, after)),
+            (b'"', b'\\') => rest = unescape(after, &mut string)?,
             (b'"', b'\n') => return None,
             (b'"' | b'`', _) => rest = copy_char(rest, &mut string),
             _ => return None,
@@ -46,7 +46,7 @@ fn copy_char<'a>(text: &'a [u8], string: &mut Vec<u8>) -> &'a [u8] {
 
 /// Reads what follows a backslash between double quotes.
 fn unescape<'a>(text: &'a [u8], string: &mut Vec<u8>) -> Option<&'a [u8]> {
-    let (&kind, behind) = text.split_first()?;
+    let (&kind, after) = text.split_first()?;
     let byte = match kind {
         b'a' => 0x07,
         b'b' => 0x08,
@@ -57,17 +57,17 @@ fn unescape<'a>(text: &'a [u8], string: &mut Vec<u8>) -> Option<&'a [u8]> {
         b'v' => 0x0b,
         b'\\' | b'"' => kind,
         b'x' => {
-            let (code, rest) = number(behind, 2, 16)?;
+            let (code, rest) = parse_digits(after, 2, 16)?;
             string.push(code as u8);
             return Some(rest);
         }
         b'0'..=b'7' => {
-            let (code, rest) = number(text, 3, 8)?;
+            let (code, rest) = parse_digits(text, 3, 8)?;
             string.push(u8::try_from(code).ok()?);
             return Some(rest);
         }
         b'u' | b'U' => {
-            let (code, rest) = number(behind, if kind == b'u' { 4 } else { 8 }, 16)?;
+            let (code, rest) = parse_digits(after, if kind == b'u' { 4 } else { 8 }, 16)?;
             let char = char::from_u32(code)?;
             string.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
             return Some(rest);
@@ -75,11 +75,11 @@ fn unescape<'a>(text: &'a [u8], string: &mut Vec<u8>) -> Option<&'a [u8]> {
         _ => return None,
     };
     string.push(byte);
-    Some(behind)
+    Some(after)
 }
 
 /// Reads so many digits.
-fn number(text: &[u8], digits: usize, radix: u32) -> Option<(u32, &[u8])> {
+fn parse_digits(text: &[u8], digits: usize, radix: u32) -> Option<(u32, &[u8])> {
     let (text, rest) = text.split_at_checked(digits)?;
     let add = |number: u32, &byte: &u8| {
         let digit = char::from(byte).to_digit(radix)?;
@@ -93,7 +93,7 @@ mod tests {
     use super::unquote;
 
     #[test]
-    fn both_kinds_of_quotes_are_read_as_far_as_they_go() {
+    fn unquote_reads_both_quote_kinds_and_returns_the_rest() {
         let read = |text: &'static str| unquote(text.as_bytes());
         assert_eq!(read(r#""α\u03b2" x"#), Some(("αβ".into(), &b" x"[..])));
         assert_eq!(read("`a\\n\r\"`\n"), Some(("a\\n\r\"".into(), &b"\n"[..])));
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     #[rustfmt::skip]
-    fn what_go_refuses_is_refused() {
+    fn unquote_rejects_what_go_rejects() {
         for text in [
             "", "a", "'a'", "\"", "\"a", "`a", r#""\"#, r#""a\""#, r#""\'""#, r#""\/""#, r#""\0""#,
             r#""\e""#, r#""\x0""#, r#""\xg0""#, r#""\400""#, r#""\08""#, r#""\u{3b2}""#,

@@ -1,28 +1,28 @@
-//! The hand-shake as text: one line from the dialer, one from the acceptor.
+//! The handshake as text: one line from the dialer, one from the acceptor.
 //!
-//! Knows both lines, both ways, as pure functions of bytes; knows no socket. The words and the
+//! Both lines are written and parsed by pure functions on bytes. Verbs, error texts and the
 //! order of checks are those of the reference.
 //!
 //! ```text
 //! > lonet "lonett" dial "β:9" "α:1"          source and destination
 //! < lonet "lonett" connected "α:2"           the address of the accepted end
-//! < lonet "lonett" E "connection refused"    or why not
+//! < lonet "lonett" E "connection refused"    or an error
 //! ```
 //!
-//! On a network with a secret the two sides first prove that they know it; then all goes on as
-//! above:
+//! On a network with a secret, both sides first prove that they have it; the lines above
+//! follow:
 //!
 //! ```text
-//! > lonet "lonett" secret "d5.."             a number that the dialer has drawn
-//! < lonet "lonett" secret "77.. 1f.."        one that the acceptor has drawn, and its proof
+//! > lonet "lonett" secret "d5.."             the dialer's nonce
+//! < lonet "lonett" secret "77.. 1f.."        the acceptor's nonce and its proof
 //! > lonet "lonett" proof "a0.."              the dialer's proof
 //! ```
 //!
-//! A line has at most [`MAX_LINE`] bytes with its newline, and it does have a newline. (The
-//! reference takes what is complete in 1024 bytes for a line even without one, and the newline
-//! that follows for data; that is not copied.)
+//! A line has at most [`MAX_LINE`] bytes including its newline, and must end with a newline.
+//! (The reference accepts a line that is complete within 1024 bytes without one, and takes the
+//! newline that follows as data; that is not copied.)
 //!
-//! Where one blank is written any number of them may stand, but not none.
+//! A single blank stands for any number of blanks, at least one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,9 +39,9 @@ pub const MAX_LINE: usize = 1024;
 /// It is half of what two names have together, so that any two hosts can dial each other at any
 /// port.
 pub fn max_host_len(network: &str) -> Option<usize> {
-    let at = Addr::new(network, "", u16::MAX);
-    let names = MAX_LINE.checked_sub(write_request(&at, &at).len())?;
-    Some(names / 2).filter(|len| *len > 0)
+    let addr = Addr::new(network, "", u16::MAX);
+    let names_len = MAX_LINE.checked_sub(write_request(&addr, &addr).len())?;
+    Some(names_len / 2).filter(|len| *len > 0)
 }
 
 /// How many bytes the name of a host takes in a line.
@@ -56,9 +56,10 @@ pub fn quoted_len(text: &str) -> usize {
 
 /// What a dialer sends.
 pub fn write_request(src: &Addr, dst: &Addr) -> String {
-    let (network, from, to) = (dst.network().as_bytes(), src.to_string(), dst.to_string());
-    let (from, to) = (Quoted(from.as_bytes()), Quoted(to.as_bytes()));
-    format!("> lonet {} dial {from} {to}\n", Quoted(network))
+    let (network, src_text, dst_text) =
+        (dst.network().as_bytes(), src.to_string(), dst.to_string());
+    let (src_text, dst_text) = (Quoted(src_text.as_bytes()), Quoted(dst_text.as_bytes()));
+    format!("> lonet {} dial {src_text} {dst_text}\n", Quoted(network))
 }
 
 /// What an acceptor sends once somebody has accepted, at `addr`.
@@ -91,16 +92,16 @@ impl Side {
 }
 
 /// A line of the proofs that stand before a request: one word.
-pub fn write_word(from: Side, network: &str, verb: &str, word: &str) -> String {
-    let (mark, network, word) = (from.arrow(), network.as_bytes(), word.as_bytes());
-    format!("{mark} lonet {} {verb} {}\n", Quoted(network), Quoted(word))
+pub fn write_auth_line(side: Side, network: &str, verb: &str, value: &str) -> String {
+    let (arrow, network, value) = (side.arrow(), network.as_bytes(), value.as_bytes());
+    format!("{arrow} lonet {} {verb} {}\n", Quoted(network), Quoted(value))
 }
 
 /// Reads such a line; `None` if it is another one, or of another network.
-pub fn read_word(from: Side, line: &[u8], network: &str, verb: &str) -> Option<String> {
-    let (named, said, word) = scan(line, from)?;
-    let is_expected = named == network.as_bytes() && said == verb.as_bytes();
-    String::from_utf8(word).ok().filter(|_| is_expected)
+pub fn read_auth_line(side: Side, line: &[u8], network: &str, verb: &str) -> Option<String> {
+    let (line_network, line_verb, value) = scan_line(line, side)?;
+    let is_expected = line_network == network.as_bytes() && line_verb == verb.as_bytes();
+    String::from_utf8(value).ok().filter(|_| is_expected)
 }
 
 /// Why a request comes to nothing.
@@ -138,8 +139,12 @@ impl fmt::Display for RequestError {
         let reply = self.reply();
         f.write_str(&String::from_utf8_lossy(&reply))?;
         match self {
-            Self::Line(what) | Self::Network(what) => write!(f, ": {}", Quoted(what)),
-            Self::Source(what) | Self::Destination(what) => write!(f, ": {}", Quoted(what)),
+            Self::Line(description) | Self::Network(description) => {
+                write!(f, ": {}", Quoted(description))
+            }
+            Self::Source(description) | Self::Destination(description) => {
+                write!(f, ": {}", Quoted(description))
+            }
             Self::Host(_) => Ok(()),
         }
     }
@@ -151,18 +156,18 @@ impl fmt::Display for RequestError {
 ///
 /// The first that is wrong of line, network, source and destination.
 pub fn read_request(line: &[u8], network: &str) -> Result<(Addr, Addr), RequestError> {
-    let Some((named, src, dst)) = scan_request(line) else {
+    let Some((line_network, src, dst)) = scan_request(line) else {
         return Err(RequestError::Line(line[..line.len().min(MAX_LINE)].to_vec()));
     };
-    if named != network.as_bytes() {
-        return Err(RequestError::Network(named));
+    if line_network != network.as_bytes() {
+        return Err(RequestError::Network(line_network));
     }
     // Nobody verifies a source, so that a name that is not UTF-8 does no harm there.
-    let Ok(from) = Addr::parse(network, &String::from_utf8_lossy(&src)) else {
+    let Ok(src_addr) = Addr::parse(network, &String::from_utf8_lossy(&src)) else {
         return Err(RequestError::Source(src));
     };
     match (Addr::parse(network, &String::from_utf8_lossy(&dst)), String::from_utf8(dst)) {
-        (Ok(to), Ok(_)) => Ok((from, to)),
+        (Ok(dst_addr), Ok(_)) => Ok((src_addr, dst_addr)),
         (Ok(_), Err(dst)) => Err(RequestError::Host(dst.into_bytes())),
         (Err(_), dst) => {
             let dst = dst.map_or_else(|error| error.into_bytes(), String::into_bytes);
@@ -172,11 +177,11 @@ pub fn read_request(line: &[u8], network: &str) -> Result<(Addr, Addr), RequestE
 }
 
 fn scan_request(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
-    let (network, rest) = unquote(head(line, b">")?)?;
-    let rest = blanks(blanks(rest)?.strip_prefix(b"dial")?)?;
+    let (network, rest) = unquote(strip_header(line, b">")?)?;
+    let rest = skip_blanks(skip_blanks(rest)?.strip_prefix(b"dial")?)?;
     let (src, rest) = unquote(rest)?;
-    let (dst, rest) = unquote(blanks(rest)?)?;
-    ends(rest).then_some((network, src, dst))
+    let (dst, rest) = unquote(skip_blanks(rest)?)?;
+    is_blank(rest).then_some((network, src, dst))
 }
 
 /// Why a reply is no connection.
@@ -194,9 +199,11 @@ pub enum ReplyError {
 ///
 /// What the acceptor says; or the first that is wrong of line, verb, network, address and host.
 pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, ReplyError> {
-    let wrong = |what: fmt::Arguments<'_>| ReplyError::Other(format!("protocol error: {what}"));
-    let Some((network, verb, text)) = scan(line, Side::Acceptor) else {
-        return Err(wrong(format_args!("invalid dial reply: {}", Quoted(line))));
+    let protocol_error = |description: fmt::Arguments<'_>| {
+        ReplyError::Other(format!("protocol error: {description}"))
+    };
+    let Some((network, verb, text)) = scan_line(line, Side::Acceptor) else {
+        return Err(protocol_error(format_args!("invalid dial reply: {}", Quoted(line))));
     };
     match &*verb {
         b"E" if text == b"connection refused" => return Err(ReplyError::Refused),
@@ -205,19 +212,19 @@ pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, ReplyError> {
             return Err(ReplyError::Other(text));
         }
         b"connected" => {}
-        verb => return Err(wrong(format_args!("invalid reply verb: {}", Quoted(verb)))),
+        verb => return Err(protocol_error(format_args!("invalid reply verb: {}", Quoted(verb)))),
     }
     if network != dst.network().as_bytes() {
         let network = Quoted(&network);
-        return Err(wrong(format_args!("connected, but network mismatch: {network}")));
+        return Err(protocol_error(format_args!("connected, but network mismatch: {network}")));
     }
     let Ok(addr) = Addr::parse(dst.network(), &String::from_utf8_lossy(&text)) else {
         // These very words are what the reference says.
-        return Err(wrong(format_args!("connected, but accept address invalid: <nil>")));
+        return Err(protocol_error(format_args!("connected, but accept address invalid: <nil>")));
     };
     if addr.host() != dst.host() {
         let host = Quoted(addr.host().as_bytes());
-        return Err(wrong(format_args!(
+        return Err(protocol_error(format_args!(
             "connected, but accept address is for different host: {host}"
         )));
     }
@@ -225,41 +232,41 @@ pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, ReplyError> {
 }
 
 /// Reads a line with a network, a verb and a text.
-fn scan(line: &[u8], from: Side) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
-    let (network, rest) = unquote(head(line, from.arrow().as_bytes())?)?;
-    let rest = blanks(rest)?;
-    let mut behind = rest;
-    while !behind.is_empty() && blank(behind).is_none() {
-        behind = &behind[1..];
+fn scan_line(line: &[u8], side: Side) -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
+    let (network, rest) = unquote(strip_header(line, side.arrow().as_bytes())?)?;
+    let rest = skip_blanks(rest)?;
+    let mut tail = rest;
+    while !tail.is_empty() && blank_len(tail).is_none() {
+        tail = &tail[1..];
     }
-    let verb = &rest[..rest.len() - behind.len()];
-    let (text, rest) = unquote(blanks(behind)?)?;
+    let verb = &rest[..rest.len() - tail.len()];
+    let (text, rest) = unquote(skip_blanks(tail)?)?;
     let verb = String::from_utf8_lossy(verb).into_owned().into_bytes();
-    ends(rest).then_some((network, verb, text))
+    is_blank(rest).then_some((network, verb, text))
 }
 
 /// Reads the beginning that both lines have, as far as the name of the network.
-fn head<'a>(line: &'a [u8], mark: &[u8]) -> Option<&'a [u8]> {
+fn strip_header<'a>(line: &'a [u8], arrow: &[u8]) -> Option<&'a [u8]> {
     let line = line.strip_suffix(b"\n").filter(|_| line.len() <= MAX_LINE)?;
-    blanks(blanks(line.strip_prefix(mark)?)?.strip_prefix(b"lonet")?)
+    skip_blanks(skip_blanks(line.strip_prefix(arrow)?)?.strip_prefix(b"lonet")?)
 }
 
 /// Says whether nothing but blanks is left; the newline is off already.
-fn ends(rest: &[u8]) -> bool {
-    rest.is_empty() || blanks(rest).is_some_and(<[u8]>::is_empty)
+fn is_blank(rest: &[u8]) -> bool {
+    rest.is_empty() || skip_blanks(rest).is_some_and(<[u8]>::is_empty)
 }
 
 /// Reads blanks, at least one.
-fn blanks(text: &[u8]) -> Option<&[u8]> {
-    let mut rest = &text[blank(text)?..];
-    while let Some(len) = blank(rest) {
+fn skip_blanks(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = &text[blank_len(text)?..];
+    while let Some(len) = blank_len(rest) {
         rest = &rest[len..];
     }
     Some(rest)
 }
 
 /// The length of the blank that `text` begins with; a newline is none.
-fn blank(text: &[u8]) -> Option<usize> {
+fn blank_len(text: &[u8]) -> Option<usize> {
     match text.first()? {
         b' ' => return Some(1),
         byte if byte.is_ascii_graphic() => return None,
@@ -273,8 +280,8 @@ fn blank(text: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::{
-        MAX_LINE, ReplyError, RequestError, Side, encoded_len, max_host_len, read_reply,
-        read_request, read_word, write_request, write_word,
+        MAX_LINE, ReplyError, RequestError, Side, encoded_len, max_host_len, read_auth_line,
+        read_reply, read_request, write_auth_line, write_request,
     };
     use crate::net::Addr;
 
@@ -283,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn written_request_reads_back_unchanged() {
         for host in ["α", "", "a:b", "a\"b\\", "\n\0\x1b", "\u{fffd}\u{200b}"] {
             let (src, dst) = (addr("β", 9), addr(host, 1));
             let line = write_request(&src, &dst);
@@ -292,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_1024_bytes_is_one_and_a_longer_one_or_an_endless_one_is_none() {
+    fn request_line_over_1024_bytes_or_without_newline_is_rejected() {
         let line = |host: usize| write_request(&addr(&"x".repeat(host), 9), &addr("α", 1));
         let host = 1 + MAX_LINE - line(1).len();
         let (longest, longer) = (line(host), line(host + 1));
@@ -305,13 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn two_hosts_with_the_longest_names_fit_into_a_line() {
+    fn request_between_longest_host_names_fits_in_one_line() {
         for network in ["lonett", "lonet\x01\u{3b2}", &"x".repeat(300)] {
-            let room = max_host_len(network).unwrap();
+            let max_len = max_host_len(network).unwrap();
             let longest = |name: &str| {
-                let each = encoded_len(&name.repeat(2)) - encoded_len(name);
-                let mut host = name.repeat(room / each);
-                while encoded_len(&host) > room {
+                let unit_len = encoded_len(&name.repeat(2)) - encoded_len(name);
+                let mut host = name.repeat(max_len / unit_len);
+                while encoded_len(&host) > max_len {
                     host.pop();
                 }
                 write_request(
@@ -331,19 +338,19 @@ mod tests {
     }
 
     #[test]
-    fn words_are_read_as_they_were_written() {
-        let line = write_word(Side::Dialer, "lonett", "secret", "a b\n");
+    fn auth_line_reads_back_only_with_its_side_network_and_verb() {
+        let line = write_auth_line(Side::Dialer, "lonett", "secret", "a b\n");
         assert_eq!(line, "> lonet \"lonett\" secret \"a b\\n\"\n");
-        let read = |from, network, verb| read_word(from, line.as_bytes(), network, verb);
+        let read = |from, network, verb| read_auth_line(from, line.as_bytes(), network, verb);
         assert_eq!(read(Side::Dialer, "lonett", "secret").as_deref(), Some("a b\n"));
         assert_eq!(read(Side::Acceptor, "lonett", "secret"), None);
         assert_eq!(read(Side::Dialer, "lonetx", "secret"), None);
         assert_eq!(read(Side::Dialer, "lonett", "proof"), None);
-        assert_eq!(read_word(Side::Dialer, b"", "lonett", "secret"), None);
+        assert_eq!(read_auth_line(Side::Dialer, b"", "lonett", "secret"), None);
     }
 
     #[test]
-    fn blanks_are_what_go_takes_for_blanks() {
+    fn request_blanks_are_go_white_space() {
         let read = |line: &str| read_request(line.as_bytes(), "lonett").is_ok();
         for blank in [" ", "\t", "\r", "\x0b", "\x0c", "\u{85}", "\u{a0}", "\u{3000}", " \r "] {
             assert!(
@@ -357,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verb_is_whatever_stands_between_blanks() {
+    fn reply_verb_is_any_text_between_blanks() {
         let read = |line: &[u8]| read_reply(line, &addr("β", 7));
         assert_eq!(read(b"< lonet `lonett` connected `\xce\xb2:8`\n"), Ok(addr("β", 8)));
         let other = ReplyError::Other("protocol error: invalid reply verb: \"x\u{fffd}\"".into());

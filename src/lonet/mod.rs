@@ -1,8 +1,8 @@
-//! A network of several processes of one machine, over real TCP.
+//! A network between processes of one machine, over real TCP.
 //!
-//! Every process joins the network by its name, and makes hosts. They find each other through a
-//! file, and from there on everything is as on any other network: names, ports from 1, the same
-//! errors, the same closing. Processes written in Go with the original `lonet` may join as well.
+//! Each process joins the network by its name, and makes hosts. Processes find each other
+//! through a file; all else is as on any other network: names, ports from 1, the same errors,
+//! the same closing. Processes written in Go with the original `lonet` can join as well.
 //!
 //! ```no_run
 //! use futures::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,63 +22,68 @@
 //! # }
 //! ```
 //!
-//! # What it is for, and what not
+//! # When to use it
 //!
-//! It shows that a program that was tested on [`simnet`](crate::simnet) lives: with real sockets,
-//! real processes that are really killed, other languages at the other end. Nothing is simulated
-//! here, nothing is decided by a seed, and a failure does not come back because one asks it to. To
-//! find faults use `simnet`; use this to see that what was found there holds here.
+//! lonet shows that a program that was tested on [`simnet`](crate::simnet) also works with real
+//! sockets, with real processes that are killed, and with peers in other languages. Nothing is
+//! simulated, no seed decides anything, and a failure cannot be replayed. Find faults with
+//! `simnet`; check with lonet that the program holds up on a real system.
 //!
-//! It is no transport for production: everything stays on the loopback interface.
+//! It is not a transport for production: all traffic stays on the loopback interface.
 //!
 //! # Who can join, dial and be dialed
 //!
-//! Folder and file of a network are private to the user, so that no other user but root can join,
-//! make a host, or look up where one is. **That does not keep others from dialing.** A host listens
-//! at a port of the loopback interface, and every user and every process of the machine can connect
-//! to that, those in containers that share its network included. A process that sends the line
-//! that a dial begins with is let in, under any name: a name is a claim and no proof. The other way
-//! round, a row of the registry stays when its process ends, and another process may get the port
-//! by chance or on purpose: then a dial reaches that one.
+//! The directory and the file of a network are private to the user: no other user except root
+//! can join, make a host, or look up the address of one. **This does not prevent other users
+//! from dialing.** A host listens at a port of the loopback interface, and every process of the
+//! machine can connect to it, including processes of other users and of containers that share
+//! its network. A process that sends the first line of a dial is accepted under any name: a
+//! name is a claim, not a proof. In the other direction, a row of the registry stays when its
+//! process ends. Another process may then get the port, by chance or on purpose, and receive
+//! the dials.
 //!
-//! [`Config::secret`] prevents both: each side of a dial proves to the other that it knows the
-//! secret of the network, before either learns more. Peers in Go do not know of secrets; a network
-//! that they are to join must have none, and trusts all users of the machine.
+//! [`Config::secret`] prevents both: each side of a dial proves to the other that it has the
+//! secret of the network, before either learns more. Peers in Go do not support secrets; a
+//! network that they join must have none, and trusts all users of the machine.
 //!
-//! Another user may make the place of a network first. lonet uses a folder only if no user but root
-//! and its own can replace it, follows no symbolic link from the folder `lonet` on, and changes the
-//! mode of nothing that another user has made. If it cannot, joining is an error that names the
-//! path, its owner, and what to do. The user who joins first on a machine owns the folder `lonet`:
-//! unless that is root, the others have to use a [`folder`](Config::folder) of their own.
+//! Another user may create the directory of a network first. lonet uses a directory only if no
+//! user except root and its own can replace it. It follows no symbolic link from the directory
+//! `lonet` on, and does not change the mode of anything that another user created. Otherwise
+//! joining fails with an error that names the path, its owner, and the remedy. The user who
+//! joins first on a machine owns the directory `lonet`; unless that is root, other users have
+//! to set their own [`folder`](Config::folder).
 //!
 //! # How it works
 //!
-//! A network `demo` is the folder `lonet/demo` in the temporary folder, with a SQLite file that
-//! has one row for each host: its name, and where its process listens. A dial looks there,
-//! connects, and sends one line; the reply comes when somebody accepts. After that the TCP stream
-//! is the connection, byte for byte.
+//! A network `demo` is the directory `lonet/demo` in the temporary directory. It has an SQLite
+//! file with one row for each host: its name, and the address at which its process listens. A
+//! dial looks the address up, connects, and sends one line; the reply is sent when the dial is
+//! accepted. After that the TCP stream is the connection, byte for byte.
 //!
-//! Names are taken for ever, as everywhere, also by processes that have ended: begin a new network,
-//! or remove the folder. `join("")` begins one whose name nobody has.
+//! Names stay taken forever, as on every network, including those of processes that have ended.
+//! Start a new network, or remove the directory. `join("")` starts a network with an unused
+//! name.
 //!
-//! It runs on any executor. Whoever waits in an accept takes dials in himself, also those that are
-//! for others, so that one within a process needs no other thread. When nobody accepts, or the one
-//! who does is not polled, a thread answers in his place, a few milliseconds later the first time.
-//! So each subnetwork has two threads of its own, that one and one that waits for SQLite;
-//! `async-io` has one for the process. They end when the subnetwork is closed, or when the last
-//! handle to it and its hosts and listeners is dropped.
+//! lonet runs on any executor. A task that waits in an accept serves incoming dials, including
+//! dials to other listeners, so that a dial within one process needs no other thread. If no
+//! task accepts, or the one that does is not polled, a thread answers instead; the first time
+//! this takes a few milliseconds longer. So each subnetwork has two threads, this one and one
+//! that waits for SQLite. `async-io` has one thread per process. The threads end when the
+//! subnetwork is closed, or when the last handle to it and to its hosts and listeners is
+//! dropped.
 //!
-//! # Where it differs from other networks
+//! # Differences from other networks
 //!
-//! - What was written is in the system's buffers: a write can succeed after the other end is
-//!   gone, and the next one fails. An end that is closed with bytes unread makes the other see a
+//! - Written bytes are in the system's buffers: a write can succeed after the other end is
+//!   gone, and the next one fails. If an end is closed with unread bytes, the other end gets a
 //!   reset.
-//! - A dial that is dropped while it waits leaves the queue of a listener as soon as the other
-//!   process hears of it. If that has just accepted it, the accept gives a connection that is
-//!   reset. Dials that begin at the same time arrive in any order.
-//! - Names that are not UTF-8, which Go allows, cannot be dialed, and ports end at 65535. The name
-//!   of a host must leave room for another of its length in a line of 1024 bytes: some 480 bytes,
-//!   less on a network with a long name. Go takes longer ones, which nobody can dial.
+//! - A dial that is dropped while it waits leaves the listener's queue once the other process
+//!   has been notified. If it was accepted just before that, the accept returns a connection
+//!   that is reset. Dials that start at the same time arrive in any order.
+//! - Names that are not UTF-8, which Go allows, cannot be dialed, and ports end at 65535. The
+//!   name of a host must leave room for another one of its length in a line of 1024 bytes:
+//!   about 480 bytes, less on a network with a long name. Go accepts longer names, which cannot
+//!   be dialed.
 
 #[doc(hidden)]
 pub mod go_unquote;
@@ -133,7 +138,7 @@ pub async fn join(name: &str) -> Result<SubNetwork, Error> {
 #[derive(Clone, Debug)]
 pub struct Config {
     folder: PathBuf,
-    limit: Duration,
+    handshake_timeout: Duration,
     secret: Option<Secret>,
 }
 
@@ -141,7 +146,7 @@ impl Config {
     /// What [`join`] does: the folder `lonet` of the temporary folder, ten seconds, no secret.
     pub fn new() -> Self {
         let folder = std::env::temp_dir().join("lonet");
-        Self { folder, limit: Duration::from_secs(10), secret: None }
+        Self { folder, handshake_timeout: Duration::from_secs(10), secret: None }
     }
 
     /// Looks for networks in another folder; it is made if its parent exists.
@@ -153,8 +158,8 @@ impl Config {
 
     /// Gives up a hand-shake of which a step takes longer: to connect, to send a line, to receive
     /// the rest of one. To wait for an accept takes as long as it takes.
-    pub fn handshake_timeout(self, limit: Duration) -> Self {
-        Self { limit, ..self }
+    pub fn handshake_timeout(self, timeout: Duration) -> Self {
+        Self { handshake_timeout: timeout, ..self }
     }
 
     /// Connects to those alone who know this secret, and is connected to by them alone.
@@ -194,12 +199,14 @@ impl Config {
 
     async fn try_join(&self, name: &str) -> Result<SubNetwork, Cause> {
         if self.secret.as_ref().is_some_and(|secret| secret.is_empty) {
-            return Err(invalid("the secret is empty: give it at least 16 bytes".to_string()));
+            return Err(invalid_input(
+                "the secret is empty: give it at least 16 bytes".to_string(),
+            ));
         }
         // A new name is a short one.
         let network = full_name("lonet", if name.is_empty() { "4294967295" } else { name });
-        let Some(room) = handshake::max_host_len(&network) else {
-            return Err(invalid(format!(
+        let Some(max_host_len) = handshake::max_host_len(&network) else {
+            return Err(invalid_input(format!(
                 "the name takes {} bytes in a request, and with it a line of the wire has no room \
                  for the names of hosts: use a shorter name",
                 handshake::quoted_len(name)
@@ -211,20 +218,20 @@ impl Config {
         let engine = LonetEngine {
             acceptor: acceptor.clone(),
             registry: registry.clone(),
-            limit: self.limit,
+            timeout: self.handshake_timeout,
             secret: self.secret.clone(),
-            max_host_len: room,
+            max_host_len,
             hint: SpinHint::default(),
         };
         let network = full_name("lonet", &name);
         let (net, notifier) = SubNetwork::new(&network, engine, registry);
-        let started = acceptor.start(network, notifier, self.secret.clone(), self.limit);
-        started.map_err(Cause::engine)?;
+        let result = acceptor.start(network, notifier, self.secret.clone(), self.handshake_timeout);
+        result.map_err(Cause::engine)?;
         Ok(net)
     }
 }
 
-fn invalid(text: String) -> Cause {
+fn invalid_input(text: String) -> Cause {
     Cause::engine(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 

@@ -1,7 +1,6 @@
-//! Where a network of several processes is found.
+//! The directory of a network, and the database file in it.
 //!
-//! Knows the folders and the file, and makes what is missing. Whose they have to be is `owner`'s
-//! matter. Does not know what is in the file.
+//! Missing directories are created. The owners they must have are checked in `owner`.
 
 use std::fs::DirBuilder;
 use std::path::{Component, Path, PathBuf};
@@ -13,7 +12,7 @@ use crate::lonet::owner::{
 };
 
 /// The file of a registry, and what SQLite puts beside it.
-const FILES: [&str; 4] =
+const DATABASE_FILES: [&str; 4] =
     ["registry.db", "registry.db-wal", "registry.db-shm", "registry.db-journal"];
 
 /// Where one network is.
@@ -35,14 +34,14 @@ pub(crate) struct NetworkDir {
 ///
 /// If the name would lead out of the folder of all networks, if another user has made or could
 /// replace any of it, or if it cannot be made.
-pub(crate) fn make(all: &Path, name: &str) -> io::Result<NetworkDir> {
-    if !name.is_empty() && !is_plain(name) {
+pub(crate) fn prepare(root: &Path, name: &str) -> io::Result<NetworkDir> {
+    if !name.is_empty() && !is_single_component(name) {
         let text = "the name of a network must be that of a folder";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    let real = make_all(all)?;
-    let name = if name.is_empty() { make_new(&real)? } else { name.to_string() };
-    let folder = real.join(&name);
+    let real_root = prepare_root(root)?;
+    let name = if name.is_empty() { create_unique(&real_root)? } else { name.to_string() };
+    let folder = real_root.join(&name);
     match mode(&mut DirBuilder::new(), 0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(io_error_at("make the folder", &folder, &error));
@@ -50,15 +49,15 @@ pub(crate) fn make(all: &Path, name: &str) -> io::Result<NetworkDir> {
         _ => {}
     }
     let is_open = check_own(&folder)?;
-    for file in FILES {
+    for file in DATABASE_FILES {
         let found = check_file(&folder.join(file))?;
         // A folder that has a registry is lonet's, and was maybe made by a looser version of it.
-        if is_open && file == FILES[0] && found.is_some() {
+        if is_open && file == DATABASE_FILES[0] && found.is_some() {
             restrict(&folder, 0o700)?;
         }
     }
-    let shown = all.join(&name).join(FILES[0]);
-    Ok(NetworkDir { display_path: shown, database: folder.join(FILES[0]), name })
+    let display_path = root.join(&name).join(DATABASE_FILES[0]);
+    Ok(NetworkDir { display_path, database: folder.join(DATABASE_FILES[0]), name })
 }
 
 /// Lets only the user read the file of a registry, which SQLite has just opened.
@@ -66,7 +65,7 @@ pub(crate) fn make(all: &Path, name: &str) -> io::Result<NetworkDir> {
 /// # Errors
 ///
 /// If it is not this user's after all, or as the system has it.
-pub(crate) fn make_private(file: &Path) -> io::Result<()> {
+pub(crate) fn restrict_to_user(file: &Path) -> io::Result<()> {
     match check_file(file)? {
         Some(true) => restrict(file, 0o600),
         _ => Ok(()),
@@ -74,45 +73,47 @@ pub(crate) fn make_private(file: &Path) -> io::Result<()> {
 }
 
 /// Makes the folder of all networks, and gives its path without links.
-fn make_all(all: &Path) -> io::Result<PathBuf> {
-    let parent = match all.parent() {
+fn prepare_root(root: &Path) -> io::Result<PathBuf> {
+    let parent = match root.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
-        None => all,
+        None => root,
     };
-    let base = parent.canonicalize();
-    let base = base.map_err(|error| io_error_at("find the folder", parent, &error))?;
-    check_parents(&base)?;
+    let parent_path = parent.canonicalize();
+    let parent_path =
+        parent_path.map_err(|error| io_error_at("find the folder", parent, &error))?;
+    check_parents(&parent_path)?;
     // Without a name of its own, as in `..`, it is there already.
-    let Some(own) = all.file_name() else {
-        let all =
-            all.canonicalize().map_err(|error| io_error_at("find the folder", all, &error))?;
-        return check_parents(&all).map(|()| all);
+    let Some(file_name) = root.file_name() else {
+        let root =
+            root.canonicalize().map_err(|error| io_error_at("find the folder", root, &error))?;
+        return check_parents(&root).map(|()| root);
     };
-    let all = base.join(own);
-    match mode(&mut DirBuilder::new(), 0o1777).create(&all) {
+    let root = parent_path.join(file_name);
+    match mode(&mut DirBuilder::new(), 0o1777).create(&root) {
         // As the temporary folder itself: any user may put a folder there, and take no other's.
-        Ok(()) => restrict(&all, 0o1777)?,
+        Ok(()) => restrict(&root, 0o1777)?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(io_error_at("make the folder", &all, &error)),
+        Err(error) => return Err(io_error_at("make the folder", &root, &error)),
     }
-    check_shared(&all).map(|()| all)
+    check_shared(&root).map(|()| root)
 }
 
 /// Whether a name names something in a folder: no path, and no way out.
-fn is_plain(name: &str) -> bool {
+fn is_single_component(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     let first = parts.next();
     matches!(first, Some(Component::Normal(part)) if part == name) && parts.next().is_none()
 }
 
 /// Makes a folder that there was none of, named by a number.
-fn make_new(all: &Path) -> io::Result<String> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let mut number = since.map_or(0, |since| since.subsec_nanos()).wrapping_mul(process::id());
+fn create_unique(root: &Path) -> io::Result<String> {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let mut number =
+        since_epoch.map_or(0, |since_epoch| since_epoch.subsec_nanos()).wrapping_mul(process::id());
     loop {
         let name = number.to_string();
-        let folder = all.join(&name);
+        let folder = root.join(&name);
         match mode(&mut DirBuilder::new(), 0o700).create(&folder) {
             Ok(()) => return Ok(name),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -1,8 +1,8 @@
-//! Whose a file or folder is, and who else could replace it.
+//! Ownership checks: that no other user can replace a file or directory of a network.
 //!
-//! Knows owners and modes, and follows no link. On a machine with several users any of them may
-//! make the place of a network first; a process that then went on in there, as root above all,
-//! would change and make what that user has chosen by a link. Does not know what a place is for.
+//! No symbolic link is followed. On a machine with several users any of them may create the
+//! directory of a network first. A process that continued in it, as root in particular, would
+//! change and create files that the other user chose with a link.
 
 use std::fmt;
 #[cfg(unix)]
@@ -20,8 +20,12 @@ use rustix::process::{getegid, geteuid};
 use crate::net::Quoted;
 
 /// An error that says which path it is about.
-pub(crate) fn io_error_at(what: impl fmt::Display, path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what} {}: {error}", quoted(path)))
+pub(crate) fn io_error_at(
+    description: impl fmt::Display,
+    path: &Path,
+    error: &io::Error,
+) -> io::Error {
+    io::Error::new(error.kind(), format!("{description} {}: {error}", quoted(path)))
 }
 
 fn quoted(path: &Path) -> String {
@@ -29,11 +33,11 @@ fn quoted(path: &Path) -> String {
 }
 
 #[cfg(unix)]
-const STICKY: u32 = 0o1000;
+const STICKY_BIT: u32 = 0o1000;
 #[cfg(unix)]
-const OTHERS_WRITE: u32 = 0o002;
+const OTHER_WRITE_BIT: u32 = 0o002;
 #[cfg(unix)]
-const GROUP_WRITES: u32 = 0o020;
+const GROUP_WRITE_BIT: u32 = 0o020;
 
 /// Makes sure that no other user can replace `folder`: checks it and all folders above it.
 ///
@@ -54,14 +58,14 @@ pub(crate) fn check_parents(folder: &Path) -> io::Result<()> {
 /// this user nor root, or others may write to it and it is not sticky.
 #[cfg(unix)]
 pub(crate) fn check_shared(folder: &Path) -> io::Result<()> {
-    let found = folder_metadata(folder)?;
+    let metadata = folder_metadata(folder)?;
     // Where root itself has no number, as in some containers, the owner of `/` is root.
     let trusted = [0, geteuid().as_raw(), fs::symlink_metadata("/")?.uid()];
-    if !trusted.contains(&found.uid()) {
-        return Err(owned_by_other("folder", folder, &found));
+    if !trusted.contains(&metadata.uid()) {
+        return Err(owned_by_other("folder", folder, &metadata));
     }
-    if found.mode() & STICKY == 0 && others_write(&found) {
-        return Err(open_to_others(folder, &found));
+    if metadata.mode() & STICKY_BIT == 0 && is_writable_by_others(&metadata) {
+        return Err(open_to_others(folder, &metadata));
     }
     Ok(())
 }
@@ -74,14 +78,14 @@ pub(crate) fn check_shared(folder: &Path) -> io::Result<()> {
 /// they have put there cannot be told from what is ours.
 #[cfg(unix)]
 pub(crate) fn check_own(folder: &Path) -> io::Result<bool> {
-    let found = folder_metadata(folder)?;
-    if found.uid() != geteuid().as_raw() {
-        return Err(owned_by_other("folder", folder, &found));
+    let metadata = folder_metadata(folder)?;
+    if metadata.uid() != geteuid().as_raw() {
+        return Err(owned_by_other("folder", folder, &metadata));
     }
-    if others_write(&found) {
-        return Err(open_to_others(folder, &found));
+    if is_writable_by_others(&metadata) {
+        return Err(open_to_others(folder, &metadata));
     }
-    Ok(found.mode() & 0o077 != 0)
+    Ok(metadata.mode() & 0o077 != 0)
 }
 
 /// Makes sure that a file in a folder of this user's is this user's, and says whether others
@@ -96,26 +100,26 @@ pub(crate) fn check_own(folder: &Path) -> io::Result<bool> {
 /// another name, by which it may be no file of lonet's.
 #[cfg(unix)]
 pub(crate) fn check_file(file: &Path) -> io::Result<Option<bool>> {
-    let found = match fs::symlink_metadata(file) {
+    let metadata = match fs::symlink_metadata(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        found => found.map_err(|error| io_error_at("look at", file, &error))?,
+        metadata => metadata.map_err(|error| io_error_at("look at", file, &error))?,
     };
-    refuse_links(file, &found)?;
-    if !found.is_file() {
-        let kind = if found.file_type().is_fifo() { " but a FIFO" } else { "" };
-        return Err(refusal(file, &format!("is no regular file{kind}: remove it")));
+    reject_symlink(file, &metadata)?;
+    if !metadata.is_file() {
+        let kind = if metadata.file_type().is_fifo() { " but a FIFO" } else { "" };
+        return Err(permission_denied(file, &format!("is no regular file{kind}: remove it")));
     }
-    if found.uid() != geteuid().as_raw() {
-        return Err(owned_by_other("file", file, &found));
+    if metadata.uid() != geteuid().as_raw() {
+        return Err(owned_by_other("file", file, &metadata));
     }
-    if found.nlink() > 1 {
+    if metadata.nlink() > 1 {
         let fact = format!(
             "has {} names (hard links), and may be a file that is not lonet's: remove it",
-            found.nlink()
+            metadata.nlink()
         );
-        return Err(refusal(file, &fact));
+        return Err(permission_denied(file, &fact));
     }
-    Ok(Some(found.mode() & 0o077 != 0))
+    Ok(Some(metadata.mode() & 0o077 != 0))
 }
 
 /// Changes the mode of a folder or file that was checked before.
@@ -140,11 +144,11 @@ pub(crate) fn restrict(path: &Path, mode: u32) -> io::Result<()> {
 
 #[cfg(unix)]
 fn folder_metadata(folder: &Path) -> io::Result<Metadata> {
-    let found = fs::symlink_metadata(folder);
-    let found = found.map_err(|error| io_error_at("look at the folder", folder, &error))?;
-    refuse_links(folder, &found)?;
-    if found.is_dir() {
-        return Ok(found);
+    let metadata = fs::symlink_metadata(folder);
+    let metadata = metadata.map_err(|error| io_error_at("look at the folder", folder, &error))?;
+    reject_symlink(folder, &metadata)?;
+    if metadata.is_dir() {
+        return Ok(metadata);
     }
     let remedy = "remove it, or name another folder by `Config::folder`";
     let text = format!("{} is no folder: {remedy}", quoted(folder));
@@ -152,9 +156,11 @@ fn folder_metadata(folder: &Path) -> io::Result<Metadata> {
 }
 
 #[cfg(unix)]
-fn refuse_links(path: &Path, found: &Metadata) -> io::Result<()> {
-    match found.is_symlink() {
-        true => Err(refusal(path, "is a symbolic link, and lonet follows none: remove it")),
+fn reject_symlink(path: &Path, metadata: &Metadata) -> io::Result<()> {
+    match metadata.is_symlink() {
+        true => {
+            Err(permission_denied(path, "is a symbolic link, and lonet follows none: remove it"))
+        }
         false => Ok(()),
     }
 }
@@ -162,35 +168,36 @@ fn refuse_links(path: &Path, found: &Metadata) -> io::Result<()> {
 /// Whether another user may write. A group is others, unless it is this process's own: with
 /// a umask of 002 all that a user makes can be written to by the user's own group.
 #[cfg(unix)]
-fn others_write(found: &Metadata) -> bool {
-    let by_group = found.mode() & GROUP_WRITES != 0 && found.gid() != getegid().as_raw();
-    by_group || found.mode() & OTHERS_WRITE != 0
+fn is_writable_by_others(metadata: &Metadata) -> bool {
+    let group_can_write =
+        metadata.mode() & GROUP_WRITE_BIT != 0 && metadata.gid() != getegid().as_raw();
+    group_can_write || metadata.mode() & OTHER_WRITE_BIT != 0
 }
 
 #[cfg(unix)]
-fn refusal(path: &Path, fact: &str) -> io::Error {
+fn permission_denied(path: &Path, fact: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {fact}", quoted(path)))
 }
 
 #[cfg(unix)]
-fn owned_by_other(kind: &str, path: &Path, found: &Metadata) -> io::Error {
+fn owned_by_other(kind: &str, path: &Path, metadata: &Metadata) -> io::Error {
     let text = format!(
         "the {kind} {} belongs to user {}, and this process runs as user {}: remove it, or \
          name another folder by `Config::folder`",
         quoted(path),
-        found.uid(),
+        metadata.uid(),
         geteuid().as_raw()
     );
     io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 
 #[cfg(unix)]
-fn open_to_others(folder: &Path, found: &Metadata) -> io::Error {
+fn open_to_others(folder: &Path, metadata: &Metadata) -> io::Error {
     let text = format!(
         "the folder {} has mode {:04o}: other users may replace what is in it; take that \
          right from them (`chmod go-w`), or name another folder by `Config::folder`",
         quoted(folder),
-        found.mode() & 0o7777
+        metadata.mode() & 0o7777
     );
     io::Error::new(io::ErrorKind::PermissionDenied, text)
 }

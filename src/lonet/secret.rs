@@ -1,10 +1,10 @@
-//! A secret of a network, and how two processes prove to each other that they know it.
+//! The secret of a network, and the proof that a process has it.
 //!
-//! Knows keys, nonces and proofs; knows no socket. The secret itself is never sent. A process may
-//! have got a port that the registry gives for another one, and any user of the machine may dial:
-//! so both sides prove what they know, about numbers that the other has drawn, and about the port
-//! that they talk over. A proof made for one port is none at another, so that it cannot be passed
-//! on to the process that it is meant to deceive.
+//! The secret is never sent. A process may listen on a port that the registry lists for another
+//! one, and every user of the machine can dial. So both sides prove that they have the secret,
+//! over nonces drawn by the other side and the port they talk over. A proof for one port is not
+//! valid for another one, so that it cannot be relayed to the process that it is meant to
+//! deceive.
 
 use std::fmt;
 use std::io;
@@ -24,13 +24,13 @@ pub(crate) struct Secret {
 
 /// What a proof is about. Besides, that of one side is none of the other.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject<'a> {
+pub(crate) struct ProofInput<'a> {
     pub(crate) network: &'a str,
     /// Where the acceptor listens.
-    pub(crate) at: SocketAddr,
+    pub(crate) acceptor_addr: SocketAddr,
     /// What each side has drawn.
-    pub(crate) dialer: &'a str,
-    pub(crate) acceptor: &'a str,
+    pub(crate) dialer_nonce: &'a str,
+    pub(crate) acceptor_nonce: &'a str,
 }
 
 impl Secret {
@@ -39,26 +39,33 @@ impl Secret {
     }
 
     /// Proves, as hexadecimal digits, that this side knows the secret.
-    pub(crate) fn prove(&self, side: Side, subject: &Subject<'_>) -> String {
-        hex(hmac::sign(&self.key, &subject.text(side)).as_ref())
+    pub(crate) fn prove(&self, side: Side, input: &ProofInput<'_>) -> String {
+        encode_hex(hmac::sign(&self.key, &input.to_bytes(side)).as_ref())
     }
 
     /// Says whether a proof is one; how long that takes says nothing of the right one.
-    pub(crate) fn is_proof(&self, proof: &str, side: Side, subject: &Subject<'_>) -> bool {
-        let proof = unhex(proof);
-        proof.is_some_and(|proof| hmac::verify(&self.key, &subject.text(side), &proof).is_ok())
+    pub(crate) fn verify(&self, proof: &str, side: Side, input: &ProofInput<'_>) -> bool {
+        let proof = decode_hex(proof);
+        proof.is_some_and(|proof| hmac::verify(&self.key, &input.to_bytes(side), &proof).is_ok())
     }
 }
 
-impl Subject<'_> {
+impl ProofInput<'_> {
     /// All of it as one text, of which no other subject has the same.
-    fn text(&self, side: Side) -> Vec<u8> {
+    fn to_bytes(&self, side: Side) -> Vec<u8> {
         let side = match side {
             Side::Acceptor => "acceptor",
             Side::Dialer => "dialer",
         };
-        let at = self.at.to_string();
-        let parts = ["virtnet lonet 1", side, self.network, &at, self.dialer, self.acceptor];
+        let acceptor_addr = self.acceptor_addr.to_string();
+        let parts = [
+            "virtnet lonet 1",
+            side,
+            self.network,
+            &acceptor_addr,
+            self.dialer_nonce,
+            self.acceptor_nonce,
+        ];
         let part = |part: &str| [&(part.len() as u64).to_le_bytes(), part.as_bytes()].concat();
         parts.iter().flat_map(|text| part(text)).collect()
     }
@@ -79,19 +86,19 @@ pub(crate) fn nonce() -> io::Result<String> {
     let mut nonce = [0; 16];
     let drawn = SystemRandom::new().fill(&mut nonce);
     drawn.map_err(|_| io::Error::other("the system has no random numbers"))?;
-    Ok(hex(&nonce))
+    Ok(encode_hex(&nonce))
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn encode_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
-    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    let byte = |index: usize| u8::from_str_radix(text.get(index..index + 2)?, 16).ok();
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
@@ -99,28 +106,33 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use super::{Secret, Subject, nonce};
+    use super::{ProofInput, Secret, nonce};
     use crate::lonet::handshake::Side;
 
     #[test]
-    fn proof_is_good_for_its_subject_side_and_secret_alone() {
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let subject = Subject { network: "lonett", at: at(1), dialer: "d", acceptor: "a" };
+    fn proof_verifies_only_for_its_input_side_and_secret() {
+        let addr = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let input = ProofInput {
+            network: "lonett",
+            acceptor_addr: addr(1),
+            dialer_nonce: "d",
+            acceptor_nonce: "a",
+        };
         let (secret, other) = (Secret::new(b"one"), Secret::new(b"other"));
-        let proof = secret.prove(Side::Dialer, &subject);
-        assert!(secret.is_proof(&proof, Side::Dialer, &subject));
-        assert!(!other.is_proof(&proof, Side::Dialer, &subject));
-        assert!(!secret.is_proof(&proof, Side::Acceptor, &subject));
-        for another in [
-            Subject { network: "lonetx", ..subject },
-            Subject { at: at(2), ..subject },
-            Subject { dialer: "da", acceptor: "", ..subject },
-            Subject { dialer: "a", acceptor: "d", ..subject },
+        let proof = secret.prove(Side::Dialer, &input);
+        assert!(secret.verify(&proof, Side::Dialer, &input));
+        assert!(!other.verify(&proof, Side::Dialer, &input));
+        assert!(!secret.verify(&proof, Side::Acceptor, &input));
+        for changed in [
+            ProofInput { network: "lonetx", ..input },
+            ProofInput { acceptor_addr: addr(2), ..input },
+            ProofInput { dialer_nonce: "da", acceptor_nonce: "", ..input },
+            ProofInput { dialer_nonce: "a", acceptor_nonce: "d", ..input },
         ] {
-            assert!(!secret.is_proof(&proof, Side::Dialer, &another), "{another:?}");
+            assert!(!secret.verify(&proof, Side::Dialer, &changed), "{changed:?}");
         }
         for no_proof in ["", "0", "xx", "é", &proof[2..], &format!("{proof}00")] {
-            assert!(!secret.is_proof(no_proof, Side::Dialer, &subject), "{no_proof}");
+            assert!(!secret.verify(no_proof, Side::Dialer, &input), "{no_proof}");
         }
         assert_eq!(format!("{secret:?}"), "Secret(..)");
     }

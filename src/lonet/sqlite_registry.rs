@@ -1,8 +1,8 @@
-//! The registry that processes share: a file of SQLite.
+//! The registry that processes share: an SQLite file.
 //!
-//! Knows the two tables of the reference, and that others have the file in hand at the same time.
-//! SQLite waits for them, so it lives in a thread of its own, which ends with the registry; an
-//! executor only ever waits for a message.
+//! It has the two tables of the reference, and expects concurrent access by other processes.
+//! SQLite blocks while it waits for them, so it runs in its own thread, which ends with the
+//! registry. An executor waits for a message only.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -53,32 +53,33 @@ impl SqliteRegistry {
     /// # Cancel safety
     ///
     /// Dropping it lets the thread end as soon as it comes to know.
-    pub(crate) async fn open(all: PathBuf, name: &str) -> Result<(Self, String), Cause> {
-        let (jobs, todo) = channel();
-        let (tell, told) = oneshot::channel();
+    pub(crate) async fn open(root: PathBuf, name: &str) -> Result<(Self, String), Cause> {
+        let (jobs, job_receiver) = channel();
+        let (sender, reported) = oneshot::channel();
         let name = name.to_string();
-        in_thread(move || run(&all, &name, tell, &todo))?;
-        let gone = |_| Err(Cause::engine("the thread of the registry ended before it was open"));
-        let place = told.await.unwrap_or_else(gone)?;
-        let name = place.name.clone();
-        Ok((Self { dir: place, jobs: Mutex::new(Some(jobs)), cache: Mutex::default() }, name))
+        spawn_thread(move || run_thread(&root, &name, sender, &job_receiver))?;
+        let thread_ended =
+            |_| Err(Cause::engine("the thread of the registry ended before it was open"));
+        let index = reported.await.unwrap_or_else(thread_ended)?;
+        let name = index.name.clone();
+        Ok((Self { dir: index, jobs: Mutex::new(Some(jobs)), cache: Mutex::default() }, name))
     }
 
     /// Has something done; the answer comes from another thread.
-    fn ask<T: Send + 'static>(
+    fn submit<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Cause> + Send + 'static,
         undo: impl FnOnce(&mut Connection) + Send + 'static,
     ) -> Answer<T> {
-        let (tell, told) = oneshot::channel();
+        let (sender, reported) = oneshot::channel();
         let job = move |connection: &mut Connection| {
             // Whoever has asked may be gone by now: then it is as if they never had.
-            if let Err(Ok(_)) = tell.send(work(connection)) {
+            if let Err(Ok(_)) = sender.send(work(connection)) {
                 undo(connection);
             }
         };
         self.send(Box::new(job));
-        told
+        reported
     }
 
     /// Says whether there is a thread to do it.
@@ -87,12 +88,12 @@ impl SqliteRegistry {
     }
 
     /// Asks again next time: the host was not where it should be.
-    pub(crate) fn forget(&self, hostname: &str) {
+    pub(crate) fn evict(&self, hostname: &str) {
         locked(&self.cache).remove(hostname);
     }
 
     fn error(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
-        error(&self.dir.display_path, op, args, cause)
+        registry_error(&self.dir.display_path, op, args, cause)
     }
 }
 
@@ -103,46 +104,47 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn error(path: &Path, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
+fn registry_error(path: &Path, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
     let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
     RegistryError { registry: path.display().to_string(), op, args, cause }
 }
 
-fn in_thread(work: impl FnOnce() + Send + 'static) -> Result<(), Cause> {
+fn spawn_thread(work: impl FnOnce() + Send + 'static) -> Result<(), Cause> {
     let builder = thread::Builder::new().name("lonet registry".to_string());
     let started = builder.spawn(work).map(drop);
     started.map_err(|error| Cause::engine(with_context("start the thread of the registry", &error)))
 }
 
 /// The thread: opens the file, and does what it is told until nobody is left to tell it.
-fn run(
-    all: &Path,
+fn run_thread(
+    root: &Path,
     name: &str,
-    tell: oneshot::Sender<Result<NetworkDir, Cause>>,
-    todo: &Receiver<Job>,
+    sender: oneshot::Sender<Result<NetworkDir, Cause>>,
+    jobs: &Receiver<Job>,
 ) {
-    let opened = network_dir::make(all, name).map_err(Cause::engine).and_then(|place| {
-        let opened = retry_busy(|| open(&place));
-        let failed =
-            |problem: RegistryProblem| error(&place.display_path, "open", &[], problem.into());
-        let connection = opened.map_err(failed)?;
-        Ok((connection, place))
+    let opened = network_dir::prepare(root, name).map_err(Cause::engine).and_then(|index| {
+        let opened = retry_busy(|| open(&index));
+        let to_registry_error = |problem: RegistryProblem| {
+            registry_error(&index.display_path, "open", &[], problem.into())
+        };
+        let connection = opened.map_err(to_registry_error)?;
+        Ok((connection, index))
     });
-    let (told, connection) = match opened {
-        Ok((connection, place)) => (Ok(place), Some(connection)),
+    let (reported, connection) = match opened {
+        Ok((connection, index)) => (Ok(index), Some(connection)),
         Err(cause) => (Err(cause), None),
     };
-    if tell.send(told).is_ok()
+    if sender.send(reported).is_ok()
         && let Some(mut connection) = connection
     {
-        todo.iter().for_each(|job| job(&mut connection));
+        jobs.iter().for_each(|job| job(&mut connection));
     }
 }
 
 /// Why the file cannot be used.
 enum RegistryProblem {
     Sql(rusqlite::Error),
-    Words(String),
+    Message(String),
     /// Of the file as such.
     Io(io::Error),
 }
@@ -157,7 +159,7 @@ impl From<RegistryProblem> for Cause {
     fn from(problem: RegistryProblem) -> Self {
         match problem {
             RegistryProblem::Sql(error) => Self::engine(error),
-            RegistryProblem::Words(words) => Self::engine(words),
+            RegistryProblem::Message(words) => Self::engine(words),
             RegistryProblem::Io(error) => Self::engine(error),
         }
     }
@@ -175,13 +177,13 @@ fn retry_busy<T>(
         let Err(RegistryProblem::Sql(rusqlite::Error::SqliteFailure(error, _))) = &result else {
             return result;
         };
-        let others = [
+        let busy_codes = [
             ErrorCode::DatabaseBusy,
             ErrorCode::DatabaseLocked,
             ErrorCode::FileLockingProtocolFailed,
             ErrorCode::CannotOpen,
         ];
-        if !others.contains(&error.code) || start.elapsed() > BUSY_TIMEOUT {
+        if !busy_codes.contains(&error.code) || start.elapsed() > BUSY_TIMEOUT {
             return result;
         }
         thread::sleep(pause);
@@ -198,11 +200,11 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(file, flags)
 }
 
-fn open(place: &NetworkDir) -> Result<Connection, RegistryProblem> {
-    let network = &place.name;
-    let mut connection = connect(&place.database)?;
+fn open(index: &NetworkDir) -> Result<Connection, RegistryProblem> {
+    let network = &index.name;
+    let mut connection = connect(&index.database)?;
     // Before there are files beside it: SQLite gives them the same mode.
-    network_dir::make_private(&place.database).map_err(RegistryProblem::Io)?;
+    network_dir::restrict_to_user(&index.database).map_err(RegistryProblem::Io)?;
     // First of all: the reference does it later, and cannot wait for what comes before.
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -228,12 +230,14 @@ fn open(place: &NetworkDir) -> Result<Connection, RegistryProblem> {
 
 /// Notes what the network is called, or sees that it is the same network.
 fn set_up(transaction: &Transaction<'_>, network: &str) -> Result<(), RegistryProblem> {
-    let setup = |what: &str| RegistryProblem::Words(format!("setup {}: {what}", quoted(network)));
+    let setup_error = |description: &str| {
+        RegistryProblem::Message(format!("setup {}: {description}", quoted(network)))
+    };
     for (key, name, want) in
         [("schemaver", "schema version", "lonet.1"), ("network", "network name", network)]
     {
-        let have = meta(transaction, key).map_err(|problem| match problem {
-            RegistryProblem::Words(words) => setup(&words),
+        let have = get_meta(transaction, key).map_err(|problem| match problem {
+            RegistryProblem::Message(words) => setup_error(&words),
             other => other,
         })?;
         if have.is_empty() {
@@ -241,7 +245,7 @@ fn set_up(transaction: &Transaction<'_>, network: &str) -> Result<(), RegistryPr
             transaction.execute("INSERT INTO meta (name, value) VALUES (?, ?)", [key, want])?;
         } else if have != want {
             let (want, have) = (quoted(want), quoted(&have));
-            return Err(setup(&format!("{name} mismatch: want {want}; have {have}")));
+            return Err(setup_error(&format!("{name} mismatch: want {want}; have {have}")));
         }
     }
     Ok(())
@@ -252,28 +256,28 @@ fn quoted(text: &str) -> Quoted<'_> {
 }
 
 /// Gives what the network has noted of itself; nothing if it has not.
-fn meta(transaction: &Transaction<'_>, key: &str) -> Result<String, RegistryProblem> {
-    let values = select(transaction, "SELECT value FROM meta WHERE name = ?", key)?;
+fn get_meta(transaction: &Transaction<'_>, key: &str) -> Result<String, RegistryProblem> {
+    let values = select_column(transaction, "SELECT value FROM meta WHERE name = ?", key)?;
     match values.as_slice() {
         [] => Ok(String::new()),
         [value] => Ok(value.clone()),
         _ => {
             let key = quoted(key);
-            Err(RegistryProblem::Words(format!("config: get {key}: query: multiple results")))
+            Err(RegistryProblem::Message(format!("config: get {key}: query: multiple results")))
         }
     }
 }
 
 /// Gives the texts in one column, of at most two rows.
-fn select(connection: &Connection, sql: &str, key: &str) -> rusqlite::Result<Vec<String>> {
+fn select_column(connection: &Connection, sql: &str, key: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare_cached(sql)?;
     let text = |row: &rusqlite::Row<'_>| Ok(row.get::<_, Option<String>>(0)?.unwrap_or_default());
     statement.query_map([key], text)?.take(2).collect()
 }
 
 fn query(connection: &Connection, hostname: &str) -> Result<String, Cause> {
-    let found = select(connection, "SELECT osladdr FROM hosts WHERE hostname = ?", hostname);
-    match found.map_err(Cause::engine)?.as_slice() {
+    let rows = select_column(connection, "SELECT osladdr FROM hosts WHERE hostname = ?", hostname);
+    match rows.map_err(Cause::engine)?.as_slice() {
         [] => Err(Cause::NoSuchHost),
         [osladdr] => Ok(osladdr.clone()),
         _ => Err(Cause::engine("registry broken: duplicate host entries")),
@@ -315,33 +319,32 @@ impl Registry for SqliteRegistry {
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
         let (name, osladdr) = (hostname.to_string(), hostdata.to_string());
-        let unwanted = hostname.to_string();
-        let answer = self.ask(
+        let undo_name = hostname.to_string();
+        let answer = self.submit(
             move |connection| announce(connection, &name, &osladdr),
-            move |connection| withdraw(connection, &unwanted),
+            move |connection| withdraw(connection, &undo_name),
         );
-        let announcing = AnnounceFuture { file: self, hostname, answer: Some(answer) };
+        let future = AnnounceFuture { registry: self, hostname, answer: Some(answer) };
         let args = [hostname, hostdata];
-        async move { announcing.await.map_err(|cause| self.error("announce", &args, cause)) }
-            .boxed()
+        async move { future.await.map_err(|cause| self.error("announce", &args, cause)) }.boxed()
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
         // Here a dial begins, and the thread that answers is none of a run's.
         assert_not_simulated("lonet", "processes");
         if locked(&self.jobs).is_some()
-            && let Some(found) = locked(&self.cache).get(hostname)
+            && let Some(osladdr) = locked(&self.cache).get(hostname)
         {
-            return ready(Ok(found.clone())).boxed();
+            return ready(Ok(osladdr.clone())).boxed();
         }
         let name = hostname.to_string();
-        let answer = self.ask(move |connection| query(connection, &name), |_| ());
+        let answer = self.submit(move |connection| query(connection, &name), |_| ());
         let down = |_| Err(Cause::RegistryDown);
         async move {
-            let found = answer.await.unwrap_or_else(down);
-            let found = found.map_err(|cause| self.error("query", &[hostname], cause))?;
-            locked(&self.cache).insert(hostname.to_string(), found.clone());
-            Ok(found)
+            let osladdr = answer.await.unwrap_or_else(down);
+            let osladdr = osladdr.map_err(|cause| self.error("query", &[hostname], cause))?;
+            locked(&self.cache).insert(hostname.to_string(), osladdr.clone());
+            Ok(osladdr)
         }
         .boxed()
     }
@@ -352,9 +355,9 @@ impl Registry for SqliteRegistry {
             return;
         }
         // The network was closed in the middle of making a host.
-        let (file, name) = (self.dir.database.clone(), hostname.to_string());
-        let _ = in_thread(move || {
-            if let Ok(mut connection) = connect(&file)
+        let (database, name) = (self.dir.database.clone(), hostname.to_string());
+        let _ = spawn_thread(move || {
+            if let Ok(mut connection) = connect(&database)
                 && connection.busy_timeout(BUSY_TIMEOUT).is_ok()
             {
                 withdraw(&mut connection, &name);
@@ -370,7 +373,7 @@ impl Registry for SqliteRegistry {
 
 /// A name that is being announced; given back if nobody waits for it any more.
 struct AnnounceFuture<'a> {
-    file: &'a SqliteRegistry,
+    registry: &'a SqliteRegistry,
     hostname: &'a str,
     answer: Option<Answer<()>>,
 }
@@ -394,7 +397,7 @@ impl Drop for AnnounceFuture<'_> {
         // From here on the thread undoes it by itself; it may have said yes before.
         answer.close();
         if let Ok(Some(Ok(()))) = answer.try_recv() {
-            self.file.withdraw(self.hostname);
+            self.registry.withdraw(self.hostname);
         }
     }
 }

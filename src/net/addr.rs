@@ -1,8 +1,8 @@
 //! Addresses: a network, a host in it, and a port.
 //!
-//! Knows how an address is written and read. Does not know whether the host exists or who has
-//! the port. Parsing accepts and rejects what Go's `net.SplitHostPort` followed by `Atoi` does,
-//! except that a port is a `u16` here.
+//! Parsing accepts and rejects what Go's `net.SplitHostPort` followed by `Atoi` does, except
+//! that a port is a `u16` here. An address says nothing about whether its host exists or its
+//! port is taken.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -53,7 +53,7 @@ enum NameBuf {
 }
 
 impl NameBuf {
-    fn of(first: &str, second: &str) -> Self {
+    fn concat(first: &str, second: &str) -> Self {
         let mut short = ArrayString::new();
         match short.try_push_str(first).and_then(|()| short.try_push_str(second)) {
             Ok(()) => Self::Short(short),
@@ -72,7 +72,7 @@ impl NameBuf {
 
 impl HostName {
     fn new(network: &str, host: &str) -> Self {
-        let names = NameBuf::of(network, host);
+        let names = NameBuf::concat(network, host);
         Self { buf: names, network_len: network.len() as u32, number: AtomicU32::new(0) }
     }
 
@@ -84,7 +84,7 @@ impl HostName {
 
 /// The name of a network: its kind, and what it is called; with one allocation if that is short.
 pub(crate) fn full_name(kind: &str, name: &str) -> Arc<str> {
-    NameBuf::of(kind, name).as_str().into()
+    NameBuf::concat(kind, name).as_str().into()
 }
 
 impl Addr {
@@ -106,7 +106,7 @@ impl Addr {
     ///
     /// An [`AddrError`] that names the input and what is wrong with it.
     pub fn parse(network: &str, addr: &str) -> Result<Self, AddrError> {
-        let (host, port) = split(addr)?;
+        let (host, port) = split_host_port(addr)?;
         Ok(Self::from_parts(network, host, port))
     }
 
@@ -140,13 +140,13 @@ impl Addr {
     }
 
     /// Lets this host have no number, as in another run.
-    pub(crate) fn forget_number(&self) {
+    pub(crate) fn clear_number(&self) {
         self.names.number.store(0, Ordering::Relaxed);
     }
 
     /// Says whether it was made from the same address as another, of any port.
     #[inline]
-    pub(crate) fn is_same_host(&self, other: &Self) -> bool {
+    pub(crate) fn shares_host_name(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.names, &other.names)
     }
 
@@ -165,7 +165,7 @@ impl Addr {
 }
 
 /// Splits an address at its last colon, in Go's order of checks.
-pub(crate) fn split(addr: &str) -> Result<(&str, u16), AddrError> {
+pub(crate) fn split_host_port(addr: &str) -> Result<(&str, u16), AddrError> {
     // Nearly all addresses are `host:port`, and every dial has one.
     let colon = addr.bytes().position(|byte| matches!(byte, b':' | b'[' | b']'));
     if let Some((host, rest)) = colon.and_then(|colon| addr.split_at_checked(colon))
@@ -174,7 +174,7 @@ pub(crate) fn split(addr: &str) -> Result<(&str, u16), AddrError> {
     {
         return Ok((host, port));
     }
-    split_slow(addr)
+    split_host_port_slow(addr)
 }
 
 /// Reads a port of digits alone.
@@ -195,12 +195,12 @@ fn parse_port_fast(digits: &[u8]) -> Option<u16> {
 }
 
 /// Splits an address of any form, and says what is wrong with it.
-fn split_slow(addr: &str) -> Result<(&str, u16), AddrError> {
+fn split_host_port_slow(addr: &str) -> Result<(&str, u16), AddrError> {
     let fail = |reason| Err(AddrError { addr: addr.to_string(), reason });
     let Some(colon) = addr.rfind(':') else {
         return fail(AddrError::MISSING_PORT);
     };
-    let (host, opened, closed) = if addr.starts_with('[') {
+    let (host, open_search_start, close_search_start) = if addr.starts_with('[') {
         let Some(end) = addr.find(']') else {
             return fail("missing ']' in address");
         };
@@ -217,10 +217,10 @@ fn split_slow(addr: &str) -> Result<(&str, u16), AddrError> {
         }
         (&addr[..colon], 0, 0)
     };
-    if addr[opened..].contains('[') {
+    if addr[open_search_start..].contains('[') {
         return fail("unexpected '[' in address");
     }
-    if addr[closed..].contains(']') {
+    if addr[close_search_start..].contains(']') {
         return fail("unexpected ']' in address");
     }
     match parse_port(&addr[colon + 1..]) {
@@ -256,7 +256,7 @@ impl PartialEq for Addr {
     fn eq(&self, other: &Self) -> bool {
         // Most addresses that are compared belong to one host and share its names.
         self.port_word == other.port_word
-            && (self.is_same_host(other) || self.names.names() == other.names.names())
+            && (self.shares_host_name(other) || self.names.names() == other.names.names())
     }
 }
 

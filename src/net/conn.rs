@@ -1,7 +1,7 @@
-//! One endpoint of a connection, as a program has it in hand.
+//! [`Conn`]: one endpoint of a connection, as a program uses it.
 //!
-//! Knows how to read, write and close, and raises every error to the level of the network. Does
-//! not know how bytes travel: that is the engine's [`RawConn`](crate::net::RawConn).
+//! It reads, writes and closes, and turns every engine error into an error of the network. The
+//! bytes are carried by the engine's [`RawConn`](crate::net::RawConn).
 
 use std::fmt;
 use std::future::poll_fn;
@@ -19,7 +19,7 @@ use crate::util::stall_probe::{
 use crate::net::addr::Addr;
 use crate::net::engine::raw_conn::{FastConn, Readiness};
 use crate::net::error::{Cause, Error, Op};
-use crate::net::state::host_state::{Endpoint, Told};
+use crate::net::state::host_state::{Endpoint, EndpointEvent};
 
 /// Sees every write that succeeds; how a connection is traced.
 pub(crate) type WriteObserver = Arc<dyn Fn(&Conn, &[u8]) + Send + Sync>;
@@ -54,19 +54,19 @@ pub struct Conn {
 
 impl Conn {
     #[inline]
-    pub(crate) fn new(end: Arc<Endpoint>, tap: Option<WriteObserver>) -> Self {
-        Self { fast_path: end.raw().shortcut(), endpoint: end, observer: tap }
+    pub(crate) fn new(endpoint: Arc<Endpoint>, observer: Option<WriteObserver>) -> Self {
+        Self { fast_path: endpoint.raw().fast_conn(), endpoint, observer }
     }
 
     /// Lets every write be seen.
-    pub(crate) fn with_observer(self, tap: WriteObserver) -> Self {
-        let Self { fast_path: shortcut, endpoint: end, observer: inner } = self;
-        Self { fast_path: shortcut, endpoint: end, observer: Some(chain(inner, tap)) }
+    pub(crate) fn with_observer(self, observer: WriteObserver) -> Self {
+        let Self { fast_path, endpoint, observer: inner } = self;
+        Self { fast_path, endpoint, observer: Some(chain(inner, observer)) }
     }
 
     /// Gives the address of this end; also after closing.
     pub fn local_addr(&self) -> Addr {
-        self.endpoint.local()
+        self.endpoint.local_addr()
     }
 
     /// Gives the address of the other end; also after closing.
@@ -97,7 +97,7 @@ impl Conn {
 
     /// Closes as dropping does: anywhere, at any time.
     #[cfg(feature = "tls")]
-    pub(crate) fn cancel(&self) {
+    pub(crate) fn close_unchecked(&self) {
         self.endpoint.close();
     }
 
@@ -133,7 +133,7 @@ impl Conn {
         if is_probing() {
             return self.explain_read(cx, buf);
         }
-        match self.fast_path.as_ref().and_then(|shortcut| shortcut.read(cx, buf)) {
+        match self.fast_path.as_ref().and_then(|conn| conn.read(cx, buf)) {
             Some(polled) => polled.map(Ok),
             None => self.poll_recv_slow(cx, buf),
         }
@@ -148,7 +148,7 @@ impl Conn {
             Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(count)),
             // The end of the stream may be that of our own closing, as the engine sees it.
             Poll::Ready(Ok(_)) => {
-                self.endpoint.tell(Told::Read);
+                self.endpoint.record_event(EndpointEvent::ReadEnded);
                 Poll::Ready(self.check_open(Op::Read))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.map_engine_error(Op::Read, error))),
@@ -161,7 +161,7 @@ impl Conn {
         if is_probing() {
             return self.explain_write(cx, buf);
         }
-        match self.fast_path.as_ref().and_then(|shortcut| shortcut.write(buf)) {
+        match self.fast_path.as_ref().and_then(|conn| conn.write(buf)) {
             Some(count) => Poll::Ready(Ok(self.report_written(&buf[..count]))),
             None => self.poll_send_slow(cx, buf),
         }
@@ -170,8 +170,8 @@ impl Conn {
     /// Lets what was written be seen.
     #[inline]
     fn report_written(&self, data: &[u8]) -> usize {
-        if let Some(tap) = &self.observer {
-            tap(self, data);
+        if let Some(observer) = &self.observer {
+            observer(self, data);
         }
         data.len()
     }
@@ -193,7 +193,7 @@ impl Conn {
             return self.explain_flush(cx);
         }
         self.check_open(Op::Write)?;
-        self.finish(self.endpoint.raw().poll_flush(cx))
+        self.map_write_error(self.endpoint.raw().poll_flush(cx))
     }
 
     fn poll_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -201,20 +201,20 @@ impl Conn {
             return self.explain_half_close(cx);
         }
         self.check_open(Op::Write)?;
-        self.endpoint.tell(Told::HalfClose);
-        self.finish(self.endpoint.raw().poll_close(cx))
+        self.endpoint.record_event(EndpointEvent::HalfCloseStarted);
+        self.map_write_error(self.endpoint.raw().poll_close(cx))
     }
 
-    fn finish(&self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    fn map_write_error(&self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         polled.map(|result| result.map_err(|error| self.map_engine_error(Op::Write, error)))
     }
 
     /// What an operation gives that need not ask the engine: nothing, or why we are down.
     #[cold]
     fn check_open(&self, op: Op) -> io::Result<usize> {
-        match self.endpoint.why_down() {
+        match self.endpoint.down_cause() {
             None => Ok(0),
-            Some(why) => Err(self.error(op, why.into())),
+            Some(cause) => Err(self.error(op, cause.into())),
         }
     }
 
@@ -222,13 +222,17 @@ impl Conn {
     #[cold]
     fn map_engine_error(&self, op: Op, error: io::Error) -> io::Error {
         // If we went down meanwhile that is the reason, whatever the engine says.
-        let cause = self.endpoint.why_down().map_or_else(|| error.into(), Cause::from);
+        let cause = self.endpoint.down_cause().map_or_else(|| error.into(), Cause::from);
         self.error(op, cause)
     }
 
     #[cold]
     fn error(&self, op: Op, cause: Cause) -> io::Error {
-        self.endpoint.tell(if op == Op::Read { Told::Read } else { Told::Write });
+        self.endpoint.record_event(if op == Op::Read {
+            EndpointEvent::ReadEnded
+        } else {
+            EndpointEvent::WriteFailed
+        });
         let (src, dst) = self.direction(op);
         Error::new(op, self.endpoint.peer.network(), Some(src), Some(dst), cause).into()
     }
@@ -247,55 +251,60 @@ impl Conn {
 impl Conn {
     #[cold]
     fn explain_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let told = self.endpoint.has_told(Told::Read);
-        if let Some(polled) = self.explain_closed(Op::Read, told, buf.is_empty()) {
+        let reported = self.endpoint.has_recorded(EndpointEvent::ReadEnded);
+        if let Some(polled) = self.explain_closed(Op::Read, reported, buf.is_empty()) {
             return polled;
         }
         let raw = self.endpoint.raw();
-        match raw.outlook(false, cx.waker()) {
-            Some(Readiness::Ended) if told => self.poll_recv_slow(cx, buf),
-            Some(outlook) => self.report_pending(Op::Read, outlook),
+        match raw.readiness(false, cx.waker()) {
+            Some(Readiness::Ended) if reported => self.poll_recv_slow(cx, buf),
+            Some(readiness) => self.report_pending(Op::Read, readiness),
             // What a foreign engine gives is lost, but the run is over.
             None => match raw.poll_read(cx, &mut buf[..1]) {
-                Poll::Ready(Ok(0)) if told => Poll::Ready(Ok(0)),
-                Poll::Ready(Err(error)) if told => {
+                Poll::Ready(Ok(0)) if reported => Poll::Ready(Ok(0)),
+                Poll::Ready(Err(error)) if reported => {
                     Poll::Ready(Err(self.map_engine_error(Op::Read, error)))
                 }
-                Poll::Ready(_) => self.report_pending(Op::Read, Readiness::Moves),
-                Poll::Pending => self.report_pending(Op::Read, Readiness::Waits),
+                Poll::Ready(_) => self.report_pending(Op::Read, Readiness::Ready),
+                Poll::Pending => self.report_pending(Op::Read, Readiness::Waiting),
             },
         }
     }
 
     #[cold]
     fn explain_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let told = self.endpoint.has_told(Told::Write);
-        if let Some(polled) = self.explain_closed(Op::Write, told, buf.is_empty()) {
+        let reported = self.endpoint.has_recorded(EndpointEvent::WriteFailed);
+        if let Some(polled) = self.explain_closed(Op::Write, reported, buf.is_empty()) {
             return polled;
         }
         let raw = self.endpoint.raw();
-        match raw.outlook(true, cx.waker()) {
-            Some(Readiness::Ended) if told => self.poll_send_slow(cx, buf),
-            Some(outlook) => self.report_pending(Op::Write, outlook),
+        match raw.readiness(true, cx.waker()) {
+            Some(Readiness::Ended) if reported => self.poll_send_slow(cx, buf),
+            Some(readiness) => self.report_pending(Op::Write, readiness),
             None => match raw.poll_write(cx, buf) {
-                Poll::Ready(Err(error)) if told => {
+                Poll::Ready(Err(error)) if reported => {
                     Poll::Ready(Err(self.map_engine_error(Op::Write, error)))
                 }
-                Poll::Ready(_) => self.report_pending(Op::Write, Readiness::Moves),
-                Poll::Pending => self.report_pending(Op::Write, Readiness::Waits),
+                Poll::Ready(_) => self.report_pending(Op::Write, Readiness::Ready),
+                Poll::Pending => self.report_pending(Op::Write, Readiness::Waiting),
             },
         }
     }
 
     /// What needs no look at the engine: nothing is asked of it, this end is down, or the task has
     /// gone on already.
-    fn explain_closed(&self, op: Op, told: bool, empty: bool) -> Option<Poll<io::Result<usize>>> {
+    fn explain_closed(
+        &self,
+        op: Op,
+        reported: bool,
+        is_empty: bool,
+    ) -> Option<Poll<io::Result<usize>>> {
         if has_progressed() {
-            return Some(self.report_pending(op, Readiness::Waits));
+            return Some(self.report_pending(op, Readiness::Waiting));
         }
-        match (self.endpoint.is_down(), told) {
-            (true, false) if !empty => Some(self.report_pending(op, Readiness::Moves)),
-            (down, _) if down || empty => {
+        match (self.endpoint.is_down(), reported) {
+            (true, false) if !is_empty => Some(self.report_pending(op, Readiness::Ready)),
+            (is_down, _) if is_down || is_empty => {
                 count_operation();
                 Some(Poll::Ready(self.check_open(op)))
             }
@@ -308,13 +317,17 @@ impl Conn {
     fn explain_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         count_operation();
         self.check_open(Op::Write)?;
-        let polled = self.finish(self.endpoint.raw().poll_flush(cx));
-        if polled.is_pending() { self.report_pending(Op::Write, Readiness::Waits) } else { polled }
+        let polled = self.map_write_error(self.endpoint.raw().poll_flush(cx));
+        if polled.is_pending() {
+            self.report_pending(Op::Write, Readiness::Waiting)
+        } else {
+            polled
+        }
     }
 
     #[cold]
     fn explain_half_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if has_progressed() || !self.endpoint.has_told(Told::HalfClose) {
+        if has_progressed() || !self.endpoint.has_recorded(EndpointEvent::HalfCloseStarted) {
             let (src, dst) = self.direction(Op::Write);
             return report_pending(Operation::New, || format!("half-close {src}->{dst}"));
         }
@@ -322,10 +335,10 @@ impl Conn {
     }
 
     #[cold]
-    fn report_pending<T>(&self, op: Op, outlook: Readiness) -> Poll<T> {
-        let operation = match outlook {
-            Readiness::Moves | Readiness::Ended => Operation::Ready,
-            Readiness::Waits => Operation::Waiting,
+    fn report_pending<T>(&self, op: Op, readiness: Readiness) -> Poll<T> {
+        let operation = match readiness {
+            Readiness::Ready | Readiness::Ended => Operation::Ready,
+            Readiness::Waiting => Operation::Waiting,
             Readiness::WouldWait => Operation::New,
         };
         report_pending(operation, || {
@@ -342,7 +355,7 @@ impl fmt::Debug for Conn {
 }
 
 /// Reads through something that holds a connection.
-macro_rules! reads {
+macro_rules! impl_async_read {
     ($handle:ty, $self:ident => $conn:expr) => {
         impl AsyncRead for $handle {
             #[inline]
@@ -358,7 +371,7 @@ macro_rules! reads {
 }
 
 /// Writes through something that holds a connection.
-macro_rules! writes {
+macro_rules! impl_async_write {
     ($handle:ty, $self:ident => $conn:expr) => {
         impl AsyncWrite for $handle {
             #[inline]
@@ -383,12 +396,12 @@ macro_rules! writes {
     };
 }
 
-reads!(Conn, self => self);
-reads!(&Conn, self => self);
-writes!(Conn, self => self);
-writes!(&Conn, self => self);
-reads!(ReadHalf, self => self.conn);
-writes!(WriteHalf, self => self.conn);
+impl_async_read!(Conn, self => self);
+impl_async_read!(&Conn, self => self);
+impl_async_write!(Conn, self => self);
+impl_async_write!(&Conn, self => self);
+impl_async_read!(ReadHalf, self => self.conn);
+impl_async_write!(WriteHalf, self => self.conn);
 
 /// The half of a connection that reads.
 #[derive(Debug)]

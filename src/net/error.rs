@@ -1,7 +1,6 @@
-//! What can go wrong on a network, as values that compare and print.
+//! Errors of a network, as values that compare and print.
 //!
-//! Knows operations, addresses and causes, and the words of the reference for them. Does not
-//! know when which of them happens.
+//! An error has an operation, addresses and a cause. Its text is the text of the Go reference.
 
 use std::fmt;
 use std::io;
@@ -176,8 +175,8 @@ pub(crate) enum CauseKind {
 
 impl From<CauseKind> for Cause {
     #[cold]
-    fn from(why: CauseKind) -> Self {
-        match why {
+    fn from(cause: CauseKind) -> Self {
+        match cause {
             CauseKind::NetDown => Self::NetDown,
             CauseKind::HostDown => Self::HostDown,
             CauseKind::SockDown => Self::SockDown,
@@ -247,7 +246,7 @@ impl Cause {
     }
 
     /// Gives the nearest word that `std::io` has for it.
-    fn kind(&self) -> io::ErrorKind {
+    fn io_error_kind(&self) -> io::ErrorKind {
         use io::ErrorKind as Kind;
         match self.root() {
             Self::NetDown | Self::RegistryDown => Kind::NetworkDown,
@@ -280,9 +279,9 @@ impl fmt::Display for Error {
                 write!(f, "virtnet {network}: ")?;
                 match (self.op, &self.src) {
                     (Op::Close, None) => f.write_str("close")?,
-                    (Op::Close, Some(at)) => write!(f, "host {}: close", quoted(at.host()))?,
-                    (_, at) => {
-                        write!(f, "new host {}", quoted(at.as_ref().map_or("", Addr::host)))?;
+                    (Op::Close, Some(addr)) => write!(f, "host {}: close", quoted(addr.host()))?,
+                    (_, addr) => {
+                        write!(f, "new host {}", quoted(addr.as_ref().map_or("", Addr::host)))?;
                     }
                 }
             }
@@ -295,8 +294,8 @@ impl fmt::Display for Error {
                     (Some(src), Some(addr)) => {
                         write!(f, " {}", Escaped(&format!("{src}->{addr}")))?;
                     }
-                    (Some(at), None) | (None, Some(at)) => {
-                        write!(f, " {}", Escaped(&at.to_string()))?;
+                    (Some(addr), None) | (None, Some(addr)) => {
+                        write!(f, " {}", Escaped(&addr.to_string()))?;
                     }
                     (None, None) => {}
                 }
@@ -428,14 +427,14 @@ impl From<io::Error> for Cause {
 /// How an engine's connection reports a `Cause`.
 impl From<Cause> for io::Error {
     fn from(cause: Cause) -> Self {
-        Self::new(cause.kind(), cause)
+        Self::new(cause.io_error_kind(), cause)
     }
 }
 
 /// The `Error` stays reachable by `get_ref()` and `downcast_ref()`.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
-        Self::new(error.cause.kind(), error)
+        Self::new(error.cause.io_error_kind(), error)
     }
 }
 
@@ -447,20 +446,20 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("the cable is cut")]
-    struct Cut(#[source] std::fmt::Error);
+    struct CableError(#[source] std::fmt::Error);
 
     #[test]
-    fn a_chain_of_errors_says_nothing_twice() {
-        let cause = Cause::engine(Cut(std::fmt::Error));
+    fn nested_error_text_repeats_no_source() {
+        let cause = Cause::engine(CableError(std::fmt::Error));
         let registry = "r".to_string();
         let cause = RegistryError { registry, op: "query", args: Args::None, cause };
         let inner = Error::new(Op::Close, "n", None, None, cause.into());
         let outer = Error::new(Op::Dial, "n", None, None, Cause::Nested(Box::new(inner)));
         let text = r#"dial n: virtnet "n": close: r: query: the cable is cut"#;
         assert_eq!(outer.to_string(), text);
-        let behind = std::iter::successors(outer.source(), |error| (*error).source());
-        let behind: Vec<String> = behind.map(ToString::to_string).collect();
-        assert_eq!(behind, [std::fmt::Error.to_string()]);
-        assert!(!text.contains(&behind[0]));
+        let sources = std::iter::successors(outer.source(), |error| (*error).source());
+        let sources: Vec<String> = sources.map(ToString::to_string).collect();
+        assert_eq!(sources, [std::fmt::Error.to_string()]);
+        assert!(!text.contains(&sources[0]));
     }
 }

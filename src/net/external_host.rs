@@ -1,15 +1,14 @@
-//! A way onto a network that is none of this layer's: that of the operating system, or one that is
-//! wrapped.
+//! Access points to networks outside this layer: the operating system's, or a wrapped network.
 //!
-//! Knows how somebody else's sockets become a [`Conn`] and a [`Listener`], so that closing, errors
-//! and tracing are the same everywhere. Does not know where they come from.
+//! External sockets become a [`Conn`] and a [`Listener`], so that closing, errors and tracing
+//! are the same on every network.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::net::addr::Addr;
 use crate::net::conn::Conn;
-use crate::net::engine::raw_conn::{AcceptedConn, RawListener};
+use crate::net::engine::raw_conn::{ExternalConn, RawListener};
 use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::listener::Listener;
 use crate::net::state::host_state::{Endpoint, HostState, Port};
@@ -43,27 +42,27 @@ impl ExternalHost {
     pub(crate) async fn dial(
         &self,
         dst: &Addr,
-        connecting: impl Future<Output = Result<AcceptedConn, Cause>>,
+        connect: impl Future<Output = Result<ExternalConn, Cause>>,
     ) -> Result<Conn, Error> {
         let describe = || format!("dial {} {dst}", self.network());
-        let connected = until_closed(&*self.state, connecting, describe).await;
+        let connected = until_closed(&*self.state, connect, describe).await;
         let attached = match connected {
-            Some(Ok(AcceptedConn { raw, peer })) => Port::lowest(&self.state)
+            Some(Ok(ExternalConn { raw, peer })) => Port::take_lowest(&self.state)
                 .ok_or(CauseKind::NoFreePort)
                 .and_then(|port| Endpoint::attach(port, peer, raw.into()))
                 .map_err(Cause::from),
-            Some(Err(cause)) => Err(self.state.down().map_or(cause, Cause::from)),
-            None => Err(self.state.down().unwrap_or(CauseKind::HostDown).into()),
+            Some(Err(cause)) => Err(self.state.down_cause().map_or(cause, Cause::from)),
+            None => Err(self.state.down_cause().unwrap_or(CauseKind::HostDown).into()),
         };
         match attached {
-            Ok(end) => Ok(Conn::new(end, None)),
+            Ok(endpoint) => Ok(Conn::new(endpoint, None)),
             Err(cause) => Err(Error::new(Op::Dial, self.network(), None, Some(dst.clone()), cause)),
         }
     }
 
     /// Says why nothing can be done here, if so.
     pub(crate) fn down_cause(&self) -> Option<Cause> {
-        self.state.down().map(Cause::from)
+        self.state.down_cause().map(Cause::from)
     }
 
     /// Takes connections from somebody else's listener, which listens at `addr`.
@@ -77,8 +76,8 @@ impl ExternalHost {
         listeners.push(Arc::downgrade(&listener));
         drop(listeners);
         // Whoever closes this finds it in the list; or else it is down by now, and this fails.
-        let bound = Listener::external(&self.state, addr.clone(), listener.clone());
-        bound.map_err(Cause::from).inspect_err(|_| listener.close())
+        let result = Listener::external(&self.state, addr.clone(), listener.clone());
+        result.map_err(Cause::from).inspect_err(|_| listener.close())
     }
 
     /// Closes everything that was made here, and interrupts what is blocked on it.

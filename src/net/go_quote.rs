@@ -1,9 +1,8 @@
-//! Go's `%q`: how a name is quoted in an error and on the wire; and how text without quotes is
-//! kept from moving the cursor of a terminal.
+//! Go's `%q`: quoting of names in errors and on the wire, and escaping of control characters.
 //!
-//! Knows one function of Go's `strconv` and nothing of networks. The texts of the reference
-//! are compared to the letter, and a name may hold a newline, a quote or a right-to-left mark,
-//! so that Rust's `{:?}`, which escapes differently, will not do.
+//! Error texts are compared with those of the reference byte by byte, and a name may contain a
+//! newline, a quote or a right-to-left mark. Rust's `{:?}` escapes differently and cannot be
+//! used.
 
 use std::fmt::{self, Write as _};
 
@@ -21,9 +20,9 @@ pub(crate) fn quoted(text: &str) -> Quoted<'_> {
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        let plain =
+        let is_plain =
             self.0.iter().all(|byte| matches!(byte, b' '..=b'~') && !b"\"\\".contains(byte));
-        if plain && let Ok(text) = str::from_utf8(self.0) {
+        if is_plain && let Ok(text) = str::from_utf8(self.0) {
             // Nearly every name, which a dial quotes three times.
             f.write_str(text)?;
             return f.write_char('"');
@@ -49,13 +48,13 @@ pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut printed = 0;
-        for (at, c) in self.0.char_indices().filter(|(_, c)| c.is_control()) {
-            f.write_str(&self.0[printed..at])?;
+        let mut printed_end = 0;
+        for (index, c) in self.0.char_indices().filter(|(_, c)| c.is_control()) {
+            f.write_str(&self.0[printed_end..index])?;
             write_char(f, c)?;
-            printed = at + c.len_utf8();
+            printed_end = index + c.len_utf8();
         }
-        f.write_str(&self.0[printed..])
+        f.write_str(&self.0[printed_end..])
     }
 }
 
@@ -69,7 +68,7 @@ fn write_char(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
         '\r' => f.write_str("\\r"),
         '\t' => f.write_str("\\t"),
         '\x0b' => f.write_str("\\v"),
-        c if is_raw(c) => f.write_char(c),
+        c if is_printable(c) => f.write_char(c),
         c if c < ' ' || c == '\x7f' => write!(f, "\\x{:02x}", u32::from(c)),
         c if u32::from(c) < 0x1_0000 => write!(f, "\\u{:04x}", u32::from(c)),
         c => write!(f, "\\U{:08x}", u32::from(c)),
@@ -80,10 +79,10 @@ fn write_char(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
 ///
 /// A scan of some seven hundred runs at worst, a handful for most scripts. Only errors and
 /// hand-shakes quote; a table to search in would take twice the room on the page.
-fn is_raw(c: char) -> bool {
+fn is_printable(c: char) -> bool {
     let mut end = 0;
-    for (index, run) in RUNS.iter().enumerate() {
-        end += run;
+    for (index, len) in PRINTABLE_RUNS.iter().enumerate() {
+        end += len;
         if u32::from(c) < end {
             return index % 2 == 1;
         }
@@ -95,7 +94,7 @@ fn is_raw(c: char) -> bool {
 ///
 /// Recorded from Go 1.27; beyond the last one everything is escaped.
 #[rustfmt::skip]
-const RUNS: [u32; 1486] = [
+const PRINTABLE_RUNS: [u32; 1486] = [
     32, 2, 1, 57, 1, 34, 34, 12, 1, 714, 2, 6, 4, 7, 1, 1, 1, 20, 1, 397, 1, 38, 2, 50, 2, 3, 1,
     55, 8, 27, 4, 6, 17, 22, 1, 192, 1, 48, 2, 59, 2, 101, 14, 59, 2, 49, 2, 15, 1, 28, 2, 1, 1,
     11, 5, 32, 7, 75, 1, 161, 1, 8, 2, 2, 2, 22, 1, 7, 1, 1, 3, 4, 2, 9, 2, 2, 2, 4, 8, 1, 4, 2,
@@ -159,7 +158,7 @@ mod tests {
     use super::{Escaped, Quoted};
 
     #[test]
-    fn bytes_that_are_not_utf8_are_escaped_one_by_one() {
+    fn quoted_invalid_utf8_is_escaped_byte_by_byte() {
         let quote = |bytes: &[u8]| Quoted(bytes).to_string();
         assert_eq!(quote(b"a\x80b"), r#""a\x80b""#);
         assert_eq!(quote(b"\xe2\x82a"), r#""\xe2\x82a""#, "a letter that is cut short");
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn escaped_text_is_raw_except_for_control_characters() {
+    fn escaped_text_changes_only_control_characters() {
         let escape = |text| Escaped(text).to_string();
         assert_eq!(escape("α \"\\\u{200b}"), "α \"\\\u{200b}");
         assert_eq!(escape("\n\0a\x1b[31m\x7f\u{85}"), r"\n\x00a\x1b[31m\x7f\u0085");

@@ -1,7 +1,7 @@
-//! A host: where programs run, dial and listen.
+//! [`Host`]: dialing and listening.
 //!
-//! Knows the order in which a dial and a listen are checked, and that everything is checked again
-//! after an await. Does not know how hosts come to be.
+//! This module defines the order in which the preconditions of a dial and of a listen are
+//! checked. Every condition is checked again after an await.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::util::stall_probe::{Operation, is_probing, report_effect, report_pending};
 
-use crate::net::addr::{Addr, split};
+use crate::net::addr::{Addr, split_host_port};
 use crate::net::conn::Conn;
 use crate::net::engine::ready::poll_ready_ok;
 use crate::net::engine::{DialResult, Engine, Registry};
@@ -50,7 +50,7 @@ impl Host {
     /// Says whether the host, or the network with it, has been closed.
     pub fn is_closed(&self) -> bool {
         // The network is asked too: after its run it cannot tell its hosts any more.
-        self.net.down().is_some() || self.state.down().is_some()
+        self.net.down_cause().is_some() || self.state.down_cause().is_some()
     }
 
     /// Connects to a listener, and waits until it accepts.
@@ -74,19 +74,20 @@ impl Host {
             let src = state.addr.with_port(src);
             Error::new(Op::Dial, net.name.clone(), Some(src), dst, cause)
         };
-        let port = Port::lowest(&self.state).ok_or_else(|| fail(0, None, Cause::NoFreePort))?;
+        let port =
+            Port::take_lowest(&self.state).ok_or_else(|| fail(0, None, Cause::NoFreePort))?;
         let src = port.number();
-        let to = split(addr).map_err(|error| fail(src, None, error.into()))?;
-        let dst = self.addr_of(to.0, to.1);
+        let target = split_host_port(addr).map_err(|error| fail(src, None, error.into()))?;
+        let dst = self.addr_of(target.0, target.1);
         let describe = || format!("dial {} {}->{dst}", net.name, state.addr.with_port(src));
-        let connected = match net.carrier() {
+        let connected = match net.transports() {
             Transports::EngineAndRegistry(engine, registry) => {
                 let src = state.addr.with_port(src);
                 until_closed(state, connect(engine, registry, &src, &dst), describe).await
             }
-            Transports::Single(whole) => {
-                let dialed = transport_op(whole, state, describe, |whole, call, cx| {
-                    whole.poll_dial(call, (&state.addr, src), &dst, cx)
+            Transports::Single(transport) => {
+                let dialed = transport_op(transport, state, describe, |transport, op_id, cx| {
+                    transport.poll_dial(op_id, (&state.addr, src), &dst, cx)
                 });
                 dialed.await.map(|dialed| dialed.map(|(raw, port)| (raw, dst.at_port(port))))
             }
@@ -95,12 +96,12 @@ impl Host {
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
             Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw).map_err(Cause::from),
-            Some(Err(cause)) => Err(self.state.down().map_or_else(|| *cause, Cause::from)),
-            None => Err(self.state.down().unwrap_or(CauseKind::HostDown).into()),
+            Some(Err(cause)) => Err(self.state.down_cause().map_or_else(|| *cause, Cause::from)),
+            None => Err(self.state.down_cause().unwrap_or(CauseKind::HostDown).into()),
         };
         match attached {
-            Ok(end) => Ok(Conn::new(end, None)),
-            Err(cause) => Err(fail(src, Some(self.addr_of(to.0, to.1)), cause)),
+            Ok(endpoint) => Ok(Conn::new(endpoint, None)),
+            Err(cause) => Err(fail(src, Some(self.addr_of(target.0, target.1)), cause)),
         }
     }
 
@@ -118,26 +119,26 @@ impl Host {
     /// It never waits.
     pub async fn listen(&self, addr: &str) -> Result<Listener, Error> {
         if is_probing() {
-            let begins = || format!("listen {} {}", self.net.name, self.name());
-            return poll_fn(|_| report_pending(Operation::New, begins)).await;
+            let describe = || format!("listen {} {}", self.net.name, self.name());
+            return poll_fn(|_| report_pending(Operation::New, describe)).await;
         }
         let fail = |addr, cause| Error::new(Op::Listen, self.net.name.clone(), None, addr, cause);
-        let (host, number) = match addr {
+        let (host, port) = match addr {
             "" => ("", 0),
-            addr => split(addr).map_err(|error| fail(None, error.into()))?,
+            addr => split_host_port(addr).map_err(|error| fail(None, error.into()))?,
         };
-        let bound = match host.is_empty() || host == self.name() {
-            true => Listener::bind(&self.net, &self.state, number).map_err(Cause::from),
+        let listener = match host.is_empty() || host == self.name() {
+            true => Listener::bind(&self.net, &self.state, port).map_err(Cause::from),
             false => Err(Cause::AddrNotLocal),
         };
-        bound.map_err(|cause| fail(Some(self.addr_of(host, number)), cause))
+        listener.map_err(|cause| fail(Some(self.addr_of(host, port)), cause))
     }
 
     /// Gives the addresses of its listeners, and how many dials and accepts wait at each.
     pub(crate) fn listeners(&self) -> Vec<(Addr, usize, usize)> {
-        let listeners = self.state.table(|table| table.listeners());
-        let named = |(port, dials, accepts)| (self.state.addr.with_port(port), dials, accepts);
-        listeners.into_iter().map(named).collect()
+        let listeners = self.state.with_table(|table| table.listeners());
+        let with_addr = |(port, dials, accepts)| (self.state.addr.with_port(port), dials, accepts);
+        listeners.into_iter().map(with_addr).collect()
     }
 
     /// Makes an address, and shares the names of the host if it lives here.

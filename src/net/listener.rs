@@ -1,7 +1,6 @@
-//! A place where a host listens.
+//! [`Listener`]: waiting for connections at a port.
 //!
-//! Knows how to wait for connections. Does not know how they come about: dials are matched to
-//! accepts in the host's table, and confirmed by the engine.
+//! Dials are matched with accepts in the host's socket table, and confirmed by the engine.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -20,7 +19,7 @@ use crate::util::stall_probe::{
 use crate::net::addr::Addr;
 use crate::net::conn::{Conn, WriteObserver, chain};
 #[cfg(feature = "os")]
-use crate::net::engine::raw_conn::{AcceptedConn, RawListener};
+use crate::net::engine::raw_conn::{ExternalConn, RawListener};
 use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::state::host_state::{Endpoint, HostState, ListenerKey, Port};
 use crate::net::state::network_state::{NetState, Transports};
@@ -39,7 +38,7 @@ pub struct Listener {
 /// What all handles of one listener share. Dropping the port closes the listener.
 struct ListenerInner {
     port: Port,
-    number: u64,
+    generation: u64,
     source: IncomingSource,
 }
 
@@ -67,8 +66,8 @@ impl ListenerInner {
     fn record_error(&self, error: &Error) {
         match &self.source {
             IncomingSource::Queue { net } => {
-                if let Transports::Single(whole) = net.carrier() {
-                    whole.record_accept_error(error);
+                if let Transports::Single(transport) = net.transports() {
+                    transport.record_accept_error(error);
                 }
             }
             #[cfg(feature = "os")]
@@ -94,12 +93,9 @@ impl Listener {
         host: &Arc<HostState>,
         port: u16,
     ) -> Result<Self, CauseKind> {
-        let (port, serial) = Port::listen(host, port)?;
-        let from = IncomingSource::Queue { net: net.clone() };
-        Ok(Self {
-            inner: Arc::new(ListenerInner { port, number: serial, source: from }),
-            observer: None,
-        })
+        let (port, generation) = Port::listen(host, port)?;
+        let source = IncomingSource::Queue { net: net.clone() };
+        Ok(Self { inner: Arc::new(ListenerInner { port, generation, source }), observer: None })
     }
 
     /// Makes a listener of somebody else's; the port that it takes of the host is a mere number.
@@ -109,17 +105,14 @@ impl Listener {
         addr: Addr,
         listener: Arc<dyn RawListener>,
     ) -> Result<Self, CauseKind> {
-        let (port, serial) = Port::listen(host, 0)?;
-        let from = IncomingSource::External { listener, addr };
-        Ok(Self {
-            inner: Arc::new(ListenerInner { port, number: serial, source: from }),
-            observer: None,
-        })
+        let (port, generation) = Port::listen(host, 0)?;
+        let source = IncomingSource::External { listener, addr };
+        Ok(Self { inner: Arc::new(ListenerInner { port, generation, source }), observer: None })
     }
 
     /// Lets every write on the connections accepted be seen.
-    pub(crate) fn with_observer(self, tap: WriteObserver) -> Self {
-        Self { observer: Some(chain(self.observer, tap)), inner: self.inner }
+    pub(crate) fn with_observer(self, observer: WriteObserver) -> Self {
+        Self { observer: Some(chain(self.observer, observer)), inner: self.inner }
     }
 
     /// Gives the address at which to dial it; also after closing.
@@ -142,8 +135,8 @@ impl Listener {
     /// Dropping it loses no connection: a dial that was about to be accepted waits for the next
     /// accept, and a connection that was made already goes to it.
     pub async fn accept(&self) -> Result<Conn, Error> {
-        let mut waiting = AcceptWait { listener: self, ticket: None };
-        poll_fn(|cx| waiting.poll_next(cx)).await
+        let mut wait = AcceptWait { listener: self, ticket: None };
+        poll_fn(|cx| wait.poll_next(cx)).await
     }
 
     /// Gives the connections one after the other, as a stream.
@@ -152,7 +145,7 @@ impl Listener {
     /// has no free port or the system no descriptor is an error as well, but not the end: a
     /// connection may be closed meanwhile.
     pub fn incoming(&self) -> Incoming {
-        Incoming { waiting: AcceptWait { listener: self.clone(), ticket: None }, is_over: false }
+        Incoming { wait: AcceptWait { listener: self.clone(), ticket: None }, is_over: false }
     }
 
     /// Closes the listener and gives its port back.
@@ -165,12 +158,12 @@ impl Listener {
     /// None at present; closing a socket can fail on other networks.
     pub fn close(&self) -> Result<(), Error> {
         self.inner.port.host.assert_accessible();
-        self.cancel();
+        self.close_unchecked();
         Ok(())
     }
 
     /// Closes as dropping does: anywhere, at any time.
-    pub(crate) fn cancel(&self) {
+    pub(crate) fn close_unchecked(&self) {
         report_effect(|| format!("goes on and closes {self:?}"));
         self.inner.port.give_back();
         #[cfg(feature = "os")]
@@ -194,27 +187,27 @@ struct AcceptWait<L: Borrow<Listener>> {
 
 impl<L: Borrow<Listener>> AcceptWait<L> {
     fn key(&self) -> ListenerKey {
-        let ListenerInner { port, number: serial, .. } = &*self.listener.borrow().inner;
-        ListenerKey { port: port.number(), serial: *serial }
+        let ListenerInner { port, generation, .. } = &*self.listener.borrow().inner;
+        ListenerKey { port: port.number(), generation: *generation }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Conn, Error>> {
         if is_probing() {
             return self.explain(cx);
         }
-        let mut found = None;
-        self.poll_queue(cx.waker(), &mut found);
-        if found.is_none() && self.poll_incoming(cx).is_ready() {
-            self.poll_queue(cx.waker(), &mut found);
+        let mut result = None;
+        self.poll_queue(cx.waker(), &mut result);
+        if result.is_none() && self.poll_incoming(cx).is_ready() {
+            self.poll_queue(cx.waker(), &mut result);
         }
-        match found {
-            Some(Ok(end)) => return Poll::Ready(Ok(self.into_conn(end))),
-            Some(Err(why)) => return Poll::Ready(Err(self.into_error(why.into()))),
+        match result {
+            Some(Ok(endpoint)) => return Poll::Ready(Ok(self.into_conn(endpoint))),
+            Some(Err(kind)) => return Poll::Ready(Err(self.into_error(kind.into()))),
             None => {}
         }
         #[cfg(feature = "os")]
         match self.poll_external(cx) {
-            Poll::Ready(Ok(end)) => return Poll::Ready(Ok(self.into_conn(end))),
+            Poll::Ready(Ok(endpoint)) => return Poll::Ready(Ok(self.into_conn(endpoint))),
             Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.into_error(cause))),
             Poll::Pending => {}
         }
@@ -231,12 +224,12 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
             _ if has_progressed() => Operation::Waiting,
             None => Operation::NewAt(address_of(self)),
             Some(ticket) => {
-                let ready = host.try_table(|table| {
-                    let backlog = table.backlog(key);
-                    backlog.is_none_or(|(backlog, _)| backlog.is_accept_ready(ticket))
+                let is_ready = host.try_with_table(|table| {
+                    let queue = table.accept_queue(key);
+                    queue.is_none_or(|(queue, _)| queue.is_accept_ready(ticket))
                 });
-                let ready = host.down().is_some() || ready == Some(true);
-                if ready { Operation::Ready } else { Operation::Waiting }
+                let is_ready = host.down_cause().is_some() || is_ready == Some(true);
+                if is_ready { Operation::Ready } else { Operation::Waiting }
             }
         };
         #[cfg(feature = "os")]
@@ -255,9 +248,9 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
     }
 
     #[inline]
-    fn into_conn(&mut self, end: Arc<Endpoint>) -> Conn {
+    fn into_conn(&mut self, endpoint: Arc<Endpoint>) -> Conn {
         self.ticket = None;
-        Conn::new(end, self.listener.borrow().observer.clone())
+        Conn::new(endpoint, self.listener.borrow().observer.clone())
     }
 
     #[cold]
@@ -273,34 +266,34 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
     /// Looks into the queue, and joins it if there is nothing to be found.
     ///
     /// What comes of it is put where it stays: it would be moved, just after it was written.
-    fn poll_queue(&mut self, waker: &Waker, found: &mut Option<Result<Arc<Endpoint>, CauseKind>>) {
+    fn poll_queue(&mut self, waker: &Waker, result: &mut Option<Result<Arc<Endpoint>, CauseKind>>) {
         let (key, mut wakers) = (self.key(), DeferredWakes::default());
         let Self { listener, ticket } = self;
         let listener: &Listener = (*listener).borrow();
         let host = &listener.inner.port.host;
-        host.table(|table| {
-            if let Some(why) = host.down() {
-                *found = Some(Err(why));
+        host.with_table(|table| {
+            if let Some(cause) = host.down_cause() {
+                *result = Some(Err(cause));
                 return;
             }
-            let Some((backlog, ports)) = table.backlog(key) else {
-                *found = Some(Err(CauseKind::SockDown));
+            let Some((queue, ports)) = table.accept_queue(key) else {
+                *result = Some(Err(CauseKind::SockDown));
                 return;
             };
             let ticket = match *ticket {
                 Some(ticket) => ticket,
-                None => match backlog.accept(ports, waker, &mut wakers) {
-                    Ok(end) => {
-                        *found = Some(Ok(end));
+                None => match queue.accept(ports, waker, &mut wakers) {
+                    Ok(endpoint) => {
+                        *result = Some(Ok(endpoint));
                         return;
                     }
-                    Err(queued) => *ticket.insert(queued),
+                    Err(new_ticket) => *ticket.insert(new_ticket),
                 },
             };
-            match backlog.poll_accept(ticket, waker, &mut wakers) {
-                Some(Poll::Ready(accepted)) => *found = Some(accepted),
+            match queue.poll_accept(ticket, waker, &mut wakers) {
+                Some(Poll::Ready(accepted)) => *result = Some(accepted),
                 Some(Poll::Pending) => {}
-                None => *found = Some(Err(CauseKind::SockDown)),
+                None => *result = Some(Err(CauseKind::SockDown)),
             }
         });
         wakers.wake();
@@ -310,7 +303,7 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
     #[inline]
     fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.listener.borrow().inner.source {
-            IncomingSource::Queue { net } => match net.carrier() {
+            IncomingSource::Queue { net } => match net.transports() {
                 Transports::EngineAndRegistry(engine, _) => engine.poll_incoming(cx),
                 Transports::Single(_) => Poll::Pending,
             },
@@ -329,20 +322,20 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
             return Poll::Pending;
         };
         let host = &self.listener.borrow().inner.port.host;
-        let gone = || host.table(|table| table.backlog(self.key()).is_none());
-        let accepted = listener.poll_accept(cx).map(|arrived| {
+        let is_closed = || host.with_table(|table| table.accept_queue(self.key()).is_none());
+        let polled = listener.poll_accept(cx).map(|result| {
             // If it was closed meanwhile that is the reason, whatever the other says.
-            let AcceptedConn { raw, peer } = arrived.map_err(|cause| {
-                let down = host.down().or_else(|| gone().then_some(CauseKind::SockDown));
+            let ExternalConn { raw, peer } = result.map_err(|cause| {
+                let down = host.down_cause().or_else(|| is_closed().then_some(CauseKind::SockDown));
                 down.map_or(cause, Cause::from)
             })?;
-            let port = Port::lowest(host).ok_or(CauseKind::NoFreePort)?;
+            let port = Port::take_lowest(host).ok_or(CauseKind::NoFreePort)?;
             Ok(Endpoint::attach(port, peer, raw.into())?)
         });
-        if accepted.is_ready() {
+        if polled.is_ready() {
             self.leave_queue();
         }
-        accepted
+        polled
     }
 }
 
@@ -350,9 +343,9 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
     fn leave_queue(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
         let mut wakers = DeferredWakes::default();
-        self.listener.borrow().inner.port.host.try_table(|table| {
-            if let Some((backlog, ports)) = table.backlog(self.key()) {
-                backlog.leave_accept(ticket, ports, &mut wakers);
+        self.listener.borrow().inner.port.host.try_with_table(|table| {
+            if let Some((queue, ports)) = table.accept_queue(self.key()) {
+                queue.cancel_accept(ticket, ports, &mut wakers);
             }
         });
         wakers.wake();
@@ -374,7 +367,7 @@ impl<L: Borrow<Listener>> Drop for AcceptWait<L> {
 /// open.
 #[must_use = "streams do nothing unless polled"]
 pub struct Incoming {
-    waiting: AcceptWait<Listener>,
+    wait: AcceptWait<Listener>,
     is_over: bool,
 }
 
@@ -385,7 +378,7 @@ impl Stream for Incoming {
         if self.is_over {
             return Poll::Ready(None);
         }
-        self.waiting.poll_next(cx).map(|accepted| {
+        self.wait.poll_next(cx).map(|accepted| {
             self.is_over = accepted.as_ref().is_err_and(|error| {
                 matches!(error.cause, Cause::SockDown | Cause::HostDown | Cause::NetDown)
             });
@@ -396,6 +389,6 @@ impl Stream for Incoming {
 
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Incoming({})", self.waiting.listener.local_addr())
+        write!(f, "Incoming({})", self.wait.listener.local_addr())
     }
 }

@@ -1,13 +1,13 @@
-//! Names, ports and connections: a TCP-like network that is whatever its engine makes of it.
+//! Hosts, ports and connections: the TCP-like interface that all networks of this crate share.
 //!
-//! Knows no simulator and no operating system, and runs on any executor. The same [`Host`],
-//! [`Conn`] and [`Listener`] stand on [`pipenet`](crate::pipenet), on a simulated network and on
-//! real sockets.
+//! It depends on no simulator and no operating system, and runs on any executor. The same
+//! [`Host`], [`Conn`] and [`Listener`] are used on [`pipenet`](crate::pipenet), on a simulated
+//! network and on real sockets.
 //!
 //! # Using a network
 //!
-//! A [`SubNetwork`] makes hosts. A [`Host`] dials and listens; a [`Listener`] accepts; a [`Conn`]
-//! is read and written through `futures::io`, by as many tasks as like.
+//! A [`SubNetwork`] makes hosts. A [`Host`] dials and listens, and a [`Listener`] accepts. Any
+//! number of tasks can read and write a [`Conn`], through `futures::io`.
 //!
 //! ```
 //! use futures::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@
 //! let client = async {
 //!     let mut conn = host.dial("β:1").await?;
 //!     conn.write_all("α".as_bytes()).await?;
-//!     conn.shutdown().await?;                                        // no more from here
+//!     conn.shutdown().await?;                                        // half-close
 //!     let mut answer = String::new();
 //!     conn.read_to_string(&mut answer).await?;
 //!     std::io::Result::Ok(answer)
@@ -39,22 +39,23 @@
 //! # }).unwrap();
 //! ```
 //!
-//! **Closing** anything interrupts everything that is blocked on it. The reason given is that of
-//! the outermost thing that is down: `network is down`, `host is down`, `socket is down`. What
-//! stands for a connection or a listener may be cloned; the last handle to go closes it. Hosts
-//! and networks close only when they are told to.
+//! **Closing** a connection, listener, host or network interrupts all operations that are
+//! blocked on it. The cause that they report is that of the outermost level that is down:
+//! `network is down`, `host is down`, `socket is down`. Handles to a connection or a listener can
+//! be cloned; it is closed when the last one is dropped. Hosts and networks are closed by an
+//! explicit call only.
 //!
-//! **Cancelling** is dropping the future. Nothing is lost or leaked by it: a dial leaves the queue
-//! of its listener, an accept leaves the dial to the next one.
+//! **Cancelling** an operation is dropping its future. Nothing is lost or leaked: a dial leaves
+//! the queue of its listener, and an accept leaves its dial to the next accept.
 //!
-//! **Ports** are numbers from 1, the lowest free one first. A dial takes one before it looks at
-//! the address; an accept when it picks the dial up. They are given back when the socket is
-//! closed by its owner, not when its host goes down.
+//! **Ports** are numbers from 1; the lowest free one is taken first. A dial takes a port before
+//! it parses the address, an accept when it picks up the dial. A port is given back when its
+//! socket is closed by its owner, not when its host goes down.
 //!
 //! # Implementing a network
 //!
-//! An [`Engine`] carries, a [`Registry`] names. What they need to know of this layer fits in a
-//! picture of a dial:
+//! An [`Engine`] carries connections, and a [`Registry`] resolves names. A dial calls them in
+//! this order:
 //!
 //! ```text
 //! α: Host::dial ─► Registry::query ─► Engine::dial ─ ─ ─ ─ ─► Notifier::accept :β
@@ -62,7 +63,7 @@
 //!                                          └─ ─ the address ─ ─ ─ Accept ─► confirm(RawConn)
 //! ```
 //!
-//! The smallest engine makes both ends of a pipe in one place, and is a few lines. Read
+//! The smallest engine makes both ends of a connection in one place, in a few lines. See
 //! [`pipenet`](crate::pipenet) for a real pipe; here both ends are at the end of their stream:
 //!
 //! ```
@@ -110,9 +111,9 @@
 //!     fn abort(&self) {}
 //! }
 //!
-//! /// Everybody is welcome here.
-//! struct Anybody;
-//! impl Registry for Anybody {
+//! /// A registry that accepts every name.
+//! struct AnyName;
+//! impl Registry for AnyName {
 //!     fn announce<'a>(&'a self, _: &'a str, _: &'a str)
 //!         -> BoxFuture<'a, Result<(), RegistryError>> { async { Ok(()) }.boxed() }
 //!     fn query<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
@@ -123,7 +124,7 @@
 //!
 //! # futures::executor::block_on(async {
 //! let engine = Arc::new(Void::default());
-//! let (net, notifier) = SubNetwork::new("void", engine.clone(), Anybody);
+//! let (net, notifier) = SubNetwork::new("void", engine.clone(), AnyName);
 //! engine.0.set(notifier).unwrap();
 //! let host = net.new_host("α").await?;
 //! let listener = host.listen("").await?;
@@ -135,8 +136,9 @@
 //! # }).unwrap();
 //! ```
 //!
-//! Closing reaches an engine as [`RawConn::close`] for each connection, then [`Engine::close`].
-//! What it may rely on, and what it must bear, stands at each method of the traits.
+//! Closing calls [`RawConn::close`] for each connection, then [`Engine::close`]. The
+//! documentation of each trait method says what an engine can rely on and what it must
+//! tolerate.
 
 pub(crate) mod addr;
 pub(crate) mod conn;
@@ -168,9 +170,9 @@ pub use subnetwork::SubNetwork;
 pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
 pub(crate) use engine::notifier::DialTarget;
-#[cfg(feature = "os")]
-pub(crate) use engine::raw_conn::{AcceptedConn, RawListener};
 pub(crate) use engine::raw_conn::{ConnHandle, ConnRef, ConnTable};
+#[cfg(feature = "os")]
+pub(crate) use engine::raw_conn::{ExternalConn, RawListener};
 pub(crate) use engine::ready::{ReadyOk, poll_ready_ok};
 pub(crate) use engine::{DialResult, Transport};
 #[cfg(feature = "os")]

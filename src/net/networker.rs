@@ -1,7 +1,6 @@
-//! What every network hands out to a program.
+//! [`Networker`]: the interface that every network offers to a program.
 //!
-//! Knows the four things one does on a network. Does not know which network it is: a program that
-//! takes a [`Networker`] runs on all of them.
+//! A program that takes a [`Networker`] runs on every network.
 
 use std::sync::Arc;
 

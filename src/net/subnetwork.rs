@@ -1,7 +1,7 @@
-//! The hosts of a network that live here.
+//! [`SubNetwork`]: the part of a network whose hosts are in this process.
 //!
-//! Knows how a host is made: the engine announces it, and a name that was announced for nothing
-//! is given back. Does not know where the other hosts of the network are.
+//! The engine announces a new host in the registry. If the host is not created after that, its
+//! name is withdrawn.
 
 use std::fmt;
 use std::future::Future;
@@ -41,7 +41,7 @@ impl SubNetwork {
     }
 
     /// Makes a subnetwork whose engine has its notifier from the beginning.
-    pub(crate) fn with<E: Engine, R: Registry>(
+    pub(crate) fn new_cyclic<E: Engine, R: Registry>(
         network: Arc<str>,
         engine: impl FnOnce(Notifier) -> E,
         registry: R,
@@ -54,8 +54,8 @@ impl SubNetwork {
     }
 
     /// Makes a subnetwork of what is whole.
-    pub(crate) fn from_transport(network: Arc<str>, whole: impl TransportParts) -> Self {
-        Self { state: Arc::new(NetState::new(network, whole)) }
+    pub(crate) fn from_transport(network: Arc<str>, transport: impl TransportParts) -> Self {
+        Self { state: Arc::new(NetState::new(network, transport)) }
     }
 
     /// Finds a host as dials reach it.
@@ -89,27 +89,28 @@ impl SubNetwork {
     pub(crate) async fn into_host(self, addr: Addr) -> Result<Host, Error> {
         let host = Host::new(self.state, HostState::new(addr));
         let describe = || format!("new host {} on {}", host.name(), host.network());
-        let made = match host.net.carrier() {
-            Transports::Single(whole) => {
-                let announcing = transport_op(whole, &*host.net, describe, |whole, call, cx| {
-                    whole.poll_announce(call, &host.state.addr, cx)
-                });
-                match announcing.await {
+        let result = match host.net.transports() {
+            Transports::Single(transport) => {
+                let future =
+                    transport_op(transport, &*host.net, describe, |transport, op_id, cx| {
+                        transport.poll_announce(op_id, &host.state.addr, cx)
+                    });
+                match future.await {
                     // There was no await since the name was taken: nobody else would give it back.
-                    Some(Ok(())) => host.net.add_host(&host.state).map_err(|why| {
-                        whole.withdraw(host.name());
-                        Cause::from(why)
+                    Some(Ok(())) => host.net.add_host(&host.state).map_err(|kind| {
+                        transport.withdraw(host.name());
+                        Cause::from(kind)
                     }),
                     Some(Err(cause)) => Err(*cause),
                     None => Err(Cause::NetDown),
                 }
             }
             Transports::EngineAndRegistry(engine, _) => {
-                let witness =
+                let tracker =
                     AnnounceTracker { host: host.clone(), is_announced: AtomicBool::new(false) };
-                let announcement = Announcement(&witness);
-                let making = engine.new_host(host.name(), &witness);
-                match until_closed(&*host.net, making, describe).await {
+                let announcement = AnnouncementGuard(&tracker);
+                let future = engine.new_host(host.name(), &tracker);
+                match until_closed(&*host.net, future, describe).await {
                     Some(Ok(())) => {
                         announcement.commit(|| host.net.add_host(&host.state)).map_err(Cause::from)
                     }
@@ -118,8 +119,8 @@ impl SubNetwork {
                 }
             }
         };
-        let Err(cause) = made else { return Ok(host) };
-        let cause = host.net.down().map_or(cause, Cause::from);
+        let Err(cause) = result else { return Ok(host) };
+        let cause = host.net.down_cause().map_or(cause, Cause::from);
         let (network, addr) = (host.net.name.clone(), host.state.addr.clone());
         Err(Error::new(Op::NewHost, network, Some(addr), None, cause))
     }
@@ -178,7 +179,7 @@ impl AnnounceTracker {
     }
 
     fn registry(&self) -> &dyn Registry {
-        match self.host.net.carrier() {
+        match self.host.net.transports() {
             Transports::EngineAndRegistry(_, registry) => registry,
             Transports::Single(_) => unreachable!("what is whole asks nobody"),
         }
@@ -186,24 +187,24 @@ impl AnnounceTracker {
 }
 
 /// A name that was announced, or is going to be; given back on drop, unless the host came to be.
-struct Announcement<'a>(&'a AnnounceTracker);
+struct AnnouncementGuard<'a>(&'a AnnounceTracker);
 
-impl Announcement<'_> {
+impl AnnouncementGuard<'_> {
     /// Adds the host; its name is given back if that fails, but not if it panics, because the
     /// name is that of another host then.
     fn commit(&self, add: impl FnOnce() -> Result<(), CauseKind>) -> Result<(), CauseKind> {
         // Only whoever makes the host gets here, when the engine is done: no need to swap.
-        let announced = self.0.is_announced.load(Ordering::Relaxed);
+        let was_announced = self.0.is_announced.load(Ordering::Relaxed);
         self.0.is_announced.store(false, Ordering::Relaxed);
-        let added = add();
-        if added.is_err() {
-            self.0.is_announced.store(announced, Ordering::Relaxed);
+        let result = add();
+        if result.is_err() {
+            self.0.is_announced.store(was_announced, Ordering::Relaxed);
         }
-        added
+        result
     }
 }
 
-impl Drop for Announcement<'_> {
+impl Drop for AnnouncementGuard<'_> {
     fn drop(&mut self) {
         if self.0.is_announced.load(Ordering::Relaxed) {
             self.0.registry().withdraw(self.0.host.name());
@@ -231,15 +232,15 @@ impl Registry for AnnounceTracker {
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let mut announced = self.registry().announce(hostname, hostdata);
+        let mut future = self.registry().announce(hostname, hostdata);
         if hostname != self.host.name() {
-            return announced;
+            return future;
         }
-        if poll_ready_ok(&mut announced) {
+        if poll_ready_ok(&mut future) {
             self.is_announced.store(true, Ordering::Relaxed);
             return ReadyOk::boxed();
         }
-        Box::pin(AnnounceFuture { future: announced, tracker: self })
+        Box::pin(AnnounceFuture { future, tracker: self })
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {

@@ -1,6 +1,4 @@
-//! A networker that tells what is done through it.
-//!
-//! Knows the four events worth telling and when each is due. Does not know what becomes of them.
+//! [`Traced`]: a networker that reports each dial, connect, listen and write to a sink.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,13 +82,13 @@ pub enum NetEvent {
 
 struct EventSink {
     is_on: AtomicBool,
-    sink: Box<dyn Fn(&NetEvent) + Send + Sync>,
+    callback: Box<dyn Fn(&NetEvent) + Send + Sync>,
 }
 
 impl EventSink {
     fn emit(&self, event: impl FnOnce() -> NetEvent) {
         if self.is_on.load(Ordering::Relaxed) {
-            (self.sink)(&event());
+            (self.callback)(&event());
         }
     }
 }
@@ -98,8 +96,8 @@ impl EventSink {
 impl<N: Networker> Traced<N> {
     /// Wraps a networker; `sink` is called for each event, before the operation goes on.
     pub fn new(inner: N, sink: impl Fn(&NetEvent) + Send + Sync + 'static) -> Self {
-        let tracer = EventSink { is_on: AtomicBool::new(true), sink: Box::new(sink) };
-        Self { inner, sink: Arc::new(tracer) }
+        let event_sink = EventSink { is_on: AtomicBool::new(true), callback: Box::new(sink) };
+        Self { inner, sink: Arc::new(event_sink) }
     }
 
     /// Tells from now on, also of connections that are open.
@@ -114,9 +112,9 @@ impl<N: Networker> Traced<N> {
 
     /// Makes what a connection calls for each of its writes.
     fn observer(&self) -> WriteObserver {
-        let tracer = self.sink.clone();
+        let sink = self.sink.clone();
         Arc::new(move |conn, data| {
-            tracer.emit(|| NetEvent::Transmit {
+            sink.emit(|| NetEvent::Transmit {
                 src: conn.local_addr(),
                 dst: conn.peer_addr(),
                 data: data.to_vec(),
@@ -177,11 +175,11 @@ impl EventLog {
 
     /// Finds the first event that is another than expected, as it is printed.
     pub fn difference(&self, expected: &[&str]) -> Option<EventDifference> {
-        let happened: Vec<_> = self.events().iter().map(ToString::to_string).collect();
-        let index = (0..expected.len().max(happened.len()))
-            .find(|&index| expected.get(index).copied() != happened.get(index).map(|it| &**it))?;
+        let actual: Vec<_> = self.events().iter().map(ToString::to_string).collect();
+        let index = (0..expected.len().max(actual.len()))
+            .find(|&index| expected.get(index).copied() != actual.get(index).map(|it| &**it))?;
         let expected = expected.get(index).map(ToString::to_string);
-        Some(EventDifference { index, expected, happened: happened.get(index).cloned() })
+        Some(EventDifference { index, expected, happened: actual.get(index).cloned() })
     }
 
     /// Demands that exactly this has happened, in this order.
@@ -204,9 +202,9 @@ impl EventLog {
 impl fmt::Display for EventDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_none = |event: &Option<String>| event.clone().unwrap_or("nothing more".into());
-        let (expected, happened) = (or_none(&self.expected), or_none(&self.happened));
+        let (expected, actual) = (or_none(&self.expected), or_none(&self.happened));
         let number = self.index + 1;
-        write!(f, "event {number} differs:\n  expected  {expected}\n  happened  {happened}")
+        write!(f, "event {number} differs:\n  expected  {expected}\n  happened  {actual}")
     }
 }
 

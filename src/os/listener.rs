@@ -1,7 +1,6 @@
 //! A listening socket of the operating system.
 //!
-//! Knows how connections are taken from it, by as many tasks as like, on any executor. Does not
-//! know what becomes of them.
+//! Any number of tasks can accept from it, on any executor.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,19 +14,19 @@ use crate::os::socket::{IoDirection, SharedFd, Socket, SpinHint};
 pub(crate) struct OsListener {
     /// Whose connections do not block, from the first.
     listener: SharedFd<mio::net::TcpListener>,
-    waiting: IoDirection,
+    direction: IoDirection,
     /// Of those who have come.
-    habit: SpinHint,
+    hint: SpinHint,
 }
 
 impl OsListener {
     /// Listens at the first of several addresses that can be had, and says which.
-    pub(crate) fn bind(at: &[SocketAddr]) -> io::Result<(Self, SocketAddr)> {
-        let listener = TcpListener::bind(at)?;
+    pub(crate) fn bind(addr: &[SocketAddr]) -> io::Result<(Self, SocketAddr)> {
+        let listener = TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
-        let at = listener.local_addr()?;
+        let addr = listener.local_addr()?;
         let listener = SharedFd::new(mio::net::TcpListener::from_std(listener));
-        Ok((Self { listener, waiting: IoDirection::new(), habit: SpinHint::default() }, at))
+        Ok((Self { listener, direction: IoDirection::new(), hint: SpinHint::default() }, addr))
     }
 
     /// Takes the next connection; what is written there is sent at once.
@@ -38,10 +37,10 @@ impl OsListener {
     pub(crate) fn poll_accept(&self, cx: &Context<'_>) -> Poll<io::Result<Socket>> {
         loop {
             let accept = |listener: &mio::net::TcpListener| listener.accept();
-            return match self.waiting.poll(&self.listener, cx, accept, Async::poll_readable) {
+            return match self.direction.poll(&self.listener, cx, accept, Async::poll_readable) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok((stream, _))) if stream.set_nodelay(true).is_ok() => {
-                    Poll::Ready(Ok(Socket::new(stream.into(), &self.habit)))
+                    Poll::Ready(Ok(Socket::new(stream.into(), &self.hint)))
                 }
                 // It is gone already: that is no failure of accepting.
                 Poll::Ready(Ok(_)) => continue,
@@ -56,13 +55,13 @@ impl OsListener {
     /// Takes no more, and wakes all who wait.
     pub(crate) fn close(&self) {
         if self.listener.take().is_some() {
-            self.waiting.wake();
+            self.direction.wake();
         }
     }
 
     /// Says whether it has been closed.
     #[cfg(feature = "lonet")]
     pub(crate) fn is_closed(&self) -> bool {
-        self.listener.is_taken()
+        self.listener.is_closed()
     }
 }

@@ -1,9 +1,10 @@
-//! The same program on the TCP of the operating system, and with TLS on any network.
+//! The operating system's TCP, and TLS on any network.
 //!
-//! [`Tcp`] is the network of the system, for what has been tested elsewhere and is to run for real;
-//! `Tls` (feature `tls`) wraps any network. Both hand out the same [`Conn`](crate::Conn) and
-//! [`Listener`](crate::Listener) as every other [`Networker`](crate::Networker), with the same
-//! errors, and closing them interrupts what is blocked.
+//! [`Tcp`] is the network of the operating system, for programs that were tested elsewhere and
+//! now run for real. `Tls` (feature `tls`) wraps any network. Both return the same
+//! [`Conn`](crate::Conn) and [`Listener`](crate::Listener) as every other
+//! [`Networker`](crate::Networker), with the same errors; closing them interrupts what is
+//! blocked.
 
 mod listener;
 pub(crate) mod run;

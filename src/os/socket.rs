@@ -1,7 +1,6 @@
-//! One end of a TCP connection of the operating system.
+//! One endpoint of a TCP connection of the operating system.
 //!
-//! Knows how a socket is read, written and closed, by as many tasks as like, on any executor. Does
-//! not know how the connection came about.
+//! Any number of tasks can read, write and close it, on any executor.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,8 +26,8 @@ use crate::os::run::assert_not_simulated;
 /// A TCP connection of the operating system.
 pub(crate) struct Socket {
     io: SharedFd<TcpStream>,
-    reading: IoDirection,
-    writing: IoDirection,
+    read_direction: IoDirection,
+    write_direction: IoDirection,
     /// What this end is called, if that is not the port of a host.
     local: Option<Addr>,
 }
@@ -74,7 +73,7 @@ impl<T> SharedFd<T> {
 
     /// Says whether it was taken away.
     #[cfg(feature = "lonet")]
-    pub(crate) fn is_taken(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
@@ -88,12 +87,12 @@ impl<T> SharedFd<T> {
 ///
 /// The reactor keeps one waker for each; so what it is given wakes all who wait.
 pub(crate) struct IoDirection {
-    waiting: Arc<Waiting>,
+    wait_list: Arc<SharedWaitList>,
     waker: Waker,
     /// How far the wait has come that is going on.
-    step: AtomicU8,
+    phase: AtomicU8,
     /// How often the reactor has been asked since it last helped to look again.
-    retries: AtomicU8,
+    spin_misses: AtomicU8,
     /// What is learned here, for those that come after.
     hint: Option<SpinHint>,
 }
@@ -114,9 +113,9 @@ const ARMED: u8 = 2;
 const SPIN_LIMIT: u8 = 32;
 
 #[derive(Default)]
-struct Waiting(Mutex<WaitList>);
+struct SharedWaitList(Mutex<WaitList>);
 
-impl Waiting {
+impl SharedWaitList {
     fn with<R>(&self, work: impl FnOnce(&mut WaitList, &mut DeferredWakes) -> R) -> R {
         let mut wakers = DeferredWakes::default();
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +126,7 @@ impl Waiting {
     }
 }
 
-impl Wake for Waiting {
+impl Wake for SharedWaitList {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -139,21 +138,22 @@ impl Wake for Waiting {
 
 impl IoDirection {
     pub(crate) fn new() -> Self {
-        let waiting = Arc::<Waiting>::default();
-        let (waker, step, asked) = (waiting.clone().into(), AtomicU8::new(IDLE), AtomicU8::new(0));
-        Self { waiting, waker, step, retries: asked, hint: None }
+        let wait_list = Arc::<SharedWaitList>::default();
+        let (waker, phase, requested) =
+            (wait_list.clone().into(), AtomicU8::new(IDLE), AtomicU8::new(0));
+        Self { wait_list, waker, phase, spin_misses: requested, hint: None }
     }
 
     /// One that begins with what others have learned.
-    fn with_hint(habit: &SpinHint) -> Self {
-        let asked = AtomicU8::new(habit.0.load(Ordering::Relaxed));
-        Self { retries: asked, hint: Some(habit.clone()), ..Self::new() }
+    fn with_hint(hint: &SpinHint) -> Self {
+        let requested = AtomicU8::new(hint.0.load(Ordering::Relaxed));
+        Self { spin_misses: requested, hint: Some(hint.clone()), ..Self::new() }
     }
 
-    fn update_hint(&self, asked: u8) {
-        self.retries.store(asked, Ordering::Relaxed);
-        if let Some(habit) = &self.hint {
-            habit.0.store(asked, Ordering::Relaxed);
+    fn update_hint(&self, requested: u8) {
+        self.spin_misses.store(requested, Ordering::Relaxed);
+        if let Some(hint) = &self.hint {
+            hint.0.store(requested, Ordering::Relaxed);
         }
     }
 
@@ -166,19 +166,19 @@ impl IoDirection {
     /// reactor in hand; so it is given up, and tried again now and then.
     pub(crate) fn poll<T: AsHandle, R>(
         &self,
-        open: &SharedFd<T>,
+        fd: &SharedFd<T>,
         cx: &Context<'_>,
         mut attempt: impl FnMut(&T) -> io::Result<R>,
-        ready: fn(&ReactorFd<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
+        poll_ready: fn(&ReactorFd<T>, &mut Context<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<R>> {
         assert_not_simulated("a socket of the operating system", "sockets");
-        let Some(io) = open.get() else { return closed() };
+        let Some(io) = fd.get() else { return closed_error() };
         loop {
             match attempt(&io.io) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => {
-                    self.note_success();
+                    self.finish_wait();
                     return Poll::Ready(result);
                 }
             }
@@ -186,12 +186,12 @@ impl IoDirection {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.waiting.with(|list, wakers| list.register(cx.waker(), wakers));
-            if open.get().is_none() {
+            self.wait_list.with(|list, wakers| list.register(cx.waker(), wakers));
+            if fd.get().is_none() {
                 // It was closed while we sat down, and whoever did so may have missed us.
-                return closed();
+                return closed_error();
             }
-            match ready(io.reactor_fd()?, &mut Context::from_waker(&self.waker)) {
+            match poll_ready(io.reactor_fd()?, &mut Context::from_waker(&self.waker)) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -200,43 +200,43 @@ impl IoDirection {
     }
 
     /// Ends a wait. If several tasks wait, what is noted of it is a guess.
-    fn note_success(&self) {
-        match self.step.load(Ordering::Relaxed) {
+    fn finish_wait(&self) {
+        match self.phase.load(Ordering::Relaxed) {
             IDLE => return,
             SPINNING => self.update_hint(0),
             _ => {}
         }
-        self.step.store(IDLE, Ordering::Relaxed);
+        self.phase.store(IDLE, Ordering::Relaxed);
     }
 
     /// Whether to look again before the reactor is asked.
     fn should_spin(&self) -> bool {
-        let (step, asked) =
-            (self.step.load(Ordering::Relaxed), self.retries.load(Ordering::Relaxed));
-        let looks = step == IDLE && asked < SPIN_LIMIT;
-        if !looks && step != ARMED {
-            self.update_hint(asked.wrapping_add(1));
+        let (phase, requested) =
+            (self.phase.load(Ordering::Relaxed), self.spin_misses.load(Ordering::Relaxed));
+        let spins = phase == IDLE && requested < SPIN_LIMIT;
+        if !spins && phase != ARMED {
+            self.update_hint(requested.wrapping_add(1));
         }
-        self.step.store(if looks { SPINNING } else { ARMED }, Ordering::Relaxed);
-        looks
+        self.phase.store(if spins { SPINNING } else { ARMED }, Ordering::Relaxed);
+        spins
     }
 
     /// Wakes all who wait.
     pub(crate) fn wake(&self) {
-        self.waiting.wake_by_ref();
+        self.wait_list.wake_by_ref();
     }
 }
 
 impl Socket {
     /// Takes a stream that never blocks.
-    pub(crate) fn new(io: TcpStream, habit: &SpinHint) -> Self {
-        let (reading, writing) = (IoDirection::with_hint(habit), IoDirection::new());
-        Self { io: SharedFd::new(io), reading, writing, local: None }
+    pub(crate) fn new(io: TcpStream, hint: &SpinHint) -> Self {
+        let (read_direction, write_direction) = (IoDirection::with_hint(hint), IoDirection::new());
+        Self { io: SharedFd::new(io), read_direction, write_direction, local: None }
     }
 
     /// Connects, and sends what is written at once from then on.
-    pub(crate) async fn connect(at: SocketAddr, habit: &SpinHint) -> io::Result<Self> {
-        Self::connected(mio::net::TcpStream::connect(at)?.into(), habit).await
+    pub(crate) async fn connect(addr: SocketAddr, hint: &SpinHint) -> io::Result<Self> {
+        Self::finish_connect(mio::net::TcpStream::connect(addr)?.into(), hint).await
     }
 
     /// Connects, where the first word is ours and follows at once.
@@ -244,33 +244,39 @@ impl Socket {
     /// Then the last step of TCP's own hand-shake goes with it: one packet less, and the other side
     /// wakes when there is something to read.
     #[cfg(feature = "lonet")]
-    pub(crate) async fn connect_quickack_off(at: SocketAddr, habit: &SpinHint) -> io::Result<Self> {
+    pub(crate) async fn connect_quickack_off(
+        addr: SocketAddr,
+        hint: &SpinHint,
+    ) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         let io = {
             let io =
-                socket2::Socket::new(Domain::for_address(at), Type::STREAM.nonblocking(), None)?;
+                socket2::Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), None)?;
             // If it cannot be had the step goes by itself.
             let _ = io.set_tcp_quickack(false);
-            match io.connect(&at.into()) {
+            match io.connect(&addr.into()) {
                 Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
                 _ => io.into(),
             }
         };
         #[cfg(not(target_os = "linux"))]
-        let io = mio::net::TcpStream::connect(at)?.into();
-        Self::connected(io, habit).await
+        let io = mio::net::TcpStream::connect(addr)?.into();
+        Self::finish_connect(io, hint).await
     }
 
-    async fn connected(io: TcpStream, habit: &SpinHint) -> io::Result<Self> {
-        let socket = Self::new(io, habit);
+    async fn finish_connect(io: TcpStream, hint: &SpinHint) -> io::Result<Self> {
+        let socket = Self::new(io, hint);
         // On the loopback interface it is there already.
-        let connected = |io: &TcpStream| match io.peer_addr() {
+        let check_connected = |io: &TcpStream| match io.peer_addr() {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                 Err(io.take_error()?.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
             }
             _ => io.set_nodelay(true),
         };
-        poll_fn(|cx| socket.writing.poll(&socket.io, cx, connected, Async::poll_writable)).await?;
+        poll_fn(|cx| {
+            socket.write_direction.poll(&socket.io, cx, check_connected, Async::poll_writable)
+        })
+        .await?;
         Ok(socket)
     }
 
@@ -286,7 +292,7 @@ impl Socket {
         cx: &Context<'_>,
         attempt: impl FnMut(&TcpStream) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        self.reading.poll(&self.io, cx, attempt, Async::poll_readable)
+        self.read_direction.poll(&self.io, cx, attempt, Async::poll_readable)
     }
 
     /// Does something with the stream; without one it is closed.
@@ -295,28 +301,28 @@ impl Socket {
     }
 
     /// Gives the descriptor back, and wakes all who wait.
-    fn end(&self, before: impl FnOnce(&TcpStream)) {
+    fn close_with(&self, before_close: impl FnOnce(&TcpStream)) {
         if let Some(io) = self.io.take() {
-            before(&io.io);
+            before_close(&io.io);
             drop(io);
-            self.reading.wake();
-            self.writing.wake();
+            self.read_direction.wake();
+            self.write_direction.wake();
         }
     }
 }
 
 /// What is left of a connection that was closed here.
-fn closed<T>() -> Poll<io::Result<T>> {
+fn closed_error<T>() -> Poll<io::Result<T>> {
     Poll::Ready(Err(Cause::BrokenPipe.into()))
 }
 
 impl RawConn for Socket {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.reading.poll(&self.io, cx, |mut io| io.read(buf), Async::poll_readable)
+        self.read_direction.poll(&self.io, cx, |mut io| io.read(buf), Async::poll_readable)
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.writing.poll(&self.io, cx, |mut io| io.write(buf), Async::poll_writable)
+        self.write_direction.poll(&self.io, cx, |mut io| io.write(buf), Async::poll_writable)
     }
 
     fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -337,11 +343,11 @@ impl RawConn for Socket {
     }
 
     fn abort(&self) {
-        self.end(reset_on_close);
+        self.close_with(reset_on_close);
     }
 
     fn close(&self) {
-        self.end(|_| ());
+        self.close_with(|_| ());
     }
 }
 

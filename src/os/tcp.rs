@@ -1,7 +1,6 @@
-//! The TCP of the operating system, as one more network.
+//! [`Tcp`]: the operating system's TCP as a network.
 //!
-//! Knows how addresses are looked up, connected to and listened on. Reading and writing is
-//! `socket`'s.
+//! This module resolves, connects and listens; reading and writing is in `socket`.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -13,7 +12,7 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::net::{
-    AcceptedConn, Addr, Cause, Conn, Error, ExternalHost, Listener, Networker, Op, RawListener,
+    Addr, Cause, Conn, Error, ExternalConn, ExternalHost, Listener, Networker, Op, RawListener,
 };
 use crate::os::run::assert_not_simulated;
 
@@ -98,14 +97,16 @@ impl Networker for Tcp {
         async move {
             assert_not_simulated("os::Tcp", "sockets");
             let fail = |addr, cause| Error::new(Op::Listen, "tcp", None, addr, cause);
-            let asked = Addr::parse("tcp", if addr.is_empty() { ":0" } else { addr })
+            let requested = Addr::parse("tcp", if addr.is_empty() { ":0" } else { addr })
                 .map_err(|error| fail(None, error.into()))?;
-            let bound = match self.host.down_cause() {
+            let incoming = match self.host.down_cause() {
                 Some(down) => Err(down),
-                None => bind(&asked).await,
+                None => bind(&requested).await,
             };
-            let listened = bound.and_then(|(door, at)| self.host.listen(&at, Arc::new(door)));
-            listened.map_err(|cause| fail(Some(asked), cause))
+            let listener = incoming.and_then(|(listener, local_addr)| {
+                self.host.listen(&local_addr, Arc::new(listener))
+            });
+            listener.map_err(|cause| fail(Some(requested), cause))
         }
         .boxed()
     }
@@ -117,69 +118,70 @@ impl Networker for Tcp {
 }
 
 /// How the system's addresses are written here.
-fn addr_of(at: SocketAddr) -> Addr {
-    Addr::new("tcp", at.ip().to_string(), at.port())
+fn addr_of(socket_addr: SocketAddr) -> Addr {
+    Addr::new("tcp", socket_addr.ip().to_string(), socket_addr.port())
 }
 
 /// Looks a host up. A name may take the system long, so a thread waits for it.
-async fn look_up(addr: &Addr, unnamed: Ipv4Addr) -> Result<Vec<SocketAddr>, Cause> {
+async fn look_up(addr: &Addr, default_ip: Ipv4Addr) -> Result<Vec<SocketAddr>, Cause> {
     let (host, port) = (addr.host().to_string(), addr.port());
     if host.is_empty() {
-        return Ok(vec![(unnamed, port).into()]);
+        return Ok(vec![(default_ip, port).into()]);
     }
     if let Ok(ip) = host.parse() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let (tell, told) = oneshot::channel();
-    let ask = move || {
+    let (sender, reported) = oneshot::channel();
+    let resolve = move || {
         // If nobody waits any more that is no matter.
-        let _ = tell.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+        let _ = sender.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
     };
-    let started = thread::Builder::new().name("look up".to_string()).spawn(ask);
+    let started = thread::Builder::new().name("look up".to_string()).spawn(resolve);
     started.map_err(|error| Cause::engine(format!("start a thread to look it up: {error}")))?;
-    match told.await {
-        Ok(Ok(found)) if !found.is_empty() => Ok(found),
+    match reported.await {
+        Ok(Ok(addrs)) if !addrs.is_empty() => Ok(addrs),
         _ => Err(Cause::NoSuchHost),
     }
 }
 
-async fn connect(dst: &Addr, habit: &SpinHint) -> Result<AcceptedConn, Cause> {
-    let mut failed = Cause::NoSuchHost;
-    for at in look_up(dst, Ipv4Addr::LOCALHOST).await? {
-        match Socket::connect(at, habit).await.and_then(accepted) {
-            Ok(arrival) => return Ok(arrival),
-            Err(error) => failed = error.into(),
+async fn connect(dst: &Addr, hint: &SpinHint) -> Result<ExternalConn, Cause> {
+    let mut last_error = Cause::NoSuchHost;
+    for socket_addr in look_up(dst, Ipv4Addr::LOCALHOST).await? {
+        match Socket::connect(socket_addr, hint).await.and_then(external_conn) {
+            Ok(conn) => return Ok(conn),
+            Err(error) => last_error = error.into(),
         }
     }
-    Err(failed)
+    Err(last_error)
 }
 
-fn accepted(socket: Socket) -> io::Result<AcceptedConn> {
+fn external_conn(socket: Socket) -> io::Result<ExternalConn> {
     let (local, peer) = socket.with(|io| Ok((io.local_addr()?, io.peer_addr()?)))?;
-    Ok(AcceptedConn { raw: Box::new(socket.with_local_addr(addr_of(local))), peer: addr_of(peer) })
+    Ok(ExternalConn { raw: Box::new(socket.with_local_addr(addr_of(local))), peer: addr_of(peer) })
 }
 
 async fn bind(addr: &Addr) -> Result<(TcpIncoming, Addr), Cause> {
-    let at = look_up(addr, Ipv4Addr::UNSPECIFIED).await?;
-    let (door, at) = OsListener::bind(&at).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Cause::AddrInUse,
-        io::ErrorKind::AddrNotAvailable => Cause::AddrNotLocal,
-        _ => error.into(),
-    })?;
-    Ok((TcpIncoming(door), addr_of(at)))
+    let socket_addr = look_up(addr, Ipv4Addr::UNSPECIFIED).await?;
+    let (listener, socket_addr) =
+        OsListener::bind(&socket_addr).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => Cause::AddrInUse,
+            io::ErrorKind::AddrNotAvailable => Cause::AddrNotLocal,
+            _ => error.into(),
+        })?;
+    Ok((TcpIncoming(listener), addr_of(socket_addr)))
 }
 
 /// A listening socket of the system, as a network takes connections from it.
 struct TcpIncoming(OsListener);
 
 impl RawListener for TcpIncoming {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<AcceptedConn, Cause>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<ExternalConn, Cause>> {
         loop {
-            match self.0.poll_accept(cx).map_ok(accepted) {
+            match self.0.poll_accept(cx).map_ok(external_conn) {
                 Poll::Pending => return Poll::Pending,
                 // It is gone already: that is no failure of accepting.
                 Poll::Ready(Ok(Err(_))) => {}
-                Poll::Ready(Ok(Ok(arrival))) => return Poll::Ready(Ok(arrival)),
+                Poll::Ready(Ok(Ok(conn))) => return Poll::Ready(Ok(conn)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             }
         }

@@ -1,7 +1,7 @@
-//! TLS over any network.
+//! [`Tls`]: TLS over any network.
 //!
-//! Knows how a connection becomes an encrypted one, and what of that is left when it is closed.
-//! Does not know which network it is on, nor what is trusted: that is rustls's configuration.
+//! Handshakes, reads and writes go through rustls; which certificates are trusted is rustls's
+//! configuration.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use futures_rustls::pki_types::ServerName;
 use futures_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::net::{
-    AcceptedConn, Addr, Cause, Conn, DeferredWakes, Error, ExternalHost, Incoming, Listener,
+    Addr, Cause, Conn, DeferredWakes, Error, ExternalConn, ExternalHost, Incoming, Listener,
     Networker, Op, RawConn, RawListener, WaitList,
 };
 
@@ -61,8 +61,8 @@ impl<N: Networker> Tls<N> {
     /// Wraps a network.
     pub fn new(inner: N) -> Self {
         let network = [inner.network(), "+tls"].concat();
-        let point = ExternalHost::new(&network, inner.name());
-        Self { inner, host: point, client: None, server: None }
+        let host = ExternalHost::new(&network, inner.name());
+        Self { inner, host, client: None, server: None }
     }
 
     /// Says whom to trust when dialing.
@@ -82,22 +82,23 @@ impl<N: Networker> Tls<N> {
 
     /// What the inner network says, said of this one.
     fn map_error(&self, error: Error) -> Error {
-        let own = |addr: Option<Addr>| addr.as_ref().map(|addr| self.to_own_addr(addr));
+        let to_own = |addr: Option<Addr>| addr.as_ref().map(|addr| self.to_own_addr(addr));
         let down = self.host.down_cause();
-        let (src, addr, cause) = (own(error.src), own(error.addr), down.unwrap_or(error.cause));
+        let (src, addr, cause) =
+            (to_own(error.src), to_own(error.addr), down.unwrap_or(error.cause));
         Error::new(error.op, self.network(), src, addr, cause)
     }
 
     /// Dials, and shakes hands.
-    async fn connect(&self, dst: &Addr, addr: &str) -> Result<AcceptedConn, Cause> {
+    async fn connect(&self, dst: &Addr, addr: &str) -> Result<ExternalConn, Cause> {
         let config = self.client.clone();
         let config = config.ok_or_else(|| Cause::engine("tls: no client configuration"))?;
         let host = if dst.host().is_empty() { self.name() } else { dst.host() };
         let name = ServerName::try_from(host.to_string()).map_err(Cause::engine)?;
         let conn = self.inner.dial(addr).await.map_err(|error| error.cause)?;
-        let ends = (self.to_own_addr(&conn.local_addr()), self.to_own_addr(&conn.peer_addr()));
+        let addrs = (self.to_own_addr(&conn.local_addr()), self.to_own_addr(&conn.peer_addr()));
         let stream = TlsConnector::from(config).connect(name, WriteBuffered::new(conn)).await?;
-        Ok(accepted(stream.into(), ends))
+        Ok(external_conn(stream.into(), addrs))
     }
 }
 
@@ -105,10 +106,14 @@ fn addr_on(network: &str, addr: &Addr) -> Addr {
     Addr::new(network, addr.host(), addr.port())
 }
 
-fn accepted(stream: TlsStream<WriteBuffered>, (local, peer): (Addr, Addr)) -> AcceptedConn {
+fn external_conn(stream: TlsStream<WriteBuffered>, (local, peer): (Addr, Addr)) -> ExternalConn {
     let inner = stream.get_ref().0.conn.clone();
-    let (stream, ended, readers) = (Mutex::new(stream), AtomicBool::new(false), Mutex::default());
-    AcceptedConn { raw: Box::new(Encrypted { inner, local, stream, ended, readers }), peer }
+    let (stream, close_notify_sent, readers) =
+        (Mutex::new(stream), AtomicBool::new(false), Mutex::default());
+    ExternalConn {
+        raw: Box::new(TlsConn { inner, local, stream, close_notify_sent, readers }),
+        peer,
+    }
 }
 
 impl<N: Networker> Networker for Tls<N> {
@@ -133,22 +138,23 @@ impl<N: Networker> Networker for Tls<N> {
     fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
         async move {
             let listener = self.inner.listen(addr).await.map_err(|error| self.map_error(error))?;
-            let at = self.to_own_addr(&listener.local_addr());
-            let fail =
-                |cause| Error::new(Op::Listen, self.network(), None, Some(at.clone()), cause);
+            let local_addr = self.to_own_addr(&listener.local_addr());
+            let fail = |cause| {
+                Error::new(Op::Listen, self.network(), None, Some(local_addr.clone()), cause)
+            };
             let Some(config) = self.server.clone() else {
                 return Err(fail(Cause::engine("tls: no server configuration")));
             };
             let incoming = Some(listener.incoming());
-            let guests = FuturesUnordered::new();
-            let hall = TlsListener {
+            let handshakes = FuturesUnordered::new();
+            let tls_listener = TlsListener {
                 listener,
                 acceptor: config.into(),
                 network: self.network().into(),
-                pending: Mutex::new(PendingHandshakes { incoming, handshakes: guests }),
-                waiting: Arc::default(),
+                pending: Mutex::new(PendingHandshakes { incoming, handshakes }),
+                wait_list: Arc::default(),
             };
-            self.host.listen(&at, Arc::new(hall)).map_err(fail)
+            self.host.listen(&local_addr, Arc::new(tls_listener)).map_err(fail)
         }
         .boxed()
     }
@@ -165,20 +171,20 @@ struct TlsListener {
     acceptor: TlsAcceptor,
     network: Arc<str>,
     pending: Mutex<PendingHandshakes>,
-    waiting: Arc<Waiting>,
+    wait_list: Arc<SharedWaitList>,
 }
 
 struct PendingHandshakes {
     /// `None` once nobody comes any more.
     incoming: Option<Incoming>,
-    handshakes: FuturesUnordered<BoxFuture<'static, Option<AcceptedConn>>>,
+    handshakes: FuturesUnordered<BoxFuture<'static, Option<ExternalConn>>>,
 }
 
 /// All who wait for a guest: whatever there is to be done, one of them does it.
 #[derive(Default)]
-struct Waiting(Mutex<WaitList>);
+struct SharedWaitList(Mutex<WaitList>);
 
-impl Wake for Waiting {
+impl Wake for SharedWaitList {
     fn wake(self: Arc<Self>) {
         let mut wakers = DeferredWakes::default();
         locked(&self.0).wake(&mut wakers);
@@ -191,76 +197,76 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl TlsListener {
-    fn handshake(&self, conn: Conn) -> BoxFuture<'static, Option<AcceptedConn>> {
-        let ends =
+    fn handshake(&self, conn: Conn) -> BoxFuture<'static, Option<ExternalConn>> {
+        let addrs =
             (addr_on(&self.network, &conn.local_addr()), addr_on(&self.network, &conn.peer_addr()));
         let accept = self.acceptor.accept(WriteBuffered::new(conn));
         // Who fails is told so by TLS itself, and is no matter of ours.
-        async move { Some(accepted(accept.await.ok()?.into(), ends)) }.boxed()
+        async move { Some(external_conn(accept.await.ok()?.into(), addrs)) }.boxed()
     }
 }
 
 impl RawListener for TlsListener {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<AcceptedConn, Cause>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<ExternalConn, Cause>> {
         let mut wakers = DeferredWakes::default();
-        locked(&self.waiting.0).register(cx.waker(), &mut wakers);
+        locked(&self.wait_list.0).register(cx.waker(), &mut wakers);
         wakers.wake();
-        let waker = Waker::from(self.waiting.clone());
+        let waker = Waker::from(self.wait_list.clone());
         let cx = &mut Context::from_waker(&waker);
-        let arriving = &mut *locked(&self.pending);
-        while let Some(incoming) = &mut arriving.incoming {
+        let pending = &mut *locked(&self.pending);
+        while let Some(incoming) = &mut pending.incoming {
             match Pin::new(incoming).poll_next(cx) {
-                Poll::Ready(Some(Ok(conn))) => arriving.handshakes.push(self.handshake(conn)),
+                Poll::Ready(Some(Ok(conn))) => pending.handshakes.push(self.handshake(conn)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error.cause)),
-                Poll::Ready(None) => arriving.incoming = None,
+                Poll::Ready(None) => pending.incoming = None,
                 Poll::Pending => break,
             }
         }
-        while let Poll::Ready(Some(guest)) = arriving.handshakes.poll_next_unpin(cx) {
-            if let Some(arrival) = guest {
-                return Poll::Ready(Ok(arrival));
+        while let Poll::Ready(Some(finished)) = pending.handshakes.poll_next_unpin(cx) {
+            if let Some(conn) = finished {
+                return Poll::Ready(Ok(conn));
             }
         }
-        if arriving.incoming.is_none() { Poll::Ready(Err(Cause::SockDown)) } else { Poll::Pending }
+        if pending.incoming.is_none() { Poll::Ready(Err(Cause::SockDown)) } else { Poll::Pending }
     }
 
     fn close(&self) {
-        self.listener.cancel();
-        let gone = std::mem::take(&mut locked(&self.pending).handshakes);
-        drop(gone);
-        self.waiting.clone().wake();
+        self.listener.close_unchecked();
+        let handshakes = std::mem::take(&mut locked(&self.pending).handshakes);
+        drop(handshakes);
+        self.wait_list.clone().wake();
     }
 }
 
 /// One end of an encrypted connection.
-struct Encrypted {
+struct TlsConn {
     inner: Conn,
     local: Addr,
     stream: Mutex<TlsStream<WriteBuffered>>,
     /// Whether TLS's own end has been said. What is written after that would be taken and lost.
-    ended: AtomicBool,
+    close_notify_sent: AtomicBool,
     /// Who reads. What one of them has decrypted and left is not announced by the inner
     /// connection, so that the others are woken by whoever leaves it.
     readers: Mutex<WaitList>,
 }
 
-impl Encrypted {
+impl TlsConn {
     /// Works on the stream. All who wait are kept by the inner connection, be it for reading or
     /// for writing, whichever the protocol needs.
-    fn with<R>(&self, work: impl FnOnce(Pin<&mut TlsStream<WriteBuffered>>) -> R) -> R {
+    fn with_stream<R>(&self, work: impl FnOnce(Pin<&mut TlsStream<WriteBuffered>>) -> R) -> R {
         work(Pin::new(&mut *locked(&self.stream)))
     }
 
-    fn readers(&self, work: impl FnOnce(&mut WaitList, &mut DeferredWakes)) {
+    fn with_readers(&self, work: impl FnOnce(&mut WaitList, &mut DeferredWakes)) {
         let mut wakers = DeferredWakes::default();
         work(&mut locked(&self.readers), &mut wakers);
         wakers.wake();
     }
 }
 
-impl RawConn for Encrypted {
+impl RawConn for TlsConn {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let polled = self.with(|mut stream| match stream.as_mut().poll_read(cx, buf) {
+        let polled = self.with_stream(|mut stream| match stream.as_mut().poll_read(cx, buf) {
             // That the stream was cut off is told once; to whoever reads then it is its end.
             Poll::Ready(Ok(0)) if stream.get_ref().1.wants_read() => {
                 Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
@@ -268,21 +274,23 @@ impl RawConn for Encrypted {
             polled => polled,
         });
         match polled {
-            Poll::Pending => self.readers(|readers, wakers| readers.register(cx.waker(), wakers)),
-            Poll::Ready(_) => self.readers(WaitList::wake),
+            Poll::Pending => {
+                self.with_readers(|readers, wakers| readers.register(cx.waker(), wakers))
+            }
+            Poll::Ready(_) => self.with_readers(WaitList::wake),
         }
         polled
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.with(|stream| match self.ended.load(Ordering::Relaxed) {
+        self.with_stream(|stream| match self.close_notify_sent.load(Ordering::Relaxed) {
             true => Poll::Ready(Err(Cause::BrokenPipe.into())),
             false => stream.poll_write(cx, buf),
         })
     }
 
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|stream| stream.poll_flush(cx))
+        self.with_stream(|stream| stream.poll_flush(cx))
     }
 
     fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -290,14 +298,14 @@ impl RawConn for Encrypted {
             // It is dropped after its run, or on another thread: nothing can be said any more.
             return Poll::Ready(Ok(()));
         }
-        let (polled, began) = self.with(|stream| {
-            let began = !self.ended.swap(true, Ordering::Relaxed);
-            (stream.poll_close(cx), began)
+        let (polled, is_first) = self.with_stream(|stream| {
+            let is_first = !self.close_notify_sent.swap(true, Ordering::Relaxed);
+            (stream.poll_close(cx), is_first)
         });
-        if polled.is_pending() && began {
+        if polled.is_pending() && is_first {
             // Nobody may come again for what is left, as when a half is dropped. Who reads gets it
             // through.
-            self.readers(WaitList::wake);
+            self.with_readers(WaitList::wake);
         }
         polled
     }
@@ -308,8 +316,8 @@ impl RawConn for Encrypted {
 
     fn abort(&self) {
         // Without TLS's own end the other side knows that this was none.
-        self.inner.cancel();
-        self.readers(WaitList::wake);
+        self.inner.close_unchecked();
+        self.with_readers(WaitList::wake);
     }
 
     fn close(&self) {

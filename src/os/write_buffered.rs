@@ -1,7 +1,7 @@
-//! A connection that takes a few bytes more than the other end has asked for.
+//! A connection with a write buffer, for TLS on networks that have no buffers.
 //!
-//! Knows one connection and a buffer. TLS needs it on networks that have none: each side sends
-//! while the other does, and reads on only when that has been taken.
+//! In TLS both sides send at the same time, and each reads on only when its own data has been
+//! taken. On an unbuffered network both would wait forever.
 
 use std::io;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ impl WriteBuffered {
     /// Writes as much as is taken; ready when nothing is kept any more.
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut written = 0;
-        let drained = loop {
+        let polled = loop {
             if written == self.buf.len() {
                 break Poll::Ready(Ok(()));
             }
@@ -40,7 +40,7 @@ impl WriteBuffered {
             }
         };
         self.buf.drain(..written);
-        drained
+        polled
     }
 }
 

@@ -1,8 +1,8 @@
-//! The smallest network: a pipe without a buffer, and a map of names.
+//! The smallest network: unbuffered pipes, and a map of names.
 //!
-//! Knows [`net`](crate::net) and nothing else: no simulator, no operating system, no time. It is
-//! for tests that need a network and not its troubles, and for those who want to see what an
-//! [`Engine`] is; what remains of this file after its imports is all there is to it.
+//! It depends on [`net`](crate::net) only: it has no simulator, no operating system and no
+//! clock. Use it for tests that need a network without faults or latency, and as an example of
+//! an [`Engine`].
 
 mod pipe;
 mod registry;
@@ -44,8 +44,10 @@ impl Network {
     /// Two networks of one name know nothing of each other.
     pub fn new(name: &str) -> Self {
         let name = full_name("pipe", name);
-        let engine = |notifier| Pipes { notifier };
-        Self { subnetwork: SubNetwork::with(name.clone(), engine, InMemoryRegistry::new(name)) }
+        let engine = |notifier| PipeEngine { notifier };
+        Self {
+            subnetwork: SubNetwork::new_cyclic(name.clone(), engine, InMemoryRegistry::new(name)),
+        }
     }
 
     /// Gives the host of this name, and makes it if there is none.
@@ -61,8 +63,8 @@ impl Network {
             if let Some(host) = self.subnetwork.host(name) {
                 return host;
             }
-            let made = pin!(self.subnetwork.new_host(name));
-            match made.poll(&mut Context::from_waker(Waker::noop())) {
+            let new_host = pin!(self.subnetwork.new_host(name));
+            match new_host.poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Ok(host)) => return host,
                 // Another thread makes it at this moment; the registry lets only one do so.
                 Poll::Ready(Err(error)) if *error.root() == Cause::HostExists => hint::spin_loop(),
@@ -87,23 +89,23 @@ impl fmt::Debug for Network {
 
 /// Carries connections as pipes.
 #[derive(Debug)]
-struct Pipes {
+struct PipeEngine {
     /// Tells the network that we carry.
     notifier: Notifier,
 }
 
-impl Engine for Pipes {
+impl Engine for PipeEngine {
     fn new_host<'a>(
         &'a self,
         hostname: &'a str,
         registry: &'a dyn Registry,
     ) -> BoxFuture<'a, Result<(), Cause>> {
-        let mut announced = registry.announce(hostname, "");
-        if poll_ready_ok(&mut announced) {
+        let mut announcement = registry.announce(hostname, "");
+        if poll_ready_ok(&mut announcement) {
             return ReadyOk::boxed();
         }
         // Our registry answers at once, so that nothing has to be kept for later.
-        match announced.now_or_never() {
+        match announcement.now_or_never() {
             Some(Ok(())) => ReadyOk::boxed(),
             Some(Err(error)) => ready(Err(error.into())).boxed(),
             None => unreachable!("our registry never waits"),
@@ -118,10 +120,10 @@ impl Engine for Pipes {
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
             let accept = self.notifier.accept(src, dst).await?;
-            let (near, far) = pipe();
+            let (dialer_end, acceptor_end) = pipe();
             let peer = accept.addr().clone();
-            accept.confirm(far);
-            Ok((near, peer))
+            accept.confirm(acceptor_end);
+            Ok((dialer_end, peer))
         }
         .boxed()
     }

@@ -1,16 +1,14 @@
-//! A pipe without a buffer: what is written is handed to whoever asks for it.
-//!
-//! Knows two ends and two directions. Does not know what a network is, apart from the trait by
-//! which its ends are used and the causes of their errors.
+//! A pipe without a buffer: a write hands its bytes to a waiting reader.
 //!
 //! ```text
 //! reader                         writer
-//! asks for up to 8 bytes, waits
-//!                                hands over 8 of its 12 bytes, is done with 8
-//! takes 8                        (its next write waits for the next asking)
+//! requests up to 8 bytes, waits
+//!                                hands over 8 of its 12 bytes, returns 8
+//! takes 8                        (its next write waits for the next request)
 //! ```
 //!
-//! A reader that is dropped has asked all the same; what it is handed then is kept for the next.
+//! The request of a dropped read stays; the bytes handed over for it are kept for the next
+//! read.
 
 use std::fmt;
 use std::io;
@@ -23,8 +21,8 @@ use crate::util::run_cell::{RunCell, run_local};
 /// Makes a pipe, and gives its two ends.
 pub(crate) fn pipe() -> (Box<dyn RawConn>, Box<dyn RawConn>) {
     let pipe = Arc::new(RunCell::new(Pipe::default));
-    let near = End { pipe: pipe.clone(), way: Direction::Forward };
-    (Box::new(near), Box::new(End { pipe, way: Direction::Reverse }))
+    let forward_end = PipeEndpoint { pipe: pipe.clone(), direction: Direction::Forward };
+    (Box::new(forward_end), Box::new(PipeEndpoint { pipe, direction: Direction::Reverse }))
 }
 
 /// Both directions, under one lock.
@@ -55,18 +53,18 @@ impl Pipe {
 #[derive(Debug, Default)]
 struct HalfPipe {
     /// How much the reader has asked for and not been handed; not 0 only while `handed` is empty.
-    asked: usize,
+    requested: usize,
     /// What the writer has handed over; the vector is used again for every message.
-    handed: Vec<u8>,
+    data: Vec<u8>,
     /// How much of `handed` has been read.
-    taken: usize,
-    state: State,
+    read_count: usize,
+    state: HalfPipeState,
     readers: WaitList,
     writers: WaitList,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum State {
+enum HalfPipeState {
     #[default]
     Open,
     /// Nobody writes or takes any more; what was handed over is still read.
@@ -76,26 +74,28 @@ enum State {
 }
 
 /// One end of a pipe.
-struct End {
+struct PipeEndpoint {
     pipe: Arc<RunCell<Pipe>>,
     /// The direction in which this end writes.
-    way: Direction,
+    direction: Direction,
 }
 
-impl End {
+impl PipeEndpoint {
     /// The direction in which this end reads.
-    const fn from(&self) -> Direction {
-        match self.way {
+    const fn read_direction(&self) -> Direction {
+        match self.direction {
             Direction::Forward => Direction::Reverse,
             Direction::Reverse => Direction::Forward,
         }
     }
 
     /// Ends directions, and wakes everybody; does nothing after the run of the pipe.
-    fn end<const N: usize>(&self, ways: [Direction; N], state: State) {
+    fn shut_directions<const N: usize>(&self, directions: [Direction; N], state: HalfPipeState) {
         let mut wakers = DeferredWakes::default();
         self.pipe.try_with(|pipe| {
-            ways.into_iter().for_each(|way| pipe.half(way).end(state, &mut wakers));
+            directions
+                .into_iter()
+                .for_each(|direction| pipe.half(direction).shut(state, &mut wakers));
         });
         wakers.wake();
     }
@@ -103,8 +103,8 @@ impl End {
 
 impl HalfPipe {
     /// Ends the direction, and says who is to be woken: everybody.
-    fn end(&mut self, state: State, wakers: &mut DeferredWakes) {
-        if self.state != State::Reset {
+    fn shut(&mut self, state: HalfPipeState, wakers: &mut DeferredWakes) {
+        if self.state != HalfPipeState::Reset {
             self.state = state;
         }
         self.readers.wake(wakers);
@@ -121,24 +121,24 @@ impl HalfPipe {
         waker: &Waker,
         wakers: &mut DeferredWakes,
     ) -> Poll<io::Result<usize>> {
-        if self.state == State::Reset {
+        if self.state == HalfPipeState::Reset {
             return Poll::Ready(Err(Cause::ConnReset.into()));
         }
-        let ready = &self.handed[self.taken..];
-        if !ready.is_empty() {
-            let count = ready.len().min(buf.len());
-            buf[..count].copy_from_slice(&ready[..count]);
-            self.taken += count;
-            if self.taken == self.handed.len() {
-                self.handed.clear();
-                self.taken = 0;
+        let available = &self.data[self.read_count..];
+        if !available.is_empty() {
+            let count = available.len().min(buf.len());
+            buf[..count].copy_from_slice(&available[..count]);
+            self.read_count += count;
+            if self.read_count == self.data.len() {
+                self.data.clear();
+                self.read_count = 0;
             }
             return Poll::Ready(Ok(count));
         }
-        if self.state == State::Closed {
+        if self.state == HalfPipeState::Closed {
             return Poll::Ready(Ok(0));
         }
-        self.asked = buf.len();
+        self.requested = buf.len();
         self.readers.register(waker, wakers);
         self.writers.wake(wakers);
         Poll::Pending
@@ -153,17 +153,17 @@ impl HalfPipe {
         wakers: &mut DeferredWakes,
     ) -> Poll<io::Result<usize>> {
         match self.state {
-            State::Open => {}
-            State::Closed => return Poll::Ready(Err(Cause::ClosedPipe.into())),
-            State::Reset => return Poll::Ready(Err(Cause::ConnReset.into())),
+            HalfPipeState::Open => {}
+            HalfPipeState::Closed => return Poll::Ready(Err(Cause::ClosedPipe.into())),
+            HalfPipeState::Reset => return Poll::Ready(Err(Cause::ConnReset.into())),
         }
-        if self.asked == 0 {
+        if self.requested == 0 {
             self.writers.register(waker, wakers);
             return Poll::Pending;
         }
-        let count = self.asked.min(buf.len());
-        self.handed.extend_from_slice(&buf[..count]);
-        self.asked = 0;
+        let count = self.requested.min(buf.len());
+        self.data.extend_from_slice(&buf[..count]);
+        self.requested = 0;
         self.readers.wake(wakers);
         Poll::Ready(Ok(count))
     }
@@ -172,31 +172,32 @@ impl HalfPipe {
 impl HalfPipe {
     /// See [`RawConn::outlook`].
     #[cold]
-    fn outlook(&self, writes: bool, waker: &Waker) -> Readiness {
-        let (moves, waiters) = match writes {
-            true => (self.state == State::Open && self.asked > 0, &self.writers),
-            false => (self.state != State::Reset && !self.handed.is_empty(), &self.readers),
+    fn readiness(&self, is_write: bool, waker: &Waker) -> Readiness {
+        let (is_ready, waiters) = match is_write {
+            true => (self.state == HalfPipeState::Open && self.requested > 0, &self.writers),
+            false => (self.state != HalfPipeState::Reset && !self.data.is_empty(), &self.readers),
         };
         match self.state {
-            _ if moves => Readiness::Moves,
-            State::Closed | State::Reset => Readiness::Ended,
-            State::Open if waiters.holds(waker) => Readiness::Waits,
-            State::Open => Readiness::WouldWait,
+            _ if is_ready => Readiness::Ready,
+            HalfPipeState::Closed | HalfPipeState::Reset => Readiness::Ended,
+            HalfPipeState::Open if waiters.contains(waker) => Readiness::Waiting,
+            HalfPipeState::Open => Readiness::WouldWait,
         }
     }
 }
 
-impl RawConn for End {
+impl RawConn for PipeEndpoint {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let (from, mut wakers) = (self.from(), DeferredWakes::default());
-        let read = self.pipe.with(|pipe| pipe.half(from).read(buf, cx.waker(), &mut wakers));
+        let (direction, mut wakers) = (self.read_direction(), DeferredWakes::default());
+        let read = self.pipe.with(|pipe| pipe.half(direction).read(buf, cx.waker(), &mut wakers));
         wakers.wake();
         read
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (way, mut wakers) = (self.way, DeferredWakes::default());
-        let written = self.pipe.with(|pipe| pipe.half(way).write(buf, cx.waker(), &mut wakers));
+        let (direction, mut wakers) = (self.direction, DeferredWakes::default());
+        let written =
+            self.pipe.with(|pipe| pipe.half(direction).write(buf, cx.waker(), &mut wakers));
         wakers.wake();
         written
     }
@@ -207,26 +208,26 @@ impl RawConn for End {
     }
 
     fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.end([self.way], State::Closed);
+        self.shut_directions([self.direction], HalfPipeState::Closed);
         Poll::Ready(Ok(()))
     }
 
-    fn readiness(&self, writes: bool, waker: &Waker) -> Option<Readiness> {
-        let way = if writes { self.way } else { self.from() };
-        self.pipe.try_with(|pipe| pipe.half(way).outlook(writes, waker))
+    fn readiness(&self, is_write: bool, waker: &Waker) -> Option<Readiness> {
+        let direction = if is_write { self.direction } else { self.read_direction() };
+        self.pipe.try_with(|pipe| pipe.half(direction).readiness(is_write, waker))
     }
 
     fn abort(&self) {
-        self.end([self.way, self.from()], State::Reset);
+        self.shut_directions([self.direction, self.read_direction()], HalfPipeState::Reset);
     }
 
     fn close(&self) {
-        self.end([self.way, self.from()], State::Closed);
+        self.shut_directions([self.direction, self.read_direction()], HalfPipeState::Closed);
     }
 }
 
-impl fmt::Debug for End {
+impl fmt::Debug for PipeEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("End").field("way", &self.way).finish_non_exhaustive()
+        f.debug_struct("End").field("way", &self.direction).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,4 @@
-//! A registry in memory: a map from names to what was announced with them.
-//!
-//! Knows names. Does not know networks, apart from the trait by which it is asked.
+//! An in-memory registry: a map from host names to the data announced with them.
 
 use std::sync::Arc;
 
@@ -15,18 +13,18 @@ use crate::util::small_map::SmallMap;
 pub(crate) struct InMemoryRegistry {
     /// The network that it is for; it calls itself `ram(pipet)`.
     network: Arc<str>,
-    hosts: RunCell<Names>,
+    hosts: RunCell<HostDataMap>,
 }
 
 /// What was announced by which host; `None` once the registry is closed.
 #[derive(Debug)]
-struct Names(Option<SmallMap<String, String>>);
+struct HostDataMap(Option<SmallMap<String, String>>);
 
-run_local!(Names);
+run_local!(HostDataMap);
 
 impl InMemoryRegistry {
     pub(crate) fn new(network: Arc<str>) -> Self {
-        Self { network, hosts: RunCell::new(|| Names(Some(SmallMap::default()))) }
+        Self { network, hosts: RunCell::new(|| HostDataMap(Some(SmallMap::default()))) }
     }
 
     #[cold]
@@ -43,9 +41,9 @@ impl Registry for InMemoryRegistry {
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
         // One word, because more would be moved just after it was written.
-        let about = &(hostname, hostdata);
-        let is_new = self.hosts.with(|Names(hosts)| {
-            let (hostname, hostdata) = *about;
+        let entry = &(hostname, hostdata);
+        let is_new = self.hosts.with(|HostDataMap(hosts)| {
+            let (hostname, hostdata) = *entry;
             Some(hosts.as_mut()?.insert(hostname, || (hostname.into(), hostdata.into())))
         });
         let cause = match is_new {
@@ -57,10 +55,10 @@ impl Registry for InMemoryRegistry {
     }
 
     fn query<'a>(&'a self, hostname: &'a str) -> BoxFuture<'a, Result<String, RegistryError>> {
-        let found = self.hosts.with(|Names(hosts)| {
+        let hostdata_of_name = self.hosts.with(|HostDataMap(hosts)| {
             Some(hosts.as_ref()?.get(hostname).map(|(_, hostdata)| hostdata.clone()))
         });
-        let cause = match found {
+        let cause = match hostdata_of_name {
             Some(Some(hostdata)) if hostdata.is_empty() => return ReadyOk::boxed(),
             Some(Some(hostdata)) => return Box::pin(ready(Ok(hostdata))),
             Some(None) => Cause::NoSuchHost,
@@ -70,11 +68,11 @@ impl Registry for InMemoryRegistry {
     }
 
     fn withdraw(&self, hostname: &str) {
-        self.hosts.try_with(|Names(hosts)| hosts.as_mut()?.remove(hostname));
+        self.hosts.try_with(|HostDataMap(hosts)| hosts.as_mut()?.remove(hostname));
     }
 
     fn close(&self) -> Result<(), RegistryError> {
-        self.hosts.try_with(|Names(hosts)| *hosts = None);
+        self.hosts.try_with(|HostDataMap(hosts)| *hosts = None);
         Ok(())
     }
 }

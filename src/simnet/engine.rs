@@ -18,7 +18,7 @@ pub(crate) struct RegionTransport {
 }
 
 impl TransportParts for RegionTransport {
-    fn parts(&self) -> Transports<'_> {
+    fn transports(&self) -> Transports<'_> {
         Transports::Single(self)
     }
 }
@@ -94,11 +94,11 @@ impl Transport for RegionTransport {
         })
     }
 
-    fn is_dial_done(&self, dial: u32) -> bool {
+    fn is_op_done(&self, dial: u32) -> bool {
         enter_state(self.run, |state| state.is_dial_done(dial as usize))
     }
 
-    fn cancel_dial(&self, dial: u32) {
+    fn cancel_op(&self, dial: u32) {
         let _dropped = try_enter(self.run, |state, world| state.cancel_dial(world, dial as usize));
     }
 

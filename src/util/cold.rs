@@ -22,7 +22,7 @@ pub(crate) fn cold<R>(work: impl FnOnce() -> R) -> R {
 /// What is emptied at the end of a run, and kept for the next.
 pub(crate) trait ClearToCapacity {
     /// Empties it, and keeps the memory of at most so many; of a tree, none.
-    fn clear_to_capacity(&mut self, kept: usize);
+    fn clear_to_capacity(&mut self, retained: usize);
 }
 
 /// These do it by methods of the same names, for which there is no trait.

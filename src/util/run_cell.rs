@@ -104,22 +104,22 @@ pub(crate) use run_local;
 /// Clears this thread's shelf of a type, and keeps its memory unless it is much.
 fn clear<T: RunLocal>() {
     const KEPT: usize = 256;
-    let left = T::key().with_borrow_mut(|shelf| {
-        shelf.run = 0;
-        if shelf.free.len() == shelf.slots.len() && shelf.slots.len() <= KEPT {
+    let left = T::key().with_borrow_mut(|slab| {
+        slab.run = 0;
+        if slab.free.len() == slab.slots.len() && slab.slots.len() <= KEPT {
             // Nothing is left, and every slot is free: so it can begin again as it is.
             return Vec::new();
         }
-        shelf.take_slots()
+        slab.take_slots()
     });
     drop(left);
 }
 
 /// Takes this thread's shelf of a type down.
 fn dealloc<T: RunLocal>() {
-    let left = T::key().with_borrow_mut(|shelf| {
-        (shelf.run, shelf.is_registered) = (0, false);
-        shelf.take_slots()
+    let left = T::key().with_borrow_mut(|slab| {
+        (slab.run, slab.is_registered) = (0, false);
+        slab.take_slots()
     });
     drop(left);
 }
@@ -143,15 +143,15 @@ impl<T: RunLocal> RunSlab<T> {
     /// Puts a value on this thread's shelf.
     #[inline]
     fn put(scope: u64, make: impl Fn() -> T) -> u32 {
-        T::key().with_borrow_mut(|shelf| {
-            if shelf.run != scope {
-                shelf.begin(scope);
+        T::key().with_borrow_mut(|slab| {
+            if slab.run != scope {
+                slab.begin(scope);
             }
-            let slot = shelf.free.pop().unwrap_or(shelf.slots.len() as u32);
-            if slot as usize == shelf.slots.len() {
-                shelf.slots.push(None);
+            let slot = slab.free.pop().unwrap_or(slab.slots.len() as u32);
+            if slot as usize == slab.slots.len() {
+                slab.slots.push(None);
             }
-            shelf.slots[slot as usize].get_or_insert_with(make);
+            slab.slots[slot as usize].get_or_insert_with(make);
             slot
         })
     }
@@ -189,20 +189,20 @@ pub(crate) struct SlabHandle<T: RunLocal> {
 impl<T: RunLocal> Drop for SlabHandle<T> {
     fn drop(&mut self) {
         // The value itself is dropped when the shelf is out of hand.
-        let _value = T::key().with(|shelf| {
-            let mut shelf = try_borrow_slab(shelf, self.run)?;
-            shelf.free.push(self.slot);
-            shelf.slots.get_mut(self.slot as usize)?.take()
+        let _value = T::key().with(|slab| {
+            let mut slab = try_borrow_slab(slab, self.run)?;
+            slab.free.push(self.slot);
+            slab.slots.get_mut(self.slot as usize)?.take()
         });
     }
 }
 
 /// Takes a shelf in hand, if it is that of the scope and nobody has it.
 #[inline(always)]
-fn try_borrow_slab<T>(shelf: &RefCell<RunSlab<T>>, scope: u64) -> Option<RefMut<'_, RunSlab<T>>> {
-    let shelf = shelf.try_borrow_mut().ok();
-    debug_assert!(shelf.is_some(), "a lock is taken under another of its type");
-    shelf.filter(|shelf| shelf.run == scope)
+fn try_borrow_slab<T>(slab: &RefCell<RunSlab<T>>, scope: u64) -> Option<RefMut<'_, RunSlab<T>>> {
+    let slab = slab.try_borrow_mut().ok();
+    debug_assert!(slab.is_some(), "a lock is taken under another of its type");
+    slab.filter(|slab| slab.run == scope)
 }
 
 impl<T: RunLocal> RunCell<T> {
@@ -226,12 +226,12 @@ impl<T: RunLocal> RunCell<T> {
     /// not called: whichever it is that guards the value, both are held from here.
     #[inline(always)]
     pub(crate) fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        T::key().with(|shelf| {
+        T::key().with(|slab| {
             let (mut held, mut locked);
             let value = match self {
-                Self::Local(place) => {
-                    held = try_borrow_slab(shelf, place.run)?;
-                    held.slots.get_mut(place.slot as usize)?.as_mut()?
+                Self::Local(index) => {
+                    held = try_borrow_slab(slab, index.run)?;
+                    held.slots.get_mut(index.slot as usize)?.as_mut()?
                 }
                 Self::Shared(shared) => {
                     // It can only be poisoned by a waker that panics while it is cloned, and what
@@ -264,7 +264,7 @@ impl<T: RunLocal> RunCell<T> {
     #[cfg(feature = "tls")]
     pub(crate) fn is_accessible(&self) -> bool {
         match self {
-            Self::Local(place) => SCOPE.get() == place.run,
+            Self::Local(index) => SCOPE.get() == index.run,
             Self::Shared(_) => true,
         }
     }

@@ -63,15 +63,15 @@ pub(crate) fn end_run() {
     let (run, _) = RUN.replace((0, |_| ()));
     GOING.with(|going| going.0.store(0, Ordering::Release));
     if cross_thread_count() > 0 {
-        locked(&FOREIGN).retain(|who| who.run != run);
+        locked(&FOREIGN).retain(|task| task.run != run);
     }
     POLLED.set(NO_WAKER);
 }
 
 /// Says who is being polled, and by which waker it is known.
 #[inline]
-pub(crate) fn set_current_task(waker: &Waker, who: TaskRef) {
-    POLLED.with(|polled| polled.set((waker.data(), who)));
+pub(crate) fn set_current_task(waker: &Waker, task: TaskRef) {
+    POLLED.with(|polled| polled.set((waker.data(), task)));
 }
 
 /// Somebody to be woken when something comes about.
@@ -88,7 +88,7 @@ impl Waiter {
     #[inline]
     pub(crate) fn of(waker: &Waker) -> Self {
         match Self::task_of(waker) {
-            Some(who) => Self::Task(who),
+            Some(task) => Self::Task(task),
             None => Self::Other(waker.clone()),
         }
     }
@@ -101,15 +101,15 @@ impl Waiter {
 
     #[inline]
     fn task_of(waker: &Waker) -> Option<TaskRef> {
-        let (identity, who) = POLLED.get();
-        (identity == waker.data()).then_some(who)
+        let (identity, task) = POLLED.get();
+        (identity == waker.data()).then_some(task)
     }
 
     /// Returns whether `waker` wakes the same.
     #[inline]
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         match self {
-            Self::Task(who) => Self::task_of(waker) == Some(*who),
+            Self::Task(task) => Self::task_of(waker) == Some(*task),
             Self::Other(other) => other.will_wake(waker),
         }
     }
@@ -126,7 +126,7 @@ impl Waiter {
     #[inline]
     pub(crate) fn wake(self) {
         match self {
-            Self::Task(who) => wake(who),
+            Self::Task(task) => wake(task),
             Self::Other(waker) => waker.wake(),
         }
     }
@@ -135,11 +135,11 @@ impl Waiter {
 /// Wakes a task. Does nothing after its run; on another thread than the run's,
 /// which no seed decides, the wake-up is left for the run to find.
 #[inline]
-pub(crate) fn wake(who: TaskRef) {
+pub(crate) fn wake(task: TaskRef) {
     // A destructor may ask while the thread's locals are torn down.
     match RUN.try_with(Cell::get) {
-        Ok((run, wake)) if run == who.run => wake(who),
-        _ => wake_cross_thread(who),
+        Ok((run, wake)) if run == task.run => wake(task),
+        _ => wake_cross_thread(task),
     }
 }
 
@@ -152,18 +152,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cold]
-fn wake_cross_thread(who: TaskRef) {
-    if !is_active(who.run) {
+fn wake_cross_thread(task: TaskRef) {
+    if !is_active(task.run) {
         return;
     }
     let mut foreign = locked(&FOREIGN);
-    if !foreign.contains(&who) {
-        foreign.push(who);
+    if !foreign.contains(&task) {
+        foreign.push(task);
         COUNT.fetch_add(1, Ordering::Release);
     }
     drop(foreign);
     // A simulated run comes by itself; one of real time may be asleep.
-    for going in locked(&THREADS).iter().filter(|going| going.0.load(Ordering::Acquire) == who.run)
+    for going in locked(&THREADS).iter().filter(|going| going.0.load(Ordering::Acquire) == task.run)
     {
         going.1.unpark();
     }
@@ -191,7 +191,7 @@ pub(crate) fn drain_cross_thread_wakes(seen: &mut u64, run: u64) -> Vec<TaskRef>
     }
     *seen = count;
     let mut foreign = locked(&FOREIGN);
-    let (own, others) = foreign.drain(..).partition(|who| who.run == run);
+    let (own, others) = foreign.drain(..).partition(|task| task.run == run);
     *foreign = others;
     own
 }

@@ -1,4 +1,4 @@
-//! Planted nondeterminism: each must be reported as such, at the first record that differs.
+//! Planted nondeterminism: each kind is reported as such, with the first record that differs.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use virtnet::check::{Check, DeterminismCheck, Isolation};
 
 #[test]
 #[expect(clippy::iter_over_hash_type, reason = "this is the planted bug")]
-fn a_hash_map_that_is_iterated_into_the_protocol_is_reported() {
+fn hash_map_iterated_into_the_protocol_is_reported() {
     let report = Check::new("hash_map").seeds(0..1).check_determinism().run(|sim| async move {
         let peers: HashMap<u32, &str> = (0..20).map(|number| (number, "peer")).collect();
         for number in peers.keys() {
@@ -27,7 +27,7 @@ fn a_hash_map_that_is_iterated_into_the_protocol_is_reported() {
 }
 
 #[test]
-fn the_real_clock_in_a_decision_is_reported() {
+fn real_clock_in_a_decision_is_reported() {
     let report = Check::new("clock").seeds(0..1).check_determinism().run(|sim| async move {
         let start = std::time::Instant::now();
         sim.sleep(Duration::from_millis(3)).await;
@@ -42,7 +42,7 @@ fn the_real_clock_in_a_decision_is_reported() {
 }
 
 #[test]
-fn a_thread_is_reported() {
+fn wakeup_from_a_spawned_thread_is_reported() {
     let report = Check::new("thread").seeds(0..1).check_determinism().run(|sim: Sim| async move {
         let (sender, receiver) = futures::channel::oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -68,7 +68,7 @@ fn a_thread_is_reported() {
 }
 
 /// Checks one seed in every way, and gives the reports: warm, cold, shuffled.
-fn checked<Fut>(name: &str, test: impl Fn(Sim) -> Fut + Sync) -> [String; 3]
+fn determinism_reports<Fut>(name: &str, test: impl Fn(Sim) -> Fut + Sync) -> [String; 3]
 where
     Fut: Future<Output = ()> + 'static,
 {
@@ -84,12 +84,12 @@ where
 }
 
 #[track_caller]
-fn is_well(text: &str) {
+fn assert_passed(text: &str) {
     assert!(text.ends_with("1 run(s), all well"), "{text}");
 }
 
 #[test]
-fn what_other_seeds_leave_in_a_static_is_reported_by_running_after_them_alone() {
+fn static_kept_between_runs_is_reported_only_after_other_seeds() {
     static LARGEST: AtomicU64 = AtomicU64::new(0);
     let test = |sim: Sim| async move {
         sim.note("before");
@@ -97,50 +97,63 @@ fn what_other_seeds_leave_in_a_static_is_reported_by_running_after_them_alone() 
         let pool = LARGEST.fetch_max(sim.seed(), Relaxed).max(sim.seed());
         sim.note(format!("a pool of {pool}"));
     };
-    let apart = Check::new("static-apart").seeds(0..9).isolate(Isolation::Process);
-    let well = apart.clone().check_determinism().run(test).to_string();
-    let apart = apart.check_determinism_against(DeterminismCheck::All).run(test).to_string();
-    let [warm, cold, shuffled] = checked("static", test);
-    assert!(well.ends_with("9 run(s), all well"), "{well}");
-    assert!(apart.contains("It differs after 8 other seeds in the same process"), "{apart}");
-    is_well(&warm);
-    is_well(&cold);
-    assert!(shuffled.contains("It differs after 8 other seeds in the same process"), "{shuffled}");
-    let (_, difference) = shuffled.split_once("first difference at record 2:").expect(&shuffled);
-    assert!(difference.contains("left     0.000000000 note    main a pool of 0\n"), "{shuffled}");
-    assert!(difference.contains("right    0.000000000 note    main a pool of 8\n"), "{shuffled}");
-    assert!(difference.contains("before    0.000000000 note    main before"), "{shuffled}");
+    let isolated = Check::new("static-apart").seeds(0..9).isolate(Isolation::Process);
+    let passing = isolated.clone().check_determinism().run(test).to_string();
+    let isolated = isolated.check_determinism_against(DeterminismCheck::All).run(test).to_string();
+    let [same_process, fresh_process, after_other_seeds] = determinism_reports("static", test);
+    assert!(passing.ends_with("9 run(s), all well"), "{passing}");
+    assert!(isolated.contains("It differs after 8 other seeds in the same process"), "{isolated}");
+    assert_passed(&same_process);
+    assert_passed(&fresh_process);
+    assert!(
+        after_other_seeds.contains("It differs after 8 other seeds in the same process"),
+        "{after_other_seeds}"
+    );
+    let (_, difference) =
+        after_other_seeds.split_once("first difference at record 2:").expect(&after_other_seeds);
+    assert!(
+        difference.contains("left     0.000000000 note    main a pool of 0\n"),
+        "{after_other_seeds}"
+    );
+    assert!(
+        difference.contains("right    0.000000000 note    main a pool of 8\n"),
+        "{after_other_seeds}"
+    );
+    assert!(
+        difference.contains("before    0.000000000 note    main before"),
+        "{after_other_seeds}"
+    );
 }
 
 #[test]
-fn an_address_and_the_environment_in_a_decision_are_reported_by_a_fresh_process_alone() {
+fn address_or_process_id_in_a_decision_is_reported_only_by_fresh_process() {
     static SOMEWHERE: AtomicU64 = AtomicU64::new(0);
     let address: fn() -> u64 = || &raw const SOMEWHERE as u64 / 4096;
     let process: fn() -> u64 = || u64::from(std::process::id());
     let reports = [("address", address), ("process", process)].map(|(name, decide)| {
-        checked(name, move |sim| async move {
+        determinism_reports(name, move |sim| async move {
             sim.note("before");
             sim.sleep(Duration::from_nanos(1 + decide())).await;
         })
     });
-    for [warm, cold, shuffled] in reports {
-        is_well(&warm);
-        is_well(&shuffled);
-        assert!(cold.contains("It differs in a fresh process"), "{cold}");
-        assert!(cold.contains("first difference at record 2:"), "{cold}");
-        assert!(cold.contains("poll    main by timer 0"), "{cold}");
+    for [same_process, fresh_process, after_other_seeds] in reports {
+        assert_passed(&same_process);
+        assert_passed(&after_other_seeds);
+        assert!(fresh_process.contains("It differs in a fresh process"), "{fresh_process}");
+        assert!(fresh_process.contains("first difference at record 2:"), "{fresh_process}");
+        assert!(fresh_process.contains("poll    main by timer 0"), "{fresh_process}");
     }
 }
 
 #[virtnet::test(seeds = 2)]
 #[should_panic(expected = "It differs in a fresh process")]
-async fn a_failure_of_a_test_is_held_against_a_fresh_process_unasked(sim: Sim) {
+async fn failing_test_is_compared_with_a_fresh_process_by_default(sim: Sim) {
     sim.note(std::process::id());
     panic!("whatever it is, the replay line will not show it");
 }
 
 #[test]
-fn bytes_that_differ_are_called_that_and_traced_to_who_wrote_them() {
+fn differing_payload_is_reported_with_the_poll_that_sent_it() {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let report = Check::new("bytes").seeds(0..1).check_determinism().run(|sim| async move {
         let net = virtnet::simnet::Network::new("t");

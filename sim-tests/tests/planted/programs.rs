@@ -1,4 +1,4 @@
-//! The programs in which bugs are planted.
+//! Programs with a planted bug each.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -46,46 +46,46 @@ impl Noise {
     }
 }
 
-pub(crate) type Played = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+pub(crate) type ProgramFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 /// A program with a bug.
 pub(crate) struct Program {
     pub(crate) name: &'static str,
-    pub(crate) play: fn(Sim, Noise) -> Played,
+    pub(crate) main: fn(Sim, Noise) -> ProgramFuture,
     /// What the report must say.
-    pub(crate) explained_by: &'static [&'static str],
+    pub(crate) expected_phrases: &'static [&'static str],
 }
 
 pub(crate) const PROGRAMS: &[Program] = &[
     Program {
         name: "lost_update",
-        play: |sim, noise| Box::pin(lost_update(sim, noise)),
-        explained_by: &["an update was lost", "main/"],
+        main: |sim, noise| Box::pin(lost_update(sim, noise)),
+        expected_phrases: &["an update was lost", "main/"],
     },
     Program {
         name: "applied_twice",
-        play: |sim, noise| Box::pin(applied_twice(sim, noise)),
-        explained_by: &["applied twice", "is"],
+        main: |sim, noise| Box::pin(applied_twice(sim, noise)),
+        expected_phrases: &["applied twice", "is"],
     },
     Program {
         name: "early_ack",
-        play: |sim, noise| Box::pin(early_ack(sim, noise)),
-        explained_by: &["acknowledged and lost", "crash"],
+        main: |sim, noise| Box::pin(early_ack(sim, noise)),
+        expected_phrases: &["acknowledged and lost", "crash"],
     },
     Program {
         name: "lock_over_await",
-        play: |sim, noise| Box::pin(lock_over_await(sim, noise)),
-        explained_by: &["deadlock", "main/there", "main/back"],
+        main: |sim, noise| Box::pin(lock_over_await(sim, noise)),
+        expected_phrases: &["deadlock", "main/there", "main/back"],
     },
     Program {
         name: "dropped_wakeup",
-        play: |sim, noise| Box::pin(dropped_wakeup(sim, noise)),
-        explained_by: &["probably a lost wake-up: main/waiter"],
+        main: |sim, noise| Box::pin(dropped_wakeup(sim, noise)),
+        expected_phrases: &["probably a lost wake-up: main/waiter"],
     },
     Program {
         name: "stale_leader",
-        play: |sim, noise| Box::pin(stale_leader(sim, noise)),
-        explained_by: &["two leaders", "partition"],
+        main: |sim, noise| Box::pin(stale_leader(sim, noise)),
+        expected_phrases: &["two leaders", "partition"],
     },
 ];
 
@@ -114,7 +114,7 @@ async fn lost_update(sim: Sim, noise: Noise) -> Result<(), String> {
     if counter.get() == 6 { Ok(()) } else { Err(format!("an update was lost: {}", counter.get())) }
 }
 
-async fn read_line(conn: &mut virtnet::Conn) -> Option<u8> {
+async fn read_byte(conn: &mut virtnet::Conn) -> Option<u8> {
     let mut byte = [0];
     conn.read_exact(&mut byte).await.ok().map(|()| byte[0])
 }
@@ -132,7 +132,7 @@ async fn applied_twice(sim: Sim, noise: Noise) -> Result<(), String> {
             while let Ok(mut conn) = listener.accept().await {
                 let applied = applied.clone();
                 Sim::current().task("serve").spawn(async move {
-                    while let Some(amount) = read_line(&mut conn).await {
+                    while let Some(amount) = read_byte(&mut conn).await {
                         applied.set(applied.get() + u64::from(amount));
                         if conn.write_all(&[1]).await.is_err() {
                             return;
@@ -149,7 +149,7 @@ async fn applied_twice(sim: Sim, noise: Noise) -> Result<(), String> {
             let ask = async {
                 let mut conn = host.dial("bank:1").await.ok()?;
                 conn.write_all(&[7]).await.ok()?;
-                read_line(&mut conn).await
+                read_byte(&mut conn).await
             };
             // The two round trips and a look-up take 45 ms at most, if nothing is late.
             if let Ok(Some(_)) = sim.timeout(Duration::from_millis(60), ask).await {
@@ -172,7 +172,7 @@ async fn early_ack(sim: Sim, noise: Noise) -> Result<(), String> {
         async move {
             let listener = host.listen(":1").await.unwrap();
             while let Ok(mut conn) = listener.accept().await {
-                while let Some(value) = read_line(&mut conn).await {
+                while let Some(value) = read_byte(&mut conn).await {
                     store.borrow_mut().insert(value, ());
                 }
             }
@@ -181,7 +181,7 @@ async fn early_ack(sim: Sim, noise: Noise) -> Result<(), String> {
     let primary = net.node("primary", async |host: Host| {
         let listener = host.listen(":1").await.unwrap();
         while let Ok(mut conn) = listener.accept().await {
-            while let Some(value) = read_line(&mut conn).await {
+            while let Some(value) = read_byte(&mut conn).await {
                 // The bug: the answer goes out first.
                 if conn.write_all(&[1]).await.is_err() {
                     break;
@@ -194,18 +194,18 @@ async fn early_ack(sim: Sim, noise: Noise) -> Result<(), String> {
     });
     let host = net.new_host("client").await.map_err(|error| error.to_string())?;
     sim.sleep(Duration::from_secs(1)).await;
-    let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
+    let mut fault_plan = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
     let mut acknowledged = Vec::new();
     let client = async {
         for value in 0..20 {
             sim.sleep(Duration::from_millis(40)).await;
             let Ok(mut conn) = host.dial("primary:1").await else { continue };
-            if conn.write_all(&[value]).await.is_ok() && read_line(&mut conn).await.is_some() {
+            if conn.write_all(&[value]).await.is_ok() && read_byte(&mut conn).await.is_some() {
                 acknowledged.push(value);
             }
         }
     };
-    futures::join!(chaos.run_for(Duration::from_secs(1)), client);
+    futures::join!(fault_plan.run_for(Duration::from_secs(1)), client);
     drop(primary);
     sim.sleep(Duration::from_secs(5)).await;
     let stored = stored.borrow();
@@ -219,18 +219,19 @@ async fn early_ack(sim: Sim, noise: Noise) -> Result<(), String> {
 async fn lock_over_await(sim: Sim, noise: Noise) -> Result<(), String> {
     noise.add(sim).await;
     let locks = Rc::new((Mutex::new(()), Mutex::new(())));
-    let take = |name, turned: bool| {
+    let lock_both = |name, reversed: bool| {
         let locks = locks.clone();
         sim.task(name).spawn(async move {
-            let (first, second) = if turned { (&locks.1, &locks.0) } else { (&locks.0, &locks.1) };
-            let pause = Duration::from_micros(if turned { 900 } else { 100 });
+            let (first, second) =
+                if reversed { (&locks.1, &locks.0) } else { (&locks.0, &locks.1) };
+            let pause = Duration::from_micros(if reversed { 900 } else { 100 });
             sim.sleep(pause).await;
-            let held = first.lock().await;
+            let first_guard = first.lock().await;
             sim.sleep(Duration::from_micros(1)).await;
-            drop((second.lock().await, held));
+            drop((second.lock().await, first_guard));
         })
     };
-    for task in [take("there", false), take("back", true)] {
+    for task in [lock_both("there", false), lock_both("back", true)] {
         task.await.map_err(|error| error.to_string())?;
     }
     Ok(())
@@ -274,46 +275,46 @@ async fn stale_leader(sim: Sim, noise: Noise) -> Result<(), String> {
     noise.add(sim).await;
     let net = Network::new("t");
     let leads: Rc<[Cell<bool>; 2]> = Rc::new([Cell::new(true), Cell::new(false)]);
-    let own = leads.clone();
+    let is_leading = leads.clone();
     net.node("leader", move |host: Host| {
-        let own = own.clone();
+        let is_leading = is_leading.clone();
         async move {
             let sim = Sim::current();
             loop {
                 // The bug: it does not step down when its heartbeat gets nowhere.
-                let beat = async {
+                let heartbeat = async {
                     let mut conn = host.dial("follower:1").await.ok()?;
                     conn.write_all(&[1]).await.ok()?;
-                    read_line(&mut conn).await
+                    read_byte(&mut conn).await
                 };
-                if let Ok(Some(2)) = sim.timeout(Duration::from_millis(300), beat).await {
-                    own[0].set(false);
+                if let Ok(Some(2)) = sim.timeout(Duration::from_millis(300), heartbeat).await {
+                    is_leading[0].set(false);
                 }
                 sim.sleep(Duration::from_millis(100)).await;
             }
         }
     });
-    let own = leads.clone();
+    let is_leading = leads.clone();
     net.node("follower", move |host: Host| {
-        let own = own.clone();
+        let is_leading = is_leading.clone();
         async move {
             let sim = Sim::current();
             let listener = host.listen(":1").await.unwrap();
             loop {
                 match sim.timeout(Duration::from_secs(2), listener.accept()).await {
                     Ok(Ok(mut conn)) => {
-                        read_line(&mut conn).await;
-                        let answer = if own[1].get() { 2 } else { 1 };
+                        read_byte(&mut conn).await;
+                        let answer = if is_leading[1].get() { 2 } else { 1 };
                         let _ = conn.write_all(&[answer]).await;
                     }
                     Ok(Err(error)) => return Err::<(), _>(error.to_string()),
-                    Err(_) => own[1].set(true),
+                    Err(_) => is_leading[1].set(true),
                 }
             }
         }
     });
     sim.sleep(Duration::from_secs(1)).await;
-    let watch = async {
+    let observer = async {
         for _ in 0..200 {
             sim.sleep(Duration::from_millis(100)).await;
             if leads.iter().all(Cell::get) {
@@ -322,6 +323,6 @@ async fn stale_leader(sim: Sim, noise: Noise) -> Result<(), String> {
         }
         Ok(())
     };
-    let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Partition));
-    futures::join!(chaos.run_for(Duration::from_secs(15)), watch).1
+    let mut fault_plan = net.fault_plan(Faults::none().with(FaultKind::Partition));
+    futures::join!(fault_plan.run_for(Duration::from_secs(15)), observer).1
 }

@@ -20,7 +20,7 @@ use virtnet::{
 use super::outcome::Done;
 use super::recording::Step;
 use super::words;
-use crate::support::{Task, now};
+use crate::support::{ManualTask, expect_ready_now};
 
 /// The driver's side of a custom network.
 #[derive(Default)]
@@ -171,18 +171,18 @@ impl Custom {
     }
 
     /// Does what only a custom network can do.
-    pub(crate) fn operate(&mut self, step: &Step) -> Result<Option<Task<Done>>, String> {
+    pub(crate) fn operate(&mut self, step: &Step) -> Result<Option<ManualTask<Done>>, String> {
         let out = match (step.op.as_str(), step.on.as_str()) {
             ("vnet_accept", "notifier") => {
                 let (src, dst) = (argument(step, "src=")?, argument(step, "dst=")?);
-                return Ok(Some(Task::new(vnet_accept(self.notifier().clone(), src, dst))));
+                return Ok(Some(ManualTask::new(vnet_accept(self.notifier().clone(), src, dst))));
             }
             ("accept addr offered", "notifier") => {
                 let dst = self.accepting.clone().ok_or("nobody accepts")?;
                 let src = Addr::new("custx", "β", 44 + self.offers);
                 self.offers += 1;
                 self.end = End::default();
-                let accept = now(self.notifier().accept(&src, &dst));
+                let accept = expect_ready_now(self.notifier().accept(&src, &dst));
                 let accept = accept.map_err(|cause| cause.to_string())?;
                 let addr = accept.addr().to_string();
                 self.offered = Some(accept);
@@ -195,7 +195,7 @@ impl Custom {
             }
             _ => return Ok(None),
         };
-        Ok(Some(Task::new(std::future::ready(Done::new(out)))))
+        Ok(Some(ManualTask::new(std::future::ready(Done::new(out)))))
     }
 }
 

@@ -20,7 +20,7 @@ use super::recording::{Record, Step};
 use super::rules::{self, Case};
 use super::words;
 use crate::lonet::{self, Place};
-use crate::support::{self, Task, TwoHosts};
+use crate::support::{self, ManualTask, TwoHosts};
 
 /// How much was played.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ pub(crate) fn play(record: &Record, steps: &[Step]) -> Result<Tally, String> {
 struct Running {
     step: Step,
     /// Empty once it is over or dropped.
-    task: Option<Task<Done>>,
+    task: Option<ManualTask<Done>>,
     fresh: bool,
     done: Option<Done>,
     /// When it is dropped, and what that is called.
@@ -187,7 +187,7 @@ impl Player {
         let expected = step.out.as_ref().or_else(|| joined(rest, &name));
         let task = match catch_unwind(AssertUnwindSafe(|| self.start(step))) {
             Ok(task) => task?,
-            Err(panic) => Task::new(std::future::ready(panicked(&*panic))),
+            Err(panic) => ManualTask::new(std::future::ready(panicked(&*panic))),
         };
         let mut running =
             Running { step: step.clone(), task: Some(task), fresh: true, done: None, until: None };
@@ -380,7 +380,7 @@ impl Player {
 
     fn is_down(&self, name: &str) -> bool {
         match self.objects.get(name) {
-            Some(Object::Conn(conn)) => support::read(conn, 0).done().is_err(),
+            Some(Object::Conn(conn)) => support::read(conn, 0).expect_ready().is_err(),
             _ => false,
         }
     }
@@ -405,7 +405,7 @@ impl Player {
                 let Some(task) = &mut running.task else {
                     continue;
                 };
-                if task.woken() == 0 && !running.fresh {
+                if task.take_wakes() == 0 && !running.fresh {
                     continue;
                 }
                 running.fresh = false;
@@ -447,7 +447,7 @@ impl Player {
     }
 
     /// Makes the future of an operation, or does it if it is none.
-    fn start(&mut self, step: &Step) -> Result<Task<Done>, String> {
+    fn start(&mut self, step: &Step) -> Result<ManualTask<Done>, String> {
         let arg = step.args.first().cloned().unwrap_or(Value::Null);
         let text = rules::lengthened(arg.as_str().unwrap_or_default());
         if let Some(custom) = &mut self.custom
@@ -462,40 +462,49 @@ impl Player {
         Ok(match (step.op.as_str(), object) {
             ("new_host", Object::Net(net)) => {
                 let ok = |host: &Host| json!({ "name": host.name(), "network": host.network() });
-                Task::new(async move { Done::made(net.new_host(&text).await, ok, Object::Host) })
+                ManualTask::new(
+                    async move { Done::made(net.new_host(&text).await, ok, Object::Host) },
+                )
             }
             ("listen", Object::Host(host)) => {
                 let ok = |listener: &Listener| {
                     let addr = listener.local_addr();
                     json!({ "addr": addr.to_string(), "net": addr.network() })
                 };
-                Task::new(async move { Done::made(host.listen(&text).await, ok, Object::Listener) })
+                ManualTask::new(async move {
+                    Done::made(host.listen(&text).await, ok, Object::Listener)
+                })
             }
             ("dial", Object::Host(host)) => {
-                Task::new(async move { Done::made(host.dial(&text).await, ends, Object::Conn) })
+                ManualTask::new(
+                    async move { Done::made(host.dial(&text).await, ends, Object::Conn) },
+                )
             }
             ("accept", Object::Listener(listener)) => {
-                Task::new(async move { Done::made(listener.accept().await, ends, Object::Conn) })
+                ManualTask::new(
+                    async move { Done::made(listener.accept().await, ends, Object::Conn) },
+                )
             }
             ("read", Object::Conn(conn)) => {
                 let flow = self.flow(&conn.peer_addr(), &conn.local_addr());
-                Task::new(flow::read(conn, flow, arg.as_u64().unwrap_or(0) as usize)).map(Done::new)
+                ManualTask::new(flow::read(conn, flow, arg.as_u64().unwrap_or(0) as usize))
+                    .map(Done::new)
             }
             ("write", Object::Conn(conn)) => {
                 let flow = self.flow(&conn.local_addr(), &conn.peer_addr());
                 let waits = self.custom.is_none() && self.real.is_none();
-                Task::new(flow::write(conn, flow, text, waits)).map(Done::new)
+                ManualTask::new(flow::write(conn, flow, text, waits)).map(Done::new)
             }
             ("close", object) => self.close(&step.on, object),
             ("autoclose", Object::Net(net)) => {
                 net.auto_close();
-                Task::new(std::future::ready(Done::new(json!({ "ok": true }))))
+                ManualTask::new(std::future::ready(Done::new(json!({ "ok": true }))))
             }
             _ => return self.say(step),
         })
     }
 
-    fn close(&mut self, name: &str, object: Object) -> Task<Done> {
+    fn close(&mut self, name: &str, object: Object) -> ManualTask<Done> {
         self.closed.insert(if name == "pnet" { "subnet" } else { name }.to_string());
         let result = match object {
             Object::Net(net) => net.close(),
@@ -508,11 +517,11 @@ impl Player {
             Ok(()) => json!({ "ok": true }),
             Err(error) => json!({ "err": words::error(&error) }),
         };
-        Task::new(std::future::ready(Done::new(out)))
+        ManualTask::new(std::future::ready(Done::new(out)))
     }
 
     /// Answers questions that are asked in words.
-    fn say(&mut self, step: &Step) -> Result<Task<Done>, String> {
+    fn say(&mut self, step: &Step) -> Result<ManualTask<Done>, String> {
         let op = step.op.as_str();
         let unknown = || format!("nobody knows the operation {op:?} on {:?}", step.on);
         let words: Vec<&str> =
@@ -553,7 +562,7 @@ impl Player {
             }
             _ => return Err(unknown()),
         };
-        Ok(Task::new(std::future::ready(Done::new(out))))
+        Ok(ManualTask::new(std::future::ready(Done::new(out))))
     }
 
     /// Gives the driver of a custom network what the recording does not say.

@@ -18,7 +18,7 @@ use virtnet::check::eventually;
 use virtnet::simnet::{Config, Faults, Network};
 use virtnet::{Conn, Host, Listener, Run, Schedule, Sim, SubNetwork, pipenet};
 
-use crate::lab::Lab;
+use crate::lab::TestNetwork;
 
 const SEC: Duration = Duration::from_secs(1);
 /// The window of a direction on simnet.
@@ -461,12 +461,12 @@ fn a_wait_of_pipenet_that_moves_to_another_task_wakes_that_one() {
 fn a_wait_of_an_engine_that_moves_to_another_task_wakes_that_one() {
     for first in [First::Waits, First::Ends, First::PollsAgain] {
         let said = Run::new(1).execute(async move |sim| {
-            let lab = Lab::new(0);
+            let lab = TestNetwork::new(0);
             let (a, b) = (lab.host("a"), lab.host("b"));
             let listener = b.listen(":1").await.unwrap();
             let src = a.listen("").await.unwrap().local_addr();
             let dst = listener.local_addr();
-            let (notifier, wire) = (lab.notifier.clone(), lab.wire());
+            let (notifier, wire) = (lab.notifier.clone(), lab.new_conn());
             let wait = wait(async move {
                 notifier.accept(&src, &dst).await.unwrap().confirm(wire);
             });

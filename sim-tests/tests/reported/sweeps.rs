@@ -10,7 +10,7 @@ use virtnet::check::{Check, Isolation, sometimes};
 use virtnet::simnet::Network;
 use virtnet::{Sim, Tape};
 
-use crate::process::{command, execute, replay_line, said};
+use crate::process::{replay_line, run_test, stderr_text, test_command};
 
 /// Reaches its label in the first ten seeds only.
 #[virtnet::test(seeds = 100)]
@@ -36,8 +36,8 @@ const NEVER: &str = "sometimes! was never reached: an early seed\n";
 /// Whether a sweep with these variables fails as a whole sweep does, and nothing else goes wrong.
 #[track_caller]
 fn is_judged_as_a_whole(variables: &[(&str, &str)]) -> bool {
-    let output = execute(EARLY, variables);
-    let text = said(&output);
+    let output = run_test(EARLY, variables);
+    let text = stderr_text(&output);
     assert_eq!(output.status.success(), !text.contains(NEVER), "{variables:?}: {text}");
     !output.status.success()
 }
@@ -81,8 +81,8 @@ fn faults_without_effect_in_a_part_of_the_seeds_fail_only_the_whole() {
     let test = "reported::sweeps::has_faults_early";
     let none = "faults were requested that never had an effect: ";
     for (seeds, is_whole) in [("5..20", false), ("19..20", false), ("5..25", true)] {
-        let output = execute(test, &[("VIRTNET_SEEDS", seeds)]);
-        let text = said(&output);
+        let output = run_test(test, &[("VIRTNET_SEEDS", seeds)]);
+        let text = stderr_text(&output);
         assert_eq!(text.contains(none), is_whole, "{seeds}: {text}");
         assert_eq!(output.status.success(), !is_whole, "{seeds}: {text}");
     }
@@ -92,14 +92,14 @@ fn faults_without_effect_in_a_part_of_the_seeds_fail_only_the_whole() {
 #[test]
 fn sweep_that_goes_on_after_its_time_is_judged_as_a_part() {
     let first = [("VIRTNET_SEEDS", "9..4000000"), ("VIRTNET_BUDGET", "100ms")];
-    let mut text = said(&execute(EARLY, &first));
+    let mut text = stderr_text(&run_test(EARLY, &first));
     for _ in 0..2 {
         let (_, on) = text.split_once("  go on: ").expect(&text);
         let (on, _) = on.split_once("cargo ").expect(on);
         let variables: Vec<_> = on.split(' ').filter_map(|word| word.split_once('=')).collect();
         assert!(variables.iter().any(|(_, seeds)| seeds.starts_with("rest:0x")), "{on}");
-        let output = execute(EARLY, &variables);
-        text = said(&output);
+        let output = run_test(EARLY, &variables);
+        text = stderr_text(&output);
         assert!(output.status.success(), "{text}");
     }
 }
@@ -113,8 +113,8 @@ fn results_are_judged_as_a_whole_where_they_have_the_seeds_of_the_test_together(
         assert!(!is_judged_as_a_whole(&[&own, more].concat()));
     };
     let judge = || {
-        let output = execute(EARLY, &[("VIRTNET_MERGE", path)]);
-        (output.status.success(), said(&output))
+        let output = run_test(EARLY, &[("VIRTNET_MERGE", path)]);
+        (output.status.success(), stderr_text(&output))
     };
     part("10..60", &[]);
     part("10..60", &[]);
@@ -155,13 +155,13 @@ fn sweeps_of_one_test_at_the_same_time_are_not_told_as_dead() {
     let name = format!("beside-{}", std::process::id());
     for _ in 0..3 {
         let begin = |_| {
-            let mut command = command(&std::env::current_exe().unwrap(), test);
+            let mut command = test_command(&std::env::current_exe().unwrap(), test);
             command.env(FAILS, &name).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
         };
         let children: Vec<_> = (0..12).map(begin).collect();
         for child in children {
             let output = child.wait_with_output().unwrap();
-            let text = said(&output);
+            let text = stderr_text(&output);
             assert!(output.status.success() && !text.contains("an earlier process"), "{text}");
         }
     }
@@ -201,8 +201,8 @@ fn both_panics_that_end_a_process_are_told_with_the_seed() {
         ("thread", "virtnet: bombs: the run of seed 0x2 ends the process: panic in a destructor"),
         ("none", "virtnet: bombs: the run of seed 0x2 ends the process: panic in a destructor"),
     ] {
-        let output = execute(test, &[(FAILS, isolation)]);
-        let text = said(&output);
+        let output = run_test(test, &[(FAILS, isolation)]);
+        let text = stderr_text(&output);
         assert!(!output.status.success() && text.contains(seed), "{isolation}: {text}");
         let place = |said: &str| {
             let end = text.find(said).unwrap_or_else(|| panic!("{isolation}: {said}: {text}"));
@@ -257,8 +257,8 @@ fn run_that_exits_the_process_fails_the_test_whatever_the_status() {
     }
     for what in ["thread main", "thread task", "thread drop", "shared main", "shared drop"] {
         for more in [&[][..], &[("VIRTNET_SEED", "2")][..]] {
-            let output = execute(test, &[&[(FAILS, what)], more].concat());
-            let text = said(&output);
+            let output = run_test(test, &[&[(FAILS, what)], more].concat());
+            let text = stderr_text(&output);
             assert!(!output.status.success(), "{what}: {text}");
             let told = "virtnet: exits: the run of seed 0x2 ended the process by \
                         `std::process::exit`: the test did not come to its end\n  \
@@ -272,7 +272,7 @@ fn run_that_exits_the_process_fails_the_test_whatever_the_status() {
 const CHECKS: &str = env!("CARGO_BIN_EXE_checks");
 
 fn checks(arguments: &[&OsStr], variables: &[(&str, &str)]) -> String {
-    let mut command = command(Path::new(CHECKS), "");
+    let mut command = test_command(Path::new(CHECKS), "");
     command.arg("x");
     let mut own = Command::new(CHECKS);
     for (name, value) in command.get_envs().filter(|(_, value)| value.is_none()) {
@@ -280,7 +280,7 @@ fn checks(arguments: &[&OsStr], variables: &[(&str, &str)]) -> String {
         own.env_remove(name);
     }
     let output = own.args(arguments).envs(variables.iter().copied()).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr_text(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -320,16 +320,16 @@ fn replay_line_on_a_thread_that_is_named_otherwise_runs_the_program() {
         return;
     }
     for name in ["sweeper", ""] {
-        let text = said(&execute(test, &[(FAILS, name)]));
+        let text = stderr_text(&run_test(test, &[(FAILS, name)]));
         let line = replay_line(&text);
         let program = std::env::current_exe().unwrap();
         let expected = format!("VIRTNET_SEED=0x0 {} {test} --exact --nocapture", program.display());
         assert_eq!(line, expected);
         let mut shell = Command::new("sh");
         let output = shell.args(["-c", line]).env(FAILS, name).output().unwrap();
-        assert!(said(&output).contains("elsewhere failed with seed 0x0, run 1:"), "{line}");
+        assert!(stderr_text(&output).contains("elsewhere failed with seed 0x0, run 1:"), "{line}");
     }
-    let text = said(&execute(test, &[(FAILS, test)]));
+    let text = stderr_text(&run_test(test, &[(FAILS, test)]));
     assert_eq!(replay_line(&text), format!("VIRTNET_SEED=0x0 cargo test {test} -- --exact"));
 }
 
@@ -386,22 +386,22 @@ fn variable_that_cannot_be_meant_is_refused_in_one_sentence() {
         ("VIRTNET_JOBS", "200000", "VIRTNET_JOBS=\"200000\": expected a number of threads from 1"),
         ("VIRTNET_POLL_LIMIT", "0s", "VIRTNET_POLL_LIMIT=\"0s\": expected a duration, as 60s"),
     ] {
-        let output = execute(EARLY, &[(name, value)]);
-        let text = said(&output);
+        let output = run_test(EARLY, &[(name, value)]);
+        let text = stderr_text(&output);
         assert!(!output.status.success(), "{name}={value}: {text}");
         let lines: Vec<_> = text.lines().filter(|line| line.starts_with("virtnet: ")).collect();
         let [line] = lines[..] else { panic!("{text}") };
         assert!(line.starts_with(&format!("virtnet: {expected}")), "{line}");
     }
     let pod = [("JOB_COMPLETION_INDEX", "7"), ("JOB_COMPLETIONS", "4")];
-    let text = said(&execute(EARLY, &pod));
+    let text = stderr_text(&run_test(EARLY, &pod));
     assert!(
         text.contains("virtnet: JOB_COMPLETION_INDEX=\"7\": expected a number below"),
         "{text}"
     );
     // As many threads as there may be.
-    let output = execute(EARLY, &[("VIRTNET_JOBS", "1024")]);
-    assert!(output.status.success(), "{}", said(&output));
+    let output = run_test(EARLY, &[("VIRTNET_JOBS", "1024")]);
+    assert!(output.status.success(), "{}", stderr_text(&output));
 }
 
 /// A run that does not come back: in the first poll, in one after a while, while its tasks are
@@ -465,8 +465,8 @@ fn poll_that_does_not_return_is_a_failed_seed_where_runs_have_processes() {
         ),
         ("locked", "nothing was heard of the run any more, and its process was ended\n"),
     ] {
-        let output = execute(test, &[(FAILS, how)]);
-        let text = said(&output);
+        let output = run_test(test, &[(FAILS, how)]);
+        let text = stderr_text(&output);
         assert!(!output.status.success(), "{how}: {text}");
         assert!(text.contains("hangs failed with seed 0x2, run "), "{how}: {text}");
         assert!(text.contains(&format!(":\n\n{expected}")), "{how}: {text}");
@@ -475,7 +475,7 @@ fn poll_that_does_not_return_is_a_failed_seed_where_runs_have_processes() {
         assert_eq!(line, format!("VIRTNET_SEED=0x2 cargo test {test} -- --exact"));
         if how == "worker" {
             let seed = [(FAILS, how), ("VIRTNET_SEED", "0x2"), ("VIRTNET_POLL_LIMIT", "500ms")];
-            let again = said(&execute(test, &seed));
+            let again = stderr_text(&run_test(test, &seed));
             let start = "hangs failed with seed 0x2, run 1:\n\none poll does not return; ";
             assert!(again.contains(start) && again.contains("after 0.5 s of it"), "{again}");
         }

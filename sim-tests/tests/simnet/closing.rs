@@ -8,7 +8,7 @@ use futures::pin_mut;
 use virtnet::time;
 
 use super::{Two, exact, fifo, ms, secs, two};
-use crate::support::{Task, accept, dial, read, write};
+use crate::support::{ManualTask, accept, dial, read, write};
 
 const CLOSE: [&str; 7] = ["net", "α", "β", "lα", "lβ", "cαβ", "cβα"];
 
@@ -38,7 +38,7 @@ async fn operate(t: &Two, la: &virtnet::Listener, operation: &str) -> Told {
 }
 
 /// Lets the executor run what is otherwise polled by hand.
-async fn run<T>(mut task: Task<T>) -> T {
+async fn run<T>(mut task: ManualTask<T>) -> T {
     std::future::poll_fn(|cx| task.poll_with(cx)).await
 }
 

@@ -140,7 +140,10 @@ fn a_dial_that_gets_nowhere_gives_up_after_the_connect_timeout() {
         assert_eq!(write(&half_open, "?").await, Ok(1), "its end was there, and knows nothing yet");
         t.net.heal();
         assert_eq!(read(&half_open).await, Err(Cause::ConnReset));
-        assert_eq!(super::super::support::now(t.a.listen("")).unwrap().local_addr().port(), 2);
+        assert_eq!(
+            super::super::support::expect_ready_now(t.a.listen("")).unwrap().local_addr().port(),
+            2
+        );
     });
 }
 

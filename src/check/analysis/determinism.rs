@@ -213,7 +213,7 @@ fn difference_here(
     };
     let differing = std::iter::once(second_repeat)
         .chain(&extra_runs)
-        .find(|played| !is_same_run(first_repeat, played));
+        .find(|result| !is_same_run(first_repeat, result));
     let nondeterminism = match differing {
         Some(differing) => Nondeterminism::new(comparison, first_repeat, differing),
         None => {
@@ -296,9 +296,9 @@ impl Nondeterminism {
             let counts: Vec<String> = counts
                 .into_iter()
                 .filter(|(count, _)| *count > 0)
-                .map(|(count, way)| match outcomes.len() {
-                    1 => way.to_string(),
-                    all => format!("{way} {count} of {all} times"),
+                .map(|(count, direction)| match outcomes.len() {
+                    1 => direction.to_string(),
+                    all => format!("{direction} {count} of {all} times"),
                 })
                 .collect();
             (!counts.is_empty()).then(|| format!("{comparison}, it {}", counts.join(" and ")))

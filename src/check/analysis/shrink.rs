@@ -243,9 +243,9 @@ impl Shrinker<'_> {
         if self.stop_reason.is_some() {
             return false;
         }
-        let kept =
+        let retained =
             self.best.choices.iter().enumerate().filter(|(n, choice)| !is_dropped(*n, choice));
-        let remaining: Vec<Choice> = kept.map(|(_, choice)| choice.clone()).collect();
+        let remaining: Vec<Choice> = retained.map(|(_, choice)| choice.clone()).collect();
         remaining.len() < self.best.choices.len() && self.attempt(&remaining)
     }
 

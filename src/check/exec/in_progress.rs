@@ -185,8 +185,8 @@ fn create_locked(folder: &Path, name: &str) -> Option<(File, PathBuf)> {
 }
 
 #[cfg(unix)]
-fn write_at(file: &File, line: &[u8], place: u64) {
-    let _ = std::os::unix::fs::FileExt::write_at(file, line, place);
+fn write_at(file: &File, line: &[u8], index: u64) {
+    let _ = std::os::unix::fs::FileExt::write_at(file, line, index);
 }
 
 #[cfg(windows)]

@@ -203,10 +203,10 @@ mod tests {
             }
         };
         for seed in 0..10 {
-            let played = case.execute(Run::new(seed).keep_trace().record_choices());
-            let line = run_result_to_json(&played).to_string();
+            let result = case.execute(Run::new(seed).keep_trace().record_choices());
+            let line = run_result_to_json(&result).to_string();
             let again = parse_run_result(&line).unwrap();
-            assert_eq!(format!("{again:?}"), format!("{played:?}"));
+            assert_eq!(format!("{again:?}"), format!("{result:?}"));
             assert!(again.trace.unwrap().records().len() > 10 && !again.choices.is_empty());
         }
     }

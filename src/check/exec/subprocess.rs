@@ -318,11 +318,11 @@ fn read_stderr(stderr: ChildStderr, tail: &Mutex<StderrTail>) {
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
     let push_bounded =
-        |kept: fn(&mut StderrTail) -> &mut Vec<String>, text: String, most: usize| {
+        |retained: fn(&mut StderrTail) -> &mut Vec<String>, text: String, most: usize| {
             let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-            let kept = kept(&mut tail);
-            kept.push(text);
-            kept.drain(..kept.len().saturating_sub(most));
+            let retained = retained(&mut tail);
+            retained.push(text);
+            retained.drain(..retained.len().saturating_sub(most));
         };
     while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         let text = String::from_utf8_lossy(&line).into_owned();

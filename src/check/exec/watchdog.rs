@@ -378,23 +378,23 @@ mod tests {
         };
         let settings = Settings::default();
         let mut watch = Watchdog::new(&at, Duration::from_millis(50));
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 case.execute(at[1].begin_run(&RunRequest::from_seed(0x1f4), &settings));
                 at[1].end_run();
             });
             for _ in 0..40 {
-                told.extend(watch.find_stuck());
+                reported.extend(watch.find_stuck());
                 std::thread::sleep(watch.check_interval());
             }
             free.store(true, Relaxed);
         });
-        let [stuck] = &told[..] else { panic!("{told:?}") };
+        let [stuck] = &reported[..] else { panic!("{reported:?}") };
         let text = stuck.to_string();
         assert!(text.starts_with("the run of seed 0x1f4 has been in one poll for "), "{text}");
-        let whose = stuck.clone().find_task_text(&case, &settings);
-        assert!(whose.ends_with(" polls task main/worker"), "{whose}");
+        let owner = stuck.clone().find_task_text(&case, &settings);
+        assert!(owner.ends_with(" polls task main/worker"), "{owner}");
     }
     /// Its last step is made, and a destructor does not return: that is no poll.
     #[test]
@@ -420,24 +420,29 @@ mod tests {
         let (settings, limits) = (Settings::default(), [50, 100].map(Duration::from_millis));
         let mut watch = Watchdog::new(&at, limits[0]);
         let mut signs = StuckDetector::new();
-        let (mut told, mut signed) = (Vec::new(), Vec::new());
+        let (mut reported, mut signed) = (Vec::new(), Vec::new());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 case.execute(at[0].begin_run(&RunRequest::from_seed(7), &settings));
                 at[0].end_run();
             });
-            while signed.is_empty() || told.is_empty() {
-                told.extend(watch.find_stuck());
+            while signed.is_empty() || reported.is_empty() {
+                reported.extend(watch.find_stuck());
                 let sign = signs.check(&at[0], (watch.check_interval(), limits[1]));
                 signed.extend(sign.filter(|sign| *sign != WatchEvent::Progress));
                 std::thread::sleep(watch.check_interval());
             }
             free.store(true, Relaxed);
         });
-        let text = told[0].to_string();
+        let text = reported[0].to_string();
         assert!(text.starts_with("the run of seed 0x7 has ended, and what follows has"), "{text}");
-        assert_eq!(told[0].find_task(&case, &settings), None);
-        let [WatchEvent::Stuck { what, is_over: true }] = &signed[..] else { panic!("{signed:?}") };
-        assert!(what.starts_with("the run has ended, and what follows does not: "), "{what}");
+        assert_eq!(reported[0].find_task(&case, &settings), None);
+        let [WatchEvent::Stuck { what: description, is_over: true }] = &signed[..] else {
+            panic!("{signed:?}")
+        };
+        assert!(
+            description.starts_with("the run has ended, and what follows does not: "),
+            "{description}"
+        );
     }
 }

@@ -167,17 +167,17 @@ impl Report {
         let choices = self.shrunk.as_ref().map_or(&[][..], |shrunk| &shrunk.result.choices);
         let entries = group_repetitions(&past, records);
         let mut next = 0;
-        for place in select_highlights(&entries, &past, records, choices) {
-            let PastEntry { range: places, period } = &entries[place];
+        for index in select_highlights(&entries, &past, records, choices) {
+            let PastEntry { range: places, period } = &entries[index];
             if places.start > next {
                 write!(f, "\n  .. {} more", group_digits(places.start - next))?;
             }
-            for place in places.clone().take(*period) {
-                write!(f, "\n  {}", records[past[place]])?;
+            for index in places.clone().take(*period) {
+                write!(f, "\n  {}", records[past[index]])?;
             }
-            let [from, until] = [places.start, places.end - 1].map(|place| records[past[place]].at);
+            let [from, until] = [places.start, places.end - 1].map(|index| records[past[index]].at);
             let unit = if *period > 1 { format!("these {period} ") } else { String::new() };
-            write_repetitions(f, (&unit, entries[place].repetitions()), (from, until))?;
+            write_repetitions(f, (&unit, entries[index].repetitions()), (from, until))?;
             next = places.end;
         }
         Ok(())

@@ -92,7 +92,7 @@ fn run_view<'a>(
         seed: result.seed,
         records,
         positions: records.iter().map(|record| lanes.position(record)).collect(),
-        highlights: highlights.into_iter().flat_map(shown).map(|place| past[place]).collect(),
+        highlights: highlights.into_iter().flat_map(shown).map(|index| past[index]).collect(),
         past,
         choices: result.choices.iter().filter(|one| keys.contains(&key(one))).collect(),
         total_choices: result.choices.len(),

@@ -1,8 +1,7 @@
-//! The contract of those who build a network.
+//! The traits that a network implements: [`Engine`] and [`Registry`].
 //!
-//! Knows what a network is made of: an [`Engine`] that carries and makes the [`RawConn`] of each
-//! connection, and a [`Registry`] that names. Does not know who uses them. The other direction,
-//! what an engine may call, is `Notifier`.
+//! An [`Engine`] carries connections and makes the [`RawConn`] of each one; a [`Registry`]
+//! resolves names. What an engine may call in return is `Notifier`.
 
 pub(crate) mod notifier;
 pub(crate) mod raw_conn;
@@ -82,7 +81,7 @@ pub(crate) trait Transport: Send + Sync {
     /// Makes a host and takes its name: see [`Engine::new_host`].
     fn poll_announce(
         &self,
-        call: &mut Option<u32>,
+        op_id: &mut Option<u32>,
         host: &Addr,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Box<Cause>>>;
@@ -91,17 +90,17 @@ pub(crate) trait Transport: Send + Sync {
     /// end, and the port of the other.
     fn poll_dial(
         &self,
-        call: &mut Option<u32>,
+        op_id: &mut Option<u32>,
         src: (&Addr, u16),
         dst: &Addr,
         cx: &mut Context<'_>,
     ) -> Poll<DialResult<u16>>;
 
     /// Returns whether what has been begun has come to its end, which a poll would give.
-    fn is_dial_done(&self, call: u32) -> bool;
+    fn is_op_done(&self, op_id: u32) -> bool;
 
     /// Gives up what has been begun and is not over.
-    fn cancel_dial(&self, call: u32);
+    fn cancel_op(&self, op_id: u32);
 
     /// Wakes who waits for what has been begun, because a host has gone down: for its dials; or
     /// because the whole network has: for everything.

@@ -1,7 +1,7 @@
-//! What an engine may ask of the network it carries.
+//! `Notifier`: what an engine calls on the network it carries.
 //!
-//! Knows how a dial that has arrived finds its listener. Does not know where it came from: the
-//! engine vouches for the source.
+//! A dial that has arrived is offered to the listener at its destination. The engine vouches
+//! for the source address of the dial; it is not checked here.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -56,8 +56,8 @@ impl Notifier {
     /// is called in its turn; false if nobody does.
     #[doc(hidden)]
     pub fn wake_accept(&self) -> bool {
-        let accepting = self.net.upgrade().and_then(|net| net.accepting());
-        accepting.map(Waiter::wake).is_some()
+        let waiter = self.net.upgrade().and_then(|net| net.pending_accept_waiter());
+        waiter.map(Waiter::wake).is_some()
     }
 
     /// Finds the host of an address.
@@ -91,7 +91,7 @@ impl DialTarget {
 
     /// See [`Notifier::accept`].
     pub(crate) async fn accept(self, src: &Addr, dst: &Addr) -> Result<Accept, Cause> {
-        let (key, offer) = PendingDial { host: &self.host, src, dst, queued: None }.await?;
+        let (key, offer) = PendingDial { host: &self.host, src, dst, queue_ticket: None }.await?;
         Ok(Accept::new(self.host, key, offer, src.clone()))
     }
 
@@ -109,18 +109,18 @@ impl DialTarget {
         make: impl FnOnce(u16) -> ConnHandle,
     ) -> Option<Waiter> {
         let host = &self.host;
-        host.table(|table| {
-            if host.down().is_some() {
+        host.with_table(|table| {
+            if host.down_cause().is_some() {
                 return None;
             }
-            let (_, backlog, ports) = table.listener(port)?;
-            let (accept, number) = backlog.first_to_accept(ports)?;
-            let (raw, src) = (make(number), src.take()?);
-            let end = Endpoint::new(Port::taken(host.clone(), number), src, raw);
-            let entry = Arc::downgrade(&end);
-            let woken = accept.complete(end);
-            table.insert(number, entry);
-            Some(woken)
+            let (_, queue, ports) = table.listener(port)?;
+            let (accept, accepted_port) = queue.take_idle_accept(ports)?;
+            let (raw, src) = (make(accepted_port), src.take()?);
+            let endpoint = Endpoint::new(Port::from_taken(host.clone(), accepted_port), src, raw);
+            let entry = Arc::downgrade(&endpoint);
+            let waiter = accept.complete(endpoint);
+            table.insert(accepted_port, entry);
+            Some(waiter)
         })
     }
 
@@ -132,15 +132,15 @@ impl DialTarget {
         dst: &Addr,
     ) -> Result<Result<Accept, Cause>, (Self, Addr)> {
         let mut wakers = DeferredWakes::default();
-        let found = self.host.table(|table| {
-            if self.host.down().is_some() {
+        let result = self.host.with_table(|table| {
+            if self.host.down_cause().is_some() {
                 return None;
             }
-            let (key, backlog, ports) = table.listener(dst.port())?;
-            Some((key, backlog.dial_now(ports, &mut wakers)))
+            let (key, queue, ports) = table.listener(dst.port())?;
+            Some((key, queue.try_dial(ports, &mut wakers)))
         });
         wakers.wake();
-        match found {
+        match result {
             Some((key, Some(offer))) => Ok(Ok(Accept::new(self.host, key, offer, src))),
             Some((_, None)) => Err((self, src)),
             None => Ok(Err(Cause::ConnRefused)),
@@ -154,7 +154,7 @@ struct PendingDial<'a> {
     src: &'a Addr,
     dst: &'a Addr,
     /// Where it waits, if it does.
-    queued: Option<(ListenerKey, u64)>,
+    queue_ticket: Option<(ListenerKey, u64)>,
 }
 
 impl PendingDial<'_> {
@@ -164,20 +164,20 @@ impl PendingDial<'_> {
         waker: &Waker,
         wakers: &mut DeferredWakes,
     ) -> Option<Poll<(ListenerKey, Offer)>> {
-        let Self { host, dst, queued, .. } = self;
-        host.table(|table| {
-            if let Some((key, ticket)) = *queued {
-                let (backlog, _) = table.backlog(key)?;
-                return Some(backlog.poll_dial(ticket, waker, wakers)?.map(|offer| (key, offer)));
+        let Self { host, dst, queue_ticket, .. } = self;
+        host.with_table(|table| {
+            if let Some((key, ticket)) = *queue_ticket {
+                let (queue, _) = table.accept_queue(key)?;
+                return Some(queue.poll_dial(ticket, waker, wakers)?.map(|offer| (key, offer)));
             }
-            if host.down().is_some() {
+            if host.down_cause().is_some() {
                 return None;
             }
-            let (key, backlog, ports) = table.listener(dst.port())?;
-            match backlog.dial(ports, waker, wakers) {
+            let (key, queue, ports) = table.listener(dst.port())?;
+            match queue.dial(ports, waker, wakers) {
                 Ok(offer) => Some(Poll::Ready((key, offer))),
                 Err(ticket) => {
-                    *queued = Some((key, ticket));
+                    *queue_ticket = Some((key, ticket));
                     Some(Poll::Pending)
                 }
             }
@@ -194,14 +194,14 @@ impl Future for PendingDial<'_> {
             return this.explain();
         }
         let mut wakers = DeferredWakes::default();
-        let outcome = this.poll_offer(cx.waker(), &mut wakers);
+        let polled = this.poll_offer(cx.waker(), &mut wakers);
         wakers.wake();
-        if let Some(Poll::Pending) = outcome {
+        if let Some(Poll::Pending) = polled {
             return Poll::Pending;
         }
-        this.queued = None;
-        match outcome {
-            Some(offered) => offered.map(Ok),
+        this.queue_ticket = None;
+        match polled {
+            Some(offer) => offer.map(Ok),
             None => Poll::Ready(Err(Cause::ConnRefused)),
         }
     }
@@ -211,15 +211,15 @@ impl PendingDial<'_> {
     /// Says how the dial stands while a stall is explained; it takes no offer and joins no queue.
     #[cold]
     fn explain<T>(&self) -> Poll<T> {
-        let operation = match self.queued {
+        let operation = match self.queue_ticket {
             _ if has_progressed() => Operation::Waiting,
             None => Operation::NewAt(address_of(self)),
             Some((key, ticket)) => {
-                let ready = self.host.try_table(|table| {
-                    let backlog = table.backlog(key);
-                    backlog.is_none_or(|(backlog, _)| backlog.is_dial_ready(ticket))
+                let is_ready = self.host.try_with_table(|table| {
+                    let queue = table.accept_queue(key);
+                    queue.is_none_or(|(queue, _)| queue.is_dial_ready(ticket))
                 });
-                if ready == Some(true) { Operation::Ready } else { Operation::Waiting }
+                if is_ready == Some(true) { Operation::Ready } else { Operation::Waiting }
             }
         };
         let (src, dst) = (self.src, self.dst);
@@ -232,13 +232,13 @@ impl Drop for PendingDial<'_> {
         if is_probing() {
             forget_operation(address_of(self));
         }
-        let Some((key, ticket)) = self.queued else {
+        let Some((key, ticket)) = self.queue_ticket else {
             return;
         };
         let mut wakers = DeferredWakes::default();
-        self.host.try_table(|table| {
-            if let Some((backlog, ports)) = table.backlog(key) {
-                backlog.leave_dial(ticket, ports, &mut wakers);
+        self.host.try_with_table(|table| {
+            if let Some((queue, ports)) = table.accept_queue(key) {
+                queue.cancel_dial(ticket, ports, &mut wakers);
             }
         });
         wakers.wake();
@@ -263,16 +263,20 @@ pub(crate) struct AcceptResponder {
     dial: Option<(Port, Addr)>,
     key: ListenerKey,
     /// The ticket of the accept in the listener's queue.
-    accept: u64,
+    accept_ticket: u64,
 }
 
 impl Accept {
     fn new(host: Arc<HostState>, key: ListenerKey, offer: Offer, src: Addr) -> Self {
-        let port = Port::taken(host, offer.port);
+        let port = Port::from_taken(host, offer.port);
         let addr = port.addr();
         Self {
             addr,
-            responder: AcceptResponder { dial: Some((port, src)), key, accept: offer.accept },
+            responder: AcceptResponder {
+                dial: Some((port, src)),
+                key,
+                accept_ticket: offer.accept_ticket,
+            },
         }
     }
 
@@ -309,18 +313,18 @@ impl AcceptResponder {
         let Some((port, src)) = self.dial.take() else {
             return;
         };
-        let end = Endpoint::new(port, src, conn);
+        let endpoint = Endpoint::new(port, src, conn);
         let mut wakers = DeferredWakes::default();
-        let confirmed = end.host().table(|table| {
-            table.add(&end);
+        let confirmed = endpoint.host().with_table(|table| {
+            table.insert_endpoint(&endpoint);
             // If the host is down its queues are empty, or are about to be emptied under this
             // lock. What is handed back on failure is not the last owner: nothing ends in here.
-            table.backlog(self.key).is_some_and(|(backlog, _)| {
-                backlog.confirm(self.accept, end.clone(), &mut wakers).is_ok()
+            table.accept_queue(self.key).is_some_and(|(queue, _)| {
+                queue.confirm(self.accept_ticket, endpoint.clone(), &mut wakers).is_ok()
             })
         });
         if !confirmed {
-            end.abort();
+            endpoint.abort();
         }
         wakers.wake();
     }
@@ -334,9 +338,9 @@ impl Drop for AcceptResponder {
         // The port first: the next dial that is picked up takes the lowest again.
         port.give_back();
         let mut wakers = DeferredWakes::default();
-        port.host.try_table(|table| {
-            if let Some((backlog, ports)) = table.backlog(self.key) {
-                backlog.refuse(self.accept, ports, &mut wakers);
+        port.host.try_with_table(|table| {
+            if let Some((queue, ports)) = table.accept_queue(self.key) {
+                queue.refuse(self.accept_ticket, ports, &mut wakers);
             }
         });
         wakers.wake();

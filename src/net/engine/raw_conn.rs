@@ -1,7 +1,7 @@
-//! The ends of connections, as engines make them and hand them over.
+//! Raw connections: the endpoints that engines make and hand over.
 //!
-//! Knows what is asked of an end, whether it stands in a box or its engine keeps it among all
-//! others. Does not know who owns it, and who reads and writes.
+//! An endpoint is either a boxed [`RawConn`] or an entry in a table that the engine owns. The
+//! table form avoids an allocation per endpoint and a pointer to follow on each read and write.
 
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -42,8 +42,8 @@ pub trait RawConn: Send + Sync + 'static {
 
     /// Tells what a read or a write would come to, without doing it; `None` where that is unknown.
     #[doc(hidden)]
-    fn readiness(&self, writes: bool, waker: &Waker) -> Option<Readiness> {
-        let _ = (writes, waker);
+    fn readiness(&self, is_write: bool, waker: &Waker) -> Option<Readiness> {
+        let _ = (is_write, waker);
         None
     }
 
@@ -66,11 +66,11 @@ pub trait RawConn: Send + Sync + 'static {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Readiness {
     /// It moves bytes.
-    Moves,
+    Ready,
     /// It gives the end of the stream or an error, now and from now on.
     Ended,
     /// It is pending, and this waker is kept already.
-    Waits,
+    Waiting,
     /// It is pending, and this waker would be kept.
     WouldWait,
 }
@@ -78,7 +78,7 @@ pub enum Readiness {
 /// One end of a connection, as an engine has handed it over.
 pub(crate) enum ConnHandle {
     Boxed(Box<dyn RawConn>),
-    Kept(TableConn),
+    Table(TableConn),
 }
 
 /// An end that its engine keeps among all others, where no box has to be made for it, and none to
@@ -88,8 +88,8 @@ pub(crate) struct TableConn(FastConn);
 /// The way to an end that is kept, for who wants to go it without a look at what owns that.
 #[derive(Clone, Copy)]
 pub(crate) struct FastConn {
-    place: ConnRef,
-    by: &'static dyn ConnTable,
+    conn: ConnRef,
+    table: &'static dyn ConnTable,
 }
 
 /// Where an end is kept: in which run, and where there.
@@ -103,61 +103,66 @@ pub(crate) struct ConnRef {
 pub(crate) trait ConnTable: Send + Sync {
     fn poll_read(
         &self,
-        at: ConnRef,
+        conn: ConnRef,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>>;
 
-    fn poll_write(&self, at: ConnRef, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
+    fn poll_write(
+        &self,
+        conn: ConnRef,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>>;
 
     /// Reads something, or lets the task that is polled wait for it, if nothing whatever is the
     /// matter with the connection: never when this end is closed.
     fn try_read_fast(
         &self,
-        at: ConnRef,
+        conn: ConnRef,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Option<Poll<usize>>;
 
     /// Writes something, if nothing whatever is the matter with the connection.
-    fn try_write_fast(&self, at: ConnRef, buf: &[u8]) -> Option<usize>;
+    fn try_write_fast(&self, conn: ConnRef, buf: &[u8]) -> Option<usize>;
 
     /// See [`RawConn::outlook`].
-    fn readiness(&self, at: ConnRef, writes: bool, waker: &Waker) -> Readiness;
+    fn readiness(&self, conn: ConnRef, is_write: bool, waker: &Waker) -> Readiness;
 
     /// Half-closes.
-    fn half_close(&self, at: ConnRef);
+    fn half_close(&self, conn: ConnRef);
 
-    fn abort(&self, at: ConnRef);
+    fn abort(&self, conn: ConnRef);
 
-    fn close(&self, at: ConnRef);
+    fn close(&self, conn: ConnRef);
 
     /// Lets go of an end, after having closed it or else tearing it down.
-    fn release(&self, at: ConnRef, closes: bool);
+    fn release(&self, conn: ConnRef, graceful: bool);
 }
 
 impl FastConn {
     #[inline]
     pub(crate) fn read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Option<Poll<usize>> {
-        self.by.try_read_fast(self.place, cx, buf)
+        self.table.try_read_fast(self.conn, cx, buf)
     }
 
     #[inline]
     pub(crate) fn write(&self, buf: &[u8]) -> Option<usize> {
-        self.by.try_write_fast(self.place, buf)
+        self.table.try_write_fast(self.conn, buf)
     }
 }
 
 impl ConnHandle {
-    pub(crate) const fn shortcut(&self) -> Option<FastConn> {
+    pub(crate) const fn fast_conn(&self) -> Option<FastConn> {
         match self {
-            Self::Kept(TableConn(shortcut)) => Some(*shortcut),
+            Self::Table(TableConn(fast)) => Some(*fast),
             Self::Boxed(_) => None,
         }
     }
 
-    pub(crate) const fn kept(place: ConnRef, by: &'static dyn ConnTable) -> Self {
-        Self::Kept(TableConn(FastConn { place, by }))
+    pub(crate) const fn in_table(index: ConnRef, table: &'static dyn ConnTable) -> Self {
+        Self::Table(TableConn(FastConn { conn: index, table }))
     }
 
     #[inline]
@@ -167,7 +172,9 @@ impl ConnHandle {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Kept(TableConn(FastConn { place, by })) => by.poll_read(*place, cx, buf),
+            Self::Table(TableConn(FastConn { conn: index, table })) => {
+                table.poll_read(*index, cx, buf)
+            }
             Self::Boxed(raw) => raw.poll_read(cx, buf),
         }
     }
@@ -175,7 +182,9 @@ impl ConnHandle {
     #[inline]
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Kept(TableConn(FastConn { place, by })) => by.poll_write(*place, cx, buf),
+            Self::Table(TableConn(FastConn { conn: index, table })) => {
+                table.poll_write(*index, cx, buf)
+            }
             Self::Boxed(raw) => raw.poll_write(cx, buf),
         }
     }
@@ -184,15 +193,15 @@ impl ConnHandle {
     #[inline]
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Kept(_) => Poll::Ready(Ok(())),
+            Self::Table(_) => Poll::Ready(Ok(())),
             Self::Boxed(raw) => raw.poll_flush(cx),
         }
     }
 
     pub(crate) fn poll_close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Kept(TableConn(FastConn { place, by })) => {
-                by.half_close(*place);
+            Self::Table(TableConn(FastConn { conn: index, table })) => {
+                table.half_close(*index);
                 Poll::Ready(Ok(()))
             }
             Self::Boxed(raw) => raw.poll_close(cx),
@@ -200,41 +209,41 @@ impl ConnHandle {
     }
 
     /// See [`RawConn::outlook`].
-    pub(crate) fn outlook(&self, writes: bool, waker: &Waker) -> Option<Readiness> {
+    pub(crate) fn readiness(&self, is_write: bool, waker: &Waker) -> Option<Readiness> {
         match self {
-            Self::Kept(TableConn(FastConn { place, by })) => {
-                Some(by.readiness(*place, writes, waker))
+            Self::Table(TableConn(FastConn { conn: index, table })) => {
+                Some(table.readiness(*index, is_write, waker))
             }
-            Self::Boxed(raw) => raw.readiness(writes, waker),
+            Self::Boxed(raw) => raw.readiness(is_write, waker),
         }
     }
 
-    pub(crate) fn own_addr(&self) -> Option<Addr> {
+    pub(crate) fn local_addr(&self) -> Option<Addr> {
         match self {
-            Self::Kept(_) => None,
+            Self::Table(_) => None,
             Self::Boxed(raw) => raw.local_addr(),
         }
     }
 
     pub(crate) fn abort(&self) {
         match self {
-            Self::Kept(TableConn(FastConn { place, by })) => by.abort(*place),
+            Self::Table(TableConn(FastConn { conn: index, table })) => table.abort(*index),
             Self::Boxed(raw) => raw.abort(),
         }
     }
 
     pub(crate) fn close(&self) {
         match self {
-            Self::Kept(TableConn(FastConn { place, by })) => by.close(*place),
+            Self::Table(TableConn(FastConn { conn: index, table })) => table.close(*index),
             Self::Boxed(raw) => raw.close(),
         }
     }
 
     /// Closes, just before it is dropped.
     #[inline]
-    pub(crate) fn retire(&mut self) {
+    pub(crate) fn close_on_drop(&mut self) {
         match self {
-            Self::Kept(kept) => kept.let_go(true),
+            Self::Table(retained) => retained.release(true),
             Self::Boxed(raw) => raw.close(),
         }
     }
@@ -242,13 +251,13 @@ impl ConnHandle {
 
 impl TableConn {
     /// Where an end is that has been let go.
-    const NOWHERE: ConnRef = ConnRef { run: 0, number: u64::MAX };
+    const RELEASED: ConnRef = ConnRef { run: 0, number: u64::MAX };
 
     #[inline]
-    fn let_go(&mut self, closes: bool) {
-        let Self(FastConn { place, by }) = self;
-        by.release(*place, closes);
-        *place = Self::NOWHERE;
+    fn release(&mut self, graceful: bool) {
+        let Self(FastConn { conn: index, table }) = self;
+        table.release(*index, graceful);
+        *index = Self::RELEASED;
     }
 }
 
@@ -256,8 +265,8 @@ impl Drop for TableConn {
     #[inline]
     fn drop(&mut self) {
         // What was never closed belonged to a connection that did not come about.
-        if self.0.place != Self::NOWHERE {
-            self.let_go(false);
+        if self.0.conn != Self::RELEASED {
+            self.release(false);
         }
     }
 }
@@ -276,7 +285,7 @@ impl From<Box<dyn RawConn>> for ConnHandle {
 #[cfg(feature = "os")]
 pub(crate) trait RawListener: Send + Sync + 'static {
     /// Takes the next connection, with the address of the other end.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<AcceptedConn, Cause>>;
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<ExternalConn, Cause>>;
 
     /// Takes no more, and wakes all who wait.
     fn close(&self);
@@ -284,7 +293,7 @@ pub(crate) trait RawListener: Send + Sync + 'static {
 
 /// One end of a connection, as somebody else made it.
 #[cfg(feature = "os")]
-pub(crate) struct AcceptedConn {
+pub(crate) struct ExternalConn {
     pub(crate) raw: Box<dyn RawConn>,
     pub(crate) peer: Addr,
 }

@@ -1,7 +1,7 @@
-//! Yes, at once.
+//! A zero-sized future that is ready with `Ok(T::default())`.
 //!
-//! Knows the one answer that needs no memory, and how to see that somebody gave it. Does not know
-//! what was asked.
+//! Boxing it does not allocate. `poll_ready_ok` recognises it by its size, polls it once, and
+//! leaves every other future alone.
 
 use std::future::Future;
 use std::marker::PhantomData;

@@ -1,7 +1,7 @@
-//! The queue of a listener: dials on one side, accepts on the other.
+//! The accept queue of a listener: dials on one side, accepts on the other.
 //!
-//! Knows who waits, who was offered to whom, and in which order. Does not know what a connection
-//! is, takes no lock and wakes nobody: it says who is to be woken.
+//! The queue takes no lock and wakes nothing: its methods return or collect the waiters to
+//! wake.
 //!
 //! ```text
 //! dial:    queued ── offered ── gone (it holds the `Accept`)
@@ -10,8 +10,9 @@
 //!            ▲─────────┴───────────┘ refused
 //! ```
 //!
-//! A dial and an accept that both wait are paired at once, so there is never an idle accept beside
-//! a queued dial. A port is taken at the pairing and belongs to the dial's side from then on.
+//! A waiting dial and a waiting accept are paired at once, so an idle accept and a queued dial
+//! never exist together. The port is taken at the pairing, and belongs to the dial's side from
+//! then on.
 
 use std::task::{Poll, Waker};
 
@@ -26,42 +27,42 @@ use crate::net::state::wait_list::DeferredWakes;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
     /// The ticket of the accept.
-    pub(crate) accept: u64,
+    pub(crate) accept_ticket: u64,
     /// The port of the accepted end, taken.
     pub(crate) port: u16,
 }
 
 /// A listener's queue; `C` is a connection.
 #[derive(Debug)]
-pub(crate) struct Backlog<C> {
-    dials: TicketQueue<Dial>,
-    accepts: TicketQueue<Accept<C>>,
+pub(crate) struct AcceptQueue<C> {
+    dials: TicketQueue<DialEntry>,
+    accepts: TicketQueue<AcceptEntry<C>>,
     /// Connections whose accept was dropped after it had succeeded; for the next accepts.
-    ready: TicketQueue<C>,
+    unclaimed: TicketQueue<C>,
 }
 
 #[derive(Debug)]
-struct Dial {
+struct DialEntry {
     waiter: Waiter,
     offer: Option<Offer>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Accept<C> {
+pub(crate) struct AcceptEntry<C> {
     waiter: Waiter,
-    stage: Stage<C>,
+    state: AcceptState<C>,
 }
 
-impl<C> Accept<C> {
+impl<C> AcceptEntry<C> {
     /// Gets its connection. Returns who is to be woken.
     pub(crate) fn complete(&mut self, conn: C) -> Waiter {
-        self.stage = Stage::Done(Ok(conn));
+        self.state = AcceptState::Done(Ok(conn));
         self.waiter.clone()
     }
 }
 
 #[derive(Debug)]
-enum Stage<C> {
+enum AcceptState<C> {
     Idle,
     /// A queued dial was woken for it, and has not come yet.
     Offered {
@@ -73,18 +74,18 @@ enum Stage<C> {
     Done(Result<C, CauseKind>),
 }
 
-impl<C> Default for Backlog<C> {
+impl<C> Default for AcceptQueue<C> {
     fn default() -> Self {
         Self {
             dials: TicketQueue::default(),
             accepts: TicketQueue::default(),
-            ready: TicketQueue::default(),
+            unclaimed: TicketQueue::default(),
         }
     }
 }
 
 /// The dial's side.
-impl<C> Backlog<C> {
+impl<C> AcceptQueue<C> {
     /// Asks for an accept: takes the first that waits, or queues and gives a ticket.
     pub(crate) fn dial(
         &mut self,
@@ -92,27 +93,30 @@ impl<C> Backlog<C> {
         waker: &Waker,
         wakers: &mut DeferredWakes,
     ) -> Result<Offer, u64> {
-        match self.dial_now(ports, wakers) {
+        match self.try_dial(ports, wakers) {
             Some(offer) => Ok(offer),
-            None => Err(self.dials.push(Dial { waiter: Waiter::of(waker), offer: None })),
+            None => Err(self.dials.push(DialEntry { waiter: Waiter::of(waker), offer: None })),
         }
     }
 
     /// Asks for an accept, and does not queue if none waits.
-    pub(crate) fn dial_now(
+    pub(crate) fn try_dial(
         &mut self,
         ports: &mut PortSet,
         wakers: &mut DeferredWakes,
     ) -> Option<Offer> {
-        let (offer, stage) = self.offer(ports, wakers)?;
-        *stage = Stage::Taken;
+        let (offer, state) = self.make_offer(ports, wakers)?;
+        *state = AcceptState::Taken;
         Some(offer)
     }
 
     /// Gives the first accept that waits, and a port that is taken for it, if there are both; the
     /// accept is to be completed at once.
-    pub(crate) fn first_to_accept(&mut self, ports: &mut PortSet) -> Option<(&mut Accept<C>, u16)> {
-        let (_, accept) = self.first_idle()?;
+    pub(crate) fn take_idle_accept(
+        &mut self,
+        ports: &mut PortSet,
+    ) -> Option<(&mut AcceptEntry<C>, u16)> {
+        let (_, accept) = self.first_idle_accept()?;
         Some((accept, ports.take_lowest()?))
     }
 
@@ -129,8 +133,8 @@ impl<C> Backlog<C> {
             return Some(Poll::Pending);
         };
         wakers.defer_drop(self.dials.remove(ticket).map(|dial| dial.waiter));
-        if let Some(accept) = self.accepts.get(offer.accept) {
-            accept.stage = Stage::Taken;
+        if let Some(accept) = self.accepts.get(offer.accept_ticket) {
+            accept.state = AcceptState::Taken;
         }
         Some(Poll::Ready(offer))
     }
@@ -141,46 +145,46 @@ impl<C> Backlog<C> {
     }
 
     /// Leaves the queue; what was offered meanwhile goes to the next dial.
-    pub(crate) fn leave_dial(
+    pub(crate) fn cancel_dial(
         &mut self,
         ticket: u64,
         ports: &mut PortSet,
         wakers: &mut DeferredWakes,
     ) {
-        let Some(Dial { waiter, offer }) = self.dials.remove(ticket) else { return };
+        let Some(DialEntry { waiter, offer }) = self.dials.remove(ticket) else { return };
         wakers.defer_drop(Some(waiter));
         if let Some(offer) = offer {
             ports.give_back(offer.port);
-            self.refuse(offer.accept, ports, wakers);
+            self.refuse(offer.accept_ticket, ports, wakers);
         }
     }
 
     /// Lets an accept go on waiting, in its old place.
-    pub(crate) fn refuse(&mut self, accept: u64, ports: &mut PortSet, wakers: &mut DeferredWakes) {
-        if let Some(waiting) = self.accepts.get(accept) {
-            waiting.stage = Stage::Idle;
-            self.pair(ports, wakers);
+    pub(crate) fn refuse(&mut self, ticket: u64, ports: &mut PortSet, wakers: &mut DeferredWakes) {
+        if let Some(accept) = self.accepts.get(ticket) {
+            accept.state = AcceptState::Idle;
+            self.pair_waiting(ports, wakers);
         }
     }
 
     /// Completes an accept; gives the connection back if the accept is gone.
     pub(crate) fn confirm(
         &mut self,
-        accept: u64,
+        ticket: u64,
         conn: C,
         wakers: &mut DeferredWakes,
     ) -> Result<(), C> {
-        let Some(waiting) = self.accepts.get(accept) else {
+        let Some(accept) = self.accepts.get(ticket) else {
             return Err(conn);
         };
-        waiting.stage = Stage::Done(Ok(conn));
-        wakers.push(waiting.waiter.clone());
+        accept.state = AcceptState::Done(Ok(conn));
+        wakers.push(accept.waiter.clone());
         Ok(())
     }
 }
 
 /// The accept's side.
-impl<C> Backlog<C> {
+impl<C> AcceptQueue<C> {
     /// Asks for a connection: takes one that is left over, or queues and gives a ticket.
     ///
     /// The first dial that waits is offered to it.
@@ -190,11 +194,12 @@ impl<C> Backlog<C> {
         waker: &Waker,
         wakers: &mut DeferredWakes,
     ) -> Result<C, u64> {
-        if let Some(conn) = self.ready.pop() {
+        if let Some(conn) = self.unclaimed.pop() {
             return Ok(conn);
         }
-        let ticket = self.accepts.push(Accept { waiter: Waiter::of(waker), stage: Stage::Idle });
-        self.pair(ports, wakers);
+        let ticket =
+            self.accepts.push(AcceptEntry { waiter: Waiter::of(waker), state: AcceptState::Idle });
+        self.pair_waiting(ports, wakers);
         Err(ticket)
     }
 
@@ -206,50 +211,50 @@ impl<C> Backlog<C> {
         wakers: &mut DeferredWakes,
     ) -> Option<Poll<Result<C, CauseKind>>> {
         let accept = self.accepts.get(ticket)?;
-        let Stage::Done(done) = &mut accept.stage else {
+        let AcceptState::Done(result) = &mut accept.state else {
             wakers.defer_drop(accept.waiter.set(waker));
             return Some(Poll::Pending);
         };
         // Taken out where it lies: the whole of it is large to move.
-        let done = std::mem::replace(done, Err(CauseKind::SockDown));
+        let result = std::mem::replace(result, Err(CauseKind::SockDown));
         if let Waiter::Other(_) = accept.waiter {
             wakers.defer_drop(self.accepts.remove(ticket).map(|accept| accept.waiter));
         } else {
-            self.accepts.leave(ticket);
+            self.accepts.discard(ticket);
         }
-        Some(Poll::Ready(done))
+        Some(Poll::Ready(result))
     }
 
     /// Returns whether an accept has its connection or its error, or is not known any more.
     pub(crate) fn is_accept_ready(&mut self, ticket: u64) -> bool {
-        self.accepts.get(ticket).is_none_or(|accept| matches!(accept.stage, Stage::Done(_)))
+        self.accepts.get(ticket).is_none_or(|accept| matches!(accept.state, AcceptState::Done(_)))
     }
 
     /// Leaves the queue, and loses nothing: a dial that was offered waits on in its old place, a
     /// connection goes to the next accept.
-    pub(crate) fn leave_accept(
+    pub(crate) fn cancel_accept(
         &mut self,
         ticket: u64,
         ports: &mut PortSet,
         wakers: &mut DeferredWakes,
     ) {
-        let Some(Accept { waiter, stage }) = self.accepts.remove(ticket) else { return };
+        let Some(AcceptEntry { waiter, state }) = self.accepts.remove(ticket) else { return };
         wakers.defer_drop(Some(waiter));
-        match stage {
-            Stage::Offered { dial, port } => {
+        match state {
+            AcceptState::Offered { dial, port } => {
                 ports.give_back(port);
                 if let Some(dial) = self.dials.get(dial) {
                     dial.offer = None;
                 }
-                self.pair(ports, wakers);
+                self.pair_waiting(ports, wakers);
             }
-            Stage::Done(Ok(conn)) => match self.first_idle() {
+            AcceptState::Done(Ok(conn)) => match self.first_idle_accept() {
                 Some((_, next)) => {
-                    next.stage = Stage::Done(Ok(conn));
+                    next.state = AcceptState::Done(Ok(conn));
                     wakers.push(next.waiter.clone());
                 }
                 None => {
-                    self.ready.push(conn);
+                    self.unclaimed.push(conn);
                 }
             },
             // Whoever has taken the offer finds nobody when he confirms.
@@ -258,15 +263,15 @@ impl<C> Backlog<C> {
     }
 }
 
-impl<C> Backlog<C> {
+impl<C> AcceptQueue<C> {
     /// Finds an accept that has no connection yet.
-    pub(crate) fn accepting(&mut self) -> Option<Waiter> {
-        let waits = |accept: &Accept<C>| !matches!(accept.stage, Stage::Done(_));
-        self.accepts.first(waits).map(|(_, accept)| accept.waiter.clone())
+    pub(crate) fn pending_accept_waiter(&mut self) -> Option<Waiter> {
+        let is_pending = |accept: &AcceptEntry<C>| !matches!(accept.state, AcceptState::Done(_));
+        self.accepts.find_first(is_pending).map(|(_, accept)| accept.waiter.clone())
     }
 
     /// Counts the dials and the accepts that wait.
-    pub(crate) fn waiting(&self) -> (usize, usize) {
+    pub(crate) fn waiting_counts(&self) -> (usize, usize) {
         (self.dials.len(), self.accepts.len())
     }
 
@@ -276,15 +281,15 @@ impl<C> Backlog<C> {
     /// listener reckons with more connections from it.
     #[inline]
     pub(crate) fn clear(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) -> Vec<C> {
-        if self.waiting() == (0, 0) && self.ready.len() == 0 {
+        if self.waiting_counts() == (0, 0) && self.unclaimed.len() == 0 {
             return Vec::new();
         }
-        self.clear_some(ports, wakers)
+        self.clear_slow(ports, wakers)
     }
 
     #[cold]
-    fn clear_some(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) -> Vec<C> {
-        let mut conns: Vec<C> = self.ready.clear().collect();
+    fn clear_slow(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) -> Vec<C> {
+        let mut conns: Vec<C> = self.unclaimed.clear().collect();
         for dial in self.dials.clear() {
             if let Some(offer) = dial.offer {
                 ports.give_back(offer.port);
@@ -292,7 +297,7 @@ impl<C> Backlog<C> {
             wakers.push(dial.waiter);
         }
         for accept in self.accepts.clear() {
-            if let Stage::Done(Ok(conn)) = accept.stage {
+            if let AcceptState::Done(Ok(conn)) = accept.state {
                 conns.push(conn);
             }
             wakers.push(accept.waiter);
@@ -301,12 +306,12 @@ impl<C> Backlog<C> {
     }
 
     /// Offers queued dials to idle accepts, first to first.
-    fn pair(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) {
-        while let Some((ticket, _)) = self.dials.first(|dial| dial.offer.is_none()) {
-            let Some((offer, stage)) = self.offer(ports, wakers) else {
+    fn pair_waiting(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) {
+        while let Some((ticket, _)) = self.dials.find_first(|dial| dial.offer.is_none()) {
+            let Some((offer, state)) = self.make_offer(ports, wakers) else {
                 return;
             };
-            *stage = Stage::Offered { dial: ticket, port: offer.port };
+            *state = AcceptState::Offered { dial: ticket, port: offer.port };
             if let Some(dial) = self.dials.get(ticket) {
                 dial.offer = Some(offer);
                 wakers.push(dial.waiter.clone());
@@ -315,28 +320,28 @@ impl<C> Backlog<C> {
     }
 
     /// Takes a port for the first idle accept; those for whom there is none fail.
-    fn offer(
+    fn make_offer(
         &mut self,
         ports: &mut PortSet,
         wakers: &mut DeferredWakes,
-    ) -> Option<(Offer, &mut Stage<C>)> {
+    ) -> Option<(Offer, &mut AcceptState<C>)> {
         // A loop that returns a borrow from its middle does not pass the borrow checker; so the
         // ticket is found first.
         let (ticket, port) = loop {
-            let (ticket, accept) = self.first_idle()?;
+            let (ticket, accept) = self.first_idle_accept()?;
             match ports.take_lowest() {
                 Some(port) => break (ticket, port),
                 None => {
-                    accept.stage = Stage::Done(Err(CauseKind::NoFreePort));
+                    accept.state = AcceptState::Done(Err(CauseKind::NoFreePort));
                     wakers.push(accept.waiter.clone());
                 }
             }
         };
         let accept = self.accepts.get(ticket)?;
-        Some((Offer { accept: ticket, port }, &mut accept.stage))
+        Some((Offer { accept_ticket: ticket, port }, &mut accept.state))
     }
 
-    fn first_idle(&mut self) -> Option<(u64, &mut Accept<C>)> {
-        self.accepts.first(|accept| matches!(accept.stage, Stage::Idle))
+    fn first_idle_accept(&mut self) -> Option<(u64, &mut AcceptEntry<C>)> {
+        self.accepts.find_first(|accept| matches!(accept.state, AcceptState::Idle))
     }
 }

@@ -1,15 +1,14 @@
-//! A host, the table of its sockets, and one end of a connection.
+//! A host's state: its socket table, its ports, and its connection endpoints.
 //!
-//! Knows who has which port, and how a closing reaches everything that is open. Contains no
-//! `async` and does not know how addresses are asked for or connections made.
+//! Closing a host reaches every open socket through the table. This module has no `async` code.
 //!
-//! Who owns whom, so that nothing is ever leaked:
+//! Ownership, which rules out leaks:
 //!
 //! ```text
-//! network ──► HostState ◄── Port ◄── Endpoint ◄── Conn (a user's)
+//! network ──► HostState ◄── Port ◄── Endpoint      ◄── Conn (held by a program)
 //!               ┆             ▲
-//!               ┆             └───── Bound    ◄── Listener (a user's)
-//!               ┆ weakly
+//!               ┆             └───── ListenerInner ◄── Listener (held by a program)
+//!               ┆ weak
 //!               └┄┄► Endpoint
 //! ```
 
@@ -25,7 +24,7 @@ use crate::util::waiter::Waiter;
 use crate::net::addr::Addr;
 use crate::net::engine::raw_conn::ConnHandle;
 use crate::net::error::CauseKind;
-use crate::net::state::accept_queue::Backlog;
+use crate::net::state::accept_queue::AcceptQueue;
 use crate::net::state::port_set::PortSet;
 use crate::net::state::shutdown::{Closable, Latch, down_cause};
 use crate::net::state::ticket_queue::TicketQueue;
@@ -37,11 +36,11 @@ pub(crate) struct HostState {
     /// The host with port 0, from which all its addresses are made.
     pub(crate) addr: Addr,
     /// Falls when the network closes, before any of its hosts is shut.
-    net: Latch,
+    net_latch: Latch,
     /// Falls when this host closes or its network does.
-    latch: Latch,
+    host_latch: Latch,
     /// Whether its own closing has been asked for; the network's does not count.
-    closed: Latch,
+    close_requested: Latch,
     table: RunCell<SocketTable>,
 }
 
@@ -53,9 +52,9 @@ pub(crate) struct SocketTable {
     /// vector by port: a listener on port 50 051 should not cost a megabyte.
     sockets: SmallMap<u16, Socket>,
     /// How many listeners there have been.
-    listeners: u64,
+    last_generation: u64,
     /// Whoever is blocked by an operation that the host's closing interrupts: dials.
-    blocked: TicketQueue<Waiter>,
+    waiters: TicketQueue<Waiter>,
 }
 
 run_local!(SocketTable);
@@ -64,8 +63,8 @@ run_local!(SocketTable);
 enum Socket {
     /// Boxed, because most sockets are connections.
     Listener {
-        serial: u64,
-        backlog: Box<Backlog<Arc<Endpoint>>>,
+        generation: u64,
+        queue: Box<AcceptQueue<Arc<Endpoint>>>,
     },
     Conn(Weak<Endpoint>),
 }
@@ -74,7 +73,7 @@ enum Socket {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ListenerKey {
     pub(crate) port: u16,
-    pub(crate) serial: u64,
+    pub(crate) generation: u64,
 }
 
 impl HostState {
@@ -83,33 +82,34 @@ impl HostState {
         let table = || SocketTable {
             ports: PortSet::new(),
             sockets: SmallMap::default(),
-            listeners: 0,
-            blocked: TicketQueue::default(),
+            last_generation: 0,
+            waiters: TicketQueue::default(),
         };
-        let (net, latch, closed) = (Latch::default(), Latch::default(), Latch::default());
-        Arc::new(Self { addr, net, latch, closed, table: RunCell::new(table) })
+        let (net_latch, host_latch, close_requested) =
+            (Latch::default(), Latch::default(), Latch::default());
+        Arc::new(Self { addr, net_latch, host_latch, close_requested, table: RunCell::new(table) })
     }
 
     /// Says why nothing can be done with this host, if so.
     #[inline]
-    pub(crate) fn down(&self) -> Option<CauseKind> {
-        down_cause(&self.net, &self.latch, false)
+    pub(crate) fn down_cause(&self) -> Option<CauseKind> {
+        down_cause(&self.net_latch, &self.host_latch, false)
     }
 
     /// Says why nothing can be done with a socket of this host that is down.
-    pub(crate) fn socket_down(&self) -> CauseKind {
-        down_cause(&self.net, &self.latch, true).unwrap_or(CauseKind::SockDown)
+    pub(crate) fn socket_down_cause(&self) -> CauseKind {
+        down_cause(&self.net_latch, &self.host_latch, true).unwrap_or(CauseKind::SockDown)
     }
 
     /// Works on the table, under its lock.
     #[inline]
-    pub(crate) fn table<R>(&self, work: impl FnOnce(&mut SocketTable) -> R) -> R {
+    pub(crate) fn with_table<R>(&self, work: impl FnOnce(&mut SocketTable) -> R) -> R {
         self.table.with(work)
     }
 
     /// Works on the table, unless it was made in a run that is over.
     #[inline]
-    pub(crate) fn try_table<R>(&self, work: impl FnOnce(&mut SocketTable) -> R) -> Option<R> {
+    pub(crate) fn try_with_table<R>(&self, work: impl FnOnce(&mut SocketTable) -> R) -> Option<R> {
         self.table.try_with(work)
     }
 
@@ -131,66 +131,66 @@ impl HostState {
 
     /// Says that the host was asked to close; true the first time.
     pub(crate) fn mark_closed(&self) -> bool {
-        self.closed.trip()
+        self.close_requested.trip()
     }
 
     /// Says that the network is down, from now on the reason for everything.
-    pub(crate) fn net_down(&self) {
-        self.net.trip();
+    pub(crate) fn mark_net_down(&self) {
+        self.net_latch.trip();
     }
 
     /// Shuts the host: interrupts what is blocked, then every socket in the order of ports.
     ///
     /// Ports stay taken until each socket is closed by its owner.
     pub(crate) fn shut_down(&self) {
-        if !self.latch.trip() {
+        if !self.host_latch.trip() {
             return;
         }
         // Whoever has not entered the table by now finds the latch down when he does.
         let mut wakers = DeferredWakes::default();
-        let mut ends = Vec::new();
-        let blocked = self.try_table(|SocketTable { ports, sockets, blocked, .. }| {
+        let mut endpoints = Vec::new();
+        let waiters = self.try_with_table(|SocketTable { ports, sockets, waiters, .. }| {
             for (_, socket) in sockets.iter_mut() {
                 match socket {
-                    Socket::Conn(end) => ends.extend(end.upgrade()),
-                    Socket::Listener { backlog, .. } => {
-                        ends.extend(backlog.clear(ports, &mut wakers));
+                    Socket::Conn(endpoint) => endpoints.extend(endpoint.upgrade()),
+                    Socket::Listener { queue, .. } => {
+                        endpoints.extend(queue.clear(ports, &mut wakers));
                     }
                 }
             }
-            blocked.clear()
+            waiters.clear()
         });
         // No connection is live from here on, whatever an engine or a waker may do.
-        ends.retain(|end| end.mark_down());
-        blocked.into_iter().flatten().for_each(|waiter| wakers.push(waiter));
-        let work: [&mut dyn FnMut(); 2] = [
+        endpoints.retain(|endpoint| endpoint.mark_down());
+        waiters.into_iter().flatten().for_each(|waiter| wakers.push(waiter));
+        let steps: [&mut dyn FnMut(); 2] = [
             &mut || std::mem::take(&mut wakers).wake(), //
-            &mut || for_each_catching(&ends, |end| end.raw.close()),
+            &mut || for_each_catching(&endpoints, |endpoint| endpoint.raw.close()),
         ];
-        for_each_catching(work, |work| work());
+        for_each_catching(steps, |steps| steps());
     }
 }
 
 impl Closable for HostState {
     fn is_down(&self) -> bool {
-        self.latch.is_down()
+        self.host_latch.is_tripped()
     }
 
-    fn blocked<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R> {
-        self.try_table(|table| work(&mut table.blocked))
+    fn with_waiters<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R> {
+        self.try_with_table(|table| work(&mut table.waiters))
     }
 }
 
 impl SocketTable {
     /// Finds the queue of a listener that has not been closed.
     #[inline(always)]
-    pub(crate) fn backlog(
+    pub(crate) fn accept_queue(
         &mut self,
         key: ListenerKey,
-    ) -> Option<(&mut Backlog<Arc<Endpoint>>, &mut PortSet)> {
+    ) -> Option<(&mut AcceptQueue<Arc<Endpoint>>, &mut PortSet)> {
         match self.sockets.get_mut(&key.port) {
-            Some(Socket::Listener { serial, backlog }) if *serial == key.serial => {
-                Some((&mut **backlog, &mut self.ports))
+            Some(Socket::Listener { generation, queue }) if *generation == key.generation => {
+                Some((&mut **queue, &mut self.ports))
             }
             _ => None,
         }
@@ -200,11 +200,11 @@ impl SocketTable {
     pub(crate) fn listener(
         &mut self,
         port: u16,
-    ) -> Option<(ListenerKey, &mut Backlog<Arc<Endpoint>>, &mut PortSet)> {
+    ) -> Option<(ListenerKey, &mut AcceptQueue<Arc<Endpoint>>, &mut PortSet)> {
         match self.sockets.get_mut(&port)? {
             Socket::Conn(_) => None,
-            Socket::Listener { serial, backlog } => {
-                Some((ListenerKey { port, serial: *serial }, &mut **backlog, &mut self.ports))
+            Socket::Listener { generation, queue } => {
+                Some((ListenerKey { port, generation: *generation }, &mut **queue, &mut self.ports))
             }
         }
     }
@@ -213,8 +213,8 @@ impl SocketTable {
     pub(crate) fn listeners(&mut self) -> Vec<(u16, usize, usize)> {
         let listener = |(port, socket): (&u16, &mut Socket)| match socket {
             Socket::Conn(_) => None,
-            Socket::Listener { backlog, .. } => {
-                let (dials, accepts) = backlog.waiting();
+            Socket::Listener { queue, .. } => {
+                let (dials, accepts) = queue.waiting_counts();
                 Some((*port, dials, accepts))
             }
         };
@@ -222,23 +222,23 @@ impl SocketTable {
     }
 
     /// Finds somebody who waits in an accept.
-    pub(crate) fn accepting(&mut self) -> Option<Waiter> {
+    pub(crate) fn pending_accept_waiter(&mut self) -> Option<Waiter> {
         self.sockets.iter_mut().find_map(|(_, socket)| match socket {
             Socket::Conn(_) => None,
-            Socket::Listener { backlog, .. } => backlog.accepting(),
+            Socket::Listener { queue, .. } => queue.pending_accept_waiter(),
         })
     }
 
     /// Takes a connection into the table, at the port that it has already.
     #[inline]
-    pub(crate) fn add(&mut self, end: &Arc<Endpoint>) {
-        self.insert(end.port.number(), Arc::downgrade(end));
+    pub(crate) fn insert_endpoint(&mut self, endpoint: &Arc<Endpoint>) {
+        self.insert(endpoint.port.number(), Arc::downgrade(endpoint));
     }
 
     /// Takes a connection into the table, at the port of its end here.
     #[inline]
-    pub(crate) fn insert(&mut self, number: u16, end: Weak<Endpoint>) {
-        self.sockets.insert(&number, || (number, Socket::Conn(end)));
+    pub(crate) fn insert(&mut self, port: u16, endpoint: Weak<Endpoint>) {
+        self.sockets.insert(&port, || (port, Socket::Conn(endpoint)));
     }
 }
 
@@ -248,49 +248,49 @@ pub(crate) struct Port {
     pub(crate) host: Arc<HostState>,
     /// Its number, and [`HELD`] until it is given back: one word, because what moves it about reads
     /// it as one at once.
-    word: AtomicU64,
+    bits: AtomicU64,
 }
 
-const HELD: u64 = 1 << 16;
+const HELD_BIT: u64 = 1 << 16;
 
 impl Port {
     /// Takes the lowest free port.
     #[inline(always)]
-    pub(crate) fn lowest(host: &Arc<HostState>) -> Option<Self> {
-        let number = host.table(|table| table.ports.take_lowest())?;
-        Some(Self::taken(host.clone(), number))
+    pub(crate) fn take_lowest(host: &Arc<HostState>) -> Option<Self> {
+        let number = host.with_table(|table| table.ports.take_lowest())?;
+        Some(Self::from_taken(host.clone(), number))
     }
 
     /// Holds a port that has been taken from the table already.
-    pub(crate) fn taken(host: Arc<HostState>, number: u16) -> Self {
-        Self { host, word: AtomicU64::new(HELD | u64::from(number)) }
+    pub(crate) fn from_taken(host: Arc<HostState>, number: u16) -> Self {
+        Self { host, bits: AtomicU64::new(HELD_BIT | u64::from(number)) }
     }
 
     /// Gives its number; also after it was given back.
     #[inline]
     pub(crate) fn number(&self) -> u16 {
-        self.word.load(Ordering::Relaxed) as u16
+        self.bits.load(Ordering::Relaxed) as u16
     }
 
     /// Takes a port, the lowest for 0, and puts a listener there.
     #[inline(always)]
     pub(crate) fn listen(host: &Arc<HostState>, number: u16) -> Result<(Self, u64), CauseKind> {
-        let (number, serial) = host.table(|table| {
-            if let Some(down) = host.down() {
-                return Err(down);
+        let (number, generation) = host.with_table(|table| {
+            if let Some(kind) = host.down_cause() {
+                return Err(kind);
             }
             let number = match number {
                 0 => table.ports.take_lowest().ok_or(CauseKind::NoFreePort)?,
                 _ if table.ports.take(number) => number,
                 _ => return Err(CauseKind::AddrInUse),
             };
-            table.listeners += 1;
-            let serial = table.listeners;
-            let listener = || Socket::Listener { serial, backlog: Box::default() };
+            table.last_generation += 1;
+            let generation = table.last_generation;
+            let listener = || Socket::Listener { generation, queue: Box::default() };
             table.sockets.insert(&number, || (number, listener()));
-            Ok((number, serial))
+            Ok((number, generation))
         })?;
-        Ok((Self::taken(host.clone(), number), serial))
+        Ok((Self::from_taken(host.clone(), number), generation))
     }
 
     /// Gives the address of this port.
@@ -303,18 +303,18 @@ impl Port {
     /// A second time does nothing: somebody else may have the number by then.
     pub(crate) fn give_back(&self) {
         let (mut wakers, mut listener) = (DeferredWakes::default(), None);
-        self.host.try_table(|table| {
+        self.host.try_with_table(|table| {
             // Looked at and changed under the lock alone.
-            let word = self.word.load(Ordering::Relaxed);
-            if word & HELD == 0 {
+            let bits = self.bits.load(Ordering::Relaxed);
+            if bits & HELD_BIT == 0 {
                 return;
             }
-            self.word.store(word & !HELD, Ordering::Relaxed);
-            let number = word as u16;
+            self.bits.store(bits & !HELD_BIT, Ordering::Relaxed);
+            let number = bits as u16;
             table.ports.give_back(number);
-            if let Some(Socket::Listener { mut backlog, .. }) = table.sockets.remove(&number) {
-                let ends = backlog.clear(&mut table.ports, &mut wakers);
-                listener = Some((backlog, ends));
+            if let Some(Socket::Listener { mut queue, .. }) = table.sockets.remove(&number) {
+                let endpoints = queue.clear(&mut table.ports, &mut wakers);
+                listener = Some((queue, endpoints));
             }
         });
         wakers.wake();
@@ -322,8 +322,8 @@ impl Port {
     }
 
     /// Gives the port back, unless that was done before.
-    fn release(&mut self) {
-        if *self.word.get_mut() & HELD != 0 {
+    fn give_back_if_held(&mut self) {
+        if *self.bits.get_mut() & HELD_BIT != 0 {
             self.give_back();
         }
     }
@@ -331,7 +331,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        self.release();
+        self.give_back_if_held();
     }
 }
 
@@ -344,30 +344,30 @@ pub(crate) struct Endpoint {
     raw: ConnHandle,
     pub(crate) peer: Addr,
     port: Port,
-    told: AtomicU8,
+    events: AtomicU8,
 }
 
 /// What an end has told the program and will tell it again, or what the program has begun with it.
 #[derive(Clone, Copy)]
 #[repr(u8)]
-pub(crate) enum Told {
+pub(crate) enum EndpointEvent {
     /// A read has given the end of the stream, or an error.
-    Read = 1,
+    ReadEnded = 1,
     /// A write has given an error.
-    Write = 2,
+    WriteFailed = 2,
     /// A half-close has begun.
-    HalfClose = 4,
+    HalfCloseStarted = 4,
 }
 
 impl Endpoint {
     #[inline]
     pub(crate) fn new(port: Port, peer: Addr, raw: ConnHandle) -> Arc<Self> {
-        Arc::new(Self { down: Latch::default(), raw, peer, port, told: AtomicU8::new(0) })
+        Arc::new(Self { down: Latch::default(), raw, peer, port, events: AtomicU8::new(0) })
     }
 
     /// Gives the address of this end.
-    pub(crate) fn local(&self) -> Addr {
-        self.raw.own_addr().unwrap_or_else(|| self.port.addr())
+    pub(crate) fn local_addr(&self) -> Addr {
+        self.raw.local_addr().unwrap_or_else(|| self.port.addr())
     }
 
     /// Gives the host of this end.
@@ -383,20 +383,20 @@ impl Endpoint {
     /// back. So a connection is never live on a closed host.
     #[inline(always)]
     pub(crate) fn attach(port: Port, peer: Addr, raw: ConnHandle) -> Result<Arc<Self>, CauseKind> {
-        let end = Self::new(port, peer, raw);
-        let host = &end.port.host;
-        let refused = host.table(|table| {
-            let down = host.down();
-            if down.is_none() {
-                table.add(&end);
+        let endpoint = Self::new(port, peer, raw);
+        let host = &endpoint.port.host;
+        let failure = host.with_table(|table| {
+            let failure = host.down_cause();
+            if failure.is_none() {
+                table.insert_endpoint(&endpoint);
             }
-            down
+            failure
         });
-        match refused {
-            None => Ok(end),
-            Some(why) => {
-                end.abort();
-                Err(why)
+        match failure {
+            None => Ok(endpoint),
+            Some(cause) => {
+                endpoint.abort();
+                Err(cause)
             }
         }
     }
@@ -404,25 +404,25 @@ impl Endpoint {
     /// Says whether this end is down; the reason is worked out only then.
     #[inline]
     pub(crate) fn is_down(&self) -> bool {
-        self.down.is_down()
+        self.down.is_tripped()
     }
 
     /// Notes what the program is told.
     #[cold]
-    pub(crate) fn tell(&self, what: Told) {
-        self.told.fetch_or(what as u8, Ordering::Relaxed);
+    pub(crate) fn record_event(&self, description: EndpointEvent) {
+        self.events.fetch_or(description as u8, Ordering::Relaxed);
     }
 
     /// Returns whether the program was told that before.
     #[cold]
-    pub(crate) fn has_told(&self, what: Told) -> bool {
-        self.told.load(Ordering::Relaxed) & what as u8 != 0
+    pub(crate) fn has_recorded(&self, description: EndpointEvent) -> bool {
+        self.events.load(Ordering::Relaxed) & description as u8 != 0
     }
 
     /// Says why this end is down, if it is.
     #[cold]
-    pub(crate) fn why_down(&self) -> Option<CauseKind> {
-        self.is_down().then(|| self.port.host.socket_down())
+    pub(crate) fn down_cause(&self) -> Option<CauseKind> {
+        self.is_down().then(|| self.port.host.socket_down_cause())
     }
 
     /// Gives what the engine made; while this end is down it is of no use, and an engine's promise
@@ -466,14 +466,14 @@ impl Drop for Endpoint {
         report_effect(|| format!("goes on and drops {self:?}"));
         // As `close`; nobody else has it, so that nothing has to fall.
         if !self.is_down() {
-            self.raw.retire();
+            self.raw.close_on_drop();
         }
-        self.port.release();
+        self.port.give_back_if_held();
     }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}->{}", self.local(), self.peer)
+        write!(f, "{}->{}", self.local_addr(), self.peer)
     }
 }

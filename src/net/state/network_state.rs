@@ -1,7 +1,7 @@
-//! A network: its hosts, and how it ends.
+//! A network's state: its hosts by name, and the order in which a network is closed.
 //!
-//! Knows the hosts by name, the engine and the registry, and the one order in which all of them
-//! are closed. Contains no `async` and does not know how hosts come to be.
+//! Closing interrupts all blocked operations, shuts the hosts, then closes the engine, then the
+//! registry. This module has no `async` code.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -28,14 +28,14 @@ pub(crate) struct NetState<P: TransportParts + ?Sized = dyn TransportParts> {
     latch: Latch,
     hosts: RunCell<Hosts>,
     /// What closing came to, once it is over.
-    closed: OnceLock<Option<Cause>>,
+    close_result: OnceLock<Option<Cause>>,
     /// Here and not boxed: that saves two allocations a network.
     parts: P,
 }
 
 /// What a network is made of.
 pub(crate) trait TransportParts: Send + Sync + 'static {
-    fn parts(&self) -> Transports<'_>;
+    fn transports(&self) -> Transports<'_>;
 }
 
 /// What carries a network and knows its names.
@@ -45,7 +45,7 @@ pub(crate) enum Transports<'a> {
 }
 
 impl<E: Engine, R: Registry> TransportParts for (E, R) {
-    fn parts(&self) -> Transports<'_> {
+    fn transports(&self) -> Transports<'_> {
         Transports::EngineAndRegistry(&self.0, &self.1)
     }
 }
@@ -53,82 +53,82 @@ impl<E: Engine, R: Registry> TransportParts for (E, R) {
 #[derive(Default)]
 struct Hosts {
     /// Never shrinks: a closed host is still found.
-    by_name: SmallMap<ByName, ()>,
+    by_name: SmallMap<HostByName, ()>,
     /// How many have not been asked to close.
-    open: usize,
+    open_count: usize,
     /// Whether the network closes with the last of them.
     auto_close: bool,
     /// Closed hosts whose name another has now; they have to hear that the network is down.
-    former: Vec<Weak<HostState>>,
+    replaced: Vec<Weak<HostState>>,
     /// Whoever is blocked by an operation that the network's closing interrupts.
-    blocked: TicketQueue<Waiter>,
+    waiters: TicketQueue<Waiter>,
 }
 
 run_local!(Hosts);
 
 /// A host, ordered and found by its name.
-struct ByName(Arc<HostState>);
+struct HostByName(Arc<HostState>);
 
-impl Borrow<str> for ByName {
+impl Borrow<str> for HostByName {
     fn borrow(&self) -> &str {
         self.0.addr.host()
     }
 }
 
-impl PartialEq for ByName {
+impl PartialEq for HostByName {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for ByName {}
+impl Eq for HostByName {}
 
-impl PartialOrd for ByName {
+impl PartialOrd for HostByName {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for ByName {
+impl Ord for HostByName {
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.addr.host().cmp(other.0.addr.host())
     }
 }
 
 /// What came of adding a host.
-enum Added {
-    InPlaceOf(Option<Arc<HostState>>),
+enum AddHostResult {
+    Inserted(Option<Arc<HostState>>),
     NetDown,
     /// The name is that of an open host.
-    Taken,
+    NameTaken,
 }
 
 impl Hosts {
     /// Adds a host, also in place of a closed one.
-    fn add(&mut self, host: &Arc<HostState>) -> Added {
-        let mut old = None;
+    fn insert(&mut self, host: &Arc<HostState>) -> AddHostResult {
+        let mut previous = None;
         let name = host.addr.host();
-        if !self.by_name.insert(name, || (ByName(host.clone()), ())) {
-            old = self.by_name.get(name).map(|(old, ())| old.0.clone());
-            if old.as_ref().is_some_and(|old| old.down().is_none()) {
-                return Added::Taken;
+        if !self.by_name.insert(name, || (HostByName(host.clone()), ())) {
+            previous = self.by_name.get(name).map(|(previous, ())| previous.0.clone());
+            if previous.as_ref().is_some_and(|previous| previous.down_cause().is_none()) {
+                return AddHostResult::NameTaken;
             }
             self.by_name.remove(name);
-            self.by_name.insert(name, || (ByName(host.clone()), ()));
-            self.former.retain(|host| host.strong_count() > 0);
-            self.former.extend(old.as_ref().map(Arc::downgrade));
+            self.by_name.insert(name, || (HostByName(host.clone()), ()));
+            self.replaced.retain(|host| host.strong_count() > 0);
+            self.replaced.extend(previous.as_ref().map(Arc::downgrade));
         }
-        self.open += 1;
-        Added::InPlaceOf(old)
+        self.open_count += 1;
+        AddHostResult::Inserted(previous)
     }
 
     /// Tells all hosts that the network is down. Gives those to be shut, and those to be woken.
     #[inline]
-    fn down(&mut self) -> (Vec<Arc<HostState>>, impl Iterator<Item = Waiter> + use<>) {
+    fn mark_net_down(&mut self) -> (Vec<Arc<HostState>>, impl Iterator<Item = Waiter> + use<>) {
         let mut hosts: Vec<_> = self.by_name.iter_mut().map(|(host, ())| host.0.clone()).collect();
-        hosts.extend(self.former.iter().filter_map(Weak::upgrade));
-        hosts.iter().for_each(|host| host.net_down());
-        (hosts, self.blocked.clear())
+        hosts.extend(self.replaced.iter().filter_map(Weak::upgrade));
+        hosts.iter().for_each(|host| host.mark_net_down());
+        (hosts, self.waiters.clear())
     }
 }
 
@@ -138,7 +138,7 @@ impl<P: TransportParts> NetState<P> {
             name,
             latch: Latch::default(),
             hosts: RunCell::default(),
-            closed: OnceLock::new(),
+            close_result: OnceLock::new(),
             parts,
         }
     }
@@ -147,37 +147,37 @@ impl<P: TransportParts> NetState<P> {
 impl NetState {
     /// Gives what carries it and knows its names.
     #[inline]
-    pub(crate) fn carrier(&self) -> Transports<'_> {
-        self.parts.parts()
+    pub(crate) fn transports(&self) -> Transports<'_> {
+        self.parts.transports()
     }
 
     /// Closes its engine, and then its registry. What is whole has nothing of its own to close.
-    fn close_carrier(&self) -> [Option<Cause>; 2] {
-        let Transports::EngineAndRegistry(carries, names) = self.carrier() else {
+    fn close_transports(&self) -> [Option<Cause>; 2] {
+        let Transports::EngineAndRegistry(engine, registry) = self.transports() else {
             return [None, None];
         };
         let mut causes = [None, None];
-        let [engine, registry] = &mut causes;
+        let [engine_cause, registry_cause] = &mut causes;
         // The second even if the first panics.
-        let work: [&mut dyn FnMut(); 2] = [
-            &mut || *engine = carries.close().err(), //
-            &mut || *registry = names.close().err().map(Cause::from),
+        let steps: [&mut dyn FnMut(); 2] = [
+            &mut || *engine_cause = engine.close().err(), //
+            &mut || *registry_cause = registry.close().err().map(Cause::from),
         ];
-        for_each_catching(work, |work| work());
+        for_each_catching(steps, |steps| steps());
         causes
     }
 
     /// Wakes who waits for what is whole, because a host has gone down, or all of them have.
     fn interrupt(&self, host: Option<&Addr>) {
-        if let Transports::Single(whole) = self.carrier() {
-            whole.interrupt(host);
+        if let Transports::Single(transport) = self.transports() {
+            transport.interrupt(host);
         }
     }
 
     /// Says why nothing can be done on this network, if so.
     #[inline]
-    pub(crate) fn down(&self) -> Option<CauseKind> {
-        self.latch.is_down().then_some(CauseKind::NetDown)
+    pub(crate) fn down_cause(&self) -> Option<CauseKind> {
+        self.latch.is_tripped().then_some(CauseKind::NetDown)
     }
 
     /// Finds a host, open or closed.
@@ -186,17 +186,19 @@ impl NetState {
     }
 
     /// Finds somebody who waits in an accept, on whichever host.
-    pub(crate) fn accepting(&self) -> Option<Waiter> {
+    pub(crate) fn pending_accept_waiter(&self) -> Option<Waiter> {
         self.hosts.try_with(|hosts| {
             let mut hosts = hosts.by_name.iter_mut();
-            hosts.find_map(|(host, ())| host.0.try_table(SocketTable::accepting).flatten())
+            hosts.find_map(|(host, ())| {
+                host.0.try_with_table(SocketTable::pending_accept_waiter).flatten()
+            })
         })?
     }
 
     /// Makes an address; it shares the names of the host if that lives here.
     pub(crate) fn addr_of(&self, host: &str, port: u16) -> Addr {
-        let here = |hosts: &mut Hosts| Some(hosts.by_name.get(host)?.0.0.addr.with_port(port));
-        self.hosts.with(here).unwrap_or_else(|| Addr::from_parts(&self.name, host, port))
+        let find = |hosts: &mut Hosts| Some(hosts.by_name.get(host)?.0.0.addr.with_port(port));
+        self.hosts.with(find).unwrap_or_else(|| Addr::from_parts(&self.name, host, port))
     }
 
     /// Adds a host that the registry has let pass, unless the network is down.
@@ -209,14 +211,14 @@ impl NetState {
     /// If the registry gave out the name of an open host: names are then worth nothing.
     pub(crate) fn add_host(&self, host: &Arc<HostState>) -> Result<(), CauseKind> {
         let add = |hosts: &mut Hosts| {
-            if self.is_down() { Added::NetDown } else { hosts.add(host) }
+            if self.is_down() { AddHostResult::NetDown } else { hosts.insert(host) }
         };
         let added = self.hosts.with(add);
         match added {
-            Added::NetDown => Err(CauseKind::NetDown),
+            AddHostResult::NetDown => Err(CauseKind::NetDown),
             // The old host, if there was one, ends here: outside the lock.
-            Added::InPlaceOf(_old) => Ok(()),
-            Added::Taken => {
+            AddHostResult::Inserted(_previous) => Ok(()),
+            AddHostResult::NameTaken => {
                 let name = host.addr.host();
                 panic!("the registry gave out the name {name:?} again, but its host is open")
             }
@@ -230,8 +232,8 @@ impl NetState {
     /// If no host is open.
     pub(crate) fn auto_close(&self) {
         let open = self.hosts.with(|hosts| {
-            hosts.auto_close |= hosts.open > 0;
-            hosts.open
+            hosts.auto_close |= hosts.open_count > 0;
+            hosts.open_count
         });
         assert!(
             open > 0,
@@ -248,12 +250,12 @@ impl NetState {
         }
         host.shut_down();
         self.interrupt(Some(&host.addr));
-        let last = self.hosts.try_with(|hosts| {
-            hosts.open -= 1;
-            hosts.auto_close && hosts.open == 0
+        let was_last = self.hosts.try_with(|hosts| {
+            hosts.open_count -= 1;
+            hosts.auto_close && hosts.open_count == 0
         });
         // The lock is gone: closing takes it again, and whoever closes meanwhile needs it.
-        if last != Some(true) {
+        if was_last != Some(true) {
             return Ok(());
         }
         self.close(None).map_err(|error| {
@@ -275,28 +277,29 @@ impl NetState {
     /// `Ok` at once: to wait here would be a dead-lock in the making.
     pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
         if self.latch.trip() {
-            let (mut hosts, mut blocked) = self.hosts.try_with(Hosts::down).unzip();
-            let mut carrier = [None, None];
+            let (mut hosts, mut waiters) = self.hosts.try_with(Hosts::mark_net_down).unzip();
+            let mut transport_causes = [None, None];
             // Each of them, and the last even if the first panics.
-            let work: [&mut dyn FnMut(); 3] = [
+            let steps: [&mut dyn FnMut(); 3] = [
                 &mut || {
                     self.interrupt(None);
-                    for_each_catching(blocked.take().into_iter().flatten(), Waiter::wake);
+                    for_each_catching(waiters.take().into_iter().flatten(), Waiter::wake);
                 },
                 &mut || {
                     for_each_catching(hosts.take().unwrap_or_default(), |host| host.shut_down())
                 },
-                &mut || carrier = self.close_carrier(),
+                &mut || transport_causes = self.close_transports(),
             ];
-            for_each_catching(work, |work| work());
-            let mut causes: Vec<_> = [cause].into_iter().chain(carrier).flatten().collect();
-            let outcome = match causes.len() {
+            for_each_catching(steps, |steps| steps());
+            let mut causes: Vec<_> =
+                [cause].into_iter().chain(transport_causes).flatten().collect();
+            let result = match causes.len() {
                 0 | 1 => causes.pop(),
                 _ => Some(Cause::Many(causes)),
             };
-            let _ = self.closed.set(outcome);
+            let _ = self.close_result.set(result);
         }
-        match self.closed.get() {
+        match self.close_result.get() {
             Some(Some(cause)) => {
                 Err(Error::new(Op::Close, self.name.clone(), None, None, cause.clone()))
             }
@@ -308,11 +311,11 @@ impl NetState {
 impl Closable for NetState {
     #[inline]
     fn is_down(&self) -> bool {
-        self.latch.is_down()
+        self.latch.is_tripped()
     }
 
-    fn blocked<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R> {
-        self.hosts.try_with(|hosts| work(&mut hosts.blocked))
+    fn with_waiters<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R> {
+        self.hosts.try_with(|hosts| work(&mut hosts.waiters))
     }
 }
 

@@ -1,6 +1,4 @@
-//! Which ports of a host are taken.
-//!
-//! Knows numbers from 1 to 65 535 and nothing of who has them or why.
+//! The set of ports of a host that are taken, from 1 to 65 535.
 
 use crate::util::cold::cold;
 
@@ -12,70 +10,70 @@ use crate::util::cold::cold;
 #[derive(Debug)]
 pub(crate) struct PortSet {
     /// Bit `port % 64` of word `port / 64` is set while the port is taken.
-    first: [u64; Self::FIRST],
-    more: Vec<u64>,
+    inline: [u64; Self::INLINE_WORDS],
+    spilled: Vec<u64>,
     /// No word before this one has a free bit.
-    full: usize,
+    search_start: usize,
 }
 
 impl PortSet {
     const WORDS: usize = (u16::MAX as usize + 1) / 64;
-    const FIRST: usize = 2;
+    const INLINE_WORDS: usize = 2;
 
     pub(crate) const fn new() -> Self {
-        Self { first: [1, 0], more: Vec::new(), full: 0 }
+        Self { inline: [1, 0], spilled: Vec::new(), search_start: 0 }
     }
 
     /// Takes the lowest free port, if there is one.
     #[inline]
     pub(crate) fn take_lowest(&mut self) -> Option<u16> {
-        while *self.word(self.full) == u64::MAX {
-            if self.full + 1 == Self::WORDS {
+        while *self.word_mut(self.search_start) == u64::MAX {
+            if self.search_start + 1 == Self::WORDS {
                 return None;
             }
-            self.full += 1;
+            self.search_start += 1;
         }
-        let word = self.word(self.full);
+        let word = self.word_mut(self.search_start);
         let bit = word.trailing_ones();
         *word |= 1 << bit;
-        u16::try_from(self.full as u32 * 64 + bit).ok()
+        u16::try_from(self.search_start as u32 * 64 + bit).ok()
     }
 
     /// Takes this port, unless somebody has it.
     #[inline]
     pub(crate) fn take(&mut self, port: u16) -> bool {
-        let (index, bit) = Self::place(port);
-        let word = self.word(index);
-        let free = *word & bit == 0;
-        *word |= bit;
-        free
+        let (index, mask) = Self::word_and_mask(port);
+        let word = self.word_mut(index);
+        let was_free = *word & mask == 0;
+        *word |= mask;
+        was_free
     }
 
     /// Gives a port back.
     #[inline]
     pub(crate) fn give_back(&mut self, port: u16) {
-        let (index, bit) = Self::place(port);
-        let word = self.word(index);
-        debug_assert!(port != 0 && *word & bit != 0, "port {port} was not taken");
-        *word &= !bit;
-        self.full = self.full.min(index);
+        let (index, mask) = Self::word_and_mask(port);
+        let word = self.word_mut(index);
+        debug_assert!(port != 0 && *word & mask != 0, "port {port} was not taken");
+        *word &= !mask;
+        self.search_start = self.search_start.min(index);
     }
 
     #[inline]
-    fn word(&mut self, index: usize) -> &mut u64 {
-        let Some(behind) = index.checked_sub(Self::FIRST) else {
-            return &mut self.first[index];
+    fn word_mut(&mut self, index: usize) -> &mut u64 {
+        let Some(spill_index) = index.checked_sub(Self::INLINE_WORDS) else {
+            return &mut self.inline[index];
         };
         cold(|| {
-            if self.more.len() <= behind {
-                self.more.resize(behind + 1, 0);
+            if self.spilled.len() <= spill_index {
+                self.spilled.resize(spill_index + 1, 0);
             }
-            &mut self.more[behind]
+            &mut self.spilled[spill_index]
         })
     }
 
     #[inline]
-    fn place(port: u16) -> (usize, u64) {
+    fn word_and_mask(port: u16) -> (usize, u64) {
         (usize::from(port / 64), 1 << (port % 64))
     }
 }
@@ -85,7 +83,7 @@ mod tests {
     use super::PortSet;
 
     #[test]
-    fn the_lowest_free_port_is_taken_and_zero_never() {
+    fn take_lowest_returns_lowest_free_port_and_never_zero() {
         let mut ports = PortSet::new();
         assert!(!ports.take(0));
         assert_eq!(ports.take_lowest(), Some(1));
@@ -96,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn every_port_can_be_taken_and_then_there_is_none() {
+    fn take_lowest_with_all_ports_taken_returns_none() {
         let mut ports = PortSet::new();
         assert!((1..=u16::MAX).all(|port| ports.take_lowest() == Some(port)));
         assert_eq!(ports.take_lowest(), None);

@@ -1,7 +1,7 @@
-//! What is down, who has to hear of it, and which reason is given.
+//! Shutdown of networks, hosts and sockets: latches, causes, and operations that end with them.
 //!
-//! Knows three levels, a network over its hosts over their sockets, and decides between them in
-//! one place. Does not know what a host or a socket is.
+//! There are three levels: a network contains hosts, and a host contains sockets. The cause
+//! that is reported is that of the outermost level that is down; one function decides it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,12 +24,12 @@ use crate::net::state::ticket_queue::TicketQueue;
 /// It is asked at the time of the call, not at that of the closing: a closed connection says
 /// `socket is down`, later `host is down`, and in the end `network is down`.
 #[inline]
-pub(crate) fn down_cause(net: &Latch, host: &Latch, socket: bool) -> Option<CauseKind> {
-    if net.is_down() {
+pub(crate) fn down_cause(net: &Latch, host: &Latch, is_socket: bool) -> Option<CauseKind> {
+    if net.is_tripped() {
         Some(CauseKind::NetDown)
-    } else if host.is_down() {
+    } else if host.is_tripped() {
         Some(CauseKind::HostDown)
-    } else if socket {
+    } else if is_socket {
         Some(CauseKind::SockDown)
     } else {
         None
@@ -46,14 +46,14 @@ pub(crate) struct Latch(AtomicU64);
 impl Latch {
     /// Says whether it has fallen.
     #[inline]
-    pub(crate) fn is_down(&self) -> bool {
+    pub(crate) fn is_tripped(&self) -> bool {
         self.0.load(Ordering::Acquire) != 0
     }
 
     /// Lets it fall, and says whether this was the first time.
     #[inline]
     pub(crate) fn trip(&self) -> bool {
-        !self.is_down() && self.0.swap(1, Ordering::AcqRel) == 0
+        !self.is_tripped() && self.0.swap(1, Ordering::AcqRel) == 0
     }
 }
 
@@ -66,7 +66,7 @@ pub(crate) trait Closable {
 
     /// Works, under a lock, on the line of those to be woken when it goes down; whoever lets it
     /// fall clears the line after that.
-    fn blocked<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R>;
+    fn with_waiters<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R>;
 }
 
 /// Waits for an operation, or until a thing goes down: then there is no result, and the operation
@@ -75,34 +75,34 @@ pub(crate) trait Closable {
 /// What is finished counts even if the thing has gone down meanwhile; the caller holds something
 /// then, and has to look again under the lock where it puts it.
 pub(crate) fn until_closed<F, O, D, T>(
-    thing: &F,
-    operation: O,
+    closable: &F,
+    future: O,
     describe: D,
-) -> UnlessDown<'_, F, O, D>
+) -> UntilClosed<'_, F, O, D>
 where
     F: Closable + ?Sized,
     O: Future<Output = T>,
     D: Fn() -> String,
 {
-    UnlessDown { seat: WaitRegistration { thing, taken: None }, operation, describe }
+    UntilClosed { registration: WaitRegistration { closable, entry: None }, future, describe }
 }
 
 pin_project! {
     /// What [`unless_down`] returns: by hand, because an `async fn` moves what it is given once
     /// more.
-    pub(crate) struct UnlessDown<'a, F, O, D>
+    pub(crate) struct UntilClosed<'a, F, O, D>
     where
         F: ?Sized,
         F: Closable,
     {
-        seat: WaitRegistration<'a, F>,
+        registration: WaitRegistration<'a, F>,
         #[pin]
-        operation: O,
+        future: O,
         describe: D,
     }
 }
 
-impl<F, O, D, T> Future for UnlessDown<'_, F, O, D>
+impl<F, O, D, T> Future for UntilClosed<'_, F, O, D>
 where
     F: Closable + ?Sized,
     O: Future<Output = T>,
@@ -113,25 +113,27 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let this = self.project();
-        let thing = this.seat.thing;
+        let closable = this.registration.closable;
         if is_probing() {
             let operation = match () {
                 () if has_progressed() => Operation::Waiting,
-                () if this.seat.taken.is_none() => Operation::NewAt(address_of(this.seat)),
+                () if this.registration.entry.is_none() => {
+                    Operation::NewAt(address_of(this.registration))
+                }
                 // The value that comes of it, and is dropped, is nobody's: the run is over.
-                () if thing.is_down() || this.operation.poll(cx).is_ready() => Operation::Ready,
+                () if closable.is_down() || this.future.poll(cx).is_ready() => Operation::Ready,
                 () => Operation::Waiting,
             };
             return report_pending(operation, this.describe);
         }
-        if thing.is_down() {
+        if closable.is_down() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(value) = this.operation.poll(cx) {
+        if let Poll::Ready(value) = this.future.poll(cx) {
             return Poll::Ready(Some(value));
         }
-        this.seat.keep(cx.waker());
-        if thing.is_down() {
+        this.registration.register(cx.waker());
+        if closable.is_down() {
             // It fell while we sat down, and may have missed us.
             return Poll::Ready(None);
         }
@@ -142,29 +144,29 @@ where
 /// As [`unless_down`], of what has a number once it has begun; given up when dropped. Nobody is
 /// seated: whoever gives the numbers wakes.
 pub(crate) fn transport_op<'a, F, D, P, T>(
-    whole: &'a dyn Transport,
-    thing: &'a F,
+    transport: &'a dyn Transport,
+    closable: &'a F,
     describe: D,
     poll: P,
-) -> Numbered<'a, F, D, P>
+) -> TransportOp<'a, F, D, P>
 where
     F: Closable + ?Sized,
     D: Fn() -> String,
     P: FnMut(&dyn Transport, &mut Option<u32>, &mut Context<'_>) -> Poll<T>,
 {
-    Numbered { whole, call: None, thing, describe, poll }
+    TransportOp { transport, op_id: None, closable, describe, poll }
 }
 
 /// What [`numbered`] returns.
-pub(crate) struct Numbered<'a, F: ?Sized, D, P> {
-    whole: &'a dyn Transport,
-    call: Option<u32>,
-    thing: &'a F,
+pub(crate) struct TransportOp<'a, F: ?Sized, D, P> {
+    transport: &'a dyn Transport,
+    op_id: Option<u32>,
+    closable: &'a F,
     describe: D,
     poll: P,
 }
 
-impl<F, D, P, T> Future for Numbered<'_, F, D, P>
+impl<F, D, P, T> Future for TransportOp<'_, F, D, P>
 where
     F: Closable + ?Sized,
     D: Fn() -> String + Unpin,
@@ -177,18 +179,18 @@ where
         if is_probing() {
             return self.explain();
         }
-        let Self { whole, call, thing, poll, .. } = &mut *self;
-        if thing.is_down() {
+        let Self { transport, op_id, closable, poll, .. } = &mut *self;
+        if closable.is_down() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(value) = poll(*whole, call, cx) {
+        if let Poll::Ready(value) = poll(*transport, op_id, cx) {
             return Poll::Ready(Some(value));
         }
         Poll::Pending
     }
 }
 
-impl<F, D, P> Numbered<'_, F, D, P>
+impl<F, D, P> TransportOp<'_, F, D, P>
 where
     F: Closable + ?Sized,
     D: Fn() -> String,
@@ -196,49 +198,52 @@ where
     /// Says how the operation stands while a stall is explained; nothing is begun or taken.
     #[cold]
     fn explain<T>(&self) -> Poll<T> {
-        let operation = match self.call {
+        let operation = match self.op_id {
             _ if has_progressed() => Operation::Waiting,
             None => Operation::NewAt(address_of(self)),
-            Some(call) if self.thing.is_down() || self.whole.is_dial_done(call) => Operation::Ready,
+            Some(op_id) if self.closable.is_down() || self.transport.is_op_done(op_id) => {
+                Operation::Ready
+            }
             Some(_) => Operation::Waiting,
         };
         report_pending(operation, &self.describe)
     }
 }
 
-impl<F: ?Sized, D, P> Drop for Numbered<'_, F, D, P> {
+impl<F: ?Sized, D, P> Drop for TransportOp<'_, F, D, P> {
     fn drop(&mut self) {
         if is_probing() {
             forget_operation(address_of(self));
         }
-        if let Some(call) = self.call {
-            self.whole.cancel_dial(call);
+        if let Some(op_id) = self.op_id {
+            self.transport.cancel_op(op_id);
         }
     }
 }
 
 /// A place among those who are to be woken; left on drop.
 struct WaitRegistration<'a, F: Closable + ?Sized> {
-    thing: &'a F,
+    closable: &'a F,
     /// The ticket, and who sits there: nearly always whoever polls next, too.
-    taken: Option<(u64, Waiter)>,
+    entry: Option<(u64, Waiter)>,
 }
 
 impl<F: Closable + ?Sized> WaitRegistration<'_, F> {
-    fn keep(&mut self, waker: &Waker) {
-        if self.taken.as_ref().is_some_and(|(_, waiter)| waiter.will_wake(waker)) {
+    fn register(&mut self, waker: &Waker) {
+        if self.entry.as_ref().is_some_and(|(_, waiter)| waiter.will_wake(waker)) {
             return;
         }
-        let (waiter, taken) = (Waiter::of(waker), &self.taken);
-        let seated = self.thing.blocked(|line| {
-            let (next, kept) = (waiter.clone(), taken.as_ref().map(|(ticket, _)| *ticket));
-            match kept.and_then(|ticket| Some((ticket, line.get(ticket)?))) {
-                Some((ticket, kept)) => (ticket, Some(std::mem::replace(kept, next))),
-                None => (line.push(next), None),
+        let (waiter, entry) = (Waiter::of(waker), &self.entry);
+        let registered = self.closable.with_waiters(|queue| {
+            let (new_waiter, retained) =
+                (waiter.clone(), entry.as_ref().map(|(ticket, _)| *ticket));
+            match retained.and_then(|ticket| Some((ticket, queue.get(ticket)?))) {
+                Some((ticket, retained)) => (ticket, Some(std::mem::replace(retained, new_waiter))),
+                None => (queue.push(new_waiter), None),
             }
         });
         // Who sat there before is dropped here, not under the lock.
-        self.taken = seated.map(|(ticket, _before)| (ticket, waiter));
+        self.entry = registered.map(|(ticket, _previous)| (ticket, waiter));
     }
 }
 
@@ -247,15 +252,15 @@ impl<F: Closable + ?Sized> Drop for WaitRegistration<'_, F> {
         if is_probing() {
             forget_operation(address_of(self));
         }
-        if let Some((ticket, _)) = self.taken {
+        if let Some((ticket, _)) = self.entry {
             // A task of the run is nobody's to drop: nothing has to be moved out for that.
-            let is_task = matches!(self.taken, Some((_, Waiter::Task(_))));
-            let _waiter = self.thing.blocked(|line| {
+            let is_task = matches!(self.entry, Some((_, Waiter::Task(_))));
+            let _waiter = self.closable.with_waiters(|queue| {
                 if is_task {
-                    line.leave(ticket);
+                    queue.discard(ticket);
                     return None;
                 }
-                line.remove(ticket)
+                queue.remove(ticket)
             });
         }
     }

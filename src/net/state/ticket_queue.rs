@@ -1,11 +1,11 @@
-//! A waiting line whose places can be left at any time.
+//! A queue whose entries can be removed at any position by ticket.
 //!
-//! Knows order and nothing else. Tickets rise and are never used twice, so that a line is sorted
-//! by construction, who comes back to it comes back to the old place, and a ticket from before
-//! the line was cleared finds nothing. A slab would be quicker at leaving from the middle, but
-//! its order is not that of arrival, and the order of waking must be.
+//! Tickets increase and are never reused. So the queue is sorted by construction, an entry that
+//! is offered again keeps its position, and a ticket from before a `clear` finds nothing. A
+//! slab would remove from the middle faster, but loses the order of arrival, which is the order
+//! of waking.
 //!
-//! The head of a line stands in it and not on the heap: nearly always nobody is behind it.
+//! The first entry is stored inline: most queues have at most one entry.
 
 use std::collections::VecDeque;
 
@@ -15,26 +15,26 @@ use crate::util::lazy_queue::LazyQueue;
 /// Things in the order in which they arrived, each reached by its ticket.
 #[derive(Debug)]
 pub(crate) struct TicketQueue<T> {
-    next: u64,
+    next_ticket: u64,
     /// `None` only while nobody is in line.
     head: Option<(u64, T)>,
-    behind: LazyQueue<(u64, T)>,
+    tail: LazyQueue<(u64, T)>,
 }
 
 impl<T> Default for TicketQueue<T> {
     fn default() -> Self {
-        Self { next: 0, head: None, behind: LazyQueue::default() }
+        Self { next_ticket: 0, head: None, tail: LazyQueue::default() }
     }
 }
 
 impl<T> TicketQueue<T> {
     /// Joins at the end.
     pub(crate) fn push(&mut self, item: T) -> u64 {
-        let ticket = self.next;
-        self.next += 1;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
         match self.head {
             None => self.head = Some((ticket, item)),
-            Some(_) => self.behind.push((ticket, item)),
+            Some(_) => self.tail.push((ticket, item)),
         }
         ticket
     }
@@ -47,22 +47,22 @@ impl<T> TicketQueue<T> {
             return Some(item);
         }
         cold(|| {
-            let behind = self.behind.queue()?;
-            let index = index(behind, ticket)?;
-            Some(&mut behind[index].1)
+            let tail = self.tail.queue()?;
+            let index = index_of_ticket(tail, ticket)?;
+            Some(&mut tail[index].1)
         })
     }
 
     /// Leaves the line, from wherever one stands.
     pub(crate) fn remove(&mut self, ticket: u64) -> Option<T> {
         let (head, _) = self.head.as_ref()?;
-        let left = if *head == ticket {
-            std::mem::replace(&mut self.head, self.behind.pop())
+        let removed = if *head == ticket {
+            std::mem::replace(&mut self.head, self.tail.pop())
         } else {
-            let behind = self.behind.queue()?;
-            behind.remove(index(behind, ticket)?)
+            let tail = self.tail.queue()?;
+            tail.remove(index_of_ticket(tail, ticket)?)
         };
-        left.map(|(_, item)| item)
+        removed.map(|(_, item)| item)
     }
 
     /// Lets the first go.
@@ -75,35 +75,35 @@ impl<T> TicketQueue<T> {
     /// Leaves the line as `remove` does, and is dropped. Nearly always nobody is behind, and then
     /// nothing is moved.
     #[inline]
-    pub(crate) fn leave(&mut self, ticket: u64) {
+    pub(crate) fn discard(&mut self, ticket: u64) {
         match &self.head {
-            Some((head, _)) if *head == ticket && self.behind.is_empty() => self.head = None,
+            Some((head, _)) if *head == ticket && self.tail.is_empty() => self.head = None,
             _ => drop(self.remove(ticket)),
         }
     }
 
     /// Counts those in line.
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.head.is_some()) + self.behind.len()
+        usize::from(self.head.is_some()) + self.tail.len()
     }
 
     /// Finds the first of whom something holds.
     #[inline]
-    pub(crate) fn first(&mut self, holds: impl Fn(&T) -> bool) -> Option<(u64, &mut T)> {
-        let Self { head, behind, .. } = self;
+    pub(crate) fn find_first(&mut self, predicate: impl Fn(&T) -> bool) -> Option<(u64, &mut T)> {
+        let Self { head, tail, .. } = self;
         let (ticket, item) = head.as_mut()?;
-        if holds(item) {
+        if predicate(item) {
             return Some((*ticket, item));
         }
-        behind.iter_mut().find(|(_, item)| holds(item)).map(|(ticket, item)| (*ticket, item))
+        tail.iter_mut().find(|(_, item)| predicate(item)).map(|(ticket, item)| (*ticket, item))
     }
 
     /// Sends everybody away, in order.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
-        self.head.take().into_iter().chain(self.behind.take()).map(|(_, item)| item)
+        self.head.take().into_iter().chain(self.tail.take()).map(|(_, item)| item)
     }
 }
 
-fn index<T>(places: &VecDeque<(u64, T)>, ticket: u64) -> Option<usize> {
-    places.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
+fn index_of_ticket<T>(items: &VecDeque<(u64, T)>, ticket: u64) -> Option<usize> {
+    items.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
 }

@@ -1,10 +1,9 @@
-//! Who waits, and the wakers to be woken once a lock is gone.
+//! Wait lists, and wake-ups that are deferred until a lock is released.
 //!
-//! Knows [`Waiter`]s and nothing of networks. The rule of this layer stands here once: under a
-//! lock nothing foreign runs. No waker of another's is woken, no value of a user's dropped, no
-//! engine called; what is to be woken or dropped is gathered in a [`Wakers`] until the lock's end.
-//! Two things are allowed: to clone a waker that is to wait, and to wake a task of the run, which
-//! is to note its number.
+//! The rule of this layer: no foreign code runs under a lock. No foreign waker is woken, no
+//! value of a program is dropped, and no engine is called. Wake-ups and drops are collected in
+//! a [`DeferredWakes`] and done after the lock is released. Two things are allowed under a
+//! lock: to clone a waker that waits, and to wake a task of the run, which only records its id.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,13 +18,13 @@ use crate::util::waiter::{TaskRef, Waiter};
 /// is one word, which costs nothing to look at and to drop.
 #[derive(Debug, Default)]
 pub(crate) struct DeferredWakes {
-    left: Option<Box<Left>>,
+    deferred: Option<Box<DeferredLists>>,
 }
 
 #[derive(Debug, Default)]
-struct Left {
-    woken: Vec<Waker>,
-    gone: Vec<Waker>,
+struct DeferredLists {
+    to_wake: Vec<Waker>,
+    to_drop: Vec<Waker>,
 }
 
 impl DeferredWakes {
@@ -33,8 +32,8 @@ impl DeferredWakes {
     #[inline]
     pub(crate) fn push(&mut self, waiter: Waiter) {
         match waiter {
-            Waiter::Task(who) => waiter::wake(who),
-            Waiter::Other(waker) => self.left.get_or_insert_default().woken.push(waker),
+            Waiter::Task(task) => waiter::wake(task),
+            Waiter::Other(waker) => self.deferred.get_or_insert_default().to_wake.push(waker),
         }
     }
 
@@ -42,23 +41,23 @@ impl DeferredWakes {
     #[inline]
     pub(crate) fn defer_drop(&mut self, waiter: Option<Waiter>) {
         if let Some(Waiter::Other(waker)) = waiter {
-            self.left.get_or_insert_default().gone.push(waker);
+            self.deferred.get_or_insert_default().to_drop.push(waker);
         }
     }
 
     /// Wakes them all; the caller holds no lock.
     #[inline]
     pub(crate) fn wake(self) {
-        if let Some(left) = self.left {
-            left.wake();
+        if let Some(deferred) = self.deferred {
+            deferred.wake();
         }
     }
 }
 
-impl Left {
+impl DeferredLists {
     #[cold]
     fn wake(self) {
-        for_each_catching(self.woken, Waker::wake);
+        for_each_catching(self.to_wake, Waker::wake);
     }
 }
 
@@ -68,19 +67,19 @@ impl Left {
 #[derive(Debug, Default)]
 pub(crate) struct WaitList {
     first: Option<Waiter>,
-    more: Option<Box<More>>,
+    others: Option<Box<OtherWaiters>>,
 }
 
 /// Those who wait behind the first; there is at least one.
 #[derive(Debug, Default)]
-struct More {
+struct OtherWaiters {
     waiters: Vec<Waiter>,
 }
 
 /// With how many others a waiter is kept. Who polls with a new waker each time leaves the old ones
 /// behind; beyond this many all are woken, and those that still wait come again. So it has to be
 /// more than ever truly wait for one stream, or they would wake each other without end.
-const OTHERS: usize = 1024;
+const MAX_OTHERS: usize = 1024;
 
 impl WaitList {
     /// Adds whoever is woken by `waker`, unless they are here already.
@@ -108,11 +107,11 @@ impl WaitList {
 
     #[cold]
     fn register_slow(&mut self, waker: &Waker, wakers: &mut DeferredWakes) {
-        let others = &mut self.more.get_or_insert_default().waiters;
-        if others.iter().any(|other| other.will_wake(waker)) {
+        let others = &mut self.others.get_or_insert_default().waiters;
+        if others.iter().any(|waiter| waiter.will_wake(waker)) {
             return;
         }
-        if others.len() < OTHERS {
+        if others.len() < MAX_OTHERS {
             others.push(Waiter::of(waker));
         } else {
             self.wake(wakers);
@@ -122,12 +121,13 @@ impl WaitList {
 
     /// Returns whether whatever `waker` wakes is here. Of a waker that is no task's own and may be
     /// made anew for each poll, any other of that sort is taken for the same.
-    pub(crate) fn holds(&self, waker: &Waker) -> bool {
-        let more = self.more.iter().flat_map(|more| &more.waiters);
-        let foreign = Waiter::of_current_task(waker).is_none();
-        let same =
-            |kept: &Waiter| kept.will_wake(waker) || (foreign && matches!(kept, Waiter::Other(_)));
-        self.first.iter().chain(more).any(same)
+    pub(crate) fn contains(&self, waker: &Waker) -> bool {
+        let others = self.others.iter().flat_map(|others| &others.waiters);
+        let is_foreign = Waiter::of_current_task(waker).is_none();
+        let is_match = |retained: &Waiter| {
+            retained.will_wake(waker) || (is_foreign && matches!(retained, Waiter::Other(_)))
+        };
+        self.first.iter().chain(others).any(is_match)
     }
 
     /// Has them all woken, and waits for nobody any more.
@@ -136,10 +136,10 @@ impl WaitList {
     /// needs, because it is read in wider words than it was written in.
     #[inline]
     pub(crate) fn wake(&mut self, wakers: &mut DeferredWakes) {
-        match self.take_lone_task() {
-            Some(who) => waiter::wake(who),
+        match self.take_sole_task() {
+            Some(task) => waiter::wake(task),
             None if self.is_empty() => {}
-            None => self.wake_some(wakers),
+            None => self.wake_slow(wakers),
         }
     }
 
@@ -156,12 +156,12 @@ impl WaitList {
 
     /// Takes out the only one who waits, if that is a task of the run: by its number, as in `wake`.
     #[inline(always)]
-    pub(crate) fn take_lone_task(&mut self) -> Option<TaskRef> {
+    pub(crate) fn take_sole_task(&mut self) -> Option<TaskRef> {
         match &self.first {
-            Some(Waiter::Task(who)) if self.more.is_none() => {
-                let who = *who;
+            Some(Waiter::Task(task)) if self.others.is_none() => {
+                let task = *task;
                 self.first = None;
-                Some(who)
+                Some(task)
             }
             _ => None,
         }
@@ -177,26 +177,26 @@ impl WaitList {
 
     #[cold]
     fn take_all(&mut self) -> impl Iterator<Item = Waiter> + use<> {
-        let more = self.more.take().map_or_else(Vec::new, |more| more.waiters);
-        self.first.take().into_iter().chain(more)
+        let others = self.others.take().map_or_else(Vec::new, |others| others.waiters);
+        self.first.take().into_iter().chain(others)
     }
 
     #[cold]
-    fn wake_some(&mut self, wakers: &mut DeferredWakes) {
+    fn wake_slow(&mut self, wakers: &mut DeferredWakes) {
         self.take_all().for_each(|waiter| wakers.push(waiter));
     }
 }
 
 /// Does something with each, with the last even if the first has panicked; then the first panic
 /// goes on its way. One connection of an engine's that panics must not keep the others open.
-pub(crate) fn for_each_catching<T>(things: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
-    let mut first: Option<Box<dyn Any + Send>> = None;
-    for thing in things {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(thing))) {
-            first = first.or(Some(panic));
+pub(crate) fn for_each_catching<T>(items: impl IntoIterator<Item = T>, mut work: impl FnMut(T)) {
+    let mut first_panic: Option<Box<dyn Any + Send>> = None;
+    for item in items {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(item))) {
+            first_panic = first_panic.or(Some(panic));
         }
     }
-    if let Some(panic) = first {
+    if let Some(panic) = first_panic {
         resume_unwind(panic);
     }
 }

@@ -88,8 +88,8 @@ impl Distribution {
         {
             None => 0,
             Some(rank) => {
-                let place = ((rank * u64::from(scales)) << 8) / (256 - first);
-                within_scale(lowest + (place >> 8) as u32, place << 56)
+                let index = ((rank * u64::from(scales)) << 8) / (256 - first);
+                within_scale(lowest + (index >> 8) as u32, index << 56)
             }
         };
         match self {

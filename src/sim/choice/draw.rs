@@ -207,8 +207,8 @@ impl ChoiceSource {
         };
         let width = (64 - (options - 1).leading_zeros()).div_ceil(8) as usize;
         let mut value = 0;
-        for (place, byte) in bytes.iter().skip(self.bytes_used).take(width).enumerate() {
-            value |= u64::from(*byte) << (8 * place);
+        for (index, byte) in bytes.iter().skip(self.bytes_used).take(width).enumerate() {
+            value |= u64::from(*byte) << (8 * index);
         }
         self.bytes_used += width;
         value % options

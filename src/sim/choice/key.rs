@@ -138,7 +138,7 @@ impl ChoiceKey {
         let family = self.family.name();
         match self.object {
             PathHash::NONE => format!("{family} {}", name(self.actor)),
-            what => format!("{family} {} {}", name(self.actor), name(what)),
+            description => format!("{family} {} {}", name(self.actor), name(description)),
         }
     }
 
@@ -147,7 +147,7 @@ impl ChoiceKey {
         let mut words = text.splitn(3, ' ');
         let family = hash_name(words.next().unwrap_or(""));
         let mut path = || words.next().map_or(PathHash::NONE, PathHash::parse);
-        let who = path();
-        Self::hash_parts(family, who, path())
+        let task = path();
+        Self::hash_parts(family, task, path())
     }
 }

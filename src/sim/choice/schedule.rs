@@ -144,8 +144,8 @@ impl Scheduler {
             choices.draw(ChoiceKey::new(ChoiceFamily::Pct, task, PathHash::NONE), ordinal, shape)
         };
         // The upper half of the places is for those who fall.
-        let place = draw(0, Distribution::Uniform(RANKS / 2)) as u16;
-        let slack = Priority { rank: place, delay: draw(1, Distribution::PctHold) };
+        let index = draw(0, Distribution::Uniform(RANKS / 2)) as u16;
+        let slack = Priority { rank: index, delay: draw(1, Distribution::PctHold) };
         // One task in eight for each change point that is asked for.
         let falls = draw(2, Distribution::Uniform(8));
         if falls == 0 || falls > u64::from(depth.saturating_sub(1)) {
@@ -154,11 +154,11 @@ impl Scheduler {
         // How long a task will live is unknown, so every scale is as likely.
         let scale = draw(3, Distribution::Uniform(10));
         let polls_left = 1 + draw(4, Distribution::Uniform(1 << scale)) as u32;
-        let place = (RANKS / 2) as u16 + draw(5, Distribution::Uniform(RANKS / 2)) as u16;
+        let index = (RANKS / 2) as u16 + draw(5, Distribution::Uniform(RANKS / 2)) as u16;
         PctState {
             priority: slack,
             polls_until_demotion: polls_left,
-            demoted: Priority { rank: place, delay: draw(6, Distribution::PctDemotion) },
+            demoted: Priority { rank: index, delay: draw(6, Distribution::PctDemotion) },
         }
     }
 

@@ -137,8 +137,8 @@ impl Entry {
 
 /// Says that there are too many of something at once: slots are numbered in `bits` bits.
 #[cold]
-pub(crate) fn too_many(what: &str, bits: u32) -> ! {
-    panic!("virtnet: a run is limited to {} {what} at once", 1u64 << bits);
+pub(crate) fn too_many(description: &str, bits: u32) -> ! {
+    panic!("virtnet: a run is limited to {} {description} at once", 1u64 << bits);
 }
 
 #[cfg(test)]

@@ -64,9 +64,9 @@ impl EventQueue {
 
     /// Adds what is to happen at once, in its place among what is due.
     #[inline]
-    pub(crate) fn push_due(&mut self, place: u16, act: Action) -> EntryId {
+    pub(crate) fn push_due(&mut self, index: u16, act: Action) -> EntryId {
         let serial = self.next_id();
-        self.make_due(place, serial, act);
+        self.make_due(index, serial, act);
         serial
     }
 
@@ -103,15 +103,15 @@ impl EventQueue {
     }
 
     /// Gives what was due alone its place.
-    pub(crate) fn rank_sole(&mut self, place: u16) {
+    pub(crate) fn rank_sole(&mut self, index: u16) {
         self.sole_is_unranked = false;
-        self.sole = self.sole.map(|lone| Entry::new(place.into(), lone.id(), lone.action()));
+        self.sole = self.sole.map(|lone| Entry::new(index.into(), lone.id(), lone.action()));
     }
 
     /// Makes an entry due under a serial number that it has already.
     #[inline]
-    pub(crate) fn make_due(&mut self, place: u16, serial: EntryId, act: Action) {
-        let entry = Entry::new(place.into(), serial, act);
+    pub(crate) fn make_due(&mut self, index: u16, serial: EntryId, act: Action) {
+        let entry = Entry::new(index.into(), serial, act);
         if self.is_idle() {
             self.sole_is_unranked = false;
             self.sole = Some(entry);
@@ -127,9 +127,9 @@ impl EventQueue {
 
     /// Adds what is to happen at once, but behind all that is due.
     #[inline]
-    pub(crate) fn push_yielded(&mut self, place: u16, act: Action) -> EntryId {
+    pub(crate) fn push_yielded(&mut self, index: u16, act: Action) -> EntryId {
         let serial = self.next_id();
-        self.yielded.push(Entry::new(place.into(), serial, act));
+        self.yielded.push(Entry::new(index.into(), serial, act));
         serial
     }
 

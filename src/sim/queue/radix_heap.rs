@@ -212,8 +212,8 @@ impl Buckets {
     /// Puts an entry after the base into its bucket.
     #[inline]
     fn insert(&mut self, entry: Entry) {
-        let differs = (entry.key() ^ self.base) | 1;
-        let level = (63 - differs.leading_zeros() as usize) / 4;
+        let difference = (entry.key() ^ self.base) | 1;
+        let level = (63 - difference.leading_zeros() as usize) / 4;
         let digit = (entry.key() >> (4 * level)) as usize % DIGITS;
         self.used_digits[level] |= 1 << digit;
         self.len += 1;

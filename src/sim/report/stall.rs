@@ -116,9 +116,9 @@ pub struct SelectEnd {
 
 impl fmt::Display for SelectEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, location: place, taken: took, dropped } = self;
+        let Self { at, location: index, taken: took, dropped } = self;
         write!(f, "its last select! took `{took}`, dropped `{}`", dropped.join("`, `"))?;
-        write!(f, " at {at:?} ({place})")
+        write!(f, " at {at:?} ({index})")
     }
 }
 

@@ -235,12 +235,12 @@ impl fmt::Display for Divergence {
         write!(f, "  right {right}")?;
         match (&self.left, &self.right) {
             (Some(one), Some(other)) if left == right => {
-                let what = if one.digest == other.digest {
+                let description = if one.digest == other.digest {
                     "were brought about by other records"
                 } else {
                     "carry other bytes"
                 };
-                write!(f, "\n  both read alike, but {what}")
+                write!(f, "\n  both read alike, but {description}")
             }
             _ => Ok(()),
         }
@@ -361,12 +361,13 @@ impl Recorder {
     pub(crate) fn mix(&mut self, event: &Event) {
         // The time is small, and the subject, the source and a digest are hashes; where a source or
         // a digest is none or small, it and the ordinal stand at opposite ends of the word.
-        let what = mul_fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
-            ^ event.source.0
-            ^ event.ordinal
-            ^ event.digest.rotate_left(32);
+        let description =
+            mul_fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
+                ^ event.source.0
+                ^ event.ordinal
+                ^ event.digest.rotate_left(32);
         // A bijection of the state for any event: nothing that happened is lost.
-        self.state = (self.state.rotate_left(23) ^ what).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.state = (self.state.rotate_left(23) ^ description).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.count += 1;
         if self.count.is_multiple_of(CHECKPOINT_INTERVAL) {
             self.add_checkpoint();
@@ -383,11 +384,11 @@ impl Recorder {
     }
 
     fn keep(&mut self, event: Event, beside: RecordExtras) {
-        let Some(kept) = &mut self.log else { return };
-        kept.events.push((event, beside));
+        let Some(retained) = &mut self.log else { return };
+        retained.events.push((event, beside));
         if event.kind == RecordKind::Deliver {
-            let mark = RecordIndex(kept.events.len() as u32);
-            kept.arrivals.insert((event.subject, event.ordinal), mark);
+            let mark = RecordIndex(retained.events.len() as u32);
+            retained.arrivals.insert((event.subject, event.ordinal), mark);
         }
     }
 
@@ -395,11 +396,11 @@ impl Recorder {
     #[cold]
     pub(crate) fn record_read(&mut self, direction: PathHash, from: u64, to: u64) {
         let mark = self.current();
-        if let Some(kept) = &mut self.log {
-            let start = kept.arrivals.range((direction, 0)..=(direction, from)).next_back();
+        if let Some(retained) = &mut self.log {
+            let start = retained.arrivals.range((direction, 0)..=(direction, from)).next_back();
             let start = start.map_or((direction, from), |(start, _)| *start);
-            let arrived = kept.arrivals.range(start..(direction, to));
-            kept.reads.extend(arrived.map(|(_, arrived)| (mark, *arrived)));
+            let arrived = retained.arrivals.range(start..(direction, to));
+            retained.reads.extend(arrived.map(|(_, arrived)| (mark, *arrived)));
         }
     }
 
@@ -414,7 +415,7 @@ impl Recorder {
     /// Turns what was kept into a trace, with the names of `paths`.
     pub(crate) fn take_trace(&mut self, paths: &BTreeMap<PathHash, String>) -> Option<Trace> {
         let name = |key: PathHash| paths.get(&key).cloned().unwrap_or_default();
-        let RecordLog { events, reads: heard, .. } = *self.log.take()?;
+        let RecordLog { events, reads: received, .. } = *self.log.take()?;
         let records = events.into_iter().map(|(event, RecordExtras { text, cause })| Record {
             at: Instant::from_nanos(event.at),
             kind: event.kind,
@@ -426,7 +427,7 @@ impl Recorder {
             causes: cause.index().into_iter().collect(),
         });
         let mut records: Vec<Record> = records.collect();
-        for (mark, arrived) in heard {
+        for (mark, arrived) in received {
             if let (Some(place), Some(arrived)) = (mark.index(), arrived.index())
                 && !records[place].causes.contains(&arrived)
             {

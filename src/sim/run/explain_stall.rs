@@ -49,16 +49,16 @@ pub(crate) fn explain_stall(executor: &mut Executor) -> Stall {
         world.choices.force_zero();
         list_tasks(world)
     });
-    let patience = ProbeDeadline::begin();
+    let deadline = ProbeDeadline::begin();
     let mut foreign_woken = Vec::new();
     for (index, slot) in parked {
-        if patience.is_over() {
+        if deadline.is_over() {
             stall.cut_short = true;
             break;
         }
         // Looked at first: a task that goes on may drop what has its waker.
         let is_waker_cloned = executor.is_waker_cloned(slot);
-        let (state, evidence) = probe_task(executor, slot, is_waker_cloned, patience);
+        let (state, evidence) = probe_task(executor, slot, is_waker_cloned, deadline);
         let woken_by_thread =
             evidence.is_some() && is_waker_cloned && is_woken_by_thread(slot, &mut foreign_woken);
         stall.tasks[index].state = if woken_by_thread {
@@ -126,11 +126,11 @@ fn list_tasks(world: &World) -> (Stall, Vec<(usize, u32)>) {
 }
 
 /// Says what a `select!` took and what it dropped.
-fn select_end(LastSelect { at, location: place, branches, taken: took }: LastSelect) -> SelectEnd {
+fn select_end(LastSelect { at, location: index, branches, taken: took }: LastSelect) -> SelectEnd {
     let dropped = branches.iter().enumerate().filter(|(n, _)| *n != took);
     SelectEnd {
         at: Instant::from_nanos(at),
-        location: place,
+        location: index,
         taken: branches.get(took).map_or_else(|| "else".into(), ToString::to_string),
         dropped: dropped.map(|(_, branch)| branch.to_string()).collect(),
     }
@@ -157,14 +157,14 @@ fn probe_task(
     executor: &mut Executor,
     slot: u32,
     is_waker_cloned: bool,
-    patience: ProbeDeadline,
+    deadline: ProbeDeadline,
 ) -> (StalledState, Option<String>) {
     let task = enter_current(|world| {
         world.woken_by_probe = None;
         world.set_current_task(slot)
     });
     let poll = || catch_unwind(AssertUnwindSafe(|| executor.poll(task.to_bits()).is_some()));
-    let Probe { polled, reasons, progress, stopped } = probe(patience, poll);
+    let Probe { polled, reasons, progress, stopped } = probe(deadline, poll);
     let (completed, panic) = match polled {
         Ok(completed) => (completed, None),
         Err(payload) if payload.is::<ProbeStopped>() => (false, None),

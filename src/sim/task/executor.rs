@@ -100,8 +100,12 @@ impl Executor {
 
     /// Takes in tasks that were spawned.
     #[inline]
-    pub(crate) fn insert_spawned(&mut self, born: &mut Vec<(u32, BoxedTask)>, tasks: &TaskTable) {
-        while let Some((slot, future)) = born.pop() {
+    pub(crate) fn insert_spawned(
+        &mut self,
+        spawned: &mut Vec<(u32, BoxedTask)>,
+        tasks: &TaskTable,
+    ) {
+        while let Some((slot, future)) = spawned.pop() {
             self.insert(slot, future, tasks);
         }
     }
@@ -111,7 +115,7 @@ impl Executor {
     fn insert(&mut self, slot: u32, future: BoxedTask, tasks: &TaskTable) {
         let is_plain = self.task_waker(slot).is_none() && !self.shared_waker.is_cloned();
         match self.futures.get_mut(slot as usize) {
-            Some(place @ None) if is_plain => *place = Some(future),
+            Some(index @ None) if is_plain => *index = Some(future),
             _ => self.insert_slow(tasks.id(slot), future),
         }
     }
@@ -169,11 +173,11 @@ impl Executor {
     fn leak_shared_waker(&mut self) {
         let task = self.shared_waker.target.task.load(Ordering::Relaxed);
         let slot = TaskId::from_bits(task).slot as usize;
-        let kept = replace(&mut self.shared_waker, TaskWaker::new(self.run));
+        let retained = replace(&mut self.shared_waker, TaskWaker::new(self.run));
         if slot >= self.task_wakers.len() {
             self.task_wakers.resize_with(slot + 1, || None);
         }
-        self.task_wakers[slot] = Some(Box::new(kept));
+        self.task_wakers[slot] = Some(Box::new(retained));
     }
 
     /// Whether somebody has kept the waker of a task; what waits in here has not.

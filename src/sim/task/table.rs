@@ -489,8 +489,8 @@ impl TaskTable {
         let live =
             |slot: &&TaskSlot| matches!(slot.state, TaskState::Parked | TaskState::Scheduled);
         let keys = self.slots[..self.used].iter().filter(live).map(|slot| slot.key);
-        let kept: BTreeSet<PathHash> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
-        self.wake_counts.retain(|(_, source), _| kept.contains(source));
+        let retained: BTreeSet<PathHash> = keys.chain(SOURCES.map(|(key, _)| key)).collect();
+        self.wake_counts.retain(|(_, source), _| retained.contains(source));
         self.sweep_at = self.used.max(2 * self.wake_counts.len());
     }
 
@@ -548,17 +548,17 @@ impl TaskTable {
 
     /// The tasks that are not over, as far as they are asked for, oldest first.
     #[inline(always)]
-    pub(crate) fn live_in_spawn_order(&self, asked: impl Fn(&TaskSlot) -> bool) -> Vec<u32> {
+    pub(crate) fn live_in_spawn_order(&self, requested: impl Fn(&TaskSlot) -> bool) -> Vec<u32> {
         if self.free.len() + 1 == self.used && self.slots[0].state == TaskState::Done {
             return Vec::new(); // all have ended, the main task last
         }
         let live = |slot: &u32| {
             let slot = &self.slots[*slot as usize];
-            matches!(slot.state, TaskState::Parked | TaskState::Scheduled) && asked(slot)
+            matches!(slot.state, TaskState::Parked | TaskState::Scheduled) && requested(slot)
         };
         let mut slots: Vec<u32> = (0..self.used as u32).filter(live).collect();
-        let born = |slot: &u32| self.info[*slot as usize].spawn_number;
-        if slots.is_sorted_by_key(born) {
+        let spawned = |slot: &u32| self.info[*slot as usize].spawn_number;
+        if slots.is_sorted_by_key(spawned) {
             return slots;
         }
         slots.sort_unstable_by_key(|slot| self.info[*slot as usize].spawn_number);

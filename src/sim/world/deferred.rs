@@ -80,8 +80,8 @@ impl DeferredQueue {
         }
         let wake = self.wakers.pop_front().map(Deferred::Wake);
         let drop = |this: &mut Self| this.aborted.pop_front().map(Deferred::Drop);
-        let errand = |this: &mut Self| this.callbacks.pop_front().map(Deferred::Callback);
-        let first = wake.or_else(|| drop(self)).or_else(|| errand(self));
+        let callback = |this: &mut Self| this.callbacks.pop_front().map(Deferred::Callback);
+        let first = wake.or_else(|| drop(self)).or_else(|| callback(self));
         self.has_any = first.is_some();
         first
     }
@@ -111,9 +111,9 @@ impl DeferredQueue {
     }
 
     /// Has something done.
-    pub(crate) fn run(&mut self, errand: Callback) {
+    pub(crate) fn run(&mut self, callback: Callback) {
         self.has_any = true;
-        self.callbacks.push_back(errand);
+        self.callbacks.push_back(callback);
     }
 
     /// Has the run end; the first reason counts.

@@ -39,9 +39,9 @@ impl Default for Progress {
 impl Progress {
     /// The pulse of a run that ends when it comes to this step, and says whose it is.
     pub(crate) fn naming_step(step: u64) -> Arc<Self> {
-        let pulse = Self::default();
-        pulse.stop_at.store(step, Relaxed);
-        Arc::new(pulse)
+        let progress = Self::default();
+        progress.stop_at.store(step, Relaxed);
+        Arc::new(progress)
     }
 
     /// A run begins, and no task has been polled.

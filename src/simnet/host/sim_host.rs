@@ -170,7 +170,7 @@ impl SimHost {
             host,
             node,
         } = self;
-        addr.forget_number();
+        addr.clear_number();
         (*region, *power, *incarnation, *registration, *open_dials) =
             (0, PowerState::Down, 0, None, 0);
         (*dial_target, *host) = (None, None);

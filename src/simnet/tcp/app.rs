@@ -106,17 +106,17 @@ impl ConnCtx<'_> {
         let (is_ready, ended, is_waiting) = if is_write {
             let half = &mut halves[end];
             let is_waiting =
-                half.writers.as_ref().is_some_and(|writers| writers.wait_list.holds(waker));
+                half.writers.as_ref().is_some_and(|writers| writers.wait_list.contains(waker));
             (half.stream.send_window(half.window, now) > 0, is_closed || half.fin_sent, is_waiting)
         } else {
             let half = &halves[1 - end];
             let ready = half.stream.readable_len() > 0;
-            (ready, (is_closed || half.fin_arrived) && !ready, half.readers.holds(waker))
+            (ready, (is_closed || half.fin_arrived) && !ready, half.readers.contains(waker))
         };
         match (ended, is_ready, is_waiting) {
             (true, ..) => Readiness::Ended,
-            (_, true, _) => Readiness::Moves,
-            (_, _, true) => Readiness::Waits,
+            (_, true, _) => Readiness::Ready,
+            (_, _, true) => Readiness::Waiting,
             _ => Readiness::WouldWait,
         }
     }

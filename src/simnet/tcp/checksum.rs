@@ -373,16 +373,16 @@ mod tests {
         };
         let (zero, at) = (of(&[0; WORDS]), 32 + 5);
         for value in (0..64).step_by(7).map(|bit| 1 << bit).chain([3, 0x4141_4141, u64::MAX]) {
-            let placed = |place: usize, value: u64| {
+            let placed = |index: usize, value: u64| {
                 let mut words = [0; WORDS];
-                words[place] = value;
+                words[index] = value;
                 of(&words)
             };
             let there = placed(at, value);
             assert_ne!(there, zero);
-            for place in (0..WORDS).filter(|place| *place != at) {
+            for index in (0..WORDS).filter(|index| *index != at) {
                 // It, and nothing, change places.
-                assert_ne!(placed(place, value), there, "{value:x} at {place}");
+                assert_ne!(placed(index, value), there, "{value:x} at {index}");
             }
         }
     }

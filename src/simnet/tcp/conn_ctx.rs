@@ -26,7 +26,7 @@ pub(crate) fn prefetch_due(
     PrefetchSet { callback_timers: timers, tasks }: &mut PrefetchSet,
 ) {
     crate::simnet::state::with_state(run, |state| {
-        let deliveries = || timers.iter().filter_map(|alarm| decode_delivery_timer(*alarm));
+        let deliveries = || timers.iter().filter_map(|timer| decode_delivery_timer(*timer));
         for (conn, _) in deliveries() {
             if let Some(conn) = state.conns.get(conn) {
                 conn.prefetch();
@@ -130,7 +130,7 @@ impl Endpoint {
 /// Wakes all who wait.
 #[inline(always)]
 pub(crate) fn wake_all(waiters: &mut WaitList, world: &mut World) {
-    match waiters.take_lone_task() {
+    match waiters.take_sole_task() {
         Some(task_ref) => world.wake(TaskId::from_bits(task_ref.task)),
         None => waiters.drain(|waiter| world.wake_waiter(waiter)),
     }

@@ -40,7 +40,7 @@ impl Connection {
         if !is_plain_data || endpoints[end].state != EndpointState::Open || world.keeps_trace() {
             return FastDelivery::Slow;
         }
-        let delivery = match half.readers.take_lone_task() {
+        let delivery = match half.readers.take_sole_task() {
             Some(task_ref) => FastDelivery::Wake(TaskId::from_bits(task_ref.task)),
             None if half.readers.is_empty() => FastDelivery::NoReader,
             None => return FastDelivery::Slow,

@@ -22,7 +22,7 @@ struct SimEndpoint(ConnRef);
 /// An end of a connection of the fabric: 0 is the dialer's, 1 the accepter's.
 pub(crate) fn endpoint(run: u64, conn: u32, end: u8) -> ConnHandle {
     let number = u64::from(end & 1) << 32 | u64::from(conn);
-    ConnHandle::kept(ConnRef { run, number }, &SimConnTable)
+    ConnHandle::in_table(ConnRef { run, number }, &SimConnTable)
 }
 
 impl SimEndpoint {

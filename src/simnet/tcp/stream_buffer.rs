@@ -338,12 +338,16 @@ mod tests {
         let set = |stream: &mut StreamBuffer, text: &[u8; 16]| {
             (0..16).for_each(|at| stream.ring.corrupt(at, |_| text[at as usize]));
         };
-        for (what, text, offset) in [
+        for (description, text, offset) in [
             ("dropped", b"89abcdef89abcdef", 8),
             ("doubled", b"0123456701234567", 16),
             ("swapped", b"89abcdef01234567", 8),
         ] {
-            assert_eq!(read_tampered(|s| set(s, text)), Err(CorruptStream { offset }), "{what}");
+            assert_eq!(
+                read_tampered(|s| set(s, text)),
+                Err(CorruptStream { offset }),
+                "{description}"
+            );
         }
     }
 
