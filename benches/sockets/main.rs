@@ -91,7 +91,7 @@ fn main() {
             measure();
         }
         Some("lonet") => {
-            virtnet_workloads::lonet_serve(std::env::args().next_back().expect("a folder"))
+            virtnet_workloads::lonet_serve(std::env::args().next_back().expect("a folder"));
         }
         Some("tcp") => virtnet_workloads::tcp_serve(),
         Some(role) => tokio_workloads::serve(role == "tokio that greets"),

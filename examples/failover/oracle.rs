@@ -136,10 +136,10 @@ impl RequestCheck<'_> {
         };
         match (outcome, &spec.operation) {
             (RequestOutcome::Added(receipt), Operation::Append(_)) => {
-                self.judge_receipt(number, receipt)?
+                self.judge_receipt(number, receipt)?;
             }
             (RequestOutcome::Read(body), Operation::Read(record)) => {
-                self.judge_read(*record, body.as_ref())?
+                self.judge_read(*record, body.as_ref())?;
             }
             (RequestOutcome::Failed, _) => return self.judge_failure().map(Some),
             _ => return Err(format!("was answered with something else: {outcome:?}")),

@@ -77,7 +77,7 @@ impl Server {
         match result {
             Ok(()) => self.log(format_args!("connection from {peer} ends")),
             Err(error) => {
-                self.log(format_args!("connection from {peer}: {}", format_error_chain(&error)))
+                self.log(format_args!("connection from {peer}: {}", format_error_chain(&error)));
             }
         }
     }

@@ -4,10 +4,10 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../sim-tests/tests/lines.rs"]
+#[path = "../../sim-tests/tests/fuzz/lonet_parsers.rs"]
 #[allow(dead_code)]
-mod lines;
+mod lonet_parsers;
 
 fuzz_target!(|bytes: &[u8]| {
-    lines::request(bytes);
+    lonet_parsers::check_request(bytes);
 });

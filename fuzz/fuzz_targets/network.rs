@@ -4,11 +4,11 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../sim-tests/tests/fuzzed.rs"]
+#[path = "../../sim-tests/tests/fuzz/programs.rs"]
 #[allow(dead_code)]
-mod fuzzed;
-#[path = "../../sim-tests/tests/shelf.rs"]
+mod programs;
+#[path = "../../sim-tests/tests/fuzz/forgetful_store.rs"]
 #[allow(dead_code)]
-mod shelf;
+mod forgetful_store;
 
-fuzz_target!(|bytes: &[u8]| fuzzed::network(bytes));
+fuzz_target!(|bytes: &[u8]| programs::fuzz_network(bytes));

@@ -4,14 +4,14 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../sim-tests/tests/fuzzed.rs"]
+#[path = "../../sim-tests/tests/fuzz/programs.rs"]
 #[allow(dead_code)]
-mod fuzzed;
-#[path = "../../sim-tests/tests/shelf.rs"]
+mod programs;
+#[path = "../../sim-tests/tests/fuzz/forgetful_store.rs"]
 #[allow(dead_code)]
-mod shelf;
+mod forgetful_store;
 
 fuzz_target!(|bytes: &[u8]| {
-    let report = fuzzed::shelf(bytes, shelf::Store::Forgets);
+    let report = programs::fuzz_store(bytes, forgetful_store::Store::Forgetful);
     assert!(report.is_ok(), "{report}");
 });

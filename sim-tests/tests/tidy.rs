@@ -216,7 +216,7 @@ fn check_cycles(tree: &Tree) -> Vec<String> {
         if let Some((name, parent)) = module.split_last() {
             let parent = modules.files.get(parent).map(|file| &tree[file]);
             let is_declared =
-                parent.is_some_and(|text| self::declared_modules(text).contains(&&**name));
+                parent.is_some_and(|text| crate::tidy::declared_modules(text).contains(&&**name));
             if !is_declared {
                 errors.push(format!("{path}: no `mod {name};` declares it"));
             }
@@ -325,6 +325,56 @@ fn check_forbidden_words(tree: &Tree) -> Vec<String> {
     errors
 }
 
+/// Words that no name in the source may have: metaphors and pronouns that stood for a term of the
+/// field once. The glossary of CONTRIBUTING has the terms.
+const RETIRED: &[&str] = &[
+    "adopt", "aside", "asked", "bear", "bell", "bells", "blame", "born", "bury", "census", "chaos",
+    "crowd", "door", "doors", "doom", "ear", "enroll", "errand", "fabric", "feel", "felt",
+    "foresee", "foreseen", "glance", "guest", "guests", "habit", "hall", "hear", "heard", "keeper",
+    "knock", "knocks", "ledger", "lone", "machine", "machines", "mend", "met", "misled", "nobody",
+    "nudge", "odd", "passage", "patience", "plainly", "played", "pressing", "pulse", "relax",
+    "rung", "seat", "seldom", "somebody", "spun", "stir", "strike", "strikes", "swept", "tap",
+    "told", "unedit", "veil", "welcome", "who", "whose", "wipe", "witness", "worry",
+];
+
+/// The words of a name: `TaskId`, `task_id` and `TASK_ID` are "task" and "id".
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for c in name.chars() {
+        if c == '_' || (c.is_uppercase() && was_lower) {
+            words.push(String::new());
+        }
+        was_lower = c.is_lowercase() || c.is_ascii_digit();
+        if c != '_' {
+            words.last_mut().unwrap().extend(c.to_lowercase());
+        }
+    }
+    words
+}
+
+/// No name has a retired word; what stands in a string or behind `//` is no name.
+fn check_retired_words(tree: &Tree) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (path, text) in tree.iter().filter(|(path, _)| path.starts_with("src/")) {
+        for (n, line) in code_lines(text) {
+            let line = line.split(" // ").next().unwrap_or_default().replace("\\\"", "");
+            // Every second part is within quotation marks. A string of several lines is one of
+            // prose: its lines have no names that end in `_` or `::`.
+            let is_prose = line.trim_end().ends_with('\\') || line.matches('"').count() % 2 == 1;
+            for part in line.split('"').step_by(2).filter(|_| !is_prose) {
+                let names = part.split(|c: char| !c.is_alphanumeric() && c != '_');
+                for name in names.filter(|name| !name.is_empty()) {
+                    for word in words(name).iter().filter(|word| RETIRED.contains(&&***word)) {
+                        errors.push(format!("{path}:{n}: `{name}`: `{word}` is retired"));
+                    }
+                }
+            }
+        }
+    }
+    errors
+}
+
 /// How a file looks: its head, its lines, its functions, its unfinished ends.
 fn check_style(tree: &Tree) -> Vec<String> {
     let mut errors = Vec::new();
@@ -390,6 +440,7 @@ fn source_tree_satisfies_all_rules() {
     let errors: Vec<String> = [
         check_cycles(&tree),
         check_forbidden_words(&tree),
+        check_retired_words(&tree),
         check_style(&tree),
         check_readme_map(&tree),
     ]
@@ -417,8 +468,14 @@ fn errors_with(path: &str, text: &str) -> Vec<String> {
     let mut tree: Tree =
         VALID_TREE.iter().map(|(path, text)| (path.to_string(), text.to_string())).collect();
     tree.insert(path.into(), text.into());
-    [check_cycles(&tree), check_forbidden_words(&tree), check_style(&tree), check_readme_map(&tree)]
-        .concat()
+    [
+        check_cycles(&tree),
+        check_forbidden_words(&tree),
+        check_retired_words(&tree),
+        check_style(&tree),
+        check_readme_map(&tree),
+    ]
+    .concat()
 }
 
 #[test]
@@ -448,6 +505,8 @@ fn broken_rules_are_each_reported() {
         ("src/sim/time.rs", "//! x\nlet x = Instant::now();\n", "`Instant::now` is banned"),
         ("src/wait.rs", "//! x\nuse std::collections::HashMap;\n", "use BTreeMap"),
         ("src/wait.rs", "//! x\nx.unwrap();\n", "`.unwrap()` is banned"),
+        ("src/wait.rs", "//! x\nstruct OpenDoor;\n", "`OpenDoor`: `door` is retired"),
+        ("src/wait.rs", "//! x\nfn x() { y(\"door\", is_odd) }\n", "`is_odd`: `odd` is retired"),
         ("src/wait.rs", "fn x() {}\n", "src/wait.rs:1: a file opens with"),
         ("src/wait.rs", "//! x\n// TODO later\n", "src/wait.rs:2: `TODO`"),
         ("src/wait.rs", &long, "src/wait.rs:2: longer than 100"),

@@ -40,7 +40,7 @@
 //! | value | a run is compared with | exposes, beside hash order, clocks and threads |
 //! |---|---|---|
 //! | `true`, `same-process` | itself, twice more in this process | |
-//! | `fresh-process` | also itself in a fresh process | addresses, the environment, state of earlier runs |
+//! | `fresh-process` | also itself in a fresh process | addresses, environment, earlier runs |
 //! | `after-other-seeds` | also itself after eight other seeds | statics that those seeds change |
 //! | `all` | all of these | |
 //!
@@ -137,7 +137,7 @@
 //! | `VIRTNET_SEEDS=rest:5..105` | those seeds, as the rest of a sweep |
 //! | `VIRTNET_BUDGET=60s` | real time of the sweep, which runs past the test's own seeds |
 //! | `VIRTNET_TAPE=file` | that tape alone |
-//! | `VIRTNET_SHARD=3/16` | the third sixteenth: every seed with `seed % 16 == 2`; also by Slurm and Kubernetes |
+//! | `VIRTNET_SHARD=3/16` | the seeds with `seed % 16 == 2`; also by Slurm and Kubernetes |
 //! | `VIRTNET_JOBS=2` | worker threads, at most 1024 |
 //! | `VIRTNET_CHECK_DETERMINISM=1`, `all`, .. | every seed is repeated, as above |
 //! | `VIRTNET_SHRINK=100`, `30s`, `100,30s` | runs and real time for shrinking; 0 turns it off |
@@ -163,7 +163,7 @@
 
 pub(crate) mod analysis;
 pub(crate) mod assertions;
-pub(crate) mod check;
+pub(crate) mod builder;
 pub(crate) mod exec;
 pub(crate) mod failure;
 #[cfg(feature = "proptest")]
@@ -181,8 +181,8 @@ pub use assertions::{always, eventually, sometimes};
 #[doc(hidden)]
 pub use assertions::{note_always, note_sometimes};
 #[doc(hidden)]
-pub use check::Attribute;
-pub use check::Check;
+pub use builder::Attribute;
+pub use builder::Check;
 pub use report::text::Report;
 pub use settings::{DeterminismCheck, Isolation};
 

@@ -568,7 +568,7 @@ fn read_tape(file: &Path, name: &str) -> Result<Tape, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::check::check::Check;
+    use crate::check::builder::Check;
     use crate::check::settings::Isolation;
     use std::process::Command;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -172,7 +172,7 @@ impl Handshakes {
                 Poll::Pending => return Poll::Pending,
                 // One after the other, lest those wait who are here already.
                 Poll::Ready(Ok(socket)) => {
-                    self.in_progress.push(config.clone().serve_dial(socket).boxed())
+                    self.in_progress.push(config.clone().serve_dial(socket).boxed());
                 }
                 Poll::Ready(Err(_)) if listener.is_closed() => return Poll::Pending,
                 Poll::Ready(Err(_)) => self.pause = Some(Timer::after(NO_DESCRIPTORS_PAUSE)),

@@ -52,7 +52,7 @@ impl Secret {
 
 impl ProofInput<'_> {
     /// All of it as one text, of which no other subject has the same.
-    fn to_bytes(&self, side: Side) -> Vec<u8> {
+    fn to_bytes(self, side: Side) -> Vec<u8> {
         let side = match side {
             Side::Acceptor => "acceptor",
             Side::Dialer => "dialer",

@@ -201,14 +201,14 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
             self.poll_queue(cx.waker(), &mut result);
         }
         match result {
-            Some(Ok(endpoint)) => return Poll::Ready(Ok(self.into_conn(endpoint))),
-            Some(Err(kind)) => return Poll::Ready(Err(self.into_error(kind.into()))),
+            Some(Ok(endpoint)) => return Poll::Ready(Ok(self.make_conn(endpoint))),
+            Some(Err(kind)) => return Poll::Ready(Err(self.make_error(kind.into()))),
             None => {}
         }
         #[cfg(feature = "os")]
         match self.poll_external(cx) {
-            Poll::Ready(Ok(endpoint)) => return Poll::Ready(Ok(self.into_conn(endpoint))),
-            Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.into_error(cause))),
+            Poll::Ready(Ok(endpoint)) => return Poll::Ready(Ok(self.make_conn(endpoint))),
+            Poll::Ready(Err(cause)) => return Poll::Ready(Err(self.make_error(cause))),
             Poll::Pending => {}
         }
         Poll::Pending
@@ -248,13 +248,13 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
     }
 
     #[inline]
-    fn into_conn(&mut self, endpoint: Arc<Endpoint>) -> Conn {
+    fn make_conn(&mut self, endpoint: Arc<Endpoint>) -> Conn {
         self.ticket = None;
         Conn::new(endpoint, self.listener.borrow().observer.clone())
     }
 
     #[cold]
-    fn into_error(&mut self, cause: Cause) -> Error {
+    fn make_error(&mut self, cause: Cause) -> Error {
         self.ticket = None;
         let addr = self.listener.borrow().local_addr();
         let network: Arc<str> = addr.network().into();

@@ -275,7 +275,7 @@ impl RawConn for TlsConn {
         });
         match polled {
             Poll::Pending => {
-                self.with_readers(|readers, wakers| readers.register(cx.waker(), wakers))
+                self.with_readers(|readers, wakers| readers.register(cx.waker(), wakers));
             }
             Poll::Ready(_) => self.with_readers(WaitList::wake),
         }

@@ -1,4 +1,4 @@
-//! Instants of virtual time. Knows arithmetic; refuses to know any clock.
+//! `Instant`: instants of virtual time and their arithmetic.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};

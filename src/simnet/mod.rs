@@ -117,7 +117,7 @@ pub use clock_skew::ClockSkew;
 pub use config::Config;
 pub use fault::plan::FaultPlan;
 pub use fault::set::Faults;
-pub(crate) use fault::set::strikes;
+pub(crate) use fault::set::fault_ordinals;
 pub use fault::stats::{FaultCounts, FaultStats};
 pub(crate) use fault::stats::{start_fault_stats, take_fault_stats};
 pub use latency::Latency;

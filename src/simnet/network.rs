@@ -455,7 +455,7 @@ impl Network {
         enter(self.run, |state, world| {
             let net = self.net_state(state);
             let rates = net.bandwidths(a, b);
-            // Two strikes alike are undone at once.
+            // Two equal faults are undone at once.
             if !(net.links.undo_override(a, b, kind) | net.links.undo_override(b, a, kind)) {
                 return;
             }
@@ -491,7 +491,7 @@ impl Network {
             );
             let is_between = |one, other| (one, other) == (from, to) || (other, one) == (from, to);
             self.with_conns(state, world, is_between, |ctx| {
-                ctx.rescale_bandwidth(from, rate_change)
+                ctx.rescale_bandwidth(from, rate_change);
             });
         }
     }

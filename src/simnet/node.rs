@@ -341,7 +341,7 @@ impl Node {
         });
         if let Some(host) = host.filter(|host| !host.is_closed()) {
             enter(self.run, |state, world| {
-                self.count_applied(state, world, FaultKind::Close, true)
+                self.count_applied(state, world, FaultKind::Close, true);
             });
             // Only a network that closes with its last host has anything to report.
             let _ = host.close();
@@ -355,7 +355,7 @@ impl Node {
                 // It concerns the life that begins.
                 self.defer_transition(state, world, move |node| {
                     enter(node.run, |state, world| {
-                        node.apply_pause_now(state, world, paused, is_manual)
+                        node.apply_pause_now(state, world, paused, is_manual);
                     });
                 });
             } else {

@@ -1,13 +1,12 @@
-//! What is rare, out of the way of what is not.
+//! Outlining of cold code, and clearing of containers with bounded capacity.
 //!
-//! Knows neither. What hardly ever happens would lie between what always does, and the code of a
-//! short run is three times as large as what a processor keeps at hand. So it is a call: at the end
-//! of a run, where nearly everything that might be filled is empty, that is ninety lines of a cache
-//! less to fetch.
+//! The code of a short run is three times as large as the instruction cache. Cold code is
+//! therefore moved out of hot functions into calls. At the end of a run, where almost every
+//! container is empty, this saves 90 cache lines of code.
 //!
-//! The other way round, what such a run does once, and one or two places call, is compiled into
-//! these (`inline(always)`), though the compiler thinks it too large: to save registers, pass words
-//! in memory and come back is as much code again, and as many instructions.
+//! The opposite holds for functions with one or two callers that each run calls once: they are
+//! `inline(always)`, although the compiler considers them too large. A call would save registers
+//! and pass arguments in memory, which takes as much code again and as many instructions.
 
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
@@ -19,7 +18,7 @@ pub(crate) fn cold<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// What is emptied at the end of a run, and kept for the next.
+/// A container that is emptied at the end of a run, and whose memory the next one uses.
 pub(crate) trait ClearToCapacity {
     /// Empties it, and keeps the memory of at most so many; of a tree, none.
     fn clear_to_capacity(&mut self, retained: usize);
@@ -30,14 +29,14 @@ macro_rules! impl_clear_to_capacity {
     ($($container:ident<T $(: $bound:ident)?>),*) => {$(
         impl<T $(: $bound)?> ClearToCapacity for $container<T> {
             #[inline]
-            fn clear_to_capacity(&mut self, kept: usize) {
+            fn clear_to_capacity(&mut self, capacity: usize) {
                 if !std::mem::needs_drop::<T>() {
                     self.clear();
                 }
-                if !self.is_empty() || self.capacity() > kept {
+                if !self.is_empty() || self.capacity() > capacity {
                     cold(|| {
                         self.clear();
-                        self.shrink_to(kept);
+                        self.shrink_to(capacity);
                     });
                 }
             }

@@ -1,8 +1,8 @@
-//! A queue that is one word while nothing stands in it. Knows order and nothing else.
+//! `LazyQueue`: a queue of one word, which allocates on the first push.
 //!
-//! A connection has six of them, hardly ever used while messages are answered one by one; a queue
-//! of its own size each would be a quarter of what a message touches. A host has one and a listener
-//! three: to make and drop queues of that size would be a hundredth of a short run.
+//! A connection has six of them, almost always empty while messages are answered one by one. As
+//! `VecDeque`s they would be a quarter of the memory that a message touches. A host has one and a
+//! listener three: to create and drop those as `VecDeque`s would be a hundredth of a short run.
 
 use std::collections::VecDeque;
 
@@ -63,9 +63,9 @@ impl<T> LazyQueue<T> {
     /// Forgets them all, and keeps the memory unless it is much.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        const KEPT: usize = 16;
+        const MAX_CAPACITY: usize = 16;
         if let Some(queue) = &mut self.0 {
-            queue.clear_to_capacity(KEPT);
+            queue.clear_to_capacity(MAX_CAPACITY);
         }
     }
 }

@@ -1,8 +1,7 @@
-//! What is going to be needed, on its way into the caches.
+//! Prefetch hints for memory that the next events need.
 //!
-//! Knows memory and how long it is; refuses to know what lies there. Nothing is read, nothing
-//! changes, and nobody waits: among thousands of tasks, all of what the nearest events need is
-//! loaded at a time, and not one thing after the other.
+//! A hint reads nothing, changes nothing and does not wait. With thousands of tasks, the data of
+//! several near events is loaded at once instead of one item after the other.
 
 use std::slice::from_ref;
 

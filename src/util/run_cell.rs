@@ -1,15 +1,14 @@
-//! A lock that costs next to nothing inside a run.
+//! `RunCell`: a lock that is almost free inside a run.
 //!
-//! Knows threads and scopes; refuses to know what it guards, and whose scope it
-//! is. The network is `Send + Sync` and runs on any executor, so its state lies
-//! behind locks. In a simulated run, though, one thread does everything, and an
-//! uncontended `Mutex` is dearer than all else a message needs: 24 ns a lock,
-//! six locks a round trip, where a bare executor takes 90 ns for the whole.
+//! The network is `Send + Sync` and runs on any executor, so its state is behind locks. In a
+//! simulated run, one thread does all the work, and an uncontended `Mutex` costs more than
+//! everything else that a message needs: 24 ns per lock and six locks per round trip, where a bare
+//! executor takes 90 ns for the whole round trip.
 //!
-//! So a lock that is made inside a *scope* (a run) keeps its value on a shelf of
-//! the scope's thread, where no other thread can reach it, and locking is taking
-//! the shelf in hand. Outside a scope it is a `Mutex`. The scope's end clears
-//! the shelves: what outlives a run is inert.
+//! A cell that is created inside a run therefore keeps its value in a slab of the run's thread,
+//! where no other thread can reach it, and to lock the cell is to borrow the slab. Outside a run,
+//! the cell is a `Mutex`. The end of a run clears the slabs: a cell that outlives its run is
+//! inert.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
@@ -103,10 +102,10 @@ pub(crate) use run_local;
 
 /// Clears this thread's shelf of a type, and keeps its memory unless it is much.
 fn clear<T: RunLocal>() {
-    const KEPT: usize = 256;
+    const MAX_CAPACITY: usize = 256;
     let left = T::key().with_borrow_mut(|slab| {
         slab.run = 0;
-        if slab.free.len() == slab.slots.len() && slab.slots.len() <= KEPT {
+        if slab.free.len() == slab.slots.len() && slab.slots.len() <= MAX_CAPACITY {
             // Nothing is left, and every slot is free: so it can begin again as it is.
             return Vec::new();
         }

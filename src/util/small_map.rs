@@ -1,8 +1,8 @@
-//! A sorted map that nearly always has few entries.
+//! `SmallMap`: a sorted map with room for four entries inline.
 //!
-//! Knows keys and nothing else. Most hosts have two sockets and most networks three names. A tree
-//! is an allocation for the first of them, and costs three times as much to find a place and to
-//! take it apart in the end; so the first four stand in the map itself.
+//! Most hosts have two sockets, and most networks three names. A tree allocates for the first
+//! entry and takes three times as long for a lookup and for the drop. The map becomes a tree when
+//! a fifth entry is inserted.
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;

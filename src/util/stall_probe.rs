@@ -1,13 +1,13 @@
-//! What a pending operation waits for, and what keeps it pending while that is found out.
+//! Stall probes: what a pending operation waits for, and how it is kept pending meanwhile.
 //!
-//! A stalled run is explained by polling each of its parked tasks once more. Meanwhile no operation
-//! of this crate completes: each says what it waits for and returns `Pending`, so that the poll
-//! moves no program past the point at which it had stopped. An operation that could complete, or
-//! that the program begins only now, is evidence that its task had not been woken when it should
-//! have been.
+//! A stalled run is explained by one more poll of each of its parked tasks. During that poll no
+//! operation of this crate completes: each reports what it waits for and returns
+//! `AcceptResponder`, so the poll takes no program past the point at which it had stopped. An
+//! operation that could complete, or that the program begins only now, is evidence that its task
+//! was not woken when it should have been.
 //!
-//! The network describes its operations and the simulator asks for the descriptions; neither may
-//! know the other, and both know this file.
+//! The network describes its operations and the simulator asks for the descriptions. Neither
+//! depends on the other; both depend on this file.
 
 use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
@@ -210,14 +210,14 @@ pub(crate) struct Probe<R> {
 }
 
 /// Runs `poll` while no operation completes, and returns what it has shown.
-pub(crate) fn probe<R>(patience: ProbeDeadline, poll: impl FnOnce() -> R) -> Probe<R> {
+pub(crate) fn probe<R>(deadline: ProbeDeadline, poll: impl FnOnce() -> R) -> Probe<R> {
     struct Quiet;
     impl Drop for Quiet {
         fn drop(&mut self) {
             EXPLAINING.set(false);
         }
     }
-    INQUIRY.replace(ProbeState { deadline: Some(patience.0), ..ProbeState::new() });
+    INQUIRY.replace(ProbeState { deadline: Some(deadline.0), ..ProbeState::new() });
     EXPLAINING.set(true);
     let quiet = Quiet;
     let polled = poll();

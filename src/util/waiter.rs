@@ -1,11 +1,9 @@
-//! Who waits, at no cost inside a run.
+//! `Waiter`: a waker that is free to store inside a run.
 //!
-//! Knows tasks as numbers; refuses to know what a task is, and who wakes it.
-//! Keeping a `Waker` is an atomic increment and dropping it a decrement: 16 ns,
-//! for which half a task can be polled. But inside a run nearly every waker is
-//! the polled task's own, and then its number will do. The simulator says who is
-//! being polled and how a task is woken; whoever keeps a waiter, the simulator
-//! or the network, need not know more.
+//! To clone a `Waker` is an atomic increment and to drop it a decrement: 16 ns, the time of half a
+//! poll. Inside a run, almost every waker is the polled task's own, and the task's id is enough.
+//! The simulator sets the current task and the function that wakes a task; code that stores a
+//! `Waiter`, in the simulator or in the network, needs neither.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};

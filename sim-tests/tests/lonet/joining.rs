@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use virtnet::{Cause, Error};
 
-use super::{Place, announce, os_address, registry, run};
+use crate::lonet::{Place, announce, os_address, registry, run};
 
 /// What joining a network fails for, in words, without the place.
 fn refused(place: &Place, name: &str) -> String {

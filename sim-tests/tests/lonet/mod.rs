@@ -3,15 +3,18 @@
 //! Each test has a folder of its own for its networks, and a limit: what waits for ever is a
 //! failure, and must not be a test that hangs.
 
-mod wire;
-mod conforms;
-mod served;
-mod dialed;
-mod turns;
+mod accept_turns;
+mod acceptor_recording;
+mod conformance;
+mod dialer_recording;
+mod file_owners;
+mod host_names;
+mod hostile_input;
 mod joining;
+mod parser_recording;
 mod processes;
-mod foreign;
-mod hostile;
+mod python_peer;
+mod secrets;
 
 use std::future::Future;
 use std::net::SocketAddr;

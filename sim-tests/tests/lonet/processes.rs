@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use virtnet::Cause;
 
-use super::{Place, registry, run};
+use crate::lonet::{Place, registry, run};
 
 /// A process that is ended with the test.
 struct Peer {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use virtnet::{Conn, Error, Host, Listener, SubNetwork, pipenet};
 
-use super::words;
+use crate::reference::error_texts;
 
 /// What a name of the recording stands for.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Done {
     ) -> Self {
         match result {
             Ok(made) => Self { out: json!({ "ok": ok(&made) }), makes: Some(object(made)) },
-            Err(error) => Self::new(json!({ "err": words::error(&error) })),
+            Err(error) => Self::new(json!({ "err": error_texts::error(&error) })),
         }
     }
 }

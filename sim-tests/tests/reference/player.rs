@@ -13,14 +13,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use virtnet::{Addr, Host, Listener, pipenet};
 
-use super::custom::Custom;
-use super::flow::{self, Flow};
-use super::outcome::{Done, Object, ends, panicked};
-use super::recording::{Record, Step};
-use super::rules::{self, Case};
-use super::words;
-use crate::lonet::{self, Place};
-use crate::support::{self, ManualTask, TwoHosts};
+use crate::lonet;
+use crate::lonet::Place;
+use crate::reference::error_texts;
+use crate::reference::outcome::{Done, Object, ends, panicked};
+use crate::reference::pipe_flow;
+use crate::reference::pipe_flow::Flow;
+use crate::reference::recording::{Record, Step};
+use crate::reference::rules;
+use crate::reference::rules::Case;
+use crate::reference::test_engine::Custom;
+use crate::support;
+use crate::support::{ManualTask, TwoHosts};
 
 /// How much was played.
 #[derive(Debug, Default)]
@@ -487,13 +491,13 @@ impl Player {
             }
             ("read", Object::Conn(conn)) => {
                 let flow = self.flow(&conn.peer_addr(), &conn.local_addr());
-                ManualTask::new(flow::read(conn, flow, arg.as_u64().unwrap_or(0) as usize))
+                ManualTask::new(pipe_flow::read(conn, flow, arg.as_u64().unwrap_or(0) as usize))
                     .map(Done::new)
             }
             ("write", Object::Conn(conn)) => {
                 let flow = self.flow(&conn.local_addr(), &conn.peer_addr());
                 let waits = self.custom.is_none() && self.real.is_none();
-                ManualTask::new(flow::write(conn, flow, text, waits)).map(Done::new)
+                ManualTask::new(pipe_flow::write(conn, flow, text, waits)).map(Done::new)
             }
             ("close", object) => self.close(&step.on, object),
             ("autoclose", Object::Net(net)) => {
@@ -515,7 +519,7 @@ impl Player {
         };
         let out = match result {
             Ok(()) => json!({ "ok": true }),
-            Err(error) => json!({ "err": words::error(&error) }),
+            Err(error) => json!({ "err": error_texts::error(&error) }),
         };
         ManualTask::new(std::future::ready(Done::new(out)))
     }

@@ -6,8 +6,8 @@
 use serde_json::{Value, json};
 use virtnet::{Addr, Cause, Error, Op};
 
-use super::recording::Step;
-use super::words;
+use crate::reference::error_texts;
+use crate::reference::recording::Step;
 
 /// What is known of a step that came out otherwise.
 pub(crate) struct Case<'a> {
@@ -176,7 +176,7 @@ fn down(case: &Case<'_>) -> Option<Cause> {
 }
 
 fn failed(error: Error) -> Value {
-    json!({ "err": words::error(&error) })
+    json!({ "err": error_texts::error(&error) })
 }
 
 /// The network that an outcome tells of.

@@ -7,7 +7,7 @@ use futures::future::{Either, select};
 use futures::pin_mut;
 use virtnet::time;
 
-use super::{Two, exact, fifo, ms, secs, two};
+use crate::simnet::{Two, exact, fifo, ms, secs, two};
 use crate::support::{ManualTask, accept, dial, read, write};
 
 const CLOSE: [&str; 7] = ["net", "α", "β", "lα", "lβ", "cαβ", "cβα"];
@@ -86,12 +86,12 @@ fn check(expected: &'static [(&str, &str, &str)], during: bool) {
             let t = two(exact().window(if during { 4 } else { 64 })).await;
             let la = t.a.listen("").await.unwrap();
             if during {
-                super::write_all(&t.ab, b"full").await.unwrap();
-                super::write_all(&t.ba, b"full").await.unwrap();
+                crate::simnet::write_all(&t.ab, b"full").await.unwrap();
+                crate::simnet::write_all(&t.ba, b"full").await.unwrap();
                 time::sleep(ms(500)).await;
                 if operation.starts_with("read") {
                     for conn in [&t.ab, &t.ba] {
-                        super::read_exact(conn, 4).await;
+                        crate::simnet::read_exact(conn, 4).await;
                     }
                 }
                 let told = outcome(async {

@@ -4,7 +4,9 @@ use futures::future::join;
 use virtnet::simnet::{FaultCounts, FaultKind, FaultStats, Latency, Network};
 use virtnet::{Cause, time};
 
-use super::{Two, connect, exact, fifo, ms, panic_of, read, secs, timed, two, until, write};
+use crate::simnet::{
+    Two, connect, exact, fifo, ms, panic_of, read, secs, timed, two, until, write,
+};
 
 /// What the ledger has of a fault called by name so many times.
 fn called(times: u64, effective: u64) -> FaultCounts {

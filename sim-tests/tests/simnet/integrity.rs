@@ -14,7 +14,7 @@ use virtnet::rand_core::Rng;
 use virtnet::simnet::{Config, Latency, Network, Node};
 use virtnet::{Cause, Conn, Ending, Host, Run, Schedule, Sim, time};
 
-use super::{cause, ms, secs};
+use crate::simnet::{cause, ms, secs};
 
 /// How many seeds the suite plays; by hand, in release, 20 000 were played as well.
 const SEEDS: u64 = 300;

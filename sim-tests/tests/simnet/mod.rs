@@ -3,21 +3,22 @@
 //! The fixture is two hosts α and β with an open connection, on a network whose every way takes
 //! 10 ms and whose registry answers after 1 ms, so that each instant can be told in advance.
 
-mod times;
-mod streams;
+mod causality;
 mod closing;
-mod acks;
+mod determinism;
+mod fault_plans;
+mod fault_stats;
 mod faults;
-mod nodes;
-mod registry;
-mod plans;
-mod overlaps;
-mod strikes;
-mod causes;
 mod integrity;
-mod repeat;
+mod invalid_arguments;
+mod name_service;
+mod nodes;
+mod overlapping_faults;
 mod scale;
-mod bad_input;
+mod streams;
+mod tcp_acks;
+mod timing;
+mod transport;
 
 use std::future::Future;
 use std::io;

@@ -9,7 +9,9 @@ use futures::{AsyncReadExt, FutureExt};
 use virtnet::simnet::{ClockSkew, FaultKind, Latency, Network, Node};
 use virtnet::{Cause, Conn, Ending, Host, Listener, Outcome, Run, Schedule, Sim, time};
 
-use super::{Two, connect, echo, exact, fifo, ms, read, secs, timed, two, until, write, write_all};
+use crate::simnet::{
+    Two, connect, echo, exact, fifo, ms, read, secs, timed, two, until, write, write_all,
+};
 
 /// A host α and a node β that echoes, and a connection to it.
 async fn with_node(sim: &Sim) -> (Network, Node, Host, Conn) {
@@ -761,7 +763,7 @@ fn no_end_of_a_stream_comes_from_the_dead() {
                 match told {
                     Ok(Ok(_)) => panic!("a FIN from the dead"),
                     Ok(Err(error)) => {
-                        assert_eq!((off, super::cause(&error)), (false, Cause::ConnReset));
+                        assert_eq!((off, crate::simnet::cause(&error)), (false, Cause::ConnReset));
                     }
                     Err(_) => assert!(off),
                 }

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use virtnet::simnet::Network;
 use virtnet::{Host, Run, Schedule};
 
-use super::{echo, exact, ms, read, secs, write};
+use crate::simnet::{echo, exact, ms, read, secs, write};
 
 /// So many nodes, each of which echoes and talks to the next; how many steps that took.
 fn ring(size: usize) -> u64 {

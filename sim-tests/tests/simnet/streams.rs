@@ -7,7 +7,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::simnet::Network;
 use virtnet::{Cause, Conn, Host, time};
 
-use super::{
+use crate::simnet::{
     Two, cause, connect, exact, fifo, ms, read, secs, timed, two, until, write, write_all,
 };
 

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::sim::{Choice, ChoiceFamily, ChoiceGroup, INPUT_SUBJECT, Schedule, Tape, splitmix64};
-use crate::simnet::strikes;
+use crate::simnet::fault_ordinals;
 
 use crate::check::exec::deadline::Deadline;
 use crate::check::exec::executor::RunExecutor;
@@ -162,8 +162,8 @@ fn plan_prefix(fault: &str) -> &str {
 fn slot_length(choice: &Choice) -> Option<(String, u64)> {
     let (fault, _) = planned_fault(choice)?;
     let slot = match choice.ordinal {
-        strikes::START => choice.options,
-        strikes::DURATION => choice.options / strikes::MAX_EXTRA_SLOTS,
+        fault_ordinals::START => choice.options,
+        fault_ordinals::DURATION => choice.options / fault_ordinals::MAX_EXTRA_SLOTS,
         _ => return None,
     };
     Some((plan_prefix(&fault).to_string(), slot))
@@ -314,7 +314,7 @@ impl Shrinker<'_> {
         }
     }
 
-    /// Lets the strikes of plans begin earlier and last longer, and leaves out what only passed the
+    /// Lets the faults of plans begin earlier and last longer, and leaves out what only passed the
     /// time until they struck.
     fn move_planned_faults(&mut self) {
         const MIN_CHOICES: usize = 4;
@@ -357,7 +357,7 @@ impl Shrinker<'_> {
         let own_choices = || self.best.choices.iter().filter(|choice| choice.subject == subject);
         let plan_start = own_choices().next().map_or(0, |choice| choice.at.as_nanos());
         let length = self.slot_lengths.get(plan_prefix(fault)).copied().unwrap_or(0);
-        let delay = own_choices().find(|choice| choice.ordinal == strikes::START);
+        let delay = own_choices().find(|choice| choice.ordinal == fault_ordinals::START);
         plan_start + slot.saturating_sub(1) * length + delay.map_or(0, |choice| choice.value)
     }
 
@@ -369,21 +369,22 @@ impl Shrinker<'_> {
         if from != to && choices.iter().any(|choice| choice.subject == to) {
             return choices;
         }
-        // That it strikes more often is no matter where it strikes for certain.
+        // How often the kind is drawn does not matter where this fault is certain.
         choices.retain(|choice| choice.subject != fault || choice.ordinal != 1);
-        choices.retain(|choice| choice.subject != from || choice.ordinal != strikes::START);
+        choices.retain(|choice| choice.subject != from || choice.ordinal != fault_ordinals::START);
         for choice in choices.iter_mut().filter(|choice| choice.subject == from) {
             choice.subject.clone_from(&to);
-            if choice.ordinal == strikes::OCCURS {
+            if choice.ordinal == fault_ordinals::OCCURS {
                 choice.value = choice.options - 1;
             }
         }
-        choices.retain(|choice| choice.subject != to || choice.ordinal != strikes::DURATION);
+        choices.retain(|choice| choice.subject != to || choice.ordinal != fault_ordinals::DURATION);
         let whether = choices.iter().find(|choice| choice.subject == to);
         if let (Some(whether), Some(slot)) = (whether, self.slot_lengths.get(plan_prefix(fault))) {
-            let options = slot * strikes::MAX_EXTRA_SLOTS;
+            let options = slot * fault_ordinals::MAX_EXTRA_SLOTS;
             let value = options - 1;
-            let lasts = Choice { ordinal: strikes::DURATION, value, options, ..whether.clone() };
+            let lasts =
+                Choice { ordinal: fault_ordinals::DURATION, value, options, ..whether.clone() };
             choices.push(lasts);
         }
         choices

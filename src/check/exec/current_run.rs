@@ -54,7 +54,7 @@ impl CurrentRun {
         let message = format!("the run of seed {seed:#x}{suffix} {ending}");
         match &*test {
             Some((name, replay_command)) => {
-                TestId { name, replay_command }.eprint_replay(&message, Some(seed))
+                TestId { name, replay_command }.eprint_replay(&message, Some(seed));
             }
             None => {
                 let _ = writeln!(std::io::stderr(), "virtnet: {message}");

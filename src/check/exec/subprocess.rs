@@ -516,7 +516,7 @@ pub(crate) fn serve(
 fn send_event(event: WatchEvent) {
     match event {
         WatchEvent::Progress => print_line(&format!("\n{PROGRESS_LINE}\n")),
-        WatchEvent::Stuck { what: description, is_over } => {
+        WatchEvent::Stuck { description, is_over } => {
             let list = json!([description, is_over.then_some("")]);
             print_line(&format!("\n{STUCK_PREFIX}{list}\n"));
         }

@@ -271,7 +271,7 @@ pub(crate) enum WatchEvent {
     Progress,
     /// It has made none for too long: what is known of that at once. After its last step no task
     /// is to be found.
-    Stuck { what: String, is_over: bool },
+    Stuck { description: String, is_over: bool },
     /// What was found out about it: the task, if it has a name, and what is to be said.
     StuckTask(Option<String>, String),
 }
@@ -319,7 +319,7 @@ impl StuckDetector {
         };
         let poll_limit = poll_limit.as_secs_f64();
         let text = format!("{text}; its process was ended after {poll_limit:.1} s of it");
-        Some(WatchEvent::Stuck { what: text, is_over })
+        Some(WatchEvent::Stuck { description: text, is_over })
     }
 }
 
@@ -437,7 +437,7 @@ mod tests {
         let text = reported[0].to_string();
         assert!(text.starts_with("the run of seed 0x7 has ended, and what follows has"), "{text}");
         assert_eq!(reported[0].find_task(&case, &settings), None);
-        let [WatchEvent::Stuck { what: description, is_over: true }] = &signed[..] else {
+        let [WatchEvent::Stuck { description, is_over: true }] = &signed[..] else {
             panic!("{signed:?}")
         };
         assert!(

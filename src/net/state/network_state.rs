@@ -286,7 +286,7 @@ impl NetState {
                     for_each_catching(waiters.take().into_iter().flatten(), Waiter::wake);
                 },
                 &mut || {
-                    for_each_catching(hosts.take().unwrap_or_default(), |host| host.shut_down())
+                    for_each_catching(hosts.take().unwrap_or_default(), |host| host.shut_down());
                 },
                 &mut || transport_causes = self.close_transports(),
             ];

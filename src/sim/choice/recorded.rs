@@ -1,4 +1,4 @@
-//! A choice that was made, as text. Knows what a tape says of it; refuses to know what it meant.
+//! `Choice`: a choice that a run made, as a tape writes it.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! What explores: how a wake-up's place and delay are chosen.
+//! Schedules: how the priority of a wake-up (rank and delay) is drawn.
 //!
-//! Knows strategies; refuses to know what is woken. Each strategy poses the
-//! same two choices for a wake-up and differs only in how they are drawn.
+//! Every schedule makes the same two choices for a wake-up; schedules differ only in how the
+//! values are drawn.
 
 use std::fmt;
 use std::str::FromStr;

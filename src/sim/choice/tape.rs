@@ -1,7 +1,6 @@
-//! A run written down as text: what it is drawn from, and what is overridden.
+//! `Tape`: a run as text, with its seed, its schedule and the choices that are overridden.
 //!
-//! Knows the text; refuses to know what a choice means. A tape is small and
-//! meant to be edited by hand:
+//! A tape is small and meant to be edited by hand:
 //!
 //! ```text
 //! virtnet tape 1
@@ -12,9 +11,9 @@
 //! choose main/server drop 0 = 1
 //! ```
 //!
-//! Every tape is a legal run: a value out of range wraps round, a choice that
-//! is never asked is ignored, and what the tape does not say comes from the
-//! seed, or is zero where it says `default zero`.
+//! Every tape is a legal run. A value out of range wraps around; an override of a choice that is
+//! never made is ignored; a choice without an override comes from the seed, or is 0 if the tape
+//! says `default zero`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -272,7 +271,7 @@ impl Tape {
             }
             "seed" if self.seed.is_none() => self.seed = Some(parse_number(value)?),
             "default" if self.default == DefaultSource::Seed => {
-                self.default = parse_default(value)?
+                self.default = parse_default(value)?;
             }
             "schedule" | "seed" | "default" => return Err(format!("`{word}` is given twice")),
             _ => {

@@ -1,8 +1,7 @@
-//! The table of alarms: events of whoever stands above the simulator.
+//! `CallbackTimers`: timers that call a function of the network instead of waking a task.
 //!
-//! Knows serial numbers; refuses to know what an alarm is for. A timer belongs to a task and
-//! wakes it; an alarm is one of a fixed set of slots, and when it sounds a function is called
-//! that may change the world. Setting one is a push on the queue, and one word here.
+//! A callback timer is one of a fixed set of slots. When it fires, a function is called that may
+//! change the world. To arm one takes a push to the event queue and one word here.
 
 use crate::util::cold::ClearToCapacity;
 use crate::util::prefetch::prefetch;
@@ -115,8 +114,8 @@ impl CallbackTimers {
 
     /// Forgets all alarms and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
-        const KEPT: usize = 4096;
-        self.hot.clear_to_capacity(KEPT);
-        self.rare.clear_to_capacity(KEPT);
+        const MAX_CAPACITY: usize = 4096;
+        self.hot.clear_to_capacity(MAX_CAPACITY);
+        self.rare.clear_to_capacity(MAX_CAPACITY);
     }
 }

@@ -1,10 +1,9 @@
-//! An entry of the queue: when, what, and which one of all.
+//! `Entry`: an entry of the event queue, packed into 128 bits.
 //!
-//! Knows its own bits; refuses to know the queue. It is one number of 128 bits,
-//! so that comparing two is one comparison and moving one is two words. There is
-//! no payload: the slot that an entry names holds what is to be done, and the
-//! entry's serial number tells whether the slot still waits for it, so that
-//! cancelling is forgetting.
+//! An entry has a key (an instant or a rank), an id and an action. Two entries are compared by one
+//! comparison, and an entry is moved in two words. It has no payload: the slot that the action
+//! names has the data. The slot also has the id of the entry that it waits for, so to cancel an
+//! entry is to clear or replace that id.
 
 use std::num::NonZero;
 

@@ -1,8 +1,7 @@
-//! The one queue of everything that is going to happen.
+//! `EventQueue`: the one queue of all events of a run.
 //!
-//! Knows instants, places and numbers of slots; refuses to know what a slot
-//! stands for. What lies ahead is ordered by time; what is due is ordered by
-//! place, and first come, first served within a place.
+//! Future entries are ordered by time. Due entries are ordered by rank, and by id within a rank:
+//! first come, first served. Polls of self-woken tasks come after all due entries.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -32,13 +31,13 @@ pub(crate) struct EventQueue {
 impl EventQueue {
     /// Forgets everything and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
-        const KEPT: usize = 4096;
+        const MAX_CAPACITY: usize = 4096;
         self.last_id = EntryId::default();
         self.renumber_ids = false;
         self.sole = None;
         self.sole_is_unranked = false;
-        self.due.clear_to_capacity(KEPT);
-        self.yielded.clear_to_capacity(KEPT);
+        self.due.clear_to_capacity(MAX_CAPACITY);
+        self.yielded.clear_to_capacity(MAX_CAPACITY);
         self.future.clear();
     }
 
@@ -105,7 +104,7 @@ impl EventQueue {
     /// Gives what was due alone its place.
     pub(crate) fn rank_sole(&mut self, index: u16) {
         self.sole_is_unranked = false;
-        self.sole = self.sole.map(|lone| Entry::new(index.into(), lone.id(), lone.action()));
+        self.sole = self.sole.map(|entry| Entry::new(index.into(), entry.id(), entry.action()));
     }
 
     /// Makes an entry due under a serial number that it has already.
@@ -155,11 +154,11 @@ impl EventQueue {
 
     /// Makes due what woke itself.
     pub(crate) fn promote_yielded(&mut self) {
-        let mut behind = std::mem::take(&mut self.yielded);
-        for entry in behind.drain(..) {
+        let mut yielded = std::mem::take(&mut self.yielded);
+        for entry in yielded.drain(..) {
             self.make_due(entry.key() as u16, entry.id(), entry.action());
         }
-        self.yielded = behind;
+        self.yielded = yielded;
     }
 
     /// Whether anything woke itself and waits behind all that is due.

@@ -1,15 +1,14 @@
-//! A priority queue for what is taken out in the order of time.
+//! `RadixHeap`: a priority queue whose entries are removed in order of time.
 //!
-//! Knows keys of 63 bits; refuses to know what an entry means. What is near lies
-//! in a binary heap, which is all there is while the queue is small. What is far
-//! lies in buckets, by the highest digit (of four bits) in which its key differs
-//! from a base, and by that digit. When nothing is near any more, the nearest
-//! bucket is; one with many entries is spread over lower digits first.
+//! Near entries are in a binary heap, which has all entries while the queue is small. Far entries
+//! are in buckets. The bucket of an entry is given by the highest digit (of four bits) in which
+//! its key differs from a base, and by the value of that digit. When the heap is empty, it is
+//! filled from the nearest bucket; a bucket with many entries is first distributed over lower
+//! digits.
 //!
-//! An entry moves a few times in its life however many there are, and a bucket
-//! is read from front to back. A binary heap alone takes 1.06 times as long for a
-//! wake-up of one of 10 000 sleeping tasks and 1.3 times of one of a million; a
-//! wheel needs a horizon.
+//! An entry moves a few times, however many entries there are, and a bucket is read from front to
+//! back. With a binary heap alone, a wake-up takes 1.06 times as long among 10 000 sleeping tasks
+//! and 1.3 times as long among a million. A timer wheel would need a horizon.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

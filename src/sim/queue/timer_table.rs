@@ -1,4 +1,4 @@
-//! The table of armed timers. Knows whom to wake; refuses to know when.
+//! `TimerTable`: the armed timers of tasks, and the waiter that each of them wakes.
 
 use crate::util::cold::{ClearToCapacity, cold};
 use crate::util::waiter::Waiter;
@@ -72,12 +72,12 @@ impl TimerTable {
 
     /// Takes what waits, to be dropped elsewhere, and empties the table.
     pub(crate) fn clear(&mut self, waits: &mut Vec<Waiter>) {
-        const KEPT: usize = 1024;
-        self.free.clear_to_capacity(KEPT);
+        const MAX_CAPACITY: usize = 1024;
+        self.free.clear_to_capacity(MAX_CAPACITY);
         self.cancelled = 0;
         if !self.slots.is_empty() {
             cold(|| waits.extend(self.slots.drain(..).filter_map(|(_, wait)| wait)));
         }
-        self.slots.clear_to_capacity(KEPT);
+        self.slots.clear_to_capacity(MAX_CAPACITY);
     }
 }

@@ -1,4 +1,4 @@
-//! Which limit ended a run, and its value. Knows numbers; refuses to know what counts them.
+//! `Limit`: the limit that ended a run, with its value.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a run leaves behind. Knows results; refuses to know how they came about.
+//! `Outcome`: the result of a run.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Why a run did not finish, in words. Knows reports; refuses to know the run.
+//! `Stall`: the report on a run that stopped early, with the state of every task.
 
 use std::fmt;
 use std::panic::Location;

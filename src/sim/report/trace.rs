@@ -1,8 +1,7 @@
-//! What happened, as a fingerprint always and as records on demand.
+//! The trace of a run: a fingerprint of all events, and the records on demand.
 //!
-//! Knows events as keys and numbers; refuses to know what they did. Two runs
-//! are the same run if and only if their fingerprints agree; which event came
-//! out differently, two kept traces say.
+//! Two runs are the same if and only if their fingerprints are equal. The records of two runs show
+//! the first event in which they differ.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,8 +1,7 @@
-//! The box of a task: its future, and then what that has returned.
+//! `BoxedTask`: a task's future and then its output, in one allocation.
 //!
-//! Knows one future and its output; refuses to know whose they are, who polls,
-//! and who asks for the output. Both lie in one box, one after the other, so
-//! that a handle is a number and a task takes one allocation.
+//! The output replaces the future in the same box. A join handle is therefore only a task id, and
+//! a task takes one allocation.
 
 use std::any::Any;
 use std::future::Future;

@@ -1,14 +1,12 @@
-//! The futures of a run's tasks, and how one is polled.
+//! `Executor`: the futures of a run's tasks and their wakers.
 //!
-//! Knows futures and wakers by slot number; refuses to know time, order and
-//! who runs next. The run loop owns it, so that polling a task moves neither
-//! its future nor its waker, and nothing of a task's own code ever runs while
-//! the world is borrowed.
+//! The run loop owns the executor. A poll therefore moves neither the future nor the waker, and no
+//! code of a task runs while the world is borrowed.
 //!
-//! Most tasks have no waker of their own: whatever they wait for knows them by
-//! number (see `waiter`). All these are polled with one waker, until somebody
-//! keeps it: then it is that task's, and the others get a new one. A waker for
-//! each would add 72 bytes to a sleeping task.
+//! Most tasks have no waker of their own, because an operation that waits stores the task's id
+//! (see `waiter`). All these tasks are polled with one shared waker. When the waker is cloned
+//! during a poll, it becomes the waker of the polled task, and the other tasks get a new one. A
+//! waker for each task would add 72 bytes to a sleeping task.
 
 use std::mem::replace;
 use std::sync::Arc;
@@ -52,9 +50,9 @@ impl TaskWaker {
         Self { waker: target.clone().into(), target }
     }
 
-    fn set(&self, who: TaskRef) {
-        self.target.run.store(who.run, Ordering::Relaxed);
-        self.target.task.store(who.task, Ordering::Relaxed);
+    fn set(&self, task: TaskRef) {
+        self.target.run.store(task.run, Ordering::Relaxed);
+        self.target.task.store(task.task, Ordering::Relaxed);
     }
 
     /// Whether somebody has kept it, beside the two in here. It takes nothing but a look at the
@@ -135,7 +133,7 @@ impl Executor {
         if let Some(own) = self.task_wakers.get_mut(slot) {
             match own {
                 Some(own) if !own.is_cloned() => {
-                    own.set(TaskRef { run: self.run, task: task.to_bits() })
+                    own.set(TaskRef { run: self.run, task: task.to_bits() });
                 }
                 _ => *own = None,
             }

@@ -1,9 +1,8 @@
-//! The table of tasks: who they are, where they came from, who wakes them.
+//! `TaskTable`: the tasks of a run, with their paths, states and wake-up counts.
 //!
-//! Knows names, kinship and wake-ups as data; refuses to know what is in a task's
-//! box, time and the queue. A task's identity is its path: its parent's path, its
-//! name, and its index among siblings of that name. No address, line number or
-//! counter that unrelated code moves too has a part in it.
+//! The identity of a task is its path: the path of its parent, its name, and its index among the
+//! siblings of that name. The path depends on no address, no line number, and no counter that
+//! unrelated code advances.
 
 use crate::sim::task::name::{TaskName, short_type_name};
 use std::collections::{BTreeMap, BTreeSet};

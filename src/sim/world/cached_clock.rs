@@ -1,9 +1,8 @@
-//! The time of this thread's run, where it can be read at no cost.
+//! The cached virtual time of this thread's run.
 //!
-//! Knows one number; refuses to know what moves it. A timer that has come due is
-//! seen to be so without a look at the world, which is two of every five looks
-//! that a sleeping task would take. Only a clock that is wrong is veiled, so that
-//! the world learns when it is read.
+//! A timer that has fired reads its time here and not from the world, which saves two of the five
+//! accesses to the world that a sleeping task makes. The cache is invalid while a clock with an
+//! error is in use: the world has to record that the clock was read.
 
 use std::cell::Cell;
 

@@ -1,7 +1,7 @@
-//! What goes before all that is due: what has to be done outside of the world, and soon.
+//! `DeferredQueue`: work to do outside the world before the next event.
 //!
-//! Knows wakers, errands and tasks to be dropped as things in line; refuses to know what comes of
-//! them. Nearly always there is nothing, and to see that takes one look.
+//! Such work is a waker of another executor or a combinator to wake, an aborted task to drop, or a
+//! callback to run. The queue is almost always empty; one flag tells.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -151,10 +151,10 @@ impl DeferredQueue {
 
     /// Forgets all that is left and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
-        const KEPT: usize = 1024;
+        const MAX_CAPACITY: usize = 1024;
         (self.has_any, self.abort_reason, self.is_out_of_steps) = (false, None, false);
-        self.aborted.clear_to_capacity(KEPT);
-        self.wakers.clear_to_capacity(KEPT);
-        self.callbacks.clear_to_capacity(KEPT);
+        self.aborted.clear_to_capacity(MAX_CAPACITY);
+        self.wakers.clear_to_capacity(MAX_CAPACITY);
+        self.callbacks.clear_to_capacity(MAX_CAPACITY);
     }
 }

@@ -1,8 +1,8 @@
-//! Counts polls of tasks that wake themselves, in search of those that do so without end.
+//! Livelock detection: counts the polls of self-woken tasks.
 //!
-//! Knows counts of polls; refuses to know tasks. A task that spins creeps through virtual time, a
-//! microsecond a round, so that a count of polls at one instant does not notice it. What does not
-//! spin pays one store for each timer and each alarm.
+//! A spinning task advances virtual time by a microsecond per round, so a count of polls at one
+//! instant does not notice it. A program without self-woken tasks pays one store for each timer
+//! and each callback.
 
 /// A crowd of tasks that yield a few times each is not endless: as many rounds as this share of
 /// the limit have to pass as well.

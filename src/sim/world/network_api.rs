@@ -152,12 +152,12 @@ impl World {
 
     /// What the clock of the current task says.
     pub(crate) fn local_now(&self) -> Instant {
-        Instant::from_nanos(self.local_clock().map_or(self.now, |clock| clock.to_local(self.now)))
+        Instant::from_nanos(self.local_clock().map_or(self.now, |clock| clock.local_time(self.now)))
     }
 
     /// What the clock of the current task says at an instant of true time.
     pub(crate) fn to_local_instant(&self, at: Instant) -> Instant {
-        self.local_clock().map_or(at, |clock| Instant::from_nanos(clock.to_local(at.as_nanos())))
+        self.local_clock().map_or(at, |clock| Instant::from_nanos(clock.local_time(at.as_nanos())))
     }
 
     /// Lets a node live, or live again.
@@ -207,7 +207,7 @@ impl World {
     /// By how many nanoseconds the wall clock of a node is ahead of the true time now.
     pub(crate) fn wall_clock_error(&self, node: u16) -> i128 {
         let clock = self.nodes.get(node).map(|state| state.clock).unwrap_or_default();
-        clock.wall_offset() + i128::from(clock.to_local(self.now)) - i128::from(self.now)
+        clock.wall_offset() + i128::from(clock.local_time(self.now)) - i128::from(self.now)
     }
 
     /// Whether the clock of a node is set to anything but the true time.

@@ -1,8 +1,8 @@
-//! Nodes: groups of tasks that live and die together, with a clock of their own.
+//! Nodes: groups of tasks that start and crash together, with a clock of their own.
 //!
-//! Knows lives, pauses, clocks and the cost of a poll; refuses to know what runs on a node, and
-//! that there are networks. Number 0 is no node: the main task and whatever it spawns live there,
-//! see the true clock, and are never held up.
+//! A node has a pause state, a clock and a cost per poll. Node 0 stands for "no node": the main
+//! task and the tasks that it spawns belong to it, read the true clock, and are never paused or
+//! delayed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,14 +37,14 @@ pub(crate) struct NodeClock {
 impl NodeClock {
     /// What the node's monotonic clock says at a true instant: before [`NEVER`], where a clock that
     /// runs fast stands still.
-    pub(crate) fn to_local(&self, now: u64) -> u64 {
+    pub(crate) fn local_time(&self, now: u64) -> u64 {
         let passed = u128::from(now.saturating_sub(self.true_base)) * self.rate() / MILLION;
         u64::try_from(u128::from(self.local_base) + passed)
             .map_or(NEVER - 1, |now| now.min(NEVER - 1))
     }
 
     /// The first true instant at which the node's clock has reached `local`.
-    pub(crate) fn to_true(&self, local: u64) -> u64 {
+    pub(crate) fn true_time(&self, local: u64) -> u64 {
         if local == NEVER {
             return NEVER;
         }
@@ -71,7 +71,7 @@ impl NodeClock {
 
     /// Sets the wall clock, and lets the monotonic one run on at another rate, without a jump.
     pub(crate) fn set(&mut self, now: u64, offset: i64, drift: i32) {
-        let then = self.to_local(now);
+        let then = self.local_time(now);
         *self = Self { true_base: now, local_base: then, drift, offset };
     }
 }
@@ -202,24 +202,27 @@ mod tests {
         let mut clock = NodeClock::default();
         clock.set(1, 0, i32::MAX);
         let end = u64::MAX / 2;
-        assert_eq!((clock.to_local(end), clock.to_true(u64::MAX)), (u64::MAX - 1, u64::MAX));
+        assert_eq!((clock.local_time(end), clock.true_time(u64::MAX)), (u64::MAX - 1, u64::MAX));
         clock.set(end, 0, -999_999);
-        assert_eq!((clock.to_local(end), clock.to_local(end + 1)), (u64::MAX - 1, u64::MAX - 1));
-        assert_eq!((clock.to_true(u64::MAX - 1), clock.to_true(u64::MAX)), (end, u64::MAX));
+        assert_eq!(
+            (clock.local_time(end), clock.local_time(end + 1)),
+            (u64::MAX - 1, u64::MAX - 1)
+        );
+        assert_eq!((clock.true_time(u64::MAX - 1), clock.true_time(u64::MAX)), (end, u64::MAX));
     }
 
     #[test]
     fn a_drifting_clock_and_its_inverse_agree_and_never_jump() {
         let mut clock = NodeClock::default();
         for (now, drift) in [(1_000, 250_000), (9_999, -100_000), (1_234_567, 7)] {
-            let before = clock.to_local(now);
+            let before = clock.local_time(now);
             clock.set(now, 5, drift);
-            assert_eq!(clock.to_local(now), before, "the clock jumped");
+            assert_eq!(clock.local_time(now), before, "the clock jumped");
             for later in [0, 1, 17, 1_000_000_007] {
-                let local = clock.to_local(now + later);
-                let back = clock.to_true(local);
-                assert!(clock.to_local(back) >= local && back <= now + later);
-                assert!(back == now || clock.to_local(back - 1) < local, "it could be earlier");
+                let local = clock.local_time(now + later);
+                let back = clock.true_time(local);
+                assert!(clock.local_time(back) >= local && back <= now + later);
+                assert!(back == now || clock.local_time(back - 1) < local, "it could be earlier");
             }
         }
     }

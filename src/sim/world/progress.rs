@@ -1,6 +1,6 @@
-//! How far a run has come, for another thread that watches it.
+//! `Progress`: how far a run has come, for a watchdog in another thread.
 //!
-//! Knows a few numbers; refuses to know who reads them. A run that nobody watches has none.
+//! A run without a watchdog has no `Progress`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -328,10 +328,10 @@ impl World {
     fn set_cached_clock_slow(&mut self, node: u16) {
         match self.nodes.get(node) {
             Some(node) if node.has_own_clock && !node.clock_error_observed => {
-                cached_clock::invalidate()
+                cached_clock::invalidate();
             }
             Some(node) if node.has_own_clock => {
-                cached_clock::set(self.run, node.clock.to_local(self.now))
+                cached_clock::set(self.run, node.clock.local_time(self.now));
             }
             _ => cached_clock::set(self.run, self.now),
         }

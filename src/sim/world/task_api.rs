@@ -215,7 +215,7 @@ impl World {
                 None => Err(new_waiter),
             };
         }
-        let at = if self.nodes.any_faulty { self.to_true_time(at) } else { at };
+        let at = if self.nodes.any_faulty { self.true_time_of(at) } else { at };
         let slot = self.timers.insert_slot();
         let entry_id = self.queue.push_at(at, Action::timer(slot));
         let timer_id = TimerId { slot, entry: entry_id };
@@ -226,8 +226,8 @@ impl World {
 
     /// The true time at which the clock of the current task comes to an instant.
     #[cold]
-    fn to_true_time(&mut self, at: u64) -> u64 {
-        let true_at = self.local_clock().map_or(at, |clock| clock.to_true(at));
+    fn true_time_of(&mut self, at: u64) -> u64 {
+        let true_at = self.local_clock().map_or(at, |clock| clock.true_time(at));
         if true_at != at {
             self.mark_clock_error_observed();
         }

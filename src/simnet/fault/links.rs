@@ -18,7 +18,7 @@ pub(crate) enum LinkState {
     Down,
 }
 
-/// A plan and one of its strikes.
+/// A plan and one of its faults.
 pub(crate) type PlannedFaultId = (u32, u64);
 
 /// A partition: nothing gets from these to those.

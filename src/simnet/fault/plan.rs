@@ -63,7 +63,7 @@ pub struct FaultPlan {
 }
 
 impl Network {
-    /// Makes a plan of faults, which strikes when it is run.
+    /// Makes a plan of faults, whose faults begin when it is run.
     ///
     /// What happens in it is drawn from the seed: which faults, when, for how long, and whom they
     /// hit. Each decision is a choice; on `Tape::zero()` nothing happens.

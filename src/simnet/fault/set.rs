@@ -11,9 +11,9 @@ use crate::sim::{
     ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, World, hash_name, nanos, path_step,
 };
 
-/// What the choices of one strike decide, by ordinal: whether it strikes, when in its slot, and how
+/// What the choices of one fault decide, by ordinal: whether it occurs, when in its slot, and how
 /// much longer than the least it lasts; then whom it hits, and how hard.
-pub(crate) mod strikes {
+pub(crate) mod fault_ordinals {
     pub(crate) const OCCURS: u64 = 0;
     pub(crate) const START: u64 = 1;
     pub(crate) const DURATION: u64 = 2;
@@ -115,7 +115,7 @@ impl fmt::Debug for Faults {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlannedFault {
     pub(crate) kind: FaultKind,
-    /// When it strikes and for how long, in nanoseconds from the beginning of the plan.
+    /// When it begins and for how long, in nanoseconds from the beginning of the plan.
     pub(crate) start: u64,
     pub(crate) duration: u64,
     /// Whom it hits, and how hard, to be taken modulo whatever there is.
@@ -147,18 +147,21 @@ impl PlanSampler<'_> {
             }
             for (kind, odds) in &kinds_with_odds {
                 let name = kind.name();
-                if self.choose(name, slot + 1, strikes::OCCURS, 12) < 12 - odds {
+                if self.choose(name, slot + 1, fault_ordinals::OCCURS, 12) < 12 - odds {
                     continue;
                 }
                 let mut draw_part =
                     |ordinal, options| self.choose(name, slot + 1, ordinal, options);
                 planned.push(PlannedFault {
                     kind: *kind,
-                    start: slot * slot_nanos + draw_part(strikes::START, slot_nanos),
+                    start: slot * slot_nanos + draw_part(fault_ordinals::START, slot_nanos),
                     duration: slot_nanos / 8
-                        + draw_part(strikes::DURATION, slot_nanos * strikes::MAX_EXTRA_SLOTS),
-                    victims: strikes::VICTIMS.map(|ordinal| draw_part(ordinal, 1 << 16)),
-                    strength: draw_part(strikes::STRENGTH, 1 << 16),
+                        + draw_part(
+                            fault_ordinals::DURATION,
+                            slot_nanos * fault_ordinals::MAX_EXTRA_SLOTS,
+                        ),
+                    victims: fault_ordinals::VICTIMS.map(|ordinal| draw_part(ordinal, 1 << 16)),
+                    strength: draw_part(fault_ordinals::STRENGTH, 1 << 16),
                 });
             }
         }
@@ -166,7 +169,7 @@ impl PlanSampler<'_> {
         planned
     }
 
-    /// How many times of twelve a family strikes in a slot, if it does in this plan.
+    /// How many times of twelve a kind occurs in a slot, if it does in this plan.
     fn draw_odds(&mut self, kind: FaultKind, swarm: bool) -> Option<(FaultKind, u64)> {
         if swarm && self.choose(kind.name(), 0, 0, 2) == 0 {
             return None;

@@ -50,7 +50,7 @@ impl ConnCtx<'_> {
         let HalfConn { in_flight_front, blocked, .. } = &self.conn.halves[direction];
         match *in_flight_front {
             Some(next) if *blocked == Blocked::None => {
-                self.expect_ack(direction, next.sent_at, next.arrives_at)
+                self.expect_ack(direction, next.sent_at, next.arrives_at);
             }
             Some(next) => self.start_timeout(direction, next.sent_at),
             None => {}

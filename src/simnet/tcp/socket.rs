@@ -169,7 +169,7 @@ impl ConnTable for SimConnTable {
         let endpoint_index =
             (SimEndpoint(conn_ref).conn_index(), SimEndpoint(conn_ref).end_index());
         try_enter(conn_ref.run, |state, world| {
-            state.release_endpoint(world, endpoint_index, graceful)
+            state.release_endpoint(world, endpoint_index, graceful);
         });
     }
 }

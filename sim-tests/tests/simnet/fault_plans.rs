@@ -1,0 +1,395 @@
+//! Plans: drawn from the seed, felt by the program, and undone in the end whatever they did.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::future::{pending, select};
+use virtnet::simnet::{ClockSkew, FaultKind, FaultStats, Faults, Network, Node};
+use virtnet::{Host, Run, Schedule, Sim, Tape, time};
+
+use crate::simnet::{
+    connect, echo_node, exact, fifo, ms, read, secs, serve, timed, two, until, write,
+};
+
+const ALL: [&str; 16] = [
+    "partition",
+    "one_way",
+    "hold",
+    "reset",
+    "latency",
+    "loss",
+    "bandwidth",
+    "crash",
+    "power_off",
+    "pause",
+    "close",
+    "restart",
+    "clock",
+    "slow_node",
+    "registry",
+    "short_io",
+];
+
+/// Asks a node for an echo, over and over.
+async fn client(host: Host, node: &'static str, answers: Rc<Cell<u32>>) {
+    loop {
+        let limit = secs(3);
+        if let Ok(Ok(conn)) = time::timeout(limit, host.dial(&format!("{node}:1"))).await {
+            for _ in 0..5 {
+                let wrote = time::timeout(limit, write(&conn, "echo, echo, echo")).await;
+                let got = time::timeout(limit, read(&conn)).await;
+                if !matches!((wrote, got), (Ok(Ok(_)), Ok(Ok(text))) if !text.is_empty()) {
+                    break;
+                }
+                answers.set(answers.get() + 1);
+                time::sleep(ms(300)).await;
+            }
+        }
+        time::sleep(ms(300)).await;
+    }
+}
+
+const NODES: [&str; 4] = ["α", "β", "γ", "δ"];
+
+/// Four nodes that echo, each with a client of the next one.
+fn ring(net: &Network) -> (Vec<Node>, Rc<Cell<u32>>) {
+    let answers = Rc::new(Cell::new(0));
+    let node = |number: usize| {
+        let answers = answers.clone();
+        net.node(NODES[number], move |host: Host| {
+            let answers = answers.clone();
+            async move {
+                let Ok(listener) = host.listen(":1").await else { return };
+                virtnet::spawn(serve(listener));
+                client(host, NODES[(number + 1) % 4], answers).await;
+            }
+        })
+    };
+    ((0..4).map(node).collect(), answers)
+}
+
+/// All is well: every node talks to every other, at the usual speed, and knows the time.
+async fn all_is_well(sim: Sim, net: &Network, nodes: &[Node]) {
+    sim.sleep(secs(65)).await;
+    assert!(nodes.iter().all(Node::is_up));
+    for (number, node) in nodes.iter().enumerate() {
+        let host = node.host().expect("it has a host");
+        let next = NODES[(number + 1) % 4];
+        let (seen, see) = (Rc::new(Cell::new(None)), node.clone());
+        let told = seen.clone();
+        see.spawn(async move {
+            let its_wall = Sim::current().system_time();
+            let (dialed, conn) = timed(host.dial(&format!("{next}:1"))).await;
+            let conn = conn.unwrap();
+            write(&conn, "x").await.unwrap();
+            let (took, _) = timed(read(&conn)).await;
+            told.set(Some((its_wall, dialed, took)));
+        });
+        let (now, wall) = (sim.now(), sim.system_time());
+        sim.sleep(secs(1)).await;
+        let seen = seen.get();
+        let Some((its_wall, dialed, took)) = seen else { panic!("{} is held up", node.name()) };
+        assert_eq!((dialed, took), (ms(21), ms(20)), "{} at {now:?}", node.name());
+        assert_eq!(its_wall, wall, "{}", node.name());
+    }
+    for name in NODES {
+        assert!(net.netstat(name).starts_with(&format!("{name} is up")), "{}", net.netstat(name));
+    }
+}
+
+/// Runs the ring under a plan, and gives the ledger, what was done, and how many answers came.
+fn under(seed: u64, faults: Faults, lasts: Duration) -> (FaultStats, Vec<String>, u32) {
+    let run = Run::new(seed).schedule(Schedule::Fifo);
+    run.execute(async move |sim| {
+        let net = Network::with("t", exact());
+        let (nodes, answers) = ring(&net);
+        sim.sleep(secs(1)).await;
+        let mut chaos = net.fault_plan(faults);
+        chaos.run_for(lasts).await;
+        let done = chaos.applied_faults().iter().map(|(at, what)| format!("{at} {what}")).collect();
+        all_is_well(sim, &net, &nodes).await;
+        (net.fault_stats(), done, answers.get())
+    })
+    .unwrap()
+}
+
+#[test]
+fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
+    let mut sum = FaultStats::default();
+    for seed in 0..16 {
+        let faults = if seed % 4 == 0 { Faults::all() } else { Faults::all().swarm() };
+        let (ledger, done, answers) = under(seed, faults, secs(60));
+        assert!(answers > 100, "seed {seed}: {answers} answers, though {done:?}");
+        sum += &ledger;
+    }
+    sum.assert_effective();
+    for family in ALL {
+        let counts = sum.kind(family.parse().unwrap());
+        assert_eq!(counts.requested, 16, "{family}");
+        assert!(counts.drawn >= counts.applied, "{family}: {counts}");
+        assert!(counts.applied >= counts.effective && counts.effective > 0, "{family}: {counts}");
+    }
+}
+
+#[test]
+fn each_family_alone_is_felt_and_undone() {
+    for family in ALL {
+        let mut sum = FaultStats::default();
+        for seed in 0..4 {
+            let none = ALL.iter().filter(|other| **other != family);
+            let faults =
+                none.fold(Faults::all(), |faults, other| faults.without(other.parse().unwrap()));
+            let (ledger, done, _) = under(seed, faults, secs(40));
+            assert!(
+                done.iter().all(|what| what.contains(family.split('_').next().unwrap())),
+                "{done:?}"
+            );
+            sum += &ledger;
+        }
+        assert!(sum.kind(family.parse().unwrap()).effective > 0, "{sum}");
+        let others = ALL.iter().filter(|other| **other != family);
+        assert!(
+            others.into_iter().all(|other| sum.kind(other.parse().unwrap()).applied == 0),
+            "{family}: {sum}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_that_is_dropped_in_the_middle_undoes_what_it_did() {
+    for seed in 0..8 {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        run.execute(async move |sim| {
+            let net = Network::with("t", exact());
+            let (nodes, _) = ring(&net);
+            sim.sleep(secs(1)).await;
+            let mut chaos = net.fault_plan(Faults::all());
+            let _ = sim.timeout(secs(12 + seed), chaos.run_for(secs(60))).await;
+            assert!(!chaos.applied_faults().is_empty());
+            drop(chaos);
+            all_is_well(sim, &net, &nodes).await;
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
+    fifo(async |sim| {
+        let t = two(exact()).await;
+        let node = echo_node(&t.net, "γ");
+        t.net.link("α", "β").latency(virtnet::simnet::Latency::constant(ms(33)));
+        node.set_clock(ClockSkew::ahead(Duration::from_secs(7)));
+        node.set_poll_cost(ms(3));
+        time::sleep(ms(10)).await;
+        t.net.partition(&["γ"], &["β"]);
+        t.net
+            .fault_plan(Faults::all().without(FaultKind::Registry).without(FaultKind::Hold))
+            .run_for(secs(60))
+            .await;
+        assert!(node.is_up());
+        time::sleep(secs(10)).await;
+        let asked = (time::now(), sim.system_time());
+        let told = node.spawn(async {
+            time::yield_now().await;
+            Sim::current().system_time()
+        });
+        let ahead = told.await.unwrap().duration_since(asked.1).unwrap();
+        assert_eq!(ahead, secs(7) + (time::now() - asked.0), "its clock is as it was set");
+        assert!(time::now() - asked.0 >= ms(3), "it is as slow as it was made");
+        assert!(t.b.dial("γ:1").await.is_err());
+        t.net.heal();
+        let (took, _) = timed(connect(&t.a, &t.lb)).await;
+        assert_eq!(took, ms(67));
+    });
+}
+
+#[test]
+fn the_end_of_a_plan_leaves_a_node_that_was_paused_by_hand_meanwhile() {
+    let mut met = 0;
+    for seed in 0..8 {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        let outcome = run.execute(async |sim| {
+            let net = Network::with("t", exact());
+            let node = echo_node(&net, "β");
+            sim.sleep(secs(1)).await;
+            let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Pause));
+            let is_paused = || net.netstat("β").starts_with("β is paused");
+            let by_hand = async {
+                while !is_paused() {
+                    sim.sleep(ms(1)).await;
+                }
+                node.pause();
+                pending::<()>().await;
+            };
+            let over = select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
+            drop(over);
+            let struck = !chaos.applied_faults().is_empty();
+            assert_eq!(is_paused(), struck, "it goes on");
+            node.resume();
+            assert!(!is_paused());
+            u32::from(struck)
+        });
+        met += outcome.unwrap();
+    }
+    assert!(met > 0, "no pause was drawn");
+}
+
+#[test]
+fn the_end_of_a_plan_leaves_a_hold_and_a_registry_that_is_down_by_hand() {
+    for seed in 0..8 {
+        Run::new(seed)
+            .schedule(Schedule::Fifo)
+            .execute(async |_| {
+                let t = two(exact()).await;
+                t.net.hold("α", "β");
+                t.net.registry_down();
+                t.net
+                    .fault_plan(Faults::none().with(FaultKind::Hold).with(FaultKind::Registry))
+                    .run_for(secs(60))
+                    .await;
+                t.net
+                    .fault_plan(Faults::none().with(FaultKind::Hold).with(FaultKind::Registry))
+                    .run_for(secs(60))
+                    .await;
+                write(&t.ab, "held").await.unwrap();
+                assert!(time::timeout(secs(5), read(&t.ba)).await.is_err(), "it is held no more");
+                assert!(t.a.dial("β:1").await.is_err(), "the registry is up");
+                t.net.release("β", "α");
+                t.net.registry_up();
+                assert_eq!(timed(read(&t.ba)).await, (Duration::ZERO, Ok("held".into())));
+                connect(&t.a, &t.lb).await;
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_plan_does_not_restart_who_was_restarted_by_hand_since() {
+    let mut crashes = 0;
+    for seed in 0..8 {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        let outcome = run.execute(async |sim| {
+            let net = Network::with("t", exact());
+            let node = echo_node(&net, "β");
+            sim.sleep(secs(1)).await;
+            let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
+            let lives = Cell::new(0);
+            let by_hand = async {
+                loop {
+                    sim.sleep(ms(1)).await;
+                    if !node.is_up() {
+                        node.restart();
+                        lives.set(lives.get() + 1);
+                    }
+                }
+            };
+            select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
+            sim.sleep(secs(1)).await;
+            let (lives, table) = (lives.get(), net.netstat("β"));
+            assert!(table.contains(&format!("restarted {lives} time(s)")), "{lives}: {table}");
+            lives
+        });
+        crashes += outcome.unwrap();
+    }
+    assert!(crashes > 0, "no crash was drawn");
+}
+
+#[test]
+fn a_plan_whose_owner_dies_with_its_node_is_undone() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let of_plan = net.clone();
+        let saboteur = net.node("γ", move |_| {
+            let net = of_plan.clone();
+            async move {
+                net.fault_plan(Faults::none().with(FaultKind::Hold)).run_for(secs(1_000)).await;
+            }
+        });
+        let listener = net.new_host("β").await.unwrap().listen("").await.unwrap();
+        let a = net.new_host("α").await.unwrap();
+        let (near, far) = connect(&a, &listener).await;
+        let is_held = async || {
+            write(&near, "x").await.unwrap();
+            time::timeout(ms(50), read(&far)).await.is_err()
+        };
+        let mut waited = 0;
+        while !is_held().await {
+            sim.sleep(ms(100)).await;
+            waited += 1;
+            assert!(waited < 10_000, "no hold was drawn");
+        }
+        saboteur.crash();
+        sim.sleep(ms(50)).await;
+        while time::timeout(ms(50), read(&far)).await.is_ok() {}
+        assert!(!is_held().await, "it is still held");
+    });
+}
+
+#[test]
+fn on_the_zero_tape_a_plan_does_nothing_and_takes_its_time() {
+    let run = Run::new(9).tape(Tape::zero());
+    run.execute(async |sim| {
+        let net = Network::with("t", exact());
+        let (nodes, _) = ring(&net);
+        sim.sleep(secs(1)).await;
+        let mut chaos = net.fault_plan(Faults::all());
+        assert_eq!(timed(chaos.run_for(secs(60))).await.0, secs(60));
+        assert_eq!(chaos.applied_faults(), []);
+        assert!(net.fault_stats().iter().all(|(_, counts)| counts.drawn + counts.applied == 0));
+        all_is_well(sim, &net, &nodes).await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_family_more_moves_no_strike_of_another() {
+    for seed in 0..4 {
+        let crashes = under(seed, Faults::none().with(FaultKind::Clock), secs(60)).1;
+        let both = under(
+            seed,
+            Faults::none().with(FaultKind::Clock).with(FaultKind::Latency).with(FaultKind::Loss),
+            secs(60),
+        )
+        .1;
+        let of_both: Vec<_> = both.iter().filter(|what| what.contains("clock")).cloned().collect();
+        assert_eq!(crashes, of_both, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_plan_takes_no_more_nodes_down_than_it_may() {
+    let mut most = 0;
+    for seed in 0..5 {
+        for allowed in [1, 2] {
+            let run = Run::new(seed).schedule(Schedule::Fifo);
+            most = most.max(
+                run.execute(async move |sim| {
+                    let net = Network::with("t", exact());
+                    let (nodes, _) = ring(&net);
+                    sim.sleep(secs(1)).await;
+                    let start = sim.now();
+                    let faults = Faults::none()
+                        .with(FaultKind::Crash)
+                        .with(FaultKind::PowerOff)
+                        .max_down(allowed);
+                    let plan = net.clone();
+                    let chaos =
+                        sim.spawn(async move { plan.fault_plan(faults).run_for(secs(60)).await });
+                    let mut most = 0;
+                    for step in 0..6_000 {
+                        until(start, ms(step * 10)).await;
+                        let down = nodes.iter().filter(|node| !node.is_up()).count();
+                        assert!(down <= allowed, "{down} are down");
+                        most = most.max(down);
+                    }
+                    chaos.await.unwrap();
+                    most
+                })
+                .unwrap(),
+            );
+        }
+    }
+    assert_eq!(most, 2);
+}
