@@ -45,7 +45,7 @@ impl EventQueue {
     fn next_id(&mut self) -> EntryId {
         self.last_id = match self.last_id.next() {
             Some(next) => next,
-            None => self.next_run_id(),
+            None => self.wrap_id(),
         };
         self.last_id
     }
@@ -56,7 +56,7 @@ impl EventQueue {
     /// instant. Two entries of one slot and one number would have to be 2^36 events apart, the
     /// first one cancelled and not yet swept up, for one to be taken for the other.
     #[cold]
-    fn next_run_id(&self) -> EntryId {
+    fn wrap_id(&self) -> EntryId {
         assert!(self.renumber_ids, "virtnet: a run is limited to 2^36 events");
         EntryId::FIRST
     }

@@ -22,7 +22,7 @@ const DIGITS: usize = 16;
 /// The queue is one heap until it has more entries than this.
 const SMALL_BUCKET: usize = 64;
 /// With more entries than this, what they stand for is no longer in the caches.
-const SPILL_LIMIT: usize = 700;
+const PREFETCH_MIN_LEN: usize = 700;
 /// A bucket with more entries than this is spread.
 const MIN_SPREAD: usize = 32;
 /// The memory of so many entries is kept for others.
@@ -165,7 +165,7 @@ impl RadixHeap {
                 self.far.vecs[level * DIGITS + digit] = bucket;
             }
         }
-        self.is_fresh = self.far.len > SPILL_LIMIT;
+        self.is_fresh = self.far.len > PREFETCH_MIN_LEN;
         if self.far.len == 0 {
             self.horizon = u64::MAX;
         }

@@ -123,7 +123,7 @@ impl Executor {
     #[cold]
     fn insert_slow(&mut self, task: TaskId, future: BoxedTask) {
         if self.shared_waker.is_cloned() {
-            self.leak_shared_waker(); // before another task has that slot
+            self.assign_shared_waker(); // before another task has that slot
         }
         let slot = task.slot as usize;
         if slot >= self.futures.len() {
@@ -151,7 +151,7 @@ impl Executor {
     pub(crate) fn poll(&mut self, number: u64) -> Option<BoxedTask> {
         let slot = TaskId::from_bits(number).slot;
         if self.shared_waker.is_cloned() {
-            self.leak_shared_waker();
+            self.assign_shared_waker();
         }
         let waker = match self.task_wakers.get(slot as usize) {
             Some(Some(own)) => &own.waker,
@@ -168,7 +168,7 @@ impl Executor {
 
     /// Leaves the common waker to the task that was polled with it last: somebody has kept it.
     #[cold]
-    fn leak_shared_waker(&mut self) {
+    fn assign_shared_waker(&mut self) {
         let task = self.shared_waker.target.task.load(Ordering::Relaxed);
         let slot = TaskId::from_bits(task).slot as usize;
         let retained = replace(&mut self.shared_waker, TaskWaker::new(self.run));
@@ -181,7 +181,7 @@ impl Executor {
     /// Whether somebody has kept the waker of a task; what waits in here has not.
     pub(crate) fn is_waker_cloned(&mut self, slot: u32) -> bool {
         if self.shared_waker.is_cloned() {
-            self.leak_shared_waker();
+            self.assign_shared_waker();
         }
         self.task_waker(slot).is_some_and(TaskWaker::is_cloned)
     }
