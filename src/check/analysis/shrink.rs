@@ -43,7 +43,7 @@ pub(crate) struct ShrinkResult {
 }
 
 /// The choices by which time passes until a fault of a plan, which begins at a fixed instant.
-const TIMING_FAMILIES: [&[ChoiceGroup]; 2] =
+const TIMING_GROUPS: [&[ChoiceGroup]; 2] =
     [&[ChoiceGroup::Schedule, ChoiceGroup::Timing], &[ChoiceGroup::Timing]];
 
 const OUT_OF_TIME: &str = "the time for shrinking is used up: VIRTNET_SHRINK=60s is more";
@@ -274,7 +274,8 @@ impl Shrinker<'_> {
         if self.attempt(&[]) {
             return;
         }
-        for group in ChoiceGroup::ALL {
+        // A group of one family is tried as that family.
+        for group in ChoiceGroup::ALL.into_iter().filter(|group| group.families().count() > 1) {
             self.attempt_without(|_, choice| group_of(choice) == Some(group));
         }
         for family in ChoiceFamily::ALL {
@@ -297,7 +298,7 @@ impl Shrinker<'_> {
             let (kept_eighths, of_all) = SUBSETS[trial as usize % SUBSETS.len()];
             let improved = self.attempt_without(|n, choice| {
                 let is_candidate = of_all
-                    || group_of(choice).is_some_and(|group| TIMING_FAMILIES[0].contains(&group));
+                    || group_of(choice).is_some_and(|group| TIMING_GROUPS[0].contains(&group));
                 is_candidate && splitmix64(trial << 32 | n as u64) % 8 >= kept_eighths
             });
             failures = if improved { 0 } else { failures + 1 };
@@ -332,7 +333,7 @@ impl Shrinker<'_> {
             for slot in slots {
                 let start = self.fault_start(&fault, slot);
                 let mut tries = (1..=slot)
-                    .flat_map(|to| TIMING_FAMILIES.iter().map(move |families| (to, families)));
+                    .flat_map(|to| TIMING_GROUPS.iter().map(move |families| (to, families)));
                 while self.runs < max_runs
                     && let Some((to, families)) = tries.next()
                 {
