@@ -27,21 +27,6 @@ const SCRIPT: &str = concat!(
     include_str!("html/input.js"),
 );
 
-/// The kinds of records, by the numbers that stand for them.
-const KINDS: [RecordKind; 11] = [
-    RecordKind::Poll,
-    RecordKind::Note,
-    RecordKind::Choose,
-    RecordKind::Abort,
-    RecordKind::ForeignWake,
-    RecordKind::Ending,
-    RecordKind::CaughtPanic,
-    RecordKind::Deliver,
-    RecordKind::Drop,
-    RecordKind::Fault,
-    RecordKind::Fail,
-];
-
 /// Writes a story.
 pub(crate) fn html_page(timeline: &Timeline<'_>) -> String {
     let data = html_safe(&page_data(timeline));
@@ -85,7 +70,7 @@ fn page_data(timeline: &Timeline<'_>) -> Value {
         "failed": timeline.failure_text.is_some(),
         "isShrunk": timeline.is_shrunk,
         "lanes": timeline.lanes.names,
-        "kinds": KINDS.map(|kind| kind.to_string()),
+        "kinds": RecordKind::ALL.map(|kind| kind.to_string()),
         "runs": timeline.runs.iter().map(|run| run_data(run, &timeline.lanes)).collect::<Vec<_>>(),
     })
 }
@@ -110,7 +95,6 @@ fn run_data(view: &RunView<'_>, lanes: &Lanes) -> Value {
     let records = view.records;
     let mut texts = TextTable::default();
     let numbers = |value: fn(&Record) -> u64| records.iter().map(value).collect::<Vec<_>>();
-    let kind = |record: &Record| KINDS.iter().position(|kind| *kind == record.kind);
     let mut indices = |value: fn(&Record) -> &str| {
         records.iter().map(|record| texts.intern(value(record))).collect::<Vec<_>>()
     };
@@ -128,7 +112,7 @@ fn run_data(view: &RunView<'_>, lanes: &Lanes) -> Value {
         // Apart, because together they may be more than a number of JavaScript holds.
         "seconds": numbers(|record| record.at.as_nanos() / 1_000_000_000),
         "nanos": numbers(|record| record.at.as_nanos() % 1_000_000_000),
-        "kind": records.iter().map(|record| kind(record).unwrap_or(0)).collect::<Vec<_>>(),
+        "kind": numbers(|record| record.kind as u64),
         "ordinal": numbers(|record| record.ordinal),
         "subject": subject,
         "source": source,
