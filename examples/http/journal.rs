@@ -113,7 +113,8 @@ pub(crate) struct CloseSnapshot {
 }
 
 impl Journal {
-    /// Opens the journal. The first bytes of the doomed answer are made known by `first_bytes`.
+    /// Opens the journal. The first bytes of the doomed answer are made known by
+    /// `first_bytes_sender`.
     pub(crate) fn init(&self, plan: &Plan, first_bytes_sender: oneshot::Sender<AttemptId>) {
         let mut state = self.state.borrow_mut();
         state.histories.resize_with(plan.requests.len(), RequestHistory::default);

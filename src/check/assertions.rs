@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::sim::sleep;
-use crate::sim::{Elapsed, nanos, now, timeout};
+use crate::sim::{Elapsed, nanos, now, sleep, timeout};
 
 /// Labels, and how often each was reached.
 pub(crate) type LabelCounts = BTreeMap<Cow<'static, str>, u64>;
@@ -116,7 +115,7 @@ pub use __sometimes as sometimes;
 ///
 /// The limit is on the condition's futures as well: one that is not ready by then is dropped. At
 /// the limit itself a condition is asked a last time, or its future polled a last time, as by
-/// [`timeout`](crate::time::timeout): what holds at the last instant is in time. With a limit of
+/// [`timeout`]: what holds at the last instant is in time. With a limit of
 /// zero it is asked once. On a node the time is that of the node's clock.
 ///
 /// ```

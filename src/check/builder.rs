@@ -18,8 +18,9 @@ use crate::check::replay_command::ReplayCommand;
 use crate::check::report::text::Report;
 use crate::check::report::trace_file;
 use crate::check::runner::Runner;
-use crate::check::settings::{DeterminismCheck, Isolation, Mode, Settings};
-use crate::check::settings::{MAX_JOBS, env_var, find_misspelled};
+use crate::check::settings::{
+    DeterminismCheck, Isolation, MAX_JOBS, Mode, Settings, env_var, find_misspelled,
+};
 
 use crate::check::shell_quote::escape_line;
 use crate::check::sweep::TestContext;

@@ -18,8 +18,8 @@ use crate::check::shell_quote::shell_word;
 
 /// Says to a process that it is to play one run: whose child it is, and of which check.
 pub(crate) const CHILD_VARIABLE: &str = "VIRTNET_CHILD";
-/// What [`CHILD`] is for a process that is to list its tests, and to execute no check of them: no
-/// check has this name, and any process may be the parent.
+/// What [`CHILD_VARIABLE`] is for a process that is to list its tests, and to execute no check of
+/// them: no check has this name, and any process may be the parent.
 pub(crate) const LIST_ONLY: &str = "any nothing";
 
 /// The command that executes a test once more. It is found out when it is first needed.

@@ -32,7 +32,7 @@ pub(crate) struct LonetEngine {
     pub(crate) timeout: Duration,
     /// What both sides of a dial have to know.
     pub(crate) secret: Option<Secret>,
-    /// How long the name of a host may be; see [`handshake::size`].
+    /// How long the name of a host may be; see [`handshake::encoded_len`].
     pub(crate) max_host_len: usize,
     /// Of those who have been dialed.
     pub(crate) hint: SpinHint,

@@ -18,7 +18,7 @@ use crate::lonet::handshake::MAX_LINE;
 
 /// Reads the rest of a line, and not a byte of what follows it: that belongs to the connection.
 ///
-/// It is cut off after [`LINE`] bytes.
+/// It is cut off after [`MAX_LINE`] bytes.
 ///
 /// # Errors
 ///

@@ -33,7 +33,7 @@ use crate::os::socket::{Socket, SpinHint};
 /// Inside a simulated run to dial and to listen, and to use what was made outside of it: it would
 /// be another run each time, and virtual time does not wait for real sockets. Use
 /// [`simnet`](crate::simnet) or [`pipenet`](crate::pipenet) there. In
-/// [`os::run`](crate::os::run) all is as on any other executor.
+/// [`os::run`](fn@crate::os::run) all is as on any other executor.
 ///
 /// ```
 /// use futures::io::{AsyncReadExt, AsyncWriteExt};

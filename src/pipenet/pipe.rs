@@ -52,11 +52,11 @@ impl Pipe {
 /// What is on its way from one end to the other.
 #[derive(Debug, Default)]
 struct HalfPipe {
-    /// How much the reader has asked for and not been handed; not 0 only while `handed` is empty.
+    /// How much the reader has asked for and not been handed; not 0 only while `data` is empty.
     requested: usize,
     /// What the writer has handed over; the vector is used again for every message.
     data: Vec<u8>,
-    /// How much of `handed` has been read.
+    /// How much of `data` has been read.
     read_count: usize,
     state: HalfPipeState,
     readers: WaitList,
@@ -170,7 +170,7 @@ impl HalfPipe {
 }
 
 impl HalfPipe {
-    /// See [`RawConn::outlook`].
+    /// See [`RawConn::readiness`].
     #[cold]
     fn readiness(&self, is_write: bool, waker: &Waker) -> Readiness {
         let (is_ready, waiters) = match is_write {

@@ -4,10 +4,9 @@
 //! down by then. For 1 s after a restart of a host, a look-up may find its previous incarnation.
 
 use crate::net::{Addr, Args, Cause, RegistryError};
-use crate::sim::{ChoiceFamily, Distribution, World, hash_name, path_step};
+use crate::sim::{ChoiceFamily, Distribution, FaultKind, World, hash_name, path_step};
 use crate::util::waiter::Waiter;
 
-use crate::sim::FaultKind;
 use crate::simnet::host::sim_host::{HostRef, PowerState, Registration};
 use crate::simnet::state::{NetState, SimnetState};
 use crate::simnet::tcp::dial::{Dial, DialState};

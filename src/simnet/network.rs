@@ -7,9 +7,8 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::net::{Host, SubNetwork};
-use crate::sim::{World, current_run};
+use crate::sim::{FaultKind, World, current_run};
 
-use crate::sim::FaultKind;
 use crate::simnet::config::Config;
 use crate::simnet::engine::RegionTransport;
 use crate::simnet::fault::links::{LinkSettings, MILLION, PlannedFaultId, RateChange};

@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use crate::net::{Cause, Host};
 use crate::sim::{
-    Callback, JoinHandle, NodeDeath, Origin, PathHash, Sleep, TaskName, World, box_task,
+    Callback, FaultKind, JoinHandle, NodeDeath, Origin, PathHash, Sleep, TaskName, World, box_task,
     in_three_digits, nanos,
 };
 use crate::util::stall_probe::waiting_for;
 
-use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
 use crate::simnet::host::sim_host::{NodeInfo, PowerState, ProgramFuture, SimHost};
 use crate::simnet::state::{SimnetState, enter};

@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 use crate::net::{Addr, SubNetwork, full_name};
 use crate::sim::{
-    PathHash, PrefetchSet, World, hash_name, try_enter as try_enter_world, try_enter_run,
+    FaultKind, PathHash, PrefetchSet, World, hash_name, try_enter as try_enter_world, try_enter_run,
 };
 use crate::util::cold::{ClearToCapacity, cold};
 use crate::util::run_cell::on_run_end;
 use crate::util::small_map::SmallMap;
 
-use crate::sim::FaultKind;
 use crate::simnet::config::Config;
 use crate::simnet::fault::links::{LinkSettings, Links};
 use crate::simnet::fault::stats::{

@@ -107,12 +107,12 @@ pub(crate) enum Operation {
     Ready,
     /// It begins now.
     New,
-    /// The same of one at an address, which says so with [`withdraw`] when it is dropped: a task
-    /// that makes it anew in each poll has not gone on.
+    /// The same of one at an address, which says so with [`forget_operation`] when it is dropped:
+    /// a task that makes it anew in each poll has not gone on.
     NewAt(usize),
 }
 
-/// Tells an operation from others of the same poll, for [`Operation::BeginsAt`].
+/// Tells an operation from others of the same poll, for [`Operation::NewAt`].
 pub(crate) fn address_of<T>(operation: &T) -> usize {
     std::ptr::from_ref(operation).addr()
 }

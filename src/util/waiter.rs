@@ -173,7 +173,7 @@ pub(crate) fn is_active(run: u64) -> bool {
     locked(&THREADS).iter().any(|going| going.0.load(Ordering::Acquire) == run)
 }
 
-/// How many wake-ups from elsewhere there have been, for [`foreign_since`].
+/// How many wake-ups from elsewhere there have been, for [`drain_cross_thread_wakes`].
 #[inline]
 pub(crate) fn cross_thread_count() -> u64 {
     COUNT.load(Ordering::Acquire)

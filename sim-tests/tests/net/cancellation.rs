@@ -6,9 +6,10 @@ use std::task::Poll;
 
 use virtnet::{Addr, Cause};
 
-use crate::support::ManualTask;
 use crate::support::test_network::TestNetwork;
-use crate::support::{accept, connect, dial, expect_ready_now, free_ports, read, two_hosts, write};
+use crate::support::{
+    ManualTask, accept, connect, dial, expect_ready_now, free_ports, read, two_hosts, write,
+};
 
 #[test]
 fn dial_dropped_at_any_await_frees_its_port_and_connection() {

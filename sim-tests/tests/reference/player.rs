@@ -13,18 +13,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use virtnet::{Addr, Host, Listener, pipenet};
 
-use crate::lonet;
 use crate::lonet::Place;
-use crate::reference::error_texts;
 use crate::reference::outcome::{Done, Object, ends, panicked};
-use crate::reference::pipe_flow;
 use crate::reference::pipe_flow::Flow;
 use crate::reference::recording::{Record, Step};
-use crate::reference::rules;
 use crate::reference::rules::Case;
 use crate::reference::test_engine::Custom;
-use crate::support;
+use crate::reference::{error_texts, pipe_flow, rules};
 use crate::support::{ManualTask, TwoHosts};
+use crate::{lonet, support};
 
 /// How much was played.
 #[derive(Debug, Default)]

@@ -344,7 +344,7 @@ fn joins_through_a_combinator_change_no_timer_delay() {
 
 #[test]
 fn task_woken_by_20_000_sources_completes() {
-    // Each wakes the main task as a source of its own; see `Tasks::sweep`.
+    // Each wakes the main task as a source of its own; see `TaskTable::sweep_wake_counts`.
     let outcome = fifo().execute(async |sim| {
         let (to, mut from) = futures::channel::mpsc::unbounded();
         for n in 0..20_000u32 {

@@ -355,7 +355,7 @@ impl Comparison {
                 "It differs in a fresh process (right): what decides is an address, the \
                  environment,\nor was left in this process by an earlier run."
             }
-            // As many as `OTHERS`.
+            // As many as `OTHER_SEEDS`.
             Self::AfterOtherSeeds => {
                 "It differs after 8 other seeds in the same process (right): they left \
                  something\nbehind, in a static or in a thread-local."

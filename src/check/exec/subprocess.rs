@@ -201,7 +201,7 @@ enum KillReason {
 }
 
 /// Takes in what a process says of its run, until that is over, the process has ended, or it is to
-/// be ended; `stops_after` is how long the run may take, where that is bounded.
+/// be ended; `real_time_limit` is how long the run may take, where that is bounded.
 fn monitor(
     child: &mut Child,
     messages: &Receiver<Message>,

@@ -127,7 +127,7 @@ pub(crate) trait ConnTable: Send + Sync {
     /// Writes something, if nothing whatever is the matter with the connection.
     fn try_write_fast(&self, conn: ConnRef, buf: &[u8]) -> Option<usize>;
 
-    /// See [`RawConn::outlook`].
+    /// See [`RawConn::readiness`].
     fn readiness(&self, conn: ConnRef, is_write: bool, waker: &Waker) -> Readiness;
 
     /// Half-closes.
@@ -208,7 +208,7 @@ impl ConnHandle {
         }
     }
 
-    /// See [`RawConn::outlook`].
+    /// See [`RawConn::readiness`].
     pub(crate) fn readiness(&self, is_write: bool, waker: &Waker) -> Option<Readiness> {
         match self {
             Self::Table(TableConn(FastConn { conn: index, table })) => {

@@ -246,8 +246,8 @@ impl SocketTable {
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) host: Arc<HostState>,
-    /// Its number, and [`HELD`] until it is given back: one word, because what moves it about reads
-    /// it as one at once.
+    /// Its number, and [`HELD_BIT`] until it is given back: one word, because what moves it about
+    /// reads it as one at once.
     bits: AtomicU64,
 }
 

@@ -88,7 +88,7 @@ where
 }
 
 pin_project! {
-    /// What [`unless_down`] returns: by hand, because an `async fn` moves what it is given once
+    /// What [`until_closed`] returns: by hand, because an `async fn` moves what it is given once
     /// more.
     pub(crate) struct UntilClosed<'a, F, O, D>
     where
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// As [`unless_down`], of what has a number once it has begun; given up when dropped. Nobody is
+/// As [`until_closed`], of what has a number once it has begun; given up when dropped. Nobody is
 /// seated: whoever gives the numbers wakes.
 pub(crate) fn transport_op<'a, F, D, P, T>(
     transport: &'a dyn Transport,
@@ -157,7 +157,7 @@ where
     TransportOp { transport, op_id: None, closable, describe, poll }
 }
 
-/// What [`numbered`] returns.
+/// What [`transport_op`] returns.
 pub(crate) struct TransportOp<'a, F: ?Sized, D, P> {
     transport: &'a dyn Transport,
     op_id: Option<u32>,

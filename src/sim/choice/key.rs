@@ -28,7 +28,7 @@ impl PathHash {
         Self::NONE.child(hash_name(word), 0)
     }
 
-    /// Reads a path as [`step`] writes it.
+    /// Reads a path as [`path_segment`] writes it.
     pub(crate) fn parse(text: &str) -> Self {
         text.split('/').fold(Self::NONE, |parent, step| {
             if step == EXIT {

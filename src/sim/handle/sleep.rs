@@ -1,6 +1,6 @@
 //! Futures of virtual time: `Sleep`, `Timeout`, `Interval`, `YieldNow`.
 //!
-//! The free functions serve code that holds no [`Sim`](super::Sim), as in tokio.
+//! The free functions serve code that holds no [`Sim`](crate::Sim), as in tokio.
 
 use std::fmt;
 use std::future::{Future, poll_fn};

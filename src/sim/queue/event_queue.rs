@@ -189,8 +189,8 @@ impl EventQueue {
         self.future.peek()
     }
 
-    /// Whether there are many entries ahead, and others are the nearest than when [`Self::nearest`]
-    /// were asked for before.
+    /// Whether there are many entries ahead, and others are the nearest than when
+    /// [`Self::near_actions`] were asked for before.
     #[inline]
     pub(crate) const fn has_fresh(&self) -> bool {
         self.future.is_fresh()

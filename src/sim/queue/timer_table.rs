@@ -22,7 +22,7 @@ pub(crate) struct TimerTable {
 }
 
 impl TimerTable {
-    /// Takes a slot; [`Timers::arm`] must follow.
+    /// Takes a slot; [`TimerTable::arm`] must follow.
     #[inline]
     pub(crate) fn insert_slot(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {

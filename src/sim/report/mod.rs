@@ -1,7 +1,7 @@
 //! What a run leaves behind: its trace, how it ended, and why it stalled.
 
-pub(crate) mod trace;
-pub(crate) mod stall;
+pub(crate) mod ending;
 pub(crate) mod limit;
 pub(crate) mod outcome;
-pub(crate) mod ending;
+pub(crate) mod stall;
+pub(crate) mod trace;

@@ -186,7 +186,7 @@ impl Executor {
         self.task_waker(slot).is_some_and(TaskWaker::is_cloned)
     }
 
-    /// Has the processor load what will be polled before long; see `World::look_ahead`.
+    /// Has the processor load what will be polled before long; see `World::prefetch_ahead`.
     #[cold]
     pub(crate) fn prefetch(&self, slots: &mut Vec<u32>) {
         for slot in slots.drain(..) {

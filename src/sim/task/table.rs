@@ -107,8 +107,8 @@ pub(crate) struct TaskSlot {
     pub(crate) generation: Generation,
     pub(crate) polled_at: u64,
     pub(crate) polls_at_instant: u32,
-    /// How often its last waker has woken it. The one before stands in `About`,
-    /// the others in `met`.
+    /// How often its last waker has woken it. The one before stands in
+    /// [`TaskInfo`], the others in [`TaskTable::wake_counts`].
     last_source_count: u32,
     last_source: PathHash,
     /// How many wake-ups of task by task led to this one since a timer, or

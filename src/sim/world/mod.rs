@@ -1,13 +1,13 @@
 //! The state of one run, and what tasks and the network may ask of it.
 
-pub(crate) mod state;
-pub(crate) mod wakeups;
-pub(crate) mod step;
-pub(crate) mod task_api;
-pub(crate) mod network_api;
-pub(crate) mod deferred;
-pub(crate) mod node;
-pub(crate) mod progress;
-pub(crate) mod livelock;
 pub(crate) mod cached_clock;
 pub(crate) mod current;
+pub(crate) mod deferred;
+pub(crate) mod livelock;
+pub(crate) mod network_api;
+pub(crate) mod node;
+pub(crate) mod progress;
+pub(crate) mod state;
+pub(crate) mod step;
+pub(crate) mod task_api;
+pub(crate) mod wakeups;

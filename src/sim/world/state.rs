@@ -109,7 +109,7 @@ impl DropQueue {
     }
 }
 
-/// What will happen before long; see `World::look_ahead`.
+/// What will happen before long; see `World::prefetch_ahead`.
 #[derive(Default)]
 pub(crate) struct PrefetchSet {
     pub(crate) callback_timers: Vec<u32>,

@@ -1,6 +1,6 @@
 //! Faults: the kinds a plan draws, plans, the state of links, and statistics.
 
-pub(crate) mod stats;
 pub(crate) mod links;
-pub(crate) mod set;
 pub(crate) mod plan;
+pub(crate) mod set;
+pub(crate) mod stats;

@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::sim::{Callback, Instant, Sleep};
+use crate::sim::{Callback, FaultKind, Instant, Sleep};
 
-use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
 use crate::simnet::fault::links::PlannedFaultId;
 use crate::simnet::fault::set::{Faults, PlanSampler, PlannedFault};

@@ -11,10 +11,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::net::{Addr, DialTarget, Host};
-use crate::sim::{TaskId, World, hash_name};
+use crate::sim::{FaultKind, TaskId, World, hash_name};
 use crate::util::cold::cold;
 
-use crate::sim::FaultKind;
 use crate::simnet::clock_skew::ClockSkew;
 use crate::simnet::fault::stats::{FaultStats, OngoingFault};
 

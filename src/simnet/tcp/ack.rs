@@ -1,7 +1,6 @@
 //! Acknowledgements, and the user timeout of a sender that gets none.
 
-use crate::sim::FaultKind;
-use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, PathHash, RecordKind, nanos};
+use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, RecordKind, nanos};
 use crate::simnet::fault::links::{LinkState, MILLION};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 use crate::simnet::tcp::connection::{Blocked, EndpointState, HalfConn};

@@ -1,8 +1,7 @@
 //! What a program does with a connection: read, write, half-close, close, reset.
 
 use crate::net::Readiness;
-use crate::sim::FaultKind;
-use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, PathHash};
+use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 use crate::simnet::tcp::connection::{Connection, EndpointState, HalfConn, SegmentKind};
 use crate::simnet::tcp::stream_buffer::CorruptStream;

@@ -20,7 +20,7 @@ pub(crate) struct ConnCtx<'a> {
 }
 
 /// Has the processor load what alarms will touch, and names the tasks that they will wake; see
-/// `World::look_ahead`. Each round of loads needs only what the one before has loaded.
+/// `World::prefetch_ahead`. Each round of loads needs only what the one before has loaded.
 pub(crate) fn prefetch_due(
     run: u64,
     PrefetchSet { callback_timers: timers, tasks }: &mut PrefetchSet,

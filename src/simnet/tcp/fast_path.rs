@@ -3,8 +3,7 @@
 //! Most data takes this path, which saves 110 instructions a round trip. If anything else is
 //! involved, nothing is done here, and the slow path of `ConnCtx` does everything.
 
-use crate::sim::ChoiceFamily;
-use crate::sim::{TaskId, World};
+use crate::sim::{ChoiceFamily, TaskId, World};
 
 use crate::simnet::tcp::connection::{Blocked, Connection, EndpointState, Segment, SegmentKind};
 use crate::simnet::tcp::timers::{ConnTimer, timer_id};

@@ -1,7 +1,6 @@
 //! The window: updates, probes of a closed window, and keep-alive.
 
-use crate::sim::FaultKind;
-use crate::sim::{ChoiceFamily, ChoiceKey, PathHash, nanos};
+use crate::sim::{ChoiceFamily, ChoiceKey, FaultKind, PathHash, nanos};
 use crate::simnet::fault::links::LinkState;
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 use crate::simnet::tcp::connection::EndpointState;

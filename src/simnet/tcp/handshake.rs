@@ -19,11 +19,11 @@ use std::task::{Context, Poll, Wake};
 
 use crate::net::{Accept, Addr, AddrError, Cause, DialTarget};
 use crate::sim::{
-    Callback, ChoiceFamily, DelayPolicy, PathHash, RecordKind, World, hash_name, nanos, path_step,
+    Callback, ChoiceFamily, DelayPolicy, FaultKind, PathHash, RecordKind, World, hash_name, nanos,
+    path_step,
 };
 use crate::util::waiter::Waiter;
 
-use crate::sim::FaultKind;
 use crate::simnet::fault::links::LinkState;
 use crate::simnet::host::sim_host::{HostRef, PowerState};
 use crate::simnet::slab::RecyclingSlab;

@@ -1,7 +1,6 @@
 //! What a path does to a segment: it may lose or hold it, delay it, and let it wait for bandwidth.
 
-use crate::sim::FaultKind;
-use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, PathHash, World};
+use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, World};
 use crate::simnet::fault::links::{LinkState, MILLION};
 use crate::simnet::latency::Latency;
 use crate::simnet::state::NetState;
