@@ -70,9 +70,10 @@ pub use check::proptest;
 pub use util::stall_probe::waiting_for;
 
 pub use sim::{
-    Choice, Divergence, Elapsed, Ending, Fingerprint, History, Instant, Interval, JoinError,
-    JoinErrorReason, JoinHandle, Limit, LostWakeup, NodeDeath, Outcome, ParseFingerprintError,
-    ParseScheduleError, ParseTapeError, Record, RecordKind, Run, RunError, Schedule, SelectEnd,
+    Choice, Divergence, DropReason, Elapsed, Ending, FaultAction, FaultChange, FaultTarget,
+    Fingerprint, History, Instant, Interval, JoinError, JoinErrorReason, JoinHandle, Limit,
+    LostWakeup, NodeDeath, Outcome, ParseFingerprintError, ParseScheduleError, ParseTapeError,
+    Record, RecordKind, Run, RunError, Schedule, Segment, SegmentEndpoint, SegmentKind, SelectEnd,
     Sim, SimRng, Sleep, Stall, StalledState, StalledTask, Tape, TaskBuilder, TaskPanic, Timeout,
     Trace, YieldNow, rng, spawn,
 };

@@ -88,10 +88,13 @@ pub(crate) use choice::key::{ChoiceKey, PathHash, path_segment as path_step, une
 pub(crate) use choice::tape::INPUT_SUBJECT;
 pub(crate) use instant::{in_three_digits, nanos};
 pub(crate) use queue::callback_timers::RARE_BASE;
-pub(crate) use report::trace::RecordIndex;
-pub use report::trace::{
-    Divergence, Fingerprint, ParseFingerprintError, Record, RecordKind, Trace,
+pub(crate) use report::record::RecordTag;
+pub use report::record::{
+    DropReason, FaultAction, FaultChange, FaultTarget, Record, RecordKind, Segment,
+    SegmentEndpoint, SegmentKind,
 };
+pub(crate) use report::trace::RecordIndex;
+pub use report::trace::{Divergence, Fingerprint, ParseFingerprintError, Trace};
 #[cfg(feature = "os")]
 pub(crate) use run::real_time::{is_simulated, run_real_time};
 pub(crate) use task::boxed_task::box_task;

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::net::{Host, SubNetwork};
-use crate::sim::{FaultKind, World, current_run};
+use crate::sim::{FaultAction, FaultChange, FaultKind, FaultTarget, World, current_run};
 
 use crate::simnet::config::Config;
 use crate::simnet::engine::RegionTransport;
@@ -264,7 +264,7 @@ impl Network {
             let net = self.net_state(state);
             net.links.heal();
             net.registry_down = None;
-            world.record_fault("heal".into());
+            world.record_fault(FaultChange::new(FaultAction::Heal, FaultTarget::Network));
             self.reevaluate_connections(state, world, |_, _| true);
         });
     }
@@ -310,7 +310,8 @@ impl Network {
             let counts = net.stats.kind_mut(kind);
             counts.requested += u64::from(planned.is_none());
             counts.applied += 1;
-            world.record_fault(format!("{} {}", kind.name(), net.describe_sides(&from, &to)));
+            let target = net.group_target(&from, &to);
+            world.record_fault(FaultChange::new(FaultAction::Apply(kind), target));
             let is_affected = {
                 let (from, to) = (from.clone(), to.clone());
                 move |a: u32, b: u32| {
@@ -332,8 +333,8 @@ impl Network {
             counts.requested += u64::from(is_manual);
             counts.applied += 1;
             net.links.hold(a, b, is_manual);
-            let text = format!("hold {}", net.pair_names(a, b));
-            world.record_fault(text);
+            let action = FaultAction::Apply(FaultKind::Hold);
+            world.record_fault(FaultChange::new(action, net.link_target(a, b)));
             self.reevaluate_connections(state, world, |from, to| {
                 (from, to) == (a, b) || (from, to) == (b, a)
             });
@@ -347,7 +348,8 @@ impl Network {
             let (a, b) = (first_host(&hosts[0]), first_host(&hosts[1]));
             let net = self.net_state(state);
             if net.links.release(a, b, is_manual) {
-                world.record_fault(format!("release {}", net.pair_names(a, b)));
+                let action = FaultAction::Undo(FaultKind::Hold);
+                world.record_fault(FaultChange::new(action, net.link_target(a, b)));
             }
             self.reevaluate_connections(state, world, |from, to| {
                 (from, to) == (a, b) || (from, to) == (b, a)
@@ -361,7 +363,8 @@ impl Network {
         self.change_faults(&[&[a], &[b]], |state, world, hosts| {
             let pair = [first_host(&hosts[0]), first_host(&hosts[1])];
             let net = &state.nets[self.net as usize];
-            world.record_fault(format!("reset {}", net.pair_names(pair[0], pair[1])));
+            let action = FaultAction::Apply(FaultKind::Reset);
+            world.record_fault(FaultChange::new(action, net.link_target(pair[0], pair[1])));
             let mut any_reset = false;
             let is_between = |from, to| [from, to] == pair || [to, from] == pair;
             self.with_conns(state, world, is_between, |ctx| any_reset |= ctx.reset());
@@ -390,7 +393,8 @@ impl Network {
             } else {
                 return;
             }
-            world.record_fault(if is_down { "registry down" } else { "registry up" }.into());
+            let change = if is_down { FaultAction::Apply } else { FaultAction::Undo };
+            world.record_fault(FaultChange::new(change(FaultKind::Registry), FaultTarget::Network));
         });
     }
 
@@ -417,19 +421,22 @@ impl Network {
             counts.applied += 1;
             // What a plan has set applies before what was set by hand.
             let effective = net.describe_settings((a, b), kind);
-            let names = match is_one_way {
-                true => format!("{} -> {}", net.hosts[a].name(), net.hosts[b].name()),
-                false => net.pair_names(a, b),
+            let mut details = effective.clone();
+            let target = match net.link_target(a, b) {
+                FaultTarget::Link(a, b) if is_one_way => FaultTarget::OneWayLink(a, b),
+                target => target,
             };
-            let mut text = format!("{kind} {names}: {effective}");
             let mut requested = LinkSettings::default();
             change(&mut requested);
             if let Some(requested) =
                 requested.describe(kind).filter(|requested| *requested != effective)
             {
-                text += &format!("; {requested} after the plan");
+                details += &format!("; {requested} after the plan");
             }
-            world.record_fault(text);
+            world.record_fault(FaultChange {
+                details,
+                ..FaultChange::new(FaultAction::Apply(kind), target)
+            });
             self.rescale_bandwidth(state, world, (a, b), rates);
             self.reevaluate_connections(state, world, |from, to| {
                 (from, to) == (a, b) || (from, to) == (b, a)
@@ -442,8 +449,8 @@ impl Network {
         enter(self.run, |state, world| {
             let net = self.net_state(state);
             if let Some((from, to)) = net.links.undo_partition(id) {
-                let sides = net.describe_sides(&from, &to);
-                world.record_fault(format!("{} {sides}: undone", kind.name()));
+                let target = net.group_target(&from, &to);
+                world.record_fault(FaultChange::new(FaultAction::Undo(kind), target));
                 self.reevaluate_connections(state, world, |_, _| true);
             }
         });
@@ -458,9 +465,10 @@ impl Network {
             if !(net.links.undo_override(a, b, kind) | net.links.undo_override(b, a, kind)) {
                 return;
             }
-            let effective = net.describe_settings((a, b), kind);
-            let names = net.pair_names(a, b);
-            world.record_fault(format!("{} {names}: undone, {effective}", kind.name()));
+            world.record_fault(FaultChange {
+                details: net.describe_settings((a, b), kind),
+                ..FaultChange::new(FaultAction::Undo(kind), net.link_target(a, b))
+            });
             self.rescale_bandwidth(state, world, (a, b), rates);
             self.reevaluate_connections(state, world, |from, to| {
                 (from, to) == (a, b) || (from, to) == (b, a)

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use crate::net::{Cause, Host};
 use crate::sim::{
-    Callback, FaultKind, JoinHandle, NodeDeath, Origin, PathHash, Sleep, TaskName, World, box_task,
-    in_three_digits, nanos,
+    Callback, FaultAction, FaultChange, FaultKind, FaultTarget, JoinHandle, NodeDeath, Origin,
+    PathHash, Sleep, TaskName, World, box_task, in_three_digits, nanos,
 };
 use crate::util::stall_probe::waiting_for;
 
@@ -390,7 +390,7 @@ impl Node {
             self.count_applied(state, world, FaultKind::Pause, false);
         } else if info.pause.as_mut().is_some_and(|pause| pause.release(is_manual)) {
             info.pause = None;
-            self.record(world, "resume");
+            self.record(world, FaultAction::Undo(FaultKind::Pause));
             state.resume_lookups(world, self.net, self.host);
         } else {
             return;
@@ -460,10 +460,9 @@ impl Node {
             self.count_fault(state, FaultKind::Clock, false);
         }
         if fault_source.is_some() || world.has_clock_skew(number) {
-            let prefix = if fault_source.is_none() { "undone, " } else { "" };
             let (setting, step) = (describe_clock(skew), format_signed(step, in_three_digits));
-            let description = format!("{prefix}{setting}; the wall clock steps by {step}");
-            self.record_details(world, FaultKind::Clock, &description);
+            let details = format!("{setting}; the wall clock steps by {step}");
+            self.record_setting(world, FaultKind::Clock, fault_source.is_none(), details);
         }
         world.set_clock(number, skew.offset, skew.drift_ppm);
     }
@@ -485,8 +484,8 @@ impl Node {
             self.count_fault(state, FaultKind::SlowNode, false);
         }
         if fault_source.is_some() || world.has_poll_cost(number) {
-            let prefix = if fault_source.is_none() { "undone, " } else { "" };
-            self.record_details(world, FaultKind::SlowNode, &format!("{prefix}{cost:?} a poll"));
+            let details = format!("{cost:?} a poll");
+            self.record_setting(world, FaultKind::SlowNode, fault_source.is_none(), details);
         }
         world.set_poll_cost(number, nanos(cost));
     }
@@ -517,7 +516,7 @@ impl Node {
         is_effective: bool,
     ) {
         self.count_fault(state, kind, is_effective);
-        self.record(world, kind.name());
+        self.record(world, FaultAction::Apply(kind));
     }
 
     fn count_fault(&self, state: &mut SimnetState, kind: FaultKind, is_effective: bool) {
@@ -526,14 +525,19 @@ impl Node {
         counts.effective += u64::from(is_effective);
     }
 
-    /// Records a fault of the node, or its end, with what it is set to.
+    /// Records what a fault of the node, or the end of one, has set.
     #[cold]
-    fn record_details(&self, world: &mut World, kind: FaultKind, details: &str) {
-        world.record_fault(format!("{} {}: {details}", kind.name(), self.name));
+    fn record_setting(&self, world: &mut World, kind: FaultKind, is_undone: bool, details: String) {
+        let action = if is_undone { FaultAction::Undo(kind) } else { FaultAction::Apply(kind) };
+        world.record_fault(FaultChange { details, ..FaultChange::new(action, self.target()) });
     }
 
-    fn record(&self, world: &mut World, event: &str) {
-        world.record_fault(format!("{event} {}", self.name));
+    fn record(&self, world: &mut World, action: FaultAction) {
+        world.record_fault(FaultChange::new(action, self.target()));
+    }
+
+    fn target(&self) -> FaultTarget {
+        FaultTarget::Host(self.name.to_string())
     }
 
     /// Notes which of the faults of this node have been felt by now.
@@ -573,7 +577,7 @@ impl Node {
                 return None;
             }
             if kind == FaultKind::Restart {
-                self.record(world, "crash to restart");
+                self.record(world, FaultAction::StopToRestart);
             } else {
                 self.count_applied(state, world, kind, true);
             }
@@ -613,7 +617,7 @@ impl Node {
             if is_fault {
                 self.count_applied(state, world, FaultKind::Restart, true);
             } else {
-                self.record(world, "restart");
+                self.record(world, FaultAction::Apply(FaultKind::Restart));
             }
             let sim_host = self.sim_host(state);
             sim_host.incarnation += 1;

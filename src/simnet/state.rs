@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::net::{Addr, SubNetwork, full_name};
 use crate::sim::{
-    FaultKind, PathHash, PrefetchSet, World, hash_name, try_enter as try_enter_world, try_enter_run,
+    FaultKind, FaultTarget, PathHash, PrefetchSet, SegmentEndpoint, World, hash_name,
+    try_enter as try_enter_world, try_enter_run,
 };
 use crate::util::cold::{ClearToCapacity, cold};
 use crate::util::run_cell::on_run_end;
@@ -108,19 +109,17 @@ impl NetState {
     }
 
     /// The names of two hosts, for a record.
-    pub(crate) fn pair_names(&self, a: u32, b: u32) -> String {
-        let name = |host: u32| self.hosts[host].name();
-        format!("{} {}", name(a), name(b))
+    pub(crate) fn link_target(&self, a: u32, b: u32) -> FaultTarget {
+        FaultTarget::Link(self.hosts[a].name().into(), self.hosts[b].name().into())
     }
 
     /// The two sides of a partition, by name.
     #[cold]
-    pub(crate) fn describe_sides(&self, from: &BTreeSet<u32>, to: &BTreeSet<u32>) -> String {
-        let names = |side: &BTreeSet<u32>| {
-            let name = |host: &u32| self.hosts[*host].name();
-            side.iter().map(name).collect::<Vec<_>>().join(" ")
+    pub(crate) fn group_target(&self, from: &BTreeSet<u32>, to: &BTreeSet<u32>) -> FaultTarget {
+        let names = |group: &BTreeSet<u32>| {
+            group.iter().map(|host| self.hosts[*host].name().into()).collect()
         };
-        format!("{} | {}", names(from), names(to))
+        FaultTarget::Groups(names(from), names(to))
     }
 
     /// What applies between two hosts of that which a link edit of this family sets, with its unit.
@@ -140,6 +139,12 @@ impl NetState {
     #[cold]
     pub(crate) fn addr(&self, host: u32, port: u16) -> Addr {
         self.hosts[host].addr.with_port(port)
+    }
+
+    /// The same as records name it.
+    #[cold]
+    pub(crate) fn segment_endpoint(&self, host: u32, port: u16) -> SegmentEndpoint {
+        SegmentEndpoint { host: self.hosts[host].name().into(), port }
     }
 
     /// How long things take from one host to another.

@@ -18,7 +18,8 @@ const LONG: Duration = Duration::from_secs(600);
 
 /// The fault records of a trace: the second and the text.
 fn faults(trace: &Trace) -> Vec<String> {
-    let faults = trace.records().iter().filter(|record| record.kind == RecordKind::Fault);
+    let faults =
+        trace.records().iter().filter(|record| matches!(record.kind, RecordKind::Fault(_)));
     faults
         .map(|record| format!("{} {}", record.at.as_nanos() / 1_000_000_000, record.text))
         .collect()

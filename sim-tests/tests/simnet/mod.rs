@@ -14,6 +14,7 @@ mod invalid_arguments;
 mod name_service;
 mod nodes;
 mod overlapping_faults;
+mod record_kinds;
 mod scale;
 mod streams;
 mod tcp_acks;

@@ -320,7 +320,7 @@ impl Difference {
         if let Some(divergence) = traces.and_then(|(left, right)| left.first_difference(right)) {
             let before = divergence.index.checked_sub(1).and_then(record_text);
             let delivery = divergence.left.as_ref();
-            let delivery = delivery.filter(|record| record.kind == RecordKind::Deliver);
+            let delivery = delivery.filter(|record| matches!(record.kind, RecordKind::Deliver(_)));
             let sent = delivery.and_then(|record| record_text(*record.causes.first()?));
             return Self::Record { divergence: Box::new(divergence), before, sent };
         }

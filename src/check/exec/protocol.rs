@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::sim::{Choice, Instant, Record, RecordKind, Trace, nanos};
+use crate::sim::{
+    Choice, DropReason, FaultAction, FaultChange, FaultTarget, Instant, Record, RecordKind,
+    RecordTag, Segment, SegmentEndpoint, SegmentKind, Trace, nanos,
+};
 use crate::simnet::{FaultCounts, FaultStats};
 
 use crate::check::assertions::{AssertionCounts, LabelCounts};
@@ -80,9 +83,100 @@ fn failure_from_json(json: &Value) -> Option<Failure> {
     Some(Failure { kind, text: get_text(json, "text")?, tasks })
 }
 
+/// The word `give up`, where records print `drop`.
+const GIVE_UP: &str = "give up";
+
+/// A word, and the payload behind it.
+fn record_kind_to_json(kind: &RecordKind) -> Value {
+    let endpoint = |SegmentEndpoint { host, port }: &SegmentEndpoint| json!([host, port]);
+    let segment = |segment: &Segment| {
+        let Segment { kind, from, to, bytes, refusal } = segment;
+        json!([kind.name(), endpoint(from), endpoint(to), bytes, refusal])
+    };
+    let word = kind.to_string();
+    match kind {
+        RecordKind::Deliver(arrived) => json!([word, segment(arrived)]),
+        RecordKind::Drop(dropped, reason) => json!([word, segment(dropped), reason.name()]),
+        RecordKind::GiveUp { from, to } => json!([GIVE_UP, endpoint(from), endpoint(to)]),
+        RecordKind::Fault(change) => {
+            let (action, fault) = match change.action {
+                FaultAction::Apply(fault) => ("apply", Some(fault.name())),
+                FaultAction::Undo(fault) => ("undo", Some(fault.name())),
+                FaultAction::StopToRestart => ("stop", None),
+                FaultAction::Heal => ("heal", None),
+            };
+            let target = match &change.target {
+                FaultTarget::Network => json!(["network"]),
+                FaultTarget::Host(host) => json!(["host", host]),
+                FaultTarget::Link(a, b) => json!(["link", a, b]),
+                FaultTarget::OneWayLink(from, to) => json!(["one way", from, to]),
+                FaultTarget::Groups(a, b) => json!(["groups", a, b]),
+            };
+            json!([word, action, fault, target, change.details])
+        }
+        _ => json!([word]),
+    }
+}
+
+fn record_kind_from_json(json: &Value) -> Option<RecordKind> {
+    let text = |json: &Value| json.as_str().map(String::from);
+    let texts = |json: &Value| json.as_array()?.iter().map(text).collect::<Option<Vec<_>>>();
+    let endpoint = |json: &Value| {
+        let [host, port] = &json.as_array()?[..] else { return None };
+        Some(SegmentEndpoint { host: text(host)?, port: port.as_u64()?.try_into().ok()? })
+    };
+    let segment = |json: &Value| {
+        let [kind, from, to, bytes, refusal] = &json.as_array()?[..] else { return None };
+        let kind =
+            SegmentKind::ALL.into_iter().find(|known| Some(known.name()) == kind.as_str())?;
+        let mut segment = Segment::new(kind, endpoint(from)?, endpoint(to)?);
+        (segment.bytes, segment.refusal) = (bytes.as_u64(), text(refusal));
+        Some(segment)
+    };
+    let target = |json: &Value| {
+        let (word, names) = json.as_array()?.split_first()?;
+        Some(match (word.as_str()?, names) {
+            ("network", []) => FaultTarget::Network,
+            ("host", [host]) => FaultTarget::Host(text(host)?),
+            ("link", [a, b]) => FaultTarget::Link(text(a)?, text(b)?),
+            ("one way", [from, to]) => FaultTarget::OneWayLink(text(from)?, text(to)?),
+            ("groups", [a, b]) => FaultTarget::Groups(texts(a)?, texts(b)?),
+            _ => return None,
+        })
+    };
+    let (word, payload) = json.as_array()?.split_first()?;
+    if word == GIVE_UP {
+        let [from, to] = payload else { return None };
+        return Some(RecordKind::GiveUp { from: endpoint(from)?, to: endpoint(to)? });
+    }
+    let tag = RecordTag::ALL.into_iter().find(|known| Some(known.name()) == word.as_str())?;
+    Some(match (tag, payload) {
+        (RecordTag::Deliver, [arrived]) => RecordKind::Deliver(segment(arrived)?),
+        (RecordTag::Drop, [dropped, reason]) => {
+            let name = reason.as_str()?;
+            let reason = DropReason::ALL.into_iter().find(|known| known.name() == name)?;
+            RecordKind::Drop(segment(dropped)?, reason)
+        }
+        (RecordTag::Fault, [action, fault, hosts, details]) => {
+            let action = match (action.as_str()?, fault.as_str()) {
+                ("apply", Some(fault)) => FaultAction::Apply(fault.parse().ok()?),
+                ("undo", Some(fault)) => FaultAction::Undo(fault.parse().ok()?),
+                ("stop", None) => FaultAction::StopToRestart,
+                ("heal", None) => FaultAction::Heal,
+                _ => return None,
+            };
+            let change = FaultChange::new(action, target(hosts)?);
+            RecordKind::Fault(FaultChange { details: text(details)?, ..change })
+        }
+        (RecordTag::Deliver | RecordTag::Drop | RecordTag::Fault, _) => return None,
+        (tag, []) => tag.kind(),
+        _ => return None,
+    })
+}
+
 fn record_to_json(record: &Record) -> Value {
     let Record { at, kind, subject, source, ordinal, text, digest, causes } = record;
-    let kind = kind.to_string();
+    let kind = record_kind_to_json(kind);
     json!([at.as_nanos(), kind, subject, source, ordinal, text, digest, causes])
 }
 
@@ -90,11 +184,10 @@ fn record_from_json(json: &Value) -> Option<Record> {
     let [at, kind, subject, source, ordinal, text, digest, causes] = &json.as_array()?[..] else {
         return None;
     };
-    let kind = kind.as_str()?;
     let index = |index: &Value| usize::try_from(index.as_u64()?).ok();
     Some(Record {
         at: Instant::from_nanos(at.as_u64()?),
-        kind: RecordKind::ALL.into_iter().find(|known| known.to_string() == kind)?,
+        kind: record_kind_from_json(kind)?,
         subject: subject.as_str()?.into(),
         source: source.as_str()?.into(),
         ordinal: ordinal.as_u64()?,
@@ -178,9 +271,14 @@ fn run_result_from_json(json: &Value) -> Option<RunResult> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_run_result, run_result_to_json};
+    use super::{
+        DropReason, FaultAction, FaultChange, FaultTarget, RecordKind, Segment, SegmentEndpoint,
+        SegmentKind, parse_run_result, record_kind_from_json, record_kind_to_json,
+        run_result_to_json,
+    };
     use crate::check::assertions::{note_always, note_sometimes};
     use crate::check::exec::run_once::TestFn;
+    use crate::sim::FaultKind;
     use crate::sim::{Run, Sim};
     use crate::simnet::Network;
     use std::time::Duration;
@@ -208,6 +306,49 @@ mod tests {
             let again = parse_run_result(&line).unwrap();
             assert_eq!(format!("{again:?}"), format!("{result:?}"));
             assert!(again.trace.unwrap().records().len() > 10 && !again.choices.is_empty());
+        }
+    }
+
+    #[test]
+    fn record_kinds_are_read_back_from_json() {
+        let end = |host: &str, port| SegmentEndpoint { host: host.into(), port };
+        let segment = |kind| Segment::new(kind, end("α", 1), end("b:c", u16::MAX));
+        let mut kinds = vec![RecordKind::Poll, RecordKind::Ending, RecordKind::Fail];
+        for kind in SegmentKind::ALL {
+            let mut refused = segment(kind);
+            refused.refusal = Some("no \"route\"".into());
+            kinds.push(RecordKind::Deliver(refused.clone()));
+            refused.bytes = Some(u64::MAX);
+            kinds.extend(DropReason::ALL.map(|reason| RecordKind::Drop(refused.clone(), reason)));
+        }
+        kinds.push(RecordKind::GiveUp { from: end("α", 1), to: end("β", 2) });
+        let [a, b] = ["a".to_string(), "b c".to_string()];
+        let actions = FaultKind::ALL
+            .into_iter()
+            .flat_map(|kind| [FaultAction::Apply(kind), FaultAction::Undo(kind)]);
+        for action in actions.chain([FaultAction::StopToRestart, FaultAction::Heal]) {
+            for target in [
+                FaultTarget::Network,
+                FaultTarget::Host(a.clone()),
+                FaultTarget::Link(a.clone(), b.clone()),
+                FaultTarget::OneWayLink(a.clone(), b.clone()),
+                FaultTarget::Groups(vec![a.clone(), b.clone()], vec![]),
+            ] {
+                let details = target.to_string();
+                kinds.push(RecordKind::Fault(FaultChange {
+                    details,
+                    ..FaultChange::new(action, target)
+                }));
+            }
+        }
+        for kind in kinds {
+            let text = record_kind_to_json(&kind).to_string();
+            assert_eq!(record_kind_from_json(&text.parse().unwrap()), Some(kind), "{text}");
+        }
+        for text in
+            ["[]", "[\"deliver\"]", "[\"poll\", 1]", "[\"give up\", [\"a\", 65536], [\"b\", 1]]"]
+        {
+            assert_eq!(record_kind_from_json(&text.parse().unwrap()), None, "{text}");
         }
     }
 

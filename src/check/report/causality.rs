@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use crate::sim::{Choice, Record, RecordKind, Trace};
+use crate::sim::{Choice, Record, RecordKind, RecordTag, Trace};
 
 /// The record before each one of the same task or direction, if there is one.
 pub(crate) fn previous_of_subject(records: &[Record]) -> Vec<Option<usize>> {
@@ -29,11 +29,12 @@ pub(crate) fn causal_past(trace: &Trace, tasks: &[String]) -> Vec<usize> {
     let mut remaining_tasks: BTreeSet<&str> = tasks.iter().map(String::as_str).collect();
     for (index, record) in records.iter().enumerate().rev() {
         // Faults have no subject, and concern everybody.
-        let is_root = matches!(record.kind, RecordKind::Ending | RecordKind::Fault);
+        let is_root = matches!(record.kind, RecordKind::Ending | RecordKind::Fault(_));
         is_included[index] |= is_root || remaining_tasks.remove(record.subject.as_str());
         if is_included[index] {
             // Who asked for a fault is of no concern for it.
-            let causes = if record.kind == RecordKind::Fault { &[] } else { &record.causes[..] };
+            let causes =
+                if let RecordKind::Fault(_) = record.kind { &[] } else { &record.causes[..] };
             causes
                 .iter()
                 .copied()
@@ -86,8 +87,8 @@ pub(crate) fn group_repetitions(past: &[usize], records: &[Record]) -> Vec<PastE
 
 /// Whether two records tell the same, but for when it was and how often it had been before.
 fn is_alike(a: &Record, b: &Record) -> bool {
-    (a.kind, &a.subject, &a.source, &a.text, a.digest)
-        == (b.kind, &b.subject, &b.source, &b.text, b.digest)
+    (&a.kind, &a.subject, &a.source, &a.text, a.digest)
+        == (&b.kind, &b.subject, &b.source, &b.text, b.digest)
 }
 
 /// Which entries of a past are worth reading: what happened right after each choice that matters,
@@ -106,13 +107,13 @@ pub(crate) fn select_highlights(
     const MAX_NOTES: usize = 12;
     let mut selected: BTreeSet<usize> =
         (entries.len().saturating_sub(LAST_ENTRIES)..entries.len()).collect();
-    let has_kind = |entry: &PastEntry, kind: RecordKind| {
+    let has_kind = |entry: &PastEntry, tag: RecordTag| {
         let shown = entry.range.clone().take(entry.period);
-        shown.into_iter().any(|index| records[past[index]].kind == kind)
+        shown.into_iter().any(|index| records[past[index]].kind.tag() == tag)
     };
     let last = |entry: &PastEntry| &records[past[entry.range.end - 1]];
-    for (kind, max) in [(RecordKind::Fault, MAX_FAULTS), (RecordKind::Note, MAX_NOTES)] {
-        let matching = (0..entries.len()).rev().filter(|entry| has_kind(&entries[*entry], kind));
+    for (tag, max) in [(RecordTag::Fault, MAX_FAULTS), (RecordTag::Note, MAX_NOTES)] {
+        let matching = (0..entries.len()).rev().filter(|entry| has_kind(&entries[*entry], tag));
         selected.extend(matching.take(max));
     }
     for choice in choices.iter().take(MAX_CHOICES) {

@@ -73,7 +73,7 @@ fn micros(at: Instant) -> f64 {
 }
 
 fn event(index: usize, record: &Record, (process, thread): Thread) -> Value {
-    let kind = record.kind;
+    let kind = &record.kind;
     let name = match kind {
         RecordKind::Poll | RecordKind::Abort => format!("{kind} by {}", record.source),
         RecordKind::Choose => format!("{kind} {} = {}", record.source, record.digest),
@@ -90,7 +90,7 @@ fn event(index: usize, record: &Record, (process, thread): Thread) -> Value {
     });
     match kind {
         // An instant of all processes.
-        RecordKind::Fault | RecordKind::Ending => {
+        RecordKind::Fault(_) | RecordKind::Ending => {
             event["ph"] = "i".into();
             event["s"] = "g".into();
         }
@@ -107,7 +107,7 @@ fn flows(view: &RunView<'_>, threads: &[Thread], events: &mut Vec<Value>) {
     for (index, record) in view.records.iter().enumerate() {
         let position = view.positions[index];
         let Some(&cause) = record.causes.first() else { continue };
-        if record.kind == RecordKind::Fault || record.kind == RecordKind::Ending {
+        if matches!(record.kind, RecordKind::Fault(_) | RecordKind::Ending) {
             continue;
         }
         let crosses_lanes = view.positions[cause].lane != position.lane;

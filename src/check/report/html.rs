@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::sim::{Choice, Record, RecordKind};
+use crate::sim::{Choice, Record, RecordKind, RecordTag};
 
 use crate::check::report::causality::previous_of_subject;
 use crate::check::report::lanes::Lanes;
@@ -70,7 +70,7 @@ fn page_data(timeline: &Timeline<'_>) -> Value {
         "failed": timeline.failure_text.is_some(),
         "isShrunk": timeline.is_shrunk,
         "lanes": timeline.lanes.names,
-        "kinds": RecordKind::ALL.map(|kind| kind.to_string()),
+        "kinds": RecordTag::ALL.map(RecordTag::name),
         "runs": timeline.runs.iter().map(|run| run_data(run, &timeline.lanes)).collect::<Vec<_>>(),
     })
 }
@@ -112,7 +112,7 @@ fn run_data(view: &RunView<'_>, lanes: &Lanes) -> Value {
         // Apart, because together they may be more than a number of JavaScript holds.
         "seconds": numbers(|record| record.at.as_nanos() / 1_000_000_000),
         "nanos": numbers(|record| record.at.as_nanos() % 1_000_000_000),
-        "kind": numbers(|record| record.kind as u64),
+        "kind": numbers(|record| record.kind.tag() as u64),
         "ordinal": numbers(|record| record.ordinal),
         "subject": subject,
         "source": source,
@@ -124,20 +124,21 @@ fn run_data(view: &RunView<'_>, lanes: &Lanes) -> Value {
         "previous": previous.collect::<Vec<_>>(),
         "causalPast": view.past,
         "highlights": view.highlights,
-        "values": by_index(records, RecordKind::Choose, |record| {
-            Value::from(record.digest.to_string())
+        "values": by_index(records, |record| {
+            (record.kind == RecordKind::Choose).then(|| record.digest.to_string().into())
         }),
-        "faultLanes": by_index(records, RecordKind::Fault, |record| {
-            Value::from(lanes.fault_lanes(&record.text))
+        "faultLanes": by_index(records, |record| match &record.kind {
+            RecordKind::Fault(change) => Some(lanes.fault_lanes(&change.target).into()),
+            _ => None,
         }),
         "choices": view.choices.iter().map(|choice| choice_data(choice, lanes)).collect::<Vec<_>>(),
     })
 }
 
-/// A value for each record of one kind, by the record's index.
-fn by_index(records: &[Record], kind: RecordKind, value: impl Fn(&Record) -> Value) -> Value {
-    let records = records.iter().enumerate().filter(|(_, record)| record.kind == kind);
-    let entries = records.map(|(index, record)| (index.to_string(), value(record)));
+/// The values of those records that have one, by the record's index.
+fn by_index(records: &[Record], value: impl Fn(&Record) -> Option<Value>) -> Value {
+    let values = records.iter().map(value).enumerate();
+    let entries = values.filter_map(|(index, value)| Some((index.to_string(), value?)));
     Value::Object(entries.collect::<Map<_, _>>())
 }
 

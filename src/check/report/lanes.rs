@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sim::{NODE_PATH, Record, RecordKind, unescape};
+use crate::sim::{FaultTarget, NODE_PATH, Record, RecordKind, unescape};
 
 /// The lane of what belongs to no host.
 pub(crate) const WORLD_LANE: usize = 0;
@@ -55,28 +55,32 @@ impl Lanes {
         Self { names: vec!["world".into()], by_host: BTreeMap::new() }
     }
 
-    fn get_or_insert(&mut self, host: String) -> usize {
-        *self.by_host.entry(host).or_insert_with_key(|host| {
-            self.names.push(host.clone());
-            self.names.len() - 1
-        })
+    /// The lane of a host, which gets one if it had none.
+    fn lane(&mut self, host: &str) -> usize {
+        if let Some(lane) = self.by_host.get(host) {
+            return *lane;
+        }
+        self.names.push(host.into());
+        self.by_host.insert(host.into(), self.names.len() - 1);
+        self.names.len() - 1
     }
 
     /// Where a record is drawn; its hosts get lanes if they had none.
     pub(crate) fn position(&mut self, record: &Record) -> LanePosition {
-        let is_segment = matches!(record.kind, RecordKind::Deliver | RecordKind::Drop);
-        if let Some([from, to]) = direction_hosts(&record.subject).filter(|_| is_segment) {
-            let (from, to) = (self.get_or_insert(from), self.get_or_insert(to));
-            // Who gives up has nothing that was sent: it happens where it waits.
-            let is_give_up = record.kind == RecordKind::Drop && record.causes.is_empty();
-            return LanePosition {
-                lane: if is_give_up { from } else { to },
-                source_lane: Some(from),
-            };
-        }
-        LanePosition {
-            lane: task_host(&record.subject).map_or(WORLD_LANE, |host| self.get_or_insert(host)),
-            source_lane: None,
+        match &record.kind {
+            RecordKind::Deliver(segment) | RecordKind::Drop(segment, _) => {
+                let (from, to) = (self.lane(&segment.from.host), self.lane(&segment.to.host));
+                LanePosition { lane: to, source_lane: Some(from) }
+            }
+            RecordKind::GiveUp { from, .. } => {
+                let lane = self.lane(&from.host);
+                LanePosition { lane, source_lane: Some(lane) }
+            }
+            _ => {
+                let host = task_host(&record.subject);
+                let lane = host.map_or(WORLD_LANE, |host| self.lane(&host));
+                LanePosition { lane, source_lane: None }
+            }
         }
     }
 
@@ -87,21 +91,16 @@ impl Lanes {
         host.and_then(|host| self.by_host.get(&host).copied()).unwrap_or(WORLD_LANE)
     }
 
-    /// The lanes of the hosts that the text of a fault names; none if it is about all.
-    pub(crate) fn fault_lanes(&self, text: &str) -> Vec<usize> {
-        // Behind the names may stand by how much.
-        let text = text.split_once(": ").map_or(text, |(names, _)| names);
-        let named = |word: &str| self.by_host.get(word).copied();
-        let lanes = text.split(' ').skip(1).filter_map(named);
-        // A host whose name has a space in it is all that is said behind the first word.
-        let single_host = text.split_once(' ').and_then(|(_, rest)| named(rest));
-        single_host.map_or_else(|| lanes.collect(), |lane| vec![lane])
+    /// The lanes of the hosts that a fault is about; none if it is about the whole network.
+    pub(crate) fn fault_lanes(&self, target: &FaultTarget) -> Vec<usize> {
+        let lane = |host: &str| self.by_host.get(host).copied();
+        target.hosts().into_iter().filter_map(lane).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lanes, direction_hosts, task_host};
+    use super::{FaultTarget, Lanes, direction_hosts, task_host};
 
     #[test]
     fn lane_of_a_path_is_its_host() {
@@ -124,13 +123,13 @@ mod tests {
     fn fault_lanes_are_the_named_hosts_or_none() {
         let mut lanes = Lanes::new();
         for host in ["α", "β", "γ", "two words"] {
-            lanes.get_or_insert(host.into());
+            lanes.lane(host);
         }
-        assert_eq!(lanes.fault_lanes("partition α | γ"), [1, 3]);
-        assert_eq!(lanes.fault_lanes("crash two words"), [4]);
-        assert_eq!(lanes.fault_lanes("heal"), Vec::<usize>::new());
-        assert_eq!(lanes.fault_lanes("latency α γ: undone, 1ms to 10ms"), [1, 3]);
-        assert_eq!(lanes.fault_lanes("clock two words: offset 5s, drift 0 ppm"), [4]);
+        let groups = FaultTarget::Groups(vec!["α".into()], vec!["γ".into(), "unseen".into()]);
+        assert_eq!(lanes.fault_lanes(&groups), [1, 3]);
+        assert_eq!(lanes.fault_lanes(&FaultTarget::Host("two words".into())), [4]);
+        assert_eq!(lanes.fault_lanes(&FaultTarget::Network), Vec::<usize>::new());
+        assert_eq!(lanes.fault_lanes(&FaultTarget::OneWayLink("γ".into(), "α".into())), [3, 1]);
         assert_eq!(lanes.choice_lane("latency simt/β/α/reverse"), 1);
         assert_eq!(lanes.choice_lane("priority node/γ timer"), 3);
         assert_eq!(lanes.choice_lane("choose main coin"), 0);

@@ -3,5 +3,6 @@
 pub(crate) mod ending;
 pub(crate) mod limit;
 pub(crate) mod outcome;
+pub(crate) mod record;
 pub(crate) mod stall;
 pub(crate) mod trace;

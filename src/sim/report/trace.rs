@@ -12,124 +12,7 @@ use crate::util::cold::cold;
 use crate::sim::choice::hash::{mul_fold, splitmix64};
 use crate::sim::choice::key::PathHash;
 use crate::sim::instant::Instant;
-
-/// What kind of thing a [`Record`] tells of.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[non_exhaustive]
-pub enum RecordKind {
-    /// A task was polled.
-    Poll,
-    /// A task wrote a note with `Sim::note`.
-    Note,
-    /// A task made a choice with `Sim::choose`.
-    Choose,
-    /// A task that another had aborted was dropped, or one that died with its node.
-    Abort,
-    /// Another thread woke a task: what follows is not decided by the seed.
-    ForeignWake,
-    /// The run ended; always the last record.
-    Ending,
-    /// A destructor that a crash ran panicked, which harmed nobody.
-    CaughtPanic,
-    /// Something arrived at the end of a direction of a connection.
-    Deliver,
-    /// Something was lost on its way, or held there.
-    Drop,
-    /// A fault was applied to the network, or undone; or something happened to a node.
-    Fault,
-    /// An operation of a task failed on a simulated network, and no message told it so: an accept.
-    Fail,
-}
-
-impl RecordKind {
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Poll,
-        Self::Note,
-        Self::Choose,
-        Self::Abort,
-        Self::ForeignWake,
-        Self::Ending,
-        Self::CaughtPanic,
-        Self::Deliver,
-        Self::Drop,
-        Self::Fault,
-        Self::Fail,
-    ];
-}
-
-impl fmt::Display for RecordKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Poll => "poll",
-            Self::Note => "note",
-            Self::Choose => "choose",
-            Self::Abort => "abort",
-            Self::CaughtPanic => "caught",
-            Self::Deliver => "deliver",
-            Self::Drop => "drop",
-            Self::Fault => "fault",
-            Self::Fail => "fail",
-            Self::ForeignWake => "foreign",
-            Self::Ending => "ending",
-        })
-    }
-}
-
-/// One event of a run.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Record {
-    /// When it happened, in true virtual time.
-    pub at: Instant,
-    /// What kind of event it was.
-    pub kind: RecordKind,
-    /// Whose event it was: a task's path, such as `main/client#2`.
-    pub subject: String,
-    /// What brought it about: the waker of a poll, the name of a choice.
-    pub source: String,
-    /// How often this source had woken, or been chosen by, this subject before;
-    /// wake-ups that found it woken already count.
-    pub ordinal: u64,
-    /// What was noted, or how the run ended; empty elsewhere.
-    pub text: String,
-    /// What the event carried: the value of a choice, a hash of a note.
-    pub digest: u64,
-    /// The places in the trace of the records that led to this one: that in which the task was
-    /// woken, in which what arrives was sent, in which a fault was asked for; and those in which
-    /// that arrived which was read then. None for what a timer brings about.
-    pub causes: Vec<usize>,
-}
-
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>14} {:<7} {}", self.at, self.kind, self.subject)?;
-        match self.kind {
-            RecordKind::Poll => write!(f, " by {} {}", self.source, self.ordinal),
-            RecordKind::Abort => write!(f, " by {}", self.source),
-            RecordKind::Choose => {
-                write!(f, " {} {} = {}", self.source, self.ordinal, self.digest)
-            }
-            RecordKind::Deliver | RecordKind::Drop => {
-                write!(f, " {} {}", self.ordinal, in_one_line(&self.text))
-            }
-            RecordKind::Note
-            | RecordKind::Ending
-            | RecordKind::CaughtPanic
-            | RecordKind::Fault
-            | RecordKind::Fail => write!(f, " {}", in_one_line(&self.text)),
-            RecordKind::ForeignWake => Ok(()),
-        }
-    }
-}
-
-/// A text whose control characters are escaped: a panic's message has line ends.
-fn in_one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    line
-}
+use crate::sim::report::record::{Record, RecordKind, RecordTag};
 
 /// The identity of a run: equal if and only if the runs were the same.
 ///
@@ -250,7 +133,7 @@ impl fmt::Display for Divergence {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
     pub(crate) at: u64,
-    pub(crate) kind: RecordKind,
+    pub(crate) tag: RecordTag,
     pub(crate) subject: PathHash,
     pub(crate) source: PathHash,
     pub(crate) ordinal: u64,
@@ -272,10 +155,25 @@ impl RecordIndex {
     }
 }
 
+/// The payload of an event: what a trace says about it beside its keys and numbers.
+#[derive(Debug)]
+pub(crate) enum RecordPayload {
+    None,
+    Text(Box<str>),
+    /// Of a segment or a fault: the kind of its record, whose text is made of it.
+    Kind(Box<RecordKind>),
+}
+
+impl From<RecordKind> for RecordPayload {
+    fn from(kind: RecordKind) -> Self {
+        Self::Kind(Box::new(kind))
+    }
+}
+
 /// What is kept of an event beside its keys and numbers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RecordExtras {
-    pub(crate) text: Option<Box<str>>,
+    pub(crate) payload: RecordPayload,
     pub(crate) cause: RecordIndex,
 }
 
@@ -361,7 +259,7 @@ impl Recorder {
         // The time is small, and the subject, the source and a digest are hashes; where a source or
         // a digest is none or small, it and the ordinal stand at opposite ends of the word.
         let description =
-            mul_fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.kind as u64)
+            mul_fold(event.at ^ 0x8EBC_6AF0_9C88_C6E3, event.subject.0 ^ event.tag as u64)
                 ^ event.source.0
                 ^ event.ordinal
                 ^ event.digest.rotate_left(32);
@@ -385,7 +283,7 @@ impl Recorder {
     fn keep(&mut self, event: Event, beside: RecordExtras) {
         let Some(retained) = &mut self.log else { return };
         retained.events.push((event, beside));
-        if event.kind == RecordKind::Deliver {
+        if event.tag == RecordTag::Deliver {
             let mark = RecordIndex(retained.events.len() as u32);
             retained.arrivals.insert((event.subject, event.ordinal), mark);
         }
@@ -415,15 +313,25 @@ impl Recorder {
     pub(crate) fn take_trace(&mut self, paths: &BTreeMap<PathHash, String>) -> Option<Trace> {
         let name = |key: PathHash| paths.get(&key).cloned().unwrap_or_default();
         let RecordLog { events, reads: received, .. } = *self.log.take()?;
-        let records = events.into_iter().map(|(event, RecordExtras { text, cause })| Record {
-            at: Instant::from_nanos(event.at),
-            kind: event.kind,
-            subject: name(event.subject),
-            source: name(event.source),
-            ordinal: event.ordinal,
-            text: text.map_or_else(String::new, String::from),
-            digest: event.digest,
-            causes: cause.index().into_iter().collect(),
+        let records = events.into_iter().map(|(event, RecordExtras { payload, cause })| {
+            let (kind, text) = match payload {
+                RecordPayload::None => (event.tag.kind(), String::new()),
+                RecordPayload::Text(text) => (event.tag.kind(), text.into()),
+                RecordPayload::Kind(kind) => {
+                    let text = kind.payload_text();
+                    (*kind, text)
+                }
+            };
+            Record {
+                at: Instant::from_nanos(event.at),
+                kind,
+                subject: name(event.subject),
+                source: name(event.source),
+                ordinal: event.ordinal,
+                text,
+                digest: event.digest,
+                causes: cause.index().into_iter().collect(),
+            }
         });
         let mut records: Vec<Record> = records.collect();
         for (mark, arrived) in received {

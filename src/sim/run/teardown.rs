@@ -18,8 +18,9 @@ use crate::sim::choice::tape::Tape;
 use crate::sim::instant::Instant;
 use crate::sim::report::ending::{Ending, TaskPanic};
 use crate::sim::report::outcome::Outcome;
+use crate::sim::report::record::RecordTag;
 use crate::sim::report::stall::Stall;
-use crate::sim::report::trace::{Fingerprint, RecordKind, Trace};
+use crate::sim::report::trace::{Fingerprint, RecordPayload, Trace};
 use crate::sim::run::explain_stall::{PanicPayload, explain_stall, panic_message};
 use crate::sim::task::boxed_task::{BoxedTask, take_output};
 use crate::sim::task::executor::Executor;
@@ -162,8 +163,8 @@ pub(crate) fn drop_crashed_task(executor: &mut Executor, slot: u32) {
             if let Some(panic) = &panic {
                 let task = world.tasks.slots[slot as usize].key;
                 let digest = hash_name(&panic.message);
-                let text = || Some(panic.message.as_str().into());
-                world.record(RecordKind::CaughtPanic, task, PathHash::NONE, 0, digest, text);
+                let payload = || RecordPayload::Text(panic.message.as_str().into());
+                world.record(RecordTag::CaughtPanic, task, PathHash::NONE, 0, digest, payload);
             }
             world.caught_panics.extend(panic);
         });

@@ -10,7 +10,8 @@ use crate::sim::choice::hash::hash_name;
 use crate::sim::choice::key::{ChoiceKey, PathHash};
 use crate::sim::instant::Instant;
 use crate::sim::queue::entry::{Action, END_OF_TIME};
-use crate::sim::report::trace::{Event, RecordExtras, RecordIndex, RecordKind};
+use crate::sim::report::record::{FaultChange, RecordKind, RecordTag};
+use crate::sim::report::trace::{Event, RecordExtras, RecordIndex, RecordPayload};
 use crate::sim::task::table::{DropReason, TaskId};
 use crate::sim::world::deferred::{Aborted, Callback};
 use crate::sim::world::node::{NodeClock, NodeDeath};
@@ -250,24 +251,14 @@ impl World {
         })
     }
 
-    /// Adds a record of a fault, or of the end of one, which concerns everybody.
-    pub(crate) fn record_fault(&mut self, text: String) {
+    /// Adds a record of a fault that is applied or undone. It has no subject: it can concern all
+    /// tasks.
+    pub(crate) fn record_fault(&mut self, change: FaultChange) {
         self.spins.reset();
-        let digest = hash_name(&text);
-        self.record_event(RecordKind::Fault, PathHash::NONE, 0, digest, || text);
-    }
-
-    /// Adds a record of something that no task did.
-    #[inline]
-    pub(crate) fn record_event(
-        &mut self,
-        kind: RecordKind,
-        subject: PathHash,
-        ordinal: u64,
-        digest: u64,
-        text: impl FnOnce() -> String,
-    ) {
-        self.record(kind, subject, PathHash::NONE, ordinal, digest, || Some(text().into()));
+        let digest = hash_name(&change.to_string());
+        self.record(RecordTag::Fault, PathHash::NONE, PathHash::NONE, 0, digest, || {
+            RecordKind::Fault(change).into()
+        });
     }
 
     /// Records that an operation of the current task fails, of which no message tells.
@@ -275,7 +266,9 @@ impl World {
     pub(crate) fn record_failure(&mut self, text: &str) {
         if self.accepts_effect() {
             let (actor, digest) = (self.actor, hash_name(text));
-            self.record(RecordKind::Fail, actor, PathHash::NONE, 0, digest, || Some(text.into()));
+            self.record(RecordTag::Fail, actor, PathHash::NONE, 0, digest, || {
+                RecordPayload::Text(text.into())
+            });
         }
     }
 
@@ -299,21 +292,21 @@ impl World {
     /// Follows a delivery that nobody is going to read about: no records are kept.
     #[inline(always)]
     pub(crate) fn fingerprint_delivery(&mut self, subject: PathHash, ordinal: u64, digest: u64) {
-        let (at, kind) = (self.now, RecordKind::Deliver);
-        self.tracer.mix(&Event { at, kind, subject, source: PathHash::NONE, ordinal, digest });
+        let (at, tag) = (self.now, RecordTag::Deliver);
+        self.tracer.mix(&Event { at, tag, subject, source: PathHash::NONE, ordinal, digest });
     }
 
     /// Adds a record of what became of something that was sent; `sent` is the mark of then.
     #[inline]
     pub(crate) fn record_arrival(
         &mut self,
-        kind: RecordKind,
+        tag: RecordTag,
         subject: PathHash,
         (ordinal, digest): (u64, u64),
         cause: RecordIndex,
-        text: impl FnOnce() -> String,
+        kind: impl FnOnce() -> RecordKind,
     ) {
-        let event = Event { at: self.now, kind, subject, source: PathHash::NONE, ordinal, digest };
-        self.tracer.record(event, |_| RecordExtras { text: Some(text().into()), cause });
+        let event = Event { at: self.now, tag, subject, source: PathHash::NONE, ordinal, digest };
+        self.tracer.record(event, |_| RecordExtras { payload: kind().into(), cause });
     }
 }

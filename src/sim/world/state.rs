@@ -23,7 +23,8 @@ use crate::sim::queue::event_queue::EventQueue;
 use crate::sim::queue::timer_table::TimerTable;
 use crate::sim::report::ending::TaskPanic;
 use crate::sim::report::limit::Limit;
-use crate::sim::report::trace::{Event, RecordExtras, RecordKind, Recorder};
+use crate::sim::report::record::RecordTag;
+use crate::sim::report::trace::{Event, RecordExtras, RecordPayload, Recorder};
 use crate::sim::task::boxed_task::BoxedTask;
 use crate::sim::task::name::TaskName;
 use crate::sim::task::table::{Origin, TaskId, TaskTable};
@@ -437,15 +438,15 @@ impl World {
 
     pub(crate) fn record(
         &mut self,
-        kind: RecordKind,
+        tag: RecordTag,
         subject: PathHash,
         source: PathHash,
         ordinal: u64,
         digest: u64,
-        text: impl FnOnce() -> Option<Box<str>>,
+        payload: impl FnOnce() -> RecordPayload,
     ) {
-        let event = Event { at: self.now, kind, subject, source, ordinal, digest };
-        self.tracer.record(event, |cause| RecordExtras { text: text(), cause });
+        let event = Event { at: self.now, tag, subject, source, ordinal, digest };
+        self.tracer.record(event, |cause| RecordExtras { payload: payload(), cause });
     }
 
     /// Records the ending, after which the fingerprint stands; `stalled` if nobody brought it
@@ -455,8 +456,8 @@ impl World {
             self.tracer.clear_cause();
         }
         let digest = hash_name(text);
-        self.record(RecordKind::Ending, PathHash::NONE, PathHash::NONE, 0, digest, || {
-            Some(text.into())
+        self.record(RecordTag::Ending, PathHash::NONE, PathHash::NONE, 0, digest, || {
+            RecordPayload::Text(text.into())
         });
     }
 }

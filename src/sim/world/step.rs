@@ -15,7 +15,8 @@ use crate::sim::queue::callback_timers::CallbackTimers;
 use crate::sim::queue::entry::{Action, ActionKind, END_OF_TIME, Entry, EntryId};
 use crate::sim::queue::timer_table::{TimerId, TimerTable};
 use crate::sim::report::limit::Limit;
-use crate::sim::report::trace::{Event, RecordExtras, RecordKind};
+use crate::sim::report::record::RecordTag;
+use crate::sim::report::trace::{Event, RecordExtras, RecordPayload};
 use crate::sim::task::boxed_task::BoxedTask;
 use crate::sim::task::table::{MAX_CAPACITY, TaskId, TaskState, TaskTable};
 use crate::sim::world::deferred::{Aborted, Callback, Deferred};
@@ -433,9 +434,9 @@ impl World {
         let Aborted { task: TaskId { slot, .. }, actor: source, cause } = aborted;
         self.steps += 1;
         let subject = self.tasks.slots[slot as usize].key;
-        let (at, kind) = (self.now, RecordKind::Abort);
-        let event = Event { at, kind, subject, source, ordinal: 0, digest: 0 };
-        self.tracer.record(event, |_| RecordExtras { text: None, cause });
+        let (at, tag) = (self.now, RecordTag::Abort);
+        let event = Event { at, tag, subject, source, ordinal: 0, digest: 0 };
+        self.tracer.record(event, |_| RecordExtras { payload: RecordPayload::None, cause });
         self.set_actor_task(slot);
         let task_bits = self.tasks.id(slot).to_bits();
         if self.nodes.is_dead(self.tasks.slots[slot as usize].node) {
@@ -518,15 +519,17 @@ impl World {
         let task_bits = TaskId { slot, generation: task.generation }.to_bits();
         let event = Event {
             at: self.now,
-            kind: RecordKind::Poll,
+            tag: RecordTag::Poll,
             subject: task.key,
             source: task.woken_by,
             ordinal: task.ordinal.into(),
             digest: 0,
         };
         let (chain, node) = (task.wake_chain, task.node);
-        self.tracer
-            .record(event, |_| RecordExtras { text: None, cause: self.tasks.wake_record(slot) });
+        self.tracer.record(event, |_| RecordExtras {
+            payload: RecordPayload::None,
+            cause: self.tasks.wake_record(slot),
+        });
         if self.scheduler.is_pct() {
             self.tasks.pct_states[slot as usize].count_poll();
         }

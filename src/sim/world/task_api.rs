@@ -18,7 +18,8 @@ use crate::sim::choice::key::{ChoiceKey, PathHash, SPAWN, escape, path_segment};
 use crate::sim::choice::schedule::PctState;
 use crate::sim::queue::entry::Action;
 use crate::sim::queue::timer_table::TimerId;
-use crate::sim::report::trace::RecordKind;
+use crate::sim::report::record::RecordTag;
+use crate::sim::report::trace::RecordPayload;
 use crate::sim::task::boxed_task::BoxedTask;
 use crate::sim::task::name::TaskName;
 use crate::sim::task::table::{DropReason, LastSelect, Origin, TaskId, TaskState};
@@ -261,7 +262,9 @@ impl World {
         let next_ordinal = self.tasks.extras(slot).user_choices.entry(name_hash).or_insert(0);
         let ordinal = std::mem::replace(next_ordinal, *next_ordinal + 1);
         let value = self.choices.draw(choice_key, ordinal, Distribution::Uniform(options as u64));
-        self.record(RecordKind::Choose, choice_key.actor, name_hash, ordinal, value, || None);
+        self.record(RecordTag::Choose, choice_key.actor, name_hash, ordinal, value, || {
+            RecordPayload::None
+        });
         value as usize
     }
 
@@ -306,7 +309,9 @@ impl World {
     pub(crate) fn note(&mut self, text: &str) {
         if self.accepts_requests() {
             let (actor, digest) = (self.actor, hash_name(text));
-            self.record(RecordKind::Note, actor, PathHash::NONE, 0, digest, || Some(text.into()));
+            self.record(RecordTag::Note, actor, PathHash::NONE, 0, digest, || {
+                RecordPayload::Text(text.into())
+            });
         }
     }
 

@@ -9,7 +9,8 @@ use crate::sim::choice::distribution::DelayPolicy;
 use crate::sim::choice::key::{EXIT, FOREIGN, PathHash};
 use crate::sim::choice::schedule::{Priority, Scheduler, Wakeup};
 use crate::sim::queue::entry::{Action, EntryId};
-use crate::sim::report::trace::RecordKind;
+use crate::sim::report::record::RecordTag;
+use crate::sim::report::trace::RecordPayload;
 use crate::sim::task::table::{TaskId, TaskState};
 use crate::sim::world::state::{ANONYMOUS, NO_TASK, Phase, World};
 
@@ -114,7 +115,7 @@ impl World {
             let task = TaskId::from_bits(task_ref.task);
             self.foreign_wakes += 1;
             let subject = self.tasks.get_live(task).map_or(PathHash::NONE, |slot| slot.key);
-            self.record(RecordKind::ForeignWake, subject, FOREIGN, 0, 0, || None);
+            self.record(RecordTag::ForeignWake, subject, FOREIGN, 0, 0, || RecordPayload::None);
             self.wake(task);
         }
         !woken.is_empty()

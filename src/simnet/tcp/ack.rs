@@ -1,6 +1,8 @@
 //! Acknowledgements, and the user timeout of a sender that gets none.
 
-use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, RecordKind, nanos};
+use crate::sim::{
+    ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, RecordKind, RecordTag, nanos,
+};
 use crate::simnet::fault::links::{LinkState, MILLION};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 use crate::simnet::tcp::connection::{Blocked, EndpointState, HalfConn};
@@ -138,8 +140,9 @@ impl ConnCtx<'_> {
         }
         self.stop_timeout(end);
         let (endpoints, net) = (&self.conn.endpoints, &*self.net);
-        self.world.record_event(RecordKind::Drop, key, 0, u64::from(host), || {
-            format!("{}->{} timed out", endpoints[end].addr(net), endpoints[1 - end].addr(net))
+        self.world.record(RecordTag::Drop, key, PathHash::NONE, 0, u64::from(host), || {
+            let [from, to] = [end, 1 - end].map(|end| endpoints[end].segment_endpoint(net));
+            RecordKind::GiveUp { from, to }.into()
         });
         // Whatever answered the other end was given up as well: it is answered anew.
         self.allow_reset(end, self.conn.endpoints[end].state);

@@ -1,9 +1,9 @@
 //! What a program does with a connection: read, write, half-close, close, reset.
 
 use crate::net::Readiness;
-use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash};
+use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, SegmentKind};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
-use crate::simnet::tcp::connection::{Connection, EndpointState, HalfConn, SegmentKind};
+use crate::simnet::tcp::connection::{Connection, EndpointState, HalfConn};
 use crate::simnet::tcp::stream_buffer::CorruptStream;
 use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 use std::task::Waker;

@@ -3,7 +3,7 @@
 use crate::simnet::tcp::timers::decode_delivery_timer;
 
 use crate::net::{Addr, WaitList};
-use crate::sim::{PathHash, PrefetchSet, TaskId, World};
+use crate::sim::{PathHash, PrefetchSet, SegmentEndpoint, TaskId, World};
 use crate::util::waiter::Waiter;
 
 use crate::simnet::latency::Latency;
@@ -124,6 +124,12 @@ impl Endpoint {
     #[cold]
     pub(crate) fn addr(&self, net: &NetState) -> Addr {
         net.addr(self.host, self.port)
+    }
+
+    /// Its address, as records name it.
+    #[cold]
+    pub(crate) fn segment_endpoint(&self, net: &NetState) -> SegmentEndpoint {
+        net.segment_endpoint(self.host, self.port)
     }
 }
 

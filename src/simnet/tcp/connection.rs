@@ -5,7 +5,7 @@
 use std::task::Waker;
 
 use crate::net::{Cause, WaitList};
-use crate::sim::{PathHash, RecordIndex};
+use crate::sim::{PathHash, RecordIndex, SegmentKind};
 use crate::util::lazy_queue::LazyQueue;
 use crate::util::prefetch::prefetch;
 use crate::util::waiter::Waiter;
@@ -14,29 +14,9 @@ use crate::simnet::latency::Latency;
 use crate::simnet::slab::SlabEntry;
 use crate::simnet::tcp::stream_buffer::{CorruptStream, StreamBuffer};
 
-/// What travels.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum SegmentKind {
-    Data,
-    /// The end of the stream.
-    Fin,
-    /// The end of the connection, without ceremony.
-    Reset,
-}
-
-impl SegmentKind {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Fin => "FIN",
-            Self::Reset => "RST",
-        }
-    }
-}
-
-/// Something on its way.
+/// A segment that has been sent and has not arrived.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment {
+pub(crate) struct InFlightSegment {
     pub(crate) kind: SegmentKind,
     /// The record in which it was sent.
     pub(crate) sent_record: RecordIndex,
@@ -91,8 +71,8 @@ pub(crate) struct HalfConn {
     /// Nothing arrives before this: what is sent later arrives later.
     pub(crate) last_arrival_at: u64,
     /// The oldest item on its way, and those behind it.
-    pub(crate) in_flight_front: Option<Segment>,
-    pub(crate) in_flight_tail: LazyQueue<Segment>,
+    pub(crate) in_flight_front: Option<InFlightSegment>,
+    pub(crate) in_flight_tail: LazyQueue<InFlightSegment>,
     pub(crate) readers: WaitList,
     /// When something last arrived.
     pub(crate) last_received_at: u64,
@@ -175,7 +155,7 @@ impl HalfConn {
 
     /// Puts something on its way. Returns whether it is the oldest.
     #[inline(always)]
-    pub(crate) fn push_in_flight(&mut self, segment: Segment) -> bool {
+    pub(crate) fn push_in_flight(&mut self, segment: InFlightSegment) -> bool {
         if self.in_flight_front.is_some() {
             self.in_flight_tail.push(segment);
             return false;
@@ -219,7 +199,7 @@ impl HalfConn {
     /// Forgets what is not out yet: what was lost and has to be sent again, and what waits for
     /// bandwidth. Returns whether nothing is left on its way.
     pub(crate) fn drop_unsent(&mut self, now: u64) -> bool {
-        let has_left = |segment: &Segment| segment.sent_at <= now;
+        let has_left = |segment: &InFlightSegment| segment.sent_at <= now;
         if self.blocked == Blocked::Lost || !self.in_flight_front.as_ref().is_some_and(has_left) {
             self.clear_in_flight();
         } else if let Some(queue) = self.in_flight_tail.queue() {

@@ -1,10 +1,12 @@
 //! Segments arrive at an endpoint, in order, or are transmitted again.
 
-use crate::sim::{ChoiceFamily, RecordIndex, RecordKind};
+use crate::sim::{
+    ChoiceFamily, DropReason, RecordIndex, RecordKind, RecordTag, Segment, SegmentKind,
+};
 use crate::simnet::fault::links::LinkState;
 use crate::simnet::tcp::conn_ctx::{ConnCtx, wake_all};
 use crate::simnet::tcp::connection::{
-    Blocked, Connection, EndpointState, ResetState, Segment, SegmentKind,
+    Blocked, Connection, EndpointState, InFlightSegment, ResetState,
 };
 use crate::simnet::tcp::timers::{ConnTimer, retransmit_delay, timer_id};
 
@@ -85,7 +87,7 @@ impl ConnCtx<'_> {
 
     /// Whether an item gets to its end; if not, what becomes of it has been seen to.
     #[cold]
-    pub(crate) fn try_transmit(&mut self, direction: usize, segment: Segment) -> bool {
+    pub(crate) fn try_transmit(&mut self, direction: usize, segment: InFlightSegment) -> bool {
         let (from, to) = self.conn.route(direction);
         let half = &self.conn.halves[direction];
         let link_state = match self.conn.endpoints[1 - direction].state {
@@ -94,32 +96,34 @@ impl ConnCtx<'_> {
         };
         let half = &mut self.conn.halves[direction];
         let key = half.key;
-        let outcome = match link_state {
+        let reason = match link_state {
             LinkState::Up => return true,
             LinkState::Held => {
                 half.blocked = Blocked::Held;
-                "held"
+                DropReason::Held
             }
             LinkState::Down => {
                 half.blocked = Blocked::Lost;
                 half.losses += 1;
                 let retransmit_at = self.world.now + retransmit_delay(half.losses);
                 self.arm(direction, ConnTimer::Deliver, retransmit_at);
-                "lost"
+                DropReason::Lost
             }
         };
         let ordinal = u64::from(self.conn.halves[direction].losses);
         let (endpoints, net) = (&self.conn.endpoints, &*self.net);
         let ordinal_and_digest = (ordinal, segment.digest);
         self.world.record_arrival(
-            RecordKind::Drop,
+            RecordTag::Drop,
             key,
             ordinal_and_digest,
             segment.sent_record,
             || {
-                let (from, to) =
-                    (endpoints[direction].addr(net), endpoints[1 - direction].addr(net));
-                format!("{} {from}->{to} {outcome}", segment.kind.name())
+                let (from, to) = (
+                    endpoints[direction].segment_endpoint(net),
+                    endpoints[1 - direction].segment_endpoint(net),
+                );
+                RecordKind::Drop(Segment::new(segment.kind, from, to), reason)
             },
         );
         match self.conn.endpoints[direction].state {
@@ -144,7 +148,11 @@ impl ConnCtx<'_> {
 
     /// Whether the other end repeats something to which this item is the answer, until it gets it:
     /// then a reset is repeated as well, for as long as that end has not timed out.
-    pub(crate) fn should_repeat_reset(&mut self, direction: usize, segment: Segment) -> bool {
+    pub(crate) fn should_repeat_reset(
+        &mut self,
+        direction: usize,
+        segment: InFlightSegment,
+    ) -> bool {
         let is_requested = self.conn.endpoints[1 - direction].state == EndpointState::Open
             && segment.kind == SegmentKind::Reset;
         if is_requested && self.conn.halves[direction].reset == ResetState::SentAsReply {
@@ -172,13 +180,15 @@ impl ConnCtx<'_> {
         let (half, net) = (&mut halves[direction], &*self.net);
         let (key, ordinal) = (half.key, half.stream.arrived);
         let ordinal_and_digest = (ordinal, digest ^ kind as u64);
-        self.world.record_arrival(RecordKind::Deliver, key, ordinal_and_digest, sent, || {
-            let (from, to) = (endpoints[direction].addr(net), endpoints[end].addr(net));
-            if endpoints[end].state != EndpointState::Open && kind == SegmentKind::Data {
-                // Where it begins is not counted any more.
-                return format!("data {from}->{to} for nobody");
+        self.world.record_arrival(RecordTag::Deliver, key, ordinal_and_digest, sent, || {
+            let (from, to) =
+                (endpoints[direction].segment_endpoint(net), endpoints[end].segment_endpoint(net));
+            let mut segment = Segment::new(kind, from, to);
+            // A closed endpoint does not count the bytes that have arrived.
+            if endpoints[end].state == EndpointState::Open || kind != SegmentKind::Data {
+                segment.bytes = Some(end_offset - ordinal);
             }
-            format!("{} {from}->{to} {} bytes", kind.name(), end_offset - ordinal)
+            RecordKind::Deliver(segment)
         });
         half.last_received_at = self.world.now;
         self.world.set_actor(key);

@@ -3,9 +3,9 @@
 //! Most data takes this path, which saves 110 instructions a round trip. If anything else is
 //! involved, nothing is done here, and the slow path of `ConnCtx` does everything.
 
-use crate::sim::{ChoiceFamily, TaskId, World};
+use crate::sim::{ChoiceFamily, SegmentKind, TaskId, World};
 
-use crate::simnet::tcp::connection::{Blocked, Connection, EndpointState, Segment, SegmentKind};
+use crate::simnet::tcp::connection::{Blocked, Connection, EndpointState, InFlightSegment};
 use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 
 /// What comes of letting data arrive that may not be so plain.
@@ -28,7 +28,7 @@ impl Connection {
         let half = &mut halves[direction];
         // Field by field: moved as a whole, an item is read in wider words than it was written in,
         // which takes 8 ns a round trip.
-        let Some(Segment { kind: SegmentKind::Data, end_offset, digest, .. }) =
+        let Some(InFlightSegment { kind: SegmentKind::Data, end_offset, digest, .. }) =
             half.in_flight_front
         else {
             return FastDelivery::Slow;
@@ -83,7 +83,7 @@ impl Connection {
         half.segments_sent += 1;
         let at = (now + travel_time).max(half.last_arrival_at);
         half.last_arrival_at = at;
-        let segment = Segment {
+        let segment = InFlightSegment {
             kind: SegmentKind::Data,
             sent_record: world.current_record(),
             end_offset: half.stream.written,

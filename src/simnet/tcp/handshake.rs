@@ -19,8 +19,8 @@ use std::task::{Context, Poll, Wake};
 
 use crate::net::{Accept, Addr, AddrError, Cause, DialTarget};
 use crate::sim::{
-    Callback, ChoiceFamily, DelayPolicy, FaultKind, PathHash, RecordKind, World, hash_name, nanos,
-    path_step,
+    Callback, ChoiceFamily, DelayPolicy, DropReason, FaultKind, PathHash, RecordKind, RecordTag,
+    Segment, SegmentKind, World, hash_name, nanos, path_step,
 };
 use crate::util::waiter::Waiter;
 
@@ -94,14 +94,6 @@ struct Handshake<'a> {
     dial: &'a mut Dial,
     index: usize,
     world: &'a mut World,
-}
-
-/// A text, and what is added to it if anything is.
-fn append(text: String, separator: &str, suffix: Option<&str>) -> String {
-    match suffix {
-        Some(suffix) => text + separator + suffix,
-        None => text,
-    }
 }
 
 /// The name under which a hand-shake wakes somebody: what is sent in that direction later counts
@@ -394,17 +386,17 @@ impl Handshake<'_> {
                 }
             }
             LinkState::Up => {
-                self.record(RecordKind::Deliver, None);
+                self.record(RecordTag::Deliver, None);
                 self.finish(true);
             }
             LinkState::Held if world.now >= dial.deadline => self.finish(false),
             LinkState::Held => {
-                self.record(RecordKind::Drop, Some("held"));
+                self.record(RecordTag::Drop, Some(DropReason::Held));
                 self.dial.state = DialState::Held;
                 self.arm_timer(self.dial.deadline);
             }
             LinkState::Down => {
-                self.record(RecordKind::Drop, Some("lost"));
+                self.record(RecordTag::Drop, Some(DropReason::Lost));
                 self.dial.losses += 1;
                 let retransmit_at =
                     self.world.instant_after(retransmit_delay(self.dial.losses as u32));
@@ -414,25 +406,33 @@ impl Handshake<'_> {
         }
     }
 
-    /// Records that it arrived, or else how it did not.
+    /// Records that its segment arrived, or why it did not.
     #[inline(always)]
-    fn record(&mut self, kind: RecordKind, outcome: Option<&str>) {
+    fn record(&mut self, tag: RecordTag, drop_reason: Option<DropReason>) {
         let Self { net, dial, world, .. } = self;
         world.record_arrival(
-            kind,
+            tag,
             dial.keys[dial.direction],
             (dial.losses, SYN_DIGEST),
             dial.sent_record,
             || {
-                let src = net.addr(dial.from, dial.ports[0]);
-                let dst = net.addr(dial.to.host, dial.ports[1]);
-                match (dial.direction, &dial.error) {
-                    (FORWARD, _) => append(format!("SYN {src}->{dst}"), " ", outcome),
-                    (_, None) => append(format!("SYN-ACK {dst}->{src}"), " ", outcome),
-                    (_, Some(Cause::ConnRefused)) => {
-                        append(format!("RST {dst}->{src} refused"), ", ", outcome)
+                let src = net.segment_endpoint(dial.from, dial.ports[0]);
+                let dst = net.segment_endpoint(dial.to.host, dial.ports[1]);
+                let segment = match (dial.direction, &dial.error) {
+                    (FORWARD, _) => Segment::new(SegmentKind::Syn, src, dst),
+                    (_, None) => Segment::new(SegmentKind::SynAck, dst, src),
+                    (_, Some(cause)) => {
+                        let mut reset = Segment::new(SegmentKind::Reset, dst, src);
+                        reset.refusal = Some(match cause {
+                            Cause::ConnRefused => "refused".into(),
+                            cause => cause.to_string(),
+                        });
+                        reset
                     }
-                    (_, Some(cause)) => append(format!("RST {dst}->{src} {cause}"), ", ", outcome),
+                };
+                match drop_reason {
+                    None => RecordKind::Deliver(segment),
+                    Some(reason) => RecordKind::Drop(segment, reason),
                 }
             },
         );
@@ -458,7 +458,7 @@ impl Handshake<'_> {
         });
         let Some((success, acceptor)) = success.zip(acceptor_waiter) else { return false };
         self.dial.success = Some(success);
-        self.record(RecordKind::Deliver, None);
+        self.record(RecordTag::Deliver, None);
         self.send_reply();
         self.world.wake_waiter(acceptor);
         true
@@ -492,7 +492,7 @@ impl Handshake<'_> {
             DialState::AtListener => {
                 // If they are gone somebody stands at the door already.
                 let src = self.dial.src.take()?;
-                self.record(RecordKind::Deliver, None);
+                self.record(RecordTag::Deliver, None);
                 let (to, port) = (self.dial.to, self.dial.ports[1]);
                 let dst = self.net.addr(to.host, port);
                 Some(match self.net.dial_target(to, port) {

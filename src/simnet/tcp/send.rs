@@ -1,8 +1,8 @@
 //! Segments leave an endpoint: data, FIN and RST.
 
-use crate::sim::ChoiceFamily;
+use crate::sim::{ChoiceFamily, SegmentKind};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
-use crate::simnet::tcp::connection::{EndpointState, ResetState, Segment, SegmentKind};
+use crate::simnet::tcp::connection::{EndpointState, InFlightSegment, ResetState};
 use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 
 /// What the network does.
@@ -29,7 +29,7 @@ impl ConnCtx<'_> {
         let half = &mut self.conn.halves[direction];
         at = at.max(half.last_arrival_at);
         half.last_arrival_at = at;
-        let segment = Segment {
+        let segment = InFlightSegment {
             kind,
             sent_record: self.world.current_record(),
             end_offset: end,
