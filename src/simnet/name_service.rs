@@ -40,7 +40,7 @@ impl NetState {
     /// Says that the registry is down, if it is.
     fn is_registry_down(&mut self) -> bool {
         let Some(down) = &mut self.registry_down else { return false };
-        self.stats.mark_effective(FaultKind::Registry, &mut down.is_effective);
+        down.mark_effective(FaultKind::Registry, &mut self.stats);
         true
     }
 

@@ -7,17 +7,17 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::net::{Host, SubNetwork};
-use crate::sim::{FaultAction, FaultChange, FaultKind, FaultTarget, World, current_run};
+use crate::sim::{FaultAction, FaultChange, FaultTarget, World, current_run};
 
 use crate::simnet::config::Config;
 use crate::simnet::engine::RegionTransport;
-use crate::simnet::fault::links::{LinkSettings, MILLION, PlannedFaultId, RateChange};
+use crate::simnet::fault::links::{LinkSetting, MILLION};
+use crate::simnet::fault::source::FaultSource;
 use crate::simnet::fault::stats::FaultStats;
 use crate::simnet::latency::Latency;
 use crate::simnet::node::{Node, NodeOutput};
 use crate::simnet::state::{NetState, RegionState, SimnetState, add_net, enter};
-use crate::simnet::tcp::conn_ctx::{ConnCtx, prefetch_due};
-use crate::simnet::tcp::connection::Connection;
+use crate::simnet::tcp::conn_ctx::prefetch_due;
 use crate::simnet::tcp::handshake::{describe_key, on_timer};
 
 /// A simulated network, with latency, and with faults where they are asked for.
@@ -97,7 +97,7 @@ impl Network {
         })
     }
 
-    fn net_state<'a>(&self, state: &'a mut SimnetState) -> &'a mut NetState {
+    pub(crate) fn net_state<'a>(&self, state: &'a mut SimnetState) -> &'a mut NetState {
         &mut state.nets[self.net as usize]
     }
 
@@ -163,7 +163,7 @@ impl Network {
     /// If either is empty, or a host is in both.
     #[track_caller]
     pub fn partition(&self, a: &[&str], b: &[&str]) {
-        self.apply_partition(a, b, true, None);
+        self.apply_partition(self.find_groups(a, b), true, FaultSource::Manual);
     }
 
     /// Lets nothing get from any host of `from` to any of `to`, until the network is healed; the
@@ -174,26 +174,26 @@ impl Network {
     /// If either is empty, or a host is in both.
     #[track_caller]
     pub fn partition_one_way(&self, from: &[&str], to: &[&str]) {
-        self.apply_partition(from, to, false, None);
+        self.apply_partition(self.find_groups(from, to), false, FaultSource::Manual);
     }
 
     /// Holds whatever travels between two hosts, in both directions, until it is released or the
     /// network is healed. Then it arrives at once, in order.
     #[track_caller]
     pub fn hold(&self, a: &str, b: &str) {
-        self.hold_pair(a, b, true);
+        self.apply_hold(self.find_pair(a, b), FaultSource::Manual);
     }
 
     /// Lets go what is held between two hosts.
     #[track_caller]
     pub fn release(&self, a: &str, b: &str) {
-        self.release_pair(a, b, true);
+        self.undo_hold(self.find_pair(a, b), FaultSource::Manual);
     }
 
     /// Tears down every connection between two hosts: both ends are reset.
     #[track_caller]
     pub fn reset(&self, a: &str, b: &str) {
-        self.reset_pair(a, b, true);
+        self.apply_reset(self.find_pair(a, b), FaultSource::Manual);
     }
 
     /// Overrides settings of the link between two hosts, in both directions. [`heal`](Self::heal)
@@ -211,7 +211,7 @@ impl Network {
     /// ```
     #[track_caller]
     pub fn link(&self, a: &str, b: &str) -> LinkOverride {
-        let hosts = self.host_pair(a, b);
+        let hosts = self.find_pair(a, b);
         LinkOverride { network: self.clone(), hosts, is_one_way: false }
     }
 
@@ -221,33 +221,21 @@ impl Network {
     /// [`heal`](Self::heal) does not undo it.
     #[track_caller]
     pub fn link_one_way(&self, from: &str, to: &str) -> LinkOverride {
-        let hosts = self.host_pair(from, to);
+        let hosts = self.find_pair(from, to);
         LinkOverride { network: self.clone(), hosts, is_one_way: true }
-    }
-
-    /// The numbers of two hosts.
-    #[track_caller]
-    fn host_pair(&self, a: &str, b: &str) -> (u32, u32) {
-        let pair = enter(self.run, |state, _| {
-            Ok::<_, String>((
-                first_host(&self.find_hosts(state, &[a])?),
-                first_host(&self.find_hosts(state, &[b])?),
-            ))
-        });
-        pair.unwrap_or_else(|error| panic!("virtnet: {error}"))
     }
 
     /// Lets the registry answer nobody, until it is up again or the network is healed: questions
     /// that are under way fail as well.
     #[track_caller]
     pub fn registry_down(&self) {
-        self.set_registry(true, true);
+        self.apply_registry_down(FaultSource::Manual);
     }
 
     /// Lets the registry answer again.
     #[track_caller]
     pub fn registry_up(&self) {
-        self.set_registry(false, true);
+        self.undo_registry_down(FaultSource::Manual);
     }
 
     /// Undoes partitions, holds and `registry_down`, whoever called them; but no link that was
@@ -280,244 +268,32 @@ impl Network {
     }
 }
 
-fn first_host(hosts: &BTreeSet<u32>) -> u32 {
-    hosts.first().copied().unwrap_or_default()
-}
-
-/// What plans do as well.
 impl Network {
+    /// The numbers of two groups of hosts.
     #[track_caller]
-    pub(crate) fn apply_partition(
-        &self,
-        from: &[&str],
-        to: &[&str],
-        both_ways: bool,
-        planned: Option<PlannedFaultId>,
-    ) {
-        self.change_faults(&[from, to], |state, world, mut hosts| {
-            let (Some(to), Some(from)) = (hosts.pop(), hosts.pop()) else {
-                unreachable!("two were asked for")
-            };
-            if from.is_empty() || to.is_empty() {
+    fn find_groups(&self, a: &[&str], b: &[&str]) -> (BTreeSet<u32>, BTreeSet<u32>) {
+        let found = enter(self.run, |state, _| {
+            let (a, b) = (self.find_hosts(state, a)?, self.find_hosts(state, b)?);
+            if a.is_empty() || b.is_empty() {
                 return Err("a partition of no hosts: both sides need one at least".into());
             }
-            let net = self.net_state(state);
-            if let Some(both) = from.intersection(&to).next() {
-                let name = net.hosts[*both].name();
+            if let Some(both) = a.intersection(&b).next() {
+                let name = state.nets[self.net as usize].hosts[*both].name();
                 return Err(format!("a partition with host {name:?} on both sides"));
             }
-            let kind = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
-            let counts = net.stats.kind_mut(kind);
-            counts.requested += u64::from(planned.is_none());
-            counts.applied += 1;
-            let target = net.group_target(&from, &to);
-            world.record_fault(FaultChange::new(FaultAction::Apply(kind), target));
-            let is_affected = {
-                let (from, to) = (from.clone(), to.clone());
-                move |a: u32, b: u32| {
-                    (from.contains(&a) && to.contains(&b)) || (from.contains(&b) && to.contains(&a))
-                }
-            };
-            net.links.partition(from, to, both_ways, planned);
-            self.reevaluate_connections(state, world, is_affected);
-            Ok(())
+            Ok((a, b))
         });
+        found.unwrap_or_else(|error: String| panic!("virtnet: {error}"))
     }
 
+    /// The numbers of two hosts.
     #[track_caller]
-    pub(crate) fn hold_pair(&self, a: &str, b: &str, is_manual: bool) {
-        self.change_faults(&[&[a], &[b]], |state, world, hosts| {
-            let (a, b) = (first_host(&hosts[0]), first_host(&hosts[1]));
-            let net = self.net_state(state);
-            let counts = net.stats.kind_mut(FaultKind::Hold);
-            counts.requested += u64::from(is_manual);
-            counts.applied += 1;
-            net.links.hold(a, b, is_manual);
-            let action = FaultAction::Apply(FaultKind::Hold);
-            world.record_fault(FaultChange::new(action, net.link_target(a, b)));
-            self.reevaluate_connections(state, world, |from, to| {
-                (from, to) == (a, b) || (from, to) == (b, a)
-            });
-            Ok(())
+    fn find_pair(&self, a: &str, b: &str) -> (u32, u32) {
+        let found = enter(self.run, |state, _| {
+            let (a, b) = (self.find_hosts(state, &[a])?, self.find_hosts(state, &[b])?);
+            Ok(a.first().copied().zip(b.first().copied()).unwrap_or_default())
         });
-    }
-
-    #[track_caller]
-    pub(crate) fn release_pair(&self, a: &str, b: &str, is_manual: bool) {
-        self.change_faults(&[&[a], &[b]], |state, world, hosts| {
-            let (a, b) = (first_host(&hosts[0]), first_host(&hosts[1]));
-            let net = self.net_state(state);
-            if net.links.release(a, b, is_manual) {
-                let action = FaultAction::Undo(FaultKind::Hold);
-                world.record_fault(FaultChange::new(action, net.link_target(a, b)));
-            }
-            self.reevaluate_connections(state, world, |from, to| {
-                (from, to) == (a, b) || (from, to) == (b, a)
-            });
-            Ok(())
-        });
-    }
-
-    #[track_caller]
-    pub(crate) fn reset_pair(&self, a: &str, b: &str, is_manual: bool) {
-        self.change_faults(&[&[a], &[b]], |state, world, hosts| {
-            let pair = [first_host(&hosts[0]), first_host(&hosts[1])];
-            let net = &state.nets[self.net as usize];
-            let action = FaultAction::Apply(FaultKind::Reset);
-            world.record_fault(FaultChange::new(action, net.link_target(pair[0], pair[1])));
-            let mut any_reset = false;
-            let is_between = |from, to| [from, to] == pair || [to, from] == pair;
-            self.with_conns(state, world, is_between, |ctx| any_reset |= ctx.reset());
-            let counts = state.nets[self.net as usize].stats.kind_mut(FaultKind::Reset);
-            counts.requested += u64::from(is_manual);
-            counts.applied += 1;
-            counts.effective += u64::from(any_reset);
-            Ok(())
-        });
-    }
-
-    #[track_caller]
-    pub(crate) fn set_registry(&self, is_down: bool, is_manual: bool) {
-        enter(self.run, |state, world| {
-            let net = self.net_state(state);
-            if !world.accepts_effect() {
-                return;
-            }
-            if is_down {
-                net.registry_down.get_or_insert_default().acquire(is_manual);
-                let counts = net.stats.kind_mut(FaultKind::Registry);
-                counts.requested += u64::from(is_manual);
-                counts.applied += 1;
-            } else if net.registry_down.as_mut().is_some_and(|is_down| is_down.release(is_manual)) {
-                net.registry_down = None;
-            } else {
-                return;
-            }
-            let change = if is_down { FaultAction::Apply } else { FaultAction::Undo };
-            world.record_fault(FaultChange::new(change(FaultKind::Registry), FaultTarget::Network));
-        });
-    }
-
-    /// Edits the link between two hosts, both ways or from the first to the second alone.
-    pub(crate) fn override_link(
-        &self,
-        ((a, b), is_one_way): ((u32, u32), bool),
-        kind: FaultKind,
-        is_planned: bool,
-        change: impl Fn(&mut LinkSettings),
-    ) {
-        enter(self.run, |state, world| {
-            if !world.accepts_effect() {
-                return;
-            }
-            let net = self.net_state(state);
-            let rates = net.bandwidths(a, b);
-            net.links.override_settings(a, b, kind, is_planned, &change);
-            if !is_one_way {
-                net.links.override_settings(b, a, kind, is_planned, &change);
-            }
-            let counts = net.stats.kind_mut(kind);
-            counts.requested += u64::from(!is_planned);
-            counts.applied += 1;
-            // What a plan has set applies before what was set by hand.
-            let effective = net.describe_settings((a, b), kind);
-            let mut details = effective.clone();
-            let target = match net.link_target(a, b) {
-                FaultTarget::Link(a, b) if is_one_way => FaultTarget::OneWayLink(a, b),
-                target => target,
-            };
-            let mut requested = LinkSettings::default();
-            change(&mut requested);
-            if let Some(requested) =
-                requested.describe(kind).filter(|requested| *requested != effective)
-            {
-                details += &format!("; {requested} after the plan");
-            }
-            world.record_fault(FaultChange {
-                details,
-                ..FaultChange::new(FaultAction::Apply(kind), target)
-            });
-            self.rescale_bandwidth(state, world, (a, b), rates);
-            self.reevaluate_connections(state, world, |from, to| {
-                (from, to) == (a, b) || (from, to) == (b, a)
-            });
-        });
-    }
-
-    /// Undoes the cut that a strike made, unless that was done before.
-    pub(crate) fn undo_partition(&self, id: PlannedFaultId, kind: FaultKind) {
-        enter(self.run, |state, world| {
-            let net = self.net_state(state);
-            if let Some((from, to)) = net.links.undo_partition(id) {
-                let target = net.group_target(&from, &to);
-                world.record_fault(FaultChange::new(FaultAction::Undo(kind), target));
-                self.reevaluate_connections(state, world, |_, _| true);
-            }
-        });
-    }
-
-    /// Undoes what a plan changed about both directions between two hosts.
-    pub(crate) fn undo_override(&self, (a, b): (u32, u32), kind: FaultKind) {
-        enter(self.run, |state, world| {
-            let net = self.net_state(state);
-            let rates = net.bandwidths(a, b);
-            // Two equal faults are undone at once.
-            if !(net.links.undo_override(a, b, kind) | net.links.undo_override(b, a, kind)) {
-                return;
-            }
-            world.record_fault(FaultChange {
-                details: net.describe_settings((a, b), kind),
-                ..FaultChange::new(FaultAction::Undo(kind), net.link_target(a, b))
-            });
-            self.rescale_bandwidth(state, world, (a, b), rates);
-            self.reevaluate_connections(state, world, |from, to| {
-                (from, to) == (a, b) || (from, to) == (b, a)
-            });
-        });
-    }
-
-    /// Lets what queues for the bandwidth between two hosts, there and back, be out as soon as it
-    /// can, if these were the rates before.
-    fn rescale_bandwidth(
-        &self,
-        state: &mut SimnetState,
-        world: &mut World,
-        (a, b): (u32, u32),
-        rates: [Option<u64>; 2],
-    ) {
-        let after = state.nets[self.net as usize].bandwidths(a, b);
-        for ((from, to), (before, after)) in
-            [(a, b), (b, a)].into_iter().zip(rates.into_iter().zip(after))
-        {
-            let Some(before) = before.filter(|before| Some(*before) != after) else { continue };
-            let rate_change = RateChange { before, after };
-            state.nets[self.net as usize].links.rescale_bandwidth(
-                (from, to),
-                world.now,
-                rate_change,
-            );
-            let is_between = |one, other| (one, other) == (from, to) || (other, one) == (from, to);
-            self.with_conns(state, world, is_between, |ctx| {
-                ctx.rescale_bandwidth(from, rate_change);
-            });
-        }
-    }
-
-    /// Looks up hosts by name, and works on them.
-    #[track_caller]
-    fn change_faults(
-        &self,
-        names: &[&[&str]],
-        work: impl FnOnce(&mut SimnetState, &mut World, Vec<BTreeSet<u32>>) -> Result<(), String>,
-    ) {
-        let changed = enter(self.run, |state, world| {
-            let hosts: Result<Vec<_>, String> =
-                names.iter().map(|names| self.find_hosts(state, names)).collect();
-            if world.accepts_effect() { work(state, world, hosts?) } else { Ok(()) }
-        });
-        if let Err(error) = changed {
-            panic!("virtnet: {error}");
-        }
+        found.unwrap_or_else(|error: String| panic!("virtnet: {error}"))
     }
 
     /// Finds hosts by name.
@@ -536,41 +312,6 @@ impl Network {
             })
         };
         names.iter().map(find).collect()
-    }
-
-    /// Does something with every connection between hosts that are concerned.
-    fn with_conns(
-        &self,
-        state: &mut SimnetState,
-        world: &mut World,
-        is_affected: impl Fn(u32, u32) -> bool,
-        mut work: impl FnMut(&mut ConnCtx<'_>),
-    ) {
-        let is_selected = |conn: &Connection| {
-            conn.net == self.net && is_affected(conn.endpoints[0].host, conn.endpoints[1].host)
-        };
-        let conns: Vec<usize> = state
-            .conns
-            .iter()
-            .filter(|(_, conn)| is_selected(conn))
-            .map(|(index, _)| index)
-            .collect();
-        for index in conns {
-            if let Some(mut ctx) = state.conn_ctx(index, world) {
-                work(&mut ctx);
-            }
-        }
-    }
-
-    /// Lets all connections look around to which something was done, and all dials.
-    pub(crate) fn reevaluate_connections(
-        &self,
-        state: &mut SimnetState,
-        world: &mut World,
-        is_affected: impl Fn(u32, u32) -> bool,
-    ) {
-        self.with_conns(state, world, is_affected, |ctx| ctx.reevaluate_path());
-        state.resume_dials(world, self.net);
     }
 }
 
@@ -593,7 +334,7 @@ impl LinkOverride {
     /// How long anything takes between the two, one way.
     #[track_caller]
     pub fn latency(self, latency: Latency) -> Self {
-        self.apply(FaultKind::Latency, |settings| settings.latency = Some(latency))
+        self.apply(LinkSetting::Latency(latency))
     }
 
     /// How much of what is sent is lost, from 0 to 1, acknowledgements included. It is sent again
@@ -606,7 +347,7 @@ impl LinkOverride {
     #[track_caller]
     pub fn loss(self, ratio: f64) -> Self {
         let loss = parts_per_million("loss", ratio);
-        self.apply(FaultKind::Loss, |settings| settings.loss_ppm = Some(loss))
+        self.apply(LinkSetting::Loss(loss))
     }
 
     /// How many bytes a second pass, each way.
@@ -620,7 +361,7 @@ impl LinkOverride {
             bytes_per_second > 0,
             "virtnet: a bandwidth of 0 bytes a second lets nothing pass: use `Network::partition`"
         );
-        self.apply(FaultKind::Bandwidth, |settings| settings.bandwidth = Some(bytes_per_second))
+        self.apply(LinkSetting::Bandwidth(bytes_per_second))
     }
 
     /// How many of the reads and writes of connections between the two are short, from 0 to 1.
@@ -631,11 +372,13 @@ impl LinkOverride {
     #[track_caller]
     pub fn short_io(self, ratio: f64) -> Self {
         let short = parts_per_million("short_io", ratio);
-        self.apply(FaultKind::ShortIo, |settings| settings.short_io_ppm = Some(short))
+        self.apply(LinkSetting::ShortIo(short))
     }
 
-    fn apply(self, kind: FaultKind, change: impl Fn(&mut LinkSettings)) -> Self {
-        self.network.override_link((self.hosts, self.is_one_way), kind, false, change);
+    #[track_caller]
+    fn apply(self, setting: LinkSetting) -> Self {
+        let Self { network, hosts, is_one_way } = &self;
+        network.override_link(*hosts, *is_one_way, FaultSource::Manual, setting);
         self
     }
 }

@@ -20,6 +20,7 @@ use crate::sim::{
 use crate::util::stall_probe::waiting_for;
 
 use crate::simnet::clock_skew::ClockSkew;
+use crate::simnet::fault::source::{ActiveFault, FaultSource};
 use crate::simnet::host::sim_host::{NodeInfo, PowerState, ProgramFuture, SimHost};
 use crate::simnet::state::{SimnetState, enter};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
@@ -169,20 +170,20 @@ impl Node {
     /// down in the trace and in `Outcome::caught`.
     #[track_caller]
     pub fn crash(&self) {
-        self.apply_stop(FaultKind::Crash, true);
+        self.apply_stop(FaultKind::Crash, FaultSource::Manual);
     }
 
     /// Takes the power away: as a crash, but nobody is told. Peers wait until they time out.
     #[track_caller]
     pub fn power_off(&self) {
-        self.apply_stop(FaultKind::PowerOff, true);
+        self.apply_stop(FaultKind::PowerOff, FaultSource::Manual);
     }
 
     /// Closes its host in good order: everything that is blocked on it is interrupted, what was
     /// written is delivered, then the streams end. The tasks go on running.
     #[track_caller]
     pub fn close_host(&self) {
-        self.apply_close(true);
+        self.apply_close(FaultSource::Manual);
     }
 
     /// Starts the program again, in a new life; a node that is up crashes first.
@@ -192,20 +193,20 @@ impl Node {
     /// was before, and are refused there.
     #[track_caller]
     pub fn restart(&self) {
-        self.apply_restart(true);
+        self.apply_restart(FaultSource::Manual);
     }
 
     /// Lets no task of it be polled until it is resumed. The network goes on: what arrives is
     /// acknowledged, and read later.
     #[track_caller]
     pub fn pause(&self) {
-        self.apply_pause(true, true);
+        self.apply_pause(FaultSource::Manual);
     }
 
     /// Lets the tasks of a paused node go on.
     #[track_caller]
     pub fn resume(&self) {
-        self.apply_pause(false, true);
+        self.undo_pause(FaultSource::Manual);
     }
 
     /// Sets its clocks: how far its wall clock (`Sim::system_time`) is off from now on, and how
@@ -218,14 +219,14 @@ impl Node {
     /// where it is.
     #[track_caller]
     pub fn set_clock(&self, skew: ClockSkew) {
-        self.apply_clock(skew, true);
+        self.apply_clock(skew, FaultSource::Manual);
     }
 
     /// Lets every poll of one of its tasks take so much time, in which no other of its tasks is
     /// polled. Zero, as at first, is none.
     #[track_caller]
     pub fn set_poll_cost(&self, cost: Duration) {
-        self.apply_poll_cost(cost, true);
+        self.apply_poll_cost(cost, FaultSource::Manual);
     }
 
     /// Starts a task that belongs to the node and dies with it.
@@ -258,10 +259,10 @@ impl Node {
 /// What plans do as well: then the caller counts what was requested.
 impl Node {
     #[track_caller]
-    pub(crate) fn apply_stop(&self, kind: FaultKind, is_manual: bool) {
+    pub(crate) fn apply_stop(&self, kind: FaultKind, source: FaultSource) {
         enter(self.run, |state, world| {
             if world.accepts_effect() {
-                self.count_requested(state, kind, is_manual);
+                self.count_requested(state, kind, source);
                 self.stop_if_up(state, world, kind);
             }
         });
@@ -295,8 +296,8 @@ impl Node {
 
     /// Starts it again: a fault.
     #[track_caller]
-    pub(crate) fn apply_restart(&self, is_manual: bool) {
-        self.defer_restart(true, is_manual);
+    pub(crate) fn apply_restart(&self, source: FaultSource) {
+        self.defer_restart(Some(source));
     }
 
     /// Starts it again when a plan is done with it: the end of a fault, and none itself. Does
@@ -304,7 +305,7 @@ impl Node {
     #[track_caller]
     pub(crate) fn start_if_same(&self, incarnation: u32) {
         if self.incarnation() == incarnation {
-            self.defer_restart(false, false);
+            self.defer_restart(None);
         }
     }
 
@@ -317,11 +318,16 @@ impl Node {
         })
     }
 
+    /// Starts it again when the current poll has returned; without a source it is no fault, but
+    /// the end of one.
     #[track_caller]
-    fn defer_restart(&self, is_fault: bool, is_manual: bool) {
+    fn defer_restart(&self, source: Option<FaultSource>) {
         enter(self.run, |state, world| {
             if world.accepts_effect() {
-                self.count_requested(state, FaultKind::Restart, is_manual);
+                if let Some(source) = source {
+                    self.count_requested(state, FaultKind::Restart, source);
+                }
+                let is_fault = source.is_some();
                 self.stop_if_up(state, world, FaultKind::Restart);
                 self.info(state).is_up = true;
                 self.defer_transition(state, world, move |node| node.begin_incarnation(is_fault));
@@ -330,12 +336,12 @@ impl Node {
     }
 
     #[track_caller]
-    pub(crate) fn apply_close(&self, is_manual: bool) {
+    pub(crate) fn apply_close(&self, source: FaultSource) {
         let host = enter(self.run, |state, world| {
             if !world.accepts_effect() {
                 return None;
             }
-            self.count_requested(state, FaultKind::Close, is_manual);
+            self.count_requested(state, FaultKind::Close, source);
             self.sim_host(state).host.clone()
         });
         if let Some(host) = host.filter(|host| !host.is_closed()) {
@@ -348,144 +354,143 @@ impl Node {
     }
 
     #[track_caller]
-    pub(crate) fn apply_pause(&self, paused: bool, is_manual: bool) {
+    pub(crate) fn apply_pause(&self, source: FaultSource) {
+        self.change_pause(move |node, state, world| node.apply_pause_now(state, world, source));
+    }
+
+    #[track_caller]
+    pub(crate) fn undo_pause(&self, source: FaultSource) {
+        self.change_pause(move |node, state, world| node.undo_pause_now(state, world, source));
+    }
+
+    /// Pauses or resumes it, now or in the incarnation that is about to begin.
+    #[track_caller]
+    fn change_pause(&self, change: impl FnOnce(&Self, &mut SimnetState, &mut World) + 'static) {
         enter(self.run, |state, world| {
-            if self.info(state).pending_transitions > 0 && world.accepts_effect() {
-                // It concerns the life that begins.
+            if !world.accepts_effect() {
+                return;
+            }
+            if self.info(state).pending_transitions > 0 {
                 self.defer_transition(state, world, move |node| {
-                    enter(node.run, |state, world| {
-                        node.apply_pause_now(state, world, paused, is_manual);
-                    });
+                    enter(node.run, |state, world| change(node, state, world));
                 });
             } else {
-                self.apply_pause_now(state, world, paused, is_manual);
+                change(self, state, world);
             }
         });
     }
 
-    fn apply_pause_now(
-        &self,
-        state: &mut SimnetState,
-        world: &mut World,
-        paused: bool,
-        is_manual: bool,
-    ) {
+    fn apply_pause_now(&self, state: &mut SimnetState, world: &mut World, source: FaultSource) {
         self.record_effects(state, world);
         let info = self.info(state);
         let number = info.number;
-        // Who is down is not paused: there is nothing to be held up.
-        if !world.accepts_effect() || (paused && !info.is_up) {
+        // A node that is down has no tasks to pause.
+        if !world.accepts_effect() || !info.is_up {
             return;
         }
-        if paused {
-            let was_effective = info.pause.as_ref().map(|pause| pause.is_effective);
-            let pause = info.pause.get_or_insert_default();
-            pause.acquire(is_manual);
-            if let Some(effective) = was_effective {
-                // Still the same pause, of which there is one more who wants it.
-                pause.is_effective = effective;
-                return;
+        match &mut info.pause {
+            Some(pause) => pause.add_source(source),
+            pause => {
+                pause.insert(ActiveFault::default()).apply(source);
+                self.count_requested(state, FaultKind::Pause, source);
+                self.count_applied(state, world, FaultKind::Pause, false);
+                world.set_paused(number, true);
             }
-            self.count_requested(state, FaultKind::Pause, is_manual);
-            self.count_applied(state, world, FaultKind::Pause, false);
-        } else if info.pause.as_mut().is_some_and(|pause| pause.release(is_manual)) {
-            info.pause = None;
-            self.record(world, FaultAction::Undo(FaultKind::Pause));
-            state.resume_lookups(world, self.net, self.host);
-        } else {
+        }
+    }
+
+    fn undo_pause_now(&self, state: &mut SimnetState, world: &mut World, source: FaultSource) {
+        self.record_effects(state, world);
+        let info = self.info(state);
+        let number = info.number;
+        if !world.accepts_effect() || !info.pause.as_mut().is_some_and(|pause| pause.undo(source)) {
             return;
         }
-        world.set_paused(number, paused);
+        info.pause = None;
+        self.record(world, FaultAction::Undo(FaultKind::Pause));
+        state.resume_lookups(world, self.net, self.host);
+        world.set_paused(number, false);
     }
 
     #[track_caller]
-    pub(crate) fn apply_clock(&self, skew: ClockSkew, is_manual: bool) {
+    pub(crate) fn apply_clock(&self, skew: ClockSkew, source: FaultSource) {
         enter(self.run, |state, world| {
-            if !world.accepts_effect() {
-                return;
+            if world.accepts_effect() {
+                self.record_effects(state, world);
+                self.info(state).clock.apply(source, skew);
+                let is_fault = skew != ClockSkew::none();
+                self.change_clock(state, world, is_fault.then_some(source));
             }
-            if is_manual {
-                self.info(state).manual_clock = skew;
-            }
-            let is_fault = skew != ClockSkew::none();
-            self.change_clock(state, world, skew, is_fault.then_some(is_manual));
         });
     }
 
     #[track_caller]
-    pub(crate) fn apply_poll_cost(&self, cost: Duration, is_manual: bool) {
+    pub(crate) fn apply_poll_cost(&self, cost: Duration, source: FaultSource) {
         enter(self.run, |state, world| {
-            if !world.accepts_effect() {
-                return;
+            if world.accepts_effect() {
+                self.record_effects(state, world);
+                self.info(state).poll_cost.apply(source, cost);
+                self.change_poll_cost(state, world, (!cost.is_zero()).then_some(source));
             }
-            if is_manual {
-                self.info(state).manual_poll_cost = cost;
+        });
+    }
+
+    /// Undoes the skew of a source. A clock that another source has set since is not touched.
+    pub(crate) fn undo_clock(&self, source: FaultSource) {
+        enter(self.run, |state, world| {
+            self.record_effects(state, world);
+            let info = self.info(state);
+            match info.clock.undo(source) {
+                Some(true) => self.change_clock(state, world, None),
+                Some(false) => {
+                    let details = describe_clock(info.clock.value().unwrap_or_default());
+                    self.record_setting(state, world, FaultKind::Clock, None, details);
+                }
+                None => {}
             }
-            self.change_poll_cost(state, world, cost, (!cost.is_zero()).then_some(is_manual));
         });
     }
 
-    /// Sets its clock as it was by hand when a plan is done with it: the end of a fault, and none
-    /// itself.
-    pub(crate) fn restore_clock(&self) {
+    /// Undoes the poll cost of a source; the latest of the others is in force then.
+    pub(crate) fn undo_poll_cost(&self, source: FaultSource) {
         enter(self.run, |state, world| {
-            let manual_skew = self.info(state).manual_clock;
-            self.change_clock(state, world, manual_skew, None);
+            self.record_effects(state, world);
+            if self.info(state).poll_cost.undo(source).is_some() {
+                self.change_poll_cost(state, world, None);
+            }
         });
     }
 
-    /// The same for what a poll costs it.
-    pub(crate) fn restore_poll_cost(&self) {
-        enter(self.run, |state, world| {
-            let manual_cost = self.info(state).manual_poll_cost;
-            self.change_poll_cost(state, world, manual_cost, None);
-        });
-    }
-
-    /// Changes its clock; if that is a fault, it is one by hand or not.
+    /// Sets its clock to the skew in force, which is a fault of `source` or the end of one.
     fn change_clock(
         &self,
         state: &mut SimnetState,
         world: &mut World,
-        skew: ClockSkew,
-        fault_source: Option<bool>,
+        source: Option<FaultSource>,
     ) {
-        self.record_effects(state, world);
         let info = self.info(state);
-        let number = info.number;
-        info.clock_effective = fault_source.map(|_| false);
+        let (number, skew) = (info.number, info.clock.value().unwrap_or_default());
         let step = i128::from(skew.offset) - world.wall_clock_error(number);
-        if let Some(is_manual) = fault_source {
-            self.count_requested(state, FaultKind::Clock, is_manual);
-            self.count_fault(state, FaultKind::Clock, false);
-        }
-        if fault_source.is_some() || world.has_clock_skew(number) {
+        if source.is_some() || world.has_clock_skew(number) {
             let (setting, step) = (describe_clock(skew), format_signed(step, in_three_digits));
             let details = format!("{setting}; the wall clock steps by {step}");
-            self.record_setting(world, FaultKind::Clock, fault_source.is_none(), details);
+            self.record_setting(state, world, FaultKind::Clock, source, details);
         }
         world.set_clock(number, skew.offset, skew.drift_ppm);
     }
 
-    /// Changes what a poll costs it; if that is a fault, it is one by hand or not.
+    /// Sets its poll cost to the one in force, which is a fault of `source` or the end of one.
     fn change_poll_cost(
         &self,
         state: &mut SimnetState,
         world: &mut World,
-        cost: Duration,
-        fault_source: Option<bool>,
+        source: Option<FaultSource>,
     ) {
-        self.record_effects(state, world);
         let info = self.info(state);
-        let number = info.number;
-        info.slow_effective = fault_source.map(|_| false);
-        if let Some(is_manual) = fault_source {
-            self.count_requested(state, FaultKind::SlowNode, is_manual);
-            self.count_fault(state, FaultKind::SlowNode, false);
-        }
-        if fault_source.is_some() || world.has_poll_cost(number) {
+        let (number, cost) = (info.number, info.poll_cost.value().unwrap_or_default());
+        if source.is_some() || world.has_poll_cost(number) {
             let details = format!("{cost:?} a poll");
-            self.record_setting(world, FaultKind::SlowNode, fault_source.is_none(), details);
+            self.record_setting(state, world, FaultKind::SlowNode, source, details);
         }
         world.set_poll_cost(number, nanos(cost));
     }
@@ -503,9 +508,9 @@ impl Node {
         }
     }
 
-    fn count_requested(&self, state: &mut SimnetState, kind: FaultKind, is_manual: bool) {
+    fn count_requested(&self, state: &mut SimnetState, kind: FaultKind, source: FaultSource) {
         let stats = &mut state.nets[self.net as usize].stats;
-        stats.kind_mut(kind).requested += u64::from(is_manual);
+        stats.kind_mut(kind).requested += source.requested();
     }
 
     fn count_applied(
@@ -525,10 +530,24 @@ impl Node {
         counts.effective += u64::from(is_effective);
     }
 
-    /// Records what a fault of the node, or the end of one, has set.
+    /// Records what a fault of `source` has set, or the end of a fault.
     #[cold]
-    fn record_setting(&self, world: &mut World, kind: FaultKind, is_undone: bool, details: String) {
-        let action = if is_undone { FaultAction::Undo(kind) } else { FaultAction::Apply(kind) };
+    fn record_setting(
+        &self,
+        state: &mut SimnetState,
+        world: &mut World,
+        kind: FaultKind,
+        source: Option<FaultSource>,
+        details: String,
+    ) {
+        let action = match source {
+            Some(source) => {
+                self.count_requested(state, kind, source);
+                self.count_fault(state, kind, false);
+                FaultAction::Apply(kind)
+            }
+            None => FaultAction::Undo(kind),
+        };
         world.record_fault(FaultChange { details, ..FaultChange::new(action, self.target()) });
     }
 

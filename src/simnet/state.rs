@@ -19,9 +19,8 @@ use crate::util::small_map::SmallMap;
 
 use crate::simnet::config::Config;
 use crate::simnet::fault::links::{LinkSettings, Links};
-use crate::simnet::fault::stats::{
-    FaultStats, OngoingFault, add_to_thread_stats, is_collecting_stats,
-};
+use crate::simnet::fault::source::ActiveFault;
+use crate::simnet::fault::stats::{FaultStats, add_to_thread_stats, is_collecting_stats};
 use crate::simnet::host::sim_host::NodeInfo;
 use crate::simnet::host::table::HostTable;
 use crate::simnet::latency::Latency;
@@ -54,7 +53,7 @@ pub(crate) struct NetState {
     pub(crate) hosts: HostTable,
     pub(crate) regions: Vec<RegionState>,
     /// Whether the registry answers nobody.
-    pub(crate) registry_down: Option<OngoingFault>,
+    pub(crate) registry_down: Option<ActiveFault>,
     pub(crate) links: Links,
     /// Whether everything that goes from one host to another has to be looked at.
     all_need_slow_path: bool,
@@ -178,10 +177,7 @@ impl NetState {
 
     /// How long it takes from one to another if no plan has changed it.
     pub(crate) fn latency_without_plan(&self, from: u32, to: u32) -> Latency {
-        self.links
-            .manual_settings(from, to)
-            .latency
-            .unwrap_or_else(|| self.default_latency(from, to))
+        self.links.manual_latency(from, to).unwrap_or_else(|| self.default_latency(from, to))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures::future::{join, pending};
-use virtnet::simnet::{FaultKind, Faults, Network};
-use virtnet::{Cause, Host, Run, Schedule, Sim, Tape, time};
+use virtnet::simnet::{ClockSkew, FaultKind, Faults, Network};
+use virtnet::{Cause, Host, RecordKind, Run, Schedule, Sim, Tape, time};
 
 use crate::simnet::{
     connect, echo_node, exact, fifo, ms, read, read_exact, secs, timed, two, until, write,
@@ -14,13 +14,17 @@ use crate::simnet::{
 /// A tape on which a plan of a minute strikes: the family and number of each strike, what may be
 /// hit, and how long it lasts.
 fn strikes(strikes: &[(&str, u64, Duration)]) -> Tape {
-    let mut tape = Tape::zero();
+    with_strikes(Tape::zero(), "plan", strikes)
+}
+
+/// Adds the strikes of another plan of a minute: `plan#1` is the second of its network.
+fn with_strikes(mut tape: Tape, plan: &str, strikes: &[(&str, u64, Duration)]) -> Tape {
     for (strike, victim, lasts) in strikes {
         let family = strike.split('#').next().unwrap();
-        let subject = format!("fault simt/plan {strike}");
+        let subject = format!("fault simt/{plan} {strike}");
         // The duration is drawn on top of an eighth of a slot, which has 5 s.
         let more = (*lasts - ms(625)).as_nanos() as u64;
-        tape = tape.with(&format!("fault simt/plan {family}"), 1, 2).with(&subject, 0, 11);
+        tape = tape.with(&format!("fault simt/{plan} {family}"), 1, 2).with(&subject, 0, 11);
         tape = tape.with(&subject, 2, more).with(&subject, 3, *victim);
     }
     tape
@@ -70,6 +74,92 @@ fn of_two_partitions_of_a_plan_that_ends_first_which_was_to() {
         join(chaos.run_for(secs(60)), looking).await;
         assert_eq!(chaos.applied_faults().len(), 2, "{chaos}");
     });
+}
+
+/// The texts of the faults that a run records.
+fn fault_texts(tape: Tape, story: impl AsyncFnOnce(Sim) + 'static) -> Vec<String> {
+    let run = Run::new(7).schedule(Schedule::Fifo).tape(tape).keep_trace();
+    let outcome = run.execute(|sim| async move { story(sim).await });
+    let trace = outcome.trace.clone().unwrap();
+    outcome.unwrap();
+    let faults =
+        trace.records().iter().filter(|record| matches!(record.kind, RecordKind::Fault(_)));
+    faults.map(|record| record.text.clone()).collect()
+}
+
+#[test]
+fn of_two_plans_and_a_test_each_undoes_its_own_latency() {
+    // The first plan slows the link for 9 s, 4 times; the second for 1 s after 5 s, 10 times.
+    let tape = strikes(&[("latency#1", 0, secs(9))]);
+    let tape = with_strikes(tape, "plan#1", &[("latency#2", 0, secs(1))]);
+    let tape = tape.with("fault simt/plan#1 latency#2", 5, 1);
+    let texts = fault_texts(tape, async |sim| {
+        let net = Network::with("t", exact());
+        let hosts = three(&net).await;
+        assert!(meets(&hosts[0], "β").await);
+        let start = sim.now();
+        let mut plans = [(); 2].map(|()| net.fault_plan(Faults::none().with(FaultKind::Latency)));
+        let [first, second] = &mut plans;
+        let looking = async {
+            for (at, round_trip) in [(1, 80), (5, 200), (7, 80), (10, 20)] {
+                until(start, secs(at) + ms(100)).await;
+                let (took, conn) = timed(hosts[0].dial("β:1")).await;
+                drop(conn.unwrap());
+                // The look-up takes 1 ms, and only the rest is on the link.
+                assert_eq!(took, ms(1 + round_trip), "after {at} s");
+            }
+        };
+        futures::join!(first.run_for(secs(60)), second.run_for(secs(60)), looking);
+    });
+    let expected = [
+        "latency α β: 40ms",
+        "latency α β: 100ms",
+        "latency α β: undone, 40ms",
+        "latency α β: undone, 10ms",
+    ];
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn plan_beside_manual_hold_pause_and_registry_undoes_exactly_its_own() {
+    let tape = strikes(&[
+        ("hold#1", 0, secs(9)),
+        ("pause#1", 0, secs(9)),
+        ("registry#1", 0, secs(9)),
+        ("clock#1", 0, secs(9)),
+        ("slow_node#1", 0, secs(9)),
+    ]);
+    let texts = fault_texts(tape, async |sim| {
+        let net = Network::with("t", exact());
+        let node = echo_node(&net, "α");
+        let host = net.new_host("β").await.unwrap();
+        sim.sleep(secs(1)).await;
+        host.dial("α:1").await.unwrap();
+        net.hold("β", "α");
+        net.registry_down();
+        node.set_poll_cost(ms(3));
+        node.set_clock(ClockSkew::ahead(secs(7)));
+        let faults = Faults::from([
+            FaultKind::Hold,
+            FaultKind::Registry,
+            FaultKind::Clock,
+            FaultKind::SlowNode,
+        ]);
+        net.fault_plan(faults).run_for(secs(60)).await;
+        net.release("α", "β");
+        net.registry_up();
+    });
+    let undone: Vec<_> = texts
+        .iter()
+        .filter(|text| ["undone", "release", "up"].iter().any(|word| text.contains(word)))
+        .collect();
+    let expected = [
+        "clock α: undone, offset 7s, drift 0 ppm; the wall clock steps by 6.95s",
+        "slow_node α: undone, 3ms a poll",
+        "release α β",
+        "registry up",
+    ];
+    assert_eq!(undone, expected, "{texts:#?}");
 }
 
 #[test]

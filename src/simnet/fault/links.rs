@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::sim::FaultKind;
-use crate::simnet::fault::stats::{FaultStats, OngoingFault};
+use crate::simnet::fault::source::{ActiveFault, FaultSource, SettingFault};
+use crate::simnet::fault::stats::FaultStats;
 use crate::simnet::latency::Latency;
 
 /// Whether something gets from one host to another.
@@ -18,9 +19,6 @@ pub(crate) enum LinkState {
     Down,
 }
 
-/// A plan and one of its faults.
-pub(crate) type PlannedFaultId = (u32, u64);
-
 /// A partition: nothing gets from these to those.
 #[derive(Debug)]
 pub(crate) struct Partition {
@@ -28,8 +26,7 @@ pub(crate) struct Partition {
     from: BTreeSet<u32>,
     to: BTreeSet<u32>,
     both_ways: bool,
-    /// The strike that made it, if one did.
-    planned: Option<PlannedFaultId>,
+    source: FaultSource,
     is_effective: bool,
 }
 
@@ -54,15 +51,6 @@ pub(crate) struct LinkSettings {
 }
 
 impl LinkSettings {
-    fn or(self, other: Self) -> Self {
-        Self {
-            latency: self.latency.or(other.latency),
-            loss_ppm: self.loss_ppm.or(other.loss_ppm),
-            short_io_ppm: self.short_io_ppm.or(other.short_io_ppm),
-            bandwidth: self.bandwidth.or(other.bandwidth),
-        }
-    }
-
     /// What is set for a family, with its unit, if it is set.
     pub(crate) fn describe(&self, kind: FaultKind) -> Option<String> {
         let percent = |ppm: u32| format!("{} %", f64::from(ppm) / f64::from(MILLION / 100));
@@ -75,15 +63,78 @@ impl LinkSettings {
     }
 }
 
-/// One direction between two hosts that something was done to.
+/// One direction between two hosts with overridden settings.
 #[derive(Debug, Default)]
 struct LinkEntry {
-    manual: LinkSettings,
-    planned: LinkSettings,
+    latency: SettingFault<Latency>,
+    loss_ppm: SettingFault<u32>,
+    short_io_ppm: SettingFault<u32>,
+    bandwidth: SettingFault<u64>,
     /// Until when what was sent before takes up the bandwidth.
     busy_until: u64,
-    /// Which applications have had an effect, by family.
-    effective: BTreeMap<FaultKind, bool>,
+}
+
+impl LinkEntry {
+    /// The settings in force.
+    fn settings(&self) -> LinkSettings {
+        LinkSettings {
+            latency: self.latency.value(),
+            loss_ppm: self.loss_ppm.value(),
+            short_io_ppm: self.short_io_ppm.value(),
+            bandwidth: self.bandwidth.value(),
+        }
+    }
+
+    fn apply(&mut self, source: FaultSource, setting: LinkSetting) {
+        match setting {
+            LinkSetting::Latency(latency) => self.latency.apply(source, latency),
+            LinkSetting::Loss(ppm) => self.loss_ppm.apply(source, ppm),
+            LinkSetting::ShortIo(ppm) => self.short_io_ppm.apply(source, ppm),
+            LinkSetting::Bandwidth(rate) => self.bandwidth.apply(source, rate),
+        }
+    }
+
+    fn undo(&mut self, source: FaultSource, kind: FaultKind) -> Option<bool> {
+        match kind {
+            FaultKind::Latency => self.latency.undo(source),
+            FaultKind::Loss => self.loss_ppm.undo(source),
+            FaultKind::ShortIo => self.short_io_ppm.undo(source),
+            _ => self.bandwidth.undo(source),
+        }
+    }
+
+    fn is_effective_mut(&mut self, kind: FaultKind) -> Option<&mut bool> {
+        match kind {
+            FaultKind::Latency => self.latency.is_effective_mut(),
+            FaultKind::Loss => self.loss_ppm.is_effective_mut(),
+            FaultKind::ShortIo => self.short_io_ppm.is_effective_mut(),
+            _ => self.bandwidth.is_effective_mut(),
+        }
+    }
+}
+
+/// One setting of a link, with the value that a fault gives it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LinkSetting {
+    Latency(Latency),
+    /// How many segments of a million are lost.
+    Loss(u32),
+    /// How many reads and writes of a million are short.
+    ShortIo(u32),
+    /// Bytes per second.
+    Bandwidth(u64),
+}
+
+impl LinkSetting {
+    /// The kind of fault that changes it.
+    pub(crate) const fn kind(self) -> FaultKind {
+        match self {
+            Self::Latency(_) => FaultKind::Latency,
+            Self::Loss(_) => FaultKind::Loss,
+            Self::ShortIo(_) => FaultKind::ShortIo,
+            Self::Bandwidth(_) => FaultKind::Bandwidth,
+        }
+    }
 }
 
 /// What was done to the links of one network.
@@ -91,7 +142,7 @@ struct LinkEntry {
 pub(crate) struct Links {
     partitions: Vec<Partition>,
     /// By pair, the lesser number first.
-    holds: BTreeMap<(u32, u32), OngoingFault>,
+    holds: BTreeMap<(u32, u32), ActiveFault>,
     entries: BTreeMap<(u32, u32), LinkEntry>,
 }
 
@@ -137,7 +188,7 @@ impl Links {
             return LinkState::Down;
         }
         if let Some(hold) = self.holds.get_mut(&ordered_pair(from, to)) {
-            stats.mark_effective(FaultKind::Hold, &mut hold.is_effective);
+            hold.mark_effective(FaultKind::Hold, stats);
             return LinkState::Held;
         }
         LinkState::Up
@@ -149,22 +200,22 @@ impl Links {
         from: BTreeSet<u32>,
         to: BTreeSet<u32>,
         both_ways: bool,
-        planned: Option<PlannedFaultId>,
+        source: FaultSource,
     ) {
         let kind = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
-        self.partitions.push(Partition { kind, from, to, both_ways, planned, is_effective: false });
+        self.partitions.push(Partition { kind, from, to, both_ways, source, is_effective: false });
     }
 
     /// Holds whatever travels between two hosts.
-    pub(crate) fn hold(&mut self, a: u32, b: u32, is_manual: bool) {
-        self.holds.entry(ordered_pair(a, b)).or_default().acquire(is_manual);
+    pub(crate) fn hold(&mut self, a: u32, b: u32, source: FaultSource) {
+        self.holds.entry(ordered_pair(a, b)).or_default().apply(source);
     }
 
-    /// Lets go what is held between two hosts. Returns whether anything could have been.
-    pub(crate) fn release(&mut self, a: u32, b: u32, is_manual: bool) -> bool {
+    /// Releases what is held between two hosts. Returns whether the hold is over.
+    pub(crate) fn release(&mut self, a: u32, b: u32, source: FaultSource) -> bool {
         let pair = ordered_pair(a, b);
-        let over = self.holds.get_mut(&pair).is_some_and(|hold| hold.release(is_manual));
-        over && self.holds.remove(&pair).is_some()
+        let is_over = self.holds.get_mut(&pair).is_some_and(|hold| hold.undo(source));
+        is_over && self.holds.remove(&pair).is_some()
     }
 
     /// Undoes everything.
@@ -180,66 +231,57 @@ impl Links {
         self.holds.clear();
     }
 
-    /// Undoes the cut that a strike made. Returns its two sides if it was still there.
+    /// Undoes the partition of a source. Returns its two sides if it was still there.
     pub(crate) fn undo_partition(
         &mut self,
-        id: PlannedFaultId,
+        source: FaultSource,
     ) -> Option<(BTreeSet<u32>, BTreeSet<u32>)> {
-        let index = self.partitions.iter().position(|cut| cut.planned == Some(id))?;
+        let index = self.partitions.iter().position(|cut| cut.source == source)?;
         let Partition { from, to, .. } = self.partitions.remove(index);
         Some((from, to))
     }
 
-    /// Changes a direction between two hosts, by hand or as a plan does.
-    pub(crate) fn override_settings(
+    /// Overrides a setting of one direction between two hosts.
+    pub(crate) fn override_setting(
         &mut self,
-        from: u32,
-        to: u32,
-        kind: FaultKind,
-        is_planned: bool,
-        change: impl FnOnce(&mut LinkSettings),
+        (from, to): (u32, u32),
+        source: FaultSource,
+        setting: LinkSetting,
     ) {
-        let link = self.entries.entry((from, to)).or_default();
-        change(if is_planned { &mut link.planned } else { &mut link.manual });
-        link.effective.insert(kind, false);
+        self.entries.entry((from, to)).or_default().apply(source, setting);
     }
 
-    /// Undoes what a plan changed about a direction between two hosts. Returns whether it had.
-    pub(crate) fn undo_override(&mut self, from: u32, to: u32, kind: FaultKind) -> bool {
-        let Some(LinkEntry { planned, .. }) = self.entries.get_mut(&(from, to)) else {
-            return false;
-        };
-        match kind {
-            FaultKind::Latency => planned.latency.take().is_some(),
-            FaultKind::Loss => planned.loss_ppm.take().is_some(),
-            FaultKind::Bandwidth => planned.bandwidth.take().is_some(),
-            _ => planned.short_io_ppm.take().is_some(),
-        }
+    /// Undoes the override of a source in one direction. Returns whether there was one.
+    pub(crate) fn undo_override(
+        &mut self,
+        (from, to): (u32, u32),
+        source: FaultSource,
+        kind: FaultKind,
+    ) -> bool {
+        self.entries.get_mut(&(from, to)).is_some_and(|link| link.undo(source, kind).is_some())
     }
 
-    /// What has been changed about a direction between two hosts.
+    /// The overridden settings of one direction between two hosts.
     pub(crate) fn settings(&self, from: u32, to: u32) -> LinkSettings {
-        let link = self.entries.get(&(from, to));
-        link.map_or_else(LinkSettings::default, |link| link.planned.or(link.manual))
+        self.entries.get(&(from, to)).map_or_else(LinkSettings::default, LinkEntry::settings)
     }
 
-    /// One of the things that may have been changed about a direction between two hosts.
+    /// One overridden setting of one direction between two hosts.
     #[inline]
     pub(crate) fn setting<T>(
         &self,
         (from, to): (u32, u32),
         which: impl FnOnce(&LinkSettings) -> Option<T>,
     ) -> Option<T> {
-        let link = self.entries.get(&(from, to))?;
-        which(&link.planned.or(link.manual))
+        which(&self.entries.get(&(from, to))?.settings())
     }
 
-    /// What was changed by hand about a direction between two hosts.
-    pub(crate) fn manual_settings(&self, from: u32, to: u32) -> LinkSettings {
-        self.entries.get(&(from, to)).map_or_else(LinkSettings::default, |link| link.manual)
+    /// The latency that the test has set, whether it is in force or not.
+    pub(crate) fn manual_latency(&self, from: u32, to: u32) -> Option<Latency> {
+        self.entries.get(&(from, to))?.latency.manual_value()
     }
 
-    /// Notes that an edit had an effect, in one direction or the other: it was one fault.
+    /// Notes that an override had an effect, in one direction or the other: it was one fault.
     pub(crate) fn mark_effective(
         &mut self,
         from: u32,
@@ -250,7 +292,7 @@ impl Links {
         let mut was_effective = false;
         for hosts in [(from, to), (to, from)].into_iter().take(1 + usize::from(from != to)) {
             let link = self.entries.get_mut(&hosts);
-            if let Some(is_effective) = link.and_then(|link| link.effective.get_mut(&kind)) {
+            if let Some(is_effective) = link.and_then(|link| link.is_effective_mut(kind)) {
                 was_effective |= std::mem::replace(is_effective, true);
             }
         }

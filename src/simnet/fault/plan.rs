@@ -11,42 +11,30 @@ use std::time::Duration;
 use crate::sim::{Callback, FaultKind, Instant, Sleep};
 
 use crate::simnet::clock_skew::ClockSkew;
-use crate::simnet::fault::links::PlannedFaultId;
+use crate::simnet::fault::links::LinkSetting;
 use crate::simnet::fault::set::{Faults, PlanSampler, PlannedFault};
+use crate::simnet::fault::source::{FaultSource, PlannedFaultId};
 use crate::simnet::network::Network;
 use crate::simnet::node::{Node, describe_clock};
 use crate::simnet::state::{enter, try_enter};
 
-/// What has been done, and how it is undone.
+/// A fault that was applied, and is to be undone.
 #[derive(Debug)]
-enum Undo {
-    Nothing,
-    Partition(PlannedFaultId, FaultKind),
-    Release(String, String),
-    Link(u32, u32, FaultKind),
-    /// To be started again, unless that was done since this life.
-    Start(Node, u32),
-    Resume(Node),
-    Clock(Node),
-    PollCost(Node),
-    Registry,
+struct Undo {
+    kind: FaultKind,
+    source: FaultSource,
+    target: UndoTarget,
 }
 
-impl Undo {
-    /// Whether what this undoes is the very thing that `other` does: a second strike of the same
-    /// kind on the same victims goes on when the first is over.
-    fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Release(a, b), Self::Release(c, d)) => (a, b) == (c, d) || (a, b) == (d, c),
-            (Self::Link(a, b, kind), Self::Link(c, d, other_kind)) => {
-                kind == other_kind && ((a, b) == (c, d) || (a, b) == (d, c))
-            }
-            (Self::Clock(node), Self::Clock(other))
-            | (Self::PollCost(node), Self::PollCost(other)) => node.host == other.host,
-            (Self::Registry, Self::Registry) => true,
-            _ => false,
-        }
-    }
+/// What an applied fault was applied to.
+#[derive(Debug)]
+enum UndoTarget {
+    /// The fault is over when it has been applied.
+    Nothing,
+    Network,
+    Pair((u32, u32)),
+    /// With the incarnation in which it was applied.
+    Node(Node, u32),
 }
 
 /// A plan of faults: see [`Network::fault_plan`]. Printed, it tells what it did and when.
@@ -57,7 +45,7 @@ pub struct FaultPlan {
     /// Whether it has run: then it runs as another plan the next time.
     has_run: bool,
     /// What is to be undone, and when: by instant, then by order.
-    undo_at: BTreeMap<(u64, u64), Undo>,
+    undo_at: BTreeMap<(u64, u32), Undo>,
     applied: Vec<(Instant, String)>,
 }
 
@@ -119,11 +107,11 @@ impl FaultPlan {
             self.undo_until(at).await;
             self.wait_until(at).await;
             let ends_at = (at + Duration::from_nanos(fault.duration)).as_nanos();
-            let index = self.applied.len() as u64;
-            let (description, undo) = self.apply(fault, (self.plan, index));
-            if let Some(description) = description {
+            let index = self.applied.len() as u32;
+            let source = FaultSource::Plan(PlannedFaultId { plan: self.plan, index });
+            if let Some((description, target)) = self.apply(fault, source) {
                 self.applied.push((at, description));
-                self.undo_at.insert((ends_at, index), undo);
+                self.undo_at.insert((ends_at, index), Undo { kind: fault.kind, source, target });
             }
         }
         self.undo_until(start + duration).await;
@@ -143,9 +131,7 @@ impl FaultPlan {
         {
             self.wait_until(Instant::from_nanos(at)).await;
             // Not taken out before: it may be dropped while it waits.
-            if let Some(undo) = self.undo_at.remove(&(at, number))
-                && !self.undo_at.values().any(|later| later.covers(&undo))
-            {
+            if let Some(undo) = self.undo_at.remove(&(at, number)) {
                 self.undo(&undo);
             }
         }
@@ -157,82 +143,82 @@ impl FaultPlan {
         Sleep::new(self.network.run, at).await;
     }
 
-    /// Brings a fault about. Says what it was, unless there was nobody to hit, and how to undo it.
-    fn apply(&self, fault: PlannedFault, id: PlannedFaultId) -> (Option<String>, Undo) {
-        let nothing = (None, Undo::Nothing);
+    /// Applies a fault, if there is anything to apply it to. Returns its description, and what it
+    /// was applied to.
+    fn apply(&self, fault: PlannedFault, source: FaultSource) -> Option<(String, UndoTarget)> {
         let net = &self.network;
         match fault.kind {
             FaultKind::Partition | FaultKind::OneWay => {
-                let Some((small_side, large_side)) = self.draw_sides(fault) else { return nothing };
+                let (small_side, large_side) = self.draw_sides(fault)?;
                 let both_ways = fault.kind == FaultKind::Partition;
                 let is_reversed = !both_ways && fault.strength % 2 == 1;
-                let (from, to) = if is_reversed {
-                    (&large_side, &small_side)
-                } else {
-                    (&small_side, &large_side)
-                };
-                let names = |side: &[String]| side.join(" ");
-                let description = format!("{} {} | {}", fault.kind.name(), names(from), names(to));
-                let from: Vec<&str> = from.iter().map(String::as_str).collect();
-                let to: Vec<&str> = to.iter().map(String::as_str).collect();
-                net.apply_partition(&from, &to, both_ways, Some(id));
-                (Some(description), Undo::Partition(id, fault.kind))
+                let (from, to) =
+                    if is_reversed { (large_side, small_side) } else { (small_side, large_side) };
+                let description = format!("{} {}", fault.kind, self.describe_groups(&from, &to));
+                let groups = (from.into_iter().collect(), to.into_iter().collect());
+                net.apply_partition(groups, both_ways, source);
+                Some((description, UndoTarget::Network))
             }
-            FaultKind::Hold | FaultKind::Reset => {
-                let Some(((a, b), _)) = self.draw_pair(fault) else { return nothing };
-                let description = format!("{} {a} {b}", fault.kind.name());
-                if fault.kind == FaultKind::Hold {
-                    net.hold_pair(&a, &b, false);
-                    (Some(description), Undo::Release(a, b))
-                } else {
-                    net.reset_pair(&a, &b, false);
-                    (Some(description), Undo::Nothing)
-                }
+            FaultKind::Hold => {
+                let (names, pair) = self.draw_pair(fault)?;
+                net.apply_hold(pair, source);
+                Some((format!("hold {names}"), UndoTarget::Pair(pair)))
+            }
+            FaultKind::Reset => {
+                let (names, pair) = self.draw_pair(fault)?;
+                net.apply_reset(pair, source);
+                Some((format!("reset {names}"), UndoTarget::Nothing))
             }
             FaultKind::Latency | FaultKind::Loss | FaultKind::Bandwidth | FaultKind::ShortIo => {
-                self.apply_to_link(fault)
+                self.apply_to_link(fault, source)
             }
             FaultKind::Registry => {
-                net.set_registry(true, false);
-                (Some("registry down".into()), Undo::Registry)
+                net.apply_registry_down(source);
+                Some(("registry down".into(), UndoTarget::Network))
             }
-            _ => self.apply_to_node(fault),
+            _ => self.apply_to_node(fault, source),
         }
     }
 
-    /// Changes the link between two hosts.
-    fn apply_to_link(&self, fault: PlannedFault) -> (Option<String>, Undo) {
-        let Some(((a, b), pair)) = self.draw_pair(fault) else { return (None, Undo::Nothing) };
-        let (level, kind) = ((fault.strength % 4) as usize, fault.kind);
-        // Not as another strike has left it: two of them would be ten thousand times as high.
-        let usual_latency = enter(self.network.run, |state, _| {
-            state.nets[self.network.net as usize].latency_without_plan(pair.0, pair.1)
-        });
+    /// Overrides a setting of the link between two hosts.
+    fn apply_to_link(
+        &self,
+        fault: PlannedFault,
+        source: FaultSource,
+    ) -> Option<(String, UndoTarget)> {
+        let (names, pair) = self.draw_pair(fault)?;
+        let level = (fault.strength % 4) as usize;
         let ppm = [10_000, 50_000, 200_000, 500_000][level];
         let factor = [4, 10, 30, 100][level];
         let rate = [1_000_000, 100_000, 20_000, 4_000][level];
-        self.network.override_link((pair, false), kind, true, |settings| match kind {
-            FaultKind::Latency => settings.latency = Some(usual_latency.scaled_by(factor)),
-            FaultKind::Loss => settings.loss_ppm = Some(ppm),
-            FaultKind::Bandwidth => settings.bandwidth = Some(rate),
-            _ => settings.short_io_ppm = Some(2 * ppm),
-        });
-        let description = match kind {
-            FaultKind::Latency => format!("latency {a} {b}: {factor} times as high"),
-            FaultKind::Loss => format!("loss {a} {b}: {} %", ppm / 10_000),
-            FaultKind::Bandwidth => format!("bandwidth {a} {b}: {rate} bytes a second"),
-            _ => format!("short_io {a} {b}: {} %", ppm / 5_000),
+        let (setting, details) = match fault.kind {
+            FaultKind::Latency => {
+                // Not times the latency of another fault: two of them would be ten thousand times
+                // as high.
+                let usual = enter(self.network.run, |state, _| {
+                    self.network.net_state(state).latency_without_plan(pair.0, pair.1)
+                });
+                let details = format!("{factor} times as high");
+                (LinkSetting::Latency(usual.scaled_by(factor)), details)
+            }
+            FaultKind::Loss => (LinkSetting::Loss(ppm), format!("{} %", ppm / 10_000)),
+            FaultKind::Bandwidth => {
+                (LinkSetting::Bandwidth(rate), format!("{rate} bytes a second"))
+            }
+            _ => (LinkSetting::ShortIo(2 * ppm), format!("{} %", ppm / 5_000)),
         };
-        (Some(description), Undo::Link(pair.0, pair.1, kind))
+        self.network.override_link(pair, false, source, setting);
+        Some((format!("{} {names}: {details}", fault.kind), UndoTarget::Pair(pair)))
     }
 
-    /// Does something to a node.
-    fn apply_to_node(&self, fault: PlannedFault) -> (Option<String>, Undo) {
+    /// Applies a fault to a node.
+    fn apply_to_node(
+        &self,
+        fault: PlannedFault,
+        source: FaultSource,
+    ) -> Option<(String, UndoTarget)> {
         let (nodes, up) = self.node_candidates();
-        let nothing = (None, Undo::Nothing);
-        let Some(node) = nodes.get(fault.victims[0] as usize % nodes.len().max(1)).cloned() else {
-            return nothing;
-        };
+        let node = nodes.get(fault.victims[0] as usize % nodes.len().max(1)).cloned()?;
         let max_down =
             self.faults.max_down.unwrap_or_else(|| (nodes.len().saturating_sub(1) / 2).max(1));
         let takes_down = matches!(
@@ -245,59 +231,48 @@ impl FaultPlan {
         );
         let is_up = up.contains(&node.host);
         if !is_up || (takes_down && nodes.len() - up.len() >= max_down) {
-            return nothing;
+            return None;
         }
         let level = (fault.strength % 4) as usize;
         let mut description = format!("{} {}", fault.kind.name(), node.name());
         let incarnation = node.incarnation();
-        let undo = match fault.kind {
-            FaultKind::Crash | FaultKind::PowerOff => {
-                node.apply_stop(fault.kind, false);
-                Undo::Start(node, incarnation)
-            }
-            FaultKind::Close => {
-                node.apply_close(false);
-                Undo::Start(node, incarnation)
-            }
-            FaultKind::Pause => {
-                node.apply_pause(true, false);
-                Undo::Resume(node)
-            }
+        match fault.kind {
+            FaultKind::Crash | FaultKind::PowerOff => node.apply_stop(fault.kind, source),
+            FaultKind::Close => node.apply_close(source),
+            FaultKind::Pause => node.apply_pause(source),
             FaultKind::Restart => {
-                node.apply_restart(false);
-                Undo::Nothing
+                node.apply_restart(source);
+                return Some((description, UndoTarget::Nothing));
             }
             FaultKind::Clock => {
                 let offset = [50_000_000, 1_000_000_000, -1_000_000_000, 60_000_000_000][level];
                 let drift = [50, -1_000, 20_000, -100_000][fault.victims[1] as usize % 4];
                 let skew = ClockSkew { offset, drift_ppm: drift };
-                node.apply_clock(skew, false);
+                node.apply_clock(skew, source);
                 description += &format!(": {}", describe_clock(skew));
-                Undo::Clock(node)
             }
             _ => {
                 let cost = Duration::from_micros([100, 1_000, 5_000, 20_000][level]);
-                node.apply_poll_cost(cost, false);
+                node.apply_poll_cost(cost, source);
                 description += &format!(": {cost:?} a poll");
-                Undo::PollCost(node)
             }
-        };
-        (Some(description), undo)
+        }
+        Some((description, UndoTarget::Node(node, incarnation)))
     }
 
-    /// Undoes one thing.
+    /// Undoes one fault.
     fn undo(&self, undo: &Undo) {
-        let net = &self.network;
-        match undo {
-            Undo::Nothing => {}
-            Undo::Partition(id, kind) => net.undo_partition(*id, *kind),
-            Undo::Release(a, b) => net.release_pair(a, b, false),
-            Undo::Link(a, b, kind) => net.undo_override((*a, *b), *kind),
-            Undo::Start(node, incarnation) => node.start_if_same(*incarnation),
-            Undo::Resume(node) => node.apply_pause(false, false),
-            Undo::Clock(node) => node.restore_clock(),
-            Undo::PollCost(node) => node.restore_poll_cost(),
-            Undo::Registry => net.set_registry(false, false),
+        let (net, Undo { kind, source, target }) = (&self.network, undo);
+        match (target, *kind) {
+            (UndoTarget::Nothing, _) => {}
+            (UndoTarget::Network, FaultKind::Registry) => net.undo_registry_down(*source),
+            (UndoTarget::Network, kind) => net.undo_partition(*source, kind),
+            (UndoTarget::Pair(pair), FaultKind::Hold) => net.undo_hold(*pair, *source),
+            (UndoTarget::Pair(pair), kind) => net.undo_override(*pair, *source, kind),
+            (UndoTarget::Node(node, _), FaultKind::Pause) => node.undo_pause(*source),
+            (UndoTarget::Node(node, _), FaultKind::Clock) => node.undo_clock(*source),
+            (UndoTarget::Node(node, _), FaultKind::SlowNode) => node.undo_poll_cost(*source),
+            (UndoTarget::Node(node, incarnation), _) => node.start_if_same(*incarnation),
         }
     }
 
@@ -307,31 +282,40 @@ impl FaultPlan {
         undo_at.values().for_each(|undo| self.undo(undo));
     }
 
-    /// Parts the hosts in two, if there are two.
-    fn draw_sides(&self, fault: PlannedFault) -> Option<(Vec<String>, Vec<String>)> {
-        let mut names: Vec<String> = enter(self.network.run, |state, _| {
-            let net = &state.nets[self.network.net as usize];
-            net.hosts.names().into_iter().map(str::to_string).collect()
+    /// Divides the hosts into two groups, if there are two hosts.
+    fn draw_sides(&self, fault: PlannedFault) -> Option<(Vec<u32>, Vec<u32>)> {
+        let mut hosts = enter(self.network.run, |state, _| {
+            self.network.net_state(state).hosts.sorted_by_name()
         });
-        if names.len() < 2 {
+        if hosts.len() < 2 {
             return None;
         }
-        let side_len = 1 + fault.victims[1] as usize % (names.len() / 2);
-        let first = fault.victims[0] as usize % names.len();
-        names.rotate_left(first);
-        let other_side = names.split_off(side_len);
-        Some((names, other_side))
+        let side_len = 1 + fault.victims[1] as usize % (hosts.len() / 2);
+        let first = fault.victims[0] as usize % hosts.len();
+        hosts.rotate_left(first);
+        let other_side = hosts.split_off(side_len);
+        Some((hosts, other_side))
     }
 
-    /// Two hosts of which one has dialed the other: names and numbers.
-    fn draw_pair(&self, fault: PlannedFault) -> Option<((String, String), (u32, u32))> {
+    /// The names of two groups of hosts.
+    fn describe_groups(&self, a: &[u32], b: &[u32]) -> String {
         enter(self.network.run, |state, _| {
-            let net = &state.nets[self.network.net as usize];
+            let net = self.network.net_state(state);
+            let names = |group: &[u32]| {
+                group.iter().map(|host| net.hosts[*host].name()).collect::<Vec<_>>().join(" ")
+            };
+            format!("{} | {}", names(a), names(b))
+        })
+    }
+
+    /// Two hosts of which one has dialed the other: their names, and their numbers.
+    fn draw_pair(&self, fault: PlannedFault) -> Option<(String, (u32, u32))> {
+        enter(self.network.run, |state, _| {
+            let net = self.network.net_state(state);
             let pairs: Vec<(u32, u32)> =
                 net.pairs.keys().filter(|(a, b)| a != b).copied().collect();
             let (a, b) = *pairs.get(fault.victims[0] as usize % pairs.len().max(1))?;
-            let name = |host: u32| net.hosts[host].name().to_string();
-            Some(((name(a), name(b)), (a, b)))
+            Some((net.link_target(a, b).to_string(), (a, b)))
         })
     }
 

@@ -151,28 +151,3 @@ impl fmt::Display for FaultStats {
         Ok(())
     }
 }
-
-/// A fault that lasts as long as either a test or a plan wants it.
-#[derive(Debug, Default)]
-pub(crate) struct OngoingFault {
-    manual: bool,
-    planned: bool,
-    /// Whether its latest application has had an effect.
-    pub(crate) is_effective: bool,
-}
-
-impl OngoingFault {
-    /// Is wanted once more.
-    pub(crate) const fn acquire(&mut self, is_manual: bool) {
-        self.manual |= is_manual;
-        self.planned |= !is_manual;
-        self.is_effective = false;
-    }
-
-    /// A test ends it for both of them, a plan only what it began. Returns whether it is over.
-    pub(crate) const fn release(&mut self, is_manual: bool) -> bool {
-        self.planned = false;
-        self.manual &= !is_manual;
-        !self.manual
-    }
-}

@@ -15,7 +15,8 @@ use crate::sim::{FaultKind, TaskId, World, hash_name};
 use crate::util::cold::cold;
 
 use crate::simnet::clock_skew::ClockSkew;
-use crate::simnet::fault::stats::{FaultStats, OngoingFault};
+use crate::simnet::fault::source::{ActiveFault, SettingFault};
+use crate::simnet::fault::stats::FaultStats;
 
 /// What a node's program comes to: nothing, or why it failed.
 pub(crate) type ProgramFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
@@ -86,17 +87,15 @@ pub(crate) struct NodeInfo {
     /// Whether it is meant to run: what has been asked for, even if it has yet to be done.
     pub(crate) is_up: bool,
     /// Its pause, while it is paused.
-    pub(crate) pause: Option<OngoingFault>,
+    pub(crate) pause: Option<ActiveFault>,
     /// How many deaths and births of it were asked for and have yet to come.
     pub(crate) pending_transitions: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
-    /// What was set by hand: the offset and drift of its clock, and what a poll costs it.
-    pub(crate) manual_clock: ClockSkew,
-    pub(crate) manual_poll_cost: Duration,
-    /// Whether these faults, if they are on, have been felt.
-    pub(crate) clock_effective: Option<bool>,
-    pub(crate) slow_effective: Option<bool>,
+    /// The offset and drift of its clocks.
+    pub(crate) clock: SettingFault<ClockSkew>,
+    /// How long each poll of its tasks takes.
+    pub(crate) poll_cost: SettingFault<Duration>,
 }
 
 impl NodeInfo {
@@ -113,26 +112,24 @@ impl NodeInfo {
             pause: None,
             pending_transitions: 0,
             spawned_at,
-            manual_clock: ClockSkew::none(),
-            manual_poll_cost: Duration::ZERO,
-            clock_effective: None,
-            slow_effective: None,
+            clock: SettingFault::default(),
+            poll_cost: SettingFault::default(),
         }
     }
 
     /// Notes which faults have been felt by now.
     pub(crate) fn record_effects(&mut self, stats: &mut FaultStats, world: &World) {
         let [was_paused, clock_observed, was_slow] = world.fault_effects(self.number);
-        let pause_effective = self.pause.as_mut().map(|pause| &mut pause.is_effective);
-        let is_effective = [
-            (FaultKind::Pause, pause_effective, was_paused),
-            (FaultKind::Clock, self.clock_effective.as_mut(), clock_observed),
-            (FaultKind::SlowNode, self.slow_effective.as_mut(), was_slow),
-        ];
-        for (kind, is_effective, is_observed) in is_effective {
-            if let Some(is_effective) = is_effective.filter(|_| is_observed) {
-                stats.mark_effective(kind, is_effective);
-            }
+        if let Some(pause) = self.pause.as_mut().filter(|_| was_paused) {
+            pause.mark_effective(FaultKind::Pause, stats);
+        }
+        let clock = self.clock.value().filter(|skew| *skew != ClockSkew::none());
+        if clock.is_some() && clock_observed {
+            self.clock.mark_effective(FaultKind::Clock, stats);
+        }
+        let poll_cost = self.poll_cost.value().filter(|cost| !cost.is_zero());
+        if poll_cost.is_some() && was_slow {
+            self.poll_cost.mark_effective(FaultKind::SlowNode, stats);
         }
     }
 }

@@ -99,6 +99,13 @@ impl HostTable {
         names
     }
 
+    /// The numbers of all hosts, sorted by their names.
+    pub(crate) fn sorted_by_name(&self) -> Vec<u32> {
+        let mut hosts: Vec<(&str, u32)> = self.iter().map(SimHost::name).zip(0..).collect();
+        hosts.sort_unstable();
+        hosts.into_iter().map(|(_, host)| host).collect()
+    }
+
     /// Forgets what has become of the hosts of this run; and those hosts of runs before that have
     /// not come again.
     pub(crate) fn clear(&mut self, nodes: &mut Vec<NodeInfo>) {

@@ -293,7 +293,7 @@ impl Handshake<'_> {
         let Some(pause) = &mut info.pause else { return false };
         let is_own_task = dial.task.and_then(|task| world.node_of(task)) == Some(info.number);
         if is_own_task {
-            net.stats.mark_effective(FaultKind::Pause, &mut pause.is_effective);
+            pause.mark_effective(FaultKind::Pause, &mut net.stats);
         }
         is_own_task
     }

@@ -1,0 +1,237 @@
+//! Applies and undoes faults of the network: partitions, holds, resets, links, the registry.
+//!
+//! Hosts are numbers here; names are resolved by the public methods of [`Network`]. Each fault has
+//! the [`FaultSource`] that applied it, so that it can be undone alone.
+
+use std::collections::BTreeSet;
+
+use crate::sim::{FaultAction, FaultChange, FaultKind, FaultTarget, World};
+
+use crate::simnet::fault::links::{LinkSetting, RateChange};
+use crate::simnet::fault::source::FaultSource;
+use crate::simnet::network::Network;
+use crate::simnet::state::{NetState, SimnetState, enter};
+use crate::simnet::tcp::conn_ctx::ConnCtx;
+use crate::simnet::tcp::connection::Connection;
+
+/// Whether a connection or a link between two hosts is the one between `pair`, either way.
+fn is_between(pair: (u32, u32)) -> impl Fn(u32, u32) -> bool {
+    move |from, to| (from, to) == pair || (to, from) == pair
+}
+
+impl NetState {
+    fn count_applied(&mut self, kind: FaultKind, source: FaultSource) {
+        let counts = self.stats.kind_mut(kind);
+        counts.requested += source.requested();
+        counts.applied += 1;
+    }
+}
+
+impl Network {
+    /// Applies a fault, if the world still accepts any.
+    fn change(&self, work: impl FnOnce(&mut SimnetState, &mut World)) {
+        enter(self.run, |state, world| {
+            if world.accepts_effect() {
+                work(state, world);
+            }
+        });
+    }
+
+    pub(crate) fn apply_partition(
+        &self,
+        (from, to): (BTreeSet<u32>, BTreeSet<u32>),
+        both_ways: bool,
+        source: FaultSource,
+    ) {
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            let kind = if both_ways { FaultKind::Partition } else { FaultKind::OneWay };
+            net.count_applied(kind, source);
+            let target = net.group_target(&from, &to);
+            world.record_fault(FaultChange::new(FaultAction::Apply(kind), target));
+            net.links.partition(from.clone(), to.clone(), both_ways, source);
+            self.reevaluate_connections(state, world, |a, b| {
+                (from.contains(&a) && to.contains(&b)) || (from.contains(&b) && to.contains(&a))
+            });
+        });
+    }
+
+    /// Undoes a partition, unless that was done before.
+    pub(crate) fn undo_partition(&self, source: FaultSource, kind: FaultKind) {
+        enter(self.run, |state, world| {
+            let net = self.net_state(state);
+            if let Some((from, to)) = net.links.undo_partition(source) {
+                let target = net.group_target(&from, &to);
+                world.record_fault(FaultChange::new(FaultAction::Undo(kind), target));
+                self.reevaluate_connections(state, world, |_, _| true);
+            }
+        });
+    }
+
+    pub(crate) fn apply_hold(&self, (a, b): (u32, u32), source: FaultSource) {
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            net.count_applied(FaultKind::Hold, source);
+            net.links.hold(a, b, source);
+            let action = FaultAction::Apply(FaultKind::Hold);
+            world.record_fault(FaultChange::new(action, net.link_target(a, b)));
+            self.reevaluate_connections(state, world, is_between((a, b)));
+        });
+    }
+
+    pub(crate) fn undo_hold(&self, (a, b): (u32, u32), source: FaultSource) {
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            if net.links.release(a, b, source) {
+                let action = FaultAction::Undo(FaultKind::Hold);
+                world.record_fault(FaultChange::new(action, net.link_target(a, b)));
+            }
+            self.reevaluate_connections(state, world, is_between((a, b)));
+        });
+    }
+
+    pub(crate) fn apply_reset(&self, (a, b): (u32, u32), source: FaultSource) {
+        self.change(|state, world| {
+            let action = FaultAction::Apply(FaultKind::Reset);
+            let target = self.net_state(state).link_target(a, b);
+            world.record_fault(FaultChange::new(action, target));
+            let mut any_reset = false;
+            let is_affected = is_between((a, b));
+            self.with_conns(state, world, is_affected, |ctx| any_reset |= ctx.reset());
+            let net = self.net_state(state);
+            net.count_applied(FaultKind::Reset, source);
+            net.stats.kind_mut(FaultKind::Reset).effective += u64::from(any_reset);
+        });
+    }
+
+    pub(crate) fn apply_registry_down(&self, source: FaultSource) {
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            net.registry_down.get_or_insert_default().apply(source);
+            net.count_applied(FaultKind::Registry, source);
+            let action = FaultAction::Apply(FaultKind::Registry);
+            world.record_fault(FaultChange::new(action, FaultTarget::Network));
+        });
+    }
+
+    pub(crate) fn undo_registry_down(&self, source: FaultSource) {
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            if net.registry_down.as_mut().is_some_and(|down| down.undo(source)) {
+                net.registry_down = None;
+                let action = FaultAction::Undo(FaultKind::Registry);
+                world.record_fault(FaultChange::new(action, FaultTarget::Network));
+            }
+        });
+    }
+
+    /// Overrides a setting of the link between two hosts, both ways or from the first to the
+    /// second alone.
+    pub(crate) fn override_link(
+        &self,
+        (a, b): (u32, u32),
+        is_one_way: bool,
+        source: FaultSource,
+        setting: LinkSetting,
+    ) {
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            let kind = setting.kind();
+            let rates = net.bandwidths(a, b);
+            net.links.override_setting((a, b), source, setting);
+            if !is_one_way {
+                net.links.override_setting((b, a), source, setting);
+            }
+            net.count_applied(kind, source);
+            let target = match net.link_target(a, b) {
+                FaultTarget::Link(a, b) if is_one_way => FaultTarget::OneWayLink(a, b),
+                target => target,
+            };
+            world.record_fault(FaultChange {
+                details: net.describe_settings((a, b), kind),
+                ..FaultChange::new(FaultAction::Apply(kind), target)
+            });
+            self.rescale_bandwidth(state, world, (a, b), rates);
+            self.reevaluate_connections(state, world, is_between((a, b)));
+        });
+    }
+
+    /// Undoes an override of both directions between two hosts; the latest of the others is in
+    /// force then.
+    pub(crate) fn undo_override(&self, (a, b): (u32, u32), source: FaultSource, kind: FaultKind) {
+        enter(self.run, |state, world| {
+            let net = self.net_state(state);
+            let rates = net.bandwidths(a, b);
+            let links = &mut net.links;
+            let was_overridden = links.undo_override((a, b), source, kind)
+                | links.undo_override((b, a), source, kind);
+            if !was_overridden {
+                return;
+            }
+            world.record_fault(FaultChange {
+                details: net.describe_settings((a, b), kind),
+                ..FaultChange::new(FaultAction::Undo(kind), net.link_target(a, b))
+            });
+            self.rescale_bandwidth(state, world, (a, b), rates);
+            self.reevaluate_connections(state, world, is_between((a, b)));
+        });
+    }
+
+    /// Moves the instants at which queued bytes between two hosts are sent, there and back, if
+    /// these were the bandwidths before.
+    fn rescale_bandwidth(
+        &self,
+        state: &mut SimnetState,
+        world: &mut World,
+        (a, b): (u32, u32),
+        rates: [Option<u64>; 2],
+    ) {
+        let after = self.net_state(state).bandwidths(a, b);
+        for ((from, to), (before, after)) in
+            [(a, b), (b, a)].into_iter().zip(rates.into_iter().zip(after))
+        {
+            let Some(before) = before.filter(|before| Some(*before) != after) else { continue };
+            let rate_change = RateChange { before, after };
+            let links = &mut self.net_state(state).links;
+            links.rescale_bandwidth((from, to), world.now, rate_change);
+            self.with_conns(state, world, is_between((from, to)), |ctx| {
+                ctx.rescale_bandwidth(from, rate_change);
+            });
+        }
+    }
+
+    /// Works on every connection between hosts that are affected.
+    fn with_conns(
+        &self,
+        state: &mut SimnetState,
+        world: &mut World,
+        is_affected: impl Fn(u32, u32) -> bool,
+        mut work: impl FnMut(&mut ConnCtx<'_>),
+    ) {
+        let is_selected = |conn: &Connection| {
+            conn.net == self.net && is_affected(conn.endpoints[0].host, conn.endpoints[1].host)
+        };
+        let conns: Vec<usize> = state
+            .conns
+            .iter()
+            .filter(|(_, conn)| is_selected(conn))
+            .map(|(index, _)| index)
+            .collect();
+        for index in conns {
+            if let Some(mut ctx) = state.conn_ctx(index, world) {
+                work(&mut ctx);
+            }
+        }
+    }
+
+    /// Lets the affected connections, and all dials, find out whether their path is up.
+    pub(crate) fn reevaluate_connections(
+        &self,
+        state: &mut SimnetState,
+        world: &mut World,
+        is_affected: impl Fn(u32, u32) -> bool,
+    ) {
+        self.with_conns(state, world, is_affected, |ctx| ctx.reevaluate_path());
+        state.resume_dials(world, self.net);
+    }
+}
