@@ -98,10 +98,15 @@ macro_rules! families {
                 match self { $(Self::$family => ChoiceGroup::$group),+ }
             }
 
+            /// The hashes of the names, in the order of the variants.
+            ///
+            /// A `match` in [`Self::hash`] would be too large to be inlined into every wake-up.
+            const HASHES: [u64; Self::ALL.len()] = [$(hash_name($name)),+];
+
             /// The hash of the name.
             #[inline]
             pub(crate) const fn hash(self) -> u64 {
-                match self { $(Self::$family => const { hash_name($name) }),+ }
+                Self::HASHES[self as usize]
             }
 
             fn sentence(self, parts: Parts<'_>) -> String {
@@ -233,13 +238,14 @@ pub(crate) fn describe(subject: &str, ordinal: u64, value: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChoiceFamily, ChoiceGroup, describe};
+    use super::{ChoiceFamily, ChoiceGroup, describe, hash_name};
 
     #[test]
     fn every_family_has_a_name_of_its_own_and_is_found_by_it() {
         for family in ChoiceFamily::ALL {
             let subject = format!("{family} main/client timer");
             assert_eq!(ChoiceFamily::of_subject(&subject), Some(*family));
+            assert_eq!(family.hash(), hash_name(family.name()), "{family}");
             assert_ne!(describe(&subject, 0, 1), format!("{subject} 0 = 1"), "{family}");
         }
         let in_groups: usize = ChoiceGroup::ALL.map(|group| group.families().count()).iter().sum();
