@@ -186,7 +186,7 @@ impl Scenario {
         for (name, program) in self.programs() {
             network.node(name, move |host| program(host));
         }
-        let mut fault_plan = network.fault_plan(Faults::all().swarm());
+        let mut fault_plan = network.fault_plan(Faults::all());
         fault_plan.run_for(FAULT_DURATION).await;
         self.context.journal.update(|state| state.faults = fault_plan.applied_faults().to_vec());
         Box::new(move || network.fault_stats())

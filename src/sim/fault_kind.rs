@@ -59,6 +59,13 @@ kinds! {
     Registry "registry";
     /// Reads and writes between two hosts transfer fewer bytes than they could.
     ShortIo "short_io";
+    /// All nodes of a region lose their power at once. A plan draws it where there are nodes in two
+    /// regions or more, and no more nodes go down than may be down.
+    Zone "zone";
+    /// A node is restarted without anything that it had stored.
+    Wipe "wipe";
+    /// The registry answers late.
+    SlowRegistry "slow_registry";
 }
 
 impl fmt::Display for FaultKind {

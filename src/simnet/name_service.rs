@@ -20,13 +20,15 @@ impl NetState {
     /// not.
     #[inline(always)]
     pub(crate) fn draw_answer_time(
-        &self,
+        &mut self,
         world: &mut World,
         host: Option<u32>,
         hostname: &str,
     ) -> u64 {
         let hash = host.map_or_else(|| hash_name(hostname), |it| self.hosts[it].name_hash);
-        let (min, extra) = self.config.registry_latency.min_and_extra();
+        let latency = self.registry_latency.value().unwrap_or(self.config.registry_latency);
+        self.registry_latency.mark_effective(FaultKind::SlowRegistry, &mut self.stats);
+        let (min, extra) = latency.min_and_extra();
         world.draw_reply_time(ChoiceFamily::RegistryLatency, (hash, hostname), min, extra)
     }
 

@@ -238,6 +238,50 @@ impl Network {
         self.undo_registry_down(FaultSource::Manual);
     }
 
+    /// Sets how long the registry takes to answer, for questions from now on; with the latency of
+    /// the [`Config`] it is as fast as at first. [`heal`](Self::heal) does not undo it.
+    #[track_caller]
+    pub fn set_registry_latency(&self, latency: Latency) {
+        self.apply_registry_latency(latency, FaultSource::Manual);
+    }
+
+    /// Takes the power of all nodes of a region at once, as [`Node::power_off`] does of one. Hosts
+    /// without a program are not affected.
+    ///
+    /// # Panics
+    ///
+    /// If there is no region of that name.
+    #[track_caller]
+    pub fn power_off_region(&self, region: &str) {
+        self.apply_zone(self.find_made_region(region), FaultSource::Manual);
+    }
+
+    /// Gives a region its power back: those of its nodes start that lost it and were not started
+    /// since.
+    ///
+    /// # Panics
+    ///
+    /// If there is no region of that name.
+    #[track_caller]
+    pub fn restore_region(&self, region: &str) {
+        self.undo_zone(self.find_made_region(region), FaultSource::Manual);
+    }
+
+    /// The number of a region that was made before.
+    #[track_caller]
+    fn find_made_region(&self, name: &str) -> u32 {
+        let found = enter(self.run, |state, _| {
+            let regions = &self.net_state(state).regions;
+            let index = regions.iter().position(|region| region.name == name);
+            index.map(|index| index as u32).ok_or_else(|| {
+                let names: Vec<_> = regions.iter().map(|it| format!("{:?}", it.name)).collect();
+                let (network, names) = (&self.name, names.join(", "));
+                format!("no region {name:?} was ever made on {network}; there are: {names}")
+            })
+        });
+        found.unwrap_or_else(|error| panic!("virtnet: {error}"))
+    }
+
     /// Undoes partitions, holds and `registry_down`, whoever called them; but no link that was
     /// edited by hand, and nothing that was done to a node.
     ///

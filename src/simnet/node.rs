@@ -21,7 +21,7 @@ use crate::util::stall_probe::waiting_for;
 
 use crate::simnet::clock_skew::ClockSkew;
 use crate::simnet::fault::source::{ActiveFault, FaultSource};
-use crate::simnet::host::sim_host::{NodeInfo, PowerState, ProgramFuture, SimHost};
+use crate::simnet::host::sim_host::{NodeInfo, PowerState, ProgramFn, ProgramFuture, SimHost};
 use crate::simnet::state::{SimnetState, enter};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 
@@ -105,6 +105,18 @@ pub struct Node {
     pub(crate) name: Arc<str>,
 }
 
+/// The program of a node, whatever its output is.
+fn into_program<P, Fut>(program: P) -> ProgramFn
+where
+    P: Fn(Host) -> Fut + 'static,
+    Fut: Future<Output: NodeOutput> + 'static,
+{
+    Rc::new(move |host| -> ProgramFuture {
+        let future = program(host);
+        Box::pin(async move { future.await.into_error().map_or(Ok(()), Err) })
+    })
+}
+
 impl Node {
     /// Makes a node, and starts it.
     pub(crate) fn start<P, Fut>(
@@ -118,10 +130,7 @@ impl Node {
         P: Fn(Host) -> Fut + 'static,
         Fut: Future<Output: NodeOutput> + 'static,
     {
-        let program = Rc::new(move |host| -> ProgramFuture {
-            let future = program(host);
-            Box::pin(async move { future.await.into_error().map_or(Ok(()), Err) })
-        });
+        let program = into_program(program);
         let node = enter(run, |state, world| {
             let net_state = &mut state.nets[net as usize];
             let addr = net_state.hosts.addr_for(&net_state.name, name);
@@ -193,7 +202,48 @@ impl Node {
     /// was before, and are refused there.
     #[track_caller]
     pub fn restart(&self) {
-        self.apply_restart(FaultSource::Manual);
+        self.apply_restart(FaultKind::Restart, FaultSource::Manual);
+    }
+
+    /// Starts the program again as [`restart`](Self::restart) does, without anything that it had
+    /// stored: as a machine that is replaced.
+    ///
+    /// A program that keeps its own model of a disk asks
+    /// [`Sim::previous_death`](crate::Sim::previous_death), which says
+    /// [`NodeDeath::Wipe`] then.
+    #[track_caller]
+    pub fn restart_wiped(&self) {
+        self.apply_restart(FaultKind::Wipe, FaultSource::Manual);
+    }
+
+    /// Replaces the program: the node runs it from its next start on. This is how a rolling
+    /// upgrade is tested; the present life goes on with the old program.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use virtnet::{Run, Sim, simnet};
+    ///
+    /// Run::new(1).execute(async |sim| {
+    ///     let net = simnet::Network::new("t");
+    ///     let node = net.node("β", async |_| Sim::current().note("version 1"));
+    ///     sim.sleep(Duration::from_secs(1)).await;
+    ///     node.replace(async |_| Sim::current().note("version 2"));
+    ///     node.restart();
+    ///     sim.sleep(Duration::from_secs(1)).await;
+    /// }).unwrap();
+    /// ```
+    #[track_caller]
+    pub fn replace<P, Fut>(&self, program: P)
+    where
+        P: Fn(Host) -> Fut + 'static,
+        Fut: Future<Output: NodeOutput> + 'static,
+    {
+        let program = into_program(program);
+        // The old program is the user's: it is dropped outside the world.
+        let _old = enter(self.run, |state, world| {
+            let program_slot = &mut self.info(state).program;
+            if world.accepts_effect() { std::mem::replace(program_slot, program) } else { program }
+        });
     }
 
     /// Lets no task of it be polled until it is resumed. The network goes on: what arrives is
@@ -268,12 +318,17 @@ impl Node {
         });
     }
 
+    /// Has it die because its region has lost its power, which is the fault that is counted.
+    pub(crate) fn lose_power(&self) {
+        enter(self.run, |state, world| self.stop_if_up(state, world, FaultKind::Zone));
+    }
+
     /// Has it die as soon as the current poll returns.
     fn stop_if_up(&self, state: &mut SimnetState, world: &mut World, kind: FaultKind) {
         let was_up = std::mem::replace(&mut self.info(state).is_up, false);
         // One that has crashed can still lose its power.
         let still_answers =
-            kind == FaultKind::PowerOff && self.sim_host(state).power != PowerState::PoweredOff;
+            is_power_failure(kind) && self.sim_host(state).power != PowerState::PoweredOff;
         if was_up || still_answers {
             self.defer_transition(state, world, move |node| node.stop_node(kind));
         }
@@ -294,10 +349,10 @@ impl Node {
         })));
     }
 
-    /// Starts it again: a fault.
+    /// Starts it again: a fault, which is a restart or a wipe.
     #[track_caller]
-    pub(crate) fn apply_restart(&self, source: FaultSource) {
-        self.defer_restart(Some(source));
+    pub(crate) fn apply_restart(&self, kind: FaultKind, source: FaultSource) {
+        self.defer_restart(Some((kind, source)));
     }
 
     /// Starts it again when a plan is done with it: the end of a fault, and none itself. Does
@@ -318,19 +373,20 @@ impl Node {
         })
     }
 
-    /// Starts it again when the current poll has returned; without a source it is no fault, but
-    /// the end of one.
+    /// Starts it again when the current poll has returned: as a fault, which is a restart or a
+    /// wipe, or as the end of one.
     #[track_caller]
-    fn defer_restart(&self, source: Option<FaultSource>) {
+    fn defer_restart(&self, fault: Option<(FaultKind, FaultSource)>) {
         enter(self.run, |state, world| {
             if world.accepts_effect() {
-                if let Some(source) = source {
-                    self.count_requested(state, FaultKind::Restart, source);
+                if let Some((kind, source)) = fault {
+                    self.count_requested(state, kind, source);
                 }
-                let is_fault = source.is_some();
-                self.stop_if_up(state, world, FaultKind::Restart);
+                let kind = fault.map(|(kind, _)| kind);
+                let stop_kind = fault.map_or(FaultKind::Restart, |(kind, _)| kind);
+                self.stop_if_up(state, world, stop_kind);
                 self.info(state).is_up = true;
-                self.defer_transition(state, world, move |node| node.begin_incarnation(is_fault));
+                self.defer_transition(state, world, move |node| node.begin_incarnation(kind));
             }
         });
     }
@@ -589,16 +645,17 @@ impl Node {
 
     /// Dies.
     fn stop_node(&self, kind: FaultKind) {
-        let power =
-            if kind == FaultKind::PowerOff { PowerState::PoweredOff } else { PowerState::Down };
+        let power = if is_power_failure(kind) { PowerState::PoweredOff } else { PowerState::Down };
         let host = enter(self.run, |state, world| {
-            if kind == FaultKind::PowerOff && self.sim_host(state).power == PowerState::PoweredOff {
+            if is_power_failure(kind) && self.sim_host(state).power == PowerState::PoweredOff {
                 return None;
             }
-            if kind == FaultKind::Restart {
-                self.record(world, FaultAction::StopToRestart);
-            } else {
-                self.count_applied(state, world, kind, true);
+            match kind {
+                FaultKind::Restart | FaultKind::Wipe => {
+                    self.record(world, FaultAction::StopToRestart);
+                }
+                FaultKind::Zone => {}
+                _ => self.count_applied(state, world, kind, true),
             }
             self.record_effects(state, world);
             let sim_host = self.sim_host(state);
@@ -622,7 +679,8 @@ impl Node {
             let source = PathHash::of_name(kind.name());
             world.intern_name(source, || kind.name().into());
             let death = match kind {
-                FaultKind::PowerOff => NodeDeath::PowerOff,
+                FaultKind::PowerOff | FaultKind::Zone => NodeDeath::PowerOff,
+                FaultKind::Wipe => NodeDeath::Wipe,
                 FaultKind::Restart => NodeDeath::Restart,
                 _ => NodeDeath::Crash,
             };
@@ -630,18 +688,20 @@ impl Node {
         });
     }
 
-    /// Begins a new life.
-    fn begin_incarnation(&self, is_fault: bool) {
+    /// Begins a new life: by a fault of this kind, or as the end of one.
+    fn begin_incarnation(&self, fault: Option<FaultKind>) {
         enter(self.run, |state, world| {
-            if is_fault {
-                self.count_applied(state, world, FaultKind::Restart, true);
-            } else {
-                self.record(world, FaultAction::Apply(FaultKind::Restart));
+            match fault {
+                Some(kind) => self.count_applied(state, world, kind, true),
+                None => self.record(world, FaultAction::Apply(FaultKind::Restart)),
             }
             let sim_host = self.sim_host(state);
             sim_host.incarnation += 1;
             sim_host.power = PowerState::Down;
             let number = self.info(state).number;
+            if fault == Some(FaultKind::Wipe) {
+                world.wipe_node(number);
+            }
             world.start_node(number);
             self.with_conns(state, world, |ctx, end| ctx.on_restart(end));
         });
@@ -696,6 +756,11 @@ impl Node {
         })
         .await;
     }
+}
+
+/// Whether a node loses its power by a fault of this kind.
+const fn is_power_failure(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::PowerOff | FaultKind::Zone)
 }
 
 /// The settings of a clock: nanoseconds ahead, and millionths by which it runs too fast.

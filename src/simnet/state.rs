@@ -4,7 +4,7 @@
 //! puts it back; no code of a user or of another library runs in between.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::util::small_map::SmallMap;
 
 use crate::simnet::config::Config;
 use crate::simnet::fault::links::{LinkSettings, Links};
-use crate::simnet::fault::source::ActiveFault;
+use crate::simnet::fault::source::{ActiveFault, SettingFault, ZoneOutage};
 use crate::simnet::fault::stats::{FaultStats, add_to_thread_stats, is_collecting_stats};
 use crate::simnet::host::sim_host::NodeInfo;
 use crate::simnet::host::table::HostTable;
@@ -54,6 +54,9 @@ pub(crate) struct NetState {
     pub(crate) regions: Vec<RegionState>,
     /// Whether the registry answers nobody.
     pub(crate) registry_down: Option<ActiveFault>,
+    pub(crate) registry_latency: SettingFault<Latency>,
+    /// Regions without power, by number.
+    pub(crate) zones: BTreeMap<u32, ZoneOutage>,
     pub(crate) links: Links,
     /// Whether everything that goes from one host to another has to be looked at.
     all_need_slow_path: bool,
@@ -83,6 +86,8 @@ impl NetState {
         self.hosts.clear(nodes);
         self.regions.clear_to_capacity(MAX_CAPACITY);
         self.registry_down = None;
+        self.registry_latency = SettingFault::default();
+        self.zones.clear();
         self.links.clear();
         self.pairs.clear();
         self.stats = FaultStats::default();

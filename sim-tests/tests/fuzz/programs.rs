@@ -97,7 +97,8 @@ async fn echo_program(sim: Sim) -> Result<(), String> {
     }
     let host = net.new_host("client").await.map_err(|error| error.to_string())?;
     sim.sleep(Duration::from_secs(1)).await;
-    let (limit, mut fault_plan) = (Duration::from_secs(3), net.fault_plan(Faults::all()));
+    let (limit, mut fault_plan) =
+        (Duration::from_secs(3), net.fault_plan(Faults::all().every_run()));
     let client = async {
         for _ in 0..sim.choose("rounds", 8) {
             let addr = ["a:1", "b:1"][sim.choose("where", 2)];

@@ -34,7 +34,7 @@ fn busy(seed: u64, schedule: Schedule) -> (Fingerprint, FaultStats, Duration) {
                 }
             });
         }
-        net.fault_plan(Faults::all()).run_for(secs(20)).await;
+        net.fault_plan(Faults::all().every_run()).run_for(secs(20)).await;
         sim.sleep(secs(2)).await;
         net.fault_stats()
     });
@@ -142,7 +142,7 @@ fn a_run_is_replayed_from_its_tape() {
             let a = echo_node(&net, "α");
             let b = net.new_host("β").await.unwrap();
             sim.sleep(ms(100)).await;
-            let mut chaos = net.fault_plan(Faults::all());
+            let mut chaos = net.fault_plan(Faults::all().every_run());
             let chaos = chaos.run_for(secs(5));
             let talking = async {
                 for _ in 0..20 {

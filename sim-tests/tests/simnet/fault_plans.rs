@@ -12,7 +12,7 @@ use crate::simnet::{
     connect, echo_node, exact, fifo, ms, read, secs, serve, timed, two, until, write,
 };
 
-const ALL: [&str; 16] = [
+const ALL: [&str; 18] = [
     "partition",
     "one_way",
     "hold",
@@ -29,6 +29,8 @@ const ALL: [&str; 16] = [
     "slow_node",
     "registry",
     "short_io",
+    "wipe",
+    "slow_registry",
 ];
 
 /// Asks a node for an echo, over and over.
@@ -118,7 +120,8 @@ fn under(seed: u64, faults: Faults, lasts: Duration) -> (FaultStats, Vec<String>
 fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
     let mut sum = FaultStats::default();
     for seed in 0..16 {
-        let faults = if seed % 4 == 0 { Faults::all() } else { Faults::all().swarm() };
+        let faults = Faults::all().with(FaultKind::Wipe);
+        let faults = if seed % 4 == 0 { faults.every_run() } else { faults };
         let (ledger, done, answers) = under(seed, faults, secs(60));
         assert!(answers > 100, "seed {seed}: {answers} answers, though {done:?}");
         sum += &ledger;
@@ -137,9 +140,7 @@ fn each_family_alone_is_felt_and_undone() {
     for family in ALL {
         let mut sum = FaultStats::default();
         for seed in 0..4 {
-            let none = ALL.iter().filter(|other| **other != family);
-            let faults =
-                none.fold(Faults::all(), |faults, other| faults.without(other.parse().unwrap()));
+            let faults = Faults::none().with(family.parse().unwrap());
             let (ledger, done, _) = under(seed, faults, secs(40));
             assert!(
                 done.iter().all(|what| what.contains(family.split('_').next().unwrap())),
@@ -164,7 +165,7 @@ fn a_plan_that_is_dropped_in_the_middle_undoes_what_it_did() {
             let net = Network::with("t", exact());
             let (nodes, _) = ring(&net);
             sim.sleep(secs(1)).await;
-            let mut chaos = net.fault_plan(Faults::all());
+            let mut chaos = net.fault_plan(Faults::all().every_run());
             let _ = sim.timeout(secs(12 + seed), chaos.run_for(secs(60))).await;
             assert!(!chaos.applied_faults().is_empty());
             drop(chaos);
@@ -185,7 +186,9 @@ fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
         time::sleep(ms(10)).await;
         t.net.partition(&["γ"], &["β"]);
         t.net
-            .fault_plan(Faults::all().without(FaultKind::Registry).without(FaultKind::Hold))
+            .fault_plan(
+                Faults::all().every_run().without(FaultKind::Registry).without(FaultKind::Hold),
+            )
             .run_for(secs(60))
             .await;
         assert!(node.is_up());
@@ -334,7 +337,7 @@ fn on_the_zero_tape_a_plan_does_nothing_and_takes_its_time() {
         let net = Network::with("t", exact());
         let (nodes, _) = ring(&net);
         sim.sleep(secs(1)).await;
-        let mut chaos = net.fault_plan(Faults::all());
+        let mut chaos = net.fault_plan(Faults::all().every_run());
         assert_eq!(timed(chaos.run_for(secs(60))).await.0, secs(60));
         assert_eq!(chaos.applied_faults(), []);
         assert!(net.fault_stats().iter().all(|(_, counts)| counts.drawn + counts.applied == 0));

@@ -83,7 +83,8 @@ fn no_fault_has_more_effects_than_applications() {
                         sim.sleep(100 * MS).await;
                     }
                 };
-                let mut chaos = net.fault_plan(Faults::all().without(FaultKind::Restart));
+                let mut chaos =
+                    net.fault_plan(Faults::all().every_run().without(FaultKind::Restart));
                 futures::join!(chaos.run_for(20_000 * MS), dials);
                 net.fault_stats()
             })

@@ -6,6 +6,7 @@
 mod causality;
 mod closing;
 mod determinism;
+mod fault_kinds;
 mod fault_plans;
 mod fault_stats;
 mod faults;

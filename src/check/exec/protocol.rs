@@ -107,6 +107,7 @@ fn record_kind_to_json(kind: &RecordKind) -> Value {
             };
             let target = match &change.target {
                 FaultTarget::Network => json!(["network"]),
+                FaultTarget::Region(name) => json!(["region", name]),
                 FaultTarget::Host(host) => json!(["host", host]),
                 FaultTarget::Link(a, b) => json!(["link", a, b]),
                 FaultTarget::OneWayLink(from, to) => json!(["one way", from, to]),
@@ -137,6 +138,7 @@ fn record_kind_from_json(json: &Value) -> Option<RecordKind> {
         let (word, names) = json.as_array()?.split_first()?;
         Some(match (word.as_str()?, names) {
             ("network", []) => FaultTarget::Network,
+            ("region", [name]) => FaultTarget::Region(text(name)?),
             ("host", [host]) => FaultTarget::Host(text(host)?),
             ("link", [a, b]) => FaultTarget::Link(text(a)?, text(b)?),
             ("one way", [from, to]) => FaultTarget::OneWayLink(text(from)?, text(to)?),
@@ -329,6 +331,7 @@ mod tests {
         for action in actions.chain([FaultAction::StopToRestart, FaultAction::Heal]) {
             for target in [
                 FaultTarget::Network,
+                FaultTarget::Region(b.clone()),
                 FaultTarget::Host(a.clone()),
                 FaultTarget::Link(a.clone(), b.clone()),
                 FaultTarget::OneWayLink(a.clone(), b.clone()),

@@ -15,7 +15,7 @@ use crate::sim::task::boxed_task::{BoxedTask, box_task};
 use crate::sim::task::name::TaskName;
 use crate::sim::task::table::TaskId;
 use crate::sim::world::current::{assert_active, current_run, enter_run, now, try_current_run};
-use crate::sim::world::node::NO_NODE;
+use crate::sim::world::node::{NO_NODE, NodeDeath};
 use crate::sim::world::state::World;
 
 /// The handle to a simulated run.
@@ -196,6 +196,19 @@ impl Sim {
     #[cfg(feature = "proptest")]
     pub(crate) fn input_word(&self, ordinal: u64) -> u64 {
         enter_run(self.run, |world| world.input_word(ordinal))
+    }
+
+    /// Returns how the previous life of the node of the calling task ended; `None` in its first
+    /// life, and in a task that belongs to no node.
+    ///
+    /// A program that keeps its own model of a disk needs it: what was written and not synced
+    /// outlives a crash, but no power failure, and nothing outlives
+    /// [`Node::restart_wiped`](crate::simnet::Node::restart_wiped).
+    pub fn previous_death(&self) -> Option<NodeDeath> {
+        enter_run(self.run, |world| {
+            let node = world.current_slot().map(|slot| world.tasks.slots[slot as usize].node);
+            world.last_death(node?)
+        })
     }
 
     /// Returns the seed of this run.

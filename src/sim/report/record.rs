@@ -330,6 +330,8 @@ pub enum FaultAction {
 pub enum FaultTarget {
     /// The network as a whole.
     Network,
+    /// The nodes of a region, by its name.
+    Region(String),
     /// One host.
     Host(String),
     /// Two hosts, in both directions.
@@ -341,10 +343,10 @@ pub enum FaultTarget {
 }
 
 impl FaultTarget {
-    /// Returns the names of the hosts; none for the network as a whole.
+    /// Returns the names of the hosts; none for the network as a whole and for a region.
     pub fn hosts(&self) -> Vec<&str> {
         match self {
-            Self::Network => Vec::new(),
+            Self::Network | Self::Region(_) => Vec::new(),
             Self::Host(host) => vec![host],
             Self::Link(a, b) | Self::OneWayLink(a, b) => vec![a, b],
             Self::Groups(a, b) => a.iter().chain(b).map(String::as_str).collect(),
@@ -356,6 +358,7 @@ impl fmt::Display for FaultTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Network => Ok(()),
+            Self::Region(name) => write!(f, "{name:?}"),
             Self::Host(host) => f.write_str(host),
             Self::Link(a, b) => write!(f, "{a} {b}"),
             Self::OneWayLink(from, to) => write!(f, "{from} -> {to}"),

@@ -172,10 +172,13 @@ impl World {
 
     /// Ends a node: its tasks are dropped, oldest first, before anything else happens.
     pub(crate) fn stop_node(&mut self, node: u16, death: NodeDeath, source: PathHash) {
-        let Some(state) = self.nodes.get_mut(node).filter(|state| !state.is_dead) else {
+        let Some(state) = self.nodes.get_mut(node) else { return };
+        if state.is_dead {
+            // A node that has crashed can still lose its power.
+            state.last_death = state.last_death.map(|_| death);
             return;
-        };
-        state.is_dead = true;
+        }
+        (state.is_dead, state.last_death) = (true, Some(death));
         state.is_paused = false;
         state.held_polls.clear();
         let cause = self.tracer.current();
@@ -186,6 +189,18 @@ impl World {
                 self.deferred.abort(Aborted { task: self.tasks.id(slot), actor: source, cause });
             }
         }
+    }
+
+    /// Notes that a node has lost what its previous lives stored.
+    pub(crate) fn wipe_node(&mut self, node: u16) {
+        if let Some(state) = self.nodes.get_mut(node) {
+            state.last_death = Some(NodeDeath::Wipe);
+        }
+    }
+
+    /// How the latest life of a node that is over ended.
+    pub(crate) fn last_death(&self, node: u16) -> Option<NodeDeath> {
+        self.nodes.get(node)?.last_death
     }
 
     /// Lets no task of a node be polled, or all those that would have been meanwhile.

@@ -84,8 +84,10 @@ pub enum NodeDeath {
     Crash,
     /// It lost its power.
     PowerOff,
-    /// It was restarted.
+    /// It was stopped to be restarted.
     Restart,
+    /// It was stopped to be restarted without anything that it had stored.
+    Wipe,
 }
 
 /// Prints it as a verb: `crashed`.
@@ -95,6 +97,7 @@ impl fmt::Display for NodeDeath {
             Self::Crash => "crashed",
             Self::PowerOff => "lost its power",
             Self::Restart => "was restarted",
+            Self::Wipe => "was wiped and restarted",
         })
     }
 }
@@ -106,6 +109,8 @@ pub(crate) struct NodeState {
     name: Arc<str>,
     /// Whether its tasks have been told to go, and what they ask for has no effect.
     pub(crate) is_dead: bool,
+    /// How its latest life that is over ended.
+    pub(crate) last_death: Option<NodeDeath>,
     pub(crate) is_paused: bool,
     /// Tasks that would have been polled while it was paused, in order, and the queue entries that
     /// would have done so.
@@ -139,6 +144,7 @@ impl Nodes {
         self.list.push(NodeState {
             name,
             is_dead: false,
+            last_death: None,
             is_paused: false,
             held_polls: Vec::new(),
             poll_cost: 0,

@@ -9,7 +9,10 @@ use crate::sim::{FaultAction, FaultChange, FaultKind, FaultTarget, World};
 
 use crate::simnet::fault::links::{LinkSetting, RateChange};
 use crate::simnet::fault::source::FaultSource;
+use crate::simnet::host::sim_host::{NodeInfo, SimHost};
+use crate::simnet::latency::Latency;
 use crate::simnet::network::Network;
+use crate::simnet::node::Node;
 use crate::simnet::state::{NetState, SimnetState, enter};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 use crate::simnet::tcp::connection::Connection;
@@ -123,6 +126,98 @@ impl Network {
                 world.record_fault(FaultChange::new(action, FaultTarget::Network));
             }
         });
+    }
+
+    pub(crate) fn apply_registry_latency(&self, latency: Latency, source: FaultSource) {
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            net.registry_latency.apply(source, latency);
+            net.count_applied(FaultKind::SlowRegistry, source);
+            self.record_registry_latency(state, world, FaultAction::Apply);
+        });
+    }
+
+    pub(crate) fn undo_registry_latency(&self, source: FaultSource) {
+        self.change(|state, world| {
+            if self.net_state(state).registry_latency.undo(source).is_some() {
+                self.record_registry_latency(state, world, FaultAction::Undo);
+            }
+        });
+    }
+
+    fn record_registry_latency(
+        &self,
+        state: &mut SimnetState,
+        world: &mut World,
+        action: fn(FaultKind) -> FaultAction,
+    ) {
+        let net = self.net_state(state);
+        let latency = net.registry_latency.value().unwrap_or(net.config.registry_latency);
+        world.record_fault(FaultChange {
+            details: latency.describe(),
+            ..FaultChange::new(action(FaultKind::SlowRegistry), FaultTarget::Network)
+        });
+    }
+
+    /// Takes the power of all nodes of a region that are up.
+    pub(crate) fn apply_zone(&self, region: u32, source: FaultSource) {
+        let mut nodes = Vec::new();
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            net.zones.entry(region).or_default().outage.apply(source);
+            net.count_applied(FaultKind::Zone, source);
+            let target = FaultTarget::Region(net.regions[region as usize].name.to_string());
+            world.record_fault(FaultChange::new(FaultAction::Apply(FaultKind::Zone), target));
+            nodes = self.nodes_where(net, |host, info| host.region == region && info.is_up);
+            net.stats.kind_mut(FaultKind::Zone).effective += u64::from(!nodes.is_empty());
+        });
+        for node in nodes {
+            let incarnation = node.incarnation();
+            node.lose_power();
+            self.change(|state, _| {
+                if let Some(zone) = self.net_state(state).zones.get_mut(&region) {
+                    zone.stopped.push((node.host, incarnation));
+                }
+            });
+        }
+    }
+
+    /// Gives a region its power back: its nodes are started that lost it, unless they were started
+    /// since.
+    pub(crate) fn undo_zone(&self, region: u32, source: FaultSource) {
+        let mut stopped: Vec<(Node, u32)> = Vec::new();
+        self.change(|state, world| {
+            let net = self.net_state(state);
+            if net.zones.get_mut(&region).is_some_and(|zone| zone.outage.undo(source))
+                && let Some(zone) = net.zones.remove(&region)
+            {
+                let incarnation =
+                    |node: Node| zone.stopped.iter().find(|it| it.0 == node.host).map(|it| it.1);
+                let nodes = self.nodes_where(net, |_, _| true).into_iter();
+                stopped = nodes.filter_map(|it| Some((it.clone(), incarnation(it)?))).collect();
+                let target = FaultTarget::Region(net.regions[region as usize].name.to_string());
+                world.record_fault(FaultChange::new(FaultAction::Undo(FaultKind::Zone), target));
+            }
+        });
+        stopped.iter().for_each(|(node, incarnation)| node.start_if_same(*incarnation));
+    }
+
+    /// The nodes of which something is true, in the order in which they were made.
+    pub(crate) fn nodes_where(
+        &self,
+        net: &NetState,
+        is_selected: impl Fn(&SimHost, &NodeInfo) -> bool,
+    ) -> Vec<Node> {
+        let hosts = net.hosts.iter().zip(0..);
+        let nodes = hosts
+            .filter(|(host, _)| host.node.as_deref().is_some_and(|info| is_selected(host, info)));
+        let node = |(host, index): (&SimHost, u32)| Node {
+            run: self.run,
+            net: self.net,
+            host: index,
+            name: host.name().into(),
+        };
+        nodes.map(node).collect()
     }
 
     /// Overrides a setting of the link between two hosts, both ways or from the first to the

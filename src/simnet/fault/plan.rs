@@ -4,7 +4,7 @@
 //! that exist when the fault is applied. A fault that would take down more nodes than allowed is
 //! skipped. At the end of the plan, everything that it did is undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ enum UndoTarget {
     Nothing,
     Network,
     Pair((u32, u32)),
+    Region(u32),
     /// With the incarnation in which it was applied.
     Node(Node, u32),
 }
@@ -62,7 +63,7 @@ impl Network {
     ///     let net = Network::new("t");
     ///     # net.new_host("α").await.unwrap();
     ///     // .. make nodes, start clients ..
-    ///     net.fault_plan(Faults::all().swarm()).run_for(Duration::from_secs(30)).await;
+    ///     net.fault_plan(Faults::all()).run_for(Duration::from_secs(30)).await;
     ///     // All is well again: now progress can be demanded.
     /// }).unwrap();
     /// ```
@@ -71,7 +72,12 @@ impl Network {
         let plan = enter(self.run, |state, _| {
             let net = &mut state.nets[self.net as usize];
             net.plan_count += 1;
-            for kind in faults.kinds() {
+            // Where all nodes are in one region, no zone fails.
+            let has_zones = {
+                let nodes = net.hosts.iter().filter(|host| host.node.is_some());
+                nodes.map(|host| host.region).collect::<BTreeSet<_>>().len() > 1
+            };
+            for kind in faults.kinds().filter(|kind| *kind != FaultKind::Zone || has_zones) {
                 net.stats.kind_mut(kind).requested += 1;
             }
             net.plan_count - 1
@@ -172,12 +178,60 @@ impl FaultPlan {
             FaultKind::Latency | FaultKind::Loss | FaultKind::Bandwidth | FaultKind::ShortIo => {
                 self.apply_to_link(fault, source)
             }
+            FaultKind::SlowRegistry => {
+                let factor = [10, 50, 200, 1000][(fault.strength % 4) as usize];
+                let usual = enter(net.run, |state, _| {
+                    let net = net.net_state(state);
+                    net.registry_latency.manual_value().unwrap_or(net.config.registry_latency)
+                });
+                net.apply_registry_latency(usual.scaled_by(factor), source);
+                Some((format!("slow_registry: {factor} times as slow"), UndoTarget::Network))
+            }
+            FaultKind::Zone => self.apply_to_region(fault, source),
             FaultKind::Registry => {
                 net.apply_registry_down(source);
                 Some(("registry down".into(), UndoTarget::Network))
             }
             _ => self.apply_to_node(fault, source),
         }
+    }
+
+    /// Takes the power of a region, if there are others with nodes, and no more nodes go down by it
+    /// than may be down.
+    fn apply_to_region(
+        &self,
+        fault: PlannedFault,
+        source: FaultSource,
+    ) -> Option<(String, UndoTarget)> {
+        let (nodes, up) = self.node_candidates();
+        let (regions, name) = enter(self.network.run, |state, _| {
+            let net = self.network.net_state(state);
+            let mut regions: Vec<(u32, usize)> = Vec::new();
+            for node in &nodes {
+                let region = net.hosts[node.host].region;
+                let is_up = usize::from(up.contains(&node.host));
+                match regions.iter_mut().find(|(other, _)| *other == region) {
+                    Some((_, count)) => *count += is_up,
+                    None => regions.push((region, is_up)),
+                }
+            }
+            let index = fault.victims[0] as usize % regions.len().max(1);
+            let name = regions.get(index).map(|(it, _)| net.regions[*it as usize].name.to_string());
+            regions.rotate_left(index);
+            (regions, name)
+        });
+        let (region, affected) = *regions.first()?;
+        let down_after = nodes.len() - up.len() + affected;
+        if regions.len() < 2 || affected == 0 || down_after > self.max_down(nodes.len()) {
+            return None;
+        }
+        self.network.apply_zone(region, source);
+        Some((format!("zone {:?}", name?), UndoTarget::Region(region)))
+    }
+
+    /// How many of so many nodes may be down at once.
+    fn max_down(&self, node_count: usize) -> usize {
+        self.faults.max_down.unwrap_or_else(|| (node_count.saturating_sub(1) / 2).max(1))
     }
 
     /// Overrides a setting of the link between two hosts.
@@ -219,8 +273,7 @@ impl FaultPlan {
     ) -> Option<(String, UndoTarget)> {
         let (nodes, up) = self.node_candidates();
         let node = nodes.get(fault.victims[0] as usize % nodes.len().max(1)).cloned()?;
-        let max_down =
-            self.faults.max_down.unwrap_or_else(|| (nodes.len().saturating_sub(1) / 2).max(1));
+        let max_down = self.max_down(nodes.len());
         let takes_down = matches!(
             fault.kind,
             FaultKind::Crash
@@ -228,6 +281,7 @@ impl FaultPlan {
                 | FaultKind::Close
                 | FaultKind::Pause
                 | FaultKind::Restart
+                | FaultKind::Wipe
         );
         let is_up = up.contains(&node.host);
         if !is_up || (takes_down && nodes.len() - up.len() >= max_down) {
@@ -240,8 +294,8 @@ impl FaultPlan {
             FaultKind::Crash | FaultKind::PowerOff => node.apply_stop(fault.kind, source),
             FaultKind::Close => node.apply_close(source),
             FaultKind::Pause => node.apply_pause(source),
-            FaultKind::Restart => {
-                node.apply_restart(source);
+            FaultKind::Restart | FaultKind::Wipe => {
+                node.apply_restart(fault.kind, source);
                 return Some((description, UndoTarget::Nothing));
             }
             FaultKind::Clock => {
@@ -266,6 +320,8 @@ impl FaultPlan {
         match (target, *kind) {
             (UndoTarget::Nothing, _) => {}
             (UndoTarget::Network, FaultKind::Registry) => net.undo_registry_down(*source),
+            (UndoTarget::Network, FaultKind::SlowRegistry) => net.undo_registry_latency(*source),
+            (UndoTarget::Region(region), _) => net.undo_zone(*region, *source),
             (UndoTarget::Network, kind) => net.undo_partition(*source, kind),
             (UndoTarget::Pair(pair), FaultKind::Hold) => net.undo_hold(*pair, *source),
             (UndoTarget::Pair(pair), kind) => net.undo_override(*pair, *source, kind),

@@ -32,7 +32,7 @@ const PLAN_SLOTS: u64 = 12;
 /// use virtnet::simnet::{FaultKind, Faults};
 ///
 /// let all_but_clocks = Faults::all().without(FaultKind::Clock);
-/// let two = Faults::none().with(FaultKind::Partition).with(FaultKind::Crash).swarm();
+/// let two = Faults::none().with(FaultKind::Partition).with(FaultKind::Crash);
 /// let three = Faults::from([FaultKind::Hold, FaultKind::Loss, FaultKind::Pause]);
 /// ```
 #[derive(Clone)]
@@ -44,14 +44,17 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// All kinds.
+    /// All kinds that a correct single node survives, as a [`swarm`](Self::swarm): all but
+    /// [`FaultKind::Wipe`], which loses what only one node has stored.
     pub fn all() -> Self {
-        Self { allowed: [true; FaultKind::ALL.len()], swarm: false, max_down: None }
+        let mut allowed = [true; FaultKind::ALL.len()];
+        allowed[FaultKind::Wipe as usize] = false;
+        Self { allowed, swarm: true, max_down: None }
     }
 
-    /// No kind, to which those wanted are added.
+    /// No kind, to which those wanted are added; no swarm.
     pub fn none() -> Self {
-        Self { allowed: [false; FaultKind::ALL.len()], ..Self::all() }
+        Self { allowed: [false; FaultKind::ALL.len()], swarm: false, max_down: None }
     }
 
     /// Adds a kind.
@@ -64,10 +67,15 @@ impl Faults {
         self.allow(kind, false)
     }
 
-    /// Lets every seed draw a subset of the families, each with a strength of its own: all faults
-    /// slightly on find little.
+    /// Lets every seed draw a subset of the kinds: all faults slightly on find little.
     pub fn swarm(mut self) -> Self {
         self.swarm = true;
+        self
+    }
+
+    /// Lets every seed draw all of the kinds: the opposite of [`swarm`](Self::swarm).
+    pub fn every_run(mut self) -> Self {
+        self.swarm = false;
         self
     }
 
@@ -98,7 +106,8 @@ impl<const N: usize> From<[FaultKind; N]> for Faults {
 /// Prints the expression that makes it, as `Faults::none().with(FaultKind::Crash).swarm()`.
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.allowed == [true; FaultKind::ALL.len()] {
+        let is_all = self.allowed == Self::all().allowed;
+        if is_all {
             f.write_str("Faults::all()")?;
         } else {
             f.write_str("Faults::none()")?;
@@ -107,7 +116,11 @@ impl fmt::Debug for Faults {
         if let Some(nodes) = self.max_down {
             write!(f, ".max_down({nodes})")?;
         }
-        f.write_str(if self.swarm { ".swarm()" } else { "" })
+        f.write_str(match (is_all, self.swarm) {
+            (true, false) => ".every_run()",
+            (false, true) => ".swarm()",
+            _ => "",
+        })
     }
 }
 

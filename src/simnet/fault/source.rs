@@ -68,6 +68,14 @@ impl ActiveFault {
     }
 }
 
+/// A region whose nodes have lost their power.
+#[derive(Debug, Default)]
+pub(crate) struct ZoneOutage {
+    pub(crate) outage: ActiveFault,
+    /// The hosts of the nodes that it has stopped, with their incarnations.
+    pub(crate) stopped: Vec<(u32, u32)>,
+}
+
 /// The values of one setting that were applied and not undone. The latest is in force.
 #[derive(Debug)]
 pub(crate) struct SettingFault<T> {

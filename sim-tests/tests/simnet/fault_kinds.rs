@@ -1,0 +1,280 @@
+//! Zones, wipes, a slow registry, and programs that are replaced.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use futures::future::pending;
+use virtnet::simnet::{FaultKind, Faults, Latency, Network, Node};
+use virtnet::{Host, NodeDeath, Run, Schedule, Sim, Tape, time};
+
+use crate::simnet::{echo_node, exact, fifo, ms, secs, timed, until};
+
+/// Nodes α and β in one region, γ and δ in another, ε in a third; all of them echo.
+fn three_regions(net: &Network) -> Vec<Node> {
+    let regions = [("α", "east"), ("β", "east"), ("γ", "west"), ("δ", "west"), ("ε", "north")];
+    let node = |(name, region)| net.node_in(region, name, crate::simnet::echo);
+    regions.map(node).to_vec()
+}
+
+fn up(nodes: &[Node]) -> String {
+    nodes.iter().filter(|node| node.is_up()).map(Node::name).collect()
+}
+
+#[test]
+fn region_without_power_is_silent_and_its_nodes_start_when_power_is_back() {
+    fifo(async |sim| {
+        let net = Network::with("t", exact());
+        let nodes = three_regions(&net);
+        let client = net.new_host("c").await.unwrap();
+        sim.sleep(secs(1)).await;
+        nodes[0].crash();
+        sim.sleep(secs(1)).await;
+        net.power_off_region("east");
+        sim.sleep(secs(1)).await;
+        assert_eq!(up(&nodes), "γδε");
+        // Silent, not refused.
+        assert!(time::timeout(secs(1), client.dial("β:1")).await.is_err());
+        nodes[1].restart();
+        sim.sleep(secs(1)).await;
+        nodes[1].crash();
+        sim.sleep(secs(1)).await;
+        net.restore_region("east");
+        net.restore_region("east");
+        sim.sleep(secs(1)).await;
+        // α was down before, and β was started since: neither is a matter of the outage.
+        assert_eq!(up(&nodes), "γδε");
+        net.power_off_region("west");
+        sim.sleep(secs(1)).await;
+        net.restore_region("west");
+        sim.sleep(secs(1)).await;
+        assert_eq!(up(&nodes), "γδε");
+        client.dial("δ:1").await.unwrap();
+        let counts = net.fault_stats().kind(FaultKind::Zone);
+        assert_eq!((counts.requested, counts.applied, counts.effective), (2, 2, 2));
+        assert_eq!(net.fault_stats().kind(FaultKind::PowerOff).applied, 0);
+    });
+}
+
+#[test]
+fn plan_takes_a_region_down_as_a_whole_within_the_limit_of_nodes() {
+    let outages = |tape: Tape, max_down: usize| {
+        let run = Run::new(7).schedule(Schedule::Fifo).tape(tape);
+        run.execute(async move |sim| {
+            let net = Network::with("t", exact());
+            let nodes = three_regions(&net);
+            sim.sleep(secs(1)).await;
+            let start = sim.now();
+            let mut plan = net.fault_plan(Faults::none().with(FaultKind::Zone).max_down(max_down));
+            let watch = async {
+                until(start, secs(2)).await;
+                let during = up(&nodes);
+                until(start, secs(70)).await;
+                (during, up(&nodes))
+            };
+            let (seen, ()) = futures::join!(watch, plan.run_for(secs(60)));
+            (seen, plan.applied_faults().len())
+        })
+        .unwrap()
+    };
+    // One outage at the beginning, of the region with the given index.
+    let tape = |region: u64| {
+        let tape = Tape::zero().with("fault simt/plan zone", 1, 2);
+        let tape = tape.with("fault simt/plan zone#1", 0, 11);
+        tape.with("fault simt/plan zone#1", 2, 5_000_000_000).with(
+            "fault simt/plan zone#1",
+            3,
+            region,
+        )
+    };
+    let all = "αβγδε".to_string();
+    assert_eq!(outages(tape(0), 2), (("γδε".into(), all.clone()), 1));
+    assert_eq!(outages(tape(1), 2), (("αβε".into(), all.clone()), 1));
+    assert_eq!(outages(tape(2), 2), (("αβγδ".into(), all.clone()), 1));
+    assert_eq!(outages(tape(0), 1), ((all.clone(), all), 0));
+}
+
+#[test]
+fn zone_is_neither_requested_nor_applied_where_all_nodes_are_in_one_region() {
+    for seed in 0..8 {
+        let stats = Run::new(seed).execute(async |sim| {
+            let net = Network::new("t");
+            let _nodes = ["α", "β", "γ", "δ", "ε"].map(|name| echo_node(&net, name));
+            sim.sleep(secs(1)).await;
+            net.fault_plan(Faults::from([FaultKind::Zone])).run_for(secs(60)).await;
+            net.fault_stats()
+        });
+        let counts = stats.unwrap().kind(FaultKind::Zone);
+        assert_eq!((counts.requested, counts.applied), (0, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn program_asks_how_its_previous_life_ended() {
+    let deaths = Rc::new(RefCell::new(Vec::new()));
+    let seen = deaths.clone();
+    fifo(async move |sim| {
+        assert_eq!(sim.previous_death(), None);
+        let net = Network::with("t", exact());
+        let node = net.node("α", move |_: Host| {
+            seen.borrow_mut().push(Sim::current().previous_death());
+            pending::<()>()
+        });
+        let ends: [&dyn Fn(&Node); 7] = [
+            &|node| node.crash(),
+            &|node| node.power_off(),
+            &|node| node.restart_wiped(),
+            &|node| node.restart(),
+            &|node| {
+                node.crash();
+                node.power_off();
+            },
+            &|node| {
+                node.power_off();
+                node.restart_wiped();
+            },
+            &|node| node.crash(),
+        ];
+        for end in ends {
+            sim.sleep(secs(1)).await;
+            end(&node);
+            sim.sleep(secs(1)).await;
+            if !node.is_up() {
+                node.restart();
+            }
+        }
+        sim.sleep(secs(1)).await;
+        let counts = net.fault_stats().kind(FaultKind::Wipe);
+        assert_eq!((counts.requested, counts.applied, counts.effective), (2, 2, 2));
+        assert_eq!(sim.previous_death(), None);
+    });
+    let expected = [
+        None,
+        Some(NodeDeath::Crash),
+        Some(NodeDeath::PowerOff),
+        Some(NodeDeath::Wipe),
+        Some(NodeDeath::Restart),
+        Some(NodeDeath::PowerOff),
+        Some(NodeDeath::Wipe),
+        Some(NodeDeath::Crash),
+    ];
+    assert_eq!(*deaths.borrow(), expected);
+}
+
+#[test]
+fn replaced_program_runs_from_the_next_start_on() {
+    let started = Rc::new(RefCell::new(String::new()));
+    let log = started.clone();
+    fifo(async move |sim| {
+        let net = Network::with("t", exact());
+        let program = |version: char| {
+            let log = log.clone();
+            move |_: Host| {
+                log.borrow_mut().push(version);
+                pending::<()>()
+            }
+        };
+        let node = net.node("α", program('a'));
+        sim.sleep(secs(1)).await;
+        node.replace(program('b'));
+        sim.sleep(secs(1)).await;
+        assert_eq!(*log.borrow(), "a");
+        node.restart();
+        sim.sleep(secs(1)).await;
+        node.crash();
+        node.replace(program('c'));
+        sim.sleep(secs(1)).await;
+        node.restart();
+        node.replace(program('d'));
+        sim.sleep(secs(1)).await;
+    });
+    // A start that was requested and has not happened yet has the latest program.
+    assert_eq!(*started.borrow(), "abd");
+}
+
+#[test]
+fn slow_registry_delays_look_ups_until_it_is_undone() {
+    let tape = Tape::zero().with("fault simt/plan slow_registry", 1, 2);
+    let tape = tape.with("fault simt/plan slow_registry#1", 0, 11);
+    let tape = tape.with("fault simt/plan slow_registry#1", 5, 1);
+    let run = Run::new(7).schedule(Schedule::Fifo).tape(tape);
+    run.execute(async |sim| {
+        let net = Network::with("t", exact());
+        let _node = echo_node(&net, "α");
+        let client = net.new_host("c").await.unwrap();
+        sim.sleep(secs(1)).await;
+        let dial = async || timed(client.dial("α:1")).await.0;
+        assert_eq!(dial().await, ms(1 + 20));
+        net.set_registry_latency(Latency::constant(ms(7)));
+        assert_eq!(dial().await, ms(7 + 20));
+        // The plan's is 50 times that of the call, and over after 625 ms.
+        let start = sim.now();
+        let mut plan = net.fault_plan(Faults::from([FaultKind::SlowRegistry]));
+        let dials = async {
+            until(start, ms(10)).await;
+            assert_eq!(dial().await, ms(350 + 20));
+            until(start, secs(1)).await;
+            assert_eq!(dial().await, ms(7 + 20));
+        };
+        futures::join!(plan.run_for(secs(60)), dials);
+        assert_eq!(plan.applied_faults()[0].1, "slow_registry: 50 times as slow");
+        let counts = net.fault_stats().kind(FaultKind::SlowRegistry);
+        assert_eq!((counts.requested, counts.applied, counts.effective), (2, 2, 2));
+    })
+    .unwrap();
+}
+
+#[test]
+fn more_kinds_in_a_plan_move_no_draw_of_the_others() {
+    let applied = |seed: u64, faults: Faults| {
+        let run = Run::new(seed).schedule(Schedule::Fifo);
+        let outcome = run.execute(async move |sim| {
+            let net = Network::with("t", exact());
+            let _nodes = three_regions(&net);
+            sim.sleep(secs(1)).await;
+            let mut plan = net.fault_plan(faults);
+            plan.run_for(secs(60)).await;
+            plan.applied_faults().to_vec()
+        });
+        outcome.unwrap()
+    };
+    let few = || Faults::from([FaultKind::Partition, FaultKind::Clock, FaultKind::SlowNode]);
+    for seed in 0..20 {
+        let more = few().with(FaultKind::SlowRegistry).with(FaultKind::Registry);
+        let mut with_more = applied(seed, more);
+        let count = with_more.len();
+        with_more.retain(|(_, what)| !what.contains("registry"));
+        assert!(with_more.len() < count, "seed {seed}");
+        assert_eq!(with_more, applied(seed, few()), "seed {seed}");
+    }
+}
+
+#[test]
+fn all_faults_are_a_swarm_unless_every_run_draws_all() {
+    for (faults, text) in [
+        (Faults::all(), "Faults::all()"),
+        (Faults::all().every_run(), "Faults::all().every_run()"),
+        (Faults::all().every_run().swarm(), "Faults::all()"),
+        (Faults::from([FaultKind::Wipe]).swarm(), "Faults::none().with(FaultKind::Wipe).swarm()"),
+    ] {
+        assert_eq!(format!("{faults:?}"), text);
+    }
+    let drawn = |faults: fn() -> Faults| {
+        let counts = (0..20).map(|seed| {
+            let outcome = Run::new(seed).execute(async move |sim| {
+                let net = Network::new("t");
+                let _nodes = three_regions(&net);
+                sim.sleep(secs(1)).await;
+                net.fault_plan(faults()).run_for(secs(120)).await;
+                net.fault_stats()
+            });
+            let stats = outcome.unwrap();
+            stats.iter().filter(|(_, counts)| counts.drawn > 0).count()
+        });
+        counts.collect::<Vec<_>>()
+    };
+    let all = FaultKind::ALL.len() - 1;
+    let every_run = drawn(|| Faults::all().every_run());
+    assert!(every_run.iter().filter(|kinds| **kinds >= all - 2).count() > 15, "{every_run:?}");
+    let swarm = drawn(Faults::all);
+    assert!(swarm.iter().all(|kinds| *kinds < all - 1), "{swarm:?}");
+}
