@@ -334,7 +334,7 @@ const RETIRED: &[&str] = &[
     "knock", "knocks", "ledger", "lone", "machine", "machines", "mend", "met", "misled", "nobody",
     "nudge", "odd", "passage", "patience", "plainly", "played", "pressing", "pulse", "relax",
     "rung", "seat", "seldom", "somebody", "spun", "stir", "strike", "strikes", "swept", "tap",
-    "told", "unedit", "veil", "welcome", "who", "whose", "wipe", "witness", "worry",
+    "told", "unedit", "veil", "welcome", "who", "whose", "witness", "worry",
 ];
 
 /// The words of a name: `TaskId`, `task_id` and `TASK_ID` are "task" and "id".
