@@ -88,45 +88,48 @@ fn condition_whose_future_is_ready_at_the_limit_is_in_time() {
 }
 
 #[test]
-fn condition_is_asked_a_last_time_at_the_limit() {
+fn condition_is_checked_a_last_time_at_the_limit() {
     for (holds_from, in_time) in [(SEC, true), (SEC + Duration::from_nanos(1), false)] {
-        let (asked, at) = timed(async move |sim| {
-            let mut asked = Vec::new();
+        let (checked_at, at) = timed(async move |sim| {
+            let mut checked_at = Vec::new();
             let result = eventually(SEC, || {
                 let now = sim.now() - Instant::ZERO;
-                asked.push(now);
+                checked_at.push(now);
                 ready(now >= holds_from)
             });
             assert_eq!(result.await.is_ok(), in_time);
-            asked
+            checked_at
         });
         assert_eq!(at, SEC);
-        assert_eq!(asked[..5], [0, 1, 3, 7, 15].map(|ms| ms * MS));
-        assert_eq!(asked.last(), Some(&SEC));
-        assert!(asked.windows(2).all(|two| two[0] < two[1]), "asked twice at once: {asked:?}");
+        assert_eq!(checked_at[..5], [0, 1, 3, 7, 15].map(|ms| ms * MS));
+        assert_eq!(checked_at.last(), Some(&SEC));
+        assert!(
+            checked_at.windows(2).all(|two| two[0] < two[1]),
+            "asked twice at once: {checked_at:?}"
+        );
     }
 }
 
 #[test]
-fn limit_of_zero_asks_once() {
+fn limit_of_zero_checks_once() {
     for holds in [true, false] {
-        let (asked, at) = timed(async move |_| {
-            let asked = Cell::new(0);
+        let (checks, at) = timed(async move |_| {
+            let checks = Cell::new(0);
             let result = eventually(Duration::ZERO, || {
-                asked.set(asked.get() + 1);
+                checks.set(checks.get() + 1);
                 ready(holds)
             });
             assert_eq!(result.await.is_ok(), holds);
-            asked.get()
+            checks.get()
         });
-        assert_eq!((asked, at), (1, Duration::ZERO));
+        assert_eq!((checks, at), (1, Duration::ZERO));
     }
     let (in_time, at) = timed(async |_| eventually(Duration::ZERO, pending).await.is_ok());
     assert_eq!((in_time, at), (false, Duration::ZERO));
 }
 
 #[test]
-fn limit_that_never_comes_is_no_panic() {
+fn maximum_limit_does_not_panic() {
     let (in_time, at) = timed(async |sim| {
         let later = || ready(sim.now() - Instant::ZERO >= 7 * MS);
         eventually(Duration::MAX, later).await.is_ok()
@@ -135,28 +138,28 @@ fn limit_that_never_comes_is_no_panic() {
 }
 
 #[test]
-fn condition_within_a_condition_has_the_sooner_limit_of_both() {
+fn nested_condition_ends_at_the_sooner_limit_of_both() {
     let (in_time, at) = timed(async |_| {
         let inner = || async { eventually(50 * SEC, || ready(false)).await.is_ok() };
         eventually(SEC, inner).await.is_ok()
     });
     assert_eq!((in_time, at), (false, SEC));
-    let (asked, at) = timed(async |_| {
-        let asked = Cell::new(0);
+    let (checks, at) = timed(async |_| {
+        let checks = Cell::new(0);
         let inner = || async {
-            asked.set(asked.get() + 1);
+            checks.set(checks.get() + 1);
             eventually(400 * MS, pending).await.is_ok()
         };
         eventually(SEC, inner).await.unwrap_err();
-        asked.get()
+        checks.get()
     });
-    assert_eq!((asked, at), (3, SEC));
+    assert_eq!((checks, at), (3, SEC));
 }
 
 #[test]
-fn condition_that_is_given_up_is_dropped() {
-    struct Held(Rc<Cell<bool>>);
-    impl Drop for Held {
+fn condition_pending_at_the_limit_is_dropped() {
+    struct SetOnDrop(Rc<Cell<bool>>);
+    impl Drop for SetOnDrop {
         fn drop(&mut self) {
             self.0.set(true);
         }
@@ -164,9 +167,9 @@ fn condition_that_is_given_up_is_dropped() {
     let (dropped, _) = timed(async |_| {
         let dropped = Rc::new(Cell::new(false));
         let condition = || {
-            let held = Held(dropped.clone());
+            let guard = SetOnDrop(dropped.clone());
             async move {
-                let _held = held;
+                let _held = guard;
                 pending().await
             }
         };
@@ -208,27 +211,27 @@ fn limit_on_a_node_is_measured_by_its_clock() {
 }
 
 #[test]
-fn limit_on_a_node_whose_clock_changes_meanwhile_is_kept() {
+fn limit_on_a_node_survives_a_change_of_its_clock() {
     for drift in [1_000_000, -999_999, 0] {
-        let (asked, at) = timed(async move |sim: Sim| {
+        let (checks, at) = timed(async move |sim: Sim| {
             let net = simnet::Network::new("t");
             let node = net.node("s", async |_| pending::<()>().await);
             sim.sleep_until(Instant::from_nanos(1_000_000_000)).await;
-            let asking = node.spawn(async {
-                let asked = Cell::new(0);
+            let checking = node.spawn(async {
+                let checks = Cell::new(0);
                 let result = eventually(SEC, || {
-                    asked.set(asked.get() + 1);
+                    checks.set(checks.get() + 1);
                     ready(false)
                 });
                 result.await.unwrap_err();
-                asked.get()
+                checks.get()
             });
             sim.sleep(SEC / 2).await;
             node.set_clock(ClockSkew::behind(Duration::from_secs(5)).drift_ppm(drift));
-            asking.await.unwrap()
+            checking.await.unwrap()
         });
         // A timer that is set goes off when it would have, whatever the clock says by then.
         assert!(at > SEC && at <= 2 * SEC, "drift {drift}: {at:?}");
-        assert!(asked < 100, "drift {drift}: asked {asked} times");
+        assert!(checks < 100, "drift {drift}: asked {checks} times");
     }
 }

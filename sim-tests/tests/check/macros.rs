@@ -10,7 +10,7 @@ fn run<T: 'static>(main: impl AsyncFnOnce(Sim) -> T + 'static) -> T {
     Run::new(1).execute(async move |sim: Sim| main(sim).await).unwrap()
 }
 
-async fn give<T>(value: T) -> T {
+async fn ready_value<T>(value: T) -> T {
     value
 }
 
@@ -19,7 +19,7 @@ fn select_leaves_a_constant_of_the_user_as_it_is() {
     const BRANCHES: usize = 100;
     let n = run(async |sim| {
         select! {
-            n = give(BRANCHES) => n + BRANCHES,
+            n = ready_value(BRANCHES) => n + BRANCHES,
             _ = sim.sleep(Duration::from_secs(1)), if BRANCHES == 100 => 0,
         }
     });
@@ -45,10 +45,10 @@ fn select_leaves_variables_of_the_user_as_they_are() {
         let (future, open) = (17, 18);
         select! {
             biased;
-            n = give(chosen + turns + start + any_open + turn), if turn == 5 && c1 == 16 =>
+            n = ready_value(chosen + turns + start + any_open + turn), if turn == 5 && c1 == 16 =>
                 n + polled + output + matches + cx + branches + a0 + b0 + c0 + a1 + b1 + c1
                     + future + open,
-            _ = give(a0 + b0 + c0) => 0,
+            _ = ready_value(a0 + b0 + c0) => 0,
         }
     });
     assert_eq!(sum, (1..=18).sum::<i32>());
@@ -99,12 +99,12 @@ fn select_works_where_the_user_has_items_of_any_name() {
     let sum = run(async |_| {
         select! {
             biased;
-            n = give(chosen + turns + start + any_open + turn) => n + polled + output + matches,
-            _ = give(cx + a0 + b0 + c0) => 0,
+            n = ready_value(chosen + turns + start + any_open + turn) => n + polled + output + matches,
+            _ = ready_value(cx + a0 + b0 + c0) => 0,
         }
     });
     assert_eq!(sum, (1..=8).sum::<u8>());
-    let joined = run(async |_| join!(give(chosen), give(turns)));
+    let joined = run(async |_| join!(ready_value(chosen), ready_value(turns)));
     assert_eq!(joined, (1, 2));
 }
 
@@ -112,19 +112,19 @@ fn select_works_where_the_user_has_items_of_any_name() {
 fn join_leaves_names_of_the_user_as_they_are() {
     let got = run(async |_| {
         let (_fut0, _fut1, __cx, __all_done) = (ready(10), ready(11), 12, 13);
-        join!(give(__cx), _fut0, async { _fut1.await + __all_done })
+        join!(ready_value(__cx), _fut0, async { _fut1.await + __all_done })
     });
     assert_eq!(got, (12, 10, 24));
 }
 
 #[test]
-fn labels_and_question_marks_of_the_user_reach_their_own_loops() {
-    async fn story() -> Result<u32, std::num::ParseIntError> {
+fn select_leaves_labels_and_question_marks_to_the_user() {
+    async fn loop_until_third_round() -> Result<u32, std::num::ParseIntError> {
         let mut rounds = 0;
         'outer: loop {
             loop {
                 select! {
-                    n = give("7".parse::<u32>()?) => {
+                    n = ready_value("7".parse::<u32>()?) => {
                         rounds += 1;
                         if rounds == 3 { break 'outer Ok(n) }
                         continue 'outer;
@@ -134,7 +134,7 @@ fn labels_and_question_marks_of_the_user_reach_their_own_loops() {
             }
         }
     }
-    assert_eq!(run(async |_| story().await), Ok(7));
+    assert_eq!(run(async |_| loop_until_third_round().await), Ok(7));
 }
 
 #[test]
@@ -178,7 +178,7 @@ mod attribute {
     const __SIM: u8 = 1;
 
     #[virtnet::test(seeds = 2)]
-    async fn a_test_may_call_its_simulator_as_the_attribute_does(__sim: virtnet::Sim) {
+    async fn attribute_test_may_name_its_argument_as_the_macro_does(__sim: virtnet::Sim) {
         __sim.sleep(std::time::Duration::from_secs(1)).await;
         assert_eq!(__SIM, 1);
     }

@@ -14,33 +14,33 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::{StreamExt, poll};
 use virtnet::{Cause, Conn, Error, Host, Listener, SubNetwork};
 
-use crate::lonet::{LIMIT, Place, run, soon};
+use crate::lonet::{TEST_LIMIT, TempNetworks, run, within_limit};
 
 /// Counts how often it is woken, and does nothing about it.
 #[derive(Default)]
-struct Deaf(AtomicUsize);
+struct CountingWaker(AtomicUsize);
 
-impl Wake for Deaf {
+impl Wake for CountingWaker {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 /// Polls something as often as the reactor is asked at last, so that it really waits.
-fn settle<T>(mut future: Pin<&mut impl Future<Output = T>>, waker: &Waker) {
+fn poll_until_parked<T>(mut future: Pin<&mut impl Future<Output = T>>, waker: &Waker) {
     for _ in 0..4 {
         assert!(future.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
     }
 }
 
-fn two_hosts(place: &Place) -> (SubNetwork, Host, Host) {
-    let net = run(place.config().join("t")).unwrap();
+fn two_hosts(temp: &TempNetworks) -> (SubNetwork, Host, Host) {
+    let net = run(temp.config().join("t")).unwrap();
     let [a, b] = ["α", "β"].map(|name| run(net.new_host(name)).unwrap());
     (net, a, b)
 }
 
 /// Lets a dial and an accept come to one connection.
-async fn meet(
+async fn assert_connect(
     dial: impl Future<Output = Result<Conn, Error>>,
     accept: impl Future<Output = Result<Conn, Error>>,
 ) {
@@ -53,45 +53,46 @@ fn is_refused(dialed: Result<Conn, Error>) -> bool {
 }
 
 #[test]
-fn an_accept_that_is_not_polled_any_more_holds_up_nobody_else() {
-    let place = Place::new();
-    let (_net, a, b) = two_hosts(&place);
-    let (held, live) = (run(a.listen(":1")).unwrap(), run(a.listen(":2")).unwrap());
-    let deaf = Arc::<Deaf>::default();
-    let mut accept = pin!(held.accept());
+fn accept_that_is_no_longer_polled_does_not_block_other_accepts() {
+    let temp = TempNetworks::new();
+    let (_net, a, b) = two_hosts(&temp);
+    let (idle_listener, polled_listener) =
+        (run(a.listen(":1")).unwrap(), run(a.listen(":2")).unwrap());
+    let counter = Arc::<CountingWaker>::default();
+    let mut accept = pin!(idle_listener.accept());
     // Nobody else accepts: it is called, unless the thread was there first, and does not come.
     let start = Instant::now();
-    while deaf.0.load(Ordering::SeqCst) == 0 {
-        settle(accept.as_mut(), &deaf.clone().into());
+    while counter.0.load(Ordering::SeqCst) == 0 {
+        poll_until_parked(accept.as_mut(), &counter.clone().into());
         assert!(is_refused(run(b.dial("α:3"))));
-        assert!(start.elapsed() < LIMIT, "who waits in an accept is not asked to help");
+        assert!(start.elapsed() < TEST_LIMIT, "who waits in an accept is not asked to help");
     }
     // Somebody else does, and takes turns with it.
     let start = Instant::now();
     for _ in 0..50 {
-        run(meet(b.dial("α:2"), live.accept()));
+        run(assert_connect(b.dial("α:2"), polled_listener.accept()));
         assert!(is_refused(run(b.dial("α:3"))));
     }
-    assert!(start.elapsed() < LIMIT / 4, "{:?}", start.elapsed());
+    assert!(start.elapsed() < TEST_LIMIT / 4, "{:?}", start.elapsed());
     // It has lost nothing itself.
-    run(meet(b.dial("α:1"), accept));
+    run(assert_connect(b.dial("α:1"), accept));
 }
 
 #[test]
-fn an_accept_that_is_dropped_when_it_is_called_leaves_the_dial_to_others() {
-    let place = Place::new();
-    let (_net, a, b) = two_hosts(&place);
+fn accept_dropped_when_it_is_woken_leaves_the_dial_to_the_next_accept() {
+    let temp = TempNetworks::new();
+    let (_net, a, b) = two_hosts(&temp);
     let listener = run(a.listen(":1")).unwrap();
     for round in 0..50 {
-        let dropped = Arc::<Deaf>::default();
+        let counter = Arc::<CountingWaker>::default();
         let mut accept = Box::pin(listener.accept());
-        settle(accept.as_mut(), &dropped.clone().into());
+        poll_until_parked(accept.as_mut(), &counter.clone().into());
         let dialing = thread::spawn({
             let b = b.clone();
-            move || block_on(soon(dial_until_greeted(&b)))
+            move || block_on(within_limit(dial_until_greeted(&b)))
         });
         let start = Instant::now();
-        while dropped.0.load(Ordering::SeqCst) == 0 && start.elapsed() < LIMIT {
+        while counter.0.load(Ordering::SeqCst) == 0 && start.elapsed() < TEST_LIMIT {
             thread::yield_now();
         }
         // At another moment each time: before, while and after the thread has taken over.
@@ -111,19 +112,19 @@ async fn dial_until_greeted(host: &Host) {
 }
 
 #[test]
-fn whoever_waits_first_takes_in_what_comes_for_all() {
-    let place = Place::new();
-    let net = run(place.config().join("t")).unwrap();
+fn concurrent_listeners_of_one_host_each_accept_their_own_dials() {
+    let temp = TempNetworks::new();
+    let net = run(temp.config().join("t")).unwrap();
     let hosts = ["α", "β", "γ"].map(|name| run(net.new_host(name)).unwrap());
     let listeners = [1, 2, 3].map(|port| run(hosts[0].listen(&format!(":{port}"))).unwrap());
-    let serve = |listener: Listener| {
+    let spawn_server = |listener: Listener| {
         // Each in a thread of its own, on an executor that knows no reactor.
         thread::spawn(move || {
             let served = async { listener.incoming().take(40).map(Result::unwrap).count().await };
-            block_on(soon(served))
+            block_on(within_limit(served))
         })
     };
-    let served = listeners.map(serve);
+    let served = listeners.map(spawn_server);
     let dials = (0..120).map(|number| {
         let (host, port) = (&hosts[number % 2 + 1], number % 3 + 1);
         async move { host.dial(&format!("α:{port}")).await.unwrap() }
@@ -135,12 +136,12 @@ fn whoever_waits_first_takes_in_what_comes_for_all() {
 }
 
 #[test]
-fn what_comes_after_the_last_accept_is_answered() {
-    let place = Place::new();
-    let (net, a, b) = two_hosts(&place);
+fn dial_after_the_last_accept_waits_for_the_next_or_is_refused() {
+    let temp = TempNetworks::new();
+    let (net, a, b) = two_hosts(&temp);
     let listener = run(a.listen(":1")).unwrap();
     for _ in 0..10 {
-        run(meet(b.dial("α:1"), listener.accept()));
+        run(assert_connect(b.dial("α:1"), listener.accept()));
         assert!(is_refused(run(b.dial("α:2"))));
         assert!(is_refused(run(b.dial("α:2"))));
         run(async {
@@ -149,12 +150,12 @@ fn what_comes_after_the_last_accept_is_answered() {
             assert!(poll!(&mut dial).is_pending());
             async_io::Timer::after(Duration::from_millis(10)).await;
             assert!(poll!(&mut dial).is_pending());
-            meet(dial, listener.accept()).await;
+            assert_connect(dial, listener.accept()).await;
         });
     }
     let mut last = pin!(listener.accept());
     let waker = Waker::noop();
-    settle(last.as_mut(), waker);
+    poll_until_parked(last.as_mut(), waker);
     net.close().unwrap();
     let Poll::Ready(Err(error)) = last.poll(&mut Context::from_waker(waker)) else {
         panic!("it waits on a closed network");

@@ -3,36 +3,36 @@
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::SubNetwork;
 
-use crate::lonet::{Place, run, soon};
+use crate::lonet::{TempNetworks, run, within_limit};
 use crate::net::conformance::suite;
 
-async fn conforms() {
-    let place = Place::new();
-    suite(async || place.config().join("").await.unwrap()).await;
+async fn run_conformance_suite() {
+    let temp = TempNetworks::new();
+    suite(async || temp.config().join("").await.unwrap()).await;
 }
 
 #[test]
-fn lonet_conforms_on_the_executor_of_async_io() {
-    run(conforms());
+fn lonet_on_async_io_executor_conforms() {
+    run(run_conformance_suite());
 }
 
 #[test]
-fn lonet_conforms_on_an_executor_that_knows_no_reactor() {
-    futures::executor::block_on(soon(conforms()));
+fn lonet_on_executor_without_reactor_conforms() {
+    futures::executor::block_on(within_limit(run_conformance_suite()));
 }
 
 #[test]
-fn lonet_conforms_on_tokio() {
+fn lonet_on_tokio_conforms() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(soon(conforms()));
+    runtime.block_on(within_limit(run_conformance_suite()));
 }
 
 #[test]
-fn its_handles_are_used_from_many_threads_at_once() {
-    let place = Place::new();
+fn lonet_handles_used_from_many_threads_at_once_work() {
+    let temp = TempNetworks::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
-    runtime.block_on(soon(async {
-        let net = place.config().join("t").await.unwrap();
+    runtime.block_on(within_limit(async {
+        let net = temp.config().join("t").await.unwrap();
         let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         let listener = b.listen("").await.unwrap();
         let served = tokio::spawn(async move {
@@ -45,7 +45,7 @@ fn its_handles_are_used_from_many_threads_at_once() {
                 });
             }
         });
-        let ask = |number: usize| {
+        let spawn_client = |number: usize| {
             let host = a.clone();
             tokio::spawn(async move {
                 let mut conn = host.dial("β:1").await.unwrap();
@@ -57,23 +57,23 @@ fn its_handles_are_used_from_many_threads_at_once() {
                 assert_eq!(answer, question);
             })
         };
-        for asked in (0..64).map(ask).collect::<Vec<_>>() {
-            asked.await.unwrap();
+        for client in (0..64).map(spawn_client).collect::<Vec<_>>() {
+            client.await.unwrap();
         }
         served.await.unwrap();
     }));
 }
 
 /// Long enough for what is on its way between two threads to arrive.
-async fn a_while() {
+async fn wait_for_other_thread() {
     async_io::Timer::after(std::time::Duration::from_millis(200)).await;
 }
 
 #[test]
-fn a_dial_that_was_dropped_leaves_no_ghost_and_the_others_keep_their_order() {
-    let place = Place::new();
+fn dropped_dial_leaves_the_queue_and_the_others_keep_their_order() {
+    let temp = TempNetworks::new();
     run(async {
-        let net = place.config().join("t").await.unwrap();
+        let net = temp.config().join("t").await.unwrap();
         let host = async |name| net.new_host(name).await.unwrap();
         let hosts = [host("α").await, host("γ").await, host("δ").await];
         let listener = host("β").await.listen("").await.unwrap();
@@ -81,12 +81,12 @@ fn a_dial_that_was_dropped_leaves_no_ghost_and_the_others_keep_their_order() {
         for host in &hosts {
             let mut dial = Box::pin(host.dial("β:1"));
             // It waits by itself until it is in the queue.
-            let waits = futures::future::select(&mut dial, Box::pin(a_while())).await;
+            let waits = futures::future::select(&mut dial, Box::pin(wait_for_other_thread())).await;
             assert!(matches!(waits, futures::future::Either::Right(_)));
             dials.push(dial);
         }
         drop(dials.remove(1));
-        a_while().await;
+        wait_for_other_thread().await;
         let accepted = async {
             let (first, second) = (listener.accept().await, listener.accept().await);
             [first, second].map(|conn| conn.unwrap().peer_addr().host().to_string())
@@ -98,10 +98,10 @@ fn a_dial_that_was_dropped_leaves_no_ghost_and_the_others_keep_their_order() {
 }
 
 #[test]
-fn a_listener_keeps_its_network() {
-    let place = Place::new();
+fn listener_alone_keeps_its_network_open() {
+    let temp = TempNetworks::new();
     run(async {
-        let config = place.config();
+        let config = temp.config();
         let make = async |name| config.join("t").await.unwrap().new_host(name).await.unwrap();
         let listener = make("β").await.listen("").await.unwrap();
         let client = make("α").await;
@@ -115,11 +115,11 @@ fn a_listener_keeps_its_network() {
 }
 
 #[test]
-fn lonet_conforms_when_each_host_is_on_a_subnetwork_of_its_own() {
-    let place = Place::new();
+fn hosts_on_subnetworks_of_their_own_connect() {
+    let temp = TempNetworks::new();
     run(async {
         let nets: [SubNetwork; 2] =
-            [place.config().join("t").await.unwrap(), place.config().join("t").await.unwrap()];
+            [temp.config().join("t").await.unwrap(), temp.config().join("t").await.unwrap()];
         let (a, b) = (nets[0].new_host("α").await.unwrap(), nets[1].new_host("β").await.unwrap());
         assert!(nets[0].host("β").is_none());
         let listener = b.listen("").await.unwrap();

@@ -13,12 +13,15 @@ use futures::io::AsyncReadExt;
 use serde_json::Value;
 use virtnet::{Addr, Cause, Conn, Error, SubNetwork};
 
-use crate::lonet::parser_recording::{ends, from_hex, is_quirk, lengthened, line, reply, text};
-use crate::lonet::{Place, announce, run};
-use crate::reference::recording::{escaped, lines};
+use crate::lonet::parser_recording::{
+    decode_hex, expand_runs, first_line, is_unterminated_full_line, reply_bytes, request_addrs,
+    text_field,
+};
+use crate::lonet::{TempNetworks, announce, run};
+use crate::reference::recording::{escape_control_chars, read_lines};
 
 /// Waits for the line of the dialer, answers, and says how the connection ended.
-fn answer(listener: &TcpListener, record: &Value) -> (Vec<u8>, &'static str) {
+fn answer_dial(listener: &TcpListener, record: &Value) -> (Vec<u8>, &'static str) {
     let (mut peer, _) = listener.accept().unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut request = Vec::new();
@@ -27,14 +30,14 @@ fn answer(listener: &TcpListener, record: &Value) -> (Vec<u8>, &'static str) {
         assert_eq!(peer.read(&mut byte).unwrap(), 1, "the request has no end");
         request.push(byte[0]);
     }
-    peer.write_all(&reply(record)).unwrap();
-    if text(record, "then") == "shutdown" {
+    peer.write_all(&reply_bytes(record)).unwrap();
+    if text_field(record, "then") == "shutdown" {
         peer.shutdown(Shutdown::Write).unwrap();
     }
-    (request, how_it_ends(&mut peer))
+    (request, connection_ending(&mut peer))
 }
 
-fn how_it_ends(peer: &mut TcpStream) -> &'static str {
+fn connection_ending(peer: &mut TcpStream) -> &'static str {
     match peer.read(&mut [0]) {
         Ok(0) => "EOF",
         Ok(_) => "data",
@@ -44,16 +47,21 @@ fn how_it_ends(peer: &mut TcpStream) -> &'static str {
 }
 
 /// Dials; and if that is recorded as waiting or as cancelled, stops waiting after a while.
-fn dial(net: &SubNetwork, record: &Value, src: &Addr, dst: &Addr) -> Option<Result<Conn, Error>> {
+fn dial_recorded(
+    net: &SubNetwork,
+    record: &Value,
+    src: &Addr,
+    dst: &Addr,
+) -> Option<Result<Conn, Error>> {
     let host = match net.host(src.host()) {
         Some(host) => host,
         None => run(net.new_host(src.host())).unwrap(),
     };
-    let waits = ["wait", "cancel"].contains(&text(record, "then"));
-    let patience = Duration::from_millis(if waits { 50 } else { 10_000 });
+    let expects_no_reply = ["wait", "cancel"].contains(&text_field(record, "then"));
+    let limit = Duration::from_millis(if expects_no_reply { 50 } else { 10_000 });
     run(async {
         let dst = dst.to_string();
-        match select(std::pin::pin!(host.dial(&dst)), Timer::after(patience)).await {
+        match select(std::pin::pin!(host.dial(&dst)), Timer::after(limit)).await {
             Either::Left((dialed, _)) => Some(dialed),
             Either::Right(_) => None,
         }
@@ -61,72 +69,78 @@ fn dial(net: &SubNetwork, record: &Value, src: &Addr, dst: &Addr) -> Option<Resu
 }
 
 /// Reads what is recorded to follow the reply.
-fn read_on(mut conn: &Conn, record: &Value) {
+fn read_recorded(mut conn: &Conn, record: &Value) {
     for operation in record["conn_ops"].as_array().into_iter().flatten() {
         assert_eq!(operation[0][0], "read", "nobody knows {operation}");
         let mut buf = vec![0; operation[0][2].as_u64().unwrap() as usize];
         let count = run(conn.read(&mut buf)).unwrap();
-        assert_eq!(str::from_utf8(&buf[..count]).unwrap(), text(&operation[1]["ok"], "data"));
+        assert_eq!(str::from_utf8(&buf[..count]).unwrap(), text_field(&operation[1]["ok"], "data"));
     }
 }
 
 #[test]
-fn our_dialer_sends_and_understands_what_that_of_the_reference_does() {
-    let (place, listener) = (Place::new(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let net = run(place.config().join("t")).unwrap();
-    let at = listener.local_addr().unwrap();
-    let (mut played, mut by_rule) = (0, 0);
-    for (at_line, record) in lines("lonet_wire_client.jsonl") {
-        let request = from_hex(text(&record, "request_hex"));
-        let Some((src, dst)) = ends(&request) else {
+fn dialer_sends_and_reads_what_the_reference_recorded() {
+    let (temp, listener) = (TempNetworks::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let net = run(temp.config().join("t")).unwrap();
+    let os_addr = listener.local_addr().unwrap();
+    let (mut replayed, mut by_rule) = (0, 0);
+    for (location, record) in read_lines("lonet_wire_client.jsonl") {
+        let request = decode_hex(text_field(&record, "request_hex"));
+        let Some((src, dst)) = request_addrs(&request) else {
             // Hosts whose names are not UTF-8 cannot be dialed.
             by_rule += 1;
             continue;
         };
         // A host called `[x]` cannot be dialed either, because its address does not parse.
-        played += 1;
-        announce(&place, "t", dst.host(), &at.to_string());
+        replayed += 1;
+        announce(&temp, "t", dst.host(), &os_addr.to_string());
         let (answered, dialed) = thread::scope(|scope| {
-            let answered = scope.spawn(|| answer(&listener, &record));
-            let dialed = dial(&net, &record, &src, &dst);
+            let answered = scope.spawn(|| answer_dial(&listener, &record));
+            let dialed = dial_recorded(&net, &record, &src, &dst);
             if let Some(Ok(conn)) = &dialed {
-                read_on(conn, &record);
+                read_recorded(conn, &record);
                 conn.close().unwrap();
             }
             let dialed = dialed.map(|dialed| dialed.map(|conn| conn.peer_addr().to_string()));
             (answered.join().unwrap(), dialed)
         });
-        assert_eq!(answered.0, request, "{at_line}");
-        let how = text(&record["peer_sees_after"], "how");
-        let reply = reply(&record);
-        let said = record["dial"]["err"]["text"].as_str();
-        let said = said
-            .map(|said| escaped(&lengthened(&said.replace("<osport>", &at.port().to_string()))));
-        match (dialed, said) {
+        assert_eq!(answered.0, request, "{location}");
+        let expected_ending = text_field(&record["peer_sees_after"], "how");
+        let reply = reply_bytes(&record);
+        let expected_text = record["dial"]["err"]["text"].as_str();
+        let expected_text = expected_text.map(|expected_text| {
+            escape_control_chars(&expand_runs(
+                &expected_text.replace("<osport>", &os_addr.port().to_string()),
+            ))
+        });
+        match (dialed, expected_text) {
             // Whoever stops waiting leaves no ghost in the queue of the listener: a reset.
-            (None, _) => assert_eq!(answered.1, "RST", "{at_line}"),
+            (None, _) => assert_eq!(answered.1, "RST", "{location}"),
             (Some(Ok(peer)), None) => {
-                assert_eq!(peer, text(&record["dial"]["ok"], "remote"), "{at_line}");
-                assert_eq!(answered.1, how, "{at_line}");
+                assert_eq!(peer, text_field(&record["dial"]["ok"], "remote"), "{location}");
+                assert_eq!(answered.1, expected_ending, "{location}");
             }
-            (Some(Err(error)), Some(said)) if error.to_string() == said => {
-                let refused = said.ends_with(": connection refused") && !said.contains("loconnect");
-                assert_eq!(*error.root() == Cause::ConnRefused, refused, "{at_line}");
-                assert_eq!(answered.1, how, "{at_line}");
+            (Some(Err(error)), Some(expected_text)) if error.to_string() == expected_text => {
+                let refused = expected_text.ends_with(": connection refused")
+                    && !expected_text.contains("loconnect");
+                assert_eq!(*error.root() == Cause::ConnRefused, refused, "{location}");
+                assert_eq!(answered.1, expected_ending, "{location}");
             }
-            (Some(Err(error)), said) => {
+            (Some(Err(error)), expected_text) => {
                 by_rule += 1;
-                let quirk = line(&reply).is_some_and(is_quirk);
-                let port = || text(&record["dial"]["ok"], "remote").rsplit(':').next();
+                let is_unterminated = first_line(&reply).is_some_and(is_unterminated_full_line);
+                let port = || text_field(&record["dial"]["ok"], "remote").rsplit(':').next();
                 // A line needs its newline, and a port is a u16.
                 assert!(
-                    quirk || port().is_some_and(|port| port.parse::<u16>().is_err()),
-                    "{at_line}:\n    expected {said:?}\n    actual   {error}"
+                    is_unterminated || port().is_some_and(|port| port.parse::<u16>().is_err()),
+                    "{location}:\n    expected {expected_text:?}\n    actual   {error}"
                 );
             }
-            (Some(Ok(peer)), Some(said)) => panic!("{at_line}: connected {peer}, not {said}"),
+            (Some(Ok(peer)), Some(expected_text)) => {
+                panic!("{location}: connected {peer}, not {expected_text}")
+            }
         }
     }
-    println!("played {played} dials, {by_rule} of all by a rule");
-    assert!(played > 0, "nothing was played");
+    println!("played {replayed} dials, {by_rule} of all by a rule");
+    assert!(replayed > 0, "nothing was played");
 }

@@ -4,21 +4,21 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::lonet::handshake::{MAX_LINE, write_request};
 use virtnet::{Addr, Cause, Host, Run, pipenet, simnet};
 
-use crate::lonet::{Place, run};
+use crate::lonet::{TempNetworks, run};
 
 /// How long a host name may be at most on the network `lonett`, by the length of the request
 /// that a host sends to itself.
-fn longest() -> usize {
-    let at = |name: &str| Addr::new("lonett", name, u16::MAX);
-    (MAX_LINE - write_request(&at(""), &at("")).len()) / 2
+fn longest_name_len() -> usize {
+    let addr = |name: &str| Addr::new("lonett", name, u16::MAX);
+    (MAX_LINE - write_request(&addr(""), &addr("")).len()) / 2
 }
 
 #[test]
 fn lonet_host_with_the_longest_name_is_dialed_by_itself_and_by_another() {
-    let place = Place::new();
-    let net = run(place.config().join("t")).unwrap();
-    let host = run(net.new_host(&"x".repeat(longest()))).unwrap();
-    let other = run(net.new_host(&"y".repeat(longest()))).unwrap();
+    let temp = TempNetworks::new();
+    let net = run(temp.config().join("t")).unwrap();
+    let host = run(net.new_host(&"x".repeat(longest_name_len()))).unwrap();
+    let other = run(net.new_host(&"y".repeat(longest_name_len()))).unwrap();
     for (src, dst) in [(&host, &host), (&host, &other), (&other, &host)] {
         let listener = run(dst.listen(":65535")).unwrap();
         let at = listener.local_addr().to_string();
@@ -30,9 +30,9 @@ fn lonet_host_with_the_longest_name_is_dialed_by_itself_and_by_another() {
 
 #[test]
 fn lonet_host_whose_name_is_too_long_for_the_wire_is_refused() {
-    let place = Place::new();
-    let net = run(place.config().join("t")).unwrap();
-    let longest = longest();
+    let temp = TempNetworks::new();
+    let net = run(temp.config().join("t")).unwrap();
+    let longest = longest_name_len();
     for (name, quoted) in [
         ("x".repeat(longest + 1), longest + 1),
         ("x".repeat(1024), 1024),
@@ -53,25 +53,25 @@ fn lonet_host_whose_name_is_too_long_for_the_wire_is_refused() {
     }
     run(net.new_host(&"\x01".repeat(longest / 4))).unwrap();
     // What was refused was not announced either.
-    let rows = crate::lonet::registry(&place, "t");
+    let rows = crate::lonet::open_registry(&temp, "t");
     let count: u32 = rows.query_row("SELECT count(*) FROM hosts", [], |row| row.get(0)).unwrap();
     assert_eq!(count, 1);
 }
 
 #[test]
 fn lonet_network_whose_name_leaves_no_room_for_hosts_is_refused() {
-    let place = Place::new();
-    let error = run(place.config().join(&"\x01".repeat(255))).unwrap_err().to_string();
+    let temp = TempNetworks::new();
+    let error = run(temp.config().join(&"\x01".repeat(255))).unwrap_err().to_string();
     let text = "the name takes 1020 bytes in a request, and with it a line of the wire has no \
                 room for the names of hosts: use a shorter name";
     assert!(error.ends_with(text), "{error}");
-    assert!(!place.folder().exists(), "nothing is made for it");
-    let net = run(place.config().join(&"x".repeat(255))).unwrap();
+    assert!(!temp.networks_folder().exists(), "nothing is made for it");
+    let net = run(temp.config().join(&"x".repeat(255))).unwrap();
     run(net.new_host("α")).unwrap();
 }
 
 /// What a host says of its own name in errors.
-async fn said_of(host: Host) -> String {
+async fn error_texts(host: Host) -> String {
     let dst = Addr::new("", host.name(), 7).to_string();
     let dialed = host.dial(&dst).await.unwrap_err().to_string();
     let listener = host.listen(":1").await.unwrap();
@@ -87,9 +87,9 @@ fn on_each_network<T: 'static>(
     name: &'static str,
     work: impl AsyncFn(Host) -> T + Copy + 'static,
 ) -> [T; 3] {
-    let place = Place::new();
+    let temp = TempNetworks::new();
     let on_lonet = run(async {
-        let net = place.config().join("t").await.unwrap();
+        let net = temp.config().join("t").await.unwrap();
         work(net.new_host(name).await.unwrap()).await
     });
     let on_pipenet = run(work(pipenet::Network::new("t").host(name)));
@@ -109,7 +109,7 @@ fn control_characters_of_host_names_are_escaped_in_errors_on_every_network() {
         ("b:c", "[b:c]:"),
         ("b:\rc", r"[b:\rc]:"),
     ] {
-        for text in on_each_network(name, said_of) {
+        for text in on_each_network(name, error_texts) {
             assert!(!text.contains(char::is_control), "{text:?}");
             assert!(text.contains(&format!("->{printed}7: connection refused")), "{text}");
             assert!(text.contains(&format!(" {printed}1: socket is down")), "{text}");

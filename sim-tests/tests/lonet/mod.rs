@@ -32,60 +32,60 @@ use virtnet::lonet::Config;
 use crate::support::TwoHosts;
 
 /// How long a test may take; on a machine that is busy much is slow.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const TEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// A place for networks that is gone after the test.
-pub(crate) struct Place(TempDir);
+pub(crate) struct TempNetworks(TempDir);
 
-impl Place {
+impl TempNetworks {
     pub(crate) fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config::new().folder(self.folder())
+        Config::new().folder(self.networks_folder())
     }
 
     /// The folder of all networks.
-    pub(crate) fn folder(&self) -> PathBuf {
+    pub(crate) fn networks_folder(&self) -> PathBuf {
         self.0.path().join("lonet")
     }
 
     /// What the recording calls `<tmp>`.
-    pub(crate) fn path(&self) -> String {
+    pub(crate) fn temp_path(&self) -> String {
         self.0.path().to_str().unwrap().to_string()
     }
 
     /// The registry of a network.
-    pub(crate) fn file(&self, network: &str) -> PathBuf {
-        self.folder().join(network).join("registry.db")
+    pub(crate) fn registry_file(&self, network: &str) -> PathBuf {
+        self.networks_folder().join(network).join("registry.db")
     }
 }
 
 /// Opens the registry of a network, as a process would that is none of ours.
-pub(crate) fn registry(place: &Place, network: &str) -> Connection {
-    let connection = Connection::open(place.file(network)).unwrap();
-    connection.busy_timeout(LIMIT).unwrap();
+pub(crate) fn open_registry(temp: &TempNetworks, network: &str) -> Connection {
+    let connection = Connection::open(temp.registry_file(network)).unwrap();
+    connection.busy_timeout(TEST_LIMIT).unwrap();
     connection
 }
 
 /// Where the process of a host listens.
-pub(crate) fn os_address(place: &Place, network: &str, host: &str) -> SocketAddr {
+pub(crate) fn os_address(temp: &TempNetworks, network: &str, host: &str) -> SocketAddr {
     let sql = "SELECT osladdr FROM hosts WHERE hostname = ?";
     let address = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
-    let address = registry(place, network).query_row(sql, [host], address).unwrap();
+    let address = open_registry(temp, network).query_row(sql, [host], address).unwrap();
     address.parse().unwrap()
 }
 
 /// Says that the process of a host listens there, whatever is known of it.
-pub(crate) fn announce(place: &Place, network: &str, host: &str, osladdr: &str) {
+pub(crate) fn announce(temp: &TempNetworks, network: &str, host: &str, osladdr: &str) {
     let sql = "INSERT OR REPLACE INTO hosts (hostname, osladdr) VALUES (?, ?)";
-    registry(place, network).execute(sql, [host, osladdr]).unwrap();
+    open_registry(temp, network).execute(sql, [host, osladdr]).unwrap();
 }
 
 /// Waits for something that must come.
-pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    match select(pin!(future), Timer::after(LIMIT)).await {
+pub(crate) async fn within_limit<T>(future: impl Future<Output = T>) -> T {
+    match select(pin!(future), Timer::after(TEST_LIMIT)).await {
         Either::Left((output, _)) => output,
         Either::Right(_) => panic!("it waits for something that never comes"),
     }
@@ -93,12 +93,12 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 /// Runs a test.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    async_io::block_on(soon(future))
+    async_io::block_on(within_limit(future))
 }
 
 /// The fixture of two hosts, on one subnetwork or on two.
-pub(crate) async fn two_hosts(net: SubNetwork, other: &SubNetwork) -> TwoHosts {
-    let (a, b) = (net.new_host("α").await.unwrap(), other.new_host("β").await.unwrap());
+pub(crate) async fn two_hosts(net: SubNetwork, other_net: &SubNetwork) -> TwoHosts {
+    let (a, b) = (net.new_host("α").await.unwrap(), other_net.new_host("β").await.unwrap());
     let (la, lb) = (a.listen("").await.unwrap(), b.listen("").await.unwrap());
     let (ab, ba) = futures::join!(a.dial("β:1"), lb.accept());
     TwoHosts { net, a, b, la, lb, ab: ab.unwrap(), ba: ba.unwrap() }

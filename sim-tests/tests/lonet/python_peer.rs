@@ -10,10 +10,10 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use serde_json::{Value, json};
 use virtnet::Host;
 
-use crate::lonet::{Place, run};
+use crate::lonet::{TempNetworks, run};
 
 /// Names that are hard on whoever quotes them. What a network is called is a folder, too.
-const NAMES: [&str; 12] = [
+const HOST_NAMES: [&str; 12] = [
     "α",
     "β γ",
     "a\"b",
@@ -29,25 +29,30 @@ const NAMES: [&str; 12] = [
 ];
 
 /// A peer in Python; `None` if there is no Python here.
-struct Foreign {
+struct PythonPeer {
     child: Child,
-    from: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
 }
 
-impl Foreign {
-    fn start(place: &Place, network: &str, style: &str, what: &[&str]) -> Option<Self> {
-        let names = what[1..].iter().map(|name| json!(name).to_string());
+impl PythonPeer {
+    fn start(
+        temp: &TempNetworks,
+        network: &str,
+        style: &str,
+        role_and_names: &[&str],
+    ) -> Option<Self> {
+        let names = role_and_names[1..].iter().map(|name| json!(name).to_string());
         let child = Command::new("python3")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lonet/peer.py"))
-            .arg(place.folder())
-            .args([network, style, what[0]])
+            .arg(temp.networks_folder())
+            .args([network, style, role_and_names[0]])
             .args(names)
             .stdout(Stdio::piped())
             .spawn();
         match child {
             Ok(mut child) => {
-                let from = BufReader::new(child.stdout.take().unwrap());
-                Some(Self { child, from })
+                let stdout = BufReader::new(child.stdout.take().unwrap());
+                Some(Self { child, stdout })
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 eprintln!("NOT TESTED: there is no python3 here, so no foreign peer was met");
@@ -57,87 +62,100 @@ impl Foreign {
         }
     }
 
-    fn says(&mut self) -> Value {
+    fn read_message(&mut self) -> Value {
         let mut line = String::new();
-        self.from.read_line(&mut line).unwrap();
+        self.stdout.read_line(&mut line).unwrap();
         serde_json::from_str(&line).expect("the peer says what went wrong on its stderr")
     }
 }
 
-impl Drop for Foreign {
+impl Drop for PythonPeer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn bracketed(host: &str, port: u16) -> String {
+fn format_addr(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Whether a host can be dialed at all: an address with a bracket in it does not parse.
-fn has_an_address(host: &str) -> bool {
+fn is_dialable(host: &str) -> bool {
     !host.contains('[')
 }
 
 /// We dial, it accepts.
-fn they_accept(place: &Place, host: &Host, network: &str, style: &str, name: &str) -> Option<()> {
-    let their = format!("their {name}");
-    let mut peer = Foreign::start(place, network, style, &["listen", &their])?;
-    peer.says();
-    let mut conn = run(host.dial(&bracketed(&their, 1))).unwrap();
-    let asked = peer.says();
-    let ends = [bracketed(host.name(), 1), bracketed(&their, 1)];
-    let expected = json!({ "network": host.network(), "src": ends[0], "dst": ends[1] });
-    assert_eq!(asked, expected);
-    assert_eq!((conn.peer_addr().host(), conn.peer_addr().port()), (&*their, 2));
+fn assert_dial_to_peer(
+    temp: &TempNetworks,
+    host: &Host,
+    network: &str,
+    style: &str,
+    name: &str,
+) -> Option<()> {
+    let peer_name = format!("their {name}");
+    let mut peer = PythonPeer::start(temp, network, style, &["listen", &peer_name])?;
+    peer.read_message();
+    let mut conn = run(host.dial(&format_addr(&peer_name, 1))).unwrap();
+    let request = peer.read_message();
+    let addrs = [format_addr(host.name(), 1), format_addr(&peer_name, 1)];
+    let expected = json!({ "network": host.network(), "src": addrs[0], "dst": addrs[1] });
+    assert_eq!(request, expected);
+    assert_eq!((conn.peer_addr().host(), conn.peer_addr().port()), (&*peer_name, 2));
     run(async {
         conn.write_all(name.as_bytes()).await.unwrap();
         conn.shutdown().await.unwrap();
-        let mut heard = String::new();
-        conn.read_to_string(&mut heard).await.unwrap();
-        assert_eq!(heard, name);
+        let mut received = String::new();
+        conn.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, name);
     });
     Some(())
 }
 
 /// It dials, we accept.
-fn they_dial(place: &Place, host: &Host, network: &str, style: &str, name: &str) -> Option<()> {
+fn assert_dial_from_peer(
+    temp: &TempNetworks,
+    host: &Host,
+    network: &str,
+    style: &str,
+    name: &str,
+) -> Option<()> {
     let listener = run(host.listen(":9")).unwrap();
-    let (their, at) = (format!("their {name}"), bracketed(host.name(), 9));
-    let mut peer = Foreign::start(place, network, style, &["dial", &their, &at, name])?;
+    let (peer_name, listen_addr) = (format!("their {name}"), format_addr(host.name(), 9));
+    let mut peer =
+        PythonPeer::start(temp, network, style, &["dial", &peer_name, &listen_addr, name])?;
     let mut conn = run(listener.accept()).unwrap();
     // The port is the one it says it has; the accepted end has a port of its own.
-    assert_eq!((conn.peer_addr().host(), conn.peer_addr().port()), (&*their, 7));
-    let text = bracketed(host.name(), 1);
+    assert_eq!((conn.peer_addr().host(), conn.peer_addr().port()), (&*peer_name, 7));
+    let text = format_addr(host.name(), 1);
     let connected = json!({ "network": host.network(), "verb": "connected", "text": text });
-    assert_eq!(peer.says(), connected);
+    assert_eq!(peer.read_message(), connected);
     run(async {
-        let mut heard = String::new();
-        conn.read_to_string(&mut heard).await.unwrap();
-        conn.write_all(heard.to_uppercase().as_bytes()).await.unwrap();
+        let mut received = String::new();
+        conn.read_to_string(&mut received).await.unwrap();
+        conn.write_all(received.to_uppercase().as_bytes()).await.unwrap();
         drop(conn);
     });
-    assert_eq!(peer.says(), json!({ "heard": name.to_uppercase() }));
+    assert_eq!(peer.read_message(), json!({ "heard": name.to_uppercase() }));
     Some(())
 }
 
 #[test]
-fn a_peer_in_python_talks_with_ours_in_both_directions() {
-    let place = Place::new();
+fn python_peer_connects_in_both_directions_under_any_dialable_name() {
+    let temp = TempNetworks::new();
     for (network, style) in [("α \"quoted\"", "raw"), ("t", "escaped")] {
         // Whoever comes first makes the place; once that is the peer.
         if style == "escaped"
-            && let Some(mut first) = Foreign::start(&place, network, style, &["listen", "first"])
+            && let Some(mut first) = PythonPeer::start(&temp, network, style, &["listen", "first"])
         {
-            first.says();
+            first.read_message();
         }
-        let net = run(place.config().join(network)).unwrap();
-        for name in NAMES.into_iter().filter(|name| has_an_address(name)) {
+        let net = run(temp.config().join(network)).unwrap();
+        for name in HOST_NAMES.into_iter().filter(|name| is_dialable(name)) {
             let host = run(net.new_host(name)).unwrap();
-            let met = they_accept(&place, &host, network, style, name)
-                .and_then(|()| they_dial(&place, &host, network, style, name));
-            if met.is_none() {
+            let connected = assert_dial_to_peer(&temp, &host, network, style, name)
+                .and_then(|()| assert_dial_from_peer(&temp, &host, network, style, name));
+            if connected.is_none() {
                 return;
             }
         }
@@ -145,14 +163,15 @@ fn a_peer_in_python_talks_with_ours_in_both_directions() {
 }
 
 #[test]
-fn a_peer_in_python_hears_why_it_is_refused() {
-    let place = Place::new();
-    let net = run(place.config().join("t")).unwrap();
+fn python_peer_dialing_without_a_listener_gets_connection_refused() {
+    let temp = TempNetworks::new();
+    let net = run(temp.config().join("t")).unwrap();
     let host = run(net.new_host("α")).unwrap();
-    let Some(mut peer) = Foreign::start(&place, "t", "raw", &["dial", "their", "α:1", ""]) else {
+    let Some(mut peer) = PythonPeer::start(&temp, "t", "raw", &["dial", "their", "α:1", ""])
+    else {
         return;
     };
     let refused = json!({ "network": "lonett", "verb": "E", "text": "connection refused" });
-    assert_eq!(peer.says(), refused);
+    assert_eq!(peer.read_message(), refused);
     drop(host);
 }

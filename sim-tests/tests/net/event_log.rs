@@ -6,7 +6,7 @@ use futures::future::join;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::{EventLog, Host, Networker, Run, SubNetwork, Traced, pipenet, simnet};
 
-use crate::lonet::{Place, run};
+use crate::lonet::{TempNetworks, run};
 
 /// A protocol under test: the client asks the server, and is sent on to another one.
 async fn ask_and_follow_redirects(client: &dyn Networker) -> String {
@@ -70,7 +70,7 @@ fn redirect_protocol_has_same_events_on_pipenet_simnet_and_lonet() {
         });
         played.unwrap();
     }
-    let place = Place::new();
+    let place = TempNetworks::new();
     run(async {
         assert_expected_events(new_hosts(place.config().join("t").await.unwrap()).await).await;
     });

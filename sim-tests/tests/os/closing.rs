@@ -16,7 +16,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use virtnet::os::Tcp;
 use virtnet::{Conn, Error, Listener, Networker, SubNetwork};
 
-use crate::lonet::{LIMIT, Place, run};
+use crate::lonet::{TEST_LIMIT, TempNetworks, run};
 use crate::net::closing::{CLOSED_BEFORE, CLOSED_DURING, CLOSED_PIPE, ClosingCase};
 use crate::os::conformance::with_tls;
 use crate::support::read;
@@ -42,7 +42,7 @@ impl NetworkKind {
 /// The fixture of two hosts, as any network has it.
 struct ConnectedPair {
     /// The subnetwork of α, and where it keeps its registry.
-    net: Option<(SubNetwork, Place)>,
+    net: Option<(SubNetwork, TempNetworks)>,
     a: Arc<dyn Networker>,
     b: Arc<dyn Networker>,
     /// Where to listen on any port.
@@ -55,7 +55,7 @@ struct ConnectedPair {
 
 impl ConnectedPair {
     async fn new(
-        net: Option<(SubNetwork, Place)>,
+        net: Option<(SubNetwork, TempNetworks)>,
         a: Arc<dyn Networker>,
         b: Arc<dyn Networker>,
         listen_addr: &'static str,
@@ -226,7 +226,7 @@ async fn case_mismatch(
         }
         closed.store(true, Ordering::Relaxed);
         pair.close_object(object);
-        let limit = if allowed == ["waits"] { WAIT_TIME } else { LIMIT / 3 };
+        let limit = if allowed == ["waits"] { WAIT_TIME } else { TEST_LIMIT / 3 };
         Timer::after(WAIT_TIME + limit).await;
         ("waits".to_string(), true)
     };
@@ -262,7 +262,7 @@ async fn run_tables(network: NetworkKind, new_pair: impl AsyncFn() -> ConnectedP
 #[test]
 fn closing_table_on_lonet_matches_pipenet() {
     run(run_tables(NetworkKind::Lonet, async || {
-        let place = Place::new();
+        let place = TempNetworks::new();
         let net = place.config().join("t").await.unwrap();
         let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         ConnectedPair::new(Some((net, place)), Arc::new(a), Arc::new(b), "").await
@@ -272,7 +272,7 @@ fn closing_table_on_lonet_matches_pipenet() {
 #[test]
 fn closing_table_between_lonet_subnetworks_matches_pipenet() {
     run(run_tables(NetworkKind::LonetSubnetworks, async || {
-        let place = Place::new();
+        let place = TempNetworks::new();
         let (local_net, peer_net) =
             (place.config().join("t").await, place.config().join("t").await);
         let (local_net, peer_net) = (local_net.unwrap(), peer_net.unwrap());

@@ -16,7 +16,7 @@ use futures::{StreamExt, poll};
 use virtnet::os::{Tcp, Tls, rustls};
 use virtnet::{Cause, Conn, Error, Host, Listener, Networker, Op, Run, Traced, pipenet, simnet};
 
-use crate::lonet::{Place, run};
+use crate::lonet::{TempNetworks, run};
 use crate::net::conformance::{receive, receive_all};
 
 /// Two ways onto one network, and where the second listens.
@@ -372,7 +372,7 @@ fn tls_over_pipenet_passes_the_suite() {
 
 #[test]
 fn tls_over_lonet_passes_the_suite() {
-    let place = Place::new();
+    let place = TempNetworks::new();
     run(async {
         let new_pair = async || {
             let net = place.config().join("").await.unwrap();

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use virtnet::{Addr, Cause, Error, Op};
 
 /// Says what an error is, in the form of the recording.
-pub(crate) fn error(error: &Error) -> Value {
+pub(crate) fn error_to_json(error: &Error) -> Value {
     let root = error.root();
-    let sentinel = sentinel(root);
+    let sentinel = sentinel_name(root);
     let mut value = json!({ "text": error.to_string() });
     if let Some(name) = sentinel {
         value["errors_is"] = json!([name]);
@@ -24,13 +24,13 @@ pub(crate) fn error(error: &Error) -> Value {
         "Net": &*error.network,
         "Source": addr(&error.src),
         "Addr": addr(&error.addr),
-        "Err": cause(&error.cause),
+        "Err": cause_to_json(&error.cause),
     });
     value
 }
 
 /// Says what a cause is, in the form of the recording.
-pub(crate) fn cause(cause: &Cause) -> Value {
+pub(crate) fn cause_to_json(cause: &Cause) -> Value {
     let text = cause.to_string();
     match cause {
         Cause::InvalidAddr(addr) => json!({
@@ -39,7 +39,7 @@ pub(crate) fn cause(cause: &Cause) -> Value {
             "AddrError": { "Err": addr.reason, "Addr": addr.addr },
         }),
         Cause::Registry(registry) => {
-            let name = sentinel(cause.root());
+            let name = sentinel_name(cause.root());
             json!({
                 "text": text,
                 "cause": name,
@@ -48,12 +48,12 @@ pub(crate) fn cause(cause: &Cause) -> Value {
                     "Registry": registry.registry,
                     "Op": registry.op,
                     "Args": registry.args.to_string().trim_start(),
-                    "Err": crate::reference::error_texts::cause(&registry.cause),
+                    "Err": crate::reference::error_texts::cause_to_json(&registry.cause),
                 },
             })
         }
-        Cause::Nested(nested) => error(nested),
-        _ => match sentinel(cause) {
+        Cause::Nested(nested) => error_to_json(nested),
+        _ => match sentinel_name(cause) {
             Some(name) => json!({ "text": text, "is": name }),
             None => json!({ "text": text }),
         },
@@ -61,15 +61,15 @@ pub(crate) fn cause(cause: &Cause) -> Value {
 }
 
 /// Says what an error of a read or a write is.
-pub(crate) fn io(io: &std::io::Error) -> Value {
+pub(crate) fn io_error_to_json(io: &std::io::Error) -> Value {
     match io.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(inner) => error(inner),
+        Some(inner) => error_to_json(inner),
         None => json!({ "text": io.to_string(), "not an Error": true }),
     }
 }
 
 /// The reference's name of a cause that has one.
-fn sentinel(cause: &Cause) -> Option<&'static str> {
+fn sentinel_name(cause: &Cause) -> Option<&'static str> {
     Some(match cause {
         Cause::NetDown => "ErrNetDown",
         Cause::HostDown => "ErrHostDown",

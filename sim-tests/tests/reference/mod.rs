@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::reference::recording::{Record, escaped, lines};
+use crate::reference::recording::{ScenarioRecord, escape_control_chars, read_lines};
 use serde_json::Value;
 use virtnet::{Addr, Args};
 
@@ -33,13 +33,13 @@ fn recorded_multi_process_scenarios_match_the_reference() {
 
 /// Plays all records of some modes, several at once.
 fn play_scenarios(modes: &[&str], thread_count: usize) {
-    let records: Vec<_> = lines("scenarios.jsonl")
+    let records: Vec<_> = read_lines("scenarios.jsonl")
         .into_iter()
-        .map(|(location, line)| (Record::parse(&location, &line), location))
+        .map(|(location, line)| (ScenarioRecord::parse(&location, &line), location))
         .filter(|(record, _)| modes.contains(&record.mode.as_str()))
         .collect();
     let next = AtomicUsize::new(0);
-    let (total, failures) = (Mutex::new(player::Tally::default()), Mutex::new(Vec::new()));
+    let (total, failures) = (Mutex::new(player::ReplayCounts::default()), Mutex::new(Vec::new()));
     let work = || {
         while let Some((record, location)) = records.get(next.fetch_add(1, Ordering::Relaxed)) {
             // A race may end in any of the ways in which it ended there; where time is real it may
@@ -48,7 +48,7 @@ fn play_scenarios(modes: &[&str], thread_count: usize) {
             let tries = if record.mode.starts_with("lonet") { 4 } else { 1 };
             let variants = (0..tries).flat_map(|_| &record.variants);
             let matching_tally = variants.into_iter().find_map(|steps| {
-                player::play(record, steps).map_err(|cause| causes.push(cause)).ok()
+                player::replay(record, steps).map_err(|cause| causes.push(cause)).ok()
             });
             match matching_tally {
                 Some(tally) => total.lock().unwrap().add(tally),
@@ -61,7 +61,7 @@ fn play_scenarios(modes: &[&str], thread_count: usize) {
     };
     thread::scope(|scope| (0..thread_count).for_each(|_| drop(scope.spawn(work))));
     let (count, failures): (_, Vec<String>) = (records.len(), failures.into_inner().unwrap());
-    let player::Tally { steps, rewritten } = total.into_inner().unwrap();
+    let player::ReplayCounts { steps, by_rule: rewritten } = total.into_inner().unwrap();
     println!("played {count} records, {steps} steps, {rewritten} of them by a rule");
     let differ = failures.len();
     assert!(failures.is_empty(), "{differ} of {count} differ:\n{}", failures.join("\n"));
@@ -71,7 +71,7 @@ fn play_scenarios(modes: &[&str], thread_count: usize) {
 #[test]
 fn parsed_addresses_match_the_reference() {
     let mut case_count = 0;
-    for (location, line) in lines("parse_addr.jsonl") {
+    for (location, line) in read_lines("parse_addr.jsonl") {
         // A host is a `str` here: what is not UTF-8 cannot be asked.
         let Some(input) = line["input"].as_str() else {
             assert!(line["input_hex"].is_string(), "{location}: no input");
@@ -96,7 +96,7 @@ fn parsed_addresses_match_the_reference() {
         };
         let parsed = Addr::parse("netX", input);
         if let (Err(error), Some(text)) = (&parsed, line["err"].as_str()) {
-            assert_eq!(error.to_string(), escaped(text), "{location}");
+            assert_eq!(error.to_string(), escape_control_chars(text), "{location}");
         }
         if let Ok(addr) = &parsed {
             assert_eq!(Addr::parse("netX", &addr.to_string()).as_ref(), Ok(addr), "{location}");
@@ -114,7 +114,7 @@ fn parsed_addresses_match_the_reference() {
 #[test]
 fn printed_addresses_match_the_reference() {
     let mut case_count = 0;
-    for (location, line) in lines("addr_string.jsonl") {
+    for (location, line) in read_lines("addr_string.jsonl") {
         let addr = &line["addr"];
         // A port is a `u16` here: others cannot be asked.
         let port = addr["port"].as_i64().and_then(|port| u16::try_from(port).ok());
@@ -140,7 +140,7 @@ fn quote(text: &str) -> String {
 #[test]
 fn quoted_names_match_go() {
     let mut case_count = 0;
-    for (location, line) in lines("go_quote.jsonl") {
+    for (location, line) in read_lines("go_quote.jsonl") {
         // What is not UTF-8 has no `s`; the bytes on the wire are tested where they are quoted.
         let Some(text) = line["s"].as_str() else {
             continue;
@@ -154,7 +154,7 @@ fn quoted_names_match_go() {
 
 #[test]
 fn unescaped_character_ranges_match_go() {
-    let ranges = recording::read("go_quote_raw_ranges.json");
+    let ranges = recording::read_file("go_quote_raw_ranges.json");
     let ranges: Value = serde_json::from_str(&ranges).expect("go_quote_raw_ranges.json");
     let ranges = ranges["ranges"].as_array().expect("ranges");
     let mut total = 0;

@@ -16,37 +16,37 @@ pub(crate) enum Object {
 }
 
 /// What an operation came to, in the form of the recording.
-pub(crate) struct Done {
+pub(crate) struct OperationResult {
     pub(crate) out: Value,
-    pub(crate) makes: Option<Object>,
+    pub(crate) created: Option<Object>,
 }
 
-impl Done {
+impl OperationResult {
     pub(crate) fn new(out: Value) -> Self {
-        Self { out, makes: None }
+        Self { out, created: None }
     }
 
-    pub(crate) fn made<T>(
+    pub(crate) fn from_result<T>(
         result: Result<T, Error>,
         ok: impl Fn(&T) -> Value,
         object: fn(T) -> Object,
     ) -> Self {
         match result {
-            Ok(made) => Self { out: json!({ "ok": ok(&made) }), makes: Some(object(made)) },
-            Err(error) => Self::new(json!({ "err": error_texts::error(&error) })),
+            Ok(value) => Self { out: json!({ "ok": ok(&value) }), created: Some(object(value)) },
+            Err(error) => Self::new(json!({ "err": error_texts::error_to_json(&error) })),
         }
     }
 }
 
 /// Says what a panic said.
-pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Done {
+pub(crate) fn panic_result(panic: &(dyn std::any::Any + Send)) -> OperationResult {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_string()));
-    Done::new(json!({ "panic": text }))
+    OperationResult::new(json!({ "panic": text }))
 }
 
 /// Says which ends a connection has.
-pub(crate) fn ends(conn: &Conn) -> Value {
+pub(crate) fn conn_addrs(conn: &Conn) -> Value {
     let (local, remote) = (conn.local_addr(), conn.peer_addr());
     json!({ "local": local.to_string(), "remote": remote.to_string(), "net": local.network() })
 }

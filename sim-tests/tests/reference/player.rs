@@ -13,37 +13,37 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use virtnet::{Addr, Host, Listener, pipenet};
 
-use crate::lonet::Place;
-use crate::reference::outcome::{Done, Object, ends, panicked};
-use crate::reference::pipe_flow::Flow;
-use crate::reference::recording::{Record, Step};
-use crate::reference::rules::Case;
-use crate::reference::test_engine::Custom;
+use crate::lonet::TempNetworks;
+use crate::reference::outcome::{Object, OperationResult, conn_addrs, panic_result};
+use crate::reference::pipe_flow::PipeFlow;
+use crate::reference::recording::{ScenarioRecord, Step};
+use crate::reference::rules::Mismatch;
+use crate::reference::test_engine::CustomNetwork;
 use crate::reference::{error_texts, pipe_flow, rules};
 use crate::support::{ManualTask, TwoHosts};
 use crate::{lonet, support};
 
 /// How much was played.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ReplayCounts {
     pub(crate) steps: usize,
     /// How many of them differ from the reference, by a rule.
-    pub(crate) rewritten: usize,
+    pub(crate) by_rule: usize,
 }
 
-impl Tally {
+impl ReplayCounts {
     pub(crate) fn add(&mut self, other: Self) {
         self.steps += other.steps;
-        self.rewritten += other.rewritten;
+        self.by_rule += other.by_rule;
     }
 }
 
 /// Plays a transcript; the error says which step went otherwise.
-pub(crate) fn play(record: &Record, steps: &[Step]) -> Result<Tally, String> {
-    let mut player = Player::new(record);
+pub(crate) fn replay(record: &ScenarioRecord, steps: &[Step]) -> Result<ReplayCounts, String> {
+    let mut player = Replayer::new(record);
     for (at, step) in steps.iter().enumerate() {
-        player.play(step, &steps[at + 1..]).map_err(|problem| {
-            let Step { op, on, args, task, note, .. } = step;
+        player.replay_step(step, &steps[at + 1..]).map_err(|problem| {
+            let Step { op, target: on, args, task, note, .. } = step;
             format!("  step {}: {op} {on} {args:?} {task:?} {note:?}: {problem}", at + 1)
         })?;
     }
@@ -51,40 +51,40 @@ pub(crate) fn play(record: &Record, steps: &[Step]) -> Result<Tally, String> {
 }
 
 /// An operation under way, or over and not joined.
-struct Running {
+struct PendingOperation {
     step: Step,
     /// Empty once it is over or dropped.
-    task: Option<ManualTask<Done>>,
-    fresh: bool,
-    done: Option<Done>,
+    task: Option<ManualTask<OperationResult>>,
+    is_unpolled: bool,
+    result: Option<OperationResult>,
     /// When it is dropped, and what that is called.
-    until: Option<(u64, &'static str)>,
+    drop_at: Option<(u64, &'static str)>,
 }
 
-const HUNG: &str = "still blocked after 300ms";
+const HUNG_TEXT: &str = "still blocked after 300ms";
 
-struct Player {
+struct Replayer {
     objects: BTreeMap<String, Object>,
     /// What was made there, and by a rule not here.
     missing: BTreeSet<String>,
     closed: BTreeSet<String>,
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<String, PendingOperation>,
     /// The order in which operations began, which is that of polling.
     order: Vec<String>,
-    flows: BTreeMap<(String, String), Flow>,
+    flows: BTreeMap<(String, String), PipeFlow>,
     /// Deadlines, by the address of a connection and its operation.
     deadlines: BTreeMap<(String, &'static str), u64>,
     time: u64,
-    custom: Option<Custom>,
+    custom: Option<CustomNetwork>,
     /// Where the network is, if it is one of real sockets.
-    real: Option<Place>,
+    lonet_temp: Option<TempNetworks>,
     /// Whether a dial has left a queue of the reference without leaving it.
-    ghost: bool,
-    tally: Tally,
+    has_stale_dial: bool,
+    tally: ReplayCounts,
 }
 
-impl Player {
-    fn new(record: &Record) -> Self {
+impl Replayer {
+    fn new(record: &ScenarioRecord) -> Self {
         let mut player = Self {
             objects: BTreeMap::new(),
             missing: BTreeSet::new(),
@@ -95,30 +95,30 @@ impl Player {
             deadlines: BTreeMap::new(),
             time: 0,
             custom: None,
-            real: None,
-            ghost: false,
-            tally: Tally::default(),
+            lonet_temp: None,
+            has_stale_dial: false,
+            tally: ReplayCounts::default(),
         };
         match record.mode.as_str() {
-            "custom" => player.custom = Some(Custom::default()),
-            "pipenet" => player.on_pipenet(record),
-            mode => player.on_lonet(record, mode),
+            "custom" => player.custom = Some(CustomNetwork::default()),
+            "pipenet" => player.set_up_pipenet(record),
+            mode => player.set_up_lonet(record, mode),
         }
         player
     }
 
-    fn on_pipenet(&mut self, record: &Record) {
+    fn set_up_pipenet(&mut self, record: &ScenarioRecord) {
         let pipes = pipenet::Network::new("t");
         self.objects.insert("subnet".into(), Object::Net(pipes.subnetwork()));
         if record.scenario.starts_with("matrix") {
-            self.set_up(support::two_hosts_on(pipes.subnetwork()));
+            self.insert_two_hosts(support::two_hosts_on(pipes.subnetwork()));
         }
         self.objects.insert("pnet".into(), Object::Pipes(pipes));
     }
 
-    fn on_lonet(&mut self, record: &Record, mode: &str) {
-        let place = Place::new();
-        let join = || lonet::run(place.config().join("t")).unwrap();
+    fn set_up_lonet(&mut self, record: &ScenarioRecord, mode: &str) {
+        let temp = TempNetworks::new();
+        let join = || lonet::run(temp.config().join("t")).unwrap();
         let net = join();
         self.objects.insert("subnet".into(), Object::Net(net.clone()));
         let other = if mode == "lonet2" { join() } else { net.clone() };
@@ -126,13 +126,13 @@ impl Player {
             self.objects.insert("subnet2".into(), Object::Net(other.clone()));
         }
         if record.scenario.starts_with("matrix") {
-            self.set_up(lonet::run(lonet::two_hosts(net, &other)));
+            self.insert_two_hosts(lonet::run(lonet::two_hosts(net, &other)));
         }
-        self.real = Some(place);
+        self.lonet_temp = Some(temp);
     }
 
-    fn set_up(&mut self, two: TwoHosts) {
-        let set_up = [
+    fn insert_two_hosts(&mut self, two: TwoHosts) {
+        let objects = [
             ("hα", Object::Host(two.a)),
             ("hβ", Object::Host(two.b)),
             ("lα", Object::Listener(two.la)),
@@ -140,83 +140,90 @@ impl Player {
             ("cαβ", Object::Conn(two.ab)),
             ("cβα", Object::Conn(two.ba)),
         ];
-        self.objects.extend(set_up.map(|(name, object)| (name.to_string(), object)));
+        self.objects.extend(objects.map(|(name, object)| (name.to_string(), object)));
     }
 
-    fn play(&mut self, step: &Step, rest: &[Step]) -> Result<(), String> {
+    fn replay_step(&mut self, step: &Step, next_steps: &[Step]) -> Result<(), String> {
         self.tally.steps += 1;
-        let subject = step.task.as_ref().unwrap_or(&step.on);
-        if self.missing.contains(&step.on) || self.missing.contains(subject) {
+        let subject = step.task.as_ref().unwrap_or(&step.target);
+        if self.missing.contains(&step.target) || self.missing.contains(subject) {
             // Nothing can be done with what, by a rule, never came into being.
-            self.missing.extend(step.makes.iter().chain(&step.task).cloned());
-            self.tally.rewritten += 1;
+            self.missing.extend(step.creates.iter().chain(&step.task).cloned());
+            self.tally.by_rule += 1;
             return Ok(());
         }
         if let Some(note) = &step.note {
             if let Some(custom) = &mut self.custom
-                && custom.note(note, rest)
+                && custom.apply_note(note, next_steps)
             {
                 self.objects.insert("subnet".into(), Object::Net(custom.subnet()));
                 self.closed.insert("subnet".into());
             }
-            self.settle();
+            self.poll_woken();
             return Ok(());
         }
         if self.custom.is_some() {
-            self.prepare_custom(step, rest);
+            self.prepare_custom_network(step, next_steps);
         }
         match step.op.as_str() {
-            "is_blocked" => self.is_blocked(step, rest),
+            "is_blocked" => self.check_is_blocked(step, next_steps),
             "join" => self.join(step),
             "cancel_ctx" => {
-                self.drop_task(&id(step), "context canceled");
-                self.settle();
+                self.drop_task(&task_name(step), "context canceled");
+                self.poll_woken();
                 Ok(())
             }
             "sleep_ms" => {
-                self.pass(step.args.first().and_then(Value::as_u64).unwrap_or(0));
+                self.pass_time(step.args.first().and_then(Value::as_u64).unwrap_or(0));
                 Ok(())
             }
-            op if rules::is_deadline(op) => self.set_deadline(step),
-            _ => self.operate(step, rest),
+            op if rules::is_deadline_op(op) => self.set_deadline(step),
+            _ => self.start_operation(step, next_steps),
         }
     }
 
     /// Starts an operation, and waits for it unless it is to go on in the background.
-    fn operate(&mut self, step: &Step, rest: &[Step]) -> Result<(), String> {
+    fn start_operation(&mut self, step: &Step, next_steps: &[Step]) -> Result<(), String> {
         let name = step.task.clone().unwrap_or_default();
-        let expected = step.out.as_ref().or_else(|| joined(rest, &name));
+        let expected = step.out.as_ref().or_else(|| expected_join_result(next_steps, &name));
         let task = match catch_unwind(AssertUnwindSafe(|| self.start(step))) {
             Ok(task) => task?,
-            Err(panic) => ManualTask::new(std::future::ready(panicked(&*panic))),
+            Err(panic) => ManualTask::new(std::future::ready(panic_result(&*panic))),
         };
-        let mut running =
-            Running { step: step.clone(), task: Some(task), fresh: true, done: None, until: None };
-        running.until = self.until(step);
+        let mut running = PendingOperation {
+            step: step.clone(),
+            task: Some(task),
+            is_unpolled: true,
+            result: None,
+            drop_at: None,
+        };
+        running.drop_at = self.drop_deadline(step);
         // A context that is done already is a future that is dropped before it is polled; but
         // the reference does not always look at its context.
-        let done_already = rules::done_already(step);
-        let dropped = rules::dropped(expected.unwrap_or(&Value::Null));
-        if let (Some(_), Some(word)) = (done_already, dropped) {
+        let context_is_done = rules::context_is_done(step);
+        let dropped = rules::drop_reason(expected.unwrap_or(&Value::Null));
+        if let (Some(_), Some(drop_reason)) = (context_is_done, dropped) {
             running.task = None;
-            running.done = Some(Done::new(json!({ "dropped": word })));
+            running.result = Some(OperationResult::new(json!({ "dropped": drop_reason })));
         }
         self.running.insert(name.clone(), running);
         self.order.push(name.clone());
         // What goes on in the background on real sockets gets the time to reach the other side.
-        self.pass(if self.real.is_some() && step.task.is_some() { 10 } else { 0 });
+        self.pass_time(if self.lonet_temp.is_some() && step.task.is_some() { 10 } else { 0 });
         if step.task.is_some() { Ok(()) } else { self.join(step) }
     }
 
     fn join(&mut self, step: &Step) -> Result<(), String> {
-        let name = id(step);
-        let hung = |player: &Self| player.running.get(&name).is_some_and(|it| it.done.is_none());
-        let waits = step.out.as_ref().is_some_and(|out| out.get("hung").is_some());
+        let name = task_name(step);
+        let is_pending = |player: &Self| {
+            player.running.get(&name).is_some_and(|operation| operation.result.is_none())
+        };
+        let expects_hang = step.out.as_ref().is_some_and(|out| out.get("hung").is_some());
         // What is to be over is waited for longer than what is to hang: machines are slow.
-        let patience = if self.real.is_some() && !waits { 10_000 } else { 300 };
+        let limit = if self.lonet_temp.is_some() && !expects_hang { 10_000 } else { 300 };
         let start = self.time;
-        while hung(self) && self.time < start + patience {
-            self.pass(if self.real.is_some() { 1 } else { 300 });
+        while is_pending(self) && self.time < start + limit {
+            self.pass_time(if self.lonet_temp.is_some() { 1 } else { 300 });
         }
         let Some(mut running) = self.running.remove(&name) else {
             return Err(format!("there is no operation {name:?}"));
@@ -225,23 +232,27 @@ impl Player {
         let Some(expected) = &step.out else {
             return Err("no `out`".to_string());
         };
-        let done = running.done.take().unwrap_or_else(|| Done::new(json!({ "hung": HUNG })));
+        let done = running
+            .result
+            .take()
+            .unwrap_or_else(|| OperationResult::new(json!({ "hung": HUNG_TEXT })));
         let len = running
             .step
             .args
             .first()
             .and_then(Value::as_str)
-            .map_or(0, |text| rules::lengthened(text).len());
-        let out = rules::some_of(expected, &self.without_places(&done.out), len);
-        self.ghost |= self.real.is_some() && running.step.op == "dial" && done.makes.is_none();
+            .map_or(0, |text| rules::expand_bytes(text).len());
+        let out = rules::redact_partial_count(expected, &self.redact_places(&done.out), len);
+        self.has_stale_dial |=
+            self.lonet_temp.is_some() && running.step.op == "dial" && done.created.is_none();
         self.compare(&running.step, expected, &out)?;
-        let makes = running.step.makes.clone().unwrap_or(name.clone());
-        match done.makes {
+        let makes = running.step.creates.clone().unwrap_or(name.clone());
+        match done.created {
             Some(object) => {
                 self.objects.insert(makes, object);
             }
             None if expected.get("ok").is_some() && done.out.get("err").is_some() => {
-                self.miss(&running.step, makes);
+                self.mark_missing(&running.step, makes);
             }
             None => {}
         }
@@ -253,7 +264,7 @@ impl Player {
     }
 
     /// Notes that something does not exist here that exists there.
-    fn miss(&mut self, step: &Step, name: String) {
+    fn mark_missing(&mut self, step: &Step, name: String) {
         if step.op == "new_host"
             && let Some(host) = step.args.first().and_then(Value::as_str)
         {
@@ -264,63 +275,72 @@ impl Player {
         }
     }
 
-    fn is_blocked(&mut self, step: &Step, rest: &[Step]) -> Result<(), String> {
-        self.pass(25);
-        let name = id(step);
+    fn check_is_blocked(&mut self, step: &Step, next_steps: &[Step]) -> Result<(), String> {
+        self.pass_time(25);
+        let name = task_name(step);
         let Some(running) = self.running.get(&name) else {
             return Err(format!("there is no operation {name:?}"));
         };
-        let blocked = running.done.is_none();
+        let blocked = running.result.is_none();
         if step.out == Some(json!(blocked)) {
             return Ok(());
         }
-        let explained = match (&running.done, joined(rest, &name)) {
+        let explained = match (&running.result, expected_join_result(next_steps, &name)) {
             (Some(done), Some(expected)) => {
-                rules::is_empty(&running.step) || self.explain(&running.step, expected, &done.out)
+                rules::is_empty_io(&running.step)
+                    || self.has_rule_for(&running.step, expected, &done.out)
             }
-            (Some(_), None) => rules::is_empty(&running.step),
+            (Some(_), None) => rules::is_empty_io(&running.step),
             // In the reference it has met a dial that was cancelled.
-            (None, _) => self.ghost && running.step.op == "accept",
+            (None, _) => self.has_stale_dial && running.step.op == "accept",
         };
-        self.tally.rewritten += usize::from(explained);
-        let how = running.done.as_ref().map_or("it waits".to_string(), |done| done.out.to_string());
-        if explained { Ok(()) } else { Err(format!("blocked is {blocked}: {how}")) }
+        self.tally.by_rule += usize::from(explained);
+        let actual =
+            running.result.as_ref().map_or("it waits".to_string(), |done| done.out.to_string());
+        if explained { Ok(()) } else { Err(format!("blocked is {blocked}: {actual}")) }
     }
 
     fn compare(&mut self, step: &Step, expected: &Value, actual: &Value) -> Result<(), String> {
-        let expected = rules::normal(expected);
-        if expected == *actual || rules::is_brief(&expected, actual) {
+        let expected = rules::without_go_types(expected);
+        if expected == *actual || rules::is_summary(&expected, actual) {
             return Ok(());
         }
-        let moved_up = self.ghost && rules::moved_up(step, &expected, actual);
+        let moved_up = self.has_stale_dial && rules::is_moved_up(step, &expected, actual);
         if moved_up
             || rules::is_same_text(&expected, actual)
-            || self.explain(step, &expected, actual)
+            || self.has_rule_for(step, &expected, actual)
         {
-            self.tally.rewritten += 1;
+            self.tally.by_rule += 1;
             return Ok(());
         }
         Err(format!("\n    expected {expected}\n    actual   {actual}"))
     }
 
     /// Says whether a rule turns what is expected into what came.
-    fn explain(&self, step: &Step, expected: &Value, actual: &Value) -> bool {
-        let (mut host_down, mut listening) = (self.closed.contains(&step.on), None);
-        match self.objects.get(&step.on) {
+    fn has_rule_for(&self, step: &Step, expected: &Value, actual: &Value) -> bool {
+        let (mut host_down, mut listening) = (self.closed.contains(&step.target), None);
+        match self.objects.get(&step.target) {
             Some(Object::Host(host)) => host_down |= host.is_closed(),
             Some(Object::Listener(listener)) => listening = Some(listener.local_addr()),
             _ => {}
         }
-        let (expected, net_down) = (&rules::normal(expected), self.closed.contains("subnet"));
-        let case = Case { step, expected, net_down, host_down, listening };
+        let (expected, net_down) =
+            (&rules::without_go_types(expected), self.closed.contains("subnet"));
+        let case = Mismatch {
+            step,
+            expected,
+            is_net_down: net_down,
+            is_host_down: host_down,
+            listen_addr: listening,
+        };
         rules::RULES.iter().any(|(_, rule)| rule(&case).as_ref() == Some(actual))
     }
 
     fn set_deadline(&mut self, step: &Step) -> Result<(), String> {
         let was_set = step.out.as_ref().is_some_and(|out| out.get("ok").is_some());
-        if let Some((kinds, after)) = rules::deadline(&step.op)
+        if let Some((kinds, after)) = rules::parse_deadline(&step.op)
             && was_set
-            && let Some(Object::Conn(conn)) = self.objects.get(&step.on)
+            && let Some(Object::Conn(conn)) = self.objects.get(&step.target)
         {
             for kind in kinds {
                 let key = (conn.local_addr().to_string(), *kind);
@@ -330,17 +350,17 @@ impl Player {
                 };
             }
         }
-        self.tally.rewritten += 1;
+        self.tally.by_rule += 1;
         Ok(())
     }
 
     /// Says when an operation is to be dropped, and what that is called.
-    fn until(&self, step: &Step) -> Option<(u64, &'static str)> {
-        if let Some(after) = rules::context_timeout(step) {
+    fn drop_deadline(&self, step: &Step) -> Option<(u64, &'static str)> {
+        if let Some(after) = rules::context_timeout_ms(step) {
             return Some((self.time + after, "context deadline exceeded"));
         }
         let kind = ["read", "write"].into_iter().find(|kind| *kind == step.op)?;
-        let Some(Object::Conn(conn)) = self.objects.get(&step.on) else {
+        let Some(Object::Conn(conn)) = self.objects.get(&step.target) else {
             return None;
         };
         let key = (conn.local_addr().to_string(), kind);
@@ -348,21 +368,25 @@ impl Player {
     }
 
     /// Lets time pass: operations go on, and those whose time is over are dropped.
-    fn pass(&mut self, millis: u64) {
+    fn pass_time(&mut self, millis: u64) {
         // What is late before it has begun is never polled, unless it fails at once.
-        let late = |running: &Running, time| running.until.is_some_and(|(at, _)| at <= time);
+        let late =
+            |running: &PendingOperation, time| running.drop_at.is_some_and(|(at, _)| at <= time);
         for name in self.order.clone() {
             let running = &self.running[&name];
-            if running.fresh && late(running, self.time) && !self.is_down(&running.step.on) {
+            if running.is_unpolled
+                && late(running, self.time)
+                && !self.is_down(&running.step.target)
+            {
                 self.expire(&name);
             }
         }
-        self.settle();
+        self.poll_woken();
         self.time += millis;
-        if self.real.is_some() {
+        if self.lonet_temp.is_some() {
             for _ in 0..millis {
                 thread::sleep(Duration::from_millis(1));
-                self.settle();
+                self.poll_woken();
             }
         }
         for name in self.order.clone() {
@@ -370,11 +394,11 @@ impl Player {
                 self.expire(&name);
             }
         }
-        self.settle();
+        self.poll_woken();
     }
 
     fn expire(&mut self, name: &str) {
-        if let Some((_, word)) = self.running[name].until {
+        if let Some((_, word)) = self.running[name].drop_at {
             self.drop_task(name, word);
         }
     }
@@ -388,15 +412,15 @@ impl Player {
 
     fn drop_task(&mut self, name: &str, word: &str) {
         if let Some(running) = self.running.get_mut(name)
-            && running.done.is_none()
+            && running.result.is_none()
         {
             running.task = None;
-            running.done = Some(Done::new(json!({ "dropped": word })));
+            running.result = Some(OperationResult::new(json!({ "dropped": word })));
         }
     }
 
     /// Polls what was woken until nothing is.
-    fn settle(&mut self) {
+    fn poll_woken(&mut self) {
         loop {
             let mut polled = false;
             for name in &self.order {
@@ -406,14 +430,16 @@ impl Player {
                 let Some(task) = &mut running.task else {
                     continue;
                 };
-                if task.take_wakes() == 0 && !running.fresh {
+                if task.take_wakes() == 0 && !running.is_unpolled {
                     continue;
                 }
-                running.fresh = false;
+                running.is_unpolled = false;
                 polled = true;
                 let outcome = catch_unwind(AssertUnwindSafe(|| task.poll()));
-                if let Poll::Ready(done) = outcome.unwrap_or_else(|p| Poll::Ready(panicked(&*p))) {
-                    running.done = Some(done);
+                if let Poll::Ready(done) =
+                    outcome.unwrap_or_else(|p| Poll::Ready(panic_result(&*p)))
+                {
+                    running.result = Some(done);
                     running.task = None;
                 }
             }
@@ -424,22 +450,21 @@ impl Player {
     }
 
     /// Leaves out what is different each time: folders and ports of the system.
-    fn without_places(&self, out: &Value) -> Value {
-        let Some(place) = &self.real else { return out.clone() };
+    fn redact_places(&self, out: &Value) -> Value {
+        let Some(temp) = &self.lonet_temp else { return out.clone() };
         match out {
-            Value::Object(fields) => fields
-                .iter()
-                .map(|(key, value)| (key.clone(), self.without_places(value)))
-                .collect(),
-            Value::Array(values) => values.iter().map(|value| self.without_places(value)).collect(),
+            Value::Object(fields) => {
+                fields.iter().map(|(key, value)| (key.clone(), self.redact_places(value))).collect()
+            }
+            Value::Array(values) => values.iter().map(|value| self.redact_places(value)).collect(),
             Value::String(text) => {
-                json!(lonet::without_ports(&text.replace(&place.path(), "<tmp>")))
+                json!(lonet::without_ports(&text.replace(&temp.temp_path(), "<tmp>")))
             }
             value => value.clone(),
         }
     }
 
-    fn flow(&mut self, src: &Addr, dst: &Addr) -> Flow {
+    fn flow(&mut self, src: &Addr, dst: &Addr) -> PipeFlow {
         self.flows.entry((src.to_string(), dst.to_string())).or_default().clone()
     }
 
@@ -448,24 +473,24 @@ impl Player {
     }
 
     /// Makes the future of an operation, or does it if it is none.
-    fn start(&mut self, step: &Step) -> Result<ManualTask<Done>, String> {
+    fn start(&mut self, step: &Step) -> Result<ManualTask<OperationResult>, String> {
         let arg = step.args.first().cloned().unwrap_or(Value::Null);
-        let text = rules::lengthened(arg.as_str().unwrap_or_default());
+        let text = rules::expand_bytes(arg.as_str().unwrap_or_default());
         if let Some(custom) = &mut self.custom
-            && let Some(task) = custom.operate(step)?
+            && let Some(task) = custom.start_operation(step)?
         {
             return Ok(task);
         }
-        let object = match step.on.as_str() {
-            "" => return self.say(step),
+        let object = match step.target.as_str() {
+            "" => return self.answer_query(step),
             name => self.object(name)?,
         };
         Ok(match (step.op.as_str(), object) {
             ("new_host", Object::Net(net)) => {
                 let ok = |host: &Host| json!({ "name": host.name(), "network": host.network() });
-                ManualTask::new(
-                    async move { Done::made(net.new_host(&text).await, ok, Object::Host) },
-                )
+                ManualTask::new(async move {
+                    OperationResult::from_result(net.new_host(&text).await, ok, Object::Host)
+                })
             }
             ("listen", Object::Host(host)) => {
                 let ok = |listener: &Listener| {
@@ -473,39 +498,40 @@ impl Player {
                     json!({ "addr": addr.to_string(), "net": addr.network() })
                 };
                 ManualTask::new(async move {
-                    Done::made(host.listen(&text).await, ok, Object::Listener)
+                    OperationResult::from_result(host.listen(&text).await, ok, Object::Listener)
                 })
             }
-            ("dial", Object::Host(host)) => {
-                ManualTask::new(
-                    async move { Done::made(host.dial(&text).await, ends, Object::Conn) },
-                )
-            }
-            ("accept", Object::Listener(listener)) => {
-                ManualTask::new(
-                    async move { Done::made(listener.accept().await, ends, Object::Conn) },
-                )
-            }
+            ("dial", Object::Host(host)) => ManualTask::new(async move {
+                OperationResult::from_result(host.dial(&text).await, conn_addrs, Object::Conn)
+            }),
+            ("accept", Object::Listener(listener)) => ManualTask::new(async move {
+                OperationResult::from_result(listener.accept().await, conn_addrs, Object::Conn)
+            }),
             ("read", Object::Conn(conn)) => {
                 let flow = self.flow(&conn.peer_addr(), &conn.local_addr());
-                ManualTask::new(pipe_flow::read(conn, flow, arg.as_u64().unwrap_or(0) as usize))
-                    .map(Done::new)
+                ManualTask::new(pipe_flow::read_once(
+                    conn,
+                    flow,
+                    arg.as_u64().unwrap_or(0) as usize,
+                ))
+                .map(OperationResult::new)
             }
             ("write", Object::Conn(conn)) => {
                 let flow = self.flow(&conn.local_addr(), &conn.peer_addr());
-                let waits = self.custom.is_none() && self.real.is_none();
-                ManualTask::new(pipe_flow::write(conn, flow, text, waits)).map(Done::new)
+                let waits = self.custom.is_none() && self.lonet_temp.is_none();
+                ManualTask::new(pipe_flow::write_and_wait(conn, flow, text, waits))
+                    .map(OperationResult::new)
             }
-            ("close", object) => self.close(&step.on, object),
+            ("close", object) => self.close(&step.target, object),
             ("autoclose", Object::Net(net)) => {
                 net.auto_close();
-                ManualTask::new(std::future::ready(Done::new(json!({ "ok": true }))))
+                ManualTask::new(std::future::ready(OperationResult::new(json!({ "ok": true }))))
             }
-            _ => return self.say(step),
+            _ => return self.answer_query(step),
         })
     }
 
-    fn close(&mut self, name: &str, object: Object) -> ManualTask<Done> {
+    fn close(&mut self, name: &str, object: Object) -> ManualTask<OperationResult> {
         self.closed.insert(if name == "pnet" { "subnet" } else { name }.to_string());
         let result = match object {
             Object::Net(net) => net.close(),
@@ -516,22 +542,22 @@ impl Player {
         };
         let out = match result {
             Ok(()) => json!({ "ok": true }),
-            Err(error) => json!({ "err": error_texts::error(&error) }),
+            Err(error) => json!({ "err": error_texts::error_to_json(&error) }),
         };
-        ManualTask::new(std::future::ready(Done::new(out)))
+        ManualTask::new(std::future::ready(OperationResult::new(out)))
     }
 
     /// Answers questions that are asked in words.
-    fn say(&mut self, step: &Step) -> Result<ManualTask<Done>, String> {
+    fn answer_query(&mut self, step: &Step) -> Result<ManualTask<OperationResult>, String> {
         let op = step.op.as_str();
-        let unknown = || format!("nobody knows the operation {op:?} on {:?}", step.on);
+        let unknown = || format!("nobody knows the operation {op:?} on {:?}", step.target);
         let words: Vec<&str> =
             op.split([' ', '(', ')', '.']).filter(|word| !word.is_empty()).collect();
         let same = |host: Option<Host>, name: &str| match self.objects.get(&format!("h{name}")) {
             Some(Object::Host(known)) => Some(known) == host.as_ref(),
             _ => false,
         };
-        let out = match (words.as_slice(), self.objects.get(&step.on)) {
+        let out = match (words.as_slice(), self.objects.get(&step.target)) {
             (["network", ..], Some(Object::Net(net))) => json!(net.network()),
             (["host_lookup", name, .., "nil"], Some(Object::Net(net))) => {
                 json!(net.host(name).is_none())
@@ -563,45 +589,50 @@ impl Player {
             }
             _ => return Err(unknown()),
         };
-        Ok(ManualTask::new(std::future::ready(Done::new(out))))
+        Ok(ManualTask::new(std::future::ready(OperationResult::new(out))))
     }
 
     /// Gives the driver of a custom network what the recording does not say.
-    fn prepare_custom(&mut self, step: &Step, rest: &[Step]) {
+    fn prepare_custom_network(&mut self, step: &Step, next_steps: &[Step]) {
         let Some(custom) = &mut self.custom else {
             return;
         };
-        if custom.begins_anew(step, rest) {
+        if custom.begin_if_implied(step, next_steps) {
             self.closed.remove("subnet");
             self.objects.insert("subnet".into(), Object::Net(custom.subnet()));
         }
-        if let Some(Object::Host(host)) = self.objects.get(&step.on)
+        if let Some(Object::Host(host)) = self.objects.get(&step.target)
             && step.op == "close"
         {
-            custom.closes_with(host, step);
+            custom.auto_close_if_failing(host, step);
         }
-        custom
-            .hold(step, rest.iter().find(|next| next.op == "is_blocked" && next.task == step.task));
-        if let Some(Object::Listener(listener)) = self.objects.get(&step.on)
+        custom.hold_if_blocking(
+            step,
+            next_steps.iter().find(|next| next.op == "is_blocked" && next.task == step.task),
+        );
+        if let Some(Object::Listener(listener)) = self.objects.get(&step.target)
             && step.op == "accept"
         {
-            custom.accepting(listener.local_addr());
+            custom.set_accept_addr(listener.local_addr());
         }
         if step.op == "join" && step.out.as_ref().is_some_and(|out| out.get("ok").is_some()) {
-            let accepts = self.running.get(&id(step)).is_some_and(|it| it.step.op == "accept");
+            let accepts = self
+                .running
+                .get(&task_name(step))
+                .is_some_and(|operation| operation.step.op == "accept");
             if accepts {
                 custom.acknowledge();
-                self.settle();
+                self.poll_woken();
             }
         }
     }
 }
 
-fn id(step: &Step) -> String {
+fn task_name(step: &Step) -> String {
     step.task.clone().unwrap_or_default()
 }
 
 /// Finds what the join of an operation is to give.
-fn joined<'a>(rest: &'a [Step], name: &str) -> Option<&'a Value> {
+fn expected_join_result<'a>(rest: &'a [Step], name: &str) -> Option<&'a Value> {
     rest.iter().find(|step| step.op == "join" && step.task.as_deref() == Some(name))?.out.as_ref()
 }

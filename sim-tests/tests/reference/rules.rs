@@ -10,40 +10,43 @@ use crate::reference::error_texts;
 use crate::reference::recording::Step;
 
 /// What is known of a step that came out otherwise.
-pub(crate) struct Case<'a> {
+pub(crate) struct Mismatch<'a> {
     pub(crate) step: &'a Step,
     pub(crate) expected: &'a Value,
     /// Whether the network has been closed, and the thing that the step is about.
-    pub(crate) net_down: bool,
-    pub(crate) host_down: bool,
+    pub(crate) is_net_down: bool,
+    pub(crate) is_host_down: bool,
     /// Where the thing listens, if it does.
-    pub(crate) listening: Option<Addr>,
+    pub(crate) listen_addr: Option<Addr>,
 }
 
-type Rule = fn(&Case<'_>) -> Option<Value>;
+type Rule = fn(&Mismatch<'_>) -> Option<Value>;
 
 /// All rules, each with its reason.
 pub(crate) const RULES: [(&str, Rule); 10] = [
-    ("there are no contexts and no deadlines: a future is dropped", drops),
-    ("a port is a u16: a larger one is an invalid port", ports),
-    ("nothing comes to life on what is closed: a defect of the reference", closed),
+    ("there are no contexts and no deadlines: a future is dropped", rule_dropped_future),
+    ("a port is a u16: a larger one is an invalid port", rule_invalid_port),
+    ("nothing comes to life on what is closed: a defect of the reference", rule_closed_object),
     (
         "an operation whose context was done already is not told of it, but of what is down",
-        contexts,
+        rule_done_context,
     ),
-    ("empty reads and writes are done at once, and nobody notices them", empty),
-    ("a registry that lies is a panic in our own words", lies),
-    ("`auto_close` without an open host says what is missing", nothing_open_on_pipenet),
-    ("`auto_close` without an open host says what is missing", nothing_open_on_lonet),
-    ("a name that is taken is said to be, and not that a key of a table is", taken),
-    ("what the system says of a socket is a cause, without the names of that socket", sockets),
+    ("empty reads and writes are done at once, and nobody notices them", rule_empty_io),
+    ("a registry that lies is a panic in our own words", rule_repeated_name),
+    ("`auto_close` without an open host says what is missing", rule_auto_close_on_pipenet),
+    ("`auto_close` without an open host says what is missing", rule_auto_close_on_lonet),
+    ("a name that is taken is said to be, and not that a key of a table is", rule_taken_name),
+    (
+        "what the system says of a socket is a cause, without the names of that socket",
+        rule_socket_error,
+    ),
 ];
 
-fn drops(case: &Case<'_>) -> Option<Value> {
-    Some(json!({ "dropped": dropped(case.expected)? }))
+fn rule_dropped_future(case: &Mismatch<'_>) -> Option<Value> {
+    Some(json!({ "dropped": drop_reason(case.expected)? }))
 }
 
-fn ports(case: &Case<'_>) -> Option<Value> {
+fn rule_invalid_port(case: &Mismatch<'_>) -> Option<Value> {
     let op = match case.step.op.as_str() {
         "dial" => Op::Dial,
         "listen" => Op::Listen,
@@ -53,16 +56,16 @@ fn ports(case: &Case<'_>) -> Option<Value> {
     let port = given.rsplit(':').next()?.trim_start_matches('+');
     let large = port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_err();
     let error = Addr::parse("", given).err().filter(|_| large)?;
-    let (network, src) = (network(case.expected)?, source(case.expected));
-    Some(failed(Error::new(op, network, src, None, error.into())))
+    let (network, src) = (network_of(case.expected)?, dialer_addr(case.expected));
+    Some(error_outcome(Error::new(op, network, src, None, error.into())))
 }
 
-fn closed(case: &Case<'_>) -> Option<Value> {
+fn rule_closed_object(case: &Mismatch<'_>) -> Option<Value> {
     let ok = case.expected.get("ok")?;
-    let cause = down(case)?;
-    let (network, addr) = (network(case.expected).unwrap_or("custx"), case.step.args.first());
+    let cause = down_cause(case)?;
+    let (network, addr) = (network_of(case.expected).unwrap_or("custx"), case.step.args.first());
     let addr = addr.and_then(Value::as_str).unwrap_or_default();
-    Some(failed(match case.step.op.as_str() {
+    Some(error_outcome(match case.step.op.as_str() {
         "new_host" => {
             let host = Addr::new(network, addr, 0);
             Error::new(Op::NewHost, network, Some(host), None, cause)
@@ -73,20 +76,20 @@ fn closed(case: &Case<'_>) -> Option<Value> {
             Error::new(Op::Dial, network, Some(src), Some(dst), cause)
         }
         "accept" => {
-            let at = Some(case.listening.clone()?);
+            let at = Some(case.listen_addr.clone()?);
             Error::new(Op::Accept, network, None, at, cause)
         }
         _ => return None,
     }))
 }
 
-fn contexts(case: &Case<'_>) -> Option<Value> {
-    done_already(case.step)?;
-    let cause = down(case)?;
+fn rule_done_context(case: &Mismatch<'_>) -> Option<Value> {
+    context_is_done(case.step)?;
+    let cause = down_cause(case)?;
     let mut text = case.expected["err"]["text"].as_str()?.to_string();
     let raw = "registry is down";
     text.truncate(text.find("ram(").filter(|_| text.ends_with(raw))?);
-    let network = network(case.expected).unwrap_or("pipet");
+    let network = network_of(case.expected).unwrap_or("pipet");
     let addr = case.step.args.first()?.as_str()?;
     let error = match case.step.op.as_str() {
         "new_host" => {
@@ -95,23 +98,23 @@ fn contexts(case: &Case<'_>) -> Option<Value> {
         }
         "dial" => {
             let dst = Addr::parse(network, addr).ok()?;
-            Error::new(Op::Dial, network, source(case.expected), Some(dst), cause)
+            Error::new(Op::Dial, network, dialer_addr(case.expected), Some(dst), cause)
         }
         _ => return None,
     };
     // All but the cause stays as it is there.
-    error.to_string().starts_with(&text).then(|| failed(error))
+    error.to_string().starts_with(&text).then(|| error_outcome(error))
 }
 
-fn nothing_open_on_pipenet(case: &Case<'_>) -> Option<Value> {
-    nothing_open(case, "pipet")
+fn rule_auto_close_on_pipenet(case: &Mismatch<'_>) -> Option<Value> {
+    auto_close_panic(case, "pipet")
 }
 
-fn nothing_open_on_lonet(case: &Case<'_>) -> Option<Value> {
-    nothing_open(case, "lonett")
+fn rule_auto_close_on_lonet(case: &Mismatch<'_>) -> Option<Value> {
+    auto_close_panic(case, "lonett")
 }
 
-fn nothing_open(case: &Case<'_>, network: &str) -> Option<Value> {
+fn auto_close_panic(case: &Mismatch<'_>, network: &str) -> Option<Value> {
     case.expected.get("panic").filter(|text| **text == "BUG: no opened hosts")?;
     let text = format!(
         "virtnet: the network {network:?} has no open host whose closing could close it; make a \
@@ -120,34 +123,35 @@ fn nothing_open(case: &Case<'_>, network: &str) -> Option<Value> {
     Some(json!({ "panic": text }))
 }
 
-fn empty(case: &Case<'_>) -> Option<Value> {
+fn rule_empty_io(case: &Mismatch<'_>) -> Option<Value> {
     let ok = case.expected.get("ok")?;
-    if is_empty(case.step) {
+    if is_empty_io(case.step) {
         return match case.step.op.as_str() {
             "read" => Some(json!({ "ok": { "n": 0, "data": "" } })),
             _ => Some(json!({ "ok": { "n": 0 } })),
         };
     }
     // It took an empty write there; here it goes on waiting.
-    let fed = case.step.op == "read" && ok["n"] == 0 && case.expected.get("err").is_none();
-    fed.then(|| json!({ "hung": "still blocked after 300ms" }))
+    let took_empty_write =
+        case.step.op == "read" && ok["n"] == 0 && case.expected.get("err").is_none();
+    took_empty_write.then(|| json!({ "hung": "still blocked after 300ms" }))
 }
 
-fn lies(case: &Case<'_>) -> Option<Value> {
+fn rule_repeated_name(case: &Mismatch<'_>) -> Option<Value> {
     case.expected.get("panic").filter(|_| case.step.op == "new_host")?;
     let name = case.step.args.first()?.as_str()?;
     let text = format!("the registry gave out the name {name:?} again, but its host is open");
     Some(json!({ "panic": text }))
 }
 
-fn taken(case: &Case<'_>) -> Option<Value> {
+fn rule_taken_name(case: &Mismatch<'_>) -> Option<Value> {
     let text = case.expected["err"]["text"].as_str()?;
     let (before, _) = text.split_once("sqlite.Exec: Stmt.Step: SQLITE_CONSTRAINT_PRIMARYKEY")?;
     let text = format!("{before}{}", Cause::HostExists);
     Some(json!({ "err": { "text": text, "cause": "ErrHostDup", "errors_is": ["ErrHostDup"] } }))
 }
 
-fn sockets(case: &Case<'_>) -> Option<Value> {
+fn rule_socket_error(case: &Mismatch<'_>) -> Option<Value> {
     let err = &case.expected["err"];
     let op = match case.step.op.as_str() {
         "read" => Op::Read,
@@ -160,38 +164,38 @@ fn sockets(case: &Case<'_>) -> Option<Value> {
         "connection reset by peer" => Cause::ConnReset,
         _ => return None,
     };
-    let network = network(case.expected)?;
+    let network = network_of(case.expected)?;
     let addr = |key: &str| Addr::parse(network, err["OpError"][key].as_str()?).ok();
-    let mut out = failed(Error::new(op, network, addr("Source"), addr("Addr"), cause));
+    let mut out = error_outcome(Error::new(op, network, addr("Source"), addr("Addr"), cause));
     out["ok"] = case.expected["ok"].clone();
     Some(out)
 }
 
-fn down(case: &Case<'_>) -> Option<Cause> {
-    match (case.net_down, case.host_down) {
+fn down_cause(case: &Mismatch<'_>) -> Option<Cause> {
+    match (case.is_net_down, case.is_host_down) {
         (true, _) => Some(Cause::NetDown),
         (false, true) => Some(Cause::HostDown),
         (false, false) => None,
     }
 }
 
-fn failed(error: Error) -> Value {
-    json!({ "err": error_texts::error(&error) })
+fn error_outcome(error: Error) -> Value {
+    json!({ "err": error_texts::error_to_json(&error) })
 }
 
 /// The network that an outcome tells of.
-fn network(out: &Value) -> Option<&str> {
+fn network_of(out: &Value) -> Option<&str> {
     out["err"]["OpError"]["Net"].as_str().or_else(|| out["ok"]["net"].as_str())
 }
 
 /// The dialing end that an outcome tells of.
-fn source(out: &Value) -> Option<Addr> {
+fn dialer_addr(out: &Value) -> Option<Addr> {
     let addr = out["err"]["OpError"]["Source"].as_str().or_else(|| out["ok"]["local"].as_str())?;
-    Addr::parse(network(out)?, addr).ok()
+    Addr::parse(network_of(out)?, addr).ok()
 }
 
 /// Says by what an outcome was cut short, if it was.
-pub(crate) fn dropped(out: &Value) -> Option<&'static str> {
+pub(crate) fn drop_reason(out: &Value) -> Option<&'static str> {
     let err = out.get("err")?;
     let is = err.get("is").or_else(|| err["errors_is"].get(0))?;
     let (is, text) = (is.as_str()?, err["text"].as_str()?);
@@ -205,12 +209,12 @@ pub(crate) fn dropped(out: &Value) -> Option<&'static str> {
 }
 
 /// Leaves out what tells only of Go.
-pub(crate) fn normal(out: &Value) -> Value {
+pub(crate) fn without_go_types(out: &Value) -> Value {
     match out {
         Value::Object(fields) => fields
             .iter()
             .filter(|(key, _)| *key != "type")
-            .map(|(k, v)| (k.clone(), normal(v)))
+            .map(|(k, v)| (k.clone(), without_go_types(v)))
             .collect(),
         value => value.clone(),
     }
@@ -218,31 +222,31 @@ pub(crate) fn normal(out: &Value) -> Value {
 
 /// Says whether an outcome tells in one word of what came out: a name or an address, or only that
 /// there is a host.
-pub(crate) fn is_brief(expected: &Value, actual: &Value) -> bool {
-    let Some(told) = expected.get("ok") else {
+pub(crate) fn is_summary(expected: &Value, actual: &Value) -> bool {
+    let Some(summary) = expected.get("ok") else {
         return false;
     };
     let ok = &actual["ok"];
     let words = ["name", "addr", "local", "accept_addr"];
-    let is_host = *told == json!({ "host": true }) && ok.get("name").is_some();
-    is_host || (told.is_string() && words.iter().any(|word| ok.get(word) == Some(told)))
+    let is_host = *summary == json!({ "host": true }) && ok.get("name").is_some();
+    is_host || (summary.is_string() && words.iter().any(|word| ok.get(word) == Some(summary)))
 }
 
 /// Says whether two errors have the same text, of which the reference can say more: what kind of
 /// error of Go's library it is. Ours are the engine's own, and have a text.
 pub(crate) fn is_same_text(expected: &Value, actual: &Value) -> bool {
-    let (there, here) = (&expected["err"], &actual["err"]);
-    let ours = here.get("errors_is").is_none() && here.get("is").is_none();
-    there["text"].is_string() && there["text"] == here["text"] && ours
+    let (expected_error, actual_error) = (&expected["err"], &actual["err"]);
+    let ours = actual_error.get("errors_is").is_none() && actual_error.get("is").is_none();
+    expected_error["text"].is_string() && expected_error["text"] == actual_error["text"] && ours
 }
 
 /// Says whether a dial or an accept came to something else because a dial that was cancelled has
 /// left the queue, which in the reference it does not: then those behind it move up.
-pub(crate) fn moved_up(step: &Step, expected: &Value, actual: &Value) -> bool {
+pub(crate) fn is_moved_up(step: &Step, expected: &Value, actual: &Value) -> bool {
     match step.op.as_str() {
         "accept" => {
-            let (there, here) = (&expected["ok"], &actual["ok"]);
-            there["local"].is_string() && there["local"] == here["local"]
+            let (expected_ok, actual_ok) = (&expected["ok"], &actual["ok"]);
+            expected_ok["local"].is_string() && expected_ok["local"] == actual_ok["local"]
         }
         "dial" => expected.get("hung").is_some() && actual.get("ok").is_some(),
         _ => false,
@@ -250,7 +254,7 @@ pub(crate) fn moved_up(step: &Step, expected: &Value, actual: &Value) -> bool {
 }
 
 /// Puts the text back that the recording has shortened to `<67108864 bytes>`.
-pub(crate) fn lengthened(text: &str) -> String {
+pub(crate) fn expand_bytes(text: &str) -> String {
     let len = text.strip_prefix('<').and_then(|text| text.strip_suffix(" bytes>"));
     match len.and_then(|len| len.parse().ok()) {
         Some(len) => "x".repeat(len),
@@ -259,7 +263,7 @@ pub(crate) fn lengthened(text: &str) -> String {
 }
 
 /// Says of a number of bytes, which depends on the buffers of the system, what the recording says.
-pub(crate) fn some_of(expected: &Value, actual: &Value, len: usize) -> Value {
+pub(crate) fn redact_partial_count(expected: &Value, actual: &Value, len: usize) -> Value {
     let mut actual = actual.clone();
     let count = actual["ok"]["n"].as_u64().unwrap_or(0) as usize;
     if expected["ok"]["n"] == "0<n<len" && 0 < count && count < len {
@@ -269,7 +273,7 @@ pub(crate) fn some_of(expected: &Value, actual: &Value, len: usize) -> Value {
 }
 
 /// Says whether an operation has nothing to read or write.
-pub(crate) fn is_empty(step: &Step) -> bool {
+pub(crate) fn is_empty_io(step: &Step) -> bool {
     let arg = step.args.first();
     match step.op.as_str() {
         "read" => arg.and_then(Value::as_u64) == Some(0),
@@ -279,25 +283,25 @@ pub(crate) fn is_empty(step: &Step) -> bool {
 }
 
 /// Says whether the context of an operation was done before it began.
-pub(crate) fn done_already(step: &Step) -> Option<()> {
+pub(crate) fn context_is_done(step: &Step) -> Option<()> {
     let done = |arg: &Value| arg == "ctx=canceled" || arg == "ctx=deadline_passed";
     step.args.iter().any(done).then_some(())
 }
 
 /// The time that a context gives to an operation, in milliseconds.
-pub(crate) fn context_timeout(step: &Step) -> Option<u64> {
+pub(crate) fn context_timeout_ms(step: &Step) -> Option<u64> {
     let find =
         |arg: &Value| arg.as_str()?.strip_prefix("ctx_timeout=")?.strip_suffix("ms")?.parse().ok();
     step.args.iter().find_map(find)
 }
 
 /// Says whether a step sets a deadline; there are none here, so what that gives is not compared.
-pub(crate) fn is_deadline(op: &str) -> bool {
+pub(crate) fn is_deadline_op(op: &str) -> bool {
     op.starts_with("set_") && op.contains("deadline")
 }
 
 /// Reads `set_read_deadline(+20ms)`: what it holds for, and after how long; none, if it ends one.
-pub(crate) fn deadline(op: &str) -> Option<(&'static [&'static str], Option<u64>)> {
+pub(crate) fn parse_deadline(op: &str) -> Option<(&'static [&'static str], Option<u64>)> {
     if op == "set_deadline when remote closed" {
         return Some((&["read", "write"], Some(0)));
     }

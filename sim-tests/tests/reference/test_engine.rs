@@ -18,59 +18,59 @@ use virtnet::{
 };
 
 use crate::reference::error_texts;
-use crate::reference::outcome::Done;
+use crate::reference::outcome::OperationResult;
 use crate::reference::recording::Step;
 use crate::support::{ManualTask, expect_ready_now};
 
 /// The driver's side of a custom network.
 #[derive(Default)]
-pub(crate) struct Custom {
+pub(crate) struct CustomNetwork {
     net: Option<(SubNetwork, Notifier)>,
-    stub: Arc<Stub>,
+    stub: Arc<StubNetwork>,
     /// What closing came to, once it was closed.
-    closed: Option<Value>,
+    close_result: Option<Value>,
     /// Where the last accept waits.
-    accepting: Option<Addr>,
+    accept_addr: Option<Addr>,
     offered: Option<Accept>,
-    offers: u16,
-    end: End,
+    offer_count: u16,
+    conn: StubConn,
 }
 
 #[derive(Debug, Default)]
-struct Stub {
-    shared: Mutex<Shared>,
+struct StubNetwork {
+    shared: Mutex<StubState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    holding: bool,
-    held: Vec<Waker>,
-    closes: Vec<&'static str>,
-    engine_problem: Option<String>,
-    registry_problem: Option<String>,
-    problem: Option<String>,
+struct StubState {
+    is_holding: bool,
+    held_wakers: Vec<Waker>,
+    close_log: Vec<&'static str>,
+    engine_error: Option<String>,
+    registry_error: Option<String>,
+    other_error: Option<String>,
 }
 
-impl Stub {
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+impl StubNetwork {
+    fn lock_state(&self) -> MutexGuard<'_, StubState> {
         self.shared.lock().unwrap()
     }
 
     /// Waits while operations are held, if they are when it begins.
-    async fn pass(&self) {
+    async fn wait_while_held(&self) {
         poll_fn(|cx| {
-            let mut shared = self.shared();
-            if !shared.holding {
+            let mut shared = self.lock_state();
+            if !shared.is_holding {
                 return Poll::Ready(());
             }
-            shared.held.push(cx.waker().clone());
+            shared.held_wakers.push(cx.waker().clone());
             Poll::Pending
         })
         .await;
     }
 }
 
-impl Custom {
+impl CustomNetwork {
     pub(crate) fn subnet(&self) -> SubNetwork {
         self.net.as_ref().expect("there is a subnetwork").0.clone()
     }
@@ -82,16 +82,16 @@ impl Custom {
     /// Begins another subnetwork where the recording tells of one without saying so.
     ///
     /// That is at the beginning, and at a close that gives something else than the close before.
-    pub(crate) fn begins_anew(&mut self, step: &Step, rest: &[Step]) -> bool {
-        let closes = step.op == "close" && step.on == "subnet";
-        let other = closes && self.closed.is_some() && self.closed != step.out;
-        let begins = self.net.is_none() || other;
+    pub(crate) fn begin_if_implied(&mut self, step: &Step, next_steps: &[Step]) -> bool {
+        let closes = step.op == "close" && step.target == "subnet";
+        let is_another = closes && self.close_result.is_some() && self.close_result != step.out;
+        let begins = self.net.is_none() || is_another;
         if begins {
-            self.begin(std::iter::once(step).chain(rest));
+            self.begin(std::iter::once(step).chain(next_steps));
         }
         if closes {
-            self.closed = step.out.clone();
-            let problem = self.stub.shared().problem.take();
+            self.close_result = step.out.clone();
+            let problem = self.stub.lock_state().other_error.take();
             if let Some(problem) = problem {
                 self.notifier().down(Some(Cause::engine(problem)));
             }
@@ -100,48 +100,49 @@ impl Custom {
     }
 
     fn begin<'a>(&mut self, steps: impl Iterator<Item = &'a Step>) {
-        let mut shared = Shared::default();
+        let mut shared = StubState::default();
         let text = |step: &Step| Some(step.out.as_ref()?["err"]["text"].as_str()?.to_string());
         let mut closes = steps.filter(|step| step.op == "close");
-        let first = closes.find(|step| step.on == "subnet" || text(step).is_some());
-        for problem in first.and_then(text).as_deref().map(problems).unwrap_or_default() {
+        let first = closes.find(|step| step.target == "subnet" || text(step).is_some());
+        for problem in first.and_then(text).as_deref().map(close_errors).unwrap_or_default() {
             match problem {
-                problem if problem.contains("engine") => shared.engine_problem = Some(problem),
-                problem if problem.contains("registry") => shared.registry_problem = Some(problem),
-                problem => shared.problem = Some(problem),
+                problem if problem.contains("engine") => shared.engine_error = Some(problem),
+                problem if problem.contains("registry") => shared.registry_error = Some(problem),
+                problem => shared.other_error = Some(problem),
             }
         }
-        self.stub = Arc::new(Stub { shared: Mutex::new(shared) });
-        self.closed = None;
+        self.stub = Arc::new(StubNetwork { shared: Mutex::new(shared) });
+        self.close_result = None;
         self.net = Some(SubNetwork::new("custx", self.stub.clone(), self.stub.clone()));
     }
 
     /// Holds an operation of the engine that is expected to block.
-    pub(crate) fn hold(&mut self, step: &Step, asked: Option<&Step>) {
+    pub(crate) fn hold_if_blocking(&mut self, step: &Step, blocked_query: Option<&Step>) {
         if ["new_host", "dial"].contains(&step.op.as_str()) {
-            let blocks = asked.is_some_and(|asked| asked.out == Some(Value::Bool(true)));
-            self.stub.shared().holding = step.task.is_some() && blocks;
+            let blocks = blocked_query
+                .is_some_and(|blocked_query| blocked_query.out == Some(Value::Bool(true)));
+            self.stub.lock_state().is_holding = step.task.is_some() && blocks;
         }
     }
 
     /// Lets the network close with this host, if closing the host is to give an error.
-    pub(crate) fn closes_with(&self, host: &Host, step: &Step) {
+    pub(crate) fn auto_close_if_failing(&self, host: &Host, step: &Step) {
         let fails = step.out.as_ref().is_some_and(|out| out.get("err").is_some());
         if fails && !host.is_closed() {
             self.subnet().auto_close();
         }
     }
 
-    pub(crate) fn accepting(&mut self, addr: Addr) {
-        self.accepting = Some(addr);
+    pub(crate) fn set_accept_addr(&mut self, addr: Addr) {
+        self.accept_addr = Some(addr);
     }
 
     /// Does what a note says; true if the network went down by it.
-    pub(crate) fn note(&mut self, note: &str, rest: &[Step]) -> bool {
+    pub(crate) fn apply_note(&mut self, note: &str, next_steps: &[Step]) -> bool {
         if note.contains("released") {
-            let mut shared = self.stub.shared();
-            shared.holding = false;
-            let held = std::mem::take(&mut shared.held);
+            let mut shared = self.stub.lock_state();
+            shared.is_holding = false;
+            let held = std::mem::take(&mut shared.held_wakers);
             drop(shared);
             held.into_iter().for_each(Waker::wake);
         } else if note.starts_with("ack(nil)") {
@@ -150,13 +151,14 @@ impl Custom {
             if let Some(accept) = self.offered.take() {
                 accept.refuse(Cause::engine("the driver refuses"));
             }
-        } else if let Some(why) = note.strip_prefix("VNetDown(") {
-            if self.net.is_none() || self.closed.is_some() {
-                self.begin(rest.iter());
+        } else if let Some(reason) = note.strip_prefix("VNetDown(") {
+            if self.net.is_none() || self.close_result.is_some() {
+                self.begin(next_steps.iter());
             }
-            let problem = self.stub.shared().problem.take();
-            let why = why.split(')').next().filter(|why| *why != "nil").map(str::to_string);
-            let cause = why.map(|why| Cause::engine(problem.unwrap_or(why)));
+            let problem = self.stub.lock_state().other_error.take();
+            let reason =
+                reason.split(')').next().filter(|reason| *reason != "nil").map(str::to_string);
+            let cause = reason.map(|reason| Cause::engine(problem.unwrap_or(reason)));
             self.notifier().down(cause);
             return true;
         }
@@ -166,53 +168,56 @@ impl Custom {
     /// Confirms the dial that was offered, if none has answered it.
     pub(crate) fn acknowledge(&mut self) {
         if let Some(accept) = self.offered.take() {
-            accept.confirm(Box::new(self.end.clone()));
+            accept.confirm(Box::new(self.conn.clone()));
         }
     }
 
     /// Does what only a custom network can do.
-    pub(crate) fn operate(&mut self, step: &Step) -> Result<Option<ManualTask<Done>>, String> {
-        let out = match (step.op.as_str(), step.on.as_str()) {
+    pub(crate) fn start_operation(
+        &mut self,
+        step: &Step,
+    ) -> Result<Option<ManualTask<OperationResult>>, String> {
+        let out = match (step.op.as_str(), step.target.as_str()) {
             ("vnet_accept", "notifier") => {
-                let (src, dst) = (argument(step, "src=")?, argument(step, "dst=")?);
+                let (src, dst) = (addr_argument(step, "src=")?, addr_argument(step, "dst=")?);
                 return Ok(Some(ManualTask::new(vnet_accept(self.notifier().clone(), src, dst))));
             }
             ("accept addr offered", "notifier") => {
-                let dst = self.accepting.clone().ok_or("nobody accepts")?;
-                let src = Addr::new("custx", "β", 44 + self.offers);
-                self.offers += 1;
-                self.end = End::default();
+                let dst = self.accept_addr.clone().ok_or("nobody accepts")?;
+                let src = Addr::new("custx", "β", 44 + self.offer_count);
+                self.offer_count += 1;
+                self.conn = StubConn::default();
                 let accept = expect_ready_now(self.notifier().accept(&src, &dst));
                 let accept = accept.map_err(|cause| cause.to_string())?;
                 let addr = accept.addr().to_string();
                 self.offered = Some(accept);
                 json!(addr)
             }
-            ("sequence of closes", _) => json!(self.stub.shared().closes),
-            ("netconn was closed by virtnet", _) => json!(self.end.is_closed()),
+            ("sequence of closes", _) => json!(self.stub.lock_state().close_log),
+            ("netconn was closed by virtnet", _) => json!(self.conn.is_closed()),
             (op, "") if op.starts_with("peer sees on its end") => {
-                json!(if self.end.is_closed() { "EOF" } else { "read pipe: i/o timeout" })
+                json!(if self.conn.is_closed() { "EOF" } else { "read pipe: i/o timeout" })
             }
             _ => return Ok(None),
         };
-        Ok(Some(ManualTask::new(std::future::ready(Done::new(out)))))
+        Ok(Some(ManualTask::new(std::future::ready(OperationResult::new(out)))))
     }
 }
 
 /// Accepts a dial from outside, and confirms it at once.
-async fn vnet_accept(notifier: Notifier, src: Addr, dst: Addr) -> Done {
-    Done::new(match notifier.accept(&src, &dst).await {
+async fn vnet_accept(notifier: Notifier, src: Addr, dst: Addr) -> OperationResult {
+    OperationResult::new(match notifier.accept(&src, &dst).await {
         Ok(accept) => {
             let addr = accept.addr().to_string();
-            accept.confirm(Box::new(End::default()));
+            accept.confirm(Box::new(StubConn::default()));
             json!({ "ok": { "accept_addr": addr } })
         }
-        Err(cause) => json!({ "err": error_texts::cause(&cause) }),
+        Err(cause) => json!({ "err": error_texts::cause_to_json(&cause) }),
     })
 }
 
 /// Reads `src=a:b:1`: what stands before the last colon is the host.
-fn argument(step: &Step, key: &str) -> Result<Addr, String> {
+fn addr_argument(step: &Step, key: &str) -> Result<Addr, String> {
     let find = |arg: &Value| Some(arg.as_str()?.strip_prefix(key)?.to_string());
     let addr = step.args.iter().find_map(find).ok_or_else(|| format!("no {key}"))?;
     let (host, port) = addr.rsplit_once(':').ok_or_else(|| format!("no port in {addr}"))?;
@@ -221,7 +226,7 @@ fn argument(step: &Step, key: &str) -> Result<Addr, String> {
 }
 
 /// Takes the single problems out of the text of an error of closing.
-fn problems(text: &str) -> Vec<String> {
+fn close_errors(text: &str) -> Vec<String> {
     let last = text.rsplit("close: ").next().unwrap_or(text);
     match last.split_once(" errors:\n") {
         None => vec![last.to_string()],
@@ -231,14 +236,14 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
-impl Engine for Stub {
+impl Engine for StubNetwork {
     fn new_host<'a>(
         &'a self,
         hostname: &'a str,
         registry: &'a dyn Registry,
     ) -> BoxFuture<'a, Result<(), Cause>> {
         async move {
-            self.pass().await;
+            self.wait_while_held().await;
             Ok(registry.announce(hostname, "").await?)
         }
         .boxed()
@@ -251,21 +256,21 @@ impl Engine for Stub {
         _hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(Box<dyn RawConn>, Addr), Cause>> {
         async move {
-            self.pass().await;
-            Ok((Box::new(End::default()) as Box<dyn RawConn>, dst.clone()))
+            self.wait_while_held().await;
+            Ok((Box::new(StubConn::default()) as Box<dyn RawConn>, dst.clone()))
         }
         .boxed()
     }
 
     fn close(&self) -> Result<(), Cause> {
-        let mut shared = self.shared();
-        shared.closes.push("engine.close");
-        shared.engine_problem.take().map_or(Ok(()), |problem| Err(Cause::engine(problem)))
+        let mut shared = self.lock_state();
+        shared.close_log.push("engine.close");
+        shared.engine_error.take().map_or(Ok(()), |problem| Err(Cause::engine(problem)))
     }
 }
 
 /// It lets every name pass, any number of times.
-impl Registry for Stub {
+impl Registry for StubNetwork {
     fn announce<'a>(
         &'a self,
         _hostname: &'a str,
@@ -279,9 +284,9 @@ impl Registry for Stub {
     }
 
     fn close(&self) -> Result<(), RegistryError> {
-        let mut shared = self.shared();
-        shared.closes.push("registry.close");
-        shared.registry_problem.take().map_or(Ok(()), |problem| {
+        let mut shared = self.lock_state();
+        shared.close_log.push("registry.close");
+        shared.registry_error.take().map_or(Ok(()), |problem| {
             let cause = Cause::engine(problem);
             Err(RegistryError { registry: String::new(), op: "", args: Args::None, cause })
         })
@@ -290,18 +295,18 @@ impl Registry for Stub {
 
 /// An end of a connection to nowhere, which tells whether it was closed.
 #[derive(Clone, Debug, Default)]
-struct End {
+struct StubConn {
     closed: Arc<OnceLock<()>>,
     data: Arc<Mutex<VecDeque<u8>>>,
 }
 
-impl End {
+impl StubConn {
     fn is_closed(&self) -> bool {
         self.closed.get().is_some()
     }
 }
 
-impl RawConn for End {
+impl RawConn for StubConn {
     fn poll_read(&self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(0))
     }

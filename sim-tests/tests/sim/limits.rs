@@ -20,7 +20,7 @@ const MAX: Duration = Duration::MAX;
 const SCHEDULES: [Schedule; 3] = [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }];
 
 /// What the run ended by, and the tasks that did not end, if it is a livelock.
-fn livelock<T>(outcome: Outcome<T>) -> (Option<Limit>, Vec<String>) {
+fn livelock_culprits<T>(outcome: Outcome<T>) -> (Option<Limit>, Vec<String>) {
     let limit = outcome.limit();
     match outcome.ending {
         Ending::Livelock(Stall { culprits, culprit, .. }) => {
@@ -32,7 +32,7 @@ fn livelock<T>(outcome: Outcome<T>) -> (Option<Limit>, Vec<String>) {
 }
 
 #[test]
-fn accept_of_a_closed_host_with_a_yield_in_a_loop_is_a_livelock() {
+fn accept_loop_on_a_closed_host_with_yields_is_a_livelock() {
     for schedule in SCHEDULES {
         let outcome = Run::new(3).schedule(schedule).execute(async |_| {
             let net = Network::new("t");
@@ -53,14 +53,14 @@ fn accept_of_a_closed_host_with_a_yield_in_a_loop_is_a_livelock() {
         assert!(text.starts_with(start), "{schedule}: {text}");
         assert!(text.contains("\n  main woke itself without end\n"), "{schedule}: {text}");
         assert_eq!(
-            livelock(outcome),
+            livelock_culprits(outcome),
             (Some(Limit::SelfWokenPolls(100_000)), vec!["main".to_string()]),
         );
     }
 }
 
 #[test]
-fn several_tasks_that_yield_without_end_are_a_livelock_that_names_all() {
+fn tasks_that_yield_without_end_are_a_livelock_that_names_them() {
     for schedule in SCHEDULES {
         let outcome: Outcome<()> = Run::new(4).schedule(schedule).execute(async |sim| {
             for name in ["a", "b", "c"] {
@@ -74,7 +74,7 @@ fn several_tasks_that_yield_without_end_are_a_livelock_that_names_all() {
         });
         assert!((100_000..100_200).contains(&outcome.steps), "{schedule}: {}", outcome.steps);
         let text = outcome.to_string();
-        let (limit, names) = livelock(outcome);
+        let (limit, names) = livelock_culprits(outcome);
         let line = format!("\n  {} woke themselves without end\n", names.join(", "));
         assert!(text.contains(&line), "{schedule}: {text}");
         assert_eq!(limit, Some(Limit::SelfWokenPolls(100_000)), "{schedule}");
@@ -86,7 +86,7 @@ fn several_tasks_that_yield_without_end_are_a_livelock_that_names_all() {
 }
 
 #[test]
-fn a_livelock_of_more_tasks_than_are_printed_counts_the_others() {
+fn livelock_of_seven_tasks_names_five_and_counts_the_others() {
     let outcome: Outcome<()> = Run::new(4).livelock_limit(100).execute(async |sim| {
         for n in 0..7 {
             sim.task(&format!("t{n}")).spawn(async move {
@@ -104,10 +104,10 @@ fn a_livelock_of_more_tasks_than_are_printed_counts_the_others() {
 }
 
 /// A program that goes on without end, and in which no timer fires.
-type Endless = fn(Sim);
+type EndlessProgram = fn(Sim);
 
 /// Each mixes tasks that wake themselves with tasks that wake others.
-const MIXED: [(&str, Endless); 5] = [
+const MIXED_WAKE_PROGRAMS: [(&str, EndlessProgram); 5] = [
     ("one task yields and wakes another in each round", |sim| {
         let (to, mut from) = mpsc::unbounded();
         sim.spawn(async move { while from.next().await.is_some() {} });
@@ -171,7 +171,7 @@ const MIXED: [(&str, Endless); 5] = [
 
 #[test]
 fn tasks_that_wake_themselves_and_others_in_turn_are_a_livelock() {
-    for (what, program) in MIXED {
+    for (name, program) in MIXED_WAKE_PROGRAMS {
         for schedule in SCHEDULES {
             let run = Run::new(5).schedule(schedule).livelock_limit(1_000).time_limit(MAX);
             let outcome: Outcome<()> = run.execute(async move |sim| {
@@ -179,15 +179,15 @@ fn tasks_that_wake_themselves_and_others_in_turn_are_a_livelock() {
                 pending::<()>().await;
             });
             let steps = outcome.steps;
-            assert!(outcome.ending.name() == "livelock", "{what}, {schedule}: {}", outcome.ending);
-            assert!(steps < 100_000, "{what}, {schedule}: {steps} steps");
-            assert!(!livelock(outcome).1.is_empty());
+            assert!(outcome.ending.name() == "livelock", "{name}, {schedule}: {}", outcome.ending);
+            assert!(steps < 100_000, "{name}, {schedule}: {steps} steps");
+            assert!(!livelock_culprits(outcome).1.is_empty());
         }
     }
 }
 
 #[test]
-fn a_crowd_that_yields_a_few_times_each_is_no_livelock() {
+fn many_tasks_that_yield_a_few_times_each_are_no_livelock() {
     let outcome = Run::new(6).execute(async |sim| {
         let tasks: FuturesUnordered<_> = (0..40_000)
             .map(|_| {
@@ -204,7 +204,7 @@ fn a_crowd_that_yields_a_few_times_each_is_no_livelock() {
 }
 
 #[test]
-fn a_spin_until_a_task_has_run_that_the_schedule_holds_back_ends() {
+fn spin_on_a_task_that_the_schedule_holds_back_ends() {
     let longest = (0..200)
         .map(|seed| {
             let run = Run::new(seed).schedule(Schedule::Pct { depth: 2 }).livelock_limit(500);
@@ -224,7 +224,7 @@ fn a_spin_until_a_task_has_run_that_the_schedule_holds_back_ends() {
 }
 
 #[test]
-fn a_spinning_task_beside_a_timer_ends_at_the_step_limit() {
+fn spinning_task_beside_a_timer_ends_at_the_step_limit() {
     for schedule in SCHEDULES {
         let outcome: Outcome<()> =
             Run::new(7).schedule(schedule).livelock_limit(20_000).step_limit(100_000).execute(
@@ -245,8 +245,8 @@ fn a_spinning_task_beside_a_timer_ends_at_the_step_limit() {
 }
 
 #[test]
-fn a_spinning_task_beside_deliveries_or_faults_ends_at_the_step_limit() {
-    let delivered = |fault: bool| {
+fn spinning_task_beside_deliveries_or_faults_ends_at_the_step_limit() {
+    let limit_beside = |fault: bool| {
         let outcome: Outcome<()> =
             Run::new(7).livelock_limit(500).step_limit(50_000).execute(async move |sim| {
                 let net = Network::new("t");
@@ -265,12 +265,12 @@ fn a_spinning_task_beside_deliveries_or_faults_ends_at_the_step_limit() {
             });
         outcome.limit()
     };
-    assert_eq!(delivered(true), Some(Limit::Steps(50_000)));
-    assert_eq!(delivered(false), Some(Limit::Steps(50_000)));
+    assert_eq!(limit_beside(true), Some(Limit::Steps(50_000)));
+    assert_eq!(limit_beside(false), Some(Limit::Steps(50_000)));
 }
 
 #[test]
-fn a_spin_until_a_distant_timer_is_a_livelock_and_a_higher_limit_admits_it() {
+fn spin_until_a_distant_timer_is_a_livelock_unless_the_limit_is_higher() {
     let run = |run: Run| {
         run.execute(async |sim| {
             let sleeper = sim.spawn(async move { sim.sleep(25 * MS).await });
@@ -279,7 +279,7 @@ fn a_spin_until_a_distant_timer_is_a_livelock_and_a_higher_limit_admits_it() {
             }
         })
     };
-    let (limit, names) = livelock(run(Run::new(8).livelock_limit(10_000)));
+    let (limit, names) = livelock_culprits(run(Run::new(8).livelock_limit(10_000)));
     assert_eq!((limit, names), (Some(Limit::SelfWokenPolls(10_000)), vec!["main".to_string()]));
     run(Run::new(8).livelock_limit(30_000)).unwrap();
 }
@@ -288,7 +288,7 @@ fn a_spin_until_a_distant_timer_is_a_livelock_and_a_higher_limit_admits_it() {
 type Program = fn(Sim);
 
 #[test]
-fn an_outcome_names_the_limit_that_ended_it_and_its_value() {
+fn outcome_names_the_limit_that_ended_it_and_its_value() {
     let sleeps: Program = |sim| {
         sim.spawn(sim.sleep(MAX));
     };
@@ -349,20 +349,20 @@ fn an_outcome_names_the_limit_that_ended_it_and_its_value() {
 }
 
 #[test]
-fn a_step_limit_or_a_livelock_limit_of_zero_admits_no_poll() {
-    let polled = |run: Run| {
+fn step_limit_or_livelock_limit_of_zero_admits_no_poll() {
+    let ending_of = |run: Run| {
         let outcome = run.execute(async |_| ());
         assert_eq!((outcome.steps, outcome.elapsed), (0, Duration::ZERO));
         (outcome.ending.name(), outcome.limit())
     };
-    assert_eq!(polled(Run::new(1).step_limit(0)), ("step limit", Some(Limit::Steps(0))));
+    assert_eq!(ending_of(Run::new(1).step_limit(0)), ("step limit", Some(Limit::Steps(0))));
     let no_poll = ("livelock", Some(Limit::PollsAtInstant(0)));
-    assert_eq!(polled(Run::new(1).livelock_limit(0)), no_poll);
-    assert_eq!(polled(Run::new(1).livelock_limit(0).step_limit(1)), no_poll);
+    assert_eq!(ending_of(Run::new(1).livelock_limit(0)), no_poll);
+    assert_eq!(ending_of(Run::new(1).livelock_limit(0).step_limit(1)), no_poll);
 }
 
 #[test]
-fn a_time_limit_of_zero_admits_what_takes_no_time() {
+fn time_limit_of_zero_admits_work_that_takes_no_time() {
     let run = || Run::new(1).schedule(Schedule::Fifo).time_limit(Duration::ZERO);
     let outcome = run().execute(async |sim| {
         sim.sleep(Duration::ZERO).await;
@@ -380,14 +380,14 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The last instant of a run: 292 years.
 const LAST: Duration = Duration::from_nanos(i64::MAX as u64 - 1);
 
-fn fifo() -> Run {
+fn unlimited_fifo_run() -> Run {
     Run::new(0).schedule(Schedule::Fifo).time_limit(MAX)
 }
 
 #[test]
-fn a_time_limit_of_years_is_reached_and_not_cut_short() {
+fn time_limit_of_years_is_reached_exactly() {
     for limit in [2 * YEAR, 3 * YEAR, 100 * YEAR, 292 * YEAR] {
-        let outcome: Outcome<()> = fifo().time_limit(limit).execute(async |sim| {
+        let outcome: Outcome<()> = unlimited_fifo_run().time_limit(limit).execute(async |sim| {
             loop {
                 sim.sleep(DAY).await;
             }
@@ -398,16 +398,17 @@ fn a_time_limit_of_years_is_reached_and_not_cut_short() {
 }
 
 #[test]
-fn a_run_without_a_time_limit_ends_at_292_years_and_says_so() {
+fn run_without_time_limit_ends_at_292_years_as_end_of_time() {
     for limit in [LAST, LAST + Duration::from_nanos(1), MAX] {
         let ticks = Rc::new(Cell::new(0));
         let seen = ticks.clone();
-        let outcome: Outcome<()> = fifo().time_limit(limit).execute(async move |sim| {
-            loop {
-                sim.sleep(YEAR).await;
-                seen.set(seen.get() + 1);
-            }
-        });
+        let outcome: Outcome<()> =
+            unlimited_fifo_run().time_limit(limit).execute(async move |sim| {
+                loop {
+                    sim.sleep(YEAR).await;
+                    seen.set(seen.get() + 1);
+                }
+            });
         assert_eq!(
             (ticks.get(), outcome.elapsed, outcome.limit()),
             (292, LAST, Some(Limit::EndOfTime))
@@ -418,9 +419,9 @@ fn a_run_without_a_time_limit_ends_at_292_years_and_says_so() {
 }
 
 #[test]
-fn a_sleep_fires_at_the_last_instant_and_never_after_it() {
+fn sleep_fires_at_the_last_instant_and_never_after_it() {
     let sleep_until = |at: Instant| {
-        let outcome = fifo().execute(async move |sim| {
+        let outcome = unlimited_fifo_run().execute(async move |sim| {
             sim.sleep_until(at).await;
             sim.now()
         });
@@ -439,7 +440,7 @@ fn a_sleep_fires_at_the_last_instant_and_never_after_it() {
 }
 
 #[test]
-fn arithmetic_of_instants_saturates_at_both_ends() {
+fn instant_arithmetic_saturates_at_both_ends() {
     let end = Instant::from_nanos(u64::MAX);
     assert_eq!((Instant::ZERO + MAX, end + Duration::from_nanos(1), end + MAX), (end, end, end));
     assert_eq!((Instant::ZERO - MAX, Instant::ZERO - end), (Instant::ZERO, Duration::ZERO));
@@ -451,8 +452,8 @@ fn arithmetic_of_instants_saturates_at_both_ends() {
 }
 
 #[test]
-fn instants_of_292_years_are_the_standard_librarys_and_back() {
-    fifo()
+fn instants_up_to_292_years_convert_to_std_and_back() {
+    unlimited_fifo_run()
         .execute(async |sim| {
             let (start, end) = (sim.now(), sim.now() + LAST);
             assert_eq!(end.into_std() - start.into_std(), LAST);
@@ -464,7 +465,7 @@ fn instants_of_292_years_are_the_standard_librarys_and_back() {
 #[test]
 fn many_timers_over_292_years_fire_in_order_at_their_instants() {
     const COUNT: u64 = 5_000;
-    let outcome = fifo().execute(async |sim| {
+    let outcome = unlimited_fifo_run().execute(async |sim| {
         let fired = Rc::new(RefCell::new(Vec::new()));
         let tasks: Vec<_> = (0..COUNT)
             .map(|n| {
@@ -492,7 +493,7 @@ fn many_timers_over_292_years_fire_in_order_at_their_instants() {
 }
 
 #[test]
-fn clocks_of_nodes_near_the_end_of_time_saturate_and_never_overflow() {
+fn node_clocks_near_the_end_of_time_saturate_and_never_overflow() {
     for (offset, drift) in [
         (i64::MAX, i32::MAX),
         (i64::MIN, i32::MAX),
@@ -501,7 +502,7 @@ fn clocks_of_nodes_near_the_end_of_time_saturate_and_never_overflow() {
         (0, 1),
         (-1, -1),
     ] {
-        let outcome: Outcome<()> = fifo().execute(async move |sim| {
+        let outcome: Outcome<()> = unlimited_fifo_run().execute(async move |sim| {
             let net = Network::new("t");
             let node = net.node("n", async |_| {
                 loop {
@@ -524,8 +525,8 @@ fn clocks_of_nodes_near_the_end_of_time_saturate_and_never_overflow() {
 }
 
 #[test]
-fn a_network_works_in_the_291st_year() {
-    fifo()
+fn network_in_the_291st_year_connects_and_delivers() {
+    unlimited_fifo_run()
         .execute(async |sim| {
             sim.sleep(291 * YEAR).await;
             for net in [Network::new("s").region(""), pipenet::Network::new("p").subnetwork()] {
@@ -534,12 +535,12 @@ fn a_network_works_in_the_291st_year() {
                 let (x, y) = futures::join!(a.dial("b:1"), listener.accept());
                 let (mut x, mut y) = (x.unwrap(), y.unwrap());
                 for _ in 0..100 {
-                    let mut heard = [0; 5];
+                    let mut received = [0; 5];
                     let (sent, read) =
-                        futures::join!(x.write_all(b"hello"), y.read_exact(&mut heard));
+                        futures::join!(x.write_all(b"hello"), y.read_exact(&mut received));
                     sent.unwrap();
                     read.unwrap();
-                    assert_eq!(&heard, b"hello");
+                    assert_eq!(&received, b"hello");
                 }
             }
             assert!(sim.now() > Instant::ZERO + 291 * YEAR);
@@ -548,29 +549,29 @@ fn a_network_works_in_the_291st_year() {
 }
 
 /// Waits for longer than any fault lasts.
-async fn endless() {
+async fn wait_forever() {
     pending::<()>().await;
 }
 
 /// What is done to a node, as what it dies by, and the words for that.
-type Death = (fn(&Node), NodeDeath, &'static str);
+type NodeDeathCase = (fn(&Node), NodeDeath, &'static str);
 
 #[test]
-fn joining_a_task_of_a_node_that_died_says_which_node_and_how() {
-    let died: [Death; 3] = [
+fn join_of_a_task_whose_node_died_names_the_node_and_its_death() {
+    let deaths: [NodeDeathCase; 3] = [
         (Node::crash, NodeDeath::Crash, "crashed"),
         (Node::power_off, NodeDeath::PowerOff, "lost its power"),
         (Node::restart, NodeDeath::Restart, "was restarted"),
     ];
-    for (kill, death, word) in died {
+    for (kill, death, verb) in deaths {
         for join_late in [false, true] {
             Run::new(1)
                 .execute(async move |sim| {
                     let net = Network::new("t");
                     let node = net.node("s", async |_| {});
                     sim.sleep(SEC).await;
-                    let task = node.spawn(async { endless().await });
-                    let joined_at_once = async {
+                    let task = node.spawn(async { wait_forever().await });
+                    let joining = async {
                         if join_late {
                             sim.sleep(2 * SEC).await;
                             node.restart();
@@ -578,7 +579,7 @@ fn joining_a_task_of_a_node_that_died_says_which_node_and_how() {
                         }
                         task.await
                     };
-                    let (joined, ()) = futures::join!(joined_at_once, async {
+                    let (joined, ()) = futures::join!(joining, async {
                         sim.sleep(SEC).await;
                         kill(&node);
                     });
@@ -586,7 +587,7 @@ fn joining_a_task_of_a_node_that_died_says_which_node_and_how() {
                     let reason = JoinErrorReason::NodeDied { node: "s".into(), death };
                     assert_eq!(error.reason(), &reason);
                     assert!(error.task().starts_with("node/s/"), "{error}");
-                    let text = format!("task {} was dropped: its node \"s\" {word}", error.task());
+                    let text = format!("task {} was dropped: its node \"s\" {verb}", error.task());
                     assert_eq!(error.to_string(), text);
                 })
                 .unwrap();
@@ -595,7 +596,7 @@ fn joining_a_task_of_a_node_that_died_says_which_node_and_how() {
 }
 
 #[test]
-fn joining_a_task_that_was_spawned_on_a_node_that_is_down_names_the_node() {
+fn join_of_a_task_spawned_on_a_node_that_is_down_names_the_node() {
     for kill in [Node::crash, Node::power_off] {
         Run::new(1)
             .execute(async move |sim| {
@@ -605,7 +606,7 @@ fn joining_a_task_that_was_spawned_on_a_node_that_is_down_names_the_node() {
                 kill(&node);
                 // Before and after it is dead: both calls come after the one that kills it.
                 for _ in 0..2 {
-                    let task = node.spawn(endless());
+                    let task = node.spawn(wait_forever());
                     assert!(task.is_finished());
                     task.abort();
                     let error = task.await.unwrap_err();
@@ -622,16 +623,19 @@ fn joining_a_task_that_was_spawned_on_a_node_that_is_down_names_the_node() {
                 }
                 node.restart();
                 let reason = JoinErrorReason::NodeDown { node: "s".into() };
-                assert_eq!(node.spawn(endless()).await.unwrap_err().reason(), &reason);
+                assert_eq!(node.spawn(wait_forever()).await.unwrap_err().reason(), &reason);
                 sim.sleep(SEC).await;
-                assert_eq!(node.spawn(async { 5 }).await.map_err(|it| it.to_string()), Ok(5));
+                assert_eq!(
+                    node.spawn(async { 5 }).await.map_err(|join_error| join_error.to_string()),
+                    Ok(5)
+                );
             })
             .unwrap();
     }
 }
 
 #[test]
-fn joining_says_what_came_first_of_an_abort_and_a_crash() {
+fn join_after_an_abort_and_a_crash_reports_which_took_effect_first() {
     for (abort_first, reason) in [
         (Some(true), JoinErrorReason::Aborted),
         // Tasks that are aborted are dropped before what is done to nodes.
@@ -643,7 +647,7 @@ fn joining_says_what_came_first_of_an_abort_and_a_crash() {
                 let net = Network::new("t");
                 let node = net.node("s", async |_| {});
                 sim.sleep(SEC).await;
-                let task = node.spawn(async { endless().await });
+                let task = node.spawn(async { wait_forever().await });
                 sim.sleep(SEC).await;
                 match abort_first {
                     Some(true) => {
@@ -667,19 +671,19 @@ fn joining_says_what_came_first_of_an_abort_and_a_crash() {
 }
 
 #[test]
-fn a_task_of_a_node_whose_host_is_closed_goes_on_and_a_done_one_keeps_its_output() {
+fn task_survives_close_host_and_a_finished_task_keeps_its_output_after_a_crash() {
     Run::new(1)
         .execute(async |sim| {
             let net = Network::new("t");
             let node = net.node("s", async |_| {});
             sim.sleep(SEC).await;
-            let going_on = node.spawn(async move {
+            let running = node.spawn(async move {
                 sim.sleep(2 * SEC).await;
                 1
             });
             let done = node.spawn(async { 2 });
             node.close_host();
-            assert_eq!(going_on.await.map_err(|error| error.to_string()), Ok(1));
+            assert_eq!(running.await.map_err(|error| error.to_string()), Ok(1));
             node.crash();
             sim.sleep(SEC).await;
             assert_eq!(done.await.map_err(|error| error.to_string()), Ok(2));
@@ -688,10 +692,10 @@ fn a_task_of_a_node_whose_host_is_closed_goes_on_and_a_done_one_keeps_its_output
 }
 
 #[test]
-fn spawning_in_a_destructor_of_a_dead_node_or_of_a_run_that_is_over_says_which() {
+fn spawn_in_a_destructor_of_a_dead_node_or_a_finished_run_reports_which() {
     /// Spawns when it is dropped, and keeps what joining that gives.
-    struct Spawns(Rc<RefCell<Vec<JoinErrorReason>>>);
-    impl Drop for Spawns {
+    struct SpawnOnDrop(Rc<RefCell<Vec<JoinErrorReason>>>);
+    impl Drop for SpawnOnDrop {
         fn drop(&mut self) {
             let mut task = Box::pin(virtnet::spawn(async {}));
             let joined = task.as_mut().now_or_never().expect("it never began");
@@ -706,10 +710,10 @@ fn spawning_in_a_destructor_of_a_dead_node_or_of_a_run_that_is_over_says_which()
             let node = net.node("s", async |_| {});
             sim.sleep(SEC).await;
             for on_node in [true, false] {
-                let spawns = Spawns(seen.clone());
+                let spawns = SpawnOnDrop(seen.clone());
                 let task = async move {
                     let _spawns = spawns;
-                    endless().await;
+                    wait_forever().await;
                 };
                 drop(if on_node { node.spawn(task) } else { sim.spawn(task) });
             }

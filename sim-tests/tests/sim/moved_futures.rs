@@ -26,7 +26,7 @@ const WINDOW: usize = 10;
 
 /// What a wait needs.
 #[derive(Clone)]
-struct Env {
+struct WaitEnv {
     sim: Sim,
     net: SubNetwork,
     a: Host,
@@ -37,7 +37,7 @@ struct Env {
     far: Conn,
 }
 
-impl Env {
+impl WaitEnv {
     async fn new(sim: Sim, net: SubNetwork) -> Self {
         let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
         let listener = b.listen(":1").await.unwrap();
@@ -50,34 +50,34 @@ impl Env {
 /// What is waited for, in words, once it has come.
 type Wait = LocalBoxFuture<'static, String>;
 /// What brings it about.
-type Cause = LocalBoxFuture<'static, ()>;
+type Trigger = LocalBoxFuture<'static, ()>;
 
 /// Lets a wait say what it has come to.
-fn wait<T: Debug>(future: impl Future<Output = T> + 'static) -> Wait {
+fn boxed_wait<T: Debug>(future: impl Future<Output = T> + 'static) -> Wait {
     async move { format!("{:?}", future.await) }.boxed_local()
 }
 
-fn cause(future: impl Future<Output = ()> + 'static) -> Cause {
+fn boxed_trigger(future: impl Future<Output = ()> + 'static) -> Trigger {
     future.boxed_local()
 }
 
 /// A wait, what brings it about, and what it comes to.
-type Case = (&'static str, fn(Env) -> (Wait, Cause), &'static str);
+type Case = (&'static str, fn(WaitEnv) -> (Wait, Trigger), &'static str);
 
 /// Nothing has to be done: time passes.
-fn nothing() -> Cause {
-    cause(async {})
+fn no_trigger() -> Trigger {
+    boxed_trigger(async {})
 }
 
-const TIMES: [Case; 13] = [
-    ("sleep", |env| (wait(env.sim.sleep(2 * SEC)), nothing()), "()"),
+const TIME_CASES: [Case; 13] = [
+    ("sleep", |env| (boxed_wait(env.sim.sleep(2 * SEC)), no_trigger()), "()"),
     (
         "sleep, reset after it was polled",
         |env| {
             let mut sleep = env.sim.sleep(SEC / 2);
             let again = env.sim.now() + 2 * SEC;
             let mut polled = false;
-            let wait = wait(poll_fn(move |cx| {
+            let wait = boxed_wait(poll_fn(move |cx| {
                 let poll = sleep.poll_unpin(cx);
                 if !std::mem::replace(&mut polled, true) {
                     sleep.reset(again);
@@ -85,21 +85,21 @@ const TIMES: [Case; 13] = [
                 }
                 poll
             }));
-            (wait, nothing())
+            (wait, no_trigger())
         },
         "()",
     ),
     (
         "timeout",
-        |env| (wait(env.sim.timeout(2 * SEC, pending::<()>())), nothing()),
+        |env| (boxed_wait(env.sim.timeout(2 * SEC, pending::<()>())), no_trigger()),
         "Err(Elapsed(()))",
     ),
     (
         "timeout of what comes in time",
         |env| {
             let (to, from) = oneshot::channel();
-            let wait = wait(env.sim.timeout(50 * SEC, from));
-            (wait, cause(async move { to.send(7).unwrap() }))
+            let wait = boxed_wait(env.sim.timeout(50 * SEC, from));
+            (wait, boxed_trigger(async move { to.send(7).unwrap() }))
         },
         "Ok(Ok(7))",
     ),
@@ -107,21 +107,21 @@ const TIMES: [Case; 13] = [
         "interval",
         |env| {
             let mut ticks = env.sim.interval(2 * SEC);
-            let wait = wait(async move {
+            let wait = boxed_wait(async move {
                 ticks.tick().await;
                 ticks.tick().await;
                 ticks.next().await.is_some()
             });
-            (wait, nothing())
+            (wait, no_trigger())
         },
         "true",
     ),
-    ("yield_now", |env| (wait(env.sim.yield_now()), nothing()), "()"),
+    ("yield_now", |env| (boxed_wait(env.sim.yield_now()), no_trigger()), "()"),
     (
         "join handle",
         |env| {
             let sim = env.sim;
-            (wait(sim.spawn(async move { sim.sleep(2 * SEC).await })), nothing())
+            (boxed_wait(sim.spawn(async move { sim.sleep(2 * SEC).await })), no_trigger())
         },
         "Ok(())",
     ),
@@ -130,10 +130,10 @@ const TIMES: [Case; 13] = [
         |env| {
             let task = Rc::new(RefCell::new(env.sim.spawn(pending::<()>())));
             let joined = task.clone();
-            let wait = wait(async move {
+            let wait = boxed_wait(async move {
                 poll_fn(|cx| joined.borrow_mut().poll_unpin(cx)).await.unwrap_err();
             });
-            (wait, cause(async move { task.borrow().abort() }))
+            (wait, boxed_trigger(async move { task.borrow().abort() }))
         },
         "()",
     ),
@@ -145,8 +145,8 @@ const TIMES: [Case; 13] = [
             let sim = env.sim;
             let other = node.clone();
             let task = node.spawn(pending::<()>());
-            let wait = wait(async move { task.await.is_err() });
-            let cause = cause(async move {
+            let wait = boxed_wait(async move { task.await.is_err() });
+            let cause = boxed_trigger(async move {
                 sim.sleep(SEC).await;
                 other.crash();
             });
@@ -158,13 +158,13 @@ const TIMES: [Case; 13] = [
         "select!",
         |env| {
             let sim = env.sim;
-            let wait = wait(async move {
+            let wait = boxed_wait(async move {
                 virtnet::select! {
                     () = sim.sleep(2 * SEC) => "sleep",
                     () = pending::<()>() => "pending",
                 }
             });
-            (wait, nothing())
+            (wait, no_trigger())
         },
         "\"sleep\"",
     ),
@@ -172,8 +172,9 @@ const TIMES: [Case; 13] = [
         "join!",
         |env| {
             let sim = env.sim;
-            let wait = wait(async move { virtnet::join!(sim.sleep(2 * SEC), sim.sleep(3 * SEC)) });
-            (wait, nothing())
+            let wait =
+                boxed_wait(async move { virtnet::join!(sim.sleep(2 * SEC), sim.sleep(3 * SEC)) });
+            (wait, no_trigger())
         },
         "((), ())",
     ),
@@ -182,11 +183,11 @@ const TIMES: [Case; 13] = [
         |_| {
             let is_so = Rc::new(Cell::new(false));
             let seen = is_so.clone();
-            let wait = wait(async move {
+            let wait = boxed_wait(async move {
                 let seen = &seen;
                 eventually(50 * SEC, || async move { seen.get() }).await
             });
-            (wait, cause(async move { is_so.set(true) }))
+            (wait, boxed_trigger(async move { is_so.set(true) }))
         },
         "Ok(())",
     ),
@@ -194,14 +195,17 @@ const TIMES: [Case; 13] = [
         "plan of faults",
         |_| {
             let net = Network::new("chaos");
-            (wait(async move { net.fault_plan(Faults::none()).run_for(2 * SEC).await }), nothing())
+            (
+                boxed_wait(async move { net.fault_plan(Faults::none()).run_for(2 * SEC).await }),
+                no_trigger(),
+            )
         },
         "()",
     ),
 ];
 
 /// Reads some bytes, in words.
-async fn read(mut conn: Conn) -> String {
+async fn read_text(mut conn: Conn) -> String {
     let mut bytes = [0; 5];
     match conn.read(&mut bytes).await {
         Ok(count) => String::from_utf8_lossy(&bytes[..count]).into_owned(),
@@ -209,12 +213,15 @@ async fn read(mut conn: Conn) -> String {
     }
 }
 
-const NETS: [Case; 14] = [
+const NETWORK_CASES: [Case; 14] = [
     (
         "read",
         |env| {
             let mut far = env.far;
-            (wait(read(env.near)), cause(async move { far.write_all(b"hello").await.unwrap() }))
+            (
+                boxed_wait(read_text(env.near)),
+                boxed_trigger(async move { far.write_all(b"hello").await.unwrap() }),
+            )
         },
         "\"hello\"",
     ),
@@ -222,7 +229,10 @@ const NETS: [Case; 14] = [
         "read of what ends",
         |env| {
             let far = env.far;
-            (wait(read(env.near)), cause(async move { far.shutdown().await.unwrap() }))
+            (
+                boxed_wait(read_text(env.near)),
+                boxed_trigger(async move { far.shutdown().await.unwrap() }),
+            )
         },
         "\"\"",
     ),
@@ -230,12 +240,12 @@ const NETS: [Case; 14] = [
         "read by a half",
         |env| {
             let ((mut reads, _writes), mut far) = (env.near.split(), env.far);
-            let wait = wait(async move {
+            let wait = boxed_wait(async move {
                 let mut bytes = [0; 5];
                 reads.read_exact(&mut bytes).await.unwrap();
                 bytes
             });
-            (wait, cause(async move { far.write_all(b"hello").await.unwrap() }))
+            (wait, boxed_trigger(async move { far.write_all(b"hello").await.unwrap() }))
         },
         "[104, 101, 108, 108, 111]",
     ),
@@ -243,8 +253,8 @@ const NETS: [Case; 14] = [
         "write while there is no room",
         |env| {
             let (mut near, far) = (env.near, env.far);
-            let wait = wait(async move { near.write_all(&[7; 3 * WINDOW]).await.is_ok() });
-            let cause = cause(async move {
+            let wait = boxed_wait(async move { near.write_all(&[7; 3 * WINDOW]).await.is_ok() });
+            let cause = boxed_trigger(async move {
                 let mut far = far;
                 far.read_exact(&mut [0; 3 * WINDOW]).await.unwrap();
                 // It stays open.
@@ -258,8 +268,8 @@ const NETS: [Case; 14] = [
         "write while there is no room, until the other end is gone",
         |env| {
             let (mut near, far) = (env.near, env.far);
-            let wait = wait(async move { near.write_all(&[7; 3 * WINDOW]).await.is_err() });
-            (wait, cause(async move { drop(far) }))
+            let wait = boxed_wait(async move { near.write_all(&[7; 3 * WINDOW]).await.is_err() });
+            (wait, boxed_trigger(async move { drop(far) }))
         },
         "true",
     ),
@@ -267,11 +277,11 @@ const NETS: [Case; 14] = [
         "flush and close",
         |env| {
             let (mut near, far) = (env.near, env.far);
-            let wait = wait(async move {
+            let wait = boxed_wait(async move {
                 near.flush().await.unwrap();
                 AsyncWriteExt::close(&mut near).await.is_ok()
             });
-            (wait, cause(async move { drop(far) }))
+            (wait, boxed_trigger(async move { drop(far) }))
         },
         "true",
     ),
@@ -279,8 +289,8 @@ const NETS: [Case; 14] = [
         "shutdown",
         |env| {
             let (near, far) = (env.near, env.far);
-            let wait = wait(async move { near.shutdown().await.is_ok() });
-            (wait, cause(async move { drop(far) }))
+            let wait = boxed_wait(async move { near.shutdown().await.is_ok() });
+            (wait, boxed_trigger(async move { drop(far) }))
         },
         "true",
     ),
@@ -288,8 +298,8 @@ const NETS: [Case; 14] = [
         "accept",
         |env| {
             let (listener, a) = (env.listener, env.a);
-            let wait = wait(async move { listener.accept().await.is_ok() });
-            (wait, cause(async move { drop(a.dial("b:1").await) }))
+            let wait = boxed_wait(async move { listener.accept().await.is_ok() });
+            (wait, boxed_trigger(async move { drop(a.dial("b:1").await) }))
         },
         "true",
     ),
@@ -297,8 +307,8 @@ const NETS: [Case; 14] = [
         "accept of a listener that is closed",
         |env| {
             let (listener, b) = (env.listener, env.b);
-            let wait = wait(async move { listener.accept().await.is_err() });
-            (wait, cause(async move { b.close().unwrap() }))
+            let wait = boxed_wait(async move { listener.accept().await.is_err() });
+            (wait, boxed_trigger(async move { b.close().unwrap() }))
         },
         "true",
     ),
@@ -306,11 +316,11 @@ const NETS: [Case; 14] = [
         "incoming",
         |env| {
             let (listener, a) = (env.listener, env.a);
-            let wait = wait(async move {
+            let wait = boxed_wait(async move {
                 let mut incoming = listener.incoming();
                 incoming.next().await.is_some_and(|conn| conn.is_ok())
             });
-            (wait, cause(async move { drop(a.dial("b:1").await) }))
+            (wait, boxed_trigger(async move { drop(a.dial("b:1").await) }))
         },
         "true",
     ),
@@ -318,8 +328,8 @@ const NETS: [Case; 14] = [
         "dial",
         |env| {
             let (listener, a) = (env.listener, env.a);
-            let wait = wait(async move { a.dial("b:1").await.is_ok() });
-            (wait, cause(async move { drop(listener.accept().await) }))
+            let wait = boxed_wait(async move { a.dial("b:1").await.is_ok() });
+            (wait, boxed_trigger(async move { drop(listener.accept().await) }))
         },
         "true",
     ),
@@ -327,21 +337,25 @@ const NETS: [Case; 14] = [
         "dial of a host that is closed meanwhile",
         |env| {
             let (b, a) = (env.b, env.a);
-            let wait = wait(async move { a.dial("b:1").await.is_err() });
-            (wait, cause(async move { b.close().unwrap() }))
+            let wait = boxed_wait(async move { a.dial("b:1").await.is_err() });
+            (wait, boxed_trigger(async move { b.close().unwrap() }))
         },
         "true",
     ),
     (
         "new_host",
-        |env| (wait(async move { env.net.new_host("c").await.is_ok() }), nothing()),
+        |env| (boxed_wait(async move { env.net.new_host("c").await.is_ok() }), no_trigger()),
         "true",
     ),
-    ("listen", |env| (wait(async move { env.a.listen(":7").await.is_ok() }), nothing()), "true"),
+    (
+        "listen",
+        |env| (boxed_wait(async move { env.a.listen(":7").await.is_ok() }), no_trigger()),
+        "true",
+    ),
 ];
 
 /// Polls a future once, and says whether it waits.
-async fn waits_once(wait: &mut Wait) -> Option<String> {
+async fn poll_once(wait: &mut Wait) -> Option<String> {
     poll_fn(|cx| match wait.poll_unpin(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Poll::Ready(None),
@@ -351,16 +365,16 @@ async fn waits_once(wait: &mut Wait) -> Option<String> {
 
 /// What becomes of the task that polled first.
 #[derive(Clone, Copy, Debug)]
-enum First {
+enum FirstTask {
     /// It waits for something else.
-    Waits,
+    WaitsElsewhere,
     Ends,
     /// It polls once more, after the other one has.
     PollsAgain,
 }
 
 /// Has one task poll a wait, then another, and then lets it come about.
-async fn hand_on(sim: Sim, (wait, cause): (Wait, Cause), first: First) -> String {
+async fn poll_then_move(sim: Sim, (wait, trigger): (Wait, Trigger), first: FirstTask) -> String {
     let (to_second, from_first) = oneshot::channel::<Wait>();
     let (to_first, from_second) = oneshot::channel::<Wait>();
     let (done, output) = oneshot::channel::<String>();
@@ -369,30 +383,30 @@ async fn hand_on(sim: Sim, (wait, cause): (Wait, Cause), first: First) -> String
         let done = done.borrow_mut().take().expect("it comes about once");
         done.send(output).unwrap();
     };
-    let finished = finish.clone();
+    let finish_first = finish.clone();
     sim.task("first").spawn(async move {
         let mut wait = wait;
-        if let Some(output) = waits_once(&mut wait).await {
-            return finished(output);
+        if let Some(output) = poll_once(&mut wait).await {
+            return finish_first(output);
         }
         to_second.send(wait).unwrap_or_else(|_| panic!("the second task has ended"));
         match first {
-            First::Waits => pending().await,
-            First::Ends => {}
+            FirstTask::WaitsElsewhere => pending().await,
+            FirstTask::Ends => {}
             // Unless it came about when the second task polled.
-            First::PollsAgain => {
+            FirstTask::PollsAgain => {
                 if let Ok(wait) = from_second.await {
-                    finished(wait.await);
+                    finish_first(wait.await);
                 }
             }
         }
     });
     sim.task("second").spawn(async move {
         let Ok(mut wait) = from_first.await else { return };
-        if !matches!(first, First::PollsAgain) {
+        if !matches!(first, FirstTask::PollsAgain) {
             return finish(wait.await);
         }
-        match waits_once(&mut wait).await {
+        match poll_once(&mut wait).await {
             Some(output) => finish(output),
             None => {
                 to_first.send(wait).unwrap_or_else(|_| panic!("the first task has ended"));
@@ -402,7 +416,7 @@ async fn hand_on(sim: Sim, (wait, cause): (Wait, Cause), first: First) -> String
     });
     sim.sleep(SEC).await;
     // What brings it about may have to wait itself, as a write does.
-    sim.spawn(cause);
+    sim.spawn(trigger);
     match sim.timeout(100 * SEC, output).await {
         Ok(output) => output.unwrap(),
         Err(_) => "it was not woken".into(),
@@ -410,23 +424,23 @@ async fn hand_on(sim: Sim, (wait, cause): (Wait, Cause), first: First) -> String
 }
 
 /// Goes through a table, with all that may become of the first task.
-fn check(cases: &'static [Case], net: fn() -> SubNetwork) {
+fn assert_cases(cases: &'static [Case], net: fn() -> SubNetwork) {
     let mut failures = Vec::new();
     for (name, case, expected) in cases {
-        for first in [First::Waits, First::Ends, First::PollsAgain] {
+        for first in [FirstTask::WaitsElsewhere, FirstTask::Ends, FirstTask::PollsAgain] {
             for (seed, schedule) in
                 [(0, Schedule::Fifo), (1, Schedule::Random), (2, Schedule::Random)]
             {
                 let outcome = Run::new(seed).schedule(schedule).execute(async move |sim| {
-                    let env = Env::new(sim, net()).await;
+                    let env = WaitEnv::new(sim, net()).await;
                     let hosts = (env.a.clone(), env.b.clone(), env.listener.clone());
-                    let said = hand_on(sim, case(env), first).await;
+                    let result = poll_then_move(sim, case(env), first).await;
                     drop(hosts);
-                    said
+                    result
                 });
-                let said = format!("{:?}", outcome.ending);
-                if said != format!("Done({expected:?})") {
-                    failures.push(format!("{name}, {first:?}, {schedule}: {said}"));
+                let result = format!("{:?}", outcome.ending);
+                if result != format!("Done({expected:?})") {
+                    failures.push(format!("{name}, {first:?}, {schedule}: {result}"));
                 }
             }
         }
@@ -434,45 +448,45 @@ fn check(cases: &'static [Case], net: fn() -> SubNetwork) {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-fn simnet() -> SubNetwork {
+fn new_simnet() -> SubNetwork {
     Network::with("t", Config::new().window(WINDOW)).region("")
 }
 
-fn pipe() -> SubNetwork {
+fn new_pipenet() -> SubNetwork {
     pipenet::Network::new("t").subnetwork()
 }
 
 #[test]
-fn a_wait_for_time_or_a_task_that_moves_to_another_task_wakes_that_one() {
-    check(&TIMES, pipe);
+fn wait_for_time_or_a_task_moved_to_another_task_wakes_that_task() {
+    assert_cases(&TIME_CASES, new_pipenet);
 }
 
 #[test]
-fn a_wait_of_simnet_that_moves_to_another_task_wakes_that_one() {
-    check(&NETS, simnet);
+fn simnet_wait_moved_to_another_task_wakes_that_task() {
+    assert_cases(&NETWORK_CASES, new_simnet);
 }
 
 #[test]
-fn a_wait_of_pipenet_that_moves_to_another_task_wakes_that_one() {
-    check(&NETS, pipe);
+fn pipenet_wait_moved_to_another_task_wakes_that_task() {
+    assert_cases(&NETWORK_CASES, new_pipenet);
 }
 
 #[test]
-fn a_wait_of_an_engine_that_moves_to_another_task_wakes_that_one() {
-    for first in [First::Waits, First::Ends, First::PollsAgain] {
-        let said = Run::new(1).execute(async move |sim| {
-            let lab = TestNetwork::new(0);
-            let (a, b) = (lab.host("a"), lab.host("b"));
+fn engine_wait_moved_to_another_task_wakes_that_task() {
+    for first in [FirstTask::WaitsElsewhere, FirstTask::Ends, FirstTask::PollsAgain] {
+        let result = Run::new(1).execute(async move |sim| {
+            let network = TestNetwork::new(0);
+            let (a, b) = (network.host("a"), network.host("b"));
             let listener = b.listen(":1").await.unwrap();
             let src = a.listen("").await.unwrap().local_addr();
             let dst = listener.local_addr();
-            let (notifier, wire) = (lab.notifier.clone(), lab.new_conn());
-            let wait = wait(async move {
+            let (notifier, wire) = (network.notifier.clone(), network.new_conn());
+            let wait = boxed_wait(async move {
                 notifier.accept(&src, &dst).await.unwrap().confirm(wire);
             });
-            let accepts = cause(async move { drop(listener.accept().await.unwrap()) });
-            hand_on(sim, (wait, accepts), first).await
+            let trigger = boxed_trigger(async move { drop(listener.accept().await.unwrap()) });
+            poll_then_move(sim, (wait, trigger), first).await
         });
-        assert_eq!(said.unwrap(), "()", "{first:?}");
+        assert_eq!(result.unwrap(), "()", "{first:?}");
     }
 }

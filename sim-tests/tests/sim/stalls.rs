@@ -14,7 +14,7 @@ use virtnet::{Conn, Ending, Host, Outcome, Run, Sim, Stall, StalledState, join, 
 const MS: Duration = Duration::from_millis(1);
 const SEC: Duration = Duration::from_secs(1);
 
-fn stall<T: std::fmt::Debug>(outcome: &Outcome<T>) -> &Stall {
+fn stall_of<T: std::fmt::Debug>(outcome: &Outcome<T>) -> &Stall {
     match &outcome.ending {
         Ending::Deadlock(stall)
         | Ending::Livelock(stall)
@@ -25,12 +25,12 @@ fn stall<T: std::fmt::Debug>(outcome: &Outcome<T>) -> &Stall {
 }
 
 /// What a stalled run says of each task: its path and its state.
-fn states(stall: &Stall) -> Vec<(&str, String)> {
+fn task_states(stall: &Stall) -> Vec<(&str, String)> {
     stall.tasks.iter().map(|task| (task.task.as_str(), task.state.to_string())).collect()
 }
 
 /// Two hosts and a connection between them, on a network whose window is `window` bytes.
-async fn connected(window: usize) -> (Conn, Conn) {
+async fn connected_pair(window: usize) -> (Conn, Conn) {
     let net = Network::with("t", Config::new().window(window));
     let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
     let listener = b.listen(":1").await.unwrap();
@@ -39,30 +39,30 @@ async fn connected(window: usize) -> (Conn, Conn) {
 }
 
 /// Runs until `limit`, with a writer that loops and a reader that does not read, or reads all.
-fn producer(run: Run, reads: bool) -> Outcome<()> {
+fn run_producer(run: Run, reader_reads: bool) -> Outcome<()> {
     run.execute(async move |sim: Sim| {
-        let (mut x, mut y) = connected(64 << 10).await;
+        let (mut x, mut y) = connected_pair(64 << 10).await;
         sim.task("producer").spawn(async move { while x.write_all(&[0; 1000]).await.is_ok() {} });
         let mut buf = [0; 4096];
-        while reads && y.read(&mut buf).await.is_ok_and(|count| count > 0) {}
+        while reader_reads && y.read(&mut buf).await.is_ok_and(|count| count > 0) {}
         pending::<()>().await;
     })
 }
 
 #[test]
 fn writer_in_a_loop_is_explained_at_each_ending() {
-    let deadlock = producer(Run::new(1), false);
-    let said = [
+    let deadlock = run_producer(Run::new(1), false);
+    let expected = [
         ("main", "waits for something unknown to virtnet (a channel? a lock?)".to_string()),
         ("main/producer", "waits for write simt a:1->b:2".to_string()),
     ];
     assert!(matches!(deadlock.ending, Ending::Deadlock(_)), "{deadlock}");
-    assert_eq!(states(stall(&deadlock)), said);
-    assert_eq!(stall(&deadlock).lost_wakeup, None);
+    assert_eq!(task_states(stall_of(&deadlock)), expected);
+    assert_eq!(stall_of(&deadlock).lost_wakeup, None);
     for run in [Run::new(1).time_limit(10 * SEC), Run::new(1).step_limit(1000)] {
-        let outcome = producer(run, true);
+        let outcome = run_producer(run, true);
         assert!(matches!(outcome.ending, Ending::TimeLimit(_) | Ending::StepLimit(_)), "{outcome}");
-        assert_eq!(stall(&outcome).lost_wakeup, None, "{outcome}");
+        assert_eq!(stall_of(&outcome).lost_wakeup, None, "{outcome}");
     }
 }
 
@@ -72,7 +72,7 @@ fn program_behind_a_blocked_write_is_not_reached_by_the_explanation() {
         let reached = Rc::new(Cell::new(false));
         let flag = reached.clone();
         let outcome: Outcome<()> = Run::new(0).time_limit(60 * SEC).execute(async move |sim| {
-            let (mut x, _y) = connected(10).await;
+            let (mut x, _y) = connected_pair(10).await;
             if busy {
                 sim.spawn(async move {
                     loop {
@@ -85,8 +85,8 @@ fn program_behind_a_blocked_write_is_not_reached_by_the_explanation() {
             sim.sleep(SEC).await;
         });
         assert!(!reached.get(), "20 bytes were written, of which 10 have room");
-        let stall = stall(&outcome);
-        assert_eq!(states(stall)[0], ("main", "waits for write simt a:1->b:2".into()));
+        let stall = stall_of(&outcome);
+        assert_eq!(task_states(stall)[0], ("main", "waits for write simt a:1->b:2".into()));
         assert_eq!(stall.lost_wakeup, None);
     }
 }
@@ -106,10 +106,10 @@ const WAITS: [(&str, &str, &str); 9] = [
 ];
 
 /// Parks in the wait of that name, and says so if it ever gets past it.
-async fn wait(sim: Sim, what: &'static str, (mut x, _y): (Conn, Conn), host: Host) {
+async fn park_in_wait(sim: Sim, name: &'static str, (mut x, _y): (Conn, Conn), host: Host) {
     use futures::StreamExt;
     let far = 1_000_000 * SEC;
-    match what {
+    match name {
         "read" => drop(x.read(&mut [0]).await),
         "write" => drop(x.write_all(&[7; 1000]).await),
         "accept" => drop(host.listen(":7").await.unwrap().accept().await),
@@ -138,12 +138,12 @@ async fn wait(sim: Sim, what: &'static str, (mut x, _y): (Conn, Conn), host: Hos
 /// operation that could complete: nothing completes, nothing is called a lost wake-up.
 #[test]
 fn each_wait_is_named_and_holds_the_program_while_it_is_explained() {
-    for (what, on_simnet, on_pipenet) in WAITS {
+    for (name, on_simnet, on_pipenet) in WAITS {
         for simulated in [true, false] {
             let passed = Rc::new(Cell::new(false));
             let flag = passed.clone();
             let outcome: Outcome<()> = Run::new(3).time_limit(9 * SEC).execute(async move |sim| {
-                let (ends, host) = if simulated {
+                let (conns, host) = if simulated {
                     let net = Network::with("t", Config::new().window(10));
                     let hosts =
                         (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
@@ -162,20 +162,20 @@ fn each_wait_is_named_and_holds_the_program_while_it_is_explained() {
                         sim.sleep(SEC).await;
                     }
                 });
-                wait(sim, what, ends, host).await;
+                park_in_wait(sim, name, conns, host).await;
                 flag.set(true);
             });
-            assert!(!passed.get(), "{what}: the explanation moved the program on");
-            let stall = stall(&outcome);
+            assert!(!passed.get(), "{name}: the explanation moved the program on");
+            let stall = stall_of(&outcome);
             let expected = if simulated { on_simnet } else { on_pipenet };
-            assert!(states(stall)[0].1.contains(expected), "{what}: {:?}", states(stall));
-            assert_eq!(stall.lost_wakeup, None, "{what}");
+            assert!(task_states(stall)[0].1.contains(expected), "{name}: {:?}", task_states(stall));
+            assert_eq!(stall.lost_wakeup, None, "{name}");
         }
     }
 }
 
 /// What a planted lost wake-up says as evidence: `past` runs behind a wait whose waker was dropped.
-fn lost<F, Fut>(past: F) -> Option<String>
+fn planted_lost_wakeup<F, Fut>(next_operation: F) -> Option<String>
 where
     F: FnOnce(Sim, Host, Conn) -> Fut + 'static,
     Fut: Future<Output = ()> + 'static,
@@ -192,14 +192,14 @@ where
         sim.task("careless").spawn(async move {
             let _keep = keep;
             poll_fn(|_| if seen.get() { Poll::Ready(()) } else { Poll::Pending }).await;
-            past(sim, a, x).await;
+            next_operation(sim, a, x).await;
             panic!("the explanation moved the program past an operation");
         });
         sim.sleep(SEC).await;
         open.set(true);
         pending::<()>().await;
     });
-    let lost = stall(&outcome).lost_wakeup.as_ref()?;
+    let lost = stall_of(&outcome).lost_wakeup.as_ref()?;
     assert_eq!(lost.task, "main/careless");
     Some(lost.evidence.clone())
 }
@@ -207,19 +207,19 @@ where
 #[test]
 fn lost_wakeup_is_proved_by_each_operation_that_the_task_goes_on_to() {
     let evidence = [
-        lost(|sim, _, _| sim.sleep_until(virtnet::Instant::ZERO + 5 * SEC)),
-        lost(|sim, _, _| async move { sim.yield_now().await }),
-        lost(|sim, _, _| async move { drop(sim.spawn(async {}).await) }),
-        lost(|_, _, mut x| async move { drop(x.read(&mut [0]).await) }),
-        lost(|_, _, mut x| async move { drop(x.write(&[0]).await) }),
-        lost(|_, _, x| async move { drop(x.shutdown().await) }),
-        lost(|_, _, x| async move {
+        planted_lost_wakeup(|sim, _, _| sim.sleep_until(virtnet::Instant::ZERO + 5 * SEC)),
+        planted_lost_wakeup(|sim, _, _| async move { sim.yield_now().await }),
+        planted_lost_wakeup(|sim, _, _| async move { drop(sim.spawn(async {}).await) }),
+        planted_lost_wakeup(|_, _, mut x| async move { drop(x.read(&mut [0]).await) }),
+        planted_lost_wakeup(|_, _, mut x| async move { drop(x.write(&[0]).await) }),
+        planted_lost_wakeup(|_, _, x| async move { drop(x.shutdown().await) }),
+        planted_lost_wakeup(|_, _, x| async move {
             let _ = x.close();
             pending::<()>().await;
         }),
-        lost(|_, a, _| async move { drop(a.dial("b:1").await) }),
-        lost(|_, a, _| async move { drop(a.listen(":5").await) }),
-        lost(|_, a, _| async move {
+        planted_lost_wakeup(|_, a, _| async move { drop(a.dial("b:1").await) }),
+        planted_lost_wakeup(|_, a, _| async move { drop(a.listen(":5").await) }),
+        planted_lost_wakeup(|_, a, _| async move {
             let _ = a.close();
             pending::<()>().await;
         }),
@@ -242,7 +242,7 @@ fn lost_wakeup_is_proved_by_each_operation_that_the_task_goes_on_to() {
 /// A future that is made anew in every poll waits, and has not gone on.
 #[test]
 fn operation_that_each_poll_makes_anew_is_no_lost_wakeup() {
-    let waits = |what: &'static str| {
+    let waits = |name: &'static str| {
         let outcome: Outcome<()> = Run::new(1).execute(async move |sim| {
             let net = Network::new("t");
             let host = net.new_host("a").await.unwrap();
@@ -251,7 +251,7 @@ fn operation_that_each_poll_makes_anew_is_no_lost_wakeup() {
             let (mut x, _y) = (x.unwrap(), y.unwrap());
             poll_fn(|cx: &mut Context<'_>| {
                 let mut buf = [0];
-                let mut future: Pin<Box<dyn Future<Output = ()> + '_>> = match what {
+                let mut future: Pin<Box<dyn Future<Output = ()> + '_>> = match name {
                     "sleep" => Box::pin(sim.sleep(SEC)),
                     "accept" => Box::pin(async { drop(listener.accept().await) }),
                     "read" => Box::pin(async { drop(x.read(&mut buf).await) }),
@@ -261,9 +261,9 @@ fn operation_that_each_poll_makes_anew_is_no_lost_wakeup() {
             })
             .await;
         });
-        let stall = stall(&outcome);
-        assert_eq!(stall.lost_wakeup, None, "{what}: {outcome}");
-        states(stall)[0].1.clone()
+        let stall = stall_of(&outcome);
+        assert_eq!(stall.lost_wakeup, None, "{name}: {outcome}");
+        task_states(stall)[0].1.clone()
     };
     assert_eq!(waits("accept"), "waits for accept sima a:1".replace("sima", "simt"));
     assert_eq!(waits("read"), "waits for read simt a:3->a:2");
@@ -273,23 +273,23 @@ fn operation_that_each_poll_makes_anew_is_no_lost_wakeup() {
 
 /// What the program was told before it is told again: it may ask in every poll.
 #[test]
-fn ended_operation_that_each_poll_asks_again_is_no_lost_wakeup() {
+fn completed_operation_polled_again_in_each_poll_is_no_lost_wakeup() {
     let outcome: Outcome<()> = Run::new(1).execute(async move |sim| {
-        let (x, y) = connected(10).await;
+        let (x, y) = connected_pair(10).await;
         drop(y);
         sim.sleep(SEC).await;
-        let (mut x, mut over) = (x, sim.sleep(SEC));
+        let (mut x, mut elapsed_sleep) = (x, sim.sleep(SEC));
         let mut never = pin!(pending::<()>());
         poll_fn(move |cx| {
             let _ = Pin::new(&mut x).poll_read_some(cx);
-            let _ = Pin::new(&mut over).poll(cx);
+            let _ = Pin::new(&mut elapsed_sleep).poll(cx);
             never.as_mut().poll(cx)
         })
         .await;
     });
-    assert_eq!(stall(&outcome).lost_wakeup, None, "{outcome}");
+    assert_eq!(stall_of(&outcome).lost_wakeup, None, "{outcome}");
     assert_eq!(
-        states(stall(&outcome))[0].1,
+        task_states(stall_of(&outcome))[0].1,
         "waits for something unknown to virtnet (a channel? a lock?)"
     );
 }
@@ -308,9 +308,9 @@ impl ReadSome for Conn {
 /// on it does not.
 #[test]
 fn poll_that_loops_while_an_operation_is_pending_is_ended() {
-    for what in ["sleep", "write", "half-close"] {
+    for operation in ["sleep", "write", "half-close"] {
         let outcome: Outcome<()> = Run::new(1).execute(async move |sim| {
-            let (mut x, _y) = connected(10).await;
+            let (mut x, _y) = connected_pair(10).await;
             let open = Rc::new(Cell::new(false));
             let seen = open.clone();
             sim.task("looping").spawn(poll_fn(move |_| {
@@ -319,7 +319,7 @@ fn poll_that_loops_while_an_operation_is_pending_is_ended() {
                 }
                 let mut cx = Context::from_waker(Waker::noop());
                 loop {
-                    let again = match what {
+                    let is_pending = match operation {
                         "sleep" => {
                             Pin::new(&mut sim.sleep(Duration::ZERO)).poll(&mut cx).is_pending()
                         }
@@ -332,7 +332,7 @@ fn poll_that_loops_while_an_operation_is_pending_is_ended() {
                             futures::io::AsyncWrite::poll_close(x, &mut cx).is_pending()
                         }
                     };
-                    if !again {
+                    if !is_pending {
                         return Poll::Ready(());
                     }
                 }
@@ -341,15 +341,15 @@ fn poll_that_loops_while_an_operation_is_pending_is_ended() {
             open.set(true);
             pending::<()>().await;
         });
-        let StalledState::Endless { operations, .. } = &stall(&outcome).tasks[1].state else {
-            panic!("{what}: {outcome}");
+        let StalledState::Endless { operations, .. } = &stall_of(&outcome).tasks[1].state else {
+            panic!("{operation}: {outcome}");
         };
-        assert!(*operations > 0, "{what}: {operations}");
+        assert!(*operations > 0, "{operation}: {operations}");
     }
 }
 
 #[test]
-fn paused_node_is_said_to_be_paused_and_what_woke_its_task_is_named() {
+fn stalled_task_of_a_paused_node_is_reported_with_the_pause_and_its_waker() {
     let outcome: Outcome<()> = Run::new(0).execute(async |sim| {
         let net = Network::new("t");
         let node = net.node("b", async |host: Host| {
@@ -363,7 +363,7 @@ fn paused_node_is_said_to_be_paused_and_what_woke_its_task_is_named() {
         let mut conn = a.dial("b:1").await.unwrap();
         conn.read_exact(&mut [0]).await.unwrap();
     });
-    let task = &stall(&outcome).tasks[1];
+    let task = &stall_of(&outcome).tasks[1];
     assert_eq!(
         task.to_string().lines().next().unwrap(),
         "node/b was woken by the handshake of a:1->b:2, and its node is paused"
@@ -372,7 +372,7 @@ fn paused_node_is_said_to_be_paused_and_what_woke_its_task_is_named() {
 }
 
 #[test]
-fn unknown_wait_is_given_its_history_and_the_hint_at_threads() {
+fn unknown_wait_is_reported_with_its_history_and_a_hint_at_threads() {
     let outcome: Outcome<()> = Run::new(1).execute(async |sim| {
         let (sender, receiver) = futures::channel::oneshot::channel::<()>();
         sim.task("waiting").spawn(async move {
@@ -384,7 +384,7 @@ fn unknown_wait_is_given_its_history_and_the_hint_at_threads() {
         pending::<()>().await;
     });
     let text = outcome.to_string();
-    let history = stall(&outcome).tasks[1].history.clone().expect("it is parked");
+    let history = stall_of(&outcome).tasks[1].history.clone().expect("it is parked");
     assert_eq!(history.woken_by, "a timer");
     assert!(history.polled_at.as_nanos() >= 1_500_000_000, "{history}");
     assert!(history.polled_at.as_nanos() < 1_501_000_000, "{history}");
@@ -393,8 +393,8 @@ fn unknown_wait_is_given_its_history_and_the_hint_at_threads() {
 }
 
 /// What a task of a random program is stuck in, as its stall report has to say it.
-fn stuck_in(what: usize, host: &str) -> String {
-    match what {
+fn expected_state(kind: usize, host: &str) -> String {
+    match kind {
         0 => format!("waits for accept simt {host}:7"),
         1 => "waits for sleep until 777600s".into(),
         2 => format!("waits for accept simt {host}:7, or accept simt {host}:6"),
@@ -408,7 +408,7 @@ fn stuck_in(what: usize, host: &str) -> String {
 /// wait that is known, at each kind of ending. No report calls one of them a lost wake-up, each
 /// names what its task waits for, and no task goes on. A lost wake-up that is planted is named.
 #[test]
-fn random_stalls_are_reported_as_they_are() {
+fn random_stalls_are_reported_with_their_true_waits() {
     for seed in 0..500_u64 {
         let planted = seed % 5 == 4;
         let run = match seed % 3 {
@@ -457,12 +457,12 @@ fn random_stalls_are_reported_as_they_are() {
             }
         });
         assert_eq!(passed.get(), 0, "seed {seed}: a task went on");
-        let stall = stall(&outcome);
+        let stall = stall_of(&outcome);
         for (n, kind) in kinds.take().into_iter().enumerate() {
             let task = &stall.tasks[n + 1];
-            let said = task.state.to_string();
-            let expected = stuck_in(kind, &format!("h{n}"));
-            assert!(said.starts_with(&expected), "seed {seed}: {task}, not {expected}");
+            let state = task.state.to_string();
+            let expected = expected_state(kind, &format!("h{n}"));
+            assert!(state.starts_with(&expected), "seed {seed}: {task}, not {expected}");
         }
         let lost = stall.lost_wakeup.as_ref().map(|lost| lost.task.as_str());
         assert_eq!(lost, planted.then_some("main/careless"), "seed {seed}: {outcome}");
@@ -513,33 +513,33 @@ fn explanation_that_takes_longer_than_two_seconds_is_cut_short_and_says_so() {
         open.set(true);
         pending::<()>().await;
     });
-    let stall = stall(&outcome);
+    let stall = stall_of(&outcome);
     assert!(stall.cut_short);
-    assert_eq!(states(stall)[2], ("main/after", "waits (not asked for what)".into()));
+    assert_eq!(task_states(stall)[2], ("main/after", "waits (not asked for what)".into()));
     assert!(outcome.to_string().contains("asking the tasks was ended after 2 s of real time"));
 }
 
 /// What another thread brings about after the end was not lost before it.
 #[test]
-fn answer_of_a_thread_after_the_end_is_no_lost_wakeup() {
-    let (ask, asked) = std::sync::mpsc::channel::<Waker>();
+fn wakeup_by_a_thread_after_the_run_is_no_lost_wakeup() {
+    let (waker_sender, waker_receiver) = std::sync::mpsc::channel::<Waker>();
     let (answer, answered) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        asked.recv().unwrap().wake();
+        waker_receiver.recv().unwrap().wake();
         answer.send(()).unwrap();
     });
     let outcome: Outcome<()> = Run::new(1).execute(async move |sim| {
         let open = Rc::new(Cell::new(false));
-        let (seen, mut kept) = (open.clone(), None);
+        let (seen, mut stored_waker) = (open.clone(), None);
         sim.task("waiting").spawn(poll_fn(move |cx| {
             if !seen.get() {
-                kept = Some(cx.waker().clone());
+                stored_waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             // Polled once more, after the run has ended: the thread answers now.
-            ask.send(cx.waker().clone()).unwrap();
+            waker_sender.send(cx.waker().clone()).unwrap();
             answered.recv().unwrap();
-            drop(kept.take());
+            drop(stored_waker.take());
             Poll::Ready(())
         }));
         sim.sleep(SEC).await;
@@ -547,17 +547,17 @@ fn answer_of_a_thread_after_the_end_is_no_lost_wakeup() {
         pending::<()>().await;
     });
     thread.join().unwrap();
-    let stall = stall(&outcome);
+    let stall = stall_of(&outcome);
     assert_eq!(stall.lost_wakeup, None, "{outcome}");
-    assert_eq!(states(stall)[1].1, "was woken by another thread, after the run had ended");
+    assert_eq!(task_states(stall)[1].1, "was woken by another thread, after the run had ended");
     assert_eq!(outcome.foreign_wakes, 1);
 }
 
 /// A destructor that writes as long as it can, at each ending: the window fills, and that is all.
 #[test]
 fn destructor_that_writes_in_a_loop_ends_at_each_ending() {
-    struct Writes(Conn, Rc<Cell<usize>>);
-    impl Drop for Writes {
+    struct WriteOnDrop(Conn, Rc<Cell<usize>>);
+    impl Drop for WriteOnDrop {
         fn drop(&mut self) {
             let mut cx = Context::from_waker(Waker::noop());
             let mut conn = Pin::new(&mut self.0);
@@ -575,8 +575,8 @@ fn destructor_that_writes_in_a_loop_ends_at_each_ending() {
         let steps = if ending == "step limit" { 300 } else { 1_000_000 };
         let run = Run::new(1).time_limit(60 * SEC).step_limit(steps).livelock_limit(100);
         let outcome: Outcome<()> = run.execute(async move |sim| {
-            let (x, y) = connected(100).await;
-            let writes = Writes(x, count);
+            let (x, y) = connected_pair(100).await;
+            let writes = WriteOnDrop(x, count);
             sim.spawn(async move {
                 let _writes = (writes, y);
                 pending::<()>().await;
@@ -603,7 +603,7 @@ fn destructor_that_writes_in_a_loop_ends_at_each_ending() {
 /// A task that waits behind a `select!` for what a dropped branch was to bring about: the report
 /// names the branch.
 #[test]
-fn dropped_arm_of_a_select_is_named_where_a_task_waits_for_something_unknown() {
+fn dropped_select_branch_is_named_for_a_task_in_an_unknown_wait() {
     let outcome: Outcome<()> = Run::new(1).execute(async |sim| {
         let (sender, receiver) = futures::channel::oneshot::channel::<()>();
         let work = async move {
@@ -619,7 +619,7 @@ fn dropped_arm_of_a_select_is_named_where_a_task_waits_for_something_unknown() {
         let (_sender, receiver) = futures::channel::oneshot::channel::<()>();
         let _ = receiver.await;
     });
-    let task = &stall(&outcome).tasks[0];
+    let task = &stall_of(&outcome).tasks[0];
     let select = task.last_select.clone().expect("it completed one");
     assert_eq!((select.taken.as_str(), select.dropped), ("sim.sleep(SEC)", vec!["work".into()]));
     assert!(select.location.file().ends_with("stalls.rs"), "{}", select.location);

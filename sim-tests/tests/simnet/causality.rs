@@ -4,29 +4,29 @@ use virtnet::check::Check;
 use virtnet::simnet::Network;
 use virtnet::{Host, Record, RecordKind, Run, Schedule, Sim};
 
-use crate::simnet::{echo_node, exact, ms, read_exact, secs, write_all};
+use crate::simnet::{echo_node, exact_config, ms, read_exact, secs, write_all};
 
 /// The records of a story.
-fn records(story: impl AsyncFnOnce(Sim) + 'static) -> Vec<Record> {
+fn trace_records(scenario: impl AsyncFnOnce(Sim) + 'static) -> Vec<Record> {
     let run = Run::new(7).schedule(Schedule::Fifo).keep_trace();
-    let outcome = run.execute(|sim| async move { story(sim).await });
+    let outcome = run.execute(|sim| async move { scenario(sim).await });
     outcome.trace.unwrap().records().to_vec()
 }
 
 /// Says of a record what led to it, and to that, and so on.
-fn chain(records: &[Record], from: &Record) -> Vec<String> {
+fn cause_chain(records: &[Record], record_at_end: &Record) -> Vec<String> {
     let cause = |record: &Record| record.causes.first().map(|cause| &records[*cause]);
-    let said = |record: &Record| match record.text.as_str() {
+    let describe = |record: &Record| match record.text.as_str() {
         "" => format!("{} {}", record.kind, record.subject),
         text => format!("{} {text}", record.kind),
     };
-    std::iter::successors(Some(from), |record| cause(record)).map(said).collect()
+    std::iter::successors(Some(record_at_end), |record| cause(record)).map(describe).collect()
 }
 
 #[test]
-fn what_arrives_leads_to_the_poll_that_sent_it_though_the_sender_was_polled_since() {
-    let records = records(async |sim| {
-        let net = Network::with("t", exact());
+fn delivery_has_the_sending_poll_as_cause_although_sender_was_polled_again() {
+    let records = trace_records(async |sim| {
+        let net = Network::with("t", exact_config());
         net.node("β", |host: Host| async move {
             let conn = host.listen(":1").await.unwrap().accept().await.unwrap();
             let sim = Sim::current();
@@ -46,18 +46,18 @@ fn what_arrives_leads_to_the_poll_that_sent_it_though_the_sender_was_polled_sinc
     });
     let note = records.iter().position(|record| record.text == "has all").unwrap();
     assert_eq!(
-        chain(&records, &records[note])[..4],
+        cause_chain(&records, &records[note])[..4],
         ["note has all", "poll main", "deliver data β:2->α:1 2 bytes", "note sends 2"],
     );
     // What a timer brings about has no cause but the task itself.
     let sent = records.iter().position(|record| record.text == "sends 2").unwrap();
-    assert_eq!(chain(&records, &records[sent]), ["note sends 2", "poll node/β"]);
+    assert_eq!(cause_chain(&records, &records[sent]), ["note sends 2", "poll node/β"]);
 }
 
 #[test]
-fn a_reset_leads_to_the_crash_and_a_fault_to_whoever_asked_for_it() {
-    let records = records(async |sim| {
-        let net = Network::with("t", exact());
+fn reset_has_the_crash_as_cause_and_crash_has_its_requester() {
+    let records = trace_records(async |sim| {
+        let net = Network::with("t", exact_config());
         let beta = echo_node(&net, "β");
         sim.sleep(secs(1)).await;
         let conn = net.new_host("α").await.unwrap().dial("β:1").await.unwrap();
@@ -68,19 +68,19 @@ fn a_reset_leads_to_the_crash_and_a_fault_to_whoever_asked_for_it() {
     let reset = records.iter().find(|record| record.text.contains("RST")).unwrap();
     let expected =
         ["deliver RST β:2->α:1 0 bytes", "fault crash β", "poll main/saboteur", "poll main"];
-    assert_eq!(chain(&records, reset)[..4], expected);
+    assert_eq!(cause_chain(&records, reset)[..4], expected);
     let dropped = records.iter().find(|record| record.kind == RecordKind::Abort).unwrap();
-    assert_eq!(chain(&records, dropped)[1], "fault crash β");
+    assert_eq!(cause_chain(&records, dropped)[1], "fault crash β");
 }
 
 #[test]
-fn the_past_of_a_failure_goes_across_a_message_to_the_task_that_sent_it() {
+fn causal_past_of_failure_includes_message_sender_and_no_unrelated_task() {
     let report = Check::new("past").seeds(0..1).shrink(0).run(|sim: Sim| async move {
-        let net = Network::with("t", exact());
-        for (name, fine) in [("bad", false), ("good", true)] {
+        let net = Network::with("t", exact_config());
+        for (name, is_good) in [("bad", false), ("good", true)] {
             net.node(name, move |host: Host| async move {
                 let conn = host.listen(":1").await.unwrap().accept().await.unwrap();
-                let answer = if fine { b"y" } else { b"n" };
+                let answer = if is_good { b"y" } else { b"n" };
                 Sim::current().note(format!("{name} decides"));
                 write_all(&conn, answer).await.unwrap();
                 std::future::pending::<()>().await;
@@ -109,9 +109,9 @@ fn the_past_of_a_failure_goes_across_a_message_to_the_task_that_sent_it() {
 }
 
 #[test]
-fn what_was_there_before_it_was_asked_for_led_to_the_poll_that_read_it() {
-    let records = records(async |sim| {
-        let net = Network::with("t", exact());
+fn buffered_data_is_a_cause_of_the_poll_that_read_it() {
+    let records = trace_records(async |sim| {
+        let net = Network::with("t", exact_config());
         echo_node(&net, "β");
         sim.sleep(secs(1)).await;
         let conn = net.new_host("α").await.unwrap().dial("β:1").await.unwrap();
@@ -124,13 +124,13 @@ fn what_was_there_before_it_was_asked_for_led_to_the_poll_that_read_it() {
         assert_eq!(read_exact(&conn, 2).await, b"bc");
         sim.note("has all");
     });
-    let place = |text: &str| records.iter().position(|record| record.text == text).unwrap();
-    let arrived = |part: &str| place(&format!("data β:2->α:1 {part} bytes"));
-    assert_eq!(records[place("reads")].causes[1..], [arrived("2")]);
+    let index_of = |text: &str| records.iter().position(|record| record.text == text).unwrap();
+    let index_of_delivery = |part: &str| index_of(&format!("data β:2->α:1 {part} bytes"));
+    assert_eq!(records[index_of("reads")].causes[1..], [index_of_delivery("2")]);
     // What is left of the first segment, and the second.
-    let last = &records[place("has all") - 1];
+    let last = &records[index_of("has all") - 1];
     assert_eq!(
         (last.source.as_str(), &last.causes[..]),
-        ("timer", &[arrived("2"), arrived("1")][..])
+        ("timer", &[index_of_delivery("2"), index_of_delivery("1")][..])
     );
 }

@@ -7,15 +7,15 @@ use futures::future::{Either, select};
 use futures::pin_mut;
 use virtnet::time;
 
-use crate::simnet::{Two, exact, fifo, ms, secs, two};
+use crate::simnet::{ConnectedPair, connected_pair, exact_config, ms, run_fifo, secs};
 use crate::support::{ManualTask, accept, dial, read, write};
 
-const CLOSE: [&str; 7] = ["net", "α", "β", "lα", "lβ", "cαβ", "cβα"];
+const CLOSED_OBJECTS: [&str; 7] = ["net", "α", "β", "lα", "lβ", "cαβ", "cβα"];
 
-type Told = Result<String, String>;
+type OperationResult = Result<String, String>;
 
 /// An operation on the fixture; `la` is a listener on α, of port 2.
-async fn operate(t: &Two, la: &virtnet::Listener, operation: &str) -> Told {
+async fn perform(t: &ConnectedPair, la: &virtnet::Listener, operation: &str) -> OperationResult {
     let conn = |dialed: Result<virtnet::Conn, String>| dialed.map(|conn| format!("{conn:?}"));
     let count = |wrote: Result<usize, String>| wrote.map(|count| count.to_string());
     match operation {
@@ -27,23 +27,23 @@ async fn operate(t: &Two, la: &virtnet::Listener, operation: &str) -> Told {
             Ok(listener) => Ok(listener.local_addr().to_string()),
             Err(error) => Err(error.to_string()),
         },
-        "dial α->β:1" => conn(run(dial(&t.a, "β:1")).await),
-        "accept lα" => conn(run(accept(la)).await),
-        "read cαβ" => run(read(&t.ab, 8)).await,
-        "read cβα" => run(read(&t.ba, 8)).await,
-        "write cαβ" => count(run(write(&t.ab, "hello")).await),
-        "write cβα" => count(run(write(&t.ba, "hello")).await),
+        "dial α->β:1" => conn(drive(dial(&t.a, "β:1")).await),
+        "accept lα" => conn(drive(accept(la)).await),
+        "read cαβ" => drive(read(&t.ab, 8)).await,
+        "read cβα" => drive(read(&t.ba, 8)).await,
+        "write cαβ" => count(drive(write(&t.ab, "hello")).await),
+        "write cβα" => count(drive(write(&t.ba, "hello")).await),
         _ => panic!("nobody knows the operation {operation}"),
     }
 }
 
 /// Lets the executor run what is otherwise polled by hand.
-async fn run<T>(mut task: ManualTask<T>) -> T {
+async fn drive<T>(mut task: ManualTask<T>) -> T {
     std::future::poll_fn(|cx| task.poll_with(cx)).await
 }
 
-fn close(t: &Two, la: &virtnet::Listener, what: &str) {
-    match what {
+fn close(t: &ConnectedPair, la: &virtnet::Listener, object: &str) {
+    match object {
         "net" => t.net.region("").close(),
         "α" => t.a.close(),
         "β" => t.b.close(),
@@ -51,13 +51,13 @@ fn close(t: &Two, la: &virtnet::Listener, what: &str) {
         "lβ" => t.lb.close(),
         "cαβ" => t.ab.close(),
         "cβα" => t.ba.close(),
-        _ => panic!("there is no {what}"),
+        _ => panic!("there is no {object}"),
     }
     .unwrap();
 }
 
 /// Waits a while for an operation; says how long it took and what came of it.
-async fn outcome(operation: impl Future<Output = Told>) -> String {
+async fn outcome(operation: impl Future<Output = OperationResult>) -> String {
     let start = time::now();
     let limit = time::sleep(secs(1));
     pin_mut!(operation, limit);
@@ -74,18 +74,21 @@ async fn outcome(operation: impl Future<Output = Told>) -> String {
 }
 
 /// Plays all cells and compares; what differs is printed as it would have to stand below.
-fn check(expected: &'static [(&str, &str, &str)], during: bool) {
+fn assert_table(expected: &'static [(&str, &str, &str)], close_during_operation: bool) {
     let mut operations: Vec<_> = expected.iter().map(|(operation, ..)| *operation).collect();
     operations.dedup();
-    let cells = operations.iter().flat_map(|operation| CLOSE.map(|what| (*operation, what)));
-    let mut wrong = String::new();
-    let mut played = 0;
-    for (operation, what) in cells {
-        let actual = fifo(async move |_| {
+    let cells =
+        operations.iter().flat_map(|operation| CLOSED_OBJECTS.map(|object| (*operation, object)));
+    let mut mismatches = String::new();
+    let mut cell_count = 0;
+    for (operation, object) in cells {
+        let actual = run_fifo(async move |_| {
             // A window that is full in both directions: a write waits.
-            let t = two(exact().window(if during { 4 } else { 64 })).await;
+            let t =
+                connected_pair(exact_config().window(if close_during_operation { 4 } else { 64 }))
+                    .await;
             let la = t.a.listen("").await.unwrap();
-            if during {
+            if close_during_operation {
                 crate::simnet::write_all(&t.ab, b"full").await.unwrap();
                 crate::simnet::write_all(&t.ba, b"full").await.unwrap();
                 time::sleep(ms(500)).await;
@@ -94,47 +97,47 @@ fn check(expected: &'static [(&str, &str, &str)], during: bool) {
                         crate::simnet::read_exact(conn, 4).await;
                     }
                 }
-                let told = outcome(async {
+                let result = outcome(async {
                     let closing = async {
-                        close(&t, &la, what);
+                        close(&t, &la, object);
                         std::future::pending::<()>().await;
                     };
-                    let operating = operate(&t, &la, operation);
+                    let operating = perform(&t, &la, operation);
                     pin_mut!(closing, operating);
                     // The operation is polled first, and waits.
                     match select(operating, closing).await {
-                        Either::Left((told, _)) => told,
+                        Either::Left((result, _)) => result,
                         Either::Right(_) => unreachable!("closing has no end"),
                     }
                 });
-                told.await
+                result.await
             } else {
-                close(&t, &la, what);
+                close(&t, &la, object);
                 time::sleep(ms(100)).await;
-                outcome(operate(&t, &la, operation)).await
+                outcome(perform(&t, &la, operation)).await
             }
         });
-        played += 1;
-        if !expected.contains(&(operation, what, &actual)) {
-            wrong += &format!("\n    ({operation:?}, {what:?}, {actual:?}),");
+        cell_count += 1;
+        if !expected.contains(&(operation, object, &actual)) {
+            mismatches += &format!("\n    ({operation:?}, {object:?}, {actual:?}),");
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
-    assert_eq!(played, expected.len(), "a cell is missing or stands twice");
+    assert!(mismatches.is_empty(), "{mismatches}");
+    assert_eq!(cell_count, expected.len(), "a cell is missing or stands twice");
 }
 
 #[test]
-fn what_begins_after_a_closing_says_what_is_down() {
-    check(&BEFORE, false);
+fn operation_after_close_reports_what_is_down() {
+    assert_table(&CLOSED_BEFORE_OPERATION, false);
 }
 
 #[test]
-fn what_is_blocked_is_woken_by_a_closing_that_concerns_it_and_says_why() {
-    check(&DURING, true);
+fn blocked_operation_is_woken_by_a_close_that_concerns_it_and_reports_why() {
+    assert_table(&CLOSED_DURING_OPERATION, true);
 }
 
 #[rustfmt::skip]
-const BEFORE: [(&str, &str, &str); 56] = [
+const CLOSED_BEFORE_OPERATION: [(&str, &str, &str); 56] = [
     ("new host", "net", "virtnet \"simt\": new host \"γ\": network is down"),
     ("new host", "α", "1ms: γ"),
     ("new host", "β", "1ms: γ"),
@@ -194,7 +197,7 @@ const BEFORE: [(&str, &str, &str); 56] = [
 ];
 
 #[rustfmt::skip]
-const DURING: [(&str, &str, &str); 42] = [
+const CLOSED_DURING_OPERATION: [(&str, &str, &str); 42] = [
     ("dial α->β:1", "net", "dial simt α:3->β:1: network is down"),
     ("dial α->β:1", "α", "dial simt α:3->β:1: host is down"),
     ("dial α->β:1", "β", "21ms: dial simt α:3->β:1: connection refused"),

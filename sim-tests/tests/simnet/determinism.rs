@@ -11,7 +11,7 @@ use crate::simnet::{connect, echo_node, ms, read, secs, timed, write};
 const SCHEDULES: [Schedule; 3] = [Schedule::Fifo, Schedule::Random, Schedule::Pct { depth: 3 }];
 
 /// Three nodes and two clients under a plan.
-fn busy(seed: u64, schedule: Schedule) -> (Fingerprint, FaultStats, Duration) {
+fn run_busy_network(seed: u64, schedule: Schedule) -> (Fingerprint, FaultStats, Duration) {
     let run = Run::new(seed).schedule(schedule);
     let outcome = run.execute(async |sim| {
         let net = Network::new("t");
@@ -43,22 +43,27 @@ fn busy(seed: u64, schedule: Schedule) -> (Fingerprint, FaultStats, Duration) {
 }
 
 #[test]
-fn the_same_seed_is_the_same_run_whatever_ran_before_and_in_whichever_thread() {
+fn same_seed_gives_the_same_run_after_other_runs_and_on_any_thread() {
     for schedule in SCHEDULES {
-        let first: Vec<_> = (0..6).map(|seed| busy(seed, schedule)).collect();
+        let first: Vec<_> = (0..6).map(|seed| run_busy_network(seed, schedule)).collect();
         for seed in [4, 1, 5] {
-            assert_eq!(busy(seed, schedule), first[seed as usize], "seed {seed}, {schedule:?}");
+            assert_eq!(
+                run_busy_network(seed, schedule),
+                first[seed as usize],
+                "seed {seed}, {schedule:?}"
+            );
         }
-        let elsewhere = std::thread::spawn(move || busy(3, schedule)).join().unwrap();
-        assert_eq!(elsewhere, first[3]);
+        let on_other_thread =
+            std::thread::spawn(move || run_busy_network(3, schedule)).join().unwrap();
+        assert_eq!(on_other_thread, first[3]);
         let different: std::collections::BTreeSet<_> = first.iter().map(|run| run.0).collect();
         assert_eq!(different.len(), 6, "six seeds are six runs");
     }
 }
 
 #[test]
-fn how_often_many_have_woken_a_task_is_known_in_the_first_run_of_a_thread_too() {
-    let go = |seed: u64| {
+fn task_woken_by_many_sources_is_the_same_in_first_and_second_run_of_a_thread() {
+    let run_once = |seed: u64| {
         let outcome = Run::new(seed).execute(async |sim| {
             let net = Network::new("t");
             let echo = echo_node(&net, "α");
@@ -83,15 +88,15 @@ fn how_often_many_have_woken_a_task_is_known_in_the_first_run_of_a_thread_too() 
         (outcome.fingerprint, outcome.unwrap())
     };
     for seed in 0..8 {
-        let twice = std::thread::spawn(move || (go(seed), go(seed))).join().unwrap();
-        assert_eq!(twice.0, twice.1, "seed {seed}");
+        let runs = std::thread::spawn(move || (run_once(seed), run_once(seed))).join().unwrap();
+        assert_eq!(runs.0, runs.1, "seed {seed}");
     }
 }
 
 #[test]
-fn which_hosts_the_runs_before_have_made_and_kept_changes_nothing() {
+fn hosts_kept_from_previous_runs_do_not_change_a_run() {
     // The first host greets the last, whatever they are called and wherever they stand.
-    let greet = |network: &'static str, names: [&'static str; 3]| {
+    let run_greeting = |network: &'static str, names: [&'static str; 3]| {
         let outcome = Run::new(7).execute(async move |sim| {
             let net = Network::new(network);
             let mut hosts = Vec::new();
@@ -116,21 +121,22 @@ fn which_hosts_the_runs_before_have_made_and_kept_changes_nothing() {
         ("u", ["α", "β", "γ"]),
         ("t", ["α", "β", "γ"]),
     ];
-    let mut kept = Vec::new();
+    let mut kept_handles = Vec::new();
     for (network, names) in programs {
-        let alone = std::thread::spawn(move || greet(network, names).0).join().unwrap();
-        let (run, left) = greet(network, names);
+        let alone = std::thread::spawn(move || run_greeting(network, names).0).join().unwrap();
+        let (run, handles) = run_greeting(network, names);
         assert_eq!(run, alone, "{network}: {names:?}");
         assert_eq!(run.0, (format!("{}:1", names[0]), format!("{}:2", names[2])));
-        kept.push(left);
+        kept_handles.push(handles);
     }
     // What was kept is named as ever.
-    let names: Vec<_> = kept.iter().map(|(_, _, hosts)| hosts[0].name().to_string()).collect();
+    let names: Vec<_> =
+        kept_handles.iter().map(|(_, _, hosts)| hosts[0].name().to_string()).collect();
     assert_eq!(names, ["α", "α", "γ", "α", "α", "α"]);
 }
 
 #[test]
-fn a_run_is_replayed_from_its_tape() {
+fn run_replayed_from_its_tape_has_the_same_fingerprint() {
     let run = |tape| {
         let run = Run::new(5);
         let run = match tape {
@@ -142,14 +148,14 @@ fn a_run_is_replayed_from_its_tape() {
             let a = echo_node(&net, "α");
             let b = net.new_host("β").await.unwrap();
             sim.sleep(ms(100)).await;
-            let mut chaos = net.fault_plan(Faults::all().every_run());
-            let chaos = chaos.run_for(secs(5));
+            let mut plan = net.fault_plan(Faults::all().every_run());
+            let plan = plan.run_for(secs(5));
             let talking = async {
                 for _ in 0..20 {
                     let _ = time::timeout(ms(500), b.dial("α:1")).await;
                 }
             };
-            futures::future::join(chaos, talking).await;
+            futures::future::join(plan, talking).await;
             drop(a);
         })
     };
@@ -160,7 +166,7 @@ fn a_run_is_replayed_from_its_tape() {
 
 /// What else is going on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Edit {
+enum Activity {
     Nothing,
     Host,
     Node,
@@ -171,32 +177,32 @@ enum Edit {
 }
 
 /// How long messages take between α and β, in a run in which something else may go on as well.
-fn latencies(edit: Edit) -> Vec<Duration> {
+fn measure_latencies(activity: Activity) -> Vec<Duration> {
     let run = Run::new(11).schedule(Schedule::Fifo);
     let outcome = run.execute(async move |sim| {
         let net = Network::new("t");
-        if edit == Edit::Network {
+        if activity == Activity::Network {
             let other = Network::new("u");
             other.new_host("α").await.unwrap();
         }
-        let extra = (edit != Edit::Nothing).then(|| net.new_host("γ"));
+        let extra = (activity != Activity::Nothing).then(|| net.new_host("γ"));
         let extra = match extra {
             Some(extra) => Some(extra.await.unwrap()),
             None => None,
         };
-        if edit == Edit::Node {
+        if activity == Activity::Node {
             echo_node(&net, "δ");
         }
         let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         let listener = b.listen("").await.unwrap();
-        if edit == Edit::FailingDial {
+        if activity == Activity::FailingDial {
             let _ = extra.as_ref().unwrap().dial("β:99").await;
         }
         let (ab, ba) = connect(&a, &listener).await;
-        if let (Edit::Connection | Edit::Traffic, Some(extra)) = (edit, extra) {
+        if let (Activity::Connection | Activity::Traffic, Some(extra)) = (activity, extra) {
             let (cb, bc) = connect(&extra, &listener).await;
             sim.task("traffic").spawn(async move {
-                if edit != Edit::Traffic {
+                if activity != Activity::Traffic {
                     return;
                 }
                 loop {
@@ -218,12 +224,17 @@ fn latencies(edit: Edit) -> Vec<Duration> {
 }
 
 #[test]
-fn what_else_goes_on_moves_no_latency_between_two_hosts() {
-    let usual = latencies(Edit::Nothing);
+fn unrelated_activity_moves_no_latency_between_two_hosts() {
+    let usual = measure_latencies(Activity::Nothing);
     assert_eq!(usual.len(), 40);
-    for edit in
-        [Edit::Host, Edit::Node, Edit::Connection, Edit::Traffic, Edit::Network, Edit::FailingDial]
-    {
-        assert_eq!(latencies(edit), usual, "{edit:?}");
+    for activity in [
+        Activity::Host,
+        Activity::Node,
+        Activity::Connection,
+        Activity::Traffic,
+        Activity::Network,
+        Activity::FailingDial,
+    ] {
+        assert_eq!(measure_latencies(activity), usual, "{activity:?}");
     }
 }

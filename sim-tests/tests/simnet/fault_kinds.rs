@@ -7,7 +7,7 @@ use futures::future::pending;
 use virtnet::simnet::{FaultKind, Faults, Latency, Network, Node};
 use virtnet::{Host, NodeDeath, Run, Schedule, Sim, Tape, time};
 
-use crate::simnet::{echo_node, exact, fifo, ms, secs, timed, until};
+use crate::simnet::{echo_node, exact_config, ms, run_fifo, secs, sleep_until_after, timed};
 
 /// Nodes α and β in one region, γ and δ in another, ε in a third; all of them echo.
 fn three_regions(net: &Network) -> Vec<Node> {
@@ -16,14 +16,14 @@ fn three_regions(net: &Network) -> Vec<Node> {
     regions.map(node).to_vec()
 }
 
-fn up(nodes: &[Node]) -> String {
+fn nodes_up(nodes: &[Node]) -> String {
     nodes.iter().filter(|node| node.is_up()).map(Node::name).collect()
 }
 
 #[test]
 fn region_without_power_is_silent_and_its_nodes_start_when_power_is_back() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         let nodes = three_regions(&net);
         let client = net.new_host("c").await.unwrap();
         sim.sleep(secs(1)).await;
@@ -31,7 +31,7 @@ fn region_without_power_is_silent_and_its_nodes_start_when_power_is_back() {
         sim.sleep(secs(1)).await;
         net.power_off_region("east");
         sim.sleep(secs(1)).await;
-        assert_eq!(up(&nodes), "γδε");
+        assert_eq!(nodes_up(&nodes), "γδε");
         // Silent, not refused.
         assert!(time::timeout(secs(1), client.dial("β:1")).await.is_err());
         nodes[1].restart();
@@ -42,12 +42,12 @@ fn region_without_power_is_silent_and_its_nodes_start_when_power_is_back() {
         net.restore_region("east");
         sim.sleep(secs(1)).await;
         // α was down before, and β was started since: neither is a matter of the outage.
-        assert_eq!(up(&nodes), "γδε");
+        assert_eq!(nodes_up(&nodes), "γδε");
         net.power_off_region("west");
         sim.sleep(secs(1)).await;
         net.restore_region("west");
         sim.sleep(secs(1)).await;
-        assert_eq!(up(&nodes), "γδε");
+        assert_eq!(nodes_up(&nodes), "γδε");
         client.dial("δ:1").await.unwrap();
         let counts = net.fault_stats().kind(FaultKind::Zone);
         assert_eq!((counts.requested, counts.applied, counts.effective), (2, 2, 2));
@@ -56,20 +56,20 @@ fn region_without_power_is_silent_and_its_nodes_start_when_power_is_back() {
 }
 
 #[test]
-fn plan_takes_a_region_down_as_a_whole_within_the_limit_of_nodes() {
+fn plan_with_zone_takes_whole_regions_down_within_the_node_limit() {
     let outages = |tape: Tape, max_down: usize| {
         let run = Run::new(7).schedule(Schedule::Fifo).tape(tape);
         run.execute(async move |sim| {
-            let net = Network::with("t", exact());
+            let net = Network::with("t", exact_config());
             let nodes = three_regions(&net);
             sim.sleep(secs(1)).await;
             let start = sim.now();
             let mut plan = net.fault_plan(Faults::none().with(FaultKind::Zone).max_down(max_down));
             let watch = async {
-                until(start, secs(2)).await;
-                let during = up(&nodes);
-                until(start, secs(70)).await;
-                (during, up(&nodes))
+                sleep_until_after(start, secs(2)).await;
+                let during = nodes_up(&nodes);
+                sleep_until_after(start, secs(70)).await;
+                (during, nodes_up(&nodes))
             };
             let (seen, ()) = futures::join!(watch, plan.run_for(secs(60)));
             (seen, plan.applied_faults().len())
@@ -94,7 +94,7 @@ fn plan_takes_a_region_down_as_a_whole_within_the_limit_of_nodes() {
 }
 
 #[test]
-fn zone_is_neither_requested_nor_applied_where_all_nodes_are_in_one_region() {
+fn zone_in_a_single_region_is_neither_requested_nor_applied() {
     for seed in 0..8 {
         let stats = Run::new(seed).execute(async |sim| {
             let net = Network::new("t");
@@ -109,12 +109,12 @@ fn zone_is_neither_requested_nor_applied_where_all_nodes_are_in_one_region() {
 }
 
 #[test]
-fn program_asks_how_its_previous_life_ended() {
+fn previous_death_names_crash_power_failure_and_wipe() {
     let deaths = Rc::new(RefCell::new(Vec::new()));
     let seen = deaths.clone();
-    fifo(async move |sim| {
+    run_fifo(async move |sim| {
         assert_eq!(sim.previous_death(), None);
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         let node = net.node("α", move |_: Host| {
             seen.borrow_mut().push(Sim::current().previous_death());
             pending::<()>()
@@ -161,11 +161,11 @@ fn program_asks_how_its_previous_life_ended() {
 }
 
 #[test]
-fn replaced_program_runs_from_the_next_start_on() {
+fn replaced_program_runs_from_the_next_start() {
     let started = Rc::new(RefCell::new(String::new()));
     let log = started.clone();
-    fifo(async move |sim| {
-        let net = Network::with("t", exact());
+    run_fifo(async move |sim| {
+        let net = Network::with("t", exact_config());
         let program = |version: char| {
             let log = log.clone();
             move |_: Host| {
@@ -192,13 +192,13 @@ fn replaced_program_runs_from_the_next_start_on() {
 }
 
 #[test]
-fn slow_registry_delays_look_ups_until_it_is_undone() {
+fn slow_registry_delays_lookups_until_undone() {
     let tape = Tape::zero().with("fault simt/plan slow_registry", 1, 2);
     let tape = tape.with("fault simt/plan slow_registry#1", 0, 11);
     let tape = tape.with("fault simt/plan slow_registry#1", 5, 1);
     let run = Run::new(7).schedule(Schedule::Fifo).tape(tape);
     run.execute(async |sim| {
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         let _node = echo_node(&net, "α");
         let client = net.new_host("c").await.unwrap();
         sim.sleep(secs(1)).await;
@@ -210,9 +210,9 @@ fn slow_registry_delays_look_ups_until_it_is_undone() {
         let start = sim.now();
         let mut plan = net.fault_plan(Faults::from([FaultKind::SlowRegistry]));
         let dials = async {
-            until(start, ms(10)).await;
+            sleep_until_after(start, ms(10)).await;
             assert_eq!(dial().await, ms(350 + 20));
-            until(start, secs(1)).await;
+            sleep_until_after(start, secs(1)).await;
             assert_eq!(dial().await, ms(7 + 20));
         };
         futures::join!(plan.run_for(secs(60)), dials);
@@ -224,11 +224,11 @@ fn slow_registry_delays_look_ups_until_it_is_undone() {
 }
 
 #[test]
-fn more_kinds_in_a_plan_move_no_draw_of_the_others() {
+fn added_kind_moves_no_draw_of_other_kinds() {
     let applied = |seed: u64, faults: Faults| {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         let outcome = run.execute(async move |sim| {
-            let net = Network::with("t", exact());
+            let net = Network::with("t", exact_config());
             let _nodes = three_regions(&net);
             sim.sleep(secs(1)).await;
             let mut plan = net.fault_plan(faults);
@@ -249,7 +249,7 @@ fn more_kinds_in_a_plan_move_no_draw_of_the_others() {
 }
 
 #[test]
-fn all_faults_are_a_swarm_unless_every_run_draws_all() {
+fn all_faults_draw_a_swarm_and_every_run_draws_all() {
     for (faults, text) in [
         (Faults::all(), "Faults::all()"),
         (Faults::all().every_run(), "Faults::all().every_run()"),

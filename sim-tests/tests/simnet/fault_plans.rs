@@ -9,10 +9,11 @@ use virtnet::simnet::{ClockSkew, FaultKind, FaultStats, Faults, Network, Node};
 use virtnet::{Host, Run, Schedule, Sim, Tape, time};
 
 use crate::simnet::{
-    connect, echo_node, exact, fifo, ms, read, secs, serve, timed, two, until, write,
+    connect, connected_pair, echo_node, exact_config, ms, read, run_fifo, secs, serve_echo,
+    sleep_until_after, timed, write,
 };
 
-const ALL: [&str; 18] = [
+const FAULT_NAMES: [&str; 18] = [
     "partition",
     "one_way",
     "hold",
@@ -34,7 +35,7 @@ const ALL: [&str; 18] = [
 ];
 
 /// Asks a node for an echo, over and over.
-async fn client(host: Host, node: &'static str, answers: Rc<Cell<u32>>) {
+async fn run_echo_client(host: Host, node: &'static str, answers: Rc<Cell<u32>>) {
     loop {
         let limit = secs(3);
         if let Ok(Ok(conn)) = time::timeout(limit, host.dial(&format!("{node}:1"))).await {
@@ -55,7 +56,7 @@ async fn client(host: Host, node: &'static str, answers: Rc<Cell<u32>>) {
 const NODES: [&str; 4] = ["α", "β", "γ", "δ"];
 
 /// Four nodes that echo, each with a client of the next one.
-fn ring(net: &Network) -> (Vec<Node>, Rc<Cell<u32>>) {
+fn start_echo_ring(net: &Network) -> (Vec<Node>, Rc<Cell<u32>>) {
     let answers = Rc::new(Cell::new(0));
     let node = |number: usize| {
         let answers = answers.clone();
@@ -63,8 +64,8 @@ fn ring(net: &Network) -> (Vec<Node>, Rc<Cell<u32>>) {
             let answers = answers.clone();
             async move {
                 let Ok(listener) = host.listen(":1").await else { return };
-                virtnet::spawn(serve(listener));
-                client(host, NODES[(number + 1) % 4], answers).await;
+                virtnet::spawn(serve_echo(listener));
+                run_echo_client(host, NODES[(number + 1) % 4], answers).await;
             }
         })
     };
@@ -72,62 +73,62 @@ fn ring(net: &Network) -> (Vec<Node>, Rc<Cell<u32>>) {
 }
 
 /// All is well: every node talks to every other, at the usual speed, and knows the time.
-async fn all_is_well(sim: Sim, net: &Network, nodes: &[Node]) {
+async fn assert_network_is_healthy(sim: Sim, net: &Network, nodes: &[Node]) {
     sim.sleep(secs(65)).await;
     assert!(nodes.iter().all(Node::is_up));
     for (number, node) in nodes.iter().enumerate() {
         let host = node.host().expect("it has a host");
         let next = NODES[(number + 1) % 4];
-        let (seen, see) = (Rc::new(Cell::new(None)), node.clone());
-        let told = seen.clone();
-        see.spawn(async move {
-            let its_wall = Sim::current().system_time();
+        let (seen, target) = (Rc::new(Cell::new(None)), node.clone());
+        let result = seen.clone();
+        target.spawn(async move {
+            let node_wall = Sim::current().system_time();
             let (dialed, conn) = timed(host.dial(&format!("{next}:1"))).await;
             let conn = conn.unwrap();
             write(&conn, "x").await.unwrap();
             let (took, _) = timed(read(&conn)).await;
-            told.set(Some((its_wall, dialed, took)));
+            result.set(Some((node_wall, dialed, took)));
         });
         let (now, wall) = (sim.now(), sim.system_time());
         sim.sleep(secs(1)).await;
         let seen = seen.get();
-        let Some((its_wall, dialed, took)) = seen else { panic!("{} is held up", node.name()) };
+        let Some((node_wall, dialed, took)) = seen else { panic!("{} is held up", node.name()) };
         assert_eq!((dialed, took), (ms(21), ms(20)), "{} at {now:?}", node.name());
-        assert_eq!(its_wall, wall, "{}", node.name());
+        assert_eq!(node_wall, wall, "{}", node.name());
     }
     for name in NODES {
         assert!(net.netstat(name).starts_with(&format!("{name} is up")), "{}", net.netstat(name));
     }
 }
 
-/// Runs the ring under a plan, and gives the ledger, what was done, and how many answers came.
-fn under(seed: u64, faults: Faults, lasts: Duration) -> (FaultStats, Vec<String>, u32) {
+/// Runs the ring under a plan, and gives the stats, what was done, and how many answers came.
+fn run_under_plan(seed: u64, faults: Faults, duration: Duration) -> (FaultStats, Vec<String>, u32) {
     let run = Run::new(seed).schedule(Schedule::Fifo);
     run.execute(async move |sim| {
-        let net = Network::with("t", exact());
-        let (nodes, answers) = ring(&net);
+        let net = Network::with("t", exact_config());
+        let (nodes, answers) = start_echo_ring(&net);
         sim.sleep(secs(1)).await;
-        let mut chaos = net.fault_plan(faults);
-        chaos.run_for(lasts).await;
-        let done = chaos.applied_faults().iter().map(|(at, what)| format!("{at} {what}")).collect();
-        all_is_well(sim, &net, &nodes).await;
+        let mut plan = net.fault_plan(faults);
+        plan.run_for(duration).await;
+        let done = plan.applied_faults().iter().map(|(at, what)| format!("{at} {what}")).collect();
+        assert_network_is_healthy(sim, &net, &nodes).await;
         (net.fault_stats(), done, answers.get())
     })
     .unwrap()
 }
 
 #[test]
-fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
+fn sweep_makes_every_fault_kind_effective_and_undoes_all() {
     let mut sum = FaultStats::default();
     for seed in 0..16 {
         let faults = Faults::all().with(FaultKind::Wipe);
         let faults = if seed % 4 == 0 { faults.every_run() } else { faults };
-        let (ledger, done, answers) = under(seed, faults, secs(60));
+        let (stats, done, answers) = run_under_plan(seed, faults, secs(60));
         assert!(answers > 100, "seed {seed}: {answers} answers, though {done:?}");
-        sum += &ledger;
+        sum += &stats;
     }
     sum.assert_effective();
-    for family in ALL {
+    for family in FAULT_NAMES {
         let counts = sum.kind(family.parse().unwrap());
         assert_eq!(counts.requested, 16, "{family}");
         assert!(counts.drawn >= counts.applied, "{family}: {counts}");
@@ -136,20 +137,20 @@ fn every_family_is_drawn_applied_and_felt_in_a_sweep_and_all_of_it_is_undone() {
 }
 
 #[test]
-fn each_family_alone_is_felt_and_undone() {
-    for family in ALL {
+fn plan_of_one_fault_kind_applies_only_that_kind_and_undoes_it() {
+    for family in FAULT_NAMES {
         let mut sum = FaultStats::default();
         for seed in 0..4 {
             let faults = Faults::none().with(family.parse().unwrap());
-            let (ledger, done, _) = under(seed, faults, secs(40));
+            let (stats, done, _) = run_under_plan(seed, faults, secs(40));
             assert!(
                 done.iter().all(|what| what.contains(family.split('_').next().unwrap())),
                 "{done:?}"
             );
-            sum += &ledger;
+            sum += &stats;
         }
         assert!(sum.kind(family.parse().unwrap()).effective > 0, "{sum}");
-        let others = ALL.iter().filter(|other| **other != family);
+        let others = FAULT_NAMES.iter().filter(|other| **other != family);
         assert!(
             others.into_iter().all(|other| sum.kind(other.parse().unwrap()).applied == 0),
             "{family}: {sum}"
@@ -158,27 +159,27 @@ fn each_family_alone_is_felt_and_undone() {
 }
 
 #[test]
-fn a_plan_that_is_dropped_in_the_middle_undoes_what_it_did() {
+fn plan_dropped_midway_undoes_its_faults() {
     for seed in 0..8 {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         run.execute(async move |sim| {
-            let net = Network::with("t", exact());
-            let (nodes, _) = ring(&net);
+            let net = Network::with("t", exact_config());
+            let (nodes, _) = start_echo_ring(&net);
             sim.sleep(secs(1)).await;
-            let mut chaos = net.fault_plan(Faults::all().every_run());
-            let _ = sim.timeout(secs(12 + seed), chaos.run_for(secs(60))).await;
-            assert!(!chaos.applied_faults().is_empty());
-            drop(chaos);
-            all_is_well(sim, &net, &nodes).await;
+            let mut plan = net.fault_plan(Faults::all().every_run());
+            let _ = sim.timeout(secs(12 + seed), plan.run_for(secs(60))).await;
+            assert!(!plan.applied_faults().is_empty());
+            drop(plan);
+            assert_network_is_healthy(sim, &net, &nodes).await;
         })
         .unwrap();
     }
 }
 
 #[test]
-fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
-    fifo(async |sim| {
-        let t = two(exact()).await;
+fn plan_end_keeps_manual_faults() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config()).await;
         let node = echo_node(&t.net, "γ");
         t.net.link("α", "β").latency(virtnet::simnet::Latency::constant(ms(33)));
         node.set_clock(ClockSkew::ahead(Duration::from_secs(7)));
@@ -193,14 +194,14 @@ fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
             .await;
         assert!(node.is_up());
         time::sleep(secs(10)).await;
-        let asked = (time::now(), sim.system_time());
-        let told = node.spawn(async {
+        let asked_at = (time::now(), sim.system_time());
+        let node_time = node.spawn(async {
             time::yield_now().await;
             Sim::current().system_time()
         });
-        let ahead = told.await.unwrap().duration_since(asked.1).unwrap();
-        assert_eq!(ahead, secs(7) + (time::now() - asked.0), "its clock is as it was set");
-        assert!(time::now() - asked.0 >= ms(3), "it is as slow as it was made");
+        let ahead = node_time.await.unwrap().duration_since(asked_at.1).unwrap();
+        assert_eq!(ahead, secs(7) + (time::now() - asked_at.0), "its clock is as it was set");
+        assert!(time::now() - asked_at.0 >= ms(3), "it is as slow as it was made");
         assert!(t.b.dial("γ:1").await.is_err());
         t.net.heal();
         let (took, _) = timed(connect(&t.a, &t.lb)).await;
@@ -209,15 +210,15 @@ fn the_end_of_a_plan_leaves_what_was_done_by_hand() {
 }
 
 #[test]
-fn the_end_of_a_plan_leaves_a_node_that_was_paused_by_hand_meanwhile() {
-    let mut met = 0;
+fn plan_end_keeps_a_node_paused_manually_meanwhile() {
+    let mut drawn_pauses = 0;
     for seed in 0..8 {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         let outcome = run.execute(async |sim| {
-            let net = Network::with("t", exact());
+            let net = Network::with("t", exact_config());
             let node = echo_node(&net, "β");
             sim.sleep(secs(1)).await;
-            let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Pause));
+            let mut plan = net.fault_plan(Faults::none().with(FaultKind::Pause));
             let is_paused = || net.netstat("β").starts_with("β is paused");
             let by_hand = async {
                 while !is_paused() {
@@ -226,26 +227,26 @@ fn the_end_of_a_plan_leaves_a_node_that_was_paused_by_hand_meanwhile() {
                 node.pause();
                 pending::<()>().await;
             };
-            let over = select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
-            drop(over);
-            let struck = !chaos.applied_faults().is_empty();
-            assert_eq!(is_paused(), struck, "it goes on");
+            let finished = select(Box::pin(plan.run_for(secs(60))), Box::pin(by_hand)).await;
+            drop(finished);
+            let was_paused = !plan.applied_faults().is_empty();
+            assert_eq!(is_paused(), was_paused, "it goes on");
             node.resume();
             assert!(!is_paused());
-            u32::from(struck)
+            u32::from(was_paused)
         });
-        met += outcome.unwrap();
+        drawn_pauses += outcome.unwrap();
     }
-    assert!(met > 0, "no pause was drawn");
+    assert!(drawn_pauses > 0, "no pause was drawn");
 }
 
 #[test]
-fn the_end_of_a_plan_leaves_a_hold_and_a_registry_that_is_down_by_hand() {
+fn plan_end_keeps_a_manual_hold_and_a_manual_registry_outage() {
     for seed in 0..8 {
         Run::new(seed)
             .schedule(Schedule::Fifo)
             .execute(async |_| {
-                let t = two(exact()).await;
+                let t = connected_pair(exact_config()).await;
                 t.net.hold("α", "β");
                 t.net.registry_down();
                 t.net
@@ -269,30 +270,33 @@ fn the_end_of_a_plan_leaves_a_hold_and_a_registry_that_is_down_by_hand() {
 }
 
 #[test]
-fn a_plan_does_not_restart_who_was_restarted_by_hand_since() {
+fn plan_does_not_restart_a_node_restarted_manually_meanwhile() {
     let mut crashes = 0;
     for seed in 0..8 {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         let outcome = run.execute(async |sim| {
-            let net = Network::with("t", exact());
+            let net = Network::with("t", exact_config());
             let node = echo_node(&net, "β");
             sim.sleep(secs(1)).await;
-            let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
-            let lives = Cell::new(0);
+            let mut plan = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
+            let restarts = Cell::new(0);
             let by_hand = async {
                 loop {
                     sim.sleep(ms(1)).await;
                     if !node.is_up() {
                         node.restart();
-                        lives.set(lives.get() + 1);
+                        restarts.set(restarts.get() + 1);
                     }
                 }
             };
-            select(Box::pin(chaos.run_for(secs(60))), Box::pin(by_hand)).await;
+            select(Box::pin(plan.run_for(secs(60))), Box::pin(by_hand)).await;
             sim.sleep(secs(1)).await;
-            let (lives, table) = (lives.get(), net.netstat("β"));
-            assert!(table.contains(&format!("restarted {lives} time(s)")), "{lives}: {table}");
-            lives
+            let (restarts, table) = (restarts.get(), net.netstat("β"));
+            assert!(
+                table.contains(&format!("restarted {restarts} time(s)")),
+                "{restarts}: {table}"
+            );
+            restarts
         });
         crashes += outcome.unwrap();
     }
@@ -300,12 +304,12 @@ fn a_plan_does_not_restart_who_was_restarted_by_hand_since() {
 }
 
 #[test]
-fn a_plan_whose_owner_dies_with_its_node_is_undone() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
-        let of_plan = net.clone();
+fn plan_owned_by_a_crashed_node_is_undone() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
+        let plan_net = net.clone();
         let saboteur = net.node("γ", move |_| {
-            let net = of_plan.clone();
+            let net = plan_net.clone();
             async move {
                 net.fault_plan(Faults::none().with(FaultKind::Hold)).run_for(secs(1_000)).await;
             }
@@ -331,46 +335,47 @@ fn a_plan_whose_owner_dies_with_its_node_is_undone() {
 }
 
 #[test]
-fn on_the_zero_tape_a_plan_does_nothing_and_takes_its_time() {
+fn plan_on_the_zero_tape_does_nothing_and_takes_its_full_duration() {
     let run = Run::new(9).tape(Tape::zero());
     run.execute(async |sim| {
-        let net = Network::with("t", exact());
-        let (nodes, _) = ring(&net);
+        let net = Network::with("t", exact_config());
+        let (nodes, _) = start_echo_ring(&net);
         sim.sleep(secs(1)).await;
-        let mut chaos = net.fault_plan(Faults::all().every_run());
-        assert_eq!(timed(chaos.run_for(secs(60))).await.0, secs(60));
-        assert_eq!(chaos.applied_faults(), []);
+        let mut plan = net.fault_plan(Faults::all().every_run());
+        assert_eq!(timed(plan.run_for(secs(60))).await.0, secs(60));
+        assert_eq!(plan.applied_faults(), []);
         assert!(net.fault_stats().iter().all(|(_, counts)| counts.drawn + counts.applied == 0));
-        all_is_well(sim, &net, &nodes).await;
+        assert_network_is_healthy(sim, &net, &nodes).await;
     })
     .unwrap();
 }
 
 #[test]
-fn a_family_more_moves_no_strike_of_another() {
+fn added_fault_kind_moves_no_fault_of_another_kind() {
     for seed in 0..4 {
-        let crashes = under(seed, Faults::none().with(FaultKind::Clock), secs(60)).1;
-        let both = under(
+        let alone = run_under_plan(seed, Faults::none().with(FaultKind::Clock), secs(60)).1;
+        let both = run_under_plan(
             seed,
             Faults::none().with(FaultKind::Clock).with(FaultKind::Latency).with(FaultKind::Loss),
             secs(60),
         )
         .1;
-        let of_both: Vec<_> = both.iter().filter(|what| what.contains("clock")).cloned().collect();
-        assert_eq!(crashes, of_both, "seed {seed}");
+        let clocks_of_both: Vec<_> =
+            both.iter().filter(|what| what.contains("clock")).cloned().collect();
+        assert_eq!(alone, clocks_of_both, "seed {seed}");
     }
 }
 
 #[test]
-fn a_plan_takes_no_more_nodes_down_than_it_may() {
-    let mut most = 0;
+fn plan_takes_at_most_max_down_nodes_down() {
+    let mut max_down = 0;
     for seed in 0..5 {
         for allowed in [1, 2] {
             let run = Run::new(seed).schedule(Schedule::Fifo);
-            most = most.max(
+            max_down = max_down.max(
                 run.execute(async move |sim| {
-                    let net = Network::with("t", exact());
-                    let (nodes, _) = ring(&net);
+                    let net = Network::with("t", exact_config());
+                    let (nodes, _) = start_echo_ring(&net);
                     sim.sleep(secs(1)).await;
                     let start = sim.now();
                     let faults = Faults::none()
@@ -378,21 +383,21 @@ fn a_plan_takes_no_more_nodes_down_than_it_may() {
                         .with(FaultKind::PowerOff)
                         .max_down(allowed);
                     let plan = net.clone();
-                    let chaos =
+                    let fault_plan =
                         sim.spawn(async move { plan.fault_plan(faults).run_for(secs(60)).await });
-                    let mut most = 0;
+                    let mut max_down = 0;
                     for step in 0..6_000 {
-                        until(start, ms(step * 10)).await;
+                        sleep_until_after(start, ms(step * 10)).await;
                         let down = nodes.iter().filter(|node| !node.is_up()).count();
                         assert!(down <= allowed, "{down} are down");
-                        most = most.max(down);
+                        max_down = max_down.max(down);
                     }
-                    chaos.await.unwrap();
-                    most
+                    fault_plan.await.unwrap();
+                    max_down
                 })
                 .unwrap(),
             );
         }
     }
-    assert_eq!(most, 2);
+    assert_eq!(max_down, 2);
 }

@@ -1,4 +1,4 @@
-//! Plans of faults, and the ledger that they leave. Knows the simulated network from outside.
+//! Plans of faults, and the stats that they leave. Knows the simulated network from outside.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use virtnet::{Run, Tape};
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
-fn a_plan_that_raises_a_latency_twice_does_not_raise_what_it_has_raised() {
+fn latency_raised_twice_by_a_plan_does_not_compound() {
     for seed in 0..20 {
         Run::new(seed)
             .execute(async |sim| {
@@ -27,15 +27,15 @@ fn a_plan_that_raises_a_latency_twice_does_not_raise_what_it_has_raised() {
                         sim.sleep(100 * MS).await;
                     }
                 };
-                let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Latency));
-                futures::join!(chaos.run_for(20_000 * MS), dials);
+                let mut plan = net.fault_plan(Faults::none().with(FaultKind::Latency));
+                futures::join!(plan.run_for(20_000 * MS), dials);
             })
             .unwrap();
     }
 }
 
 #[test]
-fn a_plan_raises_the_latency_that_was_set_by_hand() {
+fn planned_latency_fault_raises_a_manual_latency() {
     let raised = (0..20).any(|seed| {
         Run::new(seed)
             .execute(async |sim| {
@@ -55,8 +55,8 @@ fn a_plan_raises_the_latency_that_was_set_by_hand() {
                         longest = longest.max(start.elapsed());
                     }
                 };
-                let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Latency));
-                futures::join!(chaos.run_for(20_000 * MS), dials);
+                let mut plan = net.fault_plan(Faults::none().with(FaultKind::Latency));
+                futures::join!(plan.run_for(20_000 * MS), dials);
                 longest
             })
             .unwrap()
@@ -66,9 +66,9 @@ fn a_plan_raises_the_latency_that_was_set_by_hand() {
 }
 
 #[test]
-fn no_fault_has_more_effects_than_applications() {
+fn fault_effective_count_never_exceeds_applied_count() {
     for seed in 0..50 {
-        let ledger = Run::new(seed)
+        let stats = Run::new(seed)
             .execute(async |sim| {
                 let net = Network::new("t");
                 net.node("far", async |host| {
@@ -83,13 +83,13 @@ fn no_fault_has_more_effects_than_applications() {
                         sim.sleep(100 * MS).await;
                     }
                 };
-                let mut chaos =
+                let mut plan =
                     net.fault_plan(Faults::all().every_run().without(FaultKind::Restart));
-                futures::join!(chaos.run_for(20_000 * MS), dials);
+                futures::join!(plan.run_for(20_000 * MS), dials);
                 net.fault_stats()
             })
             .unwrap();
-        for (family, counts) in ledger.iter() {
+        for (family, counts) in stats.iter() {
             assert!(counts.effective <= counts.applied, "{family}: {counts}");
             // To be started again after a crash is the end of a fault, and none.
             assert!(counts.applied <= counts.drawn, "{family}: {counts}");
@@ -98,8 +98,8 @@ fn no_fault_has_more_effects_than_applications() {
 }
 
 #[test]
-fn a_second_strike_of_a_kind_outlasts_the_end_of_the_first() {
-    // Two of a second each at 0 and at 1 s, of two seconds and more.
+fn second_planned_fault_of_a_kind_outlasts_the_first() {
+    // ConnectedPair of a second each at 0 and at 1 s, of two seconds and more.
     let mut tape = Tape::zero().with("fault simt/plan latency", 1, 2);
     for slot in ["latency#1", "latency#2"] {
         let subject = format!("fault simt/plan {slot}");
@@ -123,9 +123,9 @@ fn a_second_strike_of_a_kind_outlasts_the_end_of_the_first() {
                     sim.sleep(500 * MS).await;
                 }
             };
-            let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Latency));
-            futures::join!(chaos.run_for(12_000 * MS), dials);
-            assert_eq!(chaos.applied_faults().len(), 2);
+            let mut plan = net.fault_plan(Faults::none().with(FaultKind::Latency));
+            futures::join!(plan.run_for(12_000 * MS), dials);
+            assert_eq!(plan.applied_faults().len(), 2);
             // A look-up of 1 ms and a round trip of 8 ms, until 3.1 s.
             assert_eq!(took, [9, 9, 9, 9, 9, 9, 9, 3]);
         })

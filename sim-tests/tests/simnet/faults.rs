@@ -5,16 +5,17 @@ use virtnet::simnet::{FaultCounts, FaultKind, FaultStats, Latency, Network};
 use virtnet::{Cause, time};
 
 use crate::simnet::{
-    Two, connect, exact, fifo, ms, panic_of, read, secs, timed, two, until, write,
+    ConnectedPair, connect, connected_pair, exact_config, ms, panic_message, read, run_fifo, secs,
+    sleep_until_after, timed, write,
 };
 
 /// What the ledger has of a fault called by name so many times.
-fn called(times: u64, effective: u64) -> FaultCounts {
+fn manual_counts(times: u64, effective: u64) -> FaultCounts {
     FaultCounts { requested: times, drawn: 0, applied: times, effective }
 }
 
 /// Whether the two can talk, both ways.
-async fn they_talk(t: &Two) {
+async fn assert_both_directions_work(t: &ConnectedPair) {
     for (from, to) in [(&t.ab, &t.ba), (&t.ba, &t.ab)] {
         assert_eq!(write(from, "hello").await, Ok(5));
         assert_eq!(timed(read(to)).await, (ms(10), Ok("hello".into())));
@@ -22,35 +23,35 @@ async fn they_talk(t: &Two) {
 }
 
 #[test]
-fn two_that_are_cut_off_time_out_and_talk_again_once_healed() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn partitioned_hosts_time_out_and_reconnect_after_heal() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.net.partition(&["α"], &["β"]);
         assert_eq!(
             t.net.fault_stats().kind(FaultKind::Partition),
-            called(1, 0),
+            manual_counts(1, 0),
             "nobody has felt it"
         );
         assert_eq!(write(&t.ab, "?").await, Ok(1));
         assert_eq!(write(&t.ba, "?").await, Ok(1));
-        let (dialed, back) = join(t.a.dial("β:1"), t.b.dial("α:9")).await;
+        let (dialed, reverse_dialed) = join(t.a.dial("β:1"), t.b.dial("α:9")).await;
         assert_eq!(*dialed.unwrap_err().root(), Cause::TimedOut);
-        assert_eq!(*back.unwrap_err().root(), Cause::TimedOut);
+        assert_eq!(*reverse_dialed.unwrap_err().root(), Cause::TimedOut);
         assert_eq!(
             join(read(&t.ab), read(&t.ba)).await,
             (Err(Cause::TimedOut), Err(Cause::TimedOut))
         );
-        assert_eq!(t.net.fault_stats().kind(FaultKind::Partition), called(1, 1));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Partition), manual_counts(1, 1));
         t.net.heal();
         let (ab, ba) = connect(&t.a, &t.lb).await;
-        they_talk(&Two { ab, ba, ..t }).await;
+        assert_both_directions_work(&ConnectedPair { ab, ba, ..t }).await;
     });
 }
 
 #[test]
-fn a_partition_parts_two_groups_and_nobody_else() {
-    fifo(async |_| {
-        let net = Network::with("t", exact());
+fn partition_cuts_only_links_between_its_two_groups() {
+    run_fifo(async |_| {
+        let net = Network::with("t", exact_config());
         let mut hosts = Vec::new();
         for name in ["α", "β", "γ", "δ", "ε"] {
             let host = net.new_host(name).await.unwrap();
@@ -60,22 +61,22 @@ fn a_partition_parts_two_groups_and_nobody_else() {
         net.partition(&["α", "β"], &["γ", "δ"]);
         for (from, (host, _)) in hosts.iter().enumerate() {
             for to in (0..5).filter(|to| *to != from) {
-                let parted =
+                let is_cut =
                     (from < 2 && (2..4).contains(&to)) || (to < 2 && (2..4).contains(&from));
                 let address = format!("{}:1", hosts[to].0.name());
                 let accepting =
-                    async { if parted { None } else { Some(hosts[to].1.accept().await.unwrap()) } };
+                    async { if is_cut { None } else { Some(hosts[to].1.accept().await.unwrap()) } };
                 let (dialed, _accepted) = join(host.dial(&address), accepting).await;
-                assert_eq!(dialed.is_err(), parted, "{} to {address}", host.name());
+                assert_eq!(dialed.is_err(), is_cut, "{} to {address}", host.name());
             }
         }
     });
 }
 
 #[test]
-fn a_one_way_cut_lets_one_way_through_and_stalls_both() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn one_way_partition_delivers_reverse_data_and_times_out_its_sender() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.net.partition_one_way(&["α"], &["β"]);
         let start = time::now();
         assert_eq!(write(&t.ba, "you hear me").await, Ok(11));
@@ -83,45 +84,45 @@ fn a_one_way_cut_lets_one_way_through_and_stalls_both() {
         // But that is never acknowledged.
         assert_eq!(read(&t.ba).await, Err(Cause::TimedOut));
         assert_eq!(time::now() - start, secs(60));
-        assert_eq!(t.net.fault_stats().kind(FaultKind::OneWay), called(1, 1));
-        assert_eq!(t.net.fault_stats().kind(FaultKind::Partition), called(0, 0));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::OneWay), manual_counts(1, 1));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Partition), manual_counts(0, 0));
         let dialed = t.b.dial("α:1").await.map(drop);
         assert_eq!(*dialed.unwrap_err().root(), Cause::TimedOut);
     });
 }
 
 #[test]
-fn what_was_acknowledged_again_in_time_does_not_time_out() {
-    fifo(async |sim| {
-        let t = two(exact()).await;
+fn ack_resent_within_user_timeout_keeps_stream_open() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config()).await;
         t.net.partition_one_way(&["α"], &["β"]);
         assert_eq!(write(&t.ba, "x").await, Ok(1));
         time::sleep(secs(59)).await;
         t.net.heal();
         assert!(sim.timeout(secs(500), read(&t.ba)).await.is_err(), "it is fine, and idle");
         assert_eq!(read(&t.ab).await, Ok("x".into()));
-        they_talk(&t).await;
+        assert_both_directions_work(&t).await;
     });
 }
 
 #[test]
-fn what_was_sent_again_after_a_heal_is_acknowledged() {
-    fifo(async |sim| {
-        let t = two(exact()).await;
+fn data_retransmitted_after_heal_is_acknowledged() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config()).await;
         t.net.partition(&["α"], &["β"]);
         assert_eq!(write(&t.ab, "x").await, Ok(1));
         time::sleep(secs(1)).await;
         t.net.heal();
         assert_eq!(read(&t.ba).await, Ok("x".into()));
         assert!(sim.timeout(secs(500), read(&t.ab)).await.is_err(), "it is fine, and idle");
-        they_talk(&t).await;
+        assert_both_directions_work(&t).await;
     });
 }
 
 #[test]
-fn a_held_link_delivers_in_order_when_it_is_released_dials_too() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn released_link_delivers_held_data_and_dials_in_order() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         assert_eq!(write(&t.ab, "under way, ").await, Ok(11));
         t.net.hold("β", "α");
         let start = time::now();
@@ -130,7 +131,7 @@ fn a_held_link_delivers_in_order_when_it_is_released_dials_too() {
             time::sleep(secs(1)).await;
         }
         let releasing = async {
-            until(start, secs(5)).await;
+            sleep_until_after(start, secs(5)).await;
             t.net.release("α", "β");
         };
         let dialing = timed(connect(&t.a, &t.lb));
@@ -138,21 +139,21 @@ fn a_held_link_delivers_in_order_when_it_is_released_dials_too() {
         assert_eq!(text, Ok("under way, one, two, three".into()));
         assert_eq!(time::now() - start, secs(5) + ms(10), "the answer to the dial has yet to come");
         assert_eq!(dialed.0, secs(2) + ms(10));
-        assert_eq!(t.net.fault_stats().kind(FaultKind::Hold), called(1, 1));
-        they_talk(&t).await;
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Hold), manual_counts(1, 1));
+        assert_both_directions_work(&t).await;
     });
 }
 
 #[test]
-fn heal_lets_go_what_is_held_and_a_hold_that_lasts_times_out() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn heal_releases_held_data_and_lasting_hold_times_out() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.net.hold("α", "β");
         assert_eq!(write(&t.ab, "x").await, Ok(1));
         time::sleep(secs(3)).await;
         t.net.heal();
         assert_eq!(timed(read(&t.ba)).await, (ms(0), Ok("x".into())));
-        they_talk(&t).await;
+        assert_both_directions_work(&t).await;
         t.net.hold("α", "β");
         assert_eq!(write(&t.ab, "x").await, Ok(1));
         assert_eq!(timed(read(&t.ab)).await, (secs(60), Err(Cause::TimedOut)));
@@ -160,9 +161,9 @@ fn heal_lets_go_what_is_held_and_a_hold_that_lasts_times_out() {
 }
 
 #[test]
-fn a_reset_hits_those_between_the_two_and_no_other() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn reset_breaks_only_connections_between_its_two_hosts() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         let c = t.net.new_host("γ").await.unwrap();
         let (cb, bc) = connect(&c, &t.lb).await;
         t.net.reset("β", "α");
@@ -173,23 +174,23 @@ fn a_reset_hits_those_between_the_two_and_no_other() {
         t.net.reset("β", "α");
         assert_eq!(
             t.net.fault_stats().kind(FaultKind::Reset),
-            called(2, 1),
+            manual_counts(2, 1),
             "the second had nothing to hit"
         );
     });
 }
 
 #[test]
-fn link_edits_are_felt_and_outlive_a_heal() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn link_overrides_are_effective_and_survive_heal() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.net.link("α", "β").latency(Latency::constant(ms(70)));
         t.net.heal();
         assert_eq!(write(&t.ab, "x").await, Ok(1));
         assert_eq!(timed(read(&t.ba)).await, (ms(70), Ok("x".into())));
         assert_eq!(timed(connect(&t.a, &t.lb)).await.0, ms(141), "a dial feels it too");
-        let ledger = t.net.fault_stats();
-        assert_eq!(ledger.kind(FaultKind::Latency), called(1, 1));
+        let stats = t.net.fault_stats();
+        assert_eq!(stats.kind(FaultKind::Latency), manual_counts(1, 1));
         t.net.link("α", "β").latency(Latency::constant(ms(10))).loss(1.0);
         t.net.heal();
         assert_eq!(write(&t.ab, "x").await, Ok(1));
@@ -208,9 +209,9 @@ fn link_edits_are_felt_and_outlive_a_heal() {
 }
 
 #[test]
-fn what_is_lost_now_and_then_arrives_all_the_same_and_later() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn data_on_lossy_link_arrives_with_retransmit_delay() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.net.link("α", "β").loss(0.3);
         let mut late = 0;
         for number in 0..100 {
@@ -226,43 +227,43 @@ fn what_is_lost_now_and_then_arrives_all_the_same_and_later() {
 }
 
 #[test]
-fn the_ledger_names_what_had_no_effect() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn fault_stats_name_faults_without_effect() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.net.fault_stats().assert_effective();
         t.net.partition(&["α"], &["β"]);
         t.net.heal();
-        let ledger = t.net.fault_stats();
-        assert_eq!(ledger.ineffective(), [FaultKind::Partition]);
-        let text = panic_of(|| ledger.assert_effective());
+        let stats = t.net.fault_stats();
+        assert_eq!(stats.ineffective(), [FaultKind::Partition]);
+        let text = panic_message(|| stats.assert_effective());
         assert!(text.contains("never had an effect: partition."), "{text}");
         t.net.partition(&["α"], &["β"]);
         assert_eq!(write(&t.ab, "x").await, Ok(1));
         time::sleep(ms(11)).await;
         let mut sum = FaultStats::default();
-        sum += &ledger;
+        sum += &stats;
         sum += &t.net.fault_stats();
         sum.assert_effective();
-        assert_eq!(sum.kind(FaultKind::Partition), called(3, 1));
+        assert_eq!(sum.kind(FaultKind::Partition), manual_counts(3, 1));
     });
 }
 
 #[test]
-fn a_link_of_a_host_to_itself_knows_no_latency_and_claims_no_effect() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn loopback_latency_override_is_ignored_and_not_effective() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         let (ab, ba) = connect(&t.b, &t.lb).await;
         t.net.link("β", "β").latency(Latency::constant(ms(70)));
         assert_eq!(write(&ab, "x").await, Ok(1));
         assert!(timed(read(&ba)).await.0 < ms(1));
-        assert_eq!(t.net.fault_stats().kind(FaultKind::Latency), called(1, 0));
+        assert_eq!(t.net.fault_stats().kind(FaultKind::Latency), manual_counts(1, 0));
     });
 }
 
 #[test]
-fn sockets_tell_what_is_open_and_what_is_the_matter() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn netstat_lists_open_sockets_and_their_problems() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         assert_eq!(write(&t.ba, "unread").await, Ok(6));
         time::sleep(ms(20)).await;
         t.net.partition(&["α"], &["β"]);

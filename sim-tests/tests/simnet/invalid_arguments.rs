@@ -9,12 +9,14 @@ use virtnet::simnet::{
     ClockSkew, Config, FaultKind, FaultPlan, Faults, Latency, LinkOverride, Network, Node,
 };
 
-use crate::simnet::{Two, echo_node, exact, fifo, ms, panic_of, secs, two};
+use crate::simnet::{
+    ConnectedPair, connected_pair, echo_node, exact_config, ms, panic_message, run_fifo, secs,
+};
 
 #[test]
-fn a_fault_names_the_host_that_was_never_made_and_those_that_were() {
-    fifo(async |_| {
-        let Two { net, .. } = two(exact()).await;
+fn fault_on_unknown_host_panics_with_its_name_and_the_known_hosts() {
+    run_fifo(async |_| {
+        let ConnectedPair { net, .. } = connected_pair(exact_config()).await;
         let calls: [(&str, &dyn Fn()); 7] = [
             ("partition", &|| net.partition(&["α"], &["γ"])),
             ("one way", &|| net.partition_one_way(&["γ"], &["β"])),
@@ -25,7 +27,7 @@ fn a_fault_names_the_host_that_was_never_made_and_those_that_were() {
             ("sockets", &|| drop(net.netstat("γ"))),
         ];
         for (what, call) in calls {
-            let text = panic_of(call);
+            let text = panic_message(call);
             assert!(text.contains("no host \"γ\" was ever made on the network simt"), "{text}");
             assert!(what == "sockets" || text.ends_with("there are: α, β"), "{what}: {text}");
         }
@@ -34,28 +36,28 @@ fn a_fault_names_the_host_that_was_never_made_and_those_that_were() {
 }
 
 #[test]
-fn a_partition_has_two_sides_that_share_nobody() {
-    fifo(async |_| {
-        let Two { net, .. } = two(exact()).await;
+fn partition_with_empty_or_overlapping_sides_panics() {
+    run_fifo(async |_| {
+        let ConnectedPair { net, .. } = connected_pair(exact_config()).await;
         for text in [
-            panic_of(|| net.partition(&[], &["β"])),
-            panic_of(|| net.partition(&["α"], &[])),
-            panic_of(|| net.partition_one_way(&[], &[])),
+            panic_message(|| net.partition(&[], &["β"])),
+            panic_message(|| net.partition(&["α"], &[])),
+            panic_message(|| net.partition_one_way(&[], &[])),
         ] {
             assert!(text.contains("a partition of no hosts"), "{text}");
         }
-        let text = panic_of(|| net.partition_one_way(&["α"], &["β", "α"]));
+        let text = panic_message(|| net.partition_one_way(&["α"], &["β", "α"]));
         assert!(text.contains("host \"α\" on both sides"), "{text}");
-        let text = panic_of(|| drop(net.node("α", async |_| ())));
+        let text = panic_message(|| drop(net.node("α", async |_| ())));
         assert!(text.contains("node \"α\": there is a host \"α\" already"), "{text}");
     });
 }
 
 #[test]
-fn numbers_have_their_ranges() {
+fn config_value_out_of_range_panics_with_the_argument_name() {
     let day = secs(24 * 60 * 60);
     let nothing = Duration::ZERO;
-    let told: [(&str, &dyn Fn()); 13] = [
+    let cases: [(&str, &dyn Fn()); 13] = [
         ("window of 0", &|| drop(Config::new().window(0))),
         ("window of 1073741825", &|| drop(Config::new().window((1 << 30) + 1))),
         ("bandwidth of 0", &|| drop(Config::new().bandwidth(Some(0)))),
@@ -86,29 +88,29 @@ fn numbers_have_their_ranges() {
         }),
         ("Network::new", &|| drop(Network::new("t"))),
     ];
-    for (name, call) in told {
-        let text = panic_of(call);
+    for (name, call) in cases {
+        let text = panic_message(call);
         assert!(text.contains(name), "{name}: {text}");
     }
     drop(Config::new().window(1).window(1 << 30).latency(Latency::constant(day)));
 }
 
 #[test]
-fn ratios_are_numbers_from_0_to_1() {
-    fifo(async |_| {
-        let Two { net, .. } = two(exact()).await;
+fn link_ratio_or_clock_drift_out_of_range_panics() {
+    run_fifo(async |_| {
+        let ConnectedPair { net, .. } = connected_pair(exact_config()).await;
         for ratio in [-0.001, 1.001, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let text = panic_of(|| drop(net.link("α", "β").loss(ratio)));
+            let text = panic_message(|| drop(net.link("α", "β").loss(ratio)));
             assert!(text.contains(&format!("loss({ratio})")), "{text}");
-            let text = panic_of(|| drop(net.link("α", "β").short_io(ratio)));
+            let text = panic_message(|| drop(net.link("α", "β").short_io(ratio)));
             assert!(text.contains(&format!("short_io({ratio})")), "{text}");
         }
         drop(net.link("α", "β").loss(0.0).loss(1.0).short_io(0.0).short_io(1.0));
-        let text = panic_of(|| drop(net.link("α", "β").bandwidth(0)));
+        let text = panic_message(|| drop(net.link("α", "β").bandwidth(0)));
         assert!(text.contains("bandwidth of 0"), "{text}");
         let node = echo_node(&net, "γ");
         for drift in [-1_000_000, i32::MIN] {
-            let text = panic_of(|| node.set_clock(ClockSkew::none().drift_ppm(drift)));
+            let text = panic_message(|| node.set_clock(ClockSkew::none().drift_ppm(drift)));
             assert!(text.contains(&format!("a drift of {drift}")), "{text}");
         }
         node.set_clock(ClockSkew::behind(Duration::MAX).drift_ppm(-999_999));
@@ -119,7 +121,7 @@ fn ratios_are_numbers_from_0_to_1() {
 }
 
 #[test]
-fn fault_kind_is_read_from_its_name_and_a_wrong_name_is_told_the_right_ones() {
+fn fault_kind_parses_its_names_and_rejects_others_with_the_valid_ones() {
     for kind in FaultKind::ALL {
         assert_eq!(kind.to_string().parse(), Ok(kind));
     }
@@ -132,46 +134,50 @@ fn fault_kind_is_read_from_its_name_and_a_wrong_name_is_told_the_right_ones() {
 }
 
 #[test]
-fn the_longest_durations_are_for_ever() {
-    fifo(async |sim| {
-        let most = Duration::MAX;
-        let config = exact().connect_timeout(most).user_timeout(Some(most));
-        let t = two(config.keep_alive(Some(most)).bandwidth(Some(1))).await;
+fn maximum_duration_timeouts_never_expire() {
+    run_fifo(async |sim| {
+        let max = Duration::MAX;
+        let config = exact_config().connect_timeout(max).user_timeout(Some(max));
+        let t = connected_pair(config.keep_alive(Some(max)).bandwidth(Some(1))).await;
         t.net.partition(&["α"], &["β"]);
         assert_eq!(crate::simnet::write(&t.ab, "x").await, Ok(1));
-        let told = sim.timeout(secs(20_000), crate::simnet::read(&t.ab)).await;
-        assert!(told.is_err(), "{told:?}");
+        let result = sim.timeout(secs(20_000), crate::simnet::read(&t.ab)).await;
+        assert!(result.is_err(), "{result:?}");
         assert!(sim.timeout(secs(10_000), t.a.dial("β:1")).await.is_err());
     });
 }
 
 /// All handles there are, of a run that is over.
-fn left_over() -> (Network, Node, FaultPlan, LinkOverride, virtnet::Conn, virtnet::Listener) {
-    fifo(async |sim| {
-        let Two { net, ab, lb, .. } = two(exact()).await;
+fn handles_of_finished_run()
+-> (Network, Node, FaultPlan, LinkOverride, virtnet::Conn, virtnet::Listener) {
+    run_fifo(async |sim| {
+        let ConnectedPair { net, ab, lb, .. } = connected_pair(exact_config()).await;
         let node = echo_node(&net, "γ");
         sim.sleep(ms(10)).await;
-        let chaos = net.fault_plan(Faults::all().every_run());
+        let plan = net.fault_plan(Faults::all().every_run());
         let link = net.link("α", "β").loss(0.5);
-        (net, node, chaos, link, ab, lb)
+        (net, node, plan, link, ab, lb)
     })
 }
 
 #[test]
-fn after_the_run_everything_can_be_looked_at_copied_and_dropped() {
-    let all = left_over();
-    let text = format!("{:?} {:?} {:?} {:?} {:?} {:?}", all.0, all.1, all.2, all.3, all.4, all.5);
+fn handles_after_their_run_can_be_formatted_cloned_and_dropped() {
+    let handles = handles_of_finished_run();
+    let text = format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?}",
+        handles.0, handles.1, handles.2, handles.3, handles.4, handles.5
+    );
     assert!(text.contains("Network(\"simt\")") && text.contains("Node(\"γ\")"), "{text}");
-    let (net, node) = (all.0.clone(), all.1.clone());
-    assert_eq!((net.name(), node.name(), all.2.to_string().as_str()), ("simt", "γ", ""));
-    assert_eq!(all.4.local_addr().to_string(), "α:1");
-    std::thread::spawn(move || drop(all)).join().unwrap();
+    let (net, node) = (handles.0.clone(), handles.1.clone());
+    assert_eq!((net.name(), node.name(), handles.2.to_string().as_str()), ("simt", "γ", ""));
+    assert_eq!(handles.4.local_addr().to_string(), "α:1");
+    std::thread::spawn(move || drop(handles)).join().unwrap();
     drop((net, node));
 }
 
 #[test]
-fn after_the_run_off_its_thread_or_in_another_run_the_use_of_a_handle_is_refused() {
-    let uses = |net: &Network, node: &Node| {
+fn handle_used_outside_its_run_or_thread_panics() {
+    let assert_every_use_panics = |net: &Network, node: &Node| {
         let calls: [&dyn Fn(); 19] = [
             &|| net.partition(&["α"], &["β"]),
             &|| net.partition_one_way(&["α"], &["β"]),
@@ -198,46 +204,46 @@ fn after_the_run_off_its_thread_or_in_another_run_the_use_of_a_handle_is_refused
             &|| drop(node.spawn(async {})),
         ];
         for (number, call) in calls.iter().enumerate() {
-            let text = panic_of(call);
+            let text = panic_message(call);
             assert!(text.contains("may only be used inside that run"), "{number}: {text}");
         }
     };
-    let (net, node, _chaos, link, ..) = left_over();
-    uses(&net, &node);
-    let text = panic_of(|| drop(link.loss(0.1)));
+    let (net, node, _plan, link, ..) = handles_of_finished_run();
+    assert_every_use_panics(&net, &node);
+    let text = panic_message(|| drop(link.loss(0.1)));
     assert!(text.contains("may only be used inside that run"), "{text}");
     // Another run, with a network of its own, that never touches this one.
     Run::new(1)
         .execute(async move |_| {
-            let own = Network::new("t");
-            own.new_host("α").await.unwrap();
-            uses(&net, &node);
-            own.heal();
+            let local_net = Network::new("t");
+            local_net.new_host("α").await.unwrap();
+            assert_every_use_panics(&net, &node);
+            local_net.heal();
         })
         .unwrap();
-    fifo(async move |_| {
-        let Two { net, .. } = two(exact()).await;
+    run_fifo(async move |_| {
+        let ConnectedPair { net, .. } = connected_pair(exact_config()).await;
         let node = echo_node(&net, "γ");
         std::thread::scope(|scope| {
-            scope.spawn(|| uses(&net, &node)).join().unwrap();
+            scope.spawn(|| assert_every_use_panics(&net, &node)).join().unwrap();
         });
     });
 }
 
 #[test]
-fn what_is_left_when_a_run_ends_in_the_middle_is_dropped_in_peace() {
+fn run_cut_off_at_time_limit_drops_everything_without_panic() {
     let run = Run::new(3).time_limit(secs(20));
     let outcome = run.execute(async |_| {
-        let Two { net, ab, ba, .. } = two(exact()).await;
+        let ConnectedPair { net, ab, ba, .. } = connected_pair(exact_config()).await;
         let node = echo_node(&net, "γ");
-        let mut chaos = net.fault_plan(Faults::all().every_run());
-        chaos.run_for(secs(10)).await;
-        let mut more = net.fault_plan(Faults::all().every_run());
-        let _unfinished = virtnet::time::timeout(secs(3), more.run_for(secs(10))).await;
+        let mut plan = net.fault_plan(Faults::all().every_run());
+        plan.run_for(secs(10)).await;
+        let mut second_plan = net.fault_plan(Faults::all().every_run());
+        let _unfinished = virtnet::time::timeout(secs(3), second_plan.run_for(secs(10))).await;
         net.partition(&["α"], &["β"]);
         let _ = crate::simnet::write(&ab, "x").await;
         pending::<()>().await;
-        drop((node, ab, ba, chaos, more));
+        drop((node, ab, ba, plan, second_plan));
     });
     assert!(outcome.caught_panics.is_empty(), "{:?}", outcome.caught_panics);
     assert!(!outcome.is_done());

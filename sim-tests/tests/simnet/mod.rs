@@ -40,16 +40,16 @@ pub(crate) fn secs(secs: u64) -> Duration {
 }
 
 /// Every way takes 10 ms, and the registry answers after 1 ms.
-pub(crate) fn exact() -> Config {
+pub(crate) fn exact_config() -> Config {
     let config = Config::new().latency(Latency::constant(ms(10)));
     config.region_latency(Latency::constant(ms(50))).registry_latency(Latency::constant(ms(1)))
 }
 
 /// Runs a story in which everything happens first come, first served.
 #[track_caller]
-pub(crate) fn fifo<T: 'static>(story: impl AsyncFnOnce(Sim) -> T + 'static) -> T {
+pub(crate) fn run_fifo<T: 'static>(scenario: impl AsyncFnOnce(Sim) -> T + 'static) -> T {
     let run = Run::new(7).schedule(Schedule::Fifo).time_limit(secs(40_000));
-    run.execute(|sim| async move { story(sim).await }).unwrap()
+    run.execute(|sim| async move { scenario(sim).await }).unwrap()
 }
 
 /// Two hosts, of which the second listens, and an open connection.
@@ -57,7 +57,7 @@ pub(crate) fn fifo<T: 'static>(story: impl AsyncFnOnce(Sim) -> T + 'static) -> T
 /// ```text
 /// α:1 ab ─── β:2 ba       β:1 lb
 /// ```
-pub(crate) struct Two {
+pub(crate) struct ConnectedPair {
     pub(crate) net: Network,
     pub(crate) a: Host,
     pub(crate) b: Host,
@@ -66,12 +66,12 @@ pub(crate) struct Two {
     pub(crate) ba: Conn,
 }
 
-pub(crate) async fn two(config: Config) -> Two {
+pub(crate) async fn connected_pair(config: Config) -> ConnectedPair {
     let net = Network::with("t", config);
     let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
     let lb = b.listen("").await.unwrap();
     let (ab, ba) = connect(&a, &lb).await;
-    Two { net, a, b, lb, ab, ba }
+    ConnectedPair { net, a, b, lb, ab, ba }
 }
 
 pub(crate) async fn connect(host: &Host, listener: &Listener) -> (Conn, Conn) {
@@ -87,11 +87,11 @@ pub(crate) fn echo_node(net: &Network, name: &str) -> Node {
 
 /// A program that sends back what it is sent, on port 1.
 pub(crate) async fn echo(host: Host) {
-    serve(host.listen(":1").await.unwrap()).await;
+    serve_echo(host.listen(":1").await.unwrap()).await;
 }
 
 /// Sends back what comes in.
-pub(crate) async fn serve(listener: Listener) {
+pub(crate) async fn serve_echo(listener: Listener) {
     while let Ok(conn) = listener.accept().await {
         virtnet::spawn(async move {
             while let Ok(text) = read(&conn).await
@@ -103,7 +103,7 @@ pub(crate) async fn serve(listener: Listener) {
 }
 
 /// What an operation on a connection failed for.
-pub(crate) fn cause(error: &io::Error) -> Cause {
+pub(crate) fn cause_of(error: &io::Error) -> Cause {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<virtnet::Error>());
     inner.expect("a connection's errors are the network's").root().clone()
 }
@@ -111,18 +111,18 @@ pub(crate) fn cause(error: &io::Error) -> Cause {
 /// Reads once: what there is, nothing at the end of the stream.
 pub(crate) async fn read(mut conn: &Conn) -> Result<String, Cause> {
     let mut buf = [0; 1024];
-    let count = conn.read(&mut buf).await.map_err(|error| cause(&error))?;
+    let count = conn.read(&mut buf).await.map_err(|error| cause_of(&error))?;
     Ok(String::from_utf8_lossy(&buf[..count]).into_owned())
 }
 
 /// Writes once.
 pub(crate) async fn write(mut conn: &Conn, text: &str) -> Result<usize, Cause> {
-    conn.write(text.as_bytes()).await.map_err(|error| cause(&error))
+    conn.write(text.as_bytes()).await.map_err(|error| cause_of(&error))
 }
 
 /// Writes it all.
 pub(crate) async fn write_all(mut conn: &Conn, bytes: &[u8]) -> Result<(), Cause> {
-    conn.write_all(bytes).await.map_err(|error| cause(&error))
+    conn.write_all(bytes).await.map_err(|error| cause_of(&error))
 }
 
 /// Reads so many bytes.
@@ -140,14 +140,14 @@ pub(crate) async fn timed<T>(future: impl Future<Output = T>) -> (Duration, T) {
 }
 
 /// Waits until so long after an instant.
-pub(crate) async fn until(start: Instant, after: Duration) {
+pub(crate) async fn sleep_until_after(start: Instant, after: Duration) {
     time::sleep_until(start + after).await;
 }
 
 /// What is said by whoever panics while it is asked for something.
-pub(crate) fn panic_of(work: impl FnOnce()) -> String {
+pub(crate) fn panic_message(work: impl FnOnce()) -> String {
     let work = std::panic::AssertUnwindSafe(work);
     let payload = std::panic::catch_unwind(work).expect_err("it does not panic");
-    let text = payload.downcast_ref::<String>().cloned();
-    text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).into())).unwrap()
+    let message = payload.downcast_ref::<String>().cloned();
+    message.or_else(|| payload.downcast_ref::<&str>().map(|message| (*message).into())).unwrap()
 }

@@ -4,18 +4,18 @@ use futures::future::{join, pending};
 use virtnet::simnet::{FaultKind, Latency, Network};
 use virtnet::{Cause, Run, Schedule, time};
 
-use crate::simnet::{connect, echo, exact, fifo, ms, read, secs, timed, two};
+use crate::simnet::{connect, connected_pair, echo, exact_config, ms, read, run_fifo, secs, timed};
 
 #[test]
-fn a_registry_that_is_down_fails_look_ups_also_those_under_way() {
-    fifo(async |_| {
-        let t = two(exact()).await;
-        let (told, ()) = join(timed(t.a.dial("β:1")), async {
+fn registry_that_is_down_fails_lookups_including_those_in_progress() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
+        let (result, ()) = join(timed(t.a.dial("β:1")), async {
             time::sleep(ms(1) / 2).await;
             t.net.registry_down();
         })
         .await;
-        assert_eq!((told.0, told.1.unwrap_err().root()), (ms(1), &Cause::RegistryDown));
+        assert_eq!((result.0, result.1.unwrap_err().root()), (ms(1), &Cause::RegistryDown));
         let error = t.net.new_host("γ").await.unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -34,9 +34,9 @@ fn a_registry_that_is_down_fails_look_ups_also_those_under_way() {
 }
 
 #[test]
-fn a_node_that_boots_without_a_registry_tries_until_there_is_one() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+fn node_booting_without_registry_retries_until_it_is_up() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         net.registry_down();
         let node = net.node("β", async |_| pending::<()>().await);
         sim.sleep(secs(5)).await;
@@ -48,13 +48,13 @@ fn a_node_that_boots_without_a_registry_tries_until_there_is_one() {
 }
 
 #[test]
-fn after_a_restart_some_are_told_the_old_place_for_a_second_and_none_later() {
+fn lookup_after_restart_is_sometimes_stale_for_at_most_a_second() {
     let mut stale = 0;
     for seed in 0..60 {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         stale += run
             .execute(async |sim| {
-                let net = Network::with("t", exact());
+                let net = Network::with("t", exact_config());
                 let node = net.node("β", async |host| {
                     let listener = host.listen(":1").await.unwrap();
                     while listener.accept().await.is_ok() {}
@@ -63,10 +63,10 @@ fn after_a_restart_some_are_told_the_old_place_for_a_second_and_none_later() {
                 sim.sleep(ms(10)).await;
                 node.restart();
                 sim.sleep(ms(10)).await;
-                let told = a.dial("β:1").await;
+                let result = a.dial("β:1").await;
                 sim.sleep(secs(1)).await;
                 a.dial("β:1").await.expect("a second is over");
-                match told {
+                match result {
                     Ok(_) => 0,
                     Err(error) => {
                         assert_eq!(*error.root(), Cause::ConnRefused);
@@ -80,26 +80,26 @@ fn after_a_restart_some_are_told_the_old_place_for_a_second_and_none_later() {
 }
 
 #[test]
-fn names_are_one_for_all_regions_and_are_taken_once() {
-    fifo(async |_| {
-        let net = Network::with("t", exact());
+fn host_names_are_unique_across_regions() {
+    run_fifo(async |_| {
+        let net = Network::with("t", exact_config());
         let (west, east) = (net.region("west"), net.region("east"));
         let (one, other) = join(west.new_host("α"), east.new_host("α")).await;
         assert!(one.is_ok());
         assert_eq!(*other.unwrap_err().root(), Cause::HostExists);
         assert_eq!(net.region("west").host("α"), one.ok());
         let b = east.new_host("β").await.unwrap();
-        let _listener = b.listen("").await.unwrap();
+        let listener = b.listen("").await.unwrap();
         let a = west.host("α").unwrap();
-        let (dialed, _) = join(timed(a.dial("β:1")), _listener.accept()).await;
+        let (dialed, _) = join(timed(a.dial("β:1")), listener.accept()).await;
         assert_eq!(dialed.0, ms(101), "from one region to another it is far");
     });
 }
 
 #[test]
-fn a_region_that_is_closed_takes_its_own_hosts_along_and_no_others() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+fn closed_region_closes_only_its_own_hosts() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         let (west, east) = (net.region("west"), net.region("east"));
         let (a, b) = (west.new_host("α").await.unwrap(), east.new_host("β").await.unwrap());
         let node = net.node_in("west", "γ", echo);
@@ -116,9 +116,9 @@ fn a_region_that_is_closed_takes_its_own_hosts_along_and_no_others() {
 }
 
 #[test]
-fn a_partition_stops_a_dial_that_is_still_looking_up_and_a_heal_lets_it_go_on() {
-    fifo(async |sim| {
-        let t = two(exact()).await;
+fn dial_partitioned_during_lookup_completes_after_heal() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config()).await;
         let cutting = async {
             t.net.partition(&["α"], &["β"]);
             sim.sleep(secs(1)).await;
@@ -131,11 +131,11 @@ fn a_partition_stops_a_dial_that_is_still_looking_up_and_a_heal_lets_it_go_on() 
 }
 
 #[test]
-fn a_name_that_is_taken_while_it_is_asked_about_is_found_if_that_was_in_time() {
+fn name_announced_during_a_lookup_is_found_if_it_was_in_time() {
     let found = (0..40).filter(|seed| {
         let run = Run::new(*seed).schedule(Schedule::Fifo);
         let dialed = run.execute(async |_| {
-            let config = exact().registry_latency(Latency::uniform(ms(1), ms(5)));
+            let config = exact_config().registry_latency(Latency::uniform(ms(1), ms(5)));
             let net = Network::with("t", config);
             let a = net.new_host("α").await.unwrap();
             // It is begun behind the dial: nobody has ever heard of β when that asks.
@@ -157,26 +157,30 @@ fn a_name_that_is_taken_while_it_is_asked_about_is_found_if_that_was_in_time() {
 }
 
 #[test]
-fn a_dial_that_is_given_up_wherever_it_is_leaves_nothing_behind() {
+fn dial_canceled_in_any_phase_leaves_nothing_behind() {
     // It asks until 1 ms, travels until 11 ms, and its answer until 21 ms.
-    for (given_up, accepts) in [(0, 0), (5, 0), (15, 1), (20, 1)] {
-        fifo(async move |sim| {
-            let t = two(exact()).await;
-            let before = (t.net.netstat("α"), t.net.netstat("β"));
+    for (canceled_after, accepts) in [(0, 0), (5, 0), (15, 1), (20, 1)] {
+        run_fifo(async move |sim| {
+            let t = connected_pair(exact_config()).await;
+            let sockets_before = (t.net.netstat("α"), t.net.netstat("β"));
             let dialing = async {
-                let limit = ms(given_up) + ms(1) / 2;
+                let limit = ms(canceled_after) + ms(1) / 2;
                 assert!(sim.timeout(limit, t.a.dial("β:1")).await.is_err());
             };
             let accepting = async {
                 let accepted = sim.timeout(ms(100), t.lb.accept()).await;
-                assert_eq!(u64::from(accepted.is_ok()), accepts, "given up after {given_up} ms");
+                assert_eq!(
+                    u64::from(accepted.is_ok()),
+                    accepts,
+                    "given up after {canceled_after} ms"
+                );
                 if let Ok(conn) = accepted {
                     assert_eq!(read(&conn.unwrap()).await, Err(Cause::ConnReset));
                 }
             };
             join(dialing, accepting).await;
             sim.sleep(ms(100)).await;
-            assert_eq!((t.net.netstat("α"), t.net.netstat("β")), before);
+            assert_eq!((t.net.netstat("α"), t.net.netstat("β")), sockets_before);
             let (dialed, accepted) = connect(&t.a, &t.lb).await;
             assert_eq!((dialed.local_addr().port(), accepted.local_addr().port()), (2, 3));
         });

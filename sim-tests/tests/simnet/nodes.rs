@@ -10,12 +10,13 @@ use virtnet::simnet::{ClockSkew, FaultKind, Latency, Network, Node};
 use virtnet::{Cause, Conn, Ending, Host, Listener, Outcome, Run, Schedule, Sim, time};
 
 use crate::simnet::{
-    Two, connect, echo, exact, fifo, ms, read, secs, timed, two, until, write, write_all,
+    ConnectedPair, connect, connected_pair, echo, exact_config, ms, read, run_fifo, secs,
+    sleep_until_after, timed, write, write_all,
 };
 
 /// A host α and a node β that echoes, and a connection to it.
-async fn with_node(sim: &Sim) -> (Network, Node, Host, Conn) {
-    let net = Network::with("t", exact());
+async fn echo_node_and_client(sim: &Sim) -> (Network, Node, Host, Conn) {
+    let net = Network::with("t", exact_config());
     let node = net.node("β", echo);
     let a = net.new_host("α").await.unwrap();
     sim.sleep(ms(10)).await;
@@ -23,16 +24,16 @@ async fn with_node(sim: &Sim) -> (Network, Node, Host, Conn) {
     (net, node, a, conn)
 }
 
-async fn echoes(conn: &Conn) {
+async fn assert_echo(conn: &Conn) {
     write_all(conn, b"echo").await.unwrap();
     assert_eq!(read(conn).await, Ok("echo".into()));
 }
 
 #[test]
-fn a_crash_is_a_reset_and_refuses_dials() {
-    fifo(async |sim| {
-        let (net, node, a, conn) = with_node(&sim).await;
-        echoes(&conn).await;
+fn crash_resets_connections_and_refuses_dials() {
+    run_fifo(async |sim| {
+        let (net, node, a, conn) = echo_node_and_client(&sim).await;
+        assert_echo(&conn).await;
         node.crash();
         node.crash();
         assert!(!node.is_up());
@@ -46,16 +47,16 @@ fn a_crash_is_a_reset_and_refuses_dials() {
 }
 
 #[test]
-fn without_power_there_is_silence() {
-    fifo(async |sim| {
-        let (net, node, a, conn) = with_node(&sim).await;
+fn powered_off_node_is_silent_until_restart() {
+    run_fifo(async |sim| {
+        let (net, node, a, conn) = echo_node_and_client(&sim).await;
         let idle = a.dial("β:1").await.unwrap();
         node.power_off();
         let start = time::now();
         assert_eq!(write(&conn, "?").await, Ok(1));
-        let (dialed, told) = join(a.dial("β:1"), read(&conn)).await;
+        let (dialed, result) = join(a.dial("β:1"), read(&conn)).await;
         assert_eq!(*dialed.unwrap_err().root(), Cause::TimedOut);
-        assert_eq!((time::now() - start, told), (secs(60), Err(Cause::TimedOut)));
+        assert_eq!((time::now() - start, result), (secs(60), Err(Cause::TimedOut)));
         assert!(sim.timeout(secs(1_000), read(&idle)).await.is_err(), "nobody tells an idle one");
         node.restart();
         sim.sleep(ms(100)).await;
@@ -66,10 +67,10 @@ fn without_power_there_is_silence() {
 }
 
 #[test]
-fn a_writer_with_a_full_window_is_told_of_every_death() {
+fn blocked_writer_fails_however_its_peer_dies() {
     for death in ["crash", "power_off", "power_off, restart", "cut, crash, heal", "cut, off, on"] {
-        fifo(async move |sim| {
-            let net = Network::with("t", exact().window(4));
+        run_fifo(async move |sim| {
+            let net = Network::with("t", exact_config().window(4));
             let node = net.node("β", async |host| {
                 let listener = host.listen(":1").await.unwrap();
                 let _conn = listener.accept().await;
@@ -97,17 +98,17 @@ fn a_writer_with_a_full_window_is_told_of_every_death() {
                 }
                 net.heal();
             };
-            let (told, ()) = join(sim.timeout(secs(200), write(&conn, "more")), dying).await;
+            let (result, ()) = join(sim.timeout(secs(200), write(&conn, "more")), dying).await;
             let expected = if death == "power_off" { Cause::TimedOut } else { Cause::ConnReset };
-            assert_eq!(told, Ok(Err(expected)), "{death}");
+            assert_eq!(result, Ok(Err(expected)), "{death}");
         });
     }
 }
 
 #[test]
-fn a_reset_that_was_lost_is_sent_again_when_the_dead_are_spoken_to() {
-    fifo(async |sim| {
-        let (net, node, _, conn) = with_node(&sim).await;
+fn lost_reset_of_crashed_node_is_sent_again_in_reply_to_data() {
+    run_fifo(async |sim| {
+        let (net, node, _, conn) = echo_node_and_client(&sim).await;
         net.partition(&["α"], &["β"]);
         node.crash();
         sim.sleep(secs(2)).await;
@@ -119,9 +120,9 @@ fn a_reset_that_was_lost_is_sent_again_when_the_dead_are_spoken_to() {
 }
 
 #[test]
-fn a_reset_that_was_lost_is_not_waited_for() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact().window(4));
+fn blocked_writer_after_lost_reset_fails_within_a_second() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config().window(4));
         let node = net.node("β", async |host| {
             let listener = host.listen(":1").await.unwrap();
             let conn = listener.accept().await.unwrap();
@@ -137,15 +138,15 @@ fn a_reset_that_was_lost_is_not_waited_for() {
         sim.sleep(secs(1)).await;
         net.heal();
         assert_eq!(write(&conn, "full").await, Ok(4));
-        let told = sim.timeout(secs(1), write(&conn, "more")).await;
-        assert_eq!(told, Ok(Err(Cause::ConnReset)));
+        let result = sim.timeout(secs(1), write(&conn, "more")).await;
+        assert_eq!(result, Ok(Err(Cause::ConnReset)));
     });
 }
 
 #[test]
-fn the_lost_answer_of_a_closed_end_is_answered_by_the_dead() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact().window(8));
+fn writer_to_closed_peer_breaks_after_its_reset_was_lost_and_it_crashed() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config().window(8));
         let node = net.node("β", async |host| {
             let conn = host.listen(":1").await.unwrap().accept().await.unwrap();
             conn.close().unwrap();
@@ -162,17 +163,17 @@ fn the_lost_answer_of_a_closed_end_is_answered_by_the_dead() {
         node.crash();
         sim.sleep(ms(1)).await;
         net.heal();
-        let told = sim.timeout(secs(100), write(&conn, "more")).await;
-        assert_eq!(told, Ok(Err(Cause::BrokenPipe)));
+        let result = sim.timeout(secs(100), write(&conn, "more")).await;
+        assert_eq!(result, Ok(Err(Cause::BrokenPipe)));
     });
 }
 
 #[test]
-fn a_lossy_link_keeps_no_death_from_a_writer_with_a_full_window() {
+fn blocked_writer_on_lossy_link_fails_when_peer_crashes() {
     for seed in 0..20 {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         run.execute(async |sim| {
-            let net = Network::with("t", exact().window(4));
+            let net = Network::with("t", exact_config().window(4));
             let node = net.node("β", async |host| {
                 let listener = host.listen(":1").await.unwrap();
                 let conn = listener.accept().await.unwrap();
@@ -190,45 +191,45 @@ fn a_lossy_link_keeps_no_death_from_a_writer_with_a_full_window() {
                 sim.sleep(ms(501)).await;
                 node.crash();
             };
-            let (told, ()) = join(sim.timeout(secs(100), write(&conn, "more")), dying).await;
-            assert_eq!(told, Ok(Err(Cause::ConnReset)));
+            let (result, ()) = join(sim.timeout(secs(100), write(&conn, "more")), dying).await;
+            assert_eq!(result, Ok(Err(Cause::ConnReset)));
         })
         .unwrap();
     }
 }
 
 #[test]
-fn an_idle_end_that_keeps_alive_finds_out_that_the_other_is_dead() {
+fn idle_keep_alive_connection_is_reset_when_its_peer_is_gone() {
     for death in ["crash", "time out"] {
-        fifo(async move |sim| {
-            let t = two(exact().keep_alive(Some(secs(5)))).await;
+        run_fifo(async move |sim| {
+            let t = connected_pair(exact_config().keep_alive(Some(secs(5)))).await;
             let node = t.net.node("γ", echo);
             sim.sleep(ms(10)).await;
-            let (idle, dead) = if death == "crash" {
+            let (idle, timed_out) = if death == "crash" {
                 (t.a.dial("γ:1").await.unwrap(), None)
             } else {
                 (t.ab.clone(), Some(t.ba.clone()))
             };
             t.net.partition(&["α"], &["β", "γ"]);
-            if let Some(dead) = &dead {
-                assert_eq!(write(dead, "x").await, Ok(1));
+            if let Some(timed_out) = &timed_out {
+                assert_eq!(write(timed_out, "x").await, Ok(1));
                 // So long as this: its other end has yet to give up.
-                assert_eq!(read(dead).await, Err(Cause::TimedOut));
+                assert_eq!(read(timed_out).await, Err(Cause::TimedOut));
             } else {
                 node.crash();
                 sim.sleep(secs(3)).await;
             }
             t.net.heal();
-            let told = sim.timeout(secs(100), read(&idle)).await;
-            assert_eq!(told, Ok(Err(Cause::ConnReset)), "{death}");
+            let result = sim.timeout(secs(100), read(&idle)).await;
+            assert_eq!(result, Ok(Err(Cause::ConnReset)), "{death}");
         });
     }
 }
 
 #[test]
-fn a_restarted_node_answers_what_was_meant_for_its_life_before_with_a_reset() {
-    fifo(async |sim| {
-        let (net, node, a, conn) = with_node(&sim).await;
+fn restarted_node_resets_data_sent_to_its_previous_incarnation() {
+    run_fifo(async |sim| {
+        let (net, node, a, conn) = echo_node_and_client(&sim).await;
         let old = node.host().unwrap();
         net.partition(&["α"], &["β"]);
         assert_eq!(write(&conn, "meant for the first life").await, Ok(24));
@@ -246,16 +247,16 @@ fn a_restarted_node_answers_what_was_meant_for_its_life_before_with_a_reset() {
         sim.sleep(secs(2)).await;
         let conn = a.dial("β:1").await.unwrap();
         assert_eq!(conn.peer_addr().port(), 2, "ports begin at 1 again");
-        echoes(&conn).await;
+        assert_echo(&conn).await;
         assert_eq!(net.fault_stats().kind(FaultKind::Restart).effective, 1);
     });
 }
 
 #[test]
-fn a_closed_node_ends_its_streams_in_order_and_its_tasks_go_on() {
-    fifo(async |sim| {
+fn close_host_ends_streams_in_order_and_keeps_tasks_running() {
+    run_fifo(async |sim| {
         let ticks = Rc::new(Cell::new(0));
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         let node = net.node("β", {
             let ticks = ticks.clone();
             move |host| {
@@ -272,35 +273,35 @@ fn a_closed_node_ends_its_streams_in_order_and_its_tasks_go_on() {
         let a = net.new_host("α").await.unwrap();
         sim.sleep(ms(10)).await;
         let conn = a.dial("β:1").await.unwrap();
-        echoes(&conn).await;
-        let before = ticks.get();
+        assert_echo(&conn).await;
+        let ticks_before = ticks.get();
         node.close_host();
         assert!(node.is_up());
         assert_eq!(timed(read(&conn)).await, (ms(10), Ok(String::new())));
         assert_eq!(*a.dial("β:1").await.unwrap_err().root(), Cause::ConnRefused);
         sim.sleep(secs(10)).await;
-        assert!(ticks.get() >= before + 10);
+        assert!(ticks.get() >= ticks_before + 10);
         assert_eq!(net.fault_stats().kind(FaultKind::Close).effective, 1);
         node.restart();
         sim.sleep(secs(2)).await;
-        echoes(&a.dial("β:1").await.unwrap()).await;
+        assert_echo(&a.dial("β:1").await.unwrap()).await;
     });
 }
 
 #[test]
-fn a_paused_node_takes_what_arrives_and_reads_it_later() {
-    fifo(async |sim| {
-        let (net, node, _, conn) = with_node(&sim).await;
+fn paused_node_acknowledges_data_and_reads_it_after_resume() {
+    run_fifo(async |sim| {
+        let (net, node, _, conn) = echo_node_and_client(&sim).await;
         node.pause();
         let start = time::now();
         assert_eq!(write(&conn, "echo").await, Ok(4));
-        let (told, ()) = join(timed(read(&conn)), async {
-            until(start, secs(300)).await;
+        let (result, ()) = join(timed(read(&conn)), async {
+            sleep_until_after(start, secs(300)).await;
             node.resume();
         })
         .await;
         assert_eq!(
-            told,
+            result,
             (secs(300) + ms(10), Ok("echo".into())),
             "it was acknowledged: no timeout"
         );
@@ -309,17 +310,17 @@ fn a_paused_node_takes_what_arrives_and_reads_it_later() {
 }
 
 #[test]
-fn a_paused_node_sets_out_when_it_goes_on_though_it_was_told_before_where_to() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
-        let met = Rc::new(Cell::new(None));
-        let meets = met.clone();
+fn dial_of_node_paused_during_lookup_sends_syn_after_resume() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
+        let accepted_at = Rc::new(Cell::new(None));
+        let set_accepted_at = accepted_at.clone();
         net.node("β", move |host| {
-            let meets = meets.clone();
+            let set_accepted_at = set_accepted_at.clone();
             async move {
                 let listener = host.listen(":1").await.unwrap();
                 let _conn = listener.accept().await.unwrap();
-                meets.set(Some(time::now()));
+                set_accepted_at.set(Some(time::now()));
                 pending::<()>().await;
             }
         });
@@ -328,42 +329,45 @@ fn a_paused_node_sets_out_when_it_goes_on_though_it_was_told_before_where_to() {
             let _conn = host.dial("β:1").await.unwrap();
             pending::<()>().await;
         });
-        let asked = virtnet::Instant::ZERO + ms(100);
-        sim.sleep_until(asked + Duration::from_micros(500)).await;
+        let dialed_at = virtnet::Instant::ZERO + ms(100);
+        sim.sleep_until(dialed_at + Duration::from_micros(500)).await;
         node.pause();
         sim.sleep(secs(1)).await;
-        assert_eq!((met.get(), net.fault_stats().kind(FaultKind::Pause).effective), (None, 1));
-        let on = sim.now();
+        assert_eq!(
+            (accepted_at.get(), net.fault_stats().kind(FaultKind::Pause).effective),
+            (None, 1)
+        );
+        let resumed_at = sim.now();
         node.resume();
         sim.sleep(secs(1)).await;
-        assert_eq!(met.get(), Some(on + ms(10)));
+        assert_eq!(accepted_at.get(), Some(resumed_at + ms(10)));
     });
 }
 
 #[test]
-fn a_pause_in_one_breath_with_a_restart_is_of_the_new_life() {
-    fifo(async |sim| {
-        let (_net, node, a, _conn) = with_node(&sim).await;
+fn pause_right_after_restart_applies_to_the_new_incarnation() {
+    run_fifo(async |sim| {
+        let (_net, node, a, _conn) = echo_node_and_client(&sim).await;
         node.restart();
         node.pause();
         sim.sleep(secs(5)).await;
         assert!(a.dial("β:1").await.is_err(), "it runs");
         node.resume();
         sim.sleep(secs(2)).await;
-        echoes(&a.dial("β:1").await.unwrap()).await;
+        assert_echo(&a.dial("β:1").await.unwrap()).await;
         node.restart();
         node.pause();
         node.resume();
         sim.sleep(secs(2)).await;
-        echoes(&a.dial("β:1").await.unwrap()).await;
+        assert_echo(&a.dial("β:1").await.unwrap()).await;
     });
 }
 
 #[test]
-fn a_pause_dies_with_the_life_it_came_in() {
+fn pause_of_crashed_node_does_not_outlive_its_restart() {
     for paused_when_dead in [false, true] {
-        fifo(async move |sim| {
-            let (net, node, a, _conn) = with_node(&sim).await;
+        run_fifo(async move |sim| {
+            let (net, node, a, _conn) = echo_node_and_client(&sim).await;
             if !paused_when_dead {
                 node.pause();
                 sim.sleep(ms(10)).await;
@@ -378,7 +382,7 @@ fn a_pause_dies_with_the_life_it_came_in() {
             sim.sleep(secs(2)).await;
             assert!(net.netstat("β").starts_with("β is up"), "{}", net.netstat("β"));
             let conn = a.dial("β:1").await.unwrap();
-            echoes(&conn).await;
+            assert_echo(&conn).await;
             node.pause();
             assert_eq!(write(&conn, "echo").await, Ok(4));
             assert!(sim.timeout(secs(9), read(&conn)).await.is_err(), "it can be paused again");
@@ -387,9 +391,9 @@ fn a_pause_dies_with_the_life_it_came_in() {
 }
 
 #[test]
-fn a_clock_that_drifts_scales_sleeps_and_an_offset_moves_the_wall_clock_alone() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+fn clock_drift_scales_sleeps_and_clock_offset_moves_only_the_wall_clock() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         let seen = Rc::new(RefCell::new(Vec::new()));
         let node = net.node("β", {
             let seen = seen.clone();
@@ -399,9 +403,9 @@ fn a_clock_that_drifts_scales_sleeps_and_an_offset_moves_the_wall_clock_alone() 
                     loop {
                         let start = (time::now(), Sim::current().system_time());
                         time::sleep(secs(10)).await;
-                        let passed = time::now() - start.0;
+                        let elapsed = time::now() - start.0;
                         let wall = Sim::current().system_time().duration_since(start.1).unwrap();
-                        seen.borrow_mut().push((passed, wall));
+                        seen.borrow_mut().push((elapsed, wall));
                     }
                 }
             }
@@ -410,14 +414,14 @@ fn a_clock_that_drifts_scales_sleeps_and_an_offset_moves_the_wall_clock_alone() 
         let start = sim.now();
         sim.sleep(secs(1)).await;
         node.set_clock(ClockSkew::none().drift_ppm(250_000));
-        until(start, secs(10)).await;
+        sleep_until_after(start, secs(10)).await;
         assert_eq!(seen.take().len(), 1, "a sleep that had begun keeps its instant");
-        until(start, secs(18) - Duration::from_nanos(1)).await;
+        sleep_until_after(start, secs(18) - Duration::from_nanos(1)).await;
         assert_eq!(seen.take(), []);
         sim.sleep(Duration::from_nanos(2)).await;
         assert_eq!(seen.take(), [(secs(10), secs(10))], "8 s of true time are 10 of its own");
         node.set_clock(ClockSkew::ahead(Duration::from_secs(60)));
-        until(start, secs(26)).await;
+        sleep_until_after(start, secs(26)).await;
         // The wall clock had gained 4.25 s, and is a minute ahead of the true one instead.
         assert_eq!(seen.take(), [(secs(8), secs(68) - ms(4_250))]);
         assert_eq!(net.fault_stats().kind(FaultKind::Clock).effective, 2);
@@ -427,16 +431,16 @@ fn a_clock_that_drifts_scales_sleeps_and_an_offset_moves_the_wall_clock_alone() 
 }
 
 #[test]
-fn a_clock_that_is_set_right_is_right_whatever_it_had_gained_and_never_jumps() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+fn corrected_clock_fixes_wall_time_and_never_runs_backwards() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         let node = net.node("β", async |_| pending::<()>().await);
         let clocks = async || {
-            let told = node.spawn(async { (time::now(), Sim::current().system_time()) }).await;
-            let (own, wall) = told.unwrap();
+            let result = node.spawn(async { (time::now(), Sim::current().system_time()) }).await;
+            let (local, wall) = result.unwrap();
             let true_wall = sim.system_time();
             let ahead = wall.duration_since(true_wall).unwrap_or_else(|error| error.duration());
-            (own - sim.now(), sim.now() - own, ahead)
+            (local - sim.now(), sim.now() - local, ahead)
         };
         sim.sleep(secs(1)).await;
         node.set_clock(ClockSkew::behind(Duration::from_secs(7)).drift_ppm(250_000));
@@ -456,45 +460,52 @@ fn a_clock_that_is_set_right_is_right_whatever_it_had_gained_and_never_jumps() {
 }
 
 #[test]
-fn a_wrong_clock_is_felt_when_it_is_read_and_slowness_when_something_waits() {
-    fifo(async |sim| {
-        let (net, node, _, conn) = with_node(&sim).await;
-        let felt = |family: &str| net.fault_stats().kind(family.parse().unwrap()).effective;
+fn clock_skew_is_effective_only_when_the_skewed_clock_is_read() {
+    run_fifo(async |sim| {
+        let (net, node, _, conn) = echo_node_and_client(&sim).await;
+        let effective = |family: &str| net.fault_stats().kind(family.parse().unwrap()).effective;
         node.set_clock(ClockSkew::ahead(Duration::from_secs(60)));
         node.set_poll_cost(ms(5));
         sim.sleep(secs(1)).await;
-        echoes(&conn).await;
-        assert_eq!((felt("clock"), felt("slow_node")), (0, 0), "it is polled, and no more");
+        assert_echo(&conn).await;
+        assert_eq!(
+            (effective("clock"), effective("slow_node")),
+            (0, 0),
+            "it is polled, and no more"
+        );
         node.set_poll_cost(Duration::ZERO);
-        let on = async |read: fn(Sim)| node.spawn(async move { read(sim) }).await.unwrap();
-        on(|sim| drop((Sim::try_current(), sim.rng(), sim.yield_now(), time::yield_now()))).await;
-        on(|sim| drop((sim.now(), time::now(), sim.sleep(ms(1))))).await;
-        assert_eq!(felt("clock"), 0, "nobody has looked at the clock on the wall");
-        on(|sim| assert!(sim.system_time() != std::time::SystemTime::UNIX_EPOCH)).await;
-        assert_eq!(felt("clock"), 1);
+        let run_on_node = async |read: fn(Sim)| node.spawn(async move { read(sim) }).await.unwrap();
+        run_on_node(|sim| {
+            drop((Sim::try_current(), sim.rng(), sim.yield_now(), time::yield_now()));
+        })
+        .await;
+        run_on_node(|sim| drop((sim.now(), time::now(), sim.sleep(ms(1))))).await;
+        assert_eq!(effective("clock"), 0, "nobody has looked at the clock on the wall");
+        run_on_node(|sim| assert!(sim.system_time() != std::time::SystemTime::UNIX_EPOCH)).await;
+        assert_eq!(effective("clock"), 1);
         // Each way to read the other one, too, if that is wrong.
-        let ways: [fn(Sim); 4] = [
+        let readers: [fn(Sim); 4] = [
             |sim| _ = sim.now(),
             |_| _ = time::now(),
             |sim| drop(sim.sleep(ms(1))),
             |_| _ = time::now().elapsed(),
         ];
-        for (before, way) in (1..).zip(ways) {
+        for (previous_count, reader) in (1..).zip(readers) {
             node.set_clock(ClockSkew::none().drift_ppm(-500_000));
             sim.sleep(secs(1)).await;
-            assert_eq!(felt("clock"), before);
-            on(way).await;
-            on(way).await;
-            assert_eq!(felt("clock"), before + 1);
+            assert_eq!(effective("clock"), previous_count);
+            run_on_node(reader).await;
+            run_on_node(reader).await;
+            assert_eq!(effective("clock"), previous_count + 1);
         }
     });
 }
 
 #[test]
-fn a_slow_node_does_one_thing_after_another() {
-    fifo(async |sim| {
-        let (net, node, a, conn) = with_node(&sim).await;
-        echoes(&conn).await;
+fn slow_node_polls_its_tasks_one_after_another() {
+    run_fifo(async |sim| {
+        let (net, node, a, conn) = echo_node_and_client(&sim).await;
+        assert_echo(&conn).await;
         let other = a.dial("β:1").await.unwrap();
         sim.sleep(secs(1)).await;
         node.set_poll_cost(ms(500));
@@ -511,16 +522,16 @@ fn a_slow_node_does_one_thing_after_another() {
 }
 
 #[test]
-fn a_new_life_is_not_busy_with_what_the_old_one_did() {
-    fifo(async |sim| {
-        let (_, node, a, conn) = with_node(&sim).await;
+fn restarted_node_does_not_inherit_poll_cost_backlog() {
+    run_fifo(async |sim| {
+        let (_, node, a, conn) = echo_node_and_client(&sim).await;
         node.set_poll_cost(secs(500));
         write_all(&conn, b"x").await.unwrap();
         sim.sleep(secs(1)).await;
         node.set_poll_cost(Duration::ZERO);
         node.restart();
         sim.sleep(secs(2)).await;
-        echoes(&a.dial("β:1").await.unwrap()).await;
+        assert_echo(&a.dial("β:1").await.unwrap()).await;
     });
 }
 
@@ -534,10 +545,10 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 }
 
 #[test]
-fn destructors_in_a_crash_harm_nobody() {
+fn destructors_run_by_a_crash_have_no_effect_outside() {
     let run = Run::new(1).schedule(Schedule::Fifo);
     let outcome = run.execute(async |sim| {
-        let Two { net, a, b, lb, .. } = two(exact()).await;
+        let ConnectedPair { net, a, b, lb, .. } = connected_pair(exact_config()).await;
         let spawned = Rc::new(Cell::new(false));
         let other = net.node("δ", echo);
         let (other_node, ran, world) = (other.clone(), spawned.clone(), net.clone());
@@ -545,7 +556,7 @@ fn destructors_in_a_crash_harm_nobody() {
             let (other, ran, world) = (other_node.clone(), ran.clone(), world.clone());
             async move {
                 let conn = host.dial("β:1").await.unwrap();
-                let _wreck = OnDrop(move || {
+                let _on_drop = OnDrop(move || {
                     let _ = futures::executor::block_on(async {
                         futures::poll!(Box::pin(write(&conn, "boo")))
                     });
@@ -582,12 +593,12 @@ fn destructors_in_a_crash_harm_nobody() {
 }
 
 #[test]
-fn a_dial_dies_with_the_node_that_makes_it() {
+fn dial_of_node_that_dies_leaves_no_live_connection() {
     for (death, accepts_at) in [("crash", 0), ("power_off", 0), ("crash", 100), ("power_off", 100)]
     {
         for dies_at in 1..25 {
-            fifo(async move |sim| {
-                let net = Network::with("t", exact());
+            run_fifo(async move |sim| {
+                let net = Network::with("t", exact_config());
                 let b = net.new_host("β").await.unwrap();
                 let listener = b.listen("").await.unwrap();
                 let start = sim.now();
@@ -595,25 +606,28 @@ fn a_dial_dies_with_the_node_that_makes_it() {
                     let _conn = host.dial("β:1").await;
                     pending::<()>().await;
                 });
-                until(start, ms(dies_at)).await;
+                sleep_until_after(start, ms(dies_at)).await;
                 if death == "crash" {
                     node.crash();
                 } else {
                     node.power_off();
                 }
-                until(start, ms(accepts_at)).await;
+                sleep_until_after(start, ms(accepts_at)).await;
                 let accepted = sim.timeout(secs(50), listener.accept()).await;
                 if let Ok(conn) = accepted {
                     let conn = conn.unwrap();
-                    let told = sim.timeout(secs(30), read(&conn)).await;
+                    let result = sim.timeout(secs(30), read(&conn)).await;
                     let expected =
-                        if death == "crash" { Ok(Err(Cause::ConnReset)) } else { told.clone() };
-                    assert_eq!(told, expected, "{death} at {dies_at} ms");
+                        if death == "crash" { Ok(Err(Cause::ConnReset)) } else { result.clone() };
+                    assert_eq!(result, expected, "{death} at {dies_at} ms");
                     if death == "power_off" {
-                        assert!(told.is_err(), "a sign from the dead at {dies_at} ms: {told:?}");
+                        assert!(
+                            result.is_err(),
+                            "a sign from the dead at {dies_at} ms: {result:?}"
+                        );
                         assert_eq!(write(&conn, "?").await, Ok(1));
-                        let told = sim.timeout(secs(90), read(&conn)).await;
-                        assert_eq!(told, Ok(Err(Cause::TimedOut)), "dead at {dies_at} ms");
+                        let result = sim.timeout(secs(90), read(&conn)).await;
+                        assert_eq!(result, Ok(Err(Cause::TimedOut)), "dead at {dies_at} ms");
                     }
                 }
             });
@@ -622,10 +636,10 @@ fn a_dial_dies_with_the_node_that_makes_it() {
 }
 
 #[test]
-fn what_a_dead_node_had_going_leaves_no_timer_behind() {
+fn crashed_node_leaves_no_timer_behind() {
     let run = Run::new(1).schedule(Schedule::Fifo);
     let outcome: Outcome<()> = run.execute(async |sim| {
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         let node = net.node("β", async |host| {
             virtnet::spawn(async move { host.dial("β:7").await });
             time::sleep(secs(1_000)).await;
@@ -640,20 +654,20 @@ fn what_a_dead_node_had_going_leaves_no_timer_behind() {
 }
 
 #[test]
-fn a_node_can_crash_itself_and_come_back_in_one_poll() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
-        let (me, lives) = (Rc::new(RefCell::new(None::<Node>)), Rc::new(Cell::new(0)));
+fn node_crashes_and_restarts_itself_in_one_poll() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
+        let (own_node, starts) = (Rc::new(RefCell::new(None::<Node>)), Rc::new(Cell::new(0)));
         let node = net.node("β", {
-            let (me, lives) = (me.clone(), lives.clone());
+            let (own_node, starts) = (own_node.clone(), starts.clone());
             move |host: Host| {
-                let (me, lives) = (me.clone(), lives.clone());
+                let (own_node, starts) = (own_node.clone(), starts.clone());
                 async move {
-                    lives.set(lives.get() + 1);
+                    starts.set(starts.get() + 1);
                     let listener: Listener = host.listen(":1").await.unwrap();
-                    if lives.get() == 1 {
+                    if starts.get() == 1 {
                         time::sleep(secs(1)).await;
-                        let node = me.borrow().clone().unwrap();
+                        let node = own_node.borrow().clone().unwrap();
                         node.crash();
                         node.restart();
                         assert!(node.is_up());
@@ -664,9 +678,9 @@ fn a_node_can_crash_itself_and_come_back_in_one_poll() {
                 }
             }
         });
-        *me.borrow_mut() = Some(node.clone());
+        *own_node.borrow_mut() = Some(node.clone());
         sim.sleep(secs(3)).await;
-        assert_eq!((lives.get(), node.is_up()), (2, true));
+        assert_eq!((starts.get(), node.is_up()), (2, true));
         net.new_host("α").await.unwrap().dial("β:1").await.unwrap();
         // Twice over, and while it boots.
         node.restart();
@@ -675,25 +689,25 @@ fn a_node_can_crash_itself_and_come_back_in_one_poll() {
         sim.sleep(Duration::from_micros(500)).await;
         node.restart();
         sim.sleep(secs(2)).await;
-        assert_eq!(lives.get(), 3, "lives that ended before they had a host saw no program");
+        assert_eq!(starts.get(), 3, "lives that ended before they had a host saw no program");
         assert_eq!(node.host().map(|host| host.name().to_string()), Some("β".into()));
-        me.take();
+        own_node.take();
     });
 }
 
 #[test]
-fn whatever_a_node_spawns_dies_with_it_whose_sim_it_ever_used() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+fn task_spawned_in_a_node_through_any_sim_handle_dies_with_the_node() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         let ticks = Rc::new(Cell::new(0));
         let node = net.node("β", {
             let ticks = ticks.clone();
             move |_| {
-                let (ticks, mains) = (ticks.clone(), sim);
+                let (ticks, main_sim) = (ticks.clone(), sim);
                 async move {
-                    mains.spawn(async move {
+                    main_sim.spawn(async move {
                         loop {
-                            mains.sleep(secs(1)).await;
+                            main_sim.sleep(secs(1)).await;
                             ticks.set(ticks.get() + 1);
                         }
                     });
@@ -701,24 +715,24 @@ fn whatever_a_node_spawns_dies_with_it_whose_sim_it_ever_used() {
             }
         });
         time::sleep(secs(10)).await;
-        let given = node.spawn(pending::<()>());
+        let spawned = node.spawn(pending::<()>());
         assert!(ticks.get() >= 9 && node.is_up(), "one that returns leaves its host up");
         node.crash();
         time::sleep(ms(1)).await;
-        let before = ticks.get();
-        assert!(given.await.is_err());
+        let ticks_before = ticks.get();
+        assert!(spawned.await.is_err());
         assert!(node.spawn(async {}).await.is_err(), "a dead node runs nothing");
         time::sleep(secs(10)).await;
-        assert_eq!(ticks.get(), before);
+        assert_eq!(ticks.get(), ticks_before);
     });
 }
 
 #[test]
-fn a_program_that_fails_or_panics_ends_the_run_and_names_its_node() {
+fn node_program_that_fails_or_panics_ends_the_run_and_is_named() {
     let ending = |fails: bool| {
         let run = Run::new(1).schedule(Schedule::Fifo);
         run.execute(async move |sim| {
-            let net = Network::with("t", exact());
+            let net = Network::with("t", exact_config());
             net.node("β", move |_| async move {
                 time::sleep(secs(1)).await;
                 assert!(fails, "it panicked");
@@ -738,10 +752,10 @@ fn a_program_that_fails_or_panics_ends_the_run_and_names_its_node() {
 }
 
 #[test]
-fn no_end_of_a_stream_comes_from_the_dead() {
-    for off in [false, true] {
-        fifo(async move |sim| {
-            let net = Network::with("t", exact());
+fn dead_node_sends_no_fin() {
+    for powers_off in [false, true] {
+        run_fifo(async move |sim| {
+            let net = Network::with("t", exact_config());
             let node = net.node("β", async |host: Host| {
                 let listener = host.listen(":1").await.unwrap();
                 let half = listener.accept().await.unwrap();
@@ -752,20 +766,23 @@ fn no_end_of_a_stream_comes_from_the_dead() {
             let a = net.new_host("α").await.unwrap();
             sim.sleep(ms(10)).await;
             let conns = [a.dial("β:1").await.unwrap(), a.dial("β:1").await.unwrap()];
-            if off {
+            if powers_off {
                 node.power_off();
             } else {
                 node.crash();
             }
             for conn in &conns {
                 let mut buf = Vec::new();
-                let told = sim.timeout(secs(500), (&mut &*conn).read_to_end(&mut buf)).await;
-                match told {
+                let result = sim.timeout(secs(500), (&mut &*conn).read_to_end(&mut buf)).await;
+                match result {
                     Ok(Ok(_)) => panic!("a FIN from the dead"),
                     Ok(Err(error)) => {
-                        assert_eq!((off, crate::simnet::cause(&error)), (false, Cause::ConnReset));
+                        assert_eq!(
+                            (powers_off, crate::simnet::cause_of(&error)),
+                            (false, Cause::ConnReset)
+                        );
                     }
-                    Err(_) => assert!(off),
+                    Err(_) => assert!(powers_off),
                 }
             }
         });
@@ -774,11 +791,11 @@ fn no_end_of_a_stream_comes_from_the_dead() {
 
 /// What was sent to whom nobody reads for any more still arrives, and the records tell of it.
 #[test]
-fn a_run_with_records_is_the_same_when_somebody_dies_or_leaves_before_all_has_arrived() {
+fn traced_run_has_same_fingerprint_when_receiver_leaves_before_delivery() {
     for dies in [true, false] {
         let run = |run: Run| {
             let outcome = run.execute(async move |sim| {
-                let net = Network::with("t", exact().window(8));
+                let net = Network::with("t", exact_config().window(8));
                 let node = net.node("β", move |host| async move {
                     let conn = host.listen(":1").await.unwrap().accept().await.unwrap();
                     assert_eq!(read(&conn).await, Ok("\u{1}".into()));
@@ -802,18 +819,18 @@ fn a_run_with_records_is_the_same_when_somebody_dies_or_leaves_before_all_has_ar
             assert!(outcome.is_done(), "{}", outcome.ending);
             outcome
         };
-        let plain = run(Run::new(3).schedule(Schedule::Fifo));
-        let kept = run(Run::new(3).schedule(Schedule::Fifo).keep_trace());
-        assert_eq!(kept.fingerprint, plain.fingerprint);
-        let trace = kept.trace.unwrap().to_string();
+        let untraced = run(Run::new(3).schedule(Schedule::Fifo));
+        let traced = run(Run::new(3).schedule(Schedule::Fifo).keep_trace());
+        assert_eq!(traced.fingerprint, untraced.fingerprint);
+        let trace = traced.trace.unwrap().to_string();
         assert!(trace.contains("data α:1->β:2 for nobody"), "{trace}");
     }
 }
 
 #[test]
-fn programs_whose_destructors_panic_at_the_end_take_nobody_along() {
-    struct Unfinished(Rc<Cell<u32>>);
-    impl Drop for Unfinished {
+fn panicking_destructor_at_run_end_does_not_stop_the_others() {
+    struct PanicOnDrop(Rc<Cell<u32>>);
+    impl Drop for PanicOnDrop {
         fn drop(&mut self) {
             self.0.set(self.0.get() + 1);
             panic!("unfinished");
@@ -822,11 +839,11 @@ fn programs_whose_destructors_panic_at_the_end_take_nobody_along() {
     let dropped = Rc::new(Cell::new(0));
     let count = dropped.clone();
     let outcome = Run::new(1).execute(async move |sim| {
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         for name in ["α", "β", "γ"] {
-            let unfinished = Unfinished(count.clone());
+            let on_drop = PanicOnDrop(count.clone());
             net.node(name, move |_| {
-                let _ = &unfinished;
+                let _ = &on_drop;
                 pending::<()>()
             });
         }
@@ -838,9 +855,9 @@ fn programs_whose_destructors_panic_at_the_end_take_nobody_along() {
 }
 
 #[test]
-fn what_a_destructor_writes_at_the_end_of_a_run_is_no_part_of_it() {
-    struct Last(Conn, bool);
-    impl Drop for Last {
+fn write_in_a_destructor_at_run_end_does_not_change_the_run() {
+    struct WriteOnDrop(Conn, bool);
+    impl Drop for WriteOnDrop {
         fn drop(&mut self) {
             if self.1 {
                 assert_eq!(write(&self.0, "bye").now_or_never(), Some(Ok(3)));
@@ -849,10 +866,10 @@ fn what_a_destructor_writes_at_the_end_of_a_run_is_no_part_of_it() {
     }
     let run = |writes: bool| {
         let outcome = Run::new(3).record_choices().execute(async move |sim| {
-            let two = two(exact().latency(Latency::uniform(ms(1), ms(2)))).await;
-            let last = Last(two.ab, writes);
+            let two = connected_pair(exact_config().latency(Latency::uniform(ms(1), ms(2)))).await;
+            let on_drop = WriteOnDrop(two.ab, writes);
             sim.task("last").spawn(async move {
-                let _last = last;
+                let _last = on_drop;
                 pending::<()>().await;
             });
             sim.sleep(secs(1)).await;

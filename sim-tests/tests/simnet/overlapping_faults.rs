@@ -7,72 +7,72 @@ use virtnet::simnet::{ClockSkew, FaultKind, Faults, Network};
 use virtnet::{Cause, Host, RecordKind, Run, Schedule, Sim, Tape, time};
 
 use crate::simnet::{
-    connect, echo_node, exact, fifo, ms, read, read_exact, secs, timed, two, until, write,
-    write_all,
+    connect, connected_pair, echo_node, exact_config, ms, read, read_exact, run_fifo, secs,
+    sleep_until_after, timed, write, write_all,
 };
 
 /// A tape on which a plan of a minute strikes: the family and number of each strike, what may be
 /// hit, and how long it lasts.
-fn strikes(strikes: &[(&str, u64, Duration)]) -> Tape {
-    with_strikes(Tape::zero(), "plan", strikes)
+fn fault_tape(faults: &[(&str, u64, Duration)]) -> Tape {
+    with_faults(Tape::zero(), "plan", faults)
 }
 
-/// Adds the strikes of another plan of a minute: `plan#1` is the second of its network.
-fn with_strikes(mut tape: Tape, plan: &str, strikes: &[(&str, u64, Duration)]) -> Tape {
-    for (strike, victim, lasts) in strikes {
-        let family = strike.split('#').next().unwrap();
-        let subject = format!("fault simt/{plan} {strike}");
+/// Adds the faults of another plan of a minute: `plan#1` is the second of its network.
+fn with_faults(mut tape: Tape, plan: &str, faults: &[(&str, u64, Duration)]) -> Tape {
+    for (fault, victim, duration) in faults {
+        let family = fault.split('#').next().unwrap();
+        let subject = format!("fault simt/{plan} {fault}");
         // The duration is drawn on top of an eighth of a slot, which has 5 s.
-        let more = (*lasts - ms(625)).as_nanos() as u64;
+        let extra_nanos = (*duration - ms(625)).as_nanos() as u64;
         tape = tape.with(&format!("fault simt/{plan} {family}"), 1, 2).with(&subject, 0, 11);
-        tape = tape.with(&subject, 2, more).with(&subject, 3, *victim);
+        tape = tape.with(&subject, 2, extra_nanos).with(&subject, 3, *victim);
     }
     tape
 }
 
 /// Runs a story on a tape, first come, first served.
 #[track_caller]
-fn on<T: 'static>(tape: Tape, story: impl AsyncFnOnce(Sim) -> T + 'static) -> T {
+fn run_on_tape<T: 'static>(tape: Tape, scenario: impl AsyncFnOnce(Sim) -> T + 'static) -> T {
     let run = Run::new(7).schedule(Schedule::Fifo).tape(tape);
-    run.execute(|sim| async move { story(sim).await }).unwrap()
+    run.execute(|sim| async move { scenario(sim).await }).unwrap()
 }
 
 /// Hosts α, β, γ, which all listen.
-async fn three(net: &Network) -> Vec<Host> {
+async fn three_listening_hosts(net: &Network) -> Vec<Host> {
     let mut hosts = Vec::new();
     for name in ["α", "β", "γ"] {
         let host = net.new_host(name).await.unwrap();
         let listener = host.listen(":1").await.unwrap();
-        virtnet::spawn(crate::simnet::serve(listener));
+        virtnet::spawn(crate::simnet::serve_echo(listener));
         hosts.push(host);
     }
     hosts
 }
 
 /// Whether one gets through to the other before long.
-async fn meets(host: &Host, other: &str) -> bool {
-    time::timeout(ms(100), host.dial(&format!("{other}:1"))).await.is_ok()
+async fn can_dial(host: &Host, target: &str) -> bool {
+    time::timeout(ms(100), host.dial(&format!("{target}:1"))).await.is_ok()
 }
 
 #[test]
-fn of_two_partitions_of_a_plan_that_ends_first_which_was_to() {
+fn overlapping_partitions_of_a_plan_each_end_at_their_own_time() {
     // α is cut off for 9 s from the beginning on, and β for 1 s after 5 s.
-    let tape = strikes(&[("partition#1", 0, secs(9)), ("partition#2", 1, secs(1))]);
-    on(tape, async |sim| {
-        let net = Network::with("t", exact());
-        let hosts = three(&net).await;
+    let tape = fault_tape(&[("partition#1", 0, secs(9)), ("partition#2", 1, secs(1))]);
+    run_on_tape(tape, async |sim| {
+        let net = Network::with("t", exact_config());
+        let hosts = three_listening_hosts(&net).await;
         let start = sim.now();
-        let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Partition));
-        let looking = async {
-            let told = [(1, false, true), (5, false, false), (7, false, true), (10, true, true)];
-            for (at, first, second) in told {
-                until(start, secs(at) + ms(100)).await;
-                let seen = join(meets(&hosts[2], "α"), meets(&hosts[2], "β")).await;
+        let mut plan = net.fault_plan(Faults::none().with(FaultKind::Partition));
+        let checking = async {
+            let cases = [(1, false, true), (5, false, false), (7, false, true), (10, true, true)];
+            for (at, first, second) in cases {
+                sleep_until_after(start, secs(at) + ms(100)).await;
+                let seen = join(can_dial(&hosts[2], "α"), can_dial(&hosts[2], "β")).await;
                 assert_eq!(seen, (first, second), "after {at} s");
             }
         };
-        join(chaos.run_for(secs(60)), looking).await;
-        assert_eq!(chaos.applied_faults().len(), 2, "{chaos}");
+        join(plan.run_for(secs(60)), checking).await;
+        assert_eq!(plan.applied_faults().len(), 2, "{plan}");
     });
 }
 
@@ -90,19 +90,19 @@ fn fault_texts(tape: Tape, story: impl AsyncFnOnce(Sim) + 'static) -> Vec<String
 #[test]
 fn of_two_plans_and_a_test_each_undoes_its_own_latency() {
     // The first plan slows the link for 9 s, 4 times; the second for 1 s after 5 s, 10 times.
-    let tape = strikes(&[("latency#1", 0, secs(9))]);
-    let tape = with_strikes(tape, "plan#1", &[("latency#2", 0, secs(1))]);
+    let tape = fault_tape(&[("latency#1", 0, secs(9))]);
+    let tape = with_faults(tape, "plan#1", &[("latency#2", 0, secs(1))]);
     let tape = tape.with("fault simt/plan#1 latency#2", 5, 1);
     let texts = fault_texts(tape, async |sim| {
-        let net = Network::with("t", exact());
-        let hosts = three(&net).await;
-        assert!(meets(&hosts[0], "β").await);
+        let net = Network::with("t", exact_config());
+        let hosts = three_listening_hosts(&net).await;
+        assert!(can_dial(&hosts[0], "β").await);
         let start = sim.now();
         let mut plans = [(); 2].map(|()| net.fault_plan(Faults::none().with(FaultKind::Latency)));
         let [first, second] = &mut plans;
         let looking = async {
             for (at, round_trip) in [(1, 80), (5, 200), (7, 80), (10, 20)] {
-                until(start, secs(at) + ms(100)).await;
+                sleep_until_after(start, secs(at) + ms(100)).await;
                 let (took, conn) = timed(hosts[0].dial("β:1")).await;
                 drop(conn.unwrap());
                 // The look-up takes 1 ms, and only the rest is on the link.
@@ -122,7 +122,7 @@ fn of_two_plans_and_a_test_each_undoes_its_own_latency() {
 
 #[test]
 fn plan_beside_manual_hold_pause_and_registry_undoes_exactly_its_own() {
-    let tape = strikes(&[
+    let tape = fault_tape(&[
         ("hold#1", 0, secs(9)),
         ("pause#1", 0, secs(9)),
         ("registry#1", 0, secs(9)),
@@ -130,7 +130,7 @@ fn plan_beside_manual_hold_pause_and_registry_undoes_exactly_its_own() {
         ("slow_node#1", 0, secs(9)),
     ]);
     let texts = fault_texts(tape, async |sim| {
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         let node = echo_node(&net, "α");
         let host = net.new_host("β").await.unwrap();
         sim.sleep(secs(1)).await;
@@ -163,71 +163,71 @@ fn plan_beside_manual_hold_pause_and_registry_undoes_exactly_its_own() {
 }
 
 #[test]
-fn a_partition_that_a_test_has_healed_ends_no_later_one_of_the_plan() {
-    let tape = strikes(&[("partition#1", 0, secs(7)), ("partition#2", 1, secs(9))]);
-    on(tape, async |sim| {
-        let net = Network::with("t", exact());
-        let hosts = three(&net).await;
+fn end_of_a_healed_planned_partition_does_not_end_a_later_one() {
+    let tape = fault_tape(&[("partition#1", 0, secs(7)), ("partition#2", 1, secs(9))]);
+    run_on_tape(tape, async |sim| {
+        let net = Network::with("t", exact_config());
+        let hosts = three_listening_hosts(&net).await;
         let start = sim.now();
-        let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Partition));
-        let looking = async {
-            until(start, secs(1)).await;
+        let mut plan = net.fault_plan(Faults::none().with(FaultKind::Partition));
+        let checking = async {
+            sleep_until_after(start, secs(1)).await;
             net.heal();
-            assert!(meets(&hosts[2], "α").await);
-            for (at, there) in [(6, false), (8, false), (13, false), (15, true)] {
-                until(start, secs(at)).await;
-                assert_eq!(meets(&hosts[2], "β").await, there, "after {at} s");
+            assert!(can_dial(&hosts[2], "α").await);
+            for (at, reaches) in [(6, false), (8, false), (13, false), (15, true)] {
+                sleep_until_after(start, secs(at)).await;
+                assert_eq!(can_dial(&hosts[2], "β").await, reaches, "after {at} s");
             }
         };
-        join(chaos.run_for(secs(60)), looking).await;
+        join(plan.run_for(secs(60)), checking).await;
     });
 }
 
 #[test]
-fn a_quiet_gap_is_quiet_whatever_was_to_last_longer() {
-    let tape = strikes(&[("partition#1", 0, secs(9)), ("crash#1", 0, secs(9))]);
+fn quiet_gap_of_a_plan_ends_longer_faults() {
+    let tape = fault_tape(&[("partition#1", 0, secs(9)), ("crash#1", 0, secs(9))]);
     let tape = tape.with("fault simt/plan quiet#1", 0, 3);
-    on(tape, async |sim| {
-        let net = Network::with("t", exact());
-        let hosts = three(&net).await;
+    run_on_tape(tape, async |sim| {
+        let net = Network::with("t", exact_config());
+        let hosts = three_listening_hosts(&net).await;
         let node = echo_node(&net, "δ");
         sim.sleep(secs(1)).await;
         let start = sim.now();
-        let mut chaos =
+        let mut plan =
             net.fault_plan(Faults::none().with(FaultKind::Partition).with(FaultKind::Crash));
-        let looking = async {
-            until(start, secs(4)).await;
-            assert!(!meets(&hosts[2], "α").await && !node.is_up());
-            until(start, secs(5) + ms(100)).await;
-            assert!(meets(&hosts[2], "α").await && node.is_up());
+        let checking = async {
+            sleep_until_after(start, secs(4)).await;
+            assert!(!can_dial(&hosts[2], "α").await && !node.is_up());
+            sleep_until_after(start, secs(5) + ms(100)).await;
+            assert!(can_dial(&hosts[2], "α").await && node.is_up());
         };
-        join(chaos.run_for(secs(60)), looking).await;
-        assert_eq!(chaos.applied_faults().len(), 2, "{chaos}");
+        join(plan.run_for(secs(60)), checking).await;
+        assert_eq!(plan.applied_faults().len(), 2, "{plan}");
     });
 }
 
 #[test]
-fn a_plan_that_runs_again_does_other_things() {
+fn plan_run_twice_draws_different_faults() {
     for seed in 0..4 {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         run.execute(async |sim| {
-            let net = Network::with("t", exact());
-            let _hosts = three(&net).await;
-            let mut chaos = net.fault_plan(
+            let net = Network::with("t", exact_config());
+            let _hosts = three_listening_hosts(&net).await;
+            let mut plan = net.fault_plan(
                 Faults::none()
                     .with(FaultKind::Partition)
                     .with(FaultKind::Registry)
                     .with(FaultKind::OneWay),
             );
             let start = sim.now();
-            chaos.run_for(secs(60)).await;
-            let told = |chaos: &virtnet::simnet::FaultPlan, from: usize, start| {
-                let done = chaos.applied_faults()[from..].iter();
+            plan.run_for(secs(60)).await;
+            let faults_since = |plan: &virtnet::simnet::FaultPlan, from: usize, start| {
+                let done = plan.applied_faults()[from..].iter();
                 done.map(|(at, what)| (*at - start, what.clone())).collect::<Vec<_>>()
             };
-            let (first, middle) = (told(&chaos, 0, start), sim.now());
-            chaos.run_for(secs(60)).await;
-            let second = told(&chaos, first.len(), middle);
+            let (first, middle) = (faults_since(&plan, 0, start), sim.now());
+            plan.run_for(secs(60)).await;
+            let second = faults_since(&plan, first.len(), middle);
             assert!(!first.is_empty() && !second.is_empty());
             assert_ne!(first, second);
         })
@@ -236,56 +236,59 @@ fn a_plan_that_runs_again_does_other_things() {
 }
 
 #[test]
-fn a_plan_restarts_nobody_while_as_many_are_down_as_may_be() {
-    let tape =
-        strikes(&[("crash#1", 0, secs(9)), ("restart#1", 1, secs(1)), ("restart#3", 1, secs(1))]);
-    on(tape, async |sim| {
-        let net = Network::with("t", exact());
+fn plan_restarts_no_node_while_max_down_is_reached() {
+    let tape = fault_tape(&[
+        ("crash#1", 0, secs(9)),
+        ("restart#1", 1, secs(1)),
+        ("restart#3", 1, secs(1)),
+    ]);
+    run_on_tape(tape, async |sim| {
+        let net = Network::with("t", exact_config());
         let nodes = ["α", "β", "γ"].map(|name| echo_node(&net, name));
         sim.sleep(secs(1)).await;
-        let mut chaos = net
+        let mut plan = net
             .fault_plan(Faults::none().with(FaultKind::Crash).with(FaultKind::Restart).max_down(1));
-        chaos.run_for(secs(60)).await;
-        let done: Vec<_> = chaos.applied_faults().iter().map(|(_, what)| what.as_str()).collect();
-        assert_eq!(done, ["crash α", "restart β"], "{chaos}");
+        plan.run_for(secs(60)).await;
+        let done: Vec<_> = plan.applied_faults().iter().map(|(_, what)| what.as_str()).collect();
+        assert_eq!(done, ["crash α", "restart β"], "{plan}");
         drop(nodes);
     });
 }
 
 #[test]
-fn a_node_that_has_yet_to_boot_is_down() {
+fn node_that_has_not_booted_counts_as_down() {
     // The first is started again after 5 s, but is not there until the registry is.
     let tape =
-        strikes(&[("crash#1", 0, secs(5)), ("crash#2", 1, secs(1)), ("crash#3", 1, secs(1))]);
-    on(tape, async |sim| {
-        let net = Network::with("t", exact());
+        fault_tape(&[("crash#1", 0, secs(5)), ("crash#2", 1, secs(1)), ("crash#3", 1, secs(1))]);
+    run_on_tape(tape, async |sim| {
+        let net = Network::with("t", exact_config());
         let nodes = ["α", "β", "γ"].map(|name| echo_node(&net, name));
         sim.sleep(secs(1)).await;
-        let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
+        let mut plan = net.fault_plan(Faults::none().with(FaultKind::Crash).max_down(1));
         let start = sim.now();
         net.registry_down();
         let mending = async {
-            until(start, secs(8)).await;
+            sleep_until_after(start, secs(8)).await;
             net.registry_up();
         };
-        join(chaos.run_for(secs(60)), mending).await;
-        let done: Vec<_> = chaos.applied_faults().iter().map(|(_, what)| what.as_str()).collect();
-        assert_eq!(done, ["crash α", "crash β"], "{chaos}");
-        assert_eq!(chaos.applied_faults()[1].0, start + secs(10), "{chaos}");
+        join(plan.run_for(secs(60)), mending).await;
+        let done: Vec<_> = plan.applied_faults().iter().map(|(_, what)| what.as_str()).collect();
+        assert_eq!(done, ["crash α", "crash β"], "{plan}");
+        assert_eq!(plan.applied_faults()[1].0, start + secs(10), "{plan}");
         drop(nodes);
     });
 }
 
 #[test]
-fn what_queues_for_a_slow_link_is_out_sooner_when_it_is_made_fast() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn queued_data_leaves_sooner_when_bandwidth_is_raised() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         let (other, far) = connect(&t.a, &t.lb).await;
         t.net.link("α", "β").bandwidth(100);
         let start = time::now();
         write_all(&t.ab, &[1; 1_000]).await.unwrap();
         write_all(&t.ab, &[2; 1_000]).await.unwrap();
-        until(start, secs(5)).await;
+        sleep_until_after(start, secs(5)).await;
         // Half of the first is out, and 1 500 bytes are not.
         t.net.link("α", "β").bandwidth(1_000);
         write_all(&other, &[3; 500]).await.unwrap();
@@ -299,18 +302,18 @@ fn what_queues_for_a_slow_link_is_out_sooner_when_it_is_made_fast() {
             read_exact(&far, 500).await;
             time::now() - start
         };
-        let told = join(reading, other).await;
-        assert_eq!(told, ((ms(5_510), ms(6_510)), ms(7_010)));
+        let result = join(reading, other).await;
+        assert_eq!(result, ((ms(5_510), ms(6_510)), ms(7_010)));
     });
 }
 
 #[test]
-fn what_queues_for_a_link_that_a_plan_made_slow_is_out_when_the_plan_is_over() {
-    let tape = strikes(&[("bandwidth#1", 0, secs(3))]).with("fault simt/plan bandwidth#1", 5, 3);
-    on(tape, async |sim| {
-        let t = two(exact()).await;
+fn queued_data_leaves_when_planned_bandwidth_fault_ends() {
+    let tape = fault_tape(&[("bandwidth#1", 0, secs(3))]).with("fault simt/plan bandwidth#1", 5, 3);
+    run_on_tape(tape, async |sim| {
+        let t = connected_pair(exact_config()).await;
         let start = sim.now();
-        let mut chaos = t.net.fault_plan(Faults::none().with(FaultKind::Bandwidth));
+        let mut plan = t.net.fault_plan(Faults::none().with(FaultKind::Bandwidth));
         let talking = async {
             sim.sleep(ms(1)).await;
             // At 4 000 bytes a second this takes 15 s, of which 3 s have passed.
@@ -318,15 +321,15 @@ fn what_queues_for_a_link_that_a_plan_made_slow_is_out_when_the_plan_is_over() {
             read_exact(&t.ba, 60_000).await;
             time::now() - start
         };
-        let (_, took) = join(chaos.run_for(secs(60)), talking).await;
+        let (_, took) = join(plan.run_for(secs(60)), talking).await;
         assert_eq!(took, secs(3) + ms(10));
     });
 }
 
 #[test]
-fn a_node_that_loses_its_power_after_a_crash_is_silent() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+fn crashed_node_that_is_powered_off_is_silent() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         let node = echo_node(&net, "β");
         let a = net.new_host("α").await.unwrap();
         sim.sleep(ms(10)).await;
@@ -351,9 +354,9 @@ fn a_node_that_loses_its_power_after_a_crash_is_silent() {
 }
 
 #[test]
-fn a_crash_behind_a_hold_is_a_reset_when_that_is_released() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+fn crash_behind_a_hold_resets_connection_on_release() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         let node = net.node("β", async |host| {
             let conn = host.listen(":1").await.unwrap().accept().await.unwrap();
             time::sleep(secs(1)).await;
@@ -374,7 +377,7 @@ fn a_crash_behind_a_hold_is_a_reset_when_that_is_released() {
 }
 
 #[test]
-fn a_dial_that_waits_to_be_accepted_is_told_of_every_death() {
+fn dial_awaiting_accept_fails_however_its_peer_becomes_unreachable() {
     for (death, took, expected) in [
         ("crash", ms(10), Cause::ConnRefused),
         ("power_off", secs(35), Cause::TimedOut),
@@ -382,8 +385,8 @@ fn a_dial_that_waits_to_be_accepted_is_told_of_every_death() {
         ("restart", ms(10), Cause::ConnRefused),
         ("partition", secs(35), Cause::TimedOut),
     ] {
-        fifo(async move |sim| {
-            let net = Network::with("t", exact().connect_timeout(secs(60)));
+        run_fifo(async move |sim| {
+            let net = Network::with("t", exact_config().connect_timeout(secs(60)));
             let node = net.node("β", async |host| {
                 let _listener = host.listen(":1").await.unwrap();
                 pending::<()>().await;
@@ -400,9 +403,9 @@ fn a_dial_that_waits_to_be_accepted_is_told_of_every_death() {
                     _ => net.partition(&["α"], &["β"]),
                 }
             };
-            let (told, ()) = join(timed(a.dial("β:1")), dying).await;
-            assert_eq!(*told.1.unwrap_err().root(), expected, "{death}");
-            let late = told.0 - secs(25);
+            let (result, ()) = join(timed(a.dial("β:1")), dying).await;
+            assert_eq!(*result.1.unwrap_err().root(), expected, "{death}");
+            let late = result.0 - secs(25);
             assert!(late >= took || expected == Cause::TimedOut, "{death}: {late:?}");
             assert!(late <= took, "{death}: {late:?}");
         });

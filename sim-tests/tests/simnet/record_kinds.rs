@@ -6,7 +6,7 @@ use virtnet::{
     Sim,
 };
 
-use crate::simnet::{exact, ms, read, read_exact, secs, two, write_all};
+use crate::simnet::{connected_pair, exact_config, ms, read, read_exact, secs, write_all};
 
 /// The kinds of the records of a run that are segments or faults.
 fn payloads(story: impl AsyncFnOnce(Sim) + 'static) -> Vec<RecordKind> {
@@ -40,9 +40,9 @@ fn parts(segment: &Segment) -> (SegmentKind, [&str; 2], Option<u64>) {
 }
 
 #[test]
-fn segments_of_a_connection_are_matched_by_kind_hosts_and_bytes() {
+fn connection_segments_record_kind_hosts_and_bytes() {
     let payloads = payloads(async |_| {
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         let server = net.new_host("s").await.unwrap();
         let client = net.new_host("c").await.unwrap();
         let listener = server.listen(":80").await.unwrap();
@@ -77,10 +77,10 @@ fn segments_of_a_connection_are_matched_by_kind_hosts_and_bytes() {
 }
 
 #[test]
-fn lost_and_held_segments_have_their_reason_and_the_sender_gives_up() {
+fn dropped_segments_record_their_reason_and_give_up_is_recorded() {
     let payloads = payloads(async |sim| {
-        let config = exact().user_timeout(Some(secs(5)));
-        let two = two(config).await;
+        let config = exact_config().user_timeout(Some(secs(5)));
+        let two = connected_pair(config).await;
         two.net.hold("α", "β");
         write_all(&two.ab, b"held").await.unwrap();
         sim.sleep(secs(1)).await;
@@ -105,7 +105,7 @@ fn lost_and_held_segments_have_their_reason_and_the_sender_gives_up() {
 }
 
 #[test]
-fn each_fault_call_records_its_action_target_and_details() {
+fn fault_calls_record_action_target_and_details() {
     use FaultAction::{Apply, Heal, StopToRestart, Undo};
     let payloads = payloads(async |sim| {
         let net = Network::with("t", Config::new());

@@ -4,13 +4,13 @@ use futures::future::join_all;
 use virtnet::simnet::Network;
 use virtnet::{Host, Run, Schedule};
 
-use crate::simnet::{echo, exact, ms, read, secs, write};
+use crate::simnet::{echo, exact_config, ms, read, secs, write};
 
 /// So many nodes, each of which echoes and talks to the next; how many steps that took.
-fn ring(size: usize) -> u64 {
+fn echo_ring_steps(size: usize) -> u64 {
     let run = Run::new(1).schedule(Schedule::Fifo);
     let outcome = run.execute(async move |sim| {
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         let node = |number: usize| net.node(&format!("h{number}"), echo);
         let nodes: Vec<_> = (0..size).map(node).collect();
         sim.sleep(ms(10)).await;
@@ -36,16 +36,16 @@ fn ring(size: usize) -> u64 {
 }
 
 #[test]
-fn two_thousand_hosts_boot_and_echo_in_steps_that_grow_with_their_number() {
-    let (few, many) = (ring(200), ring(2_000));
+fn echo_ring_of_2000_hosts_takes_steps_linear_in_its_size() {
+    let (few, many) = (echo_ring_steps(200), echo_ring_steps(2_000));
     assert!(many < few * 11, "{few} steps for 200, {many} for 2 000");
 }
 
 #[test]
-fn a_fault_among_many_hosts_costs_no_more_than_a_look_at_their_connections() {
+fn partition_of_400_hosts_times_out_all_crossing_dials_at_once() {
     let run = Run::new(1).schedule(Schedule::Fifo);
     let outcome = run.execute(async |sim| {
-        let net = Network::with("t", exact());
+        let net = Network::with("t", exact_config());
         let nodes: Vec<_> = (0..400).map(|n| net.node(&format!("h{n}"), echo)).collect();
         sim.sleep(ms(10)).await;
         let names: Vec<_> = nodes.iter().map(|node| node.name().to_string()).collect();
@@ -59,8 +59,8 @@ fn a_fault_among_many_hosts_costs_no_more_than_a_look_at_their_connections() {
             let host = nodes[number].host().unwrap();
             async move { host.dial(&format!("h{}:1", number + 200)).await.is_err() }
         };
-        let told = join_all((0..200).map(dial)).await;
-        assert!(told.into_iter().all(|failed| failed));
+        let result = join_all((0..200).map(dial)).await;
+        assert!(result.into_iter().all(|failed| failed));
         net.heal();
     });
     assert_eq!(outcome.elapsed, ms(10) + secs(10));

@@ -8,13 +8,14 @@ use virtnet::simnet::Network;
 use virtnet::{Cause, Conn, Host, time};
 
 use crate::simnet::{
-    Two, cause, connect, exact, fifo, ms, read, secs, timed, two, until, write, write_all,
+    ConnectedPair, cause_of, connect, connected_pair, exact_config, ms, read, run_fifo, secs,
+    sleep_until_after, timed, write, write_all,
 };
 
 #[test]
-fn a_half_close_ends_one_direction_after_what_was_written() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn half_close_ends_one_direction_after_the_written_data() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         assert_eq!(write(&t.ab, "last words").await, Ok(10));
         t.ab.shutdown().await.unwrap();
         assert_eq!(write(&t.ab, "one more").await, Err(Cause::BrokenPipe));
@@ -30,9 +31,9 @@ fn a_half_close_ends_one_direction_after_what_was_written() {
 }
 
 #[test]
-fn what_was_written_before_a_close_is_delivered_and_then_the_stream_ends() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn data_written_before_close_is_delivered_before_end_of_stream() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         assert_eq!(write(&t.ab, "good").await, Ok(4));
         assert_eq!(write(&t.ab, "bye").await, Ok(3));
         drop(t.ab);
@@ -42,9 +43,9 @@ fn what_was_written_before_a_close_is_delivered_and_then_the_stream_ends() {
 }
 
 #[test]
-fn a_write_after_the_peer_has_closed_succeeds_once_and_then_breaks() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn write_after_peer_closed_succeeds_until_the_reset_arrives() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.ab.close().unwrap();
         time::sleep(ms(15)).await;
         assert_eq!(read(&t.ba).await, Ok(String::new()));
@@ -58,9 +59,9 @@ fn a_write_after_the_peer_has_closed_succeeds_once_and_then_breaks() {
 }
 
 #[test]
-fn bytes_that_a_closed_end_never_read_are_answered_with_a_reset() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn data_arriving_at_a_closed_end_is_answered_with_a_reset() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         assert_eq!(write(&t.ba, "unheard").await, Ok(7));
         t.ab.close().unwrap();
         // The end of the stream comes after 10 ms, the reset for what arrived then after 20.
@@ -71,9 +72,9 @@ fn bytes_that_a_closed_end_never_read_are_answered_with_a_reset() {
 }
 
 #[test]
-fn a_reset_is_read_after_what_had_arrived() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn reset_is_read_after_received_data_and_loses_in_flight_data() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         assert_eq!(write(&t.ab, "early").await, Ok(5));
         time::sleep(ms(11)).await;
         assert_eq!(write(&t.ab, "late").await, Ok(4));
@@ -88,32 +89,34 @@ fn a_reset_is_read_after_what_had_arrived() {
 }
 
 /// A writer with a full window and a reader, both at α; what they say when something happens.
-async fn blocked(happens: impl AsyncFnOnce(&Two)) -> (Result<usize, Cause>, Result<String, Cause>) {
-    let t = two(exact().window(4)).await;
+async fn blocked_write_and_read(
+    event: impl AsyncFnOnce(&ConnectedPair),
+) -> (Result<usize, Cause>, Result<String, Cause>) {
+    let t = connected_pair(exact_config().window(4)).await;
     assert_eq!(write(&t.ab, "full").await, Ok(4));
     time::sleep(secs(1)).await;
     let both = join(write(&t.ab, "more"), read(&t.ab));
-    let (told, ()) = join(both, async {
+    let (result, ()) = join(both, async {
         time::sleep(secs(1)).await;
-        happens(&t).await;
+        event(&t).await;
     })
     .await;
-    told
+    result
 }
 
 #[test]
-fn a_blocked_writer_and_a_blocked_reader_are_woken_by_every_end_of_a_connection() {
-    fifo(async |_| {
+fn blocked_writer_and_reader_are_woken_however_the_connection_ends() {
+    run_fifo(async |_| {
         let both = |cause: Cause| (Err(cause.clone()), Err(cause));
-        let told = blocked(async |t| t.net.reset("α", "β")).await;
-        assert_eq!(told, both(Cause::ConnReset));
-        let told = blocked(async |t| t.ab.close().unwrap()).await;
-        assert_eq!(told, both(Cause::SockDown));
-        let told = blocked(async |t| t.a.close().unwrap()).await;
-        assert_eq!(told, both(Cause::HostDown));
-        let told = blocked(async |t| t.net.region("").close().unwrap()).await;
-        assert_eq!(told, both(Cause::NetDown));
-        let told = blocked(async |t| {
+        let result = blocked_write_and_read(async |t| t.net.reset("α", "β")).await;
+        assert_eq!(result, both(Cause::ConnReset));
+        let result = blocked_write_and_read(async |t| t.ab.close().unwrap()).await;
+        assert_eq!(result, both(Cause::SockDown));
+        let result = blocked_write_and_read(async |t| t.a.close().unwrap()).await;
+        assert_eq!(result, both(Cause::HostDown));
+        let result = blocked_write_and_read(async |t| t.net.region("").close().unwrap()).await;
+        assert_eq!(result, both(Cause::NetDown));
+        let result = blocked_write_and_read(async |t| {
             let ba = &t.ba;
             assert_eq!(read(ba).await, Ok("full".into()));
             time::sleep(ms(100)).await;
@@ -121,57 +124,57 @@ fn a_blocked_writer_and_a_blocked_reader_are_woken_by_every_end_of_a_connection(
         })
         .await;
         assert_eq!(
-            told,
+            result,
             (Ok(4), Err(Cause::ConnReset)),
             "what was written into the room is unread"
         );
-        let told = blocked(async |t| {
+        let result = blocked_write_and_read(async |t| {
             let ba = &t.ba;
             assert_eq!(read(ba).await, Ok("full".into()));
             assert_eq!(read(ba).await, Ok("more".into()));
             ba.close().unwrap();
         })
         .await;
-        assert_eq!(told, (Ok(4), Ok(String::new())));
-        let told = blocked(async |t| t.ba.close().unwrap()).await;
-        assert_eq!(told, both(Cause::ConnReset), "closed with bytes unread");
-        let told = blocked(async |t| t.b.close().unwrap()).await;
-        assert_eq!(told, both(Cause::ConnReset));
-        let told = blocked(async |t| {
+        assert_eq!(result, (Ok(4), Ok(String::new())));
+        let result = blocked_write_and_read(async |t| t.ba.close().unwrap()).await;
+        assert_eq!(result, both(Cause::ConnReset), "closed with bytes unread");
+        let result = blocked_write_and_read(async |t| t.b.close().unwrap()).await;
+        assert_eq!(result, both(Cause::ConnReset));
+        let result = blocked_write_and_read(async |t| {
             t.ab.shutdown().await.unwrap();
             t.ba.shutdown().await.unwrap();
         })
         .await;
-        assert_eq!(told, (Err(Cause::BrokenPipe), Ok(String::new())));
+        assert_eq!(result, (Err(Cause::BrokenPipe), Ok(String::new())));
     });
 }
 
 #[test]
-fn a_writer_that_waits_for_space_times_out_when_nobody_tells_of_any() {
-    fifo(async |_| {
-        let (took, told) = timed(blocked(async |t| {
+fn blocked_writer_times_out_when_window_updates_are_cut_off() {
+    run_fifo(async |_| {
+        let (took, result) = timed(blocked_write_and_read(async |t| {
             t.net.partition(&["α"], &["β"]);
             // The reader makes space, and cannot say so.
             assert_eq!(read(&t.ba).await, Ok("full".into()));
             time::sleep(secs(200)).await;
         }))
         .await;
-        assert_eq!(told.0, Err(Cause::TimedOut));
+        assert_eq!(result.0, Err(Cause::TimedOut));
         assert!(took < secs(210), "{took:?}");
     });
 }
 
 #[test]
-fn a_writer_that_waits_for_space_hears_of_it_after_a_heal() {
-    fifo(async |_| {
-        let t = two(exact().window(4)).await;
+fn blocked_writer_gets_its_window_update_after_heal() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().window(4)).await;
         assert_eq!(write(&t.ab, "full").await, Ok(4));
         time::sleep(secs(1)).await;
         let start = time::now();
         let ((took, wrote), ()) = join(timed(write(&t.ab, "more")), async {
             t.net.partition_one_way(&["β"], &["α"]);
             assert_eq!(read(&t.ba).await, Ok("full".into()));
-            until(start, secs(40)).await;
+            sleep_until_after(start, secs(40)).await;
             t.net.heal();
         })
         .await;
@@ -181,16 +184,16 @@ fn a_writer_that_waits_for_space_hears_of_it_after_a_heal() {
 }
 
 #[test]
-fn who_writes_to_an_end_that_closed_and_gave_up_is_told() {
-    fifo(async |sim| {
-        let t = two(exact().window(8)).await;
+fn write_to_a_peer_that_closed_and_timed_out_is_reset() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config().window(8)).await;
         assert_eq!(write(&t.ab, "half").await, Ok(4));
         time::sleep(secs(1)).await;
         t.net.partition(&["α"], &["β"]);
         let start = time::now();
         assert_eq!(write(&t.ba, "last words").await, Ok(8));
         t.ba.close().unwrap();
-        until(start, secs(60) - ms(100)).await;
+        sleep_until_after(start, secs(60) - ms(100)).await;
         t.net.heal();
         // What answers this waits behind what was lost, and is given up with it.
         assert_eq!(write(&t.ab, "full").await, Ok(4));
@@ -198,17 +201,17 @@ fn who_writes_to_an_end_that_closed_and_gave_up_is_told() {
             if !waits {
                 time::sleep(secs(1)).await;
             }
-            let told = sim.timeout(secs(100), write(&t.ab, "more")).await;
-            assert_eq!(told, Ok(Err(Cause::ConnReset)));
+            let result = sim.timeout(secs(100), write(&t.ab, "more")).await;
+            assert_eq!(result, Ok(Err(Cause::ConnReset)));
         }
     });
 }
 
 #[test]
-fn dials_from_one_host_to_another_arrive_in_the_order_in_which_they_set_out() {
+fn dials_between_two_hosts_are_accepted_in_dial_order() {
     let latency = virtnet::simnet::Latency::uniform(ms(1), ms(1_000));
-    fifo(async move |_| {
-        let t = two(exact().latency(latency)).await;
+    run_fifo(async move |_| {
+        let t = connected_pair(exact_config().latency(latency)).await;
         for _ in 0..10 {
             let dials = futures::future::join_all((0..5).map(|_| t.a.dial("β:1")));
             let accepts = futures::future::join_all((0..5).map(|_| t.lb.accept()));
@@ -221,9 +224,9 @@ fn dials_from_one_host_to_another_arrive_in_the_order_in_which_they_set_out() {
 }
 
 #[test]
-fn back_pressure_bounds_what_is_on_its_way() {
-    fifo(async |sim| {
-        let t = two(exact().window(1_000)).await;
+fn window_bounds_data_in_flight() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config().window(1_000)).await;
         let ab = t.ab.clone();
         let writer = sim.spawn(async move { write_all(&ab, &[7; 10_000]).await });
         time::sleep(secs(100)).await;
@@ -244,48 +247,52 @@ async fn dial_for(host: &Host, millis: u64) -> Option<Conn> {
 }
 
 #[test]
-fn a_dial_given_up_at_any_instant_leaves_nothing_behind() {
-    for given_up in 0..23 {
-        fifo(async move |sim| {
-            let net = Network::with("t", exact());
+fn dial_canceled_at_any_instant_leaves_nothing_behind() {
+    for canceled_after in 0..23 {
+        run_fifo(async move |sim| {
+            let net = Network::with("t", exact_config());
             let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
             let listener = b.listen("").await.unwrap();
             let accepting = sim.spawn({
                 let listener = listener.clone();
                 async move { listener.accept().await.unwrap() }
             });
-            let got = dial_for(&a, given_up).await;
-            assert_eq!(got.is_some(), given_up > 20, "after {given_up} ms");
+            let got = dial_for(&a, canceled_after).await;
+            assert_eq!(got.is_some(), canceled_after > 20, "after {canceled_after} ms");
             drop(got);
             time::sleep(secs(2)).await;
             if accepting.is_finished() {
                 // It was accepted: a connection to nobody.
                 let conn = accepting.await.unwrap();
-                let told = read(&conn).await;
+                let result = read(&conn).await;
                 let expected =
-                    if given_up > 20 { Ok(String::new()) } else { Err(Cause::ConnReset) };
-                assert_eq!(told, expected, "after {given_up} ms");
+                    if canceled_after > 20 { Ok(String::new()) } else { Err(Cause::ConnReset) };
+                assert_eq!(result, expected, "after {canceled_after} ms");
             } else {
-                assert!(given_up <= 11, "after {given_up} ms");
+                assert!(canceled_after <= 11, "after {canceled_after} ms");
                 let (_ab, _) = join(a.dial("β:1"), async {}).await;
                 accepting.await.unwrap();
             }
             time::sleep(secs(2)).await;
-            assert_eq!(net.netstat("α"), "α is up, restarted 0 time(s)", "after {given_up} ms");
-            let left =
+            assert_eq!(
+                net.netstat("α"),
+                "α is up, restarted 0 time(s)",
+                "after {canceled_after} ms"
+            );
+            let expected_sockets =
                 "β is up, restarted 0 time(s)\n  β:1  listens, 0 dial(s) and 0 accept(s) wait";
-            assert_eq!(net.netstat("β"), left, "after {given_up} ms");
+            assert_eq!(net.netstat("β"), expected_sockets, "after {canceled_after} ms");
         });
     }
 }
 
 #[test]
-fn a_run_with_nothing_left_to_happen_ends_at_once() {
+fn run_with_only_canceled_work_left_deadlocks_at_once() {
     use virtnet::{Ending, Run, Schedule};
     // What was cancelled leaves no timer: the stall is noticed where it comes about.
     let run = Run::new(1).schedule(Schedule::Fifo);
     let outcome = run.execute(async |_| {
-        let t = two(exact()).await;
+        let t = connected_pair(exact_config()).await;
         t.net.partition(&["α"], &["β"]);
         assert!(dial_for(&t.a, 5).await.is_none());
         assert_eq!(write(&t.ab, "x").await, Ok(1));
@@ -298,8 +305,8 @@ fn a_run_with_nothing_left_to_happen_ends_at_once() {
 
 #[test]
 fn short_reads_and_writes_lose_nothing() {
-    fifo(async |sim| {
-        let t = two(exact()).await;
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config()).await;
         t.net.link("α", "β").short_io(1.0);
         let text: Vec<u8> = (0..5_000_u32).map(|n| (n % 251) as u8).collect();
         let (ab, sent) = (t.ab.clone(), text.clone());
@@ -309,7 +316,7 @@ fn short_reads_and_writes_lose_nothing() {
         while got.len() < text.len() {
             let mut buf = [0; 100];
             let count = futures::AsyncReadExt::read(&mut &t.ba, &mut buf).await;
-            let count = count.map_err(|error| cause(&error)).unwrap();
+            let count = count.map_err(|error| cause_of(&error)).unwrap();
             short += u32::from(count < 100);
             got.extend_from_slice(&buf[..count]);
         }
@@ -320,9 +327,9 @@ fn short_reads_and_writes_lose_nothing() {
 }
 
 #[test]
-fn connections_of_two_networks_are_none_of_each_others_business() {
-    fifo(async |_| {
-        let (t, u) = (two(exact()).await, two(exact()).await);
+fn faults_of_one_network_do_not_touch_another_network() {
+    run_fifo(async |_| {
+        let (t, u) = (connected_pair(exact_config()).await, connected_pair(exact_config()).await);
         t.net.partition(&["α"], &["β"]);
         t.net.reset("α", "β");
         assert_eq!(write(&u.ab, "x").await, Ok(1));
@@ -332,10 +339,10 @@ fn connections_of_two_networks_are_none_of_each_others_business() {
 }
 
 #[test]
-fn a_writer_that_waits_for_space_fails_when_the_reader_closes() {
+fn blocked_writer_fails_when_the_reader_closes() {
     for unread in [0, 1, 1_000, 3_000, 4_000] {
-        fifo(async move |sim| {
-            let t = two(exact().window(4_000)).await;
+        run_fifo(async move |sim| {
+            let t = connected_pair(exact_config().window(4_000)).await;
             let (mut near, mut far) = (t.ab, t.ba);
             let writer = sim.spawn(async move { near.write_all(&[7; 100_000]).await });
             time::sleep(ms(100)).await;
@@ -349,16 +356,16 @@ fn a_writer_that_waits_for_space_fails_when_the_reader_closes() {
                 0 => (ms(30), Cause::BrokenPipe),
                 _ => (ms(10), Cause::ConnReset),
             };
-            assert_eq!((took, cause(&error)), expected, "{unread} unread");
+            assert_eq!((took, cause_of(&error)), expected, "{unread} unread");
         });
     }
 }
 
 #[test]
-fn what_has_arrived_is_not_read_from_an_end_that_is_closed() {
+fn received_data_is_not_readable_after_local_close() {
     for (closes_host, down) in [(false, Cause::SockDown), (true, Cause::HostDown)] {
-        fifo(async move |_| {
-            let t = two(exact()).await;
+        run_fifo(async move |_| {
+            let t = connected_pair(exact_config()).await;
             assert_eq!(write(&t.ba, "too late").await, Ok(8));
             time::sleep(ms(100)).await;
             let closed = if closes_host { t.a.close() } else { t.ab.close() };
@@ -370,9 +377,9 @@ fn what_has_arrived_is_not_read_from_an_end_that_is_closed() {
 }
 
 #[test]
-fn to_read_or_write_nothing_takes_no_time_whether_anything_has_arrived_or_not() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn empty_read_or_write_returns_at_once() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         for arrived in ["", "something"] {
             let nothing = async {
                 let read = (&t.ab).read(&mut []).await.unwrap();

@@ -8,32 +8,34 @@ use virtnet::simnet::{FaultKind, Latency, Network};
 use virtnet::{Cause, Run, Schedule, Tape, time};
 
 use crate::simnet::{
-    connect, exact, fifo, ms, read, read_exact, secs, timed, two, until, write, write_all,
+    connect, connected_pair, exact_config, ms, read, read_exact, run_fifo, secs, sleep_until_after,
+    timed, write, write_all,
 };
 
 #[test]
-fn what_is_acknowledged_too_late_for_latency_alone_times_out() {
-    for (there_and_back, times_out) in [(secs(60), false), (secs(60) + ms(2), true)] {
-        for by_hand in [false, true] {
-            fifo(async move |sim| {
-                let slow = Latency::constant(there_and_back / 2);
-                let config = exact().connect_timeout(secs(1_000));
-                let t = two(if by_hand { config } else { config.latency(slow) }).await;
-                if by_hand {
+fn stream_whose_round_trip_exceeds_user_timeout_times_out() {
+    for (round_trip, times_out) in [(secs(60), false), (secs(60) + ms(2), true)] {
+        for with_override in [false, true] {
+            run_fifo(async move |sim| {
+                let slow = Latency::constant(round_trip / 2);
+                let config = exact_config().connect_timeout(secs(1_000));
+                let t =
+                    connected_pair(if with_override { config } else { config.latency(slow) }).await;
+                if with_override {
                     t.net.link("α", "β").latency(slow);
                 }
                 let start = time::now();
                 assert_eq!(write(&t.ab, "x").await, Ok(1));
-                let (told, arrived) =
+                let (result, arrived) =
                     join(sim.timeout(secs(59) + ms(999), read(&t.ab)), timed(read(&t.ba))).await;
-                assert_eq!(arrived, (there_and_back / 2, Ok("x".into())));
-                assert!(told.is_err(), "it may still come");
-                let told = sim.timeout(secs(500), read(&t.ab)).await;
+                assert_eq!(arrived, (round_trip / 2, Ok("x".into())));
+                assert!(result.is_err(), "it may still come");
+                let result = sim.timeout(secs(500), read(&t.ab)).await;
                 if !times_out {
-                    assert!(told.is_err(), "it was acknowledged in time, and is idle");
+                    assert!(result.is_err(), "it was acknowledged in time, and is idle");
                     return;
                 }
-                assert_eq!(told, Ok(Err(Cause::TimedOut)));
+                assert_eq!(result, Ok(Err(Cause::TimedOut)));
                 assert_eq!(time::now() - start, secs(60));
                 // Who gave up knows nothing of what is sent there now.
                 assert_eq!(write(&t.ba, "y").await, Ok(1));
@@ -44,10 +46,11 @@ fn what_is_acknowledged_too_late_for_latency_alone_times_out() {
 }
 
 #[test]
-fn what_was_under_way_when_its_sender_gave_up_arrives_all_the_same() {
-    fifo(async |_| {
-        let config = exact().latency(Latency::constant(secs(40))).connect_timeout(secs(1_000));
-        let t = two(config.user_timeout(Some(secs(10)))).await;
+fn in_flight_data_arrives_after_sender_timed_out() {
+    run_fifo(async |_| {
+        let config =
+            exact_config().latency(Latency::constant(secs(40))).connect_timeout(secs(1_000));
+        let t = connected_pair(config.user_timeout(Some(secs(10)))).await;
         assert_eq!(write(&t.ab, "one, ").await, Ok(5));
         time::sleep(secs(1)).await;
         assert_eq!(write(&t.ab, "two").await, Ok(3));
@@ -58,10 +61,11 @@ fn what_was_under_way_when_its_sender_gave_up_arrives_all_the_same() {
 }
 
 #[test]
-fn an_answer_acknowledges_only_what_had_arrived_when_it_set_out() {
-    fifo(async |_| {
-        let config = exact().latency(Latency::constant(secs(35))).connect_timeout(secs(1_000));
-        let t = two(config).await;
+fn reply_acknowledges_only_data_received_before_it_was_sent() {
+    run_fifo(async |_| {
+        let config =
+            exact_config().latency(Latency::constant(secs(35))).connect_timeout(secs(1_000));
+        let t = connected_pair(config).await;
         let start = time::now();
         assert_eq!(write(&t.ab, "question").await, Ok(8));
         time::sleep(secs(1)).await;
@@ -73,9 +77,9 @@ fn an_answer_acknowledges_only_what_had_arrived_when_it_set_out() {
 }
 
 #[test]
-fn little_bandwidth_is_no_reason_to_time_out() {
-    fifo(async |sim| {
-        let t = two(exact().bandwidth(Some(1_000))).await;
+fn low_bandwidth_stream_with_steady_acks_does_not_time_out() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config().bandwidth(Some(1_000))).await;
         let (other, far) = connect(&t.a, &t.lb).await;
         // The last bytes are out after 130 s, and all the time some are acknowledged.
         write_all(&t.ab, &[7; 65_000]).await.unwrap();
@@ -89,30 +93,30 @@ fn little_bandwidth_is_no_reason_to_time_out() {
 }
 
 #[test]
-fn an_acknowledgement_that_is_cut_off_on_its_way_is_missed() {
-    for (cut_at, misses) in [(ms(15), true), (ms(20), false), (ms(25), false)] {
-        fifo(async move |sim| {
-            let t = two(exact()).await;
+fn ack_cut_off_in_flight_makes_writer_time_out() {
+    for (cut_at, is_lost) in [(ms(15), true), (ms(20), false), (ms(25), false)] {
+        run_fifo(async move |sim| {
+            let t = connected_pair(exact_config()).await;
             let start = time::now();
             assert_eq!(write(&t.ab, "x").await, Ok(1));
-            until(start, cut_at).await;
+            sleep_until_after(start, cut_at).await;
             t.net.partition_one_way(&["β"], &["α"]);
-            let told = sim.timeout(secs(500), read(&t.ab)).await;
-            if misses {
-                assert_eq!(told, Ok(Err(Cause::TimedOut)), "{cut_at:?}");
+            let result = sim.timeout(secs(500), read(&t.ab)).await;
+            if is_lost {
+                assert_eq!(result, Ok(Err(Cause::TimedOut)), "{cut_at:?}");
                 assert_eq!(time::now() - start, secs(60));
             } else {
-                assert!(told.is_err(), "{cut_at:?}: {told:?}");
+                assert!(result.is_err(), "{cut_at:?}: {result:?}");
             }
-            assert_eq!(t.net.fault_stats().kind(FaultKind::OneWay).effective, u64::from(misses));
+            assert_eq!(t.net.fault_stats().kind(FaultKind::OneWay).effective, u64::from(is_lost));
         });
     }
 }
 
 #[test]
-fn an_acknowledgement_that_was_missed_comes_after_a_heal() {
-    fifo(async |sim| {
-        let t = two(exact()).await;
+fn ack_held_in_flight_arrives_after_release() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config()).await;
         assert_eq!(write(&t.ab, "x").await, Ok(1));
         time::sleep(ms(15)).await;
         t.net.hold("α", "β");
@@ -123,44 +127,44 @@ fn an_acknowledgement_that_was_missed_comes_after_a_heal() {
 }
 
 /// How many of so many streams of one byte time out on a link that loses so much.
-fn timed_out(loss: f64, streams: u64) -> u64 {
-    let one = |seed| {
+fn count_timed_out_streams(loss: f64, streams: u64) -> u64 {
+    let run_stream = |seed| {
         let run = Run::new(seed).schedule(Schedule::Fifo);
         let outcome = run.execute(async move |sim| {
-            let t = two(exact()).await;
+            let t = connected_pair(exact_config()).await;
             t.net.link("α", "β").loss(loss);
             assert_eq!(write(&t.ab, "x").await, Ok(1));
-            let told = sim.timeout(secs(500), read(&t.ab)).await;
-            let timed_out = told == Ok(Err(Cause::TimedOut));
-            assert!(timed_out || told.is_err(), "{told:?}");
+            let result = sim.timeout(secs(500), read(&t.ab)).await;
+            let timed_out = result == Ok(Err(Cause::TimedOut));
+            assert!(timed_out || result.is_err(), "{result:?}");
             timed_out
         });
         u64::from(outcome.unwrap())
     };
-    (0..streams).map(one).sum()
+    (0..streams).map(run_stream).sum()
 }
 
 #[test]
-fn heavy_loss_keeps_acknowledgements_away_and_light_loss_does_not() {
-    assert_eq!(timed_out(0.1, 200), 0);
+fn heavy_loss_makes_unacknowledged_streams_time_out_and_light_loss_does_not() {
+    assert_eq!(count_timed_out_streams(0.1, 200), 0);
     // There are nine attempts in a minute. Were no acknowledgement lost, 0.8 ^ 9 or an eighth of
     // them would time out; as it is, it is (1 - 0.2 ^ 2) ^ 9 or seven of ten.
-    let heavy = timed_out(0.8, 200);
+    let heavy = count_timed_out_streams(0.8, 200);
     assert!((110..170).contains(&heavy), "{heavy} of 200");
-    assert_eq!(timed_out(1.0, 10), 10);
+    assert_eq!(count_timed_out_streams(1.0, 10), 10);
 }
 
 /// When a writer with a full window goes on whose reader makes space after so long; the link loses
 /// what the tape says.
-fn space_after(reads_at: Duration, tape: Tape) -> Duration {
+fn blocked_write_time(reads_at: Duration, tape: Tape) -> Duration {
     let run = Run::new(7).schedule(Schedule::Fifo).tape(tape);
     let outcome = run.execute(async move |_| {
-        let t = two(exact().window(4)).await;
+        let t = connected_pair(exact_config().window(4)).await;
         t.net.link("α", "β").loss(0.5);
         assert_eq!(write(&t.ab, "full").await, Ok(4));
         let start = time::now();
         let reading = async {
-            until(start, reads_at).await;
+            sleep_until_after(start, reads_at).await;
             read_exact(&t.ba, 2).await;
         };
         let (wrote, ()) = join(timed(write(&t.ab, "more")), reading).await;
@@ -173,25 +177,25 @@ fn space_after(reads_at: Duration, tape: Tape) -> Duration {
 }
 
 #[test]
-fn an_announcement_of_space_that_is_lost_is_asked_for() {
-    let lost = |tape: Tape, subject, ordinal| tape.with(subject, ordinal, 999_999);
-    assert_eq!(space_after(ms(100), Tape::zero()), ms(110));
-    let tape = lost(Tape::zero(), "window_update_loss simt/α/β", 2);
-    assert_eq!(space_after(ms(100), tape.clone()), ms(210), "asked for after 200 ms");
-    assert_eq!(space_after(ms(1_000), tape.clone()), ms(1_210));
+fn lost_window_update_is_recovered_by_probe() {
+    let with_loss = |tape: Tape, subject, ordinal| tape.with(subject, ordinal, 999_999);
+    assert_eq!(blocked_write_time(ms(100), Tape::zero()), ms(110));
+    let tape = with_loss(Tape::zero(), "window_update_loss simt/α/β", 2);
+    assert_eq!(blocked_write_time(ms(100), tape.clone()), ms(210), "asked for after 200 ms");
+    assert_eq!(blocked_write_time(ms(1_000), tape.clone()), ms(1_210));
     // The question is lost as well: it heard something when it was connected, 221 ms before.
-    let tape = lost(lost(tape, "probe_loss simt/α/β", 64), "probe_loss simt/α/β", 65);
-    assert_eq!(space_after(ms(100), tape), ms(210 + 200 + 400));
+    let tape = with_loss(with_loss(tape, "probe_loss simt/α/β", 64), "probe_loss simt/α/β", 65);
+    assert_eq!(blocked_write_time(ms(100), tape), ms(210 + 200 + 400));
 }
 
 #[test]
-fn who_waits_for_space_finds_out_that_everything_is_lost() {
-    for before in [false, true] {
-        fifo(async move |_| {
-            let t = two(exact().window(4)).await;
+fn blocked_writer_times_out_when_link_loses_everything() {
+    for lossy_before_write in [false, true] {
+        run_fifo(async move |_| {
+            let t = connected_pair(exact_config().window(4)).await;
             assert_eq!(write(&t.ab, "full").await, Ok(4));
             time::sleep(ms(100)).await;
-            if before {
+            if lossy_before_write {
                 t.net.link("α", "β").loss(1.0);
             }
             let losing = async {
@@ -205,21 +209,21 @@ fn who_waits_for_space_finds_out_that_everything_is_lost() {
 }
 
 #[test]
-fn who_keeps_alive_finds_out_that_everything_is_lost() {
-    fifo(async move |_| {
-        let t = two(exact().keep_alive(Some(secs(7)))).await;
-        let heard_at = time::now() - ms(10);
+fn keep_alive_reader_times_out_when_link_loses_everything() {
+    run_fifo(async move |_| {
+        let t = connected_pair(exact_config().keep_alive(Some(secs(7)))).await;
+        let last_received_at = time::now() - ms(10);
         t.net.link("α", "β").loss(1.0);
         assert_eq!(read(&t.ba).await, Err(Cause::TimedOut));
-        assert_eq!(time::now() - heard_at, secs(67));
+        assert_eq!(time::now() - last_received_at, secs(67));
         assert_eq!(t.net.fault_stats().kind(FaultKind::Loss).effective, 1);
     });
 }
 
 #[test]
-fn who_keeps_alive_survives_some_loss() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact().keep_alive(Some(secs(7))));
+fn keep_alive_connection_survives_light_loss_and_times_out_under_heavy_loss() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config().keep_alive(Some(secs(7))));
         let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         let (idle, _far) = connect(&a, &b.listen("").await.unwrap()).await;
         net.link("α", "β").loss(0.1);
@@ -232,10 +236,12 @@ fn who_keeps_alive_survives_some_loss() {
 /// Space is announced, which is lost when hosts are parted, and after the heal once more, on a link
 /// whose latency is another by then.
 #[test]
-fn an_announcement_that_is_made_again_has_a_choice_of_its_own() {
+fn resent_window_update_draws_a_choice_of_its_own() {
     let execute = |run: Run| {
         let outcome = run.execute(async |_| {
-            let t = two(exact().latency(Latency::uniform(ms(1), ms(9))).window(4)).await;
+            let t =
+                connected_pair(exact_config().latency(Latency::uniform(ms(1), ms(9))).window(4))
+                    .await;
             assert_eq!(write(&t.ab, "full").await, Ok(4));
             let reading = async {
                 read_exact(&t.ba, 4).await;
@@ -250,36 +256,38 @@ fn an_announcement_that_is_made_again_has_a_choice_of_its_own() {
     };
     for seed in 0..10 {
         let first = execute(Run::new(seed).record_choices());
-        let mut made: Vec<_> = first.choices.iter().map(|it| (&it.subject, it.ordinal)).collect();
-        made.sort_unstable();
-        assert!(made.is_sorted_by(|one, other| one < other), "{made:?}");
-        let of_four =
-            |it: &&(&String, u64)| it.0 == "window_update simt/α/β" && it.1 % (1 << 56) == 4;
-        assert_eq!(made.iter().filter(of_four).count(), 2, "{made:?}");
-        let again = execute(Run::new(seed + 1).tape(first.tape));
-        assert_eq!(again.fingerprint, first.fingerprint);
+        let mut choice_keys: Vec<_> =
+            first.choices.iter().map(|choice| (&choice.subject, choice.ordinal)).collect();
+        choice_keys.sort_unstable();
+        assert!(choice_keys.is_sorted_by(|one, other| one < other), "{choice_keys:?}");
+        let is_update_at_offset_4 = |choice: &&(&String, u64)| {
+            choice.0 == "window_update simt/α/β" && choice.1 % (1 << 56) == 4
+        };
+        assert_eq!(choice_keys.iter().filter(is_update_at_offset_4).count(), 2, "{choice_keys:?}");
+        let replayed = execute(Run::new(seed + 1).tape(first.tape));
+        assert_eq!(replayed.fingerprint, first.fingerprint);
     }
 }
 
 #[test]
-fn who_has_to_wait_for_an_announcement_that_was_stopped_has_felt_it() {
-    for (fault, before) in [("partition", true), ("partition", false), ("hold", true)] {
-        fifo(async move |sim| {
-            let t = two(exact().window(4)).await;
+fn partition_or_hold_that_delays_window_update_is_effective() {
+    for (fault, cut_before_read) in [("partition", true), ("partition", false), ("hold", true)] {
+        run_fifo(async move |sim| {
+            let t = connected_pair(exact_config().window(4)).await;
             assert_eq!(write(&t.ab, "full").await, Ok(4));
-            let part = || match fault {
+            let cut_link = || match fault {
                 "hold" => t.net.hold("α", "β"),
                 _ => t.net.partition(&["α"], &["β"]),
             };
             let reading = async {
                 sim.sleep(ms(50)).await;
                 // It is stopped before it sets out, or on its way.
-                if before {
-                    part();
+                if cut_before_read {
+                    cut_link();
                 }
                 read_exact(&t.ba, 4).await;
-                if !before {
-                    part();
+                if !cut_before_read {
+                    cut_link();
                 }
                 sim.sleep(ms(100)).await;
                 t.net.heal();
@@ -289,7 +297,7 @@ fn who_has_to_wait_for_an_announcement_that_was_stopped_has_felt_it() {
             assert_eq!(
                 t.net.fault_stats().kind(fault.parse().unwrap()).effective,
                 1,
-                "{fault}, {before}"
+                "{fault}, {cut_before_read}"
             );
         });
     }

@@ -8,15 +8,16 @@ use virtnet::simnet::{Config, Latency, Network};
 use virtnet::{Cause, Run, Tape, time};
 
 use crate::simnet::{
-    connect, exact, fifo, ms, read, read_exact, secs, timed, two, until, write, write_all,
+    connect, connected_pair, exact_config, ms, read, read_exact, run_fifo, secs, sleep_until_after,
+    timed, write, write_all,
 };
 
 const NS: Duration = Duration::from_nanos(1);
 
 #[test]
-fn a_dial_takes_a_look_up_and_a_round_trip() {
-    fifo(async |_| {
-        let net = Network::with("t", exact());
+fn dial_takes_one_lookup_and_one_round_trip() {
+    run_fifo(async |_| {
+        let net = Network::with("t", exact_config());
         let (took, a) = timed(net.new_host("α")).await;
         assert_eq!(took, ms(1), "to announce a name is one question");
         let b = net.new_host("β").await.unwrap();
@@ -32,9 +33,9 @@ fn a_dial_takes_a_look_up_and_a_round_trip() {
 }
 
 #[test]
-fn a_message_takes_one_way_and_one_from_afar_takes_longer() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn message_takes_the_latency_of_its_region_its_distance_or_the_loopback() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         assert_eq!(write(&t.ab, "near").await, Ok(4));
         assert_eq!(timed(read(&t.ba)).await, (ms(10), Ok("near".into())));
         let far = t.net.region("west").new_host("γ").await.unwrap();
@@ -50,10 +51,10 @@ fn a_message_takes_one_way_and_one_from_afar_takes_longer() {
 }
 
 #[test]
-fn on_the_zero_tape_everything_takes_its_least() {
+fn zero_tape_gives_minimum_latencies() {
     let run = Run::new(3).tape(Tape::zero());
     run.execute(async |_| {
-        let t = two(Config::new()).await;
+        let t = connected_pair(Config::new()).await;
         let (took, (ab, ba)) = timed(connect(&t.a, &t.lb)).await;
         assert_eq!(took, ms(3), "1 ms to look up, and 1 ms each way");
         assert_eq!(write(&ab, "x").await, Ok(1));
@@ -70,12 +71,12 @@ fn on_the_zero_tape_everything_takes_its_least() {
 }
 
 #[test]
-fn what_is_drawn_lies_in_its_range_and_is_about_what_it_is_said_to_be() {
+fn drawn_latencies_lie_in_range_and_match_their_mean_or_median() {
     let sample = |latency: Latency| {
         let run = Run::new(5).schedule(virtnet::Schedule::Fifo);
         let mut sample = run
             .execute(async move |_| {
-                let t = two(exact().latency(latency)).await;
+                let t = connected_pair(exact_config().latency(latency)).await;
                 let mut sample = Vec::new();
                 for _ in 0..400 {
                     assert_eq!(write(&t.ab, "x").await, Ok(1));
@@ -88,18 +89,18 @@ fn what_is_drawn_lies_in_its_range_and_is_about_what_it_is_said_to_be() {
         let mean = sample.iter().sum::<Duration>() / 400;
         (sample[0], sample[200], mean, sample[399])
     };
-    let (least, _, mean, most) = sample(Latency::uniform(ms(10), ms(30)));
-    assert!(least >= ms(10) && most <= ms(30) && mean > ms(19) && mean < ms(21), "{mean:?}");
-    let (least, _, mean, _) = sample(Latency::exponential(ms(10), ms(30)));
-    assert!(least >= ms(10) && mean > ms(27) && mean < ms(33), "{mean:?}");
-    let (least, median, ..) = sample(Latency::log_normal(ms(10), ms(30)));
-    assert!(least >= ms(10) && median > ms(27) && median < ms(33), "{median:?}");
+    let (min, _, mean, max) = sample(Latency::uniform(ms(10), ms(30)));
+    assert!(min >= ms(10) && max <= ms(30) && mean > ms(19) && mean < ms(21), "{mean:?}");
+    let (min, _, mean, _) = sample(Latency::exponential(ms(10), ms(30)));
+    assert!(min >= ms(10) && mean > ms(27) && mean < ms(33), "{mean:?}");
+    let (min, median, ..) = sample(Latency::log_normal(ms(10), ms(30)));
+    assert!(min >= ms(10) && median > ms(27) && median < ms(33), "{median:?}");
 }
 
 #[test]
-fn bytes_take_up_the_bandwidth_of_a_link_one_after_the_other() {
-    fifo(async |_| {
-        let t = two(exact().bandwidth(Some(1_000))).await;
+fn connections_share_link_bandwidth_in_write_order() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().bandwidth(Some(1_000))).await;
         let (other, far) = connect(&t.a, &t.lb).await;
         let start = time::now();
         write_all(&t.ab, &[1; 500]).await.unwrap();
@@ -107,14 +108,14 @@ fn bytes_take_up_the_bandwidth_of_a_link_one_after_the_other() {
         write_all(&other, &[3; 100]).await.unwrap();
         write_all(&t.ba, &[4; 100]).await.unwrap();
         t.ab.shutdown().await.unwrap();
-        let at = async |conn, count| {
+        let read_at = async |conn, count| {
             read_exact(conn, count).await;
             time::now() - start
         };
-        assert_eq!(at(&t.ab, 100).await, ms(110), "the way back is another");
-        assert_eq!(at(&t.ba, 500).await, ms(510));
-        assert_eq!(at(&t.ba, 250).await, ms(760));
-        assert_eq!(at(&far, 100).await, ms(860), "connections share the link");
+        assert_eq!(read_at(&t.ab, 100).await, ms(110), "the way back is another");
+        assert_eq!(read_at(&t.ba, 500).await, ms(510));
+        assert_eq!(read_at(&t.ba, 250).await, ms(760));
+        assert_eq!(read_at(&far, 100).await, ms(860), "connections share the link");
         assert_eq!(read(&t.ba).await, Ok(String::new()));
         assert_eq!(time::now() - start, ms(860));
         let start = time::now();
@@ -126,9 +127,9 @@ fn bytes_take_up_the_bandwidth_of_a_link_one_after_the_other() {
 }
 
 #[test]
-fn a_dial_that_gets_nowhere_gives_up_after_the_connect_timeout() {
-    fifo(async |_| {
-        let t = two(exact().connect_timeout(ms(2_500))).await;
+fn unanswered_dial_fails_after_the_connect_timeout() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().connect_timeout(ms(2_500))).await;
         t.net.partition(&["α"], &["β"]);
         let (took, dialed) = timed(t.a.dial("β:1")).await;
         assert_eq!((took, dialed.unwrap_err().root()), (ms(2_500), &Cause::TimedOut));
@@ -148,9 +149,9 @@ fn a_dial_that_gets_nowhere_gives_up_after_the_connect_timeout() {
 }
 
 #[test]
-fn a_dial_waits_for_an_accept_as_long_as_the_connect_timeout_allows() {
-    fifo(async |_| {
-        let t = two(exact().connect_timeout(secs(60))).await;
+fn dial_waits_for_an_accept_within_the_connect_timeout() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().connect_timeout(secs(60))).await;
         let late = async {
             time::sleep(secs(55)).await;
             t.lb.accept().await.unwrap()
@@ -162,25 +163,25 @@ fn a_dial_waits_for_an_accept_as_long_as_the_connect_timeout_allows() {
 }
 
 #[test]
-fn a_dial_that_may_take_a_nanosecond_is_made_on_a_network_that_takes_none() {
-    fifo(async |_| {
+fn zero_latency_dial_with_1_ns_connect_timeout_succeeds_if_accepted() {
+    run_fifo(async |_| {
         let nothing = Latency::constant(Duration::ZERO);
-        let config = exact().latency(nothing).registry_latency(nothing).connect_timeout(NS);
-        let t = two(config).await;
+        let config = exact_config().latency(nothing).registry_latency(nothing).connect_timeout(NS);
+        let t = connected_pair(config).await;
         let dialed = timed(t.a.dial("β:1")).await;
         assert_eq!((dialed.0, dialed.1.unwrap_err().root()), (NS, &Cause::TimedOut));
     });
 }
 
 #[test]
-fn a_stream_times_out_from_its_first_unacknowledged_byte() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn user_timeout_counts_from_the_first_unacknowledged_byte() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         let start = time::now();
         assert_eq!(write(&t.ab, "one").await, Ok(3));
-        until(start, ms(5)).await;
+        sleep_until_after(start, ms(5)).await;
         t.net.partition(&["α"], &["β"]);
-        until(start, secs(30)).await;
+        sleep_until_after(start, secs(30)).await;
         assert_eq!(write(&t.ab, "two").await, Ok(3));
         let reading = async { (read(&t.ab).await, time::now() - start) };
         let (reader, sleeper) = join(reading, time::sleep(secs(30) - NS)).await;
@@ -190,9 +191,9 @@ fn a_stream_times_out_from_its_first_unacknowledged_byte() {
 }
 
 #[test]
-fn without_a_stream_timeout_it_is_sent_again_for_ever() {
-    fifo(async |_| {
-        let t = two(exact().user_timeout(None)).await;
+fn data_without_user_timeout_is_retransmitted_forever() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().user_timeout(None)).await;
         t.net.partition(&["α"], &["β"]);
         assert_eq!(write(&t.ab, "patience").await, Ok(8));
         time::sleep(secs(20_000)).await;
@@ -204,15 +205,15 @@ fn without_a_stream_timeout_it_is_sent_again_for_ever() {
 }
 
 #[test]
-fn what_was_lost_is_sent_again_after_200_ms_and_then_after_twice_as_long() {
+fn lost_data_is_retransmitted_after_200_ms_and_then_with_doubled_delay() {
     // Lost at 10 ms: again at 210 ms, there at 220 ms; or lost there, and so on.
     for (healed, arrives) in [(100, 220), (219, 220), (221, 630), (629, 630), (631, 1_440)] {
-        fifo(async move |_| {
-            let t = two(exact()).await;
+        run_fifo(async move |_| {
+            let t = connected_pair(exact_config()).await;
             let start = time::now();
             assert_eq!(write(&t.ab, "x").await, Ok(1));
             t.net.partition(&["α"], &["β"]);
-            until(start, ms(healed)).await;
+            sleep_until_after(start, ms(healed)).await;
             t.net.heal();
             assert_eq!(read(&t.ba).await, Ok("x".into()));
             assert_eq!(time::now() - start, ms(arrives), "healed after {healed} ms");
@@ -221,24 +222,24 @@ fn what_was_lost_is_sent_again_after_200_ms_and_then_after_twice_as_long() {
 }
 
 #[test]
-fn an_end_that_keeps_alive_times_out_when_its_question_is_not_answered() {
-    fifo(async |_| {
-        let t = two(exact().keep_alive(Some(secs(5)))).await;
+fn keep_alive_end_times_out_when_its_probe_is_unanswered() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().keep_alive(Some(secs(5)))).await;
         assert_eq!(write(&t.ba, "x").await, Ok(1));
         assert_eq!(read(&t.ab).await, Ok("x".into()));
-        let heard = time::now();
-        until(heard, secs(7)).await;
+        let last_received_at = time::now();
+        sleep_until_after(last_received_at, secs(7)).await;
         t.net.partition(&["α"], &["β"]);
         assert_eq!(read(&t.ab).await, Err(Cause::TimedOut));
         // It asks after 10 s, having been answered after 5 s.
-        assert_eq!(time::now() - heard, secs(70));
+        assert_eq!(time::now() - last_received_at, secs(70));
     });
 }
 
 #[test]
-fn an_end_that_never_heard_anything_counts_from_when_it_was_connected() {
-    fifo(async |_| {
-        let t = two(exact().keep_alive(Some(secs(5)))).await;
+fn keep_alive_of_a_silent_connection_counts_from_its_connect() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().keep_alive(Some(secs(5)))).await;
         let connected = time::now() - ms(10);
         t.net.partition(&["α"], &["β"]);
         assert_eq!(read(&t.ab).await, Err(Cause::TimedOut));
@@ -247,22 +248,22 @@ fn an_end_that_never_heard_anything_counts_from_when_it_was_connected() {
 }
 
 #[test]
-fn without_keep_alive_an_idle_reader_waits_for_ever() {
-    fifo(async |sim| {
-        let t = two(exact()).await;
+fn idle_reader_without_keep_alive_waits_forever() {
+    run_fifo(async |sim| {
+        let t = connected_pair(exact_config()).await;
         t.net.partition(&["α"], &["β"]);
         assert!(sim.timeout(secs(30_000), read(&t.ab)).await.is_err());
     });
 }
 
 #[test]
-fn a_full_window_opens_one_way_after_it_is_read() {
-    fifo(async |_| {
-        let t = two(exact().window(8)).await;
+fn full_window_opens_one_link_latency_after_it_is_read() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().window(8)).await;
         let start = time::now();
         assert_eq!(write(&t.ab, "0123456789").await, Ok(8));
         let reading = async {
-            until(start, ms(100)).await;
+            sleep_until_after(start, ms(100)).await;
             read_exact(&t.ba, 2).await
         };
         let ((took, wrote), _) = join(timed(write(&t.ab, "89")), reading).await;

@@ -6,27 +6,27 @@ use futures::future::join;
 use virtnet::simnet::{Latency, Network};
 use virtnet::{Cause, Conn, Error, Host, Run, pipenet, time};
 
-use crate::simnet::{exact, fifo, ms, read, secs, timed, two, write};
+use crate::simnet::{connected_pair, exact_config, ms, read, run_fifo, secs, timed, write};
 
 const NS: Duration = Duration::from_nanos(1);
 
-fn root(dialed: Result<Conn, Error>) -> Cause {
+fn root_cause(dialed: Result<Conn, Error>) -> Cause {
     dialed.unwrap_err().root().clone()
 }
 
 #[test]
-fn dial_that_no_accept_takes_times_out_on_simnet_and_leaves_the_queue() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn unaccepted_dial_on_simnet_times_out_and_leaves_the_queue() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         let (took, dialed) = timed(t.a.dial("β:1")).await;
-        assert_eq!((took, root(dialed)), (secs(10), Cause::TimedOut));
+        assert_eq!((took, root_cause(dialed)), (secs(10), Cause::TimedOut));
         assert!(t.net.netstat("β").contains("β:1  listens, 0 dial(s)"), "{}", t.net.netstat("β"));
         // The port is free again, and the next accept waits for the next dial.
-        let again = async {
+        let redialing = async {
             time::sleep(secs(1)).await;
             t.a.dial("β:1").await
         };
-        let (accepted, dialed) = join(timed(t.lb.accept()), again).await;
+        let (accepted, dialed) = join(timed(t.lb.accept()), redialing).await;
         let (took, accepted) = (accepted.0, accepted.1.unwrap());
         assert_eq!((took, dialed.unwrap().local_addr().port()), (secs(1) + ms(11), 2));
         assert_eq!(accepted.peer_addr().to_string(), "α:2");
@@ -34,7 +34,7 @@ fn dial_that_no_accept_takes_times_out_on_simnet_and_leaves_the_queue() {
 }
 
 #[test]
-fn dial_that_no_accept_takes_is_a_deadlock_on_pipenet() {
+fn unaccepted_dial_on_pipenet_is_a_deadlock() {
     let outcome = Run::new(1).execute(async |_| {
         let net = pipenet::Network::new("t");
         let _listener = net.host("b").listen(":80").await.unwrap();
@@ -46,11 +46,11 @@ fn dial_that_no_accept_takes_is_a_deadlock_on_pipenet() {
 /// The look-up, the way there, the wait for the accept and the way back: what the timeout bounds.
 #[test]
 fn dial_times_out_in_every_stage_after_the_connect_timeout() {
-    let whole = ms(1 + 10 + 50 + 10);
-    for timeout in [NS, ms(1) - NS, ms(1), ms(5), ms(11), ms(30), ms(61), whole - NS, whole] {
-        fifo(async move |_| {
-            let t = two(exact().connect_timeout(secs(10))).await;
-            let net = Network::with("u", exact().connect_timeout(timeout));
+    let total = ms(1 + 10 + 50 + 10);
+    for timeout in [NS, ms(1) - NS, ms(1), ms(5), ms(11), ms(30), ms(61), total - NS, total] {
+        run_fifo(async move |_| {
+            let t = connected_pair(exact_config().connect_timeout(secs(10))).await;
+            let net = Network::with("u", exact_config().connect_timeout(timeout));
             let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
             let listener = b.listen(":1").await.unwrap();
             let accept = async {
@@ -58,16 +58,16 @@ fn dial_times_out_in_every_stage_after_the_connect_timeout() {
                 time::timeout(secs(100), listener.accept()).await
             };
             let (dialed, accepted) = join(timed(a.dial("β:1")), accept).await;
-            if timeout == whole {
-                assert_eq!(dialed.0, whole);
+            if timeout == total {
+                assert_eq!(dialed.0, total);
                 dialed.1.unwrap();
                 accepted.unwrap().unwrap();
             } else {
-                assert_eq!((dialed.0, root(dialed.1)), (timeout, Cause::TimedOut));
+                assert_eq!((dialed.0, root_cause(dialed.1)), (timeout, Cause::TimedOut));
                 // In time for the accept and too late for its answer: half open, and then reset.
-                let taken = accepted.map(Result::unwrap);
-                assert_eq!(taken.is_ok(), timeout > ms(61), "{timeout:?}");
-                if let Ok(half_open) = taken {
+                let in_time = accepted.map(Result::unwrap);
+                assert_eq!(in_time.is_ok(), timeout > ms(61), "{timeout:?}");
+                if let Ok(half_open) = in_time {
                     assert_eq!(read(&half_open).await, Err(Cause::ConnReset));
                 }
             }
@@ -77,20 +77,20 @@ fn dial_times_out_in_every_stage_after_the_connect_timeout() {
 }
 
 #[test]
-fn dial_that_is_looked_up_for_longer_than_the_connect_timeout_times_out() {
-    fifo(async |_| {
-        let slow = exact().registry_latency(Latency::constant(secs(20)));
+fn dial_whose_lookup_exceeds_the_connect_timeout_times_out() {
+    run_fifo(async |_| {
+        let slow = exact_config().registry_latency(Latency::constant(secs(20)));
         let net = Network::with("t", slow);
         let a = net.new_host("α").await.unwrap();
         let (took, dialed) = timed(a.dial("β:1")).await;
-        assert_eq!((took, root(dialed)), (secs(10), Cause::TimedOut));
+        assert_eq!((took, root_cause(dialed)), (secs(10), Cause::TimedOut));
     });
 }
 
 #[test]
-fn dial_to_a_node_that_is_paused_times_out() {
-    fifo(async |sim| {
-        let net = Network::with("t", exact());
+fn dial_to_a_paused_node_times_out() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
         let node = net.node("β", async |host: Host| {
             let listener = host.listen(":1").await.unwrap();
             while let Ok(mut conn) = listener.accept().await {
@@ -103,7 +103,7 @@ fn dial_to_a_node_that_is_paused_times_out() {
         // The first accept waited before the pause, and takes a dial without its task.
         let first = a.dial("β:1").await.unwrap();
         let (took, second) = timed(a.dial("β:1")).await;
-        assert_eq!((took, root(second)), (secs(10), Cause::TimedOut));
+        assert_eq!((took, root_cause(second)), (secs(10), Cause::TimedOut));
         node.resume();
         assert_eq!(read(&first).await, Ok("hello".into()));
         let third = a.dial("β:1").await.unwrap();
@@ -113,19 +113,19 @@ fn dial_to_a_node_that_is_paused_times_out() {
 
 /// Dials in the queue of a listener that is closed or lost meanwhile.
 #[test]
-fn dial_in_a_queue_is_refused_when_the_listener_goes_and_times_out_when_the_way_does() {
-    for (what, expected) in [
+fn queued_dial_is_refused_when_the_listener_closes_and_times_out_otherwise() {
+    for (event, expected) in [
         ("listener", (secs(1) + ms(10), Cause::ConnRefused)),
         ("host", (secs(1) + ms(10), Cause::ConnRefused)),
         ("partition", (secs(10), Cause::TimedOut)),
         ("hold", (secs(10), Cause::TimedOut)),
         ("heal", (secs(10), Cause::TimedOut)),
     ] {
-        fifo(async move |_| {
-            let t = two(exact()).await;
-            let strike = async {
+        run_fifo(async move |_| {
+            let t = connected_pair(exact_config()).await;
+            let injecting = async {
                 time::sleep(secs(1)).await;
-                match what {
+                match event {
                     "listener" => t.lb.close().unwrap(),
                     "host" => t.b.close().unwrap(),
                     "partition" => t.net.partition(&["α"], &["β"]),
@@ -133,20 +133,20 @@ fn dial_in_a_queue_is_refused_when_the_listener_goes_and_times_out_when_the_way_
                     _ => t.net.heal(),
                 }
             };
-            let (dialed, ()) = join(timed(t.a.dial("β:1")), strike).await;
-            assert_eq!((dialed.0, root(dialed.1)), expected, "{what}");
+            let (dialed, ()) = join(timed(t.a.dial("β:1")), injecting).await;
+            assert_eq!((dialed.0, root_cause(dialed.1)), expected, "{event}");
         });
     }
 }
 
 #[test]
-fn many_dials_that_time_out_leave_nothing_in_the_queue() {
-    fifo(async |_| {
-        let t = two(exact().connect_timeout(ms(100))).await;
+fn dials_that_time_out_leave_nothing_in_the_queue() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().connect_timeout(ms(100))).await;
         for _ in 0..50 {
             let dials = (0..20).map(|_| t.a.dial("β:1"));
             for dialed in futures::future::join_all(dials).await {
-                assert_eq!(root(dialed), Cause::TimedOut);
+                assert_eq!(root_cause(dialed), Cause::TimedOut);
             }
         }
         assert!(t.net.netstat("β").contains("listens, 0 dial(s) and 0 accept(s)"));

@@ -12,10 +12,10 @@ use futures::stream::StreamExt;
 use virtnet::simnet::{FaultKind, Faults, Network};
 use virtnet::{Conn, Host, Listener, Run, SubNetwork, pipenet, time};
 
-use crate::simnet::{connect, exact, ms, secs};
+use crate::simnet::{connect, exact_config, ms, secs};
 
 /// Everything that a destructor can have in hand, which it uses when it is dropped.
-struct Uses {
+struct UseOnDrop {
     net: SubNetwork,
     host: Host,
     listener: Listener,
@@ -25,7 +25,7 @@ struct Uses {
 }
 
 /// Polls an operation a few times, as a destructor would that cannot wait.
-fn attempt<T>(operation: impl Future<Output = T>) {
+fn poll_briefly<T>(operation: impl Future<Output = T>) {
     let mut operation = pin!(operation);
     for _ in 0..3 {
         let polled = operation.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -36,7 +36,7 @@ fn attempt<T>(operation: impl Future<Output = T>) {
 }
 
 /// Writes until a write is not ready or fails, as `write_all` does; at most so many times.
-fn write_on(mut conn: &Conn) {
+fn write_until_blocked(mut conn: &Conn) {
     for _ in 0..1_000 {
         let mut write = pin!(conn.write(&[7; 64]));
         let polled = write.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -46,22 +46,22 @@ fn write_on(mut conn: &Conn) {
     }
 }
 
-impl Drop for Uses {
+impl Drop for UseOnDrop {
     fn drop(&mut self) {
         let Self { net, host, listener, near, far, dropped } = self;
-        attempt(async { (&*near).write_all(b"good bye").await });
-        write_on(far);
-        attempt(async { (&*near).read(&mut [0; 8]).await });
-        attempt(near.shutdown());
-        attempt(host.dial("β:1"));
-        attempt(host.listen(":9"));
-        attempt(listener.accept());
-        attempt(net.new_host("δ"));
-        attempt(time::sleep(secs(1)));
+        poll_briefly(async { (&*near).write_all(b"good bye").await });
+        write_until_blocked(far);
+        poll_briefly(async { (&*near).read(&mut [0; 8]).await });
+        poll_briefly(near.shutdown());
+        poll_briefly(host.dial("β:1"));
+        poll_briefly(host.listen(":9"));
+        poll_briefly(listener.accept());
+        poll_briefly(net.new_host("δ"));
+        poll_briefly(time::sleep(secs(1)));
         drop(virtnet::spawn(async {}));
         let _ = (near.close(), far.close(), listener.close(), host.close(), net.close());
-        attempt(async { (&*near).write_all(b"after all that").await });
-        attempt(async { (&*far).read(&mut [0; 8]).await });
+        poll_briefly(async { (&*near).write_all(b"after all that").await });
+        poll_briefly(async { (&*far).read(&mut [0; 8]).await });
         dropped.set(dropped.get() + 1);
     }
 }
@@ -69,7 +69,7 @@ impl Drop for Uses {
 const ENDINGS: [&str; 6] = ["done", "panicked", "deadlock", "time limit", "step limit", "livelock"];
 
 /// Ends the run so.
-async fn end(ending: &str) {
+async fn end_run(ending: &str) {
     match ending {
         "done" => {}
         "panicked" => panic!("as it should"),
@@ -94,35 +94,35 @@ async fn end(ending: &str) {
 
 /// One set in a task that is parked in a write, one in a task that is parked in a read, one in a
 /// task that was never polled, one in the main task.
-async fn story(hosts: [Host; 2], net: SubNetwork, ending: &'static str, dropped: Rc<Cell<u32>>) {
+async fn scenario(hosts: [Host; 2], net: SubNetwork, ending: &'static str, dropped: Rc<Cell<u32>>) {
     let [a, b] = hosts;
     let listener = b.listen(":1").await.unwrap();
-    let uses = async || {
+    let new_on_drop = async || {
         let (near, far) = connect(&a, &listener).await;
         let (net, host, listener) = (net.clone(), a.clone(), listener.clone());
-        Uses { net, host, listener, near, far, dropped: dropped.clone() }
+        UseOnDrop { net, host, listener, near, far, dropped: dropped.clone() }
     };
-    let writer = uses().await;
+    let writer = new_on_drop().await;
     virtnet::spawn(async move {
         let _ = (&writer.near).write_all(&[0; 1 << 20]).await;
         pending::<()>().await;
         drop(writer);
     });
-    let reader = uses().await;
+    let reader = new_on_drop().await;
     virtnet::spawn(async move {
         let _ = (&reader.near).read(&mut [0]).await;
         pending::<()>().await;
         drop(reader);
     });
-    let own = uses().await;
+    let main_on_drop = new_on_drop().await;
     time::sleep(ms(100)).await;
-    let late = uses().await;
+    let late = new_on_drop().await;
     virtnet::spawn(async move {
         pending::<()>().await;
         drop(late);
     });
-    end(ending).await;
-    drop(own);
+    end_run(ending).await;
+    drop(main_on_drop);
 }
 
 fn limited(seed: u64) -> Run {
@@ -131,7 +131,7 @@ fn limited(seed: u64) -> Run {
 
 /// The run ended so, and each destructor came to its end.
 #[track_caller]
-fn check(name: &str, ending: &str, dropped: &Cell<u32>) {
+fn assert_ended(name: &str, ending: &str, dropped: &Cell<u32>) {
     assert_eq!(dropped.get(), 4, "{ending}: a destructor did not come to its end");
     assert_eq!(name, ending);
 }
@@ -144,17 +144,17 @@ fn destructors_that_use_a_simulated_network_end_at_every_ending() {
                 let dropped = Rc::new(Cell::new(0));
                 let counted = dropped.clone();
                 let outcome = limited(seed).execute(async move |_| {
-                    let net = Network::with("t", exact().window(1_000));
+                    let net = Network::with("t", exact_config().window(1_000));
                     let hosts =
                         [net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap()];
                     if faults {
                         drop(net.link("α", "β").loss(0.1).short_io(0.5));
-                        let mut chaos = net.fault_plan(Faults::none().with(FaultKind::Latency));
-                        chaos.run_for(ms(10)).await;
+                        let mut plan = net.fault_plan(Faults::none().with(FaultKind::Latency));
+                        plan.run_for(ms(10)).await;
                     }
-                    story(hosts, net.region(""), ending, counted).await;
+                    scenario(hosts, net.region(""), ending, counted).await;
                 });
-                check(outcome.ending.name(), ending, &dropped);
+                assert_ended(outcome.ending.name(), ending, &dropped);
             }
         }
     }
@@ -169,9 +169,9 @@ fn destructors_that_use_a_pipe_network_end_at_every_ending() {
             let outcome = limited(seed).execute(async move |_| {
                 let net = pipenet::Network::new("t");
                 let hosts = [net.host("α"), net.host("β")];
-                story(hosts, net.subnetwork(), ending, counted).await;
+                scenario(hosts, net.subnetwork(), ending, counted).await;
             });
-            check(outcome.ending.name(), ending, &dropped);
+            assert_ended(outcome.ending.name(), ending, &dropped);
         }
     }
 }
@@ -183,7 +183,7 @@ fn destructors_that_use_a_network_end_when_their_node_dies() {
         let dropped = Rc::new(Cell::new(0));
         let counted = dropped.clone();
         let outcome = limited(1).execute(async move |sim| {
-            let net = Network::with("t", exact().window(1_000));
+            let net = Network::with("t", exact_config().window(1_000));
             let (subnetwork, b) = (net.region(""), net.new_host("β").await.unwrap());
             let listener = b.listen(":1").await.unwrap();
             let node = net.node("α", move |host: Host| {
@@ -191,7 +191,7 @@ fn destructors_that_use_a_network_end_when_their_node_dies() {
                 let dropped = counted.clone();
                 async move {
                     let (near, far) = connect(&host, &listener).await;
-                    let _uses = Uses { net, host, listener, near, far, dropped };
+                    let _uses = UseOnDrop { net, host, listener, near, far, dropped };
                     pending::<()>().await;
                 }
             });

@@ -4,47 +4,47 @@ use futures::future::join;
 use virtnet::simnet::Network;
 use virtnet::{Cause, Conn, Error, Outcome, Run, Schedule};
 
-use crate::simnet::{exact, ms, secs};
+use crate::simnet::{exact_config, ms, secs};
 
-fn root(dialed: Result<Conn, Error>) -> Cause {
+fn root_cause(dialed: Result<Conn, Error>) -> Cause {
     dialed.unwrap_err().root().clone()
 }
 
 /// The texts of all that arrived and was lost, and of what failed.
-fn told(outcome: &Outcome<()>) -> Vec<String> {
+fn network_records(outcome: &Outcome<()>) -> Vec<String> {
     let trace = outcome.trace.as_ref().unwrap().to_string();
     let word = |line: &str| line.split_whitespace().nth(1).map(String::from);
-    let is_told = |line: &&str| {
+    let is_network_record = |line: &&str| {
         matches!(word(line).as_deref(), Some("deliver" | "drop" | "fail")) //
     };
     let text = |line: &str| {
         let starts = ["SYN", "RST", "accept", "data", "FIN"].map(|start| line.find(start));
         line[starts.into_iter().flatten().min().unwrap()..].to_string()
     };
-    trace.lines().filter(is_told).map(text).collect()
+    trace.lines().filter(is_network_record).map(text).collect()
 }
 
-fn traced(story: impl AsyncFnOnce() + 'static) -> Vec<String> {
+fn trace_of(scenario: impl AsyncFnOnce() + 'static) -> Vec<String> {
     let run = Run::new(7).schedule(Schedule::Fifo).time_limit(secs(40_000)).keep_trace();
-    let outcome = run.execute(async move |_| story().await);
+    let outcome = run.execute(async move |_| scenario().await);
     assert!(outcome.is_done(), "{outcome}");
-    told(&outcome)
+    network_records(&outcome)
 }
 
 #[test]
-fn dial_that_is_refused_stands_in_the_trace_as_a_reset() {
-    let lines = traced(async || {
-        let net = Network::with("t", exact());
+fn refused_dial_is_traced_as_a_reset() {
+    let lines = trace_of(async || {
+        let net = Network::with("t", exact_config());
         let (a, _b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
-        assert_eq!(root(a.dial("β:1").await), Cause::ConnRefused);
+        assert_eq!(root_cause(a.dial("β:1").await), Cause::ConnRefused);
     });
     assert_eq!(lines, ["SYN α:1->β:1", "RST β:1->α:1 refused"]);
 }
 
 #[test]
-fn dial_that_is_accepted_stands_in_the_trace_as_a_syn_ack() {
-    let lines = traced(async || {
-        let net = Network::with("t", exact());
+fn accepted_dial_is_traced_as_a_syn_ack() {
+    let lines = trace_of(async || {
+        let net = Network::with("t", exact_config());
         let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         let listener = b.listen(":1").await.unwrap();
         let (dialed, accepted) = join(a.dial("β:1"), listener.accept()).await;
@@ -54,21 +54,21 @@ fn dial_that_is_accepted_stands_in_the_trace_as_a_syn_ack() {
 }
 
 #[test]
-fn refusal_that_is_lost_stands_in_the_trace_as_a_reset_that_is_lost() {
-    let lines = traced(async || {
-        let net = Network::with("t", exact().connect_timeout(ms(300)));
+fn lost_refusal_is_traced_as_a_lost_reset() {
+    let lines = trace_of(async || {
+        let net = Network::with("t", exact_config().connect_timeout(ms(300)));
         let (a, _b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
         net.partition_one_way(&["β"], &["α"]);
-        assert_eq!(root(a.dial("β:1").await), Cause::TimedOut);
+        assert_eq!(root_cause(a.dial("β:1").await), Cause::TimedOut);
     });
     let lost = "RST β:1->α:1 refused, lost";
     assert_eq!(lines, ["SYN α:1->β:1", lost, lost]);
 }
 
 #[test]
-fn accept_that_fails_leaves_a_record_that_says_why() {
-    let lines = traced(async || {
-        let net = Network::with("t", exact());
+fn failed_accept_is_traced_with_its_cause() {
+    let lines = trace_of(async || {
+        let net = Network::with("t", exact_config());
         let b = net.new_host("β").await.unwrap();
         let listener = b.listen(":1").await.unwrap();
         let closing = async { listener.close().unwrap() };

@@ -33,7 +33,7 @@ use futures::future::join;
 use virtnet::simnet::{ClockSkew, Latency, Network, Node};
 use virtnet::{Cause, Conn, Host, JoinHandle, time};
 
-use crate::simnet::{exact, fifo, ms, read, secs, timed, write, write_all};
+use crate::simnet::{exact_config, ms, read, run_fifo, secs, timed, write, write_all};
 
 /// A fault, and what comes of it in the three states, each before, during and after.
 type Row = (&'static str, [[&'static str; 3]; 3]);
@@ -79,10 +79,10 @@ const TABLE: [Row; 26] = [
 ];
 
 const STATES: [&str; 3] = ["reader", "writer", "idle"];
-const WHENS: [&str; 3] = ["before", "during", "after"];
+const PHASES: [&str; 3] = ["before", "during", "after"];
 
 /// Two ends of a connection, of which one is held by a node.
-struct Ends {
+struct NodePair {
     net: Network,
     a: Host,
     ab: Conn,
@@ -93,19 +93,19 @@ struct Ends {
     ba: Rc<RefCell<Option<Conn>>>,
 }
 
-impl Ends {
+impl NodePair {
     async fn new() -> Self {
-        let net = Network::with("t", exact().window(4));
+        let net = Network::with("t", exact_config().window(4));
         let ba: Rc<RefCell<Option<Conn>>> = Rc::default();
         let b: Rc<RefCell<Option<Host>>> = Rc::default();
-        let (own, taken) = (b.clone(), ba.clone());
+        let (first_host, accepted) = (b.clone(), ba.clone());
         let node = net.node("β", move |host: Host| {
-            let (own, taken) = (own.clone(), taken.clone());
+            let (first_host, accepted) = (first_host.clone(), accepted.clone());
             async move {
-                own.borrow_mut().get_or_insert(host.clone());
+                first_host.borrow_mut().get_or_insert(host.clone());
                 let listener = host.listen(":1").await.unwrap();
                 while let Ok(conn) = listener.accept().await {
-                    taken.borrow_mut().replace(conn);
+                    accepted.borrow_mut().replace(conn);
                 }
             }
         });
@@ -120,7 +120,7 @@ impl Ends {
         self.ba.borrow().clone().expect("it was accepted")
     }
 
-    async fn strike(&self, fault: &str) {
+    async fn apply(&self, fault: &str) {
         let Self { net, a, ab, node, .. } = self;
         match fault {
             "partition" => net.partition(&["α"], &["β"]),
@@ -170,11 +170,11 @@ impl Ends {
 }
 
 /// What one end does in a state.
-async fn operate(conn: Conn, state: &'static str, near: bool) -> Result<usize, Cause> {
+async fn perform(conn: Conn, state: &'static str, is_local: bool) -> Result<usize, Cause> {
     let count = |text: Result<String, Cause>| text.map(|text| text.len());
     match state {
         "writer" => write(&conn, "x").await.map(|count| count * 10),
-        "idle" if near => match write(&conn, "x").await {
+        "idle" if is_local => match write(&conn, "x").await {
             Ok(_) => count(read(&conn).await),
             Err(cause) => Err(cause),
         },
@@ -183,9 +183,9 @@ async fn operate(conn: Conn, state: &'static str, near: bool) -> Result<usize, C
 }
 
 /// How an operation ends, and after how long, in the words of the table.
-async fn told(operation: impl Future<Output = Result<usize, Cause>>) -> String {
-    let (took, told) = timed(time::timeout(secs(200), operation)).await;
-    let (word, least, most) = match told {
+async fn outcome_letter(operation: impl Future<Output = Result<usize, Cause>>) -> String {
+    let (took, result) = timed(time::timeout(secs(200), operation)).await;
+    let (letter, min, max) = match result {
         Err(_) => return "W".into(),
         Ok(Ok(0)) => ("E", ms(0), secs(1)),
         Ok(Ok(_)) => ("1", ms(0), secs(1)),
@@ -198,20 +198,20 @@ async fn told(operation: impl Future<Output = Result<usize, Cause>>) -> String {
         Ok(Err(cause)) => return format!("{cause}"),
     };
     // What was parked before the fault struck waited for that first: a second, and no more.
-    let (least, most) = if word == "T" { (least, most) } else { (least, most + secs(1)) };
-    let is_late = !(least..=most).contains(&took) || (took > secs(1) && word == "1");
-    if is_late { format!("{word}~{}", took.as_secs()) } else { word.into() }
+    let (min, max) = if letter == "T" { (min, max) } else { (min, max + secs(1)) };
+    let is_late = !(min..=max).contains(&took) || (took > secs(1) && letter == "1");
+    if is_late { format!("{letter}~{}", took.as_secs()) } else { letter.into() }
 }
 
 /// What β does as a task of its node, and how that ends.
-async fn told_at_node(task: JoinHandle<String>) -> String {
+async fn node_outcome_letter(task: JoinHandle<String>) -> String {
     let result = time::timeout(secs(300), task).await;
     result.map_or_else(|_| "W".into(), |joined| joined.unwrap_or_else(|_| "X".into()))
 }
 
 /// Plays one row.
-async fn play(fault: &'static str, state: &'static str, when: &'static str) -> String {
-    let ends = Ends::new().await;
+async fn run_cell(fault: &'static str, state: &'static str, phase: &'static str) -> String {
+    let ends = NodePair::new().await;
     let no_peer = fault.ends_with("unread") || fault.starts_with("drop");
     if state == "writer" {
         write_all(&ends.ab, b"full").await.unwrap();
@@ -220,23 +220,23 @@ async fn play(fault: &'static str, state: &'static str, when: &'static str) -> S
         write_all(&ends.ab, b"u").await.unwrap();
     }
     time::sleep(secs(1)).await;
-    let far = (!no_peer).then(|| ends.ba());
-    match when {
+    let peer_conn = (!no_peer).then(|| ends.ba());
+    match phase {
         "before" => {
-            ends.strike(fault).await;
+            ends.apply(fault).await;
             time::sleep(secs(1)).await;
         }
         "after" => {
-            ends.strike(fault).await;
+            ends.apply(fault).await;
             time::sleep(secs(9)).await;
             ends.undo(fault);
             time::sleep(secs(1)).await;
         }
         _ => {}
     }
-    let peer = far.map(|far| {
+    let peer = peer_conn.map(|peer_conn| {
         // The node's own clock may be wrong, and its polls slow: the time is taken outside.
-        let operation = ends.node.spawn(async move { operate(far, state, false).await });
+        let operation = ends.node.spawn(async move { perform(peer_conn, state, false).await });
         virtnet::spawn(async move {
             let died = Cell::new(false);
             let operation = async {
@@ -248,39 +248,39 @@ async fn play(fault: &'static str, state: &'static str, when: &'static str) -> S
                     }
                 }
             };
-            let told = told(operation).await;
-            if died.get() { "X".into() } else { told }
+            let outcome = outcome_letter(operation).await;
+            if died.get() { "X".into() } else { outcome }
         })
     });
-    let near = told(operate(ends.ab.clone(), state, true));
-    let strike = async {
-        if when == "during" {
+    let local = outcome_letter(perform(ends.ab.clone(), state, true));
+    let injecting = async {
+        if phase == "during" {
             time::sleep(if state == "idle" { ms(5) } else { secs(1) }).await;
-            ends.strike(fault).await;
+            ends.apply(fault).await;
         }
     };
-    let (near, ()) = join(near, strike).await;
+    let (local, ()) = join(local, injecting).await;
     let peer = match peer {
-        Some(peer) => told_at_node(peer).await,
+        Some(peer) => node_outcome_letter(peer).await,
         None => "-".into(),
     };
-    format!("{near}|{peer}")
+    format!("{local}|{peer}")
 }
 
 #[test]
 fn faults_on_simnet_end_every_operation_as_tcp_does() {
-    let (mut wrong, mut played) = (String::new(), 0);
+    let (mut mismatches, mut cells) = (String::new(), 0);
     for (fault, states) in TABLE {
-        for (state, whens) in STATES.into_iter().zip(states) {
-            for (when, expected) in WHENS.into_iter().zip(whens) {
-                let actual = fifo(async move |_| play(fault, state, when).await);
-                played += 1;
+        for (state, phases) in STATES.into_iter().zip(states) {
+            for (phase, expected) in PHASES.into_iter().zip(phases) {
+                let actual = run_fifo(async move |_| run_cell(fault, state, phase).await);
+                cells += 1;
                 if actual != expected {
-                    wrong += &format!("\n{fault}, {state}, {when}: {actual}, not {expected}");
+                    mismatches += &format!("\n{fault}, {state}, {phase}: {actual}, not {expected}");
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
-    assert_eq!(played, 234);
+    assert!(mismatches.is_empty(), "{mismatches}");
+    assert_eq!(cells, 234);
 }

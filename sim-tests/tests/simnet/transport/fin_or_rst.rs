@@ -6,12 +6,15 @@ use futures::future::join;
 use virtnet::simnet::Config;
 use virtnet::{Cause, time};
 
-use crate::simnet::{Two, connect, exact, fifo, ms, read, secs, timed, two, write, write_all};
+use crate::simnet::{
+    ConnectedPair, connect, connected_pair, exact_config, ms, read, run_fifo, secs, timed, write,
+    write_all,
+};
 
 /// How the end `ba` of the fixture comes to be closed.
-type Close = (&'static str, fn(&mut Two));
+type CloseCase = (&'static str, fn(&mut ConnectedPair));
 
-const CLOSES: [Close; 4] = [
+const CLOSES: [CloseCase; 4] = [
     ("close", |t| t.ba.close().unwrap()),
     ("host", |t| t.b.close().unwrap()),
     ("drop", |t| {
@@ -27,47 +30,50 @@ const CLOSES: [Close; 4] = [
 ];
 
 /// Plays a story once for each way to close.
-fn each_close(config: fn() -> Config, story: impl AsyncFn(&mut Two, &Close) + Copy + 'static) {
+fn for_each_close(
+    config: fn() -> Config,
+    scenario: impl AsyncFn(&mut ConnectedPair, &CloseCase) + Copy + 'static,
+) {
     for close in &CLOSES {
-        fifo(async move |_| {
-            let mut t = two(config()).await;
-            story(&mut t, close).await;
+        run_fifo(async move |_| {
+            let mut t = connected_pair(config()).await;
+            scenario(&mut t, close).await;
         });
     }
 }
 
 #[test]
 fn close_with_bytes_unread_resets_a_parked_reader_one_way_later() {
-    each_close(exact, async |t, (name, close)| {
+    for_each_close(exact_config, async |t, (name, close)| {
         write_all(&t.ab, b"request").await.unwrap();
         time::sleep(secs(1)).await;
         let start = time::now();
         let ab = t.ab.clone();
         let closing = async { close(t) };
-        let (told, ()) = join(async { (read(&ab).await, time::now() - start) }, closing).await;
-        assert_eq!(told, (Err(Cause::ConnReset), ms(10)), "{name}");
+        let (result, ()) = join(async { (read(&ab).await, time::now() - start) }, closing).await;
+        assert_eq!(result, (Err(Cause::ConnReset), ms(10)), "{name}");
     });
 }
 
 #[test]
 fn close_with_bytes_unread_resets_a_parked_writer_one_way_later() {
-    each_close(
-        || exact().window(4),
+    for_each_close(
+        || exact_config().window(4),
         async |t, (name, close)| {
             write_all(&t.ab, b"full").await.unwrap();
             time::sleep(secs(1)).await;
             let ab = t.ab.clone();
             let closing = async { close(t) };
-            let (told, ()) = join(timed(write(&ab, "more")), closing).await;
-            assert_eq!(told, (ms(10), Err(Cause::ConnReset)), "{name}");
+            let (result, ()) = join(timed(write(&ab, "more")), closing).await;
+            assert_eq!(result, (ms(10), Err(Cause::ConnReset)), "{name}");
             assert_eq!(read(&ab).await, Err(Cause::ConnReset), "{name}");
         },
     );
 }
 
 #[test]
-fn close_with_bytes_unread_leaves_readable_what_had_arrived_and_loses_the_rest() {
-    each_close(exact, async |t, (name, close)| {
+fn close_with_bytes_unread_keeps_received_data_readable_and_loses_the_rest() {
+    for_each_close(exact_config, async |t, (name, close)| {
         write_all(&t.ab, b"request").await.unwrap();
         write_all(&t.ba, b"arrived").await.unwrap();
         time::sleep(secs(1)).await;
@@ -83,7 +89,7 @@ fn close_with_bytes_unread_leaves_readable_what_had_arrived_and_loses_the_rest()
 
 #[test]
 fn close_with_a_part_of_a_segment_unread_is_a_reset() {
-    each_close(exact, async |t, (name, close)| {
+    for_each_close(exact_config, async |t, (name, close)| {
         write_all(&t.ab, b"request").await.unwrap();
         crate::simnet::read_exact(&t.ba, 6).await;
         close(t);
@@ -93,7 +99,7 @@ fn close_with_a_part_of_a_segment_unread_is_a_reset() {
 
 #[test]
 fn close_with_everything_read_is_the_end_of_the_stream() {
-    each_close(exact, async |t, (name, close)| {
+    for_each_close(exact_config, async |t, (name, close)| {
         write_all(&t.ab, b"request").await.unwrap();
         write_all(&t.ba, b"answer").await.unwrap();
         assert_eq!(read(&t.ba).await, Ok("request".into()), "{name}");
@@ -106,7 +112,7 @@ fn close_with_everything_read_is_the_end_of_the_stream() {
 
 #[test]
 fn close_with_the_end_of_the_stream_unread_is_no_reset() {
-    each_close(exact, async |t, (name, close)| {
+    for_each_close(exact_config, async |t, (name, close)| {
         t.ab.shutdown().await.unwrap();
         time::sleep(secs(1)).await;
         close(t);
@@ -116,7 +122,7 @@ fn close_with_the_end_of_the_stream_unread_is_no_reset() {
 
 #[test]
 fn close_with_bytes_and_the_end_of_the_stream_unread_is_a_reset() {
-    each_close(exact, async |t, close| {
+    for_each_close(exact_config, async |t, close| {
         write_all(&t.ab, b"request").await.unwrap();
         t.ab.shutdown().await.unwrap();
         time::sleep(secs(1)).await;
@@ -127,8 +133,8 @@ fn close_with_bytes_and_the_end_of_the_stream_unread_is_a_reset() {
 
 #[test]
 fn half_close_with_bytes_unread_is_the_end_of_the_stream() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         write_all(&t.ab, b"request").await.unwrap();
         time::sleep(secs(1)).await;
         t.ba.shutdown().await.unwrap();
@@ -141,8 +147,8 @@ fn half_close_with_bytes_unread_is_the_end_of_the_stream() {
 
 #[test]
 fn half_close_then_close_with_bytes_unread_is_a_reset_after_the_end_of_the_stream() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         write_all(&t.ab, b"request").await.unwrap();
         t.ba.shutdown().await.unwrap();
         time::sleep(secs(1)).await;
@@ -155,8 +161,8 @@ fn half_close_then_close_with_bytes_unread_is_a_reset_after_the_end_of_the_strea
 }
 
 #[test]
-fn bytes_that_arrive_after_the_close_are_answered_with_a_reset() {
-    each_close(exact, async |t, (name, close)| {
+fn bytes_arriving_after_the_close_are_answered_with_a_reset() {
+    for_each_close(exact_config, async |t, (name, close)| {
         let start = time::now();
         close(t);
         assert_eq!(write(&t.ab, "late").await, Ok(4), "{name}");
@@ -169,8 +175,8 @@ fn bytes_that_arrive_after_the_close_are_answered_with_a_reset() {
 }
 
 #[test]
-fn bytes_that_arrive_after_the_close_do_not_stop_what_has_left_the_closed_end() {
-    each_close(exact, async |t, (name, close)| {
+fn bytes_arriving_after_the_close_do_not_stop_data_already_sent() {
+    for_each_close(exact_config, async |t, (name, close)| {
         write_all(&t.ab, b"first half").await.unwrap();
         time::sleep(ms(9)).await;
         write_all(&t.ab, b"second half").await.unwrap();
@@ -178,8 +184,8 @@ fn bytes_that_arrive_after_the_close_do_not_stop_what_has_left_the_closed_end() 
         time::sleep(ms(8)).await;
         write_all(&t.ba, b"answered early").await.unwrap();
         close(t);
-        let told = timed(read(&t.ab)).await;
-        assert_eq!(told, (ms(10), Ok("answered early".into())), "{name}");
+        let result = timed(read(&t.ab)).await;
+        assert_eq!(result, (ms(10), Ok("answered early".into())), "{name}");
         assert_eq!(read(&t.ab).await, Ok(String::new()), "{name}");
         time::sleep(ms(2)).await;
         assert_eq!(write(&t.ab, "third").await, Err(Cause::BrokenPipe), "{name}");
@@ -188,9 +194,9 @@ fn bytes_that_arrive_after_the_close_do_not_stop_what_has_left_the_closed_end() 
 
 /// At a thousand bytes a second, of which the last have not left when the late bytes arrive.
 #[test]
-fn bytes_that_arrive_after_the_close_lose_what_has_not_left_the_closed_end() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+fn bytes_arriving_after_the_close_lose_data_not_yet_sent() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         drop(t.net.link("α", "β").bandwidth(1_000));
         write_all(&t.ba, &[1; 100]).await.unwrap();
         write_all(&t.ba, &[2; 900]).await.unwrap();
@@ -204,8 +210,8 @@ fn bytes_that_arrive_after_the_close_lose_what_has_not_left_the_closed_end() {
 
 #[test]
 fn writer_that_fills_the_window_of_a_closed_end_is_reset() {
-    each_close(
-        || exact().window(4),
+    for_each_close(
+        || exact_config().window(4),
         async |t, (name, close)| {
             close(t);
             let wrote = timed(write_all(&t.ab, b"more than the window")).await;
@@ -216,9 +222,9 @@ fn writer_that_fills_the_window_of_a_closed_end_is_reset() {
 
 /// A reset is sent once. What is lost is lost, and whatever arrives later is answered anew.
 #[test]
-fn reset_that_is_lost_leaves_the_connection_half_open_until_the_other_end_sends() {
-    fifo(async |_| {
-        let t = two(exact().user_timeout(None)).await;
+fn lost_reset_leaves_the_connection_half_open_until_the_peer_sends() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().user_timeout(None)).await;
         write_all(&t.ab, b"request").await.unwrap();
         time::sleep(secs(1)).await;
         t.net.partition(&["α"], &["β"]);
@@ -236,79 +242,79 @@ fn reset_that_is_lost_leaves_the_connection_half_open_until_the_other_end_sends(
 /// What is not acknowledged is sent again, so that the answer to it cannot get lost for good.
 #[test]
 fn reset_that_answers_bytes_is_repeated_until_it_arrives() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.net.partition_one_way(&["β"], &["α"]);
         t.ba.close().unwrap();
         write_all(&t.ab, b"request").await.unwrap();
         time::sleep(secs(1)).await;
         t.net.heal();
-        let (took, told) = timed(read(&t.ab)).await;
-        assert_eq!(told, Err(Cause::ConnReset));
+        let (took, result) = timed(read(&t.ab)).await;
+        assert_eq!(result, Err(Cause::ConnReset));
         assert!(took <= secs(2), "{took:?}");
     });
 }
 
 #[test]
 fn reset_that_answers_bytes_and_never_arrives_is_a_timeout() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         t.net.partition_one_way(&["β"], &["α"]);
         t.ba.close().unwrap();
         write_all(&t.ab, b"request").await.unwrap();
-        let (took, told) = timed(read(&t.ab)).await;
-        assert_eq!(told, Err(Cause::TimedOut));
+        let (took, result) = timed(read(&t.ab)).await;
+        assert_eq!(result, Err(Cause::TimedOut));
         assert!(took >= secs(60) && took <= secs(61), "{took:?}");
     });
 }
 
 /// The bytes arrived and their acknowledgement was lost: they are repeated, and answered.
 #[test]
-fn reset_that_was_lost_while_bytes_were_unacknowledged_arrives_after_all() {
+fn lost_reset_with_bytes_unacknowledged_arrives_after_heal() {
     for close_first in [false, true] {
-        fifo(async move |_| {
-            let t = two(exact()).await;
+        run_fifo(async move |_| {
+            let t = connected_pair(exact_config()).await;
             t.net.partition_one_way(&["β"], &["α"]);
             write_all(&t.ab, b"request").await.unwrap();
             time::sleep(if close_first { Duration::ZERO } else { secs(1) }).await;
             t.ba.close().unwrap();
             time::sleep(secs(2)).await;
             t.net.heal();
-            let (took, told) = timed(read(&t.ab)).await;
-            assert_eq!(told, Err(Cause::ConnReset), "{close_first}");
+            let (took, result) = timed(read(&t.ab)).await;
+            assert_eq!(result, Err(Cause::ConnReset), "{close_first}");
             assert!(took <= secs(4), "{close_first}: {took:?}");
         });
     }
 }
 
 #[test]
-fn keep_alive_finds_out_that_the_reset_was_lost() {
-    fifo(async |_| {
-        let t = two(exact().keep_alive(Some(secs(5)))).await;
+fn keep_alive_detects_a_lost_reset() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().keep_alive(Some(secs(5)))).await;
         write_all(&t.ab, b"request").await.unwrap();
         time::sleep(secs(1)).await;
         t.net.partition(&["α"], &["β"]);
         t.ba.close().unwrap();
         time::sleep(secs(1)).await;
         t.net.heal();
-        let (took, told) = timed(read(&t.ab)).await;
-        assert_eq!(told, Err(Cause::ConnReset));
+        let (took, result) = timed(read(&t.ab)).await;
+        assert_eq!(result, Err(Cause::ConnReset));
         assert!(took <= secs(10), "{took:?}");
     });
 }
 
 #[test]
-fn writer_parked_at_a_full_window_finds_out_that_the_reset_was_lost() {
-    fifo(async |_| {
-        let t = two(exact().window(4)).await;
+fn writer_blocked_by_a_full_window_detects_a_lost_reset() {
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config().window(4)).await;
         write_all(&t.ab, b"full").await.unwrap();
         time::sleep(secs(1)).await;
         t.net.partition(&["α"], &["β"]);
         t.ba.close().unwrap();
         time::sleep(secs(1)).await;
         t.net.heal();
-        let (took, told) = timed(write(&t.ab, "more")).await;
-        assert_eq!(told, Err(Cause::ConnReset));
+        let (took, result) = timed(write(&t.ab, "more")).await;
+        assert_eq!(result, Err(Cause::ConnReset));
         assert!(took <= secs(1), "{took:?}");
     });
 }
@@ -316,14 +322,14 @@ fn writer_parked_at_a_full_window_finds_out_that_the_reset_was_lost() {
 /// A host may dial itself, and a closed connection's port is free at once.
 #[test]
 fn close_with_bytes_unread_on_one_host_is_a_reset_and_frees_the_port() {
-    fifo(async |_| {
-        let t = two(exact()).await;
+    run_fifo(async |_| {
+        let t = connected_pair(exact_config()).await;
         let (near, far) = connect(&t.b, &t.lb).await;
         write_all(&near, b"request").await.unwrap();
         time::sleep(ms(1)).await;
         far.close().unwrap();
         assert_eq!(read(&near).await, Err(Cause::ConnReset));
-        let (again, _far) = connect(&t.b, &t.lb).await;
-        assert_eq!(again.local_addr(), far.local_addr());
+        let (redialed, _far) = connect(&t.b, &t.lb).await;
+        assert_eq!(redialed.local_addr(), far.local_addr());
     });
 }

@@ -10,7 +10,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use virtnet::os::Tcp;
 use virtnet::{Cause, Conn, Error, Networker};
 
-use crate::lonet::{LIMIT, Place, run};
+use crate::lonet::{TEST_LIMIT, TempNetworks, run};
 
 /// A close, and what comes of it for readers and for an idle connection, before and during: the
 /// words are those of the table of the simulated network, which says the same.
@@ -30,19 +30,19 @@ const TABLE: [Row; 8] = [
 ];
 
 /// How long an operation is given to end, and what the fault has to arrive.
-const REST: Duration = Duration::from_millis(100);
-const A_WHILE: Duration = Duration::from_millis(300);
+const SETTLE_TIME: Duration = Duration::from_millis(100);
+const WAIT_TIME: Duration = Duration::from_millis(300);
 
-struct Ends {
+struct ConnPair {
     ab: Conn,
     ba: RefCell<Option<Conn>>,
 }
 
-impl Ends {
+impl ConnPair {
     async fn new(a: &dyn Networker, b: &dyn Networker, at: &str) -> Self {
         let listener = b.listen(at).await.unwrap();
-        let there = listener.local_addr().to_string();
-        let (ab, ba) = join(a.dial(&there), listener.accept()).await;
+        let addr = listener.local_addr().to_string();
+        let (ab, ba) = join(a.dial(&addr), listener.accept()).await;
         Self { ab: ab.unwrap(), ba: RefCell::new(Some(ba.unwrap())) }
     }
 
@@ -50,7 +50,7 @@ impl Ends {
         self.ba.borrow().clone().expect("it was not dropped")
     }
 
-    async fn strike(&self, fault: &str) {
+    async fn apply(&self, fault: &str) {
         match fault {
             "close" | "close unread" => self.ba().close().unwrap(),
             "drop" | "drop unread" => drop(self.ba.borrow_mut().take()),
@@ -62,25 +62,28 @@ impl Ends {
     }
 }
 
-fn cause(error: &std::io::Error) -> Cause {
+fn cause_of(error: &std::io::Error) -> Cause {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     inner.expect("a connection's errors are the network's").root().clone()
 }
 
 async fn read(mut conn: &Conn) -> Result<usize, Cause> {
-    conn.read(&mut [0; 8]).await.map_err(|error| cause(&error))
+    conn.read(&mut [0; 8]).await.map_err(|error| cause_of(&error))
 }
 
-async fn operate(conn: &Conn, writes: bool) -> Result<usize, Cause> {
-    if writes {
+async fn perform(conn: &Conn, writes_first: bool) -> Result<usize, Cause> {
+    if writes_first {
         let mut out = conn;
-        out.write_all(b"x").await.map_err(|error| cause(&error))?;
-        out.flush().await.map_err(|error| cause(&error))?;
+        out.write_all(b"x").await.map_err(|error| cause_of(&error))?;
+        out.flush().await.map_err(|error| cause_of(&error))?;
     }
     read(conn).await
 }
 
-async fn told(operation: impl Future<Output = Result<usize, Cause>>, limit: Duration) -> String {
+async fn outcome_letter(
+    operation: impl Future<Output = Result<usize, Cause>>,
+    limit: Duration,
+) -> String {
     match select(Box::pin(operation), Timer::after(limit)).await {
         Either::Right(_) => "W".into(),
         Either::Left((Ok(0), _)) => "E".into(),
@@ -93,63 +96,64 @@ async fn told(operation: impl Future<Output = Result<usize, Cause>>, limit: Dura
 }
 
 /// Plays one row. What is expected to end has as long as it needs.
-async fn play(ends: Ends, fault: &str, state: &str, when: &str, expected: &str) -> String {
-    let (near, far) = expected.split_once('|').unwrap();
-    let limit = |word: &str| if word == "W" { A_WHILE } else { LIMIT };
+async fn run_cell(ends: ConnPair, fault: &str, state: &str, phase: &str, expected: &str) -> String {
+    let (local, peer_letter) = expected.split_once('|').unwrap();
+    let limit = |word: &str| if word == "W" { WAIT_TIME } else { TEST_LIMIT };
     if fault.ends_with("unread") {
         (&ends.ab).write_all(b"u").await.unwrap();
-        Timer::after(REST).await;
+        Timer::after(SETTLE_TIME).await;
     }
-    let far_end = (far != "-").then(|| ends.ba());
-    if when == "before" {
-        ends.strike(fault).await;
-        Timer::after(REST).await;
+    let peer_conn = (peer_letter != "-").then(|| ends.ba());
+    if phase == "before" {
+        ends.apply(fault).await;
+        Timer::after(SETTLE_TIME).await;
     }
     let peer = async {
-        match &far_end {
-            Some(conn) => told(operate(conn, false), limit(far)).await,
+        match &peer_conn {
+            Some(conn) => outcome_letter(perform(conn, false), limit(peer_letter)).await,
             None => "-".into(),
         }
     };
-    let strike = async {
-        if when == "during" {
-            ends.strike(fault).await;
+    let injecting = async {
+        if phase == "during" {
+            ends.apply(fault).await;
         }
     };
-    let near = told(operate(&ends.ab, state == "idle"), limit(near));
-    let ((near, peer), ()) = join(join(near, peer), strike).await;
-    format!("{near}|{peer}")
+    let local = outcome_letter(perform(&ends.ab, state == "idle"), limit(local));
+    let ((local, peer), ()) = join(join(local, peer), injecting).await;
+    format!("{local}|{peer}")
 }
 
-async fn check(ends: impl AsyncFn() -> Ends) -> String {
-    let mut wrong = String::new();
+async fn mismatches_with_table(ends: impl AsyncFn() -> ConnPair) -> String {
+    let mut mismatches = String::new();
     for (fault, states) in TABLE {
-        for (state, whens) in ["reader", "idle"].into_iter().zip(states) {
-            for (when, expected) in ["before", "during"].into_iter().zip(whens) {
-                let actual = play(ends().await, fault, state, when, expected).await;
+        for (state, phases) in ["reader", "idle"].into_iter().zip(states) {
+            for (phase, expected) in ["before", "during"].into_iter().zip(phases) {
+                let actual = run_cell(ends().await, fault, state, phase, expected).await;
                 if actual != expected {
-                    wrong += &format!("\n{fault}, {state}, {when}: {actual}, not {expected}");
+                    mismatches += &format!("\n{fault}, {state}, {phase}: {actual}, not {expected}");
                 }
             }
         }
     }
-    wrong
+    mismatches
 }
 
 #[test]
 fn closes_on_tcp_end_every_operation_as_the_table_says() {
     let tcp = Tcp::new();
-    let wrong = run(check(async || Ends::new(&tcp, &tcp, "127.0.0.1:0").await));
-    assert!(wrong.is_empty(), "{wrong}");
+    let mismatches =
+        run(mismatches_with_table(async || ConnPair::new(&tcp, &tcp, "127.0.0.1:0").await));
+    assert!(mismatches.is_empty(), "{mismatches}");
 }
 
 #[test]
 fn closes_on_lonet_end_every_operation_as_the_table_says() {
-    let place = Place::new();
-    let wrong = run(async {
-        let net = place.config().join("t").await.unwrap();
+    let temp = TempNetworks::new();
+    let mismatches = run(async {
+        let net = temp.config().join("t").await.unwrap();
         let (a, b) = (net.new_host("α").await.unwrap(), net.new_host("β").await.unwrap());
-        check(async || Ends::new(&a, &b, "").await).await
+        mismatches_with_table(async || ConnPair::new(&a, &b, "").await).await
     });
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(mismatches.is_empty(), "{mismatches}");
 }

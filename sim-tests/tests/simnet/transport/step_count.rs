@@ -7,10 +7,10 @@ use futures::io::AsyncReadExt;
 use virtnet::simnet::{Config, Network};
 use virtnet::{Outcome, Run, time};
 
-use crate::simnet::{connect, exact, ms, panic_of, secs, write};
+use crate::simnet::{connect, exact_config, ms, panic_message, secs, write};
 
 /// Two ends that ask each other on a lossy link whether they are there, and wait for a minute.
-fn asking(run: Run, keep_alive: Duration) -> Outcome<()> {
+fn run_keep_alive(run: Run, keep_alive: Duration) -> Outcome<()> {
     run.execute(async move |_| {
         let net = Network::with("t", Config::new().keep_alive(Some(keep_alive)));
         let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
@@ -22,40 +22,40 @@ fn asking(run: Run, keep_alive: Duration) -> Outcome<()> {
 }
 
 #[test]
-fn keep_alive_that_asks_without_end_ends_at_the_step_limit() {
-    let outcome = asking(Run::new(1).step_limit(1_000), Duration::from_micros(1));
+fn endless_keep_alive_ends_at_the_step_limit() {
+    let outcome = run_keep_alive(Run::new(1).step_limit(1_000), Duration::from_micros(1));
     assert_eq!((outcome.ending.name(), outcome.steps), ("step limit", 1_000), "{outcome}");
     assert!(outcome.elapsed < secs(1), "{outcome}");
 }
 
 #[test]
-fn step_limit_that_suffices_for_what_the_network_does_changes_nothing() {
-    let free = asking(Run::new(1), ms(100));
-    assert!(free.is_done(), "{free}");
-    assert!(free.steps > 1_000, "600 questions of each end: {free}");
-    for (limit, done) in [(free.steps, true), (free.steps - 1, false), (500, false)] {
-        let limited = asking(Run::new(1).step_limit(limit), ms(100));
+fn sufficient_step_limit_does_not_change_the_run() {
+    let unlimited = run_keep_alive(Run::new(1), ms(100));
+    assert!(unlimited.is_done(), "{unlimited}");
+    assert!(unlimited.steps > 1_000, "600 questions of each end: {unlimited}");
+    for (limit, done) in [(unlimited.steps, true), (unlimited.steps - 1, false), (500, false)] {
+        let limited = run_keep_alive(Run::new(1).step_limit(limit), ms(100));
         assert_eq!(limited.is_done(), done, "{limit}: {limited}");
-        assert_eq!(limited.fingerprint == free.fingerprint, done, "{limit}");
+        assert_eq!(limited.fingerprint == unlimited.fingerprint, done, "{limit}");
         assert_eq!(limited.steps, limit);
     }
 }
 
 /// Whether records are kept decides which way data goes through the library, and nothing else.
 #[test]
-fn steps_are_the_same_whether_or_not_the_trace_is_kept() {
+fn step_count_is_the_same_with_and_without_a_trace() {
     for seed in 0..20 {
-        let plain = asking(Run::new(seed), secs(1));
-        let traced = asking(Run::new(seed).keep_trace().record_choices(), secs(1));
-        assert_eq!((plain.steps, plain.fingerprint), (traced.steps, traced.fingerprint));
+        let untraced = run_keep_alive(Run::new(seed), secs(1));
+        let traced = run_keep_alive(Run::new(seed).keep_trace().record_choices(), secs(1));
+        assert_eq!((untraced.steps, untraced.fingerprint), (traced.steps, traced.fingerprint));
     }
 }
 
 #[test]
-fn retransmissions_count_as_steps_and_plain_deliveries_do_not() {
+fn retransmissions_count_as_steps_and_deliveries_do_not() {
     let steps = |cut: bool| {
         let outcome = Run::new(1).execute(async move |sim| {
-            let net = Network::with("t", exact().user_timeout(None));
+            let net = Network::with("t", exact_config().user_timeout(None));
             let (a, b) = (net.new_host("a").await.unwrap(), net.new_host("b").await.unwrap());
             let listener = b.listen(":1").await.unwrap();
             let (ab, _ba) = connect(&a, &listener).await;
@@ -69,13 +69,13 @@ fn retransmissions_count_as_steps_and_plain_deliveries_do_not() {
         });
         outcome.steps
     };
-    let (plain, cut) = (steps(false), steps(true));
-    assert!(plain < 30, "{plain}");
-    assert!(cut > plain + 50, "3000 s, and an attempt a minute: {cut}, {plain}");
+    let (uncut, cut) = (steps(false), steps(true));
+    assert!(uncut < 30, "{uncut}");
+    assert!(cut > uncut + 50, "3000 s, and an attempt a minute: {cut}, {uncut}");
 }
 
 #[test]
-fn durations_of_zero_that_break_every_connection_are_refused() {
+fn config_values_that_break_every_connection_are_refused() {
     let zero = Duration::ZERO;
     let refused: [(&str, &dyn Fn()); 6] = [
         ("user_timeout(0)", &|| drop(Config::new().user_timeout(Some(zero)))),
@@ -86,23 +86,23 @@ fn durations_of_zero_that_break_every_connection_are_refused() {
         ("a window of 1073741825 bytes", &|| drop(Config::new().window((1 << 30) + 1))),
     ];
     for (text, call) in refused {
-        let told = panic_of(call);
-        assert!(told.contains(text), "{told}");
+        let result = panic_message(call);
+        assert!(result.contains(text), "{result}");
     }
 }
 
 #[test]
-fn smallest_and_largest_values_of_a_configuration_make_no_run_hang() {
-    let (least, most) = (Duration::from_nanos(1), Duration::MAX);
+fn extreme_config_values_never_hang_a_run() {
+    let (min, max) = (Duration::from_nanos(1), Duration::MAX);
     let configs: [(&str, Config); 8] = [
-        ("user_timeout 1 ns", exact().user_timeout(Some(least))),
-        ("user_timeout max", exact().user_timeout(Some(most))),
-        ("connect_timeout max", exact().connect_timeout(most)),
-        ("keep_alive 1 ns", exact().keep_alive(Some(least))),
-        ("keep_alive max", exact().keep_alive(Some(most))),
-        ("bandwidth 1", exact().bandwidth(Some(1))),
-        ("bandwidth max", exact().bandwidth(Some(u64::MAX))),
-        ("window 1", exact().window(1)),
+        ("user_timeout 1 ns", exact_config().user_timeout(Some(min))),
+        ("user_timeout max", exact_config().user_timeout(Some(max))),
+        ("connect_timeout max", exact_config().connect_timeout(max)),
+        ("keep_alive 1 ns", exact_config().keep_alive(Some(min))),
+        ("keep_alive max", exact_config().keep_alive(Some(max))),
+        ("bandwidth 1", exact_config().bandwidth(Some(1))),
+        ("bandwidth max", exact_config().bandwidth(Some(u64::MAX))),
+        ("window 1", exact_config().window(1)),
     ];
     for (name, config) in configs {
         let run = Run::new(1).step_limit(100_000).time_limit(secs(100_000));
