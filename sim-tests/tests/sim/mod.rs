@@ -13,3 +13,4 @@ mod stalls;
 mod tape;
 mod tasks;
 mod time;
+mod wrapped_wakers;

@@ -197,8 +197,10 @@ struct RecordLog {
 pub(crate) struct Recorder {
     state: u64,
     count: u64,
-    /// How many records there were when that began of which none tells yet.
+    /// The number of records when the current action began: an action without a record of its own.
     cause_floor: u64,
+    /// The record in which the current action was requested, if any.
+    requested_in: RecordIndex,
     checkpoints: Vec<Fingerprint>,
     log: Option<Box<RecordLog>>,
 }
@@ -208,6 +210,7 @@ impl Recorder {
     #[inline(always)]
     pub(crate) fn begin(&mut self, keep: bool) {
         (self.state, self.count, self.cause_floor) = (0, 0, 0);
+        self.requested_in = RecordIndex::default();
         self.checkpoints.clear();
         self.log = keep.then(Box::default);
     }
@@ -220,7 +223,13 @@ impl Recorder {
     /// Begins something that no record so far tells of: a timer or an alarm has come due.
     #[inline]
     pub(crate) fn clear_cause(&mut self) {
-        self.cause_floor = self.count;
+        self.continue_record(RecordIndex::default());
+    }
+
+    /// Continues the action of a record, though others may have been added since.
+    #[inline]
+    pub(crate) fn continue_record(&mut self, record: RecordIndex) {
+        (self.cause_floor, self.requested_in) = (self.count, record);
     }
 
     /// The record in which that is done which is being done now.
@@ -233,7 +242,7 @@ impl Recorder {
     #[inline]
     const fn after(&self, count: u64) -> RecordIndex {
         // Numbers that do not fit belong to more records than can be kept.
-        if count > self.cause_floor { RecordIndex(count as u32) } else { RecordIndex(0) }
+        if count > self.cause_floor { RecordIndex(count as u32) } else { self.requested_in }
     }
 
     /// Adds one event; `beside` is asked for only if records are kept, and is told in which record

@@ -28,6 +28,26 @@ impl Callback {
     }
 }
 
+/// The actor that requested a deferred action, as the world had it then.
+#[derive(Clone, Copy)]
+pub(crate) struct Requester {
+    pub(crate) actor: PathHash,
+    /// The value of `World::current` during the action: no task, but one that counts and delays
+    /// wake-ups as the actor does.
+    pub(crate) current: u32,
+    /// The length of the chain of wake-ups. The action continues it, so that tasks that wake each
+    /// other through wrapped wakers still count as a livelock.
+    pub(crate) chain: u32,
+    /// The record in which the action was requested.
+    pub(crate) cause: RecordIndex,
+}
+
+/// A pending call of a waker that is not a task's own.
+pub(crate) struct DeferredWake {
+    pub(crate) waker: Waker,
+    pub(crate) requester: Requester,
+}
+
 /// A task to be dropped, and who had it aborted, in which record.
 #[derive(Clone, Copy)]
 pub(crate) struct Aborted {
@@ -42,8 +62,7 @@ pub(crate) enum Deferred {
     Abort,
     /// The run has taken all steps that it may.
     StepLimit,
-    /// A waker that is not a task's own.
-    Wake(Waker),
+    Wake(DeferredWake),
     Drop(Aborted),
     Callback(Callback),
 }
@@ -57,7 +76,7 @@ pub(crate) struct DeferredQueue {
     abort_reason: Option<String>,
     /// Whether the run has taken all steps that it may.
     is_out_of_steps: bool,
-    wakers: VecDeque<Waker>,
+    wakes: VecDeque<DeferredWake>,
     aborted: VecDeque<Aborted>,
     callbacks: VecDeque<Callback>,
 }
@@ -78,7 +97,7 @@ impl DeferredQueue {
         if self.is_out_of_steps {
             return Some(Deferred::StepLimit);
         }
-        let wake = self.wakers.pop_front().map(Deferred::Wake);
+        let wake = self.wakes.pop_front().map(Deferred::Wake);
         let drop = |this: &mut Self| this.aborted.pop_front().map(Deferred::Drop);
         let callback = |this: &mut Self| this.callbacks.pop_front().map(Deferred::Callback);
         let first = wake.or_else(|| drop(self)).or_else(|| callback(self));
@@ -86,16 +105,16 @@ impl DeferredQueue {
         first
     }
 
-    /// Takes the first waker.
+    /// Takes the first waker to be woken.
     #[cold]
-    pub(crate) fn pop_waker(&mut self) -> Option<Waker> {
-        self.wakers.pop_front()
+    pub(crate) fn pop_wake(&mut self) -> Option<DeferredWake> {
+        self.wakes.pop_front()
     }
 
     /// Has a waker woken that is not a task's own.
-    pub(crate) fn wake(&mut self, waker: Waker) {
+    pub(crate) fn wake(&mut self, wake: DeferredWake) {
         self.has_any = true;
-        self.wakers.push_back(waker);
+        self.wakes.push_back(wake);
     }
 
     /// Has a task dropped.
@@ -141,9 +160,9 @@ impl DeferredQueue {
 
     /// Takes what may be a user's own, to be dropped elsewhere.
     pub(crate) fn take_remaining(&mut self, wakers: &mut Vec<Waker>, errands: &mut Vec<Callback>) {
-        if !(self.wakers.is_empty() && self.callbacks.is_empty()) {
+        if !(self.wakes.is_empty() && self.callbacks.is_empty()) {
             cold(|| {
-                wakers.extend(self.wakers.drain(..));
+                wakers.extend(self.wakes.drain(..).map(|wake| wake.waker));
                 errands.extend(self.callbacks.drain(..));
             });
         }
@@ -154,7 +173,7 @@ impl DeferredQueue {
         const MAX_CAPACITY: usize = 1024;
         (self.has_any, self.abort_reason, self.is_out_of_steps) = (false, None, false);
         self.aborted.clear_to_capacity(MAX_CAPACITY);
-        self.wakers.clear_to_capacity(MAX_CAPACITY);
+        self.wakes.clear_to_capacity(MAX_CAPACITY);
         self.callbacks.clear_to_capacity(MAX_CAPACITY);
     }
 }

@@ -116,7 +116,7 @@ impl World {
     pub(crate) fn wake_waiter(&mut self, waiter: Waiter) {
         match waiter {
             Waiter::Task(task_ref) => self.wake(TaskId::from_bits(task_ref.task)),
-            Waiter::Other(waker) => self.deferred.wake(waker),
+            Waiter::Other(waker) => self.defer_wake(waker),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::sim::task::boxed_task::BoxedTask;
 use crate::sim::task::name::TaskName;
 use crate::sim::task::table::{Origin, TaskId, TaskTable};
 use crate::sim::world::cached_clock;
-use crate::sim::world::deferred::{Callback, DeferredQueue};
+use crate::sim::world::deferred::{Callback, DeferredQueue, DeferredWake, Requester};
 use crate::sim::world::livelock::SpinCounter;
 use crate::sim::world::node::{NO_NODE, NodeClock, Nodes};
 use crate::sim::world::progress::Progress;
@@ -41,6 +41,13 @@ pub(crate) const NO_TASK: u32 = u32::MAX;
 /// Stands for no task either, while something acts that wakes each task once at most: to count how
 /// often it has done so would be a waste of memory.
 pub(crate) const ANONYMOUS: u32 = NO_TASK - 1;
+/// Stands for no task either, while the end of a task acts: its wake-ups are delayed as a task's.
+pub(crate) const ENDED_TASK: u32 = NO_TASK - 2;
+/// Stands for no task either, while a waker that is not a task's own runs on behalf of a task: its
+/// wake-ups are counted and delayed as that task's.
+pub(crate) const REQUESTING_TASK: u32 = NO_TASK - 3;
+/// The smallest of these values; every slot of a task is below it.
+const FIRST_NON_TASK: u32 = REQUESTING_TASK;
 
 /// How far a run may go.
 #[derive(Clone, Copy, Debug)]
@@ -293,7 +300,7 @@ impl World {
 
     /// The task that is being polled or dropped.
     pub(crate) fn current_slot(&self) -> Option<u32> {
-        (self.current < ANONYMOUS).then_some(self.current)
+        (self.current < FIRST_NON_TASK).then_some(self.current)
     }
 
     /// Makes a task current that is polled or dropped outside of the run loop.
@@ -375,13 +382,37 @@ impl World {
         self.chain = 0;
     }
 
-    /// The same for something that is foreign, and may read the clock: the true one.
-    ///
-    /// It continues the chain of wake-ups of what asked for it: tasks that wake each other by way
-    /// of a waker that is not a task's own would else do so without end.
+    /// The same for something that is foreign, and may read the clock: the true one. It continues
+    /// the chain of wake-ups of what asked for it.
     pub(crate) fn set_actor_external(&mut self) {
         (self.current, self.actor) = (NO_TASK, PathHash::NONE);
         cached_clock::set(self.run, self.now);
+    }
+
+    /// The same for a waker that is not a task's own: its wake-ups are the requester's.
+    pub(crate) fn set_actor_requester(&mut self, requester: Requester) {
+        let Requester { actor, current, chain, cause } = requester;
+        (self.actor, self.current, self.chain) = (actor, current, chain);
+        self.tracer.continue_record(cause);
+        cached_clock::set(self.run, self.now);
+    }
+
+    /// The current actor, to be restored for an action that is deferred.
+    fn requester(&self) -> Requester {
+        Requester {
+            actor: self.actor,
+            current: if self.current < FIRST_NON_TASK { REQUESTING_TASK } else { self.current },
+            chain: self.chain,
+            cause: self.tracer.current(),
+        }
+    }
+
+    /// Queues a waker that is not a task's own, to be woken once the world is not borrowed, on behalf
+    /// of the current actor.
+    #[cold]
+    pub(crate) fn defer_wake(&mut self, waker: Waker) {
+        let requester = self.requester();
+        self.deferred.wake(DeferredWake { waker, requester });
     }
 
     /// The same for something that wakes each task once at most, and of which no record tells yet.
@@ -407,7 +438,7 @@ impl World {
     #[inline]
     pub(crate) fn accepts_requests(&self) -> bool {
         self.phase == Phase::Running
-            && (self.current >= ANONYMOUS
+            && (self.current >= FIRST_NON_TASK
                 || !self.nodes.is_dead(self.tasks.slots[self.current as usize].node))
     }
 

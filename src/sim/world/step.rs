@@ -19,7 +19,7 @@ use crate::sim::report::record::RecordTag;
 use crate::sim::report::trace::{Event, RecordExtras, RecordPayload};
 use crate::sim::task::boxed_task::BoxedTask;
 use crate::sim::task::table::{MAX_CAPACITY, TaskId, TaskState, TaskTable};
-use crate::sim::world::deferred::{Aborted, Callback, Deferred};
+use crate::sim::world::deferred::{Aborted, Callback, Deferred, DeferredWake};
 use crate::sim::world::livelock::ExceededLimit;
 use crate::sim::world::progress::STOPPED;
 use crate::sim::world::state::{EndReason, Limits, MAIN, NO_TASK, World};
@@ -130,10 +130,9 @@ impl World {
         while let Some(entry) = self.queue.pop_until(self.now) {
             self.handle_due_entry(entry);
             if self.deferred.has_any()
-                && let Some(waker) = self.deferred.pop_waker()
+                && let Some(wake) = self.deferred.pop_wake()
             {
-                self.set_actor_external();
-                handoff.external = Some(ExternalCall::Wake(waker));
+                handoff.external = Some(self.begin_wake(wake));
                 return true;
             }
         }
@@ -152,13 +151,21 @@ impl World {
                 // It may have completed since.
                 Deferred::Drop(aborted) if self.tasks.get_live(aborted.task).is_none() => continue,
                 Deferred::Drop(aborted) => return Some(self.begin_drop(aborted)),
-                Deferred::Wake(waker) => ExternalCall::Wake(waker),
-                Deferred::Callback(callback) => ExternalCall::Callback(callback),
+                Deferred::Wake(wake) => self.begin_wake(wake),
+                Deferred::Callback(callback) => {
+                    self.set_actor_external();
+                    ExternalCall::Callback(callback)
+                }
             };
-            self.set_actor_external();
             handoff.external = Some(call);
             return Some(NextStep::Rare(RareStep::RunExternal));
         }
+    }
+
+    /// Makes the requester of a wake-up the actor again, for the time of that call.
+    fn begin_wake(&mut self, DeferredWake { waker, requester }: DeferredWake) -> ExternalCall {
+        self.set_actor_requester(requester);
+        ExternalCall::Wake(waker)
     }
 
     /// Buries a task that has completed or was aborted, and wakes its joiner.

@@ -12,7 +12,7 @@ use crate::sim::queue::entry::{Action, EntryId};
 use crate::sim::report::record::RecordTag;
 use crate::sim::report::trace::RecordPayload;
 use crate::sim::task::table::{TaskId, TaskState};
-use crate::sim::world::state::{ANONYMOUS, NO_TASK, Phase, World};
+use crate::sim::world::state::{ANONYMOUS, ENDED_TASK, NO_TASK, Phase, World};
 
 impl World {
     /// Wakes a task on behalf of whoever acts now.
@@ -44,7 +44,7 @@ impl World {
         // Counted even if it changes nothing, so that whether another wake-up
         // came first does not shift the numbers of this pair.
         let mut ordinal = 0;
-        if current != ANONYMOUS {
+        if !matches!(current, ENDED_TASK | ANONYMOUS) {
             if !slot.was_woken_by(actor) {
                 return self.wake_by_new_source(task, policy);
             }
@@ -75,7 +75,7 @@ impl World {
         }
         let task = &self.tasks.slots[ended_slot as usize];
         (self.actor, self.chain) = (task.key.exit(), task.wake_chain.saturating_add(1));
-        self.current = NO_TASK;
+        self.current = ENDED_TASK;
         if self.names.is_some() {
             let path = self.tasks.path(ended_slot);
             self.intern_name(self.actor, || format!("{path}/{EXIT}"));
@@ -88,8 +88,8 @@ impl World {
                     self.schedule_poll(joiner.slot, self.actor, 0, DelayPolicy::TASK_WAKE);
                 }
             }
-            // Nothing foreign runs in here: the run loop wakes it, next of all.
-            Waiter::Other(waker) => self.deferred.wake(waker),
+            // User code does not run here: the run loop calls the waker next.
+            Waiter::Other(waker) => self.defer_wake(waker),
         }
     }
 
