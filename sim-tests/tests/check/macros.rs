@@ -99,7 +99,9 @@ fn select_works_where_the_user_has_items_of_any_name() {
     let sum = run(async |_| {
         select! {
             biased;
-            n = ready_value(chosen + turns + start + any_open + turn) => n + polled + output + matches,
+            n = ready_value(chosen + turns + start + any_open + turn) => {
+                n + polled + output + matches
+            },
             _ = ready_value(cx + a0 + b0 + c0) => 0,
         }
     });
