@@ -222,6 +222,6 @@ fn wakeups_of_a_task_are_numbered_per_source() {
     let all_ordinals = Vec::from_iter(0..TIMES);
     assert_eq!(
         ordinals,
-        ["", "main/a", "main/b"].map(|source| (source, all_ordinals.clone())).into()
+        ["main/a", "main/b", "timer"].map(|source| (source, all_ordinals.clone())).into()
     );
 }

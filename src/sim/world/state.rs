@@ -407,8 +407,8 @@ impl World {
         }
     }
 
-    /// Queues a waker that is not a task's own, to be woken once the world is not borrowed, on behalf
-    /// of the current actor.
+    /// Queues a waker that is not a task's own, to be woken once the world is not borrowed, on
+    /// behalf of the current actor.
     #[cold]
     pub(crate) fn defer_wake(&mut self, waker: Waker) {
         let requester = self.requester();
