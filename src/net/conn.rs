@@ -17,7 +17,7 @@ use crate::util::stall_probe::{
 };
 
 use crate::net::addr::Addr;
-use crate::net::engine::raw_conn::{FastConn, Readiness};
+use crate::net::engine::raw_conn::Readiness;
 use crate::net::error::{Cause, Error, Op};
 use crate::net::state::host_state::{Endpoint, EndpointEvent};
 
@@ -45,9 +45,6 @@ pub(crate) fn chain(inner: Option<WriteObserver>, outer: WriteObserver) -> Write
 /// this one, the way the bytes would have gone: `read pipet β:2->α:2: host is down`.
 #[derive(Clone)]
 pub struct Conn {
-    /// Nearly all that is read and written goes this way, where there is one: the endpoint need not
-    /// be loaded then, which takes a sixth of the time among ten thousand clients.
-    fast_path: Option<FastConn>,
     endpoint: Arc<Endpoint>,
     observer: Option<WriteObserver>,
 }
@@ -55,13 +52,13 @@ pub struct Conn {
 impl Conn {
     #[inline]
     pub(crate) fn new(endpoint: Arc<Endpoint>, observer: Option<WriteObserver>) -> Self {
-        Self { fast_path: endpoint.raw().fast_conn(), endpoint, observer }
+        Self { endpoint, observer }
     }
 
     /// Lets every write be seen.
     pub(crate) fn with_observer(self, observer: WriteObserver) -> Self {
-        let Self { fast_path, endpoint, observer: inner } = self;
-        Self { fast_path, endpoint, observer: Some(chain(inner, observer)) }
+        let Self { endpoint, observer: inner } = self;
+        Self { endpoint, observer: Some(chain(inner, observer)) }
     }
 
     /// Gives the address of this end; also after closing.
@@ -133,26 +130,31 @@ impl Conn {
         if is_probing() {
             return self.explain_read(cx, buf);
         }
-        match self.fast_path.as_ref().and_then(|conn| conn.read(cx, buf)) {
-            Some(polled) => polled.map(Ok),
-            None => self.poll_recv_slow(cx, buf),
-        }
+        self.poll_engine_read(cx, buf)
     }
 
-    #[inline(never)]
-    fn poll_recv_slow(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    #[inline]
+    fn poll_engine_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if self.endpoint.is_down() || buf.is_empty() {
             return Poll::Ready(self.check_open(Op::Read));
         }
         match self.endpoint.raw().poll_read(cx, buf) {
             Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Ok(count)),
-            // The end of the stream may be that of our own closing, as the engine sees it.
-            Poll::Ready(Ok(_)) => {
-                self.endpoint.record_event(EndpointEvent::ReadEnded);
-                Poll::Ready(self.check_open(Op::Read))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.map_engine_error(Op::Read, error))),
+            Poll::Ready(result) => Poll::Ready(self.end_read(result)),
             Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// What a read that moved no bytes gives.
+    #[cold]
+    fn end_read(&self, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            // The end of the stream may be that of our own closing, as the engine sees it.
+            Ok(_) => {
+                self.endpoint.record_event(EndpointEvent::ReadEnded);
+                self.check_open(Op::Read)
+            }
+            Err(error) => Err(self.map_engine_error(Op::Read, error)),
         }
     }
 
@@ -161,28 +163,21 @@ impl Conn {
         if is_probing() {
             return self.explain_write(cx, buf);
         }
-        match self.fast_path.as_ref().and_then(|conn| conn.write(buf)) {
-            Some(count) => Poll::Ready(Ok(self.report_written(&buf[..count]))),
-            None => self.poll_send_slow(cx, buf),
-        }
+        self.poll_engine_write(cx, buf)
     }
 
-    /// Lets what was written be seen.
     #[inline]
-    fn report_written(&self, data: &[u8]) -> usize {
-        if let Some(observer) = &self.observer {
-            observer(self, data);
-        }
-        data.len()
-    }
-
-    #[inline(never)]
-    fn poll_send_slow(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_engine_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.endpoint.is_down() || buf.is_empty() {
             return Poll::Ready(self.check_open(Op::Write));
         }
         match self.endpoint.raw().poll_write(cx, buf) {
-            Poll::Ready(Ok(count)) => Poll::Ready(Ok(self.report_written(&buf[..count]))),
+            Poll::Ready(Ok(count)) => {
+                if let Some(observer) = &self.observer {
+                    observer(self, &buf[..count]);
+                }
+                Poll::Ready(Ok(count))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.map_engine_error(Op::Write, error))),
             Poll::Pending => Poll::Pending,
         }
@@ -257,7 +252,7 @@ impl Conn {
         }
         let raw = self.endpoint.raw();
         match raw.readiness(false, cx.waker()) {
-            Some(Readiness::Ended) if reported => self.poll_recv_slow(cx, buf),
+            Some(Readiness::Ended) if reported => self.poll_engine_read(cx, buf),
             Some(readiness) => self.report_pending(Op::Read, readiness),
             // What a foreign engine gives is lost, but the run is over.
             None => match raw.poll_read(cx, &mut buf[..1]) {
@@ -279,7 +274,7 @@ impl Conn {
         }
         let raw = self.endpoint.raw();
         match raw.readiness(true, cx.waker()) {
-            Some(Readiness::Ended) if reported => self.poll_send_slow(cx, buf),
+            Some(Readiness::Ended) if reported => self.poll_engine_write(cx, buf),
             Some(readiness) => self.report_pending(Op::Write, readiness),
             None => match raw.poll_write(cx, buf) {
                 Poll::Ready(Err(error)) if reported => {

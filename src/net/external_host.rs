@@ -49,7 +49,7 @@ impl ExternalHost {
         let attached = match connected {
             Some(Ok(ExternalConn { raw, peer })) => Port::take_lowest(&self.state)
                 .ok_or(CauseKind::NoFreePort)
-                .and_then(|port| Endpoint::attach(port, peer, raw.into()))
+                .and_then(|port| Endpoint::attach(port, peer, raw))
                 .map_err(Cause::from),
             Some(Err(cause)) => Err(self.state.down_cause().map_or(cause, Cause::from)),
             None => Err(self.state.down_cause().unwrap_or(CauseKind::HostDown).into()),

@@ -181,7 +181,7 @@ async fn connect(
         if poll_ready_ok(&mut query) { String::new() } else { query.await.map_err(Cause::from)? }
     };
     let (raw, peer) = engine.dial(src, dst, &hostdata).await?;
-    Ok((raw.into(), peer))
+    Ok((raw, peer))
 }
 
 impl PartialEq for Host {

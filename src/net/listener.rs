@@ -330,7 +330,7 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
                 down.map_or(cause, Cause::from)
             })?;
             let port = Port::take_lowest(host).ok_or(CauseKind::NoFreePort)?;
-            Ok(Endpoint::attach(port, peer, raw.into())?)
+            Ok(Endpoint::attach(port, peer, raw)?)
         });
         if polled.is_ready() {
             self.leave_queue();

@@ -170,7 +170,6 @@ pub use subnetwork::SubNetwork;
 pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 
 pub(crate) use engine::notifier::DialTarget;
-pub(crate) use engine::raw_conn::{ConnHandle, ConnRef, ConnTable};
 #[cfg(feature = "os")]
 pub(crate) use engine::raw_conn::{ExternalConn, RawListener};
 pub(crate) use engine::ready::{ReadyOk, poll_ready_ok};

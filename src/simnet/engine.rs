@@ -7,7 +7,7 @@ use crate::util::waiter::Waiter;
 
 use crate::simnet::state::{enter, enter_state, try_enter};
 use crate::simnet::tcp::dial::DialSuccess;
-use crate::simnet::tcp::socket::endpoint;
+use crate::simnet::tcp::socket::SimConn;
 
 /// A region of a simulated network, as the layer above uses it.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Transport for RegionTransport {
             let Some(DialSuccess { conn, port }) = outcome else {
                 return Err(Box::new(cause.unwrap_or(Cause::TimedOut)));
             };
-            Ok((endpoint(self.run, conn, 0), port))
+            Ok((SimConn::boxed(self.run, conn, 0), port))
         })
     }
 

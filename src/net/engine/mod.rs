@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 
 use crate::net::addr::Addr;
 use crate::net::error::{Cause, Error, RegistryError};
-use raw_conn::{ConnHandle, RawConn};
+use raw_conn::RawConn;
 
 /// Carries connections between hosts.
 ///
@@ -70,7 +70,7 @@ pub trait Engine: Send + Sync + 'static {
 ///
 /// The cause is boxed, as is that of an announcement: what nearly always is not there would have to
 /// be moved out of every poll, in wider words than it was written in.
-pub(crate) type DialResult<P> = Result<(ConnHandle, P), Box<Cause>>;
+pub(crate) type DialResult<P> = Result<(Box<dyn RawConn>, P), Box<Cause>>;
 
 /// An engine of this crate that is its own registry. What is begun has a number here, so that a
 /// dial needs no future of the registry's and none of the engine's.

@@ -14,7 +14,7 @@ use crate::util::stall_probe::{
 use crate::util::waiter::Waiter;
 
 use crate::net::addr::{Addr, AddrError};
-use crate::net::engine::raw_conn::{ConnHandle, RawConn};
+use crate::net::engine::raw_conn::RawConn;
 use crate::net::error::Cause;
 use crate::net::state::accept_queue::Offer;
 use crate::net::state::host_state::{Endpoint, HostState, ListenerKey, Port};
@@ -106,7 +106,7 @@ impl DialTarget {
         &self,
         src: &mut Option<Addr>,
         port: u16,
-        make: impl FnOnce(u16) -> ConnHandle,
+        make: impl FnOnce(u16) -> Box<dyn RawConn>,
     ) -> Option<Waiter> {
         let host = &self.host;
         host.with_table(|table| {
@@ -291,7 +291,7 @@ impl Accept {
     /// the connection is torn down, so that the dialer sees a reset and never a live connection to
     /// nobody.
     pub fn confirm(self, conn: Box<dyn RawConn>) {
-        self.responder.confirm(conn.into());
+        self.responder.confirm(conn);
     }
 
     /// Gives the address and what is to be answered, for who keeps the one before the other.
@@ -309,7 +309,7 @@ impl Accept {
 
 impl AcceptResponder {
     /// See [`Accept::confirm`].
-    pub(crate) fn confirm(mut self, conn: ConnHandle) {
+    pub(crate) fn confirm(mut self, conn: Box<dyn RawConn>) {
         let Some((port, src)) = self.dial.take() else {
             return;
         };

@@ -22,7 +22,7 @@ use crate::util::stall_probe::report_effect;
 use crate::util::waiter::Waiter;
 
 use crate::net::addr::Addr;
-use crate::net::engine::raw_conn::ConnHandle;
+use crate::net::engine::raw_conn::RawConn;
 use crate::net::error::CauseKind;
 use crate::net::state::accept_queue::AcceptQueue;
 use crate::net::state::port_set::PortSet;
@@ -341,7 +341,7 @@ pub(crate) struct Endpoint {
     /// All an operation looks at while all is well, and so it stands with `raw`. Set by whichever
     /// of connection, host and network goes down first.
     down: Latch,
-    raw: ConnHandle,
+    raw: Box<dyn RawConn>,
     pub(crate) peer: Addr,
     port: Port,
     events: AtomicU8,
@@ -361,7 +361,7 @@ pub(crate) enum EndpointEvent {
 
 impl Endpoint {
     #[inline]
-    pub(crate) fn new(port: Port, peer: Addr, raw: ConnHandle) -> Arc<Self> {
+    pub(crate) fn new(port: Port, peer: Addr, raw: Box<dyn RawConn>) -> Arc<Self> {
         Arc::new(Self { down: Latch::default(), raw, peer, port, events: AtomicU8::new(0) })
     }
 
@@ -382,7 +382,11 @@ impl Endpoint {
     /// If the host went down meanwhile: the connection is torn down then, and the port given
     /// back. So a connection is never live on a closed host.
     #[inline(always)]
-    pub(crate) fn attach(port: Port, peer: Addr, raw: ConnHandle) -> Result<Arc<Self>, CauseKind> {
+    pub(crate) fn attach(
+        port: Port,
+        peer: Addr,
+        raw: Box<dyn RawConn>,
+    ) -> Result<Arc<Self>, CauseKind> {
         let endpoint = Self::new(port, peer, raw);
         let host = &endpoint.port.host;
         let failure = host.with_table(|table| {
@@ -428,8 +432,8 @@ impl Endpoint {
     /// Gives what the engine made; while this end is down it is of no use, and an engine's promise
     /// that no poll is pending after `close` or `abort` covers who was about to use it.
     #[inline]
-    pub(crate) const fn raw(&self) -> &ConnHandle {
-        &self.raw
+    pub(crate) fn raw(&self) -> &dyn RawConn {
+        &*self.raw
     }
 
     /// Says that this end is down; true the first time.
@@ -466,7 +470,7 @@ impl Drop for Endpoint {
         report_effect(|| format!("goes on and drops {self:?}"));
         // As `close`; nobody else has it, so that nothing has to fall.
         if !self.is_down() {
-            self.raw.close_on_drop();
+            self.raw.close();
         }
         self.port.give_back_if_held();
     }

@@ -56,23 +56,15 @@ impl SimnetState {
         Some(ConnCtx { net, conn, index, world })
     }
 
-    /// Lets the program's side of an end go, after having closed it or else tearing it down, unless
-    /// the run has begun to end.
+    /// Releases the program's side of an end, and tears it down if it is still open, unless the run
+    /// has begun to end.
     /// Whoever waits at a connection that is over may be a task of the run, or poll by himself.
     #[inline(always)]
-    pub(crate) fn release_endpoint(
-        &mut self,
-        world: &mut World,
-        (index, end): (usize, usize),
-        graceful: bool,
-    ) {
+    pub(crate) fn release_endpoint(&mut self, world: &mut World, (index, end): (usize, usize)) {
         if !world.is_running() {
             return;
         }
         let Some(mut ctx) = self.conn_ctx(index, world) else { return };
-        if graceful {
-            ctx.close(end);
-        }
         if ctx.release(end) {
             let ConnCtx { conn, world, .. } = ctx;
             for half in &mut conn.halves {

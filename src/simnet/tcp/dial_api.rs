@@ -95,7 +95,7 @@ impl SimnetState {
         let success = dial.success.take();
         self.dials.free(index);
         if let Some(DialSuccess { conn, .. }) = success {
-            self.release_endpoint(world, (conn as usize, 0), false);
+            self.release_endpoint(world, (conn as usize, 0));
         }
     }
 }

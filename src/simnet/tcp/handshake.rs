@@ -32,7 +32,7 @@ use crate::simnet::tcp::conn_ctx::{ConnCtx, open_connection};
 use crate::simnet::tcp::connection::Connection;
 use crate::simnet::tcp::dial::{Dial, DialState, DialSuccess, FORWARD, QueuedAccept, REVERSE};
 use crate::simnet::tcp::fast_path::FastDelivery;
-use crate::simnet::tcp::socket::endpoint;
+use crate::simnet::tcp::socket::SimConn;
 use crate::simnet::tcp::timers::{
     DIAL_TIMER_OFFSET, decode_delivery_timer, decode_rare_timer, dial_timer_id, retransmit_delay,
 };
@@ -454,7 +454,7 @@ impl Handshake<'_> {
             let ends = [(from, ports[0]), (to, port)];
             let conn = open_connection(conns, (number, ends), (paths, window), world) as u32;
             success = Some(DialSuccess { conn, port });
-            endpoint(world.run, conn, 1)
+            SimConn::boxed(world.run, conn, 1)
         });
         let Some((success, acceptor)) = success.zip(acceptor_waiter) else { return false };
         self.dial.success = Some(success);
@@ -639,6 +639,6 @@ fn reply(run: u64, index: usize, accepted: Result<Accept, Cause>) {
         Some(conn)
     });
     if let Some((Some(accepted_conn), pending)) = accepted_conn.zip(pending) {
-        pending.confirm(endpoint(run, accepted_conn, 1));
+        pending.confirm(SimConn::boxed(run, accepted_conn, 1));
     }
 }

@@ -1,53 +1,51 @@
-//! [`SimConnTable`]: the endpoints of simulated connections, as `net` uses them.
+//! [`SimConn`]: one endpoint of a simulated connection, as `net` uses it.
 //!
-//! An endpoint is the number of its connection and the index of the end. All else is in the state
-//! of the simulated networks.
+//! It consists of numbers. The state of the connection is in the state of the simulated networks.
 
 use std::io;
 use std::task::{Context, Poll, Waker};
 
-use crate::net::{Cause, ConnHandle, ConnRef, ConnTable, DeferredWakes, Readiness};
+use crate::net::{Cause, DeferredWakes, RawConn, Readiness};
 
 use crate::simnet::state::{enter, enter_state, try_enter, with_state};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
-use crate::simnet::tcp::connection::{Connection, EndpointState, FastRead};
+use crate::simnet::tcp::connection::{EndpointState, FastRead};
 
-/// All ends of simulated connections.
-struct SimConnTable;
-
-/// One of them: the number of its connection, and in the upper half which end it is.
-#[derive(Clone, Copy)]
-struct SimEndpoint(ConnRef);
-
-/// An end of a connection of the fabric: 0 is the dialer's, 1 the accepter's.
-pub(crate) fn endpoint(run: u64, conn: u32, end: u8) -> ConnHandle {
-    let number = u64::from(end & 1) << 32 | u64::from(conn);
-    ConnHandle::in_table(ConnRef { run, number }, &SimConnTable)
+/// One endpoint of a simulated connection. Dropping it releases the endpoint; an endpoint that was
+/// not closed before is reset, because its connection did not come about.
+pub(crate) struct SimConn {
+    run: u64,
+    conn: u32,
+    end: u32,
 }
 
-impl SimEndpoint {
+impl SimConn {
+    /// Gives an endpoint of a connection: 0 is the dialer's, 1 the acceptor's.
+    pub(crate) fn boxed(run: u64, conn: u32, end: u32) -> Box<dyn RawConn> {
+        Box::new(Self { run, conn, end })
+    }
+
     #[inline]
-    fn with<R>(self, work: impl FnOnce(&mut ConnCtx<'_>, usize) -> R) -> R {
-        enter(self.0.run, |state, world| match state.conn_ctx(self.conn_index(), world) {
+    const fn conn_index(&self) -> usize {
+        self.conn as usize
+    }
+
+    /// Masked, so that no bounds check is needed where it is used.
+    #[inline]
+    const fn end_index(&self) -> usize {
+        self.end as usize & 1
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut ConnCtx<'_>, usize) -> R) -> R {
+        enter(self.run, |state, world| match state.conn_ctx(self.conn_index(), world) {
             Some(mut ctx) => work(&mut ctx, self.end_index()),
             None => unreachable!("a connection lives as long as either of its ends"),
         })
     }
 
-    /// Which end it is; said so that nobody has to look again whether there is such an end.
-    #[inline]
-    fn end_index(self) -> usize {
-        (self.0.number >> 32) as usize & 1
-    }
-
-    #[inline]
-    fn conn_index(self) -> usize {
-        self.0.number as u32 as usize
-    }
-
-    /// Works on the connection while its run goes on and has not begun to end.
-    fn try_with(self, work: impl FnOnce(&mut ConnCtx<'_>, usize)) {
-        try_enter(self.0.run, |state, world| {
+    /// Works on the connection if its run is in progress.
+    fn try_with(&self, work: impl FnOnce(&mut ConnCtx<'_>, usize)) {
+        try_enter(self.run, |state, world| {
             if world.is_running()
                 && let Some(mut ctx) = state.conn_ctx(self.conn_index(), world)
             {
@@ -55,29 +53,36 @@ impl SimEndpoint {
             }
         });
     }
-}
 
-impl SimEndpoint {
-    /// Works on the connection without a look at the world.
-    #[inline]
-    fn with_conn<R>(self, work: impl FnOnce(&mut Connection, usize) -> R) -> R {
-        enter_state(self.0.run, |state| match state.conns.get_used(self.conn_index()) {
-            Some(conn) => work(conn, self.end_index()),
-            None => unreachable!("a connection lives as long as either of its ends"),
-        })
+    #[inline(never)]
+    fn poll_read_slow(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self.with(|ctx, end| ctx.read(end, buf)) {
+            Some(read) => Poll::Ready(read.map_err(endpoint_error)),
+            None => self.wait(cx, false),
+        }
     }
 
-    /// Lets whoever has this waker wait until the pipe is to be looked at again. Nothing happens
-    /// between the look and this; and as the world is back in its place, whoever else waits there
-    /// can be woken if there are too many.
-    #[inline]
-    fn wait<T>(self, cx: &Context<'_>, is_write: bool) -> Poll<T> {
+    #[inline(never)]
+    fn poll_write_slow(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.with(|ctx, end| ctx.write(end, buf)) {
+            Some(written) => Poll::Ready(written.map_err(endpoint_error)),
+            None => self.wait(cx, true),
+        }
+    }
+
+    /// Keeps the waker until the stream changes. Nothing happens between the look at the stream and
+    /// this. The world is not borrowed any more, so that other waiters can be woken if there are
+    /// too many.
+    fn wait<T>(&self, cx: &Context<'_>, is_write: bool) -> Poll<T> {
         let mut wakes = DeferredWakes::default();
-        self.with_conn(|conn, end| {
+        enter_state(self.run, |state| {
+            let Some(conn) = state.conns.get_used(self.conn_index()) else {
+                unreachable!("a connection lives as long as either of its ends")
+            };
             let waiters = if is_write {
-                &mut conn.halves[end].writers.get_or_insert_default().wait_list
+                &mut conn.halves[self.end_index()].writers.get_or_insert_default().wait_list
             } else {
-                &mut conn.halves[1 - end].readers
+                &mut conn.halves[1 - self.end_index()].readers
             };
             waiters.register(cx.waker(), &mut wakes);
         });
@@ -91,85 +96,66 @@ fn endpoint_error(state: EndpointState) -> io::Error {
     state.cause().unwrap_or(Cause::BrokenPipe).into()
 }
 
-impl ConnTable for SimConnTable {
-    fn poll_read(
-        &self,
-        conn_ref: ConnRef,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        match SimEndpoint(conn_ref).with(|ctx, end| ctx.read(end, buf)) {
-            Some(read) => Poll::Ready(read.map_err(endpoint_error)),
-            None => SimEndpoint(conn_ref).wait(cx, false),
-        }
-    }
-
-    fn poll_write(
-        &self,
-        conn_ref: ConnRef,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match SimEndpoint(conn_ref).with(|ctx, end| ctx.write(end, buf)) {
-            Some(written) => Poll::Ready(written.map_err(endpoint_error)),
-            None => SimEndpoint(conn_ref).wait(cx, true),
-        }
-    }
-
-    fn try_read_fast(
-        &self,
-        conn_ref: ConnRef,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Option<Poll<usize>> {
-        let (index, end) = (SimEndpoint(conn_ref).conn_index(), SimEndpoint(conn_ref).end_index());
-        let fast_read = with_state(conn_ref.run, |state| match state.conns.get_used(index) {
+impl RawConn for SimConn {
+    /// Most reads take the fast exit, which does not borrow the world.
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let (index, end) = (self.conn_index(), self.end_index());
+        let fast_read = with_state(self.run, |state| match state.conns.get_used(index) {
             Some(conn) => conn.try_read_fast(end, buf, cx.waker()),
             None => FastRead::Slow,
         });
         match fast_read {
-            Some(FastRead::Read(count)) => Some(Poll::Ready(count)),
-            Some(FastRead::Empty) => Some(Poll::Pending),
-            Some(FastRead::Slow) | None => None,
+            Some(FastRead::Read(count)) => Poll::Ready(Ok(count)),
+            Some(FastRead::Empty) => Poll::Pending,
+            Some(FastRead::Slow) | None => self.poll_read_slow(cx, buf),
             Some(FastRead::ReadAndUpdate(count)) => {
-                SimEndpoint(conn_ref).with(|ctx, end| ctx.advertise(1 - end));
-                Some(Poll::Ready(count))
+                self.with(|ctx, end| ctx.advertise(1 - end));
+                Poll::Ready(Ok(count))
             }
             Some(FastRead::Corrupt(corrupted)) => {
-                SimEndpoint(conn_ref).with(|ctx, end| ctx.panic_corrupt(1 - end, corrupted))
+                self.with(|ctx, end| ctx.panic_corrupt(1 - end, corrupted))
             }
         }
     }
 
-    fn try_write_fast(&self, conn_ref: ConnRef, buf: &[u8]) -> Option<usize> {
-        let (index, end) = (SimEndpoint(conn_ref).conn_index(), SimEndpoint(conn_ref).end_index());
-        try_enter(conn_ref.run, |state, world| {
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let (index, end) = (self.conn_index(), self.end_index());
+        let written = try_enter(self.run, |state, world| {
             state.conns.get_used(index)?.try_write_fast(index, end, buf, world)
-        })?
+        });
+        match written.flatten() {
+            Some(count) => Poll::Ready(Ok(count)),
+            None => self.poll_write_slow(cx, buf),
+        }
+    }
+
+    /// What was written is on its way already.
+    fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.try_with(|ctx, end| ctx.half_close(end));
+        Poll::Ready(Ok(()))
     }
 
     #[cold]
-    fn readiness(&self, conn_ref: ConnRef, is_write: bool, waker: &Waker) -> Readiness {
-        SimEndpoint(conn_ref).with(|ctx, end| ctx.readiness(end, is_write, waker))
+    fn readiness(&self, is_write: bool, waker: &Waker) -> Option<Readiness> {
+        Some(self.with(|ctx, end| ctx.readiness(end, is_write, waker)))
     }
 
-    fn half_close(&self, conn_ref: ConnRef) {
-        SimEndpoint(conn_ref).try_with(|ctx, end| ctx.half_close(end));
+    fn abort(&self) {
+        self.try_with(|ctx, end| ctx.abort(end));
     }
 
-    fn abort(&self, conn_ref: ConnRef) {
-        SimEndpoint(conn_ref).try_with(|ctx, end| ctx.abort(end));
+    fn close(&self) {
+        self.try_with(|ctx, end| ctx.close(end));
     }
+}
 
-    fn close(&self, conn_ref: ConnRef) {
-        SimEndpoint(conn_ref).try_with(|ctx, end| ctx.close(end));
-    }
-
-    fn release(&self, conn_ref: ConnRef, graceful: bool) {
-        let endpoint_index =
-            (SimEndpoint(conn_ref).conn_index(), SimEndpoint(conn_ref).end_index());
-        try_enter(conn_ref.run, |state, world| {
-            state.release_endpoint(world, endpoint_index, graceful);
-        });
+impl Drop for SimConn {
+    fn drop(&mut self) {
+        let endpoint = (self.conn_index(), self.end_index());
+        try_enter(self.run, |state, world| state.release_endpoint(world, endpoint));
     }
 }
