@@ -11,13 +11,13 @@ use crate::util::stall_probe::{Operation, is_probing, report_effect, report_pend
 
 use crate::net::addr::{Addr, split_host_port};
 use crate::net::conn::Conn;
+use crate::net::engine::raw_conn::RawConn;
 use crate::net::engine::ready::poll_ready_ok;
-use crate::net::engine::{DialResult, Engine, Registry};
 use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::listener::Listener;
 use crate::net::state::host_state::{Endpoint, HostState, Port};
-use crate::net::state::network_state::{NetState, Transports};
-use crate::net::state::shutdown::{transport_op, until_closed};
+use crate::net::state::network_state::NetState;
+use crate::net::state::shutdown::until_closed;
 
 /// A host of a network, and the way onto that network for what runs there.
 ///
@@ -70,33 +70,25 @@ impl Host {
     /// and poll it no more is another thing: once accepted it holds up the dials behind it.
     pub async fn dial(&self, addr: &str) -> Result<Conn, Error> {
         let (net, state) = (&*self.net, &*self.state);
-        let fail = |src: u16, dst: Option<Addr>, cause| {
-            let src = state.addr.with_port(src);
+        let fail = |src: Addr, dst: Option<Addr>, cause| {
             Error::new(Op::Dial, net.name.clone(), Some(src), dst, cause)
         };
-        let port =
-            Port::take_lowest(&self.state).ok_or_else(|| fail(0, None, Cause::NoFreePort))?;
-        let src = port.number();
-        let target = split_host_port(addr).map_err(|error| fail(src, None, error.into()))?;
-        let dst = self.addr_of(target.0, target.1);
-        let describe = || format!("dial {} {}->{dst}", net.name, state.addr.with_port(src));
-        let connected = match net.transports() {
-            Transports::EngineAndRegistry(engine, registry) => {
-                let src = state.addr.with_port(src);
-                until_closed(state, connect(engine, registry, &src, &dst), describe).await
-            }
-            Transports::Single(transport) => {
-                let dialed = transport_op(transport, state, describe, |transport, op_id, cx| {
-                    transport.poll_dial(op_id, (&state.addr, src), &dst, cx)
-                });
-                dialed.await.map(|dialed| dialed.map(|(raw, port)| (raw, dst.at_port(port))))
-            }
+        let Some(port) = Port::take_lowest(&self.state) else {
+            return Err(fail(state.addr.clone(), None, Cause::NoFreePort));
         };
+        let src = port.addr();
+        let target = match split_host_port(addr) {
+            Ok(target) => target,
+            Err(error) => return Err(fail(src, None, error.into())),
+        };
+        let dst = self.addr_of(target.0, target.1);
+        let describe = || format!("dial {} {src}->{dst}", net.name);
+        let connected = until_closed(state, connect(net, &src, &dst), describe).await;
         // Asked again, because there has been an await: first of a failure, whose reason may be
         // that we are down, then of a connection, under the lock of the table that it enters.
         let attached = match connected {
             Some(Ok((raw, peer))) => Endpoint::attach(port, peer, raw).map_err(Cause::from),
-            Some(Err(cause)) => Err(self.state.down_cause().map_or_else(|| *cause, Cause::from)),
+            Some(Err(cause)) => Err(self.state.down_cause().map_or(cause, Cause::from)),
             None => Err(self.state.down_cause().unwrap_or(CauseKind::HostDown).into()),
         };
         match attached {
@@ -171,17 +163,15 @@ impl Host {
 
 /// Asks the registry where a host is, and the engine to connect.
 async fn connect(
-    engine: &dyn Engine,
-    registry: &dyn Registry,
+    net: &NetState,
     src: &Addr,
     dst: &Addr,
-) -> DialResult<Addr> {
+) -> Result<(Box<dyn RawConn>, Addr), Cause> {
     let hostdata = {
-        let mut query = registry.query(dst.host());
+        let mut query = net.registry.query(dst.host());
         if poll_ready_ok(&mut query) { String::new() } else { query.await.map_err(Cause::from)? }
     };
-    let (raw, peer) = engine.dial(src, dst, &hostdata).await?;
-    Ok((raw, peer))
+    net.engine.dial(src, dst, &hostdata).await
 }
 
 impl PartialEq for Host {

@@ -22,7 +22,7 @@ use crate::net::conn::{Conn, WriteObserver, chain};
 use crate::net::engine::raw_conn::{ExternalConn, RawListener};
 use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::state::host_state::{Endpoint, HostState, ListenerKey, Port};
-use crate::net::state::network_state::{NetState, Transports};
+use crate::net::state::network_state::NetState;
 use crate::net::state::wait_list::DeferredWakes;
 
 /// Waits for connections at one port of a host.
@@ -65,11 +65,7 @@ impl ListenerInner {
     #[cold]
     fn record_error(&self, error: &Error) {
         match &self.source {
-            IncomingSource::Queue { net } => {
-                if let Transports::Single(transport) = net.transports() {
-                    transport.record_accept_error(error);
-                }
-            }
+            IncomingSource::Queue { net } => net.engine.record_accept_error(error),
             #[cfg(feature = "os")]
             IncomingSource::External { .. } => {}
         }
@@ -303,10 +299,7 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
     #[inline]
     fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.listener.borrow().inner.source {
-            IncomingSource::Queue { net } => match net.transports() {
-                Transports::EngineAndRegistry(engine, _) => engine.poll_incoming(cx),
-                Transports::Single(_) => Poll::Pending,
-            },
+            IncomingSource::Queue { net } => net.engine.poll_incoming(cx),
             #[cfg(feature = "os")]
             IncomingSource::External { .. } => Poll::Pending,
         }

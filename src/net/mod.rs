@@ -173,10 +173,8 @@ pub(crate) use engine::notifier::DialTarget;
 #[cfg(feature = "os")]
 pub(crate) use engine::raw_conn::{ExternalConn, RawListener};
 pub(crate) use engine::ready::{ReadyOk, poll_ready_ok};
-pub(crate) use engine::{DialResult, Transport};
 #[cfg(feature = "os")]
 pub(crate) use external_host::ExternalHost;
 #[cfg(feature = "lonet")]
 pub(crate) use go_quote::{Escaped, Quoted};
-pub(crate) use state::network_state::{TransportParts, Transports};
 pub(crate) use state::wait_list::{DeferredWakes, WaitList};

@@ -19,8 +19,8 @@ use crate::net::engine::{Engine, Registry};
 use crate::net::error::{Cause, CauseKind, Error, Op, RegistryError};
 use crate::net::host::Host;
 use crate::net::state::host_state::HostState;
-use crate::net::state::network_state::{NetState, TransportParts, Transports};
-use crate::net::state::shutdown::{transport_op, until_closed};
+use crate::net::state::network_state::NetState;
+use crate::net::state::shutdown::until_closed;
 
 /// A part of a network: all its hosts share an engine and a registry.
 ///
@@ -35,7 +35,8 @@ impl SubNetwork {
     ///
     /// The [`Notifier`] is for the engine, which may need it before it can do anything.
     pub fn new(network: &str, engine: impl Engine, registry: impl Registry) -> (Self, Notifier) {
-        let state: Arc<NetState> = Arc::new(NetState::new(network.into(), (engine, registry)));
+        let state = NetState::new(network.into(), Box::new(engine), Box::new(registry));
+        let state = Arc::new(state);
         let notifier = Notifier::new(Arc::downgrade(&state));
         (Self { state }, notifier)
     }
@@ -46,16 +47,11 @@ impl SubNetwork {
         engine: impl FnOnce(Notifier) -> E,
         registry: R,
     ) -> Self {
-        let state = Arc::new_cyclic(|net: &Weak<NetState<(E, R)>>| {
-            let notifier = Notifier::new(Weak::clone(net) as Weak<NetState>);
-            NetState::new(network, (engine(notifier), registry))
+        let state = Arc::new_cyclic(|net: &Weak<NetState>| {
+            let engine = engine(Notifier::new(Weak::clone(net)));
+            NetState::new(network, Box::new(engine), Box::new(registry))
         });
         Self { state }
-    }
-
-    /// Makes a subnetwork of what is whole.
-    pub(crate) fn from_transport(network: Arc<str>, transport: impl TransportParts) -> Self {
-        Self { state: Arc::new(NetState::new(network, transport)) }
     }
 
     /// Finds a host as dials reach it.
@@ -89,35 +85,15 @@ impl SubNetwork {
     pub(crate) async fn into_host(self, addr: Addr) -> Result<Host, Error> {
         let host = Host::new(self.state, HostState::new(addr));
         let describe = || format!("new host {} on {}", host.name(), host.network());
-        let result = match host.net.transports() {
-            Transports::Single(transport) => {
-                let future =
-                    transport_op(transport, &*host.net, describe, |transport, op_id, cx| {
-                        transport.poll_announce(op_id, &host.state.addr, cx)
-                    });
-                match future.await {
-                    // There was no await since the name was taken: nobody else would give it back.
-                    Some(Ok(())) => host.net.add_host(&host.state).map_err(|kind| {
-                        transport.withdraw(host.name());
-                        Cause::from(kind)
-                    }),
-                    Some(Err(cause)) => Err(*cause),
-                    None => Err(Cause::NetDown),
-                }
+        let tracker = AnnounceTracker { host: host.clone(), is_announced: AtomicBool::new(false) };
+        let announcement = AnnouncementGuard(&tracker);
+        let future = host.net.engine.new_host(host.name(), &tracker);
+        let result = match until_closed(&*host.net, future, describe).await {
+            Some(Ok(())) => {
+                announcement.commit(|| host.net.add_host(&host.state)).map_err(Cause::from)
             }
-            Transports::EngineAndRegistry(engine, _) => {
-                let tracker =
-                    AnnounceTracker { host: host.clone(), is_announced: AtomicBool::new(false) };
-                let announcement = AnnouncementGuard(&tracker);
-                let future = engine.new_host(host.name(), &tracker);
-                match until_closed(&*host.net, future, describe).await {
-                    Some(Ok(())) => {
-                        announcement.commit(|| host.net.add_host(&host.state)).map_err(Cause::from)
-                    }
-                    Some(Err(cause)) => Err(cause),
-                    None => Err(Cause::NetDown),
-                }
-            }
+            Some(Err(cause)) => Err(cause),
+            None => Err(Cause::NetDown),
         };
         let Err(cause) = result else { return Ok(host) };
         let cause = host.net.down_cause().map_or(cause, Cause::from);
@@ -179,10 +155,7 @@ impl AnnounceTracker {
     }
 
     fn registry(&self) -> &dyn Registry {
-        match self.host.net.transports() {
-            Transports::EngineAndRegistry(_, registry) => registry,
-            Transports::Single(_) => unreachable!("what is whole asks nobody"),
-        }
+        &*self.host.net.registry
     }
 }
 

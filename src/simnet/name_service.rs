@@ -3,7 +3,7 @@
 //! A query takes time, and its reply is the state at the instant of the reply: the registry may be
 //! down by then. For 1 s after a restart of a host, a look-up may find its previous incarnation.
 
-use crate::net::{Addr, Args, Cause, RegistryError};
+use crate::net::{Args, Cause, RegistryError};
 use crate::sim::{ChoiceFamily, Distribution, FaultKind, World, hash_name, path_step};
 use crate::util::waiter::Waiter;
 
@@ -121,14 +121,14 @@ impl SimnetState {
         &mut self,
         world: &mut World,
         (net_index, region): (u32, u32),
-        host: &Addr,
+        hostname: &str,
         waiter: Waiter,
     ) -> usize {
         let net = &mut self.nets[net_index as usize];
-        let host_index = net.host_at(host, region);
-        let answered_at = net.draw_answer_time(world, Some(host_index), host.host());
-        let sim_host = &mut net.hosts[host_index];
-        sim_host.open_dials += 1;
+        let host_index = net.hosts.find_or_add(&net.name, hostname, region);
+        let answered_at = net.draw_answer_time(world, Some(host_index), hostname);
+        let sim_host = &net.hosts[host_index];
+        sim_host.addr.set_number(host_index);
         let (index, dial) = self.dials.insert();
         (dial.net, dial.from, dial.state) = (net_index, host_index, DialState::Announce);
         dial.to = HostRef { host: host_index, incarnation: sim_host.incarnation };
@@ -144,7 +144,7 @@ impl SimnetState {
         world: &mut World,
         region: u32,
         index: usize,
-    ) -> Option<Result<(), Box<Cause>>> {
+    ) -> Option<Result<(), RegistryError>> {
         let dial = self.dials.get(index)?;
         let DialState::Done { .. } = dial.state else { return None };
         let (to, net) = (dial.to, &mut self.nets[dial.net as usize]);
@@ -170,7 +170,7 @@ impl NetState {
         &mut self,
         world: &World,
         HostRef { host, incarnation }: HostRef,
-    ) -> Result<(), Box<Cause>> {
+    ) -> Result<(), RegistryError> {
         let down = self.is_registry_down();
         let registration = self.hosts[host].registration;
         let cause = match registration.map(|registration| registration.incarnation) {
@@ -184,6 +184,6 @@ impl NetState {
             }
         };
         let (name, address) = (self.hosts[host].name(), format!("{host}.{incarnation}"));
-        Err(Box::new(self.registry_error("announce", &[name, &address], cause).into()))
+        Err(self.registry_error("announce", &[name, &address], cause))
     }
 }

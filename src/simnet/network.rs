@@ -10,7 +10,7 @@ use crate::net::{Host, SubNetwork};
 use crate::sim::{FaultAction, FaultChange, FaultTarget, World, current_run};
 
 use crate::simnet::config::Config;
-use crate::simnet::engine::RegionTransport;
+use crate::simnet::engine::Region;
 use crate::simnet::fault::links::{LinkSetting, MILLION};
 use crate::simnet::fault::source::FaultSource;
 use crate::simnet::fault::stats::FaultStats;
@@ -88,10 +88,8 @@ impl Network {
         enter(run, |state, _| {
             let regions = &mut self.net_state(state).regions;
             let number = regions.len() as u32;
-            let subnetwork = SubNetwork::from_transport(
-                self.name.clone(),
-                RegionTransport { run, net, index: number },
-            );
+            let region = Region { run, net, index: number };
+            let subnetwork = SubNetwork::new_cyclic(self.name.clone(), |_| region, region);
             regions.push(RegionState { name: name.into(), subnetwork: subnetwork.clone() });
             (number, subnetwork)
         })

@@ -133,8 +133,7 @@ impl Node {
         let program = into_program(program);
         let node = enter(run, |state, world| {
             let net_state = &mut state.nets[net as usize];
-            let addr = net_state.hosts.addr_for(&net_state.name, name);
-            let host = net_state.hosts.find_or_add(&addr, region);
+            let host = net_state.hosts.find_or_add(&net_state.name, name, region);
             let sim_host = &mut net_state.hosts[host];
             if sim_host.node.is_some() || sim_host.power == PowerState::Up {
                 return Err(format!("there is a host {name:?} already on this network"));

@@ -101,15 +101,14 @@ impl NetState {
         Some((number as u32, self.regions[number].subnetwork.clone()))
     }
 
-    /// The host of an address of a socket, or of a host that is to be.
+    /// Finds the host of an address, by the number that its addresses have once it was found.
     #[inline(always)]
-    pub(crate) fn host_at(&mut self, addr: &Addr, region: u32) -> u32 {
-        if let Some(number) = addr.number() {
-            return number;
-        }
-        let number = self.hosts.find_or_add(addr, region);
-        addr.set_number(number);
-        number
+    pub(crate) fn find_host_at(&self, addr: &Addr) -> Option<u32> {
+        addr.number().or_else(|| {
+            let number = self.hosts.find(addr.host())?;
+            addr.set_number(number);
+            Some(number)
+        })
     }
 
     /// The names of two hosts, for a record.

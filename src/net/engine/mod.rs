@@ -55,6 +55,15 @@ pub trait Engine: Send + Sync + 'static {
         Poll::Pending
     }
 
+    /// Records that an accept failed. The engine was not involved in the failure; one that records
+    /// what happens on its network is told by this.
+    ///
+    /// The one provided does nothing.
+    #[doc(hidden)]
+    fn record_accept_error(&self, error: &Error) {
+        let _ = error;
+    }
+
     /// Ends the network; called once.
     ///
     /// Futures that are still pending were woken before, but may be dropped later: bear it.
@@ -63,54 +72,6 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// Whatever went wrong; it becomes part of what closing the subnetwork returns.
     fn close(&self) -> Result<(), Cause>;
-}
-
-/// What a dial comes to: this end of the connection, and the address of the other, or its port
-/// alone where the host is known.
-///
-/// The cause is boxed, as is that of an announcement: what nearly always is not there would have to
-/// be moved out of every poll, in wider words than it was written in.
-pub(crate) type DialResult<P> = Result<(Box<dyn RawConn>, P), Box<Cause>>;
-
-/// An engine of this crate that is its own registry. What is begun has a number here, so that a
-/// dial needs no future of the registry's and none of the engine's.
-///
-/// Where there is no number yet a poll begins it and may give one; there is none any more when it
-/// is over.
-pub(crate) trait Transport: Send + Sync {
-    /// Makes a host and takes its name: see [`Engine::new_host`].
-    fn poll_announce(
-        &self,
-        op_id: &mut Option<u32>,
-        host: &Addr,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Box<Cause>>>;
-
-    /// Connects from a port of a host to an address: see [`Engine::dial`]. What comes of it is this
-    /// end, and the port of the other.
-    fn poll_dial(
-        &self,
-        op_id: &mut Option<u32>,
-        src: (&Addr, u16),
-        dst: &Addr,
-        cx: &mut Context<'_>,
-    ) -> Poll<DialResult<u16>>;
-
-    /// Returns whether what has been begun has come to its end, which a poll would give.
-    fn is_op_done(&self, op_id: u32) -> bool;
-
-    /// Gives up what has been begun and is not over.
-    fn cancel_op(&self, op_id: u32);
-
-    /// Wakes who waits for what has been begun, because a host has gone down: for its dials; or
-    /// because the whole network has: for everything.
-    fn interrupt(&self, host: Option<&Addr>);
-
-    /// See [`Registry::withdraw`].
-    fn withdraw(&self, hostname: &str);
-
-    /// Notes that an accept fails, of which no message tells.
-    fn record_accept_error(&self, error: &Error);
 }
 
 /// Knows the hosts of a network by name.
@@ -161,6 +122,10 @@ impl<T: Engine + ?Sized> Engine for Arc<T> {
 
     fn poll_incoming(&self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_incoming(cx)
+    }
+
+    fn record_accept_error(&self, error: &Error) {
+        (**self).record_accept_error(error);
     }
 
     fn close(&self) -> Result<(), Cause> {

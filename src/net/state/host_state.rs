@@ -162,10 +162,11 @@ impl HostState {
         });
         // No connection is live from here on, whatever an engine or a waker may do.
         endpoints.retain(|endpoint| endpoint.mark_down());
-        waiters.into_iter().flatten().for_each(|waiter| wakers.push(waiter));
-        let steps: [&mut dyn FnMut(); 2] = [
+        let mut waiters = waiters.into_iter().flatten();
+        let steps: [&mut dyn FnMut(); 3] = [
             &mut || std::mem::take(&mut wakers).wake(), //
             &mut || for_each_catching(&endpoints, |endpoint| endpoint.raw.close()),
+            &mut || for_each_catching(&mut waiters, Waiter::wake),
         ];
         for_each_catching(steps, |steps| steps());
     }

@@ -13,7 +13,7 @@ use crate::util::small_map::SmallMap;
 use crate::util::waiter::Waiter;
 
 use crate::net::addr::Addr;
-use crate::net::engine::{Engine, Registry, Transport};
+use crate::net::engine::{Engine, Registry};
 use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::go_quote::quoted;
 use crate::net::state::host_state::{HostState, SocketTable};
@@ -22,32 +22,15 @@ use crate::net::state::ticket_queue::TicketQueue;
 use crate::net::state::wait_list::for_each_catching;
 
 /// What all handles of one network share.
-pub(crate) struct NetState<P: TransportParts + ?Sized = dyn TransportParts> {
+pub(crate) struct NetState {
     pub(crate) name: Arc<str>,
     /// Falls when the network closes.
     latch: Latch,
     hosts: RunCell<Hosts>,
     /// What closing came to, once it is over.
     close_result: OnceLock<Option<Cause>>,
-    /// Here and not boxed: that saves two allocations a network.
-    parts: P,
-}
-
-/// What a network is made of.
-pub(crate) trait TransportParts: Send + Sync + 'static {
-    fn transports(&self) -> Transports<'_>;
-}
-
-/// What carries a network and knows its names.
-pub(crate) enum Transports<'a> {
-    EngineAndRegistry(&'a dyn Engine, &'a dyn Registry),
-    Single(&'a dyn Transport),
-}
-
-impl<E: Engine, R: Registry> TransportParts for (E, R) {
-    fn transports(&self) -> Transports<'_> {
-        Transports::EngineAndRegistry(&self.0, &self.1)
-    }
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) registry: Box<dyn Registry>,
 }
 
 #[derive(Default)]
@@ -132,45 +115,19 @@ impl Hosts {
     }
 }
 
-impl<P: TransportParts> NetState<P> {
-    pub(crate) fn new(name: Arc<str>, parts: P) -> Self {
+impl NetState {
+    pub(crate) fn new(
+        name: Arc<str>,
+        engine: Box<dyn Engine>,
+        registry: Box<dyn Registry>,
+    ) -> Self {
         Self {
             name,
             latch: Latch::default(),
             hosts: RunCell::default(),
             close_result: OnceLock::new(),
-            parts,
-        }
-    }
-}
-
-impl NetState {
-    /// Gives what carries it and knows its names.
-    #[inline]
-    pub(crate) fn transports(&self) -> Transports<'_> {
-        self.parts.transports()
-    }
-
-    /// Closes its engine, and then its registry. What is whole has nothing of its own to close.
-    fn close_transports(&self) -> [Option<Cause>; 2] {
-        let Transports::EngineAndRegistry(engine, registry) = self.transports() else {
-            return [None, None];
-        };
-        let mut causes = [None, None];
-        let [engine_cause, registry_cause] = &mut causes;
-        // The second even if the first panics.
-        let steps: [&mut dyn FnMut(); 2] = [
-            &mut || *engine_cause = engine.close().err(), //
-            &mut || *registry_cause = registry.close().err().map(Cause::from),
-        ];
-        for_each_catching(steps, |steps| steps());
-        causes
-    }
-
-    /// Wakes who waits for what is whole, because a host has gone down, or all of them have.
-    fn interrupt(&self, host: Option<&Addr>) {
-        if let Transports::Single(transport) = self.transports() {
-            transport.interrupt(host);
+            engine,
+            registry,
         }
     }
 
@@ -249,7 +206,6 @@ impl NetState {
             return Ok(());
         }
         host.shut_down();
-        self.interrupt(Some(&host.addr));
         let was_last = self.hosts.try_with(|hosts| {
             hosts.open_count -= 1;
             hosts.auto_close && hosts.open_count == 0
@@ -278,21 +234,19 @@ impl NetState {
     pub(crate) fn close(&self, cause: Option<Cause>) -> Result<(), Error> {
         if self.latch.trip() {
             let (mut hosts, mut waiters) = self.hosts.try_with(Hosts::mark_net_down).unzip();
-            let mut transport_causes = [None, None];
+            let (mut engine_cause, mut registry_cause) = (None, None);
             // Each of them, and the last even if the first panics.
-            let steps: [&mut dyn FnMut(); 3] = [
-                &mut || {
-                    self.interrupt(None);
-                    for_each_catching(waiters.take().into_iter().flatten(), Waiter::wake);
-                },
+            let steps: [&mut dyn FnMut(); 4] = [
+                &mut || for_each_catching(waiters.take().into_iter().flatten(), Waiter::wake),
                 &mut || {
                     for_each_catching(hosts.take().unwrap_or_default(), |host| host.shut_down());
                 },
-                &mut || transport_causes = self.close_transports(),
+                &mut || engine_cause = self.engine.close().err(),
+                &mut || registry_cause = self.registry.close().err().map(Cause::from),
             ];
             for_each_catching(steps, |steps| steps());
             let mut causes: Vec<_> =
-                [cause].into_iter().chain(transport_causes).flatten().collect();
+                [cause, engine_cause, registry_cause].into_iter().flatten().collect();
             let result = match causes.len() {
                 0 | 1 => causes.pop(),
                 _ => Some(Cause::Many(causes)),

@@ -15,7 +15,6 @@ use crate::util::stall_probe::{
 };
 use crate::util::waiter::Waiter;
 
-use crate::net::engine::Transport;
 use crate::net::error::CauseKind;
 use crate::net::state::ticket_queue::TicketQueue;
 
@@ -138,86 +137,6 @@ where
             return Poll::Ready(None);
         }
         Poll::Pending
-    }
-}
-
-/// As [`until_closed`], of what has a number once it has begun; given up when dropped. Nobody is
-/// seated: whoever gives the numbers wakes.
-pub(crate) fn transport_op<'a, F, D, P, T>(
-    transport: &'a dyn Transport,
-    closable: &'a F,
-    describe: D,
-    poll: P,
-) -> TransportOp<'a, F, D, P>
-where
-    F: Closable + ?Sized,
-    D: Fn() -> String,
-    P: FnMut(&dyn Transport, &mut Option<u32>, &mut Context<'_>) -> Poll<T>,
-{
-    TransportOp { transport, op_id: None, closable, describe, poll }
-}
-
-/// What [`transport_op`] returns.
-pub(crate) struct TransportOp<'a, F: ?Sized, D, P> {
-    transport: &'a dyn Transport,
-    op_id: Option<u32>,
-    closable: &'a F,
-    describe: D,
-    poll: P,
-}
-
-impl<F, D, P, T> Future for TransportOp<'_, F, D, P>
-where
-    F: Closable + ?Sized,
-    D: Fn() -> String + Unpin,
-    P: FnMut(&dyn Transport, &mut Option<u32>, &mut Context<'_>) -> Poll<T> + Unpin,
-{
-    type Output = Option<T>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if is_probing() {
-            return self.explain();
-        }
-        let Self { transport, op_id, closable, poll, .. } = &mut *self;
-        if closable.is_down() {
-            return Poll::Ready(None);
-        }
-        if let Poll::Ready(value) = poll(*transport, op_id, cx) {
-            return Poll::Ready(Some(value));
-        }
-        Poll::Pending
-    }
-}
-
-impl<F, D, P> TransportOp<'_, F, D, P>
-where
-    F: Closable + ?Sized,
-    D: Fn() -> String,
-{
-    /// Says how the operation stands while a stall is explained; nothing is begun or taken.
-    #[cold]
-    fn explain<T>(&self) -> Poll<T> {
-        let operation = match self.op_id {
-            _ if has_progressed() => Operation::Waiting,
-            None => Operation::NewAt(address_of(self)),
-            Some(op_id) if self.closable.is_down() || self.transport.is_op_done(op_id) => {
-                Operation::Ready
-            }
-            Some(_) => Operation::Waiting,
-        };
-        report_pending(operation, &self.describe)
-    }
-}
-
-impl<F: ?Sized, D, P> Drop for TransportOp<'_, F, D, P> {
-    fn drop(&mut self) {
-        if is_probing() {
-            forget_operation(address_of(self));
-        }
-        if let Some(op_id) = self.op_id {
-            self.transport.cancel_op(op_id);
-        }
     }
 }
 

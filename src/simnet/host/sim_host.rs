@@ -67,8 +67,6 @@ pub(crate) struct SimHost {
     pub(crate) incarnation: u32,
     /// `None` while the registry does not know it.
     pub(crate) registration: Option<Registration>,
-    /// How many dials and announcements of it are under way.
-    pub(crate) open_dials: u32,
     /// The life in which it was last dialed, and its host then.
     pub(crate) dial_target: Option<(u32, DialTarget)>,
     /// The host of the present life, once it is announced.
@@ -144,7 +142,6 @@ impl SimHost {
             power: PowerState::Down,
             incarnation: 0,
             registration: None,
-            open_dials: 0,
             dial_target: None,
             host: None,
             node: None,
@@ -161,14 +158,12 @@ impl SimHost {
             power,
             incarnation,
             registration,
-            open_dials,
             dial_target,
             host,
             node,
         } = self;
         addr.clear_number();
-        (*region, *power, *incarnation, *registration, *open_dials) =
-            (0, PowerState::Down, 0, None, 0);
+        (*region, *power, *incarnation, *registration) = (0, PowerState::Down, 0, None);
         (*dial_target, *host) = (None, None);
         if let Some(node) = node.take() {
             cold(|| nodes.push(*node));

@@ -151,25 +151,25 @@ impl SimnetState {
     pub(crate) fn dial(
         &mut self,
         world: &mut World,
-        (net, region): (u32, u32),
-        (src, port): (&Addr, u16),
+        net: u32,
+        src: &Addr,
         dst: &Addr,
         waiter: Waiter,
     ) -> usize {
-        let (net_index, net_state) = (net, &mut self.nets[net as usize]);
-        let from = net_state.host_at(src, region);
-        let known_host = dst.number();
-        let known_host = known_host.or_else(|| net_state.hosts.find(dst.host()));
+        let net_state = &mut self.nets[net as usize];
+        let Some(from) = net_state.find_host_at(src) else {
+            unreachable!("a host that dials was announced before")
+        };
+        let known_host = net_state.find_host_at(dst);
         let answered_at = net_state.draw_answer_time(world, known_host, dst.host());
-        net_state.hosts[from].open_dials += 1;
         let (index, dial) = self.dials.insert();
-        (dial.net, dial.from, dial.state) = (net_index, from, DialState::Lookup { answered_at });
+        (dial.net, dial.from, dial.state) = (net, from, DialState::Lookup { answered_at });
         dial.deadline = world.instant_after(nanos(net_state.config.connect_timeout));
         dial.to = HostRef { host: known_host.unwrap_or_default(), incarnation: 0 };
         dial.unresolved_name = if known_host.is_none() { Some(dst.host().into()) } else { None };
         (dial.task, dial.sent_record) = (world.current_task(), world.current_record());
-        dial.src = Some(src.with_port(port));
-        dial.ports = [port, dst.port()];
+        dial.src = Some(src.clone());
+        dial.ports = [src.port(), dst.port()];
         dial.dialer = Some(waiter);
         world.set_callback_timer(dial_timer_id(index), answered_at.min(dial.deadline));
         index
