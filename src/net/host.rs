@@ -12,7 +12,6 @@ use crate::util::stall_probe::{Operation, is_probing, report_effect, report_pend
 use crate::net::addr::{Addr, split_host_port};
 use crate::net::conn::Conn;
 use crate::net::engine::raw_conn::RawConn;
-use crate::net::engine::ready::poll_ready_ok;
 use crate::net::error::{Cause, CauseKind, Error, Op};
 use crate::net::listener::Listener;
 use crate::net::state::host_state::{Endpoint, HostState, Port};
@@ -167,10 +166,7 @@ async fn connect(
     src: &Addr,
     dst: &Addr,
 ) -> Result<(Box<dyn RawConn>, Addr), Cause> {
-    let hostdata = {
-        let mut query = net.registry.query(dst.host());
-        if poll_ready_ok(&mut query) { String::new() } else { query.await.map_err(Cause::from)? }
-    };
+    let hostdata = net.registry.query(dst.host()).await?;
     net.engine.dial(src, dst, &hostdata).await
 }
 

@@ -172,7 +172,7 @@ pub use traced::{EventDifference, EventLog, NetEvent, Traced};
 pub(crate) use engine::notifier::DialTarget;
 #[cfg(feature = "os")]
 pub(crate) use engine::raw_conn::{ExternalConn, RawListener};
-pub(crate) use engine::ready::{ReadyOk, poll_ready_ok};
+pub(crate) use engine::ready::ReadyOk;
 #[cfg(feature = "os")]
 pub(crate) use external_host::ExternalHost;
 #[cfg(feature = "lonet")]

@@ -14,7 +14,6 @@ use futures::future::BoxFuture;
 
 use crate::net::addr::Addr;
 use crate::net::engine::notifier::{DialTarget, Notifier};
-use crate::net::engine::ready::{ReadyOk, poll_ready_ok};
 use crate::net::engine::{Engine, Registry};
 use crate::net::error::{Cause, CauseKind, Error, Op, RegistryError};
 use crate::net::host::Host;
@@ -87,7 +86,12 @@ impl SubNetwork {
         let describe = || format!("new host {} on {}", host.name(), host.network());
         let tracker = AnnounceTracker { host: host.clone(), is_announced: AtomicBool::new(false) };
         let announcement = AnnouncementGuard(&tracker);
-        let future = host.net.engine.new_host(host.name(), &tracker);
+        let future = match host.net.engine.hostdata() {
+            Some(data) => {
+                NewHost::Announce(&tracker, host.net.registry.announce(host.name(), data))
+            }
+            None => NewHost::Engine(host.net.engine.new_host(host.name(), &tracker)),
+        };
         let result = match until_closed(&*host.net, future, describe).await {
             Some(Ok(())) => {
                 announcement.commit(|| host.net.add_host(&host.state)).map_err(Cause::from)
@@ -185,6 +189,25 @@ impl Drop for AnnouncementGuard<'_> {
     }
 }
 
+/// The making of a host: by its announcement alone, or by the engine, which announces it.
+enum NewHost<'a> {
+    Announce(&'a AnnounceTracker, BoxFuture<'a, Result<(), RegistryError>>),
+    Engine(BoxFuture<'a, Result<(), Cause>>),
+}
+
+impl Future for NewHost<'_> {
+    type Output = Result<(), Cause>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Announce(tracker, future) => {
+                tracker.track(future.as_mut().poll(cx)).map_err(Cause::from)
+            }
+            Self::Engine(future) => future.as_mut().poll(cx),
+        }
+    }
+}
+
 /// Sees how an announcement ends. A third of what `inspect_ok` takes.
 struct AnnounceFuture<'a> {
     future: BoxFuture<'a, Result<(), RegistryError>>,
@@ -205,13 +228,9 @@ impl Registry for AnnounceTracker {
         hostname: &'a str,
         hostdata: &'a str,
     ) -> BoxFuture<'a, Result<(), RegistryError>> {
-        let mut future = self.registry().announce(hostname, hostdata);
+        let future = self.registry().announce(hostname, hostdata);
         if hostname != self.host.name() {
             return future;
-        }
-        if poll_ready_ok(&mut future) {
-            self.is_announced.store(true, Ordering::Relaxed);
-            return ReadyOk::boxed();
         }
         Box::pin(AnnounceFuture { future, tracker: self })
     }

@@ -13,12 +13,9 @@ use std::hint;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use futures::future::{BoxFuture, FutureExt, ready};
+use futures::future::{BoxFuture, FutureExt};
 
-use crate::net::{
-    Addr, Cause, Engine, Host, Notifier, RawConn, ReadyOk, Registry, SubNetwork, full_name,
-    poll_ready_ok,
-};
+use crate::net::{Addr, Cause, Engine, Host, Notifier, RawConn, SubNetwork, full_name};
 use pipe::pipe;
 use registry::InMemoryRegistry;
 
@@ -95,21 +92,8 @@ struct PipeEngine {
 }
 
 impl Engine for PipeEngine {
-    fn new_host<'a>(
-        &'a self,
-        hostname: &'a str,
-        registry: &'a dyn Registry,
-    ) -> BoxFuture<'a, Result<(), Cause>> {
-        let mut announcement = registry.announce(hostname, "");
-        if poll_ready_ok(&mut announcement) {
-            return ReadyOk::boxed();
-        }
-        // Our registry answers at once, so that nothing has to be kept for later.
-        match announcement.now_or_never() {
-            Some(Ok(())) => ReadyOk::boxed(),
-            Some(Err(error)) => ready(Err(error.into())).boxed(),
-            None => unreachable!("our registry never waits"),
-        }
+    fn hostdata(&self) -> Option<&str> {
+        Some("")
     }
 
     fn dial<'a>(

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::future::{BoxFuture, FutureExt, TryFutureExt};
+use futures::future::BoxFuture;
 
 use crate::net::{Addr, Cause, Engine, Error, RawConn, ReadyOk, Registry, RegistryError};
 use crate::sim::World;
@@ -26,12 +26,8 @@ pub(crate) struct Region {
 }
 
 impl Engine for Region {
-    fn new_host<'a>(
-        &'a self,
-        hostname: &'a str,
-        registry: &'a dyn Registry,
-    ) -> BoxFuture<'a, Result<(), Cause>> {
-        registry.announce(hostname, "").map_err(Cause::from).boxed()
+    fn hostdata(&self) -> Option<&str> {
+        Some("")
     }
 
     fn dial<'a>(

@@ -10,7 +10,7 @@ pub(crate) mod ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
 
 use crate::net::addr::Addr;
 use crate::net::error::{Cause, Error, RegistryError};
@@ -22,12 +22,25 @@ use raw_conn::RawConn;
 /// holds a lock. A future of an engine may be dropped at any await; what it holds must be given
 /// back by destructors.
 pub trait Engine: Send + Sync + 'static {
-    /// Makes a host and announces it, with whatever a dialer has to know of it.
+    /// Makes a host and announces it, with the host data that a dial of it needs.
+    ///
+    /// The provided one announces the host with [`Engine::hostdata`], or `""`.
     fn new_host<'a>(
         &'a self,
         hostname: &'a str,
         registry: &'a dyn Registry,
-    ) -> BoxFuture<'a, Result<(), Cause>>;
+    ) -> BoxFuture<'a, Result<(), Cause>> {
+        registry.announce(hostname, self.hostdata().unwrap_or("")).map_err(Cause::from).boxed()
+    }
+
+    /// Gives the host data of every host, if it is the same for all of them and a host needs
+    /// nothing but to be announced.
+    ///
+    /// The layer above then announces hosts itself, which is faster, and does not call
+    /// [`Engine::new_host`]. The provided one gives `None`.
+    fn hostdata(&self) -> Option<&str> {
+        None
+    }
 
     /// Connects `src`, whose port is taken, with the listener at `dst`.
     ///
@@ -109,6 +122,10 @@ impl<T: Engine + ?Sized> Engine for Arc<T> {
         registry: &'a dyn Registry,
     ) -> BoxFuture<'a, Result<(), Cause>> {
         (**self).new_host(hostname, registry)
+    }
+
+    fn hostdata(&self) -> Option<&str> {
+        (**self).hostdata()
     }
 
     fn dial<'a>(
