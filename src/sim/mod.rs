@@ -83,7 +83,7 @@ pub use report::outcome::{Outcome, RunError};
 pub use report::stall::{History, LostWakeup, SelectEnd, Stall, StalledState, StalledTask};
 pub use run::builder::Run;
 
-pub(crate) use choice::distribution::{DelayPolicy, Distribution};
+pub(crate) use choice::distribution::Distribution;
 pub(crate) use choice::key::{ChoiceKey, PathHash, path_segment as path_step, unescape};
 pub(crate) use choice::tape::INPUT_SUBJECT;
 pub(crate) use instant::{in_three_digits, nanos};

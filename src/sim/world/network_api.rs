@@ -293,22 +293,12 @@ impl World {
         self.tracer.current()
     }
 
-    /// Whether records are kept, so that it is worth telling what was read where.
-    #[inline]
-    pub(crate) const fn keeps_trace(&self) -> bool {
-        self.tracer.keeps_records()
-    }
-
     /// Notes that something was read of a direction: from one place of its stream to another.
+    #[inline]
     pub(crate) fn trace_read(&mut self, direction: PathHash, from: u64, to: u64) {
-        self.tracer.record_read(direction, from, to);
-    }
-
-    /// Follows a delivery that nobody is going to read about: no records are kept.
-    #[inline(always)]
-    pub(crate) fn fingerprint_delivery(&mut self, subject: PathHash, ordinal: u64, digest: u64) {
-        let (at, tag) = (self.now, RecordTag::Deliver);
-        self.tracer.mix(&Event { at, tag, subject, source: PathHash::NONE, ordinal, digest });
+        if self.tracer.keeps_records() {
+            self.tracer.record_read(direction, from, to);
+        }
     }
 
     /// Adds a record of what became of something that was sent; `sent` is the mark of then.

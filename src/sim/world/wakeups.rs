@@ -30,7 +30,7 @@ impl World {
     /// Here and in `schedule` all that is rare is a call at the very end: so nothing has to outlast
     /// a call, and no register be saved for it.
     #[inline(never)]
-    pub(crate) fn wake_with(&mut self, task: TaskId, policy: DelayPolicy) {
+    fn wake_with(&mut self, task: TaskId, policy: DelayPolicy) {
         let (actor, current) = (self.actor, self.current);
         let Some(slot) = self.tasks.get_live(task) else {
             return;

@@ -26,8 +26,8 @@ pub(crate) fn write_after_end(
 
 /// What the program's side does.
 impl ConnCtx<'_> {
-    /// Reads from the pipe that ends at `end`; `None` if there is nothing to be read yet.
-    #[cold]
+    /// Reads from the stream that ends at `end`; `None` if nothing can be read yet.
+    #[inline]
     pub(crate) fn read(
         &mut self,
         end: usize,
@@ -36,16 +36,7 @@ impl ConnCtx<'_> {
         let direction = 1 - end;
         let half = &mut self.conn.halves[direction];
         if half.stream.readable_len() == 0 {
-            let state = self.conn.endpoints[end].state;
-            let at_end = half.fin_arrived;
-            if at_end || state == EndpointState::Reset {
-                self.world.trace_read(half.key, half.stream.read, u64::MAX);
-            }
-            return match state {
-                _ if at_end => Some(Ok(0)),
-                EndpointState::Open => None,
-                state => Some(Err(state)),
-            };
+            return self.read_empty(end);
         }
         let max_len =
             if half.needs_slow_path { self.shorten_io(direction, 0, buf.len()) } else { buf.len() };
@@ -63,29 +54,33 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// Writes into the pipe that begins at `end`; `None` if there is no space for it.
-    #[cold]
+    /// The result of a read where no bytes have arrived: the end of the stream, an error, or `None`.
+    #[inline]
+    fn read_empty(&mut self, end: usize) -> Option<Result<usize, EndpointState>> {
+        let (state, half) = (self.conn.endpoints[end].state, &self.conn.halves[1 - end]);
+        if half.fin_arrived || state == EndpointState::Reset {
+            self.world.trace_read(half.key, half.stream.read, u64::MAX);
+        }
+        match state {
+            _ if half.fin_arrived => Some(Ok(0)),
+            EndpointState::Open => None,
+            state => Some(Err(state)),
+        }
+    }
+
+    /// Writes into the stream that begins at `end`; `None` if the window is full.
+    #[inline]
     pub(crate) fn write(&mut self, end: usize, buf: &[u8]) -> Option<Result<usize, EndpointState>> {
-        let state = self.conn.endpoints[end].state;
         let half = &mut self.conn.halves[end];
-        if state != EndpointState::Open || half.fin_sent {
-            // Who was told of the end of the stream before it broke finds a broken pipe.
-            let saw_fin = state == EndpointState::Reset && self.conn.halves[1 - end].fin_arrived;
-            if state == EndpointState::Reset {
-                let HalfConn { key, stream, .. } = &self.conn.halves[1 - end];
-                self.world.trace_read(*key, stream.arrived, u64::MAX);
-            }
-            return Some(Err(if saw_fin { EndpointState::Closed } else { state }));
+        let is_open = self.conn.endpoints[end].state == EndpointState::Open && !half.fin_sent;
+        if !is_open || !self.world.is_running() {
+            return Some(self.write_closed(end, buf));
         }
-        let space = half.stream.send_window(half.window, self.world.now);
-        if !self.world.is_running() {
-            return Some(write_after_end(half, space, buf));
-        }
-        if space == 0 {
+        let mut count = half.stream.writable_len(buf.len(), half.window, self.world.now);
+        if count == 0 {
             self.wait_for_space(end);
             return None;
         }
-        let mut count = buf.len().min(usize::try_from(space).unwrap_or(usize::MAX));
         if half.needs_slow_path {
             count = self.shorten_io(end, 1, count);
         }
@@ -94,6 +89,23 @@ impl ConnCtx<'_> {
         let written = stream.written;
         self.send(end, SegmentKind::Data, written, digest, count as u64);
         Some(Ok(count))
+    }
+
+    /// The result of a write at an endpoint that is not open any more, or after the run has ended.
+    #[cold]
+    fn write_closed(&mut self, end: usize, buf: &[u8]) -> Result<usize, EndpointState> {
+        let [half, reverse] = self.conn.halves.get_disjoint_mut([end, 1 - end]).expect("two ends");
+        let state = self.conn.endpoints[end].state;
+        if state == EndpointState::Open && !half.fin_sent {
+            let space = half.stream.send_window(half.window, self.world.now);
+            return write_after_end(half, space, buf);
+        }
+        if state == EndpointState::Reset {
+            self.world.trace_read(reverse.key, reverse.stream.arrived, u64::MAX);
+        }
+        // A program that read the end of the stream before the reset finds a broken pipe.
+        let saw_fin = state == EndpointState::Reset && reverse.fin_arrived;
+        Err(if saw_fin { EndpointState::Closed } else { state })
     }
 
     /// What a read or a write at `end` would come to.

@@ -102,7 +102,6 @@ pub(crate) fn open_connection(
     conn.net = net;
     for (half, (key, latency)) in conn.halves.iter_mut().zip(paths) {
         half.init(key, latency, window, world.now);
-        half.is_traced = world.keeps_trace();
     }
     for (end, (host, port)) in conn.endpoints.iter_mut().zip(ends) {
         (end.host, end.port) = (host, port);

@@ -2,8 +2,6 @@
 //!
 //! The fields of one direction that a message touches stand together in memory.
 
-use std::task::Waker;
-
 use crate::net::{Cause, WaitList};
 use crate::sim::{PathHash, RecordIndex, SegmentKind};
 use crate::util::lazy_queue::LazyQueue;
@@ -12,7 +10,7 @@ use crate::util::waiter::Waiter;
 
 use crate::simnet::latency::Latency;
 use crate::simnet::slab::SlabEntry;
-use crate::simnet::tcp::stream_buffer::{CorruptStream, StreamBuffer};
+use crate::simnet::tcp::stream_buffer::StreamBuffer;
 
 /// A segment that has been sent and has not arrived.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +80,6 @@ pub(crate) struct HalfConn {
     pub(crate) blocked: Blocked,
     /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
     pub(crate) needs_slow_path: bool,
-    /// Whether the trace is to tell what is read.
-    pub(crate) is_traced: bool,
     /// Whether the end of the stream was sent, and has arrived.
     pub(crate) fin_sent: bool,
     pub(crate) fin_arrived: bool,
@@ -116,7 +112,6 @@ impl Default for HalfConn {
             writers: None,
             blocked: Blocked::None,
             needs_slow_path: false,
-            is_traced: false,
             losses: 0,
             unacked_since: None,
             update_lost: false,
@@ -140,8 +135,7 @@ impl HalfConn {
         self.segments_sent = 1;
         (self.last_arrival_at, self.last_received_at, self.losses) = (0, now, 0);
         (self.in_flight_front, self.unacked_since, self.blocked) = (None, None, Blocked::None);
-        (self.needs_slow_path, self.is_traced, self.update_lost, self.update_attempt) =
-            (false, false, false, 0);
+        (self.needs_slow_path, self.update_lost, self.update_attempt) = (false, false, 0);
         (self.fin_sent, self.fin_arrived, self.reset) = (false, false, ResetState::None);
     }
 
@@ -307,50 +301,11 @@ impl SlabEntry for Connection {
     }
 }
 
-/// What comes of reading without a look at the world.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum FastRead {
-    /// So many bytes.
-    Read(usize),
-    /// So many bytes, of which the writer is to hear.
-    ReadAndUpdate(usize),
-    /// Nothing yet, for which the polled task waits.
-    Empty,
-    /// Nothing: the world has to be looked at.
-    Slow,
-    Corrupt(CorruptStream),
-}
-
 impl Connection {
     /// Is not in use any more.
     #[inline]
     pub(crate) fn recycle(&mut self) {
         self.halves.iter_mut().for_each(HalfConn::recycle);
-    }
-
-    /// Reads at one end, or lets whoever has the waker wait, unless anything about that concerns
-    /// the world or anybody else: nearly always it does not.
-    #[inline]
-    pub(crate) fn try_read_fast(&mut self, end: usize, buf: &mut [u8], waker: &Waker) -> FastRead {
-        let Self { endpoints, halves, .. } = self;
-        let half = &mut halves[1 - end];
-        if endpoints[end].state != EndpointState::Open || buf.is_empty() {
-            return FastRead::Slow;
-        }
-        if half.stream.readable_len() == 0 {
-            let is_waiting = !half.fin_arrived && half.readers.register_sole_task(waker);
-            return if is_waiting { FastRead::Empty } else { FastRead::Slow };
-        }
-        if half.needs_slow_path | half.is_traced {
-            return FastRead::Slow;
-        }
-        match half.stream.read(buf) {
-            Ok(count) if half.stream.is_worth_advertising(half.window) => {
-                FastRead::ReadAndUpdate(count)
-            }
-            Ok(count) => FastRead::Read(count),
-            Err(corrupted) => FastRead::Corrupt(corrupted),
-        }
     }
 
     /// Has the processor load it.

@@ -19,8 +19,8 @@ use std::task::{Context, Poll, Wake};
 
 use crate::net::{Accept, Addr, AddrError, Cause, DialTarget};
 use crate::sim::{
-    Callback, ChoiceFamily, DelayPolicy, DropReason, FaultKind, PathHash, RecordKind, RecordTag,
-    Segment, SegmentKind, World, hash_name, nanos, path_step,
+    Callback, ChoiceFamily, DropReason, FaultKind, PathHash, RecordKind, RecordTag, Segment,
+    SegmentKind, World, hash_name, nanos, path_step,
 };
 use crate::util::waiter::Waiter;
 
@@ -31,7 +31,6 @@ use crate::simnet::state::{HostPair, NetState, SimnetState, try_enter, with_stat
 use crate::simnet::tcp::conn_ctx::{ConnCtx, open_connection};
 use crate::simnet::tcp::connection::Connection;
 use crate::simnet::tcp::dial::{Dial, DialState, DialSuccess, FORWARD, QueuedAccept, REVERSE};
-use crate::simnet::tcp::fast_path::FastDelivery;
 use crate::simnet::tcp::socket::SimConn;
 use crate::simnet::tcp::timers::{
     DIAL_TIMER_OFFSET, decode_delivery_timer, decode_rare_timer, dial_timer_id, retransmit_delay,
@@ -45,16 +44,11 @@ pub(crate) fn on_timer(world: &mut World, timer: u32) {
     let Some((index, direction)) = decode_delivery_timer(timer) else {
         return on_rare_timer(world, timer);
     };
-    let delivery = with_state(world.run, |state| match state.conns.get_used(index) {
-        Some(conn) => conn.deliver_fast(direction, world),
-        None => FastDelivery::Slow,
+    with_state(world.run, |state| {
+        if let Some(mut ctx) = state.conn_ctx(index, world) {
+            ctx.deliver_due(direction);
+        }
     });
-    match delivery {
-        // With the fabric back in its place: so nothing is left to be done afterwards.
-        Some(FastDelivery::Wake(task)) => world.wake_with(task, DelayPolicy::TIMER_WAKE),
-        Some(FastDelivery::NoReader) => {}
-        Some(FastDelivery::Slow) | None => drive_connection(world, index, direction as u32),
-    }
 }
 
 /// What an alarm does that is seldom set, which is a step of the run.

@@ -24,7 +24,6 @@ pub(crate) mod connection;
 pub(crate) mod deliver;
 pub(crate) mod dial;
 pub(crate) mod dial_api;
-pub(crate) mod fast_path;
 pub(crate) mod faults;
 pub(crate) mod flow_control;
 pub(crate) mod handshake;

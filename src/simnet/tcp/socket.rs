@@ -7,9 +7,9 @@ use std::task::{Context, Poll, Waker};
 
 use crate::net::{Cause, DeferredWakes, RawConn, Readiness};
 
-use crate::simnet::state::{enter, enter_state, try_enter, with_state};
+use crate::simnet::state::{enter, enter_state, try_enter};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
-use crate::simnet::tcp::connection::{EndpointState, FastRead};
+use crate::simnet::tcp::connection::EndpointState;
 
 /// One endpoint of a simulated connection. Dropping it releases the endpoint; an endpoint that was
 /// not closed before is reset, because its connection did not come about.
@@ -54,25 +54,10 @@ impl SimConn {
         });
     }
 
-    #[inline(never)]
-    fn poll_read_slow(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self.with(|ctx, end| ctx.read(end, buf)) {
-            Some(read) => Poll::Ready(read.map_err(endpoint_error)),
-            None => self.wait(cx, false),
-        }
-    }
-
-    #[inline(never)]
-    fn poll_write_slow(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.with(|ctx, end| ctx.write(end, buf)) {
-            Some(written) => Poll::Ready(written.map_err(endpoint_error)),
-            None => self.wait(cx, true),
-        }
-    }
-
     /// Keeps the waker until the stream changes. Nothing happens between the look at the stream and
     /// this. The world is not borrowed any more, so that other waiters can be woken if there are
     /// too many.
+    #[cold]
     fn wait<T>(&self, cx: &Context<'_>, is_write: bool) -> Poll<T> {
         let mut wakes = DeferredWakes::default();
         enter_state(self.run, |state| {
@@ -97,35 +82,24 @@ fn endpoint_error(state: EndpointState) -> io::Error {
 }
 
 impl RawConn for SimConn {
-    /// Most reads take the fast exit, which does not borrow the world.
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let (index, end) = (self.conn_index(), self.end_index());
-        let fast_read = with_state(self.run, |state| match state.conns.get_used(index) {
-            Some(conn) => conn.try_read_fast(end, buf, cx.waker()),
-            None => FastRead::Slow,
+        let polled = self.with(|ctx, end| match ctx.read(end, buf) {
+            Some(read) => Some(Poll::Ready(read)),
+            None => {
+                let readers = &mut ctx.conn.halves[1 - end].readers;
+                readers.register_sole_task(cx.waker()).then_some(Poll::Pending)
+            }
         });
-        match fast_read {
-            Some(FastRead::Read(count)) => Poll::Ready(Ok(count)),
-            Some(FastRead::Empty) => Poll::Pending,
-            Some(FastRead::Slow) | None => self.poll_read_slow(cx, buf),
-            Some(FastRead::ReadAndUpdate(count)) => {
-                self.with(|ctx, end| ctx.advertise(1 - end));
-                Poll::Ready(Ok(count))
-            }
-            Some(FastRead::Corrupt(corrupted)) => {
-                self.with(|ctx, end| ctx.panic_corrupt(1 - end, corrupted))
-            }
+        match polled {
+            Some(polled) => polled.map_err(endpoint_error),
+            None => self.wait(cx, false),
         }
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let (index, end) = (self.conn_index(), self.end_index());
-        let written = try_enter(self.run, |state, world| {
-            state.conns.get_used(index)?.try_write_fast(index, end, buf, world)
-        });
-        match written.flatten() {
-            Some(count) => Poll::Ready(Ok(count)),
-            None => self.poll_write_slow(cx, buf),
+        match self.with(|ctx, end| ctx.write(end, buf)) {
+            Some(written) => Poll::Ready(written.map_err(endpoint_error)),
+            None => self.wait(cx, true),
         }
     }
 
