@@ -34,7 +34,16 @@ impl SubNetwork {
     ///
     /// The [`Notifier`] is for the engine, which may need it before it can do anything.
     pub fn new(network: &str, engine: impl Engine, registry: impl Registry) -> (Self, Notifier) {
-        let state = NetState::new(network.into(), Box::new(engine), Box::new(registry));
+        Self::with_name(network.into(), engine, registry)
+    }
+
+    /// Makes a subnetwork that shares the text of its name.
+    pub(crate) fn with_name(
+        network: Arc<str>,
+        engine: impl Engine,
+        registry: impl Registry,
+    ) -> (Self, Notifier) {
+        let state = NetState::new(network, Box::new(engine), Box::new(registry));
         let state = Arc::new(state);
         let notifier = Notifier::new(Arc::downgrade(&state));
         (Self { state }, notifier)
@@ -84,20 +93,31 @@ impl SubNetwork {
     pub(crate) async fn into_host(self, addr: Addr) -> Result<Host, Error> {
         let host = Host::new(self.state, HostState::new(addr));
         let describe = || format!("new host {} on {}", host.name(), host.network());
-        let tracker = AnnounceTracker { host: host.clone(), is_announced: AtomicBool::new(false) };
-        let announcement = AnnouncementGuard(&tracker);
-        let future = match host.net.engine.hostdata() {
-            Some(data) => {
-                NewHost::Announce(&tracker, host.net.registry.announce(host.name(), data))
+        let (net, name) = (&*host.net, host.name());
+        let result = match net.engine.hostdata() {
+            Some(hostdata) => {
+                let announcement = net.registry.announce(name, hostdata);
+                match until_closed(net, announcement, describe).await {
+                    Some(Ok(())) => {
+                        let added = net.add_host(&host.state);
+                        added.inspect_err(|_| net.registry.withdraw(name)).map_err(Cause::from)
+                    }
+                    Some(Err(error)) => Err(error.into()),
+                    None => Err(Cause::NetDown),
+                }
             }
-            None => NewHost::Engine(host.net.engine.new_host(host.name(), &tracker)),
-        };
-        let result = match until_closed(&*host.net, future, describe).await {
-            Some(Ok(())) => {
-                announcement.commit(|| host.net.add_host(&host.state)).map_err(Cause::from)
+            None => {
+                let tracker =
+                    AnnounceTracker { host: host.clone(), is_announced: AtomicBool::new(false) };
+                let announcement = AnnouncementGuard(&tracker);
+                match until_closed(net, net.engine.new_host(name, &tracker), describe).await {
+                    Some(Ok(())) => {
+                        announcement.commit(|| net.add_host(&host.state)).map_err(Cause::from)
+                    }
+                    Some(Err(cause)) => Err(cause),
+                    None => Err(Cause::NetDown),
+                }
             }
-            Some(Err(cause)) => Err(cause),
-            None => Err(Cause::NetDown),
         };
         let Err(cause) = result else { return Ok(host) };
         let cause = host.net.down_cause().map_or(cause, Cause::from);
@@ -185,25 +205,6 @@ impl Drop for AnnouncementGuard<'_> {
     fn drop(&mut self) {
         if self.0.is_announced.load(Ordering::Relaxed) {
             self.0.registry().withdraw(self.0.host.name());
-        }
-    }
-}
-
-/// The making of a host: by its announcement alone, or by the engine, which announces it.
-enum NewHost<'a> {
-    Announce(&'a AnnounceTracker, BoxFuture<'a, Result<(), RegistryError>>),
-    Engine(BoxFuture<'a, Result<(), Cause>>),
-}
-
-impl Future for NewHost<'_> {
-    type Output = Result<(), Cause>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Announce(tracker, future) => {
-                tracker.track(future.as_mut().poll(cx)).map_err(Cause::from)
-            }
-            Self::Engine(future) => future.as_mut().poll(cx),
         }
     }
 }
