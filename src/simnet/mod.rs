@@ -66,9 +66,11 @@
 //! # Faults
 //!
 //! A fault is applied by a method of [`Network`] or [`Node`], or drawn by a plan of [`Faults`]. It
-//! affects what is in flight, too. `heal` undoes partitions, holds and a registry that is down.
-//! The end of a plan undoes all that the plan did, and leaves manual faults. A partition of one
-//! direction stalls both, because acknowledgements are missing.
+//! affects what is in flight, too, with one exception: a segment keeps the latency with which it
+//! was sent, as on a real path, and a latency override applies to what is sent after it. `heal`
+//! undoes partitions, holds and a registry that is down. The end of a plan undoes all that the
+//! plan did, and leaves manual faults. A partition of one direction stalls both, because
+//! acknowledgements are missing.
 //!
 //! [`FaultStats`] counts which faults had an effect. A sweep that requests a kind of fault and
 //! never sees an effect of it should fail: see [`FaultStats::assert_effective`].
@@ -102,6 +104,7 @@ pub(crate) mod clock_skew;
 pub(crate) mod config;
 pub(crate) mod engine;
 pub(crate) mod fault;
+pub(crate) mod hooks;
 pub(crate) mod host;
 pub(crate) mod latency;
 pub(crate) mod name_service;
@@ -115,11 +118,12 @@ pub(crate) mod tcp;
 pub use crate::sim::{FaultKind, ParseFaultKindError};
 pub use clock_skew::ClockSkew;
 pub use config::Config;
+pub use fault::link_override::LinkOverride;
 pub use fault::plan::FaultPlan;
 pub use fault::set::Faults;
 pub(crate) use fault::set::fault_ordinals;
 pub use fault::stats::{FaultCounts, FaultStats};
 pub(crate) use fault::stats::{start_fault_stats, take_fault_stats};
 pub use latency::Latency;
-pub use network::{LinkOverride, Network};
+pub use network::Network;
 pub use node::{Node, NodeOutput};

@@ -7,18 +7,17 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::net::{Host, SubNetwork};
-use crate::sim::{FaultAction, FaultChange, FaultTarget, World, current_run};
+use crate::sim::{World, current_run};
 
 use crate::simnet::config::Config;
 use crate::simnet::engine::Region;
-use crate::simnet::fault::links::{LinkSetting, MILLION};
 use crate::simnet::fault::source::FaultSource;
 use crate::simnet::fault::stats::FaultStats;
+use crate::simnet::hooks::{describe_key, on_timer};
 use crate::simnet::latency::Latency;
 use crate::simnet::node::{Node, NodeOutput};
 use crate::simnet::state::{NetState, RegionState, SimnetState, add_net, enter};
 use crate::simnet::tcp::conn_ctx::prefetch_due;
-use crate::simnet::tcp::handshake::{describe_key, on_timer};
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///
@@ -89,7 +88,7 @@ impl Network {
             let regions = &mut self.net_state(state).regions;
             let number = regions.len() as u32;
             let region = Region { run, net, index: number };
-            let subnetwork = SubNetwork::new_cyclic(self.name.clone(), |_| region, region);
+            let (subnetwork, _) = SubNetwork::with_name(self.name.clone(), region, region);
             regions.push(RegionState { name: name.into(), subnetwork: subnetwork.clone() });
             (number, subnetwork)
         })
@@ -194,35 +193,6 @@ impl Network {
         self.apply_reset(self.find_pair(a, b), FaultSource::Manual);
     }
 
-    /// Overrides settings of the link between two hosts, in both directions. [`heal`](Self::heal)
-    /// does not undo it.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use virtnet::{Run, simnet::{Latency, Network}};
-    /// # Run::new(1).execute(async |_| {
-    /// # let net = Network::new("t");
-    /// # net.new_host("α").await.unwrap();
-    /// # net.new_host("β").await.unwrap();
-    /// net.link("α", "β").latency(Latency::constant(Duration::from_millis(300))).loss(0.01);
-    /// # }).unwrap();
-    /// ```
-    #[track_caller]
-    pub fn link(&self, a: &str, b: &str) -> LinkOverride {
-        let hosts = self.find_pair(a, b);
-        LinkOverride { network: self.clone(), hosts, is_one_way: false }
-    }
-
-    /// Overrides settings of what one host sends to another, and of nothing that travels back.
-    /// Links are often asymmetric: uploads are slow, or acknowledgements get lost.
-    ///
-    /// [`heal`](Self::heal) does not undo it.
-    #[track_caller]
-    pub fn link_one_way(&self, from: &str, to: &str) -> LinkOverride {
-        let hosts = self.find_pair(from, to);
-        LinkOverride { network: self.clone(), hosts, is_one_way: true }
-    }
-
     /// Lets the registry answer nobody, until it is up again or the network is healed: questions
     /// that are under way fail as well.
     #[track_caller]
@@ -280,25 +250,6 @@ impl Network {
         found.unwrap_or_else(|error| panic!("virtnet: {error}"))
     }
 
-    /// Undoes partitions, holds and `registry_down`, whoever called them; but no link that was
-    /// edited by hand, and nothing that was done to a node.
-    ///
-    /// What was lost is sent again at its next attempt: up to a minute later, if the partition
-    /// was that long.
-    #[track_caller]
-    pub fn heal(&self) {
-        enter(self.run, |state, world| {
-            if !world.accepts_effect() {
-                return;
-            }
-            let net = self.net_state(state);
-            net.links.heal();
-            net.registry_down = None;
-            world.record_fault(FaultChange::new(FaultAction::Heal, FaultTarget::Network));
-            self.reevaluate_connections(state, world, |_, _| true);
-        });
-    }
-
     /// Returns what has become of all faults so far.
     #[track_caller]
     pub fn fault_stats(&self) -> FaultStats {
@@ -330,7 +281,7 @@ impl Network {
 
     /// The numbers of two hosts.
     #[track_caller]
-    fn find_pair(&self, a: &str, b: &str) -> (u32, u32) {
+    pub(crate) fn find_pair(&self, a: &str, b: &str) -> (u32, u32) {
         let found = enter(self.run, |state, _| {
             let (a, b) = (self.find_hosts(state, &[a])?, self.find_hosts(state, &[b])?);
             Ok(a.first().copied().zip(b.first().copied()).unwrap_or_default())
@@ -339,7 +290,11 @@ impl Network {
     }
 
     /// Finds hosts by name.
-    fn find_hosts(&self, state: &SimnetState, names: &[&str]) -> Result<BTreeSet<u32>, String> {
+    pub(crate) fn find_hosts(
+        &self,
+        state: &SimnetState,
+        names: &[&str],
+    ) -> Result<BTreeSet<u32>, String> {
         let net = &state.nets[self.net as usize];
         let find = |name: &&str| {
             net.hosts.find(name).ok_or_else(|| {
@@ -361,72 +316,4 @@ impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "simnet::Network({:?})", self.name)
     }
-}
-
-/// Overrides settings of the link between two hosts: see [`Network::link`] and
-/// [`Network::link_one_way`]. Each call takes effect at once.
-#[derive(Debug)]
-pub struct LinkOverride {
-    network: Network,
-    hosts: (u32, u32),
-    is_one_way: bool,
-}
-
-impl LinkOverride {
-    /// How long anything takes between the two, one way.
-    #[track_caller]
-    pub fn latency(self, latency: Latency) -> Self {
-        self.apply(LinkSetting::Latency(latency))
-    }
-
-    /// How much of what is sent is lost, from 0 to 1, acknowledgements included. It is sent again
-    /// after 200 ms, then after twice as long, and so on: loss is delay, and where there is so much
-    /// of it that nothing is acknowledged for the stream's timeout, the end of the stream.
-    ///
-    /// # Panics
-    ///
-    /// If it is not a number from 0 to 1.
-    #[track_caller]
-    pub fn loss(self, ratio: f64) -> Self {
-        let loss = parts_per_million("loss", ratio);
-        self.apply(LinkSetting::Loss(loss))
-    }
-
-    /// How many bytes a second pass, each way.
-    ///
-    /// # Panics
-    ///
-    /// If it is zero: to let nothing pass is a partition.
-    #[track_caller]
-    pub fn bandwidth(self, bytes_per_second: u64) -> Self {
-        assert!(
-            bytes_per_second > 0,
-            "virtnet: a bandwidth of 0 bytes a second lets nothing pass: use `Network::partition`"
-        );
-        self.apply(LinkSetting::Bandwidth(bytes_per_second))
-    }
-
-    /// How many of the reads and writes of connections between the two are short, from 0 to 1.
-    ///
-    /// # Panics
-    ///
-    /// If it is not a number from 0 to 1.
-    #[track_caller]
-    pub fn short_io(self, ratio: f64) -> Self {
-        let short = parts_per_million("short_io", ratio);
-        self.apply(LinkSetting::ShortIo(short))
-    }
-
-    #[track_caller]
-    fn apply(self, setting: LinkSetting) -> Self {
-        let Self { network, hosts, is_one_way } = &self;
-        network.override_link(*hosts, *is_one_way, FaultSource::Manual, setting);
-        self
-    }
-}
-
-#[track_caller]
-fn parts_per_million(name: &str, ratio: f64) -> u32 {
-    assert!((0.0..=1.0).contains(&ratio), "virtnet: {name}({ratio}): a ratio is from 0 to 1");
-    (ratio * f64::from(MILLION)).round() as u32
 }

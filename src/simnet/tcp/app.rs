@@ -54,7 +54,7 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// The result of a read where no bytes have arrived: the end of the stream, an error, or `None`.
+    /// The result of a read if no bytes are there: the end of the stream, an error, or `None`.
     #[inline]
     fn read_empty(&mut self, end: usize) -> Option<Result<usize, EndpointState>> {
         let (state, half) = (self.conn.endpoints[end].state, &self.conn.halves[1 - end]);

@@ -2,9 +2,11 @@
 
 use crate::sim::{ChoiceFamily, ChoiceKey, FaultKind, PathHash, nanos};
 use crate::simnet::fault::links::LinkState;
+use crate::simnet::tcp::ack::NEVER;
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 use crate::simnet::tcp::connection::EndpointState;
-use crate::simnet::tcp::timers::{ConnTimer, MIN_RETRANSMIT_DELAY, NEVER, timer_id};
+use crate::simnet::tcp::retransmit::MIN_RETRANSMIT_DELAY;
+use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 
 /// What the network does.
 impl ConnCtx<'_> {

@@ -27,62 +27,19 @@ use crate::util::waiter::Waiter;
 use crate::simnet::fault::links::LinkState;
 use crate::simnet::host::sim_host::{HostRef, PowerState};
 use crate::simnet::slab::RecyclingSlab;
-use crate::simnet::state::{HostPair, NetState, SimnetState, try_enter, with_state};
+use crate::simnet::state::{HostPair, NetState, SimnetState, try_enter};
 use crate::simnet::tcp::conn_ctx::{ConnCtx, open_connection};
 use crate::simnet::tcp::connection::Connection;
 use crate::simnet::tcp::dial::{Dial, DialState, DialSuccess, FORWARD, QueuedAccept, REVERSE};
+use crate::simnet::tcp::retransmit::retransmit_delay;
 use crate::simnet::tcp::socket::SimConn;
-use crate::simnet::tcp::timers::{
-    DIAL_TIMER_OFFSET, decode_delivery_timer, decode_rare_timer, dial_timer_id, retransmit_delay,
-};
+use crate::simnet::tcp::timers::dial_timer_id;
 
 /// What a record of a knock or its answer carries, where data has a digest.
 const SYN_DIGEST: u64 = 3;
 
-/// What an alarm of the fabric does.
-pub(crate) fn on_timer(world: &mut World, timer: u32) {
-    let Some((index, direction)) = decode_delivery_timer(timer) else {
-        return on_rare_timer(world, timer);
-    };
-    with_state(world.run, |state| {
-        if let Some(mut ctx) = state.conn_ctx(index, world) {
-            ctx.deliver_due(direction);
-        }
-    });
-}
-
-/// What an alarm does that is seldom set, which is a step of the run.
-#[inline(never)]
-fn on_rare_timer(world: &mut World, timer: u32) {
-    if !world.try_count_callback_step() {
-        return;
-    }
-    match decode_rare_timer(timer) {
-        (index, DIAL_TIMER_OFFSET) => {
-            world.set_actor(PathHash::NONE);
-            with_state(world.run, |state| {
-                if let Some(mut handshake) = state.handshake(index, world) {
-                    handshake.drive();
-                }
-            });
-        }
-        (index, timer_index) => drive_connection(world, index, timer_index),
-    }
-}
-
-/// What an alarm of a connection does, whatever is the matter with that.
-#[inline(never)]
-fn drive_connection(world: &mut World, index: usize, timer_index: u32) {
-    world.set_actor(PathHash::NONE);
-    with_state(world.run, |state| {
-        if let Some(mut ctx) = state.conn_ctx(index, world) {
-            ctx.on_timer(timer_index);
-        }
-    });
-}
-
 /// A network and one of the dials in it, with all that moves it.
-struct Handshake<'a> {
+pub(crate) struct Handshake<'a> {
     net: &'a mut NetState,
     conns: &'a mut RecyclingSlab<Connection>,
     dial: &'a mut Dial,
@@ -92,48 +49,17 @@ struct Handshake<'a> {
 
 /// The name under which a hand-shake wakes somebody: what is sent in that direction later counts
 /// its own wake-ups from the first on.
-const fn syn_key(direction: PathHash) -> PathHash {
+pub(crate) const fn syn_key(direction: PathHash) -> PathHash {
     direction.child(const { hash_name("syn") }, 0)
-}
-
-/// Says what a key of the network stands for: a direction of a connection, a handshake, a registry.
-#[cold]
-pub(crate) fn describe_key(run: u64, key: PathHash) -> Option<String> {
-    with_state(run, |state| {
-        let SimnetState { nets, conns, dials, .. } = state;
-        let net_of_key = nets.iter().find(|net| net.registry_key == key);
-        let text = net_of_key.map(|net| format!("an answer of the registry of {}", net.name));
-        text.or_else(|| {
-            conns.iter().find_map(|(_, conn)| {
-                (0..2).find_map(|direction| {
-                    let net = &nets[conn.net as usize];
-                    let (from, to) = (
-                        conn.endpoints[direction].addr(net),
-                        conn.endpoints[1 - direction].addr(net),
-                    );
-                    match conn.halves[direction].key {
-                        path if path == key => Some(format!("a delivery {from}->{to}")),
-                        path if syn_key(path) == key => {
-                            Some(format!("the handshake of {from}->{to}"))
-                        }
-                        _ => None,
-                    }
-                })
-            })
-        })
-        .or_else(|| {
-            let (_, dial) = dials.iter().find(|(_, dial)| dial.keys.map(syn_key).contains(&key))?;
-            let net = &nets[dial.net as usize];
-            let from = net.addr(dial.from, dial.ports[0]);
-            let to = net.addr(dial.to.host, dial.ports[1]);
-            Some(format!("the handshake of {from}->{to}"))
-        })
-    })?
 }
 
 impl SimnetState {
     #[inline]
-    fn handshake<'a>(&'a mut self, index: usize, world: &'a mut World) -> Option<Handshake<'a>> {
+    pub(crate) fn handshake<'a>(
+        &'a mut self,
+        index: usize,
+        world: &'a mut World,
+    ) -> Option<Handshake<'a>> {
         let Self { nets, conns, dials, .. } = self;
         let dial = dials.get_mut(index)?;
         let net = &mut nets[dial.net as usize];
@@ -237,7 +163,7 @@ impl NetState {
 impl Handshake<'_> {
     /// Goes on at the instant for which the alarm was set.
     #[inline(always)]
-    fn drive(&mut self) {
+    pub(crate) fn drive(&mut self) {
         let (now, deadline) = (self.world.now, self.dial.deadline);
         match self.dial.state {
             DialState::Lookup { answered_at } if answered_at <= deadline && now <= deadline => {

@@ -1,20 +1,6 @@
-//! The timers of connections and dials: their numbers, and how long a retransmission waits.
+//! The timers of connections and dials, and their numbers.
 
 use crate::sim::RARE_BASE;
-
-/// After how long something is sent again the first time; the next time after twice as long.
-pub(crate) const MIN_RETRANSMIT_DELAY: u64 = 200_000_000;
-
-/// Later than anything that is waited for.
-pub(crate) const NEVER: u64 = 1 << 60;
-
-/// The longest time between two attempts.
-pub(crate) const MAX_RETRANSMIT_DELAY: u64 = 60_000_000_000;
-
-/// After so many losses in a row, it is sent again after this long.
-pub(crate) fn retransmit_delay(losses: u32) -> u64 {
-    (MIN_RETRANSMIT_DELAY << losses.saturating_sub(1).min(16)).min(MAX_RETRANSMIT_DELAY)
-}
 
 /// What the alarms of one direction are for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
