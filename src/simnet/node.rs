@@ -322,6 +322,34 @@ impl Node {
         enter(self.run, |state, world| self.stop_if_up(state, world, FaultKind::Zone));
     }
 
+    /// Takes its power and cancels what plans have set on it, unless it has no power already.
+    pub(crate) fn power_off_for_good(&self) {
+        let has_power = enter(self.run, |state, _| {
+            self.info(state).is_up || self.sim_host(state).power != PowerState::PoweredOff
+        });
+        if has_power {
+            self.power_off();
+        }
+        self.undo_planned_settings();
+    }
+
+    /// Undoes what plans have set: its clock and its poll cost.
+    pub(crate) fn undo_planned_settings(&self) {
+        let (clock, poll_cost): (Vec<_>, Vec<_>) = enter(self.run, |state, _| {
+            let info = self.info(state);
+            (info.clock.planned_sources().collect(), info.poll_cost.planned_sources().collect())
+        });
+        clock.into_iter().for_each(|source| self.undo_clock(source));
+        poll_cost.into_iter().for_each(|source| self.undo_poll_cost(source));
+    }
+
+    /// Whether its host was neither closed nor lost; true while it starts.
+    pub(crate) fn has_open_host(&self) -> bool {
+        enter(self.run, |state, _| {
+            self.sim_host(state).host.as_ref().is_none_or(|host| !host.is_closed())
+        })
+    }
+
     /// Has it die as soon as the current poll returns.
     fn stop_if_up(&self, state: &mut SimnetState, world: &mut World, kind: FaultKind) {
         let was_up = std::mem::replace(&mut self.info(state).is_up, false);

@@ -64,6 +64,8 @@ pub(crate) struct NetState {
     pub(crate) stats: FaultStats,
     /// How many plans there have been.
     pub(crate) plan_count: u32,
+    /// Whether a core was healed for good: plans do nothing more.
+    pub(crate) is_core_healed: bool,
 }
 
 impl NetState {
@@ -91,7 +93,7 @@ impl NetState {
         self.links.clear();
         self.pairs.clear();
         self.stats = FaultStats::default();
-        self.plan_count = 0;
+        (self.plan_count, self.is_core_healed) = (0, false);
     }
 
     /// A region that there is, and its number.

@@ -278,3 +278,87 @@ fn all_faults_draw_a_swarm_and_every_run_draws_all() {
     let swarm = drawn(Faults::all);
     assert!(swarm.iter().all(|kinds| *kinds < all - 1), "{swarm:?}");
 }
+
+/// Whether a host can dial port 1 of another within 5 s.
+async fn can_dial(from: &Host, to: &str) -> bool {
+    let addr = format!("{to}:1");
+    time::timeout(secs(5), from.dial(&addr)).await.is_ok_and(|dialed| dialed.is_ok())
+}
+
+#[test]
+fn healed_core_is_reachable_and_the_rest_stays_dead() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
+        let nodes = ["α", "β", "γ", "δ"].map(|name| echo_node(&net, name));
+        let client = net.new_host("c").await.unwrap();
+        sim.sleep(secs(1)).await;
+        net.partition(&["c"], &["α", "β", "γ", "δ"]);
+        net.link("c", "β").latency(Latency::constant(ms(100)));
+        net.registry_down();
+        nodes[0].crash();
+        nodes[1].pause();
+        nodes[2].crash();
+        sim.sleep(secs(1)).await;
+        net.heal_core(&["α", "β", "c"]);
+        sim.sleep(secs(1)).await;
+        assert_eq!(nodes_up(&nodes), "αβ");
+        let mut reached = Vec::new();
+        for name in ["α", "β", "γ", "δ"] {
+            reached.push(can_dial(&client, name).await);
+        }
+        assert_eq!(reached, [true, true, false, false]);
+        let (took, _) = timed(client.dial("β:1")).await;
+        assert!(took >= ms(200), "an override of the test stays: {took:?}");
+        assert_eq!(net.fault_stats().kind(FaultKind::PowerOff).applied, 2);
+    });
+}
+
+#[test]
+fn healed_core_is_left_alone_by_running_and_later_plans() {
+    for seed in 0..40 {
+        let run = Run::new(seed);
+        run.execute(async move |sim| {
+            let net = Network::new("t");
+            let nodes = ["α", "β", "γ"].map(|name| echo_node(&net, name));
+            let client = net.new_host("c").await.unwrap();
+            sim.sleep(secs(1)).await;
+            let mut plan = net.fault_plan(Faults::all().every_run());
+            let mut second = net.fault_plan(Faults::all().every_run());
+            let checks = async {
+                sim.sleep(secs(15)).await;
+                net.heal_core(&["α", "β"]);
+                let healed_at = sim.now();
+                // The longest time after which a lost segment is sent again is a minute.
+                sim.sleep(secs(60)).await;
+                while sim.now() - healed_at < secs(120) {
+                    for addr in ["α:1", "β:1"] {
+                        let (took, conn) = timed(client.dial(addr)).await;
+                        assert!(conn.is_ok() && took < ms(100), "seed {seed}: {conn:?} {took:?}");
+                    }
+                    assert_eq!(nodes_up(&nodes), "αβ", "seed {seed}");
+                    sim.sleep(secs(1)).await;
+                }
+            };
+            futures::join!(plan.run_for(secs(60)), second.run_for(secs(100)), checks);
+            let applied = plan.applied_faults().len();
+            assert!(applied > 0, "seed {seed}");
+            net.fault_plan(Faults::all().every_run()).run_for(secs(20)).await;
+            assert_eq!(nodes_up(&nodes), "αβ", "seed {seed}");
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn heal_core_of_no_hosts_or_an_unknown_host_panics() {
+    let panic_text = |core: &'static [&'static str]| {
+        let outcome = Run::new(0).execute(async move |_| {
+            let net = Network::new("t");
+            net.new_host("α").await.unwrap();
+            net.heal_core(core);
+        });
+        outcome.into_result().unwrap_err().to_string()
+    };
+    assert!(panic_text(&[]).contains("a core of no hosts: name at least one"));
+    assert!(panic_text(&["β"]).contains("no host \"β\" was ever made"));
+}

@@ -261,6 +261,19 @@ impl Links {
         self.entries.get_mut(&(from, to)).is_some_and(|link| link.undo(source, kind).is_some())
     }
 
+    /// The overrides that faults of plans have made, each with its hosts.
+    pub(crate) fn planned_overrides(&self) -> Vec<((u32, u32), FaultSource, FaultKind)> {
+        let overrides = self.entries.iter().flat_map(|(hosts, link)| {
+            let latency = link.latency.planned_sources().map(|it| (it, FaultKind::Latency));
+            let loss = link.loss_ppm.planned_sources().map(|it| (it, FaultKind::Loss));
+            let short_io = link.short_io_ppm.planned_sources().map(|it| (it, FaultKind::ShortIo));
+            let bandwidth = link.bandwidth.planned_sources().map(|it| (it, FaultKind::Bandwidth));
+            let all = latency.chain(loss).chain(short_io).chain(bandwidth);
+            all.map(|(source, kind)| (*hosts, source, kind))
+        });
+        overrides.collect()
+    }
+
     /// The overridden settings of one direction between two hosts.
     pub(crate) fn settings(&self, from: u32, to: u32) -> LinkSettings {
         self.entries.get(&(from, to)).map_or_else(LinkSettings::default, LinkEntry::settings)

@@ -153,6 +153,9 @@ impl FaultPlan {
     /// was applied to.
     fn apply(&self, fault: PlannedFault, source: FaultSource) -> Option<(String, UndoTarget)> {
         let net = &self.network;
+        if self.is_over() {
+            return None;
+        }
         match fault.kind {
             FaultKind::Partition | FaultKind::OneWay => {
                 let (small_side, large_side) = self.draw_sides(fault)?;
@@ -314,8 +317,16 @@ impl FaultPlan {
         Some((description, UndoTarget::Node(node, incarnation)))
     }
 
+    /// Whether a core was healed for good: then what the plan did was dealt with.
+    fn is_over(&self) -> bool {
+        enter(self.network.run, |state, _| self.network.net_state(state).is_core_healed)
+    }
+
     /// Undoes one fault.
     fn undo(&self, undo: &Undo) {
+        if self.is_over() {
+            return;
+        }
         let (net, Undo { kind, source, target }) = (&self.network, undo);
         match (target, *kind) {
             (UndoTarget::Nothing, _) => {}

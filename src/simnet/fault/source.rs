@@ -116,6 +116,11 @@ impl<T: Copy> SettingFault<T> {
         self.entries.last().map(|entry| entry.value)
     }
 
+    /// The faults of plans that have a value, whether it is in force or not.
+    pub(crate) fn planned_sources(&self) -> impl Iterator<Item = FaultSource> {
+        self.entries.iter().map(|entry| entry.source).filter(|it| *it != FaultSource::Manual)
+    }
+
     /// The value that the test has set, whether it is in force or not.
     pub(crate) fn manual_value(&self) -> Option<T> {
         let entry = self.entries.iter().find(|entry| entry.source == FaultSource::Manual);
