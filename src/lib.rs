@@ -1,33 +1,44 @@
 //! Deterministic simulation testing: a distributed system in one thread, under one virtual clock,
 //! driven by one seed.
 //!
-//! A distributed system under test is a set of hosts that dial, listen and accept on a TCP-like
-//! network. virtnet runs it with every source of nondeterminism drawn from a seed. The same seed
-//! is the same run, event for event; another seed is another order of events.
+//! A distributed system is a set of hosts that dial, listen and accept on a network. virtnet runs
+//! the hosts and the network in one thread. Every uncertain value (the order of tasks, the latency
+//! of a message, the time of a crash) is drawn from a seed. The same seed is the same run, event
+//! for event; another seed is another run.
 //!
-//! ```
-//! use futures::io::{AsyncReadExt, AsyncWriteExt};
-//! use virtnet::{Run, pipenet};
+//! # Quick start
 //!
-//! for seed in 0..100 {
-//!     Run::new(seed)
-//!         .execute(async |sim| {
-//!             let net = pipenet::Network::new("t");
-//!             let listener = net.host("server").listen("").await?; // server:1
-//!             sim.task("server").spawn(async move {
-//!                 let mut conn = listener.accept().await.unwrap();
-//!                 conn.write_all(b"hello").await.unwrap();
-//!             });
-//!             let mut conn = net.host("client").dial("server:1").await?;
-//!             let mut text = String::new();
-//!             conn.read_to_string(&mut text).await?;
-//!             assert_eq!(text, "hello");
-//!             std::io::Result::Ok(())
-//!         })
-//!         .unwrap()
-//!         .unwrap();
+//! A test is an async function. It is executed once for each seed, on virtual time.
+//!
+//! ```test_harness
+//! use virtnet::prelude::*;
+//!
+//! async fn serve(host: Host) -> std::io::Result<()> {
+//!     let listener = host.listen(":80").await?;
+//!     while let Ok(mut conn) = listener.accept().await {
+//!         let _ = conn.write_all(b"hello").await;
+//!     }
+//!     Ok(())
+//! }
+//!
+//! #[virtnet::test(seeds = 100)]
+//! async fn server_answers_after_a_restart(sim: Sim) -> std::io::Result<()> {
+//!     let net = Network::new("t");
+//!     let server = net.node("server", serve);
+//!     let client = net.new_host("client").await?;
+//!     sim.sleep(Duration::from_secs(1)).await; // the server is listening by then
+//!     server.restart();
+//!     sim.sleep(Duration::from_secs(5)).await;
+//!
+//!     let mut text = String::new();
+//!     client.dial("server:80").await?.read_to_string(&mut text).await?;
+//!     assert_eq!(text, "hello");
+//!     Ok(())
 //! }
 //! ```
+//!
+//! When a seed fails, the report names the choices that matter and what led to the failure, and has
+//! a command that runs the seed again: see [`check`]. [`Run`] executes a single run.
 //!
 //! # Modules
 //!
@@ -43,8 +54,37 @@
 //! | `proptest` | test inputs, drawn and shrunk with the run; feature `proptest` | |
 //! | [`time`] | virtual time for code that holds no [`Sim`] | |
 //!
-//! The table is also the reading order, `os` and `lonet` last. What a program needs is re-exported
-//! at the root; [`prelude`] has what a test needs.
+//! The table is also the reading order, `os` and `lonet` last. The items that a program needs are
+//! re-exported at the root; [`prelude`] has the items that a test needs.
+//!
+//! # Features
+//!
+//! No feature is on by default. The simulator needs no operating system, and compiles no sockets.
+//!
+//! | feature | adds | dependencies |
+//! |---|---|---|
+//! | `os` | `os::Tcp`, `os::run` | async-io, mio, socket2 |
+//! | `tls` | `os::Tls`; implies `os` | futures-rustls |
+//! | `lonet` | `lonet`; implies `os` | rusqlite with its own SQLite, ring; libc, rustix on Unix |
+//! | `proptest` | `Check::run_with`, `proptest` | proptest |
+//!
+//! # Guide
+//!
+//! The pages are in `docs/guide` of the repository, and here as the module `guide`.
+//!
+//! | page | subject |
+//! |---|---|
+//! | `testing` | how to write a test: nodes, clients, invariants, endings |
+//! | `faults` | faults by call and by plan; counts of their effects |
+//! | `replay` | reports, replay lines, tapes, shrinking |
+//! | `viewer` | the page that shows a run; other trace formats |
+//! | `determinism` | rules for the program, and how differences are found |
+//! | `sweeps` | many seeds: CI, shards, results, processes |
+//! | `inputs` | inputs from proptest strategies; fuzzers |
+//! | `libraries` | hyper, tokio and other code on a connection |
+//! | `real_networks` | the same program on `lonet`, TCP and TLS |
+//! | `own_network` | how to implement a network |
+//! | `promises` | what 0.x promises for the API, seeds, tapes, results and variables |
 
 mod util;
 
@@ -114,7 +154,35 @@ pub mod prelude {
     pub use std::time::Duration;
 }
 
-/// The README's example, compiled and run.
+/// The guide: one page a module, as in `docs/guide` of the repository.
+#[cfg(any(doc, doctest))]
+pub mod guide {
+    #[doc = include_str!("../docs/guide/testing.md")]
+    pub mod testing {}
+    #[doc = include_str!("../docs/guide/faults.md")]
+    pub mod faults {}
+    #[doc = include_str!("../docs/guide/replay.md")]
+    pub mod replay {}
+    #[doc = include_str!("../docs/guide/viewer.md")]
+    pub mod viewer {}
+    #[doc = include_str!("../docs/guide/determinism.md")]
+    pub mod determinism {}
+    #[doc = include_str!("../docs/guide/sweeps.md")]
+    pub mod sweeps {}
+    #[cfg(feature = "proptest")]
+    #[doc = include_str!("../docs/guide/inputs.md")]
+    pub mod inputs {}
+    #[doc = include_str!("../docs/guide/libraries.md")]
+    pub mod libraries {}
+    #[doc = include_str!("../docs/guide/real_networks.md")]
+    pub mod real_networks {}
+    #[doc = include_str!("../docs/guide/own_network.md")]
+    pub mod own_network {}
+    #[doc = include_str!("../docs/guide/promises.md")]
+    pub mod promises {}
+}
+
+/// The code of the README, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
