@@ -70,21 +70,21 @@
 //!
 //! # Guide
 //!
-//! The pages are in `docs/guide` of the repository, and here as the module `guide`.
+//! The pages are in `docs/guide` of the repository, and here as the module [`guide`].
 //!
 //! | page | subject |
 //! |---|---|
-//! | `testing` | how to write a test: nodes, clients, invariants, endings |
-//! | `faults` | faults by call and by plan; counts of their effects |
-//! | `replay` | reports, replay lines, tapes, shrinking |
-//! | `viewer` | the page that shows a run; other trace formats |
-//! | `determinism` | rules for the program, and how differences are found |
-//! | `sweeps` | many seeds: CI, shards, results, processes |
-//! | `inputs` | inputs from proptest strategies; fuzzers |
-//! | `libraries` | hyper, tokio and other code on a connection |
-//! | `real_networks` | the same program on `lonet`, TCP and TLS |
-//! | `own_network` | how to implement a network |
-//! | `promises` | what 0.x promises for the API, seeds, tapes, results and variables |
+//! | [`testing`](guide::testing) | how to write a test: nodes, clients, invariants, endings |
+//! | [`faults`](guide::faults) | faults by call and by plan; counts of their effects |
+//! | [`replay`](guide::replay) | reports, replay lines, tapes, shrinking |
+//! | [`viewer`](guide::viewer) | the page that shows a run; other trace formats |
+//! | [`determinism`](guide::determinism) | rules for the program, and how differences are found |
+//! | [`sweeps`](guide::sweeps) | many seeds: CI, shards, results, processes |
+//! | [`inputs`](guide::inputs) | inputs from proptest strategies; fuzzers |
+//! | [`libraries`](guide::libraries) | hyper, tokio and other code on a connection |
+//! | [`real_networks`](guide::real_networks) | the same program on `lonet`, TCP and TLS |
+//! | [`own_network`](guide::own_network) | how to implement a network |
+//! | [`promises`](guide::promises) | what 0.x promises for the API, seeds, tapes, results and variables |
 
 mod util;
 
@@ -169,8 +169,8 @@ pub mod guide {
     pub mod determinism {}
     #[doc = include_str!("../docs/guide/sweeps.md")]
     pub mod sweeps {}
-    #[cfg(feature = "proptest")]
-    #[doc = include_str!("../docs/guide/inputs.md")]
+    #[cfg_attr(feature = "proptest", doc = include_str!("../docs/guide/inputs.md"))]
+    #[cfg_attr(not(feature = "proptest"), doc = "The page is here with the feature `proptest`.")]
     pub mod inputs {}
     #[doc = include_str!("../docs/guide/libraries.md")]
     pub mod libraries {}
