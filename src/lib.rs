@@ -84,7 +84,7 @@
 //! | [`libraries`](guide::libraries) | hyper, tokio and other code on a connection |
 //! | [`real_networks`](guide::real_networks) | the same program on `lonet`, TCP and TLS |
 //! | [`own_network`](guide::own_network) | how to implement a network |
-//! | [`promises`](guide::promises) | what 0.x promises for the API, seeds, tapes, results and variables |
+//! | [`promises`](guide::promises) | what 0.x promises for the API, seeds, tapes, .. |
 
 mod util;
 
