@@ -56,7 +56,8 @@ pub(crate) fn test_file_name(test: &str) -> String {
     if is_plain && (1..=MAX_LEN).contains(&name.len()) {
         return name;
     }
-    name.truncate(name.floor_char_boundary(MAX_LEN));
+    let mut ends = (0..=MAX_LEN.min(name.len())).rev();
+    name.truncate(ends.find(|end| name.is_char_boundary(*end)).unwrap_or(0));
     let digest = test.bytes().fold(0xCBF2_9CE4_8422_2325, |digest: u64, byte| {
         (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
     });

@@ -90,7 +90,10 @@ impl PanicCapture {
             let previous_hook = take_hook();
             set_hook(Box::new(move |info| {
                 if CAPTURING.try_with(Cell::get) == Ok(true) {
-                    let message = info.payload_as_str().unwrap_or(NO_MESSAGE);
+                    let payload = info.payload();
+                    let text = payload.downcast_ref::<&str>().copied();
+                    let text = text.or_else(|| payload.downcast_ref().map(String::as_str));
+                    let message = text.unwrap_or(NO_MESSAGE);
                     on_panic(message, info.location().map(ToString::to_string));
                 } else {
                     previous_hook(info);

@@ -112,7 +112,10 @@ impl Sim {
     pub fn system_time(&self) -> SystemTime {
         let true_time = SystemTime::UNIX_EPOCH + EPOCH + (self.now() - Instant::ZERO);
         let offset_nanos = enter_run(self.run, World::read_wall_offset);
-        let offset = Duration::from_nanos_u128(offset_nanos.unsigned_abs());
+        const NANOS_PER_SEC: u128 = 1_000_000_000;
+        let nanos = offset_nanos.unsigned_abs();
+        let secs = u64::try_from(nanos / NANOS_PER_SEC).unwrap_or(u64::MAX);
+        let offset = Duration::new(secs, (nanos % NANOS_PER_SEC) as u32);
         let shifted = if offset_nanos < 0 {
             true_time.checked_sub(offset)
         } else {
