@@ -1,5 +1,5 @@
 //! Rules for the source tree: no import cycles, forbidden dependencies and words, style, and the
-//! README's map.
+//! map of ARCHITECTURE.md.
 //!
 //! Each rule is also tested on a small tree that breaks it.
 
@@ -29,7 +29,10 @@ fn read_tree() -> Tree {
     for folder in ["src", "macros/src", "sim-tests", "examples", "benches", "fuzz/fuzz_targets"] {
         walk(root, &root.join(folder), &mut tree);
     }
-    tree.insert("README.md".into(), std::fs::read_to_string(root.join("README.md")).unwrap());
+    tree.insert(
+        "ARCHITECTURE.md".into(),
+        std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap(),
+    );
     tree.insert("Cargo.toml".into(), std::fs::read_to_string(root.join("Cargo.toml")).unwrap());
     tree
 }
@@ -411,10 +414,12 @@ fn check_style(tree: &Tree) -> Vec<String> {
     errors
 }
 
-/// The README's map has every folder of the source, and nothing else.
-fn check_readme_map(tree: &Tree) -> Vec<String> {
-    let Some((_, rest)) = tree["README.md"].split_once("```text map\n") else {
-        return vec!["README.md: the map of the source (a block ```text map) is missing".into()];
+/// The map of ARCHITECTURE.md has every folder of the source, and nothing else.
+fn check_map(tree: &Tree) -> Vec<String> {
+    let Some((_, rest)) = tree["ARCHITECTURE.md"].split_once("```text map\n") else {
+        return vec![
+            "ARCHITECTURE.md: the map of the source (a block ```text map) is missing".into(),
+        ];
     };
     let lines = rest.lines().take_while(|line| !line.starts_with("```"));
     let drawn: BTreeSet<String> = lines
@@ -424,19 +429,18 @@ fn check_readme_map(tree: &Tree) -> Vec<String> {
     let sources = tree.keys().filter_map(|path| path.strip_prefix("src/"));
     let folders: BTreeSet<String> =
         sources.filter_map(|path| Some(path.rsplit_once('/')?.0.to_string())).collect();
-    let missing = folders
-        .difference(&drawn)
-        .map(|folder| format!("README.md: the map lacks `{folder}/`, which is in the source"));
-    let extra = drawn
-        .difference(&folders)
-        .map(|folder| format!("README.md: the map has `{folder}/`, which is not in the source"));
+    let missing = folders.difference(&drawn).map(|folder| {
+        format!("ARCHITECTURE.md: the map lacks `{folder}/`, which is in the source")
+    });
+    let extra = drawn.difference(&folders).map(|folder| {
+        format!("ARCHITECTURE.md: the map has `{folder}/`, which is not in the source")
+    });
     missing.chain(extra).collect()
 }
 
 /// What breaks any of the rules.
 fn all_errors(tree: &Tree) -> Vec<String> {
-    let rules =
-        [check_cycles, check_forbidden_words, check_retired_words, check_style, check_readme_map];
+    let rules = [check_cycles, check_forbidden_words, check_retired_words, check_style, check_map];
     rules.iter().flat_map(|rule| rule(tree)).collect()
 }
 
@@ -452,7 +456,7 @@ fn source_tree_satisfies_all_rules() {
 
 const VALID_TREE: &[(&str, &str)] = &[
     ("Cargo.toml", "unsafe_code = \"forbid\"\nbench = false\n"),
-    ("README.md", "```text map\nsim/      x\nsim/task/  y\nnet/  z\n```\n"),
+    ("ARCHITECTURE.md", "```text map\nsim/      x\nsim/task/  y\nnet/  z\n```\n"),
     ("src/lib.rs", "//! x\nmod wait;\npub mod sim;\npub mod net;\npub use sim::Instant;\n"),
     ("src/wait.rs", "//! x\n"),
     ("src/sim/mod.rs", "//! x\nmod time;\nmod task;\npub use time::Instant;\n"),
@@ -506,11 +510,11 @@ fn broken_rules_are_each_reported() {
         ("src/wait.rs", &function, "src/wait.rs:2: a function of 72 lines"),
         ("Cargo.toml", "", "`unsafe_code` is not forbidden"),
         ("Cargo.toml", "", "harness refuses `cargo bench -- --memory`"),
-        ("README.md", "no map", "the map of the source"),
-        ("README.md", "```text map\nsim/ x\nsim/task/ x\n```\n", "the map lacks `net/`"),
+        ("ARCHITECTURE.md", "no map", "the map of the source"),
+        ("ARCHITECTURE.md", "```text map\nsim/ x\nsim/task/ x\n```\n", "the map lacks `net/`"),
         ("src/os/mod.rs", "//! x\n", "the map lacks `os/`"),
         (
-            "README.md",
+            "ARCHITECTURE.md",
             "```text map\nsim/ x\nsim/task/ x\nnet/ x\nos/ x\n```\n",
             "the map has `os/`",
         ),
