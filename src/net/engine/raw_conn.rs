@@ -7,15 +7,15 @@ use crate::net::addr::Addr;
 #[cfg(feature = "os")]
 use crate::net::error::Cause;
 
-/// Is one end of a connection, as the engine made it.
+/// One endpoint of a connection, as the engine made it.
 ///
-/// All methods take `&self`: a connection is read and written at once, by several tasks if they
-/// like, and a lock around `&mut self` would be the dearest part of a read. For the same reason
-/// *every* waiting task is woken, not only the last to poll.
+/// All methods take `&self`: several tasks may read and write at once, and a lock around
+/// `&mut self` would be the largest cost of a read. An implementation wakes *every* waiting task,
+/// not only the last one that polled.
 ///
-/// After [`close`](RawConn::close) or [`abort`](RawConn::abort) no poll on this end may return
-/// `Pending`. An `io::Error` that holds a [`Cause`] is that cause; else it is taken by its kind;
-/// else it becomes [`Cause::Engine`].
+/// After [`close`](RawConn::close) or [`abort`](RawConn::abort) no poll of this endpoint may return
+/// `Pending`. An `io::Error` that holds a [`Cause`](crate::net::Cause) counts as that cause; any
+/// other is translated by its kind, or becomes [`Cause::Engine`](crate::net::Cause::Engine).
 pub trait RawConn: Send + Sync + 'static {
     /// Reads into `buf`, which is not empty; 0 bytes are the end of the stream.
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
