@@ -105,4 +105,4 @@ pub(crate) use world::deferred::Callback;
 pub(crate) use world::node::NODE_PATH;
 pub use world::node::NodeDeath;
 pub(crate) use world::progress::{Progress, STOPPED};
-pub(crate) use world::state::{PrefetchSet, World};
+pub(crate) use world::state::{NetworkHooks, PrefetchSet, World};

@@ -1,13 +1,17 @@
 //! What the simulator calls of the networks of a run: their timers, and descriptions of their keys.
 
-use crate::sim::{PathHash, World};
+use crate::sim::{NetworkHooks, PathHash, World};
 
+use crate::simnet::prefetch::prefetch;
 use crate::simnet::state::{SimnetState, with_state};
 use crate::simnet::tcp::handshake::syn_key;
 use crate::simnet::tcp::timers::{DIAL_TIMER_OFFSET, decode_delivery_timer, decode_rare_timer};
 
+/// The hooks of a run with a simulated network.
+pub(crate) const HOOKS: NetworkHooks = NetworkHooks { on_timer, describe_key, prefetch };
+
 /// Handles a timer of a network that has come due.
-pub(crate) fn on_timer(world: &mut World, timer: u32) {
+fn on_timer(world: &mut World, timer: u32) {
     let Some((index, direction)) = decode_delivery_timer(timer) else {
         return on_rare_timer(world, timer);
     };
@@ -51,7 +55,7 @@ fn drive_connection(world: &mut World, index: usize, timer_index: u32) {
 /// Describes a key of the network for a stall report: a direction of a connection, a handshake, or
 /// the registry.
 #[cold]
-pub(crate) fn describe_key(run: u64, key: PathHash) -> Option<String> {
+fn describe_key(run: u64, key: PathHash) -> Option<String> {
     with_state(run, |state| {
         let SimnetState { nets, conns, dials, .. } = state;
         let net_of_key = nets.iter().find(|net| net.registry_key == key);

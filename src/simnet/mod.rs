@@ -111,6 +111,7 @@ pub(crate) mod name_service;
 pub(crate) mod netstat;
 pub(crate) mod network;
 pub(crate) mod node;
+pub(crate) mod prefetch;
 pub(crate) mod slab;
 pub(crate) mod state;
 pub(crate) mod tcp;

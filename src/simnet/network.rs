@@ -13,11 +13,10 @@ use crate::simnet::config::Config;
 use crate::simnet::engine::Region;
 use crate::simnet::fault::source::FaultSource;
 use crate::simnet::fault::stats::FaultStats;
-use crate::simnet::hooks::{describe_key, on_timer};
+use crate::simnet::hooks::HOOKS;
 use crate::simnet::latency::Latency;
 use crate::simnet::node::{Node, NodeOutput};
 use crate::simnet::state::{NetState, RegionState, SimnetState, add_net, enter};
-use crate::simnet::tcp::conn_ctx::prefetch_due;
 
 /// A simulated network, with latency, and with faults where they are asked for.
 ///
@@ -57,7 +56,7 @@ impl Network {
     #[track_caller]
     pub fn with(name: &str, config: Config) -> Self {
         let run = current_run("simnet::Network::new");
-        let (net, name) = add_net(run, name, &config, (on_timer, prefetch_due, describe_key));
+        let (net, name) = add_net(run, name, &config, HOOKS);
         Self { run, net, name }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::net::{Addr, SubNetwork, full_name};
 use crate::sim::{
-    FaultKind, FaultTarget, PathHash, PrefetchSet, SegmentEndpoint, World, hash_name,
+    FaultKind, FaultTarget, NetworkHooks, PathHash, SegmentEndpoint, World, hash_name,
     try_enter as try_enter_world, try_enter_run,
 };
 use crate::util::cold::{ClearToCapacity, cold};
@@ -341,12 +341,7 @@ fn drop_nodes() {
     }
 }
 
-/// What hears the alarms of a run, and what foresees them.
-pub(crate) type NetworkHooks =
-    (fn(&mut World, u32), fn(u64, &mut PrefetchSet), fn(u64, PathHash) -> Option<String>);
-
-/// Adds a network to a run, whose alarms are heard by these from then on. Returns its number and
-/// its full name.
+/// Adds a network to a run, and sets the hooks of the run. Returns its number and its full name.
 ///
 /// The configuration is copied once, where it stays: it is large to move.
 pub(crate) fn add_net(
@@ -362,7 +357,7 @@ pub(crate) fn add_net(
         on_run_end(clear_on_run_end);
     }
     enter(run, |state, world| {
-        (world.on_callback_timer, world.prefetch_callbacks, world.describe_key) = hooks;
+        world.set_network_hooks(hooks);
         if state.net_count == state.nets.len() {
             state.nets.push(NetState::default());
         }

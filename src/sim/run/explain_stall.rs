@@ -146,7 +146,7 @@ fn source_name(world: &World, names: &BTreeMap<PathHash, String>, source: PathHa
         _ => names
             .get(&source)
             .cloned()
-            .or_else(|| (world.describe_key)(world.run, source))
+            .or_else(|| world.describe_network_key(source))
             .or_else(|| world.names.as_ref()?.get(&source).cloned())
             .unwrap_or_else(|| "a task or a connection that is gone".into()),
     }

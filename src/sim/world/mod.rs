@@ -6,6 +6,7 @@ pub(crate) mod deferred;
 pub(crate) mod livelock;
 pub(crate) mod network_api;
 pub(crate) mod node;
+pub(crate) mod prefetch;
 pub(crate) mod progress;
 pub(crate) mod state;
 pub(crate) mod step;

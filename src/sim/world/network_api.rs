@@ -15,9 +15,19 @@ use crate::sim::report::trace::{Event, RecordExtras, RecordIndex, RecordPayload}
 use crate::sim::task::table::{DropReason, TaskId};
 use crate::sim::world::deferred::{Aborted, Callback};
 use crate::sim::world::node::{NodeClock, NodeDeath};
-use crate::sim::world::state::{MAIN, Phase, World};
+use crate::sim::world::state::{MAIN, NetworkHooks, Phase, World};
 
 impl World {
+    /// Sets the hooks of the networks of the run.
+    pub(crate) fn set_network_hooks(&mut self, hooks: NetworkHooks) {
+        self.hooks = hooks;
+    }
+
+    /// Describes a key of a network for a stall report.
+    pub(crate) fn describe_network_key(&self, key: PathHash) -> Option<String> {
+        (self.hooks.describe_key)(self.run, key)
+    }
+
     /// Sets an alarm, instead of what it was set to before.
     #[inline]
     pub(crate) fn set_callback_timer(&mut self, slot: u32, at: u64) {

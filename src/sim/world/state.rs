@@ -117,12 +117,30 @@ impl DropQueue {
     }
 }
 
-/// What will happen before long; see `World::prefetch_ahead`.
+/// The data to prefetch: see `World::prefetch_ahead`.
 #[derive(Default)]
 pub(crate) struct PrefetchSet {
     pub(crate) callback_timers: Vec<u32>,
     /// The slots of the tasks that will probably be polled.
     pub(crate) tasks: Vec<u32>,
+}
+
+/// What a run calls of the networks in it.
+#[derive(Clone, Copy)]
+pub(crate) struct NetworkHooks {
+    /// Handles a callback timer that has come due, by its number.
+    pub(crate) on_timer: fn(&mut World, u32),
+    /// Describes a key of a network in a run, for a stall report.
+    pub(crate) describe_key: fn(u64, PathHash) -> Option<String>,
+    /// Prefetches the data of callback timers that come due soon; see `World::prefetch_ahead`.
+    pub(crate) prefetch: fn(u64, &mut PrefetchSet),
+}
+
+impl Default for NetworkHooks {
+    /// The hooks of a run without a network.
+    fn default() -> Self {
+        Self { on_timer: |_, _| (), describe_key: |_, _| None, prefetch: |_, _| () }
+    }
 }
 
 /// The state of one run.
@@ -150,13 +168,7 @@ pub(crate) struct World {
     pub(crate) queue: EventQueue,
     pub(crate) timers: TimerTable,
     pub(crate) callback_timers: CallbackTimers,
-    /// What an alarm does; it is told which.
-    pub(crate) on_callback_timer: fn(&mut Self, u32),
-    /// What a key of the network stands for, in words; it is told which run.
-    pub(crate) describe_key: fn(u64, PathHash) -> Option<String>,
-    /// Has the processor load what the alarms are about that will sound before long, and adds the
-    /// tasks that they may wake; it is told which run.
-    pub(crate) prefetch_callbacks: fn(u64, &mut PrefetchSet),
+    pub(super) hooks: NetworkHooks,
     pub(crate) prefetch_set: PrefetchSet,
     pub(crate) nodes: Nodes,
     pub(crate) current: u32,
@@ -208,9 +220,7 @@ impl World {
             queue: EventQueue::default(),
             timers: TimerTable::default(),
             callback_timers: CallbackTimers::default(),
-            on_callback_timer: |_, _| (),
-            describe_key: |_, _| None,
-            prefetch_callbacks: |_, _| (),
+            hooks: NetworkHooks::default(),
             prefetch_set: PrefetchSet::default(),
             nodes: Nodes::default(),
             current: NO_TASK,
@@ -283,9 +293,7 @@ impl World {
         self.queue.clear();
         self.tasks.clear();
         self.callback_timers.clear();
-        self.on_callback_timer = |_, _| ();
-        self.describe_key = |_, _| None;
-        self.prefetch_callbacks = |_, _| ();
+        self.hooks = NetworkHooks::default();
         self.prefetch_set.callback_timers.clear_to_capacity(MAX_CAPACITY);
         self.prefetch_set.tasks.clear_to_capacity(MAX_CAPACITY);
         self.nodes.clear();

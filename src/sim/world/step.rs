@@ -6,10 +6,6 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use prefetch_index::prefetch_index;
-
-use crate::util::waiter::Waiter;
-
 use crate::sim::choice::key::TIMER;
 use crate::sim::queue::callback_timers::CallbackTimers;
 use crate::sim::queue::entry::{Action, ActionKind, END_OF_TIME, Entry, EntryId};
@@ -318,34 +314,6 @@ impl World {
         Err(EndReason::Livelock)
     }
 
-    /// Has the processor load what the nearest events will need: where there are many, hardly any
-    /// of it is in the caches. One event after the other would wait for each of its loads, which
-    /// depend on each other; these do not, and so overlap. It changes nothing.
-    #[cold]
-    fn prefetch_ahead(&mut self) {
-        let Self { queue, timers, callback_timers, tasks, prefetch_set, .. } = self;
-        for action in queue.near_actions() {
-            let slot = action.slot();
-            match action.kind() {
-                ActionKind::Poll => prefetch_set.tasks.push(slot),
-                ActionKind::Timer => {
-                    if let Some(Waiter::Task(task_ref)) = timers.peek(slot) {
-                        prefetch_set.tasks.push(TaskId::from_bits(task_ref.task).slot);
-                    }
-                }
-                ActionKind::Callback => {
-                    callback_timers.prefetch(slot);
-                    prefetch_set.callback_timers.push(slot);
-                }
-            }
-        }
-        (self.prefetch_callbacks)(self.run, prefetch_set);
-        prefetch_set.callback_timers.clear();
-        for slot in &prefetch_set.tasks {
-            prefetch_index(&tasks.slots, *slot as usize);
-        }
-    }
-
     /// Lets an entry arrive, and the clock reach its instant, unless nobody awaits it any more.
     /// Not inlined, because the loop is faster the fewer registers it needs.
     #[inline(never)]
@@ -358,7 +326,7 @@ impl World {
                 self.advance_clock_to(entry.key());
                 self.spins.reset();
                 self.tracer.clear_cause();
-                (self.on_callback_timer)(self, slot);
+                (self.hooks.on_timer)(self, slot);
             }
             ActionKind::Callback => (),
         }

@@ -1,10 +1,7 @@
 //! [`ConnCtx`]: a connection together with its network and the world; connects and releases.
 
-use crate::simnet::tcp::timers::decode_delivery_timer;
-
 use crate::net::{Addr, WaitList};
-use crate::sim::{PathHash, PrefetchSet, SegmentEndpoint, TaskId, World};
-use crate::util::waiter::Waiter;
+use crate::sim::{PathHash, SegmentEndpoint, TaskId, World};
 
 use crate::simnet::latency::Latency;
 use crate::simnet::slab::RecyclingSlab;
@@ -17,30 +14,6 @@ pub(crate) struct ConnCtx<'a> {
     pub(crate) conn: &'a mut Connection,
     pub(crate) index: usize,
     pub(crate) world: &'a mut World,
-}
-
-/// Has the processor load what alarms will touch, and names the tasks that they will wake; see
-/// `World::prefetch_ahead`. Each round of loads needs only what the one before has loaded.
-pub(crate) fn prefetch_due(
-    run: u64,
-    PrefetchSet { callback_timers: timers, tasks }: &mut PrefetchSet,
-) {
-    crate::simnet::state::with_state(run, |state| {
-        let deliveries = || timers.iter().filter_map(|timer| decode_delivery_timer(*timer));
-        for (conn, _) in deliveries() {
-            if let Some(conn) = state.conns.get(conn) {
-                conn.prefetch();
-            }
-        }
-        for (conn, direction) in deliveries() {
-            let Some(conn) = state.conns.get(conn) else { continue };
-            conn.halves[direction].stream.prefetch_read();
-            conn.halves[1 - direction].stream.prefetch_write();
-            if let Some(Waiter::Task(task_ref)) = conn.halves[direction].readers.first() {
-                tasks.push(TaskId::from_bits(task_ref.task).slot);
-            }
-        }
-    });
 }
 
 impl SimnetState {
