@@ -76,11 +76,12 @@ pub use handle::sleep::{
     sleep_until, timeout, yield_now,
 };
 pub use instant::Instant;
-pub(crate) use report::ending::NO_MESSAGE;
-pub use report::ending::{Ending, TaskPanic};
+pub use report::ending::Ending;
 pub use report::limit::Limit;
 pub use report::outcome::{Outcome, RunError};
 pub use report::stall::{History, LostWakeup, SelectEnd, Stall, StalledState, StalledTask};
+pub(crate) use report::task_panic::NO_MESSAGE;
+pub use report::task_panic::TaskPanic;
 pub use run::builder::Run;
 
 pub(crate) use choice::distribution::Distribution;

@@ -15,7 +15,7 @@ fn on_timer(world: &mut World, timer: u32) {
     let Some((index, direction)) = decode_delivery_timer(timer) else {
         return on_rare_timer(world, timer);
     };
-    with_state(world.run, |state| {
+    with_state(world.run(), |state| {
         if let Some(mut ctx) = state.conn_ctx(index, world) {
             ctx.deliver_due(direction);
         }
@@ -31,7 +31,7 @@ fn on_rare_timer(world: &mut World, timer: u32) {
     match decode_rare_timer(timer) {
         (index, DIAL_TIMER_OFFSET) => {
             world.set_actor(PathHash::NONE);
-            with_state(world.run, |state| {
+            with_state(world.run(), |state| {
                 if let Some(mut handshake) = state.handshake(index, world) {
                     handshake.drive();
                 }
@@ -45,7 +45,7 @@ fn on_rare_timer(world: &mut World, timer: u32) {
 #[inline(never)]
 fn drive_connection(world: &mut World, index: usize, timer_index: u32) {
     world.set_actor(PathHash::NONE);
-    with_state(world.run, |state| {
+    with_state(world.run(), |state| {
         if let Some(mut ctx) = state.conn_ctx(index, world) {
             ctx.on_timer(timer_index);
         }

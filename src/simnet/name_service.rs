@@ -95,7 +95,7 @@ impl NetState {
             return Err(self.registry_error("query", &[name], Cause::NoSuchHost));
         };
         match stale {
-            Some((_, stale_until)) if world.now >= stale_until => {
+            Some((_, stale_until)) if world.now() >= stale_until => {
                 self.hosts[host].registration = Some(Registration { incarnation, stale: None });
             }
             Some((previous, _))

@@ -39,7 +39,7 @@ impl Network {
                     let unread = conn.halves[1 - end].stream.readable_len();
                     let half = &mut conn.halves[end];
                     let unsent = half.stream.written - half.stream.arrived;
-                    let space = half.stream.send_window(window, world.now);
+                    let space = half.stream.send_window(window, world.now());
                     let _ = write!(text, ", unread {unread}, unsent {unsent}, window {space}");
                     text += &describe_problems(half);
                 }

@@ -138,7 +138,7 @@ impl Node {
             if sim_host.node.is_some() || sim_host.power == PowerState::Up {
                 return Err(format!("there is a host {name:?} already on this network"));
             }
-            let number = world.nodes.add(name.into());
+            let number = world.add_node(name.into());
             let info = NodeInfo::new(number, program, spawned_at);
             sim_host.node = Some(Box::new(info));
             Ok(Self { run, net, host, name: name.into() })
@@ -289,8 +289,7 @@ impl Node {
         let spawned_at = Location::caller();
         let (spawned, number) = enter(self.run, |state, world| {
             let info = self.info(state);
-            let root =
-                info.root_task.filter(|root| info.is_up && world.tasks.get_live(*root).is_some());
+            let root = info.root_task.filter(|root| info.is_up && world.is_task_live(*root));
             let spawned = match root {
                 None => Err(future),
                 Some(root) => {

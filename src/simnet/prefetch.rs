@@ -6,8 +6,8 @@ use crate::util::waiter::Waiter;
 use crate::simnet::state::with_state;
 use crate::simnet::tcp::timers::decode_delivery_timer;
 
-/// Prefetches the connections whose deliveries are due soon, and adds the tasks that these wake; see
-/// `World::prefetch_ahead`. Each round of loads needs only what the one before has loaded.
+/// Prefetches the connections whose deliveries are due soon, and adds the tasks that these wake:
+/// see `World::prefetch_ahead`. Each round of loads needs only what the one before has loaded.
 pub(crate) fn prefetch(run: u64, PrefetchSet { callback_timers: timers, tasks }: &mut PrefetchSet) {
     with_state(run, |state| {
         let deliveries = || timers.iter().filter_map(|timer| decode_delivery_timer(*timer));

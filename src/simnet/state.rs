@@ -318,7 +318,7 @@ fn panic_outside_run() -> ! {
 /// anything of a user's, and is dropped where it cannot be found.
 fn clear_on_run_end() {
     if is_collecting_stats() {
-        try_enter_world(|world| with_state(world.run, |state| state.flush_stats(world)));
+        try_enter_world(|world| with_state(world.run(), |state| state.flush_stats(world)));
     }
     if let Some(mut state) = STATE.take().map(ManuallyDrop::into_inner) {
         let nodes = state.clear();
@@ -399,7 +399,7 @@ mod tests {
                 let read = sim.timeout(Duration::from_secs(3_000), conn.read_exact(&mut byte));
                 assert!(read.await.is_ok_and(|read| read.is_ok()));
             }
-            try_enter_world(|world| world.queue.future_len())
+            try_enter_world(|world| world.future_event_count())
         });
         let ahead = run.unwrap().unwrap();
         assert!(ahead < 5_000, "{ahead} entries of 30 000 requests are kept");

@@ -5,4 +5,5 @@ pub(crate) mod limit;
 pub(crate) mod outcome;
 pub(crate) mod record;
 pub(crate) mod stall;
+pub(crate) mod task_panic;
 pub(crate) mod trace;

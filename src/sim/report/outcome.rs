@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::sim::choice::recorded::Choice;
 use crate::sim::choice::tape::Tape;
-use crate::sim::report::ending::{Ending, TaskPanic};
+use crate::sim::report::ending::Ending;
 use crate::sim::report::limit::Limit;
+use crate::sim::report::task_panic::TaskPanic;
 use crate::sim::report::trace::{Fingerprint, Trace};
 
 /// What came of a run.

@@ -15,8 +15,8 @@ use crate::util::waiter::drain_cross_thread_wakes;
 
 use crate::sim::choice::key::{FOREIGN, PathHash, SPAWN, TIMER};
 use crate::sim::instant::Instant;
-use crate::sim::report::ending::NO_MESSAGE;
 use crate::sim::report::stall::{History, LostWakeup, SelectEnd, Stall, StalledState, StalledTask};
+use crate::sim::report::task_panic::NO_MESSAGE;
 use crate::sim::task::executor::Executor;
 use crate::sim::task::table::{LastSelect, TaskId, TaskState};
 use crate::sim::world::current::enter_current;

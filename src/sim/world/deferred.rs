@@ -11,6 +11,7 @@ use crate::util::cold::{ClearToCapacity, cold};
 use crate::sim::choice::key::PathHash;
 use crate::sim::report::trace::RecordIndex;
 use crate::sim::task::table::TaskId;
+use crate::sim::world::actor::Requester;
 
 /// What is to be done outside of the world, by the run loop.
 pub(crate) enum Callback {
@@ -26,20 +27,6 @@ impl Callback {
             Self::Call(visit, run, number) => visit(run, number),
         }
     }
-}
-
-/// The actor that requested a deferred action, as the world had it then.
-#[derive(Clone, Copy)]
-pub(crate) struct Requester {
-    pub(crate) actor: PathHash,
-    /// The value of `World::current` during the action: no task, but one that counts and delays
-    /// wake-ups as the actor does.
-    pub(crate) current: u32,
-    /// The length of the chain of wake-ups. The action continues it, so that tasks that wake each
-    /// other through wrapped wakers still count as a livelock.
-    pub(crate) chain: u32,
-    /// The record in which the action was requested.
-    pub(crate) cause: RecordIndex,
 }
 
 /// A pending call of a waker that is not a task's own.

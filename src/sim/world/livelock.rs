@@ -8,6 +8,25 @@
 /// the limit have to pass as well.
 const ROUNDS: u64 = 1000;
 
+/// By how many nanoseconds time moves on when only tasks that wake themselves are due.
+const SELF_WAKE_STEP_NANOS: u64 = 1_000;
+
+/// The instant to which time moves on: that of the next event ahead, but only one step if a task
+/// spins, because such a task waits for something that may happen in between. `skips_spins` says
+/// that it does not. `None` if nothing is ahead and no task spins.
+pub(crate) fn next_instant(
+    now: u64,
+    next_event_at: Option<u64>,
+    has_spinning_task: bool,
+    skips_spins: bool,
+) -> Option<u64> {
+    match (has_spinning_task.then_some(now + SELF_WAKE_STEP_NANOS), next_event_at) {
+        (Some(_), Some(at)) if skips_spins => Some(at),
+        (Some(step_at), Some(at)) => Some(at.min(step_at)),
+        (at, None) | (None, at) => at,
+    }
+}
+
 /// What tasks that wake themselves have done since a timer, an alarm, a fault or another thread
 /// last did anything.
 #[derive(Debug, Default)]

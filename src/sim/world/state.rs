@@ -21,33 +21,21 @@ use crate::sim::queue::callback_timers::CallbackTimers;
 use crate::sim::queue::entry::Action;
 use crate::sim::queue::event_queue::EventQueue;
 use crate::sim::queue::timer_table::TimerTable;
-use crate::sim::report::ending::TaskPanic;
 use crate::sim::report::limit::Limit;
 use crate::sim::report::record::RecordTag;
+use crate::sim::report::task_panic::TaskPanic;
 use crate::sim::report::trace::{Event, RecordExtras, RecordPayload, Recorder};
 use crate::sim::task::boxed_task::BoxedTask;
 use crate::sim::task::name::TaskName;
 use crate::sim::task::table::{Origin, TaskId, TaskTable};
-use crate::sim::world::cached_clock;
-use crate::sim::world::deferred::{Callback, DeferredQueue, DeferredWake, Requester};
+use crate::sim::world::actor::Actor;
+use crate::sim::world::deferred::{Callback, DeferredQueue};
 use crate::sim::world::livelock::SpinCounter;
-use crate::sim::world::node::{NO_NODE, NodeClock, Nodes};
+use crate::sim::world::node::{NO_NODE, Nodes};
 use crate::sim::world::progress::Progress;
 
 /// The slot of the main task, which is the first.
 pub(crate) const MAIN: u32 = 0;
-/// Stands for "no task is being polled".
-pub(crate) const NO_TASK: u32 = u32::MAX;
-/// Stands for no task either, while something acts that wakes each task once at most: to count how
-/// often it has done so would be a waste of memory.
-pub(crate) const ANONYMOUS: u32 = NO_TASK - 1;
-/// Stands for no task either, while the end of a task acts: its wake-ups are delayed as a task's.
-pub(crate) const ENDED_TASK: u32 = NO_TASK - 2;
-/// Stands for no task either, while a waker that is not a task's own runs on behalf of a task: its
-/// wake-ups are counted and delayed as that task's.
-pub(crate) const REQUESTING_TASK: u32 = NO_TASK - 3;
-/// The smallest of these values; every slot of a task is below it.
-const FIRST_NON_TASK: u32 = REQUESTING_TASK;
 
 /// How far a run may go.
 #[derive(Clone, Copy, Debug)]
@@ -146,56 +134,52 @@ impl Default for NetworkHooks {
 /// The state of one run.
 pub(crate) struct World {
     /// Tells this run's handles from all others'; no decision depends on it.
-    pub(crate) run: u64,
-    pub(crate) seed: u64,
-    pub(crate) now: u64,
-    pub(crate) steps: u64,
-    pub(crate) phase: Phase,
-    pub(crate) tracer: Recorder,
-    pub(crate) choices: ChoiceSource,
-    pub(crate) tasks: TaskTable,
+    pub(in crate::sim) run: u64,
+    pub(in crate::sim) seed: u64,
+    pub(in crate::sim) now: u64,
+    pub(in crate::sim) steps: u64,
+    pub(in crate::sim) phase: Phase,
+    pub(in crate::sim) tracer: Recorder,
+    pub(in crate::sim) choices: ChoiceSource,
+    pub(in crate::sim) tasks: TaskTable,
     /// Tasks that the executor has yet to take in, and their slots.
-    pub(crate) spawned: Vec<(u32, BoxedTask)>,
+    pub(in crate::sim) spawned: Vec<(u32, BoxedTask)>,
     /// How many wake-ups came from other threads.
-    pub(crate) foreign_wakes: u64,
-    pub(crate) foreign_wakes_seen: u64,
+    pub(in crate::sim) foreign_wakes: u64,
+    pub(in crate::sim) foreign_wakes_seen: u64,
     /// Whom the last poll woke, while tasks are asked.
-    pub(crate) woken_by_probe: Option<u32>,
-    pub(crate) limits: Limits,
+    pub(in crate::sim) woken_by_probe: Option<u32>,
+    pub(in crate::sim) limits: Limits,
     /// What a thread that watches the run reads, if there is one.
-    pub(crate) progress: Option<Arc<Progress>>,
-    pub(crate) scheduler: Scheduler,
-    pub(crate) queue: EventQueue,
-    pub(crate) timers: TimerTable,
-    pub(crate) callback_timers: CallbackTimers,
+    pub(in crate::sim) progress: Option<Arc<Progress>>,
+    pub(in crate::sim) scheduler: Scheduler,
+    pub(in crate::sim) queue: EventQueue,
+    pub(in crate::sim) timers: TimerTable,
+    pub(in crate::sim) callback_timers: CallbackTimers,
     pub(super) hooks: NetworkHooks,
-    pub(crate) prefetch_set: PrefetchSet,
-    pub(crate) nodes: Nodes,
-    pub(crate) current: u32,
-    /// Who acts: the task that is polled, or the timer that fires.
-    pub(crate) actor: PathHash,
-    /// How long the chain of wake-ups is that whoever acts continues.
-    pub(crate) chain: u32,
+    pub(in crate::sim) prefetch_set: PrefetchSet,
+    pub(in crate::sim) nodes: Nodes,
+    pub(in crate::sim) actor: Actor,
     /// What is to be done outside, as soon as the current poll returns.
-    pub(crate) deferred: DeferredQueue,
+    pub(in crate::sim) deferred: DeferredQueue,
     /// Panics in destructors that crashes ran.
-    pub(crate) caught_panics: Vec<TaskPanic>,
+    pub(in crate::sim) caught_panics: Vec<TaskPanic>,
     /// The tasks whose polls or wake-ups did not end.
-    pub(crate) culprits: Vec<u32>,
+    pub(in crate::sim) culprits: Vec<u32>,
     /// How often tasks have woken themselves, with nothing else between.
-    pub(crate) spins: SpinCounter,
+    pub(in crate::sim) spins: SpinCounter,
     /// Whether time leaps to what is next, though tasks have woken themselves.
-    pub(crate) jumps_over_spins: bool,
+    pub(in crate::sim) jumps_over_spins: bool,
     /// The limit that was reached.
-    pub(crate) limit_reached: Option<Limit>,
+    pub(in crate::sim) limit_reached: Option<Limit>,
     /// Whether its time is that of the real clock.
-    pub(crate) is_real_time: bool,
+    pub(in crate::sim) is_real_time: bool,
     /// Whether there may be entries whose instant has come.
-    pub(crate) may_have_due_entries: bool,
+    pub(in crate::sim) may_have_due_entries: bool,
     /// Whether what woke itself has had its turn at this instant.
-    pub(crate) self_woken_ran: bool,
+    pub(in crate::sim) self_woken_ran: bool,
     /// The texts of keys, for whoever will want to read them.
-    pub(crate) names: Option<BTreeMap<PathHash, String>>,
+    pub(in crate::sim) names: Option<BTreeMap<PathHash, String>>,
 }
 
 impl World {
@@ -223,9 +207,7 @@ impl World {
             hooks: NetworkHooks::default(),
             prefetch_set: PrefetchSet::default(),
             nodes: Nodes::default(),
-            current: NO_TASK,
-            actor: PathHash::NONE,
-            chain: 0,
+            actor: Actor::NONE,
             deferred: DeferredQueue::default(),
             caught_panics: Vec::new(),
             culprits: Vec::new(),
@@ -237,6 +219,18 @@ impl World {
             self_woken_ran: false,
             names: None,
         }
+    }
+
+    /// The number of the run.
+    #[inline]
+    pub(crate) const fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Nanoseconds of true virtual time.
+    #[inline]
+    pub(crate) const fn now(&self) -> u64 {
+        self.now
     }
 
     /// Begins a run, with its main task due and current; its choices and its tracer have begun.
@@ -270,7 +264,7 @@ impl World {
         let main = self.register_task(&TaskName::Type(|| "main"), Origin::Run, NO_NODE, spawned_at);
         // The main task has nothing to be late for.
         let entry_id = self.queue.push_due(0, Action::poll(main.slot));
-        (self.actor, self.chain) = (SPAWN, 0);
+        self.actor = Actor::of_key(SPAWN);
         self.set_pending_poll(main.slot, entry_id, SPAWN, 0);
         self.set_actor_task(main.slot);
         main
@@ -299,136 +293,11 @@ impl World {
         self.nodes.clear();
         self.spawned.clear_to_capacity(MAX_CAPACITY);
         self.deferred.clear();
-        self.current = NO_TASK;
+        self.actor = Actor::NONE;
         self.is_real_time = false;
         self.may_have_due_entries = false;
         self.self_woken_ran = false;
         self.names = None;
-    }
-
-    /// The task that is being polled or dropped.
-    pub(crate) fn current_slot(&self) -> Option<u32> {
-        (self.current < FIRST_NON_TASK).then_some(self.current)
-    }
-
-    /// Makes a task current that is polled or dropped outside of the run loop.
-    pub(crate) fn set_current_task(&mut self, slot: u32) -> TaskId {
-        self.set_actor_task(slot);
-        self.tasks.id(slot)
-    }
-
-    /// Whatever happens until the next step is this task's doing.
-    #[inline]
-    pub(crate) fn set_actor_task(&mut self, slot: u32) {
-        let task = &self.tasks.slots[slot as usize];
-        let (key, chain, node) = (task.key, task.wake_chain, task.node);
-        self.set_actor_task_fast(slot, key, chain, node);
-    }
-
-    /// The same where these are known of it: its key, the chain that led to it, and its node.
-    #[inline(always)]
-    pub(crate) fn set_actor_task_fast(&mut self, slot: u32, key: PathHash, chain: u32, node: u16) {
-        self.current = slot;
-        self.actor = key;
-        self.chain = chain.saturating_add(1);
-        if self.nodes.any_faulty {
-            self.set_cached_clock_slow(node);
-        } else {
-            cached_clock::set(self.run, self.now);
-        }
-    }
-
-    /// Sets the clock that a task of a node reads. As long as nobody knows that it is wrong, who
-    /// reads it is to be noticed.
-    #[cold]
-    fn set_cached_clock_slow(&mut self, node: u16) {
-        match self.nodes.get(node) {
-            Some(node) if node.has_own_clock && !node.clock_error_observed => {
-                cached_clock::invalidate();
-            }
-            Some(node) if node.has_own_clock => {
-                cached_clock::set(self.run, node.clock.local_time(self.now));
-            }
-            _ => cached_clock::set(self.run, self.now),
-        }
-    }
-
-    /// The time as the current task reads it.
-    pub(crate) fn read_clock(&mut self) -> u64 {
-        let now = self.local_now().as_nanos();
-        if now != self.now {
-            self.mark_clock_error_observed();
-        }
-        cached_clock::set(self.run, now);
-        now
-    }
-
-    /// By how many nanoseconds the wall clock of the current task is ahead of the monotonic one.
-    pub(crate) fn read_wall_offset(&mut self) -> i128 {
-        let offset = self.local_clock().map_or(0, NodeClock::wall_offset);
-        if offset != 0 {
-            self.mark_clock_error_observed();
-        }
-        offset
-    }
-
-    /// Notes that the current task has had to do with a clock that is wrong.
-    #[cold]
-    pub(crate) fn mark_clock_error_observed(&mut self) {
-        if let Some(slot) = self.current_slot()
-            && let Some(node) = self.nodes.get_mut(self.tasks.slots[slot as usize].node)
-        {
-            node.clock_error_observed = true;
-        }
-    }
-
-    /// Whatever happens until the next step is the doing of something that is no task.
-    #[inline]
-    pub(crate) fn set_actor(&mut self, actor: PathHash) {
-        self.current = NO_TASK;
-        self.actor = actor;
-        self.chain = 0;
-    }
-
-    /// The same for something that is foreign, and may read the clock: the true one. It continues
-    /// the chain of wake-ups of what asked for it.
-    pub(crate) fn set_actor_external(&mut self) {
-        (self.current, self.actor) = (NO_TASK, PathHash::NONE);
-        cached_clock::set(self.run, self.now);
-    }
-
-    /// The same for a waker that is not a task's own: its wake-ups are the requester's.
-    pub(crate) fn set_actor_requester(&mut self, requester: Requester) {
-        let Requester { actor, current, chain, cause } = requester;
-        (self.actor, self.current, self.chain) = (actor, current, chain);
-        self.tracer.continue_record(cause);
-        cached_clock::set(self.run, self.now);
-    }
-
-    /// The current actor, to be restored for an action that is deferred.
-    fn requester(&self) -> Requester {
-        Requester {
-            actor: self.actor,
-            current: if self.current < FIRST_NON_TASK { REQUESTING_TASK } else { self.current },
-            chain: self.chain,
-            cause: self.tracer.current(),
-        }
-    }
-
-    /// Queues a waker that is not a task's own, to be woken once the world is not borrowed, on
-    /// behalf of the current actor.
-    #[cold]
-    pub(crate) fn defer_wake(&mut self, waker: Waker) {
-        let requester = self.requester();
-        self.deferred.wake(DeferredWake { waker, requester });
-    }
-
-    /// The same for something that wakes each task once at most, and of which no record tells yet.
-    #[inline]
-    pub(crate) fn set_actor_anonymous(&mut self, actor: PathHash) {
-        self.tracer.clear_cause();
-        self.set_actor(actor);
-        self.current = ANONYMOUS;
     }
 
     /// Whether what is asked for has an effect: not when the run is over, and not when it is asked
@@ -446,8 +315,11 @@ impl World {
     #[inline]
     pub(crate) fn accepts_requests(&self) -> bool {
         self.phase == Phase::Running
-            && (self.current >= FIRST_NON_TASK
-                || !self.nodes.is_dead(self.tasks.slots[self.current as usize].node))
+            && self
+                .actor
+                .task
+                .slot()
+                .is_none_or(|slot| !self.nodes.is_dead(self.tasks.slots[slot as usize].node))
     }
 
     /// Lets it be later, which nobody sees before it is his turn.

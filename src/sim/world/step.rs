@@ -15,10 +15,11 @@ use crate::sim::report::record::RecordTag;
 use crate::sim::report::trace::{Event, RecordExtras, RecordPayload};
 use crate::sim::task::boxed_task::BoxedTask;
 use crate::sim::task::table::{MAX_CAPACITY, TaskId, TaskState, TaskTable};
+use crate::sim::world::actor::ActorTask;
 use crate::sim::world::deferred::{Aborted, Callback, Deferred, DeferredWake};
-use crate::sim::world::livelock::ExceededLimit;
+use crate::sim::world::livelock::{ExceededLimit, next_instant};
 use crate::sim::world::progress::STOPPED;
-use crate::sim::world::state::{EndReason, Limits, MAIN, NO_TASK, World};
+use crate::sim::world::state::{EndReason, Limits, MAIN, World};
 
 /// What the run loop is to do next. Two words, of which the second is the number of a task where
 /// there is one: so it stays in registers.
@@ -193,7 +194,7 @@ impl World {
         if !has_handle {
             self.tasks.release(slot);
         }
-        self.current = NO_TASK;
+        self.actor.task = ActorTask::NONE;
         None
     }
 
@@ -258,15 +259,11 @@ impl World {
         self.self_woken_ran = false;
         // A crowd that was born at once has been taken in.
         self.spawned.shrink_to(MAX_CAPACITY);
-        // A task that spins waits for something: let time pass, but leap over
-        // nothing that might be it.
-        let next_spin_at = self.has_self_woken_task().then_some(self.now + 1_000);
-        let jumps = std::mem::take(&mut self.jumps_over_spins);
-        let at = match (next_spin_at, self.next_entry_instant()) {
-            (Some(_), Some(at)) if jumps => at,
-            (Some(spin_at), Some(at)) => at.min(spin_at),
-            (Some(at), None) | (None, Some(at)) => at,
-            (None, None) => return Err(EndReason::Deadlock),
+        let has_spinning_task = self.has_self_woken_task();
+        let skips_spins = std::mem::take(&mut self.jumps_over_spins);
+        let next_at = self.next_entry_instant();
+        let Some(at) = next_instant(self.now, next_at, has_spinning_task, skips_spins) else {
+            return Err(EndReason::Deadlock);
         };
         if at > self.limits.time || at >= END_OF_TIME {
             self.set_now(self.limits.time.max(self.now));

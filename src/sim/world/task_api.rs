@@ -194,7 +194,7 @@ impl World {
         let info = &mut self.tasks.info[task.slot as usize];
         if info.drop_reason == DropReason::No {
             info.drop_reason = DropReason::Aborted;
-            let (source, cause) = (self.actor, self.tracer.current());
+            let (source, cause) = (self.actor.key, self.tracer.current());
             self.deferred.abort(Aborted { task, actor: source, cause });
         }
     }
@@ -257,7 +257,7 @@ impl World {
         }
         let name_hash = PathHash::of_name(name);
         self.intern_name(name_hash, || escape(name));
-        let choice_key = ChoiceKey::new(ChoiceFamily::Choose, self.actor, name_hash);
+        let choice_key = ChoiceKey::new(ChoiceFamily::Choose, self.actor.key, name_hash);
         let slot = self.current_slot().unwrap_or(MAIN);
         let next_ordinal = self.tasks.extras(slot).user_choices.entry(name_hash).or_insert(0);
         let ordinal = std::mem::replace(next_ordinal, *next_ordinal + 1);
@@ -293,7 +293,7 @@ impl World {
         }
         let select_hash = PathHash::NONE.child(const { hash_name(SELECT) }, select);
         self.intern_name(select_hash, || path_segment(SELECT, select));
-        let choice_key = ChoiceKey::new(ChoiceFamily::Select, self.actor, select_hash);
+        let choice_key = ChoiceKey::new(ChoiceFamily::Select, self.actor.key, select_hash);
         self.scheduler.first_branch(&mut self.choices, choice_key, ordinal, branches)
     }
 
@@ -308,7 +308,7 @@ impl World {
     /// Adds a note of the current task to the trace.
     pub(crate) fn note(&mut self, text: &str) {
         if self.accepts_requests() {
-            let (actor, digest) = (self.actor, hash_name(text));
+            let (actor, digest) = (self.actor.key, hash_name(text));
             self.record(RecordTag::Note, actor, PathHash::NONE, 0, digest, || {
                 RecordPayload::Text(text.into())
             });

@@ -12,13 +12,14 @@ use crate::sim::queue::entry::{Action, EntryId};
 use crate::sim::report::record::RecordTag;
 use crate::sim::report::trace::RecordPayload;
 use crate::sim::task::table::{TaskId, TaskState};
-use crate::sim::world::state::{ANONYMOUS, ENDED_TASK, NO_TASK, Phase, World};
+use crate::sim::world::actor::{Actor, ActorTask};
+use crate::sim::world::state::{Phase, World};
 
 impl World {
     /// Wakes a task on behalf of whoever acts now.
     #[inline]
     pub(crate) fn wake(&mut self, task: TaskId) {
-        let is_task = self.current < ANONYMOUS;
+        let is_task = self.actor.task.wakes_as_task();
         self.wake_with(
             task,
             if is_task { DelayPolicy::TASK_WAKE } else { DelayPolicy::TIMER_WAKE },
@@ -31,12 +32,12 @@ impl World {
     /// a call, and no register be saved for it.
     #[inline(never)]
     fn wake_with(&mut self, task: TaskId, policy: DelayPolicy) {
-        let (actor, current) = (self.actor, self.current);
+        let Actor { key: actor, task: current, .. } = self.actor;
         let Some(slot) = self.tasks.get_live(task) else {
             return;
         };
         if self.phase != Phase::Running {
-            if task.slot != current {
+            if current != ActorTask::of_slot(task.slot) {
                 self.woken_by_probe = Some(task.slot);
             }
             return;
@@ -44,7 +45,7 @@ impl World {
         // Counted even if it changes nothing, so that whether another wake-up
         // came first does not shift the numbers of this pair.
         let mut ordinal = 0;
-        if !matches!(current, ENDED_TASK | ANONYMOUS) {
+        if current.counts_wakeups() {
             if !slot.was_woken_by(actor) {
                 return self.wake_by_new_source(task, policy);
             }
@@ -53,7 +54,7 @@ impl World {
         if slot.state != TaskState::Parked {
             return;
         }
-        if task.slot == current {
+        if current == ActorTask::of_slot(task.slot) {
             self.requeue_self_woken(task.slot, ordinal);
         } else {
             self.schedule_poll(task.slot, actor, ordinal, policy);
@@ -63,7 +64,7 @@ impl World {
     /// The same where the task was last woken by another.
     #[inline(never)]
     fn wake_by_new_source(&mut self, task: TaskId, policy: DelayPolicy) {
-        self.tasks.switch_source(task.slot, self.actor);
+        self.tasks.switch_source(task.slot, self.actor.key);
         self.wake_with(task, policy);
     }
 
@@ -74,18 +75,18 @@ impl World {
             self.set_actor_task(ended_slot); // by the clock of its node
         }
         let task = &self.tasks.slots[ended_slot as usize];
-        (self.actor, self.chain) = (task.key.exit(), task.wake_chain.saturating_add(1));
-        self.current = ENDED_TASK;
+        let (key, chain) = (task.key.exit(), task.wake_chain.saturating_add(1));
+        self.actor = Actor { key, task: ActorTask::ENDED, chain };
         if self.names.is_some() {
             let path = self.tasks.path(ended_slot);
-            self.intern_name(self.actor, || format!("{path}/{EXIT}"));
+            self.intern_name(self.actor.key, || format!("{path}/{EXIT}"));
         }
         match joiner {
             Waiter::Task(task_ref) => {
                 // A task ends once: there is nothing to be counted.
                 let joiner = TaskId::from_bits(task_ref.task);
                 if self.tasks.get_live(joiner).is_some_and(|task| task.state == TaskState::Parked) {
-                    self.schedule_poll(joiner.slot, self.actor, 0, DelayPolicy::TASK_WAKE);
+                    self.schedule_poll(joiner.slot, self.actor.key, 0, DelayPolicy::TASK_WAKE);
                 }
             }
             // User code does not run here: the run loop calls the waker next.
@@ -107,9 +108,7 @@ impl World {
     #[cold]
     fn handle_foreign_wakes_slow(&mut self) -> bool {
         let woken = drain_cross_thread_wakes(&mut self.foreign_wakes_seen, self.run);
-        self.current = NO_TASK;
-        self.actor = FOREIGN;
-        self.chain = 0;
+        self.actor = Actor::of_key(FOREIGN);
         self.spins.reset();
         for task_ref in &woken {
             let task = TaskId::from_bits(task_ref.task);
@@ -136,7 +135,7 @@ impl World {
             Some(bits) if policy.is_none(bits) => match self.queue.push_if_idle(Action::poll(slot))
             {
                 Some(entry_id) => {
-                    task.set_scheduled(entry_id, source, ordinal, self.chain);
+                    task.set_scheduled(entry_id, source, ordinal, self.actor.chain);
                     self.set_wake_record(slot);
                 }
                 None => self.schedule_poll_after(0, slot, source, ordinal),
@@ -194,12 +193,12 @@ impl World {
     /// Has a task polled that woke itself: behind all else that is due.
     #[inline(never)]
     pub(crate) fn requeue_self_woken(&mut self, slot: u32, ordinal: u32) {
-        let was_self_woken = self.tasks.slots[slot as usize].woken_by == self.actor;
+        let was_self_woken = self.tasks.slots[slot as usize].woken_by == self.actor.key;
         self.spins.count_poll(self.steps, was_self_woken);
-        let wakeup = self.wakeup(slot, self.actor, ordinal);
+        let wakeup = self.wakeup(slot, self.actor.key, ordinal);
         let rank = self.scheduler.draw_rank(&mut self.choices, wakeup);
         let entry_id = self.queue.push_yielded(rank, Action::poll(slot));
-        self.set_pending_poll(slot, entry_id, self.actor, ordinal);
+        self.set_pending_poll(slot, entry_id, self.actor.key, ordinal);
         self.tasks.slots[slot as usize].wake_chain = 0;
     }
 
@@ -225,7 +224,7 @@ impl World {
         source: PathHash,
         ordinal: u32,
     ) {
-        self.tasks.slots[slot as usize].set_scheduled(entry_id, source, ordinal, self.chain);
+        self.tasks.slots[slot as usize].set_scheduled(entry_id, source, ordinal, self.actor.chain);
         self.set_wake_record(slot);
     }
 

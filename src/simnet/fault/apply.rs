@@ -288,7 +288,7 @@ impl Network {
             let Some(before) = before.filter(|before| Some(*before) != after) else { continue };
             let rate_change = RateChange { before, after };
             let links = &mut self.net_state(state).links;
-            links.rescale_bandwidth((from, to), world.now, rate_change);
+            links.rescale_bandwidth((from, to), world.now(), rate_change);
             self.with_conns(state, world, is_between((from, to)), |ctx| {
                 ctx.rescale_bandwidth(from, rate_change);
             });

@@ -101,7 +101,7 @@ impl FaultPlan {
                 self.plan = *plans;
                 *plans += 1;
             }
-            let (start, network) = (world.now, self.network.name().to_string());
+            let (start, network) = (world.now(), self.network.name().to_string());
             let mut sampler = PlanSampler { world, network: &network, plan: self.plan };
             let planned = sampler.draw(&self.faults, duration);
             let stats = &mut state.nets[self.network.net as usize].stats;

@@ -34,7 +34,7 @@ impl ConnCtx<'_> {
     /// late, he gives up before.
     pub(crate) fn on_ack(&mut self, direction: usize, sent_at: u64, delay: u64) {
         let reverse_latency = nanos(self.conn.halves[1 - direction].latency.least());
-        let at = self.world.now.saturating_add(reverse_latency).saturating_add(delay);
+        let at = self.world.now().saturating_add(reverse_latency).saturating_add(delay);
         let since = self.conn.halves[direction].unacked_since.unwrap_or(sent_at);
         if !self.exceeds_timeout(since, at) {
             return self.on_ack_all(direction);

@@ -76,7 +76,7 @@ impl ConnCtx<'_> {
         if !is_open || !self.world.is_running() {
             return Some(self.write_closed(end, buf));
         }
-        let mut count = half.stream.writable_len(buf.len(), half.window, self.world.now);
+        let mut count = half.stream.writable_len(buf.len(), half.window, self.world.now());
         if count == 0 {
             self.wait_for_space(end);
             return None;
@@ -97,7 +97,7 @@ impl ConnCtx<'_> {
         let [half, reverse] = self.conn.halves.get_disjoint_mut([end, 1 - end]).expect("two ends");
         let state = self.conn.endpoints[end].state;
         if state == EndpointState::Open && !half.fin_sent {
-            let space = half.stream.send_window(half.window, self.world.now);
+            let space = half.stream.send_window(half.window, self.world.now());
             return write_after_end(half, space, buf);
         }
         if state == EndpointState::Reset {
@@ -111,7 +111,7 @@ impl ConnCtx<'_> {
     /// What a read or a write at `end` would come to.
     #[cold]
     pub(crate) fn readiness(&mut self, end: usize, is_write: bool, waker: &Waker) -> Readiness {
-        let now = self.world.now;
+        let now = self.world.now();
         let Connection { endpoints, halves, .. } = &mut *self.conn;
         let is_closed = endpoints[end].state != EndpointState::Open;
         let (is_ready, ended, is_waiting) = if is_write {
@@ -199,10 +199,8 @@ impl ConnCtx<'_> {
         let is_last = !self.conn.endpoints[1 - end].has_handle;
         if is_last {
             // All that a connection has; what else stands there is a dial's.
-            self.world.callback_timers.cancel_range(timer_id(self.index, 0, ConnTimer::Deliver), 2);
-            self.world
-                .callback_timers
-                .cancel_range(timer_id(self.index, 0, ConnTimer::UserTimeout), 6);
+            self.world.cancel_callback_timers(timer_id(self.index, 0, ConnTimer::Deliver), 2);
+            self.world.cancel_callback_timers(timer_id(self.index, 0, ConnTimer::UserTimeout), 6);
         }
         is_last
     }
@@ -239,7 +237,7 @@ impl ConnCtx<'_> {
         let reason = format!(
             "virtnet: the stream {from}->{to} is corrupt: what was read up to byte {offset} is not \
              what was written; it was read at {:?}, after {} items had been sent",
-            std::time::Duration::from_nanos(self.world.now),
+            std::time::Duration::from_nanos(self.world.now()),
             self.conn.halves[direction].segments_sent,
         );
         self.world.abort_run(reason.clone());

@@ -74,7 +74,7 @@ pub(crate) fn open_connection(
     let (index, conn) = conns.insert();
     conn.net = net;
     for (half, (key, latency)) in conn.halves.iter_mut().zip(paths) {
-        half.init(key, latency, window, world.now);
+        half.init(key, latency, window, world.now());
     }
     for (end, (host, port)) in conn.endpoints.iter_mut().zip(ends) {
         (end.host, end.port) = (host, port);

@@ -25,7 +25,7 @@ impl ConnCtx<'_> {
             None => false,
             Some(next) => {
                 let at = next.arrives_at;
-                at <= self.world.now || self.arm_delivery(direction, at)
+                at <= self.world.now() || self.arm_delivery(direction, at)
             }
         }
     }
@@ -93,7 +93,7 @@ impl ConnCtx<'_> {
             }
             RecordKind::Deliver(segment)
         });
-        half.last_received_at = self.world.now;
+        half.last_received_at = self.world.now();
         self.world.set_actor(key);
         match (endpoints[end].state, kind) {
             (EndpointState::Open, SegmentKind::Data) => {

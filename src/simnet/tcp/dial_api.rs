@@ -46,7 +46,7 @@ impl SimnetState {
         world: &mut World,
         index: usize,
     ) -> Option<(DialState, Option<Waiter>)> {
-        world.callback_timers.cancel(dial_timer_id(index));
+        world.cancel_callback_timer(dial_timer_id(index));
         let dial = self.dials.get_mut(index)?;
         let leftover =
             (std::mem::replace(&mut dial.state, DialState::AtListener), dial.dialer.take());

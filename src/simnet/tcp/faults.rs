@@ -34,12 +34,12 @@ impl ConnCtx<'_> {
             let (forward, reverse) =
                 (self.net.links.state(from, to), self.net.links.state(to, from));
             if half.blocked == Blocked::Held && forward != LinkState::Held {
-                self.arm(direction, ConnTimer::Deliver, self.world.now);
+                self.arm(direction, ConnTimer::Deliver, self.world.now());
             }
             let peer_state = self.conn.endpoints[1 - direction].state;
             if reverse != LinkState::Up || peer_state == EndpointState::PoweredOff {
                 let half = &mut self.conn.halves[direction];
-                if half.stream.drop_pending_updates(self.world.now) {
+                if half.stream.drop_pending_updates(self.world.now()) {
                     half.update_lost = true;
                     self.net.links.try_pass(to, from, &mut self.net.stats);
                 }
@@ -59,7 +59,7 @@ impl ConnCtx<'_> {
 
     /// Lets what was sent from a host and is not out yet be out sooner or later, at another rate.
     pub(crate) fn rescale_bandwidth(&mut self, from: u32, rate_change: RateChange) {
-        let now = self.world.now;
+        let now = self.world.now();
         for direction in 0..2 {
             if self.conn.route(direction).0 != from {
                 continue;
@@ -95,7 +95,7 @@ impl ConnCtx<'_> {
             (half.last_received_at, nanos(half.latency.least()));
         let has_received = half.stream.arrived > 0 || half.fin_arrived;
         if has_received
-            && last_received_at.saturating_add(reverse_latency) > self.world.now
+            && last_received_at.saturating_add(reverse_latency) > self.world.now()
             && self.net.links.try_pass(from, to, &mut self.net.stats) != LinkState::Up
         {
             self.start_timeout(direction, last_received_at.saturating_sub(forward_latency));
@@ -160,7 +160,7 @@ impl ConnCtx<'_> {
     pub(crate) fn drop_unsent(&mut self, end: usize) {
         self.stop_timeout(end);
         let was_lost = self.conn.halves[end].blocked == Blocked::Lost;
-        if self.conn.halves[end].drop_unsent(self.world.now) {
+        if self.conn.halves[end].drop_unsent(self.world.now()) {
             self.clear_in_flight(end);
         }
         if was_lost {

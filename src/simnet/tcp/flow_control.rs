@@ -52,9 +52,9 @@ impl ConnCtx<'_> {
             half.update_number(),
             latency,
         );
-        half.stream.advertise(self.world.now + travel_time + delay);
+        half.stream.advertise(self.world.now() + travel_time + delay);
         if half.has_writers()
-            && !self.world.callback_timers.is_set(timer_id(
+            && !self.world.is_callback_timer_set(timer_id(
                 self.index,
                 direction,
                 ConnTimer::WindowUpdate,
@@ -96,13 +96,13 @@ impl ConnCtx<'_> {
     /// Asks, and nobody answers.
     pub(crate) fn probe_unanswered(&mut self, end: usize) {
         let unacked_since = self.conn.halves[end].unacked_since;
-        self.start_timeout(end, self.world.now);
+        self.start_timeout(end, self.world.now());
         if unacked_since.is_none()
             && self.net.config.user_timeout.is_none()
             && let Some(idle) = self.net.config.keep_alive
         {
             // As Linux: nine questions without an answer.
-            let at = self.world.now.saturating_add(nanos(idle).saturating_mul(9));
+            let at = self.world.now().saturating_add(nanos(idle).saturating_mul(9));
             self.arm(end, ConnTimer::UserTimeout, at);
         }
     }
@@ -113,10 +113,10 @@ impl ConnCtx<'_> {
         let reverse = &self.conn.halves[1 - end];
         // Keyed by what it has heard by now, and by how long ago that was.
         let probe_number = reverse.stream.arrived
-            + (self.world.now - reverse.last_received_at) / MIN_RETRANSMIT_DELAY;
+            + (self.world.now() - reverse.last_received_at) / MIN_RETRANSMIT_DELAY;
         let delay = self.draw_loss_delay(end, ChoiceFamily::ProbeLoss, probe_number, true);
         let answered =
-            delay != NEVER && !self.exceeds_timeout(self.world.now, self.world.now + delay);
+            delay != NEVER && !self.exceeds_timeout(self.world.now(), self.world.now() + delay);
         let update_lost = self.conn.halves[end].update_lost;
         if update_lost || !answered {
             let (from, to) = self.conn.route(end);
@@ -154,7 +154,7 @@ impl ConnCtx<'_> {
         if self.conn.endpoints[end].state != EndpointState::Open {
             return;
         }
-        let now = self.world.now;
+        let now = self.world.now();
         let keep_alive_at = self.net.config.keep_alive.map(|idle| {
             let last_received_at = self.conn.halves[1 - end].last_received_at;
             // It has been asking in vain, or rather, with success, all the time before.
@@ -164,7 +164,7 @@ impl ConnCtx<'_> {
         let blocked = blocked.then(|| now.saturating_add(MIN_RETRANSMIT_DELAY));
         let Some(at) = keep_alive_at.into_iter().chain(blocked).min() else { return };
         let writers = self.conn.halves[end].writers.get_or_insert_default();
-        if !self.world.callback_timers.is_set(timer) || at < writers.next_probe_at {
+        if !self.world.is_callback_timer_set(timer) || at < writers.next_probe_at {
             writers.next_probe_at = at;
             self.world.set_callback_timer(timer, at);
         }

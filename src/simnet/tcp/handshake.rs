@@ -101,9 +101,9 @@ impl SimnetState {
             let asks = matches!(dial.state, DialState::Lookup { .. });
             if asks
                 && (dial.net, dial.from) == (net, host)
-                && !world.callback_timers.is_set(dial_timer_id(index))
+                && !world.is_callback_timer_set(dial_timer_id(index))
             {
-                world.set_callback_timer(dial_timer_id(index), world.now);
+                world.set_callback_timer(dial_timer_id(index), world.now());
             }
         }
     }
@@ -112,7 +112,7 @@ impl SimnetState {
     pub(crate) fn resume_dials(&mut self, world: &mut World, net: u32) {
         for (index, dial) in self.dials.iter() {
             if dial.net == net && matches!(dial.state, DialState::Held) {
-                world.set_callback_timer(dial_timer_id(index), world.now);
+                world.set_callback_timer(dial_timer_id(index), world.now());
             }
         }
     }
@@ -164,7 +164,7 @@ impl Handshake<'_> {
     /// Goes on at the instant for which the alarm was set.
     #[inline(always)]
     pub(crate) fn drive(&mut self) {
-        let (now, deadline) = (self.world.now, self.dial.deadline);
+        let (now, deadline) = (self.world.now(), self.dial.deadline);
         match self.dial.state {
             DialState::Lookup { answered_at } if answered_at <= deadline && now <= deadline => {
                 return self.finish_lookup();
@@ -272,7 +272,7 @@ impl Handshake<'_> {
             world.draw_latency(family, dial.keys[dial.direction], dial.losses, latency);
         let at = world.instant_after(travel_time);
         if net.needs_slow_path(from, to) {
-            net.serialized_arrival(from, to, world.now, at, 0)
+            net.serialized_arrival(from, to, world.now(), at, 0)
         } else {
             at
         }
@@ -309,7 +309,7 @@ impl Handshake<'_> {
                 self.record(RecordTag::Deliver, None);
                 self.finish(true);
             }
-            LinkState::Held if world.now >= dial.deadline => self.finish(false),
+            LinkState::Held if world.now() >= dial.deadline => self.finish(false),
             LinkState::Held => {
                 self.record(RecordTag::Drop, Some(DropReason::Held));
                 self.dial.state = DialState::Held;
@@ -374,7 +374,7 @@ impl Handshake<'_> {
             let ends = [(from, ports[0]), (to, port)];
             let conn = open_connection(conns, (number, ends), (paths, window), world) as u32;
             success = Some(DialSuccess { conn, port });
-            SimConn::boxed(world.run, conn, 1)
+            SimConn::boxed(world.run(), conn, 1)
         });
         let Some((success, acceptor)) = success.zip(acceptor_waiter) else { return false };
         self.dial.success = Some(success);
@@ -388,7 +388,7 @@ impl Handshake<'_> {
     fn defer_to_listener(&mut self) {
         self.world.defer_callback(Callback::Call(
             run_at_listener,
-            self.world.run,
+            self.world.run(),
             self.index as u32,
         ));
     }
@@ -421,7 +421,7 @@ impl Handshake<'_> {
                     Some(Ok(target)) => ListenerState::Open(target.clone(), src, dst),
                 })
             }
-            DialState::Queued(queued) if self.world.now >= self.dial.deadline => {
+            DialState::Queued(queued) if self.world.now() >= self.dial.deadline => {
                 self.finish(false);
                 Some(ListenerState::TimedOut(queued))
             }
@@ -438,7 +438,7 @@ impl Handshake<'_> {
         if !matches!(self.dial.state, DialState::AtListener) {
             return Some(queued);
         }
-        if self.world.now >= self.dial.deadline {
+        if self.world.now() >= self.dial.deadline {
             self.finish(false);
             return Some(queued);
         }
@@ -473,7 +473,7 @@ impl Wake for DialWaker {
                 && matches!(dial.state, DialState::Queued(_))
             {
                 dial.sent_record = world.current_record().or(dial.sent_record);
-                world.set_callback_timer(dial_timer_id(self.index), world.now);
+                world.set_callback_timer(dial_timer_id(self.index), world.now());
             }
         });
     }

@@ -32,7 +32,7 @@ impl ConnCtx<'_> {
                 let (key, latency, ordinal) = (half.key, half.latency, half.attempt_number());
                 let travel_time =
                     self.world.draw_latency(ChoiceFamily::Retransmit, key, ordinal, latency);
-                segment.arrives_at = self.world.now + travel_time;
+                segment.arrives_at = self.world.now() + travel_time;
                 (half.in_flight_front, half.last_arrival_at) =
                     (Some(segment), half.last_arrival_at.max(segment.arrives_at));
                 self.arm(direction, ConnTimer::Deliver, segment.arrives_at);
@@ -64,7 +64,7 @@ impl ConnCtx<'_> {
             LinkState::Down => {
                 half.blocked = Blocked::Lost;
                 half.losses += 1;
-                let retransmit_at = self.world.now + retransmit_delay(half.losses);
+                let retransmit_at = self.world.now() + retransmit_delay(half.losses);
                 self.arm(direction, ConnTimer::Deliver, retransmit_at);
                 DropReason::Lost
             }

@@ -17,7 +17,7 @@ impl ConnCtx<'_> {
         digest: u64,
         bytes: u64,
     ) {
-        let now = self.world.now;
+        let now = self.world.now();
         let half = &mut self.conn.halves[direction];
         let (key, ordinal, latency) = (half.key, half.segments_sent, half.latency);
         half.segments_sent += 1;
@@ -47,7 +47,7 @@ impl ConnCtx<'_> {
     #[cold]
     pub(crate) fn send_slow(&mut self, direction: usize, at: u64, bytes: u64) -> (u64, u64) {
         let (from, to) = self.conn.route(direction);
-        let now = self.world.now;
+        let now = self.world.now();
         let arrives_at = self.net.serialized_arrival(from, to, now, at, bytes);
         // While it takes up bandwidth its bytes are acknowledged one after the other.
         let leaves_at = now.saturating_add(arrives_at - at);
@@ -102,7 +102,7 @@ impl ConnCtx<'_> {
         self.conn.halves[end].clear_in_flight();
         self.conn.halves[end].unacked_since = None;
         for timer in [ConnTimer::Deliver, ConnTimer::UserTimeout] {
-            self.world.callback_timers.cancel(timer_id(self.index, end, timer));
+            self.world.cancel_callback_timer(timer_id(self.index, end, timer));
         }
     }
 }

@@ -39,7 +39,7 @@ impl ConnCtx<'_> {
     /// Lets the sender wait for nothing any more.
     pub(crate) fn stop_timeout(&mut self, direction: usize) {
         if self.conn.halves[direction].unacked_since.take().is_some() {
-            self.world.callback_timers.cancel(timer_id(
+            self.world.cancel_callback_timer(timer_id(
                 self.index,
                 direction,
                 ConnTimer::UserTimeout,
