@@ -18,7 +18,7 @@ use crate::check::analysis::shrink::shrink;
 use crate::check::assertions::AssertionCounts;
 use crate::check::exec::deadline::Deadline;
 use crate::check::exec::executor::RunExecutor;
-use crate::check::exec::in_progress::{output_dir, test_file_name};
+use crate::check::exec::in_progress::output_dir;
 use crate::check::exec::panic_hook::catch_silently;
 use crate::check::exec::run_once::{MAX_TRACED_STEPS, RunResult};
 use crate::check::exec::run_request::RunRequest;
@@ -32,7 +32,7 @@ use crate::check::shell_quote::shell_word;
 use crate::check::sweep::{FailedSeed, SweepResult, TestContext, run_and_check, sweep};
 use crate::check::sweep_results;
 use crate::check::sweep_results::{MergedResults, ResultKey};
-use crate::check::test_id::TestId;
+use crate::check::test_id::{TestId, test_file_name};
 
 /// A test under way.
 pub(crate) struct Runner<'a> {

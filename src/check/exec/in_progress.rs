@@ -14,6 +14,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::check::test_id::test_file_name;
+
 /// Where the tests of this program leave what outlives them: another one may have tests of the same
 /// names. It is below Cargo's folder for what is built, that in which this program lies.
 pub(crate) fn output_dir() -> PathBuf {
@@ -44,24 +46,6 @@ fn target_dir(program: &Path) -> Option<&Path> {
     let profile_subdir =
         folders.find(|folder| folder.ends_with("deps") || folder.ends_with("examples"))?;
     profile_subdir.parent()?.parent()
-}
-
-/// The name of a test as a part of a file's name, of which every system takes every letter. Where
-/// that is not the whole name, a digest of it keeps different names apart.
-pub(crate) fn test_file_name(test: &str) -> String {
-    const MAX_LEN: usize = 100;
-    let is_allowed = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    let is_plain = test.split("::").all(|step| step.chars().all(is_allowed));
-    let mut name = test.replace("::", ".");
-    if is_plain && (1..=MAX_LEN).contains(&name.len()) {
-        return name;
-    }
-    let mut ends = (0..=MAX_LEN.min(name.len())).rev();
-    name.truncate(ends.find(|end| name.is_char_boundary(*end)).unwrap_or(0));
-    let digest = test.bytes().fold(0xCBF2_9CE4_8422_2325, |digest: u64, byte| {
-        (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-    });
-    format!("{}-{digest:016x}", name.replace(|c| !is_allowed(c) && c != '.', "_"))
 }
 
 const FILE_SUFFIX: &str = ".running";
@@ -213,7 +197,7 @@ impl Drop for InProgressFiles {
 
 #[cfg(test)]
 mod tests {
-    use super::{InProgressFiles, strip_build_hash, target_dir, test_file_name};
+    use super::{InProgressFiles, strip_build_hash, target_dir};
     use std::path::Path;
 
     #[test]
@@ -234,18 +218,6 @@ mod tests {
         assert_eq!(strip_build_hash("sim-3c254538fb30e394"), "sim");
         assert_eq!(strip_build_hash("my-sim"), "my-sim");
         assert_eq!(strip_build_hash("my-sim-3c254538fb30e39"), "my-sim-3c254538fb30e39");
-    }
-
-    #[test]
-    fn test_file_name_is_valid_and_unique_for_any_test() {
-        assert_eq!(test_file_name("store::log::a_β-1"), "store.log.a_β-1");
-        let escaped = test_file_name("store::a test/of <b>\"β\"\u{2028}");
-        assert_eq!(escaped.rsplit_once('-').unwrap().0, "store.a_test_of__b__β__");
-        let long = "β".repeat(5000);
-        let names = ["", "a/b", "a_b", "a.b", "a::b", "a:b", "..", &long, &long[2..]];
-        let files: std::collections::BTreeSet<_> = names.map(test_file_name).into();
-        assert_eq!(files.len(), names.len(), "{files:?}");
-        assert!(files.iter().all(|file| file.len() < 120 && !file.contains(['/', ':'])));
     }
 
     #[test]
