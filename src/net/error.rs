@@ -130,6 +130,10 @@ pub enum Cause {
     /// All 65 535 ports of the host are taken.
     #[error("no free port")]
     NoFreePort,
+    /// The process has no file descriptor left for a connection to accept. The dial waits on, and
+    /// a later accept may take it. Simulated by [`FaultKind::Accept`](crate::simnet::FaultKind).
+    #[error("too many open files")]
+    TooManyFiles,
     /// The other side tore the connection down.
     #[error("connection reset by peer")]
     ConnReset,
@@ -171,6 +175,7 @@ pub(crate) enum CauseKind {
     SockDown,
     AddrInUse,
     NoFreePort,
+    TooManyFiles,
 }
 
 impl From<CauseKind> for Cause {
@@ -182,6 +187,7 @@ impl From<CauseKind> for Cause {
             CauseKind::SockDown => Self::SockDown,
             CauseKind::AddrInUse => Self::AddrInUse,
             CauseKind::NoFreePort => Self::NoFreePort,
+            CauseKind::TooManyFiles => Self::TooManyFiles,
         }
     }
 }
@@ -265,7 +271,7 @@ impl Cause {
             Self::Engine(error) => {
                 error.downcast_ref::<io::Error>().map_or(Kind::Other, io::Error::kind)
             }
-            Self::Registry(_) | Self::Nested(_) | Self::Many(_) => Kind::Other,
+            Self::TooManyFiles | Self::Registry(_) | Self::Nested(_) | Self::Many(_) => Kind::Other,
         }
     }
 }

@@ -132,6 +132,11 @@ impl Host {
         listeners.into_iter().map(with_addr).collect()
     }
 
+    /// Sets how many of the next accepts of each of its listeners fail.
+    pub(crate) fn set_accept_failures(&self, count: u32) {
+        self.state.with_table(|table| table.set_accept_failures(count));
+    }
+
     /// Makes an address, and shares the names of the host if it lives here.
     #[inline(always)]
     fn addr_of(&self, host: &str, port: u16) -> Addr {

@@ -66,6 +66,9 @@ kinds! {
     Wipe "wipe";
     /// The registry answers late.
     SlowRegistry "slow_registry";
+    /// Some accepts of a node fail with `too many open files`. The dials wait on, and the program
+    /// may accept again.
+    Accept "accept";
 }
 
 impl fmt::Display for FaultKind {

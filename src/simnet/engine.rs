@@ -40,7 +40,12 @@ impl Engine for Region {
     }
 
     fn record_accept_error(&self, error: &Error) {
-        try_enter(self.run, |_, world| world.record_failure(&error.to_string()));
+        try_enter(self.run, |state, world| {
+            world.record_failure(&error.to_string());
+            if let (Cause::TooManyFiles, Some(addr)) = (&error.cause, &error.addr) {
+                state.nets[self.net as usize].mark_accept_failed(addr);
+            }
+        });
     }
 
     fn close(&self) -> Result<(), Cause> {

@@ -278,6 +278,16 @@ impl Node {
         self.apply_poll_cost(cost, FaultSource::Manual);
     }
 
+    /// Lets the next `count` accepts of each of its listeners fail with `too many open files`, each
+    /// at the moment at which it could take a dial. The dial waits on, and a later accept takes it.
+    /// Zero ends that. Does nothing if the node is down or has no listeners yet.
+    ///
+    /// A program that gives up its listener after such an error is deaf from then on.
+    #[track_caller]
+    pub fn fail_accepts(&self, count: u32) {
+        self.apply_accept_failures(count, FaultSource::Manual);
+    }
+
     /// Starts a task that belongs to the node and dies with it.
     ///
     /// It never runs if the node is down, as it is until the poll returns in which it is started
@@ -332,14 +342,19 @@ impl Node {
         self.undo_planned_settings();
     }
 
-    /// Undoes what plans have set: its clock and its poll cost.
+    /// Undoes what plans have set: its clock, its poll cost, and failing accepts.
     pub(crate) fn undo_planned_settings(&self) {
-        let (clock, poll_cost): (Vec<_>, Vec<_>) = enter(self.run, |state, _| {
+        let [clock, poll_cost, accept_failures]: [Vec<_>; 3] = enter(self.run, |state, _| {
             let info = self.info(state);
-            (info.clock.planned_sources().collect(), info.poll_cost.planned_sources().collect())
+            [
+                info.clock.planned_sources().collect(),
+                info.poll_cost.planned_sources().collect(),
+                info.accept_failures.planned_sources().collect(),
+            ]
         });
         clock.into_iter().for_each(|source| self.undo_clock(source));
         poll_cost.into_iter().for_each(|source| self.undo_poll_cost(source));
+        accept_failures.into_iter().for_each(|source| self.undo_accept_failures(source));
     }
 
     /// Whether its host was neither closed nor lost; true while it starts.
@@ -515,6 +530,36 @@ impl Node {
                 self.change_poll_cost(state, world, (!cost.is_zero()).then_some(source));
             }
         });
+    }
+
+    #[track_caller]
+    pub(crate) fn apply_accept_failures(&self, count: u32, source: FaultSource) {
+        let host = enter(self.run, |state, world| {
+            if !world.accepts_effect() {
+                return None;
+            }
+            self.info(state).accept_failures.apply(source, count);
+            let details = format!("the next {count} of each listener fail");
+            let source = (count > 0).then_some(source);
+            self.record_setting(state, world, FaultKind::Accept, source, details);
+            self.sim_host(state).host.clone()
+        });
+        if let Some(host) = host {
+            host.set_accept_failures(count);
+        }
+    }
+
+    /// Undoes what a source has set; the latest of the others is not begun anew.
+    pub(crate) fn undo_accept_failures(&self, source: FaultSource) {
+        let host = enter(self.run, |state, world| {
+            self.info(state).accept_failures.undo(source)?;
+            let details = "no more of them fail".to_string();
+            self.record_setting(state, world, FaultKind::Accept, None, details);
+            self.sim_host(state).host.clone()
+        });
+        if let Some(host) = host {
+            host.set_accept_failures(0);
+        }
     }
 
     /// Undoes the skew of a source. A clock that another source has set since is not touched.

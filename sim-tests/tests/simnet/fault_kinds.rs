@@ -272,7 +272,8 @@ fn all_faults_draw_a_swarm_and_every_run_draws_all() {
         });
         counts.collect::<Vec<_>>()
     };
-    let all = FaultKind::ALL.len() - 1;
+    // All kinds but `wipe` and `accept`.
+    let all = FaultKind::ALL.len() - 2;
     let every_run = drawn(|| Faults::all().every_run());
     assert!(every_run.iter().filter(|kinds| **kinds >= all - 2).count() > 15, "{every_run:?}");
     let swarm = drawn(Faults::all);
@@ -361,4 +362,79 @@ fn heal_core_of_no_hosts_or_an_unknown_host_panics() {
     };
     assert!(panic_text(&[]).contains("a core of no hosts: name at least one"));
     assert!(panic_text(&["β"]).contains("no host \"β\" was ever made"));
+}
+
+#[test]
+fn failed_accepts_report_an_error_and_leave_the_dial_waiting() {
+    run_fifo(async |sim| {
+        let net = Network::with("t", exact_config());
+        let accepted = Rc::new(RefCell::new(Vec::new()));
+        let results = accepted.clone();
+        let node = net.node("α", move |host: Host| {
+            let results = results.clone();
+            async move {
+                let listener = host.listen(":1").await.unwrap();
+                loop {
+                    let result = listener.accept().await;
+                    let text =
+                        result.as_ref().map_or_else(|error| error.to_string(), |_| "ok".into());
+                    results.borrow_mut().push(text);
+                    time::sleep(ms(100)).await;
+                }
+            }
+        });
+        let client = net.new_host("c").await.unwrap();
+        sim.sleep(secs(1)).await;
+        // The first accept waits already, the second begins later.
+        node.fail_accepts(2);
+        let (took, conn) = timed(client.dial("α:1")).await;
+        assert!(conn.is_ok() && took >= ms(200), "{conn:?} {took:?}");
+        client.dial("α:1").await.unwrap();
+        let error = "accept simt α:1: too many open files";
+        assert_eq!(*accepted.borrow(), [error, error, "ok", "ok"]);
+        let counts = net.fault_stats().kind(FaultKind::Accept);
+        assert_eq!((counts.requested, counts.applied, counts.effective), (1, 1, 1));
+        node.fail_accepts(3);
+        node.fail_accepts(0);
+        assert!(client.dial("α:1").await.is_ok());
+        assert_eq!(accepted.borrow().last().unwrap(), "ok");
+    });
+}
+
+#[test]
+fn plan_with_accept_makes_accepts_fail_and_undoes_it() {
+    let mut effective = 0;
+    for seed in 0..20 {
+        let run = Run::new(seed);
+        effective += run
+            .execute(async move |sim| {
+                let net = Network::new("t");
+                let node = net.node("α", async |host: Host| {
+                    let listener = host.listen(":1").await.unwrap();
+                    loop {
+                        if let Err(error) = listener.accept().await {
+                            assert_eq!(error.cause, virtnet::Cause::TooManyFiles);
+                        }
+                    }
+                });
+                let client = net.new_host("c").await.unwrap();
+                sim.sleep(secs(1)).await;
+                let mut plan = net.fault_plan(Faults::from([FaultKind::Accept]));
+                let dials = async {
+                    for _ in 0..100 {
+                        assert!(client.dial("α:1").await.is_ok());
+                        sim.sleep(ms(300)).await;
+                    }
+                };
+                futures::join!(plan.run_for(secs(30)), dials);
+                assert!(node.is_up());
+                let counts = net.fault_stats().kind(FaultKind::Accept);
+                assert_eq!(counts.applied, counts.drawn);
+                assert!(counts.effective <= counts.applied);
+                counts.effective
+            })
+            .unwrap();
+    }
+    assert!(effective > 10, "{effective}");
+    assert!(!format!("{:?}", Faults::all()).contains("Accept"));
 }

@@ -39,6 +39,8 @@ pub(crate) struct AcceptQueue<C> {
     accepts: TicketQueue<AcceptEntry<C>>,
     /// Connections whose accept was dropped after it had succeeded; for the next accepts.
     unclaimed: TicketQueue<C>,
+    /// How many of the next accepts fail, each when it could take a dial. The dial waits on.
+    failure_count: u32,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl<C> Default for AcceptQueue<C> {
             dials: TicketQueue::default(),
             accepts: TicketQueue::default(),
             unclaimed: TicketQueue::default(),
+            failure_count: 0,
         }
     }
 }
@@ -116,6 +119,9 @@ impl<C> AcceptQueue<C> {
         &mut self,
         ports: &mut PortSet,
     ) -> Option<(&mut AcceptEntry<C>, u16)> {
+        if self.failure_count > 0 {
+            return None;
+        }
         let (_, accept) = self.first_idle_accept()?;
         Some((accept, ports.take_lowest()?))
     }
@@ -270,6 +276,11 @@ impl<C> AcceptQueue<C> {
         self.accepts.find_first(is_pending).map(|(_, accept)| accept.waiter.clone())
     }
 
+    /// Sets how many of the next accepts fail.
+    pub(crate) fn set_failure_count(&mut self, count: u32) {
+        self.failure_count = count;
+    }
+
     /// Counts the dials and the accepts that wait.
     pub(crate) fn waiting_counts(&self) -> (usize, usize) {
         (self.dials.len(), self.accepts.len())
@@ -328,12 +339,19 @@ impl<C> AcceptQueue<C> {
         // A loop that returns a borrow from its middle does not pass the borrow checker; so the
         // ticket is found first.
         let (ticket, port) = loop {
+            let fails = self.failure_count > 0;
             let (ticket, accept) = self.first_idle_accept()?;
-            match ports.take_lowest() {
-                Some(port) => break (ticket, port),
-                None => {
-                    accept.state = AcceptState::Done(Err(CauseKind::NoFreePort));
+            let port = if fails {
+                Err(CauseKind::TooManyFiles)
+            } else {
+                ports.take_lowest().ok_or(CauseKind::NoFreePort)
+            };
+            match port {
+                Ok(port) => break (ticket, port),
+                Err(cause) => {
+                    accept.state = AcceptState::Done(Err(cause));
                     wakers.push(accept.waiter.clone());
+                    self.failure_count -= u32::from(fails);
                 }
             }
         };

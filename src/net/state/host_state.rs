@@ -222,6 +222,15 @@ impl SocketTable {
         self.sockets.iter_mut().filter_map(listener).collect()
     }
 
+    /// Sets how many of the next accepts of each listener fail.
+    pub(crate) fn set_accept_failures(&mut self, count: u32) {
+        for (_, socket) in self.sockets.iter_mut() {
+            if let Socket::Listener { queue, .. } = socket {
+                queue.set_failure_count(count);
+            }
+        }
+    }
+
     /// Finds somebody who waits in an accept.
     pub(crate) fn pending_accept_waiter(&mut self) -> Option<Waiter> {
         self.sockets.iter_mut().find_map(|(_, socket)| match socket {

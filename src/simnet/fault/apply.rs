@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::net::Addr;
 use crate::sim::{FaultAction, FaultChange, FaultKind, FaultTarget, World};
 
 use crate::simnet::fault::links::{LinkSetting, RateChange};
@@ -23,6 +24,15 @@ fn is_between(pair: (u32, u32)) -> impl Fn(u32, u32) -> bool {
 }
 
 impl NetState {
+    /// Notes that an accept at this address failed because of a fault.
+    #[cold]
+    pub(crate) fn mark_accept_failed(&mut self, addr: &Addr) {
+        let Some(host) = self.hosts.find(addr.host()) else { return };
+        if let Some(info) = &mut self.hosts[host].node {
+            info.accept_failures.mark_effective(FaultKind::Accept, &mut self.stats);
+        }
+    }
+
     fn count_applied(&mut self, kind: FaultKind, source: FaultSource) {
         let counts = self.stats.kind_mut(kind);
         counts.requested += source.requested();

@@ -301,6 +301,11 @@ impl FaultPlan {
                 node.apply_restart(fault.kind, source);
                 return Some((description, UndoTarget::Nothing));
             }
+            FaultKind::Accept => {
+                let count = [1, 2, 5, 20][level];
+                node.apply_accept_failures(count, source);
+                description += &format!(": the next {count} of each listener fail");
+            }
             FaultKind::Clock => {
                 let offset = [50_000_000, 1_000_000_000, -1_000_000_000, 60_000_000_000][level];
                 let drift = [50, -1_000, 20_000, -100_000][fault.victims[1] as usize % 4];
@@ -339,6 +344,7 @@ impl FaultPlan {
             (UndoTarget::Node(node, _), FaultKind::Pause) => node.undo_pause(*source),
             (UndoTarget::Node(node, _), FaultKind::Clock) => node.undo_clock(*source),
             (UndoTarget::Node(node, _), FaultKind::SlowNode) => node.undo_poll_cost(*source),
+            (UndoTarget::Node(node, _), FaultKind::Accept) => node.undo_accept_failures(*source),
             (UndoTarget::Node(node, incarnation), _) => node.start_if_same(*incarnation),
         }
     }

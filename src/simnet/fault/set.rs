@@ -45,10 +45,13 @@ pub struct Faults {
 
 impl Faults {
     /// All kinds that a correct single node survives, as a [`swarm`](Self::swarm): all but
-    /// [`FaultKind::Wipe`], which loses what only one node has stored.
+    /// [`FaultKind::Wipe`], which loses what only one node has stored, and [`FaultKind::Accept`],
+    /// after which many programs listen no more. Ask for that one to find them.
     pub fn all() -> Self {
         let mut allowed = [true; FaultKind::ALL.len()];
-        allowed[FaultKind::Wipe as usize] = false;
+        for kind in [FaultKind::Wipe, FaultKind::Accept] {
+            allowed[kind as usize] = false;
+        }
         Self { allowed, swarm: true, max_down: None }
     }
 

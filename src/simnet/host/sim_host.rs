@@ -94,6 +94,8 @@ pub(crate) struct NodeInfo {
     pub(crate) clock: SettingFault<ClockSkew>,
     /// How long each poll of its tasks takes.
     pub(crate) poll_cost: SettingFault<Duration>,
+    /// How many accepts a fault lets fail.
+    pub(crate) accept_failures: SettingFault<u32>,
 }
 
 impl NodeInfo {
@@ -112,6 +114,7 @@ impl NodeInfo {
             spawned_at,
             clock: SettingFault::default(),
             poll_cost: SettingFault::default(),
+            accept_failures: SettingFault::default(),
         }
     }
 
