@@ -4,6 +4,7 @@
 //! cargo bench                        ratios of time, virtnet to bare
 //! cargo bench -- --instructions      instructions per operation, by valgrind
 //! cargo bench -- --gates             fails if a workload with a gate needs more instructions
+//! cargo run .. -p speed -- --paths   files and functions of one byte: see benches/README.md
 //! cargo bench -- --memory            resident memory over 100 000 runs
 //! cargo bench -- --scale             the cost of ten thousand hosts
 //! cargo bench -- --sweep             the cost of a sweep beyond its runs
@@ -57,6 +58,7 @@
 mod bare;
 mod bare_net;
 mod instruction_counts;
+mod path_counts;
 mod simnet_workloads;
 mod sweep;
 
@@ -235,6 +237,8 @@ fn main() {
     match words[..] {
         ["--instructions"] => instruction_counts::report(),
         ["--gates"] => std::process::exit(i32::from(!instruction_counts::check_gates())),
+        ["--paths"] => std::process::exit(i32::from(!path_counts::report())),
+        ["--path-once", name, n] => path_counts::run_once(name, n.parse().expect("a number")),
         ["--memory"] => report_memory(),
         ["--scale"] => report_scale(),
         ["--sweep"] => sweep::report(|| status_kib("VmRSS:"), cpu_ticks),
@@ -244,7 +248,7 @@ fn main() {
         _ => {
             eprintln!(
                 "usage: cargo bench \
-                 [-- --instructions | --gates | --memory | --scale | --sweep | NAME]"
+                 [-- --instructions | --gates | --paths | --memory | --scale | --sweep | NAME]"
             );
             std::process::exit(2);
         }
