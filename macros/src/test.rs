@@ -112,7 +112,7 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
         return Err(Error::new(sig.fn_token.span(), text));
     }
     if !sig.generics.params.is_empty() {
-        let text = "a test cannot be generic: nobody says for which types it is to run";
+        let text = "a test cannot be generic: there are no types to run it for";
         return Err(Error::new(sig.generics.span(), text));
     }
     // Names that no argument and nothing in the test can have or see.

@@ -339,7 +339,7 @@ impl<'a> Runner<'a> {
             request = request.record_choices();
         }
         let mut repeated = determinism::repeat(executor, &request, result, modes, deadline);
-        // Where nobody has asked for a process, it is no matter that none can be had.
+        // If no process was requested, it does not matter that none can be started.
         if !requested.is_some_and(DeterminismCheck::needs_fresh_process) {
             repeated.nondeterminism =
                 repeated.nondeterminism.filter(|difference| difference.spawn_error.is_none());
@@ -459,7 +459,8 @@ impl<'a> Runner<'a> {
             }
             _ => String::new(),
         };
-        // To find out how this test is called takes a while, and nobody reads it where all is well.
+        // Finding out the command of this test takes a while, and a sweep without failures does not
+        // print it.
         let is_printed = failure.is_some() || self.settings.trace_file.is_some();
         let command = if is_printed { replay_command.command() } else { "" };
         Report {

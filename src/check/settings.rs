@@ -100,7 +100,7 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     /// Whether the test says which seeds, and does not only begin with them.
     pub(crate) has_fixed_seeds: bool,
-    /// Whether the seeds were drawn, so that nobody knows them who is not told.
+    /// Whether the seeds were drawn, so that they have to be printed.
     pub(crate) has_random_seeds: bool,
     /// The seeds that the test itself asks for, whatever the environment says.
     pub(crate) test_seeds: Range<u64>,
@@ -353,7 +353,7 @@ impl Settings {
 
     /// Which seeds there are, and for how long.
     ///
-    /// With a budget, seeds end only where whoever gave it, or somebody after him, says so.
+    /// With a budget, seeds end only where the source of the budget, or a later one, says so.
     fn read_seeds(&mut self, env: Env<'_>) -> Result<(), String> {
         if let Mode::Seeds(seeds) = &self.mode {
             self.test_seeds = seeds.clone();
@@ -907,7 +907,7 @@ mod tests {
         for known in VARIABLES {
             assert_eq!(of(&format!("VIRTNET_{known}")), None);
         }
-        // Those of somebody else, and of tests.
+        // The variables of other programs, and of tests.
         for other in ["SEED", "VIRTNET", "VIRTNET_", "VIRTNET_ROUNDS", "VIRTNET_TESTS_SEED"] {
             assert_eq!(of(other), None, "{other}");
         }

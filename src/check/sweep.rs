@@ -99,7 +99,7 @@ pub(crate) struct TestContext<'a> {
 }
 
 impl<'a> TestContext<'a> {
-    /// The place of whoever shows what he is at there.
+    /// The executor of a worker that shows its progress there.
     pub(crate) const fn executor(&self, progress: &'a WorkerProgress) -> RunExecutor<'a> {
         let Self { test_fn: case, settings, subprocess: apart, test_id: about, .. } = *self;
         RunExecutor { test_fn: case, settings, subprocess: apart, test_id: about, progress }
@@ -115,7 +115,7 @@ struct SweepState<'a> {
     min_failed_seed: AtomicU64,
     /// The time is used up: none is begun.
     is_time_up: AtomicBool,
-    /// Tells whoever shows the progress that a thread has come to its end.
+    /// Tells the thread that shows the progress that a worker has ended.
     finished_workers: (Mutex<usize>, Condvar),
     workers: Vec<WorkerProgress>,
 }

@@ -24,7 +24,7 @@ const HANDOFF_TIMEOUT: Duration = Duration::from_millis(2);
 pub(crate) struct AcceptSignal {
     /// What there is to do, of the bits below; 0 is nothing.
     state: AtomicU8,
-    /// How often somebody has begun to work; it may begin again from 0.
+    /// How many times work was begun, modulo 2^32.
     epoch: AtomicU32,
     /// The thread was the last to work, and goes on.
     owned_by_thread: AtomicBool,
@@ -35,7 +35,7 @@ pub(crate) struct AcceptSignal {
 
 /// It was rung, and who was called has not come yet.
 const NOTIFIED: u8 = 1;
-/// Somebody has left off before all was done, and maybe nobody was called.
+/// The last worker stopped before all was done, and may not have signalled that.
 const UNFINISHED: u8 = 2;
 /// The thread is to come at once.
 const THREAD: u8 = 4;
@@ -81,7 +81,7 @@ impl AcceptSignal {
         }
     }
 
-    /// Begins to work, or says that somebody does already, who will look again.
+    /// Begins to work. Returns false if another worker is at it, which will look again.
     pub(crate) fn try_begin_work(&self, is_thread: bool) -> bool {
         if self.state.fetch_or(BUSY | NOTIFIED, SeqCst) & BUSY != 0 {
             return false;
@@ -130,7 +130,7 @@ impl AcceptSignal {
         }
     }
 
-    /// Sleeps until there is something to do for anybody.
+    /// Sleeps until there is work.
     fn sleep(&self) {
         self.is_asleep.store(true, SeqCst);
         if self.state.load(SeqCst) == 0 {

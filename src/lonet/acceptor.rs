@@ -38,7 +38,7 @@ pub(crate) struct Acceptor {
     /// Closed with the network; then dials are refused at once.
     listener: OsListener,
     signal: Arc<AcceptSignal>,
-    /// Only whoever the bell lets begin looks after them.
+    /// Used only by the worker that the signal lets begin.
     handshakes: Mutex<Handshakes>,
     config: OnceLock<Arc<AcceptorConfig>>,
 }
@@ -101,7 +101,7 @@ impl Acceptor {
         progress
     }
 
-    /// Works whenever nobody else does: the thread.
+    /// The thread: works whenever no task does.
     fn serve(&self) {
         loop {
             while !self.signal.try_begin_work(true) {
@@ -110,7 +110,8 @@ impl Acceptor {
             }
             while self.poll_handshakes().is_ready() {}
             if self.listener.is_closed() {
-                // It is all over, and nobody begins again. Those who wait were told just now.
+                // The network is closed and no worker begins again. The waiting dials were told
+                // just now.
                 *self.handshakes() = Handshakes::default();
                 return;
             }
@@ -147,7 +148,7 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Handshakes {
-    /// Goes on with those who are here, and lets in who knocks, until somebody has been done with.
+    /// Continues the handshakes and takes new connections, until a handshake has ended.
     fn poll(
         &mut self,
         listener: &OsListener,
@@ -212,7 +213,7 @@ impl AcceptorConfig {
         let accept = pin!(self.notifier.accept(&src, &dst));
         let accepted = match select(accept, pin!(wait_for_disconnect(&socket))).await {
             Either::Left((accepted, _)) => accepted,
-            // The dialer does not wait any more: nobody is to accept what is left of it.
+            // The dialer does not wait any more: the dial is not offered.
             Either::Right(((), _)) => return,
         };
         match accepted {
@@ -223,7 +224,7 @@ impl AcceptorConfig {
                     Err(error) => accept.refuse(error.into()),
                 }
             }
-            // The dialer's network is not down, ours is; it hears the end of the stream.
+            // Our network is down, not the dialer's, which reads the end of the stream.
             Err(Cause::NetDown) => {}
             Err(cause) => self.refuse(&socket, cause.to_string().as_bytes()).await,
         }

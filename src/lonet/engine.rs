@@ -164,7 +164,7 @@ impl LonetEngine {
             .await
     }
 
-    /// Sends the request, and waits for the reply: that comes when somebody accepts.
+    /// Sends the request, and waits for the reply, which comes when an accept takes the dial.
     async fn handshake(
         &self,
         socket: &Socket,
@@ -231,7 +231,7 @@ fn parse_os_addr(osladdr: &str) -> Result<SocketAddr, String> {
 }
 
 impl Drop for LonetEngine {
-    /// The last handle is gone, and nobody has closed the network.
+    /// The last handle was dropped without closing the network.
     fn drop(&mut self) {
         self.acceptor.close();
     }

@@ -73,7 +73,7 @@ pub(crate) async fn write_line(socket: &Socket, line: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// How often something is looked at before an alarm is set for it.
+/// The number of polls before a timer is set.
 const YIELD_INTERVAL: usize = 2;
 
 /// Lets the executor do what else there is to do.
@@ -99,8 +99,8 @@ pub(crate) async fn with_timeout<T>(
     future: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
     let mut future = pin!(future);
-    // Mostly it takes no longer than a few turns; to set an alarm for that costs several system
-    // calls and wakes the reactor's thread.
+    // A few polls are mostly enough. A timer costs several system calls and wakes the reactor's
+    // thread.
     for _ in 0..YIELD_INTERVAL {
         if let Poll::Ready(result) = poll!(&mut future) {
             return result;

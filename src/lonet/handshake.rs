@@ -62,7 +62,7 @@ pub fn write_request(src: &Addr, dst: &Addr) -> String {
     format!("> lonet {} dial {src_text} {dst_text}\n", Quoted(network))
 }
 
-/// What an acceptor sends once somebody has accepted, at `addr`.
+/// The reply of an acceptor to a dial that was accepted at `addr`.
 pub fn write_connected(addr: &Addr) -> String {
     let network = Quoted(addr.network().as_bytes());
     format!("< lonet {network} connected {}\n", Quoted(addr.to_string().as_bytes()))

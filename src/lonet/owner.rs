@@ -135,8 +135,8 @@ pub(crate) fn restrict(path: &Path, mode: u32) -> io::Result<()> {
         let open = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
         open.and_then(|folder| folder.set_permissions(mode))
     } else {
-        // By its path, because it must not be opened. The folder is this user's alone, so that
-        // nobody has put a link there since it was checked.
+        // By its path, because it must not be opened. Only this user can write to the folder, so
+        // that no link was put there since it was checked.
         fs::set_permissions(path, mode)
     };
     restricted.map_err(|error| io_error_at("change the mode of", path, &error))

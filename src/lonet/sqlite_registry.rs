@@ -40,8 +40,8 @@ pub(crate) struct SqliteRegistry {
     dir: NetworkDir,
     /// To the thread that has the file open; `None` once it is closed.
     jobs: Mutex<Option<Sender<Job>>>,
-    /// Where hosts were found. A name is given once and for all, so that nobody has to be asked
-    /// twice; but one that was taken back, because its host did not come to be, is forgotten.
+    /// The addresses of hosts that were looked up. A name is given out once, so that an answer
+    /// stays true; but a name that was withdrawn, because its host did not come to be, is removed.
     cache: Mutex<BTreeMap<String, String>>,
 }
 
@@ -115,7 +115,7 @@ fn spawn_thread(work: impl FnOnce() + Send + 'static) -> Result<(), Cause> {
     started.map_err(|error| Cause::engine(with_context("start the thread of the registry", &error)))
 }
 
-/// The thread: opens the file, and does what it is told until nobody is left to tell it.
+/// The thread: opens the file, and executes requests until all senders are dropped.
 fn run_thread(
     root: &Path,
     name: &str,
@@ -208,7 +208,7 @@ fn open(index: &NetworkDir) -> Result<Connection, RegistryProblem> {
     // First of all: the reference does it later, and cannot wait for what comes before.
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
-    // It is to outlive processes, not the machine.
+    // The file outlives processes, and need not outlive the system.
     connection.pragma_update(None, "synchronous", "normal")?;
     // Not one that begins with a look: two who have looked cannot both go on to write.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -292,7 +292,7 @@ fn announce(connection: &mut Connection, hostname: &str, osladdr: &str) -> Resul
     }
 }
 
-/// Adds a host; false if somebody has the name.
+/// Adds a host. Returns false if the name is taken.
 fn insert(connection: &mut Connection, hostname: &str, osladdr: &str) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Asked, and not left to the key: the table may have been made by others, without one.
@@ -371,7 +371,7 @@ impl Registry for SqliteRegistry {
     }
 }
 
-/// A name that is being announced; given back if nobody waits for it any more.
+/// A name that is being announced. It is given back if the future is dropped before.
 struct AnnounceFuture<'a> {
     registry: &'a SqliteRegistry,
     hostname: &'a str,

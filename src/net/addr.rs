@@ -93,7 +93,7 @@ impl Addr {
         Self::from_parts(&network.into(), &host.into(), port)
     }
 
-    /// Makes an address of names that somebody else owns.
+    /// Makes an address of names that are copied.
     pub(crate) fn from_parts(network: &str, host: &str, port: u16) -> Self {
         Self { names: Arc::new(HostName::new(network, host)), port_word: port.into() }
     }

@@ -412,7 +412,7 @@ pub struct WriteHalf {
 
 impl Drop for WriteHalf {
     fn drop(&mut self) {
-        // The first poll sets the half-close going; nobody is left to hear how it went.
+        // The first poll sets the half-close going; its result has no reader.
         let _ = self.conn.poll_half_close(&mut Context::from_waker(Waker::noop()));
     }
 }

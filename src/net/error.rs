@@ -121,7 +121,7 @@ pub enum Cause {
     /// The registry knows no such name.
     #[error("no such host")]
     NoSuchHost,
-    /// The registry has given this name to somebody already.
+    /// The registry has given this name to another host.
     #[error("host already registered")]
     HostExists,
     /// The registry was closed or cannot be reached.

@@ -38,7 +38,7 @@ impl ExternalHost {
         self.state.addr.host()
     }
 
-    /// Waits for a connection that somebody else makes, unless this is closed meanwhile.
+    /// Waits for a connection that is made elsewhere, unless this is closed meanwhile.
     pub(crate) async fn dial(
         &self,
         dst: &Addr,
@@ -65,7 +65,7 @@ impl ExternalHost {
         self.state.down_cause().map(Cause::from)
     }
 
-    /// Takes connections from somebody else's listener, which listens at `addr`.
+    /// Takes connections from an external listener, which listens at `addr`.
     pub(crate) fn listen(
         &self,
         addr: &Addr,

@@ -60,8 +60,8 @@ impl Host {
     /// # Errors
     ///
     /// In this order: no port is free; a malformed address; this host or the network is down; the
-    /// registry does not know the host; nobody listens there. Whatever happens, `down` is the
-    /// reason if this host is down by then.
+    /// registry does not know the host; it has no listener at that port. If this host is down by
+    /// the time of the failure, `down` is the reason.
     ///
     /// # Cancel safety
     ///

@@ -47,7 +47,7 @@ enum IncomingSource {
     /// From dials, which the network brings. Who holds a listener and nothing else still waits for
     /// them, so that the network is not to be dropped with the last handle to it or to the host.
     Queue { net: Arc<NetState> },
-    /// From somebody else's listener, at an address that is no port of this host.
+    /// From an external listener, at an address that is no port of this host.
     #[cfg(feature = "os")]
     External { listener: Arc<dyn RawListener>, addr: Addr },
 }
@@ -94,7 +94,7 @@ impl Listener {
         Ok(Self { inner: Arc::new(ListenerInner { port, generation, source }), observer: None })
     }
 
-    /// Makes a listener of somebody else's; the port that it takes of the host is a mere number.
+    /// Makes a listener of an external one; the port that it takes of the host is a mere number.
     #[cfg(feature = "os")]
     pub(crate) fn external(
         host: &Arc<HostState>,

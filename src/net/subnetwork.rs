@@ -190,7 +190,7 @@ impl AnnouncementGuard<'_> {
     /// Adds the host; its name is given back if that fails, but not if it panics, because the
     /// name is that of another host then.
     fn commit(&self, add: impl FnOnce() -> Result<(), CauseKind>) -> Result<(), CauseKind> {
-        // Only whoever makes the host gets here, when the engine is done: no need to swap.
+        // Only the task that makes the host gets here, when the engine is done: no need to swap.
         let was_announced = self.0.is_announced.load(Ordering::Relaxed);
         self.0.is_announced.store(false, Ordering::Relaxed);
         let result = add();

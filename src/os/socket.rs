@@ -35,7 +35,7 @@ pub(crate) struct Socket {
 /// A descriptor as the reactor has it.
 type ReactorFd<T> = Async<Arc<T>>;
 
-/// A descriptor that never blocks, and the reactor once somebody has to wait for it.
+/// A descriptor that never blocks, registered with the reactor at the first wait for it.
 ///
 /// To tell the reactor, and to have it forget, takes longer than to connect; and a connection that
 /// always finds what it looks for needs none.
@@ -55,7 +55,7 @@ impl<T: AsHandle> LazyAsyncFd<T> {
     }
 }
 
-/// A descriptor, which is given back when it is closed, whoever still has a handle.
+/// A descriptor, which is closed when the socket is, however many handles are left.
 ///
 /// Nothing is done under the lock but to fetch it.
 pub(crate) struct SharedFd<T>(RwLock<Option<Arc<LazyAsyncFd<T>>>>);
@@ -188,7 +188,8 @@ impl IoDirection {
             }
             self.wait_list.with(|list, wakers| list.register(cx.waker(), wakers));
             if fd.get().is_none() {
-                // It was closed while we sat down, and whoever did so may have missed us.
+                // It was closed while this task registered itself, and the close may have missed
+                // it.
                 return closed_error();
             }
             match poll_ready(io.reactor_fd()?, &mut Context::from_waker(&self.waker)) {
@@ -353,7 +354,7 @@ impl RawConn for Socket {
 
 /// Lets the other end see a reset when this one is closed, and not the end of the stream.
 fn reset_on_close(stream: &TcpStream) {
-    // If it fails the connection is gone, and nobody is left to be told.
+    // If it fails the connection is gone.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 

@@ -133,7 +133,7 @@ async fn look_up(addr: &Addr, default_ip: Ipv4Addr) -> Result<Vec<SocketAddr>, C
     }
     let (sender, reported) = oneshot::channel();
     let resolve = move || {
-        // If nobody waits any more that is no matter.
+        // The receiver may have been dropped.
         let _ = sender.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
     };
     let started = thread::Builder::new().name("look up".to_string()).spawn(resolve);

@@ -65,7 +65,7 @@ impl<N: Networker> Tls<N> {
         Self { inner, host, client: None, server: None }
     }
 
-    /// Says whom to trust when dialing.
+    /// Sets which servers to trust when dialing.
     pub fn client(self, config: impl Into<Arc<ClientConfig>>) -> Self {
         Self { client: Some(config.into()), ..self }
     }
@@ -175,7 +175,7 @@ struct TlsListener {
 }
 
 struct PendingHandshakes {
-    /// `None` once nobody comes any more.
+    /// `None` once no more connections come.
     incoming: Option<Incoming>,
     handshakes: FuturesUnordered<BoxFuture<'static, Option<ExternalConn>>>,
 }
@@ -245,8 +245,8 @@ struct TlsConn {
     stream: Mutex<TlsStream<WriteBuffered>>,
     /// Whether TLS's own end has been said. What is written after that would be taken and lost.
     close_notify_sent: AtomicBool,
-    /// Who reads. What one of them has decrypted and left is not announced by the inner
-    /// connection, so that the others are woken by whoever leaves it.
+    /// The tasks that read. Decrypted bytes that one of them has left are not announced by the
+    /// inner connection, so that the task that leaves them wakes the others.
     readers: Mutex<WaitList>,
 }
 
@@ -267,7 +267,8 @@ impl TlsConn {
 impl RawConn for TlsConn {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let polled = self.with_stream(|mut stream| match stream.as_mut().poll_read(cx, buf) {
-            // That the stream was cut off is told once; to whoever reads then it is its end.
+            // The error that the stream was cut off is given once; later reads give the end of the
+            // stream.
             Poll::Ready(Ok(0)) if stream.get_ref().1.wants_read() => {
                 Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
             }

@@ -21,8 +21,8 @@ use registry::InMemoryRegistry;
 
 /// A network in memory.
 ///
-/// A connection is a rendezvous: a write waits until somebody reads. Nothing else ever waits, but
-/// a dial for its accept.
+/// A connection is a rendezvous: a write waits for a read. Nothing else waits, but a dial for its
+/// accept.
 ///
 /// ```
 /// let net = virtnet::pipenet::Network::new("t");

@@ -89,7 +89,7 @@ impl PipeEndpoint {
         }
     }
 
-    /// Ends directions, and wakes everybody; does nothing after the run of the pipe.
+    /// Ends directions, and wakes all waiters; does nothing after the run of the pipe.
     fn shut_directions<const N: usize>(&self, directions: [Direction; N], state: HalfPipeState) {
         let mut wakers = DeferredWakes::default();
         self.pipe.try_with(|pipe| {
@@ -102,7 +102,7 @@ impl PipeEndpoint {
 }
 
 impl HalfPipe {
-    /// Ends the direction, and says who is to be woken: everybody.
+    /// Ends the direction, and collects all waiters to be woken.
     fn shut(&mut self, state: HalfPipeState, wakers: &mut DeferredWakes) {
         if self.state != HalfPipeState::Reset {
             self.state = state;

@@ -141,8 +141,8 @@ impl Config {
         self
     }
 
-    /// How long an end of a connection hears nothing before it asks whether the other is still
-    /// there; `None`, as in TCP, is never, so that an idle reader waits for ever.
+    /// Sets how long an idle endpoint waits before it asks whether its peer is still there. `None`,
+    /// as in TCP, is never: an idle reader waits for ever.
     ///
     /// A question is as a byte that was sent: it is unacknowledged until it is answered, and after
     /// the stream's timeout the end fails with `timed out`.

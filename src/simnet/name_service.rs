@@ -137,7 +137,7 @@ impl SimnetState {
         index
     }
 
-    /// Takes a name if the registry has said that it can be done now, or hears why not. Then the
+    /// Takes the name if the registry has answered that it is free, or returns the error. Then the
     /// host is up.
     pub(crate) fn take_announce_result(
         &mut self,

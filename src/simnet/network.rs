@@ -192,8 +192,7 @@ impl Network {
         self.apply_reset(self.find_pair(a, b), FaultSource::Manual);
     }
 
-    /// Lets the registry answer nobody, until it is up again or the network is healed: questions
-    /// that are under way fail as well.
+    /// Stops the registry, until `registry_up` or `heal`. Look-ups that are under way fail, too.
     #[track_caller]
     pub fn registry_down(&self) {
         self.apply_registry_down(FaultSource::Manual);

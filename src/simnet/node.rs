@@ -181,7 +181,7 @@ impl Node {
         self.apply_stop(FaultKind::Crash, FaultSource::Manual);
     }
 
-    /// Takes the power away: as a crash, but nobody is told. Peers wait until they time out.
+    /// Takes the power away: as a crash, but peers get no reset. They wait until they time out.
     #[track_caller]
     pub fn power_off(&self) {
         self.apply_stop(FaultKind::PowerOff, FaultSource::Manual);
@@ -205,7 +205,7 @@ impl Node {
     }
 
     /// Starts the program again as [`restart`](Self::restart) does, without anything that it had
-    /// stored: as a machine that is replaced.
+    /// stored: as a computer that is replaced.
     ///
     /// A program that keeps its own model of a disk asks
     /// [`Sim::previous_death`](crate::Sim::previous_death), which says
@@ -262,10 +262,10 @@ impl Node {
     /// much too fast or too slow both its clocks run.
     ///
     /// The wall clock is stepped, backwards as well; with [`ClockSkew::none`] it shows the true
-    /// time again. `Sim::now` is monotonic and never jumps: it keeps what it has gained or lost,
-    /// as that of a machine does whose wall clock is set right, and runs at its new rate. So do
-    /// all sleeps in its tasks that begin from now on; a deadline that is armed already stays
-    /// where it is.
+    /// time again. `Sim::now` is monotonic and never jumps: it keeps what it has gained or lost, as
+    /// a real monotonic clock does when the wall clock is set, and runs at its new rate. So do all
+    /// sleeps in its tasks that begin from now on; a deadline that is armed already stays where it
+    /// is.
     #[track_caller]
     pub fn set_clock(&self, skew: ClockSkew) {
         self.apply_clock(skew, FaultSource::Manual);
@@ -396,8 +396,8 @@ impl Node {
         self.defer_restart(Some((kind, source)));
     }
 
-    /// Starts it again when a plan is done with it: the end of a fault, and none itself. Does
-    /// nothing if somebody has done so since that life.
+    /// Starts it again at the end of a planned fault, which is not a fault itself. Does nothing if
+    /// it was started since that incarnation.
     #[track_caller]
     pub(crate) fn start_if_same(&self, incarnation: u32) {
         if self.incarnation() == incarnation {
@@ -686,7 +686,7 @@ impl Node {
         FaultTarget::Host(self.name.to_string())
     }
 
-    /// Notes which of the faults of this node have been felt by now.
+    /// Counts the faults of this node that have had an effect by now.
     pub(crate) fn record_effects(&self, state: &mut SimnetState, world: &World) {
         let net = &mut state.nets[self.net as usize];
         if let Some(info) = &mut net.hosts[self.host].node {
@@ -793,7 +793,7 @@ impl Node {
             spawned
         });
         if let Ok(task) = spawned {
-            drop(JoinHandle::<()>::new(self.run, task)); // nobody joins it
+            drop(JoinHandle::<()>::new(self.run, task)); // it is never joined
         }
     }
 

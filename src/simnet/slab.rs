@@ -49,8 +49,7 @@ impl<T: SlabEntry> RecyclingSlab<T> {
         self.entries.get_mut(index).filter(|thing| thing.is_used())
     }
 
-    /// The same for whoever has a number only as long as it is in use: it is not looked at whether
-    /// it is.
+    /// The same for an entry that is known to be in use.
     #[inline]
     pub(crate) fn get_used(&mut self, index: usize) -> Option<&mut T> {
         let entry = self.entries.get_mut(index);

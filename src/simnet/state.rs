@@ -52,7 +52,7 @@ pub(crate) struct NetState {
     pub(crate) config: Config,
     pub(crate) hosts: HostTable,
     pub(crate) regions: Vec<RegionState>,
-    /// Whether the registry answers nobody.
+    /// The failure of the registry, while it does not answer.
     pub(crate) registry_down: Option<ActiveFault>,
     pub(crate) registry_latency: SettingFault<Latency>,
     /// Regions without power, by number.
@@ -199,7 +199,7 @@ pub(crate) struct SimnetState {
 }
 
 impl SimnetState {
-    /// Hands in what has become of the faults, for whoever adds up the runs of a sweep.
+    /// Adds the statistics of the faults to those of the thread, if they are collected.
     fn flush_stats(&mut self, world: &World) {
         for net in &mut self.nets[..self.net_count] {
             net.record_effects(world);
@@ -222,7 +222,7 @@ impl SimnetState {
 }
 
 impl NetState {
-    /// Notes which faults of nodes have been felt by now.
+    /// Counts the faults of nodes that have had an effect by now.
     pub(crate) fn record_effects(&mut self, world: &World) {
         for info in self.hosts.iter_mut().filter_map(|host| host.node.as_mut()) {
             info.record_effects(&mut self.stats, world);
@@ -230,7 +230,7 @@ impl NetState {
     }
 }
 
-/// A fabric in its place; as a world, it is gone before its thread ends.
+/// The state in its cell, which is empty when its thread ends, as that of a world.
 type StoredState = Option<ManuallyDrop<Box<SimnetState>>>;
 
 thread_local! {
@@ -241,12 +241,12 @@ thread_local! {
     static DROPPED_NODES: RefCell<Vec<NodeInfo>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The fabric, taken out of its place; dropping this puts it back.
+/// The state, taken out of its cell; dropping this puts it back.
 struct BorrowedState(StoredState);
 
 impl BorrowedState {
-    /// Takes the fabric of this thread: here, and not in one closure with the work, as in
-    /// `sim/current.rs`.
+    /// Takes the state of this thread: here, and not in one closure with the work, as in
+    /// `sim/world/current.rs`.
     #[inline]
     fn take() -> Option<Self> {
         Some(Self(Some(STATE.try_with(Cell::take).ok()??)))
@@ -260,7 +260,7 @@ impl Drop for BorrowedState {
     }
 }
 
-/// Works on the fabric of `run`, if that goes on in this thread.
+/// Works on the state of `run`, if that goes on in this thread.
 #[inline]
 pub(crate) fn with_state<R>(run: u64, work: impl FnOnce(&mut SimnetState) -> R) -> Option<R> {
     let mut guard = BorrowedState::take()?;
@@ -268,7 +268,7 @@ pub(crate) fn with_state<R>(run: u64, work: impl FnOnce(&mut SimnetState) -> R) 
     if state.run == run { Some(work(state)) } else { None }
 }
 
-/// Works on the fabric of `run` alone, which saves half of what it takes to enter the world too.
+/// Works on the state of `run` without its world, which takes half the time.
 ///
 /// # Panics
 ///
@@ -282,7 +282,7 @@ pub(crate) fn enter_state<R>(run: u64, work: impl FnOnce(&mut SimnetState) -> R)
     }
 }
 
-/// Works on the fabric and the world of `run`, if that goes on in this thread.
+/// Works on the state and the world of `run`, if that goes on in this thread.
 #[inline]
 pub(crate) fn try_enter<R>(
     run: u64,
@@ -291,7 +291,7 @@ pub(crate) fn try_enter<R>(
     try_enter_run(run, |world| with_state(run, |state| work(state, world))).flatten()
 }
 
-/// Works on the fabric and the world of `run`.
+/// Works on the state and the world of `run`.
 ///
 /// # Panics
 ///
@@ -314,8 +314,8 @@ fn panic_outside_run() -> ! {
     )
 }
 
-/// Takes the fabric away when its run is over, and keeps its memory. What is left of it may hold
-/// anything of a user's, and is dropped where it cannot be found.
+/// Clears the state when its run is over, and keeps its memory. The state may hold values of the
+/// user, which are dropped after it was taken out of its cell.
 fn clear_on_run_end() {
     if is_collecting_stats() {
         try_enter_world(|world| with_state(world.run(), |state| state.flush_stats(world)));
@@ -378,7 +378,7 @@ mod tests {
     use crate::sim::{Run, Schedule};
     use crate::simnet::Network;
 
-    /// Each request leaves behind a timer that was cancelled and an alarm that stands for nothing.
+    /// Each request leaves a cancelled timer and a stale queue entry behind.
     #[test]
     fn queue_with_cancelled_and_stale_timers_stays_small() {
         let run = Run::new(3).schedule(Schedule::Fifo).execute(async |sim| {

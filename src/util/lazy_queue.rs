@@ -50,7 +50,7 @@ impl<T> LazyQueue<T> {
         self.0.as_ref()?.back()
     }
 
-    /// The queue itself, if there ever was anybody in it.
+    /// The queue itself, if an element was ever pushed.
     pub(crate) fn queue(&mut self) -> Option<&mut VecDeque<T>> {
         self.0.as_deref_mut()
     }

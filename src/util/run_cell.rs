@@ -19,7 +19,7 @@ use std::thread::LocalKey;
 
 use crate::util::waiter;
 
-/// Clears a shelf, or whatever else a scope has, and drops what was left there.
+/// Clears a slab, or another part of a scope, and drops what was left there.
 type Clear = fn();
 
 /// What is to be done when a thread ends.
@@ -34,9 +34,9 @@ impl Drop for AtExit {
 thread_local! {
     /// The scope that goes on in this thread; 0 is none.
     static SCOPE: Cell<u64> = const { Cell::new(0) };
-    /// How to clear each shelf that the scope has put something on.
+    /// The functions that clear the slabs that the scope has used.
     static CLEAR: RefCell<Vec<Clear>> = const { RefCell::new(Vec::new()) };
-    /// How to take each shelf down that the thread has.
+    /// The functions that free the slabs of the thread.
     static AT_EXIT: AtExit = const { AtExit(RefCell::new(Vec::new())) };
 }
 
@@ -51,10 +51,9 @@ pub(crate) fn on_run_end(clear: fn()) {
     CLEAR.with_borrow_mut(|all| all.push(clear));
 }
 
-/// Ends the scope of this thread, and drops what its locks guarded and whatever
-/// else was to be cleared: the shelves last, because most of what is on them
-/// belongs to something of the rest, and a shelf from which all has been taken is
-/// kept as it is. If a destructor panics, the next call goes on with the others.
+/// Ends the scope of this thread, and drops the values of its cells and whatever else was to be
+/// cleared. Slabs come last, because most of their values belong to something of the rest; a slab
+/// that is empty is kept as it is. If a destructor panics, the next call continues with the others.
 pub(crate) fn leave_run() {
     SCOPE.set(0);
     while let Some(clear) = CLEAR.with_borrow_mut(Vec::pop) {
@@ -74,16 +73,16 @@ pub(crate) struct RunSlab<T> {
     is_registered: bool,
 }
 
-/// Where a thread keeps its shelf for values of a type. Borrowed while locked.
+/// The slab of a thread for values of one type. Borrowed while a cell is locked.
 pub(crate) type RunSlabKey<T> = LocalKey<RefCell<RunSlab<T>>>;
 
-/// A type whose values can be kept on a shelf; implemented by [`run_local!`].
+/// A type whose values can be kept in a slab; implemented by [`run_local!`].
 pub(crate) trait RunLocal: Send + Sized + 'static {
     fn key() -> &'static RunSlabKey<Self>;
 }
 
-/// Gives a type its shelf in every thread. One shelf for all types, with
-/// `Box<dyn Any>` on it, would cost a malloc a value and a look at its type a lock.
+/// Gives a type a slab in every thread. One slab for all types, of `Box<dyn Any>`, would cost an
+/// allocation for each value and a type check for each lock.
 macro_rules! run_local {
     ($value:ty) => {
         impl $crate::util::run_cell::RunLocal for $value {
@@ -100,7 +99,7 @@ macro_rules! run_local {
 }
 pub(crate) use run_local;
 
-/// Clears this thread's shelf of a type, and keeps its memory unless it is much.
+/// Clears this thread's slab of a type, and keeps its memory unless it is large.
 fn clear<T: RunLocal>() {
     const MAX_CAPACITY: usize = 256;
     let left = T::key().with_borrow_mut(|slab| {
@@ -114,7 +113,7 @@ fn clear<T: RunLocal>() {
     drop(left);
 }
 
-/// Takes this thread's shelf of a type down.
+/// Frees this thread's slab of a type.
 fn dealloc<T: RunLocal>() {
     let left = T::key().with_borrow_mut(|slab| {
         (slab.run, slab.is_registered) = (0, false);
@@ -139,7 +138,7 @@ impl<T> RunSlab<T> {
 }
 
 impl<T: RunLocal> RunSlab<T> {
-    /// Puts a value on this thread's shelf.
+    /// Adds a value to this thread's slab.
     #[inline]
     fn put(scope: u64, make: impl Fn() -> T) -> u32 {
         T::key().with_borrow_mut(|slab| {
@@ -167,8 +166,8 @@ impl<T: RunLocal> RunSlab<T> {
     }
 }
 
-/// Guards a value: on a shelf of the scope that it was made in, or, outside of
-/// any, by a mutex.
+/// Guards a value: in a slab of the scope in which it was made, or, outside of any scope, by a
+/// mutex.
 ///
 /// Under a lock nothing foreign may run, and no other lock of the same type may
 /// be taken.
@@ -178,7 +177,7 @@ pub(crate) enum RunCell<T: RunLocal> {
     Local(SlabHandle<T>),
 }
 
-/// A place on a shelf, until it is dropped.
+/// A slot of a slab; freed on drop.
 pub(crate) struct SlabHandle<T: RunLocal> {
     run: u64,
     slot: u32,
@@ -187,7 +186,7 @@ pub(crate) struct SlabHandle<T: RunLocal> {
 
 impl<T: RunLocal> Drop for SlabHandle<T> {
     fn drop(&mut self) {
-        // The value itself is dropped when the shelf is out of hand.
+        // The value itself is dropped while the slab is not borrowed.
         let _value = T::key().with(|slab| {
             let mut slab = try_borrow_slab(slab, self.run)?;
             slab.free.push(self.slot);
@@ -196,7 +195,7 @@ impl<T: RunLocal> Drop for SlabHandle<T> {
     }
 }
 
-/// Takes a shelf in hand, if it is that of the scope and nobody has it.
+/// Borrows the slab, if it belongs to the scope and is not borrowed.
 #[inline(always)]
 fn try_borrow_slab<T>(slab: &RefCell<RunSlab<T>>, scope: u64) -> Option<RefMut<'_, RunSlab<T>>> {
     let slab = slab.try_borrow_mut().ok();

@@ -112,8 +112,8 @@ impl Waiter {
         }
     }
 
-    /// Becomes whoever is woken by `waker`. Returns who it was before, if that
-    /// is another: to be dropped where destructors may do as they like.
+    /// Becomes the waiter that `waker` wakes. Returns the previous one if that is different, to be
+    /// dropped where destructors may run.
     #[inline]
     #[must_use = "it is not to be dropped under a lock"]
     pub(crate) fn set(&mut self, waker: &Waker) -> Option<Self> {

@@ -823,7 +823,7 @@ fn traced_run_has_same_fingerprint_when_receiver_leaves_before_delivery() {
         let traced = run(Run::new(3).schedule(Schedule::Fifo).keep_trace());
         assert_eq!(traced.fingerprint, untraced.fingerprint);
         let trace = traced.trace.unwrap().to_string();
-        assert!(trace.contains("data α:1->β:2 for nobody"), "{trace}");
+        assert!(trace.contains("data α:1->β:2 to a closed endpoint"), "{trace}");
     }
 }
 

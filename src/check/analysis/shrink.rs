@@ -146,7 +146,7 @@ fn group_of(choice: &Choice) -> Option<ChoiceGroup> {
     choice.family().map(ChoiceFamily::group)
 }
 
-/// What a choice about a strike of a plan is about, without its slot, and the slot.
+/// The fault of a plan that a choice is about, without its slot, and the slot.
 fn planned_fault(choice: &Choice) -> Option<(String, u64)> {
     let (fault, slot) = choice.subject.rsplit_once('#')?;
     let slot = slot.parse().ok().filter(|_| choice.family() == Some(ChoiceFamily::Fault))?;
@@ -315,8 +315,8 @@ impl Shrinker<'_> {
         }
     }
 
-    /// Lets the faults of plans begin earlier and last longer, and leaves out what only passed the
-    /// time until they struck.
+    /// Moves the faults of plans to earlier slots, makes them last longer, and leaves out what only
+    /// passed the time until they began.
     fn move_planned_faults(&mut self) {
         const MIN_CHOICES: usize = 4;
         const MAX_FAULTS: usize = 6;
@@ -352,7 +352,7 @@ impl Shrinker<'_> {
         }
     }
 
-    /// When a strike begins in the best run so far, in nanoseconds.
+    /// The instant at which a fault begins in the best run so far, in nanoseconds.
     fn fault_start(&self, fault: &str, slot: u64) -> u64 {
         let subject = format!("{fault}#{slot}");
         let own_choices = || self.best.choices.iter().filter(|choice| choice.subject == subject);
@@ -362,8 +362,8 @@ impl Shrinker<'_> {
         plan_start + slot.saturating_sub(1) * length + delay.map_or(0, |choice| choice.value)
     }
 
-    /// The choices, with a strike at the beginning of another slot, certain, and as long as it can
-    /// be. Unchanged where that is another strike's slot.
+    /// The choices with a fault at the beginning of another slot, certain, and as long as possible.
+    /// Unchanged if that slot has such a fault.
     fn with_fault_at(&self, fault: &str, slot: u64, to: u64) -> Vec<Choice> {
         let mut choices = self.best.choices.clone();
         let (from, to) = (format!("{fault}#{slot}"), format!("{fault}#{to}"));

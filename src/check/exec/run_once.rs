@@ -12,8 +12,8 @@ use crate::check::exec::current_run::RunGuard;
 use crate::check::exec::panic_hook::PanicCapture;
 use crate::check::failure::{Failure, FailureKind};
 
-/// The records of a run are kept to be told if it takes no more steps than this: some take half a
-/// kilobyte, and nobody reads of millions.
+/// The number of steps up to which the records of a run are kept: some records take half a
+/// kilobyte, and a report of millions is not readable.
 pub(crate) const MAX_TRACED_STEPS: u64 = 1_000_000;
 
 /// What came of a run.
@@ -88,7 +88,7 @@ pub(crate) trait TestInput {
     /// The next that is simpler, as a tape has it; `failed` says whether the last one failed.
     fn simplify(&mut self, failed: bool) -> Option<Vec<u64>>;
 
-    /// What it is, for whoever reads of it.
+    /// The text of the failure, for reports.
     fn text(&self) -> String;
 }
 

@@ -53,7 +53,7 @@ impl RunRequest {
         self
     }
 
-    /// The same, unless the run is so long that nobody could read of it.
+    /// The same, unless the run is too long for its records to be readable.
     pub(crate) fn keep_trace_unless_long(self, previous: &RunResult) -> Self {
         if previous.steps > MAX_TRACED_STEPS { self } else { self.keep_trace() }
     }

@@ -44,7 +44,7 @@ thread_local! {
     static CHECK_COUNTS: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// Whether this process is to play one run, and of whom.
+/// Whether this process is to execute one run, and of which test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Role {
     /// It is no child: it does whatever the test says.
@@ -90,7 +90,7 @@ impl Subprocess {
             .map_err(|error| format!("virtnet: no process can be begun: this program: {error}"))?;
         let thread = thread::current();
         let (arguments, test) = match (thread.name(), test) {
-            // Not of the harness: whoever has a `main` of its own gets the same arguments.
+            // A program with a `main` of its own has no test harness: it gets the same arguments.
             (Some("main"), None) => (std::env::args_os().skip(1).collect(), "main".to_string()),
             (Some("main") | None, Some(test)) | (Some(test), _) => {
                 let arguments = [test, "--exact", "--nocapture", "--include-ignored"];

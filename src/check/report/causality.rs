@@ -20,15 +20,15 @@ pub(crate) fn previous_of_subject(records: &[Record]) -> Vec<Option<usize>> {
 
 /// The places of the records that can have had a part in what happened to `tasks` at the end.
 ///
-/// A record has a part in what its subject does later, and in all that it brought about: in what
-/// those do whom it woke, and in the arrival of what was sent in it.
+/// A record has a part in what its subject does later, and in all that it caused: in what the tasks
+/// do that it woke, and in the arrival of what was sent in it.
 pub(crate) fn causal_past(trace: &Trace, tasks: &[String]) -> Vec<usize> {
     let records = trace.records();
     let previous = previous_of_subject(records);
     let mut is_included = vec![false; records.len()];
     let mut remaining_tasks: BTreeSet<&str> = tasks.iter().map(String::as_str).collect();
     for (index, record) in records.iter().enumerate().rev() {
-        // Faults have no subject, and concern everybody.
+        // Faults have no subject, and concern all hosts.
         let is_root = matches!(record.kind, RecordKind::Ending | RecordKind::Fault(_));
         is_included[index] |= is_root || remaining_tasks.remove(record.subject.as_str());
         if is_included[index] {

@@ -42,7 +42,7 @@ impl Notifier {
     /// # Errors
     ///
     /// [`Cause::InvalidAddr`] for a host that this subnetwork does not have, and
-    /// [`Cause::ConnRefused`] if nobody listens there, or stops doing so before accepting.
+    /// [`Cause::ConnRefused`] if no listener is there, or it is closed before it accepts.
     ///
     /// # Cancel safety
     ///
@@ -52,8 +52,8 @@ impl Notifier {
         self.dial_target(dst)?.accept(src, dst).await
     }
 
-    /// Wakes somebody who waits in an accept, at whatever listener, so that `Engine::poll_incoming`
-    /// is called in its turn; false if nobody does.
+    /// Wakes a task that waits in an accept, of any listener, so that it calls
+    /// `Engine::poll_incoming`. Returns false if there is none.
     #[doc(hidden)]
     pub fn wake_accept(&self) -> bool {
         let waiter = self.net.upgrade().and_then(|net| net.pending_accept_waiter());
@@ -148,7 +148,7 @@ impl DialTarget {
     }
 }
 
-/// A dial at a listener's door.
+/// A dial that is queued at a listener.
 struct PendingDial<'a> {
     host: &'a HostState,
     src: &'a Addr,
@@ -158,7 +158,7 @@ struct PendingDial<'a> {
 }
 
 impl PendingDial<'_> {
-    /// Takes an offer or queues for one; `None` if nobody listens, or does no more.
+    /// Takes an offer or queues for one; `None` if there is no listener, or none any more.
     fn poll_offer(
         &mut self,
         waker: &Waker,
@@ -287,9 +287,9 @@ impl Accept {
 
     /// Hands over the accepted end of the connection.
     ///
-    /// If the acceptor is gone by now (dropped, or the listener or anything around it closed),
-    /// the connection is torn down, so that the dialer sees a reset and never a live connection to
-    /// nobody.
+    /// If the acceptor is gone by now (dropped, or the listener or anything around it closed), the
+    /// connection is torn down, so that the dialer sees a reset and never a live connection without
+    /// a peer.
     pub fn confirm(self, conn: Box<dyn RawConn>) {
         self.responder.confirm(conn);
     }

@@ -86,7 +86,7 @@ pub(crate) trait RawListener: Send + Sync + 'static {
     fn close(&self);
 }
 
-/// One end of a connection, as somebody else made it.
+/// One endpoint of a connection that was accepted elsewhere, with the address of its peer.
 #[cfg(feature = "os")]
 pub(crate) struct ExternalConn {
     pub(crate) raw: Box<dyn RawConn>,

@@ -126,7 +126,7 @@ impl<C> AcceptQueue<C> {
         Some((accept, ports.take_lowest()?))
     }
 
-    /// Asks again with a ticket; `None` if nobody knows it any more.
+    /// Polls a queued dial by its ticket; `None` if the ticket is not known any more.
     pub(crate) fn poll_dial(
         &mut self,
         ticket: u64,
@@ -209,7 +209,7 @@ impl<C> AcceptQueue<C> {
         Err(ticket)
     }
 
-    /// Asks again with a ticket; `None` if nobody knows it any more.
+    /// Polls a queued accept by its ticket; `None` if the ticket is not known any more.
     pub(crate) fn poll_accept(
         &mut self,
         ticket: u64,
@@ -263,7 +263,7 @@ impl<C> AcceptQueue<C> {
                     self.unclaimed.push(conn);
                 }
             },
-            // Whoever has taken the offer finds nobody when he confirms.
+            // The dial that has taken the offer finds no accept when it confirms.
             _ => {}
         }
     }
@@ -286,10 +286,11 @@ impl<C> AcceptQueue<C> {
         (self.dials.len(), self.accepts.len())
     }
 
-    /// Sends everybody away: gives the connections that nobody has fetched, and wakes the rest.
+    /// Empties the queue: gives the connections that were not fetched, and collects all waiters to
+    /// be woken.
     ///
-    /// A connection that an accept has got but not fetched goes as well: nobody who closes a
-    /// listener reckons with more connections from it.
+    /// The connection of an accept that has not fetched it is given, too: a program that closes a
+    /// listener expects no more connections from it.
     #[inline]
     pub(crate) fn clear(&mut self, ports: &mut PortSet, wakers: &mut DeferredWakes) -> Vec<C> {
         if self.waiting_counts() == (0, 0) && self.unclaimed.len() == 0 {
@@ -330,7 +331,7 @@ impl<C> AcceptQueue<C> {
         }
     }
 
-    /// Takes a port for the first idle accept; those for whom there is none fail.
+    /// Takes a port for the first idle accept. Accepts for which there is none fail.
     fn make_offer(
         &mut self,
         ports: &mut PortSet,

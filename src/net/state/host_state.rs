@@ -231,7 +231,7 @@ impl SocketTable {
         }
     }
 
-    /// Finds somebody who waits in an accept.
+    /// Finds a task that waits in an accept.
     pub(crate) fn pending_accept_waiter(&mut self) -> Option<Waiter> {
         self.sockets.iter_mut().find_map(|(_, socket)| match socket {
             Socket::Conn(_) => None,
@@ -310,7 +310,7 @@ impl Port {
 
     /// Gives the port back, and closes the listener that was there.
     ///
-    /// A second time does nothing: somebody else may have the number by then.
+    /// A second call does nothing: another socket may have the number by then.
     pub(crate) fn give_back(&self) {
         let (mut wakers, mut listener) = (DeferredWakes::default(), None);
         self.host.try_with_table(|table| {
@@ -478,7 +478,7 @@ impl Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         report_effect(|| format!("goes on and drops {self:?}"));
-        // As `close`; nobody else has it, so that nothing has to fall.
+        // As `close`; there is no other handle, so that no latch has to be tripped.
         if !self.is_down() {
             self.raw.close();
         }

@@ -142,7 +142,7 @@ impl NetState {
         self.hosts.with(|hosts| hosts.by_name.get(name).map(|(host, ())| host.0.clone()))
     }
 
-    /// Finds somebody who waits in an accept, on whichever host.
+    /// Finds a task that waits in an accept, on any host.
     pub(crate) fn pending_accept_waiter(&self) -> Option<Waiter> {
         self.hosts.try_with(|hosts| {
             let mut hosts = hosts.by_name.iter_mut();
@@ -210,7 +210,7 @@ impl NetState {
             hosts.open_count -= 1;
             hosts.auto_close && hosts.open_count == 0
         });
-        // The lock is gone: closing takes it again, and whoever closes meanwhile needs it.
+        // The lock is released: closing takes it again, and a concurrent close needs it.
         if was_last != Some(true) {
             return Ok(());
         }

@@ -39,7 +39,7 @@ impl PortSet {
         u16::try_from(self.search_start as u32 * 64 + bit).ok()
     }
 
-    /// Takes this port, unless somebody has it.
+    /// Takes this port, unless it is taken.
     #[inline]
     pub(crate) fn take(&mut self, port: u16) -> bool {
         let (index, mask) = Self::word_and_mask(port);

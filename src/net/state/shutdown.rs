@@ -63,8 +63,8 @@ pub(crate) trait Closable {
     /// Says whether it has gone down.
     fn is_down(&self) -> bool;
 
-    /// Works, under a lock, on the line of those to be woken when it goes down; whoever lets it
-    /// fall clears the line after that.
+    /// Works, under a lock, on the waiters to be woken when it closes. Closing clears them after it
+    /// has tripped the latch.
     fn with_waiters<R>(&self, work: impl FnOnce(&mut TicketQueue<Waiter>) -> R) -> Option<R>;
 }
 
@@ -119,7 +119,7 @@ where
                 () if this.registration.entry.is_none() => {
                     Operation::NewAt(address_of(this.registration))
                 }
-                // The value that comes of it, and is dropped, is nobody's: the run is over.
+                // The value is dropped: the run is over.
                 () if closable.is_down() || this.future.poll(cx).is_ready() => Operation::Ready,
                 () => Operation::Waiting,
             };
@@ -143,7 +143,7 @@ where
 /// A place among those who are to be woken; left on drop.
 struct WaitRegistration<'a, F: Closable + ?Sized> {
     closable: &'a F,
-    /// The ticket, and who sits there: nearly always whoever polls next, too.
+    /// The ticket, and the waiter there: nearly always the task that polls next, too.
     entry: Option<(u64, Waiter)>,
 }
 
@@ -172,7 +172,7 @@ impl<F: Closable + ?Sized> Drop for WaitRegistration<'_, F> {
             forget_operation(address_of(self));
         }
         if let Some((ticket, _)) = self.entry {
-            // A task of the run is nobody's to drop: nothing has to be moved out for that.
+            // A waiter that is a task needs no drop: nothing has to be moved out for it.
             let is_task = matches!(self.entry, Some((_, Waiter::Task(_))));
             let _waiter = self.closable.with_waiters(|queue| {
                 if is_task {

@@ -16,7 +16,7 @@ use crate::util::lazy_queue::LazyQueue;
 #[derive(Debug)]
 pub(crate) struct TicketQueue<T> {
     next_ticket: u64,
-    /// `None` only while nobody is in line.
+    /// `None` only while the queue is empty.
     head: Option<(u64, T)>,
     tail: LazyQueue<(u64, T)>,
 }
@@ -72,8 +72,8 @@ impl<T> TicketQueue<T> {
         self.remove(*ticket)
     }
 
-    /// Leaves the line as `remove` does, and is dropped. Nearly always nobody is behind, and then
-    /// nothing is moved.
+    /// Removes an entry as `remove` does, and drops it. Nearly always there is no entry behind it,
+    /// and then nothing is moved.
     #[inline]
     pub(crate) fn discard(&mut self, ticket: u64) {
         match &self.head {
@@ -87,7 +87,7 @@ impl<T> TicketQueue<T> {
         usize::from(self.head.is_some()) + self.tail.len()
     }
 
-    /// Finds the first of whom something holds.
+    /// Finds the first entry for which a condition holds.
     #[inline]
     pub(crate) fn find_first(&mut self, predicate: impl Fn(&T) -> bool) -> Option<(u64, &mut T)> {
         let Self { head, tail, .. } = self;
@@ -98,7 +98,7 @@ impl<T> TicketQueue<T> {
         tail.iter_mut().find(|(_, item)| predicate(item)).map(|(ticket, item)| (*ticket, item))
     }
 
-    /// Sends everybody away, in order.
+    /// Removes all entries, in order.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.head.take().into_iter().chain(self.tail.take()).map(|(_, item)| item)
     }

@@ -12,7 +12,7 @@ use std::task::Waker;
 use crate::util::waiter;
 use crate::util::waiter::{TaskRef, Waiter};
 
-/// What is left to do when a lock is gone: whom to wake, and what to drop.
+/// What is left to do once a lock is released: wakers to wake, and wakers to drop.
 ///
 /// Nearly always that is nothing, because a task of the run is woken as soon as it is named. So it
 /// is one word, which costs nothing to look at and to drop.
@@ -28,7 +28,7 @@ struct DeferredLists {
 }
 
 impl DeferredWakes {
-    /// Has somebody woken.
+    /// Adds a waiter to be woken.
     #[inline]
     pub(crate) fn push(&mut self, waiter: Waiter) {
         match waiter {
@@ -37,7 +37,7 @@ impl DeferredWakes {
         }
     }
 
-    /// Keeps somebody who has left, to be dropped when the lock is gone.
+    /// Adds a waiter that has left the queue, to be dropped once the lock is released.
     #[inline]
     pub(crate) fn defer_drop(&mut self, waiter: Option<Waiter>) {
         if let Some(Waiter::Other(waker)) = waiter {
@@ -82,7 +82,7 @@ struct OtherWaiters {
 const MAX_OTHERS: usize = 1024;
 
 impl WaitList {
-    /// Adds whoever is woken by `waker`, unless they are here already.
+    /// Adds the waiter that `waker` wakes, unless it is here already.
     #[inline]
     pub(crate) fn register(&mut self, waker: &Waker, wakers: &mut DeferredWakes) {
         match &self.first {
@@ -92,8 +92,8 @@ impl WaitList {
         }
     }
 
-    /// The same for the polled task where nobody else waits, which is nearly always so. Returns
-    /// whether it was.
+    /// The same for the polled task if there are no other waiters, which is nearly always so.
+    /// Returns whether it was added.
     #[inline]
     pub(crate) fn register_sole_task(&mut self, waker: &Waker) -> bool {
         match (&self.first, Waiter::of_current_task(waker)) {
@@ -130,7 +130,7 @@ impl WaitList {
         self.first.iter().chain(others).any(is_match)
     }
 
-    /// Has them all woken, and waits for nobody any more.
+    /// Wakes all waiters and removes them.
     ///
     /// One task of the run is not moved out first: that takes as long as all else that a message
     /// needs, because it is read in wider words than it was written in.
@@ -149,7 +149,7 @@ impl WaitList {
         self.first.as_ref()
     }
 
-    /// Whether nobody waits.
+    /// Whether there are no waiters.
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
     }

@@ -60,7 +60,7 @@ pub(crate) struct ChoiceSource {
     /// How many of the fuzzer's bytes are used up.
     bytes_used: usize,
     overrides: BTreeMap<(PathHash, u64), u64>,
-    /// What was decided, when somebody will ask.
+    /// The choices that were drawn, if they are recorded.
     recorded: Option<Vec<RecordedChoice>>,
     /// Whether nothing but the seed is to be looked at: the common case.
     seed_only: bool,
@@ -156,8 +156,7 @@ impl ChoiceSource {
         cold(move || self.draw_with_tape(key, ordinal, distribution))
     }
 
-    /// The random bits of a choice in which nothing but the seed has a say, and about which nobody
-    /// wants to know.
+    /// The random bits of a choice that depends on the seed alone and is not recorded.
     #[inline(always)]
     pub(crate) fn seed_bits(&self, key: ChoiceKey, ordinal: u64) -> Option<u64> {
         if self.seed_only { Some(self.raw(key.hash(), ordinal)) } else { None }

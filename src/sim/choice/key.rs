@@ -142,7 +142,7 @@ impl ChoiceKey {
         }
     }
 
-    /// The key of a subject written as on a tape, whoever wrote it.
+    /// The key of a subject in the form of a tape, which may have been edited.
     pub(crate) fn parse_hash(text: &str) -> PathHash {
         let mut words = text.splitn(3, ' ');
         let family = hash_name(words.next().unwrap_or(""));

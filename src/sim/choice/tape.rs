@@ -95,8 +95,8 @@ impl Tape {
         self
     }
 
-    /// The same with an input that is simpler than what its seed draws, by steps as whoever draws
-    /// it has written them. They are no choices: nothing is left out of them, and no step is 0.
+    /// The same with an input that was shrunk by these steps. The steps are not choices: none of
+    /// them is left out or set to 0 alone.
     #[must_use]
     pub(crate) fn with_input(self, words: &[u64]) -> Self {
         let words = words.iter().zip(0..);

@@ -7,9 +7,9 @@ use std::convert::Infallible;
 
 /// A random generator of the run, by ChaCha with 8 rounds.
 ///
-/// It is a token like [`Sim`](crate::Sim): whoever holds it draws from the stream of the
-/// task that is being polled. A stream is keyed by the seed and the task, so
-/// what one task draws shifts nothing for another.
+/// It is a token like [`Sim`](crate::Sim): each call draws from the stream of the task that is
+/// being polled. A stream is keyed by the seed and the task, so that the draws of one task do not
+/// shift those of another.
 ///
 /// ```
 /// use virtnet::rand_core::Rng;

@@ -20,9 +20,8 @@ use crate::sim::world::state::World;
 
 /// The handle to a simulated run.
 ///
-/// It is a token: whoever holds it, each call acts for the task that is being
-/// polled. It is `Copy`, and `Send + Sync` so that it can be kept in whatever
-/// demands that.
+/// It is a token: each call acts for the task that is being polled, whichever task holds the token.
+/// It is `Copy`, and `Send + Sync` so that it fits into types that demand that.
 ///
 /// # Panics
 ///

@@ -8,8 +8,8 @@ use crate::util::prefetch::prefetch;
 
 use crate::sim::queue::entry::{EntryId, SLOT_BITS, too_many};
 
-/// Slots from this one on are of alarms that are seldom set, and stand apart: so the others stand
-/// close together, and more of them fit into the caches.
+/// Slots from this one on are of timers that are rarely set. They have a vector of their own, so
+/// that the frequent ones are close together and more of them fit into the caches.
 pub(crate) const RARE_BASE: u32 = 1 << (SLOT_BITS - 1);
 
 /// Alarms by slot; one that was cancelled, or set anew, does not sound.
@@ -43,7 +43,7 @@ impl CallbackTimers {
         pending.get_mut(slot)
     }
 
-    /// Remembers which queue entry is to sound an alarm, instead of any before.
+    /// Sets the queue entry of a timer, and forgets the previous one.
     #[inline]
     pub(crate) fn set(&mut self, slot: u32, serial: EntryId) {
         match self.get_mut(slot) {
@@ -62,13 +62,13 @@ impl CallbackTimers {
         pending[slot] = serial;
     }
 
-    /// Whether a queue entry still stands for an alarm.
+    /// Whether a queue entry is the one of a timer.
     #[inline]
     pub(crate) fn is_armed_for(&self, slot: u32, serial: EntryId) -> bool {
         self.get(slot) == Some(&serial)
     }
 
-    /// Whether a queue entry still stands for an alarm, which is forgotten then.
+    /// Whether a queue entry is the one of a timer, which is unset then.
     #[inline]
     pub(crate) fn disarm(&mut self, slot: u32, serial: EntryId) -> bool {
         match self.get_mut(slot) {
@@ -80,13 +80,13 @@ impl CallbackTimers {
         }
     }
 
-    /// Whether an alarm is set.
+    /// Whether a timer is set.
     #[inline]
     pub(crate) fn is_set(&self, slot: u32) -> bool {
         self.get(slot).is_some_and(|serial| *serial != EntryId::default())
     }
 
-    /// Has the processor load what is known of an alarm.
+    /// Prefetches the entry of a timer.
     #[inline]
     pub(crate) fn prefetch(&self, slot: u32) {
         if let Some(pending) = self.get(slot) {
@@ -94,7 +94,7 @@ impl CallbackTimers {
         }
     }
 
-    /// Forgets an alarm.
+    /// Unsets a timer.
     #[inline]
     pub(crate) fn cancel(&mut self, slot: u32) {
         if let Some(pending) = self.get_mut(slot) {
@@ -102,7 +102,7 @@ impl CallbackTimers {
         }
     }
 
-    /// Forgets so many alarms, from one on.
+    /// Unsets `count` timers, from `from` on.
     #[inline]
     pub(crate) fn cancel_range(&mut self, from: u32, count: u32) {
         let (pending, from) = self.slot_mut(from);
@@ -112,7 +112,7 @@ impl CallbackTimers {
         }
     }
 
-    /// Forgets all alarms and keeps the memory, unless there is a lot of it.
+    /// Unsets all timers and keeps the memory, unless there is a lot of it.
     pub(crate) fn clear(&mut self) {
         const MAX_CAPACITY: usize = 4096;
         self.hot.clear_to_capacity(MAX_CAPACITY);

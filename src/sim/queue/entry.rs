@@ -51,7 +51,7 @@ pub(crate) enum ActionKind {
     Poll,
     /// Fire a timer.
     Timer,
-    /// Sound an alarm.
+    /// Call the network about a callback timer.
     Callback,
 }
 
@@ -70,7 +70,7 @@ impl Action {
         Self::new(2, slot)
     }
 
-    /// Sound the alarm in that slot.
+    /// Call the network about the callback timer in that slot.
     #[inline]
     pub(crate) const fn callback(slot: u32) -> Self {
         Self::new(3, slot)

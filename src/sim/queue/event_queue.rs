@@ -225,7 +225,7 @@ impl EventQueue {
         self.future.iter()
     }
 
-    /// Drops entries ahead that nobody waits for.
+    /// Drops the future entries for which `awaited` is false.
     pub(crate) fn retain_future(&mut self, mut awaited: impl FnMut(EntryId, Action) -> bool) {
         self.future.retain(|entry| awaited(entry.id(), entry.action()));
     }

@@ -39,7 +39,7 @@ pub struct Outcome<T> {
     /// How many wake-ups came from other threads: if not zero, what happened
     /// was not decided by the seed alone.
     pub foreign_wakes: u64,
-    /// Panics of destructors that the crash of a node ran: they harmed nobody.
+    /// Panics of destructors that ran because a node crashed. They do not end the run.
     pub caught_panics: Vec<TaskPanic>,
 }
 

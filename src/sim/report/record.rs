@@ -153,7 +153,7 @@ impl RecordKind {
             Self::Deliver(segment)
                 if segment.kind == SegmentKind::Data && segment.bytes.is_none() =>
             {
-                format!("{segment} for nobody")
+                format!("{segment} to a closed endpoint")
             }
             Self::Deliver(segment) => segment.to_string(),
             Self::Drop(segment, reason) if segment.refusal.is_some() => {

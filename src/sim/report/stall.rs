@@ -14,8 +14,8 @@ pub enum StalledState {
     Waiting {
         /// For these operations, as far as virtnet knows.
         reasons: Vec<String>,
-        /// Whether somebody else has its waker, or nothing is known: a channel
-        /// or a lock of another crate, perhaps.
+        /// Whether its waker was cloned to a place outside of the run, such as a channel or a lock
+        /// of another crate, or nothing is known about it.
         elsewhere: bool,
     },
     /// It is parked and was not polled once more: the questions ended at a task before it.

@@ -220,7 +220,7 @@ impl Recorder {
         self.log.is_some()
     }
 
-    /// Begins something that no record so far tells of: a timer or an alarm has come due.
+    /// Begins an action without a record of its own: a timer has come due.
     #[inline]
     pub(crate) fn clear_cause(&mut self) {
         self.continue_record(RecordIndex::default());

@@ -154,7 +154,8 @@ fn take_abort_panic(world: &mut World) -> Option<TaskPanic> {
     attribute_panic(world, message, false)
 }
 
-/// Drops a task that died in a crash: a panic of its destructors is written down and harms nobody.
+/// Drops a task that died in a crash. A panic of its destructors is recorded, and does not end the
+/// run.
 pub(crate) fn drop_crashed_task(executor: &mut Executor, slot: u32) {
     let result = catch_unwind(AssertUnwindSafe(|| drop(executor.take(slot))));
     if let Err(payload) = result {

@@ -23,7 +23,7 @@ pub(crate) trait ErasedFuture {
     /// Has the processor load the box.
     fn prefetch(&self);
 
-    /// What the future has returned: an `Option` of its type, until somebody takes it.
+    /// The output of the future: an `Option` of its type, which is taken once.
     fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any>;
 }
 
@@ -62,7 +62,7 @@ impl<F: Future + 'static> ErasedFuture for Task<F> {
     }
 
     fn prefetch(&self) {
-        /// Of a large one, nobody knows what is needed.
+        /// The prefetched bytes of a large task: it is unknown which of them a poll needs.
         const MUCH: usize = 512;
         prefetch(&self.start, size_of::<Self>().min(MUCH));
     }

@@ -20,7 +20,8 @@ use crate::util::waiter::TaskRef;
 use crate::sim::task::boxed_task::BoxedTask;
 use crate::sim::task::table::{MAX_CAPACITY, TaskId, TaskTable};
 
-/// What a `Waker` holds: who it wakes, which may change as long as nobody has kept the waker.
+/// The data of a `Waker`: the task that it wakes. The task may change as long as the waker was not
+/// cloned.
 #[derive(Debug, Default)]
 struct WakeTarget {
     run: AtomicU64,
@@ -55,8 +56,8 @@ impl TaskWaker {
         self.target.task.store(task.task, Ordering::Relaxed);
     }
 
-    /// Whether somebody has kept it, beside the two in here. It takes nothing but a look at the
-    /// count, and no atomic operation.
+    /// Whether the waker was cloned, beside the two clones in here. This reads the count without an
+    /// atomic operation.
     #[inline]
     fn is_cloned(&self) -> bool {
         Arc::strong_count(&self.target) > 2
@@ -66,7 +67,7 @@ impl TaskWaker {
 /// The futures, by slot.
 pub(crate) struct Executor {
     futures: Vec<Option<BoxedTask>>,
-    /// The wakers that somebody has kept, by slot, as far as there are any.
+    /// The wakers of tasks that were cloned, by slot.
     task_wakers: Vec<Option<Box<TaskWaker>>>,
     /// The waker of all tasks that have none of their own.
     shared_waker: TaskWaker,
@@ -118,8 +119,8 @@ impl Executor {
         }
     }
 
-    /// Takes in a task whose slot is new, or has a waker of its own: that of the last task serves
-    /// this one as well, unless somebody has kept it.
+    /// Adds a task whose slot is new, or has a waker of its own. The common waker serves this task,
+    /// too, unless it was cloned.
     #[cold]
     fn insert_slow(&mut self, task: TaskId, future: BoxedTask) {
         if self.shared_waker.is_cloned() {
@@ -166,7 +167,7 @@ impl Executor {
         if polled.is_ready() { future.take() } else { None }
     }
 
-    /// Leaves the common waker to the task that was polled with it last: somebody has kept it.
+    /// Leaves the common waker to the task that was polled with it last, because it was cloned.
     #[cold]
     fn assign_shared_waker(&mut self) {
         let task = self.shared_waker.target.task.load(Ordering::Relaxed);
@@ -178,7 +179,7 @@ impl Executor {
         self.task_wakers[slot] = Some(Box::new(retained));
     }
 
-    /// Whether somebody has kept the waker of a task; what waits in here has not.
+    /// Whether the waker of a task was cloned to a place outside of the run.
     pub(crate) fn is_waker_cloned(&mut self, slot: u32) -> bool {
         if self.shared_waker.is_cloned() {
             self.assign_shared_waker();

@@ -137,8 +137,8 @@ impl TaskSlot {
         self.last_source_count - 1
     }
 
-    /// Expects to be polled by a queue entry, which somebody brought about who had done so that
-    /// many times before.
+    /// Notes the queue entry by which the task is polled, and the number of earlier wake-ups by its
+    /// source.
     #[inline]
     pub(crate) fn set_scheduled(
         &mut self,
@@ -163,7 +163,7 @@ pub(crate) enum DropReason {
     NodeDied(NodeDeath),
 }
 
-/// What is touched when the task is born, joined, reported or buried.
+/// The data of a task that is used when it is spawned, joined, reported or dropped.
 pub(crate) struct TaskInfo {
     pub(crate) name: TaskName,
     index: u32,
@@ -481,9 +481,9 @@ impl TaskTable {
         }
     }
 
-    /// Forgets wakers that are no tasks of now, so that the table does not grow with the number of
-    /// tasks that there ever were. Those that are a network's may go on; how often they have woken
-    /// somebody is counted anew then, in every run alike.
+    /// Forgets sources that are no live tasks, so that the table does not grow with the number of
+    /// all tasks. A path of the network may wake again; its wake-ups are then counted from 0, in
+    /// every run alike.
     fn sweep_wake_counts(&mut self) {
         let live =
             |slot: &&TaskSlot| matches!(slot.state, TaskState::Parked | TaskState::Scheduled);
@@ -514,7 +514,7 @@ impl TaskTable {
         }
     }
 
-    /// Forgets whom the task of `slot` has met and spawned.
+    /// Forgets the sources and the children of the task in `slot`.
     #[cold]
     fn forget_side_tables(&mut self, slot: u32) {
         self.siblings.retain(|((parent, _), _)| *parent != slot);

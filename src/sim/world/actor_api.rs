@@ -42,8 +42,8 @@ impl World {
         }
     }
 
-    /// Sets the clock that a task of a node reads. As long as nobody knows that it is wrong, who
-    /// reads it is to be noticed.
+    /// Sets the clock that a task of a node reads. A first read of a wrong clock has to be noticed,
+    /// so that it is not cached until then.
     #[cold]
     fn set_cached_clock_slow(&mut self, node: u16) {
         match self.nodes.get(node) {

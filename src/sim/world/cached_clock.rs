@@ -17,20 +17,20 @@ pub(crate) fn set(run: u64, now: u64) {
     CLOCK.with(|clock| clock.set((run, now)));
 }
 
-/// Lets nobody read the time who has not asked the world.
+/// Invalidates the cached clock: the next read asks the world.
 #[inline]
 pub(crate) fn invalidate() {
     set(0, 0);
 }
 
-/// The time of `run`, if that goes on in this thread and its clock is not veiled.
+/// The time of `run`, if that goes on in this thread and its clock is cached.
 #[inline]
 pub(crate) fn now(run: u64) -> Option<u64> {
     let (going, now) = CLOCK.get();
     (going == run).then_some(now)
 }
 
-/// The run that goes on in this thread and its time, if one does and its clock is not veiled.
+/// The run that goes on in this thread and its time, if one does and its clock is cached.
 #[inline]
 pub(crate) fn current() -> Option<(u64, u64)> {
     let clock = CLOCK.get();

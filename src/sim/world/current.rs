@@ -17,9 +17,10 @@ use crate::sim::task::table::TaskId;
 use crate::sim::world::cached_clock;
 use crate::sim::world::state::World;
 
-/// A world in its place. When a thread ends there is none in it, so that nothing has to be dropped
-/// then; and to say so saves every access two looks, at whether there is and at whether the place
-/// itself still is: of world and fabric together 190 instructions a round trip of simnet.
+/// A world in its cell. The cell is empty when a thread ends, so that nothing has to be dropped
+/// then. Because the type says so, each access saves two checks: whether there is a destructor, and
+/// whether the thread-local still exists. With the state of simnet that is 190 instructions a round
+/// trip.
 type StoredWorld = Option<ManuallyDrop<Box<World>>>;
 
 thread_local! {
@@ -37,9 +38,9 @@ struct WorldGuard(StoredWorld);
 impl WorldGuard {
     /// Takes the world of this thread.
     ///
-    /// It is taken here and not by whoever works on it: what the work has captured would be moved
-    /// once more for each closure that it is wrapped in, in wider words than it was written in,
-    /// and that stops a processor for some 7 ns.
+    /// The world is taken here and not in the callers: a closure would move what the work has
+    /// captured once more for each closure around it, in wider words than it was written in, which
+    /// stalls a processor for about 7 ns.
     #[inline]
     fn take() -> Option<Self> {
         // `try_with`: a destructor may ask while the thread's locals are torn down.

@@ -59,7 +59,7 @@ pub(crate) enum Deferred {
 pub(crate) struct DeferredQueue {
     /// Whether there may be any of what follows.
     has_any: bool,
-    /// Why the run must end at once, if anybody has said so.
+    /// The reason why the run must end at once, if there is one.
     abort_reason: Option<String>,
     /// Whether the run has taken all steps that it may.
     is_out_of_steps: bool,

@@ -4,8 +4,8 @@
 //! instant does not notice it. A program without self-woken tasks pays one store for each timer
 //! and each callback.
 
-/// A crowd of tasks that yield a few times each is not endless: as many rounds as this share of
-/// the limit have to pass as well.
+/// Many tasks that yield a few times each are no livelock: there must also be as many rounds as
+/// this share of the limit.
 const ROUNDS: u64 = 1000;
 
 /// By how many nanoseconds time moves on when only tasks that wake themselves are due.
@@ -27,8 +27,8 @@ pub(crate) fn next_instant(
     }
 }
 
-/// What tasks that wake themselves have done since a timer, an alarm, a fault or another thread
-/// last did anything.
+/// Counts of self-woken polls since a timer, the network, a fault or another thread last did
+/// anything.
 #[derive(Debug, Default)]
 pub(crate) struct SpinCounter {
     /// Wake-ups of tasks by themselves.

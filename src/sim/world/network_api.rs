@@ -27,7 +27,7 @@ impl World {
         (self.hooks.describe_key)(self.run, key)
     }
 
-    /// Sets an alarm, instead of what it was set to before.
+    /// Sets a callback timer, instead of its previous instant.
     #[inline]
     pub(crate) fn set_callback_timer(&mut self, slot: u32, at: u64) {
         if at <= self.now {
@@ -55,11 +55,11 @@ impl World {
         self.callback_timers.is_set(timer)
     }
 
-    /// Counts what an alarm does as a step. Returns whether it is to be done: when the run has
-    /// taken all steps that it may, it ends instead.
+    /// Counts the action of a callback timer as a step. Returns whether the action is to be done:
+    /// if the run has taken all its steps, it ends instead.
     ///
-    /// An alarm that may set itself again without a task being polled has to be counted, because
-    /// nothing else would ever end the run.
+    /// A callback timer that may set itself again without a poll of a task has to be counted,
+    /// because nothing else would end the run.
     pub(crate) fn try_count_callback_step(&mut self) -> bool {
         if self.steps >= self.limits.steps {
             self.deferred.set_out_of_steps();

@@ -138,8 +138,8 @@ impl World {
         }
     }
 
-    /// What a node has felt: polls that are held up by its pause; a wrong time that was read, and
-    /// polls that had to wait, since its clock or its speed was changed.
+    /// The effects of faults on a node: polls that its pause holds up; a wrong time that was read,
+    /// and polls that had to wait, since its clock or its poll cost was changed.
     pub(crate) fn fault_effects(&self, node: u16) -> [bool; 3] {
         let state = self.nodes.get(node);
         state.map_or([false; 3], |node| {

@@ -168,7 +168,7 @@ pub(crate) struct World {
     pub(in crate::sim) culprits: Vec<u32>,
     /// How often tasks have woken themselves, with nothing else between.
     pub(in crate::sim) spins: SpinCounter,
-    /// Whether time leaps to what is next, though tasks have woken themselves.
+    /// Whether time moves to the next event at once, although tasks have woken themselves.
     pub(in crate::sim) jumps_over_spins: bool,
     /// The limit that was reached.
     pub(in crate::sim) limit_reached: Option<Limit>,
@@ -178,7 +178,7 @@ pub(crate) struct World {
     pub(in crate::sim) may_have_due_entries: bool,
     /// Whether what woke itself has had its turn at this instant.
     pub(in crate::sim) self_woken_ran: bool,
-    /// The texts of keys, for whoever will want to read them.
+    /// The texts of keys, while they are kept for a trace or a report.
     pub(in crate::sim) names: Option<BTreeMap<PathHash, String>>,
 }
 
@@ -322,7 +322,7 @@ impl World {
                 .is_none_or(|slot| !self.nodes.is_dead(self.tasks.slots[slot as usize].node))
     }
 
-    /// Lets it be later, which nobody sees before it is his turn.
+    /// Moves the clock forward. The cached clock follows at the next step.
     pub(crate) fn set_now(&mut self, now: u64) {
         self.now = now;
         self.choices.now = now;
@@ -334,7 +334,7 @@ impl World {
         self.names.is_some()
     }
 
-    /// Keeps the text of a key for whoever will want to read it.
+    /// Keeps the text of a key for traces and reports.
     pub(crate) fn intern_name(&mut self, key: PathHash, text: impl FnOnce() -> String) {
         if let Some(names) = &mut self.names {
             names.entry(key).or_insert_with(text);
@@ -360,8 +360,8 @@ impl World {
         self.tracer.record(event, |cause| RecordExtras { payload: payload(), cause });
     }
 
-    /// Records the ending, after which the fingerprint stands; `stalled` if nobody brought it
-    /// about.
+    /// Records the ending, after which the fingerprint is final; `stalled` if the run ended without
+    /// being done or panicking.
     pub(crate) fn record_ending(&mut self, text: &str, stalled: bool) {
         if stalled {
             self.tracer.clear_cause();

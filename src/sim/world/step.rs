@@ -33,7 +33,7 @@ pub(crate) enum NextStep {
 /// What happens rarely beside the polls.
 #[derive(Clone, Copy)]
 pub(crate) enum RareStep {
-    /// Drop what the task has returned: nobody will ask for it.
+    /// Drop the output of a task that has no join handle any more.
     DiscardOutput(u64),
     /// Drop an aborted task.
     DropAborted(u64),
@@ -120,8 +120,8 @@ impl World {
         }
     }
 
-    /// Lets all arrive whose instant has come, but for what comes behind one who wakes somebody
-    /// outside. Returns whether there is such a one.
+    /// Handles all entries whose instant has come, up to one that calls a waker that is not a
+    /// task's own. Returns whether there is such an entry.
     #[inline]
     fn drain_due_entries(&mut self, handoff: &mut StepHandoff) -> bool {
         while let Some(entry) = self.queue.pop_until(self.now) {
@@ -137,7 +137,7 @@ impl World {
         false
     }
 
-    /// Sees to the first of what presses.
+    /// Begins the first deferred action, if there is one.
     #[cold]
     fn next_deferred_step(&mut self, handoff: &mut StepHandoff) -> Option<NextStep> {
         loop {
@@ -257,7 +257,7 @@ impl World {
             return Ok(());
         }
         self.self_woken_ran = false;
-        // A crowd that was born at once has been taken in.
+        // Frees the memory of many tasks that were spawned at once.
         self.spawned.shrink_to(MAX_CAPACITY);
         let has_spinning_task = self.has_self_woken_task();
         let skips_spins = std::mem::take(&mut self.jumps_over_spins);
@@ -311,8 +311,8 @@ impl World {
         Err(EndReason::Livelock)
     }
 
-    /// Lets an entry arrive, and the clock reach its instant, unless nobody awaits it any more.
-    /// Not inlined, because the loop is faster the fewer registers it needs.
+    /// Handles an entry and moves the clock to its instant, unless the entry was cancelled. Not
+    /// inlined: the loop is faster with fewer registers.
     #[inline(never)]
     fn handle_due_entry(&mut self, entry: Entry) {
         let (entry_id, slot) = (entry.id(), entry.action().slot());

@@ -40,7 +40,7 @@ pub(crate) enum JoinStatus {
 }
 
 impl World {
-    /// Takes in a task, which somebody is to have polled.
+    /// Adds a task, which is not scheduled yet.
     #[inline(always)]
     pub(crate) fn register_task(
         &mut self,
@@ -174,7 +174,7 @@ impl World {
         Ok(output)
     }
 
-    /// Forgets a task's handle. Returns what nobody will ask for any more.
+    /// Forgets a task's handle. Returns the output and the waiter, which are not needed any more.
     pub(crate) fn detach(&mut self, task: TaskId) -> (Option<BoxedTask>, Option<Waiter>) {
         let Some((_, info)) = self.tasks.get_info(task) else {
             return (None, None);
@@ -199,8 +199,8 @@ impl World {
         }
     }
 
-    /// Arms a timer, or points one that is armed already to a new waiter.
-    /// Returns whom it would have woken, to be dropped outside; or, if it has gone off, `wait`.
+    /// Arms a timer, or gives an armed one another waiter. Returns the previous waiter, to be
+    /// dropped outside of the world, or `new_waiter` if the timer has fired.
     ///
     /// The instant is that of the current task's clock, and is fixed by this.
     #[inline]

@@ -16,7 +16,7 @@ use crate::sim::world::actor::{Actor, ActorTask};
 use crate::sim::world::state::{Phase, World};
 
 impl World {
-    /// Wakes a task on behalf of whoever acts now.
+    /// Wakes a task on behalf of the current actor.
     #[inline]
     pub(crate) fn wake(&mut self, task: TaskId) {
         let is_task = self.actor.task.wakes_as_task();
@@ -94,13 +94,13 @@ impl World {
         }
     }
 
-    /// Whether other threads have woken somebody, of this run or another.
+    /// Whether other threads have called wakers of tasks, of this run or another.
     #[inline]
     pub(crate) fn has_foreign_wakes(&self) -> bool {
         cross_thread_count() != self.foreign_wakes_seen
     }
 
-    /// Wakes whom other threads have woken. Returns whether there were any.
+    /// Wakes the tasks whose wakers other threads have called. Returns whether there were any.
     pub(crate) fn handle_foreign_wakes(&mut self) -> bool {
         self.has_foreign_wakes() && self.handle_foreign_wakes_slow()
     }

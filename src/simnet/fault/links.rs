@@ -170,7 +170,7 @@ impl Links {
             || self.entries.contains_key(&(to, from))
     }
 
-    /// Whether something would get through, without making it felt.
+    /// Whether a segment would get through. It does not count as an effect of a fault.
     pub(crate) fn state(&self, from: u32, to: u32) -> LinkState {
         if self.partitions.iter().any(|cut| cut.blocks(from, to)) {
             LinkState::Down

@@ -53,8 +53,8 @@ pub struct FaultPlan {
 impl Network {
     /// Makes a plan of faults, whose faults begin when it is run.
     ///
-    /// What happens in it is drawn from the seed: which faults, when, for how long, and whom they
-    /// hit. Each decision is a choice; on `Tape::zero()` nothing happens.
+    /// The seed decides which faults occur, when, for how long, and which hosts they hit. Each
+    /// decision is a choice; on `Tape::zero()` no fault occurs.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -88,8 +88,8 @@ impl Network {
 }
 
 impl FaultPlan {
-    /// Lets the faults strike for so long, then undoes all it did: partitions, links, nodes,
-    /// clocks and pauses. It may be run again, and then does other things.
+    /// Applies drawn faults for `duration`, then undoes all it did: partitions, links, nodes,
+    /// clocks and pauses. It may be run again, and then draws other faults.
     ///
     /// # Cancel safety
     ///
@@ -440,7 +440,7 @@ impl fmt::Debug for FaultPlan {
     }
 }
 
-/// Prints a line for each fault that struck: when, and what it was.
+/// Prints a line for each applied fault: its instant, and a description.
 impl fmt::Display for FaultPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (at, description)) in self.applied.iter().enumerate() {

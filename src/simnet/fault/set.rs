@@ -11,15 +11,15 @@ use crate::sim::{
     ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, World, hash_name, nanos, path_step,
 };
 
-/// What the choices of one fault decide, by ordinal: whether it occurs, when in its slot, and how
-/// much longer than the least it lasts; then whom it hits, and how hard.
+/// The ordinals of the choices about one fault: whether it occurs, when in its slot, how much
+/// longer than the minimum it lasts, its victims, and its strength.
 pub(crate) mod fault_ordinals {
     pub(crate) const OCCURS: u64 = 0;
     pub(crate) const START: u64 = 1;
     pub(crate) const DURATION: u64 = 2;
     pub(crate) const VICTIMS: [u64; 2] = [3, 4];
     pub(crate) const STRENGTH: u64 = 5;
-    /// How many slots a strike lasts longer than the least, at most.
+    /// The maximum number of slots by which a fault lasts longer than the minimum.
     pub(crate) const MAX_EXTRA_SLOTS: u64 = 2;
 }
 

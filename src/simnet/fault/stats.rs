@@ -93,7 +93,7 @@ impl FaultStats {
         &mut self.counts[kind as usize]
     }
 
-    /// Notes that an application of a fault was felt for the first time.
+    /// Counts the first effect of an application of a fault.
     pub(crate) fn mark_effective(&mut self, kind: FaultKind, is_effective: &mut bool) {
         if !std::mem::replace(is_effective, true) {
             self.kind_mut(kind).effective += 1;
@@ -110,7 +110,7 @@ impl AddAssign<&Self> for FaultStats {
 }
 
 thread_local! {
-    /// What became of the faults of the runs of this thread, if anybody wants to know.
+    /// The statistics of all runs of this thread, while they are collected.
     static THREAD_STATS: RefCell<Option<FaultStats>> = const { RefCell::new(None) };
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn take_fault_stats() -> FaultStats {
     THREAD_STATS.take().unwrap_or_default()
 }
 
-/// Whether somebody adds up what has become of the faults.
+/// Whether this thread collects the statistics of its runs.
 pub(crate) fn is_collecting_stats() -> bool {
     THREAD_STATS.with_borrow(Option::is_some)
 }

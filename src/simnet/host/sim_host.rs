@@ -24,7 +24,7 @@ pub(crate) type ProgramFuture = Pin<Box<dyn Future<Output = Result<(), String>>>
 /// What a node runs, in each of its lives.
 pub(crate) type ProgramFn = Rc<dyn Fn(Host) -> ProgramFuture>;
 
-/// Whether anybody is at home.
+/// Whether the host answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum PowerState {
     /// It answers.
@@ -51,7 +51,7 @@ impl PowerState {
 pub(crate) struct Registration {
     /// In which life it stands.
     pub(crate) incarnation: u32,
-    /// In which it stood before, until when somebody may still be told so.
+    /// The previous incarnation, and the instant until which a look-up may still give it.
     pub(crate) stale: Option<(u32, u64)>,
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct NodeInfo {
     pub(crate) is_up: bool,
     /// Its pause, while it is paused.
     pub(crate) pause: Option<ActiveFault>,
-    /// How many deaths and births of it were asked for and have yet to come.
+    /// The number of stops and starts that were requested and are not done yet.
     pub(crate) pending_transitions: u32,
     /// Where it was made, which is where its tasks are said to be spawned.
     pub(crate) spawned_at: &'static Location<'static>,
@@ -118,7 +118,7 @@ impl NodeInfo {
         }
     }
 
-    /// Notes which faults have been felt by now.
+    /// Counts the faults that have had an effect by now.
     pub(crate) fn record_effects(&mut self, stats: &mut FaultStats, world: &World) {
         let [was_paused, clock_observed, was_slow] = world.fault_effects(self.number);
         if let Some(pause) = self.pause.as_mut().filter(|_| was_paused) {
@@ -151,8 +151,8 @@ impl SimHost {
         }
     }
 
-    /// Makes it as it was when it was new; of a field that is not named in here nobody would know
-    /// that it stays. What made a node of it is a user's in part, and is handed out.
+    /// Resets the host. The pattern names every field, so that a new field cannot be forgotten. The
+    /// node holds values of the user, and is handed out to be dropped elsewhere.
     pub(crate) fn recycle(&mut self, nodes: &mut Vec<NodeInfo>) {
         let Self {
             addr,
@@ -179,7 +179,7 @@ impl SimHost {
     }
 }
 
-/// The name of a machine, which is found by it.
+/// The name of a host, as the key of a sorted map.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HostName(Addr);
 
@@ -196,7 +196,7 @@ impl Borrow<str> for HostName {
     }
 }
 
-/// What the registry tells of a host: which machine, and in which life.
+/// The answer of the registry to a look-up: a host, and its incarnation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct HostRef {
     pub(crate) host: u32,

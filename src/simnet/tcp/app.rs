@@ -8,8 +8,8 @@ use crate::simnet::tcp::stream_buffer::CorruptStream;
 use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 use std::task::Waker;
 
-/// Writes in a destructor, after the run has ended: the bytes fill the window and are sent to
-/// nobody. A full window is an error, because it will never have space again.
+/// Writes in a destructor, after the run has ended: the bytes fill the window and are not sent. A
+/// full window is an error, because it will never have space again.
 #[cold]
 pub(crate) fn write_after_end(
     half: &mut HalfConn,
@@ -132,7 +132,8 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// Sees to it that whoever waits for space at `end` hears of it, or of why there will be none.
+    /// Arms the timer that wakes writers at `end` when there is space, or the probe that finds out
+    /// why there is none.
     #[cold]
     pub(crate) fn wait_for_space(&mut self, end: usize) {
         let half = &self.conn.halves[end];
@@ -191,7 +192,7 @@ impl ConnCtx<'_> {
         self.set_endpoint_state(end, EndpointState::Aborted);
     }
 
-    /// Lets the program's side of `end` go. Returns whether nobody needs the connection any more.
+    /// Releases the program's handle of `end`. Returns whether the connection has no handle left.
     #[inline(always)]
     pub(crate) fn release(&mut self, end: usize) -> bool {
         self.abort(end);

@@ -139,7 +139,7 @@ impl HalfConn {
         (self.fin_sent, self.fin_arrived, self.reset) = (false, false, ResetState::None);
     }
 
-    /// Ends: nothing is kept that takes up memory, or is somebody else's.
+    /// Ends the direction: drops wakers, which may be the user's, and memory.
     #[inline(never)]
     fn recycle(&mut self) {
         self.stream.recycle();
@@ -177,7 +177,7 @@ impl HalfConn {
         }
     }
 
-    /// Whether anybody waits for space.
+    /// Whether a writer waits for space.
     pub(crate) fn has_writers(&self) -> bool {
         self.writers.as_ref().is_some_and(|writers| !writers.wait_list.is_empty())
     }
@@ -247,7 +247,7 @@ pub(crate) enum EndpointState {
     /// It was torn down, or its host has crashed or was restarted since: whatever arrives is
     /// answered with a reset.
     Aborted,
-    /// Its host has no power: nobody answers.
+    /// Its host has no power and does not answer.
     PoweredOff,
 }
 
@@ -314,7 +314,7 @@ impl Connection {
         prefetch(&self.net, size_of::<Self>());
     }
 
-    /// The machines at the beginning and at the end of a pipe.
+    /// The hosts of the sender and the receiver of a direction.
     #[inline]
     pub(crate) const fn route(&self, direction: usize) -> (u32, u32) {
         (self.endpoints[direction].host, self.endpoints[1 - direction].host)

@@ -7,7 +7,7 @@ use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 
 /// What the network does.
 impl ConnCtx<'_> {
-    /// What an alarm of the connection does.
+    /// Handles a timer of the connection other than a delivery.
     #[inline(never)]
     pub(crate) fn on_timer(&mut self, timer_index: u32) {
         let direction = (timer_index & 1) as usize;
@@ -18,7 +18,7 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// Whether the oldest item is due; if it is going to be, an alarm is set for it.
+    /// Whether the oldest segment is due. If it is not yet, its timer is set.
     #[inline]
     pub(crate) fn check_front_due(&mut self, direction: usize) -> bool {
         match &self.conn.halves[direction].in_flight_front {
@@ -30,14 +30,13 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// Sets an alarm for the oldest item, which is not due.
+    /// Sets the timer of the oldest segment, which is not due.
     pub(crate) fn arm_delivery(&mut self, direction: usize, at: u64) -> bool {
         self.arm(direction, ConnTimer::Deliver, at);
         false
     }
 
-    /// Sets an alarm of a direction. Not inlined, because it is asked for in many places and in
-    /// haste only by `send`.
+    /// Sets a timer of a direction. Not inlined: it has many callers, and only `send` is frequent.
     #[inline(never)]
     pub(crate) fn arm(&mut self, direction: usize, timer: ConnTimer, at: u64) {
         self.world.set_callback_timer(timer_id(self.index, direction, timer), at);
@@ -111,8 +110,8 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// Lets something arrive that is no data, or where nobody takes it. Returns whether it is to be
-    /// acknowledged.
+    /// Delivers a segment that is not data, or arrives at an endpoint that takes no data. Returns
+    /// whether it is acknowledged.
     #[cold]
     pub(crate) fn deliver_control(
         &mut self,

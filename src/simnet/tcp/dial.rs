@@ -38,7 +38,7 @@ pub(crate) enum DialState {
     Lost { retransmit_at: u64 },
     /// It is held on its way.
     Held,
-    /// It is at the listener's host, and knocks as soon as that can be done.
+    /// It has arrived at the host, and is offered to the listener once the world is not borrowed.
     AtListener,
     /// It waits for an accept.
     Queued(Box<QueuedAccept>),
@@ -61,15 +61,16 @@ pub(crate) struct Dial {
     pub(crate) state: DialState,
     pub(crate) net: u32,
     pub(crate) from: u32,
-    /// Where it goes, as soon as the registry has said so; until then which machine is asked about.
+    /// The host that the dial goes to; before the registry has answered, the host that is looked
+    /// up.
     pub(crate) to: HostRef,
-    /// The name that is asked about, if there was no machine of that name yet.
+    /// The name that is looked up, if there was no host of that name yet.
     pub(crate) unresolved_name: Option<Box<str>>,
     /// Who asks.
     pub(crate) task: Option<TaskId>,
     /// The directions of the connection that it will be: there and back.
     pub(crate) keys: [PathHash; 2],
-    /// From which address, until it knocks.
+    /// The address of the dialer, until the dial is offered to the listener.
     pub(crate) src: Option<Addr>,
     /// From which port to which.
     pub(crate) ports: [u16; 2],

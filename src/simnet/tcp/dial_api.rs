@@ -11,7 +11,7 @@ use crate::simnet::tcp::dial::{DialState, DialSuccess};
 use crate::simnet::tcp::timers::dial_timer_id;
 
 impl SimnetState {
-    /// Has somebody wait for a dial. Returns who did so before.
+    /// Sets the waiter of a dial. Returns the previous one.
     pub(crate) fn wait_for_dial(&mut self, index: usize, waker: &Waker) -> Option<Waiter> {
         match &mut self.dials.get_mut(index)?.dialer {
             Some(dialer) => dialer.set(waker),
@@ -54,7 +54,7 @@ impl SimnetState {
         Some(leftover)
     }
 
-    /// Forgets a dial, and tears down a connection that nobody is going to fetch.
+    /// Frees a dial, and tears down its connection if that was not fetched.
     pub(crate) fn release_dial(&mut self, world: &mut World, index: usize) {
         let Some(dial) = self.dials.get_mut(index) else { return };
         dial.state = DialState::None;

@@ -8,7 +8,7 @@ use crate::simnet::tcp::timers::ConnTimer;
 
 /// What the network does.
 impl ConnCtx<'_> {
-    /// Ends one end, and wakes whoever waits there.
+    /// Sets the state of an endpoint, and wakes its readers and writers.
     #[inline(always)]
     pub(crate) fn set_endpoint_state(&mut self, end: usize, state: EndpointState) {
         self.conn.endpoints[end].state = state;
@@ -135,7 +135,7 @@ impl ConnCtx<'_> {
         self.set_endpoint_state(end, EndpointState::Aborted);
     }
 
-    /// What becomes of an end whose host loses its power: nobody is told.
+    /// Handles a power failure of the host of an endpoint: its peer gets no reset.
     pub(crate) fn on_power_off(&mut self, end: usize) {
         if self.conn.endpoints[end].state != EndpointState::PoweredOff {
             self.drop_unsent(end);

@@ -93,7 +93,7 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// Asks, and nobody answers.
+    /// Handles a probe that gets no answer.
     pub(crate) fn probe_unanswered(&mut self, end: usize) {
         let unacked_since = self.conn.halves[end].unacked_since;
         self.start_timeout(end, self.world.now());

@@ -35,7 +35,7 @@ use crate::simnet::tcp::retransmit::retransmit_delay;
 use crate::simnet::tcp::socket::SimConn;
 use crate::simnet::tcp::timers::dial_timer_id;
 
-/// What a record of a knock or its answer carries, where data has a digest.
+/// The digest in records of a SYN and its reply, which have no data.
 const SYN_DIGEST: u64 = 3;
 
 /// A network and one of the dials in it, with all that moves it.
@@ -47,8 +47,8 @@ pub(crate) struct Handshake<'a> {
     world: &'a mut World,
 }
 
-/// The name under which a hand-shake wakes somebody: what is sent in that direction later counts
-/// its own wake-ups from the first on.
+/// The source of wake-ups by a handshake. Data in that direction has another key, so that its
+/// wake-ups are counted from 0.
 pub(crate) const fn syn_key(direction: PathHash) -> PathHash {
     direction.child(const { hash_name("syn") }, 0)
 }
@@ -152,7 +152,7 @@ impl NetState {
                 let addr = host.addr.with_port(port);
                 return Some(Err(AddrError::no_such_host(&addr).into()));
             };
-            // That of a life before is closed, and nothing of anybody's is left in it.
+            // The target of an earlier incarnation is closed, and holds no user values.
             host.dial_target = Some((to.incarnation, target));
         }
         host.dial_target.as_ref().map(|(_, target)| Ok(target))
@@ -161,7 +161,7 @@ impl NetState {
 
 /// What the network does.
 impl Handshake<'_> {
-    /// Goes on at the instant for which the alarm was set.
+    /// Handles the timer of the dial.
     #[inline(always)]
     pub(crate) fn drive(&mut self) {
         let (now, deadline) = (self.world.now(), self.dial.deadline);
@@ -190,7 +190,8 @@ impl Handshake<'_> {
         }
     }
 
-    /// Hears where the host stands, and sets out to it, unless nobody there can hear it now.
+    /// Handles the answer of the registry: sends a SYN to the host, unless the dialer is paused or
+    /// the host is unknown.
     #[inline(always)]
     fn finish_lookup(&mut self) {
         if self.is_dialer_paused() {
@@ -403,14 +404,15 @@ impl Handshake<'_> {
     }
 }
 
-/// What happens at the door.
+/// The dial at its listener.
 impl Handshake<'_> {
-    /// Looks who is there.
+    /// Returns the state of the listener for this dial.
     fn listener_state(&mut self) -> Option<ListenerState> {
         self.world.set_actor_anonymous(syn_key(self.dial.keys[FORWARD]));
         match std::mem::replace(&mut self.dial.state, DialState::AtListener) {
             DialState::AtListener => {
-                // If they are gone somebody stands at the door already.
+                // The addresses were taken by an earlier call, which is still waiting for an
+                // accept.
                 let src = self.dial.src.take()?;
                 self.record(RecordTag::Deliver, None);
                 let (to, port) = (self.dial.to, self.dial.ports[1]);
@@ -479,7 +481,7 @@ impl Wake for DialWaker {
     }
 }
 
-/// What is found at the door.
+/// The state of the listener for a dial.
 enum ListenerState {
     /// A listener, perhaps, who is to be asked.
     Open(DialTarget, Addr, Addr),
@@ -491,7 +493,8 @@ enum ListenerState {
     TimedOut(Box<QueuedAccept>),
 }
 
-/// Knocks at the door, or looks how it is in the queue; nobody holds the world meanwhile.
+/// Offers the dial to the listener, or polls its place in the queue. The world is not borrowed
+/// meanwhile.
 fn run_at_listener(run: u64, index: u32) {
     let index = index as usize;
     let listener_state =

@@ -59,8 +59,8 @@ impl ConnCtx<'_> {
         (leaves_at, arrives_at)
     }
 
-    /// Sends a reset, unless one was sent before; `answers` says whether it answers something whose
-    /// sender repeats that until it hears the answer.
+    /// Sends a reset, unless one was sent before. `is_reply` says whether it answers a segment
+    /// whose sender repeats that until it gets the reply.
     pub(crate) fn send_reset(&mut self, direction: usize, is_reply: bool) {
         let half = &mut self.conn.halves[direction];
         let was_sent = half.reset != ResetState::None;

@@ -112,7 +112,7 @@ impl StreamBuffer {
         }
     }
 
-    /// When the writer hears next that there is space.
+    /// The instant of the next window update at the writer.
     pub(crate) fn next_update_at(&self) -> Option<u64> {
         self.pending_updates.first().map(|(_, at)| *at)
     }
@@ -233,7 +233,7 @@ impl StreamBuffer {
         4 * (self.read - self.last_advertised) >= u64::from(window)
     }
 
-    /// Tells the writer how much has been read; he hears it `at` that instant.
+    /// Sends a window update, which the writer gets at the instant `at`.
     pub(crate) fn advertise(&mut self, at: u64) {
         self.last_advertised = self.read;
         let at = self.pending_updates.last().map_or(at, |(_, previous_at)| at.max(*previous_at));
@@ -266,7 +266,7 @@ impl StreamBuffer {
         self.ring.prefetch(self.written + SHORT_LEN - 1);
     }
 
-    /// Forgets what nobody is going to read.
+    /// Drops bytes that will not be read.
     pub(crate) fn discard(&mut self) {
         self.read = self.written;
         self.arrived = self.written;
