@@ -141,7 +141,7 @@ pub mod time {
     };
 }
 
-/// What a test needs: `use virtnet::prelude::*;`.
+/// The names that a test needs: `use virtnet::prelude::*;`.
 pub mod prelude {
     pub use crate::simnet::{FaultKind, Faults, Latency, Network, Node};
     pub use crate::{

@@ -14,12 +14,12 @@ use crate::sim::{Elapsed, nanos, now, sleep, timeout};
 /// Labels, and how often each was reached.
 pub(crate) type LabelCounts = BTreeMap<Cow<'static, str>, u64>;
 
-/// What was reached, in a run or in many.
+/// The assertions that were reached, in a run or in many.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct AssertionCounts {
-    /// How often each `sometimes!` held.
+    /// The number of times that each `sometimes!` held.
     pub(crate) sometimes: LabelCounts,
-    /// How often each `always!` was asked, and held.
+    /// The number of times that each `always!` was reached, and held.
     pub(crate) always: LabelCounts,
 }
 
@@ -41,7 +41,7 @@ thread_local! {
     static ASSERTIONS: RefCell<AssertionCounts> = const { RefCell::new(AssertionCounts::EMPTY) };
 }
 
-/// What an `always!` that does not hold says before its label.
+/// The message of an `always!` that does not hold, before its label.
 pub(crate) const ALWAYS_FAILED: &str = "always! does not hold: ";
 
 /// Forgets what runs before have said.

@@ -48,7 +48,7 @@ pub struct Check {
     harness_test: Option<String>,
     replay_command: Option<String>,
     settings: Settings,
-    /// What could not be read of an attribute.
+    /// The error of an option of the attribute.
     option_error: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Check {
         self
     }
 
-    /// Where each run is executed; unless said otherwise, on a fresh thread.
+    /// Sets the place in which each run is executed; by default, a fresh thread.
     pub fn isolate(mut self, isolation: Isolation) -> Self {
         self.settings.isolation = isolation;
         self
@@ -254,7 +254,7 @@ fn is_harness_thread() -> bool {
     std::thread::current().name().is_some_and(|name| name != "main")
 }
 
-/// What `#[virtnet::test]` knows of a function.
+/// The facts that `#[virtnet::test]` has about a function.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Attribute {
@@ -266,7 +266,7 @@ pub struct Attribute {
     pub program: Option<&'static str>,
     /// Whether it is compiled for an integration test or a bench.
     pub is_apart: bool,
-    /// What stands in its parentheses: names and values.
+    /// The options in its parentheses: names and values.
     pub options: &'static [(&'static str, &'static str)],
 }
 

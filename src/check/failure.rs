@@ -7,7 +7,7 @@ use crate::sim::{Ending, STOPPED, Stall, TaskPanic};
 
 use crate::check::assertions::ALWAYS_FAILED;
 
-/// What two failures have in common that are the same.
+/// The kind of a failure: two failures of one kind count as the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum FailureKind {
     /// A panic, by where it happened, or by its text without digits where that is not known.
@@ -28,11 +28,11 @@ pub(crate) enum FailureKind {
     SpawnFailed,
 }
 
-/// How a run failed.
+/// The failure of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
-    /// What happened, in as many lines as it takes.
+    /// The description, in as many lines as it takes.
     pub(crate) text: String,
     /// The paths of the tasks to which it happened.
     pub(crate) tasks: Vec<String>,
@@ -44,8 +44,8 @@ impl Failure {
         matches!(self.kind, FailureKind::Hung(_))
     }
 
-    /// How a run failed that came to this ending, if it did; where a panic happened says `site`, by
-    /// what it said.
+    /// The failure of a run with this ending, if it failed. `site` gives the place of a panic by
+    /// its message.
     pub(crate) fn from_ending(
         ending: &Ending<Option<String>>,
         site: impl FnOnce(&str) -> Option<String>,
@@ -98,7 +98,7 @@ impl Failure {
     }
 }
 
-/// Where the main task is spawned says nothing: it is not the test that does it.
+/// The place where the main task is spawned is not in the test, and says nothing.
 fn strip_spawn_location(text: &str, spawned_at: &Location<'_>) -> String {
     let location = format!("spawned at {spawned_at}");
     text.lines().filter(|line| line.trim_start() != location).collect::<Vec<_>>().join("\n")

@@ -18,8 +18,8 @@ use crate::check::shell_quote::shell_word;
 
 /// Says to a process that it is to play one run: whose child it is, and of which check.
 pub(crate) const CHILD_VARIABLE: &str = "VIRTNET_CHILD";
-/// What [`CHILD_VARIABLE`] is for a process that is to list its tests, and to execute no check of
-/// them: no check has this name, and any process may be the parent.
+/// The value of [`CHILD_VARIABLE`] for a process that lists its tests and executes none of their
+/// checks: no check has this name, and any process may be the parent.
 pub(crate) const LIST_ONLY: &str = "any nothing";
 
 /// The command that executes a test once more. It is found out when it is first needed.
@@ -52,7 +52,7 @@ impl ReplayCommand {
     }
 }
 
-/// Where tests are run that are ignored as a rule, this may be one of them.
+/// If ignored tests are run, this may be one of them.
 fn add_include_ignored(command: String) -> String {
     let is_ignored_flag = |argument| argument == "--ignored" || argument == "--include-ignored";
     if command.ends_with(" -- --exact") && std::env::args_os().any(is_ignored_flag) {

@@ -424,8 +424,8 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// What is said of a run that did not come back. It is neither repeated nor cut down: each time
-    /// it would be waited for as long.
+    /// The report of a run that did not end. The run is neither repeated nor shrunk: each attempt
+    /// would take as long.
     fn hung_report(&self, result: RunResult, sweep_result: SweepResult) -> Report {
         let test_failure = result.failure.clone().map(Box::new).map(TestFailure::Run);
         let mut report = self.report(sweep_result, test_failure);
@@ -483,7 +483,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// What a test is given on a tape, if it is given something.
+    /// The input of a test on a tape, if it takes one.
     fn input_text(&self, tape: &Tape) -> Option<String> {
         let seed = tape.seed().unwrap_or(0);
         catch_silently(|| Some(self.context.test_fn.input(seed, &tape.input())?.text()))
@@ -528,7 +528,7 @@ fn interruption_text(repeated: &RepeatResult) -> Option<&'static str> {
     })
 }
 
-/// What is wrong with a whole sweep in which no run failed.
+/// The failure of a whole sweep in which no run failed.
 fn whole_sweep_failure(
     fault_stats: &FaultStats,
     assertions: &AssertionCounts,
@@ -552,7 +552,7 @@ fn tape_variable(tape: &Path) -> String {
     format!("VIRTNET_TAPE={} ", shell_word(tape))
 }
 
-/// How a tape says which test it is of, in a comment.
+/// The beginning of the comment of a tape that names its test.
 const TEST_PREFIX: &str = "test: ";
 
 /// Reads the tape of a test, unless it is another's.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::check::shell_quote::shell_word;
 use crate::sim::{Run, Schedule, Tape};
 
-/// Where a run is executed, so that nothing of one reaches the next.
+/// The place in which a run is executed, so that no state of one reaches the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Isolation {
@@ -66,7 +66,7 @@ impl DeterminismCheck {
         matches!(self, Self::AfterOtherSeeds | Self::All)
     }
 
-    /// What either asks for.
+    /// The checks of both.
     pub(crate) fn union(self, other: Self) -> Self {
         match (
             self.needs_fresh_process() || other.needs_fresh_process(),
@@ -80,7 +80,7 @@ impl DeterminismCheck {
     }
 }
 
-/// What is swept over.
+/// The runs of a sweep.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
     Seeds(Range<u64>),
@@ -94,7 +94,7 @@ pub(crate) enum Mode {
     MergeResults(PathBuf),
 }
 
-/// What a sweep is to do.
+/// The settings of a sweep.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
@@ -110,21 +110,21 @@ pub(crate) struct Settings {
     pub(crate) budget: Option<Duration>,
     pub(crate) jobs: Option<usize>,
     pub(crate) isolation: Isolation,
-    /// How every seed is repeated.
+    /// The way in which every seed is repeated.
     pub(crate) determinism: Option<DeterminismCheck>,
-    /// How a seed that failed is repeated, at least.
+    /// The way in which a failed seed is repeated, at least.
     pub(crate) determinism_after_failure: DeterminismCheck,
     pub(crate) schedule: Schedule,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) step_limit: Option<u64>,
-    /// How many runs shrinking may take; 0 is none.
+    /// The maximum number of runs for shrinking; 0 is none.
     pub(crate) shrink_runs: u64,
     /// The real time that shrinking may take.
     pub(crate) shrink_time: Duration,
     /// Which of how many shards this is.
     pub(crate) shard: Option<(u64, u64)>,
     pub(crate) trace_file: Option<PathBuf>,
-    /// Where a sweep adds a line of what came of it.
+    /// The file to which a sweep appends its result.
     pub(crate) results_file: Option<PathBuf>,
     /// The real time that one poll may take before it is told.
     pub(crate) watchdog_limit: Duration,
@@ -192,7 +192,7 @@ const VARIABLES: [&str; 17] = [
 /// that executes single runs reads as well, and which a replay line repeats.
 const RUN_OPTIONS: [&str; 5] = ["isolate", "poll_limit", "schedule", "step_limit", "time_limit"];
 
-/// What begins the name of each.
+/// The prefix of all names.
 const VARIABLE_PREFIX: &str = "VIRTNET_";
 
 /// The values of `check_determinism`.
@@ -231,8 +231,8 @@ pub(crate) fn find_misspelled(names: impl IntoIterator<Item = OsString>) -> Opti
     })
 }
 
-/// How many letters are to be put in, taken out, replaced or swapped with the next to make one word
-/// of another.
+/// The number of letters to insert, remove, replace or swap with the next to make one word of
+/// another.
 fn edit_distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
@@ -276,7 +276,7 @@ impl Settings {
         if let Some(text) = env("VIRTNET_TAPE") {
             self.mode = Mode::TapeFile(text.into());
         }
-        // What a test has on a tape is no sweep, and leaves no line that could be judged.
+        // A run of a tape is not a sweep, and writes no result.
         if let Some(text) =
             env("VIRTNET_MERGE").filter(|_| !matches!(self.mode, Mode::ProvidedTape(_)))
         {
@@ -447,8 +447,8 @@ impl Settings {
         Ok(())
     }
 
-    /// How many threads a sweep is to have: all cores for many seeds, and for processes; few are
-    /// done before the threads have begun.
+    /// The number of threads of a sweep: all cores for many seeds, and for processes. Few seeds are
+    /// done before threads have begun.
     pub(crate) fn thread_count(&self) -> usize {
         let all_cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let is_long = match &self.mode {
@@ -465,7 +465,7 @@ impl Settings {
     }
 }
 
-/// How many seeds there are.
+/// The number of seeds.
 pub(crate) const fn seed_count(seeds: &Range<u64>) -> u64 {
     seeds.end.saturating_sub(seeds.start)
 }
@@ -478,7 +478,7 @@ pub(crate) fn format_seeds(seeds: &Range<u64>) -> String {
 
 /// The seeds that follow on as many as these, so many times.
 fn shift_seeds(seeds: Range<u64>, times: u64) -> Option<Range<u64>> {
-    // Where there is no end there is room.
+    // A range without an end has room.
     let is_unbounded = seeds.end == u64::MAX;
     let count = if is_unbounded { 1 << 32 } else { seeds.end - seeds.start };
     let shift = count.checked_mul(times)?;
@@ -571,9 +571,9 @@ fn parse_number(text: &str) -> Option<u64> {
     }
 }
 
-/// What seeds begin with that are to be drawn.
+/// The prefix of seeds that are to be drawn.
 const RANDOM_PREFIX: &str = "random:";
-/// What seeds begin with that are left of a sweep.
+/// The prefix of seeds that are left of a sweep.
 const REST_PREFIX: &str = "rest:";
 
 /// Whether seeds are to be drawn.
@@ -601,7 +601,7 @@ pub(crate) fn parse_seeds(text: &str) -> Result<Range<u64>, &'static str> {
     range.filter(|range| !range.is_empty()).ok_or(EXPECTED)
 }
 
-/// How many threads a sweep has at most.
+/// The maximum number of threads of a sweep.
 pub(crate) const MAX_JOBS: usize = 1024;
 
 /// Reads how many threads there are to be: with none, no seed would be run.

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 
 /// A name or a path as a word of a command, whatever a shell would make of it.
 ///
-/// What is no text, or would end the line, is written with escapes as `$'\x1b'`, which is a word to
-/// `bash`, `zsh` and the shells of POSIX 2024.
+/// Bytes that are no text, or would end the line, are written with escapes as `$'\x1b'`, which is a
+/// word to `bash`, `zsh` and the shells of POSIX 2024.
 pub(crate) fn shell_word(text: impl AsRef<OsStr>) -> String {
     let text = text.as_ref();
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+:=@%,".contains(c);
@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// What the shell makes of it is what went in.
+    /// The shell reads the same text back.
     #[test]
     #[cfg(unix)]
     fn shell_word_is_read_back_by_bash() {

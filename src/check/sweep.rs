@@ -27,7 +27,7 @@ use crate::check::test_id::TestId;
 #[derive(Clone, Debug)]
 pub(crate) struct FailedSeed {
     pub(crate) result: RunResult,
-    /// How its runs differ, if that is what is wrong.
+    /// The differences between its runs, if it is not deterministic.
     pub(crate) nondeterminism: Option<Nondeterminism>,
 }
 
@@ -42,11 +42,11 @@ impl FailedSeed {
     }
 }
 
-/// What came of a sweep.
+/// The result of a sweep.
 #[derive(Debug, Default)]
 pub(crate) struct SweepResult {
     pub(crate) runs: u64,
-    /// How many of them failed: several threads may come to one before any looks.
+    /// The number of failures: several threads may come to one before any of them looks.
     pub(crate) failures: u64,
     /// The failure of the smallest seed that failed.
     pub(crate) failed_seed: Option<FailedSeed>,
@@ -106,7 +106,7 @@ impl<'a> TestContext<'a> {
     }
 }
 
-/// What the threads of a sweep share.
+/// The data that the threads of a sweep share.
 struct SweepState<'a> {
     context: TestContext<'a>,
     seeds: Range<u64>,
@@ -249,7 +249,7 @@ fn wait_for_workers(state: &SweepState<'_>, jobs: usize, start: Instant) {
     }
 }
 
-/// How far a sweep has come, and how long it will take.
+/// The progress of a sweep, and the remaining time.
 fn progress_text(state: &SweepState<'_>, elapsed: Duration) -> String {
     let settings = state.context.settings;
     let of = settings.shard.map_or(1, |(_, of)| of);

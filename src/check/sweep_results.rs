@@ -101,7 +101,7 @@ fn line(
     })
 }
 
-/// What many sweeps of one test have come to together.
+/// The sum of many sweeps of one test.
 #[derive(Debug, Default)]
 pub(crate) struct MergedResults {
     pub(crate) runs: u64,

@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use crate::net::Notifier;
 
-/// How long the thread leaves to others what there is to do.
+/// The time for which the thread leaves work to tasks.
 const HANDOFF_TIMEOUT: Duration = Duration::from_millis(2);
 
 /// Calls those who work, and lets only one of them do so at a time.
 #[derive(Debug, Default)]
 pub(crate) struct AcceptSignal {
-    /// What there is to do, of the bits below; 0 is nothing.
+    /// The pending work, as the bits below; 0 is none.
     state: AtomicU8,
-    /// How many times work was begun, modulo 2^32.
+    /// The number of times that work was begun, modulo 2^32.
     epoch: AtomicU32,
     /// The thread was the last to work, and goes on.
     owned_by_thread: AtomicBool,
@@ -52,7 +52,7 @@ impl AcceptSignal {
     /// Says that there is something to do.
     pub(crate) fn notify(&self) {
         if self.state.fetch_or(NOTIFIED, SeqCst) & (NOTIFIED | BUSY) != 0 {
-            // Who was called will come, and who works will look again.
+            // The task that was woken will come, and the current worker will look again.
             return;
         }
         let Some((_, notifier)) = self.thread_and_notifier.get() else { return };
@@ -86,8 +86,8 @@ impl AcceptSignal {
         if self.state.fetch_or(BUSY | NOTIFIED, SeqCst) & BUSY != 0 {
             return false;
         }
-        // What was rung for until now is looked at now. But what the thread was called for may be
-        // more than that: that all is over.
+        // The work that was signalled until now is looked at now. But the thread may have been
+        // signalled for more: the end of the network.
         let retained = if is_thread { BUSY } else { BUSY | THREAD };
         self.state.fetch_and(retained, SeqCst);
         self.owned_by_thread.store(is_thread, SeqCst);

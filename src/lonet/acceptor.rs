@@ -28,12 +28,12 @@ use crate::lonet::handshake;
 use crate::lonet::handshake::Side;
 use crate::lonet::secret::{ProofInput, Secret, nonce};
 
-/// How long to wait when the system has no descriptor left for a connection.
+/// The pause after the system had no descriptor for a connection.
 const NO_DESCRIPTORS_PAUSE: Duration = Duration::from_millis(50);
 
 /// Listens for the dials of all processes, on behalf of all hosts of a subnetwork.
 pub(crate) struct Acceptor {
-    /// Where it listens, for the registry.
+    /// Its listening address, for the registry.
     pub(crate) addr: SocketAddr,
     /// Closed with the network; then dials are refused at once.
     listener: OsListener,
@@ -43,7 +43,7 @@ pub(crate) struct Acceptor {
     config: OnceLock<Arc<AcceptorConfig>>,
 }
 
-/// Those who have been let in and are not done with yet.
+/// The handshakes in progress.
 #[derive(Default)]
 struct Handshakes {
     in_progress: FuturesUnordered<BoxFuture<'static, ()>>,
@@ -185,10 +185,10 @@ impl Handshakes {
 /// On whose behalf connections are taken, and how.
 struct AcceptorConfig {
     network: Arc<str>,
-    /// Where they come in.
+    /// The listening address.
     addr: SocketAddr,
     notifier: Notifier,
-    /// What a dialer has to know.
+    /// The secret that a dialer has to know.
     secret: Option<Secret>,
     timeout: Duration,
 }
@@ -234,7 +234,7 @@ impl AcceptorConfig {
     ///
     /// # Errors
     ///
-    /// Those of the system; or why the dialer is refused, in words.
+    /// Errors of the system; or the reason why the dialer is refused, in words.
     async fn authenticate_dialer(
         &self,
         socket: &Socket,
@@ -267,7 +267,7 @@ impl AcceptorConfig {
 
     async fn refuse(&self, socket: &Socket, text: &[u8]) {
         let reply = handshake::write_error(&self.network, text);
-        // Who does not listen to the answer does not need it.
+        // A dialer that does not read the reply does not need it.
         let _ = with_timeout(self.timeout, write_line(socket, &reply)).await;
     }
 }

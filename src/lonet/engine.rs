@@ -28,11 +28,11 @@ pub(crate) struct LonetEngine {
     pub(crate) acceptor: Arc<Acceptor>,
     /// To be told that it was wrong.
     pub(crate) registry: Arc<SqliteRegistry>,
-    /// How long a step of the hand-shake may take that depends on no accept.
+    /// The limit of a step of the handshake that does not wait for an accept.
     pub(crate) timeout: Duration,
-    /// What both sides of a dial have to know.
+    /// The secret that both sides of a dial have to know.
     pub(crate) secret: Option<Secret>,
-    /// How long the name of a host may be; see [`handshake::encoded_len`].
+    /// The maximum length of a host name; see [`handshake::encoded_len`].
     pub(crate) max_host_len: usize,
     /// Of those who have been dialed.
     pub(crate) hint: SpinHint,
@@ -120,7 +120,7 @@ impl LonetEngine {
     ///
     /// # Errors
     ///
-    /// Those of the system; or that the acceptor does not know the secret.
+    /// Errors of the system; or that the acceptor does not know the secret.
     async fn authenticate_acceptor(
         &self,
         socket: &Socket,
@@ -207,7 +207,7 @@ fn engine_cause(kind: io::ErrorKind, text: String) -> Cause {
     Cause::engine(io::Error::new(kind, text))
 }
 
-/// What an error of the system says, in the words of the reference.
+/// The text of a system error, in the words of the reference.
 fn plain_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_string(),

@@ -48,7 +48,7 @@ fn read_up_to_newline(mut io: &TcpStream, line: &mut Vec<u8>) -> io::Result<()> 
     }
     let newline = seen[..count].iter().position(|&byte| byte == b'\n');
     let seen = &mut seen[..newline.map_or(count, |at| at + 1)];
-    // What was seen is there.
+    // The peeked bytes are available.
     io.read_exact(seen)?;
     line.extend_from_slice(seen);
     Ok(())

@@ -31,10 +31,10 @@ use crate::net::{Addr, Escaped, Quoted};
 
 use crate::lonet::go_unquote::unquote;
 
-/// How long a line may be, in bytes, with its newline.
+/// The maximum length of a line, in bytes, with its newline.
 pub const MAX_LINE: usize = 1024;
 
-/// How many bytes a line has for the name of a host, as it is quoted; `None` if there is no room.
+/// The number of bytes that a line has for a quoted host name; `None` if there is no room.
 ///
 /// It is half of what two names have together, so that any two hosts can dial each other at any
 /// port.
@@ -44,17 +44,17 @@ pub fn max_host_len(network: &str) -> Option<usize> {
     Some(names_len / 2).filter(|len| *len > 0)
 }
 
-/// How many bytes the name of a host takes in a line.
+/// The number of bytes of a host name in a line.
 pub fn encoded_len(host: &str) -> usize {
     quoted_len(&Addr::new("", host, 0).to_string()) - ":0".len()
 }
 
-/// How many bytes a text takes in a line, between its quotes.
+/// The number of bytes of a text in a line, between its quotes.
 pub fn quoted_len(text: &str) -> usize {
     Quoted(text.as_bytes()).to_string().len() - 2
 }
 
-/// What a dialer sends.
+/// The request of a dialer.
 pub fn write_request(src: &Addr, dst: &Addr) -> String {
     let (network, src_text, dst_text) =
         (dst.network().as_bytes(), src.to_string(), dst.to_string());
@@ -68,7 +68,7 @@ pub fn write_connected(addr: &Addr) -> String {
     format!("< lonet {network} connected {}\n", Quoted(addr.to_string().as_bytes()))
 }
 
-/// What an acceptor sends when it comes to nothing.
+/// The reply of an acceptor to a dial that failed.
 pub fn write_error(network: &str, text: &[u8]) -> String {
     format!("< lonet {} E {}\n", Quoted(network.as_bytes()), Quoted(text))
 }
@@ -120,7 +120,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// What the dialer is told. What it sent itself is left out: it knows that.
+    /// The reply to the dialer. It leaves out what the dialer itself has sent.
     pub fn reply(&self) -> Cow<'static, [u8]> {
         let text: &str = match self {
             Self::Line(_) => "protocol error: invalid dial request",
@@ -197,7 +197,7 @@ pub enum ReplyError {
 ///
 /// # Errors
 ///
-/// What the acceptor says; or the first that is wrong of line, verb, network, address and host.
+/// The address in a reply; or the first wrong part of line, verb, network, address and host.
 pub fn read_reply(line: &[u8], dst: &Addr) -> Result<Addr, ReplyError> {
     let protocol_error = |description: fmt::Arguments<'_>| {
         ReplyError::Other(format!("protocol error: {description}"))

@@ -134,7 +134,7 @@ pub async fn join(name: &str) -> Result<SubNetwork, Error> {
     Config::new().join(name).await
 }
 
-/// How to join a network.
+/// The settings for joining a network.
 #[derive(Clone, Debug)]
 pub struct Config {
     folder: PathBuf,
@@ -143,7 +143,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// What [`join`] does: the folder `lonet` of the temporary folder, ten seconds, no secret.
+    /// The settings of [`join`]: the folder `lonet` of the temporary folder, ten seconds, no
+    /// secret.
     pub fn new() -> Self {
         let folder = std::env::temp_dir().join("lonet");
         Self { folder, handshake_timeout: Duration::from_secs(10), secret: None }
@@ -169,9 +170,9 @@ impl Config {
     /// has another secret, or none, is an error on both sides. Peers in Go have none: they cannot
     /// dial such a network, nor be dialed from it.
     ///
-    /// What is sent after that is not encrypted. One who may connect to a port can try secrets at
-    /// leisure, on a machine of their own: take at least 16 bytes of a random generator, and not
-    /// a word.
+    /// The stream after the handshake is not encrypted. A process that can connect to a port can
+    /// try secrets elsewhere, as fast as it likes: take at least 16 bytes of a random generator,
+    /// and not a word.
     ///
     /// ```no_run
     /// # async fn example(secret: [u8; 32]) -> Result<(), virtnet::Error> {

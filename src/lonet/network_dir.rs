@@ -15,7 +15,7 @@ use crate::lonet::owner::{
 const DATABASE_FILES: [&str; 4] =
     ["registry.db", "registry.db-wal", "registry.db-shm", "registry.db-journal"];
 
-/// Where one network is.
+/// The directory of one network.
 #[derive(Debug)]
 pub(crate) struct NetworkDir {
     /// The name of the network.

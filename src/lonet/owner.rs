@@ -59,7 +59,7 @@ pub(crate) fn check_parents(folder: &Path) -> io::Result<()> {
 #[cfg(unix)]
 pub(crate) fn check_shared(folder: &Path) -> io::Result<()> {
     let metadata = folder_metadata(folder)?;
-    // Where root itself has no number, as in some containers, the owner of `/` is root.
+    // If root itself has no number, as in some containers, the owner of `/` is root.
     let trusted = [0, geteuid().as_raw(), fs::symlink_metadata("/")?.uid()];
     if !trusted.contains(&metadata.uid()) {
         return Err(owned_by_other("folder", folder, &metadata));
@@ -126,7 +126,7 @@ pub(crate) fn check_file(file: &Path) -> io::Result<Option<bool>> {
 ///
 /// # Errors
 ///
-/// Those of the system.
+/// Errors of the system.
 #[cfg(unix)]
 pub(crate) fn restrict(path: &Path, mode: u32) -> io::Result<()> {
     let mode = Permissions::from_mode(mode);

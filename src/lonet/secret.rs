@@ -15,20 +15,20 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::lonet::handshake::Side;
 
-/// What all processes of a network know; nothing prints it.
+/// The secret of a network; it is never printed.
 #[derive(Clone)]
 pub(crate) struct Secret {
     key: Key,
     pub(crate) is_empty: bool,
 }
 
-/// What a proof is about. Besides, that of one side is none of the other.
+/// The facts that a proof is about. A proof of one side is not valid for the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProofInput<'a> {
     pub(crate) network: &'a str,
-    /// Where the acceptor listens.
+    /// The listening address of the acceptor.
     pub(crate) acceptor_addr: SocketAddr,
-    /// What each side has drawn.
+    /// The nonces of both sides.
     pub(crate) dialer_nonce: &'a str,
     pub(crate) acceptor_nonce: &'a str,
 }

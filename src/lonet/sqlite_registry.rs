@@ -28,10 +28,10 @@ use crate::lonet::framing::with_context;
 use crate::lonet::network_dir;
 use crate::lonet::network_dir::NetworkDir;
 
-/// How long one waits for other processes that have the file locked.
+/// The time to wait for other processes that have locked the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is done with the file, in its thread.
+/// A job on the file, in its thread.
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The registry of a network, shared with other processes.
@@ -97,7 +97,7 @@ impl SqliteRegistry {
     }
 }
 
-/// What the thread answers; nothing if the registry is closed.
+/// The answer of the thread; none if the registry is closed.
 type Answer<T> = oneshot::Receiver<Result<T, Cause>>;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

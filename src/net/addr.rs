@@ -36,11 +36,11 @@ pub struct Addr {
     port_word: u64,
 }
 
-/// What all addresses of one host have in common. One string holds both names: an `Arc` for each
-/// would be an allocation more, and a counter to go up and down for each host of a network.
+/// The part that all addresses of one host share. One string holds both names: an `Arc` for each
+/// would be one more allocation, and one more counter for each host of a network.
 struct HostName {
     buf: NameBuf,
-    /// How much of `names` is the network's; the rest is the host's.
+    /// The length of the network's name in `names`; the rest is the host's.
     network_len: u32,
     /// One more than what the network calls the host, once it has said so.
     number: AtomicU32,
@@ -287,7 +287,7 @@ impl Hash for Addr {
 pub struct AddrError {
     /// The address as it was given.
     pub addr: String,
-    /// What is wrong with it, as in `missing port in address`.
+    /// The fault in it, such as `missing port in address`.
     pub reason: &'static str,
 }
 

@@ -73,15 +73,16 @@ impl Conn {
 
     /// Closes both ways, at once, and gives the port back.
     ///
-    /// What was written is still delivered; then the other end reads the end of the stream.
-    /// Whatever is blocked on this end fails with `socket is down`. A second time does nothing.
+    /// Written bytes are still delivered; then the other end reads the end of the stream.
+    /// Operations that are blocked on this end fail with `socket is down`. A second call does
+    /// nothing.
     ///
-    /// Where the network is TCP or simulates it, that holds if everything that had arrived was
-    /// read. Otherwise the connection is reset: what has arrived at the other end stays readable,
-    /// what has not is lost, and then reads and writes there fail with `connection reset by peer`.
-    /// Bytes that arrive at an end that is closed are answered with a reset as well. So to close on
-    /// a request that was not read to its end loses the answer: half-close with
-    /// [`shutdown`](Self::shutdown) and read on.
+    /// On TCP, real or simulated, that holds if everything that had arrived was read. Otherwise the
+    /// connection is reset: bytes that have arrived at the other end stay readable, bytes in flight
+    /// are lost, and then reads and writes there fail with `connection reset by peer`. Bytes that
+    /// arrive at an end that is closed are answered with a reset as well. So to close on a request
+    /// that was not read to its end loses the answer: half-close with [`shutdown`](Self::shutdown)
+    /// and read on.
     ///
     /// # Errors
     ///
@@ -145,7 +146,7 @@ impl Conn {
         }
     }
 
-    /// What a read that moved no bytes gives.
+    /// The result of a read that moved no bytes.
     #[cold]
     fn end_read(&self, result: io::Result<usize>) -> io::Result<usize> {
         match result {
@@ -204,7 +205,8 @@ impl Conn {
         polled.map(|result| result.map_err(|error| self.map_engine_error(Op::Write, error)))
     }
 
-    /// What an operation gives that need not ask the engine: nothing, or why we are down.
+    /// The result of an operation that does not ask the engine: 0, or the reason why this end is
+    /// down.
     #[cold]
     fn check_open(&self, op: Op) -> io::Result<usize> {
         match self.endpoint.down_cause() {
@@ -254,7 +256,7 @@ impl Conn {
         match raw.readiness(false, cx.waker()) {
             Some(Readiness::Ended) if reported => self.poll_engine_read(cx, buf),
             Some(readiness) => self.report_pending(Op::Read, readiness),
-            // What a foreign engine gives is lost, but the run is over.
+            // A byte that another engine gives is lost, but the run is over.
             None => match raw.poll_read(cx, &mut buf[..1]) {
                 Poll::Ready(Ok(0)) if reported => Poll::Ready(Ok(0)),
                 Poll::Ready(Err(error)) if reported => {
@@ -286,8 +288,8 @@ impl Conn {
         }
     }
 
-    /// What needs no look at the engine: nothing is asked of it, this end is down, or the task has
-    /// gone on already.
+    /// Explains an operation that does not ask the engine: it moves no bytes, this end is down, or
+    /// the task has gone on already.
     fn explain_closed(
         &self,
         op: Op,

@@ -38,15 +38,15 @@ use crate::net::go_quote::{Escaped, quoted};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Error {
-    /// What was being done.
+    /// The operation that failed.
     pub op: Op,
     /// The network it was done on; for [`Op::Join`] the name that was asked for.
     pub network: Arc<str>,
-    /// Where it came from: the dialer, the sender of what is read, the writer; for
+    /// The source: the dialer, the sender of the bytes that are read, the writer; for
     /// [`Op::NewHost`] and a host's [`Op::Close`] the host, with port 0.
     pub src: Option<Addr>,
-    /// What it was aimed at: the dialed or listening address, the other end of a write, the
-    /// own end of a read.
+    /// The target: the dialed or listening address, the other end of a write, the own end of a
+    /// read.
     pub addr: Option<Addr>,
     /// Why it failed.
     pub cause: Cause,
@@ -199,11 +199,11 @@ impl From<CauseKind> for Cause {
 pub struct RegistryError {
     /// The registry, as it calls itself.
     pub registry: String,
-    /// What it was asked to do: `announce`, `query`, `close`.
+    /// The request: `announce`, `query`, `close`.
     pub op: &'static str,
-    /// What it was asked about.
+    /// The arguments of the request.
     pub args: Args,
-    /// What it answered.
+    /// The answer.
     pub cause: Cause,
 }
 
@@ -407,7 +407,8 @@ impl From<RegistryError> for Cause {
     }
 }
 
-/// What an engine's connection reports: the `Cause` in it, else its kind, else itself.
+/// Translates an error of an engine's connection: the `Cause` in it, else its kind, else the error
+/// itself.
 impl From<io::Error> for Cause {
     fn from(error: io::Error) -> Self {
         let error = match error.downcast::<Self>() {
@@ -430,7 +431,7 @@ impl From<io::Error> for Cause {
     }
 }
 
-/// How an engine's connection reports a `Cause`.
+/// Wraps a `Cause` as an error of an engine's connection.
 impl From<Cause> for io::Error {
     fn from(cause: Cause) -> Self {
         Self::new(cause.io_error_kind(), cause)

@@ -35,14 +35,14 @@ pub struct Listener {
     observer: Option<WriteObserver>,
 }
 
-/// What all handles of one listener share. Dropping the port closes the listener.
+/// The part that all handles of one listener share. Dropping the port closes the listener.
 struct ListenerInner {
     port: Port,
     generation: u64,
     source: IncomingSource,
 }
 
-/// Where connections come from.
+/// The source of connections.
 enum IncomingSource {
     /// From dials, which the network brings. Who holds a listener and nothing else still waits for
     /// them, so that the network is not to be dropped with the last handle to it or to the host.
@@ -118,8 +118,8 @@ impl Listener {
 
     /// Waits for the next connection.
     ///
-    /// Those who wait are served in the order in which they came, and so are the dials. The
-    /// connection has a port of its own, not that of the listener.
+    /// Accepts are served in the order in which they began, and so are dials. The connection has a
+    /// port of its own, not that of the listener.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl<L: Borrow<Listener>> AcceptWait<L> {
 
     /// Looks into the queue, and joins it if there is nothing to be found.
     ///
-    /// What comes of it is put where it stays: it would be moved, just after it was written.
+    /// The result is written to its final place: as a return value it would be moved once more.
     fn poll_queue(&mut self, waker: &Waker, result: &mut Option<Result<Arc<Endpoint>, CauseKind>>) {
         let (key, mut wakers) = (self.key(), DeferredWakes::default());
         let Self { listener, ticket } = self;

@@ -66,7 +66,7 @@ pub enum NetEvent {
     },
     /// A listener was bound.
     Listen {
-        /// Where it listens.
+        /// The listening address.
         addr: Addr,
     },
     /// Bytes were written.
@@ -75,7 +75,7 @@ pub enum NetEvent {
         src: Addr,
         /// The end that is to read.
         dst: Addr,
-        /// What the write took; a write that is taken in parts tells of each.
+        /// The bytes that the write took. A write that is taken in parts gives an event for each.
         data: Vec<u8>,
     },
 }
@@ -150,9 +150,9 @@ pub struct EventLog {
 pub struct EventDifference {
     /// Which event it is, from 0.
     pub index: usize,
-    /// What was expected; `None` if nothing more was.
+    /// The expected event; `None` if no more events were expected.
     pub expected: Option<String>,
-    /// What happened; `None` if nothing more did.
+    /// The event that happened; `None` if no more events happened.
     pub happened: Option<String>,
 }
 

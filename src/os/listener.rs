@@ -10,7 +10,7 @@ use async_io::Async;
 
 use crate::os::socket::{IoDirection, SharedFd, Socket, SpinHint};
 
-/// Where connections come in.
+/// A listening socket of the operating system.
 pub(crate) struct OsListener {
     /// Whose connections do not block, from the first.
     listener: SharedFd<mio::net::TcpListener>,

@@ -28,7 +28,7 @@ pub(crate) struct Socket {
     io: SharedFd<TcpStream>,
     read_direction: IoDirection,
     write_direction: IoDirection,
-    /// What this end is called, if that is not the port of a host.
+    /// The address of this end, if it is not the port of a host.
     local: Option<Addr>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct LazyAsyncFd<T> {
 impl<T: AsHandle> LazyAsyncFd<T> {
     fn reactor_fd(&self) -> io::Result<&ReactorFd<T>> {
         let watch = || Async::new_nonblocking(self.io.clone());
-        // That it has no room is told to all who ask, each in an error of their own.
+        // A reactor without room gives each caller an error of its own.
         self.reactor_fd.get_or_init(watch).as_ref().map_err(|error| match error.raw_os_error() {
             Some(code) => io::Error::from_raw_os_error(code),
             None => error.kind().into(),
@@ -83,22 +83,22 @@ impl<T> SharedFd<T> {
     }
 }
 
-/// Who waits for one direction of a socket.
+/// The waiters for one direction of a socket.
 ///
 /// The reactor keeps one waker for each; so what it is given wakes all who wait.
 pub(crate) struct IoDirection {
     wait_list: Arc<SharedWaitList>,
     waker: Waker,
-    /// How far the wait has come that is going on.
+    /// The phase of the current wait.
     phase: AtomicU8,
-    /// How often the reactor has been asked since it last helped to look again.
+    /// The number of waits since polling again last helped.
     spin_misses: AtomicU8,
-    /// What is learned here, for those that come after.
+    /// The experience of this connection, for later ones.
     hint: Option<SpinHint>,
 }
 
-/// What the connections of one listener or of one dialer have learned of looking again, for the
-/// next one to begin with: their other ends are mostly in the same place.
+/// The experience of the connections of one listener or dialer with polling again, with which the
+/// next one begins: their other ends are mostly in the same place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SpinHint(Arc<AtomicU8>);
 
@@ -109,7 +109,7 @@ const SPINNING: u8 = 1;
 /// The reactor will wake us.
 const ARMED: u8 = 2;
 
-/// How many of 256 waits begin with looking again, if it is never of use.
+/// The number of 256 waits that begin with polling again, if it never helps.
 const SPIN_LIMIT: u8 = 32;
 
 #[derive(Default)]
@@ -312,7 +312,7 @@ impl Socket {
     }
 }
 
-/// What is left of a connection that was closed here.
+/// The result of an operation on a connection that was closed here.
 fn closed_error<T>() -> Poll<io::Result<T>> {
     Poll::Ready(Err(Cause::BrokenPipe.into()))
 }
@@ -327,13 +327,13 @@ impl RawConn for Socket {
     }
 
     fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What is written is the operating system's.
+        // Written bytes are the operating system's.
         Poll::Ready(Ok(()))
     }
 
     fn poll_close(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.with(|io| match io.shutdown(Shutdown::Write) {
-            // That the other end is gone already is no matter: nothing more is written.
+            // The other end may be gone already: nothing more is written.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
             _ => Ok(()),
         }))

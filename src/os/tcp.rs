@@ -117,7 +117,7 @@ impl Networker for Tcp {
     }
 }
 
-/// How the system's addresses are written here.
+/// The form in which the system's addresses are written here.
 fn addr_of(socket_addr: SocketAddr) -> Addr {
     Addr::new("tcp", socket_addr.ip().to_string(), socket_addr.port())
 }

@@ -22,7 +22,7 @@ use crate::net::{
 
 use crate::os::write_buffered::WriteBuffered;
 
-/// What configurations are made of.
+/// The crate of which configurations are made.
 pub use futures_rustls::rustls;
 
 use rustls::{ClientConfig, ServerConfig};
@@ -39,9 +39,9 @@ use rustls::{ClientConfig, ServerConfig};
 /// no clock, so there is no limit to a hand-shake: a guest who never goes on with it keeps a
 /// connection until the listener is closed.
 ///
-/// What closing can get rid of at once is still sent, with TLS's own end of the stream; so flush
-/// before. If the other side does not take it at once, the end of its stream is an error and not a
-/// mere end.
+/// Bytes that closing can send at once are still sent, with TLS's own end of the stream; so flush
+/// before. If the other side does not take them at once, it reads an error and not a mere end of
+/// the stream.
 ///
 /// On [`pipenet`](crate::pipenet), which has no buffers, an accept waits until the dialer has read
 /// the tickets that servers send after the hand-shake, unless they are switched off
@@ -80,7 +80,7 @@ impl<N: Networker> Tls<N> {
         addr_on(self.network(), addr)
     }
 
-    /// What the inner network says, said of this one.
+    /// Translates an error of the inner network into one of this network.
     fn map_error(&self, error: Error) -> Error {
         let to_own = |addr: Option<Addr>| addr.as_ref().map(|addr| self.to_own_addr(addr));
         let down = self.host.down_cause();
@@ -201,7 +201,7 @@ impl TlsListener {
         let addrs =
             (addr_on(&self.network, &conn.local_addr()), addr_on(&self.network, &conn.peer_addr()));
         let accept = self.acceptor.accept(WriteBuffered::new(conn));
-        // Who fails is told so by TLS itself, and is no matter of ours.
+        // TLS itself reports a failure to the other side.
         async move { Some(external_conn(accept.await.ok()?.into(), addrs)) }.boxed()
     }
 }

@@ -11,7 +11,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use crate::net::Conn;
 
-/// How much is kept: more than a hand-shake has, and a record of data.
+/// The size of the buffer: more than a handshake has, and a record of data.
 const MAX_BUFFER: usize = 32 << 10;
 
 /// Writes what is kept whenever it is polled for anything.

@@ -49,14 +49,15 @@ impl Pipe {
     }
 }
 
-/// What is on its way from one end to the other.
+/// The bytes from one end to the other.
 #[derive(Debug, Default)]
 struct HalfPipe {
-    /// How much the reader has asked for and not been handed; not 0 only while `data` is empty.
+    /// The number of bytes that the reader has asked for and not got; not 0 only while `data` is
+    /// empty.
     requested: usize,
-    /// What the writer has handed over; the vector is used again for every message.
+    /// The bytes of the writer; the vector is used again for every message.
     data: Vec<u8>,
-    /// How much of `data` has been read.
+    /// The number of bytes of `data` that were read.
     read_count: usize,
     state: HalfPipeState,
     readers: WaitList,
@@ -203,7 +204,7 @@ impl RawConn for PipeEndpoint {
     }
 
     fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What a write has returned for is in the reader's hands.
+        // A write returns when the reader has its bytes.
         Poll::Ready(Ok(()))
     }
 

@@ -16,7 +16,7 @@ pub(crate) struct InMemoryRegistry {
     hosts: RunCell<HostDataMap>,
 }
 
-/// What was announced by which host; `None` once the registry is closed.
+/// The announced data, by host; `None` once the registry is closed.
 #[derive(Debug)]
 struct HostDataMap(Option<SmallMap<String, String>>);
 

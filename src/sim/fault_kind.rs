@@ -31,7 +31,7 @@ kinds! {
     Partition "partition";
     /// A group of hosts cannot send to another, which can send to it.
     OneWay "one_way";
-    /// What is sent between two hosts is held, and arrives at once when it is released.
+    /// Segments between two hosts are held, and arrive at once when they are released.
     Hold "hold";
     /// The connections between two hosts are reset.
     Reset "reset";

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::time::Duration;
 
-/// Where virtual wall clocks begin: 2026-01-01 00:00:00 UTC, in Unix seconds.
+/// The start of virtual wall clocks: 2026-01-01 00:00:00 UTC, in Unix seconds.
 pub(crate) const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 /// An instant of virtual time: nanoseconds since the run began.

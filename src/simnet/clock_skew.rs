@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::sim::nanos;
 
-/// How far the clocks of a node are off: an offset of its wall clock, and a drift of both.
+/// The deviation of a node's clocks: an offset of its wall clock, and a drift of both.
 ///
 /// ```
 /// use std::time::Duration;

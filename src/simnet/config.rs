@@ -6,7 +6,7 @@ use crate::sim::nanos;
 
 use crate::simnet::latency::Latency;
 
-/// How a simulated network behaves: what [`Network::with`](crate::simnet::Network::with) takes.
+/// The settings of a simulated network, for [`Network::with`](crate::simnet::Network::with).
 ///
 /// The default is a quick data centre: 1 to 10 ms between hosts of one region, 20 to 80 ms between
 /// regions, a window of 64 KiB, connects that give up after 10 s and streams after 60 s, look-ups
@@ -52,26 +52,26 @@ impl Config {
         Self::default()
     }
 
-    /// How long anything takes from one host to another of its region, one way.
+    /// Sets the latency between two hosts of a region, one way.
     pub fn latency(mut self, latency: Latency) -> Self {
         self.latency = latency;
         self
     }
 
-    /// How long anything takes from one region to another, one way.
+    /// Sets the latency between two regions, one way.
     pub fn region_latency(mut self, latency: Latency) -> Self {
         self.region_latency = latency;
         self
     }
 
-    /// How long the registry takes to answer.
+    /// Sets the time that the registry takes to answer.
     pub fn registry_latency(mut self, latency: Latency) -> Self {
         self.registry_latency = latency;
         self
     }
 
-    /// How many bytes of one direction of a connection can be written and not yet read; a write
-    /// beyond that waits. 1 byte to 1 GiB.
+    /// Sets the number of bytes of one direction of a connection that can be written and not yet
+    /// read, from 1 byte to 1 GiB. A write beyond that waits.
     ///
     /// # Panics
     ///
@@ -84,8 +84,8 @@ impl Config {
         self
     }
 
-    /// How long a dial may take before it fails with `timed out`: the question to the registry, the
-    /// way there, the wait for an accept and the way back, all together.
+    /// Sets the time after which a dial fails with `timed out`: the look-up, the SYN, the wait for
+    /// an accept and the reply, all together.
     ///
     /// A dial that has timed out is in no queue any more. If it was accepted at the last moment, so
     /// that the answer came too late, the accepted connection is reset.
@@ -103,9 +103,9 @@ impl Config {
         self
     }
 
-    /// How long a byte may go unacknowledged before its sender fails with `timed out`; `None` is
-    /// for ever. A round trip that takes longer is a timeout, too; the time that bytes take up on a
-    /// link of little bandwidth does not count, in which they are acknowledged one by one.
+    /// Sets the time for which a byte may stay unacknowledged before its sender fails with `timed
+    /// out`; `None` is for ever. A round trip that takes longer is a timeout, too. The time that
+    /// bytes wait for bandwidth does not count, because they are acknowledged one by one meanwhile.
     ///
     /// # Panics
     ///
@@ -126,7 +126,7 @@ impl Config {
         self.user_timeout.is_some_and(|timeout| nanos(timeout) < max_latency.saturating_mul(2))
     }
 
-    /// How many bytes a second pass from one host to another; `None` is no limit.
+    /// Sets the number of bytes that pass from one host to another in a second; `None` is no limit.
     ///
     /// # Panics
     ///

@@ -16,8 +16,8 @@ use crate::simnet::tcp::timers::dial_timer_id;
 const STALE_NANOS: u64 = 1_000_000_000;
 
 impl NetState {
-    /// When a question about a host is answered that the current task asks, be there such a host or
-    /// not.
+    /// Draws the instant at which a look-up by the current task is answered, whether or not the
+    /// host exists.
     #[inline(always)]
     pub(crate) fn draw_answer_time(
         &mut self,
@@ -46,7 +46,7 @@ impl NetState {
         true
     }
 
-    /// What the registry says for no answer.
+    /// The error of the registry if it gives no answer.
     #[cold]
     fn registry_error(&self, op: &'static str, args: &[&str], cause: Cause) -> RegistryError {
         let args = Args::List(args.iter().map(|arg| (*arg).to_string()).collect());
@@ -114,7 +114,7 @@ impl NetState {
     }
 }
 
-/// What is announced.
+/// Announcements.
 impl SimnetState {
     /// Begins to announce a host in a region; the name is not taken yet.
     pub(crate) fn announce(

@@ -71,7 +71,7 @@ impl Network {
     }
 }
 
-/// What is the matter with a direction, if anything is.
+/// The problems of a direction, if it has any.
 fn describe_problems(half: &HalfConn) -> String {
     let mut text = String::new();
     match half.blocked {

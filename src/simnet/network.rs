@@ -115,8 +115,8 @@ impl Network {
     /// Makes a node in the default region: a host with a program that can die and be started
     /// again.
     ///
-    /// When the program returns, the node stays up, and with it its host and the tasks that were
-    /// spawned; an error that it returns ends the run.
+    /// The node stays up when the program returns, and with it its host and the tasks that were
+    /// spawned. An error that the program returns ends the run.
     ///
     /// # Panics
     ///
@@ -151,7 +151,7 @@ impl Network {
 
     /// Lets nothing get from any host of `a` to any of `b`, nor back, until the network is healed.
     ///
-    /// What is on its way is lost as well, and sent again and again: connections do not break, but
+    /// Segments in flight are lost as well, and sent again and again: connections do not break, but
     /// time out.
     ///
     /// # Panics

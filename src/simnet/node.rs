@@ -25,8 +25,7 @@ use crate::simnet::host::sim_host::{NodeInfo, PowerState, ProgramFn, ProgramFutu
 use crate::simnet::state::{SimnetState, enter};
 use crate::simnet::tcp::conn_ctx::ConnCtx;
 
-/// What a node's program may come to: nothing, or a `Result` whose error ends the run as a panic
-/// does.
+/// The output of a node's program: nothing, or a `Result` whose error ends the run as a panic does.
 pub trait NodeOutput {
     /// Gives the error, if there is one, as it is to be printed.
     fn into_error(self) -> Option<String>;
@@ -46,7 +45,7 @@ impl NodeOutput for Infallible {
 
 /// Names what a function returns: the only way to name `!` so far.
 pub trait FnReturn {
-    /// What it returns.
+    /// Its return type.
     type Output;
 }
 
@@ -76,8 +75,8 @@ impl<T: NodeOutput, E: fmt::Debug> NodeOutput for Result<T, E> {
 /// belong to the node: whatever they spawn does too, whichever `Sim` they spawn it with. What
 /// survives a restart is only what the program keeps outside of itself.
 ///
-/// What is done to a node takes effect as soon as the current poll returns. A call does nothing if
-/// the node is in that state already.
+/// An action takes effect as soon as the current poll returns. A call does nothing if the node is
+/// in that state already.
 ///
 /// ```
 /// use std::time::Duration;
@@ -173,9 +172,9 @@ impl Node {
     /// Lets the process die: connections are reset, dials to it are refused, its tasks are
     /// dropped.
     ///
-    /// What has been sent already is still on its way; no connection ends in good order. What the
-    /// destructors of the tasks ask of the world has no effect, and a panic of theirs is written
-    /// down in the trace and in `Outcome::caught`.
+    /// Segments that were sent are still delivered; no connection ends in good order. Calls of the
+    /// tasks' destructors have no effect, and a panic of a destructor is recorded in the trace and
+    /// in `Outcome::caught_panics`.
     #[track_caller]
     pub fn crash(&self) {
         self.apply_stop(FaultKind::Crash, FaultSource::Manual);
@@ -314,7 +313,7 @@ impl Node {
     }
 }
 
-/// What plans do as well: then the caller counts what was requested.
+/// The actions that plans do as well. The caller counts the requests of plans.
 impl Node {
     #[track_caller]
     pub(crate) fn apply_stop(&self, kind: FaultKind, source: FaultSource) {
@@ -405,7 +404,7 @@ impl Node {
         }
     }
 
-    /// How many times it was restarted, or is going to be as soon as the current poll returns.
+    /// The number of its restarts, including one that is done as soon as the current poll returns.
     pub(crate) fn incarnation(&self) -> u32 {
         enter(self.run, |state, _| {
             let sim_host = self.sim_host(state);
@@ -797,8 +796,8 @@ impl Node {
         }
     }
 
-    /// What its first task does: takes a host, runs the program there, and then only keeps the
-    /// node.
+    /// The first task of a node: makes the host, runs the program there, and then keeps the node
+    /// up.
     async fn run_program(self) {
         let (subnetwork, addr, program) = enter(self.run, |state, _| {
             let sim_host = self.sim_host(state);

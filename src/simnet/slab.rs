@@ -5,7 +5,7 @@
 
 use crate::util::cold::{ClearToCapacity, cold};
 
-/// What begins again in its own memory.
+/// An entry whose memory is used again.
 pub(crate) trait SlabEntry: Default {
     /// Whether it is in use.
     fn is_used(&self) -> bool;
@@ -57,7 +57,7 @@ impl<T: SlabEntry> RecyclingSlab<T> {
         entry
     }
 
-    /// What is in use, with its numbers.
+    /// The entries in use, with their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.entries.iter().enumerate().filter(|(_, thing)| thing.is_used())
     }

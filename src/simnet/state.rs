@@ -28,11 +28,11 @@ use crate::simnet::slab::RecyclingSlab;
 use crate::simnet::tcp::connection::Connection;
 use crate::simnet::tcp::dial::Dial;
 
-/// What two hosts have had to do with each other, as dialer and dialed.
+/// The dials from one host to another.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HostPair {
     pub(crate) dial_count: u32,
-    /// When the last dial arrives: the next one arrives later.
+    /// The instant at which the last dial arrives: the next one arrives later.
     pub(crate) last_arrival_at: u64,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct NetState {
     all_need_slow_path: bool,
     pub(crate) pairs: SmallMap<(u32, u32), HostPair>,
     pub(crate) stats: FaultStats,
-    /// How many plans there have been.
+    /// The number of plans so far.
     pub(crate) plan_count: u32,
     /// Whether a core was healed for good: plans do nothing more.
     pub(crate) is_core_healed: bool,
@@ -127,7 +127,8 @@ impl NetState {
         FaultTarget::Groups(names(from), names(to))
     }
 
-    /// What applies between two hosts of that which a link edit of this family sets, with its unit.
+    /// The value in force between two hosts of the setting that this kind of fault overrides, with
+    /// its unit.
     #[cold]
     pub(crate) fn describe_settings(&self, (a, b): (u32, u32), kind: FaultKind) -> String {
         let settings = self.links.settings(a, b);
@@ -152,7 +153,7 @@ impl NetState {
         SegmentEndpoint { host: self.hosts[host].name().into(), port }
     }
 
-    /// How long things take from one host to another.
+    /// The latency from one host to another.
     #[inline]
     pub(crate) fn latency(&self, from: u32, to: u32) -> Latency {
         if from == to {
@@ -168,20 +169,20 @@ impl NetState {
         self.links.needs_slow_path(from, to) || (self.all_need_slow_path && from != to)
     }
 
-    /// How many bytes a second pass between two hosts, there and back; `None` is no limit.
+    /// The bandwidths between two hosts, there and back, in bytes per second; `None` is no limit.
     pub(crate) fn bandwidths(&self, a: u32, b: u32) -> [Option<u64>; 2] {
         let rate = |from, to| self.links.settings(from, to).bandwidth.or(self.config.bandwidth);
         [(a, b), (b, a)].map(|(from, to)| rate(from, to).filter(|_| from != to))
     }
 
-    /// How long it takes from one to another if nothing has changed it.
+    /// The latency from one host to another without overrides.
     #[inline]
     fn default_latency(&self, from: u32, to: u32) -> Latency {
         let region = |host: u32| self.hosts[host].region;
         if region(from) == region(to) { self.config.latency } else { self.config.region_latency }
     }
 
-    /// How long it takes from one to another if no plan has changed it.
+    /// The latency from one host to another without the overrides of plans.
     pub(crate) fn latency_without_plan(&self, from: u32, to: u32) -> Latency {
         self.links.manual_latency(from, to).unwrap_or_else(|| self.default_latency(from, to))
     }
@@ -192,7 +193,7 @@ impl NetState {
 pub(crate) struct SimnetState {
     run: u64,
     pub(crate) nets: Vec<NetState>,
-    /// How many of them this run has made; the others are memory.
+    /// The number of networks of this run; the others are memory for later runs.
     net_count: usize,
     pub(crate) conns: RecyclingSlab<Connection>,
     pub(crate) dials: RecyclingSlab<Dial>,
@@ -237,7 +238,7 @@ thread_local! {
     static STATE: Cell<StoredState> = const { Cell::new(None) };
     /// The memory of the last run on this thread that had one, for the next.
     static SPARE_STATE: Cell<Option<Box<SimnetState>>> = const { Cell::new(None) };
-    /// What made nodes of hosts, the last first, while a run ends.
+    /// The nodes of an ended run, the last one first.
     static DROPPED_NODES: RefCell<Vec<NodeInfo>> = const { RefCell::new(Vec::new()) };
 }
 

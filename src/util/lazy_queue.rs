@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::util::cold::ClearToCapacity;
 
-/// What stands behind the first, in order; the memory comes with the first use.
+/// The elements behind the first, in order. The memory is allocated at the first use.
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "a word, where a queue would be four")]
 pub(crate) struct LazyQueue<T>(Option<Box<VecDeque<T>>>);
@@ -20,7 +20,7 @@ impl<T> Default for LazyQueue<T> {
 }
 
 impl<T> LazyQueue<T> {
-    /// What stands there, in order.
+    /// The elements, in order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.0.iter_mut().flat_map(|queue| queue.iter_mut())
     }

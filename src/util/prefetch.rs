@@ -7,7 +7,7 @@ use std::slice::from_ref;
 
 use prefetch_index::prefetch_index;
 
-/// What a cache loads at a time.
+/// The number of bytes of a cache line.
 const LINE: usize = 64;
 
 /// Begins to load so many bytes, of which the first are these.

@@ -22,7 +22,7 @@ use crate::util::waiter;
 /// Clears a slab, or another part of a scope, and drops what was left there.
 type Clear = fn();
 
-/// What is to be done when a thread ends.
+/// The functions to be called when a thread ends.
 struct AtExit(RefCell<Vec<Clear>>);
 
 impl Drop for AtExit {

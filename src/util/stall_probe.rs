@@ -14,11 +14,12 @@ use std::panic::resume_unwind;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// How many descriptions of one task are kept.
+/// The maximum number of descriptions of one task.
 const MAX_REASONS: usize = 16;
-/// How many operations one poll may try; beyond that it is in an endless loop, or as good as.
+/// The maximum number of operations of one poll. A poll that tries more is in an endless loop, or
+/// as good as.
 const MAX_OPERATIONS: u32 = 100_000;
-/// How much real time explaining one stall may take.
+/// The maximum real time for the explanation of one stall.
 const MAX_REAL_TIME: Duration = Duration::from_secs(2);
 
 thread_local! {
@@ -26,7 +27,7 @@ thread_local! {
     static INQUIRY: RefCell<ProbeState> = const { RefCell::new(ProbeState::new()) };
 }
 
-/// What one poll has shown so far.
+/// The findings of one poll so far.
 struct ProbeState {
     reasons: Vec<String>,
     /// The first operation that could complete, or the first act on the world.
@@ -98,7 +99,7 @@ pub(crate) fn is_probing() -> bool {
     EXPLAINING.try_with(Cell::get).unwrap_or(false)
 }
 
-/// How an operation stands that is polled while a stall is explained.
+/// The state of an operation that is polled while a stall is explained.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation {
     /// It was pending before and still is.
@@ -123,7 +124,7 @@ pub(crate) fn report_pending<T>(
     operation: Operation,
     describe: impl FnOnce() -> String,
 ) -> Poll<T> {
-    // What the program does after it has gone on says nothing about what it had waited for.
+    // Actions of the program after it has gone on say nothing about what it had waited for.
     if !has_progressed() {
         let text = describe();
         INQUIRY.with_borrow_mut(|inquiry| match operation {
@@ -181,7 +182,7 @@ pub(crate) fn has_progressed() -> bool {
     INQUIRY.with_borrow(|inquiry| inquiry.progress.is_some())
 }
 
-/// What unwinds a poll that does not end; it is no panic of the program's.
+/// The payload that unwinds a poll that does not end. It is not a panic of the program.
 pub(crate) struct ProbeStopped;
 
 /// The real time that explaining one stall may take.
@@ -198,14 +199,15 @@ impl ProbeDeadline {
     }
 }
 
-/// What polling a task once more has shown.
+/// The findings of one more poll of a task.
 pub(crate) struct Probe<R> {
     pub(crate) polled: R,
-    /// What was said through [`waiting_for`] meanwhile.
+    /// The texts that were given to [`waiting_for`] meanwhile.
     pub(crate) reasons: Vec<String>,
-    /// What the task did that it would not have done had it still waited.
+    /// The action by which the task showed that it no longer waits.
     pub(crate) progress: Option<String>,
-    /// How many operations the poll had tried when it was ended, if it did not end by itself.
+    /// The number of operations that the poll had tried when it was ended, if it did not end by
+    /// itself.
     pub(crate) stopped: Option<u32>,
 }
 

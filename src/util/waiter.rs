@@ -18,14 +18,13 @@ pub(crate) struct TaskRef {
     pub(crate) task: u64,
 }
 
-/// How the run of a thread wakes a task.
+/// The function by which the run of a thread wakes a task.
 type Wake = fn(TaskRef);
 
 /// The run that goes on in a thread, or 0, where other threads can see it; and that thread.
 type Going = Arc<(AtomicU64, Thread)>;
 
-/// What goes on in each thread that has had a run; dead threads are left out
-/// when another one comes.
+/// The runs of all threads that had one; dead threads are removed when another one comes.
 static THREADS: Mutex<Vec<Going>> = Mutex::new(Vec::new());
 
 thread_local! {
@@ -42,7 +41,7 @@ thread_local! {
     static RUN: Cell<(u64, Wake)> = const { Cell::new((0, |_| ())) };
 }
 
-/// What no waker points to.
+/// The data pointer of no waker.
 static NOTHING: u8 = 0;
 /// Stands where no task is being polled.
 const NO_WAKER: (*const (), TaskRef) = ((&raw const NOTHING).cast(), TaskRef { run: 0, task: 0 });
@@ -141,7 +140,7 @@ pub(crate) fn wake(task: TaskRef) {
     }
 }
 
-/// How many wake-ups there have been from elsewhere.
+/// The number of wake-ups by other threads.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static FOREIGN: Mutex<Vec<TaskRef>> = Mutex::new(Vec::new());
 
@@ -173,7 +172,7 @@ pub(crate) fn is_active(run: u64) -> bool {
     locked(&THREADS).iter().any(|going| going.0.load(Ordering::Acquire) == run)
 }
 
-/// How many wake-ups from elsewhere there have been, for [`drain_cross_thread_wakes`].
+/// The number of wake-ups by other threads so far, for [`drain_cross_thread_wakes`].
 #[inline]
 pub(crate) fn cross_thread_count() -> u64 {
     COUNT.load(Ordering::Acquire)

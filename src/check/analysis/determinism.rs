@@ -14,10 +14,10 @@ use crate::check::exec::run_request::RunRequest;
 use crate::check::failure::FailureKind;
 use crate::check::settings::{DeterminismCheck, Isolation};
 
-/// How many other seeds are run before one, to see what they leave behind.
+/// The number of other seeds that run before one, to find state that they leave behind.
 const OTHER_SEEDS: u64 = 8;
 
-/// What a run was held against.
+/// The run with which another is compared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Comparison {
     /// The same run right after it, in this process.
@@ -28,7 +28,7 @@ pub(crate) enum Comparison {
     AfterOtherSeeds,
 }
 
-/// How a repetition ended, beside the first run.
+/// The end of a repetition, compared with the first run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum RepeatOutcome {
     /// It failed in the same way, or passed as the first run did.
@@ -48,12 +48,12 @@ pub(crate) enum FailureRate {
     Always,
 }
 
-/// Where two runs of a seed part.
+/// The first difference between two runs of a seed.
 #[derive(Clone, Debug)]
 enum Difference {
     Record {
         divergence: Box<Divergence>,
-        /// What the first of the two says last before that.
+        /// The last record that both have in common.
         before: Option<String>,
         /// In which of its polls what arrived there was sent.
         sent: Option<String>,
@@ -74,13 +74,13 @@ pub(crate) struct Nondeterminism {
     comparison: Comparison,
     difference: Difference,
     foreign_wakes: u64,
-    /// How each repetition ended.
+    /// The end of each repetition.
     repeats: Vec<(Comparison, RepeatOutcome)>,
     /// Why it was not even tried, if no process could be had.
     pub(crate) spawn_error: Option<String>,
 }
 
-/// What came of the repetitions of a run.
+/// The result of the repetitions of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct RepeatResult {
     /// The first of them.
@@ -143,7 +143,7 @@ pub(crate) fn repeat(
         nondeterminism =
             Some(difference_here(comparison, first, (&first_repeat, &second_repeat), &run_again));
     }
-    // Where the runs of a failure differ here, a fresh process may still show when it fails.
+    // If the runs of a failure differ here, a fresh process may still show when it fails.
     let is_undecided =
         nondeterminism.is_none() || repeats.iter().any(|(_, how)| *how != RepeatOutcome::Same);
     if modes.needs_fresh_process() && !in_processes && is_undecided && !is_over() {
@@ -169,7 +169,7 @@ pub(crate) fn repeat(
         let after_others = executor.isolated(
             &with_deadline(request).after_seeds(other_seeds().chain([last_request.seed()])),
         );
-        // Where one of the others takes the process along, that is its own failure.
+        // Another seed that ends the process is a failure of its own.
         let is_their_failure = || {
             has_died(&after_others)
                 && has_died(&executor.isolated(&last_request.after_seeds(other_seeds())))
@@ -188,7 +188,7 @@ pub(crate) fn repeat(
     RepeatResult { first_repeat, nondeterminism, is_interrupted: is_over() }
 }
 
-/// How a repetition ended, beside the first run.
+/// Compares the end of a repetition with that of the first run.
 fn repeat_outcome(first: &RunResult, repeat: &RunResult) -> RepeatOutcome {
     match (&first.failure, &repeat.failure) {
         (None, None) => RepeatOutcome::Same,
@@ -198,7 +198,7 @@ fn repeat_outcome(first: &RunResult, repeat: &RunResult) -> RepeatOutcome {
     }
 }
 
-/// Where runs of a seed part that were executed here.
+/// Finds the first difference between runs of a seed that were executed here.
 fn difference_here(
     comparison: Comparison,
     first: &RunResult,
@@ -269,7 +269,7 @@ impl Nondeterminism {
         }
     }
 
-    /// How a repetition failed that did not end as the first run did, if one did.
+    /// The failure of a repetition that did not end as the first run did, if there is one.
     pub(crate) fn other_failure(&self) -> Option<&str> {
         self.repeats.iter().find_map(|(_, how)| match how {
             RepeatOutcome::Failed(text) => Some(&**text),

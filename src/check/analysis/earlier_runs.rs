@@ -12,10 +12,10 @@ use crate::check::exec::run_once::RunResult;
 use crate::check::exec::run_request::RunRequest;
 use crate::check::settings::Isolation;
 
-/// How many seeds are run before one at most, to see whether it fails then.
+/// The maximum number of seeds that run before one, to find out whether it fails then.
 const MAX_EARLIER_SEEDS: u64 = 1000;
 
-/// Where a failure passes when it is run alone.
+/// The place in which a failing seed passes when it runs alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum PassesIn {
     /// On a fresh thread of the same process: a thread-local is what is left.
@@ -49,7 +49,7 @@ pub(crate) fn find_leaked_state(
         nondeterminism.failure_rate(Comparison::SameProcess),
         nondeterminism.failure_rate(Comparison::FreshProcess),
     );
-    // What fails now and then proves nothing, whatever was run before.
+    // A failure that occurs now and then proves nothing about earlier runs.
     if isolation == Isolation::Process || in_process == FailureRate::Sometimes {
         return None;
     }

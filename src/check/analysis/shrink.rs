@@ -28,14 +28,14 @@ use crate::check::exec::run_once::{MAX_TRACED_STEPS, RunResult};
 use crate::check::exec::run_request::RunRequest;
 use crate::check::failure::FailureKind;
 
-/// What a run was cut down to.
+/// The result of shrinking.
 #[derive(Clone, Debug)]
 pub(crate) struct ShrinkResult {
     /// The smallest run that fails the same way, with its trace.
     pub(crate) result: RunResult,
-    /// How many choices there were, if they were recorded.
+    /// The number of choices before, if they were recorded.
     pub(crate) total: Option<usize>,
-    /// How many runs it took.
+    /// The number of runs that it took.
     pub(crate) runs: u64,
     pub(crate) elapsed: Duration,
     /// Why it stopped before it was done, if it did.
@@ -48,17 +48,17 @@ const TIMING_GROUPS: [&[ChoiceGroup]; 2] =
 
 const OUT_OF_TIME: &str = "the time for shrinking is used up: VIRTNET_SHRINK=60s is more";
 
-/// What a run may take longer than twice the one that failed.
+/// The real time that a run may take beyond twice that of the failed run.
 const TIME_MARGIN: Duration = Duration::from_secs(1);
 
 struct Shrinker<'a> {
     executor: &'a RunExecutor<'a>,
-    /// How it must fail.
+    /// The kind of failure that is kept.
     kind: FailureKind,
     seed: u64,
     schedule: Schedule,
     best: RunResult,
-    /// How the input is simpler than what the seed draws.
+    /// The steps by which the input is simpler than the drawn one.
     input: Vec<u64>,
     /// After how much virtual time a run is given up: one that is longer seldom fails the same way,
     /// and where a rule breaks early a run that goes on to its end takes many times as long.
@@ -67,9 +67,9 @@ struct Shrinker<'a> {
     step_limit: Option<u64>,
     runs: u64,
     start: Instant,
-    /// How much real time the longest run has taken.
+    /// The real time of the longest run.
     longest_run: Duration,
-    /// How long the slots of each plan are, in nanoseconds, by the beginning of its subjects.
+    /// The lengths of the slots of each plan, in nanoseconds, by the beginning of its subjects.
     slot_lengths: BTreeMap<String, u64>,
     stop_reason: Option<&'static str>,
     /// Keeps the best so far, so that nothing is lost if this is interrupted.
@@ -141,7 +141,7 @@ fn remove_input(mut result: RunResult) -> RunResult {
     result
 }
 
-/// What kind of decision a choice is, if its family is known.
+/// The group of a choice, if its family is known.
 fn group_of(choice: &Choice) -> Option<ChoiceGroup> {
     choice.family().map(ChoiceFamily::group)
 }
@@ -158,7 +158,7 @@ fn plan_prefix(fault: &str) -> &str {
     fault.rsplit_once(' ').map_or(fault, |(plan, _)| plan)
 }
 
-/// How long the slots of a plan are, if a choice shows it.
+/// The length of the slots of a plan, if a choice shows it.
 fn slot_length(choice: &Choice) -> Option<(String, u64)> {
     let (fault, _) = planned_fault(choice)?;
     let slot = match choice.ordinal {
@@ -169,7 +169,7 @@ fn slot_length(choice: &Choice) -> Option<(String, u64)> {
     Some((plan_prefix(&fault).to_string(), slot))
 }
 
-/// Where a choice is made: a node, or the beginning of a path.
+/// The owner of a choice: a node, or the beginning of a path.
 fn choice_owner(choice: &Choice) -> String {
     let path = choice.subject.split(' ').nth(1).unwrap_or_default();
     path.splitn(3, '/').take(2).collect::<Vec<_>>().join("/")
@@ -205,7 +205,7 @@ impl Shrinker<'_> {
     /// so far.
     fn attempt(&mut self, choices: &[Choice]) -> bool {
         let request = self.request(choices);
-        // Those that were never asked for are left out by themselves.
+        // Choices that the run does not ask for are left out by themselves.
         self.attempt_request(&request, self.best.choices.len())
     }
 
@@ -285,7 +285,7 @@ impl Shrinker<'_> {
 
     /// Leaves out as much as it can, drawn at random, until that was in vain for too long.
     fn drop_random_subsets(&mut self) {
-        // How many eighths stay: of all choices, or of those alone that decide when what happens.
+        // The eighths that stay: of all choices, or of those of timing and schedule alone.
         const SUBSETS: [(u64, bool); 6] =
             [(4, true), (4, false), (2, true), (1, false), (6, true), (1, true)];
         const MIN_CHOICES: usize = 64;
@@ -370,7 +370,7 @@ impl Shrinker<'_> {
         if from != to && choices.iter().any(|choice| choice.subject == to) {
             return choices;
         }
-        // How often the kind is drawn does not matter where this fault is certain.
+        // The odds of the kind do not matter if this fault is certain.
         choices.retain(|choice| choice.subject != fault || choice.ordinal != 1);
         choices.retain(|choice| choice.subject != from || choice.ordinal != fault_ordinals::START);
         for choice in choices.iter_mut().filter(|choice| choice.subject == from) {
@@ -412,11 +412,11 @@ impl Shrinker<'_> {
         }
     }
 
-    /// Where many small values add up, tries one that is larger in place of all others, of those
-    /// before it, or of those after it.
+    /// If many small values add up, tries one larger value in place of all others, of those before
+    /// it, or of those after it.
     fn merge_values(&mut self) {
         const MIN_CHOICES: usize = 4;
-        // What is beyond the options is taken modulo their number: another value, and as good.
+        // A value beyond the options is taken modulo their number: another value, and as good.
         const FACTORS: [u64; 3] = [3, 17, 1025];
         let mut index = 0;
         while self.best.choices.len() > index.max(MIN_CHOICES) && self.stop_reason.is_none() {

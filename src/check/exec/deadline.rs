@@ -26,7 +26,7 @@ impl Deadline {
         )
     }
 
-    /// How much time there was, if it is over.
+    /// The time that there was, if it is over.
     pub(crate) fn expired_after(self) -> Option<Duration> {
         self.end.filter(|(end, _)| *end <= Instant::now()).map(|(_, time)| time)
     }

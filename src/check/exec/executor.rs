@@ -19,7 +19,7 @@ pub(crate) fn thread_error(error: &std::io::Error) -> String {
     format!("virtnet: no thread can be begun for a run: {error}; VIRTNET_JOBS=1 needs the fewest")
 }
 
-/// Where the runs of one worker are executed.
+/// The executor of the runs of one worker.
 #[derive(Clone, Copy)]
 pub(crate) struct RunExecutor<'a> {
     pub(crate) test_fn: &'a dyn TestFn,

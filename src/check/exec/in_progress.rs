@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::check::test_id::test_file_name;
 
-/// Where the tests of this program leave what outlives them: another one may have tests of the same
-/// names. It is below Cargo's folder for what is built, that in which this program lies.
+/// The folder for files of the tests of this program: another program may have tests of the same
+/// names. It is in Cargo's target folder, in which this program is.
 pub(crate) fn output_dir() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     let target = target_dir(&program).unwrap_or_else(|| Path::new("target"));
@@ -49,7 +49,7 @@ fn target_dir(program: &Path) -> Option<&Path> {
 }
 
 const FILE_SUFFIX: &str = ".running";
-/// What the line of a seed begins with that has failed already.
+/// The beginning of the line of a seed that has failed already.
 const SHRINK_PREFIX: &str = "cut ";
 /// A seed and the end of its line.
 const LINE_LEN: usize = 19;
@@ -58,7 +58,7 @@ const LINE_LEN: usize = 19;
 #[derive(Debug, Default)]
 pub(crate) struct InProgressFiles {
     files: Vec<(File, PathBuf)>,
-    /// What dead processes left, locked by this one.
+    /// The files of dead processes, locked by this one.
     orphaned: Vec<(File, PathBuf)>,
     /// The seeds that were being run when other processes ended.
     pub(crate) crashed_seeds: Vec<u64>,
@@ -146,7 +146,7 @@ impl InProgressFiles {
     }
 }
 
-/// What a file says, and the file with its lock, if the process that made it is dead.
+/// The content of a file, and the locked file, if the process that made it is dead.
 fn lock_orphaned(path: &Path) -> Option<(File, String)> {
     let mut file = File::open(path).ok()?;
     file.try_lock().ok()?;

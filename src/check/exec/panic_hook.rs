@@ -23,19 +23,19 @@ thread_local! {
     static PANIC_COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Where a panic happened.
+/// The place of a panic.
 #[derive(Clone, Debug)]
 struct PanicSite {
     location: String,
-    /// How many others the thread had had before the last one that said this.
+    /// The number of panics of the thread before the last one with this message.
     index: u64,
 }
 
-/// What the line begins with by which a run in a process of its own tells of each panic: it cannot
+/// The beginning of the line by which a run in a process of its own reports each panic: it cannot
 /// know which one ends it.
 pub(crate) const PANIC_PREFIX: &str = "virtnet-panic: ";
 
-/// What the standard library says before it aborts because a panic must not go on.
+/// The messages of the standard library before it aborts because a panic must not go on.
 const FATAL_MESSAGES: [&str; 2] =
     ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
 
@@ -105,8 +105,8 @@ impl PanicCapture {
         Self(())
     }
 
-    /// Where the panic happened that said this: file, line and column. Nobody was told of one that
-    /// only goes on, nor where the hook is another's by now.
+    /// The place of the panic with this message: file, line and column. It is unknown for a panic
+    /// that was resumed, and if the hook is another's by now.
     pub(crate) fn panic_site(&self, message: &str) -> Option<String> {
         PANIC_SITES.with_borrow(|sites| sites.get(message).map(|site| site.location.clone()))
     }

@@ -16,13 +16,13 @@ use crate::check::failure::{Failure, FailureKind};
 /// kilobyte, and a report of millions is not readable.
 pub(crate) const MAX_TRACED_STEPS: u64 = 1_000_000;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct RunResult {
     pub(crate) failure: Option<Failure>,
     pub(crate) seed: u64,
     pub(crate) fingerprint: Fingerprint,
-    /// What the test returned, printed, as far as it can be.
+    /// The printed return value of the test, if it can be printed.
     pub(crate) printed_result: String,
     pub(crate) trace: Option<Trace>,
     pub(crate) tape: Tape,
@@ -30,14 +30,14 @@ pub(crate) struct RunResult {
     pub(crate) fault_stats: FaultStats,
     pub(crate) assertions: AssertionCounts,
     pub(crate) foreign_wakes: u64,
-    /// How many polls it took.
+    /// The number of steps.
     pub(crate) steps: u64,
-    /// How much virtual time it took.
+    /// The virtual time that it took.
     pub(crate) elapsed: Duration,
 }
 
 impl RunResult {
-    /// What is known of a run that told nothing.
+    /// The result of a run that reported nothing.
     pub(crate) fn empty() -> Self {
         Self {
             failure: None,
@@ -55,7 +55,7 @@ impl RunResult {
         }
     }
 
-    /// What came of a run for which no process could be had.
+    /// The result of a run for which no process could be started.
     pub(crate) fn spawn_failed(seed: u64, error: String) -> Self {
         let failure = Failure { kind: FailureKind::SpawnFailed, text: error, tasks: Vec::new() };
         Self { failure: Some(failure), seed, ..Self::empty() }
@@ -76,14 +76,14 @@ pub(crate) trait TestFn: Sync {
     /// Executes a run of it on this thread.
     fn execute(&self, run: Run) -> RunResult;
 
-    /// What a run of that seed is given beside its choices, if this is such a test: simpler than
-    /// what the seed draws, by the words that a tape has of it.
+    /// The input of a run of that seed, if the test takes one: simpler than the drawn input, by the
+    /// words that a tape has of it.
     fn input(&self, _seed: u64, _words: &[u64]) -> Option<Box<dyn TestInput>> {
         None
     }
 }
 
-/// What a run is given beside its choices.
+/// The input of a run, beside its choices.
 pub(crate) trait TestInput {
     /// The next that is simpler, as a tape has it; `failed` says whether the last one failed.
     fn simplify(&mut self, failed: bool) -> Option<Vec<u64>>;

@@ -18,9 +18,9 @@ pub(crate) struct RunRequest {
     tape: Option<Tape>,
     keep_trace: bool,
     record_choices: bool,
-    /// How much virtual time it may take, where that is less than the test allows.
+    /// The limit of virtual time, if it is lower than the test's.
     time_limit: Option<Duration>,
-    /// How many steps it may take, where that is less than the test allows.
+    /// The limit of steps, if it is lower than the test's.
     step_limit: Option<u64>,
     /// The real time after which it is stopped.
     real_time_limit: Option<Duration>,

@@ -29,15 +29,15 @@ use crate::check::failure::{Failure, FailureKind};
 use crate::check::replay_command::{CHILD_VARIABLE, LIST_ONLY};
 use crate::check::settings::{Settings, env_var};
 
-/// What the line of a result begins with.
+/// The beginning of the line of a result.
 const RESULT_PREFIX: &str = "virtnet-run: ";
 /// The line after which whatever happens is the run's.
 const BEGIN_LINE: &str = "virtnet-run begins";
 /// The line that says that steps are made.
 const PROGRESS_LINE: &str = "virtnet-run goes on";
-/// What the line begins with that says that none is made any more.
+/// The beginning of the line that reports a run without progress.
 const STUCK_PREFIX: &str = "virtnet-run is stuck: ";
-/// What the line begins with that says in which task.
+/// The beginning of the line that names the task of a run without progress.
 const STUCK_TASK_PREFIX: &str = "virtnet-run is stuck in: ";
 
 thread_local! {
@@ -55,7 +55,7 @@ pub(crate) enum Role {
     Child,
 }
 
-/// How to play the runs of a check in processes of their own.
+/// The execution of the runs of a check in processes of their own.
 #[derive(Clone, Debug)]
 pub(crate) struct Subprocess {
     program: PathBuf,
@@ -130,7 +130,7 @@ impl Subprocess {
                 },
             };
         let tape = request.tape().cloned();
-        // What a process says at its end has its number in it, and is no part of the result.
+        // The text about the end of a process has its number in it, and is not part of the result.
         let printed_result = match &kind {
             FailureKind::ProcessDied(detail) | FailureKind::Hung(detail) => detail.clone(),
             _ => String::new(),
@@ -188,7 +188,7 @@ impl Subprocess {
 /// its output open.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a process may take longer than its run: it executes the test up to the check first.
+/// The time that a process may take beyond its run: it executes the test up to the check first.
 const STARTUP_GRACE: Duration = Duration::from_secs(2);
 
 /// Why a process is ended from here.
@@ -231,7 +231,7 @@ fn monitor(
             Err(_) if has_exited && (is_closed || since_exit > DRAIN_TIMEOUT) => break,
             Err(_) => {
                 silent_for += elapsed;
-                // What was said before it ended may be long, and may come late.
+                // Output from before the end may be long, and may come late.
                 since_exit += if has_exited { elapsed } else { Duration::ZERO };
             }
         }
@@ -281,7 +281,7 @@ fn requested_check(value: &str) -> Option<&str> {
 #[derive(Clone, Default)]
 struct StderrTail {
     lines: Vec<String>,
-    /// What its run's panics said, and where they happened.
+    /// The messages of the panics of its run, with their places.
     panics: Vec<String>,
 }
 
@@ -304,7 +304,7 @@ impl StderrTail {
         StderrReader { tail, done }
     }
 
-    /// What was said when nothing more is to be expected.
+    /// Collects the output when no more is to be expected.
     fn collect(reader: StderrReader) -> Self {
         let _ = reader.done.recv_timeout(DRAIN_TIMEOUT);
         reader.tail.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -368,17 +368,17 @@ impl Message {
     }
 }
 
-/// What a process has said of its run.
+/// The messages of a process about its run.
 #[derive(Default)]
 struct RunMessages {
     has_begun: bool,
     result: Option<Result<RunResult, String>>,
     ran_no_test: bool,
-    /// That it does not go on, and how.
+    /// The text about a run without progress.
     stuck_text: Option<String>,
     /// Whether no task is to be expected.
     is_over: bool,
-    /// Where it does not, and the task, if it is known.
+    /// The place of the missing progress, with the task, if it is known.
     stuck_task_text: Option<String>,
     stuck_task: Option<String>,
 }
@@ -433,7 +433,7 @@ struct ExitedProcess {
 }
 
 impl ExitedProcess {
-    /// How the status names what happened: `signal: 6 (SIGABRT)`.
+    /// The status in words: `signal: 6 (SIGABRT)`.
     fn status_text(&self) -> String {
         self.status.to_string().replace(" (core dumped)", "")
     }
@@ -459,7 +459,7 @@ impl ExitedProcess {
         (FailureKind::Hung(task.clone().unwrap_or_default()), text)
     }
 
-    /// What the process said last, with what its panics said.
+    /// The last output of the process, with the messages of its panics.
     fn stderr_excerpt(&self) -> String {
         let StderrTail { lines, panics } = &self.stderr;
         let mut text = String::new();

@@ -17,18 +17,19 @@ use crate::check::exec::run_request::RunRequest;
 use crate::check::settings::Settings;
 use crate::check::test_id::TestId;
 
-/// What one worker is at. On a cache line of its own: its neighbour writes as often.
+/// The progress of one worker. On a cache line of its own, because its neighbour writes as often.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct WorkerProgress {
     seed: AtomicU64,
-    /// How many runs it has begun, or one too many while it runs none.
+    /// The number of runs that it has begun, or one more while it executes none.
     runs: AtomicU64,
     progress: Arc<Progress>,
     /// The tape that is played, if one is: sweeps have none, and lock nothing.
     tape: Mutex<Option<Tape>>,
     has_tape: AtomicBool,
-    /// When the run is to be stopped, if it is: the runs of sweeps are not, and lock nothing.
+    /// The instant at which the run is to be stopped, if any. Runs of sweeps have none, and lock
+    /// nothing.
     deadline: Mutex<Option<Instant>>,
     has_deadline: AtomicBool,
 }
@@ -56,7 +57,7 @@ impl WorkerProgress {
         request.to_run(settings).with_progress(Arc::clone(&self.progress))
     }
 
-    /// What is played.
+    /// The request that is executed.
     fn request(&self) -> RunRequest {
         let tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match tape.filter(|_| self.has_tape.load(Relaxed)) {
@@ -99,7 +100,7 @@ const fn is_running((runs, ..): ProgressSnapshot) -> bool {
     runs % 2 == 1
 }
 
-/// How far a worker was when it was looked at: its run, its step, and whether that was the last.
+/// The progress of a worker at one look: its run, its step, and whether that was the last.
 type ProgressSnapshot = (u64, u64, bool);
 
 /// Watches the workers of a sweep.
@@ -107,7 +108,7 @@ type ProgressSnapshot = (u64, u64, bool);
 pub(crate) struct Watchdog<'a> {
     workers: &'a [WorkerProgress],
     limit: Duration,
-    /// What each was at when it was last seen to move, when that was, and whether it was told.
+    /// The last progress of each worker, its instant, and whether it was reported.
     last_seen: Vec<(ProgressSnapshot, Instant, bool)>,
 }
 
@@ -117,7 +118,7 @@ impl<'a> Watchdog<'a> {
         Self { workers, limit, last_seen }
     }
 
-    /// How long to wait until the next look.
+    /// The time until the next look.
     pub(crate) fn check_interval(&self) -> Duration {
         (self.limit / 4).min(Duration::from_millis(500))
     }
@@ -159,7 +160,7 @@ impl<'a> Watchdog<'a> {
     }
 }
 
-/// How often a run is looked at that may have to be stopped.
+/// The longest time between two looks at a run that may have to be stopped.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Does something, while the runs that `at` shows are watched from another thread.
@@ -264,7 +265,7 @@ impl StuckPoll {
     }
 }
 
-/// What a run in a process of its own shows to the parent, beside what comes of it.
+/// An event of a run in a process of its own that the parent sees, beside the result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum WatchEvent {
     /// It has made a step.
@@ -272,7 +273,7 @@ pub(crate) enum WatchEvent {
     /// It has made none for too long: what is known of that at once. After its last step no task
     /// is to be found.
     Stuck { description: String, is_over: bool },
-    /// What was found out about it: the task, if it has a name, and what is to be said.
+    /// The findings about it: the task, if it has a name, and the text.
     StuckTask(Option<String>, String),
 }
 

@@ -147,7 +147,7 @@ fn draw_tree<S: Strategy>(strategy: &S, seed: u64) -> S::Tree {
     })
 }
 
-/// How many steps a word of a tape holds, each in two bits, the first in the lowest.
+/// The number of steps in a word of a tape, each in two bits, the first in the lowest.
 const STEPS_PER_WORD: usize = 31;
 /// A step: what was given before has failed, and is made simpler; anything else: it has not, and
 /// half of the last step is undone.
@@ -203,7 +203,7 @@ impl<T: ValueTree> TestInput for InputTree<T> {
 
 /// Which faults a plan may draw: any of all families, and none when it is simplest.
 ///
-/// What the plan does then is chosen by the run: see
+/// The faults themselves are choices of the run: see
 /// [`Network::fault_plan`](crate::simnet::Network::fault_plan).
 pub fn faults() -> impl Strategy<Value = Faults> {
     faults_among(Faults::all())

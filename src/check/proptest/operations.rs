@@ -45,7 +45,7 @@ impl<S: Strategy> Strategy for Operations<S> {
     }
 }
 
-/// What is being tried.
+/// The current pass.
 #[derive(Clone, Copy, Debug)]
 enum Pass {
     /// To leave out so many of those kept, from that one on.
@@ -54,7 +54,7 @@ enum Pass {
     Simplify { at: usize, improved: bool },
 }
 
-/// What was tried last.
+/// The last attempt.
 #[derive(Clone, Debug)]
 enum LastChange {
     Unchanged,
@@ -123,7 +123,7 @@ impl<T: ValueTree> ValueTree for OperationsTree<T> {
                     return true;
                 }
                 Some(_) => (*at, self.last_change) = (*at + 1, LastChange::Unchanged),
-                // Where others are simpler, one may be left out that could not be before.
+                // If others are simpler, an operation may be left out that could not be before.
                 None if *improved => {
                     self.pass = Pass::Remove { at: 0, length: 1, improved: false };
                 }

@@ -32,7 +32,7 @@ pub(crate) fn causal_past(trace: &Trace, tasks: &[String]) -> Vec<usize> {
         let is_root = matches!(record.kind, RecordKind::Ending | RecordKind::Fault(_));
         is_included[index] |= is_root || remaining_tasks.remove(record.subject.as_str());
         if is_included[index] {
-            // Who asked for a fault is of no concern for it.
+            // The actor that asked for a fault is not its cause.
             let causes =
                 if let RecordKind::Fault(_) = record.kind { &[] } else { &record.causes[..] };
             causes
@@ -51,12 +51,12 @@ pub(crate) fn causal_past(trace: &Trace, tasks: &[String]) -> Vec<usize> {
 pub(crate) struct PastEntry {
     /// The places in the past.
     pub(crate) range: Range<usize>,
-    /// How many records it is that come again, of which the first are printed.
+    /// The number of records that repeat, of which the first are printed.
     pub(crate) period: usize,
 }
 
 impl PastEntry {
-    /// How often its records come.
+    /// The number of repetitions.
     pub(crate) const fn repetitions(&self) -> usize {
         (self.range.end - self.range.start) / self.period
     }

@@ -102,7 +102,7 @@ fn event(index: usize, record: &Record, (process, thread): Thread) -> Value {
     event
 }
 
-/// What goes from one host to another: messages, and wake-ups that no message explains.
+/// Arrows from one host to another: messages, and wake-ups without a message.
 fn flows(view: &RunView<'_>, threads: &[Thread], events: &mut Vec<Value>) {
     for (index, record) in view.records.iter().enumerate() {
         let position = view.positions[index];

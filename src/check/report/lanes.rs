@@ -34,11 +34,11 @@ fn direction_hosts(direction: &str) -> Option<[String; 2]> {
     }
 }
 
-/// Where a record is drawn.
+/// The position of a record in the drawing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LanePosition {
     pub(crate) lane: usize,
-    /// Where it was sent from, if it is about something that was.
+    /// The lane of the sender, if the record is about a segment.
     pub(crate) source_lane: Option<usize>,
 }
 
@@ -65,7 +65,7 @@ impl Lanes {
         self.names.len() - 1
     }
 
-    /// Where a record is drawn; its hosts get lanes if they had none.
+    /// The position of a record. Its hosts get lanes if they had none.
     pub(crate) fn position(&mut self, record: &Record) -> LanePosition {
         match &record.kind {
             RecordKind::Deliver(segment) | RecordKind::Drop(segment, _) => {

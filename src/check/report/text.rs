@@ -18,7 +18,7 @@ use crate::check::report::causality::{
     PastEntry, causal_past, group_repetitions, select_highlights,
 };
 
-/// What is wrong.
+/// The fault of a test.
 #[derive(Debug)]
 pub(crate) enum TestFailure {
     /// A run failed.
@@ -31,36 +31,36 @@ pub(crate) enum TestFailure {
     Settings(String),
 }
 
-/// What came of a sweep of one test. Printed, it explains the failure, and its last line is the
+/// The result of a sweep of one test. Printed, it explains the failure, and its last line is the
 /// command that repeats it.
 #[must_use = "a failure is raised by `.assert()`"]
 pub struct Report {
     /// The name of the test, in one line: see [`Check::new`](crate::check::Check::new).
     pub name: String,
-    /// How many runs were executed, those of shrinking not counted.
+    /// The number of runs, without those of shrinking.
     pub runs: u64,
     /// The smallest seed that failed.
     pub failed_seed: Option<u64>,
     /// The seed to go on from, if the time was used up before the seeds were.
     pub next_seed: Option<u64>,
-    /// What became of the faults of all runs.
+    /// The fault statistics of all runs.
     pub fault_stats: FaultStats,
     pub(crate) assertions: AssertionCounts,
     pub(crate) failure: Option<TestFailure>,
-    /// How runs of the seed that failed differ, if they do.
+    /// The differences between runs of the failed seed, if there are any.
     pub(crate) nondeterminism: Option<Box<Nondeterminism>>,
     /// Whether it fails by what earlier runs have left.
     pub(crate) leaked_state: Option<LeakedState>,
     pub(crate) shrunk: Option<ShrinkResult>,
     /// Why it was not repeated, or not shrunk.
     pub(crate) skipped: Vec<String>,
-    /// What the test was given, if it takes an input: the simplest that fails.
+    /// The simplest failing input, if the test takes one.
     pub(crate) input: Option<String>,
     /// The run that failed, with its trace; also one that did not, while its trace is written.
     pub(crate) failed_run: Option<RunResult>,
-    /// Where its tape was written, or why it could not be.
+    /// The file of its tape, or the reason why it could not be written.
     pub(crate) tape_file: Option<Result<PathBuf, String>>,
-    /// Where its trace was written, or why it could not be, if it was asked for.
+    /// The file of its trace, or the reason why it could not be written, if one was requested.
     pub(crate) trace_file: Option<Result<PathBuf, String>>,
     pub(crate) replay: String,
 }
@@ -112,7 +112,7 @@ impl Report {
         }
     }
 
-    /// What is wrong, without what explains it.
+    /// The failure, without its explanation.
     pub(crate) fn failure_text(&self) -> Option<String> {
         self.failure.as_ref().map(|test_failure| match test_failure {
             TestFailure::Run(failure) => match &self.nondeterminism {
@@ -128,7 +128,7 @@ impl Report {
         let Some(shrunk) = &self.shrunk else { return Ok(()) };
         let choices = &shrunk.result.choices;
         let total = shrunk.total.map_or_else(|| "its".to_string(), group_digits);
-        // Where it has stopped before its end, fewer may matter.
+        // Fewer choices may matter if shrinking stopped early.
         let prefix = if shrunk.stop_reason.is_some() { "at most " } else { "" };
         match choices.len() {
             0 => write!(f, "\n\nnone of {total} choices matters: it fails whatever is chosen")?,
@@ -197,7 +197,7 @@ fn write_repetitions(
     }
 }
 
-/// How runs of a seed differ that has failed, beside its failure.
+/// The differences between runs of a failed seed, beside its failure.
 struct NondeterminismText<'a>(&'a Report);
 
 impl fmt::Display for NondeterminismText<'_> {

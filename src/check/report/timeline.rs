@@ -17,21 +17,21 @@ pub(crate) struct RunView<'a> {
     pub(crate) label: &'static str,
     pub(crate) seed: u64,
     pub(crate) records: &'a [Record],
-    /// Where each record is drawn.
+    /// The position of each record.
     pub(crate) positions: Vec<LanePosition>,
     /// The places of the records that led to the failure, if it failed.
     pub(crate) past: Vec<usize>,
-    /// Those of them that the report prints.
+    /// The records that the report prints.
     pub(crate) highlights: BTreeSet<usize>,
     /// The choices that matter, and how many there were.
     pub(crate) choices: Vec<&'a Choice>,
     pub(crate) total_choices: usize,
 }
 
-/// What is told of a run, or of two.
+/// The data of the drawing of a run, or of two.
 pub(crate) struct Timeline<'a> {
     pub(crate) name: &'a str,
-    /// What went wrong, if anything did.
+    /// The failure, if there is one.
     pub(crate) failure_text: Option<String>,
     /// Whether it is known which choices matter, and why it is not known for certain.
     pub(crate) is_shrunk: bool,
@@ -44,12 +44,12 @@ pub(crate) struct Timeline<'a> {
 }
 
 impl<'a> Timeline<'a> {
-    /// What is told of a run whose records were kept, and of what it was cut down to.
+    /// The drawing of a run whose records were kept, and of the shrunk run.
     pub(crate) fn new(report: &'a Report, original: &'a RunResult) -> Self {
         let mut lanes = Lanes::new();
         let shrunk = report.shrunk.as_ref().map(|shrunk| &shrunk.result);
         let relevant_choices = shrunk.map_or(&[][..], |shrunk| &shrunk.choices);
-        // What cannot be cut down is told once.
+        // A run that cannot be shrunk is drawn once.
         let is_original = |one: &RunResult| one.fingerprint == original.fingerprint;
         let shrunk_view = shrunk.filter(|shrunk| !is_original(shrunk) && shrunk.trace.is_some());
         let label = if shrunk_view.is_some() { "original" } else { "run" };

@@ -153,7 +153,7 @@ struct PendingDial<'a> {
     host: &'a HostState,
     src: &'a Addr,
     dst: &'a Addr,
-    /// Where it waits, if it does.
+    /// Its place in the queue, if it has one.
     queue_ticket: Option<(ListenerKey, u64)>,
 }
 
@@ -255,7 +255,7 @@ pub struct Accept {
     responder: AcceptResponder,
 }
 
-/// What is to be answered; dropping it refuses.
+/// An offered dial to be answered; dropping it refuses.
 #[must_use = "dropping it refuses the dial"]
 #[derive(Debug)]
 pub(crate) struct AcceptResponder {

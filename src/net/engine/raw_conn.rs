@@ -58,7 +58,7 @@ pub trait RawConn: Send + Sync + 'static {
     }
 }
 
-/// What a read or a write would come to; asked when a stall is explained.
+/// The result that a read or a write would have; asked when a stall is explained.
 #[doc(hidden)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Readiness {

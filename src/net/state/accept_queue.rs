@@ -39,7 +39,7 @@ pub(crate) struct AcceptQueue<C> {
     accepts: TicketQueue<AcceptEntry<C>>,
     /// Connections whose accept was dropped after it had succeeded; for the next accepts.
     unclaimed: TicketQueue<C>,
-    /// How many of the next accepts fail, each when it could take a dial. The dial waits on.
+    /// The number of the next accepts that fail, each when it could take a dial. The dial waits on.
     failure_count: u32,
 }
 

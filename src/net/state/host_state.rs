@@ -30,7 +30,7 @@ use crate::net::state::shutdown::{Closable, Latch, down_cause};
 use crate::net::state::ticket_queue::TicketQueue;
 use crate::net::state::wait_list::{DeferredWakes, for_each_catching};
 
-/// What all handles of one host share.
+/// The part that all handles of one host share.
 #[derive(Debug)]
 pub(crate) struct HostState {
     /// The host with port 0, from which all its addresses are made.
@@ -51,7 +51,7 @@ pub(crate) struct SocketTable {
     /// A port that is taken and not here belongs to a dial or an accept under way. Not a
     /// vector by port: a listener on port 50 051 should not cost a megabyte.
     sockets: SmallMap<u16, Socket>,
-    /// How many listeners there have been.
+    /// The number of listeners so far.
     last_generation: u64,
     /// Whoever is blocked by an operation that the host's closing interrupts: dials.
     waiters: TicketQueue<Waiter>,
@@ -357,7 +357,8 @@ pub(crate) struct Endpoint {
     events: AtomicU8,
 }
 
-/// What an end has told the program and will tell it again, or what the program has begun with it.
+/// A result that an endpoint has given to the program and will give again, or an operation that the
+/// program has begun with it.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(crate) enum EndpointEvent {

@@ -21,13 +21,13 @@ use crate::net::state::shutdown::{Closable, Latch};
 use crate::net::state::ticket_queue::TicketQueue;
 use crate::net::state::wait_list::for_each_catching;
 
-/// What all handles of one network share.
+/// The part that all handles of one network share.
 pub(crate) struct NetState {
     pub(crate) name: Arc<str>,
     /// Falls when the network closes.
     latch: Latch,
     hosts: RunCell<Hosts>,
-    /// What closing came to, once it is over.
+    /// The result of closing, once it is over.
     close_result: OnceLock<Option<Cause>>,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) registry: Box<dyn Registry>,
@@ -37,7 +37,7 @@ pub(crate) struct NetState {
 struct Hosts {
     /// Never shrinks: a closed host is still found.
     by_name: SmallMap<HostByName, ()>,
-    /// How many have not been asked to close.
+    /// The number of hosts that were not closed.
     open_count: usize,
     /// Whether the network closes with the last of them.
     auto_close: bool,
@@ -78,7 +78,7 @@ impl Ord for HostByName {
     }
 }
 
-/// What came of adding a host.
+/// The result of adding a host.
 enum AddHostResult {
     Inserted(Option<Arc<HostState>>),
     NetDown,

@@ -56,7 +56,7 @@ impl Latch {
     }
 }
 
-/// What goes down and interrupts operations that wait for something else: a network or a host.
+/// A network or a host, whose closing interrupts operations that wait for something else.
 ///
 /// A socket does not: who is blocked on one waits in its own queue.
 pub(crate) trait Closable {
@@ -71,8 +71,8 @@ pub(crate) trait Closable {
 /// Waits for an operation, or until a thing goes down: then there is no result, and the operation
 /// has been dropped.
 ///
-/// What is finished counts even if the thing has gone down meanwhile; the caller holds something
-/// then, and has to look again under the lock where it puts it.
+/// A finished operation counts even if the thing has closed meanwhile. The caller then holds a
+/// result, and has to check again under the lock where it stores it.
 pub(crate) fn until_closed<F, O, D, T>(
     closable: &F,
     future: O,
@@ -87,8 +87,8 @@ where
 }
 
 pin_project! {
-    /// What [`until_closed`] returns: by hand, because an `async fn` moves what it is given once
-    /// more.
+    /// The future of [`until_closed`]: written by hand, because an `async fn` moves its arguments
+    /// once more.
     pub(crate) struct UntilClosed<'a, F, O, D>
     where
         F: ?Sized,
@@ -161,7 +161,7 @@ impl<F: Closable + ?Sized> WaitRegistration<'_, F> {
                 None => (queue.push(new_waiter), None),
             }
         });
-        // Who sat there before is dropped here, not under the lock.
+        // The previous waiter is dropped here, not under the lock.
         self.entry = registered.map(|(ticket, _previous)| (ticket, waiter));
     }
 }

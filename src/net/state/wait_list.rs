@@ -12,7 +12,7 @@ use std::task::Waker;
 use crate::util::waiter;
 use crate::util::waiter::{TaskRef, Waiter};
 
-/// What is left to do once a lock is released: wakers to wake, and wakers to drop.
+/// Work for after a lock is released: wakers to wake, and wakers to drop.
 ///
 /// Nearly always that is nothing, because a task of the run is woken as soon as it is named. So it
 /// is one word, which costs nothing to look at and to drop.
@@ -61,7 +61,7 @@ impl DeferredLists {
     }
 }
 
-/// Those who wait for something, in the order in which they came.
+/// The waiters for an event, in the order in which they came.
 ///
 /// Nearly always one, which needs no allocation; so the others are one word.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub(crate) struct WaitList {
     others: Option<Box<OtherWaiters>>,
 }
 
-/// Those who wait behind the first; there is at least one.
+/// The waiters behind the first; there is at least one.
 #[derive(Debug, Default)]
 struct OtherWaiters {
     waiters: Vec<Waiter>,
@@ -143,7 +143,7 @@ impl WaitList {
         }
     }
 
-    /// Who waits first.
+    /// The first waiter.
     #[inline]
     pub(crate) fn first(&self) -> Option<&Waiter> {
         self.first.as_ref()

@@ -20,11 +20,11 @@ pub(crate) enum Distribution {
     LogNormal(u64),
 }
 
-/// How often and for how long a wake-up is late, by what it comes from.
+/// The odds and the scale of late wake-ups, by their source.
 ///
-/// What a task does may be followed at any moment, so that wake-ups by tasks are often late, and
-/// mostly by microseconds. What time brings comes at an instant of its own, which was drawn or is
-/// far from others: to be late matters less often, and then for longer.
+/// Other tasks may act right after a task, so that wake-ups by tasks are often late, and mostly by
+/// microseconds. A timer or a delivery comes at an instant of its own, which was drawn or is far
+/// from others: it is late less often, and then by more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DelayPolicy {
     /// The bits of which none is set if it is.
@@ -106,7 +106,7 @@ impl Distribution {
         }
     }
 
-    /// How many values there are, or somewhat more.
+    /// The number of values, or somewhat more.
     pub(crate) const fn options(self) -> u64 {
         match self {
             Self::Uniform(options) => options,
@@ -134,7 +134,7 @@ fn exponential(raw: u64) -> u64 {
     const LN_2: u128 = 0xB172_17F8;
     let raw = raw | 1;
     let zeros = raw.leading_zeros();
-    // What follows the leading one, as a fraction of 32 bits.
+    // The bits after the leading one, as a fraction of 32 bits.
     let x = ((raw << zeros << 1) >> 32) as u128;
     let bend = (((x * ((1 << 32) - x)) >> 32) * 1409) >> 12;
     let log = (u128::from(zeros + 1) << 32) - (x + bend);

@@ -29,7 +29,7 @@ pub(crate) fn task_rng(seed: u64, task: PathHash) -> ChaCha8Rng {
     generator
 }
 
-/// Where values come from when the tape says nothing of a choice.
+/// The source of values that the tape does not override.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum DefaultSource {
     /// From the seed.
@@ -46,7 +46,7 @@ pub(crate) struct RecordedChoice {
     pub(crate) key: ChoiceKey,
     pub(crate) ordinal: u64,
     pub(crate) value: u64,
-    /// How many values there were to choose from.
+    /// The number of values to choose from.
     pub(crate) options: u64,
     /// The virtual time at which it was made.
     pub(crate) at: u64,
@@ -57,7 +57,7 @@ pub(crate) struct RecordedChoice {
 pub(crate) struct ChoiceSource {
     base: u64,
     default: DefaultSource,
-    /// How many of the fuzzer's bytes are used up.
+    /// The number of the fuzzer's bytes that are used up.
     bytes_used: usize,
     overrides: BTreeMap<(PathHash, u64), u64>,
     /// The choices that were drawn, if they are recorded.
@@ -115,7 +115,7 @@ impl ChoiceSource {
         self.seed_only = false;
     }
 
-    /// What a tape says of a choice that is not drawn, or else 0.
+    /// The tape's value of a choice that is not drawn, or 0.
     #[inline]
     pub(crate) fn overridden_value(
         &mut self,
@@ -183,7 +183,7 @@ impl ChoiceSource {
                 DefaultSource::Zero => 0,
                 DefaultSource::Bytes(_) => {
                     let value = self.next_from_bytes(distribution);
-                    // Who asks again is told the same, as by a seed or by a tape.
+                    // A repeated question gets the same answer, as with a seed or a tape.
                     self.overrides.insert((key, ordinal), value);
                     value
                 }

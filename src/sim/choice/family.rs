@@ -10,23 +10,22 @@ use std::fmt;
 use crate::sim::choice::hash::hash_name;
 use crate::sim::instant::in_three_digits;
 
-/// What a choice decides, in kind. Choices of one group are left out together when a failing run is
-/// shrunk.
+/// A kind of choices. Choices of one group are left out together when a failing run is shrunk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub enum ChoiceGroup {
     /// The order in which tasks run, and how long a wake-up is delayed.
     Schedule,
-    /// How long the network takes.
+    /// Delays of the network.
     Timing,
-    /// What the network loses.
+    /// Losses of the network.
     Loss,
-    /// What fails.
+    /// Faults of plans.
     Fault,
-    /// What a program asks for itself, by `Sim::choose`.
+    /// Choices of a program, by `Sim::choose`.
     User,
-    /// How the input of a property test is simpler than the drawn one. It is written on tapes and
-    /// never drawn.
+    /// Steps by which the input of a property test is simpler than the drawn one. They are written
+    /// on tapes and never drawn.
     Input,
 }
 
@@ -46,7 +45,7 @@ impl ChoiceGroup {
 struct Parts<'a> {
     /// The task, or the direction of a connection, that the choice is about.
     actor: &'a str,
-    /// What else names the choice: the source of a wake-up, a host, a label.
+    /// The object of the choice: the source of a wake-up, a host, a label.
     object: &'a str,
     ordinal: u64,
     value: u64,

@@ -3,7 +3,7 @@
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::hash::{MIX_A, MIX_B, WEYL, hash_name, mul_fold, splitmix64};
 
-/// What stands for a path, such as that of a task: `main/client/worker#2`.
+/// The hash of a path, such as that of a task: `main/client/worker#2`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(crate) struct PathHash(pub(crate) u64);
 
@@ -17,7 +17,7 @@ impl PathHash {
         Self(splitmix64(mul_fold(self.0 ^ MIX_A, name_hash ^ MIX_B).wrapping_add(index as u64)))
     }
 
-    /// What stands for the end of the task that this path names.
+    /// The hash of the end of the task that has this path.
     #[inline]
     pub(crate) const fn exit(self) -> Self {
         Self(splitmix64(self.0 ^ WEYL))
@@ -58,8 +58,8 @@ pub(crate) const FOREIGN: PathHash = PathHash::of_name("foreign");
 pub(crate) const SOURCES: [(PathHash, &str); 3] =
     [(SPAWN, "spawn"), (TIMER, "timer"), (FOREIGN, "foreign")];
 
-/// How a path writes the end of a task, and ancestors that are not spelt out.
-/// No name is written like them: a percent sign of a name is itself encoded.
+/// The name of the end of a task, and of omitted ancestors, in a path. No other name is written
+/// like them: a percent sign in a name is encoded.
 pub(crate) const EXIT: &str = "%exit";
 pub(crate) const HASH_PREFIX: &str = "%hash:";
 
@@ -110,7 +110,7 @@ pub(crate) fn unescape(text: &str) -> String {
     String::from_utf8(name).unwrap_or_else(|_| text.to_string())
 }
 
-/// Who chooses what: `delay main/client timer` is a family, a task, a waker.
+/// The actor and the object of a choice: `delay main/client timer` is a family, a task, a source.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChoiceKey {
     pub(crate) family: ChoiceFamily,

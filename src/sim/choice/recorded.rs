@@ -9,15 +9,15 @@ use crate::sim::instant::Instant;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub struct Choice {
-    /// When it was made, in true virtual time.
+    /// The instant of the choice, in true virtual time.
     pub at: Instant,
-    /// Who chose what: `delay main/client timer`, as on a tape.
+    /// The family, the actor and the object: `delay main/client timer`, as on a tape.
     pub subject: String,
-    /// How many choices this subject had made before.
+    /// The number of earlier choices of this subject.
     pub ordinal: u64,
-    /// What was chosen.
+    /// The chosen value.
     pub value: u64,
-    /// How many values there were to choose from.
+    /// The number of values to choose from.
     pub(crate) options: u64,
 }
 

@@ -11,7 +11,7 @@ use crate::sim::choice::draw::ChoiceSource;
 use crate::sim::choice::family::ChoiceFamily;
 use crate::sim::choice::key::{ChoiceKey, PathHash};
 
-/// How the order of what happens is explored.
+/// The strategy that draws the order and the delays of wake-ups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Schedule {
@@ -33,7 +33,7 @@ pub enum Schedule {
     /// time as well, and a change point is a poll of a task, not a step of the
     /// run, so that an edit elsewhere does not move it.
     Pct {
-        /// How many ordering constraints the bug that is sought has; 1 and up.
+        /// The number of ordering constraints of the bugs that are sought: 1 or more.
         depth: u32,
     },
 }
@@ -53,7 +53,7 @@ impl fmt::Display for Schedule {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{input}` is no schedule: expected `fifo`, `random` or `pct:N` with N from 1")]
 pub struct ParseScheduleError {
-    /// What was to be read.
+    /// The text that was parsed.
     pub input: String,
 }
 
@@ -74,10 +74,10 @@ impl FromStr for Schedule {
     }
 }
 
-/// How many places there are among what is due at one instant.
+/// The number of ranks among the events that are due at one instant.
 const RANKS: u64 = 1 << 16;
 
-/// What a strategy decides for a wake-up.
+/// The priority that a strategy gives to a wake-up.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Priority {
     /// The place among what is due at the same instant: low goes first.
@@ -86,11 +86,11 @@ pub(crate) struct Priority {
     pub(crate) delay: u64,
 }
 
-/// What a task keeps under `Schedule::Pct`.
+/// The state of a task under `Schedule::Pct`.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct PctState {
     pub(crate) priority: Priority,
-    /// How many polls are left until it falls; 0 is never.
+    /// The number of polls before the priority falls; 0 is never.
     polls_until_demotion: u32,
     demoted: Priority,
 }
@@ -112,9 +112,9 @@ impl PctState {
 pub(crate) struct Wakeup {
     pub(crate) task: PathHash,
     pub(crate) source: PathHash,
-    /// How many times this source has woken this task before.
+    /// The number of earlier wake-ups of this task by this source.
     pub(crate) ordinal: u64,
-    /// What the task keeps under `Schedule::Pct`.
+    /// The priority of the task under `Schedule::Pct`.
     pub(crate) task_priority: Priority,
 }
 
@@ -135,7 +135,7 @@ impl Scheduler {
         matches!(self.schedule, Schedule::Pct { .. })
     }
 
-    /// What a task starts out with.
+    /// Draws the initial state of a task.
     pub(crate) fn draw_pct_state(self, choices: &mut ChoiceSource, task: PathHash) -> PctState {
         let Schedule::Pct { depth } = self.schedule else {
             return PctState::default();
@@ -151,7 +151,7 @@ impl Scheduler {
         if falls == 0 || falls > u64::from(depth.saturating_sub(1)) {
             return PctState { priority: slack, ..PctState::default() };
         }
-        // How long a task will live is unknown, so every scale is as likely.
+        // The number of polls of a task is unknown, so that every scale is as likely.
         let scale = draw(3, Distribution::Uniform(10));
         let polls_left = 1 + draw(4, Distribution::Uniform(1 << scale)) as u32;
         let index = (RANKS / 2) as u16 + draw(5, Distribution::Uniform(RANKS / 2)) as u16;

@@ -28,7 +28,7 @@ const HEADER: &str = "virtnet tape 1";
 /// The subject under which a tape says how the input of a test is simpler than what is drawn.
 pub(crate) const INPUT_SUBJECT: &str = "input main";
 
-/// What a run is to be replayed from: give it to `Run::tape`.
+/// A run as text, to be replayed by `Run::tape`.
 ///
 /// ```
 /// use virtnet::{Run, Tape};
@@ -103,7 +103,7 @@ impl Tape {
         words.fold(self, |tape, (word, ordinal)| tape.with(INPUT_SUBJECT, ordinal, *word))
     }
 
-    /// What [`Tape::with_input`] has written.
+    /// The steps that [`Tape::with_input`] has written.
     pub(crate) fn input(&self) -> Vec<u64> {
         self.iter()
             .filter(|(subject, ..)| *subject == INPUT_SUBJECT)
@@ -210,7 +210,7 @@ impl fmt::Display for Tape {
 pub struct ParseTapeError {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is wrong with it, and what was expected.
+    /// The fault in the text, and what was expected.
     pub reason: String,
 }
 

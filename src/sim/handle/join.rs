@@ -33,7 +33,7 @@ pub struct JoinHandle<T> {
     output: PhantomData<fn() -> T>,
 }
 
-/// What a handle stands for.
+/// The state of a handle.
 enum State {
     Spawned(TaskId),
     /// A task that never began: the node that was down, and where it was spawned.
@@ -204,7 +204,7 @@ impl<T> Drop for JoinHandle<T> {
             if is_probing() {
                 forget_operation(address_of(self));
             }
-            // What is left of the task is dropped here, outside the world.
+            // The output and the waiter are dropped here, outside the world.
             let _leftover = try_enter_run(self.run, |world| world.detach(task));
         }
     }
@@ -235,7 +235,7 @@ pub enum JoinErrorReason {
     NodeDied {
         /// The name of the node.
         node: String,
-        /// How it died.
+        /// The cause of its death.
         death: NodeDeath,
     },
     /// It never began, because this node was down: the one that it was spawned on, or that of the

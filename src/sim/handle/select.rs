@@ -5,7 +5,7 @@ use std::panic::Location;
 use crate::sim::task::table::LastSelect;
 use crate::sim::world::current::try_enter;
 
-/// Where one `select!` begins to look, each time it is polled.
+/// The branch with which a `select!` begins, each time it is polled.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct SelectOrder {

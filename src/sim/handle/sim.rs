@@ -194,7 +194,7 @@ impl Sim {
         enter_run(self.run, |world| world.note(&text));
     }
 
-    /// What the tape says of the input of this run: see `Tape::input`.
+    /// The word of the tape's input for this run: see `Tape::input`.
     #[cfg(feature = "proptest")]
     pub(crate) fn input_word(&self, ordinal: u64) -> u64 {
         enter_run(self.run, |world| world.input_word(ordinal))

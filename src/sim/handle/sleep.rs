@@ -41,7 +41,7 @@ pub struct Sleep {
     timer: TimerState,
 }
 
-/// How far a [`Sleep`] has come.
+/// The state of the timer of a [`Sleep`].
 #[derive(Clone, Copy)]
 enum TimerState {
     /// It has not been polled since it was made or reset.
@@ -108,7 +108,7 @@ impl Future for Sleep {
         }
         let waiter = Waiter::of(cx.waker());
         let mut timer = this.timer.timer_id();
-        // Who waited before is dropped here, outside the world.
+        // The previous waiter is dropped here, outside the world.
         let replaced = enter_run(this.run, |world| world.arm_timer(&mut timer, at, waiter));
         if replaced.is_err() {
             // It has gone off, though the clock of this node says otherwise by now.
@@ -205,7 +205,7 @@ impl From<Elapsed> for io::Error {
 
 /// Ticks at a fixed period of virtual time; the first tick comes at once.
 ///
-/// What it does about ticks that were missed is its [`MissedTickBehavior`].
+/// Missed ticks are treated as its [`MissedTickBehavior`] says.
 #[derive(Debug)]
 #[must_use = "an interval ticks only when awaited"]
 pub struct Interval {
@@ -247,11 +247,11 @@ pub enum MissedTickBehavior {
     Skip,
 }
 
-/// How late a tick may be and count as taken in time.
+/// The lateness up to which a tick counts as taken in time.
 const TICK_TOLERANCE: Duration = Duration::from_millis(5);
 
 impl MissedTickBehavior {
-    /// When the next tick is due after one that was taken late.
+    /// The instant of the next tick after one that was taken late.
     fn next_due(self, due: Instant, now: Instant, period: Duration) -> Instant {
         match self {
             Self::Delay if now > due + TICK_TOLERANCE => now + period,

@@ -20,7 +20,7 @@ pub(crate) struct CallbackTimers {
 }
 
 impl CallbackTimers {
-    /// Where a slot is.
+    /// The vector and the index of a slot.
     #[inline]
     fn slot_mut(&mut self, slot: u32) -> (&mut Vec<EntryId>, usize) {
         match slot.checked_sub(RARE_BASE) {

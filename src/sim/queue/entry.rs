@@ -10,7 +10,7 @@ use std::num::NonZero;
 const KEY_BITS: u32 = 63;
 const ID_BITS: u32 = 36;
 const KIND_BITS: u32 = 2;
-/// How many bits the number of a slot takes.
+/// The number of bits of a slot number.
 pub(crate) const SLOT_BITS: u32 = 27;
 const ACTION_BITS: u32 = KIND_BITS + SLOT_BITS;
 
@@ -40,11 +40,11 @@ impl EntryId {
     pub(crate) const LAST: Self = Self(LAST_ID);
 }
 
-/// What an entry will do, and in which slot: `kind: 2 bits | slot: 27 bits`.
+/// The action of an entry, and its slot: `kind: 2 bits | slot: 27 bits`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Action(u32);
 
-/// What kind of thing an entry will do.
+/// The kind of an action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ActionKind {
     /// Poll a task.

@@ -11,7 +11,7 @@ use crate::util::cold::ClearToCapacity;
 use crate::sim::queue::entry::{Action, ActionKind, END_OF_TIME, Entry, EntryId};
 use crate::sim::queue::radix_heap::RadixHeap;
 
-/// What is due and what lies ahead.
+/// The due and the future events.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     last_id: EntryId,
@@ -23,7 +23,7 @@ pub(crate) struct EventQueue {
     /// Whether the place of `first` has yet to be chosen: nothing contends.
     sole_is_unranked: bool,
     due: BinaryHeap<Reverse<Entry>>,
-    /// What woke itself: behind all that is due. Keys are places.
+    /// Polls of tasks that woke themselves: behind all due events. Keys are positions.
     yielded: Vec<Entry>,
     future: RadixHeap,
 }
@@ -52,9 +52,9 @@ impl EventQueue {
 
     /// Begins with the first number again.
     ///
-    /// What lies ahead from before keeps its place in time, and goes behind what is new at the same
-    /// instant. Two entries of one slot and one number would have to be 2^36 events apart, the
-    /// first one cancelled and not yet swept up, for one to be taken for the other.
+    /// Earlier future entries keep their instants, and go behind new entries of the same instant.
+    /// Two entries of one slot and one number would be mistaken for each other only if they were
+    /// 2^36 events apart, and the first one cancelled and not yet removed.
     #[cold]
     fn wrap_id(&self) -> EntryId {
         assert!(self.renumber_ids, "virtnet: a run is limited to 2^36 events");
@@ -167,7 +167,7 @@ impl EventQueue {
         !self.yielded.is_empty()
     }
 
-    /// What woke itself and waits behind all that is due, in no order.
+    /// The polls of tasks that woke themselves, in no order.
     pub(crate) fn yielded_actions(&self) -> impl Iterator<Item = Action> {
         self.yielded.iter().map(|entry| entry.action())
     }
@@ -196,7 +196,7 @@ impl EventQueue {
         self.future.is_fresh()
     }
 
-    /// What the nearest entries ahead will do, in no order.
+    /// The actions of the nearest future entries, in no order.
     pub(crate) fn near_actions(&mut self) -> impl Iterator<Item = Action> {
         self.future.take_near().map(Entry::action)
     }
@@ -215,7 +215,7 @@ impl EventQueue {
         self.future.pop();
     }
 
-    /// How many entries lie ahead, the forgotten ones included.
+    /// The number of future entries, with the cancelled ones.
     pub(crate) fn future_len(&self) -> usize {
         self.future.len()
     }

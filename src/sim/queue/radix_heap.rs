@@ -42,7 +42,7 @@ struct Buckets {
 #[derive(Debug)]
 pub(crate) struct RadixHeap {
     near: BinaryHeap<Reverse<Entry>>,
-    /// What is before it is near, what is at or after it lies in a bucket.
+    /// Entries before it are near; entries at or after it are in a bucket.
     horizon: u64,
     far: Buckets,
     /// Whether buckets have been used since the queue was cleared.
@@ -59,8 +59,8 @@ impl Default for RadixHeap {
 }
 
 impl RadixHeap {
-    /// Where more memory is needed, a call is the last that is done, so that no register has to be
-    /// saved for it.
+    /// A push that needs more memory is a call at the very end, so that no register has to be saved
+    /// for it.
     #[inline(always)]
     pub(crate) fn push(&mut self, entry: Entry) {
         if entry.key() >= self.horizon {

@@ -5,7 +5,7 @@ use crate::sim::report::stall::Stall;
 use crate::sim::report::task_panic::TaskPanic;
 use std::fmt;
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 #[must_use]

@@ -10,18 +10,18 @@ use crate::sim::report::limit::Limit;
 use crate::sim::report::task_panic::TaskPanic;
 use crate::sim::report::trace::{Fingerprint, Trace};
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 #[must_use = "a run that failed says so in its ending; unwrap it to panic with that"]
 pub struct Outcome<T> {
-    /// How the run ended.
+    /// The end of the run.
     pub ending: Ending<T>,
     /// The seed that decided it.
     pub seed: u64,
     /// The virtual time that passed.
     pub elapsed: Duration,
-    /// How many steps it took: polls of tasks, and what a simulated network did by itself. See
+    /// The number of steps: polls of tasks, and actions of a simulated network by itself. See
     /// [`Run::step_limit`](crate::Run::step_limit).
     pub steps: u64,
     /// The identity of the run: two runs are the same if these are equal.
@@ -31,13 +31,13 @@ pub struct Outcome<T> {
     pub checkpoints: Vec<Fingerprint>,
     /// All records, if `Run::keep_trace` asked for them.
     pub trace: Option<Trace>,
-    /// What replays this run: always keyed, never a fuzzer's bytes.
+    /// The tape that replays this run: always keyed, never a fuzzer's bytes.
     pub tape: Tape,
     /// All choices that were not 0, in the order in which they were made, if
     /// `Run::record_choices` asked for them or a fuzzer's bytes made them.
     pub choices: Vec<Choice>,
-    /// How many wake-ups came from other threads: if not zero, what happened
-    /// was not decided by the seed alone.
+    /// The number of wake-ups by other threads. If it is not zero, the run was not decided by the
+    /// seed alone.
     pub foreign_wakes: u64,
     /// Panics of destructors that ran because a node crashed. They do not end the run.
     pub caught_panics: Vec<TaskPanic>,

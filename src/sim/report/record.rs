@@ -179,7 +179,7 @@ impl fmt::Display for RecordKind {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Segment {
-    /// What the segment is.
+    /// The kind of the segment.
     pub kind: SegmentKind,
     /// The sender.
     pub from: SegmentEndpoint,
@@ -226,7 +226,7 @@ impl fmt::Display for SegmentEndpoint {
     }
 }
 
-/// What a [`Segment`] is. Prints as `data`, `FIN`, `RST`, `SYN` or `SYN-ACK`.
+/// The kind of a [`Segment`]. Prints as `data`, `FIN`, `RST`, `SYN` or `SYN-ACK`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum SegmentKind {
@@ -310,7 +310,7 @@ impl FaultChange {
     }
 }
 
-/// What a [`FaultChange`] does.
+/// The action of a [`FaultChange`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum FaultAction {
@@ -396,21 +396,21 @@ impl fmt::Display for FaultChange {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Record {
-    /// When it happened, in true virtual time.
+    /// The instant of the event, in true virtual time.
     pub at: Instant,
-    /// What kind of event it was, with the segment or the fault that it is about.
+    /// The kind of the event, with its segment or fault.
     pub kind: RecordKind,
     /// The path of the task or of the direction of a connection whose event it was, such as
     /// `main/client#2`; empty for a fault.
     pub subject: String,
-    /// What caused it: the waker of a poll, the name of a choice.
+    /// The cause: the source of a wake-up, the name of a choice.
     pub source: String,
-    /// How often this source had woken, or been chosen by, this subject before;
-    /// wake-ups that found it woken already count.
+    /// The number of earlier wake-ups or choices of this subject by this source, including wake-ups
+    /// that found the task woken already.
     pub ordinal: u64,
     /// The text of a note, the payload of the kind as text, or how the run ended; empty elsewhere.
     pub text: String,
-    /// What the event carried: the value of a choice, a hash of a note.
+    /// The value of a choice, or a hash of the note or the bytes of the event.
     pub digest: u64,
     /// The indices in the trace of the records that led to this one: that in which the task was
     /// woken, in which a segment was sent, in which a fault was requested; and those in which the

@@ -6,7 +6,7 @@ use std::panic::Location;
 use crate::sim::instant::Instant;
 use crate::sim::report::limit::Limit;
 
-/// What a task was about when the run stopped.
+/// The state of a task when the run stopped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum StalledState {
@@ -23,16 +23,16 @@ pub enum StalledState {
     /// It was polled once more to learn what it waits for, and that poll tried operation after
     /// operation, all of them pending, until it was ended.
     Endless {
-        /// What it waits for, as far as it was asked.
+        /// The reasons for which it waits, as far as they are known.
         reasons: Vec<String>,
-        /// How many operations it tried.
+        /// The number of operations that it tried.
         operations: u64,
     },
     /// A wake-up by this source was on its way to it.
     Woken {
         /// The task, the delivery or the timer that woke it.
         by: String,
-        /// How many times it had been polled at that instant.
+        /// The number of its polls at that instant.
         polls_at_instant: u64,
     },
 }
@@ -70,11 +70,11 @@ impl fmt::Display for StalledState {
 pub struct StalledTask {
     /// The path of the task.
     pub task: String,
-    /// Where it was spawned.
+    /// The place where it was spawned.
     pub spawned_at: &'static Location<'static>,
-    /// What it was about.
+    /// Its state.
     pub state: StalledState,
-    /// When and by what it was last polled, unless a poll is due.
+    /// Its last poll, unless a poll is due.
     pub history: Option<History>,
     /// The `select!` that it completed last, if any.
     pub last_select: Option<SelectEnd>,
@@ -86,9 +86,9 @@ pub struct StalledTask {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct History {
-    /// When it was polled.
+    /// The instant of the poll.
     pub polled_at: Instant,
-    /// What had woken it.
+    /// The source of the wake-up.
     pub woken_by: String,
 }
 
@@ -99,13 +99,14 @@ impl fmt::Display for History {
     }
 }
 
-/// How a `select!` ended, which may be why nothing brings about what its task waits for next.
+/// The end of a `select!`. The branches that it dropped may be the reason why a later wait of its
+/// task never ends.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct SelectEnd {
-    /// When it ended.
+    /// The instant of the end.
     pub at: Instant,
-    /// Where it stands in the program.
+    /// Its place in the program.
     pub location: &'static Location<'static>,
     /// The future of the branch that it took, as written, or `else`.
     pub taken: String,
@@ -155,7 +156,7 @@ impl fmt::Display for StalledTask {
 pub struct LostWakeup {
     /// The path of the task.
     pub task: String,
-    /// How it was seen to get on.
+    /// The evidence that it could go on.
     pub evidence: String,
 }
 
@@ -165,11 +166,11 @@ impl fmt::Display for LostWakeup {
     }
 }
 
-/// What every task was about when the run stopped short of its end.
+/// The state of every task when the run stopped early.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Stall {
-    /// When the run stopped.
+    /// The instant at which the run stopped.
     pub at: Instant,
     /// All tasks, oldest first; the main task comes first of all.
     pub tasks: Vec<StalledTask>,
@@ -181,13 +182,13 @@ pub struct Stall {
     pub limit: Option<Limit>,
     /// The first task found that could go on.
     pub lost_wakeup: Option<LostWakeup>,
-    /// How many wake-ups came from other threads, which the run cannot await.
+    /// The number of wake-ups by other threads, for which the run cannot wait.
     pub foreign_wakes: u64,
     /// Whether polling the tasks once more was ended, because it took too much real time.
     pub cut_short: bool,
 }
 
-/// How many tasks a printed report shows.
+/// The maximum number of tasks in a printed report.
 const MAX_SHOWN: usize = 50;
 
 impl fmt::Display for Stall {
@@ -224,7 +225,7 @@ impl fmt::Display for Stall {
     }
 }
 
-/// How many culprits of a livelock a printed report names.
+/// The maximum number of culprits of a livelock in a printed report.
 const MAX_NAMED: usize = 5;
 
 impl Stall {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 
-/// What stands for the message of a panic whose payload is no text.
+/// The message of a panic whose payload is not a text.
 pub(crate) const NO_MESSAGE: &str = "(a panic without a message)";
 
 /// A task's panic ended the run.
@@ -12,9 +12,9 @@ pub(crate) const NO_MESSAGE: &str = "(a panic without a message)";
 pub struct TaskPanic {
     /// The path of the task that panicked: `main/client/worker#2`.
     pub task: String,
-    /// What the panic said.
+    /// The message of the panic.
     pub message: String,
-    /// Where the task was spawned.
+    /// The place where the task was spawned.
     pub spawned_at: &'static Location<'static>,
     /// Whether it panicked while the run, already over, dropped its tasks.
     pub during_drop: bool,

@@ -23,7 +23,7 @@ use crate::sim::report::record::{Record, RecordKind, RecordTag};
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// That of a run of which nothing is known.
+    /// The fingerprint of a run that is unknown.
     pub(crate) const NONE: Self = Self(0);
 }
 
@@ -43,7 +43,7 @@ impl fmt::Debug for Fingerprint {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{input}` is no fingerprint: expected 16 hexadecimal digits")]
 pub struct ParseFingerprintError {
-    /// What was to be read.
+    /// The text that was parsed.
     pub input: String,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Trace {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Divergence {
-    /// How many records the traces have in common.
+    /// The number of records that the traces have in common.
     pub index: usize,
     /// The record of the first trace, unless it ended before.
     pub left: Option<Record>,
@@ -170,14 +170,14 @@ impl From<RecordKind> for RecordPayload {
     }
 }
 
-/// What is kept of an event beside its keys and numbers.
+/// The data of an event beside its keys and numbers.
 #[derive(Debug)]
 pub(crate) struct RecordExtras {
     pub(crate) payload: RecordPayload,
     pub(crate) cause: RecordIndex,
 }
 
-/// How many records lie between two checkpoints.
+/// The number of records between two checkpoints.
 const CHECKPOINT_INTERVAL: u64 = 4096;
 /// The most checkpoints of a run: beyond four thousand million records there are none.
 const MAX_CHECKPOINTS: usize = 1 << 20;
@@ -186,7 +186,7 @@ const MAX_CHECKPOINTS: usize = 1 << 20;
 #[derive(Debug, Default)]
 struct RecordLog {
     events: Vec<(Event, RecordExtras)>,
-    /// Where something arrived, by direction and place in its stream.
+    /// The records of arrivals, by direction and position in the stream.
     arrivals: BTreeMap<(PathHash, u64), RecordIndex>,
     /// In which records something was read, and where that had arrived.
     reads: Vec<(RecordIndex, RecordIndex)>,
@@ -238,7 +238,7 @@ impl Recorder {
         self.after(self.count)
     }
 
-    /// That after so many records.
+    /// The record with that number, or the one in which the current action was requested.
     #[inline]
     const fn after(&self, count: u64) -> RecordIndex {
         // Numbers that do not fit belong to more records than can be kept.

@@ -20,10 +20,10 @@ use crate::sim::world::progress::Progress;
 use crate::sim::world::state::{EndReason, Limits};
 use crate::sim::world::step::{ExternalCall, FinishedTask, NextStep, RareStep, StepHandoff};
 
-/// How many wake-ups in a chain stand for one poll at an instant.
+/// The number of wake-ups in a chain that count as one poll at an instant.
 const CHAIN_PER_POLL: u64 = 10;
 
-/// How one simulated run is executed.
+/// The configuration of one simulated run.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,7 +74,7 @@ impl Run {
 
     /// Ends the run when so much virtual time has passed: one hour unless said otherwise.
     ///
-    /// What happens at the limit still happens. `Duration::ZERO` admits what takes no time.
+    /// Events at the limit itself still happen. `Duration::ZERO` admits what takes no time.
     /// `Duration::MAX` is 292 years, where representable time ends: a run that comes so far ends
     /// there, with [`Limit::EndOfTime`](crate::sim::Limit::EndOfTime).
     #[inline]

@@ -24,8 +24,8 @@ use crate::sim::world::state::{Phase, World};
 
 pub(crate) type PanicPayload = Box<dyn Any + Send>;
 
-/// How long a task that could go on is given to be woken by another thread, whose answer may have
-/// come after the run had ended.
+/// The real time for which a task that could go on may still be woken by another thread, whose
+/// answer may have come after the run had ended.
 const FOREIGN_GRACE: Duration = Duration::from_millis(10);
 
 /// Returns what a panic said, and drops its payload.

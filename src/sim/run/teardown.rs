@@ -28,7 +28,7 @@ use crate::sim::task::executor::Executor;
 use crate::sim::world::current::enter_current;
 use crate::sim::world::state::{DropQueue, EndReason, MAIN, Phase, World};
 
-/// How a run ended, in a few words, because it is moved about.
+/// The end of a run without its value. It is small, because it is moved often.
 enum ErasedEnding {
     Done(BoxedTask),
     Panicked(Box<TaskPanic>),
@@ -85,7 +85,7 @@ pub(crate) fn finish(
 }
 
 fn collect_finished_run(world: &mut World, ending: ErasedEnding) -> FinishedRun {
-    // Those that came too late to be heard tell of the same uncertainty.
+    // Wake-ups that came too late to be handled count, too.
     world.foreign_wakes +=
         drain_cross_thread_wakes(&mut world.foreign_wakes_seen, world.run).len() as u64;
     let choices = world.choices.take_recorded().map(|choices| {

@@ -15,7 +15,7 @@ use crate::util::prefetch::prefetch;
 /// A task's box, whatever type its future has.
 pub(crate) type BoxedTask = Pin<Box<dyn ErasedFuture>>;
 
-/// What can be done with a task's box, whatever type its future has.
+/// The operations on a task's box, whatever type its future has.
 pub(crate) trait ErasedFuture {
     /// Polls the future, which is dropped once it has returned.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;

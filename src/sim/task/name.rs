@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What a task is called.
+/// The name of a task.
 #[derive(Clone, Debug)]
 pub(crate) enum TaskName {
     /// By the type of its future, which says the function and not the line. A function that gives

@@ -82,7 +82,7 @@ pub(crate) enum TaskState {
     Done,
 }
 
-/// Where a task comes from, and so how its path begins.
+/// The origin of a task, with which its path begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin {
     /// It is the main task.
@@ -94,25 +94,25 @@ pub(crate) enum Origin {
     },
 }
 
-/// What is touched whenever the task is woken or polled: one cache line.
+/// The data that each wake-up and each poll uses: one cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct TaskSlot {
     pub(crate) key: PathHash,
     /// The queue entry that will poll it, while it is scheduled.
     pub(crate) entry: EntryId,
-    /// Who brought that about, and how often they had before.
+    /// The source of the wake-up, and the number of its earlier wake-ups.
     pub(crate) woken_by: PathHash,
     pub(crate) ordinal: u32,
     pub(crate) generation: Generation,
     pub(crate) polled_at: u64,
     pub(crate) polls_at_instant: u32,
-    /// How often its last waker has woken it. The one before stands in
-    /// [`TaskInfo`], the others in [`TaskTable::wake_counts`].
+    /// The number of wake-ups by the last source. That of the source before is in [`TaskInfo`],
+    /// those of all others in [`TaskTable::wake_counts`].
     last_source_count: u32,
     last_source: PathHash,
-    /// How many wake-ups of task by task led to this one since a timer, or
-    /// another thread, last woke anyone in the chain.
+    /// The number of wake-ups from task to task that led to this one since a timer or another
+    /// thread last woke a task of the chain.
     pub(crate) wake_chain: u32,
     pub(crate) state: TaskState,
     /// Whether `met`, `siblings` or `more_siblings` may have anything of it.
@@ -171,7 +171,7 @@ pub(crate) struct TaskInfo {
     parent: u32,
     /// The path above this task.
     parent_hash: PathHash,
-    /// How many of its ancestors can be spelt out.
+    /// The number of its ancestors that its path spells out.
     depth: u32,
     /// Tasks whose path goes through this one keep the slot from being reused.
     children: u32,
@@ -183,9 +183,9 @@ pub(crate) struct TaskInfo {
     pub(crate) joiner: Option<Waiter>,
     /// Its box, once it has completed.
     pub(crate) output: Option<BoxedTask>,
-    /// What few tasks need.
+    /// The data that few tasks need.
     extras: Option<Box<TaskExtras>>,
-    /// Who woke it before its last waker, and how often.
+    /// The source before the last one, and the number of its wake-ups.
     previous_source: (PathHash, u32),
 }
 
@@ -234,29 +234,29 @@ impl TaskInfo {
     }
 }
 
-/// How many types are remembered: so many that the few of a program hardly ever share a place.
+/// The number of cached types: so many that the few types of a program rarely share a place.
 const TYPE_CACHE: usize = 32;
 
 /// Stands for no parent.
 const NO_PARENT: u32 = u32::MAX;
 
-/// How many ancestors of a task its path spells out.
+/// The number of ancestors that the path of a task spells out.
 const MAX_SPELLED_DEPTH: u32 = 32;
 
-/// How many slots are kept from one run to the next.
+/// The number of slots that are kept from one run to the next.
 pub(crate) const MAX_CAPACITY: usize = 1024;
 
 /// The least number of remembered wakers at which to look which have ended.
 const SWEEP_AT: usize = 4096;
 
-/// What few tasks need: made when first asked for.
+/// The data that few tasks need. It is made on demand.
 #[derive(Debug, Default)]
 pub(crate) struct TaskExtras {
     pub(crate) rng: Option<Box<ChaCha8Rng>>,
-    /// How many `select!`s it has begun, and choices it has made, by name.
+    /// The number of its `select!`s, and its choices by name.
     pub(crate) selects: u32,
     pub(crate) user_choices: BTreeMap<PathHash, u64>,
-    /// How often it has asked a question, and when the last answer comes.
+    /// The number of repetitions of each question, and the instant of the last answer.
     pub(crate) queries: SmallMap<PathHash, (u64, u64)>,
     /// The `select!` that it completed last.
     pub(crate) last_select: Option<LastSelect>,
@@ -291,18 +291,18 @@ pub(crate) struct TaskTable {
     wake_records: Vec<RecordIndex>,
     free: Vec<u32>,
     spawned: u64,
-    /// How many tasks of a name a task has spawned, by its slot and the name's
-    /// hash: the last few, and then the others.
+    /// The number of tasks of a name that a task has spawned, by its slot and the name's hash: the
+    /// last few, and then the others.
     siblings: Vec<((u32, u64), u32)>,
     more_siblings: BTreeMap<(u32, u64), u32>,
     /// The types that unnamed tasks were called by lately, by where that is written, and the hashes
     /// of their names.
     type_hashes: [(usize, u64); TYPE_CACHE],
-    /// How often a source has woken a task, beside the last two sources.
+    /// The number of wake-ups of a task by a source, beside the last two sources.
     wake_counts: BTreeMap<(u32, PathHash), u32>,
     /// At how many entries `met` is cleared of sources that are no more, [`SWEEP_AT`] at least.
     sweep_at: usize,
-    /// How many slots this run has used.
+    /// The number of slots that this run has used.
     used: usize,
 }
 
@@ -394,7 +394,7 @@ impl TaskTable {
             TaskName::Type(name) => *name,
             TaskName::Given(name) => return hash_name(name),
         };
-        // Where a type is remembered depends on an address, its hash does not.
+        // The place of a type in the cache depends on an address; its hash does not.
         let address = name as usize;
         let cached = &mut self.type_hashes[address / 16 % TYPE_CACHE];
         if cached.0 != address {
@@ -441,7 +441,7 @@ impl TaskTable {
         live.then_some(slot)
     }
 
-    /// What is known of `task`, and how far it is, as long as its slot is its own.
+    /// The data and the state of `task`, as long as its slot is its own.
     #[inline]
     pub(crate) fn get_info(&mut self, task: TaskId) -> Option<(TaskState, &mut TaskInfo)> {
         let slot = self.slots.get(task.slot as usize)?;
@@ -454,7 +454,7 @@ impl TaskTable {
         self.info[slot as usize].extras.as_ref()?.last_select
     }
 
-    /// What few tasks need, of the task in `slot`.
+    /// The rarely needed data of the task in `slot`.
     pub(crate) fn extras(&mut self, slot: u32) -> &mut TaskExtras {
         self.info[slot as usize].extras.get_or_insert_default()
     }

@@ -3,7 +3,7 @@
 use crate::sim::choice::key::PathHash;
 use crate::sim::report::trace::RecordIndex;
 
-/// What causes events: a task that is polled, a timer, a path of the network, the end of a task.
+/// The cause of events: a task that is polled, a timer, a path of the network, the end of a task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Actor {
     /// The source of wake-ups and records.

@@ -13,7 +13,7 @@ use crate::sim::report::trace::RecordIndex;
 use crate::sim::task::table::TaskId;
 use crate::sim::world::actor::Requester;
 
-/// What is to be done outside of the world, by the run loop.
+/// An action that the run loop does outside of the world.
 pub(crate) enum Callback {
     Boxed(Box<dyn FnOnce()>),
     /// Something that the network has numbered, of a run: no allocation.
@@ -54,7 +54,7 @@ pub(crate) enum Deferred {
     Callback(Callback),
 }
 
-/// What presses, in line.
+/// The deferred actions, in order.
 #[derive(Default)]
 pub(crate) struct DeferredQueue {
     /// Whether there may be any of what follows.

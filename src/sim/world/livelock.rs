@@ -35,7 +35,7 @@ pub(crate) struct SpinCounter {
     total: u64,
     /// Polls of self-woken tasks that woke themselves once more, since the last other poll.
     consecutive: u64,
-    /// How many times all that had woken itself was called up.
+    /// The number of rounds in which all self-woken tasks were polled.
     rounds: u64,
     /// The step in which a task last woke itself.
     step: u64,
@@ -86,8 +86,8 @@ impl SpinCounter {
 /// Which of the two limits was exceeded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ExceededLimit {
-    /// That of self-woken polls with no other poll between them.
+    /// The limit of self-woken polls with no other poll between them.
     Consecutive,
-    /// That of self-woken polls among polls of tasks that others wake.
+    /// The limit of self-woken polls among polls of tasks that others wake.
     Total,
 }

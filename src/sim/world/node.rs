@@ -17,7 +17,7 @@ pub(crate) const NODE_PATH: &str = "node";
 /// No node.
 pub(crate) const NO_NODE: u16 = 0;
 
-/// How a node died.
+/// The cause of a node's death.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NodeDeath {
@@ -43,20 +43,20 @@ impl fmt::Display for NodeDeath {
     }
 }
 
-/// What is known of a node.
+/// The state of a node.
 #[derive(Debug)]
 pub(crate) struct NodeState {
     /// The name of its host.
     name: Arc<str>,
     /// Whether its tasks have been told to go, and what they ask for has no effect.
     pub(crate) is_dead: bool,
-    /// How its latest life that is over ended.
+    /// The cause of the end of its latest life that is over.
     pub(crate) last_death: Option<NodeDeath>,
     pub(crate) is_paused: bool,
     /// Tasks that would have been polled while it was paused, in order, and the queue entries that
     /// would have done so.
     pub(crate) held_polls: Vec<(u32, EntryId)>,
-    /// How long a poll keeps it busy, and until when the last one does.
+    /// The duration for which a poll keeps it busy, and the instant until which the last poll does.
     pub(crate) poll_cost: u64,
     pub(crate) busy_until: u64,
     pub(crate) clock: NodeClock,

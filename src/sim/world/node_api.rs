@@ -32,12 +32,12 @@ impl World {
         self.nodes.clock(node)
     }
 
-    /// What the clock of the current task says.
+    /// The time by the clock of the current task.
     pub(crate) fn local_now(&self) -> Instant {
         Instant::from_nanos(self.local_clock().map_or(self.now, |clock| clock.local_time(self.now)))
     }
 
-    /// What the clock of the current task says at an instant of true time.
+    /// The time by the clock of the current task at an instant of true time.
     pub(crate) fn to_local_instant(&self, at: Instant) -> Instant {
         self.local_clock().map_or(at, |clock| Instant::from_nanos(clock.local_time(at.as_nanos())))
     }
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// How the latest life of a node that is over ended.
+    /// The cause of the end of a node's latest life that is over.
     pub(crate) fn last_death(&self, node: u16) -> Option<NodeDeath> {
         self.nodes.get(node)?.last_death
     }

@@ -6,7 +6,7 @@ const MILLION: u128 = 1_000_000;
 /// sleep of any length would be over at once from then on, without end.
 const NEVER: u64 = u64::MAX;
 
-/// How a node's clocks deviate from the true one.
+/// The deviation of a node's clocks from the true one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NodeClock {
     /// The true instant at which the drift was last changed, and what the node's clock said.
@@ -19,8 +19,8 @@ pub(crate) struct NodeClock {
 }
 
 impl NodeClock {
-    /// What the node's monotonic clock says at a true instant: before [`NEVER`], where a clock that
-    /// runs fast stands still.
+    /// The time by the node's monotonic clock at a true instant: before [`NEVER`], where a clock
+    /// that runs fast stands still.
     pub(crate) fn local_time(&self, now: u64) -> u64 {
         let passed = u128::from(now.saturating_sub(self.true_base)) * self.rate() / MILLION;
         u64::try_from(u128::from(self.local_base) + passed)

@@ -10,7 +10,7 @@ use crate::sim::choice::key::PathHash;
 /// The message of a run that another thread has stopped: its ending says nothing of the program.
 pub(crate) const STOPPED: &str = "virtnet: the run was stopped after its real time";
 
-/// What a run shows of itself while it goes on.
+/// The progress of a run, which another thread may read.
 #[derive(Debug)]
 pub(crate) struct Progress {
     step: AtomicU64,

@@ -37,7 +37,7 @@ use crate::sim::world::progress::Progress;
 /// The slot of the main task, which is the first.
 pub(crate) const MAIN: u32 = 0;
 
-/// How far a run may go.
+/// The limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Nanoseconds of virtual time.
@@ -62,7 +62,7 @@ pub(crate) enum EndReason {
 }
 
 impl EndReason {
-    /// What it is called in traces.
+    /// Its name in traces.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -85,7 +85,7 @@ pub(crate) enum Phase {
     Closing,
 }
 
-/// What left the world and is to be dropped outside of it.
+/// Values that left the world, to be dropped outside of it.
 #[derive(Default)]
 pub(crate) struct DropQueue {
     outputs: Vec<BoxedTask>,
@@ -113,7 +113,7 @@ pub(crate) struct PrefetchSet {
     pub(crate) tasks: Vec<u32>,
 }
 
-/// What a run calls of the networks in it.
+/// The functions of the networks that a run calls.
 #[derive(Clone, Copy)]
 pub(crate) struct NetworkHooks {
     /// Handles a callback timer that has come due, by its number.
@@ -144,13 +144,13 @@ pub(crate) struct World {
     pub(in crate::sim) tasks: TaskTable,
     /// Tasks that the executor has yet to take in, and their slots.
     pub(in crate::sim) spawned: Vec<(u32, BoxedTask)>,
-    /// How many wake-ups came from other threads.
+    /// The number of wake-ups by other threads.
     pub(in crate::sim) foreign_wakes: u64,
     pub(in crate::sim) foreign_wakes_seen: u64,
     /// Whom the last poll woke, while tasks are asked.
     pub(in crate::sim) woken_by_probe: Option<u32>,
     pub(in crate::sim) limits: Limits,
-    /// What a thread that watches the run reads, if there is one.
+    /// The progress that a watching thread reads, if there is one.
     pub(in crate::sim) progress: Option<Arc<Progress>>,
     pub(in crate::sim) scheduler: Scheduler,
     pub(in crate::sim) queue: EventQueue,
@@ -160,13 +160,13 @@ pub(crate) struct World {
     pub(in crate::sim) prefetch_set: PrefetchSet,
     pub(in crate::sim) nodes: Nodes,
     pub(in crate::sim) actor: Actor,
-    /// What is to be done outside, as soon as the current poll returns.
+    /// The actions to be done outside of the world, as soon as the current poll returns.
     pub(in crate::sim) deferred: DeferredQueue,
     /// Panics in destructors that crashes ran.
     pub(in crate::sim) caught_panics: Vec<TaskPanic>,
     /// The tasks whose polls or wake-ups did not end.
     pub(in crate::sim) culprits: Vec<u32>,
-    /// How often tasks have woken themselves, with nothing else between.
+    /// The number of times that tasks have woken themselves, with no other event between.
     pub(in crate::sim) spins: SpinCounter,
     /// Whether time moves to the next event at once, although tasks have woken themselves.
     pub(in crate::sim) jumps_over_spins: bool,

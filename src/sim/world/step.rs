@@ -21,8 +21,8 @@ use crate::sim::world::livelock::{ExceededLimit, next_instant};
 use crate::sim::world::progress::STOPPED;
 use crate::sim::world::state::{EndReason, Limits, MAIN, World};
 
-/// What the run loop is to do next. Two words, of which the second is the number of a task where
-/// there is one: so it stays in registers.
+/// The next action of the run loop. Two words, of which the second is the number of a task if there
+/// is one: so it stays in registers.
 #[derive(Clone, Copy)]
 pub(crate) enum NextStep {
     Poll(u64),
@@ -30,7 +30,7 @@ pub(crate) enum NextStep {
     End(EndReason),
 }
 
-/// What happens rarely beside the polls.
+/// A rare action of the run loop, other than a poll.
 #[derive(Clone, Copy)]
 pub(crate) enum RareStep {
     /// Drop the output of a task that has no join handle any more.
@@ -43,12 +43,12 @@ pub(crate) enum RareStep {
     RunExternal,
 }
 
-/// What the halves of the loop hand each other, beside what is next.
+/// The values that the halves of the run loop hand over, beside the next action.
 #[derive(Default)]
 pub(crate) struct StepHandoff {
     /// The box of the task that is done.
     pub(crate) output: Option<BoxedTask>,
-    /// What is to be done outside of the world.
+    /// The action to be done outside of the world.
     pub(crate) external: Option<ExternalCall>,
 }
 
@@ -474,8 +474,8 @@ impl World {
             task.polled_at = self.now;
             task.polls_at_instant = 1;
         }
-        // Where wake-ups may be late, tasks that wake each other for ever creep
-        // through time; but no timer ever wakes them.
+        // If wake-ups may be late, tasks that wake each other for ever move time; but no timer ever
+        // wakes them.
         let polls = u64::from(task.polls_at_instant);
         if polls > self.limits.livelock || u64::from(task.wake_chain) > self.limits.chain {
             return Some(self.end_in_livelock(slot, polls));

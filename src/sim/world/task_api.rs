@@ -28,7 +28,7 @@ use crate::sim::world::node::NO_NODE;
 use crate::sim::world::state::{MAIN, Phase, World};
 use crate::sim::world::step::is_entry_live;
 
-/// What a subject calls the `select!`s of a task, which have no names.
+/// The name of the `select!`s of a task in subjects.
 const SELECT: &str = "select";
 
 /// Why a join gives nothing. A whole word, because it is read as one at once.
@@ -268,8 +268,8 @@ impl World {
         value as usize
     }
 
-    /// What the tape says of the input that the main task is given: the words of how it is simpler
-    /// than what the seed draws, of which 0 is the end.
+    /// A word of the tape's input of the main task: the steps by which it is simpler than the drawn
+    /// input, up to 0.
     #[cfg(feature = "proptest")]
     pub(crate) fn input_word(&mut self, ordinal: u64) -> u64 {
         let main = self.tasks.slots[MAIN as usize].key;

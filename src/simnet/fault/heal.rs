@@ -10,7 +10,7 @@ impl Network {
     /// Undoes partitions, holds and `registry_down`, of plans as well as of calls. It undoes no
     /// [`LinkOverride`](crate::simnet::LinkOverride) and nothing that was done to a node.
     ///
-    /// What was lost is sent again at its next attempt: up to a minute later, if the partition
+    /// Lost segments are sent again at their next attempt: up to a minute later, if the partition
     /// was that long.
     #[track_caller]
     pub fn heal(&self) {

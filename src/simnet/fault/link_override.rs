@@ -46,15 +46,15 @@ pub struct LinkOverride {
 }
 
 impl LinkOverride {
-    /// How long anything takes between the two, one way.
+    /// Sets the latency between the two, one way.
     #[track_caller]
     pub fn latency(self, latency: Latency) -> Self {
         self.apply(LinkSetting::Latency(latency))
     }
 
-    /// How much of what is sent is lost, from 0 to 1, acknowledgements included. It is sent again
-    /// after 200 ms, then after twice as long, and so on: loss is delay, and where there is so much
-    /// of it that nothing is acknowledged for the stream's timeout, the end of the stream.
+    /// Sets the ratio of segments that are lost, from 0 to 1, acknowledgements included. A lost
+    /// segment is sent again after 200 ms, then after twice as long, and so on: loss is delay, and
+    /// a stream without any acknowledgement for the user timeout ends.
     ///
     /// # Panics
     ///
@@ -65,7 +65,7 @@ impl LinkOverride {
         self.apply(LinkSetting::Loss(loss))
     }
 
-    /// How many bytes a second pass, each way.
+    /// Sets the number of bytes that pass in a second, in each direction.
     ///
     /// # Panics
     ///
@@ -79,7 +79,8 @@ impl LinkOverride {
         self.apply(LinkSetting::Bandwidth(bytes_per_second))
     }
 
-    /// How many of the reads and writes of connections between the two are short, from 0 to 1.
+    /// Sets the ratio of reads and writes of connections between the two that are short, from 0 to
+    /// 1.
     ///
     /// # Panics
     ///

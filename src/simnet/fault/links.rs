@@ -40,18 +40,19 @@ impl Partition {
 /// One in a million.
 pub(crate) const MILLION: u32 = 1_000_000;
 
-/// What has been changed about a link.
+/// The settings of a link that are overridden.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LinkSettings {
     pub(crate) latency: Option<Latency>,
-    /// How many of a million are lost, or cut short.
+    /// The number of a million segments that are lost, and of a million reads and writes that are
+    /// short.
     pub(crate) loss_ppm: Option<u32>,
     pub(crate) short_io_ppm: Option<u32>,
     pub(crate) bandwidth: Option<u64>,
 }
 
 impl LinkSettings {
-    /// What is set for a family, with its unit, if it is set.
+    /// The value that a kind of fault has set, with its unit, if it has set one.
     pub(crate) fn describe(&self, kind: FaultKind) -> Option<String> {
         let percent = |ppm: u32| format!("{} %", f64::from(ppm) / f64::from(MILLION / 100));
         match kind {
@@ -117,9 +118,9 @@ impl LinkEntry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LinkSetting {
     Latency(Latency),
-    /// How many segments of a million are lost.
+    /// The number of a million segments that are lost.
     Loss(u32),
-    /// How many reads and writes of a million are short.
+    /// The number of a million reads and writes that are short.
     ShortIo(u32),
     /// Bytes per second.
     Bandwidth(u64),
@@ -137,7 +138,7 @@ impl LinkSetting {
     }
 }
 
-/// What was done to the links of one network.
+/// The faults of the links of one network.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     partitions: Vec<Partition>,
@@ -351,7 +352,7 @@ pub(crate) struct RateChange {
 }
 
 impl RateChange {
-    /// How long something takes now that would have taken so long before.
+    /// The new duration of what would have taken `remaining` before.
     pub(crate) fn rescale(self, remaining: u64) -> u64 {
         let Some(after) = self.after else { return 0 };
         let rescaled = u128::from(remaining) * u128::from(self.before) / u128::from(after.max(1));

@@ -26,7 +26,7 @@ struct Undo {
     target: UndoTarget,
 }
 
-/// What an applied fault was applied to.
+/// The target of an applied fault.
 #[derive(Debug)]
 enum UndoTarget {
     /// The fault is over when it has been applied.
@@ -45,7 +45,7 @@ pub struct FaultPlan {
     plan: u32,
     /// Whether it has run: then it runs as another plan the next time.
     has_run: bool,
-    /// What is to be undone, and when: by instant, then by order.
+    /// The faults to be undone, by instant, then by order.
     undo_at: BTreeMap<(u64, u32), Undo>,
     applied: Vec<(Instant, String)>,
 }
@@ -72,7 +72,7 @@ impl Network {
         let plan = enter(self.run, |state, _| {
             let net = &mut state.nets[self.net as usize];
             net.plan_count += 1;
-            // Where all nodes are in one region, no zone fails.
+            // A zone does not fail if all nodes are in one region.
             let has_zones = {
                 let nodes = net.hosts.iter().filter(|host| host.node.is_some());
                 nodes.map(|host| host.region).collect::<BTreeSet<_>>().len() > 1
@@ -232,7 +232,7 @@ impl FaultPlan {
         Some((format!("zone {:?}", name?), UndoTarget::Region(region)))
     }
 
-    /// How many of so many nodes may be down at once.
+    /// The number of `node_count` nodes that may be down at once.
     fn max_down(&self, node_count: usize) -> usize {
         self.faults.max_down.unwrap_or_else(|| (node_count.saturating_sub(1) / 2).max(1))
     }

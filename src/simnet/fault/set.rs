@@ -23,7 +23,7 @@ pub(crate) mod fault_ordinals {
     pub(crate) const MAX_EXTRA_SLOTS: u64 = 2;
 }
 
-/// How many slots a plan has.
+/// The number of slots of a plan.
 const PLAN_SLOTS: u64 = 12;
 
 /// The kinds of faults that a plan may draw.
@@ -131,7 +131,7 @@ impl fmt::Debug for Faults {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlannedFault {
     pub(crate) kind: FaultKind,
-    /// When it begins and for how long, in nanoseconds from the beginning of the plan.
+    /// The beginning and the duration, in nanoseconds from the beginning of the plan.
     pub(crate) start: u64,
     pub(crate) duration: u64,
     /// Whom it hits, and how hard, to be taken modulo whatever there is.
@@ -185,7 +185,7 @@ impl PlanSampler<'_> {
         planned
     }
 
-    /// How many times of twelve a kind occurs in a slot, if it does in this plan.
+    /// The odds, of twelve, that a kind occurs in a slot, if it occurs in this plan.
     fn draw_odds(&mut self, kind: FaultKind, swarm: bool) -> Option<(FaultKind, u64)> {
         if swarm && self.choose(kind.name(), 0, 0, 2) == 0 {
             return None;

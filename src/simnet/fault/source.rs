@@ -13,7 +13,7 @@ pub(crate) struct PlannedFaultId {
     pub(crate) index: u32,
 }
 
-/// What applied a fault.
+/// The call or the plan that applied a fault.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum FaultSource {
     /// A call of the test or of a program.
@@ -22,8 +22,8 @@ pub(crate) enum FaultSource {
 }
 
 impl FaultSource {
-    /// How much a call adds to the number of requested faults; those of a plan were counted when
-    /// the plan was made.
+    /// The number that a call adds to the requested faults. Those of a plan were counted when the
+    /// plan was made.
     pub(crate) fn requested(self) -> u64 {
         u64::from(self == Self::Manual)
     }

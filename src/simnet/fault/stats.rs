@@ -9,16 +9,16 @@ use std::ops::{Add, AddAssign};
 
 use crate::sim::FaultKind;
 
-/// What came of the faults of one kind.
+/// The counts of the faults of one kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FaultCounts {
-    /// How many times it was called by name, or a plan was allowed to draw it.
+    /// The number of calls, and of plans that were allowed to draw it.
     pub requested: u64,
-    /// How many times a plan decided on it.
+    /// The number of faults that plans have drawn.
     pub drawn: u64,
-    /// How many times it was brought about.
+    /// The number of faults that were applied.
     pub applied: u64,
-    /// How many of those changed anything that a program could see.
+    /// The number of applied faults that changed anything that a program could see.
     pub effective: u64,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for FaultCounts {
     }
 }
 
-/// What came of all faults, by kind: of one run, or added up over many.
+/// The counts of all faults, by kind: of one run, or the sum over many.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct FaultStats {
     counts: [FaultCounts; FaultKind::ALL.len()],

@@ -18,10 +18,10 @@ use crate::simnet::clock_skew::ClockSkew;
 use crate::simnet::fault::source::{ActiveFault, SettingFault};
 use crate::simnet::fault::stats::FaultStats;
 
-/// What a node's program comes to: nothing, or why it failed.
+/// The future of a node's program: its error, if it fails.
 pub(crate) type ProgramFuture = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
-/// What a node runs, in each of its lives.
+/// The program of a node, which runs in each of its incarnations.
 pub(crate) type ProgramFn = Rc<dyn Fn(Host) -> ProgramFuture>;
 
 /// Whether the host answers.
@@ -46,7 +46,7 @@ impl PowerState {
     }
 }
 
-/// What the registry knows of a host.
+/// The entry of a host in the registry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registration {
     /// In which life it stands.
@@ -63,7 +63,7 @@ pub(crate) struct SimHost {
     pub(crate) name_hash: u64,
     pub(crate) region: u32,
     pub(crate) power: PowerState,
-    /// How many times it has been restarted.
+    /// The number of its restarts.
     pub(crate) incarnation: u32,
     /// `None` while the registry does not know it.
     pub(crate) registration: Option<Registration>,
@@ -71,11 +71,11 @@ pub(crate) struct SimHost {
     pub(crate) dial_target: Option<(u32, DialTarget)>,
     /// The host of the present life, once it is announced.
     pub(crate) host: Option<Host>,
-    /// What makes it a node, if it is one: boxed, because most hosts are none.
+    /// The node, if the host has a program: boxed, because most hosts have none.
     pub(crate) node: Option<Box<NodeInfo>>,
 }
 
-/// What a node is, beyond being a host.
+/// The data of a node beside those of its host.
 pub(crate) struct NodeInfo {
     /// Its number among the nodes of the run.
     pub(crate) number: u16,
@@ -88,13 +88,13 @@ pub(crate) struct NodeInfo {
     pub(crate) pause: Option<ActiveFault>,
     /// The number of stops and starts that were requested and are not done yet.
     pub(crate) pending_transitions: u32,
-    /// Where it was made, which is where its tasks are said to be spawned.
+    /// The place where it was made, which reports give as the place where its tasks were spawned.
     pub(crate) spawned_at: &'static Location<'static>,
     /// The offset and drift of its clocks.
     pub(crate) clock: SettingFault<ClockSkew>,
-    /// How long each poll of its tasks takes.
+    /// The time that each poll of its tasks takes.
     pub(crate) poll_cost: SettingFault<Duration>,
-    /// How many accepts a fault lets fail.
+    /// The number of accepts that a fault lets fail.
     pub(crate) accept_failures: SettingFault<u32>,
 }
 

@@ -21,7 +21,7 @@ const LINEAR_SEARCH_LIMIT: usize = 4;
 pub(crate) struct HostTable {
     /// By number; behind those of this run are such of runs before.
     hosts: Vec<SimHost>,
-    /// How many are of this run.
+    /// The number of hosts of this run.
     len: usize,
     /// Of all in use, unless these are few.
     by_name: BTreeMap<HostName, u32>,

@@ -9,7 +9,7 @@ use crate::simnet::tcp::retransmit::retransmit_delay;
 /// The delay of an acknowledgement that never arrives.
 pub(crate) const NEVER: u64 = 1 << 60;
 
-/// What the network does.
+/// Acknowledgements of a connection.
 impl ConnCtx<'_> {
     /// Tells the sender that all has arrived, if the way back lets that pass, and in time; and who
     /// sends the other way what had arrived from him when this was sent.
@@ -59,13 +59,13 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// How many of a million are lost from one host to another, if any are.
+    /// The number of a million segments that are lost from one host to another, if any are.
     pub(crate) fn loss_ppm_between(&self, from: u32, to: u32) -> Option<u32> {
         self.net.links.setting((from, to), |settings| settings.loss_ppm).filter(|ppm| *ppm > 0)
     }
 
-    /// How much later than it could be an end gets an answer, because that is lost, or else what
-    /// asks for it again. `asks` says whether it has yet to ask for the first time.
+    /// Draws the delay of a reply because it, or the probe that asks for it again, is lost.
+    /// `is_probe` says whether the first probe is yet to be sent.
     pub(crate) fn draw_loss_delay(
         &mut self,
         direction: usize,

@@ -24,7 +24,7 @@ pub(crate) fn write_after_end(
     Ok(count)
 }
 
-/// What the program's side does.
+/// Operations of the program.
 impl ConnCtx<'_> {
     /// Reads from the stream that ends at `end`; `None` if nothing can be read yet.
     #[inline]
@@ -108,7 +108,7 @@ impl ConnCtx<'_> {
         Err(if saw_fin { EndpointState::Closed } else { state })
     }
 
-    /// What a read or a write at `end` would come to.
+    /// Returns whether a read or a write at `end` would complete.
     #[cold]
     pub(crate) fn readiness(&mut self, end: usize, is_write: bool, waker: &Waker) -> Readiness {
         let now = self.world.now();
@@ -206,7 +206,8 @@ impl ConnCtx<'_> {
         is_last
     }
 
-    /// How much of `len` bytes a link that makes short work of them lets pass.
+    /// Draws the number of bytes, of `len`, that a read or write transfers on a link with short
+    /// reads and writes.
     #[cold]
     pub(crate) fn shorten_io(&mut self, direction: usize, operation: u64, len: usize) -> usize {
         let (from, to) = self.conn.route(direction);

@@ -24,24 +24,24 @@ use crate::sim::splitmix64;
 /// The bytes of a word.
 const WORD_LEN: usize = 8;
 
-/// What is multiplied at a time in a short segment.
+/// The number of bytes that are multiplied at a time in a short segment.
 const PAIR_LEN: usize = 2 * WORD_LEN;
 
-/// How many words of a long segment are mixed in side by side.
+/// The number of words of a long segment that are mixed in side by side.
 const LANE_COUNT: usize = 32;
 
-/// What is mixed into all lanes at a time.
+/// The number of bytes that are mixed into all lanes at a time.
 const BLOCK_LEN: usize = LANE_COUNT * WORD_LEN;
 
-/// How many bytes are copied at a time, behind the mixing: as many as the widest vectors hold that
-/// are common. By 64, a block takes a twelfth longer, because lanes no longer stay in registers,
-/// and word by word with the mixing a half.
+/// The number of bytes that are copied at a time, behind the mixing: as many as the widest common
+/// vectors hold. With 64, a block takes a twelfth longer, because lanes no longer stay in
+/// registers; word by word with the mixing, it takes a half longer.
 const COPY_LEN: usize = 32;
 
 /// A segment from this length on is long: about where both take the same time.
 pub(crate) const LONG_MIN_LEN: usize = 512;
 
-/// What is added to the words of a short segment, by place.
+/// The numbers that are added to the words of a short segment, by position.
 const POSITION_KEYS: [[u64; 2]; LONG_MIN_LEN / PAIR_LEN] = {
     let mut places = [[0; 2]; LONG_MIN_LEN / PAIR_LEN];
     let mut at = 0;
@@ -52,7 +52,7 @@ const POSITION_KEYS: [[u64; 2]; LONG_MIN_LEN / PAIR_LEN] = {
     places
 };
 
-/// What the lower half of a lane of a long segment is multiplied by at each block.
+/// The factor of the lower half of a lane of a long segment at each block.
 const LANE_MULTIPLIER: u64 = 0xFFFE_B81B;
 
 /// 2^64 divided by the golden ratio.
@@ -116,7 +116,7 @@ impl SegmentChecksum {
         }
     }
 
-    /// What it comes to.
+    /// The digest.
     pub(crate) fn value(&self) -> u64 {
         match self {
             Self::Short(short) => short.value(),
@@ -132,7 +132,7 @@ fn pair_product(pair: &[u8; PAIR_LEN], keys: &[u64; 2]) -> u128 {
     u128::from(word(0).wrapping_add(keys[0])) * u128::from(word(1).wrapping_add(keys[1]))
 }
 
-/// What the sum of all products comes to, in a segment that begins there.
+/// The digest of a segment that begins at `start`, from the sum of all products.
 #[inline]
 const fn finish_sum(start: u64, sum: u128) -> u64 {
     mix(sum as u64 ^ mix(1, start), (sum >> 64) as u64)
@@ -143,7 +143,7 @@ const fn finish_sum(start: u64, sum: u128) -> u64 {
 pub(crate) struct ShortChecksum {
     start: u64,
     sum: u128,
-    /// How many bytes there were, and those of a pair that is not whole.
+    /// The number of bytes, and the bytes of an incomplete pair.
     len: usize,
     partial_pair: [u8; PAIR_LEN],
 }

@@ -51,7 +51,7 @@ impl SimnetState {
 }
 
 impl NetState {
-    /// What becomes of two directions, one there and one back: their names and latencies.
+    /// The names and latencies of two directions, there and back.
     #[inline(always)]
     pub(crate) fn paths(
         &self,

@@ -18,15 +18,15 @@ pub(crate) struct InFlightSegment {
     pub(crate) kind: SegmentKind,
     /// The record in which it was sent.
     pub(crate) sent_record: RecordIndex,
-    /// Where its bytes end in the stream, and their digest.
+    /// The end of its bytes in the stream, and their digest.
     pub(crate) end_offset: u64,
     pub(crate) digest: u64,
-    /// When it was sent first, and when it arrives.
+    /// The instant at which it was first sent, and the one at which it arrives.
     pub(crate) sent_at: u64,
     pub(crate) arrives_at: u64,
 }
 
-/// What keeps the oldest item of a direction from arriving.
+/// The reason why the oldest segment of a direction does not arrive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Blocked {
     None,
@@ -46,11 +46,11 @@ pub(crate) enum ResetState {
     SentAsReply,
 }
 
-/// Those who wait for space in a direction.
+/// The writers that wait for space in a direction.
 #[derive(Debug, Default)]
 pub(crate) struct WriterState {
     pub(crate) wait_list: WaitList,
-    /// When the end that writes asks next whether the other is still there, if it is going to.
+    /// The instant of the next probe, if one is to be sent.
     pub(crate) next_probe_at: u64,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct HalfConn {
     pub(crate) stream: StreamBuffer,
     /// The name of the direction, for choices, records and wake-ups.
     pub(crate) key: PathHash,
-    /// How many items have been sent.
+    /// The number of segments that were sent.
     pub(crate) segments_sent: u64,
     pub(crate) latency: Latency,
     /// Nothing arrives before this: what is sent later arrives later.
@@ -72,10 +72,10 @@ pub(crate) struct HalfConn {
     pub(crate) in_flight_front: Option<InFlightSegment>,
     pub(crate) in_flight_tail: LazyQueue<InFlightSegment>,
     pub(crate) readers: WaitList,
-    /// When something last arrived.
+    /// The instant at which a segment last arrived.
     pub(crate) last_received_at: u64,
     pub(crate) window: u32,
-    /// How many times in a row the oldest item was lost.
+    /// The number of times in a row that the oldest segment was lost.
     pub(crate) losses: u32,
     pub(crate) blocked: Blocked,
     /// Whether anything was done to the way or to who is at its ends, and has to be looked at.
@@ -90,7 +90,7 @@ pub(crate) struct HalfConn {
     pub(crate) update_attempt: u8,
     /// Since when the sender has waited for an acknowledgement that does not come of itself.
     pub(crate) unacked_since: Option<u64>,
-    /// What is kept of those who wait for space, as soon as anything is.
+    /// The waiting writers; made at the first wait.
     pub(crate) writers: Option<Box<WriterState>>,
 }
 
@@ -232,7 +232,7 @@ impl HalfConn {
     }
 }
 
-/// How an end of a connection is.
+/// The state of an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum EndpointState {
     Open,

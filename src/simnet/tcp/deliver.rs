@@ -5,7 +5,7 @@ use crate::simnet::tcp::conn_ctx::{ConnCtx, wake_all};
 use crate::simnet::tcp::connection::{Blocked, Connection, EndpointState, InFlightSegment};
 use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 
-/// What the network does.
+/// Timers and deliveries of a connection.
 impl ConnCtx<'_> {
     /// Handles a timer of the connection other than a delivery.
     #[inline(never)]

@@ -15,14 +15,14 @@ use crate::simnet::slab::SlabEntry;
 pub(crate) const FORWARD: usize = 0;
 pub(crate) const REVERSE: usize = 1;
 
-/// What a good answer tells: the number of the connection, and the port of its accepted end.
+/// The result of a successful dial: the number of the connection, and the port of its accepted end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DialSuccess {
     pub(crate) conn: u32,
     pub(crate) port: u16,
 }
 
-/// Where a dial has got to.
+/// The state of a dial.
 #[derive(Default)]
 pub(crate) enum DialState {
     /// There is none.
@@ -66,7 +66,7 @@ pub(crate) struct Dial {
     pub(crate) to: HostRef,
     /// The name that is looked up, if there was no host of that name yet.
     pub(crate) unresolved_name: Option<Box<str>>,
-    /// Who asks.
+    /// The task that dials.
     pub(crate) task: Option<TaskId>,
     /// The directions of the connection that it will be: there and back.
     pub(crate) keys: [PathHash; 2],
@@ -81,10 +81,10 @@ pub(crate) struct Dial {
     pub(crate) sent_record: RecordIndex,
     /// Until when it may take.
     pub(crate) deadline: u64,
-    /// What it brings back: the one or the other, each where it can be taken without the other.
+    /// The result: a success or an error, in fields of their own so that each can be taken alone.
     pub(crate) success: Option<DialSuccess>,
     pub(crate) error: Option<Cause>,
-    /// Who waits for that.
+    /// The waiter for the result.
     pub(crate) dialer: Option<Waiter>,
 }
 
@@ -96,7 +96,7 @@ impl SlabEntry for Dial {
 }
 
 impl Dial {
-    /// Where it goes from and to now.
+    /// The hosts that the segment in flight goes from and to.
     pub(crate) const fn route(&self) -> (u32, u32) {
         let (from, to) = (self.from, self.to.host);
         if self.direction == FORWARD { (from, to) } else { (to, from) }

@@ -6,7 +6,7 @@ use crate::simnet::tcp::conn_ctx::{ConnCtx, wake_all};
 use crate::simnet::tcp::connection::{Blocked, EndpointState, HalfConn, ResetState};
 use crate::simnet::tcp::timers::ConnTimer;
 
-/// What the network does.
+/// States of endpoints.
 impl ConnCtx<'_> {
     /// Sets the state of an endpoint, and wakes its readers and writers.
     #[inline(always)]
@@ -17,7 +17,7 @@ impl ConnCtx<'_> {
     }
 }
 
-/// What faults do.
+/// Effects of faults on a connection.
 impl ConnCtx<'_> {
     /// Looks anew at the way, after something was done to it or to who is at its ends.
     pub(crate) fn reevaluate_path(&mut self) {
@@ -28,7 +28,7 @@ impl ConnCtx<'_> {
         for (direction, (from, to)) in [(0, (from, to)), (1, (to, from))] {
             let latency = self.net.latency(from, to);
             let half = &mut self.conn.halves[direction];
-            // What is sent again after a heal is acknowledged then.
+            // A segment that is retransmitted after a heal is acknowledged then.
             (half.latency, half.needs_slow_path) =
                 (latency, needs_slow_path || half.unacked_since.is_some());
             let (forward, reverse) =
@@ -102,7 +102,8 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// What was lost on the way back of a direction gets there after all.
+    /// Repeats the window updates and acknowledgements of a direction that were lost on its reverse
+    /// path.
     pub(crate) fn on_path_restored(&mut self, direction: usize, both_ways: bool) {
         if self.conn.halves[direction].update_lost {
             self.advertise(direction);
@@ -121,7 +122,7 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// What becomes of an end whose host crashes: the other is told.
+    /// Handles a crash of the host of an endpoint: its peer gets a reset.
     pub(crate) fn on_crash(&mut self, end: usize) {
         match self.conn.endpoints[end].state {
             EndpointState::Open | EndpointState::Reset | EndpointState::TimedOut => {
@@ -146,7 +147,7 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// What becomes of an end whose host is started again: it knows nothing of it.
+    /// Handles a restart of the host of an endpoint: the host does not know the connection.
     pub(crate) fn on_restart(&mut self, end: usize) {
         if self.conn.endpoints[end].state == EndpointState::PoweredOff {
             self.conn.endpoints[end].state = EndpointState::Aborted;
@@ -156,7 +157,7 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// What has not left the host, or would have to leave it again, is lost.
+    /// Drops segments that have not left the host, or would have to be sent again.
     pub(crate) fn drop_unsent(&mut self, end: usize) {
         self.stop_timeout(end);
         let was_lost = self.conn.halves[end].blocked == Blocked::Lost;

@@ -8,7 +8,7 @@ use crate::simnet::tcp::connection::EndpointState;
 use crate::simnet::tcp::retransmit::MIN_RETRANSMIT_DELAY;
 use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 
-/// What the network does.
+/// Window updates and probes.
 impl ConnCtx<'_> {
     /// Tells the writer of a pipe how much has been read, unless that is lost; then he asks.
     #[cold]
@@ -138,7 +138,7 @@ impl ConnCtx<'_> {
     }
 }
 
-/// What faults do.
+/// Timers of probes.
 impl ConnCtx<'_> {
     /// Has an end ask before long whether the other is still there, if connections are kept alive
     /// or if it waits for space.

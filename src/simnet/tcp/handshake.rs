@@ -159,7 +159,7 @@ impl NetState {
     }
 }
 
-/// What the network does.
+/// The dial on its way.
 impl Handshake<'_> {
     /// Handles the timer of the dial.
     #[inline(always)]
@@ -261,7 +261,7 @@ impl Handshake<'_> {
         self.arm_arrival(at);
     }
 
-    /// When what sets out now arrives.
+    /// Draws the instant at which a segment that is sent now arrives.
     #[inline(always)]
     fn draw_arrival(&mut self) -> u64 {
         let Self { net, dial, world, .. } = self;

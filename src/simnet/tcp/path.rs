@@ -53,7 +53,7 @@ impl NetState {
         LinkState::Down
     }
 
-    /// When something arrives that takes up bandwidth before it is on its way.
+    /// The instant of arrival of a segment that waits for bandwidth before it leaves.
     #[cold]
     pub(crate) fn serialized_arrival(
         &mut self,

@@ -5,7 +5,7 @@ use crate::simnet::tcp::conn_ctx::ConnCtx;
 use crate::simnet::tcp::connection::{EndpointState, InFlightSegment, ResetState};
 use crate::simnet::tcp::timers::{ConnTimer, timer_id};
 
-/// What the network does.
+/// Sending of segments.
 impl ConnCtx<'_> {
     /// Sends something that has bytes up to `end`.
     #[inline(always)]

@@ -103,7 +103,7 @@ impl RawConn for SimConn {
         }
     }
 
-    /// What was written is on its way already.
+    /// Written bytes are in flight already.
     fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

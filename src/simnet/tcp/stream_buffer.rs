@@ -25,25 +25,25 @@ struct ReceivedSegment {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct StreamBuffer {
-    /// How many bytes have been written, have arrived, and have been read.
+    /// The number of bytes that were written, have arrived, and were read.
     pub(crate) written: u64,
     pub(crate) arrived: u64,
     pub(crate) read: u64,
-    /// How much has been read as far as the writer has heard.
+    /// The number of read bytes that the writer knows of.
     read_known_to_writer: u64,
     ring: RingBuffer,
     /// The segment that is read next, while there is one, and those behind it.
     current_segment: ReceivedSegment,
     later_segments: LazyQueue<ReceivedSegment>,
-    /// How much had been read when that was last announced.
+    /// The number of read bytes in the last window update.
     last_advertised: u64,
-    /// What else the writer is going to hear: how much was read, and when he does.
+    /// The window updates in flight: the number of read bytes, and the instant of arrival.
     pending_updates: LazyQueue<(u64, u64)>,
     /// The digest of what was read of a segment that was not read to its end.
     partial_checksum: Option<Box<SegmentChecksum>>,
 }
 
-/// What was read is not what was written.
+/// The read bytes differ from the written ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct CorruptStream {
     /// Something is wrong with a byte before this one.
@@ -76,7 +76,7 @@ impl StreamBuffer {
         self.partial_checksum = None;
     }
 
-    /// How many bytes can be written.
+    /// The number of bytes that can be written.
     #[inline]
     pub(crate) fn send_window(&mut self, window: u32, now: u64) -> u64 {
         let send_window = self.known_send_window(window);
@@ -87,8 +87,8 @@ impl StreamBuffer {
         send_window
     }
 
-    /// How many of so many bytes can be written. As long as there is space for all of them, what
-    /// has been announced need not be heard.
+    /// The number of bytes, of `len`, that can be written. Window updates are not applied as long
+    /// as there is space for all of them.
     #[inline]
     pub(crate) fn writable_len(&mut self, len: usize, window: u32, now: u64) -> usize {
         if len as u64 <= self.known_send_window(window) {
@@ -155,7 +155,7 @@ impl StreamBuffer {
         self.arrived = end;
     }
 
-    /// How many bytes can be read.
+    /// The number of bytes that can be read.
     #[inline]
     pub(crate) const fn readable_len(&self) -> u64 {
         self.arrived - self.read
