@@ -9,10 +9,10 @@ use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, Ident, ItemFn, Lit, LitStr, Pat, Token, Type};
 
-/// What stands in the attribute's parentheses, each as a name and a text.
+/// The options in the attribute's parentheses, each as a name and a text.
 pub(crate) struct Options(Vec<(Ident, LitStr)>);
 
-/// What the values of an option may be.
+/// The values that an option may have.
 #[derive(Clone, Copy)]
 struct ValueKinds {
     text: bool,
@@ -149,7 +149,7 @@ pub(crate) fn expand(options: &Options, function: &ItemFn) -> syn::Result<TokenS
         let option = option.to_string();
         quote!((#option, #value))
     });
-    // Who passes arguments makes the test; a second `#[test]` would be one too many.
+    // A macro that passes arguments makes the test; a second `#[test]` would be one too many.
     let test = outer.is_empty().then(|| quote!(#[::core::prelude::v1::test]));
     let inner = strip_param_attrs(function);
     let text = name.to_string();

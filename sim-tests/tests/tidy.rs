@@ -378,6 +378,59 @@ fn check_retired_words(tree: &Tree) -> Vec<String> {
     errors
 }
 
+/// Words that no comment of the source may have: pronouns for things, and metaphors.
+const RETIRED_IN_PROSE: &[&str] = &[
+    "alarm",
+    "alarms",
+    "anybody",
+    "everybody",
+    "fabric",
+    "knock",
+    "knocks",
+    "nobody",
+    "shelf",
+    "shelves",
+    "somebody",
+    "strikes",
+    "struck",
+    "whoever",
+    "whom",
+];
+
+/// Words with which no comment may begin: a sentence starts with the thing that it is about.
+const RETIRED_BEGINNINGS: &[&str] = &["How", "That", "Those", "What", "Where", "Who"];
+
+/// The text of a line that is a comment.
+fn comment_text(line: &str) -> Option<&str> {
+    let text = line.trim_start().strip_prefix("//")?;
+    Some(text.strip_prefix(['/', '!']).unwrap_or(text).trim())
+}
+
+/// Comments have no retired word, and no paragraph of them begins with one.
+fn check_prose(tree: &Tree) -> Vec<String> {
+    let mut errors = Vec::new();
+    let is_source = |path: &str| path.starts_with("src/") || path.starts_with("macros/");
+    for (path, text) in tree.iter().filter(|(path, _)| is_source(path)) {
+        let mut is_start = true;
+        for (n, line) in text.lines().enumerate().map(|(n, line)| (n + 1, line)) {
+            let Some(comment) = comment_text(line) else {
+                is_start = true;
+                continue;
+            };
+            let mut words = comment.split(|c: char| !c.is_alphanumeric());
+            if let Some(word) = words.clone().find(|word| RETIRED_IN_PROSE.contains(word)) {
+                errors.push(format!("{path}:{n}: `{word}` is retired in comments"));
+            }
+            let first = words.next().unwrap_or_default();
+            if is_start && RETIRED_BEGINNINGS.contains(&first) {
+                errors.push(format!("{path}:{n}: a comment that begins with `{first}`"));
+            }
+            is_start = comment.is_empty();
+        }
+    }
+    errors
+}
+
 /// How a file looks: its head, its lines, its functions, its unfinished ends.
 fn check_style(tree: &Tree) -> Vec<String> {
     let mut errors = Vec::new();
@@ -440,7 +493,14 @@ fn check_map(tree: &Tree) -> Vec<String> {
 
 /// What breaks any of the rules.
 fn all_errors(tree: &Tree) -> Vec<String> {
-    let rules = [check_cycles, check_forbidden_words, check_retired_words, check_style, check_map];
+    let rules = [
+        check_cycles,
+        check_forbidden_words,
+        check_retired_words,
+        check_prose,
+        check_style,
+        check_map,
+    ];
     rules.iter().flat_map(|rule| rule(tree)).collect()
 }
 
@@ -504,6 +564,10 @@ fn broken_rules_are_each_reported() {
         ("src/wait.rs", "//! x\nx.unwrap();\n", "`.unwrap()` is banned"),
         ("src/wait.rs", "//! x\nstruct OpenDoor;\n", "`OpenDoor`: `door` is retired"),
         ("src/wait.rs", "//! x\nfn x() { y(\"door\", is_odd) }\n", "`is_odd`: `odd` is retired"),
+        ("src/wait.rs", "//! x\n\n/// It tells nobody.\n", "`nobody` is retired in comments"),
+        ("src/wait.rs", "//! x\n    // Is on the\n    // shelf.\n", "src/wait.rs:3: `shelf`"),
+        ("src/wait.rs", "//! x\n\n/// What it is.\n", "a comment that begins with `What`"),
+        ("src/wait.rs", "//! x\n/// A.\n///\n/// Those.\n", "src/wait.rs:4: a comment that begins"),
         ("src/wait.rs", "fn x() {}\n", "src/wait.rs:1: a file opens with"),
         ("src/wait.rs", "//! x\n// TODO later\n", "src/wait.rs:2: `TODO`"),
         ("src/wait.rs", &long, "src/wait.rs:2: longer than 100"),

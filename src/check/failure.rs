@@ -1,4 +1,4 @@
-//! How a run failed, and the key by which two failures count as the same.
+//! Failures of runs, and the key by which two failures count as the same.
 
 use std::borrow::Cow;
 use std::panic::Location;

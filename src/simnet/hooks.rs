@@ -1,4 +1,5 @@
-//! What the simulator calls of the networks of a run: their timers, and descriptions of their keys.
+//! The hooks of the networks of a run: the simulator calls them for due timers, and for
+//! descriptions of keys.
 
 use crate::sim::{NetworkHooks, PathHash, World};
 

@@ -1,4 +1,4 @@
-//! What is found out about a failure: whether it repeats, what it depends on, and what it needs.
+//! Analyses of a failure: whether it repeats, what it depends on, and which choices it needs.
 
 pub(crate) mod determinism;
 pub(crate) mod earlier_runs;

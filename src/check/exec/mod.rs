@@ -1,4 +1,4 @@
-//! How one run is executed: inline, on a thread, or in a process that is watched.
+//! The execution of one run: inline, on a thread, or in a process that is watched.
 
 pub(crate) mod current_run;
 pub(crate) mod deadline;

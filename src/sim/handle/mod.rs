@@ -1,4 +1,4 @@
-//! What a program holds: `Sim`, join handles, sleeps and timeouts, `select!`.
+//! The types that a program holds: `Sim`, join handles, sleeps and timeouts, `select!`.
 
 pub(crate) mod join;
 pub(crate) mod rng;

@@ -1,4 +1,4 @@
-//! What a run leaves behind: its trace, how it ended, and why it stalled.
+//! The results of a run: its trace, its ending, and the explanation of a stall.
 
 pub(crate) mod ending;
 pub(crate) mod limit;

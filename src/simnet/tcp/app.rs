@@ -1,4 +1,4 @@
-//! What a program does with a connection: read, write, half-close, close, reset.
+//! Operations of a program on a connection: read, write, half-close, close, reset.
 
 use crate::net::Readiness;
 use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, SegmentKind};

@@ -1,4 +1,4 @@
-//! What faults do to a connection: its path changes, its host crashes, stops or comes back.
+//! Effects of faults on a connection: its path changes, its host crashes, stops or comes back.
 
 use crate::sim::nanos;
 use crate::simnet::fault::links::{LinkState, RateChange};

@@ -1,4 +1,4 @@
-//! What a path does to a segment: it may lose or hold it, delay it, and let it wait for bandwidth.
+//! Effects of a path on a segment: loss, holds, latency, and the wait for bandwidth.
 
 use crate::sim::{ChoiceFamily, ChoiceKey, Distribution, FaultKind, PathHash, World};
 use crate::simnet::fault::links::{LinkState, MILLION};
