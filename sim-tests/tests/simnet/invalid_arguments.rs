@@ -130,7 +130,7 @@ fn fault_kind_parses_its_names_and_rejects_others_with_the_valid_ones() {
         text.starts_with("`floods` is no kind of fault: expected one of partition, "),
         "{text}"
     );
-    assert!(text.ends_with(", wipe, slow_registry"), "{text}");
+    assert!(text.ends_with(", wipe, slow_registry, accept"), "{text}");
 }
 
 #[test]
