@@ -1,7 +1,7 @@
 //! Detection and shrinking of the planted bugs: `cargo bench -p sim-tests`.
 //!
-//! Each bug is swept 20 times from different first seeds. The output is the table of the README,
-//! with medians; the time column is the maximum.
+//! Each bug is swept 20 times from different first seeds. The output is the table of
+//! benches/README.md, with medians; the time column is the maximum.
 
 #[allow(dead_code, reason = "some of it only the tests use")]
 #[path = "../tests/check/planted/programs.rs"]

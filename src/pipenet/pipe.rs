@@ -229,6 +229,6 @@ impl RawConn for PipeEndpoint {
 
 impl fmt::Debug for PipeEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("End").field("way", &self.direction).finish_non_exhaustive()
+        f.debug_struct("PipeEnd").field("direction", &self.direction).finish_non_exhaustive()
     }
 }

@@ -131,7 +131,10 @@ impl Report {
         // Fewer choices may matter if shrinking stopped early.
         let prefix = if shrunk.stop_reason.is_some() { "at most " } else { "" };
         match choices.len() {
-            0 => write!(f, "\n\nnone of {total} choices matters: it fails whatever is chosen")?,
+            0 => write!(
+                f,
+                "\n\nnone of {total} choices matters: it also fails with all of them at 0"
+            )?,
             1 => write!(f, "\n\n{prefix}1 of {total} choices matters")?,
             count => write!(f, "\n\n{prefix}{} of {total} choices matter", group_digits(count))?,
         }

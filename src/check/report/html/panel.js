@@ -72,7 +72,7 @@ function fillWhy() {
         "p",
         {},
         matter === 0
-          ? "It fails whatever is chosen."
+          ? "It also fails with all of them at 0."
           : `With all others at their most harmless it still fails. ${
               data.stopReason
                 ? `Some of these may not matter: ${data.stopReason}.`
