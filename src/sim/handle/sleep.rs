@@ -136,7 +136,8 @@ impl Sleep {
             TimerState::Idle => Operation::NewAt(address_of(self)),
             TimerState::Armed(slot, serial) => {
                 let timer = TimerId { slot, entry: serial };
-                let armed = enter_run(self.run, |world| world.timers.waiter(timer).is_some());
+                let armed =
+                    enter_run(self.run, |world| world.events.timers.waiter(timer).is_some());
                 if armed { Operation::Waiting } else { Operation::Ready }
             }
         };

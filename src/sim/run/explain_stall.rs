@@ -111,15 +111,16 @@ fn list_tasks(world: &World) -> (Stall, Vec<(usize, u32)>) {
         });
     }
     let at = Instant::from_nanos(world.now);
-    let culprits: Vec<String> = world.culprits.iter().map(|slot| world.tasks.path(*slot)).collect();
+    let culprits: Vec<String> =
+        world.findings.culprits.iter().map(|slot| world.tasks.path(*slot)).collect();
     let stall = Stall {
         at,
         tasks,
         culprit: culprits.first().cloned(),
         culprits,
-        limit: world.limit_reached,
+        limit: world.findings.limit_reached,
         lost_wakeup: None,
-        foreign_wakes: world.foreign_wakes,
+        foreign_wakes: world.findings.foreign_wakes,
         cut_short: false,
     };
     (stall, parked)
@@ -193,7 +194,7 @@ fn is_woken_by_thread(slot: u32, woken: &mut Vec<u64>) -> bool {
     let drain_wakes = |woken: &mut Vec<u64>| {
         enter_current(|world| {
             let new_wakes = drain_cross_thread_wakes(&mut world.foreign_wakes_seen, world.run);
-            world.foreign_wakes += new_wakes.len() as u64;
+            world.findings.foreign_wakes += new_wakes.len() as u64;
             woken.extend(new_wakes.into_iter().map(|task_ref| task_ref.task));
             woken.iter().any(|task| TaskId::from_bits(*task).slot == slot)
         })

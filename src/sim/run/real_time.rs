@@ -36,7 +36,7 @@ pub(crate) fn run_real_time<F: Future + 'static>(
     let limits = Limits { time: 0, steps: 0, livelock: unlimited, chain: unlimited };
     let (mut executor, main) = install(|world, run| {
         world.is_real_time = true;
-        world.queue.renumber_ids = true;
+        world.events.queue.renumber_ids = true;
         world.choices.begin(seed);
         world.tracer.begin(false);
         world.begin((run, seed), limits, Schedule::Fifo, called_at)
@@ -74,7 +74,7 @@ pub(crate) fn is_simulated() -> bool {
 fn wait_for_work(world: &mut World, clock: impl Fn() -> u64) {
     loop {
         world.set_now(clock().clamp(world.now, END_OF_TIME - 1));
-        world.may_have_due_entries = true;
+        world.events.may_have_due_entries = true;
         world.limits.time = world.now;
         world.limits.steps = world.steps + POLLS_PER_CHECK;
         if world.handle_foreign_wakes() {
@@ -93,7 +93,7 @@ impl World {
     /// `None` if only another thread can change that.
     fn next_deadline(&mut self) -> Option<u64> {
         let has_work =
-            self.deferred.has_any() || !self.queue.is_idle() || self.has_self_woken_task();
+            self.deferred.has_any() || !self.events.queue.is_idle() || self.has_self_woken_task();
         if has_work { Some(self.now) } else { self.next_entry_instant() }
     }
 }

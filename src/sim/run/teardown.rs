@@ -86,7 +86,7 @@ pub(crate) fn finish(
 
 fn collect_finished_run(world: &mut World, ending: ErasedEnding) -> FinishedRun {
     // Wake-ups that came too late to be handled count, too.
-    world.foreign_wakes +=
+    world.findings.foreign_wakes +=
         drain_cross_thread_wakes(&mut world.foreign_wakes_seen, world.run).len() as u64;
     let choices = world.choices.take_recorded().map(|choices| {
         let name_of = |key: PathHash| world.name_of(key);
@@ -111,8 +111,8 @@ fn collect_finished_run(world: &mut World, ending: ErasedEnding) -> FinishedRun 
         checkpoints: world.tracer.take_checkpoints(),
         trace,
         choices,
-        foreign_wakes: world.foreign_wakes,
-        caught_panics: std::mem::take(&mut world.caught_panics),
+        foreign_wakes: world.findings.foreign_wakes,
+        caught_panics: std::mem::take(&mut world.findings.caught_panics),
     }
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn drop_crashed_task(executor: &mut Executor, slot: u32) {
                 let payload = || RecordPayload::Text(panic.message.as_str().into());
                 world.record(RecordTag::CaughtPanic, task, PathHash::NONE, 0, digest, payload);
             }
-            world.caught_panics.extend(panic);
+            world.findings.caught_panics.extend(panic);
         });
     }
 }

@@ -39,6 +39,10 @@ pub(crate) struct SpinCounter {
     rounds: u64,
     /// The step in which a task last woke itself.
     step: u64,
+    /// Whether time moves to the next event at once, although tasks have woken themselves.
+    pub(super) skips_next_step: bool,
+    /// Whether the self-woken tasks were polled at this instant.
+    pub(super) ran_at_instant: bool,
 }
 
 impl SpinCounter {

@@ -31,28 +31,28 @@ impl World {
     #[inline]
     pub(crate) fn set_callback_timer(&mut self, slot: u32, at: u64) {
         if at <= self.now {
-            self.may_have_due_entries = true;
+            self.events.may_have_due_entries = true;
         }
-        let entry_id = self.queue.push_at(at.max(self.now), Action::callback(slot));
-        self.callback_timers.set(slot, entry_id);
+        let entry_id = self.events.queue.push_at(at.max(self.now), Action::callback(slot));
+        self.events.callback_timers.set(slot, entry_id);
     }
 
     /// Cancels a callback timer.
     #[inline]
     pub(crate) fn cancel_callback_timer(&mut self, timer: u32) {
-        self.callback_timers.cancel(timer);
+        self.events.callback_timers.cancel(timer);
     }
 
     /// Cancels `count` callback timers from `first` on.
     #[inline]
     pub(crate) fn cancel_callback_timers(&mut self, first: u32, count: u32) {
-        self.callback_timers.cancel_range(first, count);
+        self.events.callback_timers.cancel_range(first, count);
     }
 
     /// Whether a callback timer is set.
     #[inline]
     pub(crate) fn is_callback_timer_set(&self, timer: u32) -> bool {
-        self.callback_timers.is_set(timer)
+        self.events.callback_timers.is_set(timer)
     }
 
     /// Counts the action of a callback timer as a step. Returns whether the action is to be done:
@@ -166,7 +166,7 @@ impl World {
     /// The number of events that are not due.
     #[cfg(test)]
     pub(crate) fn future_event_count(&self) -> usize {
-        self.queue.future_len()
+        self.events.queue.future_len()
     }
 
     /// The task that acts, if one does.

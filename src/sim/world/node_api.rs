@@ -95,7 +95,7 @@ impl World {
             if self.tasks.slots[slot as usize].entry == entry_id {
                 self.rank_sole_entry();
                 let rank = self.draw_rank(slot);
-                let entry_id = self.queue.push_due(rank, Action::poll(slot));
+                let entry_id = self.events.queue.push_due(rank, Action::poll(slot));
                 self.tasks.slots[slot as usize].entry = entry_id;
             }
         }

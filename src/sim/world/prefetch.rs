@@ -10,13 +10,14 @@ use crate::util::waiter::Waiter;
 
 use crate::sim::queue::entry::ActionKind;
 use crate::sim::task::table::TaskId;
-use crate::sim::world::state::World;
+use crate::sim::world::state::{Events, World};
 
 impl World {
     /// Prefetches what the nearest events need. It changes nothing.
     #[cold]
     pub(super) fn prefetch_ahead(&mut self) {
-        let Self { queue, timers, callback_timers, tasks, prefetch_set, .. } = self;
+        let Self { events, tasks, prefetch_set, .. } = self;
+        let Events { queue, timers, callback_timers, .. } = events;
         for action in queue.near_actions() {
             let slot = action.slot();
             match action.kind() {

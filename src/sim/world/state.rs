@@ -113,6 +113,29 @@ pub(crate) struct PrefetchSet {
     pub(crate) tasks: Vec<u32>,
 }
 
+/// The events of a run, and what they are about.
+#[derive(Default)]
+pub(crate) struct Events {
+    pub(in crate::sim) queue: EventQueue,
+    pub(in crate::sim) timers: TimerTable,
+    pub(in crate::sim) callback_timers: CallbackTimers,
+    /// Whether there may be entries whose instant has come.
+    pub(in crate::sim) may_have_due_entries: bool,
+}
+
+/// Facts about a run for its outcome and its stall report.
+#[derive(Default)]
+pub(crate) struct Findings {
+    /// The limit that was reached.
+    pub(in crate::sim) limit_reached: Option<Limit>,
+    /// The tasks whose polls or wake-ups did not end.
+    pub(in crate::sim) culprits: Vec<u32>,
+    /// Panics in destructors that crashes ran.
+    pub(in crate::sim) caught_panics: Vec<TaskPanic>,
+    /// The number of wake-ups by other threads.
+    pub(in crate::sim) foreign_wakes: u64,
+}
+
 /// The functions of the networks that a run calls.
 #[derive(Clone, Copy)]
 pub(crate) struct NetworkHooks {
@@ -133,7 +156,7 @@ impl Default for NetworkHooks {
 
 /// The state of one run.
 pub(crate) struct World {
-    /// Tells this run's handles from all others'; no decision depends on it.
+    /// The number of the run, by which its handles are known. No decision depends on it.
     pub(in crate::sim) run: u64,
     pub(in crate::sim) seed: u64,
     pub(in crate::sim) now: u64,
@@ -142,42 +165,26 @@ pub(crate) struct World {
     pub(in crate::sim) tracer: Recorder,
     pub(in crate::sim) choices: ChoiceSource,
     pub(in crate::sim) tasks: TaskTable,
-    /// Tasks that the executor has yet to take in, and their slots.
+    /// Spawned tasks that the executor does not have yet, and their slots.
     pub(in crate::sim) spawned: Vec<(u32, BoxedTask)>,
-    /// The number of wake-ups by other threads.
-    pub(in crate::sim) foreign_wakes: u64,
     pub(in crate::sim) foreign_wakes_seen: u64,
-    /// Whom the last poll woke, while tasks are asked.
+    /// The task that the last poll woke, while a stall is explained.
     pub(in crate::sim) woken_by_probe: Option<u32>,
     pub(in crate::sim) limits: Limits,
     /// The progress that a watching thread reads, if there is one.
     pub(in crate::sim) progress: Option<Arc<Progress>>,
     pub(in crate::sim) scheduler: Scheduler,
-    pub(in crate::sim) queue: EventQueue,
-    pub(in crate::sim) timers: TimerTable,
-    pub(in crate::sim) callback_timers: CallbackTimers,
+    pub(in crate::sim) events: Events,
     pub(super) hooks: NetworkHooks,
     pub(in crate::sim) prefetch_set: PrefetchSet,
     pub(in crate::sim) nodes: Nodes,
     pub(in crate::sim) actor: Actor,
     /// The actions to be done outside of the world, as soon as the current poll returns.
     pub(in crate::sim) deferred: DeferredQueue,
-    /// Panics in destructors that crashes ran.
-    pub(in crate::sim) caught_panics: Vec<TaskPanic>,
-    /// The tasks whose polls or wake-ups did not end.
-    pub(in crate::sim) culprits: Vec<u32>,
-    /// The number of times that tasks have woken themselves, with no other event between.
+    pub(in crate::sim) findings: Findings,
     pub(in crate::sim) spins: SpinCounter,
-    /// Whether time moves to the next event at once, although tasks have woken themselves.
-    pub(in crate::sim) jumps_over_spins: bool,
-    /// The limit that was reached.
-    pub(in crate::sim) limit_reached: Option<Limit>,
     /// Whether its time is that of the real clock.
     pub(in crate::sim) is_real_time: bool,
-    /// Whether there may be entries whose instant has come.
-    pub(in crate::sim) may_have_due_entries: bool,
-    /// Whether what woke itself has had its turn at this instant.
-    pub(in crate::sim) self_woken_ran: bool,
     /// The texts of keys, while they are kept for a trace or a report.
     pub(in crate::sim) names: Option<BTreeMap<PathHash, String>>,
 }
@@ -197,26 +204,18 @@ impl World {
             choices: ChoiceSource::from_seed(0),
             tasks: TaskTable::default(),
             spawned: Vec::new(),
-            foreign_wakes: 0,
             foreign_wakes_seen: 0,
             woken_by_probe: None,
             limits: Limits { time: 0, steps: 0, livelock: 0, chain: 0 },
-            queue: EventQueue::default(),
-            timers: TimerTable::default(),
-            callback_timers: CallbackTimers::default(),
+            events: Events::default(),
             hooks: NetworkHooks::default(),
             prefetch_set: PrefetchSet::default(),
             nodes: Nodes::default(),
             actor: Actor::NONE,
             deferred: DeferredQueue::default(),
-            caught_panics: Vec::new(),
-            culprits: Vec::new(),
+            findings: Findings::default(),
             spins: SpinCounter::default(),
-            jumps_over_spins: false,
-            limit_reached: None,
             is_real_time: false,
-            may_have_due_entries: false,
-            self_woken_ran: false,
             names: None,
         }
     }
@@ -243,10 +242,8 @@ impl World {
     ) -> TaskId {
         self.run = run;
         self.now = 0;
-        self.culprits.clear();
+        self.findings = Findings::default();
         self.spins = SpinCounter::default();
-        self.jumps_over_spins = false;
-        self.limit_reached = None;
         self.foreign_wakes_seen = cross_thread_count();
         self.seed = seed;
         self.steps = 0;
@@ -255,7 +252,6 @@ impl World {
             (self.tracer.keeps_records() || self.choices.is_recording()).then(BTreeMap::new);
         self.scheduler = Scheduler::new(schedule);
         self.limits = limits;
-        self.foreign_wakes = 0;
         if self.names.is_some() {
             for (key, name) in SOURCES {
                 self.intern_name(key, || name.into());
@@ -263,7 +259,7 @@ impl World {
         }
         let main = self.register_task(&TaskName::Type(|| "main"), Origin::Run, NO_NODE, spawned_at);
         // The main task has nothing to be late for.
-        let entry_id = self.queue.push_due(0, Action::poll(main.slot));
+        let entry_id = self.events.queue.push_due(0, Action::poll(main.slot));
         self.actor = Actor::of_key(SPAWN);
         self.set_pending_poll(main.slot, entry_id, SPAWN, 0);
         self.set_actor_task(main.slot);
@@ -277,16 +273,16 @@ impl World {
         if !self.spawned.is_empty() {
             cold(|| drop_queue.outputs.extend(self.spawned.drain(..).map(|(_, task)| task)));
         }
-        self.timers.clear(&mut drop_queue.waiters);
+        self.events.timers.clear(&mut drop_queue.waiters);
         self.deferred.take_remaining(&mut drop_queue.wakers, &mut drop_queue.callbacks);
     }
 
     /// Forgets the run and keeps its memory for the next one, unless it is much.
     pub(crate) fn clear(&mut self) {
         const MAX_CAPACITY: usize = 1024;
-        self.queue.clear();
+        self.events.queue.clear();
         self.tasks.clear();
-        self.callback_timers.clear();
+        self.events.callback_timers.clear();
         self.hooks = NetworkHooks::default();
         self.prefetch_set.callback_timers.clear_to_capacity(MAX_CAPACITY);
         self.prefetch_set.tasks.clear_to_capacity(MAX_CAPACITY);
@@ -295,8 +291,7 @@ impl World {
         self.deferred.clear();
         self.actor = Actor::NONE;
         self.is_real_time = false;
-        self.may_have_due_entries = false;
-        self.self_woken_ran = false;
+        self.events.may_have_due_entries = false;
         self.names = None;
     }
 

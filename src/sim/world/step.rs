@@ -100,13 +100,13 @@ impl World {
                 return next;
             }
             // A task is polled only when all that is due has arrived.
-            if self.may_have_due_entries && self.drain_due_entries(handoff) {
+            if self.events.may_have_due_entries && self.drain_due_entries(handoff) {
                 return NextStep::Rare(RareStep::RunExternal);
             }
             if self.deferred.has_any() {
                 continue;
             }
-            if let Some((entry_id, slot)) = self.queue.pop_due() {
+            if let Some((entry_id, slot)) = self.events.queue.pop_due() {
                 match self.begin_poll(slot, entry_id) {
                     Some(next) => return next,
                     None => continue,
@@ -124,7 +124,7 @@ impl World {
     /// task's own. Returns whether there is such an entry.
     #[inline]
     fn drain_due_entries(&mut self, handoff: &mut StepHandoff) -> bool {
-        while let Some(entry) = self.queue.pop_until(self.now) {
+        while let Some(entry) = self.events.queue.pop_until(self.now) {
             self.handle_due_entry(entry);
             if self.deferred.has_any()
                 && let Some(wake) = self.deferred.pop_wake()
@@ -133,7 +133,7 @@ impl World {
                 return true;
             }
         }
-        self.may_have_due_entries = false;
+        self.events.may_have_due_entries = false;
         false
     }
 
@@ -202,29 +202,29 @@ impl World {
     #[inline(always)]
     pub(crate) fn has_self_woken_task(&mut self) -> bool {
         let tasks = &self.tasks;
-        self.queue.has_yielded(|entry_id, slot| tasks.slots[slot as usize].entry == entry_id)
+        self.events.queue.has_yielded(|entry_id, slot| tasks.slots[slot as usize].entry == entry_id)
     }
 
     /// The earliest entry ahead that still stands for something, and its instant.
     pub(crate) fn next_entry_instant(&mut self) -> Option<u64> {
         loop {
-            let entry = self.queue.peek_future()?;
-            if self.queue.has_fresh() {
+            let entry = self.events.queue.peek_future()?;
+            if self.events.queue.has_fresh() {
                 self.prefetch_ahead();
             }
             if is_entry_live(
                 &self.tasks,
-                &mut self.timers,
-                &self.callback_timers,
+                &mut self.events.timers,
+                &self.events.callback_timers,
                 entry.id(),
                 entry.action(),
             ) {
                 return Some(entry.key());
             }
             // It stands for nothing any more.
-            self.queue.pop_future();
+            self.events.queue.pop_future();
             if entry.action().kind() == ActionKind::Timer {
-                self.timers.forget_cancelled();
+                self.events.timers.forget_cancelled();
             }
         }
     }
@@ -233,41 +233,41 @@ impl World {
     /// Returns whether it is.
     #[inline]
     fn advance_fast(&mut self) -> bool {
-        if self.queue.has_any_yielded() || self.has_foreign_wakes() {
+        if self.events.queue.has_any_yielded() || self.has_foreign_wakes() {
             return false;
         }
-        let Some(entry) = self.queue.peek_future() else { return false };
-        if entry.key() > self.limits.time || self.queue.has_fresh() {
+        let Some(entry) = self.events.queue.peek_future() else { return false };
+        if entry.key() > self.limits.time || self.events.queue.has_fresh() {
             return false;
         }
-        self.queue.pop_future();
+        self.events.queue.pop_future();
         self.handle_due_entry(entry);
         true
     }
 
     #[cold]
     fn advance_slow(&mut self) -> Result<(), EndReason> {
-        if !self.self_woken_ran && self.queue.has_any_yielded() {
+        if !self.spins.ran_at_instant && self.events.queue.has_any_yielded() {
             self.check_spin_limit()?;
-            self.queue.promote_yielded();
-            self.self_woken_ran = true;
+            self.events.queue.promote_yielded();
+            self.spins.ran_at_instant = true;
             return Ok(());
         }
         if self.handle_foreign_wakes() {
             return Ok(());
         }
-        self.self_woken_ran = false;
+        self.spins.ran_at_instant = false;
         // Frees the memory of many tasks that were spawned at once.
         self.spawned.shrink_to(MAX_CAPACITY);
         let has_spinning_task = self.has_self_woken_task();
-        let skips_spins = std::mem::take(&mut self.jumps_over_spins);
+        let skips_spins = std::mem::take(&mut self.spins.skips_next_step);
         let next_at = self.next_entry_instant();
         let Some(at) = next_instant(self.now, next_at, has_spinning_task, skips_spins) else {
             return Err(EndReason::Deadlock);
         };
         if at > self.limits.time || at >= END_OF_TIME {
             self.set_now(self.limits.time.max(self.now));
-            self.limit_reached = Some(if self.limits.time >= END_OF_TIME - 1 {
+            self.findings.limit_reached = Some(if self.limits.time >= END_OF_TIME - 1 {
                 Limit::EndOfTime
             } else {
                 Limit::Time(Duration::from_nanos(self.limits.time))
@@ -275,7 +275,7 @@ impl World {
             return Err(EndReason::TimeLimit);
         }
         self.set_now(at);
-        self.may_have_due_entries = true;
+        self.events.may_have_due_entries = true;
         Ok(())
     }
 
@@ -296,15 +296,16 @@ impl World {
                 && tasks.slots[entry.action().slot() as usize].entry == entry.id()
         };
         if exceeded == ExceededLimit::Consecutive
-            && self.queue.future_entries().any(is_delayed_poll)
+            && self.events.queue.future_entries().any(is_delayed_poll)
         {
-            self.jumps_over_spins = true;
+            self.spins.skips_next_step = true;
             return Ok(());
         }
-        let mut spinning_slots: Vec<u32> = self.queue.yielded_actions().map(Action::slot).collect();
+        let mut spinning_slots: Vec<u32> =
+            self.events.queue.yielded_actions().map(Action::slot).collect();
         spinning_slots.sort_unstable_by_key(|slot| tasks.info[*slot as usize].spawn_number);
-        self.culprits = spinning_slots;
-        self.limit_reached = Some(match exceeded {
+        self.findings.culprits = spinning_slots;
+        self.findings.limit_reached = Some(match exceeded {
             ExceededLimit::Consecutive => Limit::SelfWokenPolls(livelock),
             ExceededLimit::Total => Limit::MixedPolls(chain),
         });
@@ -319,7 +320,7 @@ impl World {
         match entry.action().kind() {
             ActionKind::Poll => self.handle_due_poll(entry),
             ActionKind::Timer => self.fire_timer(entry),
-            ActionKind::Callback if self.callback_timers.disarm(slot, entry_id) => {
+            ActionKind::Callback if self.events.callback_timers.disarm(slot, entry_id) => {
                 self.advance_clock_to(entry.key());
                 self.spins.reset();
                 self.tracer.clear_cause();
@@ -336,8 +337,8 @@ impl World {
             return;
         }
         self.advance_clock_to(entry.key());
-        if self.queue.is_idle() {
-            self.queue.make_sole(entry_id, entry.action());
+        if self.events.queue.is_idle() {
+            self.events.queue.make_sole(entry_id, entry.action());
         } else {
             self.push_due_poll_slow(entry_id, slot);
         }
@@ -346,8 +347,8 @@ impl World {
     #[inline(never)]
     fn fire_timer(&mut self, entry: Entry) {
         let (entry_id, slot) = (entry.id(), entry.action().slot());
-        let Some(waiter) = self.timers.disarm(TimerId { slot, entry: entry_id }) else {
-            return self.timers.forget_cancelled();
+        let Some(waiter) = self.events.timers.disarm(TimerId { slot, entry: entry_id }) else {
+            return self.events.timers.forget_cancelled();
         };
         self.advance_clock_to(entry.key());
         self.spins.reset();
@@ -361,8 +362,8 @@ impl World {
     fn advance_clock_to(&mut self, at: u64) {
         if at > self.now {
             self.set_now(at);
-            self.may_have_due_entries = true;
-            self.self_woken_ran = false;
+            self.events.may_have_due_entries = true;
+            self.spins.ran_at_instant = false;
         }
     }
 
@@ -370,7 +371,7 @@ impl World {
     fn push_due_poll_slow(&mut self, entry_id: EntryId, slot: u32) {
         self.rank_sole_entry();
         let rank = self.draw_rank(slot);
-        self.queue.make_due(rank, entry_id, Action::poll(slot));
+        self.events.queue.make_due(rank, entry_id, Action::poll(slot));
     }
 
     /// Does not let a task be polled whose node is paused, or busy with another poll.
@@ -389,7 +390,7 @@ impl World {
         }
         if self.now < node.busy_until {
             node.slowdown_observed = true;
-            task.entry = self.queue.push_at(node.busy_until, Action::poll(slot));
+            task.entry = self.events.queue.push_at(node.busy_until, Action::poll(slot));
             return true;
         }
         node.busy_until = self.now.saturating_add(node.poll_cost).min(END_OF_TIME);
@@ -400,7 +401,7 @@ impl World {
     fn begin_drop(&mut self, aborted: Aborted) -> NextStep {
         if self.steps >= self.limits.steps {
             self.deferred.put_back(aborted);
-            self.limit_reached = Some(Limit::Steps(self.limits.steps));
+            self.findings.limit_reached = Some(Limit::Steps(self.limits.steps));
             return NextStep::End(EndReason::StepLimit);
         }
         let Aborted { task: TaskId { slot, .. }, actor: source, cause } = aborted;
@@ -437,8 +438,8 @@ impl World {
     /// Ends the run before a task is polled, which is due still.
     #[cold]
     fn end_at_step_limit(&mut self, slot: u32) -> NextStep {
-        self.tasks.slots[slot as usize].entry = self.queue.push_due(0, Action::poll(slot));
-        self.limit_reached = Some(Limit::Steps(self.limits.steps));
+        self.tasks.slots[slot as usize].entry = self.events.queue.push_due(0, Action::poll(slot));
+        self.findings.limit_reached = Some(Limit::Steps(self.limits.steps));
         NextStep::End(EndReason::StepLimit)
     }
 
@@ -448,9 +449,9 @@ impl World {
     fn end_in_livelock(&mut self, slot: u32, polls: u64) -> NextStep {
         let Limits { livelock, chain, .. } = self.limits;
         let at_instant = polls > livelock;
-        self.limit_reached =
+        self.findings.limit_reached =
             Some(if at_instant { Limit::PollsAtInstant(livelock) } else { Limit::Chain(chain) });
-        self.culprits = vec![slot];
+        self.findings.culprits = vec![slot];
         NextStep::End(EndReason::Livelock)
     }
 

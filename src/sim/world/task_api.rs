@@ -211,16 +211,16 @@ impl World {
         new_waiter: Waiter,
     ) -> Result<Option<Waiter>, Waiter> {
         if let Some(timer_id) = *timer {
-            return match self.timers.waiter(timer_id) {
+            return match self.events.timers.waiter(timer_id) {
                 Some(waiter) => Ok(Some(std::mem::replace(waiter, new_waiter))),
                 None => Err(new_waiter),
             };
         }
         let at = if self.nodes.any_faulty { self.true_time_of(at) } else { at };
-        let slot = self.timers.insert_slot();
-        let entry_id = self.queue.push_at(at, Action::timer(slot));
+        let slot = self.events.timers.insert_slot();
+        let entry_id = self.events.queue.push_at(at, Action::timer(slot));
         let timer_id = TimerId { slot, entry: entry_id };
-        self.timers.arm(timer_id, new_waiter);
+        self.events.timers.arm(timer_id, new_waiter);
         *timer = Some(timer_id);
         Ok(None)
     }
@@ -237,15 +237,17 @@ impl World {
 
     /// Cancels a timer; its queue entry is forgotten, and swept up some time.
     pub(crate) fn cancel_timer(&mut self, timer: TimerId) -> Option<Waiter> {
-        let waiter = self.timers.disarm(timer)?;
-        self.timers.cancelled += 1;
-        if self.timers.cancelled > 1024 && self.timers.cancelled > self.queue.future_len() / 2 {
+        let waiter = self.events.timers.disarm(timer)?;
+        self.events.timers.cancelled += 1;
+        if self.events.timers.cancelled > 1024
+            && self.events.timers.cancelled > self.events.queue.future_len() / 2
+        {
             let (timers, tasks, callback_timers) =
-                (&mut self.timers, &self.tasks, &self.callback_timers);
-            self.queue.retain_future(|entry_id, action| {
+                (&mut self.events.timers, &self.tasks, &self.events.callback_timers);
+            self.events.queue.retain_future(|entry_id, action| {
                 is_entry_live(tasks, timers, callback_timers, entry_id, action)
             });
-            self.timers.cancelled = 0;
+            self.events.timers.cancelled = 0;
         }
         Some(waiter)
     }

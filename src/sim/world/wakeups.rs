@@ -112,7 +112,7 @@ impl World {
         self.spins.reset();
         for task_ref in &woken {
             let task = TaskId::from_bits(task_ref.task);
-            self.foreign_wakes += 1;
+            self.findings.foreign_wakes += 1;
             let subject = self.tasks.get_live(task).map_or(PathHash::NONE, |slot| slot.key);
             self.record(RecordTag::ForeignWake, subject, FOREIGN, 0, 0, || RecordPayload::None);
             self.wake(task);
@@ -132,14 +132,15 @@ impl World {
         let task = &mut self.tasks.slots[slot as usize];
         let subject = Scheduler::delay_key(task.key, source);
         match self.scheduler.draw_delay_fast(&self.choices, subject, ordinal.into()) {
-            Some(bits) if policy.is_none(bits) => match self.queue.push_if_idle(Action::poll(slot))
-            {
-                Some(entry_id) => {
-                    task.set_scheduled(entry_id, source, ordinal, self.actor.chain);
-                    self.set_wake_record(slot);
+            Some(bits) if policy.is_none(bits) => {
+                match self.events.queue.push_if_idle(Action::poll(slot)) {
+                    Some(entry_id) => {
+                        task.set_scheduled(entry_id, source, ordinal, self.actor.chain);
+                        self.set_wake_record(slot);
+                    }
+                    None => self.schedule_poll_after(0, slot, source, ordinal),
                 }
-                None => self.schedule_poll_after(0, slot, source, ordinal),
-            },
+            }
             Some(bits) => self.schedule_poll_after(policy.sample(bits), slot, source, ordinal),
             None => self.schedule_poll_slow(slot, source, ordinal, policy),
         }
@@ -162,14 +163,14 @@ impl World {
     fn schedule_poll_after(&mut self, delay: u64, slot: u32, source: PathHash, ordinal: u32) {
         let action = Action::poll(slot);
         let entry_id = if delay > 0 {
-            self.queue.push_at(self.now + delay, action)
-        } else if let Some(entry_id) = self.queue.push_if_idle(action) {
+            self.events.queue.push_at(self.now + delay, action)
+        } else if let Some(entry_id) = self.events.queue.push_if_idle(action) {
             entry_id
         } else {
             self.rank_sole_entry();
             let wakeup = self.wakeup(slot, source, ordinal);
             let rank = self.scheduler.draw_rank(&mut self.choices, wakeup);
-            self.queue.push_due(rank, action)
+            self.events.queue.push_due(rank, action)
         };
         self.set_pending_poll(slot, entry_id, source, ordinal);
     }
@@ -177,9 +178,9 @@ impl World {
     /// Chooses the place of what was due alone: it is no longer.
     #[inline]
     pub(crate) fn rank_sole_entry(&mut self) {
-        if let Some(slot) = self.queue.unranked_sole() {
+        if let Some(slot) = self.events.queue.unranked_sole() {
             let rank = self.draw_rank(slot);
-            self.queue.rank_sole(rank);
+            self.events.queue.rank_sole(rank);
         }
     }
 
@@ -197,7 +198,7 @@ impl World {
         self.spins.count_poll(self.steps, was_self_woken);
         let wakeup = self.wakeup(slot, self.actor.key, ordinal);
         let rank = self.scheduler.draw_rank(&mut self.choices, wakeup);
-        let entry_id = self.queue.push_yielded(rank, Action::poll(slot));
+        let entry_id = self.events.queue.push_yielded(rank, Action::poll(slot));
         self.set_pending_poll(slot, entry_id, self.actor.key, ordinal);
         self.tasks.slots[slot as usize].wake_chain = 0;
     }
