@@ -5,7 +5,9 @@ use std::rc::Rc;
 
 use futures::future::pending;
 use virtnet::simnet::{FaultKind, Faults, Latency, Network, Node};
-use virtnet::{Host, NodeDeath, Run, Schedule, Sim, Tape, time};
+use virtnet::{
+    FaultAction, FaultTarget, Host, NodeDeath, RecordKind, Run, Schedule, Sim, Tape, time,
+};
 
 use crate::simnet::{echo_node, exact_config, ms, run_fifo, secs, sleep_until_after, timed};
 
@@ -437,4 +439,38 @@ fn plan_with_accept_makes_accepts_fail_and_undoes_it() {
     }
     assert!(effective > 10, "{effective}");
     assert!(!format!("{:?}", Faults::all()).contains("Accept"));
+}
+
+#[test]
+fn planned_link_faults_are_sometimes_one_way_and_are_undone() {
+    let (mut one_way, mut both_ways) = (0, 0);
+    for seed in 0..20 {
+        let outcome = Run::new(seed).keep_trace().execute(async |sim| {
+            let net = Network::new("t");
+            let _node = echo_node(&net, "α");
+            let client = net.new_host("c").await.unwrap();
+            sim.sleep(secs(1)).await;
+            client.dial("α:1").await.unwrap();
+            let kinds = [FaultKind::Latency, FaultKind::Loss, FaultKind::Bandwidth];
+            net.fault_plan(Faults::from(kinds)).run_for(secs(60)).await;
+        });
+        let mut applied = Vec::new();
+        for record in outcome.trace.unwrap().records() {
+            let RecordKind::Fault(change) = &record.kind else { continue };
+            match (&change.action, &change.target) {
+                (FaultAction::Apply(kind), target) => {
+                    one_way += usize::from(matches!(target, FaultTarget::OneWayLink(..)));
+                    both_ways += usize::from(matches!(target, FaultTarget::Link(..)));
+                    applied.push((*kind, target.clone()));
+                }
+                (FaultAction::Undo(kind), target) => {
+                    let undone = applied.iter().position(|it| *it == (*kind, target.clone()));
+                    applied.remove(undone.expect("it was applied with that target"));
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(applied, [], "seed {seed}");
+    }
+    assert!(one_way > 20 && both_ways > one_way, "{one_way} {both_ways}");
 }

@@ -33,6 +33,14 @@ impl NetState {
         }
     }
 
+    /// The target of an override, as records name it.
+    pub(crate) fn override_target(&self, (a, b): (u32, u32), is_one_way: bool) -> FaultTarget {
+        match self.link_target(a, b) {
+            FaultTarget::Link(a, b) if is_one_way => FaultTarget::OneWayLink(a, b),
+            target => target,
+        }
+    }
+
     fn count_applied(&mut self, kind: FaultKind, source: FaultSource) {
         let counts = self.stats.kind_mut(kind);
         counts.requested += source.requested();
@@ -248,34 +256,37 @@ impl Network {
                 net.links.override_setting((b, a), source, setting);
             }
             net.count_applied(kind, source);
-            let target = match net.link_target(a, b) {
-                FaultTarget::Link(a, b) if is_one_way => FaultTarget::OneWayLink(a, b),
-                target => target,
-            };
             world.record_fault(FaultChange {
                 details: net.describe_settings((a, b), kind),
-                ..FaultChange::new(FaultAction::Apply(kind), target)
+                ..FaultChange::new(
+                    FaultAction::Apply(kind),
+                    net.override_target((a, b), is_one_way),
+                )
             });
             self.rescale_bandwidth(state, world, (a, b), rates);
             self.reevaluate_connections(state, world, is_between((a, b)));
         });
     }
 
-    /// Undoes an override of both directions between two hosts; the latest of the others is in
-    /// force then.
+    /// Undoes an override between two hosts, in the directions that it has; the latest of the
+    /// others is in force then.
     pub(crate) fn undo_override(&self, (a, b): (u32, u32), source: FaultSource, kind: FaultKind) {
         enter(self.run, |state, world| {
             let net = self.net_state(state);
             let rates = net.bandwidths(a, b);
             let links = &mut net.links;
-            let was_overridden = links.undo_override((a, b), source, kind)
-                | links.undo_override((b, a), source, kind);
-            if !was_overridden {
+            let forward = links.undo_override((a, b), source, kind);
+            let reverse = links.undo_override((b, a), source, kind);
+            let (from, to) = if forward { (a, b) } else { (b, a) };
+            if !forward && !reverse {
                 return;
             }
             world.record_fault(FaultChange {
-                details: net.describe_settings((a, b), kind),
-                ..FaultChange::new(FaultAction::Undo(kind), net.link_target(a, b))
+                details: net.describe_settings((from, to), kind),
+                ..FaultChange::new(
+                    FaultAction::Undo(kind),
+                    net.override_target((from, to), forward != reverse),
+                )
             });
             self.rescale_bandwidth(state, world, (a, b), rates);
             self.reevaluate_connections(state, world, is_between((a, b)));

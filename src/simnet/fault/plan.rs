@@ -237,13 +237,19 @@ impl FaultPlan {
         self.faults.max_down.unwrap_or_else(|| (node_count.saturating_sub(1) / 2).max(1))
     }
 
-    /// Overrides a setting of the link between two hosts.
+    /// Overrides a setting of the link between two hosts; one time in three in one direction
+    /// alone, as many real links are asymmetric.
     fn apply_to_link(
         &self,
         fault: PlannedFault,
         source: FaultSource,
     ) -> Option<(String, UndoTarget)> {
-        let (names, pair) = self.draw_pair(fault)?;
+        let (_, (a, b)) = self.draw_pair(fault)?;
+        let is_one_way = fault.victims[1] % 3 == 2;
+        let pair = if is_one_way && fault.victims[1] / 3 % 2 == 1 { (b, a) } else { (a, b) };
+        let names = enter(self.network.run, |state, _| {
+            self.network.net_state(state).override_target(pair, is_one_way).to_string()
+        });
         let level = (fault.strength % 4) as usize;
         let ppm = [10_000, 50_000, 200_000, 500_000][level];
         let factor = [4, 10, 30, 100][level];
@@ -264,7 +270,7 @@ impl FaultPlan {
             }
             _ => (LinkSetting::ShortIo(2 * ppm), format!("{} %", ppm / 5_000)),
         };
-        self.network.override_link(pair, false, source, setting);
+        self.network.override_link(pair, is_one_way, source, setting);
         Some((format!("{} {names}: {details}", fault.kind), UndoTarget::Pair(pair)))
     }
 
