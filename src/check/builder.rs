@@ -81,8 +81,8 @@ impl Check {
         self
     }
 
-    /// Goes on for so much real time, through the seeds that were given, or through ever more if
-    /// none were; the report says where to go on.
+    /// Runs seeds for `time` of real time: those that were given, or as many as there is time for
+    /// if none were. The report says which seed is next.
     pub fn budget(mut self, time: Duration) -> Self {
         self.settings.budget = Some(time);
         self
@@ -104,8 +104,7 @@ impl Check {
         self
     }
 
-    /// On so many threads, from 1 to 1024; unless said otherwise, on all cores if there are many
-    /// seeds.
+    /// Sets the number of threads, from 1 to 1024; by default, all cores if there are many seeds.
     pub fn jobs(mut self, jobs: usize) -> Self {
         self.settings.jobs = Some(jobs.clamp(1, MAX_JOBS));
         self
@@ -135,13 +134,13 @@ impl Check {
         self
     }
 
-    /// Ends each run when so much virtual time has passed: see [`Run::time_limit`].
+    /// Ends each run when `limit` of virtual time has passed: see [`Run::time_limit`].
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.settings.time_limit = Some(limit);
         self
     }
 
-    /// Ends each run after so many steps: see [`Run::step_limit`].
+    /// Ends each run after `steps` steps: see [`Run::step_limit`].
     pub fn step_limit(mut self, steps: u64) -> Self {
         self.settings.step_limit = Some(steps);
         self
@@ -163,7 +162,7 @@ impl Check {
         self
     }
 
-    /// Spends so many runs on cutting a failure down; 0 is none, 1 000 unless said otherwise.
+    /// Sets the maximum number of runs for shrinking a failure; 0 is none. The default is 1 000.
     pub fn shrink(mut self, runs: u64) -> Self {
         self.settings.shrink_runs = runs;
         self
@@ -178,13 +177,13 @@ impl Check {
         self
     }
 
-    /// Spends so much real time on it at most, 8 s unless said otherwise.
+    /// Sets the maximum real time for shrinking. The default is 8 s.
     pub fn shrink_time(mut self, time: Duration) -> Self {
         self.settings.shrink_time = time;
         self
     }
 
-    /// Tells of a poll that has taken so long.
+    /// Sets the time after which a poll is reported.
     #[cfg(test)]
     pub(crate) fn set_watchdog(&mut self, limit: Duration) {
         self.settings.watchdog_limit = limit;

@@ -476,7 +476,7 @@ pub(crate) fn format_seeds(seeds: &Range<u64>) -> String {
     if *end == u64::MAX { format!("{start:#x}..") } else { format!("{start:#x}..{end:#x}") }
 }
 
-/// The seeds that follow on as many as these, so many times.
+/// The range of as many seeds that follows these after `times` such ranges.
 fn shift_seeds(seeds: Range<u64>, times: u64) -> Option<Range<u64>> {
     // A range without an end has room.
     let is_unbounded = seeds.end == u64::MAX;

@@ -78,7 +78,7 @@ fn unescape<'a>(text: &'a [u8], string: &mut Vec<u8>) -> Option<&'a [u8]> {
     Some(after)
 }
 
-/// Reads so many digits.
+/// Reads `digits` digits.
 fn parse_digits(text: &[u8], digits: usize, radix: u32) -> Option<(u32, &[u8])> {
     let (text, rest) = text.split_at_checked(digits)?;
     let add = |number: u32, &byte: &u8| {

@@ -29,7 +29,7 @@ impl Instant {
     /// The instant at which every run begins.
     pub const ZERO: Self = Self(0);
 
-    /// Returns the instant so many nanoseconds after the run began.
+    /// Returns the instant `nanos` nanoseconds after the run began.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -51,7 +51,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// So many nanoseconds, rounded to three significant digits, for a text.
+/// A duration of `nanos` nanoseconds, rounded to three significant digits, for a text.
 pub(crate) fn in_three_digits(nanos: u64) -> Duration {
     let mut unit = 1;
     while nanos / unit >= 1000 {

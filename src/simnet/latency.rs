@@ -30,7 +30,7 @@ impl Latency {
     /// From a host to itself: 10 µs.
     pub(crate) const LOOPBACK: Self = Self { min: 10_000, extra: Distribution::Uniform(1) };
 
-    /// From so many milliseconds to so many, all alike.
+    /// Uniform, from `min` to `max` milliseconds.
     pub(crate) const fn from_millis(min: u64, max: u64) -> Self {
         const NANOS: u64 = 1_000_000;
         Self { min: min * NANOS, extra: Distribution::Uniform((max - min) * NANOS + 1) }
@@ -124,7 +124,7 @@ impl Latency {
         }
     }
 
-    /// So many times as long.
+    /// `factor` times as long.
     pub(crate) fn scaled_by(self, factor: u64) -> Self {
         let long = |nanos: u64| nanos.saturating_mul(factor).min(max_latency_nanos());
         let extra = match self.extra {

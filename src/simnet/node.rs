@@ -270,8 +270,8 @@ impl Node {
         self.apply_clock(skew, FaultSource::Manual);
     }
 
-    /// Lets every poll of one of its tasks take so much time, in which no other of its tasks is
-    /// polled. Zero, as at first, is none.
+    /// Sets the time that every poll of one of its tasks takes, in which no other of its tasks is
+    /// polled. Zero, the default, is none.
     #[track_caller]
     pub fn set_poll_cost(&self, cost: Duration) {
         self.apply_poll_cost(cost, FaultSource::Manual);

@@ -66,8 +66,8 @@ impl<T: SlabEntry> RecyclingSlab<T> {
         self.entries.iter_mut().enumerate().filter(|(_, thing)| thing.is_used())
     }
 
-    /// Begins with number 0 again: what is in use is dropped, and of the rest the memory of so many
-    /// is kept.
+    /// Begins with number 0 again: drops the entries in use, and keeps the memory of at most
+    /// `max_capacity` others.
     pub(crate) fn clear(&mut self, max_capacity: usize) {
         if self.free.len() < self.entries.len() {
             cold(|| {

@@ -20,7 +20,7 @@ pub(crate) fn cold<R>(work: impl FnOnce() -> R) -> R {
 
 /// A container that is emptied at the end of a run, and whose memory the next one uses.
 pub(crate) trait ClearToCapacity {
-    /// Empties it, and keeps the memory of at most so many; of a tree, none.
+    /// Empties it, and keeps memory for at most `retained` elements; of a tree, none.
     fn clear_to_capacity(&mut self, retained: usize);
 }
 

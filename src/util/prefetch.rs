@@ -10,7 +10,7 @@ use prefetch_index::prefetch_index;
 /// The number of bytes of a cache line.
 const LINE: usize = 64;
 
-/// Begins to load so many bytes, of which the first are these.
+/// Begins to load `bytes` bytes, of which the first are these.
 #[inline(always)]
 pub(crate) fn prefetch<T>(first: &T, bytes: usize) {
     const { assert!(LINE.is_multiple_of(size_of::<T>()), "lines are counted in these") };

@@ -113,8 +113,8 @@ pub(crate) fn check_determinism(
     repeat(executor, &request, first, modes, Deadline::default()).nondeterminism
 }
 
-/// The same, in so much time, for a failure that is to be explained. Where a repetition was stopped
-/// nothing is said of it.
+/// The same within a real time, for a failure that is to be explained. A repetition that was
+/// stopped is left out.
 pub(crate) fn repeat(
     executor: &RunExecutor<'_>,
     request: &RunRequest,

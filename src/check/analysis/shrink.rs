@@ -209,7 +209,7 @@ impl Shrinker<'_> {
         self.attempt_request(&request, self.best.choices.len())
     }
 
-    /// Tries a run, which may make so many choices.
+    /// Tries a run, which may make at most `max_choices` choices.
     fn attempt_request(&mut self, request: &RunRequest, max_choices: usize) -> bool {
         let settings = self.executor.settings;
         if self.runs >= settings.shrink_runs {

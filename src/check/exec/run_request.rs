@@ -82,7 +82,7 @@ impl RunRequest {
         self
     }
 
-    /// The run of the same, which is stopped when it has taken so much real time.
+    /// The same request, stopped when it has taken `limit` of real time.
     pub(crate) fn with_real_time_limit(mut self, limit: Option<Duration>) -> Self {
         self.real_time_limit = limit;
         self

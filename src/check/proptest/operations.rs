@@ -8,7 +8,8 @@ use proptest::collection::SizeRange;
 use proptest::strategy::{NewTree, Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-/// Sequences of so many operations; of what is left, each is made simpler by itself.
+/// Sequences of `count` operations. Shrinking leaves operations out, and makes each remaining one
+/// simpler by itself.
 ///
 /// Like `proptest::collection::vec`, but stretches are left out before single ones, and single ones
 /// again until none can be: fewer runs, and fewer operations in the end.
@@ -48,7 +49,7 @@ impl<S: Strategy> Strategy for Operations<S> {
 /// The current pass.
 #[derive(Clone, Copy, Debug)]
 enum Pass {
-    /// To leave out so many of those kept, from that one on.
+    /// Leaves out `length` of the kept operations, from `at` on.
     Remove { at: usize, length: usize, improved: bool },
     /// To make that one simpler, of those kept.
     Simplify { at: usize, improved: bool },

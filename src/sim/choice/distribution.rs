@@ -5,7 +5,7 @@ use crate::sim::choice::hash::scale_to_range;
 /// The values that a choice may have; 0 is always the benign one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Distribution {
-    /// One of so many, all alike. Must not be zero.
+    /// One of this number of values, all alike. Must not be zero.
     Uniform(u64),
     /// Nanoseconds: mostly none, else up to 65 536 µs, long-tailed.
     Delay(DelayPolicy),
@@ -27,19 +27,19 @@ pub(crate) enum Distribution {
 /// from others: it is late less often, and then by more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DelayPolicy {
-    /// The bits of which none is set if it is.
+    /// The bits of which none is set if a wake-up is not late.
     none_mask: u64,
-    /// The least is so many times four microseconds, multiplied by each other.
+    /// The index of the smallest of the scales of delays.
     first_scale: u32,
 }
 
-/// In how many scales it is late, each four times as long as the one before.
+/// The number of scales of delays, each four times as long as the one before.
 const SCALES: u32 = 8;
 
 impl DelayPolicy {
-    /// By a task: one time in four, and for a microsecond at least.
+    /// A wake-up by a task is late one time in four, and by a microsecond at least.
     pub(crate) const TASK_WAKE: Self = Self { none_mask: 3, first_scale: 0 };
-    /// By what time brings: one time in sixteen, and for 16 µs at least.
+    /// A wake-up by a timer or the network is late one time in sixteen, and by 16 µs at least.
     pub(crate) const TIMER_WAKE: Self = Self { none_mask: 15, first_scale: 2 };
     /// Bits that stand for no delay.
     pub(crate) const NONE: u64 = u64::MAX;

@@ -123,7 +123,7 @@ impl Sim {
         shifted.unwrap_or(true_time)
     }
 
-    /// Waits until so much virtual time has passed.
+    /// Waits until `duration` of virtual time has passed.
     ///
     /// # Cancel safety
     ///
@@ -140,7 +140,7 @@ impl Sim {
         Sleep::new(self.run, at)
     }
 
-    /// Gives a future so much time, then drops it.
+    /// Drops a future if it is not ready after `limit`.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl Sim {
         SimRng { run: self.run }
     }
 
-    /// Chooses one of so many options; 0 is the benign one.
+    /// Chooses one of `options` options; 0 is the benign one.
     ///
     /// The choice is keyed by the calling task, the name and how often that pair
     /// has chosen before. It stands on tapes, and shrinking makes it 0 unless it

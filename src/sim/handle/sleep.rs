@@ -372,7 +372,7 @@ pub fn now() -> Instant {
     Instant::from_nanos(run_and_now("virtnet::time::now").1)
 }
 
-/// Waits until so much virtual time has passed; see [`Sim::sleep`](crate::sim::Sim::sleep).
+/// Waits until `duration` of virtual time has passed; see [`Sim::sleep`](crate::sim::Sim::sleep).
 ///
 /// # Panics
 ///
@@ -395,7 +395,7 @@ pub fn sleep_until(at: Instant) -> Sleep {
     Sleep::new(current_run("virtnet::time::sleep_until"), at)
 }
 
-/// Gives a future so much time; see [`Sim::timeout`](crate::sim::Sim::timeout).
+/// Drops a future if it is not ready after `limit`; see [`Sim::timeout`](crate::sim::Sim::timeout).
 ///
 /// # Panics
 ///

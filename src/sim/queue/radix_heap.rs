@@ -25,7 +25,7 @@ const SMALL_BUCKET: usize = 64;
 const PREFETCH_MIN_LEN: usize = 700;
 /// A bucket with more entries than this is spread.
 const MIN_SPREAD: usize = 32;
-/// The memory of so many entries is kept for others.
+/// The number of entries whose memory is kept.
 const MAX_CAPACITY: usize = 4096;
 
 #[derive(Debug)]

@@ -72,7 +72,7 @@ impl Run {
         }
     }
 
-    /// Ends the run when so much virtual time has passed: one hour unless said otherwise.
+    /// Ends the run when `limit` of virtual time has passed. The default is one hour.
     ///
     /// Events at the limit itself still happen. `Duration::ZERO` admits what takes no time.
     /// `Duration::MAX` is 292 years, where representable time ends: a run that comes so far ends
@@ -89,13 +89,13 @@ impl Run {
         self
     }
 
-    /// Ends the run after so many steps, where they are not limited to fewer already.
+    /// Ends the run after `steps` steps, if the limit is not lower already.
     pub(crate) fn cap_step_limit(mut self, steps: u64) -> Self {
         self.limits.steps = self.limits.steps.min(steps);
         self
     }
 
-    /// Ends the run after so many steps: ten million unless said otherwise.
+    /// Ends the run after `steps` steps. The default is ten million.
     ///
     /// A step is the poll of a task, or something that a simulated network does by itself: it sends
     /// again what was lost, asks whether the other end is still there, announces room to a writer

@@ -21,7 +21,7 @@ use crate::sim::task::boxed_task::box_task;
 use crate::sim::world::current::{enter_current, install, try_enter, uninstall};
 use crate::sim::world::state::{EndReason, Limits, World};
 
-/// After so many polls it is seen how late it has become, and who was woken from elsewhere.
+/// The number of polls between two looks at the clock and at wake-ups by other threads.
 const POLLS_PER_CHECK: u64 = 64;
 
 /// Runs a future and all tasks that it spawns, as `clock` goes on: nanoseconds since the beginning.

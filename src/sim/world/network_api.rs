@@ -72,7 +72,7 @@ impl World {
         true
     }
 
-    /// The instant so many nanoseconds from now.
+    /// The instant `nanos` nanoseconds from now.
     #[inline]
     pub(crate) fn instant_after(&self, nanos: u64) -> u64 {
         self.now.saturating_add(nanos).min(END_OF_TIME)

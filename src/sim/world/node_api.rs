@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    /// Lets every poll of a task of a node keep it busy for so long.
+    /// Sets the time for which every poll of a task of a node keeps the node busy.
     pub(crate) fn set_poll_cost(&mut self, node: u16, nanos: u64) {
         if let Some(state) = self.nodes.get_mut(node) {
             state.poll_cost = nanos;

@@ -287,8 +287,8 @@ impl World {
         *selects - 1
     }
 
-    /// Chooses where a `select!` of so many branches begins to look, when it is
-    /// polled for the `ordinal`-th time.
+    /// Chooses the branch with which a `select!` begins when it is polled for the `ordinal`-th
+    /// time.
     pub(crate) fn choose_first_branch(&mut self, select: u32, ordinal: u64, branches: u64) -> u64 {
         if !self.accepts_requests() || self.current_slot().is_none() {
             return 0;

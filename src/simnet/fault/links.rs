@@ -313,7 +313,8 @@ impl Links {
         stats.kind_mut(kind).effective += u64::from(!was_effective);
     }
 
-    /// Takes up the bandwidth between two hosts with so many bytes. Returns when they are out.
+    /// Reserves bandwidth between two hosts for `bytes` bytes. Returns the instant at which they
+    /// are out.
     pub(crate) fn reserve_bandwidth(
         &mut self,
         from: u32,

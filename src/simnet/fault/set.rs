@@ -82,8 +82,8 @@ impl Faults {
         self
     }
 
-    /// Lets at most so many nodes be down, closed or paused at once, or have yet to boot after
-    /// that; unless said otherwise, less than half of them, but one at least.
+    /// Sets the number of nodes that may be down, closed, paused or starting at once. The default
+    /// is less than half of them, but at least one.
     pub fn max_down(mut self, nodes: usize) -> Self {
         self.max_down = Some(nodes);
         self
@@ -147,7 +147,7 @@ pub(crate) struct PlanSampler<'a> {
 }
 
 impl PlanSampler<'_> {
-    /// Draws a plan that takes so long.
+    /// Draws a plan of this duration.
     pub(crate) fn draw(&mut self, faults: &Faults, duration: Duration) -> Vec<PlannedFault> {
         let slot_nanos = (nanos(duration) / PLAN_SLOTS).max(1);
         let kinds_with_odds: Vec<(FaultKind, u64)> =

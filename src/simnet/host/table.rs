@@ -13,7 +13,7 @@ use crate::util::cold::cold;
 
 use crate::simnet::host::sim_host::{HostName, NodeInfo, SimHost};
 
-/// Up to so many are looked through for a name.
+/// The number of hosts up to which names are searched linearly.
 const LINEAR_SEARCH_LIMIT: usize = 4;
 
 /// All hosts that a network has had, each with a number that it keeps.

@@ -30,8 +30,8 @@ impl ConnCtx<'_> {
         }
     }
 
-    /// Lets the sender hear that all has arrived, so much later than it could be; if that is too
-    /// late, he gives up before.
+    /// Delivers the acknowledgement of all that has arrived, `delay` later than possible. If that
+    /// is too late, the sender gives up before.
     pub(crate) fn on_ack(&mut self, direction: usize, sent_at: u64, delay: u64) {
         let reverse_latency = nanos(self.conn.halves[1 - direction].latency.least());
         let at = self.world.now().saturating_add(reverse_latency).saturating_add(delay);

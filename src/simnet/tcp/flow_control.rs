@@ -41,7 +41,7 @@ impl ConnCtx<'_> {
         self.world.draw_hit(choice_key, ordinal, ppm)
     }
 
-    /// Tells the writer of a pipe how much has been read, so much later than it could be.
+    /// Sends the writer a window update, which arrives `delay` later than possible.
     pub(crate) fn send_window_update(&mut self, direction: usize, delay: u64) {
         let latency = self.conn.halves[1 - direction].latency;
         let half = &mut self.conn.halves[direction];

@@ -6,7 +6,7 @@ use crate::simnet::latency::Latency;
 use crate::simnet::state::NetState;
 
 impl World {
-    /// Draws whether what befalls so many of a million befalls this one.
+    /// Draws whether an event with odds of `ppm` in a million occurs.
     pub(crate) fn draw_hit(&mut self, choice_key: ChoiceKey, ordinal: u64, ppm: u32) -> bool {
         self.draw(choice_key, ordinal, Distribution::Uniform(MILLION.into()))
             >= u64::from(MILLION - ppm)

@@ -12,7 +12,7 @@ pub(crate) const MIN_RETRANSMIT_DELAY: u64 = 200_000_000;
 /// The longest time between two attempts.
 pub(crate) const MAX_RETRANSMIT_DELAY: u64 = 60_000_000_000;
 
-/// After so many losses in a row, it is sent again after this long.
+/// The time before the next transmission after `losses` losses in a row.
 pub(crate) fn retransmit_delay(losses: u32) -> u64 {
     (MIN_RETRANSMIT_DELAY << losses.saturating_sub(1).min(16)).min(MAX_RETRANSMIT_DELAY)
 }

@@ -22,7 +22,7 @@ impl RingBuffer {
         }
     }
 
-    /// So many bytes from an offset on, in two parts if they go beyond the end of the ring.
+    /// The `len` bytes from an offset on, in two parts if they go beyond the end of the ring.
     pub(crate) fn parts(&self, start: u64, len: usize) -> [&[u8]; 2] {
         let index = self.index_of(start);
         let fits = len.min(self.bytes.len() - index);

@@ -226,8 +226,8 @@ impl StreamBuffer {
         Ok(())
     }
 
-    /// Whether so much has been read since that was last announced that it is worth doing so
-    /// again: a quarter of the window.
+    /// Whether a window update is worth sending: a quarter of the window was read since the last
+    /// one.
     #[inline]
     pub(crate) fn is_worth_advertising(&self, window: u32) -> bool {
         4 * (self.read - self.last_advertised) >= u64::from(window)
